@@ -1,0 +1,361 @@
+"""The public API of trio_jobs on one page, written before the code.
+
+A test compares every name, parameter and `async` here with the package.
+Durations are seconds, sizes are bytes, every `*_at` is an aware UTC datetime.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, Generic, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+T = TypeVar("T")  # what a handler streams
+R = TypeVar("R")  # what a handler returns
+Ts = TypeVarTuple("Ts")  # the handler's own arguments
+
+# ---------------------------------------------------------------- opening
+
+def open_registry(
+    store: str = "memory://",
+    *,
+    capacity: int = 100,
+    queue_limit: int = 100_000,
+    window: int = 64,
+    retention: Retention = ...,
+    on_exit: Literal["stop", "drain"] = "stop",
+    grace: float = 0.0,
+    name: str | None = None,
+) -> AbstractAsyncContextManager[JobRegistry]: ...
+async def serve_jobs(
+    store: str = "memory://",
+    *,
+    capacity: int = 100,
+    queue_limit: int = 100_000,
+    window: int = 64,
+    retention: Retention = ...,
+    on_exit: Literal["stop", "drain"] = "stop",
+    grace: float = 0.0,
+    name: str | None = None,
+    task_status: trio.TaskStatus[JobRegistry] = ...,
+) -> None: ...
+def handler(
+    fn: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    timeouts: Timeouts | None = None,
+    retry: Retry | None = None,
+    priority: Priority | None = None,
+) -> Any: ...
+
+class SubmitOptions(TypedDict, total=False):
+    timeout: float | None
+    timeouts: Timeouts
+    retry: Retry
+    priority: Priority | int
+    delay: float
+    run_at: datetime
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    key: str | None
+    owner: str | None
+    when_unread: Literal["continue", "pause", "cancel"]
+    linger: float
+
+class SpawnOptions(TypedDict, total=False):
+    timeout: float | None
+    timeouts: Timeouts
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+class Filter(TypedDict, total=False):
+    state: State | Iterable[State]
+    tags: Mapping[str, str]
+    handler: str
+    owner: str
+    parent: str
+
+# ---------------------------------------------------------------- people who submit and watch
+
+class JobRegistry:
+    name: str
+    async def submit(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: Unpack[Ts],
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]: ...
+    async def submit_many(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        arguments: Iterable[tuple[Unpack[Ts]]],
+        /,
+        **options: Unpack[SubmitOptions],
+    ) -> list[JobHandle[T, R]]: ...
+    def execute_and_stream(
+        self,
+        fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
+        /,
+        *args: Unpack[Ts],
+        **options: Unpack[SubmitOptions],
+    ) -> LineStream: ...
+    async def get(self, job_id: str) -> JobHandle[Any, Any]: ...
+    async def find(self, *, limit: int = 1000, **where: Unpack[Filter]) -> list[Job]: ...
+    async def count(self, **where: Unpack[Filter]) -> int: ...
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
+    ) -> CancelReport: ...
+    async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int: ...
+    async def remove(self, job_id: str) -> None: ...
+    async def prune(self, *, older_than: float) -> int: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    async def statistics(self) -> Statistics: ...
+
+class JobHandle(Generic[T, R]):
+    id: str
+    async def snapshot(self) -> Job: ...
+    async def wait(self) -> Job: ...
+    async def result(self) -> R: ...
+    async def cancel(
+        self, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
+    ) -> CancelReport: ...
+    async def request_cancel(self, reason: str | None = None, *, grace: float = 0.0) -> bool: ...
+    async def history(self) -> list[Event]: ...
+    def events(
+        self, after: int = 0, *, policy: Literal["block", "gap"] = "block"
+    ) -> EventStream: ...
+    def stream(
+        self,
+        after: int = 0,
+        *,
+        restarts: Literal["raise", "continue"] = "raise",
+        policy: Literal["block", "gap"] = "block",
+    ) -> TokenStream[T]: ...
+
+class EventStream(trio.abc.ReceiveChannel[Event]):  # use as `async with handle.events() as events`
+    cursor: int
+    async def receive(self) -> Event: ...
+    async def aclose(self) -> None: ...
+
+class TokenStream(trio.abc.ReceiveChannel[T]):  # use as `async with handle.stream() as tokens`
+    cursor: int
+    async def receive(self) -> T: ...
+    async def receive_many(self) -> list[T]: ...  # at least one; all that wait, up to a batch
+    async def aclose(self) -> None: ...
+
+class LineStream(trio.abc.ReceiveChannel[str]):  # `async with jobs.execute_and_stream(…) as lines`
+    handle: JobHandle[str, object]
+    async def receive(self) -> str: ...
+    async def aclose(self) -> None: ...
+
+# ---------------------------------------------------------------- people who write handlers
+
+class JobContext(Generic[T]):
+    id: str
+    attempt: int
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    saved: Any
+    nursery: trio.Nursery
+    tokens: trio.MemorySendChannel[T]
+    cancel_requested: trio.Event
+    async def send(self, value: T) -> None: ...
+    async def send_many(self, values: Iterable[T]) -> None: ...
+    async def progress(
+        self, done: float, total: float | None = None, message: str | None = None
+    ) -> None: ...
+    async def save(self, value: object) -> None: ...
+    async def spawn(
+        self,
+        fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: Unpack[Ts],
+        **options: Unpack[SpawnOptions],
+    ) -> JobHandle[Any, R]: ...
+
+# ---------------------------------------------------------------- records (frozen)
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    over: bool  # property: no transition leaves this state
+
+class Reason(StrEnum):
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    QUEUE_TIMEOUT = "queue_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    USER = "user"
+    PARENT = "parent"
+    UNREAD = "unread"
+    SHUTDOWN = "shutdown"
+    WORKER_LOST = "worker_lost"
+    SNOOZED = "snoozed"
+    LIMIT = "limit"
+    BAD_RESULT = "bad_result"
+
+class Kind(StrEnum):
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    TOKEN = "token"
+    PROGRESS = "progress"
+    SAVED = "saved"
+    CANCEL_REQUESTED = "cancel_requested"
+    RETRIED = "retried"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+class Priority(IntEnum):
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+class Job:
+    id: str
+    handler: str
+    state: State
+    reason: Reason | None
+    error: ErrorRecord | None
+    result: Any
+    attempt: int
+    priority: Priority
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    owner: str | None
+    key: str | None
+    parent: str | None
+    timeouts: Timeouts
+    retry: Retry
+    spent: int
+    saved: Any
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_attempt_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+
+class Event:
+    seq: int
+    attempt: int
+    kind: Kind
+    at: datetime
+    data: Any
+    # data, by kind: submitted: handler's name · started: worker's name · token: the value
+    # progress: Progress · saved: the value · cancel_requested: free text or None
+    # retried, failed, cancelled, expired: Ended · completed: the result
+
+class Ended:
+    reason: Reason
+    message: str | None  # one line for people; a cancel's free text
+    error: ErrorRecord | None
+    delay: float | None  # retried: seconds until the next attempt is due
+
+class ErrorRecord:
+    type: str
+    message: str
+    traceback: str
+
+class Progress:
+    done: float
+    total: float | None
+    message: str | None
+
+class Retry:
+    attempts: int = 1
+    initial: float = 1.0
+    factor: float = 2.0
+    maximum: float = 60.0
+    jitter: float = 0.5
+    on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+class Timeouts:
+    run: float | None = None
+    queue: float | None = None
+    first_token: float | None = None
+    idle: float | None = None
+
+class Retention:  # at most, per job; `finished`: jobs kept after their end
+    events: int = 100_000
+    bytes: int = 64 * 2**20
+    token_bytes: int = 8 * 2**20
+    finished: int = 10_000
+
+class CancelReport:
+    outcome: Literal["cancelled", "finished_first", "already_over", "stuck", "requested"]
+    took: float
+    stack: str | None
+
+class Statistics:
+    states: Mapping[State, int]
+    running: int
+    capacity: int
+    paused: bool
+    readers: int
+
+# ---------------------------------------------------------------- errors, by whose fault
+
+class TrioJobsError(Exception): ...
+
+class IllegalTransition(TrioJobsError):  # the caller
+    state: State
+    transition: str
+
+class UnknownJob(TrioJobsError):
+    job_id: str
+
+class InvalidPayload(TrioJobsError, ValueError): ...
+
+class KeyConflict(TrioJobsError):
+    key: str
+    job_id: str
+
+class QueueFull(TrioJobsError):
+    limit: int
+
+class LeaseLost(TrioJobsError):  # a lost race
+    job_id: str
+    attempt: int
+
+class JobFailed(TrioJobsError):  # the job's own end
+    job_id: str
+    reason: Reason
+    error: ErrorRecord | None
+    attempt: int
+
+class JobTimedOut(JobFailed, TimeoutError): ...
+
+class JobCancelled(TrioJobsError):
+    job_id: str
+    reason: Reason
+    message: str | None
+
+class StreamGap(TrioJobsError):  # the reader
+    job_id: str
+    first: int  # the first missing seq
+    last: int  # the last missing seq
+    oldest: int  # resume with after=oldest to go on without another gap here
+
+class StreamRestarted(TrioJobsError):
+    job_id: str
+    attempt: int
+    cursor: int
+
+class RetryAfter(Exception):  # raised by a handler
+    def __init__(self, seconds: float, message: str = "") -> None: ...
+
+class Permanent(Exception):
+    def __init__(self, error: BaseException | str) -> None: ...

@@ -1,0 +1,94 @@
+"""Structured-concurrency jobs for Trio: run, stream, cancel, time out and retry async functions.
+
+The files in the order in which they tell the story:
+
+    _errors, _states                    what can go wrong, and what may follow what
+    _check, _job, _retry, _options,     records and the rules about them
+      _handler, _safe
+    _store, _submission                 the contract of what keeps jobs
+    stores/                             what keeps them
+    _stream, _audience                  a job speaks, and is listened to
+    _deadlines, _pipe, _context,        it is tried once
+      _stack, _attempt
+    _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched
+    _lines, _registry                   all under one nursery
+"""
+
+from ._context import JobContext
+from ._errors import (
+    ErrorRecord,
+    IllegalTransition,
+    InvalidPayload,
+    JobCancelled,
+    JobFailed,
+    JobTimedOut,
+    KeyConflict,
+    LeaseLost,
+    Permanent,
+    QueueFull,
+    RetryAfter,
+    StreamGap,
+    StreamRestarted,
+    TrioJobsError,
+    UnknownJob,
+)
+from ._handle import JobHandle
+from ._handler import handler
+from ._job import (
+    CancelReport,
+    Ended,
+    Event,
+    Job,
+    Kind,
+    Priority,
+    Progress,
+    Retention,
+    Timeouts,
+)
+from ._registry import JobRegistry, open_registry, serve_jobs
+from ._retry import Retry
+from ._states import Reason, State
+from ._stream import EventStream, TokenStream
+
+__all__ = [
+    "CancelReport",
+    "Ended",
+    "ErrorRecord",
+    "Event",
+    "EventStream",
+    "IllegalTransition",
+    "InvalidPayload",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobFailed",
+    "JobHandle",
+    "JobRegistry",
+    "JobTimedOut",
+    "KeyConflict",
+    "Kind",
+    "LeaseLost",
+    "Permanent",
+    "Priority",
+    "Progress",
+    "QueueFull",
+    "Reason",
+    "Retention",
+    "Retry",
+    "RetryAfter",
+    "State",
+    "StreamGap",
+    "StreamRestarted",
+    "Timeouts",
+    "TokenStream",
+    "TrioJobsError",
+    "UnknownJob",
+    "handler",
+    "open_registry",
+    "serve_jobs",
+]
+
+# Tracebacks, reprs and the documentation are to show the names that people import.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

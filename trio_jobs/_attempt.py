@@ -1,0 +1,262 @@
+"""One attempt: run the handler, see how it ended, and record that.
+
+    start → scope and nursery → handler → close the channel → conclude → finish
+
+How an attempt ended is seen in `Run`; what follows from it is decided by `conclude`, which is a pure
+function over that record and one table. The cause of a stop is always noted before the scope is
+cancelled (see `_deadlines`), because afterwards Trio cannot tell: a user's cancellation that coincides
+with a shutdown looks just like the shutdown.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+
+from ._audience import Audience
+from ._context import JobContext
+from ._deadlines import Deadlines
+from ._errors import LeaseLost, Permanent, RetryAfter
+from ._handle import JobHandle
+from ._job import Ended
+from ._retry import Retry
+from ._safe import leaves, record_error
+from ._stack import task_tree
+from ._states import Reason, Transition
+from ._store import Claim, Outcome
+from ._stream import failure
+from ._submission import child_submission
+
+if TYPE_CHECKING:
+    from ._worker import Worker
+
+logger = logging.getLogger("trio_jobs")
+FINISH_SECONDS = 5.0
+"""How long a store may take to record an end while everything around is being cancelled."""
+
+_CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
+    Reason.TIMEOUT: ("run", "Job timed out after {:g}s"),
+    Reason.FIRST_TOKEN_TIMEOUT: ("first_token", "Job sent no token within {:g}s"),
+    Reason.IDLE_TIMEOUT: ("idle", "Job sent nothing for {:g}s"),
+}
+_CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
+
+
+@attrs.frozen
+class Run:
+    """How an attempt ended, before anything is made of it.
+
+    Attributes:
+        claim: What ran.
+        cause: Why its scope fired; None if it did not.
+        returned: Whether the handler returned and nothing was stopped or raised after that.
+        value: What it returned.
+        error: What came out of its nursery, without any `Cancelled`.
+        escaped: Whether a `Cancelled` came out: something outside the attempt was cancelled.
+        refused: What the store said of a token that was too large.
+    """
+
+    claim: Claim
+    cause: Reason | None = None
+    returned: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    escaped: bool = False
+    refused: str | None = None
+
+
+def conclude(run: Run, *, retry: Retry, outside: Reason, durable: bool) -> Outcome:
+    """Decide what an attempt's end means for its job.
+
+    Args:
+        run: How it ended.
+        retry: The job's retry rule.
+        outside: What a cancellation from outside means: `shutdown`, or `parent` for a child.
+        durable: Whether a job may wait for another process after a shutdown.
+
+    Returns:
+        What to record.
+    """
+    cause = outside if run.escaped and run.cause is None else run.cause
+    if run.returned and cause not in _CLOCKS and cause is not Reason.LIMIT:
+        return Outcome(Transition.COMPLETED, run.value)
+    error = None if run.error is None else record_error(run.error)
+    if cause in _CANCELS:
+        return Outcome(Transition.CANCELLED, ended=Ended(cause, error=error))
+    if cause is Reason.SHUTDOWN:
+        how = Transition.RETRIED if durable else Transition.CANCELLED
+        return Outcome(how, ended=Ended(cause, error=error, delay=0.0 if durable else None))
+    if cause is Reason.LIMIT:
+        return Outcome(Transition.FAILED, ended=Ended(cause, run.refused, error))
+    if cause is not None:
+        clock, message = _CLOCKS[cause]
+        limit = getattr(run.claim.submission.options.timeouts, clock)
+        ended = Ended(cause, message.format(limit), error)
+        timed_out = failure(run.claim.submission.id, run.claim.attempt, ended)
+        return _retry_or_fail(ended, [timed_out], retry, run.claim.spent)
+    errors = [] if run.error is None else list(leaves(run.error))
+    return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run.claim.spent)
+
+
+def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry, spent: int) -> Outcome:
+    if any(isinstance(error, Permanent) for error in errors):
+        return Outcome(Transition.FAILED, ended=ended)
+    waits = [error.seconds for error in errors if isinstance(error, RetryAfter)]
+    if waits:
+        snoozed = attrs.evolve(ended, reason=Reason.SNOOZED, delay=max(waits))
+        return Outcome(Transition.RETRIED, ended=snoozed)
+    if spent < retry.attempts and _matches(retry, errors):
+        return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, delay=retry.delay(spent)))
+    return Outcome(Transition.FAILED, ended=ended)
+
+
+def _matches(retry: Retry, errors: list[BaseException]) -> bool:
+    try:
+        return any(retry.matches(error) for error in errors)
+    except Exception:
+        logger.exception("Retry.on raised; the job is not retried")
+        return False
+
+
+def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
+    """Return the `Cancelled` part of what came out of a nursery, and the rest."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+
+
+class Attempt:
+    """One attempt while it runs.
+
+    Args:
+        worker: Who runs it.
+        claim: What is run.
+        parent: The attempt that spawned it, for a child job.
+
+    Attributes:
+        deadlines: Its cancel scope, and why that may fire.
+        open: Whether its nursery is open.
+        refused: What the store said of a token that was too large.
+    """
+
+    def __init__(self, worker: Worker, claim: Claim, parent: Attempt | None = None) -> None:
+        self.worker = worker
+        self.claim = claim
+        self.parent = parent
+        self.open = True
+        self.refused: str | None = None
+        self.deadlines = Deadlines(claim.submission.options.timeouts)
+        self.context: JobContext[Any] = JobContext(self)
+        self._task: trio.lowlevel.Task | None = None
+
+    async def run(self) -> None:
+        """Run the handler, and record how that ended.
+
+        Raises:
+            trio.Cancelled: Something outside the attempt was cancelled; the end is recorded all the same.
+            BaseException: Of a child job, what it failed with: its parent's nursery is to know.
+        """
+        self._task = trio.lowlevel.current_task()
+        try:
+            run, cancelled = await self._execute()
+            outcome = self._conclude(run)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_SECONDS):
+                await self._finish(outcome)
+        finally:
+            self.worker.ended(self)
+        if self.parent is not None and outcome.transition is Transition.FAILED:
+            raise self._child_failure(run, outcome)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _execute(self) -> tuple[Run, BaseException | None]:
+        """Call the handler in its own nursery and scope; nothing it raises comes out."""
+        submission, context = self.claim.submission, self.context
+        if submission.options.when_unread != "continue":
+            self.attend()
+        returned, value, cause, error = False, None, None, None
+        try:
+            with self.deadlines.scope:
+                try:
+                    async with trio.open_nursery() as context.nursery:
+                        value = await submission.target(context, *submission.args)
+                    returned = True
+                finally:
+                    cause = self.deadlines.cause()
+        except BaseException as exc:  # noqa: BLE001  # run() raises again what is not the job's own
+            error = exc
+        self.open = False
+        await context.close()
+        cancelled, rest = _split(error)
+        if rest is not None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
+            cause = Reason.SHUTDOWN
+            self.worker.interrupt()
+        if self.refused is not None:
+            cause = Reason.LIMIT
+        escaped = cancelled is not None
+        return Run(self.claim, cause, returned, value, rest, escaped, self.refused), cancelled
+
+    def _conclude(self, run: Run) -> Outcome:
+        if self.parent is not None:
+            return conclude(run, retry=Retry(), outside=Reason.PARENT, durable=False)
+        return conclude(
+            run,
+            retry=self.claim.submission.options.retry,
+            outside=Reason.SHUTDOWN,
+            durable=self.worker.store.durable,
+        )
+
+    async def _finish(self, outcome: Outcome) -> None:
+        job_id = self.claim.submission.id
+        try:
+            await self.worker.store.finish(job_id, self.claim.attempt, outcome)
+        except LeaseLost:
+            logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
+
+    def _child_failure(self, run: Run, outcome: Outcome) -> BaseException:
+        if run.cause is None and run.error is not None:
+            return run.error
+        ended = outcome.ended or Ended(Reason.ERROR)
+        return failure(self.claim.submission.id, self.claim.attempt, ended)
+
+    # ------------------------------------------------------------ what others may ask of it
+
+    def attend(self) -> Audience:
+        """Return the audience of this attempt, which knows now that it may make it wait."""
+        submission = self.claim.submission
+        audience = self.worker.audiences[submission.id]
+        audience.attend(self.deadlines, submission.options, self.claim.seq)
+        return audience
+
+    def tell(self, reason: Reason, grace: float) -> None:
+        """Ask the handler to end within `grace` seconds, and cancel it then. A shorter grace wins."""
+        self.context.cancel_requested.set()
+        if grace > 0:
+            self.deadlines.bring_forward(reason, grace)
+        else:
+            self.deadlines.stop(reason)
+
+    def stack(self) -> str:
+        """Return where the attempt's tasks are, for people."""
+        return "" if self._task is None else task_tree(self._task)
+
+    async def spawn(
+        self,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """See `JobContext.spawn`."""
+        child = child_submission(fn, args, given)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        job_id = self.claim.submission.id
+        if not self.open:
+            raise LeaseLost(job_id, self.claim.attempt)
+        claim = await self.worker.store.spawn(job_id, self.claim.attempt, child, self.worker.name)
+        self.worker.start(Attempt(self.worker, claim, parent=self), self.context.nursery)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return JobHandle(self.worker, child.id)

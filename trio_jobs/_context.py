@@ -1,0 +1,233 @@
+"""What a handler is given: the job it runs for, and how to speak."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+from ._check import number
+from ._errors import InvalidPayload
+from ._job import Kind, Progress
+from ._pipe import Entry, Pipe
+from ._states import Reason
+
+if TYPE_CHECKING:
+    from ._attempt import Attempt
+    from ._handle import JobHandle
+    from ._options import SpawnOptions
+
+T = TypeVar("T")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class JobContext(Generic[T]):
+    """One attempt as its handler sees it. `T` is the type of the values it streams.
+
+    Attributes:
+        id: The job's id.
+        attempt: The number of this attempt, from 1. It rises with every attempt, so it also fences writes
+            to tables of the handler's own.
+        tags: The job's tags.
+        metadata: The job's metadata.
+        saved: What was saved last, by this attempt or an earlier one; None if nothing was.
+        nursery: A nursery that lives exactly as long as the attempt. A failure in it fails the attempt.
+    """
+
+    nursery: trio.Nursery
+
+    def __init__(self, attempt: Attempt) -> None:
+        claim = attempt.claim
+        self.id: str = claim.submission.id
+        self.attempt: int = claim.attempt
+        self.tags: Mapping[str, str] = claim.submission.options.tags
+        self.metadata: Mapping[str, Any] = claim.submission.options.metadata
+        self.saved: Any = claim.saved
+        self._attempt = attempt
+        self._worker = attempt.worker
+        self._seq = claim.seq
+        self._pipe: Pipe | None = None
+        self._told: trio.Event | None = None
+
+    # ------------------------------------------------------------ stream
+
+    async def send(self, value: T) -> None:
+        """Append a token to the job's log, where every reader finds it.
+
+        Waits while a reader that blocks is a full window behind; see `Timeouts` for the clocks meanwhile.
+        Always a checkpoint. If it is cancelled, the token was not sent.
+
+        Args:
+            value: The token. A store in memory keeps the object itself; do not change it afterwards.
+
+        Raises:
+            InvalidPayload: The token is larger than `Retention.token_bytes`. The job fails, with reason
+                `limit`, even if this is caught.
+            LeaseLost: The attempt is over.
+        """
+        if self._pipe is not None:
+            await self._pipe.send(value)
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waited = await self._wait_room()
+        await self._write(Kind.TOKEN, value)
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def send_many(self, values: Iterable[T]) -> None:
+        """Append tokens in bursts, which costs far less than one `send` each.
+
+        Equal to `send` for each value in turn: at least one checkpoint, and a wait whenever a reader that
+        blocks is a full window behind. If it is cancelled, a first part of the values was sent.
+
+        Args:
+            values: The tokens; taken from the iterable as the window has room.
+
+        Raises:
+            InvalidPayload: A token is too large; none of its burst was sent. The job fails.
+            LeaseLost: The attempt is over.
+        """
+        iterator = iter(values)
+        await trio.lowlevel.checkpoint()
+        while True:
+            await self._wait_room()
+            burst = list(islice(iterator, self._room() or 1))
+            if not burst:
+                return
+            if self._pipe is not None:
+                for value in burst:
+                    await self._pipe.send(value)
+            else:
+                await self._write_all([(Kind.TOKEN, value) for value in burst])
+                await trio.lowlevel.checkpoint()
+
+    @property
+    def tokens(self) -> trio.MemorySendChannel[T]:
+        """The attempt's send channel, to clone and to hand to tasks and libraries that want one.
+
+        What it carries comes in one order with `send`, `progress` and `save`. When the attempt's nursery
+        closes, all that was sent is written and the channel is closed; clones then raise
+        `trio.BrokenResourceError`.
+        """
+        if self._pipe is None:
+            self._pipe = Pipe(self._worker.audiences.window, self._wait_room, self._write)
+            self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
+        return self._pipe.tokens
+
+    async def progress(
+        self, done: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Tell readers how far the job is. Always a checkpoint; never waits for a reader.
+
+        Args:
+            done: How much is done, in any unit.
+            total: How much there is in the same unit, if known.
+            message: One line for people.
+
+        Raises:
+            ValueError: A number is negative or NaN.
+            LeaseLost: The attempt is over.
+        """
+        number("done", done)
+        if total is not None:
+            number("total", total)
+        await self._note(Kind.PROGRESS, Progress(done, total, message))
+
+    async def save(self, value: object) -> None:
+        """Keep a value for the next attempt, which finds it in `saved`. The last one counts.
+
+        Always a checkpoint. If it is cancelled, the value may or may not have been saved.
+
+        Args:
+            value: The value. A store in memory keeps the object itself; do not change it afterwards.
+
+        Raises:
+            LeaseLost: The attempt is over.
+        """
+        await self._note(Kind.SAVED, value)
+        self.saved = value
+
+    async def _note(self, kind: Kind, data: object) -> None:
+        if self._pipe is not None:
+            entry = Entry(kind, data)
+            await self._pipe.send(entry)
+            await entry.written.wait()
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._write(kind, data)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _room(self) -> int:
+        """Return how many events may be sent now."""
+        audience = self._worker.audiences.get(self.id)
+        return self._worker.audiences.window if audience is None else audience.room(self._seq)
+
+    async def _wait_room(self) -> bool:
+        """Wait until an event may be sent, and return whether that took a wait."""
+        waited = False
+        while self._attempt.open and not self._room():
+            await self._attempt.attend().wait_room(self._seq)
+            waited = True
+        return waited
+
+    async def _write(self, kind: Kind, data: object) -> None:
+        await self._write_all([(kind, data)])
+
+    async def _write_all(self, entries: list[tuple[Kind, Any]]) -> None:
+        try:
+            self._seq = await self._worker.store.append(self.id, self.attempt, entries)
+        except InvalidPayload as refusal:
+            self._attempt.refused = str(refusal)
+            self._attempt.deadlines.stop(Reason.LIMIT)
+            raise
+        if entries[-1][0] is Kind.TOKEN:
+            self._attempt.deadlines.token_sent()
+
+    async def close(self) -> None:
+        """Write what is still in the channel; called once the nursery has closed."""
+        if self._pipe is not None:
+            await self._pipe.close()
+
+    # ------------------------------------------------------------ the rest
+
+    @property
+    def cancel_requested(self) -> trio.Event:
+        """Set when the job is asked to stop, by a cancellation or a shutdown that gives it grace.
+
+        Wait for it, or look at it, to end well within the grace period; then the job is cancelled.
+        """
+        if self._told is None:
+            self._told = trio.Event()
+        return self._told
+
+    async def spawn(
+        self,
+        fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: Unpack[Ts],
+        **options: Unpack[SpawnOptions],
+    ) -> JobHandle[Any, R]:
+        """Start a child job in this attempt's nursery, with an id, a log and a scope of its own.
+
+        Nursery rules hold: the attempt does not end before the child; its cancellation cancels the
+        child (reason `parent`); the child's failure fails the attempt. A child is not queued and not
+        retried: the next attempt spawns anew. Cancelling only the child leaves the attempt running.
+        Always a checkpoint. If it is cancelled, no child was started.
+
+        Args:
+            fn: An async function that takes a `JobContext` and `args`.
+            *args: Its arguments.
+            **options: See `SpawnOptions`.
+
+        Returns:
+            A handle on the child.
+
+        Raises:
+            TypeError: `fn`, `args` or an option is not fit.
+            ValueError: An option is out of range.
+            LeaseLost: The attempt is over.
+        """
+        return await self._attempt.spawn(fn, args, options)

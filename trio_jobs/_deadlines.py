@@ -1,0 +1,92 @@
+"""One cancel scope, several named deadlines: what fires first is why the attempt ends.
+
+Timeouts, the grace of a cancellation, the linger time of an unread job and an immediate stop are all the
+same thing: a time at which the attempt's scope is to be cancelled, and a reason. The scope's deadline is
+the earliest of them, so no clock needs a task of its own, and "first writer wins" needs no flag:
+once the scope has fired, no deadline can be set any more, and the earliest one is the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+
+import trio
+
+from ._job import Timeouts
+from ._states import Reason
+
+
+class Deadlines:
+    """The cancel scope of one attempt and the reasons it may fire for.
+
+    Args:
+        timeouts: The attempt's clocks; those without a limit cost nothing.
+    """
+
+    __slots__ = ("_at", "_idle", "scope")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.scope = trio.CancelScope()
+        self._idle = timeouts.idle
+        self._at: dict[Reason, float] = {}
+        if timeouts.run is not None:
+            self.set(Reason.TIMEOUT, timeouts.run)
+        if timeouts.first_token is not None:
+            self.set(Reason.FIRST_TOKEN_TIMEOUT, timeouts.first_token)
+
+    def set(self, reason: Reason, seconds: float | None) -> None:
+        """Let the scope fire for `reason` in `seconds`; None takes the deadline back."""
+        if self.scope.cancel_called:
+            return
+        if seconds is not None:
+            self._at[reason] = trio.current_time() + seconds
+        elif self._at.pop(reason, None) is None:
+            return
+        self.scope.deadline = min(self._at.values(), default=inf)
+
+    def bring_forward(self, reason: Reason, seconds: float) -> None:
+        """Let the scope fire for `reason` in `seconds`, or when it would have fired for it before."""
+        if trio.current_time() + seconds < self._at.get(reason, inf):
+            self.set(reason, seconds)
+
+    def stop(self, reason: Reason) -> None:
+        """Fire now, unless it has fired already."""
+        if not self.scope.cancel_called:
+            self._at = {reason: -inf}
+            self.scope.cancel(reason=reason)
+
+    def token_sent(self) -> None:
+        """Restart the clocks that run between tokens."""
+        if Reason.FIRST_TOKEN_TIMEOUT in self._at:
+            self.set(Reason.FIRST_TOKEN_TIMEOUT, None)
+        if self._idle is not None:
+            self.set(Reason.IDLE_TIMEOUT, self._idle)
+
+    def unread(self, linger: float | None) -> None:
+        """Fire in `linger` seconds because nobody reads; None when somebody does again."""
+        self.set(Reason.UNREAD, linger)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the clocks that run between tokens for as long as the block lasts."""
+        began = trio.current_time()
+        clocks = (Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT)
+        left = {clock: self._at[clock] - began for clock in clocks if clock in self._at}
+        for clock in left:
+            self.set(clock, None)
+        try:
+            yield
+        finally:
+            for clock, seconds in left.items():
+                self.set(clock, seconds)
+
+    def cause(self) -> Reason | None:
+        """Return why the scope fired, or None if it has not.
+
+        A deadline that has passed counts as fired even if the attempt met no checkpoint since.
+        """
+        if not self.scope.cancel_called:
+            return None
+        return min(self._at, key=self._at.__getitem__)

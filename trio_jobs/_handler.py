@@ -1,0 +1,166 @@
+"""Handlers: ordinary async functions, how they are named, marked and checked."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from ._check import text
+from ._errors import quoted
+from ._job import DEFAULT, Options, Priority, Timeouts
+from ._options import build
+from ._retry import Retry
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+_MARK = "__trio_jobs_handler__"
+
+
+@attrs.frozen
+class Mark:
+    """What `handler` wrote on a function: its name and the options that its jobs start from."""
+
+    name: str
+    options: Options
+
+
+@overload
+def handler(fn: F, /) -> F: ...
+@overload
+def handler(
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    timeouts: Timeouts | None = None,
+    retry: Retry | None = None,
+    priority: Priority | None = None,
+) -> Callable[[F], F]: ...
+def handler(
+    fn: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    timeouts: Timeouts | None = None,
+    retry: Retry | None = None,
+    priority: Priority | None = None,
+) -> F | Callable[[F], F]:
+    """Mark an async function as a handler: give it a name, and its jobs their usual options.
+
+    The function stays callable as it was. A registry in memory runs any async function; the mark is
+    needed only to change a default. Options given to `submit` win over those given here.
+
+    Args:
+        fn: The function, when used without parentheses.
+        name: What the handler is called in records; the function's own name by default.
+        timeout: Seconds each attempt may run.
+        timeouts: All clocks, in place of `timeout`.
+        retry: How its jobs are retried.
+        priority: How soon its jobs are claimed.
+
+    Raises:
+        TypeError: `fn` is not an async function, or an option has the wrong type.
+        ValueError: An option is out of range.
+    """
+
+    def mark(fn: F) -> F:
+        check_async(fn)
+        given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
+        options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
+        setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options))
+        return fn
+
+    return mark if fn is None else mark(fn)
+
+
+def _unwrap(fn: object) -> Any:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn
+
+
+def _plain_name(fn: object) -> str:
+    inner = _unwrap(fn)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def mark_of(fn: Callable[..., Awaitable[Any]]) -> Mark:
+    """Return the mark of a handler; of an unmarked one, its own name and the default options."""
+    mark = getattr(_unwrap(fn), _MARK, None)
+    return mark if isinstance(mark, Mark) else Mark(_plain_name(fn), DEFAULT)
+
+
+def check_async(fn: object) -> None:
+    """Raise `TypeError` unless `fn` is an async function, and say what it is instead."""
+    inner = _unwrap(fn)
+    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
+        getattr(inner, "__call__", None)  # noqa: B004  # the method itself is wanted
+    ):
+        return
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise TypeError(
+            f"a handler is an async function, not what calling it returns: write submit(fn, …), "
+            f"not submit(fn(…)); got {quoted(fn)}"
+        )
+    if inspect.isasyncgenfunction(inner):
+        raise TypeError(
+            f"{_plain_name(fn)} is an async generator function; a handler streams with "
+            "'await job.send(value)' in place of 'yield value'"
+        )
+    if callable(inner):
+        raise TypeError(
+            f"{_plain_name(fn)} is not an async function; define it with 'async def', and call blocking "
+            "code in it with trio.to_thread.run_sync"
+        )
+    raise TypeError(f"a handler is an async function; got {quoted(fn)}")
+
+
+# Inspecting a signature takes ten times as long as submitting a job, so it is done once per function.
+_arities: WeakKeyDictionary[Any, tuple[float, float]] = WeakKeyDictionary()
+
+
+def _arity(fn: Any) -> tuple[float, float]:
+    """Return how few and how many positional arguments `fn` takes, after checking that it is async."""
+    try:
+        return _arities[fn]
+    except (KeyError, TypeError):
+        pass
+    check_async(fn)
+    least, most = 0.0, 0.0
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = math.inf
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            most += 1
+            least += parameter.default is parameter.empty
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise TypeError(
+                f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}; "
+                f"bind it with functools.partial(fn, {parameter.name}=…)"
+            )
+    try:
+        _arities[fn] = (least, most)
+    except TypeError:  # not every callable can be referred to weakly
+        pass
+    return least, most
+
+
+def check_call(fn: Any, args: tuple[Any, ...]) -> None:
+    """Raise `TypeError` unless `fn` is an async function that takes a job context and `args`."""
+    least, most = _arity(getattr(fn, "__func__", fn))
+    given = len(args) + 1 + hasattr(fn, "__func__")
+    if least <= given <= most:
+        return
+    own = 1 + hasattr(fn, "__func__")
+    if most < own:
+        raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
+    wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"
+    raise TypeError(
+        f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}"
+    )

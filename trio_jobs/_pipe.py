@@ -1,0 +1,94 @@
+"""The memory channel pair of an attempt, for code that wants a channel rather than a context.
+
+An attempt that only calls `send` needs no channel: its values go straight into the log. The pair is
+opened when `JobContext.tokens` is first asked for. From then on everything the attempt writes goes through
+it, so that there is one order over all of it: the order of the channel. A pump carries the entries
+on into the log; the channel's buffer is the backpressure window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from ._job import Kind
+
+
+@attrs.define(eq=False)
+class Entry:
+    """An event other than a token on its way through the channel."""
+
+    kind: Kind
+    data: Any
+    written: trio.Event = attrs.field(factory=trio.Event)
+
+
+class Pipe:
+    """A channel pair and its pump.
+
+    Args:
+        window: The size of the channel's buffer.
+        room: Waits until the log may take another event.
+        write: Writes one event to the log.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        room: Callable[[], Awaitable[object]],
+        write: Callable[[Kind, Any], Awaitable[None]],
+    ) -> None:
+        self.tokens, self._receive = trio.open_memory_channel[Any](window)
+        # The handler may close what it was given; what the context itself sends must not depend on that.
+        self._own = self.tokens.clone()
+        self._room = room
+        self._write = write
+        self._hand: deque[Any] = deque()
+        # Shielded, because a handler's cleanup may still send while everything around is being cancelled.
+        self._scope = trio.CancelScope(shield=True)
+        self._stopped = trio.Event()
+
+    async def send(self, value: object) -> None:
+        """Send a token, or an `Entry`. If it is cancelled, nothing was sent."""
+        await self._own.send(value)
+
+    async def run(self) -> None:
+        """Carry entries into the log until `close`."""
+        try:
+            with self._scope:
+                async for entry in self._receive:
+                    # In hand before the next checkpoint, so that `close` finds what the pump had taken.
+                    self._hand.append(entry)
+                    await self._room()
+                    await self._deliver()
+        finally:
+            self._stopped.set()
+
+    async def _deliver(self) -> None:
+        while self._hand:
+            entry = self._hand[0]
+            if isinstance(entry, Entry):
+                await self._write(entry.kind, entry.data)
+                entry.written.set()
+            else:
+                await self._write(Kind.TOKEN, entry)
+            self._hand.popleft()
+
+    async def close(self) -> None:
+        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""
+        with trio.CancelScope(shield=True):  # the pump waits for nothing but room, so this is short
+            self._scope.cancel()
+            await self._stopped.wait()
+            while True:
+                try:
+                    self._hand.append(self._receive.receive_nowait())
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            await self._deliver()
+        self._own.close()
+        self.tokens.close()
+        self._receive.close()

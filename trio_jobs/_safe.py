@@ -1,0 +1,66 @@
+"""Exceptions as text that any store can keep: short, printable, and made without ever raising."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from ._errors import ErrorRecord, Permanent
+
+LIMIT = 16 * 1024
+_CUT = "\n… cut …\n"
+# What user code may raise while it is asked to describe itself; Ctrl-C still comes through.
+_ANY = (Exception, SystemExit, GeneratorExit)
+
+
+def safe_text(text: str, limit: int = LIMIT) -> str:
+    """Return `text` in at most `limit` bytes of valid UTF-8 without NUL; the middle is cut out."""
+    if len(text) > limit:
+        half = (limit - len(_CUT)) // 2
+        text = text[:half] + _CUT + text[-half:]
+    data = text.encode("utf-8", "replace").replace(b"\0", b"?")
+    if len(data) > limit:
+        half = (limit - len(_CUT.encode())) // 2
+        data = data[:half] + _CUT.encode() + data[-half:]
+    return data.decode("utf-8", "ignore")
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that are not groups, in order."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return safe_text(str(error))
+    except _ANY as broken:
+        return f"<its text cannot be shown: {type(broken).__name__} in __str__>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        # Each piece is cut before the next is asked for: one message may be a hundred megabytes.
+        pieces = (safe_text(piece) for piece in traceback.TracebackException.from_exception(error).format())
+        return safe_text("".join(pieces))
+    except _ANY as broken:
+        return f"<its traceback cannot be shown: {type(broken).__name__}>"
+
+
+def record_error(error: BaseException) -> ErrorRecord:
+    """Return what an exception says, as text of at most 16 KiB a field.
+
+    A group with a single leaf is described by that leaf, and `Permanent` by what it wraps.
+    """
+    found = list(leaves(error))
+    shown = found[0] if len(found) == 1 else error
+    if isinstance(shown, Permanent) and isinstance(shown.error, BaseException):
+        shown = shown.error
+    message = _message(shown)
+    if len(found) > 1:
+        each = "; ".join(f"{type(leaf).__qualname__}: {_message(leaf)}" for leaf in found[:10])
+        message = safe_text(f"{len(found)} errors: {each}")
+    return ErrorRecord(type(shown).__qualname__, message, _traceback(error))

@@ -1,0 +1,22 @@
+"""Where the tasks of a job are, as text for people."""
+
+from __future__ import annotations
+
+import traceback
+
+import trio
+
+
+def task_tree(task: trio.lowlevel.Task, indent: str = "") -> str:
+    """Return the stacks of a task and of all tasks under it, innermost call last."""
+    frames = traceback.StackSummary.extract(iter(list(task.iter_await_frames())))
+    lines = [f"task {task.name}"]
+    for frame in frames:
+        lines.append(f"  {frame.filename}:{frame.lineno} in {frame.name}")
+        if frame.line:
+            lines.append(f"    {frame.line}")
+    text = "".join(f"{indent}{line}\n" for line in lines)
+    for nursery in task.child_nurseries:
+        for child in sorted(nursery.child_tasks, key=lambda child: child.name):
+            text += task_tree(child, indent + "    ")
+    return text

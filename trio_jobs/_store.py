@@ -1,0 +1,224 @@
+"""The store contract: what keeps jobs, and the only thing that decides about them.
+
+Every verb is atomic and conditional. The writes of an attempt (`append`, `finish`) take effect only while
+the job is RUNNING that very attempt, so an attempt that was given up can write nothing; all other writes
+are conditional on the job's state. A verb decides and writes in one step, so there is no moment between
+the two in which somebody else's write could be overwritten.
+
+Cancellation: a cancelled verb did not happen, or can be found again by the job's id, which the caller
+chose. Verbs may be checkpoints; those of the memory store are not, except the three that wait.
+
+Waiting is done in the store as well. `changed`, `due` and `overdue` are hints: they return when looking again
+may be worth while, may return too early, and never too late. Nothing depends on them for its data,
+which is always read by cursor, so a lost or doubled wake-up loses or doubles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from ._job import Ended, Event, Job, Kind, Options
+    from ._states import Reason, State, Transition
+
+
+@attrs.frozen
+class Submission:
+    """A job as it is handed to a store.
+
+    Attributes:
+        id: Chosen by the caller, so that a submit with an unknown outcome can be looked up.
+        handler: The handler's name.
+        target: The handler itself; only stores that live in the process can keep it.
+        args: The handler's arguments.
+        options: How to run it.
+        key: Idempotency key, unique per `options.owner`.
+    """
+
+    id: str
+    handler: str
+    target: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    options: Options
+    key: str | None = None
+
+
+@attrs.frozen
+class Claim:
+    """The right to run one attempt.
+
+    Attributes:
+        submission: What to run.
+        attempt: Its number, which fences the attempt's writes.
+        spent: The retry budget used, this attempt included.
+        saved: What earlier attempts saved last.
+        seq: The cursor of this attempt's `started` event.
+    """
+
+    submission: Submission
+    attempt: int
+    spent: int
+    saved: Any
+    seq: int
+
+
+@attrs.frozen
+class Outcome:
+    """How an attempt ended, as `finish` records it.
+
+    Attributes:
+        transition: `completed`, `failed`, `cancelled` or `retried`.
+        result: What the handler returned, when completed.
+        ended: Why and how, otherwise; its `delay` says when a retry is due.
+    """
+
+    transition: Transition
+    result: Any = None
+    ended: Ended | None = None
+
+
+@attrs.frozen
+class Where:
+    """Which jobs are meant; None means any. A job matches when each given field matches."""
+
+    states: Collection[State] | None = None
+    tags: Mapping[str, str] | None = None
+    handler: str | None = None
+    owner: str | None = None
+    parent: str | None = None
+
+
+CancelAnswer = Literal["cancelled", "requested", "already_over"]
+
+
+class Store(Protocol):
+    """What every store does. `stores.memory` is the readable reference."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether jobs outlive the process. If not, `close` ends those that are unfinished."""
+
+    async def submit(self, batch: Sequence[Submission]) -> list[str]:
+        """Accept all of a batch, or none of it.
+
+        Returns:
+            A job id for each submission, in order: its own, or that of the job which already holds its
+            key for the same handler, arguments and options.
+
+        Raises:
+            KeyConflict: The key belongs to a different submission.
+            QueueFull: Accepting the batch would exceed the number of jobs that may wait.
+            InvalidPayload: The store cannot keep a value.
+        """
+
+    async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
+        """Accept a child job that is RUNNING from birth, while its parent runs `attempt`.
+
+        Raises:
+            LeaseLost: The parent is not running that attempt.
+        """
+
+    async def claim(self, limit: int, worker: str) -> list[Claim]:
+        """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`)."""
+
+    async def append(self, job_id: str, attempt: int, entries: Sequence[tuple[Kind, Any]]) -> int:
+        """Add events to the log of a running attempt, all or none.
+
+        Returns:
+            The `seq` of the last of them.
+
+        Raises:
+            LeaseLost: The job is not running that attempt.
+        """
+
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+        """End a running attempt, as `outcome` says.
+
+        If cancellation was requested, `retried` becomes `cancelled` in the same step. `spent` is given
+        back for the reasons in `UNSPENT`.
+
+        Returns:
+            The job's state now.
+
+        Raises:
+            LeaseLost: The job is not running that attempt; its outcome is somebody else's.
+        """
+
+    async def request_cancel(self, job_id: str, message: str | None) -> CancelAnswer:
+        """Cancel a job that waits; mark one that runs, so that it will not run again.
+
+        Returns:
+            `cancelled`: it was waiting and has ended. `requested`: it runs, and its worker is to stop it.
+            `already_over`: it had ended.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+
+    async def sweep(self) -> None:
+        """End the queued jobs whose queue timeout has passed."""
+
+    async def get(self, job_id: str) -> Job:
+        """Return a snapshot.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+
+    async def find(self, where: Where, limit: int) -> list[Job]:
+        """Return up to `limit` matching jobs, the oldest first."""
+
+    async def count(self, where: Where) -> Mapping[State, int]:
+        """Return how many matching jobs are in each state; states without any are left out."""
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """Return up to `limit` events behind a cursor, in order. What was trimmed is skipped, so a `seq`
+        that does not follow on from the one before announces a gap.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+
+    async def history(self, job_id: str) -> list[Event]:
+        """Return the events that retention never drops: all but tokens and progress.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+
+    async def changed(self, job_id: str, after: int | None) -> bool:
+        """Wait until the log may hold an event behind `after`, or the job has ended.
+
+        Args:
+            job_id: The job.
+            after: A cursor; None waits for the end only.
+
+        Returns:
+            False if the job has ended and nothing lies behind `after`; True otherwise.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+
+    async def due(self) -> None:
+        """Wait until a `claim` may find work."""
+
+    async def overdue(self) -> None:
+        """Wait until a `sweep` may find work."""
+
+    async def remove(self, job_id: str) -> None:
+        """Forget a job that has ended, its log and its key.
+
+        Raises:
+            UnknownJob: No job has this id.
+            IllegalTransition: It has not ended.
+        """
+
+    async def prune(self, older_than: float) -> int:
+        """Forget the jobs that ended more than `older_than` seconds ago, and return how many."""
+
+    def close(self, reason: Reason) -> None:
+        """End what is unfinished if it cannot outlive this process, and wake everybody who waits."""

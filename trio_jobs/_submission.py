@@ -1,0 +1,53 @@
+"""What a caller hands in, checked and made into submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from ._check import text
+from ._handler import check_call, mark_of
+from ._job import DEFAULT, new_id
+from ._options import SpawnOptions, build
+from ._store import Submission
+
+
+def submission(
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any]
+) -> Submission:
+    """Return a checked submission.
+
+    Raises:
+        TypeError: `fn` is not an async function, does not take `args`, or an option has the wrong type.
+        ValueError: An option is out of range.
+    """
+    check_call(fn, args)
+    mark = mark_of(fn)
+    if not given:
+        return Submission(new_id(), mark.name, fn, args, mark.options)
+    options = {name: value for name, value in given.items() if name != "key"}
+    key = given.get("key")
+    if key is not None:
+        text("key", key)
+    return Submission(new_id(), mark.name, fn, args, build(mark.options, options), key)
+
+
+def child_submission(
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any]
+) -> Submission:
+    """Return a checked submission of a child job: of its handler's mark only the timeouts count.
+
+    Raises:
+        TypeError: As `submission`, or an option is none of a child's.
+        ValueError: An option is out of range.
+    """
+    check_call(fn, args)
+    for name in given:
+        if name not in SpawnOptions.__annotations__:
+            known = ", ".join(SpawnOptions.__annotations__)
+            raise TypeError(f"a child job has no option {name!r}; it takes {known}")
+    mark = mark_of(fn)
+    base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts)
+    return Submission(new_id(), mark.name, fn, args, build(base, given))

@@ -1,0 +1,1 @@
+"""Where jobs are kept. Importing this package imports no driver."""

@@ -1,0 +1,57 @@
+"""The jobs that wait, by when they are due and, once due, by rank."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+
+
+class Queue:
+    """Two heaps: jobs that are not due yet, by due time, and jobs that are, by rank.
+
+    A job that leaves the queue by cancellation stays in its heap as a stale entry, which is passed over
+    when it comes up. When more than half of the entries are stale, both heaps are rebuilt, so the cost
+    per job stays logarithmic and the memory stays in proportion to the jobs that really wait.
+    """
+
+    def __init__(self) -> None:
+        self._later: list[tuple[float, int, float, str]] = []
+        self._ready: list[tuple[float, int, str]] = []
+        self._tickets: dict[str, int] = {}
+        self._counter = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def add(self, job_id: str, due: float, penalty: float) -> None:
+        """Let a job wait. Jobs of equal rank leave in the order in which they came."""
+        ticket = self._tickets[job_id] = next(self._counter)
+        heapq.heappush(self._later, (due, ticket, due + penalty, job_id))
+
+    def discard(self, job_id: str) -> None:
+        """Forget a job, if it waits."""
+        self._tickets.pop(job_id, None)
+        stale = len(self._later) + len(self._ready) - len(self._tickets)
+        if stale > len(self._tickets) + 64:
+            self._later = [entry for entry in self._later if self._tickets.get(entry[3]) == entry[1]]
+            self._ready = [entry for entry in self._ready if self._tickets.get(entry[2]) == entry[1]]
+            heapq.heapify(self._later)
+            heapq.heapify(self._ready)
+
+    def pop(self, now: float) -> str | None:
+        """Take out the due job of the lowest rank, or return None."""
+        while self._later and self._later[0][0] <= now:
+            _, ticket, rank, job_id = heapq.heappop(self._later)
+            heapq.heappush(self._ready, (rank, ticket, job_id))
+        while self._ready:
+            _, ticket, job_id = heapq.heappop(self._ready)
+            if self._tickets.get(job_id) == ticket:
+                del self._tickets[job_id]
+                return job_id
+        return None
+
+    def next_due(self) -> float:
+        """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""
+        if self._ready:
+            return float("-inf")
+        return self._later[0][0] if self._later else float("inf")

@@ -1,0 +1,383 @@
+"""The store that lives and dies with the process, and the readable reference for all others.
+
+Each verb runs from its first line to its last without a checkpoint, so in a single Trio thread it is
+atomic as it stands. Only the verbs that wait give up control.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import trio
+
+from .._errors import ErrorRecord, IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
+from .._job import PENALTY, Ended, Event, Job, Kind, Retention
+from .._states import UNSPENT, Reason, State, Transition, advance
+from .._store import CancelAnswer, Claim, Outcome, Submission, Where
+from ._log import Log
+from ._queue import Queue
+
+
+@attrs.define(eq=False)
+class _Row:
+    """One job. Times are on Trio's clock."""
+
+    submission: Submission
+    created: float
+    due: float
+    parent: str | None = None
+    state: State = State.QUEUED
+    reason: Reason | None = None
+    error: ErrorRecord | None = None
+    result: Any = None
+    saved: Any = None
+    attempt: int = 0
+    spent: int = 0
+    started: float | None = None
+    finished: float | None = None
+    cancel_requested: float | None = None
+    cancel_message: str | None = None
+    log: Log = attrs.field(factory=Log)
+    followers: trio.lowlevel.ParkingLot | None = None
+    waiters: trio.lowlevel.ParkingLot | None = None
+
+    def matches(self, where: Where) -> bool:
+        wanted, options = where.tags, self.submission.options
+        return (
+            (where.states is None or self.state in where.states)
+            and (wanted is None or wanted.items() <= options.tags.items())
+            and (where.handler is None or where.handler == self.submission.handler)
+            and (where.owner is None or where.owner == options.owner)
+            and (where.parent is None or where.parent == self.parent)
+        )
+
+
+def _lot(lot: trio.lowlevel.ParkingLot | None) -> trio.lowlevel.ParkingLot:
+    """Return the lot, made now if there is none: most jobs never need one."""
+    return trio.lowlevel.ParkingLot() if lot is None else lot
+
+
+def _same(one: Submission, other: Submission) -> bool:
+    """Return whether two submissions ask for the same; values that cannot be compared do not."""
+    try:
+        return one.target == other.target and bool(
+            (one.args, one.options) == (other.args, other.options)
+        )
+    except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
+        return False
+
+
+class MemoryStore:
+    """Jobs in a dict.
+
+    Args:
+        queue_limit: How many jobs may wait at once.
+        retention: What is kept of each job, and how many ended jobs.
+    """
+
+    durable = False
+
+    def __init__(self, *, queue_limit: int = 100_000, retention: Retention | None = None) -> None:
+        self._limit = queue_limit
+        self._keep = retention or Retention()
+        self._rows: dict[str, _Row] = {}
+        self._keys: dict[tuple[str | None, str], str] = {}
+        self._waiting = Queue()
+        self._expiring = Queue()
+        self._ended: dict[str, float] = {}
+        self._work = trio.lowlevel.ParkingLot()
+        self._alarm = trio.lowlevel.ParkingLot()
+        # Wall time is read once: a job's times then keep their order when the wall clock is set.
+        self._epoch = datetime.now(UTC).timestamp() - trio.current_time()
+
+    # ------------------------------------------------------------ coming in
+
+    async def submit(self, batch: Sequence[Submission]) -> list[str]:
+        """See `Store.submit`."""
+        now = trio.current_time()
+        fresh: dict[str, Submission] = {}
+        keyed: dict[tuple[str | None, str], Submission] = {}
+        ids: list[str] = []
+        for new in batch:
+            old = self._holder(new, keyed)
+            if old is None:
+                fresh[new.id] = new
+            elif not _same(old, new):
+                raise KeyConflict(new.key or "", old.id)
+            ids.append(new.id if old is None else old.id)
+        if fresh and len(self._waiting) + len(fresh) > self._limit:
+            raise QueueFull(self._limit)
+        for new in fresh.values():
+            self._accept(new, now)
+        self._work.unpark_all()
+        return ids
+
+    def _holder(
+        self, new: Submission, keyed: dict[tuple[str | None, str], Submission]
+    ) -> Submission | None:
+        if new.key is None:
+            return None
+        address = (new.options.owner, new.key)
+        if address in self._keys:
+            return self._rows[self._keys[address]].submission
+        holder = keyed.setdefault(address, new)
+        return None if holder is new else holder
+
+    def _accept(self, new: Submission, now: float) -> None:
+        options = new.options
+        due = now + options.delay
+        if options.run_at is not None:
+            due = max(now, options.run_at.timestamp() - self._epoch)
+        row = self._rows[new.id] = _Row(new, now, due)
+        if new.key is not None:
+            self._keys[options.owner, new.key] = new.id
+        self._write(row, Kind.SUBMITTED, now, new.handler)
+        self._waiting.add(new.id, due, PENALTY[options.priority])
+        if options.timeouts.queue is not None:
+            self._expiring.add(new.id, due + options.timeouts.queue, 0)
+            self._alarm.unpark_all()
+
+    async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
+        """See `Store.spawn`."""
+        self._running(parent, attempt)
+        now = trio.current_time()
+        row = self._rows[child.id] = _Row(child, now, now, parent)
+        self._write(row, Kind.SUBMITTED, now, child.handler)
+        return self._start(row, worker, now)
+
+    # ------------------------------------------------------------ attempts
+
+    async def claim(self, limit: int, worker: str) -> list[Claim]:
+        """See `Store.claim`."""
+        now = trio.current_time()
+        self._expire(now)
+        claims: list[Claim] = []
+        while len(claims) < limit and (job_id := self._waiting.pop(now)) is not None:
+            claims.append(self._start(self._rows[job_id], worker, now))
+        return claims
+
+    def _start(self, row: _Row, worker: str, now: float) -> Claim:
+        row.state = advance(row.state, Transition.STARTED)
+        self._expiring.discard(row.submission.id)
+        row.reason = row.error = None
+        row.attempt += 1
+        row.spent += 1
+        row.started = now
+        seq = self._write(row, Kind.STARTED, now, worker)
+        return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
+
+    async def append(self, job_id: str, attempt: int, entries: Sequence[tuple[Kind, Any]]) -> int:
+        """See `Store.append`."""
+        row = self._running(job_id, attempt)
+        now = trio.current_time()
+        for kind, data in entries:
+            self._write(row, kind, now, data)
+            if kind is Kind.SAVED:
+                row.saved = data
+        return row.log.last_seq
+
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+        """See `Store.finish`."""
+        row = self._running(job_id, attempt)
+        now = trio.current_time()
+        transition, ended = outcome.transition, outcome.ended
+        if ended is not None and ended.reason in UNSPENT:
+            row.spent -= 1
+        if ended is not None and transition is Transition.RETRIED:
+            if row.cancel_requested is not None:
+                transition = Transition.CANCELLED
+                ended = Ended(Reason.USER, row.cancel_message, ended.error)
+            else:
+                row.due = now + (ended.delay or 0.0)
+                self._waiting.add(job_id, row.due, PENALTY[row.submission.options.priority])
+                self._work.unpark_all()
+        row.result = outcome.result
+        self._end(row, transition, outcome.result if ended is None else ended, now)
+        return row.state
+
+    def _running(self, job_id: str, attempt: int) -> _Row:
+        row = self._rows.get(job_id)
+        if row is None or row.state is not State.RUNNING or row.attempt != attempt:
+            raise LeaseLost(job_id, attempt)
+        return row
+
+    # ------------------------------------------------------------ ends
+
+    async def request_cancel(self, job_id: str, message: str | None) -> CancelAnswer:
+        """See `Store.request_cancel`."""
+        row = self._row(job_id)
+        now = trio.current_time()
+        if row.state.over:
+            return "already_over"
+        if row.cancel_requested is None:
+            row.cancel_requested, row.cancel_message = now, message
+            self._write(row, Kind.CANCEL_REQUESTED, now, message)
+        if row.state is State.RUNNING:
+            return "requested"
+        self._leave_queue(row)
+        self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
+        return "cancelled"
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`."""
+        self._expire(trio.current_time())
+
+    def _expire(self, now: float) -> None:
+        while (job_id := self._expiring.pop(now)) is not None:
+            row = self._rows[job_id]
+            self._waiting.discard(job_id)
+            limit = row.submission.options.timeouts.queue or 0.0
+            ended = Ended(Reason.QUEUE_TIMEOUT, f"Job was not started within {limit:g}s")
+            self._end(row, Transition.EXPIRED, ended, now)
+
+    def close(self, reason: Reason) -> None:
+        """See `Store.close`."""
+        now = trio.current_time()
+        for row in [row for row in self._rows.values() if not row.state.over]:
+            self._leave_queue(row)
+            self._end(row, Transition.CANCELLED, Ended(reason), now)
+
+    def _leave_queue(self, row: _Row) -> None:
+        self._waiting.discard(row.submission.id)
+        self._expiring.discard(row.submission.id)
+
+    def _end(self, row: _Row, transition: Transition, data: object, now: float) -> None:
+        """Leave the present state, and let the oldest ended job go when one too many is kept."""
+        row.state = advance(row.state, transition)
+        if isinstance(data, Ended):
+            row.reason, row.error = data.reason, data.error
+        if row.state.over:
+            row.finished = now
+            self._ended[row.submission.id] = now
+        self._write(row, Kind(transition.value), now, data)
+        while len(self._ended) > self._keep.finished:
+            self._forget(next(iter(self._ended)))
+
+    def _write(self, row: _Row, kind: Kind, now: float, data: object) -> int:
+        """Add the event and wake those it concerns, in the same step as the change that it records."""
+        seq = row.log.append(row.attempt, kind, now + self._epoch, data, self._keep)
+        if row.followers is not None:
+            row.followers.unpark_all()
+        if row.waiters is not None and row.finished is not None:
+            row.waiters.unpark_all()
+        return seq
+
+    # ------------------------------------------------------------ looking
+
+    def _row(self, job_id: str) -> _Row:
+        try:
+            return self._rows[job_id]
+        except KeyError:
+            raise UnknownJob(job_id) from None
+
+    async def get(self, job_id: str) -> Job:
+        """See `Store.get`."""
+        return self._snapshot(self._row(job_id))
+
+    async def find(self, where: Where, limit: int) -> list[Job]:
+        """See `Store.find`."""
+        matching = self._matching(where)
+        return [self._snapshot(row) for row, _ in zip(matching, range(limit), strict=False)]
+
+    async def count(self, where: Where) -> Mapping[State, int]:
+        """See `Store.count`."""
+        return Counter(row.state for row in self._matching(where))
+
+    def _matching(self, where: Where) -> Iterator[_Row]:
+        return (row for row in self._rows.values() if row.matches(where))
+
+    def _snapshot(self, row: _Row) -> Job:
+        options = row.submission.options
+        waits = row.state in {State.QUEUED, State.RETRYING}
+        return Job(
+            id=row.submission.id,
+            handler=row.submission.handler,
+            state=row.state,
+            reason=row.reason,
+            error=row.error,
+            result=row.result,
+            attempt=row.attempt,
+            priority=options.priority,
+            tags=options.tags,
+            metadata=options.metadata,
+            owner=options.owner,
+            key=row.submission.key,
+            parent=row.parent,
+            timeouts=options.timeouts,
+            retry=options.retry,
+            spent=row.spent,
+            saved=row.saved,
+            created_at=self._wall(row.created),
+            started_at=None if row.started is None else self._wall(row.started),
+            finished_at=None if row.finished is None else self._wall(row.finished),
+            next_attempt_at=self._wall(row.due) if waits else None,
+            cancel_requested_at=(
+                None if row.cancel_requested is None else self._wall(row.cancel_requested)
+            ),
+            last_seq=row.log.last_seq,
+        )
+
+    def _wall(self, when: float) -> datetime:
+        return datetime.fromtimestamp(when + self._epoch, UTC)
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.read`."""
+        return self._row(job_id).log.read(after, limit)
+
+    async def history(self, job_id: str) -> list[Event]:
+        """See `Store.history`."""
+        return self._row(job_id).log.history()
+
+    # ------------------------------------------------------------ waiting
+
+    async def changed(self, job_id: str, after: int | None) -> bool:
+        """See `Store.changed`."""
+        row = self._row(job_id)
+        while row.finished is None:
+            if after is None:
+                lot = row.waiters = _lot(row.waiters)
+            elif row.log.last_seq > after:
+                return True
+            else:
+                lot = row.followers = _lot(row.followers)
+            await lot.park()
+        return after is not None and row.log.last_seq > after
+
+    async def due(self) -> None:
+        """See `Store.due`."""
+        while (when := self._waiting.next_due()) > trio.current_time():
+            with trio.move_on_at(when):
+                await self._work.park()
+
+    async def overdue(self) -> None:
+        """See `Store.overdue`."""
+        while (when := self._expiring.next_due()) > trio.current_time():
+            with trio.move_on_at(when):
+                await self._alarm.park()
+
+    # ------------------------------------------------------------ going
+
+    async def remove(self, job_id: str) -> None:
+        """See `Store.remove`."""
+        row = self._row(job_id)
+        if not row.state.over:
+            raise IllegalTransition(row.state, "removed", "; cancel it first, or wait for its end")
+        self._forget(job_id)
+
+    async def prune(self, older_than: float) -> int:
+        """See `Store.prune`."""
+        before = trio.current_time() - older_than
+        old = [job_id for job_id, finished in self._ended.items() if finished < before]
+        for job_id in old:
+            self._forget(job_id)
+        return len(old)
+
+    def _forget(self, job_id: str) -> None:
+        row = self._rows.pop(job_id)
+        del self._ended[job_id]
+        if row.submission.key is not None:
+            del self._keys[row.submission.options.owner, row.submission.key]
