@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ._worker import Worker
 
 logger = logging.getLogger("trio_jobs")
-FINISH_SECONDS = 5.0
-"""How long a store may take to record an end while everything around is being cancelled."""
 
 _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.TIMEOUT: ("run", "Job timed out after {:g}s"),
@@ -164,8 +162,7 @@ class Attempt:
         try:
             run, cancelled = await self._execute()
             outcome = self._conclude(run)
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_SECONDS):
-                await self._finish(outcome)
+            await self._finish(outcome)
         finally:
             self.worker.ended(self)
         if self.parent is not None and outcome.transition is Transition.FAILED:

@@ -72,8 +72,8 @@ class JobContext(Generic[T]):
             await self._pipe.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        waited = await self._wait_room()
-        await self._write(Kind.TOKEN, value)
+        waited = not self._room() and await self._wait_room()
+        await self._write_all([(Kind.TOKEN, value)])
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -10,7 +10,7 @@ from ._audience import Policy
 from ._check import number
 from ._job import CancelReport, Event, Job, Kind
 from ._states import Reason
-from ._stream import EventStream, Restarts, TokenStream, last_event, raise_end
+from ._stream import Cursor, EventStream, Restarts, TokenStream, last_event, raise_end
 
 if TYPE_CHECKING:
     from ._worker import Worker
@@ -99,8 +99,7 @@ class JobHandle(Generic[T_co, R_co]):
             ValueError: An argument is out of range.
             StreamGap: On entering, the cursor is ahead of the log.
         """
-        self._worker.check_open()
-        return EventStream(self._worker.store, self._worker.audiences, self.id, after, policy)
+        return EventStream(self._cursor(after, policy))
 
     def stream(
         self, after: int = 0, *, restarts: Restarts = "raise", policy: Policy = "block"
@@ -117,7 +116,11 @@ class JobHandle(Generic[T_co, R_co]):
             ValueError: An argument is out of range.
             StreamGap: On entering, the cursor is ahead of the log.
         """
-        return TokenStream(self.events(after, policy=policy), self.id, self._worker.store, restarts)
+        return TokenStream(self._cursor(after, policy), restarts)
+
+    def _cursor(self, after: int, policy: Policy) -> Cursor:
+        self._worker.check_open()
+        return Cursor(self._worker.store, self._worker.audiences, self.id, after, policy)
 
     # ------------------------------------------------------------ cancelling
 

@@ -112,7 +112,7 @@ class JobRegistry:
         self._worker.check_open()
         new = submission(fn, args, options)
         await trio.lowlevel.checkpoint_if_cancelled()
-        (job_id,) = await self._store.submit([new])
+        (job_id,) = await self._worker.submit([new])
         await trio.lowlevel.cancel_shielded_checkpoint()
         return JobHandle(self._worker, job_id)
 
@@ -147,7 +147,7 @@ class JobRegistry:
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, args, options))
         await trio.lowlevel.checkpoint_if_cancelled()
-        ids = await self._store.submit(batch)
+        ids = await self._worker.submit(batch)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return [JobHandle(self._worker, job_id) for job_id in ids]
 

@@ -101,12 +101,16 @@ class Store(Protocol):
     def durable(self) -> bool:
         """Whether jobs outlive the process. If not, `close` ends those that are unfinished."""
 
-    async def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Accept all of a batch, or none of it.
+    async def submit(
+        self, batch: Sequence[Submission], limit: int, worker: str
+    ) -> tuple[list[str], list[Claim]]:
+        """Accept all of a batch, or none of it; in the same step, `claim` up to `limit` jobs.
+
+        Submitting to a worker with free slots thus costs one step, not two.
 
         Returns:
             A job id for each submission, in order: its own, or that of the job which already holds its
-            key for the same handler, arguments and options.
+            key for the same handler, arguments and options. And what was claimed, perhaps other jobs.
 
         Raises:
             KeyConflict: The key belongs to a different submission.
@@ -136,6 +140,8 @@ class Store(Protocol):
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """End a running attempt, as `outcome` says.
+
+        Not cut short by cancellation: a store that has to wait shields it, for a few seconds at most.
 
         If cancellation was requested, `retried` becomes `cancelled` in the same step. `spent` is given
         back for the reasons in `UNSPENT`.

@@ -8,11 +8,11 @@ The end is the terminal event, which is in the log like any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 
 import trio
 
-from ._audience import Audiences, Policy
+from ._audience import Audience, Audiences, Policy
 from ._check import choice, whole
 from ._errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
 from ._job import Ended, Event, Kind
@@ -44,15 +44,19 @@ def raise_end(job_id: str, event: Event) -> None:
         raise JobCancelled(job_id, event.data.reason, event.data.message)
 
 
-class EventStream(trio.abc.ReceiveChannel[Event]):
-    """Every event of a job's log behind a cursor, as `JobHandle.events` opens it.
+class Cursor:
+    """A reader's place in a log, and the events it has at hand behind that.
 
-    A Trio receive channel: use it in `async with`, and read it with `receive` or `async for`. It ends
-    after the terminal event. It may be left at any point, and resumed with `after=stream.cursor`.
+    Args:
+        store: Where the log is.
+        audiences: Who reads in this process.
+        job_id: Whose log it is.
+        after: Where to begin.
+        policy: What the handler does while this reader is slow.
 
     Attributes:
-        cursor: The `seq` of the last event that was delivered.
-        policy: What the handler does while this reader is slow.
+        cursor: The `seq` of the last event delivered.
+        waits: How often the reader has waited; a wait is a checkpoint.
     """
 
     def __init__(
@@ -60,14 +64,81 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
     ) -> None:
         whole("after", after)
         choice("policy", policy, ("block", "gap"))
+        self.store = store
+        self.job_id = job_id
         self.cursor = after
         self.policy = policy
-        self._store = store
+        self.waits = 0
         self._audiences = audiences
-        self._job_id = job_id
+        self._audience: Audience | None = None
         self._batch: list[Event] = []
         self._next = 0
-        self._open = False
+
+    async def open(self) -> None:
+        """Begin to read. Raises as the streams' `__aenter__` say."""
+        self._batch = await self.store.read(self.job_id, self.cursor, _BATCH)
+        if 0 < len(self._batch) < _BATCH:
+            last_seq = self._batch[-1].seq
+        else:
+            last_seq = (await self.store.get(self.job_id)).last_seq
+        if self.cursor > last_seq:
+            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+        self._audience = self._audiences[self.job_id]
+        self._audience.join(self, last_seq)
+
+    def close(self) -> None:
+        """Stop reading; closing twice is fine."""
+        if self._audience is not None:
+            self._audience.leave(self)
+            self._audience = None
+            self._audiences.release(self.job_id)
+
+    async def next(self) -> Event | None:
+        """Move over the next event and return it, or None if the log has ended; waits if need be."""
+        while (event := self.peek()) is None:
+            if self._audience is None:
+                raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+            self._batch = await self.store.read(self.job_id, self.cursor, _BATCH)
+            self._next = 0
+            if not self._batch:
+                if not await self.store.changed(self.job_id, self.cursor):
+                    return None
+                self.waits += 1
+        self.take(event)
+        return event
+
+    def peek(self) -> Event | None:
+        """Return the next event if it is at hand."""
+        if self._audience is not None and self._next < len(self._batch):
+            return self._batch[self._next]
+        return None
+
+    def take(self, event: Event) -> None:
+        """Move over an event, or up to it with the news that something is missing."""
+        missing = self.cursor + 1
+        gap = event.seq != missing
+        self._next += not gap
+        self.cursor = event.seq - gap
+        if self._audience is not None:
+            self._audience.advanced(self)
+        if gap:
+            raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
+
+
+class EventStream(trio.abc.ReceiveChannel[Event]):
+    """Every event of a job's log behind a cursor, as `JobHandle.events` opens it.
+
+    A Trio receive channel: use it in `async with`, and read it with `receive` or `async for`. It ends
+    after the terminal event. It may be left at any point, and resumed with `after=stream.cursor`.
+    """
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    @property
+    def cursor(self) -> int:
+        """The `seq` of the last event that was delivered; `events(after=cursor)` resumes here."""
+        return self._cursor.cursor
 
     async def __aenter__(self) -> Self:
         """Begin to read.
@@ -76,15 +147,7 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
             UnknownJob: The job was removed.
             StreamGap: The cursor is ahead of the log.
         """
-        self._batch = await self._store.read(self._job_id, self.cursor, _BATCH)
-        if 0 < len(self._batch) < _BATCH:
-            last_seq = self._batch[-1].seq
-        else:
-            last_seq = (await self._store.get(self._job_id)).last_seq
-        if self.cursor > last_seq:
-            raise StreamGap(self._job_id, last_seq + 1, self.cursor, last_seq)
-        self._audiences[self._job_id].join(self, last_seq)
-        self._open = True
+        await self._cursor.open()
         return self
 
     async def receive(self) -> Event:
@@ -99,56 +162,22 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
             UnknownJob: The job was removed meanwhile.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        waited = False
-        while (event := await self._peek()) is None:
-            if not await self._store.changed(self._job_id, self.cursor):
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                raise trio.EndOfChannel
-            waited = True
-        self._take(event)
-        if not waited:
+        waits = self._cursor.waits
+        event = await self._cursor.next()
+        if waits == self._cursor.waits:
             await trio.lowlevel.cancel_shielded_checkpoint()
+        if event is None:
+            raise trio.EndOfChannel
         return event
-
-    async def _peek(self) -> Event | None:
-        """Return the next event if the log has it."""
-        if not self._open:
-            raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
-        if self._next == len(self._batch):
-            self._batch = await self._store.read(self._job_id, self.cursor, _BATCH)
-            self._next = 0
-            if not self._batch:
-                return None
-        return self._batch[self._next]
-
-    def _take(self, event: Event) -> None:
-        """Move the cursor over an event, or up to it with the news that something is missing."""
-        missing = self.cursor + 1
-        if event.seq == missing:
-            self._next += 1
-            self.cursor = event.seq
-        else:
-            self.cursor = event.seq - 1
-        self._audiences[self._job_id].advanced(self)
-        if event.seq != missing:
-            raise StreamGap(self._job_id, missing, self.cursor, self.cursor)
-
-    def take_token(self) -> Event | None:
-        """Deliver the next event without waiting, if it is a token that is at hand."""
-        if self._next < len(self._batch):
-            event = self._batch[self._next]
-            if event.kind is Kind.TOKEN and event.seq == self.cursor + 1:
-                self._take(event)
-                return event
-        return None
 
     async def aclose(self) -> None:
         """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled."""
-        if self._open:
-            self._open = False
-            self._audiences[self._job_id].leave(self)
-            self._audiences.release(self._job_id)
+        self._cursor.close()
         await trio.lowlevel.checkpoint()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop reading. Not a checkpoint."""
+        self._cursor.close()
 
 
 class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
@@ -158,21 +187,24 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
     `async for`. A stream that ends quietly is complete; any other end raises.
     """
 
-    def __init__(self, events: EventStream, job_id: str, store: Store, restarts: Restarts) -> None:
+    def __init__(self, cursor: Cursor, restarts: Restarts) -> None:
         choice("restarts", restarts, ("raise", "continue"))
-        self._events = events
-        self._job_id = job_id
-        self._store = store
+        self._cursor = cursor
         self._restarts = restarts
 
     @property
     def cursor(self) -> int:
         """Where this reader is in the log; `stream(after=cursor)` resumes here."""
-        return self._events.cursor
+        return self._cursor.cursor
 
     async def __aenter__(self) -> Self:
-        """Begin to read; see `EventStream`."""
-        await self._events.__aenter__()
+        """Begin to read.
+
+        Raises:
+            UnknownJob: The job was removed.
+            StreamGap: The cursor is ahead of the log.
+        """
+        await self._cursor.open()
         return self
 
     async def receive(self) -> T_co:
@@ -189,22 +221,19 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.ClosedResourceError: The stream is not open; use it in `async with`.
             UnknownJob: The job was removed meanwhile.
         """
-        while True:
-            try:
-                event = await self._events.receive()
-            except trio.EndOfChannel:
-                await self._raise_known_end()
-                raise
-            if event.kind is Kind.TOKEN:
-                value: T_co = event.data
-                return value
-            if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
-                raise StreamRestarted(self._job_id, event.attempt, event.seq)
-            raise_end(self._job_id, event)
-
-    async def _raise_known_end(self) -> None:
-        """Raise the end that lies at or before the cursor: a reader may resume there."""
-        raise_end(self._job_id, await last_event(self._store, self._job_id))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waits = self._cursor.waits
+        while (event := await self._cursor.next()) is None or event.kind is not Kind.TOKEN:
+            if event is None:  # resumed at or behind the end, which has to be told all the same
+                event = await last_event(self._cursor.store, self._cursor.job_id)
+            elif event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
+                raise StreamRestarted(self._cursor.job_id, event.attempt, event.seq)
+            if event.kind.ends:
+                raise_end(self._cursor.job_id, event)
+                raise trio.EndOfChannel
+        if waits == self._cursor.waits:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return cast("T_co", event.data)
 
     async def receive_many(self) -> list[T_co]:
         """Return the next values: at least one, and with it those that are at hand, up to 256.
@@ -212,13 +241,24 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         One checkpoint for all of them. If it is cancelled, no value is lost. Raises what `receive` does.
         """
         values = [await self.receive()]
-        while (event := self._events.take_token()) is not None:
+        cursor = self._cursor
+        while (
+            (event := cursor.peek()) is not None
+            and event.kind is Kind.TOKEN
+            and event.seq == cursor.cursor + 1
+        ):
+            cursor.take(event)
             values.append(event.data)
         return values
 
     async def aclose(self) -> None:
         """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled."""
-        await self._events.aclose()
+        self._cursor.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop reading. Not a checkpoint."""
+        self._cursor.close()
 
 
 async def last_event(store: Store, job_id: str) -> Event:

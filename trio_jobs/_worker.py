@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import trio
 
 from ._attempt import Attempt
 from ._audience import Audiences
 from ._states import Reason
-from ._store import Store
+from ._store import Claim, Store, Submission
 from ._sweeper import sweep
 
 logger = logging.getLogger("trio_jobs")
@@ -60,14 +61,26 @@ class Worker:
 
     async def _claim(self) -> None:
         while True:
-            while self.paused or self.running >= self.capacity:
+            while not self._free():
                 await self._changed.park()
-            claims = await self.store.claim(self.capacity - self.running, self.name)
-            for claim in claims:
-                self.running += 1
-                self.start(Attempt(self, claim), self.nursery)
+            claims = await self.store.claim(self._free(), self.name)
+            self._start_all(claims)
             if not claims:
                 await self.store.due()
+
+    async def submit(self, batch: Sequence[Submission]) -> list[str]:
+        """Submit a batch and, in the same step, start what there are free slots for."""
+        ids, claims = await self.store.submit(batch, self._free(), self.name)
+        self._start_all(claims)
+        return ids
+
+    def _free(self) -> int:
+        return 0 if self.paused else max(0, self.capacity - self.running)
+
+    def _start_all(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self.running += 1
+            self.start(Attempt(self, claim), self.nursery)
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
         """Run an attempt in a task of `nursery`."""

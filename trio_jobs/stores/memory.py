@@ -96,7 +96,9 @@ class MemoryStore:
 
     # ------------------------------------------------------------ coming in
 
-    async def submit(self, batch: Sequence[Submission]) -> list[str]:
+    async def submit(
+        self, batch: Sequence[Submission], limit: int, worker: str
+    ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         now = trio.current_time()
         fresh: dict[str, Submission] = {}
@@ -113,8 +115,10 @@ class MemoryStore:
             raise QueueFull(self._limit)
         for new in fresh.values():
             self._accept(new, now)
-        self._work.unpark_all()
-        return ids
+        claims = self._claim(limit, worker, now)
+        if self._waiting:
+            self._work.unpark_all()
+        return ids, claims
 
     def _holder(
         self, new: Submission, keyed: dict[tuple[str | None, str], Submission]
@@ -153,8 +157,11 @@ class MemoryStore:
 
     async def claim(self, limit: int, worker: str) -> list[Claim]:
         """See `Store.claim`."""
-        now = trio.current_time()
-        self._expire(now)
+        return self._claim(limit, worker, trio.current_time())
+
+    def _claim(self, limit: int, worker: str, now: float) -> list[Claim]:
+        if self._expiring:
+            self._expire(now)
         claims: list[Claim] = []
         while len(claims) < limit and (job_id := self._waiting.pop(now)) is not None:
             claims.append(self._start(self._rows[job_id], worker, now))
@@ -260,9 +267,9 @@ class MemoryStore:
     def _write(self, row: _Row, kind: Kind, now: float, data: object) -> int:
         """Add the event and wake those it concerns, in the same step as the change that it records."""
         seq = row.log.append(row.attempt, kind, now + self._epoch, data, self._keep)
-        if row.followers is not None:
+        if row.followers:
             row.followers.unpark_all()
-        if row.waiters is not None and row.finished is not None:
+        if row.waiters and row.finished is not None:
             row.waiters.unpark_all()
         return seq
 

@@ -1,0 +1,45 @@
+"""How Sphinx builds these pages. Offline: no intersphinx, so names of other projects stay plain text."""
+
+from importlib.metadata import version as _version
+
+project = "trio_jobs"
+author = "The trio_jobs authors"
+copyright = f"2026, {author}"  # noqa: A001  # Sphinx asks for this name
+release = version = _version("trio-jobs")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib_trio",  # marks async functions and context managers; comes after autodoc
+]
+exclude_patterns = ["_build"]
+default_role = "code"  # docstrings use single backticks, as Markdown does
+
+html_theme = "furo"
+html_title = "trio_jobs"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3  # pages may link to each other's headings
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_use_legacy_class_based = True  # sphinxcontrib_trio extends autodoc's classes
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False  # the signature has it
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other projects' names: there is no inventory to resolve them with, as the build is offline.
+    (r"py:.*", r"(trio|outcome|attrs?|datetime|collections|contextlib|typing|types|enum|abc)\..*"),
+    # Builtins and names of the standard library that annotations use unqualified.
+    (
+        r"py:(class|exc|obj|data)",
+        r"(Any|Awaitable|Callable|Iterable|Iterator|AsyncIterator|Literal|Mapping|Self|Sequence"
+        r"|None|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta"
+        r"|tuple|type|[A-Z][A-Za-z]*(Error|Exception|Warning|ExceptionGroup))",
+    ),
+    # Type variables, of the package and of its examples, have no page of their own.
+    (r"py:(class|obj|data)", r"(.*\.)?_?[A-Z][A-Za-z]{0,2}|.*_(co|contra)|.*~.*"),
+]

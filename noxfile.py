@@ -1,0 +1,91 @@
+"""The gates of this project: `nox` runs them all, `nox -s NAME -- ARGS` one, with extra arguments.
+
+With `nox --no-venv` every session uses the tools of the environment that is active (`.[dev]`).
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench"]
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+# The layers L0 to L5 (tests/test_layers.py), which every test run must cover completely.
+CORE = "--include=trio_jobs/_*.py,trio_jobs/stores/*"
+NOT_CORE = "--omit=trio_jobs/__init__.py,trio_jobs/__main__.py"
+
+
+def install(session: nox.Session, extra: str = "") -> None:
+    """Install the package with an extra, unless the active environment is used as it is."""
+    if session.venv_backend != "none":
+        session.install("-e", f".[{extra}]" if extra else ".")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules, ruff's format, and the Trio rules of flake8-async."""
+    install(session, "lint")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("flake8")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy and pyright, both strict on the package; the public types are tests too (tests/typing)."""
+    install(session, "lint")
+    session.run("mypy", *session.posargs)
+    session.run("pyright", "--warnings", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite on this Python."""
+    install(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """The test suite on every supported Python that is installed here."""
+    tests(session)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The test suite under coverage: the core's branches must all be taken."""
+    install(session, "test")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+    session.run("coverage", "report", CORE, NOT_CORE, "--fail-under=100")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning or an unresolved reference is an error."""
+    install(session, "docs")
+    session.run(
+        "python", "-m", "sphinx", "-W", "-n", "--keep-going", "-q",
+        "-b", "html", "docs", "docs/_build/html", *session.posargs,
+    )  # fmt: skip
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The demo with its output in a pipe, where no terminal helps it."""
+    install(session, "cli")
+    output = session.run("python", "-m", "trio_jobs", "demo", *session.posargs, silent=True)
+    if not output:
+        session.error("the demo printed nothing")
+    session.log("the demo printed:\n%s", output)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, quickly: they run and check their own results; the numbers mean little."""
+    install(session)
+    session.run("python", "benchmarks/inprocess.py", *(session.posargs or ["--quick"]))
