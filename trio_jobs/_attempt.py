@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -189,6 +190,9 @@ class Attempt:
         self.open = False
         await context.close()
         cancelled, rest = _split(error)
+        if cancelled is not None and trio.current_effective_deadline() > -inf:
+            # Nothing around is cancelled: the handler kept an old Cancelled and raised it again.
+            cancelled, rest = None, error
         if rest is not None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
             cause = Reason.SHUTDOWN
             self.worker.interrupt()
@@ -251,9 +255,10 @@ class Attempt:
         child = child_submission(fn, args, given)
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = self.claim.submission.id
-        if not self.open:
-            raise LeaseLost(job_id, self.claim.attempt)
         claim = await self.worker.store.spawn(job_id, self.claim.attempt, child, self.worker.name)
-        self.worker.start(Attempt(self.worker, claim, parent=self), self.context.nursery)
+        try:
+            self.worker.start(Attempt(self.worker, claim, parent=self), self.context.nursery)
+        except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
+            raise LeaseLost(job_id, self.claim.attempt) from None
         await trio.lowlevel.cancel_shielded_checkpoint()
         return JobHandle(self.worker, child.id)

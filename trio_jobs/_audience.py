@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import trio
+from ._bell import Bell
 
 if TYPE_CHECKING:
     from ._deadlines import Deadlines
@@ -37,7 +37,7 @@ class Audience:
         self._window = window
         self._readers: set[Reader] = set()
         self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
-        self._room = trio.lowlevel.ParkingLot()
+        self._room = Bell()
         self._floor = 0  # no reader to wait for is behind this cursor; found again when it is reached
         self._read = 0  # how far anybody has read since the attempt began, for `pause`
         self._attempt: tuple[Deadlines, Options] | None = None
@@ -62,15 +62,17 @@ class Audience:
     def dismiss(self) -> None:
         """End the attempt: nobody waits for readers any more."""
         self._attempt = None
-        self._room.unpark_all()
+        self._room.ring()
 
     def room(self, last_seq: int) -> int:
         """Return how many events may be sent when `last_seq` is the newest; never below 0."""
-        if last_seq - self._floor >= self._window:
-            self._floor = min(
-                (r.cursor for r in self._readers if r.policy == "block" and r not in self._behind),
-                default=self._unread_floor(last_seq),
-            )
+        room = self._window - (last_seq - self._floor)
+        if room > 0:
+            return room
+        self._floor = min(
+            (r.cursor for r in self._readers if r.policy == "block" and r not in self._behind),
+            default=self._unread_floor(last_seq),
+        )
         return max(0, self._window - (last_seq - self._floor))
 
     def _unread_floor(self, last_seq: int) -> int:
@@ -81,7 +83,7 @@ class Audience:
         """Wait until an event may be sent. The attempt's token clocks stand still meanwhile."""
         while self._attempt is not None and not self.room(last_seq):
             with self._attempt[0].standing_still():
-                await self._room.park()
+                await self._room.wait()
 
     def _mind_the_unread(self) -> None:
         if self._attempt is not None and self._attempt[1].when_unread == "cancel":
@@ -105,17 +107,17 @@ class Audience:
 
     def _changed(self) -> None:
         self._floor = 0
-        self._room.unpark_all()
+        self._room.ring()
         self._mind_the_unread()
 
     def advanced(self, reader: Reader) -> None:
         """Note that a reader's cursor moved."""
-        self._read = max(self._read, reader.cursor)
+        if reader.cursor > self._read:
+            self._read = reader.cursor
         if self._behind and reader.cursor >= self._behind.get(reader, reader.cursor + 1):
             del self._behind[reader]
             self._floor = 0
-        if self._room:
-            self._room.unpark_all()
+        self._room.ring()
 
 
 class Audiences(dict[str, Audience]):

@@ -72,8 +72,9 @@ class JobContext(Generic[T]):
             await self._pipe.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        waited = not self._room() and await self._wait_room()
-        await self._write_all([(Kind.TOKEN, value)])
+        audience = self._worker.audiences.get(self.id)
+        waited = audience is not None and not audience.room(self._seq) and await self._wait_room()
+        await self._write_tokens([(Kind.TOKEN, value)])
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -101,7 +102,7 @@ class JobContext(Generic[T]):
                 for value in burst:
                     await self._pipe.send(value)
             else:
-                await self._write_all([(Kind.TOKEN, value) for value in burst])
+                await self._write_tokens([(Kind.TOKEN, value) for value in burst])
                 await trio.lowlevel.checkpoint()
 
     @property
@@ -174,17 +175,19 @@ class JobContext(Generic[T]):
         return waited
 
     async def _write(self, kind: Kind, data: object) -> None:
-        await self._write_all([(kind, data)])
+        if kind is Kind.TOKEN:
+            await self._write_tokens([(kind, data)])
+        else:
+            self._seq = await self._worker.store.append(self.id, self.attempt, [(kind, data)])
 
-    async def _write_all(self, entries: list[tuple[Kind, Any]]) -> None:
+    async def _write_tokens(self, entries: list[tuple[Kind, Any]]) -> None:
         try:
             self._seq = await self._worker.store.append(self.id, self.attempt, entries)
         except InvalidPayload as refusal:
             self._attempt.refused = str(refusal)
             self._attempt.deadlines.stop(Reason.LIMIT)
             raise
-        if entries[-1][0] is Kind.TOKEN:
-            self._attempt.deadlines.token_sent()
+        self._attempt.deadlines.token_sent()
 
     async def close(self) -> None:
         """Write what is still in the channel; called once the nursery has closed."""

@@ -56,8 +56,9 @@ class JobHandle(Generic[T_co, R_co]):
 
         Never raises for how the job ended. Cancelling the wait does not touch the job.
         """
-        await self._wait_end()
-        return await self._worker.store.get(self.id)
+        self._worker.check_open()
+        await trio.lowlevel.checkpoint()
+        return await self._worker.store.ended(self.id)
 
     async def result(self) -> R_co:
         """Wait for the job's end, and return what its handler returned. A checkpoint.
@@ -68,16 +69,10 @@ class JobHandle(Generic[T_co, R_co]):
             JobFailed: The job failed; `JobTimedOut` if one of its timeouts passed.
             JobCancelled: The job was cancelled.
         """
-        await self._wait_end()
+        await self.wait()
         event = await last_event(self._worker.store, self.id)
         raise_end(self.id, event)
         return cast("R_co", event.data)
-
-    async def _wait_end(self) -> None:
-        self._worker.check_open()
-        await trio.lowlevel.checkpoint()
-        while await self._worker.store.changed(self.id, None):
-            pass  # a hint that came too early
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
@@ -166,8 +161,7 @@ class JobHandle(Generic[T_co, R_co]):
         if not await self.request_cancel(reason, grace=grace):
             return CancelReport("already_over", trio.current_time() - began)
         with trio.move_on_after(grace + patience):
-            while await self._worker.store.changed(self.id, None):
-                pass  # a hint that came too early
+            await self._worker.store.ended(self.id)
         end = await last_event(self._worker.store, self.id)
         took = trio.current_time() - began
         if end.kind.ends:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from secrets import token_hex
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 import attrs
 
@@ -150,7 +150,7 @@ class Job:
     """A snapshot of one job: the fold of its log at one moment.
 
     Attributes:
-        id: 122 random bits as text.
+        id: 128 random bits as text.
         handler: The handler's name.
         state: Where the job is.
         reason: Why it failed, was cancelled or is to run again; None otherwise.
@@ -273,5 +273,5 @@ DEFAULT: Final = Options()
 
 
 def new_id() -> str:
-    """Return 122 random bits as 32 hexadecimal digits: an id that nobody can guess."""
-    return uuid4().hex
+    """Return 128 random bits as 32 hexadecimal digits: an id that nobody can guess."""
+    return token_hex(16)

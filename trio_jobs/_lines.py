@@ -33,6 +33,7 @@ class LineStream(trio.abc.ReceiveChannel[str]):
 
     Args:
         submit: Submits the job; called on entering the block.
+        owned: Whether the job is cancelled when the block is left before its end.
 
     Attributes:
         handle: The job, once the block was entered.
@@ -40,8 +41,11 @@ class LineStream(trio.abc.ReceiveChannel[str]):
 
     handle: JobHandle[Any, Any]
 
-    def __init__(self, submit: Callable[[], Awaitable[JobHandle[Any, Any]]]) -> None:
+    def __init__(
+        self, submit: Callable[[], Awaitable[JobHandle[Any, Any]]], *, owned: bool
+    ) -> None:
         self._submit = submit
+        self._owned = owned
         self._tokens: TokenStream[Any] | None = None
         self._over = False
 
@@ -80,8 +84,11 @@ class LineStream(trio.abc.ReceiveChannel[str]):
         return line
 
     async def aclose(self) -> None:
-        """Stop reading. The job goes on, or ends, as its `when_unread` says. Always a checkpoint."""
-        if self._tokens is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._tokens.aclose()
+        """Stop reading, and ask for the job's cancellation if it has not ended. Always a checkpoint."""
+        if self._tokens is not None:
+            tokens, self._tokens = self._tokens, None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+                await tokens.aclose()
+                if self._owned and not self._over:
+                    await self.handle.request_cancel("its reader left")
+        await trio.lowlevel.checkpoint()

@@ -161,7 +161,7 @@ class JobRegistry:
         """Submit a job on entering the block, and read it as strings inside.
 
         The strings end with `[DONE]`, `[ERROR] message` or `[CANCELLED]`, whichever is true. Leaving the
-        block early cancels the job (reason `unread`), unless `when_unread` says otherwise.
+        block early cancels the job, unless `when_unread` was given and says what to do.
 
         Args:
             fn: As for `submit`; it streams strings.
@@ -172,10 +172,8 @@ class JobRegistry:
             Exception: On entering the block, whatever `submit` raises.
         """
         self._worker.check_open()
-        if "when_unread" not in options:
-            options["when_unread"] = "cancel"
-            options.setdefault("linger", 0.0)
-        return LineStream(partial(self.submit, fn, *args, **options))
+        owned = "when_unread" not in options
+        return LineStream(partial(self.submit, fn, *args, **options), owned=owned)
 
     # ------------------------------------------------------------ looking
 
@@ -294,8 +292,7 @@ async def _drain(worker: Worker) -> None:
                     f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they were cancelled"
                 )
         for job in waiting:
-            while await worker.store.changed(job.id, None):
-                pass  # a hint that came too early
+            await worker.store.ended(job.id)
 
 
 def _open_store(url: str, queue_limit: int, retention: Retention) -> Store:

@@ -6,11 +6,11 @@ are conditional on the job's state. A verb decides and writes in one step, so th
 the two in which somebody else's write could be overwritten.
 
 Cancellation: a cancelled verb did not happen, or can be found again by the job's id, which the caller
-chose. Verbs may be checkpoints; those of the memory store are not, except the three that wait.
+chose. Verbs may be checkpoints; those of the memory store are not, except those that wait.
 
-Waiting is done in the store as well. `changed`, `due` and `overdue` are hints: they return when looking again
-may be worth while, may return too early, and never too late. Nothing depends on them for its data,
-which is always read by cursor, so a lost or doubled wake-up loses or doubles nothing.
+Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
+hints: they return when looking again may be worth while, may return too early, and never too late. Events
+are always read by cursor, so a lost or doubled wake-up inside a store loses or doubles nothing.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ class Store(Protocol):
 
         Not cut short by cancellation: a store that has to wait shields it, for a few seconds at most.
 
-        If cancellation was requested, `retried` becomes `cancelled` in the same step. `spent` is given
-        back for the reasons in `UNSPENT`.
+        If cancellation was requested, `retried` becomes `cancelled` in the same step, and children that
+        are still open are cancelled (reason `parent`). `spent` is given back for the reasons in `UNSPENT`.
 
         Returns:
             The job's state now.
@@ -195,15 +195,18 @@ class Store(Protocol):
             UnknownJob: No job has this id.
         """
 
-    async def changed(self, job_id: str, after: int | None) -> bool:
-        """Wait until the log may hold an event behind `after`, or the job has ended.
-
-        Args:
-            job_id: The job.
-            after: A cursor; None waits for the end only.
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """Return what `read` does, but wait until there is something. A checkpoint.
 
         Returns:
-            False if the job has ended and nothing lies behind `after`; True otherwise.
+            Up to `limit` events; none if the job has ended and nothing lies behind `after`.
+
+        Raises:
+            UnknownJob: No job has this id, or it was removed meanwhile.
+        """
+
+    async def ended(self, job_id: str) -> Job:
+        """Wait until the job has ended, and return it.
 
         Raises:
             UnknownJob: No job has this id.

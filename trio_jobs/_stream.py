@@ -56,7 +56,6 @@ class Cursor:
 
     Attributes:
         cursor: The `seq` of the last event delivered.
-        waits: How often the reader has waited; a wait is a checkpoint.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class Cursor:
         self.job_id = job_id
         self.cursor = after
         self.policy = policy
-        self.waits = 0
         self._audiences = audiences
         self._audience: Audience | None = None
         self._batch: list[Event] = []
@@ -91,37 +89,44 @@ class Cursor:
         if self._audience is not None:
             self._audience.leave(self)
             self._audience = None
+            self._batch, self._next = [], 0
             self._audiences.release(self.job_id)
 
-    async def next(self) -> Event | None:
-        """Move over the next event and return it, or None if the log has ended; waits if need be."""
-        while (event := self.peek()) is None:
-            if self._audience is None:
-                raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
-            self._batch = await self.store.read(self.job_id, self.cursor, _BATCH)
-            self._next = 0
-            if not self._batch:
-                if not await self.store.changed(self.job_id, self.cursor):
-                    return None
-                self.waits += 1
+    def pull(self) -> Event | None:
+        """Move over the next event and return it, if it is at hand."""
+        if self._next == len(self._batch):
+            return None
+        event = self._batch[self._next]
         self.take(event)
         return event
 
     def peek(self) -> Event | None:
         """Return the next event if it is at hand."""
-        if self._audience is not None and self._next < len(self._batch):
-            return self._batch[self._next]
-        return None
+        return self._batch[self._next] if self._next < len(self._batch) else None
+
+    async def fetch(self) -> bool:
+        """Get the next events, waiting for them if need be. A checkpoint.
+
+        Returns:
+            Whether there are any; if not, the log has ended.
+        """
+        if self._audience is None:
+            raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+        self._batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
+        self._next = 0
+        return bool(self._batch)
 
     def take(self, event: Event) -> None:
         """Move over an event, or up to it with the news that something is missing."""
         missing = self.cursor + 1
-        gap = event.seq != missing
-        self._next += not gap
-        self.cursor = event.seq - gap
+        if event.seq != missing:
+            self.cursor = event.seq - 1
+        else:
+            self.cursor = missing
+            self._next += 1
         if self._audience is not None:
             self._audience.advanced(self)
-        if gap:
+        if self.cursor < event.seq:
             raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
 
 
@@ -161,13 +166,12 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
             StreamGap: Events behind the cursor are gone; the next call continues after the gap.
             UnknownJob: The job was removed meanwhile.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waits = self._cursor.waits
-        event = await self._cursor.next()
-        if waits == self._cursor.waits:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        if event is None:
-            raise trio.EndOfChannel
+        cursor = self._cursor
+        if cursor.peek() is not None:
+            await trio.lowlevel.checkpoint()
+        while (event := cursor.pull()) is None:
+            if not await cursor.fetch():
+                raise trio.EndOfChannel
         return event
 
     async def aclose(self) -> None:
@@ -221,18 +225,20 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.ClosedResourceError: The stream is not open; use it in `async with`.
             UnknownJob: The job was removed meanwhile.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waits = self._cursor.waits
-        while (event := await self._cursor.next()) is None or event.kind is not Kind.TOKEN:
-            if event is None:  # resumed at or behind the end, which has to be told all the same
-                event = await last_event(self._cursor.store, self._cursor.job_id)
-            elif event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
-                raise StreamRestarted(self._cursor.job_id, event.attempt, event.seq)
+        cursor = self._cursor
+        if cursor.peek() is not None:
+            await trio.lowlevel.checkpoint()
+        while (event := cursor.pull()) is None or event.kind is not Kind.TOKEN:
+            if event is None:
+                if await cursor.fetch():
+                    continue
+                # Resumed at the end, which has to be told all the same.
+                event = await last_event(cursor.store, cursor.job_id)
+            if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
+                raise StreamRestarted(cursor.job_id, event.attempt, event.seq)
             if event.kind.ends:
-                raise_end(self._cursor.job_id, event)
+                raise_end(cursor.job_id, event)
                 raise trio.EndOfChannel
-        if waits == self._cursor.waits:
-            await trio.lowlevel.cancel_shielded_checkpoint()
         return cast("T_co", event.data)
 
     async def receive_many(self) -> list[T_co]:

@@ -9,6 +9,7 @@ import trio
 
 from ._attempt import Attempt
 from ._audience import Audiences
+from ._bell import Bell
 from ._states import Reason
 from ._store import Claim, Store, Submission
 from ._sweeper import sweep
@@ -50,7 +51,7 @@ class Worker:
         self.closed = False
         self.interrupted = False
         self._background = trio.CancelScope()
-        self._changed = trio.lowlevel.ParkingLot()
+        self._changed = Bell()
 
     async def run(self) -> None:
         """Claim and start jobs, and sweep, until `stop`."""
@@ -62,7 +63,7 @@ class Worker:
     async def _claim(self) -> None:
         while True:
             while not self._free():
-                await self._changed.park()
+                await self._changed.wait()
             claims = await self.store.claim(self._free(), self.name)
             self._start_all(claims)
             if not claims:
@@ -83,10 +84,14 @@ class Worker:
             self.start(Attempt(self, claim), self.nursery)
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
-        """Run an attempt in a task of `nursery`."""
+        """Run an attempt in a task of `nursery`.
+
+        Raises:
+            RuntimeError: The nursery is closed.
+        """
         submission = attempt.claim.submission
-        self.attempts[submission.id] = attempt
         nursery.start_soon(attempt.run, name=f"{submission.handler} {submission.id}")
+        self.attempts[submission.id] = attempt
 
     def ended(self, attempt: Attempt) -> None:
         """Note that an attempt is over, and give its slot back."""
@@ -97,12 +102,12 @@ class Worker:
             self.audiences.release(job_id)
         if attempt.parent is None:
             self.running -= 1
-        self._changed.unpark_all()
+        self._changed.ring()
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume claiming."""
         self.paused = paused
-        self._changed.unpark_all()
+        self._changed.ring()
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if the registry has been left."""
@@ -126,7 +131,7 @@ class Worker:
     async def wait_idle(self) -> None:
         """Wait until no attempt runs here."""
         while self.attempts:
-            await self._changed.park()
+            await self._changed.wait()
 
     async def report_stuck(self, grace: float) -> None:
         """Say in the log which jobs hold up a shutdown, and where they are."""

@@ -52,16 +52,22 @@ class Log:
         """The newest cursor; 0 when empty."""
         return self._start + len(self._recent) - 1
 
-    def append(self, attempt: int, kind: Kind, timestamp: float, data: Any, keep: Retention) -> int:
-        """Add an event, trim what is over the bound, and return the event's `seq`."""
+    def append(self, attempt: int, kind: Kind, timestamp: float, data: Any) -> int:
+        """Add an event that stays, and return its `seq`."""
         seq = self._start + len(self._recent)
         self._recent.append(Event(seq, attempt, kind, timestamp, data))
-        if kind in TRIMMABLE:
-            self._weights.append(weight := weigh(data))
-            self._bytes += weight
-            if len(self._weights) > keep.events or self._bytes > keep.bytes:
-                self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
         return seq
+
+    def append_trimmable(
+        self, attempt: int, kind: Kind, timestamp: float, data: Any, weight: int, keep: Retention
+    ) -> None:
+        """Add an event of a kind in `TRIMMABLE`, and trim what is over the bound."""
+        seq = self._start + len(self._recent)
+        self._recent.append(Event(seq, attempt, kind, timestamp, data))
+        self._weights.append(weight)
+        self._bytes += weight
+        if len(self._weights) > keep.events or self._bytes > keep.bytes:
+            self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
 
     def _trim(self, events: int, size: int) -> None:
         dropped = 0

@@ -14,11 +14,20 @@ from typing import Any
 import attrs
 import trio
 
-from .._errors import ErrorRecord, IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
+from .._bell import Bell
+from .._errors import (
+    ErrorRecord,
+    IllegalTransition,
+    InvalidPayload,
+    KeyConflict,
+    LeaseLost,
+    QueueFull,
+    UnknownJob,
+)
 from .._job import PENALTY, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CancelAnswer, Claim, Outcome, Submission, Where
-from ._log import Log
+from ._log import Log, weigh
 from ._queue import Queue
 
 
@@ -30,6 +39,7 @@ class _Row:
     created: float
     due: float
     parent: str | None = None
+    children: list[_Row] = attrs.field(factory=list)
     state: State = State.QUEUED
     reason: Reason | None = None
     error: ErrorRecord | None = None
@@ -42,8 +52,8 @@ class _Row:
     cancel_requested: float | None = None
     cancel_message: str | None = None
     log: Log = attrs.field(factory=Log)
-    followers: trio.lowlevel.ParkingLot | None = None
-    waiters: trio.lowlevel.ParkingLot | None = None
+    followers: Bell | None = None
+    waiters: Bell | None = None
 
     def matches(self, where: Where) -> bool:
         wanted, options = where.tags, self.submission.options
@@ -54,11 +64,6 @@ class _Row:
             and (where.owner is None or where.owner == options.owner)
             and (where.parent is None or where.parent == self.parent)
         )
-
-
-def _lot(lot: trio.lowlevel.ParkingLot | None) -> trio.lowlevel.ParkingLot:
-    """Return the lot, made now if there is none: most jobs never need one."""
-    return trio.lowlevel.ParkingLot() if lot is None else lot
 
 
 def _same(one: Submission, other: Submission) -> bool:
@@ -89,8 +94,8 @@ class MemoryStore:
         self._waiting = Queue()
         self._expiring = Queue()
         self._ended: dict[str, float] = {}
-        self._work = trio.lowlevel.ParkingLot()
-        self._alarm = trio.lowlevel.ParkingLot()
+        self._work = Bell()
+        self._alarm = Bell()
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
         self._epoch = datetime.now(UTC).timestamp() - trio.current_time()
 
@@ -117,7 +122,7 @@ class MemoryStore:
             self._accept(new, now)
         claims = self._claim(limit, worker, now)
         if self._waiting:
-            self._work.unpark_all()
+            self._work.ring()
         return ids, claims
 
     def _holder(
@@ -143,13 +148,14 @@ class MemoryStore:
         self._waiting.add(new.id, due, PENALTY[options.priority])
         if options.timeouts.queue is not None:
             self._expiring.add(new.id, due + options.timeouts.queue, 0)
-            self._alarm.unpark_all()
+            self._alarm.ring()
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
         """See `Store.spawn`."""
-        self._running(parent, attempt)
+        above = self._running(parent, attempt)
         now = trio.current_time()
         row = self._rows[child.id] = _Row(child, now, now, parent)
+        above.children.append(row)
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, worker, now)
 
@@ -180,12 +186,26 @@ class MemoryStore:
     async def append(self, job_id: str, attempt: int, entries: Sequence[tuple[Kind, Any]]) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt)
-        now = trio.current_time()
-        for kind, data in entries:
-            self._write(row, kind, now, data)
+        keep, log = self._keep, row.log
+        weights = [weigh(data) for _, data in entries]
+        if max(weights, default=0) > keep.token_bytes:
+            self._check_tokens(entries)
+        timestamp = trio.current_time() + self._epoch
+        for (kind, data), weight in zip(entries, weights, strict=True):
             if kind is Kind.SAVED:
                 row.saved = data
-        return row.log.last_seq
+                log.append(attempt, kind, timestamp, data)
+            else:
+                log.append_trimmable(attempt, kind, timestamp, data, weight, keep)
+        if row.followers is not None:
+            row.followers.ring()
+        return log.last_seq
+
+    def _check_tokens(self, entries: Sequence[tuple[Kind, Any]]) -> None:
+        limit = self._keep.token_bytes
+        for kind, data in entries:
+            if kind is Kind.TOKEN and (size := weigh(data)) > limit:
+                raise InvalidPayload(f"a token of {size} bytes is over the limit of {limit}")
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
@@ -201,7 +221,11 @@ class MemoryStore:
             else:
                 row.due = now + (ended.delay or 0.0)
                 self._waiting.add(job_id, row.due, PENALTY[row.submission.options.priority])
-                self._work.unpark_all()
+                self._work.ring()
+        for child in row.children:
+            if child.finished is None:
+                self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
+        row.children.clear()
         row.result = outcome.result
         self._end(row, transition, outcome.result if ended is None else ended, now)
         return row.state
@@ -266,11 +290,11 @@ class MemoryStore:
 
     def _write(self, row: _Row, kind: Kind, now: float, data: object) -> int:
         """Add the event and wake those it concerns, in the same step as the change that it records."""
-        seq = row.log.append(row.attempt, kind, now + self._epoch, data, self._keep)
-        if row.followers:
-            row.followers.unpark_all()
-        if row.waiters and row.finished is not None:
-            row.waiters.unpark_all()
+        seq = row.log.append(row.attempt, kind, now + self._epoch, data)
+        if row.followers is not None:
+            row.followers.ring()
+        if row.waiters is not None and row.finished is not None:
+            row.waiters.ring()
         return seq
 
     # ------------------------------------------------------------ looking
@@ -341,30 +365,39 @@ class MemoryStore:
 
     # ------------------------------------------------------------ waiting
 
-    async def changed(self, job_id: str, after: int | None) -> bool:
-        """See `Store.changed`."""
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.follow`."""
+        row = self._row(job_id)
+        events = row.log.read(after, limit)
+        if events or row.finished is not None:
+            await trio.lowlevel.checkpoint()
+        while not events and row.finished is None:
+            if row.followers is None:
+                row.followers = Bell()
+            await row.followers.wait()
+            events = row.log.read(after, limit)
+        return events
+
+    async def ended(self, job_id: str) -> Job:
+        """See `Store.ended`."""
         row = self._row(job_id)
         while row.finished is None:
-            if after is None:
-                lot = row.waiters = _lot(row.waiters)
-            elif row.log.last_seq > after:
-                return True
-            else:
-                lot = row.followers = _lot(row.followers)
-            await lot.park()
-        return after is not None and row.log.last_seq > after
+            if row.waiters is None:
+                row.waiters = Bell()
+            await row.waiters.wait()
+        return self._snapshot(row)
 
     async def due(self) -> None:
         """See `Store.due`."""
         while (when := self._waiting.next_due()) > trio.current_time():
             with trio.move_on_at(when):
-                await self._work.park()
+                await self._work.wait()
 
     async def overdue(self) -> None:
         """See `Store.overdue`."""
         while (when := self._expiring.next_due()) > trio.current_time():
             with trio.move_on_at(when):
-                await self._alarm.park()
+                await self._alarm.wait()
 
     # ------------------------------------------------------------ going
 
