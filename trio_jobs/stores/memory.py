@@ -212,13 +212,12 @@ class MemoryStore:
         row = self._running(job_id, attempt)
         now = trio.current_time()
         transition, ended = outcome.transition, outcome.ended
-        if ended is not None and ended.reason in UNSPENT:
-            row.spent -= 1
         if ended is not None and transition is Transition.RETRIED:
             if row.cancel_requested is not None:
                 transition = Transition.CANCELLED
                 ended = Ended(Reason.USER, row.cancel_message, ended.error)
             else:
+                row.spent -= ended.reason in UNSPENT
                 row.due = now + (ended.delay or 0.0)
                 self._waiting.add(job_id, row.due, PENALTY[row.submission.options.priority])
                 self._work.ring()

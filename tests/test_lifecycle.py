@@ -1,0 +1,279 @@
+"""Whole lives of jobs: random programs of submits, cancels, readers and time, judged by an independent model.
+
+The model below is written from the design's table and shares no code with the package: it reads a log and says
+what the job must look like. Each example is one Trio run in virtual time, under a schedule that is drawn too.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_jobs import (
+    Event,
+    Job,
+    JobContext,
+    JobHandle,
+    JobRegistry,
+    Permanent,
+    Retry,
+    RetryAfter,
+    Timeouts,
+    open_registry,
+)
+
+NEXT = {
+    ("queued", "started"): "running",
+    ("queued", "cancelled"): "cancelled",
+    ("queued", "expired"): "failed",
+    ("running", "completed"): "completed",
+    ("running", "failed"): "failed",
+    ("running", "cancelled"): "cancelled",
+    ("running", "retried"): "retrying",
+    ("retrying", "started"): "running",
+    ("retrying", "cancelled"): "cancelled",
+}
+QUIET = {"token", "progress", "saved", "cancel_requested"}
+OVER = {"completed", "failed", "cancelled"}
+
+
+@attrs.define
+class Folded:
+    """What a log says about its job."""
+
+    state: str = "queued"
+    attempt: int = 0
+    spent: int = 0
+    reason: str | None = None
+    result: Any = None
+    saved: Any = None
+    cancel_requested: bool = False
+
+
+def fold(log: list[Event]) -> Folded:
+    """Replay a log, and fail at the first event that may not be there."""
+    seen = Folded()
+    assert [event.seq for event in log] == list(range(1, len(log) + 1)), "seq has holes"
+    assert log[0].kind == "submitted"
+    for event in log[1:]:
+        assert seen.state not in OVER, f"{event} came after the end"
+        if event.kind == "started":
+            seen.attempt += 1
+            seen.spent += 1
+            seen.reason = None
+        assert event.attempt == seen.attempt
+        if event.kind in QUIET:
+            assert seen.state == "running" or event.kind == "cancel_requested"
+            if event.kind == "saved":
+                seen.saved = event.data
+            seen.cancel_requested |= event.kind == "cancel_requested"
+            continue
+        seen.state = NEXT[seen.state, str(event.kind)]
+        if event.kind == "completed":
+            seen.result = event.data
+        elif event.kind != "started":
+            seen.reason = str(event.data.reason)
+            seen.spent -= event.kind == "retried" and seen.reason in {"shutdown", "snoozed"}
+            assert not (event.kind == "retried" and seen.cancel_requested)
+    return seen
+
+
+def check_agrees(job: Job, log: list[Event]) -> None:
+    """Fail unless the snapshot is the fold of the log."""
+    seen = fold(log)
+    assert job.state == seen.state
+    assert job.attempt == seen.attempt
+    assert job.spent == seen.spent
+    assert job.reason == seen.reason
+    assert job.result == seen.result
+    assert job.saved == seen.saved
+    assert job.last_seq == len(log)
+    assert (job.cancel_requested_at is not None) == seen.cancel_requested
+    assert (job.finished_at is not None) == (seen.state in OVER)
+    assert (job.next_attempt_at is not None) == (seen.state in {"queued", "retrying"})
+
+
+Step = tuple[str, Any]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(1, 5)),
+        st.tuples(st.just("pipe"), st.integers(1, 3)),
+        st.tuples(st.just("sleep"), st.sampled_from([0.0, 0.5, 1.0, 3.0])),
+        st.tuples(st.just("save"), st.integers()),
+        st.tuples(st.just("progress"), st.integers(0, 9)),
+        st.tuples(st.just("shield"), st.sampled_from([0.5, 2.0])),
+        st.tuples(st.just("child"), st.booleans()),
+    ),
+    max_size=5,
+)
+ENDS = st.sampled_from(["return", "error", "permanent", "snooze", "exit", "group", "background"])
+
+
+async def child(job: JobContext[int], fails: bool) -> None:
+    await job.send(7)
+    await trio.sleep(0.5)
+    if fails:
+        raise LookupError("child")
+
+
+async def scripted(job: JobContext[int], steps: list[Step], end: str) -> str:
+    """A handler that does what it is told; a snooze happens once."""
+    for what, amount in steps:
+        if what == "send":
+            await job.send_many(range(amount))
+        elif what == "pipe":
+            for number in range(amount):
+                await job.tokens.send(number)
+        elif what == "sleep":
+            await trio.sleep(amount)
+        elif what == "save":
+            await job.save(amount)
+        elif what == "progress":
+            await job.progress(amount, 9)
+        elif what == "shield":
+            with trio.CancelScope(shield=True):
+                await trio.sleep(amount)
+        else:
+            await job.spawn(child, amount)
+    if end == "error":
+        raise ValueError("as told")
+    if end == "permanent":
+        raise Permanent("as told")
+    if end == "snooze" and job.attempt == 1:
+        raise RetryAfter(1)
+    if end == "exit":
+        raise SystemExit(3)
+    if end == "group":
+        raise ExceptionGroup("two", [KeyError("a"), ValueError("b")])
+    if end == "background":
+
+        async def fail() -> None:
+            raise OSError("in the nursery")
+
+        job.nursery.start_soon(fail)
+    return "done"
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeouts": st.builds(
+            Timeouts,
+            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
+            queue=st.sampled_from([None, 0.5]),
+            first_token=st.sampled_from([None, 0.5]),
+            idle=st.sampled_from([None, 1.0]),
+        ),
+        "retry": st.builds(Retry, attempts=st.integers(1, 3), initial=st.sampled_from([0.0, 1.0])),
+        "priority": st.integers(0, 3),
+        "delay": st.sampled_from([0.0, 0.5, 2.0]),
+        "when_unread": st.sampled_from(["continue", "pause", "cancel"]),
+        "linger": st.sampled_from([0.0, 1.0]),
+    },
+)
+COMMANDS = st.one_of(
+    st.tuples(st.just("submit"), st.tuples(STEPS, ENDS, OPTIONS)),
+    st.tuples(st.just("submit"), st.tuples(STEPS, ENDS, OPTIONS)),
+    st.tuples(st.just("cancel"), st.tuples(st.integers(0, 9), st.sampled_from([0.0, 1.0]))),
+    st.tuples(st.just("advance"), st.sampled_from([0.0, 0.4, 1.0, 5.0])),
+    st.tuples(st.just("read"), st.tuples(st.integers(0, 9), st.integers(0, 6), st.booleans())),
+    st.tuples(st.just("pause"), st.booleans()),
+)
+
+
+async def read(handle: JobHandle[Any, Any], cut: int, patient: bool, into: list[Event]) -> None:
+    """Follow a job to its end, leaving and resuming every `cut` events, and dawdling if told to."""
+    cursor = 0
+    with suppress(trio.ClosedResourceError):  # the registry was left before this reader resumed
+        await _follow(handle, cursor, cut, patient, into)
+
+
+async def _follow(
+    handle: JobHandle[Any, Any], cursor: int, cut: int, patient: bool, into: list[Event]
+) -> None:
+    while True:
+        async with handle.events(cursor, policy="block" if patient else "gap") as events:
+            async for event in events:
+                into.append(event)
+                cursor = event.seq
+                if patient:
+                    await trio.sleep(0.1)
+                if cut and event.seq % cut == 0:
+                    break
+            else:
+                return
+
+
+async def play(program: list[tuple[str, Any]], on_exit: Any) -> None:
+    handles: list[JobHandle[Any, Any]] = []
+    logs: dict[str, list[Event]] = {}
+    readings: list[tuple[JobHandle[Any, Any], list[Event]]] = []
+    ends: dict[str, Job] = {}
+
+    async def watch(handle: JobHandle[Any, Any]) -> None:
+        nursery.start_soon(read, handle, 0, False, logs.setdefault(handle.id, []))
+        ends[handle.id] = await handle.wait()
+
+    async with trio.open_nursery() as nursery:
+        async with open_registry(capacity=2, window=4, on_exit=on_exit) as jobs:
+            for command, argument in program:
+                await act(jobs, command, argument, handles, readings, nursery, watch)
+                await wait_all_tasks_blocked()
+                for handle in handles:
+                    check_agrees(await handle.snapshot(), logs[handle.id])
+                assert (await jobs.statistics()).running <= 2
+            jobs.resume()
+            if on_exit == "drain":  # a paused job goes on only while it is read
+                for handle in handles:
+                    nursery.start_soon(read, handle, 0, False, [])
+    for handle in handles:
+        check_agrees(ends[handle.id], logs[handle.id])
+        assert ends[handle.id].state in OVER
+    for handle, seen in readings:
+        assert seen == logs[handle.id][: len(seen)], "two readers saw different events"
+
+
+async def act(
+    jobs: JobRegistry,
+    command: str,
+    argument: Any,
+    handles: list[JobHandle[Any, Any]],
+    readings: list[tuple[JobHandle[Any, Any], list[Event]]],
+    nursery: trio.Nursery,
+    watch: Any,
+) -> None:
+    if command == "submit":
+        steps, end, options = argument
+        handles.append(await jobs.submit(scripted, steps, end, **options))
+        nursery.start_soon(watch, handles[-1])
+    elif command == "cancel" and handles:
+        which, grace = argument
+        await handles[which % len(handles)].request_cancel("as told", grace=grace)
+    elif command == "advance":
+        await trio.sleep(argument)
+    elif command == "read" and handles:
+        which, cut, patient = argument
+        seen: list[Event] = []
+        readings.append((handles[which % len(handles)], seen))
+        nursery.start_soon(read, readings[-1][0], cut, patient, seen)
+    elif command == "pause":
+        (jobs.pause if argument else jobs.resume)()
+
+
+@pytest.mark.parametrize("on_exit", ["stop", "drain"])
+@settings(deadline=None)
+@given(program=st.lists(COMMANDS, max_size=12), schedule=st.integers(0, 2**32))
+def test_every_life_is_legal(on_exit: str, program: list[tuple[str, Any]], schedule: int) -> None:
+    """Whatever happens to jobs, each log is dense, legal and ends once; each snapshot is the fold of its log,
+    every reader sees the same events, and leaving the registry ends everything."""
+    random.seed(schedule)
+    trio._core._run._r.seed(schedule)  # type: ignore[attr-defined]
+    trio.run(play, program, on_exit, clock=MockClock(autojump_threshold=0))
