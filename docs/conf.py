@@ -30,16 +30,17 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # the signature has it
 
 nitpicky = True
+_OTHERS = "trio|outcome|attrs?|abc|collections|contextlib|datetime|enum|types|typing"
+_UNQUALIFIED = (
+    "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
+    "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
+    "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
+)
 nitpick_ignore_regex = [
     # Other projects' names: there is no inventory to resolve them with, as the build is offline.
-    (r"py:.*", r"(trio|outcome|attrs?|datetime|collections|contextlib|typing|types|enum|abc)\..*"),
+    (r"py:.*", rf"({_OTHERS})\..*"),
     # Builtins and names of the standard library that annotations use unqualified.
-    (
-        r"py:(class|exc|obj|data)",
-        r"(Any|Awaitable|Callable|Iterable|Iterator|AsyncIterator|Literal|Mapping|Self|Sequence"
-        r"|None|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta"
-        r"|tuple|type|[A-Z][A-Za-z]*(Error|Exception|Warning|ExceptionGroup))",
-    ),
-    # Type variables, of the package and of its examples, have no page of their own.
-    (r"py:(class|obj|data)", r"(.*\.)?_?[A-Z][A-Za-z]{0,2}|.*_(co|contra)|.*~.*"),
+    (r"py:(class|data|exc|obj)", _UNQUALIFIED),
+    # Type variables have no page of their own.
+    (r"py:(class|data|obj)", r"(.*\.)?([A-Z]|[A-Z][a-z]?s|[A-Z][A-Za-z]*_(co|contra))"),
 ]

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -121,16 +122,8 @@ def check_async(fn: object) -> None:
     raise TypeError(f"a handler is an async function; got {quoted(fn)}")
 
 
-# Inspecting a signature takes ten times as long as submitting a job, so it is done once per function.
-_arities: WeakKeyDictionary[Any, tuple[float, float]] = WeakKeyDictionary()
-
-
 def _arity(fn: Any) -> tuple[float, float]:
     """Return how few and how many positional arguments `fn` takes, after checking that it is async."""
-    try:
-        return _arities[fn]
-    except (KeyError, TypeError):
-        pass
     check_async(fn)
     least, most = 0.0, 0.0
     for parameter in inspect.signature(fn).parameters.values():
@@ -144,20 +137,30 @@ def _arity(fn: Any) -> tuple[float, float]:
                 f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}; "
                 f"bind it with functools.partial(fn, {parameter.name}=…)"
             )
-    try:
-        _arities[fn] = (least, most)
-    except TypeError:  # not every callable can be referred to weakly
-        pass
     return least, most
 
 
-def check_call(fn: Any, args: tuple[Any, ...]) -> None:
-    """Raise `TypeError` unless `fn` is an async function that takes a job context and `args`."""
-    least, most = _arity(getattr(fn, "__func__", fn))
-    given = len(args) + 1 + hasattr(fn, "__func__")
-    if least <= given <= most:
-        return
-    own = 1 + hasattr(fn, "__func__")
+# Inspecting a function takes longer than submitting a job, so it is done once.
+_known: WeakKeyDictionary[Any, tuple[float, float, Mark]] = WeakKeyDictionary()
+
+
+def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
+    """Return the mark of a handler, after checking that it can be called.
+
+    Raises:
+        TypeError: `fn` is not an async function that takes a job context and `args`.
+    """
+    inner = getattr(fn, "__func__", fn)  # a bound method is a new object each time
+    try:
+        least, most, mark = _known[inner]
+    except (KeyError, TypeError):
+        least, most = _arity(inner)
+        mark = mark_of(inner)
+        with suppress(TypeError):  # not every callable can be referred to weakly
+            _known[inner] = (least, most, mark)
+    own = 1 if inner is fn else 2
+    if least <= len(args) + own <= most:
+        return mark
     if most < own:
         raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
     wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"

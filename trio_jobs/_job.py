@@ -271,6 +271,9 @@ class Options:
 
 DEFAULT: Final = Options()
 
+KIND_OF: Final[Mapping[Transition, Kind]] = {what: Kind(what.value) for what in Transition}
+"""The kind of the event that records each transition."""
+
 
 def new_id() -> str:
     """Return 128 random bits as 32 hexadecimal digits: an id that nobody can guess."""

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from ._check import text
-from ._handler import check_call, mark_of
+from ._handler import check_call
 from ._job import DEFAULT, new_id
 from ._options import SpawnOptions, build
 from ._store import Submission
@@ -23,8 +23,7 @@ def submission(
         TypeError: `fn` is not an async function, does not take `args`, or an option has the wrong type.
         ValueError: An option is out of range.
     """
-    check_call(fn, args)
-    mark = mark_of(fn)
+    mark = check_call(fn, args)
     if not given:
         return Submission(new_id(), mark.name, fn, args, mark.options)
     options = {name: value for name, value in given.items() if name != "key"}
@@ -43,11 +42,10 @@ def child_submission(
         TypeError: As `submission`, or an option is none of a child's.
         ValueError: An option is out of range.
     """
-    check_call(fn, args)
+    mark = check_call(fn, args)
     for name in given:
         if name not in SpawnOptions.__annotations__:
             known = ", ".join(SpawnOptions.__annotations__)
             raise TypeError(f"a child job has no option {name!r}; it takes {known}")
-    mark = mark_of(fn)
     base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts)
     return Submission(new_id(), mark.name, fn, args, build(base, given))

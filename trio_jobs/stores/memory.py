@@ -24,7 +24,7 @@ from .._errors import (
     QueueFull,
     UnknownJob,
 )
-from .._job import PENALTY, Ended, Event, Job, Kind, Retention
+from .._job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CancelAnswer, Claim, Outcome, Submission, Where
 from ._log import Log, weigh
@@ -116,12 +116,18 @@ class MemoryStore:
             elif not _same(old, new):
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
-        if fresh and len(self._waiting) + len(fresh) > self._limit:
+        at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
+        if len(self._waiting) + len(fresh) - min(limit, at_once) > self._limit and fresh:
             raise QueueFull(self._limit)
+        claims: list[Claim] = []
         for new in fresh.values():
-            self._accept(new, now)
-        claims = self._claim(limit, worker, now)
+            row = self._accept(new, now)
+            if len(claims) < limit and row.due <= now and not self._waiting:
+                claims.append(self._start(row, worker, now))  # nothing waits that it could overtake
+            else:
+                self._enqueue(row)
         if self._waiting:
+            claims += self._claim(limit - len(claims), worker, now)
             self._work.ring()
         return ids, claims
 
@@ -136,7 +142,7 @@ class MemoryStore:
         holder = keyed.setdefault(address, new)
         return None if holder is new else holder
 
-    def _accept(self, new: Submission, now: float) -> None:
+    def _accept(self, new: Submission, now: float) -> _Row:
         options = new.options
         due = now + options.delay
         if options.run_at is not None:
@@ -145,9 +151,13 @@ class MemoryStore:
         if new.key is not None:
             self._keys[options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
-        self._waiting.add(new.id, due, PENALTY[options.priority])
-        if options.timeouts.queue is not None:
-            self._expiring.add(new.id, due + options.timeouts.queue, 0)
+        return row
+
+    def _enqueue(self, row: _Row) -> None:
+        options = row.submission.options
+        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority])
+        if options.timeouts.queue is not None and row.state is State.QUEUED:
+            self._expiring.add(row.submission.id, row.due + options.timeouts.queue, 0)
             self._alarm.ring()
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
@@ -175,7 +185,8 @@ class MemoryStore:
 
     def _start(self, row: _Row, worker: str, now: float) -> Claim:
         row.state = advance(row.state, Transition.STARTED)
-        self._expiring.discard(row.submission.id)
+        if self._expiring:
+            self._expiring.discard(row.submission.id)
         row.reason = row.error = None
         row.attempt += 1
         row.spent += 1
@@ -219,7 +230,7 @@ class MemoryStore:
             else:
                 row.spent -= ended.reason in UNSPENT
                 row.due = now + (ended.delay or 0.0)
-                self._waiting.add(job_id, row.due, PENALTY[row.submission.options.priority])
+                self._enqueue(row)
                 self._work.ring()
         for child in row.children:
             if child.finished is None:
@@ -283,7 +294,7 @@ class MemoryStore:
         if row.state.over:
             row.finished = now
             self._ended[row.submission.id] = now
-        self._write(row, Kind(transition.value), now, data)
+        self._write(row, KIND_OF[transition], now, data)
         while len(self._ended) > self._keep.finished:
             self._forget(next(iter(self._ended)))
 
