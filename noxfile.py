@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy and pyright, both strict on the package; the public types are tests too (tests/typing)."""
+    """Mypy and pyright, both strict on the package."""
     install(session, "lint")
     session.run("mypy", *session.posargs)
     session.run("pyright", "--warnings", *session.posargs)

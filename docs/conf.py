@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages. Offline: no intersphinx, so names of other projects stay plain text."""
+"""How Sphinx builds these pages, offline: names of other projects stay plain text."""
 
 from importlib.metadata import version as _version
 

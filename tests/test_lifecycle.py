@@ -1,7 +1,7 @@
 """Whole lives of jobs: random programs of submits, cancels, readers and time, judged by an independent model.
 
-The model below is written from the design's table and shares no code with the package: it reads a log and says
-what the job must look like. Each example is one Trio run in virtual time, under a schedule that is drawn too.
+The model below is written from the design's table and shares no code with the package: it reads a log and
+says what the job must look like. Each example is one Trio run in virtual time, under a drawn schedule.
 """
 
 from __future__ import annotations
@@ -222,18 +222,20 @@ async def play(program: list[tuple[str, Any]], on_exit: Any) -> None:
         nursery.start_soon(read, handle, 0, False, logs.setdefault(handle.id, []))
         ends[handle.id] = await handle.wait()
 
-    async with trio.open_nursery() as nursery:
-        async with open_registry(capacity=2, window=4, on_exit=on_exit) as jobs:
-            for command, argument in program:
-                await act(jobs, command, argument, handles, readings, nursery, watch)
-                await wait_all_tasks_blocked()
-                for handle in handles:
-                    check_agrees(await handle.snapshot(), logs[handle.id])
-                assert (await jobs.statistics()).running <= 2
-            jobs.resume()
-            if on_exit == "drain":  # a paused job goes on only while it is read
-                for handle in handles:
-                    nursery.start_soon(read, handle, 0, False, [])
+    async with (
+        trio.open_nursery() as nursery,
+        open_registry(capacity=2, window=4, on_exit=on_exit) as jobs,
+    ):
+        for command, argument in program:
+            await act(jobs, command, argument, handles, readings, nursery, watch)
+            await wait_all_tasks_blocked()
+            for handle in handles:
+                check_agrees(await handle.snapshot(), logs[handle.id])
+            assert (await jobs.statistics()).running <= 2
+        jobs.resume()
+        if on_exit == "drain":  # a paused job goes on only while it is read
+            for handle in handles:
+                nursery.start_soon(read, handle, 0, False, [])
     for handle in handles:
         check_agrees(ends[handle.id], logs[handle.id])
         assert ends[handle.id].state in OVER

@@ -112,8 +112,7 @@ class Audience:
 
     def advanced(self, reader: Reader) -> None:
         """Note that a reader's cursor moved."""
-        if reader.cursor > self._read:
-            self._read = reader.cursor
+        self._read = max(self._read, reader.cursor)
         if self._behind and reader.cursor >= self._behind.get(reader, reader.cursor + 1):
             del self._behind[reader]
             self._floor = 0

@@ -118,9 +118,7 @@ class JobContext(Generic[T]):
             self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
         return self._pipe.tokens
 
-    async def progress(
-        self, done: float, total: float | None = None, message: str | None = None
-    ) -> None:
+    async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell readers how far the job is. Always a checkpoint; never waits for a reader.
 
         Args:
@@ -210,7 +208,7 @@ class JobContext(Generic[T]):
         self,
         fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SpawnOptions],
     ) -> JobHandle[Any, R]:
         """Start a child job in this attempt's nursery, with an id, a log and a scope of its own.

@@ -207,7 +207,7 @@ class StreamRestarted(TrioJobsError):
         self.cursor = cursor
 
 
-class RetryAfter(Exception):  # noqa: N818  # a word that a handler says, not an error
+class RetryAfter(Exception):  # a word that a handler says, not an error
     """Raised by a handler: run me again in `seconds`; this attempt does not count.
 
     Args:
@@ -225,7 +225,7 @@ class RetryAfter(Exception):  # noqa: N818  # a word that a handler says, not an
         self.seconds = seconds
 
 
-class Permanent(Exception):  # noqa: N818  # a word that a handler says, not an error
+class Permanent(Exception):  # a word that a handler says, not an error
     """Raised by a handler: I failed, and trying again will not help.
 
     Args:

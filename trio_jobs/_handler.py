@@ -164,6 +164,4 @@ def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
     if most < own:
         raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
     wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"
-    raise TypeError(
-        f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}"
-    )
+    raise TypeError(f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}")

@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
     SUBMITTED = "submitted"
     STARTED = "started"
-    TOKEN = "token"  # noqa: S105  # a streamed value, not a secret
+    TOKEN = "token"  # a streamed value, not a secret
     PROGRESS = "progress"
     SAVED = "saved"
     CANCEL_REQUESTED = "cancel_requested"

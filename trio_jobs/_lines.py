@@ -41,9 +41,7 @@ class LineStream(trio.abc.ReceiveChannel[str]):
 
     handle: JobHandle[Any, Any]
 
-    def __init__(
-        self, submit: Callable[[], Awaitable[JobHandle[Any, Any]]], *, owned: bool
-    ) -> None:
+    def __init__(self, submit: Callable[[], Awaitable[JobHandle[Any, Any]]], *, owned: bool) -> None:
         self._submit = submit
         self._owned = owned
         self._tokens: TokenStream[Any] | None = None

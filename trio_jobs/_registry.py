@@ -89,7 +89,7 @@ class JobRegistry:
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SubmitOptions],
     ) -> JobHandle[T, R]:
         """Accept a job. When this returns, the job is in the store.
@@ -119,7 +119,7 @@ class JobRegistry:
     async def submit_many(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        arguments: Iterable[tuple[*Ts]],
         /,
         **options: Unpack[SubmitOptions],
     ) -> list[JobHandle[T, R]]:
@@ -155,7 +155,7 @@ class JobRegistry:
         self,
         fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SubmitOptions],
     ) -> LineStream:
         """Submit a job on entering the block, and read it as strings inside.

@@ -181,8 +181,9 @@ class Store(Protocol):
         """Return how many matching jobs are in each state; states without any are left out."""
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """Return up to `limit` events behind a cursor, in order. What was trimmed is skipped, so a `seq`
-        that does not follow on from the one before announces a gap.
+        """Return up to `limit` events behind a cursor, in order.
+
+        What was trimmed is skipped, so a `seq` that does not follow on from the one before announces a gap.
 
         Raises:
             UnknownJob: No job has this id.

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 Restarts = Literal["raise", "continue"]
 _BATCH = 256
-_TIMEOUTS = frozenset(
-    {Reason.TIMEOUT, Reason.QUEUE_TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT}
-)
+_TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.QUEUE_TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT})
 
 
 def failure(job_id: str, attempt: int, ended: Ended) -> JobFailed:
@@ -58,9 +56,7 @@ class Cursor:
         cursor: The `seq` of the last event delivered.
     """
 
-    def __init__(
-        self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy
-    ) -> None:
+    def __init__(self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy) -> None:
         whole("after", after)
         choice("policy", policy, ("block", "gap"))
         self.store = store

@@ -37,9 +37,7 @@ class Worker:
         interrupted: Whether a KeyboardInterrupt came out of a handler.
     """
 
-    def __init__(
-        self, store: Store, nursery: trio.Nursery, *, name: str, capacity: int, window: int
-    ) -> None:
+    def __init__(self, store: Store, nursery: trio.Nursery, *, name: str, capacity: int, window: int) -> None:
         self.store = store
         self.nursery = nursery
         self.name = name

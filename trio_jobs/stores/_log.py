@@ -59,7 +59,7 @@ class Log:
         return seq
 
     def append_trimmable(
-        self, attempt: int, kind: Kind, timestamp: float, data: Any, weight: int, keep: Retention
+        self, attempt: int, kind: Kind, timestamp: float, data: Any, *, weight: int, keep: Retention
     ) -> None:
         """Add an event of a kind in `TRIMMABLE`, and trim what is over the bound."""
         seq = self._start + len(self._recent)

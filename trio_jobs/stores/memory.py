@@ -69,9 +69,7 @@ class _Row:
 def _same(one: Submission, other: Submission) -> bool:
     """Return whether two submissions ask for the same; values that cannot be compared do not."""
     try:
-        return one.target == other.target and bool(
-            (one.args, one.options) == (other.args, other.options)
-        )
+        return one.target == other.target and bool((one.args, one.options) == (other.args, other.options))
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
         return False
 
@@ -131,9 +129,7 @@ class MemoryStore:
             self._work.ring()
         return ids, claims
 
-    def _holder(
-        self, new: Submission, keyed: dict[tuple[str | None, str], Submission]
-    ) -> Submission | None:
+    def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:
             return None
         address = (new.options.owner, new.key)
@@ -207,7 +203,7 @@ class MemoryStore:
                 row.saved = data
                 log.append(attempt, kind, timestamp, data)
             else:
-                log.append_trimmable(attempt, kind, timestamp, data, weight, keep)
+                log.append_trimmable(attempt, kind, timestamp, data, weight=weight, keep=keep)
         if row.followers is not None:
             row.followers.ring()
         return log.last_seq
@@ -356,9 +352,7 @@ class MemoryStore:
             started_at=None if row.started is None else self._wall(row.started),
             finished_at=None if row.finished is None else self._wall(row.finished),
             next_attempt_at=self._wall(row.due) if waits else None,
-            cancel_requested_at=(
-                None if row.cancel_requested is None else self._wall(row.cancel_requested)
-            ),
+            cancel_requested_at=(None if row.cancel_requested is None else self._wall(row.cancel_requested)),
             last_seq=row.log.last_seq,
         )
 

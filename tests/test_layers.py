@@ -1,0 +1,342 @@
+"""The package's shape: which module may import which, how long things are, what an import loads.
+
+Each check is a function over a folder: it runs on the package and on planted violations alike.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+Check = Callable[[Path], list[str]]
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "trio_jobs"
+
+# A module may import its own layer and those above it in this table. A new module gets a name here.
+LAYERS = {
+    "L0": ["_bell", "_errors", "_states"],
+    "L1": ["_check", "_job", "_retry", "_options", "_handler", "_safe"],
+    "L2": ["_store", "_submission"],
+    "L3": ["stores/*"],
+    "L4": [
+        *["_stream", "_audience", "_deadlines", "_pipe", "_context", "_stack", "_attempt"],
+        *["_worker", "_sweeper", "_handle"],
+    ],
+    "L5": ["_lines", "_registry"],
+    "L6": ["testing/*", "demo/*"],
+    "L7": ["__main__", "cli", "__init__"],
+}
+
+MOST_LINES_IN_A_FILE = 400
+MOST_LINES_IN_A_FUNCTION = 60
+
+# What `import trio_jobs` may load: trio, attrs, and what these two depend on.
+LIGHT = {"trio", "attr", "attrs", "outcome", "sniffio", "sortedcontainers", "idna"}
+LIGHT_ON_WINDOWS = {"cffi", "_cffi_backend"}
+# Of the standard library, what only a server, a second event loop or a worker process needs.
+HEAVY = {"asyncio", "http.server", "multiprocessing", "socketserver", "sqlite3", "unittest"}
+
+
+class Import(NamedTuple):
+    """One import of one module of the package by another."""
+
+    importer: str
+    imported: str
+    line: int
+    for_types_only: bool
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Map each module's name, such as `_job` or `stores/memory`, to its file."""
+    package = root / PACKAGE
+    return {
+        path.relative_to(package).with_suffix("").as_posix(): path
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+def layer(name: str) -> int | None:
+    """Return the number of a module's layer, or None if the table does not have it."""
+    for number, patterns in enumerate(LAYERS.values()):
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            return number
+    return None
+
+
+def _is_type_checking(node: ast.If) -> bool:
+    return ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def _absolute(node: ast.ImportFrom, importer: str) -> str:
+    """Return the dotted name of the module that a `from` statement starts from."""
+    if node.level == 0:
+        return node.module or ""
+    here = [PACKAGE, *importer.split("/")]
+    return ".".join([*here[: -node.level], *([node.module] if node.module else [])])
+
+
+def _targets(node: ast.Import | ast.ImportFrom, importer: str) -> list[str]:
+    """Return the dotted names an import statement may mean, the package's own and others."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    origin = _absolute(node, importer)
+    return [f"{origin}.{alias.name}" for alias in node.names]
+
+
+def imports(root: Path) -> list[Import]:
+    """Read every import between the package's modules, wherever in a file it is written."""
+    known = modules(root)
+    found: list[Import] = []
+
+    def own(dotted: str) -> str | None:
+        top, *parts = dotted.split(".")
+        if top != PACKAGE:
+            return None
+        # `trio_jobs._job.Job` is the module `_job`; a package is its `__init__`.
+        for name in ("/".join(parts), "/".join([*parts, "__init__"])):
+            if name in known:
+                return name
+        return own(dotted.rpartition(".")[0])
+
+    def visit(node: ast.AST, importer: str, *, for_types_only: bool) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.extend(
+                Import(importer, imported, node.lineno, for_types_only)
+                for target in _targets(node, importer)
+                if (imported := own(target)) is not None and imported != importer
+            )
+        guarded = node.body if isinstance(node, ast.If) and _is_type_checking(node) else []
+        for child in ast.iter_child_nodes(node):
+            visit(child, importer, for_types_only=for_types_only or child in guarded)
+
+    for name, path in known.items():
+        visit(ast.parse(path.read_text(encoding="utf-8")), name, for_types_only=False)
+    return found
+
+
+def homeless(root: Path) -> list[str]:
+    """Report the modules that are in no layer."""
+    return [
+        f"{name}.py is in no layer: add it to LAYERS in tests/test_layers.py, in the lowest layer "
+        f"whose modules it imports nothing above"
+        for name in modules(root)
+        if layer(name) is None
+    ]
+
+
+def upward(root: Path) -> list[str]:
+    """Report the imports that point up."""
+    tags = list(LAYERS)
+    return [
+        f"{one.importer}.py:{one.line} ({tags[low]}) imports {one.imported} ({tags[high]}): "
+        f"imports point down only"
+        for one in imports(root)
+        if (low := layer(one.importer)) is not None
+        and (high := layer(one.imported)) is not None
+        and high > low
+    ]
+
+
+def cycles(root: Path) -> list[str]:
+    """Report a cycle among the imports that happen when the program runs."""
+    graph: dict[str, set[str]] = {name: set() for name in modules(root)}
+    for one in imports(root):
+        if not one.for_types_only:
+            graph[one.importer].add(one.imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" imports ".join(reversed(error.args[1]))]
+    return []
+
+
+def oversized(root: Path) -> list[str]:
+    """Report the files and functions that are longer than a reader takes in at once."""
+    found: list[str] = []
+    for name, path in modules(root).items():
+        source = path.read_text(encoding="utf-8")
+        if (lines := len(source.splitlines())) > MOST_LINES_IN_A_FILE:
+            found.append(f"{name}.py has {lines} lines, more than {MOST_LINES_IN_A_FILE}")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > MOST_LINES_IN_A_FUNCTION:
+                found.append(
+                    f"{name}.py:{node.lineno} {node.name} has {lines} lines, "
+                    f"more than {MOST_LINES_IN_A_FUNCTION}"
+                )
+    return found
+
+
+def loaded(root: Path) -> set[str]:
+    """Return the names of the modules that a fresh interpreter loads for `import trio_jobs`."""
+    code = (
+        f"import sys; before = set(sys.modules); import {PACKAGE}; "
+        f"print(*(set(sys.modules) - before), sep='\\n')"
+    )
+    # With -c, Python looks for modules in the working directory first: the package is root's.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def heavy(root: Path) -> list[str]:
+    """Report what importing the package loads beyond trio, attrs and their dependencies."""
+    names = loaded(root)
+    light = LIGHT | sys.stdlib_module_names | {PACKAGE}
+    if sys.platform == "win32":
+        light = light | LIGHT_ON_WINDOWS
+    foreign = {name.partition(".")[0] for name in names} - light
+    return [f"import {PACKAGE} loads {name}" for name in sorted(foreign | names & HEAVY)]
+
+
+@pytest.mark.parametrize("check", [homeless, upward, cycles, oversized, heavy])
+def test_the_package_keeps_its_shape(check: Check) -> None:
+    """Every module has a layer, imports point down, nothing is in a circle, too long or too heavy."""
+    found = check(ROOT)
+    assert not found, "\n".join(found)
+
+
+def test_the_checks_see_the_package() -> None:
+    """The checks read real modules and real imports; an empty folder would pass them all."""
+    assert {"__init__", "_errors", "_job", "stores/memory"} <= modules(ROOT).keys()
+    assert ("_registry", "_job") in {(one.importer, one.imported) for one in imports(ROOT)}
+    assert "trio" in loaded(ROOT)
+
+
+def plant(root: Path, files: dict[str, str]) -> Path:
+    """Write a package of these files, each under a layer's first name unless told otherwise."""
+    for name, source in {"__init__": "", **files}.items():
+        path = root / PACKAGE / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    return root
+
+
+SOUND = {
+    "_errors": "",
+    "_states": "from . import _errors",
+    "_job": "if TYPE_CHECKING:\n    from ._retry import Retry",
+    "_retry": "from ._job import Job",
+    "stores/__init__": "",
+    "stores/memory": "from .._job import Job\nimport trio_jobs._states",
+    "_registry": "def late():\n    from .stores.memory import MemoryStore",
+    "__init__": "from trio_jobs._registry import open_registry\nfrom . import stores",
+}
+
+
+@pytest.mark.parametrize("check", [homeless, upward, cycles, oversized])
+def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
+    """Imports down and within a layer, in every spelling, and a cycle for types only, are fine."""
+    assert check(plant(tmp_path, SOUND)) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "files", "complaint"),
+    [
+        pytest.param(homeless, {"_new": ""}, "_new.py is in no layer", id="new module"),
+        pytest.param(homeless, {"a/b/_new": ""}, "a/b/_new.py is in no", id="nested new module"),
+        pytest.param(
+            upward,
+            {"_errors": "\nfrom ._job import Job", "_job": ""},
+            "_errors.py:2 (L0) imports _job (L1)",
+            id="relative",
+        ),
+        pytest.param(
+            upward,
+            {"_errors": "from . import _job", "_job": ""},
+            "_errors.py:1 (L0) imports _job (L1)",
+            id="from the package",
+        ),
+        pytest.param(
+            upward,
+            {"_errors": "import trio_jobs._job as job", "_job": ""},
+            "_errors.py:1 (L0) imports _job (L1)",
+            id="absolute",
+        ),
+        pytest.param(
+            upward,
+            {"stores/memory": "from .._worker import Worker", "_worker": ""},
+            "stores/memory.py:1 (L3) imports _worker (L4)",
+            id="from a folder",
+        ),
+        pytest.param(
+            upward,
+            {"_store": "from .stores import memory", "stores/__init__": "", "stores/memory": ""},
+            "_store.py:1 (L2) imports stores/memory (L3)",
+            id="into a folder",
+        ),
+        pytest.param(
+            upward,
+            {"_job": "from . import open_registry"},
+            "_job.py:1 (L1) imports __init__ (L7)",
+            id="a public name",
+        ),
+        pytest.param(
+            upward,
+            {"_errors": "def late():\n    from . import _job", "_job": ""},
+            "_errors.py:2 (L0) imports _job (L1)",
+            id="inside a function",
+        ),
+        pytest.param(
+            upward,
+            {"_errors": "if typing.TYPE_CHECKING:\n    from ._job import Job", "_job": ""},
+            "_errors.py:2 (L0) imports _job (L1)",
+            id="for types only",
+        ),
+        pytest.param(
+            cycles,
+            {"_job": "from . import _retry", "_retry": "from . import _job"},
+            "_job imports _retry imports _job|_retry imports _job imports _retry",
+            id="cycle",
+        ),
+        pytest.param(
+            cycles,
+            {
+                "_job": "if TYPE_CHECKING:\n  x\nelse:\n  from . import _retry",
+                "_retry": "def late():\n  from . import _job",
+            },
+            "imports",
+            id="cycle through an else and a function",
+        ),
+        pytest.param(
+            oversized,
+            {"_job": "x = 1\n" * (MOST_LINES_IN_A_FILE + 1)},
+            "_job.py has 401 lines, more than 400",
+            id="long file",
+        ),
+        pytest.param(
+            oversized,
+            {"_job": "class C:\n  async def f():\n" + "    x\n" * MOST_LINES_IN_A_FUNCTION},
+            "_job.py:2 f has 61 lines, more than 60",
+            id="long function",
+        ),
+        pytest.param(heavy, {"__init__": "import rich"}, "loads rich", id="an extra"),
+        pytest.param(heavy, {"__init__": "import pytest"}, "loads pytest", id="a test tool"),
+        pytest.param(heavy, {"__init__": "import asyncio"}, "loads asyncio", id="another loop"),
+    ],
+)
+def test_a_planted_violation_is_found(
+    check: Check, files: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    """Each check finds what it is there for, and names the place."""
+    found = check(plant(tmp_path, files))
+    assert any(wanted in line for line in found for wanted in complaint.split("|")), found
+
+
+def test_the_sizes_allowed_are_allowed(tmp_path: Path) -> None:
+    """A file and a function of exactly the greatest size pass."""
+    body = "    x\n" * (MOST_LINES_IN_A_FUNCTION - 1)
+    files = {"_job": "x\n" * MOST_LINES_IN_A_FILE, "_retry": f"def f():\n{body}"}
+    assert oversized(plant(tmp_path, files)) == []
