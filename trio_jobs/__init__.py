@@ -2,7 +2,7 @@
 
 The files in the order in which they tell the story:
 
-    _errors, _states                    what can go wrong, and what may follow what
+    _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
       _handler, _safe
     _store, _submission                 the contract of what keeps jobs

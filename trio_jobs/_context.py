@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
 
@@ -74,7 +74,7 @@ class JobContext(Generic[T]):
         await trio.lowlevel.checkpoint_if_cancelled()
         audience = self._worker.audiences.get(self.id)
         waited = audience is not None and not audience.room(self._seq) and await self._wait_room()
-        await self._write_tokens([(Kind.TOKEN, value)])
+        await self._write_tokens((value,))
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -102,7 +102,7 @@ class JobContext(Generic[T]):
                 for value in burst:
                     await self._pipe.send(value)
             else:
-                await self._write_tokens([(Kind.TOKEN, value) for value in burst])
+                await self._write_tokens(burst)
                 await trio.lowlevel.checkpoint()
 
     @property
@@ -174,13 +174,13 @@ class JobContext(Generic[T]):
 
     async def _write(self, kind: Kind, data: object) -> None:
         if kind is Kind.TOKEN:
-            await self._write_tokens([(kind, data)])
+            await self._write_tokens((data,))
         else:
-            self._seq = await self._worker.store.append(self.id, self.attempt, [(kind, data)])
+            self._seq = await self._worker.store.append(self.id, self.attempt, kind, (data,))
 
-    async def _write_tokens(self, entries: list[tuple[Kind, Any]]) -> None:
+    async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:
-            self._seq = await self._worker.store.append(self.id, self.attempt, entries)
+            self._seq = await self._worker.store.append(self.id, self.attempt, Kind.TOKEN, values)
         except InvalidPayload as refusal:
             self._attempt.refused = str(refusal)
             self._attempt.deadlines.stop(Reason.LIMIT)

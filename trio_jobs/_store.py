@@ -128,14 +128,21 @@ class Store(Protocol):
     async def claim(self, limit: int, worker: str) -> list[Claim]:
         """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`)."""
 
-    async def append(self, job_id: str, attempt: int, entries: Sequence[tuple[Kind, Any]]) -> int:
-        """Add events to the log of a running attempt, all or none.
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
+        """Add an event for each value to the log of a running attempt, all or none.
+
+        Args:
+            job_id: The job.
+            attempt: The attempt that writes.
+            kind: `token`, `progress` or `saved`.
+            values: At least one.
 
         Returns:
             The `seq` of the last of them.
 
         Raises:
             LeaseLost: The job is not running that attempt.
+            InvalidPayload: The store cannot keep a value, or a token is too large.
         """
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:

@@ -89,11 +89,24 @@ class Cursor:
             self._audiences.release(self.job_id)
 
     def pull(self) -> Event | None:
-        """Move over the next event and return it, if it is at hand."""
+        """Move over the next event and return it, if it is at hand.
+
+        Raises:
+            StreamGap: Events are missing before it; the cursor moved over the gap.
+        """
         if self._next == len(self._batch):
             return None
         event = self._batch[self._next]
-        self.take(event)
+        missing = self.cursor + 1
+        if event.seq == missing:
+            self._next += 1
+            self.cursor = missing
+        else:
+            self.cursor = event.seq - 1
+        if self._audience is not None:
+            self._audience.advanced(self)
+        if event.seq > self.cursor:
+            raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
         return event
 
     def peek(self) -> Event | None:
@@ -111,19 +124,6 @@ class Cursor:
         self._batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
         self._next = 0
         return bool(self._batch)
-
-    def take(self, event: Event) -> None:
-        """Move over an event, or up to it with the news that something is missing."""
-        missing = self.cursor + 1
-        if event.seq != missing:
-            self.cursor = event.seq - 1
-        else:
-            self.cursor = missing
-            self._next += 1
-        if self._audience is not None:
-            self._audience.advanced(self)
-        if self.cursor < event.seq:
-            raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
 
 
 class EventStream(trio.abc.ReceiveChannel[Event]):
@@ -249,7 +249,7 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             and event.kind is Kind.TOKEN
             and event.seq == cursor.cursor + 1
         ):
-            cursor.take(event)
+            cursor.pull()
             values.append(event.data)
         return values
 

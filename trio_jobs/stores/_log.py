@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from .._errors import InvalidPayload
 from .._job import TRIMMABLE, Event, Kind, Retention
 
 
@@ -58,14 +59,25 @@ class Log:
         self._recent.append(Event(seq, attempt, kind, timestamp, data))
         return seq
 
-    def append_trimmable(
-        self, attempt: int, kind: Kind, timestamp: float, data: Any, *, weight: int, keep: Retention
+    def extend(
+        self, attempt: int, kind: Kind, timestamp: float, values: Sequence[Any], keep: Retention
     ) -> None:
-        """Add an event of a kind in `TRIMMABLE`, and trim what is over the bound."""
+        """Add an event for each value, of a kind in `TRIMMABLE`, and trim what is over the bound.
+
+        Raises:
+            InvalidPayload: A token is too large; nothing was added.
+        """
+        weights = [weigh(value) for value in values]
+        if kind is Kind.TOKEN and max(weights) > keep.token_bytes:
+            raise InvalidPayload(
+                f"a token of {max(weights)} bytes is over Retention.token_bytes={keep.token_bytes}"
+            )
         seq = self._start + len(self._recent)
-        self._recent.append(Event(seq, attempt, kind, timestamp, data))
-        self._weights.append(weight)
-        self._bytes += weight
+        for value in values:
+            self._recent.append(Event(seq, attempt, kind, timestamp, value))
+            seq += 1
+        self._weights += weights
+        self._bytes += sum(weights)
         if len(self._weights) > keep.events or self._bytes > keep.bytes:
             self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
 

@@ -18,16 +18,15 @@ from .._bell import Bell
 from .._errors import (
     ErrorRecord,
     IllegalTransition,
-    InvalidPayload,
     KeyConflict,
     LeaseLost,
     QueueFull,
     UnknownJob,
 )
-from .._job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
+from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CancelAnswer, Claim, Outcome, Submission, Where
-from ._log import Log, weigh
+from ._log import Log
 from ._queue import Queue
 
 
@@ -190,29 +189,19 @@ class MemoryStore:
         seq = self._write(row, Kind.STARTED, now, worker)
         return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
 
-    async def append(self, job_id: str, attempt: int, entries: Sequence[tuple[Kind, Any]]) -> int:
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt)
-        keep, log = self._keep, row.log
-        weights = [weigh(data) for _, data in entries]
-        if max(weights, default=0) > keep.token_bytes:
-            self._check_tokens(entries)
         timestamp = trio.current_time() + self._epoch
-        for (kind, data), weight in zip(entries, weights, strict=True):
-            if kind is Kind.SAVED:
-                row.saved = data
-                log.append(attempt, kind, timestamp, data)
-            else:
-                log.append_trimmable(attempt, kind, timestamp, data, weight=weight, keep=keep)
+        if kind in TRIMMABLE:
+            row.log.extend(attempt, kind, timestamp, values, self._keep)
+        else:
+            for value in values:
+                row.log.append(attempt, kind, timestamp, value)
+            row.saved = values[-1]
         if row.followers is not None:
             row.followers.ring()
-        return log.last_seq
-
-    def _check_tokens(self, entries: Sequence[tuple[Kind, Any]]) -> None:
-        limit = self._keep.token_bytes
-        for kind, data in entries:
-            if kind is Kind.TOKEN and (size := weigh(data)) > limit:
-                raise InvalidPayload(f"a token of {size} bytes is over the limit of {limit}")
+        return row.log.last_seq
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
