@@ -5,13 +5,13 @@ The files in the order in which they tell the story:
     _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
       _handler, _safe
-    _store, _submission                 the contract of what keeps jobs
+    _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
     _stream, _audience                  a job speaks, and is listened to
     _deadlines, _pipe, _context,        it is tried once
       _stack, _attempt
     _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched
-    _lines, _registry                   all under one nursery
+    _lines, _registry, _open            all under one nursery
 """
 
 from ._context import JobContext
@@ -45,7 +45,8 @@ from ._job import (
     Retention,
     Timeouts,
 )
-from ._registry import JobRegistry, open_registry, serve_jobs
+from ._open import open_registry, serve_jobs
+from ._registry import JobRegistry
 from ._retry import Retry
 from ._states import Reason, State
 from ._stream import EventStream, TokenStream

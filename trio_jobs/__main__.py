@@ -17,9 +17,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(
-            f"takes seconds, more than 0 and at most {_LONGEST:g}; got {text!r}"
-        )
+        raise argparse.ArgumentTypeError(f"takes seconds, more than 0 and at most {_LONGEST:g}; got {text!r}")
     return seconds
 
 

@@ -1,71 +1,28 @@
-"""The registry: every task of the library under one nursery, and the front door to the jobs in it."""
+"""The registry: where jobs are submitted, found and cancelled. It decides nothing itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from ._check import choice, number, tags, text, whole
+from ._check import number, whole
 from ._context import JobContext
 from ._errors import quoted
+from ._filter import Filter, where_of
 from ._handle import JobHandle
-from ._job import CancelReport, Job, Retention, Statistics
+from ._job import CancelReport, Job, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
-from ._states import Reason, State
-from ._store import Store, Where
+from ._store import Where
 from ._submission import submission
 from ._worker import Worker
-from .stores.memory import MemoryStore
 
 T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-OnExit = Literal["stop", "drain"]
-UNFINISHED = frozenset(state for state in State if not state.over)
-_PAGE = 1000
-
-
-class Filter(TypedDict, total=False):
-    """Which jobs are meant; a job must match all that is given.
-
-    Attributes:
-        state: One state, or several.
-        tags: Tags that the job must have, perhaps among others.
-        handler: The handler's name.
-        owner: The owner.
-        parent: The id of the job that spawned it.
-    """
-
-    state: State | Iterable[State]
-    tags: dict[str, str]
-    handler: str
-    owner: str
-    parent: str
-
-
-def _where(given: Filter) -> Where:
-    """Return the checked filter.
-
-    Raises:
-        TypeError: A field is unknown or has the wrong type.
-        ValueError: There is no such state.
-    """
-    unknown = set(given) - set(Filter.__annotations__)
-    if unknown:
-        known = ", ".join(Filter.__annotations__)
-        raise TypeError(f"cannot find jobs by {', '.join(sorted(unknown))}; it takes {known}")
-    state = given.get("state")
-    states = None
-    if state is not None:
-        states = frozenset(map(State, [state] if isinstance(state, str) else state))
-    wanted = tags(given["tags"]) if "tags" in given else None
-    names = {name: text(name, given[name]) for name in ("handler", "owner", "parent") if name in given}
-    return Where(states, wanted, **names)
 
 
 class JobRegistry:
@@ -197,14 +154,14 @@ class JobRegistry:
         """
         self._worker.check_open()
         whole("limit", limit)
-        wanted = _where(where)
+        wanted = where_of(where)
         await trio.lowlevel.checkpoint()
         return await self._store.find(wanted, limit)
 
     async def count(self, **where: Unpack[Filter]) -> int:
         """Return how many jobs match. Raises as `find` does."""
         self._worker.check_open()
-        wanted = _where(where)
+        wanted = where_of(where)
         await trio.lowlevel.checkpoint()
         return sum((await self._store.count(wanted)).values())
 
@@ -274,125 +231,3 @@ class JobRegistry:
         """Claim jobs again."""
         self._worker.check_open()
         self._worker.pause(paused=False)
-
-
-async def _drain(worker: Worker) -> None:
-    """Wait until every job has ended.
-
-    Raises:
-        RuntimeError: Jobs wait that nothing here will ever run.
-    """
-    while waiting := await worker.store.find(Where(UNFINISHED), _PAGE):
-        if worker.capacity == 0 or worker.paused:
-            await worker.wait_idle()
-            why = "capacity is 0" if worker.capacity == 0 else "the registry is paused"
-            left = sum((await worker.store.count(Where(UNFINISHED))).values())
-            if left:
-                raise RuntimeError(
-                    f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they were cancelled"
-                )
-        for job in waiting:
-            await worker.store.ended(job.id)
-
-
-def _open_store(url: str, queue_limit: int, retention: Retention) -> Store:
-    if url != "memory://":
-        raise ValueError(f"no store has the address {quoted(url)}; there is 'memory://'")
-    whole("queue_limit", queue_limit, 1)
-    return MemoryStore(queue_limit=queue_limit, retention=retention)
-
-
-@asynccontextmanager
-async def open_registry(
-    store: str = "memory://",
-    *,
-    capacity: int = 100,
-    queue_limit: int = 100_000,
-    window: int = 64,
-    retention: Retention | None = None,
-    on_exit: OnExit = "stop",
-    grace: float = 0.0,
-    name: str | None = None,
-) -> AsyncIterator[JobRegistry]:
-    """Open a registry for the length of an `async with` block. Every task it runs is under that block.
-
-    Leaving the block normally does what `on_exit` says; leaving it by an exception, or by cancellation
-    from outside, stops the jobs. After that nothing runs any more, and what is still unfinished in a store
-    that does not outlive the process is CANCELLED (reason `shutdown`). A handler that does not stop holds
-    up the exit; after ten seconds the log says where it is.
-
-    Args:
-        store: Where jobs are kept: `memory://`.
-        capacity: How many attempts may run at once; 0 to submit and watch only.
-        queue_limit: How many jobs may wait; one more raises `QueueFull`.
-        window: How many events a handler may be ahead of a reader that it waits for.
-        retention: What is kept of each job, and how many ended jobs.
-        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait until all jobs
-            have ended, those that are submitted meanwhile by jobs included.
-        grace: Seconds for handlers to end by themselves at a stop.
-        name: What the `started` events say; "worker" by default.
-
-    Raises:
-        ValueError: An argument is out of range.
-        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run; they are cancelled.
-        KeyboardInterrupt: It came out of a handler.
-    """
-    whole("capacity", capacity)
-    whole("window", window, 1)
-    number("grace", grace)
-    choice("on_exit", on_exit, ("stop", "drain"))
-    kept = _open_store(store, queue_limit, retention or Retention())
-    failure: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            worker = Worker(kept, nursery, name=name or "worker", capacity=capacity, window=window)
-            nursery.start_soon(worker.run, name="claim jobs")
-            try:
-                yield JobRegistry(worker)
-                if on_exit == "drain":
-                    await _drain(worker)
-            except BaseException as exc:  # noqa: BLE001  # raised below, and not as a nursery's group
-                failure = exc
-            worker.closed = True
-            worker.stop(grace)
-            nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
-    except BaseException as exc:
-        if failure is None or isinstance(failure, trio.Cancelled):
-            raise
-        raise BaseExceptionGroup("the block and the registry ended at once", [failure, exc]) from None
-    finally:
-        kept.close(Reason.SHUTDOWN)
-    if worker.interrupted:
-        raise KeyboardInterrupt
-    if failure is not None:
-        raise failure
-
-
-async def serve_jobs(
-    store: str = "memory://",
-    *,
-    capacity: int = 100,
-    queue_limit: int = 100_000,
-    window: int = 64,
-    retention: Retention | None = None,
-    on_exit: OnExit = "stop",
-    grace: float = 0.0,
-    name: str | None = None,
-    task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
-
-    Runs until it is cancelled, which stops its jobs. The arguments are those of `open_registry`.
-    """
-    async with open_registry(
-        store,
-        capacity=capacity,
-        queue_limit=queue_limit,
-        window=window,
-        retention=retention,
-        on_exit=on_exit,
-        grace=grace,
-        name=name,
-    ) as jobs:
-        task_status.started(jobs)
-        await trio.sleep_forever()

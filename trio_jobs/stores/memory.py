@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import attrs
 import trio
 
 from .._bell import Bell
 from .._errors import (
-    ErrorRecord,
     IllegalTransition,
     KeyConflict,
     LeaseLost,
@@ -26,43 +24,8 @@ from .._errors import (
 from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CancelAnswer, Claim, Outcome, Submission, Where
-from ._log import Log
 from ._queue import Queue
-
-
-@attrs.define(eq=False)
-class _Row:
-    """One job. Times are on Trio's clock."""
-
-    submission: Submission
-    created: float
-    due: float
-    parent: str | None = None
-    children: list[_Row] = attrs.field(factory=list)
-    state: State = State.QUEUED
-    reason: Reason | None = None
-    error: ErrorRecord | None = None
-    result: Any = None
-    saved: Any = None
-    attempt: int = 0
-    spent: int = 0
-    started: float | None = None
-    finished: float | None = None
-    cancel_requested: float | None = None
-    cancel_message: str | None = None
-    log: Log = attrs.field(factory=Log)
-    followers: Bell | None = None
-    waiters: Bell | None = None
-
-    def matches(self, where: Where) -> bool:
-        wanted, options = where.tags, self.submission.options
-        return (
-            (where.states is None or self.state in where.states)
-            and (wanted is None or wanted.items() <= options.tags.items())
-            and (where.handler is None or where.handler == self.submission.handler)
-            and (where.owner is None or where.owner == options.owner)
-            and (where.parent is None or where.parent == self.parent)
-        )
+from ._row import Row
 
 
 def _same(one: Submission, other: Submission) -> bool:
@@ -86,7 +49,7 @@ class MemoryStore:
     def __init__(self, *, queue_limit: int = 100_000, retention: Retention | None = None) -> None:
         self._limit = queue_limit
         self._keep = retention or Retention()
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._keys: dict[tuple[str | None, str], str] = {}
         self._waiting = Queue()
         self._expiring = Queue()
@@ -137,18 +100,18 @@ class MemoryStore:
         holder = keyed.setdefault(address, new)
         return None if holder is new else holder
 
-    def _accept(self, new: Submission, now: float) -> _Row:
+    def _accept(self, new: Submission, now: float) -> Row:
         options = new.options
         due = now + options.delay
         if options.run_at is not None:
             due = max(now, options.run_at.timestamp() - self._epoch)
-        row = self._rows[new.id] = _Row(new, now, due)
+        row = self._rows[new.id] = Row(new, now, due)
         if new.key is not None:
             self._keys[options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
         return row
 
-    def _enqueue(self, row: _Row) -> None:
+    def _enqueue(self, row: Row) -> None:
         options = row.submission.options
         self._waiting.add(row.submission.id, row.due, PENALTY[options.priority])
         if options.timeouts.queue is not None and row.state is State.QUEUED:
@@ -159,7 +122,7 @@ class MemoryStore:
         """See `Store.spawn`."""
         above = self._running(parent, attempt)
         now = trio.current_time()
-        row = self._rows[child.id] = _Row(child, now, now, parent)
+        row = self._rows[child.id] = Row(child, now, now, parent)
         above.children.append(row)
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, worker, now)
@@ -178,7 +141,7 @@ class MemoryStore:
             claims.append(self._start(self._rows[job_id], worker, now))
         return claims
 
-    def _start(self, row: _Row, worker: str, now: float) -> Claim:
+    def _start(self, row: Row, worker: str, now: float) -> Claim:
         row.state = advance(row.state, Transition.STARTED)
         if self._expiring:
             self._expiring.discard(row.submission.id)
@@ -225,7 +188,7 @@ class MemoryStore:
         self._end(row, transition, outcome.result if ended is None else ended, now)
         return row.state
 
-    def _running(self, job_id: str, attempt: int) -> _Row:
+    def _running(self, job_id: str, attempt: int) -> Row:
         row = self._rows.get(job_id)
         if row is None or row.state is not State.RUNNING or row.attempt != attempt:
             raise LeaseLost(job_id, attempt)
@@ -267,11 +230,11 @@ class MemoryStore:
             self._leave_queue(row)
             self._end(row, Transition.CANCELLED, Ended(reason), now)
 
-    def _leave_queue(self, row: _Row) -> None:
+    def _leave_queue(self, row: Row) -> None:
         self._waiting.discard(row.submission.id)
         self._expiring.discard(row.submission.id)
 
-    def _end(self, row: _Row, transition: Transition, data: object, now: float) -> None:
+    def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
         row.state = advance(row.state, transition)
         if isinstance(data, Ended):
@@ -283,7 +246,7 @@ class MemoryStore:
         while len(self._ended) > self._keep.finished:
             self._forget(next(iter(self._ended)))
 
-    def _write(self, row: _Row, kind: Kind, now: float, data: object) -> int:
+    def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
         """Add the event and wake those it concerns, in the same step as the change that it records."""
         seq = row.log.append(row.attempt, kind, now + self._epoch, data)
         if row.followers is not None:
@@ -294,7 +257,7 @@ class MemoryStore:
 
     # ------------------------------------------------------------ looking
 
-    def _row(self, job_id: str) -> _Row:
+    def _row(self, job_id: str) -> Row:
         try:
             return self._rows[job_id]
         except KeyError:
@@ -302,51 +265,19 @@ class MemoryStore:
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return self._snapshot(self._row(job_id))
+        return self._row(job_id).snapshot(self._epoch)
 
     async def find(self, where: Where, limit: int) -> list[Job]:
         """See `Store.find`."""
         matching = self._matching(where)
-        return [self._snapshot(row) for row, _ in zip(matching, range(limit), strict=False)]
+        return [row.snapshot(self._epoch) for row, _ in zip(matching, range(limit), strict=False)]
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
         return Counter(row.state for row in self._matching(where))
 
-    def _matching(self, where: Where) -> Iterator[_Row]:
+    def _matching(self, where: Where) -> Iterator[Row]:
         return (row for row in self._rows.values() if row.matches(where))
-
-    def _snapshot(self, row: _Row) -> Job:
-        options = row.submission.options
-        waits = row.state in {State.QUEUED, State.RETRYING}
-        return Job(
-            id=row.submission.id,
-            handler=row.submission.handler,
-            state=row.state,
-            reason=row.reason,
-            error=row.error,
-            result=row.result,
-            attempt=row.attempt,
-            priority=options.priority,
-            tags=options.tags,
-            metadata=options.metadata,
-            owner=options.owner,
-            key=row.submission.key,
-            parent=row.parent,
-            timeouts=options.timeouts,
-            retry=options.retry,
-            spent=row.spent,
-            saved=row.saved,
-            created_at=self._wall(row.created),
-            started_at=None if row.started is None else self._wall(row.started),
-            finished_at=None if row.finished is None else self._wall(row.finished),
-            next_attempt_at=self._wall(row.due) if waits else None,
-            cancel_requested_at=(None if row.cancel_requested is None else self._wall(row.cancel_requested)),
-            last_seq=row.log.last_seq,
-        )
-
-    def _wall(self, when: float) -> datetime:
-        return datetime.fromtimestamp(when + self._epoch, UTC)
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
@@ -378,7 +309,7 @@ class MemoryStore:
             if row.waiters is None:
                 row.waiters = Bell()
             await row.waiters.wait()
-        return self._snapshot(row)
+        return row.snapshot(self._epoch)
 
     async def due(self) -> None:
         """See `Store.due`."""

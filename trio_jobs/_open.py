@@ -1,0 +1,148 @@
+"""Every task of the library under one nursery, and the order in which they end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import trio
+
+from ._check import choice, number, whole
+from ._errors import quoted
+from ._job import Retention
+from ._registry import JobRegistry
+from ._states import Reason, State
+from ._store import Store, Where
+from ._worker import Worker
+from .stores.memory import MemoryStore
+
+OnExit = Literal["stop", "drain"]
+UNFINISHED = frozenset(state for state in State if not state.over)
+_PAGE = 1000
+
+
+async def _drain(worker: Worker) -> None:
+    """Wait until every job has ended.
+
+    Raises:
+        RuntimeError: Jobs wait that nothing here will ever run.
+    """
+    while waiting := await worker.store.find(Where(UNFINISHED), _PAGE):
+        if worker.capacity == 0 or worker.paused:
+            await worker.wait_idle()
+            why = "capacity is 0" if worker.capacity == 0 else "the registry is paused"
+            left = sum((await worker.store.count(Where(UNFINISHED))).values())
+            if left:
+                raise RuntimeError(
+                    f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they were cancelled"
+                )
+        for job in waiting:
+            await worker.store.ended(job.id)
+
+
+def _check_limits(capacity: int, window: int, grace: float, on_exit: OnExit) -> None:
+    whole("capacity", capacity)
+    whole("window", window, 1)
+    number("grace", grace)
+    choice("on_exit", on_exit, ("stop", "drain"))
+
+
+def _open_store(url: str, queue_limit: int, retention: Retention) -> Store:
+    if url != "memory://":
+        raise ValueError(f"no store has the address {quoted(url)}; there is 'memory://'")
+    whole("queue_limit", queue_limit, 1)
+    return MemoryStore(queue_limit=queue_limit, retention=retention)
+
+
+@asynccontextmanager
+async def open_registry(
+    store: str = "memory://",
+    *,
+    capacity: int = 100,
+    queue_limit: int = 100_000,
+    window: int = 64,
+    retention: Retention | None = None,
+    on_exit: OnExit = "stop",
+    grace: float = 0.0,
+    name: str | None = None,
+) -> AsyncIterator[JobRegistry]:
+    """Open a registry for the length of an `async with` block. Every task it runs is under that block.
+
+    Leaving the block normally does what `on_exit` says; leaving it by an exception, or by cancellation
+    from outside, stops the jobs. After that nothing runs any more, and what is still unfinished in a store
+    that does not outlive the process is CANCELLED (reason `shutdown`). A handler that does not stop holds
+    up the exit; after ten seconds the log says where it is.
+
+    Args:
+        store: Where jobs are kept: `memory://`.
+        capacity: How many attempts may run at once; 0 to submit and watch only.
+        queue_limit: How many jobs may wait; one more raises `QueueFull`.
+        window: How many events a handler may be ahead of a reader that it waits for.
+        retention: What is kept of each job, and how many ended jobs.
+        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait until all jobs
+            have ended, those that are submitted meanwhile by jobs included.
+        grace: Seconds for handlers to end by themselves at a stop.
+        name: What the `started` events say; "worker" by default.
+
+    Raises:
+        ValueError: An argument is out of range.
+        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run; they are cancelled.
+        KeyboardInterrupt: It came out of a handler.
+    """
+    _check_limits(capacity, window, grace, on_exit)
+    kept = _open_store(store, queue_limit, retention or Retention())
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            worker = Worker(kept, nursery, name=name or "worker", capacity=capacity, window=window)
+            nursery.start_soon(worker.run, name="claim jobs")
+            try:
+                yield JobRegistry(worker)
+                if on_exit == "drain":
+                    await _drain(worker)
+            except BaseException as exc:  # noqa: BLE001  # raised below, and not as a nursery's group
+                failure = exc
+            worker.closed = True
+            worker.stop(grace)
+            nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
+    except BaseException as exc:
+        if failure is None or isinstance(failure, trio.Cancelled):
+            raise
+        raise BaseExceptionGroup("the block and the registry ended at once", [failure, exc]) from None
+    finally:
+        kept.close(Reason.SHUTDOWN)
+    if worker.interrupted:
+        raise KeyboardInterrupt
+    if failure is not None:
+        raise failure
+
+
+async def serve_jobs(
+    store: str = "memory://",
+    *,
+    capacity: int = 100,
+    queue_limit: int = 100_000,
+    window: int = 64,
+    retention: Retention | None = None,
+    on_exit: OnExit = "stop",
+    grace: float = 0.0,
+    name: str | None = None,
+    task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
+
+    Runs until it is cancelled, which stops its jobs. The arguments are those of `open_registry`.
+    """
+    async with open_registry(
+        store,
+        capacity=capacity,
+        queue_limit=queue_limit,
+        window=window,
+        retention=retention,
+        on_exit=on_exit,
+        grace=grace,
+        name=name,
+    ) as jobs:
+        task_status.started(jobs)
+        await trio.sleep_forever()

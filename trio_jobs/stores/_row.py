@@ -1,0 +1,88 @@
+"""One job as the memory store keeps it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from .._bell import Bell
+from .._errors import ErrorRecord
+from .._job import Job
+from .._states import Reason, State
+from .._store import Submission, Where
+from ._log import Log
+
+
+@attrs.define(eq=False)
+class Row:
+    """One job. Times are seconds on Trio's clock."""
+
+    submission: Submission
+    created: float
+    due: float
+    parent: str | None = None
+    children: list[Row] = attrs.field(factory=list)
+    state: State = State.QUEUED
+    reason: Reason | None = None
+    error: ErrorRecord | None = None
+    result: Any = None
+    saved: Any = None
+    attempt: int = 0
+    spent: int = 0
+    started: float | None = None
+    finished: float | None = None
+    cancel_requested: float | None = None
+    cancel_message: str | None = None
+    log: Log = attrs.field(factory=Log)
+    followers: Bell | None = None
+    waiters: Bell | None = None
+
+    def matches(self, where: Where) -> bool:
+        """Return whether the job is meant."""
+        wanted, options = where.tags, self.submission.options
+        return (
+            (where.states is None or self.state in where.states)
+            and (wanted is None or wanted.items() <= options.tags.items())
+            and (where.handler is None or where.handler == self.submission.handler)
+            and (where.owner is None or where.owner == options.owner)
+            and (where.parent is None or where.parent == self.parent)
+        )
+
+    def snapshot(self, epoch: float) -> Job:
+        """Return the job as it is now.
+
+        Args:
+            epoch: When Trio's clock was 0, in seconds since 1970.
+        """
+
+        def wall(when: float | None) -> datetime | None:
+            return None if when is None else datetime.fromtimestamp(when + epoch, UTC)
+
+        options = self.submission.options
+        return Job(
+            id=self.submission.id,
+            handler=self.submission.handler,
+            state=self.state,
+            reason=self.reason,
+            error=self.error,
+            result=self.result,
+            attempt=self.attempt,
+            priority=options.priority,
+            tags=options.tags,
+            metadata=options.metadata,
+            owner=options.owner,
+            key=self.submission.key,
+            parent=self.parent,
+            timeouts=options.timeouts,
+            retry=options.retry,
+            spent=self.spent,
+            saved=self.saved,
+            created_at=datetime.fromtimestamp(self.created + epoch, UTC),
+            started_at=wall(self.started),
+            finished_at=wall(self.finished),
+            next_attempt_at=wall(self.due) if self.state in {State.QUEUED, State.RETRYING} else None,
+            cancel_requested_at=wall(self.cancel_requested),
+            last_seq=self.log.last_seq,
+        )
