@@ -24,7 +24,8 @@ myst_heading_anchors = 3  # pages may link to each other's headings
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_use_legacy_class_based = True  # sphinxcontrib_trio extends autodoc's classes
+# sphinxcontrib_trio extends these classes; with the new ones a context manager loses its "async with".
+autodoc_use_legacy_class_based = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # the signature has it

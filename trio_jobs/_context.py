@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
 from ._check import number
-from ._errors import InvalidPayload
+from ._errors import InvalidPayload, LeaseLost
 from ._job import Kind, Progress
 from ._pipe import Entry, Pipe
 from ._states import Reason
@@ -111,15 +112,22 @@ class JobContext(Generic[T]):
 
         What it carries comes in one order with `send`, `progress` and `save`. When the attempt's nursery
         closes, all that was sent is written and the channel is closed; clones then raise
-        `trio.BrokenResourceError`.
+        `trio.BrokenResourceError`. A token that is too large fails the job, as with `send`.
+
+        Raises:
+            LeaseLost: The attempt is over.
         """
         if self._pipe is None:
-            self._pipe = Pipe(self._worker.audiences.window, self._wait_room, self._write)
+            if not self._attempt.open:
+                raise LeaseLost(self.id, self.attempt)
+            self._pipe = Pipe(self._worker.audiences.window, self._wait_room, self._carry)
             self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
         return self._pipe.tokens
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell readers how far the job is. Always a checkpoint; never waits for a reader.
+        """Tell readers how far the job is. Always a checkpoint.
+
+        It waits for no reader, unless `tokens` was opened: then it comes behind what the channel holds.
 
         Args:
             done: How much is done, in any unit.
@@ -171,6 +179,11 @@ class JobContext(Generic[T]):
             await self._attempt.attend().wait_room(self._seq)
             waited = True
         return waited
+
+    async def _carry(self, kind: Kind, data: object) -> None:
+        """Write what came through the channel; who sent it cannot be told any more that it is too large."""
+        with suppress(InvalidPayload):
+            await self._write(kind, data)
 
     async def _write(self, kind: Kind, data: object) -> None:
         if kind is Kind.TOKEN:

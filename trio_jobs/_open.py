@@ -125,14 +125,12 @@ async def serve_jobs(
     queue_limit: int = 100_000,
     window: int = 64,
     retention: Retention | None = None,
-    on_exit: OnExit = "stop",
-    grace: float = 0.0,
     name: str | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
 
-    Runs until it is cancelled, which stops its jobs. The arguments are those of `open_registry`.
+    Runs until it is cancelled, which stops its jobs at once. The arguments are those of `open_registry`.
     """
     async with open_registry(
         store,
@@ -140,8 +138,6 @@ async def serve_jobs(
         queue_limit=queue_limit,
         window=window,
         retention=retention,
-        on_exit=on_exit,
-        grace=grace,
         name=name,
     ) as jobs:
         task_status.started(jobs)
