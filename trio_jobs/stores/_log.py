@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -42,10 +41,10 @@ class Log:
     __slots__ = ("_bytes", "_history", "_recent", "_start", "_weights")
 
     def __init__(self) -> None:
-        self._history: list[Event] = []
+        self._history: tuple[Event, ...] = ()
         self._recent: list[Event] = []
         self._start = 1
-        self._weights: deque[int] = deque()
+        self._weights: list[int] = []
         self._bytes = 0
 
     @property
@@ -82,17 +81,20 @@ class Log:
             self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
 
     def _trim(self, events: int, size: int) -> None:
-        dropped = 0
-        for event in self._recent[:-1]:
-            if len(self._weights) <= events and self._bytes <= size:
+        moved, trimmed, kept = 0, 0, list[Event]()
+        for event in self._recent:
+            if len(self._weights) - trimmed <= events and self._bytes <= size:
                 break
-            dropped += 1
+            moved += 1
             if event.kind in TRIMMABLE:
-                self._bytes -= self._weights.popleft()
+                self._bytes -= self._weights[trimmed]
+                trimmed += 1
             else:
-                self._history.append(event)
-        del self._recent[:dropped]
-        self._start += dropped
+                kept.append(event)
+        del self._weights[:trimmed]
+        del self._recent[:moved]
+        self._start += moved
+        self._history += tuple(kept)
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to `limit` kept events behind the cursor `after`."""
@@ -104,4 +106,4 @@ class Log:
 
     def history(self) -> list[Event]:
         """Return the events that are never trimmed."""
-        return self._history + [event for event in self._recent if event.kind not in TRIMMABLE]
+        return [*self._history, *(event for event in self._recent if event.kind not in TRIMMABLE)]

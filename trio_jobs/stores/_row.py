@@ -23,7 +23,7 @@ class Row:
     created: float
     due: float
     parent: str | None = None
-    children: list[Row] = attrs.field(factory=list)
+    children: tuple[Row, ...] = ()
     state: State = State.QUEUED
     reason: Reason | None = None
     error: ErrorRecord | None = None

@@ -123,7 +123,7 @@ class MemoryStore:
         above = self._running(parent, attempt)
         now = trio.current_time()
         row = self._rows[child.id] = Row(child, now, now, parent)
-        above.children.append(row)
+        above.children += (row,)
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, worker, now)
 
@@ -183,7 +183,7 @@ class MemoryStore:
         for child in row.children:
             if child.finished is None:
                 self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
-        row.children.clear()
+        row.children = ()
         row.result = outcome.result
         self._end(row, transition, outcome.result if ended is None else ended, now)
         return row.state
