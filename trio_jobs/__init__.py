@@ -90,6 +90,5 @@ __all__ = [
 ]
 
 # Tracebacks, reprs and the documentation are to show the names that people import.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name
+for _public in map(globals().get, __all__):
+    _public.__module__ = __name__

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import trio
@@ -84,7 +84,7 @@ def conclude(run: Run, *, retry: Retry, outside: Reason, durable: bool) -> Outco
     if run.returned and cause not in _CLOCKS and cause is not Reason.LIMIT:
         return Outcome(Transition.COMPLETED, run.value)
     error = None if run.error is None else record_error(run.error)
-    if cause in _CANCELS:
+    if cause is not None and cause in _CANCELS:
         return Outcome(Transition.CANCELLED, ended=Ended(cause, error=error))
     if cause is Reason.SHUTDOWN:
         how = Transition.RETRIED if durable else Transition.CANCELLED
@@ -124,7 +124,7 @@ def _matches(retry: Retry, errors: list[BaseException]) -> bool:
 def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
     """Return the `Cancelled` part of what came out of a nursery, and the rest."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
+        return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
     return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
 
 
@@ -185,7 +185,7 @@ class Attempt:
                     returned = True
                 finally:
                     cause = self.deadlines.cause()
-        except BaseException as exc:  # noqa: BLE001  # run() raises again what is not the job's own
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # run() raises again what is not the job's
             error = exc
         self.open = False
         await context.close()

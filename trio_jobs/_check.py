@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._errors import InvalidPayload, quoted
 
@@ -87,7 +87,7 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def tags(value: Mapping[str, str]) -> Mapping[str, str]:
+def tags(value: object) -> Mapping[str, str]:
     """Return a copy of `value` if it maps text to text.
 
     Raises:
@@ -96,4 +96,5 @@ def tags(value: Mapping[str, str]) -> Mapping[str, str]:
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"tags takes a mapping such as {{'user': '7'}}; got {quoted(value)}")
-    return {text("tags", key): text(f"tags[{key!r}]", item) for key, item in value.items()}
+    items = cast("Mapping[object, object]", value).items()
+    return {text("tags", key): text(f"tags[{key!r}]", item) for key, item in items}

@@ -8,7 +8,7 @@ once the scope has fired, no deadline can be set any more, and the earliest one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from math import inf
 
@@ -69,7 +69,7 @@ class Deadlines:
         self.set(Reason.UNREAD, linger)
 
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
+    def standing_still(self) -> Generator[None]:
         """Stop the clocks that run between tokens for as long as the block lasts."""
         began = trio.current_time()
         clocks = (Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT)

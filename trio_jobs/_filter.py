@@ -28,6 +28,9 @@ class Filter(TypedDict, total=False):
     parent: str
 
 
+_NAMES = ("handler", "owner", "parent")
+
+
 def where_of(given: Filter) -> Where:
     """Return the checked filter.
 
@@ -44,5 +47,5 @@ def where_of(given: Filter) -> Where:
     if state is not None:
         states = frozenset(map(State, [state] if isinstance(state, str) else state))
     wanted = tags(given["tags"]) if "tags" in given else None
-    names = {name: text(name, given[name]) for name in ("handler", "owner", "parent") if name in given}
+    names = {name: text(name, given.get(name)) for name in _NAMES if name in given}
     return Where(states, wanted, **names)

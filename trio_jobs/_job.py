@@ -262,8 +262,8 @@ class Options:
     priority: Priority = Priority.NORMAL
     delay: float = 0.0
     run_at: datetime | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict)
-    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     owner: str | None = None
     when_unread: Unread = "continue"
     linger: float = 10.0

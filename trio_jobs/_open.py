@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -66,7 +66,7 @@ async def open_registry(
     on_exit: OnExit = "stop",
     grace: float = 0.0,
     name: str | None = None,
-) -> AsyncIterator[JobRegistry]:
+) -> AsyncGenerator[JobRegistry]:
     """Open a registry for the length of an `async with` block. Every task it runs is under that block.
 
     Leaving the block normally does what `on_exit` says; leaving it by an exception, or by cancellation
@@ -101,7 +101,7 @@ async def open_registry(
                 yield JobRegistry(worker)
                 if on_exit == "drain":
                     await _drain(worker)
-            except BaseException as exc:  # noqa: BLE001  # raised below, and not as a nursery's group
+            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a nursery's group
                 failure = exc
             worker.closed = True
             worker.stop(grace)
@@ -109,7 +109,8 @@ async def open_registry(
     except BaseException as exc:
         if failure is None or isinstance(failure, trio.Cancelled):
             raise
-        raise BaseExceptionGroup("the block and the registry ended at once", [failure, exc]) from None
+        both = [failure, exc]  # as a nursery does, so that a Cancelled among them still finds its scope
+        raise BaseExceptionGroup("the block and the registry failed", both) from None  # noqa: ASYNC104
     finally:
         kept.close(Reason.SHUTDOWN)
     if worker.interrupted:

@@ -93,9 +93,11 @@ def _run_at(value: object) -> datetime:
 
 
 def _metadata(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"metadata takes a mapping with str names; got {quoted(value)}")
-    return dict(value)
+    if isinstance(value, Mapping):
+        items = dict(cast("Mapping[Any, Any]", value))
+        if all(isinstance(key, str) for key in items):
+            return items
+    raise TypeError(f"metadata takes a mapping with str names; got {quoted(cast('object', value))}")
 
 
 def _when_unread(value: Any) -> Unread:

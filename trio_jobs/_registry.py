@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 import trio
 
@@ -16,7 +16,7 @@ from ._handle import JobHandle
 from ._job import CancelReport, Job, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
-from ._store import Where
+from ._store import Submission, Where
 from ._submission import submission
 from ._worker import Worker
 
@@ -98,11 +98,11 @@ class JobRegistry:
         self._worker.check_open()
         if options.get("key") is not None:
             raise TypeError("submit_many takes no key: a key names one job; call submit for each")
-        batch = []
-        for args in arguments:
+        batch: list[Submission] = []
+        for args in cast("Iterable[object]", arguments):
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
-            batch.append(submission(fn, args, options))
+            batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
         await trio.lowlevel.checkpoint_if_cancelled()
         ids = await self._worker.submit(batch)
         await trio.lowlevel.cancel_shielded_checkpoint()

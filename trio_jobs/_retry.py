@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -14,14 +14,14 @@ from ._check import at_least, finite
 Matcher = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 
-def _is_matcher(_: object, field: attrs.Attribute[Any], on: Matcher) -> None:
-    kinds = on if isinstance(on, tuple) else (on,)
+def _is_matcher(_: object, field: attrs.Attribute[Any], on: object) -> None:
+    kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return
     if isinstance(on, (tuple, type)) or not callable(on):
         raise TypeError(
             f"{field.name} takes an exception class, a tuple of them, or a function from an exception "
-            f"to a bool; got {on!r}"
+            f"to a bool; got {cast('object', on)!r}"
         )
 
 
@@ -53,9 +53,8 @@ class Retry:
 
     def matches(self, error: BaseException) -> bool:
         """Return whether `on` names this error. What an `on` function raises comes out."""
-        if isinstance(self.on, (type, tuple)):
-            return isinstance(error, self.on)
-        return bool(self.on(error))
+        on: Any = self.on
+        return isinstance(error, on) if isinstance(on, (type, tuple)) else bool(on(error))
 
     def delay(self, spent: int) -> float:
         """Return the seconds to wait when `spent` attempts have failed."""

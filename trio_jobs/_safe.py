@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from typing import cast
 
 from ._errors import ErrorRecord, Permanent
 
@@ -28,7 +29,8 @@ def safe_text(text: str, limit: int = LIMIT) -> str:
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions that are not groups, in order."""
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        for inner in group.exceptions:
             yield from leaves(inner)
     else:
         yield error

@@ -100,6 +100,7 @@ class Store(Protocol):
     @property
     def durable(self) -> bool:
         """Whether jobs outlive the process. If not, `close` ends those that are unfinished."""
+        ...
 
     async def submit(
         self, batch: Sequence[Submission], limit: int, worker: str
@@ -117,6 +118,7 @@ class Store(Protocol):
             QueueFull: Accepting the batch would exceed the number of jobs that may wait.
             InvalidPayload: The store cannot keep a value.
         """
+        ...
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
         """Accept a child job that is RUNNING from birth, while its parent runs `attempt`.
@@ -124,9 +126,11 @@ class Store(Protocol):
         Raises:
             LeaseLost: The parent is not running that attempt.
         """
+        ...
 
     async def claim(self, limit: int, worker: str) -> list[Claim]:
         """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`)."""
+        ...
 
     async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
         """Add an event for each value to the log of a running attempt, all or none.
@@ -144,6 +148,7 @@ class Store(Protocol):
             LeaseLost: The job is not running that attempt.
             InvalidPayload: The store cannot keep a value, or a token is too large.
         """
+        ...
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """End a running attempt, as `outcome` says.
@@ -159,6 +164,7 @@ class Store(Protocol):
         Raises:
             LeaseLost: The job is not running that attempt; its outcome is somebody else's.
         """
+        ...
 
     async def request_cancel(self, job_id: str, message: str | None) -> CancelAnswer:
         """Cancel a job that waits; mark one that runs, so that it will not run again.
@@ -170,9 +176,11 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id.
         """
+        ...
 
     async def sweep(self) -> None:
         """End the queued jobs whose queue timeout has passed."""
+        ...
 
     async def get(self, job_id: str) -> Job:
         """Return a snapshot.
@@ -180,12 +188,15 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id.
         """
+        ...
 
     async def find(self, where: Where, limit: int) -> list[Job]:
         """Return up to `limit` matching jobs, the oldest first."""
+        ...
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """Return how many matching jobs are in each state; states without any are left out."""
+        ...
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """Return up to `limit` events behind a cursor, in order.
@@ -195,6 +206,7 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id.
         """
+        ...
 
     async def history(self, job_id: str) -> list[Event]:
         """Return the events that retention never drops: all but tokens and progress.
@@ -202,6 +214,7 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id.
         """
+        ...
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """Return what `read` does, but wait until there is something. A checkpoint.
@@ -212,6 +225,7 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id, or it was removed meanwhile.
         """
+        ...
 
     async def ended(self, job_id: str) -> Job:
         """Wait until the job has ended, and return it.
@@ -219,12 +233,15 @@ class Store(Protocol):
         Raises:
             UnknownJob: No job has this id.
         """
+        ...
 
     async def due(self) -> None:
         """Wait until a `claim` may find work."""
+        ...
 
     async def overdue(self) -> None:
         """Wait until a `sweep` may find work."""
+        ...
 
     async def remove(self, job_id: str) -> None:
         """Forget a job that has ended, its log and its key.
@@ -233,9 +250,12 @@ class Store(Protocol):
             UnknownJob: No job has this id.
             IllegalTransition: It has not ended.
         """
+        ...
 
     async def prune(self, older_than: float) -> int:
         """Forget the jobs that ended more than `older_than` seconds ago, and return how many."""
+        ...
 
     def close(self, reason: Reason) -> None:
         """End what is unfinished if it cannot outlive this process, and wake everybody who waits."""
+        ...

@@ -62,7 +62,7 @@ class Cursor:
         self.store = store
         self.job_id = job_id
         self.cursor = after
-        self.policy = policy
+        self.policy: Policy = policy
         self._audiences = audiences
         self._audience: Audience | None = None
         self._batch: list[Event] = []
