@@ -68,12 +68,12 @@ class Run:
     refused: str | None = None
 
 
-def conclude(run: Run, *, retry: Retry, outside: Reason, durable: bool) -> Outcome:
+def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -> Outcome:
     """Decide what an attempt's end means for its job.
 
     Args:
         run: How it ended.
-        retry: The job's retry rule.
+        retry: The job's retry rule; None for a child, which nobody would run again.
         outside: What a cancellation from outside means: `shutdown`, or `parent` for a child.
         durable: Whether a job may wait for another process after a shutdown.
 
@@ -101,8 +101,8 @@ def conclude(run: Run, *, retry: Retry, outside: Reason, durable: bool) -> Outco
     return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run.claim.spent)
 
 
-def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry, spent: int) -> Outcome:
-    if any(isinstance(error, Permanent) for error in errors):
+def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | None, spent: int) -> Outcome:
+    if retry is None or any(isinstance(error, Permanent) for error in errors):
         return Outcome(Transition.FAILED, ended=ended)
     waits = [error.seconds for error in errors if isinstance(error, RetryAfter)]
     if waits:
@@ -203,7 +203,7 @@ class Attempt:
 
     def _conclude(self, run: Run) -> Outcome:
         if self.parent is not None:
-            return conclude(run, retry=Retry(), outside=Reason.PARENT, durable=False)
+            return conclude(run, retry=None, outside=Reason.PARENT, durable=False)
         return conclude(
             run,
             retry=self.claim.submission.options.retry,

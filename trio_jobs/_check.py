@@ -23,7 +23,11 @@ def number(name: str, value: object, least: float = 0, most: float = math.inf) -
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} takes a number; got {quoted(value)}")
-    if not least <= value <= most:
+    try:
+        fits = least <= float(value) <= most
+    except OverflowError:
+        fits = False
+    if not fits:
         upper = "" if most == math.inf else f" and at most {most:g}"
         raise ValueError(f"{name} must be at least {least:g}{upper}; got {value!r}")
 

@@ -162,6 +162,8 @@ class JobContext(Generic[T]):
             entry = Entry(kind, data)
             await self._pipe.send(entry)
             await entry.written.wait()
+            if entry.refusal is not None:
+                raise entry.refusal
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._write(kind, data)
@@ -204,6 +206,7 @@ class JobContext(Generic[T]):
         """Write what is still in the channel; called once the nursery has closed."""
         if self._pipe is not None:
             await self._pipe.close()
+            self._pipe = None
 
     # ------------------------------------------------------------ the rest
 

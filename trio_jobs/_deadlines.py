@@ -25,12 +25,14 @@ class Deadlines:
         timeouts: The attempt's clocks; those without a limit cost nothing.
     """
 
-    __slots__ = ("_at", "_idle", "scope")
+    __slots__ = ("_at", "_idle", "_left", "_still", "scope")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.scope = trio.CancelScope()
         self._idle = timeouts.idle
         self._at: dict[Reason, float] = {}
+        self._left: dict[Reason, float] = {}  # what the clocks that stand still have left
+        self._still = 0
         if timeouts.run is not None:
             self.set(Reason.TIMEOUT, timeouts.run)
         if timeouts.first_token is not None:
@@ -59,6 +61,11 @@ class Deadlines:
 
     def token_sent(self) -> None:
         """Restart the clocks that run between tokens."""
+        if self._still:
+            self._left.pop(Reason.FIRST_TOKEN_TIMEOUT, None)
+            if self._idle is not None:
+                self._left[Reason.IDLE_TIMEOUT] = self._idle
+            return
         if Reason.FIRST_TOKEN_TIMEOUT in self._at:
             self.set(Reason.FIRST_TOKEN_TIMEOUT, None)
         if self._idle is not None:
@@ -70,17 +77,21 @@ class Deadlines:
 
     @contextmanager
     def standing_still(self) -> Generator[None]:
-        """Stop the clocks that run between tokens for as long as the block lasts."""
-        began = trio.current_time()
-        clocks = (Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT)
-        left = {clock: self._at[clock] - began for clock in clocks if clock in self._at}
-        for clock in left:
-            self.set(clock, None)
+        """Stop the clocks that run between tokens for as long as any task is in such a block."""
+        if not self._still:
+            now = trio.current_time()
+            clocks = (Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT)
+            self._left = {clock: self._at[clock] - now for clock in clocks if clock in self._at}
+            for clock in self._left:
+                self.set(clock, None)
+        self._still += 1
         try:
             yield
         finally:
-            for clock, seconds in left.items():
-                self.set(clock, seconds)
+            self._still -= 1
+            if not self._still:
+                for clock, seconds in self._left.items():
+                    self.set(clock, seconds)
 
     def cause(self) -> Reason | None:
         """Return why the scope fired, or None if it has not.

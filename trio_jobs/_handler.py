@@ -6,8 +6,8 @@ import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, TypeVar, overload
+from types import FunctionType
+from typing import Any, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -74,6 +74,8 @@ def handler(
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
         setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options))
+        if isinstance(fn, FunctionType):
+            _known.pop(fn, None)
         return fn
 
     return mark if fn is None else mark(fn)
@@ -81,7 +83,7 @@ def handler(
 
 def _unwrap(fn: object) -> Any:
     while isinstance(fn, functools.partial):
-        fn = fn.func
+        fn = cast("functools.partial[Any]", fn).func
     return fn
 
 
@@ -92,16 +94,15 @@ def _plain_name(fn: object) -> str:
 
 def mark_of(fn: Callable[..., Awaitable[Any]]) -> Mark:
     """Return the mark of a handler; of an unmarked one, its own name and the default options."""
-    mark = getattr(_unwrap(fn), _MARK, None)
+    mark = getattr(fn, _MARK, None) or getattr(_unwrap(fn), _MARK, None)
     return mark if isinstance(mark, Mark) else Mark(_plain_name(fn), DEFAULT)
 
 
 def check_async(fn: object) -> None:
     """Raise `TypeError` unless `fn` is an async function, and say what it is instead."""
     inner = _unwrap(fn)
-    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
-        getattr(inner, "__call__", None)  # noqa: B004  # the method itself is wanted
-    ):
+    method = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004  # looked at
+    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method):
         return
     if inspect.iscoroutine(fn):
         fn.close()
@@ -140,8 +141,9 @@ def _arity(fn: Any) -> tuple[float, float]:
     return least, most
 
 
-# Inspecting a function takes longer than submitting a job, so it is done once.
-_known: WeakKeyDictionary[Any, tuple[float, float, Mark]] = WeakKeyDictionary()
+# Inspecting a function takes longer than submitting a job, so it is done once. Only of plain functions: other
+# callables may be equal without being the same, or be changed after they were looked at.
+_known: WeakKeyDictionary[FunctionType, tuple[float, float, Mark]] = WeakKeyDictionary()
 
 
 def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
@@ -151,13 +153,13 @@ def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
         TypeError: `fn` is not an async function that takes a job context and `args`.
     """
     inner = getattr(fn, "__func__", fn)  # a bound method is a new object each time
-    try:
-        least, most, mark = _known[inner]
-    except (KeyError, TypeError):
-        least, most = _arity(inner)
-        mark = mark_of(inner)
-        with suppress(TypeError):  # not every callable can be referred to weakly
-            _known[inner] = (least, most, mark)
+    plain = isinstance(inner, FunctionType)
+    known = _known.get(inner) if plain else None
+    if known is None:
+        known = (*_arity(inner), mark_of(inner))
+        if plain:
+            _known[inner] = known
+    least, most, mark = known
     own = 1 if inner is fn else 2
     if least <= len(args) + own <= most:
         return mark

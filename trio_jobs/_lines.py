@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
-from ._errors import JobCancelled, JobFailed
+from ._errors import JobCancelled, JobFailed, UnknownJob
 from ._states import Reason
 
 if TYPE_CHECKING:
@@ -88,5 +89,6 @@ class LineStream(trio.abc.ReceiveChannel[str]):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
                 await tokens.aclose()
                 if self._owned and not self._over:
-                    await self.handle.request_cancel("its reader left")
+                    with suppress(UnknownJob, trio.ClosedResourceError):  # nothing is left to cancel
+                        await self.handle.request_cancel("its reader left")
         await trio.lowlevel.checkpoint()

@@ -28,17 +28,23 @@ async def _drain(worker: Worker) -> None:
     Raises:
         RuntimeError: Jobs wait that nothing here will ever run.
     """
-    while waiting := await worker.store.find(Where(UNFINISHED), _PAGE):
-        if worker.capacity == 0 or worker.paused:
-            await worker.wait_idle()
-            why = "capacity is 0" if worker.capacity == 0 else "the registry is paused"
-            left = sum((await worker.store.count(Where(UNFINISHED))).values())
-            if left:
-                raise RuntimeError(
-                    f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they were cancelled"
-                )
-        for job in waiting:
-            await worker.store.ended(job.id)
+    unfinished = Where(UNFINISHED)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_hopeless, worker, nursery.cancel_scope)
+        while waiting := await worker.store.find(unfinished, _PAGE):
+            for job in waiting:
+                await worker.store.ended(job.id)
+        nursery.cancel_scope.cancel()
+    if left := sum((await worker.store.count(unfinished)).values()):
+        why = "the registry is paused" if worker.paused else "capacity is 0"
+        raise RuntimeError(
+            f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they are cancelled"
+        )
+
+
+async def _cancel_when_hopeless(worker: Worker, scope: trio.CancelScope) -> None:
+    await worker.wait_hopeless()
+    scope.cancel()
 
 
 def _check_limits(capacity: int, window: int, grace: float, on_exit: OnExit) -> None:
@@ -79,7 +85,7 @@ async def open_registry(
         capacity: How many attempts may run at once; 0 to submit and watch only.
         queue_limit: How many jobs may wait; one more raises `QueueFull`.
         window: How many events a handler may be ahead of a reader that it waits for.
-        retention: What is kept of each job, and how many ended jobs.
+        retention: What is kept.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait until all jobs
             have ended, those that are submitted meanwhile by jobs included.
         grace: Seconds for handlers to end by themselves at a stop.

@@ -140,7 +140,7 @@ def build(base: Options, given: Mapping[str, Any]) -> Options:
     for one, other in _TOGETHER:
         if given.get(one) is not None and given.get(other) is not None:
             raise ValueError(f"give {one} or {other}, not both")
-    if "timeout" in given:
+    if "timeout" in given and given.get("timeouts") is None:
         if given["timeout"] is not None:
             number("timeout", given["timeout"])
         changes["timeouts"] = attrs.evolve(base.timeouts, run=given["timeout"])

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from ._errors import LeaseLost
 from ._job import Kind
 
 
@@ -25,6 +26,7 @@ class Entry:
     kind: Kind
     data: Any
     written: trio.Event = attrs.field(factory=trio.Event)
+    refusal: LeaseLost | None = None
 
 
 class Pipe:
@@ -71,12 +73,16 @@ class Pipe:
     async def _deliver(self) -> None:
         while self._hand:
             entry = self._hand[0]
-            if isinstance(entry, Entry):
-                await self._write(entry.kind, entry.data)
-                entry.written.set()
-            else:
-                await self._write(Kind.TOKEN, entry)
+            kind, data = (entry.kind, entry.data) if isinstance(entry, Entry) else (Kind.TOKEN, entry)
+            refusal = None
+            try:
+                await self._write(kind, data)
+            except LeaseLost as lost:
+                refusal = lost
             self._hand.popleft()
+            if isinstance(entry, Entry):
+                entry.refusal = refusal
+                entry.written.set()
 
     async def close(self) -> None:
         """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
@@ -10,7 +11,7 @@ import trio
 
 from ._check import number, whole
 from ._context import JobContext
-from ._errors import quoted
+from ._errors import UnknownJob, quoted
 from ._filter import Filter, where_of
 from ._handle import JobHandle
 from ._job import CancelReport, Job, Statistics
@@ -201,7 +202,8 @@ class JobRegistry:
         asked = 0
         for job in unfinished:
             handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
-            asked += await handle.request_cancel(reason)
+            with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
+                asked += await handle.request_cancel(reason)
         return asked
 
     async def remove(self, job_id: str) -> None:

@@ -58,6 +58,8 @@ class Retry:
 
     def delay(self, spent: int) -> float:
         """Return the seconds to wait when `spent` attempts have failed."""
+        if not self.initial:
+            return 0.0
         try:
             full = min(self.maximum, self.initial * self.factor ** (spent - 1))
         except OverflowError:

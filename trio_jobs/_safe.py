@@ -27,13 +27,15 @@ def safe_text(text: str, limit: int = LIMIT) -> str:
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions that are not groups, in order."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        for inner in group.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
+    """Yield the exceptions that are not groups, in order. Groups may be nested deeper than calls can be."""
+    stack = [error]
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", inner)
+            stack += reversed(group.exceptions)
+        else:
+            yield inner
 
 
 def _message(error: BaseException) -> str:
@@ -65,4 +67,4 @@ def record_error(error: BaseException) -> ErrorRecord:
     if len(found) > 1:
         each = "; ".join(f"{type(leaf).__qualname__}: {_message(leaf)}" for leaf in found[:10])
         message = safe_text(f"{len(found)} errors: {each}")
-    return ErrorRecord(type(shown).__qualname__, message, _traceback(error))
+    return ErrorRecord(safe_text(type(shown).__qualname__), message, _traceback(error))

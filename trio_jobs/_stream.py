@@ -67,6 +67,7 @@ class Cursor:
         self._audience: Audience | None = None
         self._batch: list[Event] = []
         self._next = 0
+        self._fetching = False
 
     async def open(self) -> None:
         """Begin to read. Raises as the streams' `__aenter__` say."""
@@ -119,11 +120,21 @@ class Cursor:
         Returns:
             Whether there are any; if not, the log has ended.
         """
+        self._check_open()
+        if self._fetching:
+            raise trio.BusyResourceError("another task is reading this stream; open one for each task")
+        self._fetching = True
+        try:
+            batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
+        finally:
+            self._fetching = False
+        self._check_open()
+        self._batch, self._next = batch, 0
+        return bool(batch)
+
+    def _check_open(self) -> None:
         if self._audience is None:
             raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
-        self._batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
-        self._next = 0
-        return bool(self._batch)
 
 
 class EventStream(trio.abc.ReceiveChannel[Event]):

@@ -131,6 +131,11 @@ class Worker:
         while self.attempts:
             await self._changed.wait()
 
+    async def wait_hopeless(self) -> None:
+        """Wait until nothing runs here and nothing will."""
+        while self.attempts or (self.capacity and not self.paused):
+            await self._changed.wait()
+
     async def report_stuck(self, grace: float) -> None:
         """Say in the log which jobs hold up a shutdown, and where they are."""
         with trio.move_on_after(grace + STUCK_SECONDS):

@@ -180,6 +180,8 @@ class MemoryStore:
                 row.due = now + (ended.delay or 0.0)
                 self._enqueue(row)
                 self._work.ring()
+        elif ended is not None and ended.reason is Reason.USER:
+            ended = Ended(Reason.USER, row.cancel_message, ended.error)
         for child in row.children:
             if child.finished is None:
                 self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
