@@ -24,7 +24,7 @@ def open_registry(
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
-    retention: Retention = ...,
+    retention: Retention | None = None,
     on_exit: Literal["stop", "drain"] = "stop",
     grace: float = 0.0,
     name: str | None = None,
@@ -35,14 +35,13 @@ async def serve_jobs(
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
-    retention: Retention = ...,
-    on_exit: Literal["stop", "drain"] = "stop",
-    grace: float = 0.0,
+    retention: Retention | None = None,
     name: str | None = None,
-    task_status: trio.TaskStatus[JobRegistry] = ...,
+    task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...
 def handler(
     fn: Callable[..., Any] | None = None,
+    /,
     *,
     name: str | None = None,
     timeout: float | None = None,
@@ -216,6 +215,7 @@ class Kind(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    ends: bool  # property: an event of this kind is a job's last
 
 class Priority(IntEnum):
     URGENT = 0
@@ -252,8 +252,9 @@ class Event:
     seq: int
     attempt: int
     kind: Kind
-    at: datetime
+    timestamp: float  # seconds since 1970
     data: Any
+    at: datetime  # property: the timestamp as a datetime
     # data, by kind: submitted: handler's name · started: worker's name · token: the value
     # progress: Progress · saved: the value · cancel_requested: free text or None
     # retried, failed, cancelled, expired: Ended · completed: the result
@@ -280,7 +281,9 @@ class Retry:
     factor: float = 2.0
     maximum: float = 60.0
     jitter: float = 0.5
-    on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+    on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool] = Exception
+    def matches(self, error: BaseException) -> bool: ...
+    def delay(self, spent: int) -> float: ...
 
 class Timeouts:
     run: float | None = None
@@ -333,6 +336,7 @@ class LeaseLost(TrioJobsError):  # a lost race
 class JobFailed(TrioJobsError):  # the job's own end
     job_id: str
     reason: Reason
+    message: str
     error: ErrorRecord | None
     attempt: int
 

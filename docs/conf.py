@@ -35,12 +35,13 @@ _OTHERS = "trio|outcome|attrs?|abc|collections|contextlib|datetime|enum|types|ty
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
+    "|MockClock"
     "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
 )
 nitpick_ignore_regex = [
     # Other projects' names: there is no inventory to resolve them with, as the build is offline.
     (r"py:.*", rf"({_OTHERS})\..*"),
-    # Builtins and names of the standard library that annotations use unqualified.
+    # Builtins and names of the standard library and of Trio that annotations use unqualified.
     (r"py:(class|data|exc|obj)", _UNQUALIFIED),
     # Type variables have no page of their own.
     (r"py:(class|data|obj)", r"(.*\.)?([A-Z]|[A-Z][a-z]?s|[A-Z][A-Za-z]*_(co|contra))"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -121,6 +120,13 @@ def _matches(retry: Retry, errors: list[BaseException]) -> bool:
         return False
 
 
+def _joined(one: BaseException | None, other: BaseException | None) -> BaseException | None:
+    """Return what was raised, as one exception."""
+    if one is None or other is None:
+        return one or other
+    return BaseExceptionGroup("the handler and its nursery", [one, other])
+
+
 def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
     """Return the `Cancelled` part of what came out of a nursery, and the rest."""
     if isinstance(error, BaseExceptionGroup):
@@ -176,13 +182,19 @@ class Attempt:
         submission, context = self.claim.submission, self.context
         if submission.options.when_unread != "continue":
             self.attend()
-        returned, value, cause, error = False, None, None, None
+        returned, value, cause, raised, error = False, None, None, None, None
         try:
             with self.deadlines.scope:
                 try:
                     async with trio.open_nursery() as context.nursery:
-                        value = await submission.target(context, *submission.args)
-                    returned = True
+                        try:
+                            value = await submission.target(context, *submission.args)
+                            returned = True
+                        except BaseException as exc:  # noqa: ASYNC103  # kept for below
+                            raised = exc
+                            if _split(exc)[0] is not None:
+                                raise  # a Cancelled is Trio's to deal with
+                            context.nursery.cancel_scope.cancel(reason="the handler raised")
                 finally:
                     cause = self.deadlines.cause()
         except BaseException as exc:  # noqa: ASYNC103, BLE001  # run() raises again what is not the job's
@@ -190,15 +202,18 @@ class Attempt:
         self.open = False
         await context.close()
         cancelled, rest = _split(error)
-        if cancelled is not None and trio.current_effective_deadline() > -inf:
-            # Nothing around is cancelled: the handler kept an old Cancelled and raised it again.
-            cancelled, rest = None, error
+        if raised is not None and _split(raised)[0] is None:
+            rest = _joined(raised, rest)
+        elif not returned and cause is None and error is None:
+            # The handler cancelled its own nursery, or kept an old Cancelled and raised it again.
+            rest = raised
         if rest is not None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
             cause = Reason.SHUTDOWN
             self.worker.interrupt()
         if self.refused is not None:
             cause = Reason.LIMIT
         escaped = cancelled is not None
+        returned = returned and error is None and not self.deadlines.scope.cancelled_caught
         return Run(self.claim, cause, returned, value, rest, escaped, self.refused), cancelled
 
     def _conclude(self, run: Run) -> Outcome:

@@ -2,7 +2,7 @@
 
 The log is bounded by retention, not by its readers, so nothing here holds values. What is kept is one
 cursor per reader: a reader with policy `block` that has caught up lets the handler run at most `window`
-events ahead of it. "Caught up" means that it is less than a window behind, or has read everything the log
+events ahead of it. "Caught up" means that it is no more than a window behind, or has read everything the log
 held when it joined; a late joiner thus never stops a handler for what was sent before it came, and yet
 always draws level.
 """
@@ -96,7 +96,7 @@ class Audience:
     def join(self, reader: Reader, last_seq: int) -> None:
         """Count in a reader of a log that ends at `last_seq` now."""
         self._readers.add(reader)
-        if last_seq - reader.cursor >= self._window:
+        if last_seq - reader.cursor > self._window:
             self._behind[reader] = last_seq
         self._changed()
 

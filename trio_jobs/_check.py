@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import attrs
 
 
+_BITS = 1000  # a whole number beyond that is none that a float can hold
+
+
 def number(name: str, value: object, least: float = 0, most: float = math.inf) -> None:
     """Raise unless `value` is a real number from `least` to `most`; `inf` passes where `most` is.
 
@@ -23,11 +26,7 @@ def number(name: str, value: object, least: float = 0, most: float = math.inf) -
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} takes a number; got {quoted(value)}")
-    try:
-        fits = least <= float(value) <= most
-    except OverflowError:
-        fits = False
-    if not fits:
+    if not least <= value <= most or (isinstance(value, int) and value.bit_length() > _BITS):
         upper = "" if most == math.inf else f" and at most {most:g}"
         raise ValueError(f"{name} must be at least {least:g}{upper}; got {value!r}")
 

@@ -94,17 +94,24 @@ class JobContext(Generic[T]):
         """
         iterator = iter(values)
         await trio.lowlevel.checkpoint()
-        while True:
+        for value in iterator:
             await self._wait_room()
-            burst = list(islice(iterator, self._room() or 1))
-            if not burst:
-                return
-            if self._pipe is not None:
-                for value in burst:
-                    await self._pipe.send(value)
-            else:
-                await self._write_tokens(burst)
-                await trio.lowlevel.checkpoint()
+            burst, broken = [value], None
+            try:
+                burst.extend(islice(iterator, max(0, self._room() - 1)))
+            except Exception as error:  # noqa: BLE001  # raised below, when what came before it was sent
+                broken = error
+            await self._send_burst(burst)
+            if broken is not None:
+                raise broken
+
+    async def _send_burst(self, burst: list[T]) -> None:
+        if self._pipe is None:
+            await self._write_tokens(burst)
+            await trio.lowlevel.checkpoint()
+        else:
+            for value in burst:
+                await self._pipe.send(value)
 
     @property
     def tokens(self) -> trio.MemorySendChannel[T]:

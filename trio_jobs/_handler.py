@@ -74,8 +74,7 @@ def handler(
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
         setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options))
-        if isinstance(fn, FunctionType):
-            _known.pop(fn, None)
+        _forget(fn)
         return fn
 
     return mark if fn is None else mark(fn)
@@ -144,6 +143,11 @@ def _arity(fn: Any) -> tuple[float, float]:
 # Inspecting a function takes longer than submitting a job, so it is done once. Only of plain functions: other
 # callables may be equal without being the same, or be changed after they were looked at.
 _known: WeakKeyDictionary[FunctionType, tuple[float, float, Mark]] = WeakKeyDictionary()
+
+
+def _forget(fn: object) -> None:
+    if isinstance(fn, FunctionType):
+        _known.pop(fn, None)
 
 
 def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:

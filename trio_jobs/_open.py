@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import trio
 
-from ._check import choice, number, whole
+from ._check import choice, number, text, whole
 from ._errors import quoted
 from ._job import Retention
 from ._registry import JobRegistry
@@ -54,7 +54,9 @@ def _check_limits(capacity: int, window: int, grace: float, on_exit: OnExit) -> 
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
-def _open_store(url: str, queue_limit: int, retention: Retention) -> Store:
+def _open_store(url: str, queue_limit: int, retention: Retention | None) -> Store:
+    if not isinstance(cast("object", retention), Retention | None):
+        raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
     if url != "memory://":
         raise ValueError(f"no store has the address {quoted(url)}; there is 'memory://'")
     whole("queue_limit", queue_limit, 1)
@@ -73,35 +75,34 @@ async def open_registry(
     grace: float = 0.0,
     name: str | None = None,
 ) -> AsyncGenerator[JobRegistry]:
-    """Open a registry for the length of an `async with` block. Every task it runs is under that block.
+    """Open a registry for the length of an `async with` block, under which every task of it runs.
 
-    Leaving the block normally does what `on_exit` says; leaving it by an exception, or by cancellation
-    from outside, stops the jobs. After that nothing runs any more, and what is still unfinished in a store
-    that does not outlive the process is CANCELLED (reason `shutdown`). A handler that does not stop holds
-    up the exit; after ten seconds the log says where it is.
+    Leaving the block does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it.
+    Then nothing runs any more, and what is unfinished in a store that does not outlive the process is
+    CANCELLED (reason `shutdown`). A handler that does not stop holds up the exit; the log says where.
 
     Args:
         store: Where jobs are kept: `memory://`.
         capacity: How many attempts may run at once; 0 to submit and watch only.
-        queue_limit: How many jobs may wait; one more raises `QueueFull`.
+        queue_limit: How many jobs may wait.
         window: How many events a handler may be ahead of a reader that it waits for.
         retention: What is kept.
-        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait until all jobs
-            have ended, those that are submitted meanwhile by jobs included.
+        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs.
         grace: Seconds for handlers to end by themselves at a stop.
         name: What the `started` events say; "worker" by default.
 
     Raises:
         ValueError: An argument is out of range.
-        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run; they are cancelled.
-        KeyboardInterrupt: It came out of a handler.
+        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
+        KeyboardInterrupt: A handler raised it.
     """
     _check_limits(capacity, window, grace, on_exit)
-    kept = _open_store(store, queue_limit, retention or Retention())
+    name = "worker" if name is None else text("name", name)
+    kept = _open_store(store, queue_limit, retention)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            worker = Worker(kept, nursery, name=name or "worker", capacity=capacity, window=window)
+            worker = Worker(kept, nursery, name=name, capacity=capacity, window=window)
             nursery.start_soon(worker.run, name="claim jobs")
             try:
                 yield JobRegistry(worker)

@@ -143,5 +143,6 @@ def build(base: Options, given: Mapping[str, Any]) -> Options:
     if "timeout" in given and given.get("timeouts") is None:
         if given["timeout"] is not None:
             number("timeout", given["timeout"])
-        changes["timeouts"] = attrs.evolve(base.timeouts, run=given["timeout"])
+        old = base.timeouts
+        changes["timeouts"] = Timeouts(given["timeout"], old.queue, old.first_token, old.idle)
     return attrs.evolve(base, **changes)

@@ -110,6 +110,20 @@ class Cursor:
             raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
         return event
 
+    def pull_tokens(self) -> list[Event]:
+        """Move over the tokens that are at hand next, up to a gap or another kind of event."""
+        end = self._next
+        for event in self._batch[self._next :]:
+            if event.kind is not Kind.TOKEN or event.seq != self.cursor + 1 + end - self._next:
+                break
+            end += 1
+        tokens = self._batch[self._next : end]
+        self._next = end
+        self.cursor += len(tokens)
+        if tokens and self._audience is not None:
+            self._audience.advanced(self)
+        return tokens
+
     def peek(self) -> Event | None:
         """Return the next event if it is at hand."""
         return self._batch[self._next] if self._next < len(self._batch) else None
@@ -254,14 +268,7 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         One checkpoint for all of them. If it is cancelled, no value is lost. Raises what `receive` does.
         """
         values = [await self.receive()]
-        cursor = self._cursor
-        while (
-            (event := cursor.peek()) is not None
-            and event.kind is Kind.TOKEN
-            and event.seq == cursor.cursor + 1
-        ):
-            cursor.pull()
-            values.append(event.data)
+        values += (event.data for event in self._cursor.pull_tokens())
         return values
 
     async def aclose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -24,8 +25,10 @@ def weigh(value: object) -> int:
         if isinstance(item, Mapping):
             stack += item.keys()
             stack += item.values()
-        elif isinstance(item, (list, tuple, Set)):
+        elif isinstance(item, (list, tuple, deque, Set)):
             stack += item
+        elif (fields := getattr(type(item), "__attrs_attrs__", None)) is not None:
+            stack += [getattr(item, field.name, None) for field in fields]
     return total
 
 

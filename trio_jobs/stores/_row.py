@@ -14,6 +14,8 @@ from .._states import Reason, State
 from .._store import Submission, Where
 from ._log import Log
 
+_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
+
 
 @attrs.define(eq=False)
 class Row:
@@ -23,7 +25,7 @@ class Row:
     created: float
     due: float
     parent: str | None = None
-    children: tuple[Row, ...] = ()
+    children: set[str] | None = None  # those that have not ended
     state: State = State.QUEUED
     reason: Reason | None = None
     error: ErrorRecord | None = None
@@ -58,7 +60,7 @@ class Row:
         """
 
         def wall(when: float | None) -> datetime | None:
-            return None if when is None else datetime.fromtimestamp(when + epoch, UTC)
+            return None if when is None else datetime.fromtimestamp(min(when + epoch, _LAST), UTC)
 
         options = self.submission.options
         return Job(

@@ -79,15 +79,13 @@ class MemoryStore:
         at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
         if len(self._waiting) + len(fresh) - min(limit, at_once) > self._limit and fresh:
             raise QueueFull(self._limit)
-        claims: list[Claim] = []
-        for new in fresh.values():
-            row = self._accept(new, now)
-            if len(claims) < limit and row.due <= now and not self._waiting:
-                claims.append(self._start(row, worker, now))  # nothing waits that it could overtake
-            else:
-                self._enqueue(row)
+        rows = [self._accept(new, now) for new in fresh.values()]
+        if len(rows) == 1 and limit and rows[0].due <= now and not self._waiting:
+            return ids, [self._start(rows[0], worker, now)]  # nothing waits that it could overtake
+        for row in rows:
+            self._enqueue(row, now)
+        claims = self._claim(limit, worker, now)
         if self._waiting:
-            claims += self._claim(limit - len(claims), worker, now)
             self._work.ring()
         return ids, claims
 
@@ -111,11 +109,11 @@ class MemoryStore:
         self._write(row, Kind.SUBMITTED, now, new.handler)
         return row
 
-    def _enqueue(self, row: Row) -> None:
+    def _enqueue(self, row: Row, now: float) -> None:
         options = row.submission.options
-        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority])
+        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now)
         if options.timeouts.queue is not None and row.state is State.QUEUED:
-            self._expiring.add(row.submission.id, row.due + options.timeouts.queue, 0)
+            self._expiring.add(row.submission.id, row.due + options.timeouts.queue, 0, now)
             self._alarm.ring()
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
@@ -123,7 +121,8 @@ class MemoryStore:
         above = self._running(parent, attempt)
         now = trio.current_time()
         row = self._rows[child.id] = Row(child, now, now, parent)
-        above.children += (row,)
+        above.children = above.children or set()
+        above.children.add(child.id)
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, worker, now)
 
@@ -178,14 +177,12 @@ class MemoryStore:
             else:
                 row.spent -= ended.reason in UNSPENT
                 row.due = now + (ended.delay or 0.0)
-                self._enqueue(row)
+                self._enqueue(row, now)
                 self._work.ring()
         elif ended is not None and ended.reason is Reason.USER:
             ended = Ended(Reason.USER, row.cancel_message, ended.error)
-        for child in row.children:
-            if child.finished is None:
-                self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
-        row.children = ()
+        for child in list(row.children or ()):
+            self._end(self._rows[child], Transition.CANCELLED, Ended(Reason.PARENT), now)
         row.result = outcome.result
         self._end(row, transition, outcome.result if ended is None else ended, now)
         return row.state
@@ -244,6 +241,9 @@ class MemoryStore:
         if row.state.over:
             row.finished = now
             self._ended[row.submission.id] = now
+            above = self._rows.get(row.parent or "")
+            if above is not None and above.children is not None:
+                above.children.discard(row.submission.id)
         self._write(row, KIND_OF[transition], now, data)
         while len(self._ended) > self._keep.finished:
             self._forget(next(iter(self._ended)))

@@ -1,0 +1,31 @@
+"""Where chance comes from: Hypothesis by profile, Trio's scheduler and `random` by a seed that is printed."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+
+import pytest
+import trio
+from hypothesis import settings
+
+# Under `CI` nothing is left to chance: a failure there is a failure of the change. At a desk each run
+# looks somewhere new; `--hypothesis-profile=ci` repeats what CI does.
+settings.register_profile("quick", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=200)
+settings.load_profile("ci" if os.environ.get("CI") else "quick")
+
+SEED = os.environ.get("TRIO_JOBS_SEED") or ("0" if os.environ.get("CI") else str(secrets.randbits(32)))
+
+
+def pytest_report_header() -> str:
+    """Print the seed, so that a failure can be had again."""
+    return f"trio_jobs: TRIO_JOBS_SEED={SEED}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give each test chances of its own, the same whether it runs alone or in the suite."""
+    random.seed(f"{SEED} {item.nodeid}")
+    # Trio schedules by this generator, deterministically once Hypothesis is imported.
+    trio._core._run._r.seed(f"{SEED} {item.nodeid}")  # type: ignore[attr-defined]

@@ -1,0 +1,186 @@
+"""The jobs that wait, against a sorted list: order, ageing with its bound, and the memory of the queue."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trio_jobs import Priority
+from trio_jobs._job import PENALTY
+from trio_jobs.stores._queue import Queue
+
+SECONDS = st.integers(0, 50).map(float)
+PENALTIES = st.sampled_from([0.0, 5.0, 20.0])
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """A queue and a list of what waits in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = Queue()
+        self.now = 0.0
+        self.count = 0
+        # (due, rank, how many came before, id)
+        self.waiting: list[tuple[float, float, int, str]] = []
+
+    @rule(wait=SECONDS, penalty=PENALTIES)
+    def add(self, wait: float, penalty: float) -> None:
+        self._add(f"job {self.count}", wait, penalty)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), wait=SECONDS, penalty=PENALTIES)
+    def add_again(self, data: st.DataObject, wait: float, penalty: float) -> None:
+        """A job that left comes back under its id, as a retry does."""
+        job_id = data.draw(st.sampled_from(self.waiting))[-1]
+        self.queue.discard(job_id)
+        self.waiting = [entry for entry in self.waiting if entry[-1] != job_id]
+        self._add(job_id, wait, penalty)
+
+    def _add(self, job_id: str, wait: float, penalty: float) -> None:
+        due = self.now + wait
+        self.queue.add(job_id, due, penalty)
+        self.waiting.append((due, due + penalty, self.count, job_id))
+        self.count += 1
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def discard(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(entry)
+        self.queue.discard(entry[-1])
+
+    @rule()
+    def discard_nobody(self) -> None:
+        self.queue.discard("nobody")
+
+    @rule(seconds=SECONDS)
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def pop(self) -> None:
+        due = sorted((entry for entry in self.waiting if entry[0] <= self.now), key=lambda entry: entry[1:3])
+        wanted = due[0][-1] if due else None
+        assert self.queue.pop(self.now) == wanted
+        self.waiting = [entry for entry in self.waiting if entry[-1] != wanted]
+
+    @invariant()
+    def length(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert bool(self.queue) is bool(self.waiting)
+
+    @invariant()
+    def next_due_is_never_too_late(self) -> None:
+        assert self.queue.next_due() <= min((entry[0] for entry in self.waiting), default=math.inf)
+
+    @invariant()
+    def stale_entries_are_bounded(self) -> None:
+        entries = len(self.queue._later) + len(self.queue._ready)
+        assert entries <= 2 * len(self.waiting) + 64
+
+
+QueueMachine.TestCase.__doc__ = "The queue gives out what a sorted list does."
+TestQueue = QueueMachine.TestCase
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Priority), st.integers(0, 4000)), min_size=1, max_size=15),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 5)), max_size=15),
+)
+def test_starvation_bound(jobs: list[tuple[Priority, int]], steps: list[tuple[int, int]]) -> None:
+    """No job that is due more than `PENALTY[p] - PENALTY[q]` after a due job of priority p starts before it."""
+    queue, now = Queue(), 0
+    started: dict[int, int] = {}
+    for number, (priority, due) in enumerate(jobs):
+        queue.add(str(number), float(due), PENALTY[priority])
+    for wait, claims in [*steps, (10_000, len(jobs))]:
+        now += wait
+        for _ in range(claims):
+            if (found := queue.pop(now)) is not None:
+                started[int(found)] = now
+    assert len(started) == len(jobs)
+    order = list(started)
+    for place, early in enumerate(order):
+        q, due_early = jobs[early]
+        assert due_early <= started[early]
+        for late in order[place + 1 :]:
+            p, due_late = jobs[late]
+            if due_late <= started[early]:
+                assert due_early - due_late <= PENALTY[p] - PENALTY[q]
+
+
+@pytest.mark.parametrize("low", Priority)
+@pytest.mark.parametrize("high", Priority)
+def test_ageing(low: Priority, high: Priority) -> None:
+    """A job waits behind those of another priority that become due within the bound, and behind no others."""
+    bound = PENALTY[low] - PENALTY[high]
+    queue = Queue()
+    queue.add("it", 10_000.0, PENALTY[low])
+    queue.add("within", 10_000.0 + bound - 1, PENALTY[high])
+    queue.add("beyond", 10_000.0 + bound + 1, PENALTY[high])
+    assert [queue.pop(20_000.0) for _ in range(4)] == ["within", "it", "beyond", None]
+
+
+def test_a_steady_stream_of_urgent_jobs_starves_nobody() -> None:
+    """With an urgent job due every second and one claim a second, a low job starts when its bound is reached."""
+    queue = Queue()
+    queue.add("low", 0.0, PENALTY[Priority.LOW])
+    bound = int(PENALTY[Priority.LOW] - PENALTY[Priority.URGENT])
+    for second in range(bound + 10):
+        queue.add(f"urgent {second}", float(second), PENALTY[Priority.URGENT])
+        if queue.pop(float(second)) == "low":
+            assert second == bound
+            return
+    pytest.fail("the low job never started")
+
+
+def test_equal_ranks_leave_in_the_order_in_which_they_came() -> None:
+    """First in, first out, also among jobs whose due times and penalties differ and whose rank does not."""
+    queue = Queue()
+    queue.add("b", 10.0, 0.0)
+    queue.add("a", 5.0, 5.0)
+    queue.add("c", 10.0, 0.0)
+    assert [queue.pop(10.0) for _ in range(3)] == ["b", "a", "c"]
+
+
+def test_a_job_that_is_not_due_overtakes_nobody() -> None:
+    """However low its rank, a job is not taken before it is due."""
+    queue = Queue()
+    queue.add("later", 2.0, 0.0)
+    queue.add("now", 1.0, 100.0)
+    assert queue.pop(0.5) is None
+    assert queue.pop(1.0) == "now"
+    assert queue.pop(1.9) is None
+    assert queue.pop(2.0) == "later"
+
+
+def test_next_due() -> None:
+    """`next_due` is when to look again: never, at a time, or now."""
+    queue = Queue()
+    assert queue.next_due() == math.inf
+    queue.add("a", 7.0, 0.0)
+    queue.add("b", 7.0, 0.0)
+    assert queue.next_due() == 7.0
+    queue.pop(7.0)
+    assert queue.next_due() == -math.inf
+
+
+@pytest.mark.parametrize("due_first", [False, True])
+def test_cancelled_jobs_take_no_room(due_first: bool) -> None:
+    """A hundred thousand jobs that came and were cancelled leave a bounded number of entries behind."""
+    queue = Queue()
+    queue.add("stays", 0.0, 1000.0)
+    for n in range(20_000):
+        queue.add(str(n), 0.0, 0.0)
+        if due_first and n % 100 == 0:
+            queue.add("first", 0.0, -1.0)
+            assert queue.pop(0.0) == "first"  # what is due moves to the other heap
+        queue.discard(str(n))
+        assert len(queue._later) + len(queue._ready) <= 2 * len(queue) + 64
+    assert queue.pop(0.0) == "stays"
+    assert queue.pop(0.0) is None

@@ -1,0 +1,234 @@
+"""The public API is what docs/api.pyi says: every name, parameter, default and `async`, both ways."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, is_typeddict
+
+import attrs
+import pytest
+import trio
+
+import trio_jobs
+
+ROOT = Path(__file__).parents[1]
+STUB = ast.parse((ROOT / "docs" / "api.pyi").read_text(encoding="utf-8"))
+REFERENCE = ROOT / "docs" / "reference.md"
+MOST_NAMES = 35
+
+# Names that signatures use and that nobody has to import: they are found where they are defined.
+BEHIND = {
+    "Filter": "_filter",
+    "LineStream": "_lines",
+    "SpawnOptions": "_options",
+    "Statistics": "_job",
+    "SubmitOptions": "_options",
+}
+# What a class has for the package's own use, and no program calls.
+INTERNAL = {"JobContext": {"close"}}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+DEFINED = {node.name: node for node in STUB.body if isinstance(node, (ast.ClassDef, Function))}
+FUNCTIONS = [name for name, node in DEFINED.items() if isinstance(node, Function)]
+CLASSES = [name for name, node in DEFINED.items() if isinstance(node, ast.ClassDef)]
+
+
+class Parameter(NamedTuple):
+    """A parameter as both sides can say it."""
+
+    name: str
+    kind: str
+    default: object
+
+
+class Signature(NamedTuple):
+    """A function as both sides can say it."""
+
+    is_async: bool
+    parameters: list[Parameter]
+
+
+def value(node: ast.expr) -> object:
+    """Return the value of a default in the stub."""
+    return eval(compile(ast.Expression(node), "api.pyi", "eval"), {"trio": trio})  # noqa: S307  # our own
+
+
+def written(function: Function) -> Signature:
+    """Return what the stub says of a function."""
+    given = function.args
+    plain = [*given.posonlyargs, *given.args]
+    defaults = {arg.arg: value(default) for arg, default in zip(plain[::-1], given.defaults[::-1], strict=False)}
+    for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        if default is not None:
+            defaults[arg.arg] = value(default)
+    of_kind = {
+        "POSITIONAL_ONLY": given.posonlyargs,
+        "POSITIONAL_OR_KEYWORD": given.args,
+        "VAR_POSITIONAL": [given.vararg] if given.vararg else [],
+        "KEYWORD_ONLY": given.kwonlyargs,
+        "VAR_KEYWORD": [given.kwarg] if given.kwarg else [],
+    }
+    parameters = [
+        Parameter(arg.arg, kind, defaults.get(arg.arg, inspect.Parameter.empty))
+        for kind, args in of_kind.items()
+        for arg in args
+    ]
+    return Signature(isinstance(function, ast.AsyncFunctionDef), parameters)
+
+
+def real(function: Any) -> Signature:
+    """Return what a function really is."""
+    parameters = [
+        Parameter(name, parameter.kind.name, parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+    return Signature(inspect.iscoroutinefunction(function), parameters)
+
+
+def public(name: str) -> Any:
+    """Return a name of the stub from where users, or the package's signatures, have it."""
+    module = importlib.import_module(f"trio_jobs.{BEHIND[name]}") if name in BEHIND else trio_jobs
+    return getattr(module, name)
+
+
+def attributes(kind: type) -> Iterator[str]:
+    """Yield the public data of a class: fields, members, keys, or what its docstring lists."""
+    if issubclass(kind, enum.Enum):
+        yield from (member.name for member in kind)
+    elif is_typeddict(kind):
+        yield from kind.__annotations__
+    elif attrs.has(kind):
+        yield from (field.name for field in attrs.fields(kind))
+    else:
+        section = re.search(r"\n    Attributes:\n(.*?)(?:\n\n(?!        )|\Z)", kind.__doc__ or "", re.DOTALL)
+        yield from re.findall(r"^        (\w+):", section[1], re.MULTILINE) if section else ()
+    for name, found in vars(kind).items():
+        if isinstance(found, property) and not name.startswith("_"):
+            yield name
+
+
+# ------------------------------------------------------------------------------- names
+
+
+def test_the_names_are_sorted_and_few() -> None:
+    """`__all__` is sorted, names nothing twice, and is short enough to be read."""
+    assert trio_jobs.__all__ == sorted(set(trio_jobs.__all__))
+    assert len(trio_jobs.__all__) <= MOST_NAMES
+
+
+def test_star_import_gives_exactly_the_names() -> None:
+    """What is public is in `__all__`, and nothing else that is not private or a module is there."""
+    there = {
+        name
+        for name, found in vars(trio_jobs).items()
+        if not name.startswith("_") and not inspect.ismodule(found)
+    }
+    assert there == set(trio_jobs.__all__)
+
+
+def test_the_stub_has_every_name() -> None:
+    """The stub describes all of `__all__`, and otherwise only what the signatures use."""
+    assert set(DEFINED) == set(trio_jobs.__all__) | set(BEHIND)
+
+
+@pytest.mark.parametrize("name", trio_jobs.__all__)
+def test_every_name_is_documented(name: str) -> None:
+    """Each name has a docstring of its own, and its place in the reference."""
+    thing = getattr(trio_jobs, name)
+    assert (thing.__doc__ or "").strip()
+    assert thing.__doc__ != thing.__mro__[1].__doc__ if isinstance(thing, type) else True
+    assert re.search(rf"\b{name}\b", REFERENCE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", trio_jobs.__all__)
+def test_every_name_says_where_it_is_imported_from(name: str) -> None:
+    """Tracebacks and reprs show `trio_jobs.X`, not the private module in which X is written."""
+    assert getattr(trio_jobs, name).__module__ == "trio_jobs"
+
+
+# ------------------------------------------------------------------------------- signatures
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_as_written(name: str) -> None:
+    """Each function takes the parameters that the stub gives it, in the same way, and is async where it
+    says so."""
+    stub = DEFINED[name]
+    assert isinstance(stub, Function)
+    assert real(public(name)) == written(stub)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_methods_are_as_written(name: str) -> None:
+    """Each class has the public methods that the stub gives it, and no other, each with its signature."""
+    stub, kind = DEFINED[name], public(name)
+    assert isinstance(stub, ast.ClassDef)
+    methods = {node.name: node for node in stub.body if isinstance(node, Function)}
+    there = {name for name, found in vars(kind).items() if inspect.isfunction(found) and name[0] != "_"}
+    assert there - INTERNAL.get(name, set()) == set(methods) - {"__init__"}
+    for method, node in methods.items():
+        assert real(getattr(kind, method)) == written(node), f"{name}.{method}"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_attributes_are_as_written(name: str) -> None:
+    """Each class has the fields, members and documented attributes that the stub gives it."""
+    stub, kind = DEFINED[name], public(name)
+    assert isinstance(stub, ast.ClassDef)
+    in_stub = {
+        node.target.id
+        for node in stub.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    in_stub |= {
+        target.id
+        for node in stub.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    bases = {ast.unparse(base) for base in stub.bases}
+    from_bases = {one for base in kind.__mro__[1:] if base.__name__ in bases for one in attributes(base)}
+    assert in_stub == set(attributes(kind)) - from_bases
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_values_of_members_are_as_written(name: str) -> None:
+    """The members of an enumeration, which are also words in logs and on wires, have the written values."""
+    stub, kind = DEFINED[name], public(name)
+    assert isinstance(stub, ast.ClassDef)
+    if issubclass(kind, enum.Enum):
+        values = {
+            ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+            for node in stub.body
+            if isinstance(node, ast.Assign)
+        }
+        assert {member.name: member.value for member in kind} == values
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if attrs.has(public(name))])
+def test_defaults_of_records_are_as_written(name: str) -> None:
+    """A record's field has a default exactly where the stub or the options give one, with that value, and
+    records cannot be changed."""
+    stub, kind = DEFINED[name], public(name)
+    assert isinstance(stub, ast.ClassDef)
+    fields = {field.name: field for field in attrs.fields(kind)}
+    for node in stub.body:
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            assert isinstance(node.target, ast.Name)
+            assert fields[node.target.id].default == value(node.value), node.target.id
+    assert "__setattr__" in vars(kind), f"{name} is not frozen"
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if issubclass(public(name), BaseException)])
+def test_errors_have_the_written_parents(name: str) -> None:
+    """Who catches a parent of the stub catches the error: the blame tree is as written."""
+    stub, kind = DEFINED[name], public(name)
+    assert isinstance(stub, ast.ClassDef)
+    assert [base.__name__ for base in kind.__bases__] == [ast.unparse(base) for base in stub.bases]

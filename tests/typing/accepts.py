@@ -1,0 +1,165 @@
+"""What the type checkers must accept, and the types they must infer. Checked, never run."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from typing import Any, assert_type
+
+import trio
+
+from trio_jobs import (
+    CancelReport,
+    Event,
+    EventStream,
+    Job,
+    JobContext,
+    JobFailed,
+    JobHandle,
+    JobRegistry,
+    Priority,
+    Reason,
+    Retention,
+    Retry,
+    State,
+    Timeouts,
+    TokenStream,
+    handler,
+    open_registry,
+    serve_jobs,
+)
+from trio_jobs._lines import LineStream
+from trio_jobs._job import Statistics
+
+
+async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
+    await job.send(prompt * n)
+    await job.send_many([prompt])
+    assert_type(job.tokens, trio.MemorySendChannel[str])
+    assert_type(job.nursery, trio.Nursery)
+    assert_type(job.cancel_requested, trio.Event)
+    await job.progress(1, total=2, message="half")
+    await job.save({"any": "thing"})
+    child = await job.spawn(generate, "child", 2, timeout=5, tags={"a": "b"})
+    assert_type(await child.result(), int)
+    return n
+
+
+async def nothing(job: JobContext[bytes]) -> None: ...
+
+
+async def variadic(job: JobContext[str], *numbers: float) -> list[float]:
+    return list(numbers)
+
+
+class Model:
+    async def answer(self, job: JobContext[str], question: str) -> bool:
+        return bool(question)
+
+    async def __call__(self, job: JobContext[float]) -> bytes:
+        return b""
+
+
+@handler
+async def bare(job: JobContext[str], x: int) -> int:
+    return x
+
+
+@handler(name="marked", timeout=5, retry=Retry(attempts=3), priority=Priority.LOW)
+async def marked(job: JobContext[str], x: int) -> str:
+    return str(x)
+
+
+async def submitting(jobs: JobRegistry) -> None:
+    handle = await jobs.submit(generate, "hi")
+    assert_type(handle, JobHandle[str, int])
+    assert_type(await jobs.submit(generate, "hi", 3), JobHandle[str, int])
+    assert_type(await jobs.submit(nothing), JobHandle[bytes, None])
+    assert_type(await jobs.submit(Model().answer, "why?"), JobHandle[str, bool])
+    assert_type(await jobs.submit(Model()), JobHandle[float, bytes])
+    assert_type(await jobs.submit(variadic, 1, 2.5), JobHandle[str, list[float]])
+    assert_type(await jobs.submit(bare, 1), JobHandle[str, int])
+    assert_type(await jobs.submit(marked, 1), JobHandle[str, str])
+    assert_type(await bare(_context(), 1), int)
+    await jobs.submit(functools.partial(generate, prompt="hi"))
+    await jobs.submit(
+        generate,
+        "hi",
+        timeout=5,
+        retry=Retry(attempts=3, on=(OSError, TimeoutError)),
+        priority=1,
+        delay=2.5,
+        tags={"user": "7"},
+        metadata={"any": object()},
+        key="k",
+        owner=None,
+        when_unread="pause",
+        linger=3,
+    )
+    await jobs.submit(generate, "hi", timeouts=Timeouts(run=5, idle=1), run_at=datetime.now(UTC))
+    assert_type(await jobs.submit_many(generate, [("a", 1), ("b", 2)]), list[JobHandle[str, int]])
+    anything: Any = generate
+    await jobs.submit(anything, 1, 2, 3)
+
+
+def _context() -> JobContext[str]:
+    raise NotImplementedError
+
+
+async def watching(handle: JobHandle[str, int]) -> None:
+    assert_type(await handle.result(), int)
+    assert_type(await handle.wait(), Job)
+    assert_type(await handle.snapshot(), Job)
+    assert_type(await handle.history(), list[Event])
+    assert_type(await handle.cancel("why", grace=1, patience=2), CancelReport)
+    assert_type(await handle.request_cancel(), bool)
+    async with handle.stream(after=3, restarts="continue", policy="gap") as tokens:
+        assert_type(tokens, TokenStream[str])
+        assert_type(await tokens.receive(), str)
+        assert_type(await tokens.receive_many(), list[str])
+        assert_type(tokens.cursor, int)
+        async for token in tokens:
+            assert_type(token, str)
+    async with handle.events() as events:
+        assert_type(events, EventStream)
+        async for event in events:
+            assert_type(event, Event)
+            assert_type(event.at, datetime)
+    channel: trio.abc.ReceiveChannel[str] = handle.stream()
+    await channel.aclose()
+    await wider(handle)
+
+
+async def wider(handle: JobHandle[object, float]) -> None:
+    assert_type(await handle.result(), float)
+
+
+async def looking(jobs: JobRegistry) -> None:
+    assert_type(await jobs.get("id"), JobHandle[Any, Any])
+    assert_type(await jobs.find(state=State.FAILED, tags={"a": "b"}, limit=5), list[Job])
+    assert_type(await jobs.find(state={State.FAILED, State.CANCELLED}), list[Job])
+    assert_type(await jobs.count(handler="generate", owner="me", parent="id"), int)
+    assert_type(await jobs.cancel("id", grace=1), CancelReport)
+    assert_type(await jobs.cancel_where("why", state=State.QUEUED), int)
+    assert_type(await jobs.prune(older_than=1.5), int)
+    assert_type(await jobs.statistics(), Statistics)
+    async with jobs.execute_and_stream(generate, "hi", timeout=5) as lines:
+        assert_type(lines, LineStream)
+        async for line in lines:
+            assert_type(line, str)
+
+
+async def opening(nursery: trio.Nursery) -> None:
+    async with open_registry("memory://", capacity=3, on_exit="drain", grace=1, name="x") as jobs:
+        assert_type(jobs, JobRegistry)
+    async with open_registry(queue_limit=5, window=1, retention=Retention(events=5)):
+        pass
+    served: JobRegistry = await nursery.start(serve_jobs)
+    await served.count()
+
+
+def failing(failed: JobFailed) -> None:
+    assert_type(failed.reason, Reason)
+    assert_type(failed.job_id, str)
+    if failed.error is not None:
+        assert_type(failed.error.message, str)

@@ -1,0 +1,81 @@
+"""What the type checkers must reject: each line has an error, and an `ignore` that is needed.
+
+mypy complains of an `ignore` that suppresses nothing, and so does pyright in this file. Never run.
+"""
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from trio_jobs import JobContext, JobHandle, JobRegistry, Retry, State, Timeouts, handler, open_registry
+
+
+async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
+    await job.send(1)  # type: ignore[arg-type]
+    await job.send_many([1])  # type: ignore[list-item]
+    await job.tokens.send(b"")  # type: ignore[arg-type]
+    await job.progress("half")  # type: ignore[arg-type]
+    await job.spawn(generate, 1)  # type: ignore[arg-type]
+    await job.spawn(generate, "hi", retry=Retry())  # type: ignore[call-arg]
+    job.tags["new"] = "tag"  # type: ignore[index]
+    return n
+
+
+async def numbers(job: JobContext[int]) -> None: ...
+
+
+async def no_context() -> None: ...
+
+
+def plain(job: JobContext[str]) -> None: ...
+
+
+async def submitting(jobs: JobRegistry) -> None:
+    await jobs.submit(generate)  # type: ignore[arg-type]
+    await jobs.submit(generate, 1)  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", "three")  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", 1, 2)  # type: ignore[arg-type]
+    await jobs.submit(no_context)  # type: ignore[arg-type]
+    await jobs.submit(plain)  # type: ignore[arg-type]
+    await jobs.submit(generate, prompt="hi")  # type: ignore[call-arg, arg-type]
+    await jobs.submit(generate, "hi", timeuot=5)  # type: ignore[call-arg]
+    await jobs.submit(generate, "hi", timeout="5")  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", tags={"user": 7})  # type: ignore[dict-item]
+    await jobs.submit(generate, "hi", when_unread="stop")  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", retry=3)  # type: ignore[arg-type]
+    await jobs.submit_many(generate, [(1,)])  # type: ignore[arg-type]
+    jobs.execute_and_stream(numbers)  # type: ignore[arg-type]
+
+
+async def watching(handle: JobHandle[str, int]) -> None:
+    text: str = await handle.result()  # type: ignore[assignment]
+    async with handle.stream() as tokens:
+        number: int = await tokens.receive()  # type: ignore[assignment]
+    handle.stream(restarts="ignore")  # type: ignore[arg-type]
+    handle.events(policy="drop")  # type: ignore[arg-type]
+    await handle.cancel("why", 5)  # type: ignore[call-arg]
+    narrower: JobHandle[str, bool] = handle  # type: ignore[assignment]
+    print(text, number, narrower)
+
+
+async def looking(jobs: JobRegistry) -> None:
+    await jobs.find(tag={"user": "7"})  # type: ignore[call-arg]
+    await jobs.find(state=5)  # type: ignore[arg-type]
+    await jobs.find(5)  # type: ignore[call-arg]
+    job = await (await jobs.get("id")).snapshot()
+    job.state = State.FAILED  # type: ignore[misc]
+    job.tags["new"] = "tag"  # type: ignore[index]
+
+
+async def opening() -> None:
+    open_registry(on_exit="wait")  # type: ignore[arg-type]
+    open_registry("memory://", 5)  # type: ignore[call-arg]
+    Timeouts(run="5")  # type: ignore[arg-type]
+    Retry(on=5)  # type: ignore[arg-type]
+
+
+@handler(timeout="5")  # type: ignore[call-overload, untyped-decorator]
+async def marked(job: JobContext[str]) -> None: ...
+
+
+@handler  # type: ignore[type-var]
+def marked_plain(job: JobContext[str]) -> None: ...

@@ -1,0 +1,213 @@
+"""A Trio run that advances only while synchronous code asks it to, and stands still in between."""
+
+from __future__ import annotations
+
+import queue
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import outcome
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Result: TypeAlias = "outcome.Value[Any] | outcome.Error"
+
+
+@dataclass(eq=False)
+class _Call:
+    """What is to be run, and its result on the way back."""
+
+    name: str
+    fn: Callable[[], Awaitable[Any]]
+    result: Result | None = None
+
+
+class GuestRun:
+    """One Trio run for synchronous code: `call` runs one async function in it and lets it settle.
+
+    From the start to the end of the run Trio's synchronous functions are legal in this thread, and
+    no other run is. What the background raises is the result of the call during which it happened,
+    or else of `end`, and of nothing else.
+
+    Args:
+        clock: The run's clock.
+        owner: What messages call the owner of the run.
+        rule_time_limit: How many seconds of `clock` a call may take.
+        real_time_limit: How many real seconds a call may take.
+    """
+
+    nursery: trio.Nursery
+
+    def __init__(
+        self, clock: MockClock, *, owner: str, rule_time_limit: float, real_time_limit: float
+    ) -> None:
+        self.over = False
+        self._owner = owner
+        self._rule_time_limit = rule_time_limit
+        self._real_time_limit = real_time_limit
+        self._failure: BaseException | None = None
+        self._reported: BaseException | None = None
+        self._scope = trio.CancelScope()
+        self._ticks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._calls, self._inbox = trio.open_memory_channel[_Call](1)
+        trio.lowlevel.start_guest_run(
+            self._main,
+            run_sync_soon_threadsafe=self._ticks.put,
+            done_callback=self._done,
+            clock=clock,
+        )
+
+    def call(self, name: str, fn: Callable[[], Awaitable[Any]], *, even_if_failed: bool = False) -> Result:
+        """Run `fn()` until it has returned and all tasks are blocked; return its result.
+
+        A call that takes too long is cancelled, and its result is an `AssertionError` that says so.
+
+        Args:
+            name: What messages call it.
+            fn: What to run.
+            even_if_failed: Whether to run it also when the background is gone.
+
+        Raises:
+            RuntimeError: The caller is a task of the run, or the run has failed.
+        """
+        if trio.lowlevel.in_trio_task():
+            raise RuntimeError(f"{self._owner}.{name} called from within the run: await it")
+        if self._failure is not None and not even_if_failed:
+            message = f"{self._owner}.{name} called after the run failed"
+            raise RuntimeError(message) from self._failure
+        call = _Call(name, fn)
+        self._calls.send_nowait(call)
+        self._pump(name, lambda: call.result is not None or self._failure is not self._reported)
+        return self._take_failure() if call.result is None else call.result
+
+    def end(self) -> None:
+        """Cancel what is left and wait until the run is over. A second time it does nothing.
+
+        Raises:
+            BaseException: What the background raised, if no call has reported that.
+        """
+        if not self.over:
+            self._calls.close()
+            self._scope.cancel(reason="the end of the test")
+            self._pump("teardown", lambda: False)
+            if not self.over:
+                self._abandon()
+        if self._failure is not self._reported:
+            self._take_failure().unwrap()
+
+    async def _main(self) -> None:
+        ended = await outcome.acapture(self._with_background)
+        if isinstance(ended, outcome.Error):
+            self._failure = _bare(ended.error)
+        elif not self._scope.cancel_called:
+            self._failure = RuntimeError(f"{self._owner}: its nursery was cancelled")
+        # The background is gone, but the owner may still have things to close.
+        with trio.CancelScope() as self._scope:
+            await self._serve()
+
+    async def _with_background(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as self.nursery:
+                await self._serve()
+
+    async def _serve(self) -> None:
+        async for call in self._inbox:
+            result = await outcome.acapture(self._limited, call)
+            # A Cancelled because the background failed is no result of the call.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            call.result = result
+
+    async def _limited(self, call: _Call) -> Any:
+        blocked: BaseException | None = None
+        with trio.move_on_after(self._rule_time_limit):
+            try:
+                result = await call.fn()
+            except BaseException as error:
+                blocked = error
+                raise
+            await wait_all_tasks_blocked()
+            return result
+        # The cause shows the line that was blocked.
+        raise AssertionError(
+            f"{self._owner}.{call.name} was blocked for {self._rule_time_limit:g} virtual seconds: "
+            "a deadlock, or rule_time_limit is too short"
+        ) from blocked
+
+    def _done(self, result: outcome.Outcome[None]) -> None:
+        self.over = True
+        if isinstance(result, outcome.Error):
+            self._failure = _bare(result.error)
+
+    def _pump(self, name: str, ready: Callable[[], bool]) -> None:
+        """Advance the run until `ready()` or it is over; give up at the real-time limit."""
+        give_up = time.monotonic() + self._real_time_limit
+        while not (self.over or ready()):
+            tick = self._next_tick(give_up - time.monotonic())
+            if tick is None:
+                # After a first failure this one is only its consequence.
+                self._failure = self._failure or self._too_long(name)
+                self._scope.cancel(reason="the real-time limit")
+                return
+            tick()
+
+    def _next_tick(self, timeout: float) -> Callable[[], object] | None:
+        try:
+            return self._ticks.get(timeout=timeout) if timeout > 0 else None
+        except queue.Empty:
+            return None
+
+    def _too_long(self, name: str) -> AssertionError:
+        tasks = sorted(task.name for task in self.nursery.child_tasks)
+        return AssertionError(
+            f"{self._owner}.{name} was not done after {self._real_time_limit:g} real seconds: "
+            "a busy loop, a stuck thread, or a wait that cannot be cancelled; "
+            f"in the background: {', '.join(tasks) or 'nothing'}"
+        )
+
+    def _take_failure(self) -> Result:
+        self._reported = self._failure
+        return outcome.Error(self._failure) if self._failure else outcome.Value(None)
+
+    def _abandon(self) -> None:
+        """Let go of a run that cannot be ended, so that the thread can have another one."""
+        self.over = True
+        # Its tasks must not be collected: each would be resumed without a run, and complain.
+        _ABANDONED.append(self)
+        # The run is held by its next tick, or by a thread that waits for I/O and then makes that tick.
+        trio.lowlevel.current_trio_token().run_sync_soon(lambda: None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._next_tick(timeout=self._real_time_limit)
+
+
+_ABANDONED: list[GuestRun] = []
+
+
+def unwrapped(result: Result) -> Result:
+    """Return `result` with its error taken out of groups of one.
+
+    Every nursery wraps what comes out of it. For a person, and for a test runner that signals with
+    a `BaseException`, the error itself says more than its wrapping.
+    """
+    return outcome.Error(_bare(result.error)) if isinstance(result, outcome.Error) else result
+
+
+def _bare(error: BaseException) -> BaseException:
+    while inner := _members(error):
+        # What is no Exception is meant for whoever runs the test: it goes before all others.
+        urgent = [e for e in inner if not isinstance(e, Exception)]
+        if not urgent and len(inner) > 1:
+            break
+        error = (urgent or inner)[0]
+    return error
+
+
+def _members(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
+    return []

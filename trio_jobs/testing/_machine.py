@@ -1,0 +1,217 @@
+"""A Hypothesis state machine whose rules drive one live Trio run, in virtual time."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+
+import trio
+from hypothesis import stateful
+from hypothesis import strategies as st
+from hypothesis.control import cleanup, currently_in_test_context
+from hypothesis.errors import InvalidDefinition
+from trio.testing import MockClock
+
+from ._guest import GuestRun, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+@st.composite
+def _schedules(draw: st.DrawFn) -> object:
+    machine: TrioMachine = draw(st.runner())
+    return draw(st.random_module()) if machine.explore_schedules else None
+
+
+class TrioMachine(stateful.RuleBasedStateMachine):
+    """A state machine over one Trio run per example. Subclass it and write rules, async or not.
+
+    The decorators for rules, initializers and invariants are those of `trio_jobs.testing`; bundles,
+    `consumes`, `multiple` and `precondition` are those of `hypothesis.stateful`. `st.data()`,
+    `assume`, `note`, `event` and `target` work in async steps too.
+
+    After each rule the background runs until every task is blocked; then it stands still until the
+    next step. Time is virtual: it moves only inside an async step that waits, and then it jumps to
+    the next deadline. A jump does not wait for threads, sockets or processes: see `make_clock`.
+
+    The run starts in `__init__`: after `super().__init__()` Trio's synchronous functions are legal
+    there, in preconditions, and in steps that are not async. Use the machine in synchronous tests.
+
+    What a step raises comes out of it, taken out of an exception group that holds nothing else.
+    What a background task raises comes out of the step during which that happened, or of `teardown`.
+
+    A failing example replays and shrinks, in any process, if the code under test uses neither real
+    time nor threads, and no randomness that Hypothesis does not seed.
+
+    Attributes:
+        clock: The virtual clock.
+        explore_schedules: Whether each example draws a seed for Trio's scheduler. If False all have
+            the same, as Hypothesis would have it, and most races stay hidden. The drawing counts as
+            a step.
+        rule_time_limit: A step that takes longer, in virtual seconds, is taken for a deadlock. It is
+            cheap to reach unless background tasks keep waking up until then.
+        real_time_limit: A step that takes longer, in real seconds, has a busy loop or a stuck
+            thread. Code that never reaches a checkpoint cannot be interrupted.
+    """
+
+    explore_schedules: ClassVar[bool] = True
+    rule_time_limit: ClassVar[float] = 3600.0
+    real_time_limit: ClassVar[float] = 10.0
+
+    clock: MockClock
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reject_foreign_decorators()
+        self.clock = self.make_clock()
+        self._guest = GuestRun(
+            self.clock,
+            owner=type(self).__name__,
+            rule_time_limit=self.rule_time_limit,
+            real_time_limit=self.real_time_limit,
+        )
+        if currently_in_test_context():
+            # Hypothesis calls no `teardown` if the `__init__` of a subclass fails.
+            cleanup(self._guest.end)
+        self._guest.call("__init__", trio.lowlevel.checkpoint).unwrap()
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where the background tasks are. It is cancelled after `finish`.
+
+        To cancel some of them earlier, give them a nursery of their own within it: the run does not
+        survive that this one is cancelled.
+        """
+        return self._guest.nursery
+
+    def make_clock(self) -> MockClock:
+        """Return the clock of a new run. Override it for code that waits for more than Trio's clock.
+
+        `MockClock()` moves only by `self.clock.jump(seconds)`; `MockClock(rate=1)` is real time.
+        With these, `real_time_limit` is what finds a deadlock.
+        """
+        return MockClock(autojump_threshold=0)
+
+    def run(self, async_fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts) -> R:
+        """Run `async_fn(*args)` in the run, let the background settle, and return the result.
+
+        It is for synchronous steps and `__init__`; what is async awaits instead.
+
+        Raises:
+            AssertionError: It took longer than `rule_time_limit` or `real_time_limit`.
+            RuntimeError: It was called from within the run, or after a background task failed.
+            BaseException: What `async_fn` raised, as it raised it, or what a background task raised.
+        """
+        name = getattr(async_fn, "__name__", repr(async_fn))
+        return cast("R", self._guest.call(name, functools.partial(async_fn, *args)).unwrap())
+
+    async def finish(self) -> None:
+        """Close what the rules opened. Does nothing by default; override it.
+
+        It runs once at the end of every example, also after a step has failed. The background still
+        runs then, unless it was what failed. The time limits hold here too.
+        """
+
+    def teardown(self) -> None:
+        """Call `finish`, then cancel the background and end the run. Override `finish` instead.
+
+        Raises:
+            BaseException: What `finish` raised, or what a background task raised meanwhile.
+        """
+        try:
+            if not self._guest.over:
+                unwrapped(self._guest.call("finish", self.finish, even_if_failed=True)).unwrap()
+        finally:
+            self._guest.end()
+
+    @stateful.initialize(seed=_schedules())
+    def choose_schedule(self, seed: object) -> None:
+        """Print the seed of Trio's scheduler in a failing program; to draw it is to set it."""
+
+    def _reject_foreign_decorators(self) -> None:
+        setup = self.setup_state()
+        steps = [step.function for step in (*setup.rules, *setup.initializers)]
+        for fn in (*steps, *(step.function for step in setup.invariants)):
+            if inspect.iscoroutinefunction(fn):
+                raise InvalidDefinition(
+                    f"{fn.__qualname__} is async: decorate it with rule, initialize or invariant "
+                    "from trio_jobs.testing, not from hypothesis.stateful"
+                )
+
+
+class Decorator(Protocol):
+    """Makes a method a step, which is synchronous for its callers whether the method is or not."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+def _decorator(mark: Callable[[Callable[..., Any]], Any], *, settles: bool) -> Decorator:
+    def decorate(fn: Callable[..., Any]) -> Any:
+        # A `precondition` beneath hides that the function is async.
+        if inspect.iscoroutinefunction(inspect.unwrap(fn)):
+            return mark(_drive(fn))
+        return mark(_then_settle(fn) if settles else fn)
+
+    return decorate
+
+
+def _drive(fn: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def step(self: TrioMachine, *args: Any, **kwargs: Any) -> Any:
+        return _call(self, fn.__name__, functools.partial(fn, self, *args, **kwargs))
+
+    return step
+
+
+def _then_settle(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def step(self: TrioMachine, *args: Any, **kwargs: Any) -> Any:
+        result = fn(self, *args, **kwargs)
+        _call(self, fn.__name__, trio.lowlevel.checkpoint)
+        return result
+
+    return step
+
+
+def _call(machine: TrioMachine, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
+    guest = machine._guest  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return unwrapped(guest.call(name, fn)).unwrap()
+
+
+def rule(
+    *,
+    targets: Sequence[stateful.Bundle[Any]] = (),
+    target: stateful.Bundle[Any] | None = None,
+    **strategies: st.SearchStrategy[Any],
+) -> Decorator:
+    """Like `hypothesis.stateful.rule`, for methods of a `TrioMachine`, which may be async.
+
+    The method becomes synchronous: a call runs it to its end, as a printed failing program does.
+    """
+    mark = cast("Any", stateful.rule)(targets=targets, target=target, **strategies)
+    return _decorator(mark, settles=True)
+
+
+def initialize(
+    *,
+    targets: Sequence[stateful.Bundle[Any]] = (),
+    target: stateful.Bundle[Any] | None = None,
+    **strategies: st.SearchStrategy[Any],
+) -> Decorator:
+    """Like `hypothesis.stateful.initialize`, for methods of a `TrioMachine`, which may be async."""
+    mark = cast("Any", stateful.initialize)(targets=targets, target=target, **strategies)
+    return _decorator(mark, settles=True)
+
+
+def invariant(*, check_during_init: bool = False) -> Decorator:
+    """Like `hypothesis.stateful.invariant`, for methods of a `TrioMachine`, which may be async."""
+    return _decorator(stateful.invariant(check_during_init=check_during_init), settles=False)
