@@ -227,3 +227,22 @@ async def test_a_token_sent_while_another_send_waits(autojump_clock: MockClock) 
             deadlines.token_sent()
         await trio.sleep(100)
     assert deadlines.cause() is None
+
+
+async def test_a_token_gives_the_idle_clock_all_its_time(autojump_clock: MockClock) -> None:
+    """A token sent while another task's send waits restarts the idle clock for when nobody waits any more."""
+    deadlines = Deadlines(Timeouts(first_token=5, idle=5))
+
+    async def wait() -> None:
+        with deadlines.standing_still():
+            await trio.sleep(20)
+
+    with deadlines.scope:
+        await trio.sleep(4)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(10)
+            deadlines.token_sent()
+        await trio.sleep_forever()
+    assert deadlines.cause() is Reason.IDLE_TIMEOUT
+    assert trio.current_time() == 29

@@ -275,6 +275,25 @@ async def test_a_context_that_leaked(autojump_clock: MockClock) -> None:
     assert trio.current_time() == 0
 
 
+async def test_a_context_that_leaked_waits_for_nobody(autojump_clock: MockClock) -> None:
+    """A send after the end is refused at once, also while a reader is a full window behind."""
+    leaked: list[JobContext[int]] = []
+
+    async def handler(job: JobContext[int]) -> None:
+        leaked.append(job)
+        await job.send(0)
+
+    async with open_registry(window=2) as jobs:
+        handle = await jobs.submit(handler, delay=1)
+        async with handle.stream(after=1):
+            await handle.wait()
+            for write in (leaked[0].send(1), leaked[0].send_many([1])):
+                with pytest.raises(LeaseLost):
+                    await write
+        assert not jobs._worker.audiences
+    assert trio.current_time() == 1
+
+
 async def test_a_channel_asked_for_after_the_end(autojump_clock: MockClock) -> None:
     """A context that leaked opens no channel any more, whose pump would hang the registry."""
     leaked: list[JobContext[int]] = []
@@ -441,8 +460,13 @@ async def test_a_channel_that_was_given_up(
         await trio.sleep(1)
         with suppress(LeaseLost, trio.BrokenResourceError):
             await job.tokens.send(2)
-        await trio.sleep(1)
+        for note in (job.progress(1), job.save(1)):
+            with pytest.raises(LeaseLost):
+                await note
+        assert job.saved is None
+        finished.append(True)
 
+    finished: list[bool] = []
     async with open_registry() as jobs:
         handle = await jobs.submit(handler)
         await wait_all_tasks_blocked()
@@ -452,6 +476,7 @@ async def test_a_channel_that_was_given_up(
         tokens = [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN]
         assert tokens == [1]
         assert (await jobs.statistics()).running == 0
+    assert finished
     assert "came too late" in caplog.text
     assert not [record for record in caplog.records if record.levelno > logging.WARNING]
 

@@ -285,7 +285,7 @@ async def submit_sender(
 
 
 @pytest.mark.parametrize("many", [False, True])
-@pytest.mark.parametrize(("after", "window"), [(1, 1), (1, 2), (0, 2), (0, 8), (0, 64)])
+@pytest.mark.parametrize(("after", "window"), [(0, 1), (1, 1), (0, 2), (1, 2), (0, 8), (0, 64)])
 async def test_a_reader_from_before_the_start_holds_the_handler(
     many: bool, after: int, window: int, autojump_clock: MockClock
 ) -> None:
@@ -296,7 +296,7 @@ async def test_a_reader_from_before_the_start_holds_the_handler(
             await trio.sleep(2)
             await settle()
             ahead = (await handle.snapshot()).last_seq - after
-            assert ahead == window
+            assert ahead == max(window, 2 - after)  # what the store writes itself waits for nobody
             await tokens.receive()
             await settle()
             assert (await handle.snapshot()).last_seq == tokens.cursor + window

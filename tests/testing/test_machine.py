@@ -422,7 +422,7 @@ class Machine(TrioMachine):
         for scope in scopes:
             scope.cancel()
 
-how = settings(max_examples=20, database=None, derandomize=True, deadline=None)
+how = settings(max_examples=20, stateful_step_count=20, database=None, derandomize=True, deadline=None)
 run_state_machine_as_test(Machine, settings=how)
 """
 

@@ -74,10 +74,8 @@ class Log:
             raise InvalidPayload(
                 f"a token of {max(weights)} bytes is over Retention.token_bytes={keep.token_bytes}"
             )
-        seq = self._start + len(self._recent)
-        for value in values:
-            self._recent.append(Event(seq, attempt, kind, timestamp, value))
-            seq += 1
+        first = self._start + len(self._recent)
+        self._recent += [Event(seq, attempt, kind, timestamp, data) for seq, data in enumerate(values, first)]
         self._weights += weights
         self._bytes += sum(weights)
         if len(self._weights) > keep.events or self._bytes > keep.bytes:
