@@ -72,7 +72,7 @@ async def test_all_tokens_come_before_the_timeouts_signal(autojump_clock: MockCl
         await job.send_many([str(n) for n in range(1000)])
         await trio.sleep_forever()
 
-    async with open_registry(window=1000) as jobs:
+    async with open_registry(window=2000) as jobs:
         async with jobs.execute_and_stream(burst, timeout=5) as lines:
             await trio.sleep(10)
             got = [line async for line in lines]

@@ -182,7 +182,8 @@ class Attempt:
         submission, context = self.claim.submission, self.context
         if submission.options.when_unread != "continue":
             self.attend()
-        returned, value, cause, raised, error = False, None, None, None, None
+        returned, value, cause = False, None, None
+        stopped = raised = error = None
         try:
             with self.deadlines.scope:
                 try:
@@ -190,10 +191,10 @@ class Attempt:
                         try:
                             value = await submission.target(context, *submission.args)
                             returned = True
-                        except BaseException as exc:  # noqa: ASYNC103  # kept for below
-                            raised = exc
-                            if _split(exc)[0] is not None:
-                                raise  # a Cancelled is Trio's to deal with
+                        except BaseException as exc:  # noqa: BLE001  # kept for below
+                            stopped, raised = _split(exc)
+                            if stopped is not None:
+                                raise stopped  # noqa: ASYNC104, B904  # a Cancelled is Trio's to deal with
                             context.nursery.cancel_scope.cancel(reason="the handler raised")
                 finally:
                     cause = self.deadlines.cause()
@@ -202,16 +203,15 @@ class Attempt:
         self.open = False
         await context.close()
         cancelled, rest = _split(error)
-        if raised is not None and _split(raised)[0] is None:
-            rest = _joined(raised, rest)
-        elif not returned and cause is None and error is None:
+        rest = _joined(raised, rest)
+        if not returned and cause is None and error is None and rest is None:
             # The handler cancelled its own nursery, or kept an old Cancelled and raised it again.
-            rest = raised
+            rest = stopped
         if rest is not None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
             cause = Reason.SHUTDOWN
             self.worker.interrupt()
-        if self.refused is not None:
-            cause = Reason.LIMIT
+        if self.refused is not None and cause is None:
+            cause = Reason.LIMIT  # the channel still held it when the nursery closed
         escaped = cancelled is not None
         returned = returned and error is None and not self.deadlines.scope.cancelled_caught
         return Run(self.claim, cause, returned, value, rest, escaped, self.refused), cancelled

@@ -28,15 +28,16 @@ class Deadlines:
     __slots__ = ("_at", "_idle", "_left", "_still", "scope")
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self.scope = trio.CancelScope()
         self._idle = timeouts.idle
-        self._at: dict[Reason, float] = {}
         self._left: dict[Reason, float] = {}  # what the clocks that stand still have left
         self._still = 0
+        self._at: dict[Reason, float] = {}
+        now = trio.current_time()
         if timeouts.run is not None:
-            self.set(Reason.TIMEOUT, timeouts.run)
+            self._at[Reason.TIMEOUT] = now + timeouts.run
         if timeouts.first_token is not None:
-            self.set(Reason.FIRST_TOKEN_TIMEOUT, timeouts.first_token)
+            self._at[Reason.FIRST_TOKEN_TIMEOUT] = now + timeouts.first_token
+        self.scope = trio.CancelScope(deadline=min(self._at.values(), default=inf))
 
     def set(self, reason: Reason, seconds: float | None) -> None:
         """Let the scope fire for `reason` in `seconds`; None takes the deadline back."""

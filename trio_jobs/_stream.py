@@ -64,7 +64,8 @@ class Cursor:
         self.cursor = after
         self.policy: Policy = policy
         self._audiences = audiences
-        self._audience: Audience | None = None
+        self._audience: Audience
+        self._open = False
         self._batch: list[Event] = []
         self._next = 0
         self._fetching = False
@@ -80,12 +81,13 @@ class Cursor:
             raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
         self._audience = self._audiences[self.job_id]
         self._audience.join(self, last_seq)
+        self._open = True
 
     def close(self) -> None:
         """Stop reading; closing twice is fine."""
-        if self._audience is not None:
+        if self._open:
+            self._open = False
             self._audience.leave(self)
-            self._audience = None
             self._batch, self._next = [], 0
             self._audiences.release(self.job_id)
 
@@ -104,8 +106,7 @@ class Cursor:
             self.cursor = missing
         else:
             self.cursor = event.seq - 1
-        if self._audience is not None:
-            self._audience.advanced(self)
+        self._audience.advanced(self)
         if event.seq > self.cursor:
             raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
         return event
@@ -120,7 +121,7 @@ class Cursor:
         tokens = self._batch[self._next : end]
         self._next = end
         self.cursor += len(tokens)
-        if tokens and self._audience is not None:
+        if tokens:
             self._audience.advanced(self)
         return tokens
 
@@ -147,7 +148,7 @@ class Cursor:
         return bool(batch)
 
     def _check_open(self) -> None:
-        if self._audience is None:
+        if not self._open:
             raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
 
 
@@ -196,7 +197,11 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
         return event
 
     async def aclose(self) -> None:
-        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled."""
+        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
+
+        A `receive` that another task has under way ends at the job's next event, with
+        `trio.ClosedResourceError`.
+        """
         self._cursor.close()
         await trio.lowlevel.checkpoint()
 
@@ -272,7 +277,11 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         return values
 
     async def aclose(self) -> None:
-        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled."""
+        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
+
+        A `receive` that another task has under way ends at the job's next event, with
+        `trio.ClosedResourceError`.
+        """
         self._cursor.close()
         await trio.lowlevel.checkpoint()
 
