@@ -384,9 +384,11 @@ def one_reader_row(scale: Scale) -> Row:
     few, many = scale.of(20_000), scale.of(320_000)
     counts = {RAW: few, EACH: few, BURSTS: many, LISTS: many}
     runs = {RAW: channel_each, EACH: stream_each, BURSTS: stream_bursts, LISTS: channel_lists}
-    times = take_turns(
-        scale.rounds, {name: partial(trio.run, run, counts[name]) for name, run in runs.items()}
-    )
+    versions: dict[str, Callable[[], float]] = {
+        name: cast("Callable[[], float]", partial(trio.run, run, counts[name]))
+        for name, run in runs.items()
+    }
+    times = take_turns(scale.rounds, versions)
     return stream_row("1 reader", counts, 1, times)
 
 
@@ -691,7 +693,7 @@ def as_json(facts: Mapping[str, object], scale: Scale, done: Sequence[Row]) -> s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="see that it runs; the figures mean little")
     parser.add_argument("--json", type=Path, help=f"where to write (default, unless quick: {RESULTS.name})")
     given = parser.parse_args()

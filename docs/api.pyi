@@ -85,13 +85,13 @@ class JobRegistry:
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SubmitOptions],
     ) -> JobHandle[T, R]: ...
     async def submit_many(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        arguments: Iterable[tuple[*Ts]],
         /,
         **options: Unpack[SubmitOptions],
     ) -> list[JobHandle[T, R]]: ...
@@ -99,7 +99,7 @@ class JobRegistry:
         self,
         fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SubmitOptions],
     ) -> LineStream: ...
     async def get(self, job_id: str) -> JobHandle[Any, Any]: ...
@@ -125,9 +125,7 @@ class JobHandle(Generic[T, R]):
     ) -> CancelReport: ...
     async def request_cancel(self, reason: str | None = None, *, grace: float = 0.0) -> bool: ...
     async def history(self) -> list[Event]: ...
-    def events(
-        self, after: int = 0, *, policy: Literal["block", "gap"] = "block"
-    ) -> EventStream: ...
+    def events(self, after: int = 0, *, policy: Literal["block", "gap"] = "block") -> EventStream: ...
     def stream(
         self,
         after: int = 0,
@@ -165,15 +163,13 @@ class JobContext(Generic[T]):
     cancel_requested: trio.Event
     async def send(self, value: T) -> None: ...
     async def send_many(self, values: Iterable[T]) -> None: ...
-    async def progress(
-        self, done: float, total: float | None = None, message: str | None = None
-    ) -> None: ...
+    async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None: ...
     async def save(self, value: object) -> None: ...
     async def spawn(
         self,
         fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         **options: Unpack[SpawnOptions],
     ) -> JobHandle[Any, R]: ...
 

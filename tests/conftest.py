@@ -28,4 +28,4 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give each test chances of its own, the same whether it runs alone or in the suite."""
     random.seed(f"{SEED} {item.nodeid}")
     # Trio schedules by this generator, deterministically once Hypothesis is imported.
-    trio._core._run._r.seed(f"{SEED} {item.nodeid}")  # type: ignore[attr-defined]
+    trio._core._run._r.seed(f"{SEED} {item.nodeid}")

@@ -34,7 +34,11 @@ BEHIND = {
 INTERNAL = {"JobContext": {"close"}}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-DEFINED = {node.name: node for node in STUB.body if isinstance(node, (ast.ClassDef, Function))}
+DEFINED: dict[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef] = {
+    node.name: node
+    for node in STUB.body
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+}
 FUNCTIONS = [name for name, node in DEFINED.items() if isinstance(node, Function)]
 CLASSES = [name for name, node in DEFINED.items() if isinstance(node, ast.ClassDef)]
 
@@ -63,7 +67,9 @@ def written(function: Function) -> Signature:
     """Return what the stub says of a function."""
     given = function.args
     plain = [*given.posonlyargs, *given.args]
-    defaults = {arg.arg: value(default) for arg, default in zip(plain[::-1], given.defaults[::-1], strict=False)}
+    defaults = {
+        arg.arg: value(default) for arg, default in zip(plain[::-1], given.defaults[::-1], strict=False)
+    }
     for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
         if default is not None:
             defaults[arg.arg] = value(default)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
@@ -385,7 +386,11 @@ async def recurse_for_ever(job: JobContext[Any]) -> None:
         (StopIteration("x"), "RuntimeError", "StopIteration"),
         (StopAsyncIteration("x"), "StopAsyncIteration", "^x$"),
         (ExceptionGroup("g", [OSError("a")]), "OSError", "a"),
-        (ExceptionGroup("g", [OSError("a"), ExceptionGroup("h", [KeyError("b")])]), "ExceptionGroup", "2 errors"),
+        (
+            ExceptionGroup("g", [OSError("a"), ExceptionGroup("h", [KeyError("b")])]),
+            "ExceptionGroup",
+            "2 errors",
+        ),
         (BaseExceptionGroup("g", [SystemExit(1)]), "SystemExit", "1"),
         (Mute(), "Mute", "its text cannot be shown"),
         (ValueError("\ud800\0"), "ValueError", r"\?"),
@@ -453,7 +458,7 @@ async def test_an_old_cancelled_is_a_failure_not_a_cancellation(autojump_clock: 
         with trio.CancelScope() as scope:
             scope.cancel()
             try:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             except trio.Cancelled as cancelled:
                 kept.append(cancelled)
                 raise
@@ -509,7 +514,7 @@ async def test_a_token_that_is_too_large(autojump_clock: MockClock) -> None:
         try:
             await job.send("x" * 5000)
         except InvalidPayload:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     async with open_registry(retention=Retention(token_bytes=1000)) as jobs:
         handle = await jobs.submit(send, retry=Retry(attempts=3))

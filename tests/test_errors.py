@@ -44,8 +44,10 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     (InvalidPayload("tags takes text"), "tags takes text", {}),
     (
         KeyConflict("k", "7"),
-        "key 'k' belongs to job 7, which was submitted with another handler, other arguments or other "
-        "options; use a new key for a new job",
+        (
+            "key 'k' belongs to job 7, which was submitted with another handler, other arguments or other "
+            "options; use a new key for a new job"
+        ),
         {"key": "k", "job_id": "7"},
     ),
     (
@@ -84,7 +86,9 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(
-    ("error", "text", "facts"), EVERY, ids=[f"{type(error).__name__}-{n}" for n, (error, _, _) in enumerate(EVERY)]
+    ("error", "text", "facts"),
+    EVERY,
+    ids=[f"{type(error).__name__}-{n}" for n, (error, _, _) in enumerate(EVERY)],
 )
 def test_every_error(error: TrioJobsError, text: str, facts: dict[str, object]) -> None:
     """An error says what happened in one line, and carries the same facts as attributes."""

@@ -648,7 +648,7 @@ async def test_bad_durations_cancel_nothing(autojump_clock: MockClock, name: str
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
         with pytest.raises((TypeError, ValueError), match=f"^{name} "):
-            await handle.cancel(**{name: cast("float", value)})
+            await handle.cancel(**cast("Any", {name: value}))
         assert (await handle.snapshot()).cancel_requested_at is None
 
 

@@ -121,11 +121,11 @@ service = Service()
 def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most: int) -> None:
     """A handler takes what its signature says after the job context, at the first look and at the second."""
     for _ in range(2):
-        for given in {least, most}:
-            check_call(fn, (0,) * given)
-        for given in {least - 1, most + 1} - {-1, 100}:
-            with pytest.raises(TypeError, match=rf"arguments after the job context; got {given}$"):
-                check_call(fn, (0,) * given)
+        for count in {least, most}:
+            check_call(fn, (0,) * count)
+        for count in {least - 1, most + 1} - {-1, 100}:
+            with pytest.raises(TypeError, match=rf"arguments after the job context; got {count}$"):
+                check_call(fn, (0,) * count)
 
 
 @pytest.mark.parametrize(
@@ -137,35 +137,53 @@ def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most:
         (service.method, (), "method takes 1 arguments after the job context; got 0"),
         (nothing, (), "nothing takes no arguments; a handler's first one is the job context"),
         (service.bare, (), "bare takes no arguments; a handler's first one is the job context"),
-        (needs_keyword, (), "needs_keyword needs the keyword argument 'size'; bind it with functools.partial(fn, size=…)"),
+        (
+            needs_keyword,
+            (),
+            "needs_keyword needs the keyword argument 'size'; bind it with functools.partial(fn, size=…)",
+        ),
         (
             sync,
             (),
-            "sync is not an async function; define it with 'async def', and call blocking code in it with "
-            "trio.to_thread.run_sync",
+            (
+                "sync is not an async function; define it with 'async def', and call blocking code in it "
+                "with "
+                "trio.to_thread.run_sync"
+            ),
         ),
         (
             service.sync,
             (),
-            "sync is not an async function; define it with 'async def', and call blocking code in it with "
-            "trio.to_thread.run_sync",
+            (
+                "sync is not an async function; define it with 'async def', and call blocking code in it "
+                "with "
+                "trio.to_thread.run_sync"
+            ),
         ),
         (
             functools.partial(sync),
             (),
-            "sync is not an async function; define it with 'async def', and call blocking code in it with "
-            "trio.to_thread.run_sync",
+            (
+                "sync is not an async function; define it with 'async def', and call blocking code in it "
+                "with "
+                "trio.to_thread.run_sync"
+            ),
         ),
         (
             generator,
             (),
-            "generator is an async generator function; a handler streams with 'await job.send(value)' in place "
-            "of 'yield value'",
+            (
+                "generator is an async generator function; a handler streams with 'await job.send(value)' in "
+                "place "
+                "of 'yield value'"
+            ),
         ),
         (None, (), "a handler is an async function; got None"),
         ("plain", (), "a handler is an async function; got 'plain'"),
     ],
-    ids=lambda value: None if isinstance(value, (str, tuple)) else getattr(value, "__qualname__", repr(value)[:30]),
+    ids=lambda value: (
+        None if isinstance(value, (str, tuple)) else getattr(value, "__qualname__", repr(value)[:30])
+    ),
 )
 def test_what_is_no_handler(fn: Any, args: tuple[Any, ...], said: str) -> None:
     """What cannot be run is refused at once, and the error says what it is and what to write instead."""
@@ -311,7 +329,7 @@ def test_a_wrong_mark(options: dict[str, Any], error: type[Exception], said: str
 def test_marking_what_is_no_handler() -> None:
     """Only async functions can be marked."""
     with pytest.raises(TypeError, match="sync is not an async function"):
-        handler(sync)  # type: ignore[call-overload]  # the mistake under test
+        handler(sync)  # type: ignore[type-var]  # the mistake under test
 
 
 def test_the_cache_keeps_nothing_alive() -> None:
@@ -326,7 +344,7 @@ def test_the_cache_keeps_nothing_alive() -> None:
         held = Held()
 
         async def own(job: Context) -> None:
-            held  # noqa: B018  # closed over
+            _ = held  # noqa: B018  # closed over
 
         return own
 

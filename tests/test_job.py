@@ -41,7 +41,8 @@ def test_penalties_grow() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [CancelReport, Ended, ErrorRecord, Event, Job, Options, Progress, Retention, Retry, Statistics, Timeouts]
+    "record",
+    [CancelReport, Ended, ErrorRecord, Event, Job, Options, Progress, Retention, Retry, Statistics, Timeouts],
 )
 def test_records_are_frozen(record: type[Any]) -> None:
     """No field of a record can be set, and no other attribute added: a fact does not change."""

@@ -277,5 +277,5 @@ def test_every_life_is_legal(on_exit: str, program: list[tuple[str, Any]], sched
     """Whatever happens to jobs, each log is dense, legal and ends once; each snapshot is the fold of its log,
     every reader sees the same events, and leaving the registry ends everything."""
     random.seed(schedule)
-    trio._core._run._r.seed(schedule)  # type: ignore[attr-defined]
+    trio._core._run._r.seed(schedule)
     trio.run(play, program, on_exit, clock=MockClock(autojump_threshold=0))

@@ -106,11 +106,10 @@ async def test_a_timeout_is_told_with_its_seconds(autojump_clock: MockClock) -> 
 
 async def test_a_cancellation_is_told(autojump_clock: MockClock) -> None:
     """A job that is cancelled while it is read ends with [CANCELLED], after its tokens."""
-    async with open_registry() as jobs:
-        async with jobs.execute_and_stream(say_and_sleep, "a") as lines:
-            assert await lines.receive() == "a"
-            assert (await lines.handle.cancel()).outcome == "cancelled"
-            assert [line async for line in lines] == ["[CANCELLED]"]
+    async with open_registry() as jobs, jobs.execute_and_stream(say_and_sleep, "a") as lines:
+        assert await lines.receive() == "a"
+        assert (await lines.handle.cancel()).outcome == "cancelled"
+        assert [line async for line in lines] == ["[CANCELLED]"]
 
 
 async def test_nothing_follows_the_end(autojump_clock: MockClock) -> None:
@@ -237,13 +236,12 @@ async def test_a_new_attempt_is_not_mixed_in_unmarked(autojump_clock: MockClock)
         if job.attempt == 1:
             raise OSError
 
-    async with open_registry() as jobs:
-        async with jobs.execute_and_stream(twice, retry=Retry(attempts=2)) as lines:
-            assert await lines.receive() == "attempt 1"
-            with pytest.raises(StreamRestarted) as restarted:
-                await lines.receive()
-            assert restarted.value.attempt == 2
-            assert [line async for line in lines] == ["attempt 2", "[DONE]"]
+    async with open_registry() as jobs, jobs.execute_and_stream(twice, retry=Retry(attempts=2)) as lines:
+        assert await lines.receive() == "attempt 1"
+        with pytest.raises(StreamRestarted) as restarted:
+            await lines.receive()
+        assert restarted.value.attempt == 2
+        assert [line async for line in lines] == ["attempt 2", "[DONE]"]
 
 
 async def test_strings_that_retention_dropped_are_announced(autojump_clock: MockClock) -> None:

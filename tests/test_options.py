@@ -109,7 +109,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got 'high'",
     ),
-    ({"priority": -1}, ValueError, "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got -1"),
+    (
+        {"priority": -1},
+        ValueError,
+        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got -1",
+    ),
     ({"delay": -1}, ValueError, "delay must be at least 0; got -1"),
     ({"delay": math.inf}, ValueError, "delay must be finite; got inf"),
     ({"delay": None}, TypeError, "delay takes a number; got None"),
@@ -140,7 +144,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "error", "said"), BAD, ids=[f"{n}-{min(row[0])}" for n, row in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("given", "error", "said"), BAD, ids=[f"{n}-{min(row[0])}" for n, row in enumerate(BAD)]
+)
 def test_refused(given: dict[str, Any], error: type[Exception], said: str) -> None:
     """A wrong option is refused by an error that says which, why, and what would do."""
     with pytest.raises(error) as caught:

@@ -6,6 +6,7 @@ bounded. P7 structured. (P5, a dead worker's jobs come back, needs a store that 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -89,7 +90,11 @@ def test_p1_accepted_is_kept(deadlines: list[int], sizes: list[int]) -> None:
 
 
 @given(
-    work=SECONDS, timeout=SECONDS, cancels=st.lists(SECONDS, max_size=3), leave=SECONDS, attempts=st.integers(1, 3)
+    work=SECONDS,
+    timeout=SECONDS,
+    cancels=st.lists(SECONDS, max_size=3),
+    leave=SECONDS,
+    attempts=st.integers(1, 3),
 )
 @LIVES
 def test_p2_at_most_one_outcome(
@@ -104,18 +109,17 @@ def test_p2_at_most_one_outcome(
         await talk(job, [work], attempts)
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            async with open_registry(grace=1) as jobs:
-                rule = Retry(attempts=attempts, initial=1, factor=1, jitter=0)
-                handle = await jobs.submit(handler, timeout=timeout, retry=rule)
+        async with trio.open_nursery() as nursery, open_registry(grace=1) as jobs:
+            rule = Retry(attempts=attempts, initial=1, factor=1, jitter=0)
+            handle = await jobs.submit(handler, timeout=timeout, retry=rule)
 
-                async def cancel(after: int) -> None:
-                    await trio.sleep(after)
-                    await handle.request_cancel(grace=after % 2)
+            async def cancel(after: int) -> None:
+                await trio.sleep(after)
+                await handle.request_cancel(grace=after % 2)
 
-                for after in cancels:
-                    nursery.start_soon(cancel_quietly, cancel, after)
-                await trio.sleep(leave)
+            for after in cancels:
+                nursery.start_soon(cancel_quietly, cancel, after)
+            await trio.sleep(leave)
         store: Any = handle._worker.store
         log: list[Event] = await store.read(handle.id, 0, 1000)
         assert [event.kind.ends for event in log] == [False] * (len(log) - 1) + [True]
@@ -133,10 +137,8 @@ def test_p2_at_most_one_outcome(
 
 async def cancel_quietly(cancel: Any, after: int) -> None:
     """Call `cancel`, which may come after the registry was left."""
-    try:
+    with contextlib.suppress(trio.ClosedResourceError):
         await cancel(after)
-    except trio.ClosedResourceError:
-        pass
 
 
 # ------------------------------------------------------------------------------- P3
@@ -190,7 +192,9 @@ def test_p3_the_stream_is_exact(
             async with handle.events() as events:
                 log = [event async for event in events]
             assert [event.seq for event in log] == list(range(1, len(log) + 1))
-            assert [event.data for event in log if event.kind is Kind.TOKEN] == [*range(len(pauses))] * attempts
+            assert [event.data for event in log if event.kind is Kind.TOKEN] == [
+                *range(len(pauses))
+            ] * attempts
             assert log[-1].kind is Kind.COMPLETED
             for cursor, got in seen:
                 assert got == log[cursor:]
@@ -324,7 +328,9 @@ def test_p6_memory_is_bounded(window: int, keep: int, count: int, stops: int, fi
 
 @given(
     jobs_of=st.lists(
-        st.tuples(st.lists(SECONDS, max_size=3), st.booleans(), st.booleans(), SECONDS), min_size=1, max_size=6
+        st.tuples(st.lists(SECONDS, max_size=3), st.booleans(), st.booleans(), SECONDS),
+        min_size=1,
+        max_size=6,
     ),
     leave=SECONDS,
     on_exit=st.sampled_from(["stop", "drain"]),

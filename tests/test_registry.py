@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,7 +70,7 @@ async def test_submit_many_accepts_all_or_none(autojump_clock: MockClock) -> Non
     """A batch with one bad tuple, or that does not fit, leaves no job behind."""
     async with open_registry(capacity=0, queue_limit=3) as jobs:
         with pytest.raises(TypeError, match="takes 0 to 1 arguments"):
-            await jobs.submit_many(echo, [(1,), (1, 2)])  # type: ignore[list-item]
+            await jobs.submit_many(echo, [(1,), (1, 2)])  # type: ignore[arg-type]
         with pytest.raises(QueueFull):
             await jobs.submit_many(echo, [(n,) for n in range(4)])
         assert await jobs.count() == 0
@@ -109,17 +110,17 @@ async def test_every_async_method_is_a_checkpoint(autojump_clock: MockClock) -> 
             lambda: jobs.submit(echo),
             lambda: jobs.submit_many(echo, []),
             lambda: jobs.get(handle.id),
-            lambda: jobs.find(),
-            lambda: jobs.count(),
-            lambda: jobs.statistics(),
+            jobs.find,
+            jobs.count,
+            jobs.statistics,
             lambda: jobs.cancel(handle.id),
-            lambda: jobs.cancel_where(),
+            jobs.cancel_where,
             lambda: jobs.prune(older_than=1000),
-            lambda: handle.snapshot(),
-            lambda: handle.wait(),
-            lambda: handle.result(),
-            lambda: handle.history(),
-            lambda: handle.request_cancel(),
+            handle.snapshot,
+            handle.wait,
+            handle.result,
+            handle.history,
+            handle.request_cancel,
             lambda: jobs.remove(done.id),
         ):
             with trio.testing.assert_checkpoints():
@@ -379,7 +380,7 @@ async def test_retries_wait_longer_each_time_up_to_the_maximum(autojump_clock: M
         assert job.error.message == "attempt 5"
         history = await handle.history()
         starts = [event.at for event in history if event.kind is Kind.STARTED]
-        gaps = [seconds(b, a) for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [seconds(b, a) for a, b in itertools.pairwise(starts)]
         assert gaps == pytest.approx([10, 30, 60, 60])
         assert [event.data.delay for event in history if event.kind is Kind.RETRIED] == [10, 30, 60, 60]
 
@@ -411,8 +412,8 @@ async def test_timeouts_follow_the_retry_rule(autojump_clock: MockClock) -> None
         handle = await jobs.submit(slow_once, timeout=5, retry=Retry(attempts=2, on=TimeoutError))
         assert await handle.result() == 2
         jobs.pause()
-        handle = await jobs.submit(echo, timeouts=Timeouts(queue=5), retry=Retry(attempts=2))
-        job = await handle.wait()
+        late = await jobs.submit(echo, timeouts=Timeouts(queue=5), retry=Retry(attempts=2))
+        job = await late.wait()
         assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.QUEUE_TIMEOUT, 0)
 
 
@@ -433,9 +434,9 @@ async def test_a_handler_steers_its_end(autojump_clock: MockClock) -> None:
         assert await handle.result() - began == pytest.approx(3000)
         job = await handle.snapshot()
         assert (job.attempt, job.spent) == (4, 1)
-        handle = await jobs.submit(give_up, retry=Retry(attempts=9))
+        hopeless = await jobs.submit(give_up, retry=Retry(attempts=9))
         with pytest.raises(JobFailed, match="bad prompt") as failed:
-            await handle.result()
+            await hopeless.result()
         assert failed.value.attempt == 1
 
 

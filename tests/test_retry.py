@@ -16,9 +16,7 @@ from trio_jobs import Retry
 from trio_jobs._retry import NO_RETRY
 
 SECONDS = st.just(0.0) | st.floats(1e-3, 1e6)
-RETRIES = st.builds(
-    Retry, initial=SECONDS, factor=st.floats(1, 1e3), maximum=SECONDS, jitter=st.floats(0, 1)
-)
+RETRIES = st.builds(Retry, initial=SECONDS, factor=st.floats(1, 1e3), maximum=SECONDS, jitter=st.floats(0, 1))
 
 
 def full(retry: Retry, spent: int) -> Fraction:
@@ -39,10 +37,13 @@ def test_delay_is_within_its_bounds(retry: Retry, spent: int, rnd: random.Random
 
 @given(RETRIES, st.integers(1, 400), st.floats(0, 1, exclude_max=True))
 def test_jitter_comes_after_the_cap(retry: Retry, spent: int, drawn: float) -> None:
-    """What is taken off at random is a part of the capped wait, so jobs at the cap do not wait equally long."""
+    """What is taken off at random is a part of the capped wait, so jobs at the cap do not wait equally
+    long."""
     with patch("random.random", lambda: drawn):
         delay = retry.delay(spent)
-    assert math.isclose(delay, float(full(retry, spent)) * (1 - retry.jitter * drawn), rel_tol=1e-9, abs_tol=1e-300)
+    assert math.isclose(
+        delay, float(full(retry, spent)) * (1 - retry.jitter * drawn), rel_tol=1e-9, abs_tol=1e-300
+    )
 
 
 def test_jobs_at_the_cap_are_spread() -> None:
@@ -61,7 +62,9 @@ def test_no_wait_stays_no_wait(spent: int) -> None:
     assert Retry(initial=0, jitter=0, factor=math.inf).delay(spent) == 0
 
 
-@pytest.mark.parametrize("retry", [Retry(jitter=0), Retry(jitter=0, factor=2), Retry(jitter=0, factor=math.inf)])
+@pytest.mark.parametrize(
+    "retry", [Retry(jitter=0), Retry(jitter=0, factor=2), Retry(jitter=0, factor=math.inf)]
+)
 def test_overflow_is_the_cap(retry: Retry) -> None:
     """A wait too long for a float is the longest wait; the first one is always `initial`."""
     assert retry.delay(2000) == retry.maximum == 60
@@ -114,7 +117,9 @@ def test_on_is_called_only_with_errors() -> None:
         Retry(on=broken).matches(error)
 
 
-@pytest.mark.parametrize("on", [int, "ValueError", None, (ValueError, int), (is_odd,), [ValueError], ValueError()])
+@pytest.mark.parametrize(
+    "on", [int, "ValueError", None, (ValueError, int), (is_odd,), [ValueError], ValueError()]
+)
 def test_on_refuses(on: Any) -> None:
     """What is neither a class of exceptions, nor a tuple of them, nor a function is refused by name."""
     with pytest.raises(TypeError, match="^on takes an exception class, a tuple of them, or a function"):

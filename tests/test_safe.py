@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -47,7 +47,10 @@ def test_safe_text(text: str, limit: int) -> None:
         assert found == text
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0…"), min_size=1), st.integers(40, 200))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0…"), min_size=1),
+    st.integers(40, 200),
+)
 def test_the_middle_is_cut(part: str, limit: int) -> None:
     """Of text that is too long the beginning and the end are kept, and the cut is marked once."""
     text = part * (limit // len(part.encode()) + 1)
@@ -219,7 +222,13 @@ def flat(error: BaseException) -> list[BaseException]:
     """The leaves, by Python's own way of walking a group."""
     found: list[BaseException] = []
     if isinstance(error, BaseExceptionGroup):
-        error.subgroup(lambda one: bool(found.append(one)) if not isinstance(one, BaseExceptionGroup) else False)  # type: ignore[func-returns-value]
+
+        def collect(one: BaseException) -> bool:
+            if not isinstance(one, BaseExceptionGroup):
+                found.append(one)
+            return False
+
+        error.subgroup(collect)
         return found
     return [error]
 
@@ -249,7 +258,7 @@ def test_a_deeply_nested_group() -> None:
     """A group nested deeper than Python's stack still leaves a record of its leaf."""
     error: Exception = ValueError("core")
     for _ in range(3000):
-        error = ExceptionGroup("g", [error])
+        error = cast("Exception", ExceptionGroup("g", [error]))
     record = record_error(error)
     assert (record.type, record.message) == ("ValueError", "core")
     assert_storable(record)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
@@ -324,13 +325,12 @@ async def test_the_bodys_exception_comes_out_bare(autojump_clock: MockClock) -> 
 
 async def test_two_exceptions_at_once_are_both_kept(autojump_clock: MockClock) -> None:
     """An exception of the block, and a cancellation from outside meanwhile: neither hides the other."""
-    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="mine")):
-        with trio.CancelScope() as outer:
-            async with open_registry() as jobs:
-                await jobs.submit(clean_up, 5)
-                await wait_all_tasks_blocked()
-                outer.cancel()
-                raise ValueError("mine")
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="mine")), trio.CancelScope() as outer:
+        async with open_registry() as jobs:
+            await jobs.submit(clean_up, 5)
+            await wait_all_tasks_blocked()
+            outer.cancel()
+            raise ValueError("mine")
     assert outer.cancelled_caught
 
 
@@ -412,7 +412,9 @@ async def test_serve_jobs_passes_its_arguments_on(autojump_clock: MockClock) -> 
     for name, parameter in given.items():
         assert (parameter.kind, parameter.default) == (opened[name].kind, opened[name].default)
     async with trio.open_nursery() as nursery:
-        jobs = await nursery.start(lambda task_status: serve_jobs(capacity=3, name="x", task_status=task_status))
+        jobs = await nursery.start(
+            lambda task_status: serve_jobs(capacity=3, name="x", task_status=task_status)
+        )
         assert ((await jobs.statistics()).capacity, jobs.name) == (3, "x")
         nursery.cancel_scope.cancel()
 
@@ -472,7 +474,7 @@ async def test_no_thread_outlives_the_registry() -> None:
         async with open_registry() as jobs:
             await jobs.submit(in_a_thread)
             while not working.is_set():
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             release_later = trio.Event()
 
             async def let_go() -> None:
@@ -520,20 +522,19 @@ async def test_readers_and_waiters_see_the_true_end(autojump_clock: MockClock) -
     async def cancels(name: str, handle: JobHandle[Any, Any]) -> None:
         told[f"{name} cancel"] = (await handle.cancel(grace=1000, patience=1000)).outcome
 
-    async with trio.open_nursery() as nursery:
-        async with open_registry(capacity=3, grace=5) as jobs:
-            handles = {
-                "told": await jobs.submit(until_told),
-                "runs": await jobs.submit(sleep),
-                "asked": await jobs.submit(clean_up, 1),
-                "queued": await jobs.submit(sleep),
-            }
-            for name, handle in handles.items():
-                for watch in (waits, result, reads, events):
-                    nursery.start_soon(watch, name, handle)
-            nursery.start_soon(cancels, "asked", handles["asked"])
-            await wait_all_tasks_blocked()
-            assert not told
+    async with trio.open_nursery() as nursery, open_registry(capacity=3, grace=5) as jobs:
+        handles = {
+            "told": await jobs.submit(until_told),
+            "runs": await jobs.submit(sleep),
+            "asked": await jobs.submit(clean_up, 1),
+            "queued": await jobs.submit(sleep),
+        }
+        for name, handle in handles.items():
+            for watch in (waits, result, reads, events):
+                nursery.start_soon(watch, name, handle)
+        nursery.start_soon(cancels, "asked", handles["asked"])
+        await wait_all_tasks_blocked()
+        assert not told
     assert told == {
         "told wait": State.COMPLETED,
         "told result": "in time",
@@ -675,7 +676,8 @@ PROGRAM = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send to one process")
 def test_sigint_ends_a_real_program(tmp_path: Path) -> None:
-    """Ctrl-C ends the program by KeyboardInterrupt alone, after each handler's cleanup, and no thread stays."""
+    """Ctrl-C ends the program by KeyboardInterrupt alone, after each handler's cleanup, and no thread
+    stays."""
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(PROGRAM))
     with subprocess.Popen(

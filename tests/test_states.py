@@ -31,7 +31,11 @@ CELLS = list(product(State, Transition))
 
 def test_the_table_is_the_designs() -> None:
     """The table holds the nine legal steps of the design, and no tenth."""
-    found = {(state.value, why.value): after.value for state, row in TRANSITIONS.items() for why, after in row.items()}
+    found = {
+        (state.value, why.value): after.value
+        for state, row in TRANSITIONS.items()
+        for why, after in row.items()
+    }
     assert found == LEGAL
     assert set(TRANSITIONS) == set(State)
 

@@ -50,7 +50,9 @@ def test_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "error"), [(7, TypeError), ("\0", InvalidPayload), ("\ud800", InvalidPayload)], ids=["int", "nul", "half"]
+    ("key", "error"),
+    [(7, TypeError), ("\0", InvalidPayload), ("\ud800", InvalidPayload)],
+    ids=["int", "nul", "half"],
 )
 def test_a_wrong_key(key: Any, error: type[Exception]) -> None:
     """A key is text that every store can hold."""
@@ -84,10 +86,14 @@ def test_a_child() -> None:
     assert made.options == Options(Timeouts(run=1), tags={"a": "b"}, metadata={"n": 1})
 
 
-@pytest.mark.parametrize("name", ["retry", "priority", "delay", "run_at", "key", "owner", "when_unread", "other"])
+@pytest.mark.parametrize(
+    "name", ["retry", "priority", "delay", "run_at", "key", "owner", "when_unread", "other"]
+)
 def test_no_option_of_a_child(name: str) -> None:
     """A child takes four options, and the error for any other says which."""
     with pytest.raises(TypeError) as caught:
         child_submission(plain, (7,), {name: 1})
-    assert str(caught.value) == f"a child job has no option '{name}'; it takes timeout, timeouts, tags, metadata"
+    assert (
+        str(caught.value) == f"a child job has no option '{name}'; it takes timeout, timeouts, tags, metadata"
+    )
     assert list(SpawnOptions.__annotations__) == ["timeout", "timeouts", "tags", "metadata"]

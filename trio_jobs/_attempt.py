@@ -191,7 +191,7 @@ class Attempt:
                         try:
                             value = await submission.target(context, *submission.args)
                             returned = True
-                        except BaseException as exc:  # noqa: BLE001  # kept for below
+                        except BaseException as exc:  # noqa: ASYNC103, BLE001  # kept for below
                             stopped, raised = _split(exc)
                             if stopped is not None:
                                 raise stopped  # noqa: ASYNC104, B904  # a Cancelled is Trio's to deal with

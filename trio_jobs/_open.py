@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Literal, cast
 
 import trio
@@ -54,17 +55,16 @@ def _check_limits(capacity: int, window: int, grace: float, on_exit: OnExit) -> 
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
-def _open_store(url: str, queue_limit: int, retention: Retention | None) -> Store:
+def _store_opener(url: str, queue_limit: int, retention: Retention | None) -> Callable[[], Store]:
     if not isinstance(cast("object", retention), Retention | None):
         raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
     if url != "memory://":
         raise ValueError(f"no store has the address {quoted(url)}; there is 'memory://'")
     whole("queue_limit", queue_limit, 1)
-    return MemoryStore(queue_limit=queue_limit, retention=retention)
+    return partial(MemoryStore, queue_limit=queue_limit, retention=retention)
 
 
-@asynccontextmanager
-async def open_registry(
+def open_registry(
     store: str = "memory://",
     *,
     capacity: int = 100,
@@ -74,7 +74,7 @@ async def open_registry(
     on_exit: OnExit = "stop",
     grace: float = 0.0,
     name: str | None = None,
-) -> AsyncGenerator[JobRegistry]:
+) -> AbstractAsyncContextManager[JobRegistry, None]:
     """Open a registry for the length of an `async with` block, under which every task of it runs.
 
     Leaving the block does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it.
@@ -98,7 +98,19 @@ async def open_registry(
     """
     _check_limits(capacity, window, grace, on_exit)
     name = "worker" if name is None else text("name", name)
-    kept = _open_store(store, queue_limit, retention)
+    open_store = _store_opener(store, queue_limit, retention)
+    block = _registry_block(
+        open_store, name=name, capacity=capacity, window=window, on_exit=on_exit, grace=grace
+    )
+    # An exception in the block always comes out; the plain type of a generator's block does not say so.
+    return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
+
+
+@asynccontextmanager
+async def _registry_block(
+    open_store: Callable[[], Store], *, name: str, capacity: int, window: int, on_exit: OnExit, grace: float
+) -> AsyncGenerator[JobRegistry]:
+    kept = open_store()
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -19,7 +19,8 @@ TRIMMED = {Kind.TOKEN, Kind.PROGRESS}
 KINDS = sorted(set(Kind) - TRIMMED)
 VALUES = st.lists(st.text("x", max_size=40), min_size=1, max_size=12)
 STEPS = st.lists(
-    st.tuples(st.sampled_from(sorted(TRIMMED)), VALUES) | st.tuples(st.sampled_from(KINDS), st.integers()), max_size=40
+    st.tuples(st.sampled_from(sorted(TRIMMED)), VALUES) | st.tuples(st.sampled_from(KINDS), st.integers()),
+    max_size=40,
 )
 
 
@@ -41,7 +42,8 @@ def write(log: Log, every: list[Event], kind: Kind, data: Any, keep: Retention) 
     st.lists(st.tuples(st.integers(-3, 200), st.integers(0, 30)), max_size=8),
 )
 def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: list[tuple[int, int]]) -> None:
-    """After any writes, the log is what was written less its oldest tokens and progress, and within bounds."""
+    """After any writes, the log is what was written less its oldest tokens and progress, and within
+    bounds."""
     keep = Retention(events=events, bytes=size, token_bytes=10**6)
     log, every = Log(), list[Event]()
     for kind, data in steps:
@@ -54,9 +56,9 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
         gone = set(range(1, len(every) + 1)) - {event.seq for event in kept}
         assert kept == [event for event in every if event.seq not in gone]
         assert not gone & {event.seq for event in every if event.kind not in TRIMMED}
-        assert {event.seq for event in kept if event.seq <= len(before)} <= {event.seq for event in before} | {
-            event.seq for event in every[len(before) :]
-        }
+        assert {event.seq for event in kept if event.seq <= len(before)} <= {
+            event.seq for event in before
+        } | {event.seq for event in every[len(before) :]}
 
         # The oldest go first, no more of them than has to be, and the bounds hold.
         tokens = [event for event in kept if event.kind in TRIMMED]
@@ -107,13 +109,17 @@ def test_a_token_of_the_exact_limit() -> None:
     keep = Retention(token_bytes=sys.getsizeof(fits))
     log = Log()
     log.extend(1, Kind.TOKEN, 0.0, [fits], keep)
-    with pytest.raises(InvalidPayload, match=rf"^a token of {keep.token_bytes + 1} bytes is over Retention.token_bytes={keep.token_bytes}$"):
+    with pytest.raises(
+        InvalidPayload,
+        match=rf"^a token of {keep.token_bytes + 1} bytes is over Retention.token_bytes={keep.token_bytes}$",
+    ):
         log.extend(1, Kind.TOKEN, 0.0, ["a", fits + "x", "b"], keep)
     assert [event.data for event in log.read(0, 99)] == [fits]
 
 
 def test_a_token_over_the_bytes_of_the_job() -> None:
-    """A token that may be sent, but is more than a job may keep, takes all older ones with it, and goes too."""
+    """A token that may be sent, but is more than a job may keep, takes all older ones with it, and
+    goes too."""
     log, keep = Log(), Retention(bytes=500)
     log.extend(1, Kind.TOKEN, 0.0, ["a", "b"], keep)
     log.append(1, Kind.SAVED, 0.0, "kept")
@@ -159,7 +165,7 @@ def test_a_value_that_grows_after_it_was_sent() -> None:
         lambda text: MappingProxyType({"a": text}),
         lambda text: deque([text]),
     ],
-    ids="str bytes list nested set frozenset key value ordered proxy deque".split(),
+    ids=["str", "bytes", "list", "nested", "set", "frozenset", "key", "value", "ordered", "proxy", "deque"],
 )
 def test_weigh_follows(hold: Any) -> None:
     """What a value holds counts, wherever it holds it."""

@@ -93,7 +93,8 @@ TestQueue = QueueMachine.TestCase
     st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 5)), max_size=15),
 )
 def test_starvation_bound(jobs: list[tuple[Priority, int]], steps: list[tuple[int, int]]) -> None:
-    """No job that is due more than `PENALTY[p] - PENALTY[q]` after a due job of priority p starts before it."""
+    """No job that is due more than `PENALTY[p] - PENALTY[q]` after a due job of priority p starts
+    before it."""
     queue, now = Queue(), 0
     started: dict[int, int] = {}
     for number, (priority, due) in enumerate(jobs):
@@ -127,7 +128,8 @@ def test_ageing(low: Priority, high: Priority) -> None:
 
 
 def test_a_steady_stream_of_urgent_jobs_starves_nobody() -> None:
-    """With an urgent job due every second and one claim a second, a low job starts when its bound is reached."""
+    """With an urgent job due every second and one claim a second, a low job starts when its bound is
+    reached."""
     queue = Queue()
     queue.add("low", 0.0, PENALTY[Priority.LOW])
     bound = int(PENALTY[Priority.LOW] - PENALTY[Priority.URGENT])

@@ -28,8 +28,8 @@ from trio_jobs import (
     open_registry,
     serve_jobs,
 )
-from trio_jobs._lines import LineStream
 from trio_jobs._job import Statistics
+from trio_jobs._lines import LineStream
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:

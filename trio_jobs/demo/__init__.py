@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import attrs
 import trio
@@ -58,8 +58,9 @@ def run(names: Sequence[str], seconds: float | None = None) -> int:
     except BadFile as error:
         print(f"trio-jobs demo: {printable(str(error))}", file=sys.stderr)
         return _BAD_INPUT
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    out: TextIO = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        cast("io.TextIOWrapper[Any]", out).reconfigure(errors="replace")
     console = _terminal()
     if seconds is None:
         seconds = _SECONDS_TO_LOG if console is None else _SECONDS_TO_WATCH
@@ -68,7 +69,7 @@ def run(names: Sequence[str], seconds: float | None = None) -> int:
         status = trio.run(_run, texts, seconds, console)
     except* BrokenPipeError:
         # Nobody reads any more, as in `trio-jobs demo | head`: no reason to complain, at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     return status
 
 

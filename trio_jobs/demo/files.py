@@ -92,7 +92,7 @@ def _documents() -> Iterator[Source]:
 
 
 def _modules() -> Iterator[Source]:
-    package = resources.files(__package__.partition(".")[0])
+    package = resources.files(__name__.partition(".")[0])
     if isinstance(package, Path):
         yield from _readable(sorted(package.glob("*.py")))
 

@@ -81,7 +81,7 @@ class Row:
     progress: Progress | None = None
     note: str = ""
     ended: Job | None = None
-    _sent_at: deque[float] = attrs.field(factory=deque)
+    _sent_at: deque[float] = attrs.field(factory=deque[float])
     _since: float = 0.0
 
     def apply(self, event: Event) -> None:

@@ -35,7 +35,7 @@ class Plain:
 
     out: TextIO
     _began: float = attrs.field(factory=trio.current_time)
-    _waiting: dict[Row, str] = attrs.field(factory=dict)
+    _waiting: dict[Row, str] = attrs.field(factory=dict[Row, str])
 
     async def run(self, rows: Sequence[Row]) -> None:
         """Do nothing: a line is written when its event comes."""
