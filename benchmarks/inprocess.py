@@ -36,6 +36,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import process_time
+from typing import cast
 
 import attrs
 import trio
@@ -385,8 +386,7 @@ def one_reader_row(scale: Scale) -> Row:
     counts = {RAW: few, EACH: few, BURSTS: many, LISTS: many}
     runs = {RAW: channel_each, EACH: stream_each, BURSTS: stream_bursts, LISTS: channel_lists}
     versions: dict[str, Callable[[], float]] = {
-        name: cast("Callable[[], float]", partial(trio.run, run, counts[name]))
-        for name, run in runs.items()
+        name: cast("Callable[[], float]", partial(trio.run, run, counts[name])) for name, run in runs.items()
     }
     times = take_turns(scale.rounds, versions)
     return stream_row("1 reader", counts, 1, times)

@@ -344,7 +344,7 @@ def test_the_cache_keeps_nothing_alive() -> None:
         held = Held()
 
         async def own(job: Context) -> None:
-            _ = held  # noqa: B018  # closed over
+            _ = held  # closed over
 
         return own
 

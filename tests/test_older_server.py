@@ -306,7 +306,7 @@ async def test_a_reader_that_breaks_ends_its_job(autojump_clock: MockClock) -> N
         with pytest.raises(ZeroDivisionError):
             async with jobs.execute_and_stream(tokens, 100) as lines:
                 async for _ in lines:
-                    _ = 1 / 0  # noqa: B018  # raises
+                    _ = 1 / 0  # raises
         assert (await lines.handle.wait()).state is State.CANCELLED
 
 

@@ -536,3 +536,19 @@ def test_a_cancelled_send_sent_nothing(how: str, reader: bool) -> None:
         for k in range(1, 70):
             simulate(scenario, k, seed=seed)
     assert len(set(cancelled)) >= 7
+
+
+async def test_a_token_too_large_that_the_channel_still_holds(autojump_clock: MockClock) -> None:
+    """A token that is found to be too large only when the nursery has closed fails the job all the same."""
+
+    async def handler(job: JobContext[str]) -> None:
+        await wait_all_tasks_blocked()  # the reader is there
+        while not job.tokens.statistics().current_buffer_used:
+            await job.tokens.send("small")
+        job.tokens.send_nowait("too large" * 1000)
+
+    async with open_registry(window=4, retention=Retention(token_bytes=1000)) as jobs:
+        handle = await jobs.submit(handler)
+        async with handle.stream():
+            job = await handle.wait()
+    assert (job.state, job.reason) == (State.FAILED, Reason.LIMIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -737,3 +738,23 @@ async def test_the_number_of_ended_jobs_is_bounded(autojump_clock: MockClock) ->
         await wait_all_tasks_blocked()
         kept = [job.id for job in await jobs.find()]
         assert kept == [running.id] + [handle.id for handle in handles[-5:]]
+
+
+async def test_jobs_see_the_context_of_the_registry(autojump_clock: MockClock) -> None:
+    """A job sees the context variables that were set when the registry was opened, whenever it starts; a
+    child sees those of the handler that spawned it."""
+    variable: ContextVar[str] = ContextVar("variable", default="none")
+
+    async def look(job: JobContext[Any]) -> str:
+        return variable.get()
+
+    async def parent(job: JobContext[Any]) -> str:
+        variable.set("parent")
+        return await (await job.spawn(look)).result()
+
+    variable.set("opener")
+    async with open_registry(capacity=1) as jobs:
+        variable.set("submitter")
+        handles = [await jobs.submit(look, delay=delay) for delay in (0, 0, 5)]
+        assert [await handle.result() for handle in handles] == ["opener"] * 3
+        assert await (await jobs.submit(parent)).result() == "parent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextvars import copy_context
 
 import trio
 
@@ -50,6 +51,8 @@ class Worker:
         self.interrupted = False
         self._background = trio.CancelScope()
         self._changed = Bell()
+        # Whether a job starts in `submit` or later must not decide which context variables it sees.
+        self._context = copy_context()
 
     async def run(self) -> None:
         """Claim and start jobs, and sweep, until `stop`."""
@@ -79,7 +82,7 @@ class Worker:
     def _start_all(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self.running += 1
-            self.start(Attempt(self, claim), self.nursery)
+            self._context.run(self.start, Attempt(self, claim), self.nursery)
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
         """Run an attempt in a task of `nursery`.
