@@ -103,6 +103,12 @@ def public(name: str) -> Any:
     return getattr(module, name)
 
 
+def members(kind: type) -> dict[str, Any]:
+    """Return what a class defines, or inherits from a class of the package."""
+    ours = [base for base in reversed(kind.__mro__) if base.__module__.startswith("trio_jobs")]
+    return {name: found for base in ours for name, found in vars(base).items()}
+
+
 def attributes(kind: type) -> Iterator[str]:
     """Yield the public data of a class: fields, members, keys, or what its docstring lists."""
     if issubclass(kind, enum.Enum):
@@ -114,7 +120,7 @@ def attributes(kind: type) -> Iterator[str]:
     else:
         section = re.search(r"\n    Attributes:\n(.*?)(?:\n\n(?!        )|\Z)", kind.__doc__ or "", re.DOTALL)
         yield from re.findall(r"^        (\w+):", section[1], re.MULTILINE) if section else ()
-    for name, found in vars(kind).items():
+    for name, found in members(kind).items():
         if isinstance(found, property) and not name.startswith("_"):
             yield name
 
@@ -176,7 +182,7 @@ def test_methods_are_as_written(name: str) -> None:
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
     methods = {node.name: node for node in stub.body if isinstance(node, Function)}
-    there = {name for name, found in vars(kind).items() if inspect.isfunction(found) and name[0] != "_"}
+    there = {name for name, found in members(kind).items() if inspect.isfunction(found) and name[0] != "_"}
     assert there - INTERNAL.get(name, set()) == set(methods) - {"__init__"}
     for method, node in methods.items():
         assert real(getattr(kind, method)) == written(node), f"{name}.{method}"

@@ -152,19 +152,15 @@ class Cursor:
             raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
 
 
-class EventStream(trio.abc.ReceiveChannel[Event]):
-    """Every event of a job's log behind a cursor, as `JobHandle.events` opens it.
-
-    A Trio receive channel: use it in `async with`, and read it with `receive` or `async for`. It ends
-    after the terminal event. It may be left at any point, and resumed with `after=stream.cursor`.
-    """
+class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
+    """What the streams of a log have in common: a cursor, and the block in which they are open."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
     @property
     def cursor(self) -> int:
-        """The `seq` of the last event that was delivered; `events(after=cursor)` resumes here."""
+        """Where this reader is in the log: the `seq` to resume behind, with `after=cursor`."""
         return self._cursor.cursor
 
     async def __aenter__(self) -> Self:
@@ -176,6 +172,27 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
         """
         await self._cursor.open()
         return self
+
+    async def aclose(self) -> None:
+        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
+
+        A `receive` that another task has under way ends at the job's next event, with
+        `trio.ClosedResourceError`.
+        """
+        self._cursor.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop reading. Not a checkpoint."""
+        self._cursor.close()
+
+
+class EventStream(_LogStream[Event]):
+    """Every event of a job's log behind a cursor, as `JobHandle.events` opens it.
+
+    A Trio receive channel: use it in `async with`, and read it with `receive` or `async for`. It ends
+    after the terminal event. It may be left at any point, and resumed with `after=stream.cursor`.
+    """
 
     async def receive(self) -> Event:
         """Return the next event, waiting for it if need be.
@@ -196,21 +213,8 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
                 raise trio.EndOfChannel
         return event
 
-    async def aclose(self) -> None:
-        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
 
-        A `receive` that another task has under way ends at the job's next event, with
-        `trio.ClosedResourceError`.
-        """
-        self._cursor.close()
-        await trio.lowlevel.checkpoint()
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop reading. Not a checkpoint."""
-        self._cursor.close()
-
-
-class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
+class TokenStream(_LogStream[T_co]):
     """The values that a job streams, as `JobHandle.stream` opens it.
 
     A Trio receive channel: use it in `async with`, and read it with `receive`, `receive_many` or
@@ -219,23 +223,8 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
 
     def __init__(self, cursor: Cursor, restarts: Restarts) -> None:
         choice("restarts", restarts, ("raise", "continue"))
-        self._cursor = cursor
+        super().__init__(cursor)
         self._restarts = restarts
-
-    @property
-    def cursor(self) -> int:
-        """Where this reader is in the log; `stream(after=cursor)` resumes here."""
-        return self._cursor.cursor
-
-    async def __aenter__(self) -> Self:
-        """Begin to read.
-
-        Raises:
-            UnknownJob: The job was removed.
-            StreamGap: The cursor is ahead of the log.
-        """
-        await self._cursor.open()
-        return self
 
     async def receive(self) -> T_co:
         """Return the next value, waiting for it if need be.
@@ -275,19 +264,6 @@ class TokenStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         values = [await self.receive()]
         values += (event.data for event in self._cursor.pull_tokens())
         return values
-
-    async def aclose(self) -> None:
-        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
-
-        A `receive` that another task has under way ends at the job's next event, with
-        `trio.ClosedResourceError`.
-        """
-        self._cursor.close()
-        await trio.lowlevel.checkpoint()
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop reading. Not a checkpoint."""
-        self._cursor.close()
 
 
 async def last_event(store: Store, job_id: str) -> Event:
