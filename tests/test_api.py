@@ -118,8 +118,9 @@ def attributes(kind: type) -> Iterator[str]:
     elif attrs.has(kind):
         yield from (field.name for field in attrs.fields(kind))
     else:
-        section = re.search(r"\n    Attributes:\n(.*?)(?:\n\n(?!        )|\Z)", kind.__doc__ or "", re.DOTALL)
-        yield from re.findall(r"^        (\w+):", section[1], re.MULTILINE) if section else ()
+        text = inspect.cleandoc(kind.__doc__ or "")  # Python 3.13 has done that already
+        section = re.search(r"\nAttributes:\n(.*?)(?:\n\n(?!    )|\Z)", text, re.DOTALL)
+        yield from re.findall(r"^    (\w+):", section[1], re.MULTILINE) if section else ()
     for name, found in members(kind).items():
         if isinstance(found, property) and not name.startswith("_"):
             yield name
