@@ -49,6 +49,9 @@ class JobContext(Generic[T]):
         self.saved: Any = claim.saved
         self._attempt = attempt
         self._worker = attempt.worker
+        self._store = attempt.worker.store
+        self._audiences = attempt.worker.audiences
+        self._deadlines = attempt.deadlines
         self._seq = claim.seq
         self._pipe: Pipe | None = None
         self._told: trio.Event | None = None
@@ -73,7 +76,7 @@ class JobContext(Generic[T]):
             await self._pipe.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        audience = self._worker.audiences.get(self.id)
+        audience = self._audiences.get(self.id)
         waited = audience is not None and not audience.room(self._seq) and await self._wait_room()
         await self._write_tokens((value,))
         if not waited:
@@ -127,7 +130,7 @@ class JobContext(Generic[T]):
         if self._pipe is None:
             if not self._attempt.open:
                 raise LeaseLost(self.id, self.attempt)
-            self._pipe = Pipe(self._worker.audiences.window, self._wait_room, self._carry)
+            self._pipe = Pipe(self._audiences.window, self._wait_room, self._carry)
             self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
         return self._pipe.tokens
 
@@ -178,8 +181,8 @@ class JobContext(Generic[T]):
 
     def _room(self) -> int:
         """Return how many events may be sent now."""
-        audience = self._worker.audiences.get(self.id)
-        return self._worker.audiences.window if audience is None else audience.room(self._seq)
+        audience = self._audiences.get(self.id)
+        return self._audiences.window if audience is None else audience.room(self._seq)
 
     async def _wait_room(self) -> bool:
         """Wait until an event may be sent, and return whether that took a wait."""
@@ -198,16 +201,17 @@ class JobContext(Generic[T]):
         if kind is Kind.TOKEN:
             await self._write_tokens((data,))
         else:
-            self._seq = await self._worker.store.append(self.id, self.attempt, kind, (data,))
+            self._seq = await self._store.append(self.id, self.attempt, kind, (data,))
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:
-            self._seq = await self._worker.store.append(self.id, self.attempt, Kind.TOKEN, values)
+            self._seq = await self._store.append(self.id, self.attempt, Kind.TOKEN, values)
         except InvalidPayload as refusal:
             self._attempt.refused = str(refusal)
-            self._attempt.deadlines.stop(Reason.LIMIT)
+            self._deadlines.stop(Reason.LIMIT)
             raise
-        self._attempt.deadlines.token_sent()
+        if self._deadlines.mind_tokens:
+            self._deadlines.token_sent()
 
     async def close(self) -> None:
         """Write what is still in the channel; called once the nursery has closed."""

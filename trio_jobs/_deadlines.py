@@ -23,12 +23,17 @@ class Deadlines:
 
     Args:
         timeouts: The attempt's clocks; those without a limit cost nothing.
+
+    Attributes:
+        scope: The cancel scope.
+        mind_tokens: Whether `token_sent` needs to be called.
     """
 
-    __slots__ = ("_at", "_idle", "_left", "_still", "scope")
+    __slots__ = ("_at", "_idle", "_left", "_still", "mind_tokens", "scope")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._idle = timeouts.idle
+        self.mind_tokens = timeouts.idle is not None or timeouts.first_token is not None
         self._left: dict[Reason, float] = {}  # what the clocks that stand still have left
         self._still = 0
         self._at: dict[Reason, float] = {}

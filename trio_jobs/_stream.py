@@ -101,13 +101,14 @@ class Cursor:
             return None
         event = self._batch[self._next]
         missing = self.cursor + 1
-        if event.seq == missing:
+        gap = event.seq != missing
+        if gap:
+            self.cursor = event.seq - 1
+        else:
             self._next += 1
             self.cursor = missing
-        else:
-            self.cursor = event.seq - 1
         self._audience.advanced(self)
-        if event.seq > self.cursor:
+        if gap:
             raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
         return event
 
@@ -135,7 +136,8 @@ class Cursor:
         Returns:
             Whether there are any; if not, the log has ended.
         """
-        self._check_open()
+        if not self._open:
+            raise _closed()
         if self._fetching:
             raise trio.BusyResourceError("another task is reading this stream; open one for each task")
         self._fetching = True
@@ -143,13 +145,14 @@ class Cursor:
             batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
         finally:
             self._fetching = False
-        self._check_open()
+        if not self._open:
+            raise _closed()
         self._batch, self._next = batch, 0
         return bool(batch)
 
-    def _check_open(self) -> None:
-        if not self._open:
-            raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("open the stream with 'async with', and read it inside")
 
 
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):

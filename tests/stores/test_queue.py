@@ -186,3 +186,19 @@ def test_cancelled_jobs_take_no_room(due_first: bool) -> None:
         assert len(queue._later) + len(queue._ready) <= 2 * len(queue) + 64
     assert queue.pop(0.0) == "stays"
     assert queue.pop(0.0) is None
+
+
+@given(st.permutations(range(100)), st.integers(2, 17), st.booleans())
+def test_order_survives_a_rebuild(ranks: list[int], stay: int, due_first: bool) -> None:
+    """When most of the jobs that waited have been cancelled, the others still leave in the order of rank."""
+    queue = Queue()
+    for rank in ranks:
+        queue.add(str(rank), 0.0, float(rank))
+    if due_first:
+        queue.add("first", 0.0, -1.0)
+        assert queue.pop(0.0) == "first"  # what is due moves to the other heap
+    for rank in ranks[stay:]:
+        queue.discard(str(rank))
+    assert len(queue._later) + len(queue._ready) < 100  # it was rebuilt
+    wanted = [str(rank) for rank in sorted(ranks[:stay])]
+    assert [queue.pop(0.0) for _ in range(stay + 1)] == [*wanted, None]
