@@ -224,6 +224,7 @@ class Job:
     handler: str
     state: State
     reason: Reason | None
+    message: str | None
     error: ErrorRecord | None
     result: Any
     attempt: int

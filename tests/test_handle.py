@@ -19,6 +19,7 @@ from trio_jobs import (
     JobTimedOut,
     Kind,
     Reason,
+    Retention,
     Retry,
     State,
     Timeouts,
@@ -158,6 +159,28 @@ async def test_many_waiters_are_all_told(autojump_clock: MockClock) -> None:
             for _ in range(50):
                 nursery.start_soon(waiter)
     assert told == [pytest.approx(10)] * 50
+
+
+async def test_who_waited_is_told_though_the_job_is_forgotten_at_once(autojump_clock: MockClock) -> None:
+    """A job that retention drops in the moment of its end still answers those who waited for that end."""
+    told: list[object] = []
+
+    async def result(handle: JobHandle[Any, str]) -> None:
+        told.append(await handle.result())
+
+    async def cancel(handle: JobHandle[Any, str]) -> None:
+        told.append((await handle.cancel(grace=100)).outcome)
+
+    async def wait(handle: JobHandle[Any, str]) -> None:
+        told.append((await handle.wait()).state)
+
+    async with open_registry(retention=Retention(finished=1)) as jobs:
+        async with trio.open_nursery() as nursery:
+            for handle in [await jobs.submit(sleep, 5) for _ in range(3)]:
+                for ask in (result, cancel, wait):
+                    nursery.start_soon(ask, handle)
+        assert await jobs.count() == 1
+    assert {one: told.count(one) for one in told} == {"slept": 3, "finished_first": 3, State.COMPLETED: 3}
 
 
 async def test_the_snapshot_follows_the_job(autojump_clock: MockClock) -> None:

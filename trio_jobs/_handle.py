@@ -8,9 +8,9 @@ import trio
 
 from ._audience import Policy
 from ._check import number
-from ._job import CancelReport, Event, Job, Kind
-from ._states import Reason
-from ._stream import Cursor, EventStream, Restarts, TokenStream, last_event, raise_end
+from ._job import CancelReport, Ended, Event, Job
+from ._states import Reason, State
+from ._stream import Cursor, EventStream, Restarts, TokenStream, end_error
 
 if TYPE_CHECKING:
     from ._worker import Worker
@@ -69,10 +69,10 @@ class JobHandle(Generic[T_co, R_co]):
             JobFailed: The job failed; `JobTimedOut` if one of its timeouts passed.
             JobCancelled: The job was cancelled.
         """
-        await self.wait()
-        event = await last_event(self._worker.store, self.id)
-        raise_end(self.id, event)
-        return cast("R_co", event.data)
+        job = await self.wait()
+        if job.reason is not None:
+            raise end_error(job.id, job.attempt, Ended(job.reason, job.message, job.error), job.state)
+        return cast("R_co", job.result)
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
@@ -160,12 +160,12 @@ class JobHandle(Generic[T_co, R_co]):
         began = trio.current_time()
         if not await self.request_cancel(reason, grace=grace):
             return CancelReport("already_over", trio.current_time() - began)
+        job = None
         with trio.move_on_after(grace + patience):
-            await self._worker.store.ended(self.id)
-        end = await last_event(self._worker.store, self.id)
+            job = await self._worker.store.ended(self.id)
         took = trio.current_time() - began
-        if end.kind.ends:
-            cancelled = end.kind is Kind.CANCELLED
+        if job is not None:
+            cancelled = job.state is State.CANCELLED
             return CancelReport("cancelled" if cancelled else "finished_first", took)
         attempt = self._worker.attempts.get(self.id)
         if attempt is None:

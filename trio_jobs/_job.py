@@ -154,6 +154,7 @@ class Job:
         handler: The handler's name.
         state: Where the job is.
         reason: Why it failed, was cancelled or is to run again; None otherwise.
+        message: What the library or the canceller said of that, in one line, if anything.
         error: What the last ended attempt raised, if it did.
         result: What the handler returned, once COMPLETED.
         attempt: The number of the last attempt started; 0 before the first. It never falls.
@@ -179,6 +180,7 @@ class Job:
     handler: str
     state: State
     reason: Reason | None
+    message: str | None
     error: ErrorRecord | None
     result: Any
     attempt: int

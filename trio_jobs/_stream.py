@@ -16,7 +16,7 @@ from ._audience import Audience, Audiences, Policy
 from ._check import choice, whole
 from ._errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
 from ._job import Ended, Event, Kind
-from ._states import Reason
+from ._states import Reason, State
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -34,12 +34,18 @@ def failure(job_id: str, attempt: int, ended: Ended) -> JobFailed:
     return kind(job_id, ended.reason, message, ended.error, attempt)
 
 
+def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFailed | JobCancelled:
+    """Return the exception that says how a job ended that did not complete."""
+    if state is State.CANCELLED:
+        return JobCancelled(job_id, ended.reason, ended.message)
+    return failure(job_id, attempt, ended)
+
+
 def raise_end(job_id: str, event: Event) -> None:
     """Raise for the terminal event of a job that did not complete."""
-    if event.kind in {Kind.FAILED, Kind.EXPIRED}:
-        raise failure(job_id, event.attempt, event.data)
-    if event.kind is Kind.CANCELLED:
-        raise JobCancelled(job_id, event.data.reason, event.data.message)
+    if event.kind is not Kind.COMPLETED:
+        state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
+        raise end_error(job_id, event.attempt, event.data, state)
 
 
 class Cursor:

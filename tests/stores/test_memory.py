@@ -119,6 +119,7 @@ async def test_a_new_job() -> None:
         handler="nothing",
         state=State.QUEUED,
         reason=None,
+        message=None,
         error=None,
         result=None,
         attempt=0,

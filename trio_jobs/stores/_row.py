@@ -28,6 +28,7 @@ class Row:
     children: set[str] | None = None  # those that have not ended
     state: State = State.QUEUED
     reason: Reason | None = None
+    message: str | None = None
     error: ErrorRecord | None = None
     result: Any = None
     saved: Any = None
@@ -68,6 +69,7 @@ class Row:
             handler=self.submission.handler,
             state=self.state,
             reason=self.reason,
+            message=self.message,
             error=self.error,
             result=self.result,
             attempt=self.attempt,

@@ -144,7 +144,7 @@ class MemoryStore:
         row.state = advance(row.state, Transition.STARTED)
         if self._expiring:
             self._expiring.discard(row.submission.id)
-        row.reason = row.error = None
+        row.reason = row.message = row.error = None
         row.attempt += 1
         row.spent += 1
         row.started = now
@@ -237,7 +237,7 @@ class MemoryStore:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
         row.state = advance(row.state, transition)
         if isinstance(data, Ended):
-            row.reason, row.error = data.reason, data.error
+            row.reason, row.message, row.error = data.reason, data.message, data.error
         if row.state.over:
             row.finished = now
             self._ended[row.submission.id] = now
