@@ -1032,6 +1032,7 @@ class Model:
     attempt: int = 0
     spent: int = 0
     reason: str | None = None
+    message: str | None = None
     result: Any = None
     saved: Any = None
     started: float | None = None
@@ -1075,7 +1076,7 @@ class World:
         job = self.jobs[job_id]
         job.state = LEGAL[job.state, transition]
         if isinstance(data, Ended):
-            job.reason = data.reason.value
+            job.reason, job.message = data.reason.value, data.message
         if job.state in OVER:
             job.finished = self.now
             self.ended.append(job_id)
@@ -1092,7 +1093,7 @@ class World:
         job = self.jobs[job_id]
         job.attempt += 1
         job.spent += 1
-        job.reason, job.started = None, self.now
+        job.reason, job.message, job.started = None, None, self.now
         self.step(job_id, "started", "w")
 
     def expire(self) -> None:
@@ -1124,6 +1125,7 @@ def fold(events: list[Event]) -> dict[str, Any]:
         "attempt": 0,
         "spent": 0,
         "reason": None,
+        "message": None,
         "result": None,
         "saved": None,
         "started_at": None,
@@ -1143,12 +1145,12 @@ def fold(events: list[Event]) -> dict[str, Any]:
         elif kind not in {"submitted", "token", "progress"}:
             found["state"] = LEGAL[found["state"], kind]
             if kind == "started":
-                found |= {"attempt": event.attempt, "spent": found["spent"] + 1, "reason": None}
-                found["started_at"] = event.at
+                found |= {"attempt": event.attempt, "spent": found["spent"] + 1}
+                found |= {"reason": None, "message": None, "started_at": event.at}
             elif kind == "completed":
                 found["result"] = data
             else:
-                found["reason"] = data.reason.value
+                found |= {"reason": data.reason.value, "message": data.message}
             if kind == "retried" and data.reason.value in {"shutdown", "snoozed"}:
                 found["spent"] -= 1
             if found["state"] in OVER:
@@ -1379,7 +1381,7 @@ class Program:
             assert found == [(attempt, kind, self.wall(at), data) for attempt, kind, at, data in wanted.log]
             assert job == await self.store.get(job.id)
             assert job.state.value == wanted.state
-            assert (job.reason and job.reason.value) == wanted.reason
+            assert (job.reason and job.reason.value, job.message) == (wanted.reason, wanted.message)
             assert (job.attempt, job.spent, job.parent) == (wanted.attempt, wanted.spent, wanted.parent)
             assert (job.result, job.saved, job.last_seq) == (wanted.result, wanted.saved, len(wanted.log))
             assert (job.created_at, job.started_at) == (self.wall(wanted.created), self.wall(wanted.started))
