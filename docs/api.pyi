@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Generic, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 import trio
+from trio_jobs.stores import Store  # the contract for stores; see "Writing a store"
 
 T = TypeVar("T")  # what a handler streams
 R = TypeVar("R")  # what a handler returns
@@ -19,23 +20,25 @@ Ts = TypeVarTuple("Ts")  # the handler's own arguments
 # ---------------------------------------------------------------- opening
 
 def open_registry(
-    store: str = "memory://",
+    store: str | Store = "memory://",
     *,
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
     retention: Retention | None = None,
+    lease: float = 30.0,
     on_exit: Literal["stop", "drain"] = "stop",
     grace: float = 0.0,
     name: str | None = None,
 ) -> AbstractAsyncContextManager[JobRegistry]: ...
 async def serve_jobs(
-    store: str = "memory://",
+    store: str | Store = "memory://",
     *,
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
     retention: Retention | None = None,
+    lease: float = 30.0,
     name: str | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...

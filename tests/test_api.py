@@ -31,7 +31,7 @@ BEHIND = {
     "SubmitOptions": "_options",
 }
 # What a class has for the package's own use, and no program calls.
-INTERNAL = {"JobContext": {"close"}}
+INTERNAL = {"JobContext": {"open", "close"}}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 DEFINED: dict[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef] = {

@@ -26,6 +26,7 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
+from trio_jobs._store import Claimant
 from trio_jobs._submission import submission
 from trio_jobs._worker import Worker
 from trio_jobs.stores.memory import MemoryStore
@@ -655,8 +656,8 @@ async def test_a_job_that_somebody_else_runs_is_requested(autojump_clock: MockCl
     """Where the attempt is not in this process and its worker is silent, nobody claims to know the end."""
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(store, nursery, name="here", capacity=1, window=1)
-        (job_id,), _ = await store.submit([submission(sleep, (), {})], 1, "elsewhere")
+        worker = Worker(store, nursery, Claimant("here"), capacity=1, window=1)
+        (job_id,), _ = await store.submit([submission(sleep, (), {})], 1, Claimant("elsewhere"))
         handle: JobHandle[Any, Any] = JobHandle(worker, job_id)
         report = await handle.cancel(patience=3)
         assert report.outcome == "requested"

@@ -28,7 +28,7 @@ LAYERS = {
     "L2": ["_store", "_submission", "_filter"],
     "L3": ["stores/*"],
     "L4": [
-        *["_stream", "_audience", "_deadlines", "_pipe", "_context", "_stack", "_attempt"],
+        *["_insist", "_stream", "_audience", "_deadlines", "_pipe", "_context", "_stack", "_attempt"],
         *["_worker", "_sweeper", "_handle"],
     ],
     "L5": ["_lines", "_registry", "_open"],

@@ -452,22 +452,26 @@ async def test_the_clocks_of_the_channel(autojump_clock: MockClock) -> None:
 async def test_a_channel_that_was_given_up(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When somebody else has ended the attempt, what its channel still holds is dropped, and the worker
-    goes on."""
+    """When somebody else has ended the attempt, what its channel still holds is dropped, the handler is
+    cancelled at its first write, and the worker goes on."""
 
     async def handler(job: JobContext[int]) -> None:
         await job.tokens.send(1)
         await trio.sleep(1)
-        with suppress(LeaseLost, trio.BrokenResourceError):
-            await job.tokens.send(2)
-        for note in (job.progress(1), job.save(1)):
-            with pytest.raises(LeaseLost):
-                await note
-        assert job.saved is None
-        finished.append(True)
+        await job.tokens.send(2)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                for note in (job.progress(1), job.save(1)):
+                    with pytest.raises(LeaseLost):
+                        await note
+            assert job.saved is None
+            stopped.append(trio.current_time())
 
-    finished: list[bool] = []
+    stopped: list[float] = []
     async with open_registry() as jobs:
+        began = trio.current_time()
         handle = await jobs.submit(handler)
         await wait_all_tasks_blocked()
         lost = Outcome(Transition.FAILED, ended=Ended(Reason.WORKER_LOST))
@@ -476,8 +480,8 @@ async def test_a_channel_that_was_given_up(
         tokens = [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN]
         assert tokens == [1]
         assert (await jobs.statistics()).running == 0
-    assert finished
-    assert "came too late" in caplog.text
+    assert stopped == [began + 1]
+    assert "belongs to another attempt" in caplog.text
     assert not [record for record in caplog.records if record.levelno > logging.WARNING]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext, State
-from trio_jobs._store import Where
+from trio_jobs._store import Claimant, Where
 from trio_jobs._submission import submission
 from trio_jobs._worker import Worker
 from trio_jobs.stores.memory import MemoryStore
@@ -27,7 +27,7 @@ async def sleep(job: JobContext[Any], seconds: float = 1e6) -> None:
 async def open_worker(capacity: int = 1, *, claims: bool = True) -> AsyncIterator[Worker]:
     """Run a worker on a store of its own; stop it when the block is left."""
     async with trio.open_nursery() as nursery:
-        worker = Worker(MemoryStore(), nursery, name="test", capacity=capacity, window=8)
+        worker = Worker(MemoryStore(), nursery, Claimant("test"), capacity=capacity, window=8)
         if claims:
             nursery.start_soon(worker.run)
         yield worker
@@ -122,7 +122,7 @@ async def test_a_closed_worker_says_so(autojump_clock: MockClock) -> None:
 async def test_an_interrupt_cancels_everything_under_the_worker(autojump_clock: MockClock) -> None:
     """Ctrl-C in a handler reaches the nursery under which all jobs run, and is remembered."""
     async with trio.open_nursery() as nursery:
-        worker = Worker(MemoryStore(), nursery, name="test", capacity=1, window=8)
+        worker = Worker(MemoryStore(), nursery, Claimant("test"), capacity=1, window=8)
         nursery.start_soon(worker.run)
         await worker.submit([new()])
         assert not worker.interrupted

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -22,6 +23,7 @@ from ._context import JobContext
 from ._deadlines import Deadlines
 from ._errors import LeaseLost, Permanent, RetryAfter
 from ._handle import JobHandle
+from ._insist import finish_off, insist
 from ._job import Ended
 from ._retry import Retry
 from ._safe import leaves, record_error
@@ -169,10 +171,11 @@ class Attempt:
         try:
             run, cancelled = await self._execute()
             outcome = self._conclude(run)
-            await self._finish(outcome)
+            if outcome is not None:
+                await self._finish(outcome)
         finally:
             self.worker.ended(self)
-        if self.parent is not None and outcome.transition is Transition.FAILED:
+        if self.parent is not None and outcome is not None and outcome.transition is Transition.FAILED:
             raise self._child_failure(run, outcome)
         if cancelled is not None:
             raise cancelled
@@ -182,6 +185,8 @@ class Attempt:
         submission, context = self.claim.submission, self.context
         if submission.options.when_unread != "continue":
             self.attend()
+        if self.worker.store.durable:
+            context.open()  # before anything is sent: what a store far away takes time for, the pump does
         returned, value, cause = False, None, None
         stopped = raised = error = None
         try:
@@ -216,7 +221,12 @@ class Attempt:
         returned = returned and error is None and not self.deadlines.scope.cancelled_caught
         return Run(self.claim, cause, returned, value, rest, escaped, self.refused), cancelled
 
-    def _conclude(self, run: Run) -> Outcome:
+    def _conclude(self, run: Run) -> Outcome | None:
+        """Return what to record; nothing if the store has given the job to somebody else."""
+        if run.cause is Reason.WORKER_LOST:
+            job_id, attempt = self.claim.submission.id, self.claim.attempt
+            logger.warning("job %s belongs to another attempt than %d now; that was stopped", job_id, attempt)
+            return None
         if self.parent is not None:
             return conclude(run, retry=None, outside=Reason.PARENT, durable=False)
         return conclude(
@@ -229,7 +239,7 @@ class Attempt:
     async def _finish(self, outcome: Outcome) -> None:
         job_id = self.claim.submission.id
         try:
-            await self.worker.store.finish(job_id, self.claim.attempt, outcome)
+            await finish_off(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
         except LeaseLost:
             logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
 
@@ -270,7 +280,8 @@ class Attempt:
         child = child_submission(fn, args, given)
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = self.claim.submission.id
-        claim = await self.worker.store.spawn(job_id, self.claim.attempt, child, self.worker.name)
+        call = partial(self.worker.store.spawn, job_id, self.claim.attempt, child, self.worker.claimant)
+        claim = await insist(call)
         try:
             self.worker.start(Attempt(self.worker, claim, parent=self), self.context.nursery)
         except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
 
@@ -11,6 +11,7 @@ import trio
 
 from ._check import number
 from ._errors import InvalidPayload, LeaseLost
+from ._insist import insist
 from ._job import Kind, Progress
 from ._pipe import Entry, Pipe
 from ._states import Reason
@@ -53,6 +54,7 @@ class JobContext(Generic[T]):
         self._audiences = attempt.worker.audiences
         self._deadlines = attempt.deadlines
         self._seq = claim.seq
+        self._appended = 0
         self._pipe: Pipe | None = None
         self._told: trio.Event | None = None
 
@@ -130,9 +132,14 @@ class JobContext(Generic[T]):
         if self._pipe is None:
             if not self._attempt.open:
                 raise LeaseLost(self.id, self.attempt)
-            self._pipe = Pipe(self._audiences.window, self._wait_room, self._carry)
-            self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
+            return self.open().tokens
         return self._pipe.tokens
+
+    def open(self) -> Pipe:
+        """Send everything through a channel from now on."""
+        self._pipe = Pipe(self._audiences.window, self._find_room, self._carry)
+        self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
+        return self._pipe
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell readers how far the job is. Always a checkpoint.
@@ -192,20 +199,38 @@ class JobContext(Generic[T]):
             waited = True
         return waited
 
-    async def _carry(self, kind: Kind, data: object) -> None:
+    async def _find_room(self) -> int:
+        await self._wait_room()
+        return self._room()
+
+    async def _carry(self, kind: Kind, values: Sequence[Any]) -> None:
         """Write what came through the channel; who sent it cannot be told any more that it is too large."""
-        with suppress(InvalidPayload):
-            await self._write(kind, data)
+        try:
+            if kind is Kind.TOKEN:
+                await insist(partial(self._write_tokens, values))
+            else:
+                await insist(partial(self._append, kind, values))
+        except InvalidPayload:
+            if len(values) > 1:  # which of them?
+                for value in values:
+                    await self._carry(kind, (value,))
+        except LeaseLost:
+            self._deadlines.stop(Reason.WORKER_LOST)
+            raise
 
     async def _write(self, kind: Kind, data: object) -> None:
         if kind is Kind.TOKEN:
             await self._write_tokens((data,))
         else:
-            self._seq = await self._store.append(self.id, self.attempt, kind, (data,))
+            await self._append(kind, (data,))
+
+    async def _append(self, kind: Kind, values: Sequence[Any]) -> None:
+        self._seq = await self._store.append(self.id, self.attempt, kind, values, self._appended)
+        self._appended += len(values)
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:
-            self._seq = await self._store.append(self.id, self.attempt, Kind.TOKEN, values)
+            await self._append(Kind.TOKEN, values)
         except InvalidPayload as refusal:
             self._attempt.refused = str(refusal)
             self._deadlines.stop(Reason.LIMIT)
@@ -216,8 +241,10 @@ class JobContext(Generic[T]):
     async def close(self) -> None:
         """Write what is still in the channel; called once the nursery has closed."""
         if self._pipe is not None:
-            await self._pipe.close()
-            self._pipe = None
+            try:
+                await self._pipe.close()
+            finally:
+                self._pipe = None
 
     # ------------------------------------------------------------ the rest
 

@@ -1,9 +1,9 @@
 """Every error of the package, sorted by whose fault it is.
 
 The caller's: `IllegalTransition`, `UnknownJob`, `InvalidPayload`, `KeyConflict`, `QueueFull`.
-A lost race: `LeaseLost`. The job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's
-situation: `StreamGap`, `StreamRestarted`. Two more are not errors of ours but words that a handler says
-by raising them: `RetryAfter` and `Permanent`.
+A lost race: `LeaseLost`. The world: `StoreUnavailable`. The job's own end: `JobFailed`, `JobTimedOut`,
+`JobCancelled`. The reader's situation: `StreamGap`, `StreamRestarted`. Two more are not errors of ours but
+words that a handler says by raising them: `RetryAfter` and `Permanent`.
 
 None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
 watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in
@@ -106,6 +106,10 @@ class QueueFull(TrioJobsError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} jobs wait already, as many as queue_limit allows; try again later")
         self.limit = limit
+
+
+class StoreUnavailable(TrioJobsError):
+    """The store cannot be reached, or its answer was lost: whether the call took effect is not known."""
 
 
 class LeaseLost(TrioJobsError):

@@ -135,7 +135,7 @@ class JobHandle(Generic[T_co, R_co]):
         self._worker.check_open()
         number("grace", grace)
         await trio.lowlevel.checkpoint()
-        answer = await self._worker.store.request_cancel(self.id, reason)
+        answer = await self._worker.store.request_cancel(self.id, reason, grace)
         attempt = self._worker.attempts.get(self.id)
         if answer == "requested" and attempt is not None:
             attempt.tell(Reason.USER, grace)

@@ -14,7 +14,7 @@ from ._errors import quoted
 from ._job import Retention
 from ._registry import JobRegistry
 from ._states import Reason, State
-from ._store import Store, Where
+from ._store import Claimant, Store, Where
 from ._worker import Worker
 from .stores.memory import MemoryStore
 
@@ -24,11 +24,15 @@ _PAGE = 1000
 
 
 async def _drain(worker: Worker) -> None:
-    """Wait until every job has ended.
+    """Wait until every job has ended; of a store that outlives the process, only what runs here.
 
     Raises:
         RuntimeError: Jobs wait that nothing here will ever run.
     """
+    if worker.store.durable:
+        worker.pause(paused=True)
+        await worker.wait_idle()
+        return
     unfinished = Where(UNFINISHED)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_hopeless, worker, nursery.cancel_scope)
@@ -48,29 +52,37 @@ async def _cancel_when_hopeless(worker: Worker, scope: trio.CancelScope) -> None
     scope.cancel()
 
 
-def _check_limits(capacity: int, window: int, grace: float, on_exit: OnExit) -> None:
+def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exit: OnExit) -> None:
     whole("capacity", capacity)
     whole("window", window, 1)
+    number("lease", lease)
+    if lease == 0:
+        raise ValueError("lease must be more than 0 seconds: every attempt would be taken back at once")
     number("grace", grace)
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
-def _store_opener(url: str, queue_limit: int, retention: Retention | None) -> Callable[[], Store]:
+def _store_opener(store: str | Store, queue_limit: int, retention: Retention | None) -> Callable[[], Store]:
+    if not isinstance(store, str):
+        if not hasattr(store, "heartbeat"):
+            raise TypeError(f"store takes an address such as 'memory://', or a Store; got {quoted(store)}")
+        return lambda: store
     if not isinstance(cast("object", retention), Retention | None):
         raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
-    if url != "memory://":
-        raise ValueError(f"no store has the address {quoted(url)}; there is 'memory://'")
+    if store != "memory://":
+        raise ValueError(f"no store has the address {quoted(store)}; there is 'memory://'")
     whole("queue_limit", queue_limit, 1)
     return partial(MemoryStore, queue_limit=queue_limit, retention=retention)
 
 
 def open_registry(
-    store: str = "memory://",
+    store: str | Store = "memory://",
     *,
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
     retention: Retention | None = None,
+    lease: float = 30.0,
     on_exit: OnExit = "stop",
     grace: float = 0.0,
     name: str | None = None,
@@ -78,16 +90,20 @@ def open_registry(
     """Open a registry for the length of an `async with` block, under which every task of it runs.
 
     Leaving the block does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it.
-    Then nothing runs any more, and what is unfinished in a store that does not outlive the process is
-    CANCELLED (reason `shutdown`). A handler that does not stop holds up the exit; the log says where.
+    Then nothing runs any more. What is unfinished in a store that does not outlive the process is CANCELLED
+    (reason `shutdown`); in one that does, it goes on wherever a worker claims it. A handler that does not
+    stop holds up the exit; the log says where.
 
     Args:
-        store: Where jobs are kept: `memory://`.
+        store: Where jobs are kept: `memory://`, or a store of your own, which this registry closes.
         capacity: How many attempts may run at once; 0 to submit and watch only.
-        queue_limit: How many jobs may wait.
+        queue_limit: How many jobs may wait in a store in memory.
         window: How many events a handler may be ahead of a reader that it waits for.
-        retention: What is kept.
-        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs.
+        retention: What a store in memory keeps.
+        lease: Seconds after which another worker may take over an attempt of which the store has heard
+            nothing. Of no effect on a store that does not outlive the process.
+        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs; with
+            a store that outlives the process, for the attempts that run here.
         grace: Seconds for handlers to end by themselves at a stop.
         name: What the `started` events say; "worker" by default.
 
@@ -96,11 +112,11 @@ def open_registry(
         RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
         KeyboardInterrupt: A handler raised it.
     """
-    _check_limits(capacity, window, grace, on_exit)
+    _check_limits(capacity, window, lease, grace, on_exit)
     name = "worker" if name is None else text("name", name)
-    open_store = _store_opener(store, queue_limit, retention)
+    opener = _store_opener(store, queue_limit, retention)
     block = _registry_block(
-        open_store, name=name, capacity=capacity, window=window, on_exit=on_exit, grace=grace
+        opener, Claimant(name, lease), capacity=capacity, window=window, on_exit=on_exit, grace=grace
     )
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
@@ -108,23 +124,36 @@ def open_registry(
 
 @asynccontextmanager
 async def _registry_block(
-    open_store: Callable[[], Store], *, name: str, capacity: int, window: int, on_exit: OnExit, grace: float
+    open_store: Callable[[], Store],
+    claimant: Claimant,
+    *,
+    capacity: int,
+    window: int,
+    on_exit: OnExit,
+    grace: float,
 ) -> AsyncGenerator[JobRegistry]:
     kept = open_store()
+    claimant = claimant if kept.durable else Claimant(claimant.name)
     failure: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            worker = Worker(kept, nursery, name=name, capacity=capacity, window=window)
-            nursery.start_soon(worker.run, name="claim jobs")
+        async with trio.open_nursery() as vital:
             try:
-                yield JobRegistry(worker)
-                if on_exit == "drain":
-                    await _drain(worker)
-            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a nursery's group
-                failure = exc
-            worker.closed = True
-            worker.stop(grace)
-            nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
+                async with trio.open_nursery() as nursery:
+                    worker = Worker(kept, nursery, claimant, capacity=capacity, window=window)
+                    nursery.start_soon(worker.run, name="claim jobs")
+                    if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
+                        vital.start_soon(worker.keep_leases, name="keep leases")
+                    try:
+                        yield JobRegistry(worker)
+                        if on_exit == "drain":
+                            await _drain(worker)
+                    except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
+                        failure = exc
+                    worker.closed = True
+                    worker.stop(grace)
+                    nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
+            finally:
+                worker.heart.cancel(reason="nothing runs any more")
     except BaseException as exc:
         if failure is None or isinstance(failure, trio.Cancelled):
             raise
@@ -139,12 +168,13 @@ async def _registry_block(
 
 
 async def serve_jobs(
-    store: str = "memory://",
+    store: str | Store = "memory://",
     *,
     capacity: int = 100,
     queue_limit: int = 100_000,
     window: int = 64,
     retention: Retention | None = None,
+    lease: float = 30.0,
     name: str | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -158,6 +188,7 @@ async def serve_jobs(
         queue_limit=queue_limit,
         window=window,
         retention=retention,
+        lease=lease,
         name=name,
     ) as jobs:
         task_status.started(jobs)

@@ -9,13 +9,16 @@ on into the log; the channel's buffer is the backpressure window.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import takewhile
+from math import inf
 from typing import Any
 
 import attrs
 import trio
 
 from ._errors import LeaseLost
+from ._insist import finish_off
 from ._job import Kind
 
 
@@ -29,20 +32,24 @@ class Entry:
     refusal: LeaseLost | None = None
 
 
+def _is_token(entry: object) -> bool:
+    return not isinstance(entry, Entry)
+
+
 class Pipe:
     """A channel pair and its pump.
 
     Args:
         window: The size of the channel's buffer.
-        room: Waits until the log may take another event.
-        write: Writes one event to the log.
+        room: Waits until the log may take an event, and says how many it may take.
+        write: Writes events of one kind to the log.
     """
 
     def __init__(
         self,
         window: int,
-        room: Callable[[], Awaitable[object]],
-        write: Callable[[Kind, Any], Awaitable[None]],
+        room: Callable[[], Awaitable[int]],
+        write: Callable[[Kind, Sequence[Any]], Awaitable[None]],
     ) -> None:
         self.tokens, self._receive = trio.open_memory_channel[Any](window)
         # The handler may close what it was given; what the context itself sends must not depend on that.
@@ -65,36 +72,47 @@ class Pipe:
                 async for entry in self._receive:
                     # In hand before the next checkpoint, so that `close` finds what the pump had taken.
                     self._hand.append(entry)
-                    await self._room()
+                    self._take(await self._room())
                     await self._deliver()
         finally:
             self._stopped.set()
 
+    def _take(self, limit: float) -> None:
+        while len(self._hand) < limit:
+            try:
+                self._hand.append(self._receive.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+
     async def _deliver(self) -> None:
         while self._hand:
             entry = self._hand[0]
-            kind, data = (entry.kind, entry.data) if isinstance(entry, Entry) else (Kind.TOKEN, entry)
+            if isinstance(entry, Entry):
+                kind, values = entry.kind, [entry.data]
+            else:
+                kind, values = Kind.TOKEN, [*takewhile(_is_token, self._hand)]
             refusal = None
             try:
-                await self._write(kind, data)
+                await self._write(kind, values)
             except LeaseLost as lost:
                 refusal = lost
-            self._hand.popleft()
+            for _ in values:
+                self._hand.popleft()
             if isinstance(entry, Entry):
                 entry.refusal = refusal
                 entry.written.set()
 
     async def close(self) -> None:
-        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""
-        with trio.CancelScope(shield=True):  # the pump waits for nothing but room, so this is short
+        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody.
+
+        Raises:
+            trio.Cancelled: It was cancelled, and the store did not answer in time.
+        """
+        with trio.CancelScope(shield=True):  # the pump ends at once, or with its call of the store
             self._scope.cancel()
             await self._stopped.wait()
-            while True:
-                try:
-                    self._hand.append(self._receive.receive_nowait())
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-            await self._deliver()
+        self._take(inf)
         self._own.close()
         self.tokens.close()
         self._receive.close()
+        await finish_off(self._deliver)

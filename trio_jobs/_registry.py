@@ -37,7 +37,7 @@ class JobRegistry:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self.name = worker.name
+        self.name = worker.claimant.name
         self._worker = worker
         self._store = worker.store
 

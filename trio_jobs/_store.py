@@ -5,8 +5,16 @@ the job is RUNNING that very attempt, so an attempt that was given up can write 
 are conditional on the job's state. A verb decides and writes in one step, so there is no moment between
 the two in which somebody else's write could be overwritten.
 
-Cancellation: a cancelled verb did not happen, or can be found again by the job's id, which the caller
-chose. Verbs may be checkpoints; those of the memory store are not, except those that wait.
+Cancellation: a verb that writes is not cut short by it. A store that has to wait for its answer shields
+that, for a few seconds at most; what is given up then may have happened or not, as below. Verbs may be
+checkpoints; those of the memory store are not, except those that wait.
+
+Failure: a verb that raises `StoreUnavailable` may have happened or not. Every verb may then be called
+again: `submit` and `spawn` know the id, `append` the offset, a `finish` that had happened is answered with
+`LeaseLost`, and what a lost answer to `claim` had started comes back when its lease lapses.
+
+Leases: an attempt belongs to whoever claimed it until its lease has lapsed *and* a sweep has taken it back.
+Its number is the fence: a claim always raises it, so whoever was fenced out can write nothing.
 
 Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
 hints: they return when looking again may be worth while, may return too early, and never too late. Events
@@ -15,8 +23,9 @@ are always read by cursor, so a lost or doubled wake-up inside a store loses or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import attrs
 
@@ -91,11 +100,43 @@ class Where:
     parent: str | None = None
 
 
+@attrs.frozen
+class Claimant:
+    """Who claims, and for how long at a time.
+
+    Attributes:
+        name: What the `started` events say.
+        lease: Seconds after which an attempt may be taken back, unless a heartbeat renews it.
+    """
+
+    name: str
+    lease: float = math.inf
+
+
+@attrs.frozen
+class Heartbeat:
+    """What a store answers to a heartbeat.
+
+    Attributes:
+        lost: The jobs that do not run the attempt they were said to run.
+        cancels: Those whose cancellation was requested, and the grace in seconds.
+    """
+
+    lost: frozenset[str]
+    cancels: Mapping[str, float]
+
+
+CRASHES: Final = 3
+"""How often a job may lose its worker at least, before that is taken for the job's fault."""
+
 CancelAnswer = Literal["cancelled", "requested", "already_over"]
 
 
 class Store(Protocol):
-    """What every store does. `stores.memory` is the readable reference."""
+    """What every store does. `stores.memory` is the readable reference.
+
+    A store object belongs to one registry, as a connection does; several may reach the same jobs.
+    """
 
     @property
     def durable(self) -> bool:
@@ -103,11 +144,12 @@ class Store(Protocol):
         ...
 
     async def submit(
-        self, batch: Sequence[Submission], limit: int, worker: str
+        self, batch: Sequence[Submission], limit: int, worker: Claimant
     ) -> tuple[list[str], list[Claim]]:
         """Accept all of a batch, or none of it; in the same step, `claim` up to `limit` jobs.
 
-        Submitting to a worker with free slots thus costs one step, not two.
+        Submitting to a worker with free slots thus costs one step, not two. A submission whose id is known
+        already was accepted before, and changes nothing.
 
         Returns:
             A job id for each submission, in order: its own, or that of the job which already holds its
@@ -120,19 +162,33 @@ class Store(Protocol):
         """
         ...
 
-    async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
+    async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """Accept a child job that is RUNNING from birth, while its parent runs `attempt`.
+
+        It has no lease of its own: it is open for as long as that attempt is.
 
         Raises:
             LeaseLost: The parent is not running that attempt.
         """
         ...
 
-    async def claim(self, limit: int, worker: str) -> list[Claim]:
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`)."""
         ...
 
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
+    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+        """Renew the leases of running attempts, also those that have lapsed and nobody has taken back.
+
+        Args:
+            held: The attempt that runs, by job id; child jobs included, which have no lease.
+            lease: Seconds from now.
+
+        Returns:
+            What the caller runs in vain, and what it is to cancel.
+        """
+        ...
+
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
         """Add an event for each value to the log of a running attempt, all or none.
 
         Args:
@@ -140,9 +196,11 @@ class Store(Protocol):
             attempt: The attempt that writes.
             kind: `token`, `progress` or `saved`.
             values: At least one.
+            offset: How many events this attempt has appended before. Those of `values` that the store has
+                already, from a call whose answer was lost, are passed over.
 
         Returns:
-            The `seq` of the last of them.
+            The newest `seq` of the log.
 
         Raises:
             LeaseLost: The job is not running that attempt.
@@ -152,8 +210,6 @@ class Store(Protocol):
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """End a running attempt, as `outcome` says.
-
-        Not cut short by cancellation: a store that has to wait shields it, for a few seconds at most.
 
         If cancellation was requested, `retried` becomes `cancelled` in the same step, and children that
         are still open are cancelled (reason `parent`). `spent` is given back for the reasons in `UNSPENT`.
@@ -166,8 +222,15 @@ class Store(Protocol):
         """
         ...
 
-    async def request_cancel(self, job_id: str, message: str | None) -> CancelAnswer:
+    async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """Cancel a job that waits; mark one that runs, so that it will not run again.
+
+        The first request counts for the job's log; a later one with a shorter grace shortens the grace.
+
+        Args:
+            job_id: The job.
+            message: Free text for its log.
+            grace: Seconds that a running handler has to end by itself, from when its worker hears of it.
 
         Returns:
             `cancelled`: it was waiting and has ended. `requested`: it runs, and its worker is to stop it.
@@ -179,7 +242,13 @@ class Store(Protocol):
         ...
 
     async def sweep(self) -> None:
-        """End the queued jobs whose queue timeout has passed."""
+        """End the queued jobs whose queue timeout has passed, and take back what no worker holds any more.
+
+        An attempt whose lease has lapsed is `cancelled`, if that was requested; `failed`, once `spent` is at
+        least the greater of `Retry.attempts` and `CRASHES`, as such a job kills its workers; and else
+        `retried`, due at once. The reason is `worker_lost`, unless it was cancelled. Its open children are
+        cancelled (reason `parent`).
+        """
         ...
 
     async def get(self, job_id: str) -> Job:
@@ -257,5 +326,9 @@ class Store(Protocol):
         ...
 
     def close(self, reason: Reason) -> None:
-        """End what is unfinished if it cannot outlive this process, and wake everybody who waits."""
+        """Let go of the store, and wake everybody who waits in this process.
+
+        A store that does not outlive it ends what is unfinished. In one that does, `follow` and `ended` of
+        a job that has not ended raise `trio.ClosedResourceError`.
+        """
         ...

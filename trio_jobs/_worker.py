@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
+from functools import partial
 
 import trio
 
 from ._attempt import Attempt
 from ._audience import Audiences
 from ._bell import Bell
+from ._insist import insist
 from ._states import Reason
-from ._store import Claim, Store, Submission
+from ._store import Claim, Claimant, Heartbeat, Store, Submission
 from ._sweeper import sweep
 
 logger = logging.getLogger("trio_jobs")
@@ -26,7 +28,7 @@ class Worker:
     Args:
         store: Where the jobs are.
         nursery: Where their tasks run.
-        name: What the `started` events say.
+        claimant: What the `started` events say, and how long a lease is.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
 
@@ -35,20 +37,25 @@ class Worker:
         running: How many of them use a slot.
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
+        heart: The scope in which leases are kept, which no cancellation from outside reaches.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
     """
 
-    def __init__(self, store: Store, nursery: trio.Nursery, *, name: str, capacity: int, window: int) -> None:
+    def __init__(
+        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, capacity: int, window: int
+    ) -> None:
         self.store = store
         self.nursery = nursery
-        self.name = name
+        self.claimant = claimant
         self.capacity = capacity
         self.audiences = Audiences(window)
         self.attempts: dict[str, Attempt] = {}
         self.running = 0
+        self._asked = 0  # slots for which a claim is under way
         self.paused = False
         self.closed = False
         self.interrupted = False
+        self.heart = trio.CancelScope(shield=True)
         self._background = trio.CancelScope()
         self._changed = Bell()
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
@@ -58,31 +65,47 @@ class Worker:
         """Claim and start jobs, and sweep, until `stop`."""
         with self._background:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(sweep, self.store)
+                nursery.start_soon(insist, partial(sweep, self.store))
                 await self._claim()
 
     async def _claim(self) -> None:
         while True:
             while not self._free():
                 await self._changed.wait()
-            claims = await self.store.claim(self._free(), self.name)
-            self._start_all(claims)
-            if not claims:
-                await self.store.due()
+            if not await insist(self._claim_once):
+                await insist(self.store.due)
+
+    async def _claim_once(self) -> bool:
+        free = self._free()
+        self._asked += free
+        try:
+            claims = await self.store.claim(free, self.claimant)
+        finally:
+            self._asked -= free
+        self._start_all(claims)
+        return bool(claims)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""
-        ids, claims = await self.store.submit(batch, self._free(), self.name)
+        free = self._free()
+        self._asked += free
+        try:
+            ids, claims = await self.store.submit(batch, free, self.claimant)
+        finally:
+            self._asked -= free
         self._start_all(claims)
         return ids
 
     def _free(self) -> int:
-        return 0 if self.paused else max(0, self.capacity - self.running)
+        return 0 if self.paused else max(0, self.capacity - self.running - self._asked)
 
     def _start_all(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self.running += 1
-            self._context.run(self.start, Attempt(self, claim), self.nursery)
+            attempt = Attempt(self, claim)
+            self._context.run(self.start, attempt, self.nursery)
+            if self.closed:  # the answer came after `stop`
+                attempt.tell(Reason.SHUTDOWN, 0)
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
         """Run an attempt in a task of `nursery`.
@@ -128,6 +151,29 @@ class Worker:
         for attempt in list(self.attempts.values()):
             if attempt.parent is None:
                 attempt.tell(Reason.SHUTDOWN, grace)
+
+    async def keep_leases(self) -> None:
+        """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
+
+        Three times a lease, so that two answers may be lost.
+        """
+        lease = self.claimant.lease
+        with self.heart:
+            while True:
+                await trio.sleep(lease / 3)
+                held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
+                if held:
+                    self._heed(held, await insist(partial(self.store.heartbeat, held, lease)))
+
+    def _heed(self, held: Mapping[str, int], answer: Heartbeat) -> None:
+        for job_id, number in held.items():
+            attempt = self.attempts.get(job_id)
+            if attempt is None or attempt.claim.attempt != number:
+                continue  # it has ended meanwhile
+            if job_id in answer.lost:
+                attempt.deadlines.stop(Reason.WORKER_LOST)
+            elif job_id in answer.cancels:
+                attempt.tell(Reason.USER, answer.cancels[job_id])
 
     async def wait_idle(self) -> None:
         """Wait until no attempt runs here."""

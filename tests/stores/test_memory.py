@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -36,11 +36,20 @@ from trio_jobs import (
 )
 from trio_jobs._job import Options, new_id
 from trio_jobs._states import Transition
-from trio_jobs._store import Claim, Outcome, Store, Submission, Where
+from trio_jobs._store import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.memory import MemoryStore
 
 ALL = 10**6
 DONE = Outcome(Transition.COMPLETED, "result")
+
+W = Claimant("w")
+
+
+async def append(store: MemoryStore, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
+    """Append behind all that the attempt has appended before."""
+    row = store._rows.get(job_id)
+    return await store.append(job_id, attempt, kind, values, row.appended if row else 0)
+
 
 
 async def nothing(job: object, arg: object = None) -> None: ...
@@ -72,14 +81,14 @@ def retried(
 
 async def accept(store: MemoryStore, *batch: Submission) -> list[str]:
     """Submit without claiming."""
-    ids, claims = await store.submit(batch, 0, "w")
+    ids, claims = await store.submit(batch, 0, W)
     assert claims == []
     return ids
 
 
 async def run(store: MemoryStore, **options: Any) -> Claim:
     """Submit a job and claim it."""
-    _, (claim,) = await store.submit([make(**options)], 1, "w")
+    _, (claim,) = await store.submit([make(**options)], 1, W)
     return claim
 
 
@@ -148,7 +157,7 @@ async def test_submit_claims_in_the_same_step() -> None:
     store = MemoryStore()
     batch = [make(n) for n in range(3)]
     with assert_no_checkpoints():
-        ids, claims = await store.submit(batch, 2, "w")
+        ids, claims = await store.submit(batch, 2, W)
     assert ids == [new.id for new in batch]
     assert claims == [Claim(new, 1, 1, None, 2) for new in batch[:2]]
     assert await store.count(Where()) == {State.RUNNING: 2, State.QUEUED: 1}
@@ -159,7 +168,7 @@ async def test_a_new_job_overtakes_nobody(autojump_clock: MockClock) -> None:
     """What a submit claims is what ranks lowest, which may be a job that waited before."""
     store = MemoryStore()
     (first,) = await accept(store, make())
-    ids, claims = await store.submit([make()], 1, "w")
+    ids, claims = await store.submit([make()], 1, W)
     assert [claim.submission.id for claim in claims] == [first]
     assert (await store.get(ids[0])).state is State.QUEUED
 
@@ -168,7 +177,7 @@ async def test_the_urgent_job_of_a_batch_starts_first() -> None:
     """Within a batch too, the slots go to the jobs of the lowest rank."""
     store = MemoryStore()
     low, urgent = make(priority=Priority.LOW), make(priority=Priority.URGENT)
-    _, claims = await store.submit([low, urgent], 1, "w")
+    _, claims = await store.submit([low, urgent], 1, W)
     assert [claim.submission.id for claim in claims] == [urgent.id]
 
 
@@ -178,14 +187,14 @@ async def test_run_at(autojump_clock: MockClock) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=100)
     past, longest = datetime(1970, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
     later, *now = await accept(store, make(run_at=soon), make(run_at=past), make(run_at=longest))
-    assert [claim.submission.id for claim in await store.claim(9, "w")] == now
+    assert [claim.submission.id for claim in await store.claim(9, W)] == now
     due = (await store.get(later)).next_attempt_at
     assert due is not None
     assert abs(due - soon) < timedelta(milliseconds=1)
     await trio.sleep(90)
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
     await trio.sleep(11)
-    assert [claim.submission.id for claim in await store.claim(9, "w")] == [later]
+    assert [claim.submission.id for claim in await store.claim(9, W)] == [later]
 
 
 @pytest.mark.parametrize(
@@ -217,16 +226,16 @@ async def test_queue_full() -> None:
         await accept(store, make(), make(), make())
     assert caught.value.limit == 2
     assert await store.count(Where()) == {}
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
 
-    ids, claims = await store.submit([make(), make(), make()], 1, "w")
+    ids, claims = await store.submit([make(), make(), make()], 1, W)
     assert len(ids) == 3
     assert len(claims) == 1
     with pytest.raises(QueueFull):
         await accept(store, make())
     with pytest.raises(QueueFull):
-        await store.submit([make(delay=1.0)], 1, "w")
-    _, claims = await store.submit([make()], 1, "w")
+        await store.submit([make(delay=1.0)], 1, W)
+    _, claims = await store.submit([make()], 1, W)
     assert len(claims) == 1
     await store.request_cancel(ids[2], None)
     await accept(store, make())
@@ -254,7 +263,7 @@ async def test_the_same_key_again() -> None:
     for step in range(3):
         assert await accept(store, make(1, key="k", tags={"a": "b"})) == [first.id]
         if step == 0:
-            assert len(await store.claim(9, "w")) == 1
+            assert len(await store.claim(9, W)) == 1
         elif step == 1:
             await store.finish(first.id, 1, failed())
     assert await store.count(Where()) == {State.FAILED: 1}
@@ -361,7 +370,7 @@ async def test_claim_in_the_order_of_rank(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     batch = [make(priority=priority) for priority in [*reversed(Priority), *reversed(Priority)]]
     await accept(store, *batch)
-    order = [claim.submission.id for _ in range(5) for claim in await store.claim(2, "w")]
+    order = [claim.submission.id for _ in range(5) for claim in await store.claim(2, W)]
     assert order == [new.id for new in sorted(batch, key=lambda new: new.options.priority)]
 
 
@@ -373,7 +382,7 @@ async def test_waiting_long_enough_beats_priority(autojump_clock: MockClock) -> 
     (young,) = await accept(store, make(priority=Priority.URGENT))
     await trio.sleep(2)
     (younger,) = await accept(store, make(priority=Priority.URGENT))
-    assert [claim.submission.id for claim in await store.claim(9, "w")] == [young, old, younger]
+    assert [claim.submission.id for claim in await store.claim(9, W)] == [young, old, younger]
 
 
 async def test_a_retry_keeps_its_priority(autojump_clock: MockClock) -> None:
@@ -383,7 +392,7 @@ async def test_a_retry_keeps_its_priority(autojump_clock: MockClock) -> None:
     await store.finish(claim.submission.id, 1, retried(delay=10.0))
     await trio.sleep(10)
     (normal,) = await accept(store, make())
-    found = await store.claim(9, "w")
+    found = await store.claim(9, W)
     assert [claim.submission.id for claim in found] == [normal, claim.submission.id]
     assert found[1].attempt == 2
 
@@ -395,11 +404,11 @@ async def test_append(kind: Kind) -> None:
     claim = await run(store)
     job_id = claim.submission.id
     with assert_no_checkpoints():
-        assert await store.append(job_id, 1, kind, ["a", "b"]) == 4
+        assert await append(store, job_id, 1, kind, ["a", "b"]) == 4
     assert (await words(store, job_id))[2:] == [(1, kind.value, "a"), (1, kind.value, "b")]
     assert (await store.get(job_id)).saved == ("b" if kind is Kind.SAVED else None)
     await store.finish(job_id, 1, retried())
-    (again,) = await store.claim(1, "w")
+    (again,) = await store.claim(1, W)
     assert again.saved == ("b" if kind is Kind.SAVED else None)
 
 
@@ -408,9 +417,9 @@ async def test_a_token_too_large() -> None:
     store = MemoryStore(retention=Retention(token_bytes=1000))
     job_id = (await run(store)).submission.id
     with pytest.raises(InvalidPayload):
-        await store.append(job_id, 1, Kind.TOKEN, ["a", "x" * 1000])
+        await append(store, job_id, 1, Kind.TOKEN, ["a", "x" * 1000])
     assert (await store.get(job_id)).last_seq == 2
-    await store.append(job_id, 1, Kind.SAVED, ["x" * 1000])
+    await append(store, job_id, 1, Kind.SAVED, ["x" * 1000])
 
 
 async def test_trimming() -> None:
@@ -418,8 +427,8 @@ async def test_trimming() -> None:
     store = MemoryStore(retention=Retention(events=8))
     job_id = (await run(store)).submission.id
     for n in range(100):
-        await store.append(job_id, 1, Kind.TOKEN, [n])
-    await store.append(job_id, 1, Kind.SAVED, ["s"])
+        await append(store, job_id, 1, Kind.TOKEN, [n])
+    await append(store, job_id, 1, Kind.SAVED, ["s"])
     await store.finish(job_id, 1, DONE)
     kept = await store.read(job_id, 0, ALL)
     assert [event.data for event in kept if event.kind is Kind.TOKEN][-1] == 99
@@ -464,7 +473,7 @@ async def test_a_new_attempt_forgets_the_last_ones_error() -> None:
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     await store.finish(job_id, 1, retried(error=ERROR))
-    await store.claim(1, "w")
+    await store.claim(1, W)
     job = await store.get(job_id)
     assert (job.state, job.reason, job.error, job.attempt) == (State.RUNNING, None, None, 2)
 
@@ -478,7 +487,7 @@ async def test_spent(reason: Reason) -> None:
     for attempt in (1, 2, 3):
         await store.finish(job_id, attempt, retried(reason))
         assert (await store.get(job_id)).spent == (0 if given_back else attempt)
-        (claim,) = await store.claim(1, "w")
+        (claim,) = await store.claim(1, W)
         assert (claim.attempt, claim.spent) == (attempt + 1, 1 if given_back else attempt + 1)
     await store.finish(job_id, 4, failed(reason))
     assert (await store.get(job_id)).spent == (1 if given_back else 4)
@@ -491,14 +500,14 @@ async def test_the_fence(attempt: int) -> None:
     job_id = (await run(store)).submission.id
     for number in (1, 2):
         await store.finish(job_id, number, retried())
-        await store.claim(1, "w")
+        await store.claim(1, W)
     before, log = await store.get(job_id), await words(store, job_id)
     for write in (
-        store.append(job_id, attempt, Kind.TOKEN, ["late"]),
-        store.append(job_id, attempt, Kind.SAVED, ["late"]),
+        append(store, job_id, attempt, Kind.TOKEN, ["late"]),
+        append(store, job_id, attempt, Kind.SAVED, ["late"]),
         store.finish(job_id, attempt, DONE),
         store.finish(job_id, attempt, retried()),
-        store.spawn(job_id, attempt, make(), "w"),
+        store.spawn(job_id, attempt, make(), W),
     ):
         with pytest.raises(LeaseLost) as caught:
             await cast("Awaitable[object]", write)
@@ -516,7 +525,7 @@ async def test_an_attempt_that_ended_can_write_nothing(outcome: Outcome) -> None
     await store.finish(job_id, 1, outcome)
     for _ in range(2):
         with pytest.raises(LeaseLost):
-            await store.append(job_id, 1, Kind.TOKEN, ["late"])
+            await append(store, job_id, 1, Kind.TOKEN, ["late"])
         with pytest.raises(LeaseLost):
             await store.finish(job_id, 1, DONE)
         if await store.count(Where()):
@@ -533,13 +542,13 @@ async def test_spawn() -> None:
     parent = (await run(store)).submission.id
     child = make(tags={"a": "b"})
     with assert_no_checkpoints():
-        claim = await store.spawn(parent, 1, child, "w")
+        claim = await store.spawn(parent, 1, child, W)
     assert claim == Claim(child, 1, 1, None, 2)
     job = await store.get(child.id)
     assert (job.state, job.parent, job.attempt) == (State.RUNNING, parent, 1)
     assert await words(store, child.id) == [(0, "submitted", "nothing"), (1, "started", "w")]
     assert [job.id for job in await store.find(Where(parent=parent), ALL)] == [child.id]
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
 
 
 @pytest.mark.parametrize("outcome", [DONE, failed(), retried()], ids=["completed", "failed", "retried"])
@@ -549,7 +558,7 @@ async def test_children_end_with_their_parents_attempt(outcome: Outcome) -> None
     parent = (await run(store)).submission.id
     ended, open_ = make(), make()
     for child in (ended, open_):
-        await store.spawn(parent, 1, child, "w")
+        await store.spawn(parent, 1, child, W)
     await store.finish(ended.id, 1, DONE)
     await store.finish(parent, 1, outcome)
     assert (await store.get(ended.id)).state is State.COMPLETED
@@ -565,10 +574,10 @@ async def test_children_of_an_earlier_attempt_are_not_ended_again() -> None:
     store = MemoryStore()
     parent = (await run(store)).submission.id
     first, second = make(), make()
-    await store.spawn(parent, 1, first, "w")
+    await store.spawn(parent, 1, first, W)
     await store.finish(parent, 1, retried())
-    await store.claim(1, "w")
-    await store.spawn(parent, 2, second, "w")
+    await store.claim(1, W)
+    await store.spawn(parent, 2, second, W)
     await store.finish(parent, 2, DONE)
     for child in (first, second):
         assert [word for _, word, _ in await words(store, child.id)] == ["submitted", "started", "cancelled"]
@@ -580,7 +589,7 @@ async def test_ended_children_take_no_room() -> None:
     parent = (await run(store)).submission.id
     for _ in range(1000):
         child = make()
-        await store.spawn(parent, 1, child, "w")
+        await store.spawn(parent, 1, child, W)
         await store.finish(child.id, 1, DONE)
     assert (await store.count(Where()))[State.COMPLETED] == 10
     assert len(store._rows[parent].children or ()) <= 100
@@ -603,7 +612,7 @@ async def test_cancel_a_queued_job() -> None:
         (0, "cancel_requested", "tired"),
         (0, "cancelled", Ended(Reason.USER, "tired")),
     ]
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
 
 
 async def test_cancel_a_retrying_job() -> None:
@@ -613,10 +622,10 @@ async def test_cancel_a_retrying_job() -> None:
     await store.finish(job_id, 1, retried())
     assert await store.request_cancel(job_id, None) == "cancelled"
     assert (await store.get(job_id)).state is State.CANCELLED
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
 
 
-@pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED, Reason.WORKER_LOST])
+@pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED])
 async def test_cancel_a_running_job(reason: Reason) -> None:
     """A running job is marked, once; it goes on until its attempt ends, and then does not run again."""
     store = MemoryStore()
@@ -627,7 +636,7 @@ async def test_cancel_a_running_job(reason: Reason) -> None:
     assert marked.cancel_requested_at is not None
     assert await store.request_cancel(job_id, "second") == "requested"
     assert await store.get(job_id) == marked
-    await store.append(job_id, 1, Kind.TOKEN, ["still here"])
+    await append(store, job_id, 1, Kind.TOKEN, ["still here"])
     assert await store.finish(job_id, 1, retried(reason, error=ERROR)) is State.CANCELLED
     job = await store.get(job_id)
     assert (job.state, job.reason, job.error) == (State.CANCELLED, Reason.USER, ERROR)
@@ -636,7 +645,7 @@ async def test_cancel_a_running_job(reason: Reason) -> None:
         (1, "token", "still here"),
         (1, "cancelled", Ended(Reason.USER, "first", ERROR)),
     ]
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
 
 
 async def test_a_cancelled_attempt_ends_with_the_words_of_the_request() -> None:
@@ -679,7 +688,7 @@ async def test_queue_timeout(autojump_clock: MockClock) -> None:
     job = await store.get(swept)
     assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.QUEUE_TIMEOUT, 0)
     await trio.sleep(10)
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
     ended = Ended(Reason.QUEUE_TIMEOUT, "Job was not started within 20s")
     assert (await words(store, claimed))[1:] == [(0, "expired", ended)]
 
@@ -694,7 +703,7 @@ async def test_the_queue_timeout_runs_from_due_to_the_first_start(autojump_clock
     await store.sweep()
     assert (await store.get(late)).state is State.QUEUED
     assert (await store.get(retrying)).state is State.RETRYING
-    assert {claim.submission.id for claim in await store.claim(9, "w")} == {late, retrying}
+    assert {claim.submission.id for claim in await store.claim(9, W)} == {late, retrying}
     await trio.sleep(100)
     await store.sweep()
     assert await store.count(Where()) == {State.RUNNING: 2}
@@ -713,7 +722,7 @@ def test_due_and_overdue_are_never_late(jobs: list[tuple[int, int, int]]) -> Non
         async def work() -> None:
             while True:
                 await store.due()
-                for claim in await store.claim(9, "w"):
+                for claim in await store.claim(9, W):
                     started[claim.submission.id] = trio.current_time()
 
         async def sweep() -> None:
@@ -767,7 +776,7 @@ async def test_close() -> None:
     for job_id in (running, queued):
         assert (await words(store, job_id))[-1][1:] == ("cancelled", Ended(Reason.SHUTDOWN))
     assert (await store.get(over)).state is State.COMPLETED
-    assert await store.claim(9, "w") == []
+    assert await store.claim(9, W) == []
     with pytest.raises(LeaseLost):
         await store.finish(running, 1, DONE)
     store.close(Reason.SHUTDOWN)
@@ -792,9 +801,9 @@ async def test_read_and_history() -> None:
     """`read` pages through the log by cursor; `history` is the log without tokens and progress."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
-    await store.append(job_id, 1, Kind.TOKEN, ["a", "b"])
-    await store.append(job_id, 1, Kind.SAVED, ["s"])
-    await store.append(job_id, 1, Kind.PROGRESS, ["p"])
+    await append(store, job_id, 1, Kind.TOKEN, ["a", "b"])
+    await append(store, job_id, 1, Kind.SAVED, ["s"])
+    await append(store, job_id, 1, Kind.PROGRESS, ["p"])
     assert [event.seq for event in await store.read(job_id, 2, 2)] == [3, 4]
     assert await store.read(job_id, 6, 2) == await store.read(job_id, 99, 2) == []
     assert [event.kind for event in await store.history(job_id)] == [Kind.SUBMITTED, Kind.STARTED, Kind.SAVED]
@@ -821,10 +830,10 @@ WHERES: list[tuple[Where, set[str]]] = [
 async def test_find_and_count(where: Where, wanted: set[str]) -> None:
     """A job matches when each field given matches; `find` is oldest first up to a limit, `count` by state."""
     store = MemoryStore()
-    _, (claim,) = await store.submit([make(metadata={"name": "c"}, tags={"user": "7", "size": "L"})], 1, "w")
+    _, (claim,) = await store.submit([make(metadata={"name": "c"}, tags={"user": "7", "size": "L"})], 1, W)
     await accept(store, make(metadata={"name": "a"}, tags={"user": "7"}))
     await accept(store, make(metadata={"name": "b"}, owner="me", target=something))
-    await store.spawn(claim.submission.id, 1, make(metadata={"name": "d"}), "w")
+    await store.spawn(claim.submission.id, 1, make(metadata={"name": "d"}), W)
     if where.parent is not None:
         where = attrs.evolve(where, parent=claim.submission.id)
     found = await store.find(where, ALL)
@@ -855,10 +864,10 @@ async def test_follow() -> None:
         nursery.start_soon(read, 4)
         await wait_all_tasks_blocked()
         assert seen == []
-        await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c", "d", "e"])
+        await append(store, job_id, 1, Kind.TOKEN, ["a", "b", "c", "d", "e"])
         await wait_all_tasks_blocked()
         assert sorted(seen) == [3, 4, 5, 5, 6, 6, 7, 7]
-        await store.append(job_id, 1, Kind.SAVED, ["s"])
+        await append(store, job_id, 1, Kind.SAVED, ["s"])
         await store.request_cancel(job_id, None)
         await wait_all_tasks_blocked()
         assert sorted(seen)[-4:] == [8, 8, 9, 9]
@@ -935,7 +944,7 @@ async def test_ended() -> None:
         nursery.start_soon(wait)
         await wait_all_tasks_blocked()
         await store.finish(job_id, 1, retried())
-        await store.claim(1, "w")
+        await store.claim(1, W)
         await wait_all_tasks_blocked()
         assert found == []
         await store.finish(job_id, 2, DONE)
@@ -1211,12 +1220,12 @@ class Program:
                     held[new.key] = n
         if conflict:
             with pytest.raises(KeyConflict):
-                await self.store.submit(batch, slots, "w")
+                await self.store.submit(batch, slots, W)
             return
         at_once = min(slots, len(fresh)) if delay == 0 else 0
         if fresh and len(world.waiting()) + len(fresh) - at_once > world.queue_limit:
             with pytest.raises(QueueFull):
-                await self.store.submit(batch, slots, "w")
+                await self.store.submit(batch, slots, W)
             return
         for n in fresh:
             due = world.now + delay
@@ -1227,7 +1236,7 @@ class Program:
         # Without anybody in the queue there is nothing to claim, nor to expire.
         wanted = world.claim(slots) if world.waiting() else []
         self.ids += [batch[n].id for n in fresh]
-        assert await self.check_claims(self.store.submit(batch, slots, "w"), wanted) == ids
+        assert await self.check_claims(self.store.submit(batch, slots, W), wanted) == ids
 
     async def check_claims(self, verb: Awaitable[Any], wanted: list[str]) -> list[str]:
         """Compare what a verb claimed with what it should have, and remember it."""
@@ -1243,7 +1252,7 @@ class Program:
 
     async def claim(self) -> None:
         limit = self.draw(st.integers(1, 3))
-        await self.check_claims(self.store.claim(limit, "w"), self.world.claim(limit))
+        await self.check_claims(self.store.claim(limit, W), self.world.claim(limit))
 
     def fence(self) -> tuple[str, int, Model | None]:
         """Draw an attempt, mostly a late one; the job comes with it if it runs that very attempt."""
@@ -1260,13 +1269,13 @@ class Program:
         values = self.draw(st.lists(st.integers(), min_size=1, max_size=3))
         if job is None:
             with pytest.raises(LeaseLost):
-                await self.store.append(job_id, attempt, kind, values)
+                await append(self.store, job_id, attempt, kind, values)
             return
         for value in values:
             self.world.write(job, kind.value, value)
         if kind is Kind.SAVED:
             job.saved = values[-1]
-        assert await self.store.append(job_id, attempt, kind, values) == len(job.log)
+        assert await append(self.store, job_id, attempt, kind, values) == len(job.log)
 
     async def finish(self) -> None:
         job_id, attempt, job = self.fence()
@@ -1300,13 +1309,13 @@ class Program:
         child = make()
         if job is None:
             with pytest.raises(LeaseLost):
-                await self.store.spawn(job_id, attempt, child, "w")
+                await self.store.spawn(job_id, attempt, child, W)
             return
         now = self.world.now
         self.world.add(child.id, Model((), now, now, 0, parent=job_id))
         self.world.start(child.id)
         self.ids.append(child.id)
-        claim = await self.store.spawn(job_id, attempt, child, "w")
+        claim = await self.store.spawn(job_id, attempt, child, W)
         assert (claim.submission, claim.attempt, claim.spent, claim.seq) == (child, 1, 1, 2)
         self.claims.append((child.id, 1))
 

@@ -1,1 +1,38 @@
-"""Where jobs are kept. Importing this package imports no driver."""
+"""Where jobs are kept, and the contract for a store of your own. Importing this imports no driver."""
+
+from .._errors import StoreUnavailable
+from .._job import KIND_OF, PENALTY, TRIMMABLE, Options
+from .._states import TRANSITIONS, UNSPENT, Transition, advance, sources
+from .._store import (
+    CRASHES,
+    CancelAnswer,
+    Claim,
+    Claimant,
+    Heartbeat,
+    Outcome,
+    Store,
+    Submission,
+    Where,
+)
+
+__all__ = [
+    "CRASHES",
+    "KIND_OF",
+    "PENALTY",
+    "TRANSITIONS",
+    "TRIMMABLE",
+    "UNSPENT",
+    "CancelAnswer",
+    "Claim",
+    "Claimant",
+    "Heartbeat",
+    "Options",
+    "Outcome",
+    "Store",
+    "StoreUnavailable",
+    "Submission",
+    "Transition",
+    "Where",
+    "advance",
+    "sources",
+]

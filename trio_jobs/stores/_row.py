@@ -9,7 +9,7 @@ import attrs
 
 from .._bell import Bell
 from .._errors import ErrorRecord
-from .._job import Job
+from .._job import Ended, Job
 from .._states import Reason, State
 from .._store import Submission, Where
 from ._log import Log
@@ -38,6 +38,8 @@ class Row:
     finished: float | None = None
     cancel_requested: float | None = None
     cancel_message: str | None = None
+    cancel_grace: float = 0.0
+    appended: int = 0  # events that the present attempt has appended
     log: Log = attrs.field(factory=Log)
     followers: Bell | None = None
     waiters: Bell | None = None
@@ -52,6 +54,13 @@ class Row:
             and (where.owner is None or where.owner == options.owner)
             and (where.parent is None or where.parent == self.parent)
         )
+
+    def cancelled(self, ended: Ended) -> Ended:
+        """Return the end of an attempt that was to be cancelled; that nobody confirmed it has to be told."""
+        message = self.cancel_message
+        if ended.reason is Reason.WORKER_LOST:
+            message = ended.message if message is None else f"{message} ({ended.message})"
+        return Ended(Reason.USER, message, ended.error)
 
     def snapshot(self, epoch: float) -> Job:
         """Return the job as it is now.

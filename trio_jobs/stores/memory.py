@@ -6,6 +6,7 @@ atomic as it stands. Only the verbs that wait give up control.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from .._errors import (
 )
 from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
-from .._store import CancelAnswer, Claim, Outcome, Submission, Where
+from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ._queue import Queue
 from ._row import Row
 
@@ -53,6 +54,7 @@ class MemoryStore:
         self._keys: dict[tuple[str | None, str], str] = {}
         self._waiting = Queue()
         self._expiring = Queue()
+        self._leases = Queue()
         self._ended: dict[str, float] = {}
         self._work = Bell()
         self._alarm = Bell()
@@ -62,7 +64,7 @@ class MemoryStore:
     # ------------------------------------------------------------ coming in
 
     async def submit(
-        self, batch: Sequence[Submission], limit: int, worker: str
+        self, batch: Sequence[Submission], limit: int, worker: Claimant
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         now = trio.current_time()
@@ -70,6 +72,9 @@ class MemoryStore:
         keyed: dict[tuple[str | None, str], Submission] = {}
         ids: list[str] = []
         for new in batch:
+            if new.id in self._rows:  # the answer to an earlier call was lost
+                ids.append(new.id)
+                continue
             old = self._holder(new, keyed)
             if old is None:
                 fresh[new.id] = new
@@ -116,23 +121,25 @@ class MemoryStore:
             self._expiring.add(row.submission.id, row.due + options.timeouts.queue, 0, now)
             self._alarm.ring()
 
-    async def spawn(self, parent: str, attempt: int, child: Submission, worker: str) -> Claim:
+    async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         above = self._running(parent, attempt)
         now = trio.current_time()
+        if (known := self._rows.get(child.id)) is not None:
+            return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
         row = self._rows[child.id] = Row(child, now, now, parent)
         above.children = above.children or set()
         above.children.add(child.id)
         self._write(row, Kind.SUBMITTED, now, child.handler)
-        return self._start(row, worker, now)
+        return self._start(row, Claimant(worker.name), now)
 
     # ------------------------------------------------------------ attempts
 
-    async def claim(self, limit: int, worker: str) -> list[Claim]:
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
         return self._claim(limit, worker, trio.current_time())
 
-    def _claim(self, limit: int, worker: str, now: float) -> list[Claim]:
+    def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
         if self._expiring:
             self._expire(now)
         claims: list[Claim] = []
@@ -140,20 +147,44 @@ class MemoryStore:
             claims.append(self._start(self._rows[job_id], worker, now))
         return claims
 
-    def _start(self, row: Row, worker: str, now: float) -> Claim:
+    def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
         row.state = advance(row.state, Transition.STARTED)
         if self._expiring:
             self._expiring.discard(row.submission.id)
         row.reason = row.message = row.error = None
         row.attempt += 1
         row.spent += 1
+        row.appended = 0
         row.started = now
-        seq = self._write(row, Kind.STARTED, now, worker)
+        seq = self._write(row, Kind.STARTED, now, worker.name)
+        if worker.lease != math.inf:
+            self._lease(row, worker.lease, now)
         return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
 
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
+    def _lease(self, row: Row, lease: float, now: float) -> None:
+        self._leases.add(row.submission.id, now + lease, 0)
+        self._alarm.ring()
+
+    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+        """See `Store.heartbeat`."""
+        now = trio.current_time()
+        lost, cancels = set[str](), dict[str, float]()
+        for job_id, attempt in held.items():
+            row = self._rows.get(job_id)
+            if row is None or row.state is not State.RUNNING or row.attempt != attempt:
+                lost.add(job_id)
+                continue
+            if row.parent is None and lease != math.inf:
+                self._lease(row, lease, now)
+            if row.cancel_requested is not None:
+                cancels[job_id] = row.cancel_grace
+        return Heartbeat(frozenset(lost), cancels)
+
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt)
+        if offset != row.appended and not (values := values[row.appended - offset :]):
+            return row.log.last_seq
         timestamp = trio.current_time() + self._epoch
         if kind in TRIMMABLE:
             row.log.extend(attempt, kind, timestamp, values, self._keep)
@@ -161,6 +192,7 @@ class MemoryStore:
             for value in values:
                 row.log.append(attempt, kind, timestamp, value)
             row.saved = values[-1]
+        row.appended += len(values)
         if row.followers is not None:
             row.followers.ring()
         return row.log.last_seq
@@ -168,24 +200,28 @@ class MemoryStore:
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
         row = self._running(job_id, attempt)
-        now = trio.current_time()
+        self._conclude(row, outcome, trio.current_time())
+        return row.state
+
+    def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
+        """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
         transition, ended = outcome.transition, outcome.ended
+        if self._leases:
+            self._leases.discard(row.submission.id)
         if ended is not None and transition is Transition.RETRIED:
             if row.cancel_requested is not None:
-                transition = Transition.CANCELLED
-                ended = Ended(Reason.USER, row.cancel_message, ended.error)
+                transition, ended = Transition.CANCELLED, row.cancelled(ended)
             else:
                 row.spent -= ended.reason in UNSPENT
                 row.due = now + (ended.delay or 0.0)
                 self._enqueue(row, now)
                 self._work.ring()
         elif ended is not None and ended.reason is Reason.USER:
-            ended = Ended(Reason.USER, row.cancel_message, ended.error)
+            ended = row.cancelled(ended)
         for child in list(row.children or ()):
             self._end(self._rows[child], Transition.CANCELLED, Ended(Reason.PARENT), now)
         row.result = outcome.result
         self._end(row, transition, outcome.result if ended is None else ended, now)
-        return row.state
 
     def _running(self, job_id: str, attempt: int) -> Row:
         row = self._rows.get(job_id)
@@ -195,15 +231,16 @@ class MemoryStore:
 
     # ------------------------------------------------------------ ends
 
-    async def request_cancel(self, job_id: str, message: str | None) -> CancelAnswer:
+    async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
         row = self._row(job_id)
         now = trio.current_time()
         if row.state.over:
             return "already_over"
         if row.cancel_requested is None:
-            row.cancel_requested, row.cancel_message = now, message
+            row.cancel_requested, row.cancel_message, row.cancel_grace = now, message, grace
             self._write(row, Kind.CANCEL_REQUESTED, now, message)
+        row.cancel_grace = min(row.cancel_grace, grace)
         if row.state is State.RUNNING:
             return "requested"
         self._leave_queue(row)
@@ -212,7 +249,14 @@ class MemoryStore:
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        self._expire(trio.current_time())
+        now = trio.current_time()
+        self._expire(now)
+        while (job_id := self._leases.pop(now)) is not None:
+            row = self._rows[job_id]
+            deadly = row.spent >= max(row.submission.options.retry.attempts, CRASHES)
+            how = Transition.FAILED if deadly and row.cancel_requested is None else Transition.RETRIED
+            message = f"Its worker was lost{f', {row.spent} times in all' if deadly else ''}"
+            self._conclude(row, Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0)), now)
 
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:
@@ -232,6 +276,7 @@ class MemoryStore:
     def _leave_queue(self, row: Row) -> None:
         self._waiting.discard(row.submission.id)
         self._expiring.discard(row.submission.id)
+        self._leases.discard(row.submission.id)
 
     def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
@@ -321,7 +366,7 @@ class MemoryStore:
 
     async def overdue(self) -> None:
         """See `Store.overdue`."""
-        while (when := self._expiring.next_due()) > trio.current_time():
+        while (when := min(self._expiring.next_due(), self._leases.next_due())) > trio.current_time():
             with trio.move_on_at(when):
                 await self._alarm.wait()
 

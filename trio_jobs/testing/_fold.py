@@ -1,0 +1,138 @@
+"""An independent reading of a job's log: what it says about the job, and whether it may say so.
+
+It is written from the table of the design, in plain words and strings, and shares no code with the package:
+a mistake in the package's own table is found here, not repeated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._job import Event, Job
+
+NEXT: Final = {
+    ("queued", "started"): "running",
+    ("queued", "cancelled"): "cancelled",
+    ("queued", "expired"): "failed",
+    ("running", "completed"): "completed",
+    ("running", "failed"): "failed",
+    ("running", "cancelled"): "cancelled",
+    ("running", "retried"): "retrying",
+    ("retrying", "started"): "running",
+    ("retrying", "cancelled"): "cancelled",
+}
+OVER: Final = frozenset({"completed", "failed", "cancelled"})
+_WRITTEN: Final = frozenset({"token", "progress", "saved"})  # by the attempt that runs
+_GIVEN_BACK: Final = frozenset({"shutdown", "snoozed"})
+
+
+@attrs.define
+class Folded:
+    """What a log says about its job.
+
+    Attributes:
+        state: Where the job is.
+        attempt: The number of its last attempt.
+        spent: How many attempts its retry budget counts.
+        reason: Why it failed, was cancelled or is to run again.
+        result: What it returned.
+        saved: What it saved last.
+        cancel_requested: Whether its cancellation was asked for.
+        tokens: What the last attempt sent.
+    """
+
+    state: str = "queued"
+    attempt: int = 0
+    spent: int = 0
+    reason: str | None = None
+    result: Any = None
+    saved: Any = None
+    cancel_requested: bool = False
+    tokens: list[Any] = attrs.field(factory=list[Any])
+
+    def add(self, event: Event) -> None:
+        """Move on by one event.
+
+        Raises:
+            AssertionError: It may not be there.
+        """
+        assert self.state not in OVER, f"{event} came after the end"
+        if event.kind == "started":
+            self._start()
+        assert event.attempt == self.attempt, f"{event} was written by another attempt than {self.attempt}"
+        if event.kind == "cancel_requested":
+            assert not self.cancel_requested, f"{event}: cancellation was requested before"
+            self.cancel_requested = True
+        elif event.kind in _WRITTEN:
+            assert self.state == "running", f"{event} was written while the job was {self.state}"
+            if event.kind == "token":
+                self.tokens.append(event.data)
+            elif event.kind == "saved":
+                self.saved = event.data
+        else:
+            self._change(event)
+
+    def _start(self) -> None:
+        assert not (self.state == "retrying" and self.cancel_requested), "it ran again in spite of a request"
+        self.attempt += 1
+        self.spent += 1
+        self.reason = None
+        self.tokens = []
+
+    def _change(self, event: Event) -> None:
+        assert (self.state, event.kind) in NEXT, f"{event} is no way out of {self.state}"
+        self.state = NEXT[self.state, str(event.kind)]
+        if event.kind == "completed":
+            self.result = event.data
+        elif event.kind != "started":
+            self.reason = str(event.data.reason)
+        if event.kind == "retried":
+            assert not self.cancel_requested, f"{event}: its cancellation was requested"
+            self.spent -= self.reason in _GIVEN_BACK
+
+
+def fold(log: Sequence[Event]) -> Folded:
+    """Read a whole log.
+
+    Args:
+        log: Every event of it, none trimmed.
+
+    Returns:
+        What it says about the job.
+
+    Raises:
+        AssertionError: It has a hole, or an event that may not be where it is.
+    """
+    assert log, "the log is empty"
+    assert [event.seq for event in log] == [*range(1, len(log) + 1)], "seq has holes"
+    assert log[0].kind == "submitted", f"{log[0]} is no beginning"
+    seen = Folded()
+    for event in log[1:]:
+        seen.add(event)
+    return seen
+
+
+def check_agrees(job: Job, log: Sequence[Event]) -> None:
+    """Check that a snapshot is the fold of the log.
+
+    Args:
+        job: The snapshot.
+        log: Every event up to the same moment.
+
+    Raises:
+        AssertionError: It is not, or the log is wrong in itself.
+    """
+    seen = fold(log)
+    for name in ("state", "attempt", "spent", "reason", "result", "saved"):
+        in_job, in_log = getattr(job, name), getattr(seen, name)
+        assert in_job == in_log, f"{name} is {in_job!r} in the job, {in_log!r} by its log"
+    over, waits = seen.state in OVER, seen.state in {"queued", "retrying"}
+    assert job.last_seq == len(log), f"last_seq is {job.last_seq}, the log has {len(log)} events"
+    assert (job.cancel_requested_at is not None) == seen.cancel_requested, "cancel_requested_at is wrong"
+    assert (job.finished_at is not None) == over, "finished_at is wrong"
+    assert (job.next_attempt_at is not None) == waits, "next_attempt_at is wrong"
