@@ -194,6 +194,7 @@ class Attempt:
                 try:
                     async with trio.open_nursery() as context.nursery:
                         try:
+                            await self.worker.wait_for_turn(self)
                             value = await submission.target(context, *submission.args)
                             returned = True
                         except BaseException as exc:  # noqa: ASYNC103, BLE001  # kept for below

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
@@ -12,9 +13,11 @@ import trio
 from ._attempt import Attempt
 from ._audience import Audiences
 from ._bell import Bell
+from ._errors import LeaseLost, StoreUnavailable
 from ._insist import insist
-from ._states import Reason
-from ._store import Claim, Claimant, Heartbeat, Store, Submission
+from ._job import Ended
+from ._states import Reason, Transition
+from ._store import Claim, Claimant, Heartbeat, Outcome, Store, Submission
 from ._sweeper import sweep
 
 logger = logging.getLogger("trio_jobs")
@@ -50,6 +53,7 @@ class Worker:
         self.capacity = capacity
         self.audiences = Audiences(window)
         self.attempts: dict[str, Attempt] = {}
+        self._outdated: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self.running = 0
         self._asked = 0  # slots for which a claim is under way
         self.paused = False
@@ -82,7 +86,7 @@ class Worker:
             claims = await self.store.claim(free, self.claimant)
         finally:
             self._asked -= free
-        self._start_all(claims)
+        await self._take(claims)
         return bool(claims)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
@@ -93,19 +97,25 @@ class Worker:
             ids, claims = await self.store.submit(batch, free, self.claimant)
         finally:
             self._asked -= free
-        self._start_all(claims)
+        await self._take(claims)
         return ids
 
     def _free(self) -> int:
-        return 0 if self.paused else max(0, self.capacity - self.running - self._asked)
+        return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)
 
-    def _start_all(self, claims: Sequence[Claim]) -> None:
+    async def _take(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self.running += 1
-            attempt = Attempt(self, claim)
-            self._context.run(self.start, attempt, self.nursery)
-            if self.closed:  # the answer came after `stop`
-                attempt.tell(Reason.SHUTDOWN, 0)
+            if self.closed:  # while the store was being asked
+                await self._give_back(claim)
+            else:
+                self.running += 1
+                self._context.run(self.start, Attempt(self, claim), self.nursery)
+
+    async def _give_back(self, claim: Claim) -> None:
+        """Hand over what will not be started here; if the store does not hear of it, its lease lapses."""
+        outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
+        with suppress(LeaseLost, StoreUnavailable, trio.ClosedResourceError):
+            await self.store.finish(claim.submission.id, claim.attempt, outcome)
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
         """Run an attempt in a task of `nursery`.
@@ -115,15 +125,28 @@ class Worker:
         """
         submission = attempt.claim.submission
         nursery.start_soon(attempt.run, name=f"{submission.handler} {submission.id}")
+        if (older := self.attempts.get(submission.id)) is not None:
+            # Its lease had lapsed, its job was taken back, and this worker was the next to claim it.
+            self._outdated.append(older)
+            older.deadlines.stop(Reason.WORKER_LOST)
         self.attempts[submission.id] = attempt
+
+    async def wait_for_turn(self, attempt: Attempt) -> None:
+        """Wait until no older attempt of the same job runs here: a handler never runs beside itself."""
+        job_id = attempt.claim.submission.id
+        while any(older.claim.submission.id == job_id for older in self._outdated):
+            await self._changed.wait()
 
     def ended(self, attempt: Attempt) -> None:
         """Note that an attempt is over, and give its slot back."""
         job_id = attempt.claim.submission.id
-        del self.attempts[job_id]
-        if job_id in self.audiences:
-            self.audiences[job_id].dismiss()
-            self.audiences.release(job_id)
+        if self.attempts.get(job_id) is attempt:
+            del self.attempts[job_id]
+            if job_id in self.audiences:
+                self.audiences[job_id].dismiss()
+                self.audiences.release(job_id)
+        else:
+            self._outdated.remove(attempt)
         if attempt.parent is None:
             self.running -= 1
         self._changed.ring()
@@ -177,7 +200,7 @@ class Worker:
 
     async def wait_idle(self) -> None:
         """Wait until no attempt runs here."""
-        while self.attempts:
+        while self.attempts or self._outdated:
             await self._changed.wait()
 
     async def wait_hopeless(self) -> None:

@@ -25,7 +25,7 @@ class Row:
     created: float
     due: float
     parent: str | None = None
-    children: set[str] | None = None  # those that have not ended
+    children: dict[str, None] | None = None  # those that have not ended, in order
     state: State = State.QUEUED
     reason: Reason | None = None
     message: str | None = None

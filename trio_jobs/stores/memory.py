@@ -128,8 +128,8 @@ class MemoryStore:
         if (known := self._rows.get(child.id)) is not None:
             return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
         row = self._rows[child.id] = Row(child, now, now, parent)
-        above.children = above.children or set()
-        above.children.add(child.id)
+        above.children = above.children or {}
+        above.children[child.id] = None
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, Claimant(worker.name), now)
 
@@ -288,7 +288,7 @@ class MemoryStore:
             self._ended[row.submission.id] = now
             above = self._rows.get(row.parent or "")
             if above is not None and above.children is not None:
-                above.children.discard(row.submission.id)
+                above.children.pop(row.submission.id, None)
         self._write(row, KIND_OF[transition], now, data)
         while len(self._ended) > self._keep.finished:
             self._forget(next(iter(self._ended)))

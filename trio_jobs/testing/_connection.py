@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +53,7 @@ class Connection:
         for scope in self._waiting:
             scope.cancel(reason="the connection is gone")
 
-    async def call(self, verb: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  # for subclasses
         """Carry a call to the store. Every verb that does not wait goes through here.
 
         Raises:
@@ -63,25 +62,22 @@ class Connection:
         self._check()
         return await verb()
 
-    async def wait(self, verb: Callable[[], Awaitable[T]], patience: float = math.inf) -> T:
+    async def wait(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  # for subclasses
         """Carry a call that waits, until there is an answer or the connection is gone.
-
-        Args:
-            verb: The call.
-            patience: Seconds after which it is asked again, as whoever cannot rely on wake-ups does.
 
         Raises:
             StoreUnavailable: The connection is severed.
             trio.ClosedResourceError: It is closed.
         """
-        while True:
-            self._check()
-            with trio.move_on_after(patience) as scope:
-                self._waiting.add(scope)
-                try:
-                    return await verb()
-                finally:
-                    self._waiting.discard(scope)
+        self._check()
+        with trio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                return await verb()
+            finally:
+                self._waiting.discard(scope)
+        self._check()
+        raise AssertionError("only a connection that is gone cancels a wait")
 
     def _check(self) -> None:
         if self.severed:
@@ -95,76 +91,76 @@ class Connection:
         self, batch: Sequence[Submission], limit: int, worker: Claimant
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
-        return await self.call(lambda: self._store.submit(batch, limit, worker))
+        return await self.call("submit", lambda: self._store.submit(batch, limit, worker))
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
-        return await self.call(lambda: self._store.spawn(parent, attempt, child, worker))
+        return await self.call("spawn", lambda: self._store.spawn(parent, attempt, child, worker))
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
-        return await self.call(lambda: self._store.claim(limit, worker))
+        return await self.call("claim", lambda: self._store.claim(limit, worker))
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
-        return await self.call(lambda: self._store.heartbeat(held, lease))
+        return await self.call("heartbeat", lambda: self._store.heartbeat(held, lease))
 
     async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
         """See `Store.append`."""
-        return await self.call(lambda: self._store.append(job_id, attempt, kind, values, offset))
+        return await self.call("append", lambda: self._store.append(job_id, attempt, kind, values, offset))
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
-        return await self.call(lambda: self._store.finish(job_id, attempt, outcome))
+        return await self.call("finish", lambda: self._store.finish(job_id, attempt, outcome))
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
-        return await self.call(lambda: self._store.request_cancel(job_id, message, grace))
+        return await self.call("request_cancel", lambda: self._store.request_cancel(job_id, message, grace))
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        await self.call(self._store.sweep)
+        await self.call("sweep", self._store.sweep)
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return await self.call(lambda: self._store.get(job_id))
+        return await self.call("get", lambda: self._store.get(job_id))
 
     async def find(self, where: Where, limit: int) -> list[Job]:
         """See `Store.find`."""
-        return await self.call(lambda: self._store.find(where, limit))
+        return await self.call("find", lambda: self._store.find(where, limit))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return await self.call(lambda: self._store.count(where))
+        return await self.call("count", lambda: self._store.count(where))
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
-        return await self.call(lambda: self._store.read(job_id, after, limit))
+        return await self.call("read", lambda: self._store.read(job_id, after, limit))
 
     async def history(self, job_id: str) -> list[Event]:
         """See `Store.history`."""
-        return await self.call(lambda: self._store.history(job_id))
+        return await self.call("history", lambda: self._store.history(job_id))
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`."""
-        return await self.wait(lambda: self._store.follow(job_id, after, limit))
+        return await self.wait("follow", lambda: self._store.follow(job_id, after, limit))
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
-        return await self.wait(lambda: self._store.ended(job_id))
+        return await self.wait("ended", lambda: self._store.ended(job_id))
 
     async def due(self) -> None:
         """See `Store.due`."""
-        await self.wait(self._store.due)
+        await self.wait("due", self._store.due)
 
     async def overdue(self) -> None:
         """See `Store.overdue`."""
-        await self.wait(self._store.overdue)
+        await self.wait("overdue", self._store.overdue)
 
     async def remove(self, job_id: str) -> None:
         """See `Store.remove`."""
-        await self.call(lambda: self._store.remove(job_id))
+        await self.call("remove", lambda: self._store.remove(job_id))
 
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
-        return await self.call(lambda: self._store.prune(older_than))
+        return await self.call("prune", lambda: self._store.prune(older_than))

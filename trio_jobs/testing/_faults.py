@@ -1,0 +1,179 @@
+"""What can go wrong between a worker and a store that is far away, by the throw of seeded dice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+import trio
+
+from .._errors import StoreUnavailable
+from ._connection import Connection
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .._job import Event, Job
+    from .._store import Store
+    from ._trace import Trace
+
+T = TypeVar("T")
+
+FAULTS: Final = {
+    "slow": "a call takes long, sometimes longer than a lease",
+    "refused": "a call fails before it took effect",
+    "unheard": "a call fails after it took effect",
+    "deaf": "a wake-up is lost, and only looking again helps",
+    "late": "a wake-up comes late",
+    "early": "a wake-up comes twice, or for nothing",
+    "stale": "events that are there already are not shown yet",
+    "drift": "the clocks of workers run fast or slow",
+    "crash": "a worker dies, and another one comes up later",
+    "freeze": "a worker stands still for longer than a lease, and goes on",
+    "restart": "a worker is stopped in good order",
+}
+"""The kinds of fault, and what each does."""
+
+_RATES: Final = {
+    "slow": 0.05,
+    "refused": 0.08,
+    "unheard": 0.08,
+    "deaf": 0.2,
+    "late": 0.2,
+    "early": 0.1,
+    "stale": 0.2,
+}
+_POLL: Final = 3.0
+
+
+@attrs.define
+class Faults:
+    """The faults of one run.
+
+    Attributes:
+        random: The dice.
+        kinds: Which kinds there are; each run has some of them, which finds more than all at once.
+        lease: The lease of the run's workers, in seconds, which a slow call may outlast.
+        on: Whether faults happen now.
+    """
+
+    random: Random
+    kinds: frozenset[str]
+    lease: float
+    on: bool = True
+
+    def strikes(self, kind: str) -> bool:
+        """Throw the dice."""
+        return self.on and kind in self.kinds and self.random.random() < _RATES[kind]
+
+    def delay(self) -> float:
+        """Return how long a message travels, in seconds: mostly not at all, and with a heavy tail."""
+        if self.strikes("slow"):
+            return min(0.5 * self.random.paretovariate(0.8), 3 * self.lease)
+        return self.random.choice((0.0, 0.0, 0.0, 0.005, 0.02))
+
+    def drift(self) -> float:
+        """Return how fast a new worker's clock runs."""
+        return self.random.choice((0.7, 1.0, 2.0)) if "drift" in self.kinds else 1.0
+
+
+class FaultyConnection(Connection):
+    """A connection on which faults happen.
+
+    Args:
+        store: What it reaches.
+        name: Whose it is, for the trace.
+        faults: What goes wrong.
+        trace: Where each call is noted.
+    """
+
+    def __init__(self, store: Store, name: str, faults: Faults, trace: Trace) -> None:
+        super().__init__(store)
+        self.name = name
+        self._faults = faults
+        self._trace = trace
+        self._frozen_until = 0.0
+        self._seen: dict[str, int] = {}
+
+    def freeze(self, seconds: float) -> None:
+        """Let nothing through for a while, as from a process that is stopped."""
+        self._frozen_until = trio.current_time() + seconds
+
+    async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
+        """Carry a call to the store and the answer back, if all goes well."""
+        self._check()
+        await self._travel()
+        self._check()
+        if self._faults.strikes("refused"):
+            raise StoreUnavailable(f"{name} was refused")
+        try:
+            answer = await verb()
+        except Exception as error:
+            self._trace.note(self.name, name, type(error).__name__)
+            raise
+        self._trace.note(self.name, name, answer)
+        await self._travel()
+        if self.severed or self._faults.strikes("unheard"):
+            raise StoreUnavailable(f"the answer to {name} was lost")
+        return answer
+
+    async def _travel(self) -> None:
+        delay = max(self._faults.delay(), self._frozen_until - trio.current_time())
+        if delay > 0:
+            await trio.sleep(delay)
+
+    async def wait(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
+        """Wait as a store does that cannot rely on being woken: it looks again now and then."""
+        answers: list[T] = []
+
+        async def look() -> None:
+            answers.append(await verb())
+
+        while not answers:
+            if self._faults.strikes("deaf"):
+                await super().wait(name, partial(trio.sleep, _POLL))
+            with trio.move_on_after(_POLL):
+                await super().wait(name, look)
+        if self._faults.strikes("late"):
+            await trio.sleep(self._faults.random.uniform(0, 2 * _POLL))
+        await self._travel()
+        self._check()
+        return answers[0]
+
+    async def due(self) -> None:
+        """See `Store.due`; a hint may come too early."""
+        if not self._faults.strikes("early"):
+            await super().due()
+        await trio.lowlevel.checkpoint()
+
+    async def overdue(self) -> None:
+        """See `Store.overdue`; a hint may come too early."""
+        if not self._faults.strikes("early"):
+            await super().overdue()
+        await trio.lowlevel.checkpoint()
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.read`; the newest events may be missing, but none that this side has seen before."""
+        return self._aged(job_id, await super().read(job_id, after, limit), 0)
+
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.follow`; the newest events may be missing, but not all."""
+        return self._aged(job_id, await super().follow(job_id, after, limit), 1)
+
+    def _aged(self, job_id: str, events: Sequence[Event], least: int) -> list[Event]:
+        seen = self._seen.get(job_id, 0)
+        kept = [*events]
+        if self._faults.strikes("stale"):
+            known = sum(event.seq <= seen for event in events)
+            kept = kept[: self._faults.random.randint(max(known, min(least, len(kept))), len(kept))]
+        if kept:
+            self._seen[job_id] = max(seen, kept[-1].seq)
+        return kept
+
+    async def get(self, job_id: str) -> Job:
+        """See `Store.get`."""
+        job = await super().get(job_id)
+        self._seen[job_id] = max(self._seen.get(job_id, 0), job.last_seq)
+        return job

@@ -1,0 +1,97 @@
+"""Workers and front ends of a simulation: processes that live in one, and can die on their own."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from .._open import open_registry
+from ._faults import Faults, FaultyConnection
+
+if TYPE_CHECKING:
+    from .._registry import JobRegistry
+    from .._store import Store
+    from ._trace import Trace
+
+T = TypeVar("T")
+CONNECTION: Final = ContextVar[FaultyConnection]("CONNECTION")
+"""The connection of the node in which the present task runs."""
+
+
+class Node:
+    """A process: it opens a registry over the shared store, dies or is stopped, and comes up again.
+
+    Args:
+        name: What it is called.
+        store: The store that all share.
+        faults: What goes wrong.
+        trace: Where it is noted.
+        capacity: How many attempts it runs; 0 for a front end.
+
+    Attributes:
+        jobs: Its registry while it is up.
+        connection: Its way to the store.
+    """
+
+    def __init__(self, name: str, store: Store, faults: Faults, trace: Trace, capacity: int) -> None:
+        self.name = name
+        self.jobs: JobRegistry | None = None
+        self.connection: FaultyConnection
+        self._store = store
+        self._faults = faults
+        self._trace = trace
+        self._capacity = capacity
+        self._scope = trio.CancelScope()
+        self._stopped = trio.Event()
+        self._lives = 0
+
+    async def live(self) -> None:
+        """Come up, and again after each death; ends only by cancellation."""
+        while True:
+            self._lives += 1
+            name = f"{self.name}.{self._lives}"
+            self._trace.note(name, "up")
+            self.connection = FaultyConnection(self._store, name, self._faults, self._trace)
+            CONNECTION.set(self.connection)
+            lease = self._faults.lease * self._faults.drift()
+            self._stopped = trio.Event()
+            with trio.CancelScope() as self._scope:
+                registry = open_registry(self.connection, capacity=self._capacity, lease=lease, name=name)
+                async with registry as jobs:
+                    self.jobs = jobs
+                    await self._stopped.wait()
+                    self.jobs = None
+            self.jobs = None
+            await trio.sleep(self._faults.random.uniform(0, 2 * self._faults.lease))
+
+    def crash(self) -> None:
+        """Die: nothing that the node still does on its way down reaches the store."""
+        if self.jobs is not None:
+            self._trace.note(self.connection.name, "crash")
+            self.jobs = None
+            self.connection.sever()
+            self._scope.cancel(reason="the node crashed")
+
+    def freeze(self) -> None:
+        """Stand still, as a stopped process does, for longer than a lease."""
+        if self.jobs is not None:
+            self._trace.note(self.connection.name, "freeze")
+            self.connection.freeze(self._faults.lease * self._faults.random.uniform(0.5, 3))
+
+    def restart(self) -> None:
+        """Leave the registry in good order, and come up again."""
+        if self.jobs is not None:
+            self._trace.note(self.connection.name, "restart")
+            self._stopped.set()
+
+
+async def chaos(nodes: list[Node], faults: Faults) -> None:
+    """Let nodes die, stand still and restart now and then; ends only by cancellation."""
+    strikes = {"crash": Node.crash, "freeze": Node.freeze, "restart": Node.restart}
+    kinds = [kind for kind in strikes if kind in faults.kinds]
+    while kinds:
+        await trio.sleep(faults.random.expovariate(1 / (2 * faults.lease)))
+        strikes[faults.random.choice(kinds)](faults.random.choice(nodes))
+    await trio.sleep_forever()

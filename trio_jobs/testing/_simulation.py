@@ -1,0 +1,224 @@
+"""Deterministic simulation: workers, front ends, clients and readers over one store, with faults, by a seed.
+
+Everything runs in one Trio run in virtual time, so an hour of crashes takes milliseconds, and everything
+that is left to chance follows from the seed, so what was found once can be had again. What happened is
+written down by those to whom it happened, in journals, and judged afterwards by `check_history`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from random import Random
+from typing import Any, Final
+
+import attrs
+import trio
+
+from .._context import JobContext
+from .._errors import Permanent, RetryAfter
+from .._retry import Retry
+from .._store import Where
+from ..stores.memory import MemoryStore
+from ._faults import FAULTS, Faults
+from ._fold import check_agrees
+from ._history import HandlerRun, History, check_history
+from ._nodes import CONNECTION, Node, chaos
+from ._people import Clients
+from ._seeded import run_seeded
+from ._trace import Trace
+
+_ALL: Final = 10**6
+Drawn = tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]]
+
+
+def draw_job(random: Random) -> Drawn:
+    """Draw a job that sends, sleeps and saves, and how it ends: what is simulated by default."""
+    steps = [
+        (random.choice(("send", "send", "sleep", "save", "progress", "burst")), random.randint(1, 4))
+        for _ in range(random.randint(0, 5))
+    ]
+    end = random.choice(("return", "return", "return", "error", "permanent", "snooze"))
+    options: dict[str, Any] = {
+        "retry": Retry(attempts=random.randint(1, 4), initial=0.5, jitter=0),
+        "priority": random.randint(0, 3),
+        "delay": random.choice((0.0, 0.0, 0.0, 3.0)),
+    }
+    if random.random() < 0.2:
+        options["timeout"] = random.choice((0.5, 3.0))
+    return scripted, (tuple(steps), end), options
+
+
+async def scripted(job: JobContext[str], steps: tuple[tuple[str, int], ...], end: str) -> str:
+    """Do what the steps say. A token names its attempt and its place, so that none can stand for another."""
+    sent = 0
+    for what, amount in steps:
+        if what == "sleep":
+            await trio.sleep(amount)
+        elif what == "save":
+            await job.save(amount)
+        elif what == "progress":
+            await job.progress(amount)
+        elif what == "burst":
+            await job.send_many(f"{job.attempt}.{sent + number}" for number in range(amount))
+            sent += amount
+        else:
+            await job.send(f"{job.attempt}.{sent}")
+            sent += 1
+    if end == "error":
+        raise ValueError(end)
+    if end == "permanent":
+        raise Permanent(ValueError(end))
+    if end == "snooze" and job.attempt == 1:
+        raise RetryAfter(1)
+    return f"{job.attempt}: {sent} sent"
+
+
+@attrs.frozen
+class Scenario:
+    """What is simulated, but for what the seed decides.
+
+    Attributes:
+        workers: Nodes that run jobs.
+        fronts: Nodes that only submit and watch.
+        clients: Tasks that submit jobs, watch, cancel and resume.
+        jobs: How many jobs each client submits, at most.
+        capacity: How many attempts a worker runs at once, at most.
+        seconds: How long faults happen, in virtual seconds.
+        patience: Virtual seconds after that in which every job must end.
+        faults: The kinds of fault that may happen, of those in `FAULTS`; each run has some of them.
+        draw_job: Draws a job: a handler, its arguments, and options of `submit`.
+    """
+
+    workers: int = 2
+    fronts: int = 1
+    clients: int = 2
+    jobs: int = 3
+    capacity: int = 2
+    seconds: float = 30.0
+    patience: float = 300.0
+    faults: frozenset[str] = frozenset(FAULTS)
+    draw_job: Callable[[Random], Drawn] = draw_job
+
+
+class SimulationFailed(AssertionError):
+    """A simulated run broke a promise; the text says which, and how to have the run again.
+
+    Attributes:
+        trace: What happened.
+    """
+
+    def __init__(self, scenario: Scenario, trace: Trace, error: BaseException) -> None:
+        command = f"python -m trio_jobs.testing --seed {trace.seed}"
+        again = command if scenario == Scenario() else f"simulate(scenario, seed={trace.seed})"
+        faults = ", ".join(sorted(trace.faults)) or "none"
+        super().__init__(f"{error}\n\nwith the faults {faults}; to have it again: {again}")
+        self.trace = trace
+
+
+def simulate(scenario: Scenario | None = None, seed: int = 0) -> Trace:
+    """Simulate one run, and check what happened.
+
+    The same scenario and seed take the same course on the same versions of Python, Trio and trio_jobs.
+
+    Args:
+        scenario: What is simulated.
+        seed: What decides all the rest.
+
+    Returns:
+        What happened.
+
+    Raises:
+        SimulationFailed: A promise was broken; its cause says which.
+        RuntimeError: This version of Trio cannot be made deterministic.
+    """
+    scenario = scenario or Scenario()
+    simulation = Simulation(scenario, seed)
+    try:
+        run_seeded(simulation.run, seed)
+    except Exception as error:
+        raise SimulationFailed(scenario, simulation.trace, error) from error
+    return simulation.trace
+
+
+class Simulation:
+    """One run.
+
+    Attributes:
+        trace: What happened, in order.
+        history: The journals.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.random = Random(seed)
+        kinds = frozenset(kind for kind in sorted(scenario.faults) if self.random.random() < 0.5)
+        self.trace = Trace(seed, kinds)
+        self.history = History()
+        self._scenario = scenario
+        self._faults = Faults(self.random, kinds, self.random.choice((2.0, 5.0, 10.0)))
+
+    async def run(self) -> None:
+        """Let it happen, and check it."""
+        scenario, store, faults = self._scenario, MemoryStore(), self._faults
+        counts = {"worker": scenario.workers, "front": scenario.fronts}
+        nodes: list[Node] = []
+        for kind, count in counts.items():
+            for number in range(count):
+                capacity = self.random.randint(1, scenario.capacity) if kind == "worker" else 0
+                nodes.append(Node(f"{kind}{number}", store, faults, self.trace, capacity))
+        clients = Clients(nodes, self.history, self.random, self._draw)
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                nursery.start_soon(node.live, name=node.name)
+            nursery.start_soon(clients.run, scenario.clients, scenario.jobs)
+            with trio.move_on_after(scenario.seconds):
+                await chaos(nodes, faults)
+            faults.on = False
+            self.trace.note("", "calm")
+            with trio.move_on_after(scenario.patience):
+                await clients.done.wait()
+            self.history.settled = True
+            await self._collect(store)
+            nursery.cancel_scope.cancel()
+        check_history(self.history)
+
+    async def _collect(self, store: MemoryStore) -> None:
+        for job in await store.find(Where(), _ALL):
+            log = self.history.logs[job.id] = await store.read(job.id, 0, _ALL)
+            self.trace.note("store", self.trace.number(job.id), log)
+            check_agrees(job, log)
+
+    def _draw(self) -> Drawn:
+        fn, args, options = self._scenario.draw_job(self.random)
+
+        @functools.wraps(fn)
+        async def journalled(job: JobContext[Any], *args: Any) -> Any:
+            connection = CONNECTION.get()
+            run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time())
+            self.history.runs.append(run)
+            _listen(job, run)
+            try:
+                return await fn(job, *args)
+            finally:
+                run.severed = connection.severed
+                run.ended = trio.current_time()
+
+        return journalled, args, options
+
+
+def _listen(job: JobContext[Any], run: HandlerRun) -> None:
+    """Write down what a handler sends, when it tries to and when it has."""
+    send, send_many = job.send, job.send_many
+
+    async def heard(value: object) -> None:
+        run.attempted.append(value)
+        await send(value)
+        run.sent.append(value)
+
+    async def heard_many(values: Iterable[object]) -> None:
+        several = list(values)
+        run.attempted += several
+        await send_many(several)
+        run.sent += several
+
+    vars(job).update(send=heard, send_many=heard_many)
