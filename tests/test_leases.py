@@ -21,6 +21,7 @@ from trio_jobs import (
     Kind,
     Reason,
     Retry,
+    RetryAfter,
     State,
     open_registry,
 )
@@ -525,3 +526,31 @@ async def test_a_store_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
         handle = await jobs.submit(trio_sleeper, 1e9)
     assert (await store.get(handle.id)).reason is Reason.SHUTDOWN
     assert not caplog.records
+
+
+async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockClock) -> None:
+    """The answer to a heartbeat that names an attempt which has ended meanwhile touches nothing."""
+
+    class SlowHeart(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            answer = await super().call(name, verb)
+            if name == "heartbeat":
+                await trio.sleep(2)
+            return answer
+
+    async def snooze(job: JobContext[Any]) -> int:
+        if job.attempt == 1:
+            await trio.sleep(LEASE / 3 + 1)
+            raise RetryAfter(0)
+        await trio.sleep(10)
+        return job.attempt
+
+    async with machines() as m:
+        process = Process(m.store)
+        process.connection = SlowHeart(m.store)
+        await m.nursery.start(process.run, "w", 2, "stop")
+        short = await process.jobs.submit(trio_sleeper, LEASE / 3 + 1)
+        snoozed = await process.jobs.submit(snooze)
+        assert (await short.wait()).state is State.COMPLETED
+        job = await snoozed.wait()
+        assert (job.state, job.attempt) == (State.COMPLETED, 2)

@@ -555,3 +555,18 @@ async def test_a_token_too_large_that_the_channel_still_holds(autojump_clock: Mo
         async with handle.stream():
             job = await handle.wait()
     assert (job.state, job.reason) == (State.FAILED, Reason.LIMIT)
+
+
+async def test_a_token_that_is_found_too_large_at_the_end(autojump_clock: MockClock) -> None:
+    """A token that the channel still holds when the handler has returned fails the job if it is too large."""
+
+    async def handler(job: JobContext[str]) -> None:
+        for token in ("a", "b", "x" * 1000):  # the pump waits for a reader with the first two in hand
+            await job.tokens.send(token)
+
+    async with open_registry(window=1, retention=Retention(token_bytes=200)) as jobs:
+        handle = await jobs.submit(handler, when_unread="pause")
+        with trio.move_on_after(1):
+            await handle.wait()
+        job = await handle.snapshot()
+        assert (job.state, job.reason) == (State.FAILED, Reason.LIMIT)

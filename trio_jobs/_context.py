@@ -183,7 +183,7 @@ class JobContext(Generic[T]):
                 raise entry.refusal
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._write(kind, data)
+        await self._append(kind, (data,))
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _room(self) -> int:
@@ -217,12 +217,6 @@ class JobContext(Generic[T]):
         except LeaseLost:
             self._deadlines.stop(Reason.WORKER_LOST)
             raise
-
-    async def _write(self, kind: Kind, data: object) -> None:
-        if kind is Kind.TOKEN:
-            await self._write_tokens((data,))
-        else:
-            await self._append(kind, (data,))
 
     async def _append(self, kind: Kind, values: Sequence[Any]) -> None:
         self._seq = await self._store.append(self.id, self.attempt, kind, values, self._appended)

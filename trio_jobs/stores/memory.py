@@ -218,10 +218,14 @@ class MemoryStore:
                 self._work.ring()
         elif ended is not None and ended.reason is Reason.USER:
             ended = row.cancelled(ended)
-        for child in list(row.children or ()):
-            self._end(self._rows[child], Transition.CANCELLED, Ended(Reason.PARENT), now)
+        self._end_children(row, now)
         row.result = outcome.result
         self._end(row, transition, outcome.result if ended is None else ended, now)
+
+    def _end_children(self, row: Row, now: float) -> None:
+        for child in map(self._rows.__getitem__, list(row.children or ())):
+            self._end_children(child, now)
+            self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
 
     def _running(self, job_id: str, attempt: int) -> Row:
         row = self._rows.get(job_id)
