@@ -44,7 +44,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
 from trio_jobs._states import Transition
-from trio_jobs._store import Outcome
+from trio_jobs._store import Claimant, Outcome
 
 BUFFER = 16  # of the handwritten jobs' channels and queues, and the window of ours
 WINDOW = 64  # the same for the token benchmarks: the default of a registry
@@ -609,7 +609,7 @@ async def time_claims(jobs: JobRegistry) -> float:
     claims = []
     began = process_time()
     for _ in range(STEP):
-        claims += await store.claim(1, "benchmark")
+        claims += await store.claim(1, Claimant("benchmark"))
     seconds = process_time() - began
     for claim in claims:
         await store.finish(claim.submission.id, claim.attempt, Outcome(Transition.COMPLETED))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext, JobTimedOut, Kind, Reason, Retry, State, Timeouts, open_registry
+from trio_jobs._store import Claimant
 from trio_jobs._submission import submission
 from trio_jobs._sweeper import sweep
 from trio_jobs.stores.memory import MemoryStore
@@ -28,7 +29,7 @@ async def test_the_sweeper_alone_ends_what_waited_too_long(autojump_clock: MockC
         for limit in (5, 0, 7):
             began = trio.current_time()
             new = submission(sleep, (), {"timeouts": Timeouts(queue=limit)})
-            (job_id,), _ = await store.submit([new], 0, "nobody")
+            (job_id,), _ = await store.submit([new], 0, Claimant("nobody"))
             job = await store.ended(job_id)
             assert (job.state, job.reason) == (State.FAILED, Reason.QUEUE_TIMEOUT)
             assert trio.current_time() - began == pytest.approx(limit)

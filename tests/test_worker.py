@@ -61,10 +61,10 @@ async def test_the_worker_finds_what_others_submitted(autojump_clock: MockClock)
     """Jobs that come into the store by another way, or become due or free to retry, are claimed too."""
     async with open_worker(capacity=3) as worker:
         await wait_all_tasks_blocked()
-        (job_id,), _ = await worker.store.submit([new(1)], 0, "elsewhere")
+        (job_id,), _ = await worker.store.submit([new(1)], 0, Claimant("elsewhere"))
         with trio.fail_after(2):
             await worker.store.ended(job_id)
-        (job_id,), _ = await worker.store.submit([new(1, delay=50)], 0, "elsewhere")
+        (job_id,), _ = await worker.store.submit([new(1, delay=50)], 0, Claimant("elsewhere"))
         with trio.fail_after(52):
             await worker.store.ended(job_id)
 
@@ -72,7 +72,7 @@ async def test_the_worker_finds_what_others_submitted(autojump_clock: MockClock)
 async def test_a_job_in_the_store_from_before_is_claimed(autojump_clock: MockClock) -> None:
     """A worker that begins finds what waited already."""
     async with open_worker(claims=False) as worker:
-        (job_id,), _ = await worker.store.submit([new(1)], 0, "elsewhere")
+        (job_id,), _ = await worker.store.submit([new(1)], 0, Claimant("elsewhere"))
         await wait_all_tasks_blocked()
         assert (await worker.store.get(job_id)).state is State.QUEUED
         worker.nursery.start_soon(worker.run)

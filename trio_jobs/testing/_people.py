@@ -13,6 +13,7 @@ from ._history import Call, History, Reading
 if TYPE_CHECKING:
     from random import Random
 
+    from .._audience import Policy
     from .._registry import JobRegistry
     from ._nodes import Node
     from ._simulation import Drawn
@@ -119,13 +120,14 @@ class Clients:
     async def _read(self, name: str, job_id: str) -> None:
         """Read to the end, from wherever the last connection broke; some vanish on the way and come back."""
         cursor, pace = 0, self._random.choice((0.0, 0.0, 1.0))
+        policy: Policy = self._random.choice(("gap", "block"))
         while True:
             reading = Reading(name, job_id, after=cursor)
             self._history.readings.append(reading)
             vanish = self._random.choice((1, 3, 10**6))
             try:
                 handle = await (await self._somebody()).get(job_id)
-                async with handle.events(cursor, policy="gap") as events:
+                async with handle.events(cursor, policy=policy) as events:
                     async for event in events:
                         reading.events.append(event)
                         cursor = event.seq

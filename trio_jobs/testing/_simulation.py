@@ -35,7 +35,7 @@ Drawn = tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]]
 def draw_job(random: Random) -> Drawn:
     """Draw a job that sends, sleeps and saves, and how it ends: what is simulated by default."""
     steps = [
-        (random.choice(("send", "send", "sleep", "save", "progress", "burst")), random.randint(1, 4))
+        (random.choice(("send", "send", "burst", "sleep", "save", "progress", "child")), random.randint(1, 4))
         for _ in range(random.randint(0, 5))
     ]
     end = random.choice(("return", "return", "return", "error", "permanent", "snooze"))
@@ -49,6 +49,12 @@ def draw_job(random: Random) -> Drawn:
     return scripted, (tuple(steps), end), options
 
 
+async def child(job: JobContext[str], seconds: float) -> None:
+    """Send something, and take a while."""
+    await job.send("from a child")
+    await trio.sleep(seconds)
+
+
 async def scripted(job: JobContext[str], steps: tuple[tuple[str, int], ...], end: str) -> str:
     """Do what the steps say. A token names its attempt and its place, so that none can stand for another."""
     sent = 0
@@ -59,6 +65,8 @@ async def scripted(job: JobContext[str], steps: tuple[tuple[str, int], ...], end
             await job.save(amount)
         elif what == "progress":
             await job.progress(amount)
+        elif what == "child":
+            await job.spawn(child, amount)
         elif what == "burst":
             await job.send_many(f"{job.attempt}.{sent + number}" for number in range(amount))
             sent += amount

@@ -1,0 +1,220 @@
+"""The checker of histories: each hand-made bad history is rejected, by the rule that it breaks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from trio_jobs import Ended, Event, Kind, Reason
+from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
+from trio_jobs.testing._history import RULES
+
+JOB = "j"
+
+
+def event(seq: int, attempt: int, kind: str, at: float, data: Any = None) -> Event:
+    return Event(seq, attempt, Kind(kind), at, data)
+
+
+def good() -> History:
+    """A job whose first worker died after two of three tokens, and whose second attempt was asked to stop and
+    completed all the same."""
+    lost = Ended(Reason.WORKER_LOST, "Its worker was lost", delay=0.0)
+    log = [
+        event(1, 0, "submitted", 0, "h"),
+        event(2, 1, "started", 0, "w1"),
+        event(3, 1, "token", 1, "1.0"),
+        event(4, 1, "token", 2, "1.1"),
+        event(5, 1, "retried", 10, lost),
+        event(6, 2, "started", 10, "w2"),
+        event(7, 2, "token", 11, "2.0"),
+        event(8, 2, "cancel_requested", 11.5, "enough"),
+        event(9, 2, "token", 12, "2.1"),
+        event(10, 2, "completed", 13, "done"),
+    ]
+    return History(
+        logs={JOB: log},
+        calls=[
+            Call("c", "submit", None, "k", 0, None),
+            Call("c", "submit", JOB, "k", 1, 2),
+            Call("c", "cancel", JOB, None, 11.5, 13, "finished_first"),
+            Call("c", "cancel", JOB, None, 14, 14, "already_over"),
+            Call("c", "wait", JOB, None, 0, 13, "completed"),
+        ],
+        readings=[
+            Reading("r", JOB, 0, log[:4]),
+            Reading("r", JOB, 4, log[4:], ended=True),
+            Reading("late", JOB, 10, [], ended=True),
+        ],
+        runs=[
+            HandlerRun(JOB, 1, "w1", 0, 3, True, ["1.0", "1.1", "1.2"], ["1.0", "1.1", "1.2"]),
+            HandlerRun(JOB, 2, "w2", 10, 13, False, ["2.0", "2.1"], ["2.0", "2.1"]),
+        ],
+        settled=True,
+    )
+
+
+def test_a_good_history_passes() -> None:
+    """A history in which everything went as promised passes, and so does an empty one."""
+    check_history(good())
+    check_history(History())
+
+
+def change(seq: int, **fields: Any) -> Callable[[History], None]:
+    """Return a fault: an event of the log is another one."""
+
+    def fault(history: History) -> None:
+        history.logs[JOB][seq - 1] = attrs.evolve(history.logs[JOB][seq - 1], **fields)
+
+    return fault
+
+
+def drop(seq: int) -> Callable[[History], None]:
+    """Return a fault: an event is missing from the log."""
+    return lambda history: history.logs[JOB].remove(history.logs[JOB][seq - 1])
+
+
+def _twice(history: History) -> None:
+    log = history.logs[JOB]
+    log.append(attrs.evolve(log[-1], seq=11))
+
+
+def _swap(history: History) -> None:
+    events = history.readings[1].events
+    events[0], events[1] = events[1], events[0]
+
+
+def _zombie_token(history: History) -> None:
+    log = history.logs[JOB]
+    log[8] = attrs.evolve(log[8], attempt=1, data="1.2")
+
+
+def _not_over(history: History) -> None:
+    del history.logs[JOB][-1]
+    history.readings[1:] = []
+    history.runs[1].ended = None
+    history.calls[2:] = []
+
+
+def _set(path: str, value: Any) -> Callable[[History], None]:
+    """Return a fault: a field of an entry of a journal has another value."""
+    journal, number, field = path.split(".")
+
+    def fault(history: History) -> None:
+        setattr(getattr(history, journal)[int(number)], field, value)
+
+    return fault
+
+
+def _two_for_a_key(history: History) -> None:
+    history.logs["other"] = [attrs.evolve(event) for event in history.logs[JOB]]
+    history.calls.append(Call("c", "submit", "other", "k", 3, 4))
+
+
+def _unasked(history: History) -> None:
+    history.logs["other"] = history.logs[JOB]
+    history.runs.append(HandlerRun("other", 1, "w", 0, 3, True, ["1.0", "1.1"]))
+    history.runs.append(HandlerRun("other", 2, "w", 10, 13, False, ["2.0", "2.1"]))
+
+
+def _ran_twice(history: History) -> None:
+    history.runs.append(copy.deepcopy(history.runs[1]))
+
+
+def _overlap(history: History) -> None:
+    history.logs[JOB][4] = event(5, 1, "retried", 10, Ended(Reason.ERROR, delay=0.0))
+    history.runs[0] = HandlerRun(JOB, 1, "w1", 0, 12, False, ["1.0", "1.1"], ["1.0", "1.1"])
+
+
+def _over_too_early(history: History) -> None:
+    _not_over(history)
+    history.calls.append(Call("c", "cancel", JOB, None, 5, 6, "already_over"))
+
+
+BAD: dict[str, tuple[str, Callable[[History], None]]] = {
+    "a hole in seq": ("logs_are_legal", drop(7)),
+    "no beginning": ("logs_are_legal", drop(1)),
+    "two ends": ("logs_are_legal", _twice),
+    "an attempt left out": ("logs_are_legal", change(6, attempt=3)),
+    "a token of an older attempt": ("logs_are_legal", _zombie_token),
+    "a job that never ends": ("logs_are_legal", _not_over),
+    "expired while it ran": (
+        "logs_are_legal",
+        change(10, kind=Kind.EXPIRED, data=Ended(Reason.ERROR)),
+    ),
+    "retried after a request": ("logs_are_legal", change(4, kind=Kind.CANCEL_REQUESTED)),
+    "an accepted job is gone": ("accepted_is_kept", lambda history: history.logs.clear()),
+    "two jobs for a key": ("accepted_is_kept", _two_for_a_key),
+    "a job that nobody asked for": ("nothing_is_made_up", _unasked),
+    "told cancelled, and completed": ("answers_are_true", _set("calls.2.answer", "cancelled")),
+    "told over, and it ran on": ("answers_are_true", _over_too_early),
+    "a wait that lied": ("answers_are_true", _set("calls.4.answer", "cancelled")),
+    "a cancel that left no trace": ("answers_are_true", change(8, kind=Kind.PROGRESS)),
+    "finished first, and cancelled": (
+        "answers_are_true",
+        change(10, kind=Kind.CANCELLED, data=Ended(Reason.USER)),
+    ),
+    "a reader missed an event": ("readers_agree", lambda history: history.readings[1].events.pop(1)),
+    "a reader got one twice": (
+        "readers_agree",
+        lambda history: history.readings[0].events.append(history.readings[0].events[-1]),
+    ),
+    "a reader got them out of order": ("readers_agree", _swap),
+    "a reader got another value": (
+        "readers_agree",
+        lambda history: history.readings[0].events.__setitem__(2, event(3, 1, "token", 1, "other")),
+    ),
+    "a reader began too late": ("readers_agree", _set("readings.1.after", 5)),
+    "a reader was told the end too early": ("readers_agree", _set("readings.0.ended", True)),
+    "a reader of nothing": ("readers_agree", _set("readings.0.job_id", "nobody")),
+    "a token that nobody sent": ("attempts_sent_what_is_kept", change(3, data="?")),
+    "a token lost in the middle": (
+        "attempts_sent_what_is_kept",
+        _set("runs.1.attempted", ["2.0", "2.half", "2.1"]),
+    ),
+    "a completed attempt lost its last token": (
+        "attempts_sent_what_is_kept",
+        _set("runs.1.attempted", ["2.0", "2.1", "2.2"]),
+    ),
+    "the tokens of another attempt": ("attempts_sent_what_is_kept", change(7, data="1.2")),
+    "an attempt ran twice": ("attempts_are_single", _ran_twice),
+    "two attempts at once": ("attempts_are_single", _overlap),
+    "an attempt that the log does not know": ("ends_are_ends", _set("runs.1.attempt", 3)),
+    "a handler outlived its job": ("ends_are_ends", _set("runs.1.ended", 20.0)),
+    "a handler never ended": ("ends_are_ends", _set("runs.1.ended", None)),
+}
+
+
+@pytest.mark.parametrize(("rule", "fault"), BAD.values(), ids=BAD)
+def test_bad_histories_are_rejected(rule: str, fault: Callable[[History], None]) -> None:
+    """A history with one fault is rejected, and the message names the rule and shows the log."""
+    history = good()
+    fault(history)
+    with pytest.raises(BadHistory, match=rule) as bad:
+        check_history(history)
+    assert rule in {violation.rule for violation in bad.value.violations}
+    assert not history.logs or "the log of job" in str(bad.value)
+
+
+def test_every_rule_is_broken_by_some_history() -> None:
+    """No rule is there that none of the bad histories breaks."""
+    assert {rule for rule, _ in BAD.values()} == set(RULES)
+
+
+@pytest.mark.parametrize("seq", range(1, 11))
+def test_no_event_can_be_missed(seq: int) -> None:
+    """Whichever event of a good log is dropped, doubled or moved, the history is rejected."""
+    for mutate in (
+        lambda log: log.pop(seq - 1),
+        lambda log: log.insert(seq, log[seq - 1]),
+        lambda log: log.insert(0 if seq > 1 else 5, log.pop(seq - 1)),
+    ):
+        history = good()
+        history.logs[JOB] = [*history.logs[JOB]]
+        mutate(history.logs[JOB])
+        with pytest.raises(BadHistory):
+            check_history(history)

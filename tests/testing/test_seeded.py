@@ -1,0 +1,65 @@
+"""The hook that makes Trio's scheduler follow a seed. If Trio changes it, this file says so first."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import trio
+
+from trio_jobs.testing import _seeded
+from trio_jobs.testing._seeded import run_seeded, seeded
+
+
+async def race() -> str:
+    """Return the order in which twenty tasks run that are ready at the same time, five times over."""
+    order: list[str] = []
+
+    async def step(name: str) -> None:
+        for _ in range(5):
+            order.append(name)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(step, str(number))
+    return " ".join(order)
+
+
+def test_a_seed_says_the_order() -> None:
+    """The same seed gives the same schedule, and among ten seeds there are several schedules."""
+    first = [run_seeded(race, seed) for seed in range(10)]
+    assert first == [run_seeded(race, seed) for seed in range(10)]
+    assert len(set(first)) > 1
+
+
+def test_a_seed_says_what_random_gives() -> None:
+    """`random` follows the seed too: jitter in retries is part of the course."""
+
+    async def dice() -> float:
+        return random.random()
+
+    assert run_seeded(dice, 1) == run_seeded(dice, 1) != run_seeded(dice, 2)
+
+
+def test_what_was_is_put_back() -> None:
+    """After a seeded run, `random`, Trio's generator and its switch go on as if there had been none."""
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    switch, dice = _seeded._TRIO[_seeded._SWITCH], _seeded._TRIO[_seeded._DICE].getstate()
+    with pytest.raises(ZeroDivisionError), seeded(3):
+        raise ZeroDivisionError
+    run_seeded(race, 3)
+    assert random.random() == expected
+    assert _seeded._TRIO[_seeded._SWITCH] == switch
+    assert _seeded._TRIO[_seeded._DICE].getstate() == dice
+
+
+def test_a_trio_without_the_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version of Trio that cannot be seeded is an error that says so."""
+    without: dict[str, Any] = {}
+    monkeypatch.setattr(_seeded, "_TRIO", without)
+    with pytest.raises(RuntimeError, match="cannot be made to schedule by a seed"):
+        run_seeded(race, 0)

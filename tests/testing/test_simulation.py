@@ -1,0 +1,191 @@
+"""The simulation: the same seed takes the same course, faults do what they say, broken promises are found."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+
+from trio_jobs import JobContext
+from trio_jobs._worker import Worker
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Scenario, SimulationFailed, simulate
+from trio_jobs.testing.__main__ import hunt, main
+from trio_jobs.testing._faults import FAULTS
+from trio_jobs.testing._history import BadHistory
+
+FOUND = {
+    151: "a worker was given a job back, of which an older attempt still ended there",
+    742: "a claim was answered after the registry was left",
+    1252: "an outdated attempt ended after the newer one",
+}
+"""The seeds that found something wrong in the package, and what."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)  # what workers say of faults is no news here
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=str)
+def test_what_was_found_stays_mended(seed: int) -> None:
+    """Each seed that found a bug passes, and always will."""
+    simulate(seed=seed)
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "42"])
+def test_the_same_seed_takes_the_same_course(hash_seed: str) -> None:
+    """In every process, whatever its hash seed, a seed says all: the traces are the same, step by step."""
+    code = "from trio_jobs.testing import simulate; print(*[simulate(seed=n).digest for n in range(25)])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert done.stdout.split() == [simulate(seed=seed).digest for seed in range(25)]
+
+
+def test_seeds_take_different_courses() -> None:
+    """Nearly every seed explores something new, and every kind of fault happens."""
+    traces = [simulate(seed=seed) for seed in range(100)]
+    assert len({trace.digest for trace in traces}) >= 99
+    assert {kind for trace in traces for kind in trace.faults} == set(FAULTS)
+    told = Counter(what for trace in traces for _, _, what, _ in trace.steps)
+    for what in ("crash", "freeze", "restart", "claim", "heartbeat", "sweep", "append", "finish"):
+        assert told[what] > 10, what
+    assert any("LeaseLost" in outcome for trace in traces for *_, outcome in trace.steps)
+
+
+def test_a_run_without_faults() -> None:
+    """With no fault to choose from, no node dies, stands still or restarts."""
+    for seed in range(20):
+        trace = simulate(Scenario(faults=frozenset()), seed)
+        assert trace.faults == frozenset()
+        assert not {"crash", "freeze", "restart"} & {what for _, _, what, _ in trace.steps}
+
+
+def test_a_trace_can_be_read() -> None:
+    """A trace prints its seed, its faults, and a line for each step, with numbers in place of ids."""
+    trace = simulate(seed=7)
+    first, *lines = str(trace).splitlines()
+    assert first.startswith("seed 7, faults: ")
+    assert len(lines) == len(trace.steps)
+    assert "job1" in str(trace)
+
+
+class Forgetful(MemoryStore):
+    """A store whose sweep takes nothing back."""
+
+    def _lease(self, row: Any, lease: float, now: float) -> None:
+        pass
+
+
+class Unfenced(MemoryStore):
+    """A store that lets any attempt write, as long as the job runs."""
+
+    def _running(self, job_id: str, attempt: int) -> Any:
+        row = self._rows[job_id]
+        return super()._running(job_id, row.attempt)
+
+
+@pytest.mark.parametrize("store", [Forgetful, Unfenced])
+def test_a_broken_store_is_found(store: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that never come back, and zombies that write, are found within 100 seeds; the same seed finds
+    them again, and the message says how."""
+    monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", store)
+    seed = next((seed for seed in range(100) if _breaks(seed)), None)
+    assert seed is not None
+    with pytest.raises(SimulationFailed, match=f"python -m trio_jobs.testing --seed {seed}") as failed:
+        simulate(seed=seed)
+    assert failed.value.trace.steps
+    assert isinstance(failed.value.__cause__, BadHistory | AssertionError)
+
+
+def _breaks(seed: int) -> bool:
+    try:
+        simulate(seed=seed)
+    except SimulationFailed:
+        return True
+    return False
+
+
+def test_ones_own_jobs() -> None:
+    """A scenario may draw jobs of one's own, and the message of a failure says how to have that again."""
+    paid: list[str] = []
+
+    async def pay(job: JobContext[str]) -> None:
+        paid.append(job.id)
+        await trio.sleep(1)
+
+    scenario = Scenario(draw_job=lambda random: (pay, (), {"delay": random.random()}))
+    simulate(scenario, 3)
+    assert paid
+
+    def draw(random: Random) -> Any:
+        raise LookupError("no job")
+
+    with pytest.raises(SimulationFailed, match=r"simulate\(scenario, seed=3\)"):
+        simulate(Scenario(draw_job=draw), 3)
+
+
+def test_the_command_replays_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--seed` prints every step of one run, and exits with 0 if it is good."""
+    assert main(["--seed", "7"]) == 0
+    assert capsys.readouterr().out.strip() == str(simulate(seed=7))
+
+
+def test_the_command_shows_what_a_seed_broke(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--seed` of a bad run prints its steps and what was broken, and exits with 1."""
+    monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
+    seed = next(seed for seed in range(100) if _breaks(seed))
+    assert main(["--seed", str(seed)]) == 1
+    shown = capsys.readouterr().out
+    assert "  claim  " in shown
+    assert f"--seed {seed}" in shown
+
+
+def test_the_command_hunts(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--seeds` simulates that many in several processes, and says how many courses they took."""
+    assert main(["--seeds", "60", "--first", "1000", "--processes", "2"]) == 0
+    assert "60 seeds from 1000 on, 60 different courses, 0 broken" in capsys.readouterr().out
+
+
+def test_a_hunt_reports_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hunt goes on after a find, and returns each with its seed."""
+    monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
+    digests, broken = hunt(range(100))
+    assert len(digests) + len(broken) == 100
+    assert broken
+    assert all(f"--seed {seed}" in text for seed, text in broken)
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--processes", "0"], ["--seed", "x"]])
+def test_the_command_refuses_nonsense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that is none, or too small, is named."""
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "error" in capsys.readouterr().err
+
+
+def test_a_worker_that_forgets_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the package itself comes out with its traceback, whatever exception it is."""
+
+    def ended(self: Worker, attempt: object) -> None:
+        raise KeyError(attempt)
+
+    monkeypatch.setattr(Worker, "ended", ended)
+    with pytest.raises(SimulationFailed) as failed:
+        simulate(seed=0)
+    assert isinstance(failed.value.__cause__, ExceptionGroup)
