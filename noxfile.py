@@ -8,7 +8,7 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench"]
+nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted"]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # tests_all skips the Pythons that are not here
@@ -63,6 +63,21 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "report")
     session.run("coverage", "report", CORE, NOT_CORE, "--fail-under=100")
+
+
+@nox.session
+def harness(session: nox.Session) -> None:
+    """Random lives of jobs and simulated faults, at the sizes that the documentation states."""
+    install(session, "test")
+    session.run("python", "tests/testing/lives.py", *session.posargs)
+    session.run("python", "-m", "trio_jobs.testing", "--seeds", "5000")
+
+
+@nox.session
+def planted(session: nox.Session) -> None:
+    """Every planted bug is caught."""
+    install(session, "test")
+    session.run("python", "tests/planted/hunt.py", *session.posargs)
 
 
 @nox.session

@@ -6,7 +6,8 @@ their own, in real time: a program that says `if __name__ == "__main__"`, becaus
 handles signals, and a block of tests, which pytest runs.
 
 A `text` block that follows a Python block is what that prints; `…` in it stands for any text. A block
-that prints, and shows nothing, is an error as well.
+that prints, and shows nothing, is an error as well. Blocks that begin with a comment like `# my_store.py` make up a
+file, which the tests of the page may import.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
 
 _FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\w+\.py)\n")  # a block that begins so is a part of that file
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
 _DIRECTIVE = re.compile(r"^\.\. auto\w+:: ([\w.]+)", re.MULTILINE)
 
@@ -91,9 +93,9 @@ def run_apart(snippet: Snippet, folder: Path) -> str:
     return "" if snippet.is_tests else done.stdout
 
 
-def run_in_virtual_time(main: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+def run_in_virtual_time(main: Callable[..., Awaitable[Any]], *args: Any, clock: Any = None) -> Any:
     """Do what `trio.run` does, on a clock that jumps to the next deadline when everything waits."""
-    return REAL_RUN(main, *args, clock=MockClock(autojump_threshold=0))
+    return REAL_RUN(main, *args, clock=clock or MockClock(autojump_threshold=0))
 
 
 REAL_RUN = trio.run
@@ -107,7 +109,11 @@ def test_the_programs_of_a_page_print_what_it_shows(
     monkeypatch.setattr(trio, "run", run_in_virtual_time)
     namespace: dict[str, Any] = {"__name__": page.stem}
     for snippet in snippets(page.read_text(encoding="utf-8")):
-        if snippet.is_program or snippet.is_tests:
+        if (named := _FILE.match(snippet.code)) is not None:
+            with (tmp_path / named[1]).open("a", encoding="utf-8") as file:
+                file.write(snippet.code)
+            printed = ""
+        elif snippet.is_program or snippet.is_tests:
             printed = run_apart(snippet, tmp_path)
         else:
             run_here(snippet, page, namespace)

@@ -173,7 +173,10 @@ class Store(Protocol):
         ...
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`)."""
+        """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`).
+
+        A job whose queue timeout has passed is not started.
+        """
         ...
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:

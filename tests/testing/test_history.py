@@ -51,8 +51,8 @@ def good() -> History:
             Reading("late", JOB, 10, [], ended=True),
         ],
         runs=[
-            HandlerRun(JOB, 1, "w1", 0, 3, True, ["1.0", "1.1", "1.2"], ["1.0", "1.1", "1.2"]),
-            HandlerRun(JOB, 2, "w2", 10, 13, False, ["2.0", "2.1"], ["2.0", "2.1"]),
+            HandlerRun(JOB, 1, "w1", 0, 3, True, True, ["1.0", "1.1", "1.2"], ["1.0", "1.1", "1.2"]),
+            HandlerRun(JOB, 2, "w2", 10, 13, False, True, ["2.0", "2.1"], ["2.0", "2.1"]),
         ],
         settled=True,
     )
@@ -117,8 +117,8 @@ def _two_for_a_key(history: History) -> None:
 
 def _unasked(history: History) -> None:
     history.logs["other"] = history.logs[JOB]
-    history.runs.append(HandlerRun("other", 1, "w", 0, 3, True, ["1.0", "1.1"]))
-    history.runs.append(HandlerRun("other", 2, "w", 10, 13, False, ["2.0", "2.1"]))
+    history.runs.append(HandlerRun("other", 1, "w", 0, 3, True, True, ["1.0", "1.1"]))
+    history.runs.append(HandlerRun("other", 2, "w", 10, 13, False, True, ["2.0", "2.1"]))
 
 
 def _ran_twice(history: History) -> None:
@@ -127,7 +127,7 @@ def _ran_twice(history: History) -> None:
 
 def _overlap(history: History) -> None:
     history.logs[JOB][4] = event(5, 1, "retried", 10, Ended(Reason.ERROR, delay=0.0))
-    history.runs[0] = HandlerRun(JOB, 1, "w1", 0, 12, False, ["1.0", "1.1"], ["1.0", "1.1"])
+    history.runs[0] = HandlerRun(JOB, 1, "w1", 0, 12, False, True, ["1.0", "1.1"], ["1.0", "1.1"])
 
 
 def _over_too_early(history: History) -> None:

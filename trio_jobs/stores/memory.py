@@ -162,8 +162,10 @@ class MemoryStore:
         return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
 
     def _lease(self, row: Row, lease: float, now: float) -> None:
-        self._leases.add(row.submission.id, now + lease, 0)
-        self._alarm.ring()
+        self._leases.discard(row.submission.id)
+        if lease != math.inf:
+            self._leases.add(row.submission.id, now + lease, 0)
+            self._alarm.ring()
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
@@ -174,7 +176,7 @@ class MemoryStore:
             if row is None or row.state is not State.RUNNING or row.attempt != attempt:
                 lost.add(job_id)
                 continue
-            if row.parent is None and lease != math.inf:
+            if row.parent is None:
                 self._lease(row, lease, now)
             if row.cancel_requested is not None:
                 cancels[job_id] = row.cancel_grace

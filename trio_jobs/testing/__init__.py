@@ -9,46 +9,89 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._agreement import StoreMachine
+    from ._cancel import cancel_at_every_checkpoint
+    from ._conformance import (
+        Check,
+        OpenStore,
+        StoreCheckFailed,
+        check_store,
+        narrow_store_checks,
+        store_checks,
+    )
     from ._connection import Connection
     from ._history import BadHistory, Call, HandlerRun, History, Reading, check_history
+    from ._jobs import JobMachine
+    from ._life import Life, expect_events, expect_state, run_handler
     from ._machine import TrioMachine, initialize, invariant, rule
     from ._simulation import Scenario, SimulationFailed, simulate
     from ._trace import Trace
+    from .checks import QUEUE_LIMIT, RETENTION
 
 _HOMES = {
+    "QUEUE_LIMIT": "checks",
+    "RETENTION": "checks",
     "BadHistory": "_history",
     "Call": "_history",
+    "Check": "_conformance",
     "Connection": "_connection",
     "HandlerRun": "_history",
     "History": "_history",
+    "JobMachine": "_jobs",
+    "Life": "_life",
+    "OpenStore": "_conformance",
     "Reading": "_history",
     "Scenario": "_simulation",
     "SimulationFailed": "_simulation",
+    "StoreCheckFailed": "_conformance",
+    "StoreMachine": "_agreement",
     "Trace": "_trace",
     "TrioMachine": "_machine",
+    "cancel_at_every_checkpoint": "_cancel",
     "check_history": "_history",
+    "check_store": "_conformance",
+    "expect_events": "_life",
+    "expect_state": "_life",
     "initialize": "_machine",
     "invariant": "_machine",
+    "narrow_store_checks": "_conformance",
     "rule": "_machine",
+    "run_handler": "_life",
     "simulate": "_simulation",
+    "store_checks": "_conformance",
 }
 
 __all__ = [
+    "QUEUE_LIMIT",
+    "RETENTION",
     "BadHistory",
     "Call",
+    "Check",
     "Connection",
     "HandlerRun",
     "History",
+    "JobMachine",
+    "Life",
+    "OpenStore",
     "Reading",
     "Scenario",
     "SimulationFailed",
+    "StoreCheckFailed",
+    "StoreMachine",
     "Trace",
     "TrioMachine",
+    "cancel_at_every_checkpoint",
     "check_history",
+    "check_store",
+    "expect_events",
+    "expect_state",
     "initialize",
     "invariant",
+    "narrow_store_checks",
     "rule",
+    "run_handler",
     "simulate",
+    "store_checks",
 ]
 
 

@@ -26,14 +26,17 @@ class Connection:
 
     Args:
         store: Where the jobs are. A connection does not close it.
+        name: Whose it is.
 
     Attributes:
+        name: Whose it is.
         severed: Whether `sever` was called.
     """
 
     durable = True
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, name: str = "worker") -> None:
+        self.name = name
         self.severed = False
         self._store = store
         self._closed = False

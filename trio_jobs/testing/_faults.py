@@ -90,8 +90,7 @@ class FaultyConnection(Connection):
     """
 
     def __init__(self, store: Store, name: str, faults: Faults, trace: Trace) -> None:
-        super().__init__(store)
-        self.name = name
+        super().__init__(store, name)
         self._faults = faults
         self._trace = trace
         self._frozen_until = 0.0

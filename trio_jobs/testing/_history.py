@@ -75,6 +75,7 @@ class HandlerRun:
         began: When.
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
+        heard: Whether the two lists below are all that was sent: what goes through a channel is not heard.
         attempted: The values it set out to send, in order.
         sent: Those whose `send` returned.
     """
@@ -85,6 +86,7 @@ class HandlerRun:
     began: float
     ended: float | None = None
     severed: bool = False
+    heard: bool = True
     attempted: list[Any] = attrs.field(factory=list[Any])
     sent: list[Any] = attrs.field(factory=list[Any])
 
@@ -229,7 +231,7 @@ def attempts_sent_what_is_kept(history: History) -> Found:
 
     If it completed, that is everything; if it ended otherwise by itself, at least all whose `send` returned.
     """
-    for run in history.runs:
+    for run in (run for run in history.runs if run.heard):
         log = history.logs.get(run.job_id, [])
         kept = [event.data for event in log if event.kind == "token" and event.attempt == run.attempt]
         if kept != run.attempted[: len(kept)]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from .._open import open_registry
 from ._faults import Faults, FaultyConnection
+from ._journal import CONNECTION
 
 if TYPE_CHECKING:
     from .._registry import JobRegistry
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ._trace import Trace
 
 T = TypeVar("T")
-CONNECTION: Final = ContextVar[FaultyConnection]("CONNECTION")
-"""The connection of the node in which the present task runs."""
 
 
 class Node:

@@ -7,8 +7,7 @@ written down by those to whom it happened, in journals, and judged afterwards by
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any, Final
 
@@ -22,8 +21,9 @@ from .._store import Where
 from ..stores.memory import MemoryStore
 from ._faults import FAULTS, Faults
 from ._fold import check_agrees
-from ._history import HandlerRun, History, check_history
-from ._nodes import CONNECTION, Node, chaos
+from ._history import History, check_history
+from ._journal import journalled
+from ._nodes import Node, chaos
 from ._people import Clients
 from ._seeded import run_seeded
 from ._trace import Trace
@@ -198,35 +198,4 @@ class Simulation:
 
     def _draw(self) -> Drawn:
         fn, args, options = self._scenario.draw_job(self.random)
-
-        @functools.wraps(fn)
-        async def journalled(job: JobContext[Any], *args: Any) -> Any:
-            connection = CONNECTION.get()
-            run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time())
-            self.history.runs.append(run)
-            _listen(job, run)
-            try:
-                return await fn(job, *args)
-            finally:
-                run.severed = connection.severed
-                run.ended = trio.current_time()
-
-        return journalled, args, options
-
-
-def _listen(job: JobContext[Any], run: HandlerRun) -> None:
-    """Write down what a handler sends, when it tries to and when it has."""
-    send, send_many = job.send, job.send_many
-
-    async def heard(value: object) -> None:
-        run.attempted.append(value)
-        await send(value)
-        run.sent.append(value)
-
-    async def heard_many(values: Iterable[object]) -> None:
-        several = list(values)
-        run.attempted += several
-        await send_many(several)
-        run.sent += several
-
-    vars(job).update(send=heard, send_many=heard_many)
+        return journalled(fn, self.history), args, options

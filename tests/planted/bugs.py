@@ -1,0 +1,297 @@
+"""Real bugs of systems like this one, as small changes to the package, which the harness has to find."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bug(NamedTuple):
+    """A change that makes the package wrong.
+
+    Attributes:
+        name: What is wrong, in a few words.
+        seen: What a user would see.
+        file: The file in the package.
+        before: Text that is in it once.
+        after: What stands there instead.
+        lane: What is to find it: `store`, `simulation` or `lives`.
+    """
+
+    name: str
+    seen: str
+    file: str
+    before: str
+    after: str
+    lane: str
+
+
+MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
+
+BUGS = [
+    Bug(
+        "the attempt is not checked as the fence",
+        "a worker that was given up writes into its successor's log",
+        MEMORY,
+        "row is None or row.state is not State.RUNNING or row.attempt != attempt:\n            raise",
+        "row is None or row.state is not State.RUNNING:\n            raise",
+        "simulation",
+    ),
+    Bug(
+        "a heartbeat renews nothing",
+        "jobs of healthy workers are taken away and run twice",
+        MEMORY,
+        "                self._lease(row, lease, now)\n            if row.cancel_requested",
+        "                pass\n            if row.cancel_requested",
+        "store",
+    ),
+    Bug(
+        "a lease outlives its attempt",
+        "the sweep takes back a job that has ended",
+        MEMORY,
+        "        if self._leases:\n            self._leases.discard(row.submission.id)\n",
+        "",
+        "simulation",
+    ),
+    Bug(
+        "a cancellation overwrites a completion",
+        "a job that returned its result is CANCELLED later",
+        MEMORY,
+        '        if row.state.over:\n            return "already_over"\n',
+        "        if row.state.over:\n            row.state = State.RETRYING\n",
+        "simulation",
+    ),
+    Bug(
+        "a cancelled job is over while its handler runs",
+        "CANCELLED is shown, and the work goes on",
+        MEMORY,
+        '        if row.state is State.RUNNING:\n            return "requested"\n',
+        "",
+        "simulation",
+    ),
+    Bug(
+        "an end is not final",
+        "a completed job starts again",
+        "_states.py",
+        "    State.COMPLETED: {},",
+        "    State.COMPLETED: {Transition.RETRIED: State.RETRYING},",
+        "store",
+    ),
+    Bug(
+        "a gap between replay and live",
+        "a reader that has drawn level misses the first of several events",
+        MEMORY,
+        "            await row.followers.wait()\n            events = row.log.read(after, limit)",
+        "            await row.followers.wait()\n"
+        "            events = row.log.read(row.log.last_seq - 1, limit)",
+        "simulation",
+    ),
+    Bug(
+        "the end of the stream is lost",
+        "a reader waits for ever for a job that has ended",
+        MEMORY,
+        "        if row.followers is not None:\n            row.followers.ring()\n        if row.waiters",
+        "        if row.followers is not None and row.finished is None:\n"
+        "            row.followers.ring()\n        if row.waiters",
+        "store",
+    ),
+    Bug(
+        "waiters are not woken",
+        "`result()` hangs although the job has ended",
+        MEMORY,
+        "            row.waiters.ring()",
+        "            pass",
+        "store",
+    ),
+    Bug(
+        "the count of appended events goes on over a retry",
+        "the first tokens of a second attempt vanish",
+        MEMORY,
+        "        row.appended = 0\n",
+        "",
+        "simulation",
+    ),
+    Bug(
+        "a retry is counted twice",
+        "a job with three attempts gets two",
+        MEMORY,
+        "                row.spent -= ended.reason in UNSPENT\n",
+        "                row.spent += ended.reason not in UNSPENT\n",
+        "simulation",
+    ),
+    Bug(
+        "a deploy spends the retry budget",
+        "jobs fail because the service was restarted often",
+        "_states.py",
+        "frozenset({Reason.SHUTDOWN, Reason.SNOOZED})",
+        "frozenset({Reason.SNOOZED})",
+        "simulation",
+    ),
+    Bug(
+        "the newest job goes first",
+        "an old job never starts while others keep coming",
+        QUEUE,
+        "heapq.heappush(self._ready, (due + penalty, ticket, job_id))",
+        "heapq.heappush(self._ready, (-due - penalty, -ticket, job_id))",
+        "store",
+    ),
+    Bug(
+        "jobs start before they are due",
+        "a delay of an hour lasts a moment",
+        QUEUE,
+        "self._later[0][0] <= now:",
+        "self._later[0][0] <= now + 3600:",
+        "store",
+    ),
+    Bug(
+        "the log grows without bound",
+        "a chatty job eats the memory of the process",
+        LOG,
+        "if len(self._weights) > keep.events or self._bytes > keep.bytes:",
+        "if len(self._weights) > keep.events * 1000:",
+        "store",
+    ),
+    Bug(
+        "trimming drops the history",
+        "after a million tokens nobody knows when the job was started",
+        LOG,
+        "            else:\n                kept.append(event)\n",
+        "",
+        "store",
+    ),
+    Bug(
+        "trimming leaves a hole in the numbers",
+        "a reader that was up to date is told of a gap that is none",
+        LOG,
+        "self._start += moved\n",
+        "self._start += moved + 1\n",
+        "store",
+    ),
+    Bug(
+        "a retry overtakes a cancellation",
+        "a job that was cancelled runs again",
+        MEMORY,
+        "            if row.cancel_requested is not None:\n                transition",
+        "            if False:\n                transition",
+        "simulation",
+    ),
+    Bug(
+        "a repeated append is taken for a new one",
+        "tokens are doubled when an answer is lost",
+        MEMORY,
+        "if offset != row.appended and not (values := values[row.appended - offset :]):",
+        "if not values:",
+        "simulation",
+    ),
+    Bug(
+        "an idempotency key is ignored",
+        "a client that asks again pays twice",
+        MEMORY,
+        "        if address in self._keys:\n",
+        "        if False:\n",
+        "simulation",
+    ),
+    Bug(
+        "a lost wake-up for workers",
+        "a job waits although a worker is idle",
+        MEMORY,
+        "        if self._waiting:\n            self._work.ring()\n",
+        "",
+        "store",
+    ),
+    Bug(
+        "a dead worker's jobs stay with it",
+        "jobs are RUNNING for ever after a crash",
+        MEMORY,
+        "        if lease != math.inf:\n            self._leases.add(",
+        "        if lease == math.inf:\n            self._leases.add(",
+        "simulation",
+    ),
+    Bug(
+        "a job that kills its workers is never blamed",
+        "one bad job takes down worker after worker",
+        MEMORY,
+        "            deadly = row.spent >= max(row.submission.options.retry.attempts, CRASHES)\n",
+        "            deadly = False\n",
+        "store",
+    ),
+    Bug(
+        "children are forgotten",
+        "child jobs are RUNNING for ever when their parent has ended",
+        MEMORY,
+        "        self._end_children(row, now)\n        row.result",
+        "        row.result",
+        "simulation",
+    ),
+    Bug(
+        "children of children are forgotten",
+        "grandchildren are RUNNING for ever",
+        MEMORY,
+        "            self._end_children(child, now)\n",
+        "",
+        "store",
+    ),
+    Bug(
+        "a queue timeout strikes between attempts",
+        "a job that is to be retried fails because it waits",
+        MEMORY,
+        "if options.timeouts.queue is not None and row.state is State.QUEUED:",
+        "if options.timeouts.queue is not None:",
+        "lives",
+    ),
+    Bug(
+        "what was saved is lost",
+        "a second attempt begins at the beginning",
+        MEMORY,
+        "return Claim(row.submission, row.attempt, row.spent, row.saved, seq)",
+        "return Claim(row.submission, row.attempt, row.spent, None, seq)",
+        "store",
+    ),
+    Bug(
+        "an old attempt and a new one share a place",
+        "a worker crashes when it is given back a job that it still cleans up after",
+        "_worker.py",
+        "        if self.attempts.get(job_id) is attempt:\n",
+        "        if self.attempts[job_id] is attempt:\n",
+        "simulation",
+    ),
+    Bug(
+        "an answer after the end",
+        "a process that is leaving crashes because a claim came late",
+        "_worker.py",
+        "            if self.closed:  # while the store was being asked\n",
+        "            if self.closed and self.paused:\n",
+        "simulation",
+    ),
+    Bug(
+        "the last tokens are dropped",
+        "a completed job's stream lacks what was sent just before the end",
+        "_pipe.py",
+        "        self._take(inf)\n",
+        "",
+        "simulation",
+    ),
+    Bug(
+        "an end that was not heard is given up",
+        "a job that completed runs again because one answer was lost",
+        "_insist.py",
+        "        except StoreUnavailable as error:\n            failures += 1\n",
+        "        except StoreUnavailable as error:\n            failures += 1\n            raise\n",
+        "simulation",
+    ),
+    Bug(
+        "more jobs run than may",
+        "a limit of two lets any number through",
+        "_worker.py",
+        "max(0, self.capacity - self.running - self._asked)",
+        "self.capacity",
+        "lives",
+    ),
+    Bug(
+        "a cancellation counts as a failure",
+        "a job that its user stopped is FAILED, and retried",
+        "_attempt.py",
+        "_CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})",
+        "_CANCELS: Final = frozenset({Reason.PARENT, Reason.UNREAD})",
+        "lives",
+    ),
+]

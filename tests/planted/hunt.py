@@ -1,0 +1,110 @@
+"""Plant each bug in a copy of the package and see it found: `python tests/planted/hunt.py`.
+
+Lanes: `store` runs `check_store` and counts checks, `simulation` counts seeds, `lives` counts the examples of
+`JobMachine`, until the first that fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from bugs import BUGS, Bug
+
+ROOT = Path(__file__).parents[2]
+LANES = Path(__file__).with_name("lanes.py")
+LONGEST = 60  # seconds after which a lane hangs, which is a find too
+
+
+class Found(NamedTuple):
+    """What became of a bug."""
+
+    bug: Bug
+    tries: int | None
+    seconds: float
+    output: str
+
+
+def plant(bug: Bug, folder: Path) -> None:
+    """Copy the package into `folder`, with the bug in it."""
+    shutil.copytree(ROOT / "trio_jobs", folder / "trio_jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "trio_jobs" / bug.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(bug.before) != 1:
+        raise ValueError(f"{bug.name}: its text is in {bug.file} {text.count(bug.before)} times, not once")
+    file.write_text(text.replace(bug.before, bug.after), encoding="utf-8")
+
+
+def hunt(bug: Bug | None, lane: str) -> tuple[int | None, str]:
+    """Run a lane on a package with a bug, or without one.
+
+    Returns:
+        After how many tries it failed, or None if it did not, and what it printed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if bug is not None:
+            plant(bug, folder)
+        path = str(folder if bug is not None else ROOT)
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(LANES), lane]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST,
+                check=True,
+            )
+        except subprocess.TimeoutExpired:
+            return 0, "it hangs"
+    word, _, tries = done.stdout.strip().rpartition("\n")[2].partition(" ")
+    return (int(tries), done.stdout) if word == "found" else (None, done.stdout)
+
+
+def _one(bug: Bug) -> Found:
+    began = time.monotonic()
+    tries, output = hunt(bug, bug.lane)
+    return Found(bug, tries, time.monotonic() - began, output)
+
+
+def _row(found: Found) -> str:
+    unit = {"store": "check", "simulation": "seed", "lives": "example"}[found.bug.lane]
+    tries = f"{found.tries} {unit}{'s' * (found.tries != 1)}"
+    if not found.tries:
+        tries = "NOT FOUND" if found.tries is None else "a hang"
+    return f"| {found.bug.name} | {found.bug.seen} | `{found.bug.lane}` | {tries} |"
+
+
+def main() -> int:
+    """Hunt all bugs, or those whose name holds a word; exit with 1 if one is not found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("word", nargs="?", default="", help="hunt only bugs whose name holds this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="hunts at once")
+    given = parser.parse_args()
+    bugs = [bug for bug in BUGS if given.word in bug.name]
+    began = time.monotonic()
+    print("| bug | what a user would see | found by | after |\n|---|---|---|---|")
+    with ThreadPoolExecutor(given.jobs) as pool:
+        found = []
+        for one in pool.map(_one, bugs):
+            found.append(one)
+            print(_row(one), flush=True)
+    lost = [one.bug.name for one in found if one.tries is None]
+    took = time.monotonic() - began
+    print(f"\n{len(found) - len(lost)} of {len(found)} planted bugs found, in {took:.0f} s", file=sys.stderr)
+    return 1 if lost or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""One lane of the hunt: print `found N` after the N-th try has failed, or `clean N` after all have passed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+from trio.testing import MockClock
+
+from trio_jobs import Reason
+from trio_jobs.stores import Store
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import SimulationFailed, narrow_store_checks, simulate, store_checks
+from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
+
+SEEDS, EXAMPLES = 1500, 300
+
+
+@asynccontextmanager
+async def open_store(folder: Path) -> AsyncIterator[Store]:
+    store = MemoryStore()
+    yield store
+    store.close(Reason.SHUTDOWN)
+
+
+@asynccontextmanager
+async def open_narrow(folder: Path) -> AsyncIterator[Store]:
+    store = MemoryStore(queue_limit=QUEUE_LIMIT, retention=RETENTION)
+    yield store
+    store.close(Reason.SHUTDOWN)
+
+
+def store_lane() -> str:
+    """Run the checks of a store, the narrow ones first, as they are few."""
+    checks = [(check, open_narrow) for check in narrow_store_checks()]
+    checks += [(check, open_store) for check in store_checks()]
+    for tries, (check, opener) in enumerate(checks, 1):
+        try:
+            check.run(opener, clock=lambda: MockClock(autojump_threshold=0))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is found
+            print(check, error)
+            return f"found {tries}"
+    return f"clean {len(checks)}"
+
+
+def simulation_lane() -> str:
+    """Simulate seed by seed."""
+    for number in range(SEEDS):
+        try:
+            simulate(seed=number)
+        except SimulationFailed as failed:
+            print(failed)
+            return f"found {number + 1}"
+    return f"clean {SEEDS}"
+
+
+def lives_lane() -> str:
+    """Let Hypothesis write lives of jobs, and do not shrink what it finds."""
+    from trio_jobs.testing import JobMachine  # loads Hypothesis, which the other lanes need not
+
+    tries = 0
+
+    class Counted(JobMachine):
+        def __init__(self) -> None:
+            nonlocal tries
+            tries += 1
+            super().__init__()
+
+    try:
+        run_state_machine_as_test(
+            seed(0)(Counted),
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=50,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except BaseException as error:  # noqa: BLE001  # a flaky failure is a failure too
+        print(type(error).__name__, error)
+        return f"found {tries}"
+    return f"clean {tries}"
+
+
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    print({"store": store_lane, "simulation": simulation_lane, "lives": lives_lane}[sys.argv[1]]())

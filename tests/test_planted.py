@@ -1,0 +1,54 @@
+"""The planted bugs are what they say: each fits today's source, and the hunt finds one and passes without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "planted"
+sys.path.insert(0, str(HERE))
+
+from bugs import BUGS, Bug  # noqa: E402  # scripts, beside which they lie
+from hunt import hunt, plant  # noqa: E402
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_bug_fits(bug: Bug, tmp_path: Path) -> None:
+    """The text that a bug replaces is in the package exactly once, and what it makes of it is Python."""
+    plant(bug, tmp_path)
+    file = tmp_path / "trio_jobs" / bug.file
+    compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True)
+
+
+def test_there_are_enough() -> None:
+    """There are at least 25 bugs, each with a name of its own, and every lane has some."""
+    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 25
+    assert {bug.lane for bug in BUGS} == {"store", "simulation", "lives"}
+
+
+def test_a_bug_is_found() -> None:
+    """The hunt finds a planted bug, and says after how many tries."""
+    (bug,) = [bug for bug in BUGS if "no idempotency" in bug.name or "key is ignored" in bug.name]
+    tries, _ = hunt(bug, bug.lane)
+    assert tries is not None
+    assert 0 < tries < 100
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
+    """A lane passes on the package as it is."""
+    assert hunt(None, "store")[0] is None
+
+
+def test_the_page_has_the_table() -> None:
+    """The page of the documentation has a row for each bug."""
+    page = (Path(__file__).parents[1] / "docs" / "testing" / "planted-bugs.md").read_text(encoding="utf-8")
+    assert [bug.name for bug in BUGS if f"| {bug.name} | {bug.seen} |" not in page] == []
+
+
+def test_the_hunt_fails_if_it_finds_nothing() -> None:
+    """A word that names no bug is an error, not a hunt that finds all of none."""
+    done = subprocess.run([sys.executable, str(HERE / "hunt.py"), "no such bug"], check=False, timeout=100)
+    assert done.returncode == 1

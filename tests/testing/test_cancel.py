@@ -1,0 +1,139 @@
+"""Cancelling a handler at each of its checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from trio_jobs import JobContext, State
+from trio_jobs.testing import Life, cancel_at_every_checkpoint
+
+held: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_held() -> None:
+    held.clear()
+
+
+def nothing_is_held(life: Life) -> None:
+    assert not held, f"{held} held"
+
+
+async def child(job: JobContext[str], number: int) -> None:
+    held.add(f"child {number}")
+    try:
+        await trio.sleep(1)
+    finally:
+        held.discard(f"child {number}")
+
+
+async def good(job: JobContext[int], steps: int) -> str:
+    held.add("it")
+    try:
+        for number in range(steps):
+            await job.send(number)
+            await trio.sleep(1)
+        await (await job.spawn(child, 1)).wait()
+        job.nursery.start_soon(trio.sleep, 5)
+        return "done"
+    finally:
+        held.discard("it")
+
+
+def test_a_good_handler_passes_everywhere() -> None:
+    """A handler that cleans up passes at each checkpoint, and there are more of them in a longer one."""
+    lives: list[Life] = []
+    count = cancel_at_every_checkpoint(good, 3, check=lives.append)
+    assert len(lives) == count > 10
+    assert {life.job.state for life in lives} <= {State.CANCELLED, State.COMPLETED}
+    sent = [len(life.tokens) for life in lives]
+    assert sent == sorted(sent)
+    assert {*sent} == {0, 1, 2, 3}
+    assert count == cancel_at_every_checkpoint(good, 3)
+    assert count < cancel_at_every_checkpoint(good, 6)
+
+
+async def leaks(job: JobContext[str], place: str) -> None:
+    held.add("it")
+    if place == "early":
+        await trio.sleep(1)
+    try:
+        await trio.sleep(1)
+    finally:
+        if place == "late":
+            await trio.sleep(1)
+        held.discard("it")
+
+
+@pytest.mark.parametrize(("place", "at"), [("early", 0), ("late", 0)])
+def test_a_leak_is_found_where_it_is(place: str, at: int) -> None:
+    """What is not cleaned up after some cancellation is found, with the checkpoint, the line and the log."""
+    with pytest.raises(AssertionError) as found:
+        cancel_at_every_checkpoint(leaks, place, check=nothing_is_held)
+    text = str(found.value)
+    assert text.startswith(f"cancelled at checkpoint {at}: {{'it'}} held")
+    assert "test_cancel.py:" in text
+    assert "in leaks" in text
+    assert "cancelled" in text
+
+
+async def hidden(job: JobContext[str]) -> None:
+    for _ in range(7):
+        await trio.sleep(1)
+    held.add("it")
+    await trio.sleep(1)
+    held.discard("it")
+
+
+def test_one_checkpoint_of_many() -> None:
+    """A leak at one checkpoint of many is found at that one, and the line is named."""
+    with pytest.raises(AssertionError, match="cancelled at checkpoint 9") as found:
+        cancel_at_every_checkpoint(hidden, check=nothing_is_held)
+    line = hidden.__code__.co_firstlineno + 4
+    assert f"test_cancel.py:{line} in hidden" in str(found.value)
+
+
+async def swallows(job: JobContext[str]) -> None:
+    while True:
+        try:
+            await trio.sleep(1)
+        except trio.Cancelled:
+            held.add("cancelled")
+
+
+async def swallows_slowly(job: JobContext[str]) -> None:
+    while True:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+
+
+async def raises(job: JobContext[str]) -> None:
+    try:
+        await trio.sleep(1)
+    finally:
+        raise ValueError("in the cleanup")
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (swallows, "does not stop when it is cancelled"),
+        (swallows_slowly, "does not stop when it is cancelled"),
+        (raises, "ValueError: in the cleanup"),
+    ],
+)
+def test_what_a_cancelled_handler_may_not_do(handler: object, message: str) -> None:
+    """To go on, or to raise an error of its own, is found without a check."""
+    with pytest.raises(AssertionError, match=message):
+        cancel_at_every_checkpoint(handler)  # type: ignore[arg-type]  # all of them are handlers
+
+
+async def for_ever(job: JobContext[int]) -> None:
+    while True:
+        await trio.sleep(1)
+
+
+def test_a_handler_without_an_end() -> None:
+    """A handler that goes on for ever is cancelled at its first checkpoints, as many as are asked for."""
+    assert cancel_at_every_checkpoint(for_ever, most=20) == 20

@@ -1,0 +1,147 @@
+"""`JobMachine`: random lives pass, and what is broken is found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+
+from trio_jobs import Event, Job, JobContext, Kind, Reason, State
+from trio_jobs.stores import Claimant, Outcome, Store, Transition
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import JobMachine
+
+HUNT = settings(
+    max_examples=300,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+QUICK = settings(HUNT, max_examples=25, derandomize=False)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)  # what workers say of crashes is no news here
+
+
+def test_random_lives_break_no_promise() -> None:
+    """Random lives of scripted jobs, on workers that crash and come back, pass. `lives.py` runs many more."""
+    run_state_machine_as_test(JobMachine, settings=QUICK)
+
+
+class Unfenced(MemoryStore):
+    """Any attempt may write while the job runs."""
+
+    def _running(self, job_id: str, attempt: int) -> Any:
+        return super()._running(job_id, self._rows[job_id].attempt)
+
+
+class Careless(MemoryStore):
+    """A retry goes before a cancellation."""
+
+    def _conclude(self, row: Any, outcome: Outcome, now: float) -> None:
+        if outcome.transition is Transition.RETRIED:
+            row.cancel_requested = None
+        super()._conclude(row, outcome, now)
+
+
+class Forgetful(MemoryStore):
+    """A dead worker's jobs stay with it."""
+
+    def _lease(self, row: Any, lease: float, now: float) -> None:
+        pass
+
+
+class Skipping(MemoryStore):
+    """A reader that waits misses an event now and then."""
+
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        events = await super().follow(job_id, after, limit)
+        return events[1:] if len(events) > 3 else events
+
+
+class Greedy(MemoryStore):
+    """A claim takes more than was asked for."""
+
+    def _claim(self, limit: int, worker: Claimant, now: float) -> Any:
+        return super()._claim(limit + 2, worker, now)
+
+
+class Impatient(MemoryStore):
+    """Jobs start a little before they are due."""
+
+    def _claim(self, limit: int, worker: Claimant, now: float) -> Any:
+        return super()._claim(limit, worker, now + 1)
+
+
+class Lavish(MemoryStore):
+    """The retry budget is never spent."""
+
+    def _start(self, row: Any, worker: Claimant, now: float) -> Any:
+        row.spent = 0
+        return super()._start(row, worker, now)
+
+
+class Truncating(MemoryStore):
+    """The last of several tokens is dropped."""
+
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+        if len(values) > 2:
+            values = [*values[:-1], "?"]
+        return await super().append(job_id, attempt, kind, values, offset)
+
+
+@pytest.mark.parametrize(
+    "broken", [Unfenced, Careless, Forgetful, Skipping, Greedy, Impatient, Lavish, Truncating]
+)
+def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
+    """Each broken store is found within 300 lives of 30 steps."""
+
+    class Broken(JobMachine):
+        @asynccontextmanager
+        async def open_store(self) -> AsyncIterator[Store]:
+            store = broken()
+            yield store
+            store.close(Reason.SHUTDOWN)
+
+    with pytest.raises((AssertionError, ExceptionGroup, Exception)) as found:
+        run_state_machine_as_test(Broken, settings=HUNT)
+    assert not isinstance(found.value, TypeError)
+
+
+async def polite(job: JobContext[str], seconds: float) -> str:
+    await trio.sleep(seconds)
+    await job.send("done")
+    return "done"
+
+
+def test_ones_own_handler_is_checked_by_oneself() -> None:
+    """`check_job` is asked for every job that has ended, and what it raises fails the example."""
+    seen: list[State] = []
+
+    class Mine(JobMachine):
+        handlers = {polite: st.tuples(st.sampled_from([0.0, 1.0]))}  # noqa: RUF012
+
+        def check_job(self, job: Job, log: list[Event]) -> None:
+            seen.append(job.state)
+
+    run_state_machine_as_test(Mine, settings=QUICK)
+    assert {*seen} > {State.COMPLETED, State.CANCELLED}
+
+    class Wrong(Mine):
+        def check_job(self, job: Job, log: list[Event]) -> None:
+            assert job.state is not State.COMPLETED, "as planted"
+
+    with pytest.raises(AssertionError, match="as planted"):
+        run_state_machine_as_test(Wrong, settings=HUNT)

@@ -1,0 +1,338 @@
+"""A state machine that lives the lives of jobs: of yours, on your store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar
+
+import attrs
+import trio
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition
+
+from .._audience import Policy
+from .._handle import JobHandle
+from .._job import Event, Job, Timeouts
+from .._retry import Retry
+from .._states import Reason
+from .._store import Store, Where
+from ..stores.memory import MemoryStore
+from ._fold import check_agrees
+from ._history import Call, History, Reading, check_history
+from ._journal import Handler, journalled
+from ._machine import TrioMachine, initialize, invariant, rule
+from ._order import Wait, check_capacity, check_limits, check_order, waits
+from ._scripted import ENDS, SECONDS, STEPS, scripted
+from ._workers import LOST, Worker
+
+_ALL = 10**6
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeouts": st.builds(
+            Timeouts,
+            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
+            queue=st.sampled_from([None, 0.5]),
+            first_token=st.sampled_from([None, 0.5]),
+            idle=st.sampled_from([None, 1.0]),
+        ),
+        "retry": st.builds(
+            Retry, attempts=st.integers(1, 4), initial=st.sampled_from([0.0, 1.0]), jitter=st.just(0.0)
+        ),
+        "priority": st.integers(0, 3),
+        "delay": st.sampled_from([0.5, 2.0]),
+        "tags": st.just({"of": "the machine"}),
+        "metadata": st.just({"n": 1}),
+        "owner": st.sampled_from(["me", "you"]),
+        "when_unread": st.sampled_from(["pause", "cancel"]),
+        "linger": st.sampled_from([0.0, 1.0]),
+    },
+)
+
+
+@attrs.frozen
+class Pace:
+    """How somebody reads.
+
+    Attributes:
+        policy: Whether the handler waits for this reader.
+        seconds: How long each event takes.
+        cut: After how many events the reader leaves and resumes; 0 is never.
+        vanishes: Whether the reader does not resume.
+    """
+
+    policy: Policy = "gap"
+    seconds: float = 0.0
+    cut: int = 0
+    vanishes: bool = False
+
+
+POLICIES: tuple[Policy, ...] = ("gap", "block")
+PACES = st.builds(
+    Pace,
+    policy=st.sampled_from(POLICIES),
+    seconds=st.sampled_from([0.0, 0.0, 1.0]),
+    cut=st.sampled_from([0, 1, 3]),
+    vanishes=st.booleans(),
+)
+
+
+class JobMachine(TrioMachine):
+    """Random lives of jobs, on workers that crash and come back, before readers of every kind.
+
+    Subclass it, say what your handlers are, and run its `TestCase`. After each step every job's snapshot
+    must be the fold of its log; at the end every job must end, every reader must have seen the same, and
+    `check_history` must find nothing.
+
+    Attributes:
+        handlers: Your handlers, and for each what its arguments are drawn from, as tuples.
+        capacity: How many attempts a worker runs at once.
+        window: How many events a handler may be ahead of a reader.
+        lease: In seconds; a crashed worker's jobs come back after that.
+        patience: Virtual seconds in which all jobs must end once nothing disturbs them any more.
+    """
+
+    handlers: ClassVar[Mapping[Handler, st.SearchStrategy[tuple[Any, ...]]]] = {
+        scripted: st.tuples(STEPS, ENDS)
+    }
+    capacity: ClassVar[int] = 2
+    window: ClassVar[int] = 4
+    lease: ClassVar[float] = 10.0
+    patience: ClassVar[float] = 1000.0
+
+    def open_store(self) -> AbstractAsyncContextManager[Store]:
+        """Return the block in which the store of one example is open; by default one in memory.
+
+        All workers of the example use it, each through a connection of its own that can be cut.
+        """
+        return _memory()
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        """Check a job that has ended. Does nothing by default; override it with what you know of your jobs.
+
+        Args:
+            job: The job.
+            log: Its whole log.
+
+        Raises:
+            AssertionError: The job did something wrong.
+        """
+
+    # ------------------------------------------------------------ what there is
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._history = History()
+        self._workers: list[Worker] = []
+        self._handles: list[JobHandle[Any, Any]] = []
+        self._delays: dict[str, float] = {}
+        self._submitted: dict[str, tuple[Any, ...]] = {}
+        self._store: Store
+
+    @initialize()
+    async def open(self) -> None:
+        """Open the store, and bring a first worker up."""
+        self._store = await self.nursery.start(self._keep_open)
+        await self.start_worker()
+
+    async def _keep_open(self, task_status: trio.TaskStatus[Store]) -> None:
+        async with self.open_store() as store:
+            task_status.started(store)
+            await trio.sleep_forever()
+
+    async def start_worker(self) -> None:
+        """Bring a worker up."""
+        worker = Worker(self._store, f"worker{len(self._workers) + 1}")
+        self._workers.append(worker)
+        await self.nursery.start(worker.run, self.capacity, self.window, self.lease)
+
+    def _up(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.up]
+
+    # ------------------------------------------------------------ what happens
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data())
+    async def submit(self, data: st.DataObject) -> None:
+        """Submit a job with some of the options."""
+        fn = data.draw(st.sampled_from([*self.handlers]), "handler")
+        args = data.draw(self.handlers[fn], "arguments")
+        options = data.draw(OPTIONS, "options")
+        key = f"key{len(self._handles)}"
+        await self._submit(key, journalled(fn, self._history), args, options)
+
+    async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        call = Call("client", "submit", key=key, invoked=trio.current_time())
+        self._history.calls.append(call)
+        handle = await self._up()[0].jobs.submit(fn, *args, key=key, **options)
+        call.returned, call.job_id = trio.current_time(), handle.id
+        if key in self._submitted:
+            assert handle.id in self._delays, "the same key made another job"
+            return
+        self._submitted[key] = (fn, args, options)
+        self._handles.append(handle)
+        self._delays[handle.id] = options.get("delay", 0.0)
+        for worker in self._up():
+            self.nursery.start_soon(self._wait, worker, handle.id)
+
+    @precondition(lambda self: self._up() and self._submitted)
+    @rule(data=st.data())
+    async def submit_again(self, data: st.DataObject) -> None:
+        """Submit the same again with the same key, as a client does who has not heard the answer."""
+        key = data.draw(st.sampled_from([*self._submitted]), "key")
+        fn, args, options = self._submitted[key]
+        await self._submit(key, fn, args, options)
+
+    async def _wait(self, worker: Worker, job_id: str) -> None:
+        call = Call("waiter", "wait", job_id, invoked=trio.current_time())
+        self._history.calls.append(call)
+        try:
+            call.answer = str((await (await worker.jobs.get(job_id)).wait()).state)
+        except LOST:
+            return
+        call.returned = trio.current_time()
+
+    @precondition(lambda self: self._up() and self._handles)
+    @rule(data=st.data(), grace=st.sampled_from([0.0, 1.0]), patience=st.sampled_from([None, 1.0, 60.0]))
+    async def cancel(self, data: st.DataObject, grace: float, patience: float | None) -> None:
+        """Ask for a job's cancellation; with patience, wait for what becomes of it."""
+        handle = await self._drawn(data)
+        if patience is None:
+            await handle.request_cancel("as drawn", grace=grace)
+            return
+        call = Call("canceller", "cancel", handle.id, invoked=trio.current_time())
+        self._history.calls.append(call)
+        self.nursery.start_soon(self._cancel, handle, call, grace, patience)
+
+    async def _cancel(self, handle: JobHandle[Any, Any], call: Call, grace: float, patience: float) -> None:
+        try:
+            call.answer = (await handle.cancel("as drawn", grace=grace, patience=patience)).outcome
+        except LOST:
+            return
+        call.returned = trio.current_time()
+
+    @precondition(lambda self: self._up() and self._handles)
+    @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES)
+    async def read(self, data: st.DataObject, after: int, pace: Pace) -> None:
+        """Follow a job: from the beginning or later, leaving and resuming, dawdling, or going for good."""
+        handle = await self._drawn(data)
+        if (await self._store.get(handle.id)).last_seq >= after:
+            self.nursery.start_soon(self._read, self._up()[0], handle.id, pace, after)
+
+    async def _read(self, worker: Worker, job_id: str, pace: Pace, cursor: int = 0) -> None:
+        while True:
+            reading = Reading("reader", job_id, cursor)
+            self._history.readings.append(reading)
+            try:
+                handle: JobHandle[Any, Any] = await worker.jobs.get(job_id)
+                async with handle.events(cursor, policy=pace.policy) as events:
+                    async for event in events:
+                        reading.events.append(event)
+                        cursor = event.seq
+                        await trio.sleep(pace.seconds)
+                        if pace.cut and cursor % pace.cut == 0:
+                            break
+                    else:
+                        reading.ended = True
+                        return
+            except LOST:
+                await trio.sleep(0.5)
+            if pace.vanishes or not self._up():
+                return
+            worker = self._up()[0]
+
+    async def _drawn(self, data: st.DataObject) -> JobHandle[Any, Any]:
+        number = data.draw(st.integers(0, len(self._handles) - 1), "job")
+        worker = data.draw(st.sampled_from(self._up()), "asked of")
+        return await worker.jobs.get(self._handles[number].id)
+
+    @rule(seconds=st.one_of(SECONDS, st.sampled_from([5.0, 30.0, 400.0, 2000.0])))
+    async def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        await trio.sleep(seconds)
+
+    @precondition(lambda self: self._up())
+    @rule(paused=st.booleans())
+    async def pause(self, paused: bool) -> None:  # noqa: FBT001  # drawn
+        """Pause the first worker, or let it go on."""
+        jobs = self._up()[0].jobs
+        jobs.pause() if paused else jobs.resume()
+
+    @precondition(lambda self: len(self._up()) < 3)
+    @rule()
+    async def start(self) -> None:
+        """Bring another worker up."""
+        await self.start_worker()
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data())
+    async def crash(self, data: st.DataObject) -> None:
+        """Let a worker die: nothing that it still does reaches the store."""
+        data.draw(st.sampled_from(self._up()), "worker").crash()
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data())
+    async def stop(self, data: st.DataObject) -> None:
+        """Leave a worker's registry in good order."""
+        data.draw(st.sampled_from(self._up()), "worker").leave()
+
+    # ------------------------------------------------------------ what must hold
+
+    @invariant()
+    async def snapshots_are_folds(self) -> None:
+        """Each job is what its log says, and no worker runs more than it may."""
+        for handle in self._handles:
+            check_agrees(await self._store.get(handle.id), await self._log(handle.id))
+        live = Counter(run.worker for run in self._history.runs if run.ended is None)
+        check_capacity(live, self.capacity)
+
+    async def _log(self, job_id: str) -> list[Event]:
+        return await self._store.read(job_id, 0, _ALL)
+
+    async def finish(self) -> None:
+        """Let everything come to its end, and judge it."""
+        if not self._workers:
+            return
+        if not self._up():
+            await self.start_worker()
+        for worker in self._up():
+            worker.jobs.resume()
+        with trio.move_on_after(self.patience):
+            for handle in self._handles:
+                for worker in self._up():  # a job that pauses goes on only while it is read where it runs
+                    self.nursery.start_soon(self._read, worker, handle.id, Pace())
+                await self._store.ended(handle.id)
+        self._history.settled = True
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        await self._judge()
+        for worker in self._up():
+            worker.leave()
+        with trio.move_on_after(self.patience):
+            for worker in self._workers:
+                await worker.over.wait()
+        left = sum(run.ended is None for run in self._history.runs)
+        assert not left, f"{left} handlers still run although every worker is down"
+
+    async def _judge(self) -> None:
+        stays: list[Wait] = []
+        for job in await self._store.find(Where(), _ALL):
+            log = self._history.logs[job.id] = await self._log(job.id)
+            check_agrees(job, log)
+            check_limits(job, log)
+            if job.parent is None:
+                stays += waits(job, log, self._delays.get(job.id, 0.0))
+                if job.state.over:
+                    self.check_job(job, log)
+        check_order(stays)
+        check_history(self._history)
+
+
+@asynccontextmanager
+async def _memory() -> AsyncGenerator[Store]:
+    store = MemoryStore()
+    try:
+        yield store
+    finally:
+        store.close(Reason.SHUTDOWN)

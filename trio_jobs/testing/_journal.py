@@ -1,0 +1,59 @@
+"""The journal of handlers: what each did, written down around it, not by the code that is under test."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, Final
+
+import trio
+
+from .._context import JobContext
+from ._connection import Connection
+from ._history import HandlerRun, History
+
+Handler = Callable[..., Awaitable[Any]]
+CONNECTION: Final = ContextVar[Connection]("CONNECTION")
+"""The connection of the worker in whose context a task runs."""
+
+
+class _Heard(JobContext[Any]):
+    """A job's context that writes down what the handler sends, when it sets out to and when it has."""
+
+    run: HandlerRun
+
+    async def send(self, value: Any) -> None:
+        self.run.attempted.append(value)
+        await super().send(value)
+        self.run.sent.append(value)
+
+    async def send_many(self, values: Iterable[Any]) -> None:
+        several = list(values)
+        self.run.attempted += several
+        await super().send_many(several)
+        self.run.sent += several
+
+    @property
+    def tokens(self) -> trio.MemorySendChannel[Any]:
+        self.run.heard = False  # whoever has the channel is not heard
+        return super().tokens
+
+
+def journalled(fn: Handler, history: History) -> Handler:
+    """Return `fn` as a handler that adds each of its runs to `history.runs`."""
+
+    @functools.wraps(fn)
+    async def handler(job: JobContext[Any], *args: Any) -> Any:
+        connection = CONNECTION.get()
+        run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time())
+        history.runs.append(run)
+        job.__class__ = _Heard
+        vars(job)["run"] = run
+        try:
+            return await fn(job, *args)
+        finally:
+            run.severed = connection.severed
+            run.ended = trio.current_time()
+
+    return handler

@@ -1,0 +1,54 @@
+"""What of a store's answers the contract determines, so that the answers of two stores can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import attrs
+
+from .._errors import TrioJobsError
+
+TICK: Final = 1 / 1024
+"""Seconds, as exact numbers, between any two moments that are to be told apart."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_WORDS = ("it failed", "once more", "tired", "bored")
+
+
+async def observed(call: Awaitable[object]) -> tuple[object, object]:
+    """Return what can be compared of what a call returns or raises, and what it returned."""
+    try:
+        result = await call
+    except TrioJobsError as error:
+        return (type(error).__name__, vars(error)), None
+    return _plain(result), result
+
+
+def _plain(value: object, since: datetime = _NEVER) -> object:
+    """Return the part of an answer that the contract determines; times by when the job was submitted."""
+    if attrs.has(type(value)):
+        since = getattr(value, "created_at", since)
+        fields = {field.name: getattr(value, field.name) for field in attrs.fields(cast("Any", type(value)))}
+        fields |= {name: settle(fields[name]) for name, settle in _OPEN.items() if name in fields}
+        return {name: _plain(item, since) for name, item in fields.items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(item, since) for key, item in cast("Mapping[object, object]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, since) for item in cast("list[object]", value)]
+    return round((value - since).total_seconds() / TICK) if isinstance(value, datetime) else value
+
+
+def _said(message: str | None) -> str | None:
+    """Return what a caller said; what the store says itself is its own affair."""
+    return next((word for word in _WORDS if (message or "").startswith(word)), None)
+
+
+_OPEN: Mapping[str, Callable[[Any], object]] = {
+    "message": _said,
+    "timestamp": lambda _: None,
+    "target": lambda _: None,
+    "delay": lambda delay: delay or None,
+}
+"""The fields that the contract leaves open, and what of them it does not."""

@@ -1,0 +1,37 @@
+"""What the contract of a store says, one check for each claim, one file for each concern.
+
+A check is an async function whose docstring is the claim. It is given a function that opens the store: an
+empty one at first, the same one when it is called again. `check_store` runs them all.
+"""
+
+from . import (
+    cancelling,
+    claiming,
+    closing,
+    ending,
+    expiring,
+    interrupting,
+    leasing,
+    limiting,
+    looking,
+    reading,
+    removing,
+    reopening,
+    sharing,
+    spawning,
+    submitting,
+    waiting,
+    writing,
+)
+from ._kit import QUEUE_LIMIT, RETENTION, Opener
+
+CONCERNS = (
+    *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),
+    *(reading, looking, waiting, removing, interrupting, closing, reopening, sharing),
+)
+"""In the order in which somebody who writes a store wants to meet them."""
+
+NARROW = (limiting,)
+"""These need a store with `QUEUE_LIMIT` and `RETENTION`."""
+
+__all__ = ["CONCERNS", "NARROW", "QUEUE_LIMIT", "RETENTION", "Opener"]

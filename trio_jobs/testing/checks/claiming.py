@@ -1,0 +1,127 @@
+"""`claim`: what is due, by rank, each attempt once."""
+
+from __future__ import annotations
+
+import trio
+
+from ..._job import Kind, Priority
+from ..._retry import Retry
+from ..._states import State
+from ..._store import Claim, Where
+from ._kit import (
+    BRIEF,
+    HOLDER,
+    LONG,
+    Opener,
+    accept,
+    again,
+    completed,
+    ensure,
+    expect,
+    lapse,
+    make,
+    retried,
+    start,
+    state_of,
+    words,
+    work,
+)
+
+
+async def a_claim_says_what_to_run(open_store: Opener) -> None:
+    """A claim has the submission, attempt, budget spent, what was saved, and where it began in the log."""
+    async with open_store() as store:
+        new = make("a", 2, None, key="k", owner="me", retry=Retry(attempts=3), tags={"a": "b"})
+        await accept(store, new)
+        (claim,) = await store.claim(5, HOLDER)
+        for name in ("id", "handler", "args", "options", "key"):
+            came, wanted = getattr(claim.submission, name), getattr(new, name)
+            expect(f"claim: submission.{name}", came, wanted)
+        if not store.durable:
+            expect("claim: submission.target", claim.submission.target, work)
+        expect("claim: attempt, spent, saved, seq", _numbers(claim), (1, 1, None, 2))
+        job = await store.get(new.id)
+        expect("claim, then get: state", (job.state, job.attempt, job.spent), (State.RUNNING, 1, 1))
+        ensure("claim, then get: started_at is set", holds=job.started_at is not None, came=job)
+        expect("claim, then get: next_attempt_at", job.next_attempt_at, None)
+        expect("claim, then read", (await words(store, new.id))[1:], [(1, "started", "holder")])
+
+
+def _numbers(claim: Claim) -> tuple[object, ...]:
+    return claim.attempt, claim.spent, claim.saved, claim.seq
+
+
+async def claim_takes_up_to_its_limit(open_store: Opener) -> None:
+    """`claim` starts as many jobs as are due, at most `limit`, and each of them once."""
+    async with open_store() as store:
+        ids = await accept(store, *[make(n) for n in range(5)])
+        expect("claim with limit=0", await store.claim(0, HOLDER), [])
+        taken = list[str]()
+        for limit, wanted in ((2, 2), (2, 2), (2, 1), (2, 0)):
+            claims = await store.claim(limit, HOLDER)
+            expect(f"claim with limit={limit}, number of claims", len(claims), wanted)
+            taken += [claim.submission.id for claim in claims]
+        expect("claim, until there is no more,", sorted(taken), sorted(ids))
+
+
+async def claim_goes_by_rank(open_store: Opener) -> None:
+    """Of the jobs that are due the most urgent start first, in the order in which a claim returns them."""
+    async with open_store() as store:
+        order = [Priority.LOW, Priority.URGENT, Priority.NORMAL, Priority.HIGH]
+        await accept(store, *[make(one.value, priority=one) for one in order])
+        claims = [*await store.claim(1, HOLDER), *await store.claim(3, HOLDER)]
+        expect("claim, by priority,", [claim.submission.args for claim in claims], [(0,), (1,), (2,), (3,)])
+
+
+async def what_was_due_first_starts_first(open_store: Opener) -> None:
+    """Of equal priority, the job that was due earlier starts first, whatever the order of the batch."""
+    async with open_store() as store:
+        late, early = await accept(store, make(delay=BRIEF), make())
+        await lapse()
+        claims = await store.claim(2, HOLDER)
+        expect("claim, by due time,", [claim.submission.id for claim in claims], [early, late])
+
+
+async def a_retry_is_claimed_when_it_is_due(open_store: Opener) -> None:
+    """A job that waits to run again is claimed once its delay has passed, as the next attempt."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
+        await store.finish(job_id, 1, retried(delay=LONG))
+        expect("claim of a retry that is not due", await store.claim(1, HOLDER), [])
+        second = (await start(store)).submission.id
+        await store.append(second, 1, Kind.SAVED, ["first", "half"], 0)
+        await store.finish(second, 1, retried(delay=BRIEF))
+        await lapse()
+        claim = await again(store, second)
+        expect("claim of a retry: attempt, spent, saved, seq", _numbers(claim), (2, 2, "half", 6))
+
+
+async def claims_at_the_same_time_share_no_job(open_store: Opener) -> None:
+    """However many claim at once, no job is started twice and none is left out."""
+    async with open_store() as store:
+        ids = await accept(store, *[make(n) for n in range(20)])
+        taken = list[str]()
+
+        async def worker() -> None:
+            while claims := await store.claim(3, HOLDER):
+                taken.extend(claim.submission.id for claim in claims)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(worker)
+        expect("claim, by four tasks at once,", sorted(taken), sorted(ids))
+        expect("claim, then count", dict(await store.count(Where())), {State.RUNNING: 20})
+
+
+async def what_does_not_wait_is_not_claimed(open_store: Opener) -> None:
+    """Jobs that run, or have ended, are never claimed."""
+    async with open_store() as store:
+        running = (await start(store)).submission.id
+        ended = (await start(store)).submission.id
+        await store.finish(ended, 1, completed())
+        (gone,) = await accept(store, make())
+        await store.request_cancel(gone, None)
+        expect("claim, while nothing waits,", await store.claim(9, HOLDER), [])
+        states = [await state_of(store, job_id) for job_id in (running, ended, gone)]
+        expect("claim, then get", states, [State.RUNNING, State.COMPLETED, State.CANCELLED])

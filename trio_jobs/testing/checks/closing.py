@@ -1,0 +1,74 @@
+"""`close`: letting go of a store wakes whoever waits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..._job import Ended
+from ..._states import Reason, State
+from ..._store import Store
+from ._kit import BRIEF, LONG, Opener, accept, answered, completed, expect, make, start, words
+
+
+async def close_ends_what_does_not_outlive_it(open_store: Opener) -> None:
+    """A store that is not durable ends its unfinished jobs, CANCELLED with the reason, and tells all."""
+    async with open_store() as store:
+        if store.durable:
+            return
+        over = (await start(store)).submission.id
+        await store.finish(over, 1, completed())
+        running = (await start(store)).submission.id
+        (queued,) = await accept(store, make(delay=LONG))
+        found: list[object] = []
+
+        async def wait(job_id: str) -> None:
+            job = await answered("ended, of a store that is closed,", store.ended(job_id))
+            found.append((job.state, job.reason))
+
+        async with trio.open_nursery() as nursery:
+            for job_id in (running, queued):
+                nursery.start_soon(wait, job_id)
+            await trio.sleep(BRIEF)
+            store.close(Reason.SHUTDOWN)
+        expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
+        for job_id in (running, queued):
+            last = (await words(store, job_id))[-1][1:]
+            expect("close, then read", last, ("cancelled", Ended(Reason.SHUTDOWN)))
+        expect("close, then get of an ended job", (await store.get(over)).state, State.COMPLETED)
+        store.close(Reason.SHUTDOWN)
+
+
+async def close_wakes_who_waits(open_store: Opener) -> None:
+    """In a store that is durable, `follow` and `ended` of an unfinished job raise `ClosedResourceError`."""
+    async with open_store() as store:
+        if not store.durable:
+            return
+        job_id = (await start(store)).submission.id
+        (queued,) = await accept(store, make(delay=LONG))
+        told: list[str] = []
+
+        async def wait(name: str, verb: Callable[[], Awaitable[object]]) -> None:
+            try:
+                came = await answered(f"{name}, of a store that is closed,", verb())
+            except trio.ClosedResourceError:
+                told.append(name)
+            else:
+                raise AssertionError(f"{name}, of a store that is closed: got {came!r}")
+
+        async with trio.open_nursery() as nursery:
+            for name, verb in _waits(store, job_id, queued).items():
+                nursery.start_soon(wait, name, verb)
+            await trio.sleep(BRIEF)
+            store.close(Reason.SHUTDOWN)
+        expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
+
+
+def _waits(store: Store, running: str, queued: str) -> dict[str, Callable[[], Awaitable[object]]]:
+    return {
+        "follow": lambda: store.follow(running, 2, 9),
+        "follow of a job that waits": lambda: store.follow(queued, 1, 9),
+        "ended": lambda: store.ended(running),
+        "ended of a job that waits": lambda: store.ended(queued),
+    }

@@ -1,0 +1,158 @@
+"""Limits: how much may wait, and what is kept. These need a store with narrow limits; see `check_store`."""
+
+from __future__ import annotations
+
+from ..._errors import InvalidPayload, QueueFull, UnknownJob
+from ..._job import Kind, Progress
+from ..._states import State
+from ..._store import Where
+from ._kit import (
+    ALL,
+    HOLDER,
+    LONG,
+    QUEUE_LIMIT,
+    RETENTION,
+    Opener,
+    accept,
+    again,
+    completed,
+    ensure,
+    expect,
+    make,
+    refused,
+    retried,
+    start,
+    unchanged,
+    whole,
+    words,
+)
+
+
+async def a_full_queue_accepts_nothing(open_store: Opener) -> None:
+    """A batch for which there is no room is `QueueFull`, whole, and changes nothing."""
+    async with open_store() as store:
+        await accept(store, *[make(n) for n in range(QUEUE_LIMIT - 1)])
+        batch = [make("a", key="k"), make("b")]
+        error = await refused("submit of two, with room for one", QueueFull, store.submit(batch, 0, HOLDER))
+        expect("QueueFull of submit: limit", error.limit, QUEUE_LIMIT)
+        expect("QueueFull, then find", len(await store.find(Where(), ALL)), QUEUE_LIMIT - 1)
+        expect("submit of one, with room for one", len(await accept(store, make("other", key="k"))), 1)
+        await refused("submit to a full queue", QueueFull, store.submit([make()], 0, HOLDER))
+
+
+async def what_waits_counts_and_nothing_else(open_store: Opener) -> None:
+    """Jobs that run or have ended take no room; those that are delayed or wait to run again do."""
+    async with open_store() as store:
+        running = [(await start(store, n)).submission.id for n in range(QUEUE_LIMIT + 1)]
+        await store.finish(running[0], 1, completed())
+        await store.finish(running[1], 1, retried(delay=LONG))
+        await accept(store, *[make(n, delay=LONG) for n in range(QUEUE_LIMIT - 1)])
+        await refused("submit to a full queue", QueueFull, store.submit([make()], 0, HOLDER))
+        await store.request_cancel(running[1], None)
+        expect("submit after a cancel made room", len(await accept(store, make())), 1)
+        await again(store, [job.id for job in await store.find(Where(states={State.QUEUED}), ALL)][-1])
+        expect("submit after a claim made room", len(await accept(store, make())), 1)
+
+
+async def a_job_that_starts_at_once_needs_no_room(open_store: Opener) -> None:
+    """What `submit` claims in the same step does not have to wait."""
+    async with open_store() as store:
+        batch = [make(n) for n in range(QUEUE_LIMIT + 2)]
+        ids, claims = await store.submit(batch, 2, HOLDER)
+        expect("submit of more than may wait, claiming two", (len(ids), len(claims)), (QUEUE_LIMIT + 2, 2))
+
+
+async def what_is_known_needs_no_room(open_store: Opener) -> None:
+    """A known id, or a key that is held, is answered although the queue is full."""
+    async with open_store() as store:
+        batch = [make(n, key=str(n)) for n in range(QUEUE_LIMIT)]
+        await accept(store, *batch)
+        expect("submit of known ids", await accept(store, *batch), [one.id for one in batch])
+        twins = [make(n, key=str(n)) for n in range(QUEUE_LIMIT)]
+        expect("submit of known keys", await accept(store, *twins), [one.id for one in batch])
+
+
+async def old_tokens_go_first(open_store: Opener) -> None:
+    """Of tokens and progress the newest are kept; what is gone shows as a gap in seq, which counts on."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        for offset in range(20):
+            kind, value = (Kind.TOKEN, offset) if offset % 3 else (Kind.PROGRESS, Progress(offset))
+            newest = await store.append(job_id, 1, kind, [value], offset)
+            expect("append, beyond the limit,", newest, offset + 3)
+        expect("append, beyond the limit, then get: last_seq", (await store.get(job_id)).last_seq, 22)
+        log = await whole(store, job_id)
+        kept = [event.seq for event in log if event.kind in {Kind.TOKEN, Kind.PROGRESS}]
+        what = f"read: the newest tokens and progress, at most {RETENTION.events}"
+        ok = 0 < len(kept) <= RETENTION.events and kept == [*range(kept[0], 23)] if kept else False
+        ensure(what, holds=ok, came=kept)
+        expect("read: history is not trimmed", [event.seq for event in log][:2], [1, 2])
+        for after in (0, 1, 2, 5, kept[0] - 1, kept[0], 22):
+            wanted = [event for event in log if event.seq > after]
+            expect(f"read with after={after}", await store.read(job_id, after, 3), wanted[:3])
+
+
+async def history_is_never_dropped(open_store: Opener) -> None:
+    """However many tokens a job sends, its history stays: starts, saved values, retries, its end."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        for attempt in (1, 2):
+            await store.append(job_id, attempt, Kind.SAVED, [attempt], 0)
+            for offset in range(1, 41, 4):
+                await store.append(job_id, attempt, Kind.TOKEN, ["a", "b", "c", "d"], offset)
+            await store.finish(job_id, attempt, retried() if attempt == 1 else completed())
+            if attempt == 1:
+                await again(store, job_id)
+        kinds = [event.kind.value for event in await store.history(job_id)]
+        wanted = ["submitted", "started", "saved", "retried", "started", "saved", "completed"]
+        expect("history, after 80 tokens,", kinds, wanted)
+        expect(
+            "read, after 80 tokens: history",
+            [one for one in await words(store, job_id) if one[1] == "saved"],
+            [(1, "saved", 1), (2, "saved", 2)],
+        )
+        seqs = [event.seq for event in await whole(store, job_id)]
+        expect("read, after 80 tokens: seq", seqs, sorted(set(seqs)))
+
+
+async def a_burst_beyond_the_limit_is_accepted(open_store: Opener) -> None:
+    """Repeating an append still works when its first values were trimmed meanwhile."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        values = [*range(30)]
+        expect("append of 30 tokens", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
+
+        async def repeat() -> None:
+            expect("append of 30 tokens again", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
+
+        await unchanged("append of 30 tokens again", store, job_id, repeat)
+
+
+async def a_token_too_large_is_refused(open_store: Opener) -> None:
+    """A token over `Retention.token_bytes` is `InvalidPayload`, and nothing of the call is written."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        large = "x" * (10 * RETENTION.token_bytes)
+
+        async def send() -> None:
+            call = store.append(job_id, 1, Kind.TOKEN, ["small", large], 0)
+            await refused("append of a token too large", InvalidPayload, call)
+
+        await unchanged("append of a token too large", store, job_id, send)
+        expect("append of a small token", await store.append(job_id, 1, Kind.TOKEN, ["small"], 0), 3)
+
+
+async def only_so_many_ended_jobs_are_kept(open_store: Opener) -> None:
+    """Of the jobs that have ended the last ones are kept; those that have not are not counted."""
+    async with open_store() as store:
+        (waiting,) = await accept(store, make(delay=LONG))
+        ids = list[str]()
+        for number in range(RETENTION.finished + 2):
+            ids.append((await start(store, number, key=str(number))).submission.id)
+            await store.finish(ids[-1], 1, completed())
+        found = {job.id for job in await store.find(Where(), ALL)}
+        expect("finish of many jobs, then find", found, {waiting, *ids[2:]})
+        for job_id in ids[:2]:
+            await refused("get of a job that is kept no longer", UnknownJob, store.get(job_id))
+        new = make("new", key="0")
+        expect("submit under the key of a job that is kept no longer", await accept(store, new), [new.id])

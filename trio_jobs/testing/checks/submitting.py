@@ -1,0 +1,255 @@
+"""`submit`: all of a batch or none, once per id, once per key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import attrs
+
+from ..._errors import InvalidPayload, KeyConflict, UnknownJob
+from ..._job import Kind, Priority, Timeouts
+from ..._retry import Retry
+from ..._states import State
+from ..._store import Store, Submission, Where
+from ._kit import (
+    ALL,
+    BRIEF,
+    HOLDER,
+    LONG,
+    Opener,
+    accept,
+    again,
+    completed,
+    ensure,
+    expect,
+    failed,
+    lapse,
+    make,
+    other_work,
+    refused,
+    start,
+    state_of,
+    unchanged,
+    whole,
+    words,
+)
+
+
+async def a_job_is_as_it_was_submitted(open_store: Opener) -> None:
+    """A job that was accepted is QUEUED, has all that it was submitted with, and one event in its log."""
+    async with open_store() as store:
+        timeouts, retry = Timeouts(1.0, LONG, 2.0, 3.0), Retry(attempts=4, initial=0.5, jitter=0.0)
+        new = make("arg", timeouts=timeouts, retry=retry, priority=Priority.LOW, key="k", owner="me")
+        new = attrs.evolve(new, options=attrs.evolve(new.options, tags={"a": "b"}, metadata={"n": [1, None]}))
+        expect("submit returns the ids", await accept(store, new), [new.id])
+        job = await store.get(new.id)
+        wanted = {
+            "id": new.id,
+            "handler": "work",
+            "state": State.QUEUED,
+            "reason": None,
+            "message": None,
+            "error": None,
+            "result": None,
+            "attempt": 0,
+            "priority": Priority.LOW,
+            "tags": {"a": "b"},
+            "metadata": {"n": [1, None]},
+            "owner": "me",
+            "key": "k",
+            "parent": None,
+            "timeouts": timeouts,
+            "retry": retry,
+            "spent": 0,
+            "saved": None,
+            "started_at": None,
+            "finished_at": None,
+            "cancel_requested_at": None,
+            "last_seq": 1,
+        }
+        for name, value in wanted.items():
+            expect(f"submit, then get: {name}", getattr(job, name), value)
+        expect("submit, then read", await words(store, new.id), [(0, "submitted", "work")])
+
+
+async def submit_claims_in_the_same_step(open_store: Opener) -> None:
+    """`submit` starts up to `limit` jobs in the step that accepts them; the others wait."""
+    async with open_store() as store:
+        batch = [make(n) for n in range(3)]
+        ids, claims = await store.submit(batch, 2, HOLDER)
+        expect("submit returns the ids, in order", ids, [new.id for new in batch])
+        started = {claim.submission.id for claim in claims}
+        ensure("submit with limit=2 claims two of the batch", holds=len(started & {*ids}) == 2, came=claims)
+        for job_id in ids:
+            wanted = State.RUNNING if job_id in started else State.QUEUED
+            expect("submit, then get: state", await state_of(store, job_id), wanted)
+        for claim in claims:
+            log = await words(store, claim.submission.id)
+            expect(
+                "submit, then read of a claimed job",
+                log,
+                [(0, "submitted", "work"), (1, "started", "holder")],
+            )
+
+
+async def a_submitted_job_overtakes_nobody(open_store: Opener) -> None:
+    """What `submit` claims is what ranks lowest, which may be a job that waited before."""
+    async with open_store() as store:
+        (urgent,) = await accept(store, make(priority=Priority.URGENT))
+        ids, claims = await store.submit([make(priority=Priority.LOW)], 1, HOLDER)
+        expect("submit, claiming while an urgent job waits", [one.submission.id for one in claims], [urgent])
+        expect("submit, then get: state", await state_of(store, ids[0]), State.QUEUED)
+
+
+async def a_known_id_changes_nothing(open_store: Opener) -> None:
+    """To submit a known id again changes nothing, whatever became of the job; others of the batch are new."""
+    async with open_store() as store:
+        queued, running, ended, fresh = make(1, key="k"), make(2), make(3), make(4)
+        await accept(store, ended)
+        await store.finish(ended.id, (await again(store, ended.id)).attempt, completed())
+        await accept(store, running)
+        await again(store, running.id)
+        await accept(store, queued)
+        before = [await store.get(one.id) for one in (queued, running, ended)]
+        batch = [queued, running, fresh, ended]
+        expect("submit of known ids", await accept(store, *batch), [one.id for one in batch])
+        after = [await store.get(one.id) for one in (queued, running, ended)]
+        expect("submit of known ids, then get", after, before)
+        expect("submit of a new id beside them", await state_of(store, fresh.id), State.QUEUED)
+        expect("submit of known ids, then find", len(await store.find(Where(), ALL)), 4)
+
+
+async def a_key_gives_the_same_job(open_store: Opener) -> None:
+    """The same submission under the same key gives the job that holds the key, and makes none."""
+    async with open_store() as store:
+        first, second = make(1, key="k", tags={"a": "b"}), make(1, key="k", tags={"a": "b"})
+        await accept(store, first)
+        await unchanged(
+            "submit under a key that is taken", store, first.id, lambda: _same(store, second, first.id)
+        )
+        what = "get of a submission that was answered with another job"
+        await refused(what, UnknownJob, store.get(second.id))
+
+
+async def _same(store: Store, new: Submission, holder: str) -> None:
+    expect("submit under a key that is taken", await accept(store, new), [holder])
+
+
+async def a_key_is_held_whatever_became_of_the_job(open_store: Opener) -> None:
+    """A running, failed or completed job still holds its key."""
+    async with open_store() as store:
+        for outcome in (failed(), completed()):
+            new = make(outcome.transition.value, key=outcome.transition.value)
+            await accept(store, new)
+            attempt = (await again(store, new.id)).attempt
+            twin = make(outcome.transition.value, key=outcome.transition.value)
+            await _same(store, twin, new.id)
+            await store.finish(new.id, attempt, outcome)
+            await _same(store, twin, new.id)
+
+
+async def a_key_conflicts_with_another_submission(open_store: Opener) -> None:
+    """Other arguments, options or another handler under a key are a `KeyConflict`, which names the job."""
+    async with open_store() as store:
+        (holder,) = await accept(store, make(1, key="k"))
+        others = {
+            "other arguments": make(2, key="k"),
+            "more arguments": make(1, 1, key="k"),
+            "another handler": make(1, key="k", target=other_work),
+            "other options": make(1, key="k", priority=Priority.LOW),
+            "other tags": make(1, key="k", tags={"a": "b"}),
+        }
+        for name, new in others.items():
+            error = await refused(f"submit under a key, {name}", KeyConflict, store.submit([new], 1, HOLDER))
+            expect("KeyConflict of submit, key and job_id", (error.key, error.job_id), ("k", holder))
+        expect("submit that conflicted, then find", len(await store.find(Where(), ALL)), 1)
+
+
+async def a_conflict_accepts_nothing(open_store: Opener) -> None:
+    """If one submission of a batch conflicts, none is accepted, nothing is claimed, and no key is taken."""
+    async with open_store() as store:
+        (holder,) = await accept(store, make(1, key="k"))
+        batch = [make("new"), make("keyed", key="fresh"), make(2, key="k")]
+        await refused("submit of a batch with a conflict", KeyConflict, store.submit(batch, 3, HOLDER))
+        found = [job.id for job in await store.find(Where(), ALL)]
+        expect("submit that conflicted, then find", found, [holder])
+        expect("submit that conflicted claims nothing", await state_of(store, holder), State.QUEUED)
+        await accept(store, make("something else", key="fresh"))
+
+
+async def a_key_twice_in_a_batch(open_store: Opener) -> None:
+    """Within a batch the first submission under a key is accepted, and the same again is that job."""
+    async with open_store() as store:
+        first, other, same = make(1, key="k"), make(2), make(1, key="k")
+        ids = await accept(store, first, other, same)
+        expect("submit of a key twice in a batch", ids, [first.id, other.id, first.id])
+        expect("submit of a key twice, then find", len(await store.find(Where(), ALL)), 2)
+        batch = [make(1, key="c"), make(2, key="c")]
+        await refused("submit of a conflict within a batch", KeyConflict, store.submit(batch, 0, HOLDER))
+        expect("submit that conflicted, then find", len(await store.find(Where(), ALL)), 2)
+
+
+async def keys_are_per_owner(open_store: Opener) -> None:
+    """Different owners, and jobs without an owner, may use the same key."""
+    async with open_store() as store:
+        batch = [make(1, key="k"), make(2, key="k", owner="me"), make(3, key="k", owner="you")]
+        expect("submit of a key by three owners", await accept(store, *batch), [one.id for one in batch])
+        await _same(store, make(2, key="k", owner="me"), batch[1].id)
+
+
+async def a_delayed_job_is_not_due(open_store: Opener) -> None:
+    """A job with a delay waits for it; `next_attempt_at` says until when."""
+    async with open_store() as store:
+        later, sooner = await accept(store, make(delay=LONG), make(delay=BRIEF))
+        job = await store.get(later)
+        ensure(
+            "get of a job that waits: next_attempt_at is set", holds=job.next_attempt_at is not None, came=job
+        )
+        waits = ((job.next_attempt_at or job.created_at) - job.created_at).total_seconds()
+        ensure(f"it is due {LONG} s after created_at", holds=abs(waits - LONG) < 5, came=waits)
+        await lapse()
+        claims = await store.claim(2, HOLDER)
+        expect("claim, of two delayed jobs,", [claim.submission.id for claim in claims], [sooner])
+
+
+async def run_at_is_when_a_job_is_due(open_store: Opener) -> None:
+    """A job with `run_at` is due then by the wall clock; at once, if that has passed."""
+    async with open_store() as store:
+        now = datetime.now(UTC)
+        future, past = make(run_at=now + timedelta(hours=1)), make(run_at=now - timedelta(days=4000))
+        await accept(store, future, past)
+        claims = await store.claim(2, HOLDER)
+        expect("claim, by run_at,", [claim.submission.id for claim in claims], [past.id])
+        due = (await store.get(future.id)).next_attempt_at
+        off = None if due is None else abs((due - now).total_seconds() - 3600)
+        ensure("get: next_attempt_at is run_at", holds=off is not None and off < 5, came=due)
+
+
+async def a_big_batch_is_one_batch(open_store: Opener) -> None:
+    """Hundreds of jobs are accepted in one step, in order."""
+    async with open_store() as store:
+        batch = [make(n) for n in range(300)]
+        ids, claims = await store.submit(batch, 100, HOLDER)
+        expect("submit of 300 jobs returns the ids", ids, [one.id for one in batch])
+        expect("submit of 300 jobs, claims", len({claim.submission.id for claim in claims}), 100)
+        counts = {State.RUNNING: 100, State.QUEUED: 200}
+        expect("submit of 300 jobs, then count", dict(await store.count(Where())), counts)
+
+
+async def what_cannot_be_kept_is_refused_whole(open_store: Opener) -> None:
+    """A value that the store cannot keep is `InvalidPayload`, and nothing of the call is accepted."""
+    async with open_store() as store:
+        thing, fine = make(object()), make("fine")
+        try:
+            await store.submit([fine, thing], 2, HOLDER)
+        except InvalidPayload:
+            expect("submit refused, then find", await store.find(Where(), ALL), [])
+        else:
+            expect("submit accepted, then find", len(await store.find(Where(), ALL)), 2)
+            return
+        claim = await start(store)
+        job_id = claim.submission.id
+        for kind in (Kind.TOKEN, Kind.PROGRESS, Kind.SAVED):
+            call = store.append(job_id, 1, kind, ["fine", object()], 0)
+            await refused(f"append of {kind.value}: what submit refuses", InvalidPayload, call)
+        expect("append refused, then read", len(await whole(store, job_id)), 2)

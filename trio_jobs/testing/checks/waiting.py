@@ -1,0 +1,281 @@
+"""`follow`, `ended`, `due` and `overdue`: whoever waits is told, never too late."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+import trio.lowlevel
+
+from ..._errors import UnknownJob
+from ..._job import Event, Job, Kind, Timeouts
+from ..._states import State
+from ..._store import Store, Where
+from ._kit import (
+    BRIEF,
+    DOOMED,
+    HOLDER,
+    LONG,
+    Opener,
+    accept,
+    again,
+    answered,
+    completed,
+    expect,
+    failed,
+    lapse,
+    make,
+    refused,
+    retried,
+    soon,
+    start,
+    whole,
+    woken,
+)
+
+
+async def follow_gives_what_is_there(open_store: Opener) -> None:
+    """`follow` returns what `read` does, at once if there is something."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0)
+        for after, limit in ((0, 100), (0, 2), (2, 1), (4, 9)):
+            wanted = await store.read(job_id, after, limit)
+            came = await answered("follow", store.follow(job_id, after, limit))
+            expect(f"follow with after={after}, limit={limit}", came, wanted)
+
+
+async def follow_waits_for_the_next_event(open_store: Opener) -> None:
+    """`follow` waits until there is something behind the cursor: an event of any kind."""
+    async with open_store() as store:
+        (job_id,) = await accept(store, make())
+        steps: dict[str, Callable[[], Awaitable[object]]] = {
+            "claim": lambda: store.claim(1, HOLDER),
+            "append of a token": lambda: store.append(job_id, 1, Kind.TOKEN, ["a"], 0),
+            "append of saved": lambda: store.append(job_id, 1, Kind.SAVED, ["s"], 1),
+            "finish (retried)": lambda: store.finish(job_id, 1, retried()),
+            "claim again": lambda: store.claim(1, HOLDER),
+            "request_cancel": lambda: store.request_cancel(job_id, None),
+            "finish": lambda: store.finish(job_id, 2, completed()),
+        }
+        for after, (name, step) in enumerate(steps.items(), 1):
+            what = f"follow, woken by {name}"
+            came = await woken(what, partial(store.follow, job_id, after, 9), step)
+            expect(f"{what}: seq", [event.seq for event in came], [after + 1])
+
+
+async def follow_ends_with_the_job(open_store: Opener) -> None:
+    """Once the job has ended and nothing lies behind the cursor, `follow` returns nothing, at once."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+
+        async def ahead() -> list[Event]:
+            return await store.follow(job_id, 50, 9)
+
+        came = await woken("follow, ahead of the log", ahead, lambda: store.finish(job_id, 1, completed()))
+        expect("follow, ahead of the log, at the job's end", came, [])
+        for after in (3, 50):
+            expect("follow of an ended job", await answered("follow", store.follow(job_id, after, 9)), [])
+
+
+async def readers_see_the_same(open_store: Opener) -> None:
+    """Readers that join early and late, with pages of any size, each get every event once and in order."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        seen: list[list[Event]] = []
+
+        async def read(limit: int) -> None:
+            mine = list[Event]()
+            seen.append(mine)
+            while events := await store.follow(job_id, mine[-1].seq if mine else 0, limit):
+                mine += events
+
+        async def readers() -> None:
+            async with trio.open_nursery() as nursery:
+                for limit in (1, 3, 100):
+                    nursery.start_soon(read, limit)
+                for offset in range(0, 40, 2):
+                    await store.append(job_id, 1, Kind.TOKEN, [offset, offset + 1], offset)
+                    if offset == 20:
+                        nursery.start_soon(read, 5)
+                    await trio.lowlevel.checkpoint()
+                await store.finish(job_id, 1, completed())
+                nursery.start_soon(read, 7)
+
+        await answered("follow, to the end of a job, by five readers,", readers())
+        log = await whole(store, job_id)
+        for mine in seen:
+            expect("follow, page after page, to the end", mine, log)
+
+
+async def ended_waits_for_the_end(open_store: Opener) -> None:
+    """`ended` returns the job once it is over, at once if it is; a retry is no end."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+
+        async def end() -> None:
+            await store.finish(job_id, 1, retried())
+            await again(store, job_id)
+            await store.finish(job_id, 2, completed("done"))
+
+        job = await woken("ended", lambda: store.ended(job_id), end)
+        expect("ended", (job.state, job.result), (State.COMPLETED, "done"))
+        expect("ended, then get", await store.get(job_id), job)
+        expect("ended, of an ended job,", await answered("ended", store.ended(job_id)), job)
+
+
+async def every_kind_of_end_is_told(open_store: Opener) -> None:
+    """All who wait are told, however the job ends: by its outcome, a cancel, a sweep, or with its parent."""
+    async with open_store() as store:
+        (queued,) = await accept(store, make(delay=LONG))
+        await _told(store, queued, "request_cancel", lambda: store.request_cancel(queued, None))
+        await accept(store, make(timeouts=Timeouts(queue=BRIEF)))
+        (expiring,) = [job.id for job in await _waiting(store)]
+        await _told(store, expiring, "sweep", lambda: _lapse_and_sweep(store))
+        parent = (await start(store)).submission.id
+        child = make()
+        await store.spawn(parent, 1, child, HOLDER)
+        await _told(store, child.id, "finish of its parent", lambda: store.finish(parent, 1, failed()))
+
+
+async def _waiting(store: Store) -> list[Job]:
+    return await store.find(Where(states={State.QUEUED}), 9)
+
+
+async def _lapse_and_sweep(store: Store) -> None:
+    await lapse()
+    await store.sweep()
+
+
+async def _told(store: Store, job_id: str, how: str, act: Callable[[], Awaitable[object]]) -> None:
+    """Check that three who wait for a job's end are told."""
+    found = list[bool]()
+
+    async def wait() -> None:
+        job = await answered(f"ended, of a job that ends by {how},", store.ended(job_id))
+        found.append(job.state.over)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(wait)
+        await trio.sleep(BRIEF)
+        await act()
+    expect(f"ended, of a job that ends by {how}, for three who wait: over", found, [True] * 3)
+
+
+async def due_is_never_late(open_store: Opener) -> None:
+    """`due` returns when a job was submitted, when a delay has passed, and when a retry may run."""
+    async with open_store() as store:
+
+        async def claim() -> bool:
+            return bool(await store.claim(1, HOLDER))
+
+        await accept(store, make())
+        await soon("due, with a job that is due,", store.due, claim)
+        await accept(store, make(delay=BRIEF))
+        await soon("due, with a job that becomes due,", store.due, claim)
+        await accept(store, make(delay=LONG))
+        for name, new in (("at once", make()), ("soon", make(delay=BRIEF))):
+            what = f"due, while a job is submitted that is due {name},"
+            await woken(what, partial(soon, what, store.due, claim), partial(accept, store, new))
+        for name, delay in (("at once", 0.0), ("soon", BRIEF)):
+            (job_id,) = [job.id for job in await store.find(Where(states={State.RUNNING}), 1)]
+            outcome = retried(delay=delay)
+            attempt = (await store.get(job_id)).attempt
+            what = f"due, while a job is retried that is due {name},"
+            await woken(
+                what,
+                partial(soon, what, store.due, claim),
+                partial(store.finish, job_id, attempt, outcome),
+            )
+
+
+async def due_hears_of_the_sweep(open_store: Opener) -> None:
+    """`due` returns when a sweep has taken a job back."""
+    async with open_store() as store:
+        await start(store, worker=DOOMED)
+        await lapse()
+
+        async def claim() -> bool:
+            return bool(await store.claim(1, HOLDER))
+
+        await woken("due, during a sweep,", lambda: soon("due", store.due, claim), store.sweep)
+
+
+async def overdue_is_never_late(open_store: Opener) -> None:
+    """`overdue` returns when a lease has lapsed or a queue timeout passed, also of jobs that came later."""
+    async with open_store() as store:
+        await start(store)
+        await accept(store, make(delay=LONG, timeouts=Timeouts(queue=LONG)))
+        what = "overdue, while a worker claims that will be lost,"
+
+        async def lose() -> None:
+            await accept(store, make())
+            await store.claim(1, DOOMED)
+
+        await woken(what, lambda: soon(what, store.overdue, lambda: _swept(store, State.RETRYING)), lose)
+        what = "overdue, while a job is submitted that will wait too long,"
+        await store.claim(1, HOLDER)
+        hasty = make(timeouts=Timeouts(queue=BRIEF))
+        await woken(
+            what,
+            lambda: soon(what, store.overdue, lambda: _swept(store, State.FAILED)),
+            lambda: accept(store, hasty),
+        )
+
+
+async def _swept(store: Store, state: State) -> bool:
+    await store.sweep()
+    return state in await store.count(Where())
+
+
+async def overdue_hears_of_a_shorter_lease(open_store: Opener) -> None:
+    """`overdue` returns in time for a lease that a heartbeat has made shorter."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        what = "overdue, while a heartbeat shortens a lease,"
+        await woken(
+            what,
+            lambda: soon(what, store.overdue, lambda: _swept(store, State.RETRYING)),
+            lambda: store.heartbeat({job_id: 1}, BRIEF),
+        )
+
+
+async def leaving_a_wait_loses_nothing(open_store: Opener) -> None:
+    """Whoever stops waiting and waits again gets the same as if they had waited on."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        waits: dict[str, Callable[[], Awaitable[object]]] = {
+            "follow": lambda: store.follow(job_id, 2, 9),
+            "ended": lambda: store.ended(job_id),
+            "due": store.due,
+            "overdue": store.overdue,
+        }
+        for wait in waits.values():
+            with trio.move_on_after(BRIEF):
+                await wait()
+        await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
+        came = await answered("follow, again,", store.follow(job_id, 2, 9))
+        expect("follow, left and called again", [event.data for event in came], ["a"])
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.follow(job_id, 3, 9)
+        await store.finish(job_id, 1, completed())
+        expect(
+            "ended, left and called again",
+            (await answered("ended", store.ended(job_id))).state.over,
+            wanted=True,
+        )
+        came = await answered("follow, again,", store.follow(job_id, 3, 9))
+        expect("follow, left and called again", [event.kind for event in came], [Kind.COMPLETED])
+
+
+async def a_job_that_is_removed_is_unknown(open_store: Opener) -> None:
+    """To wait for a job that was removed is `UnknownJob`."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        await store.finish(job_id, 1, completed())
+        await store.remove(job_id)
+        await refused("follow of a removed job", UnknownJob, store.follow(job_id, 0, 1))
+        await refused("ended of a removed job", UnknownJob, store.ended(job_id))
