@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Generic, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 import trio
+
 from trio_jobs.stores import Store  # the contract for stores; see "Writing a store"
 
 T = TypeVar("T")  # what a handler streams

@@ -31,11 +31,13 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # the signature has it
 
 nitpicky = True
-_OTHERS = "trio|outcome|attrs?|abc|collections|contextlib|datetime|enum|types|typing"
+_OTHERS = (
+    "trio|hypothesis|st|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|types|typing"
+)
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
-    "|MockClock"
+    "|MockClock|Handler|Options|Path|Random|Transition"
     "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
 )
 nitpick_ignore_regex = [

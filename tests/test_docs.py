@@ -6,8 +6,8 @@ their own, in real time: a program that says `if __name__ == "__main__"`, becaus
 handles signals, and a block of tests, which pytest runs.
 
 A `text` block that follows a Python block is what that prints; `…` in it stands for any text. A block
-that prints, and shows nothing, is an error as well. Blocks that begin with a comment like `# my_store.py` make up a
-file, which the tests of the page may import.
+that prints, and shows nothing, is an error as well. Blocks that begin with a comment like
+`# my_store.py` make up a file, which the tests of the page may import.
 """
 
 from __future__ import annotations

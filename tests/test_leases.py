@@ -42,7 +42,7 @@ class Process:
         self.over = trio.Event()
         self.jobs: JobRegistry
 
-    async def run(
+    async def live(
         self, name: str, capacity: int, on_exit: OnExit, *, task_status: trio.TaskStatus[None]
     ) -> None:
         with self.scope:
@@ -67,7 +67,7 @@ class Machines:
 
     async def start(self, name: str = "w", capacity: int = 1, on_exit: OnExit = "stop") -> Process:
         process = Process(self.store)
-        await self.nursery.start(process.run, name, capacity, on_exit)
+        await self.nursery.start(process.live, name, capacity, on_exit)
         return process
 
     async def log(self, handle: JobHandle[Any, Any]) -> list[Event]:
@@ -186,7 +186,7 @@ async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest
     async with machines() as m:
         first = Process(m.store)
         first.connection = broken = Broken(m.store)
-        await m.nursery.start(first.run, "first", 1, "stop")
+        await m.nursery.start(first.live, "first", 1, "stop")
         handle = await first.jobs.submit(handler)
         await trio.sleep(1)
         second = await m.start("second")
@@ -391,7 +391,7 @@ async def test_a_store_that_is_away_at_the_end(autojump_clock: MockClock) -> Non
     async with machines() as m:
         process = Process(m.store)
         process.connection = connection = Away(m.store)
-        await m.nursery.start(process.run, "w", 1, "stop")
+        await m.nursery.start(process.live, "w", 1, "stop")
         handle = await process.jobs.submit(count, 2)
         await trio.sleep(0.5)
         connection.away = True
@@ -425,7 +425,7 @@ async def test_what_is_claimed_while_leaving_is_given_back(autojump_clock: MockC
     async with machines() as m:
         process = Process(m.store)
         process.connection = SlowClaim(m.store)
-        await m.nursery.start(process.run, "w", 1, "stop")
+        await m.nursery.start(process.live, "w", 1, "stop")
         await trio.sleep(2)
         if how == "claim":
             client = await m.start("client", capacity=0)
@@ -459,7 +459,7 @@ async def test_slots_that_are_asked_for_are_taken(autojump_clock: MockClock) -> 
     async with machines() as m:
         process = Process(m.store)
         process.connection = SlowClaim(m.store)
-        await m.nursery.start(process.run, "w", 2, "stop")
+        await m.nursery.start(process.live, "w", 2, "stop")
         handles: list[JobHandle[Any, Any]] = []
 
         async def submit() -> None:
@@ -495,7 +495,7 @@ async def test_a_burst_is_one_call(autojump_clock: MockClock) -> None:
     async with machines() as m:
         process = Process(m.store)
         process.connection = connection = Counting(m.store)
-        await m.nursery.start(process.run, "w", 1, "stop")
+        await m.nursery.start(process.live, "w", 1, "stop")
         handle = await process.jobs.submit(handler)
         await handle.wait()
         log = await m.log(handle)
@@ -548,7 +548,7 @@ async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockC
     async with machines() as m:
         process = Process(m.store)
         process.connection = SlowHeart(m.store)
-        await m.nursery.start(process.run, "w", 2, "stop")
+        await m.nursery.start(process.live, "w", 2, "stop")
         short = await process.jobs.submit(trio_sleeper, LEASE / 3 + 1)
         snoozed = await process.jobs.submit(snooze)
         assert (await short.wait()).state is State.COMPLETED

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "planted"
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parents[1]))
 
-from bugs import BUGS, Bug  # noqa: E402  # scripts, beside which they lie
-from hunt import hunt, plant  # noqa: E402
+from tests.planted.bugs import BUGS, Bug  # noqa: E402  # found only now
+from tests.planted.hunt import hunt, plant  # noqa: E402
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -31,7 +31,7 @@ def test_there_are_enough() -> None:
 
 def test_a_bug_is_found() -> None:
     """The hunt finds a planted bug, and says after how many tries."""
-    (bug,) = [bug for bug in BUGS if "no idempotency" in bug.name or "key is ignored" in bug.name]
+    (bug,) = [bug for bug in BUGS if "key is ignored" in bug.name]
     tries, _ = hunt(bug, bug.lane)
     assert tries is not None
     assert 0 < tries < 100

@@ -134,6 +134,8 @@ async def _registry_block(
 ) -> AsyncGenerator[JobRegistry]:
     kept = open_store()
     claimant = claimant if kept.durable else Claimant(claimant.name)
+    heart = trio.CancelScope(shield=True)
+    interrupted = False
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as vital:
@@ -142,7 +144,7 @@ async def _registry_block(
                     worker = Worker(kept, nursery, claimant, capacity=capacity, window=window)
                     nursery.start_soon(worker.run, name="claim jobs")
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
-                        vital.start_soon(worker.keep_leases, name="keep leases")
+                        vital.start_soon(worker.keep_leases, heart, name="keep leases")
                     try:
                         yield JobRegistry(worker)
                         if on_exit == "drain":
@@ -152,8 +154,9 @@ async def _registry_block(
                     worker.closed = True
                     worker.stop(grace)
                     nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
+                interrupted = worker.interrupted
             finally:
-                worker.heart.cancel(reason="nothing runs any more")
+                heart.cancel(reason="nothing runs any more")
     except BaseException as exc:
         if failure is None or isinstance(failure, trio.Cancelled):
             raise
@@ -161,7 +164,7 @@ async def _registry_block(
         raise BaseExceptionGroup("the block and the registry failed", both) from None  # noqa: ASYNC104
     finally:
         kept.close(Reason.SHUTDOWN)
-    if worker.interrupted:
+    if interrupted:
         raise KeyboardInterrupt
     if failure is not None:
         raise failure

@@ -40,7 +40,6 @@ class Worker:
         running: How many of them use a slot.
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
-        heart: The scope in which leases are kept, which no cancellation from outside reaches.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
     """
 
@@ -59,7 +58,6 @@ class Worker:
         self.paused = False
         self.closed = False
         self.interrupted = False
-        self.heart = trio.CancelScope(shield=True)
         self._background = trio.CancelScope()
         self._changed = Bell()
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
@@ -175,13 +173,13 @@ class Worker:
             if attempt.parent is None:
                 attempt.tell(Reason.SHUTDOWN, grace)
 
-    async def keep_leases(self) -> None:
+    async def keep_leases(self, heart: trio.CancelScope) -> None:
         """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
 
         Three times a lease, so that two answers may be lost.
         """
         lease = self.claimant.lease
-        with self.heart:
+        with heart:
             while True:
                 await trio.sleep(lease / 3)
                 held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from bugs import BUGS, Bug
-
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.planted.bugs import BUGS, Bug  # noqa: E402  # found only now
+
 LANES = Path(__file__).with_name("lanes.py")
 LONGEST = 60  # seconds after which a lane hangs, which is a find too
 

@@ -51,7 +51,6 @@ async def append(store: MemoryStore, job_id: str, attempt: int, kind: Kind, valu
     return await store.append(job_id, attempt, kind, values, row.appended if row else 0)
 
 
-
 async def nothing(job: object, arg: object = None) -> None: ...
 
 

@@ -15,7 +15,7 @@ from trio_jobs.testing._fold import NEXT, check_agrees, fold
 
 def log(*entries: tuple[Any, ...]) -> list[Event]:
     """Return a log of (attempt, kind, data) entries, numbered from 1."""
-    filled = [(*entry, None)[:3] for entry in entries]
+    filled: list[Any] = [(*entry, None)[:3] for entry in entries]
     return [Event(seq, entry[0], Kind(entry[1]), 0.0, entry[2]) for seq, entry in enumerate(filled, 1)]
 
 

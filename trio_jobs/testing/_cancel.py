@@ -45,7 +45,7 @@ class _Stoppable:
                 return stop.value
             try:
                 value, step = (yield waits_for), self._coroutine.send
-            except BaseException as error:  # noqa: BLE001  # handed on to the coroutine
+            except BaseException as error:  # noqa: ASYNC103, BLE001  # handed on to the coroutine
                 value, step = error, self._coroutine.throw
 
     def where(self) -> str:
@@ -115,8 +115,8 @@ def cancel_at_every_checkpoint(
 ) -> int:
     """Run a handler again and again; cancel its job before its first line, then ever a checkpoint later.
 
-    Each run has a registry of its own, virtual time, and the same schedule of tasks, so the checkpoints are the
-    same each time. Those of tasks in `job.nursery` and of child jobs count too.
+    Each run has a registry of its own, virtual time, and the same schedule of tasks, so the checkpoints are
+    the same each time. Those of tasks in `job.nursery` and of child jobs count too.
 
     Args:
         fn: The handler.

@@ -146,7 +146,7 @@ class JobMachine(TrioMachine):
         """Bring a worker up."""
         worker = Worker(self._store, f"worker{len(self._workers) + 1}")
         self._workers.append(worker)
-        await self.nursery.start(worker.run, self.capacity, self.window, self.lease)
+        await self.nursery.start(worker.live, self.capacity, self.window, self.lease)
 
     def _up(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.up]
@@ -166,7 +166,8 @@ class JobMachine(TrioMachine):
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
         self._history.calls.append(call)
-        handle = await self._up()[0].jobs.submit(fn, *args, key=key, **options)
+        submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
+        handle: JobHandle[Any, Any] = await submit(fn, *args, key=key, **options)
         call.returned, call.job_id = trio.current_time(), handle.id
         if key in self._submitted:
             assert handle.id in self._delays, "the same key made another job"
@@ -299,7 +300,7 @@ class JobMachine(TrioMachine):
             await self.start_worker()
         for worker in self._up():
             worker.jobs.resume()
-        with trio.move_on_after(self.patience):
+        with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each job there is
             for handle in self._handles:
                 for worker in self._up():  # a job that pauses goes on only while it is read where it runs
                     self.nursery.start_soon(self._read, worker, handle.id, Pace())
@@ -309,7 +310,7 @@ class JobMachine(TrioMachine):
         await self._judge()
         for worker in self._up():
             worker.leave()
-        with trio.move_on_after(self.patience):
+        with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each worker there was
             for worker in self._workers:
                 await worker.over.wait()
         left = sum(run.ended is None for run in self._history.runs)

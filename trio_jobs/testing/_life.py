@@ -46,11 +46,13 @@ class Life:
 
     def __str__(self) -> str:
         began = self.log[0].timestamp if self.log else 0.0
-        lines = [
-            f"{event.seq:>4}  #{event.attempt} {event.timestamp - began:>9.3f}s  {event.kind:<16} {_data(event)}"
-            for event in self.log
-        ]
-        return "\n".join([f"job {self.job.handler} is {self.job.state}; its log:", *lines])
+        lines = [f"job {self.job.handler} is {self.job.state}; its log:"]
+        for event in self.log:
+            when = f"{event.timestamp - began:.3f}s"
+            lines.append(
+                f"{event.seq:>4}  #{event.attempt} {when:>10}  {event.kind:<16} {_data(event)}".rstrip()
+            )
+        return "\n".join(lines)
 
 
 def _data(event: Event) -> str:
@@ -77,7 +79,8 @@ def run_handler(fn: Callable[..., Awaitable[Any]], /, *args: Any, **options: Any
 
     async def live() -> Life:
         async with open_registry() as jobs:
-            return await life_of(await jobs.submit(fn, *args, **options))
+            submit: Any = jobs.submit  # how the handler is typed is not known here
+            return await life_of(await submit(fn, *args, **options))
 
     return run_seeded(live, 0)
 

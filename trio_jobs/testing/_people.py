@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .._audience import Policy
+    from .._handle import JobHandle
     from .._registry import JobRegistry
     from ._nodes import Node
     from ._simulation import Drawn
@@ -88,7 +89,13 @@ class Clients:
         fn, args, options = self._draw()
         while True:
             call = Call(name, "submit", key=key)
-            handle = await self._ask(call, lambda jobs: jobs.submit(fn, *args, key=key, **options))
+
+            async def submit(jobs: JobRegistry) -> JobHandle[Any, Any]:
+                untyped: Any = jobs.submit  # how the handler is typed is not known here
+                handle: JobHandle[Any, Any] = await untyped(fn, *args, key=key, **options)
+                return handle
+
+            handle = await self._ask(call, submit)
             if handle is not None:
                 call.job_id = handle.id
                 return handle.id

@@ -73,5 +73,5 @@ def _end(job: JobContext[str], end: str) -> str:
     return "done"
 
 
-async def _fail() -> None:
+async def _fail() -> None:  # noqa: ASYNC124  # a task is async
     raise OSError("in the nursery")

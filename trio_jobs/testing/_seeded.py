@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 T = TypeVar("T")
-_TRIO: Final[dict[str, Any]] = vars(trio._core._run)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+_TRIO: Final[dict[str, Any]] = trio._core._run.__dict__  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _DICE: Final = "_r"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import trio
@@ -43,7 +43,7 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """A fingerprint: two runs with the same one took the same course."""
+        """What two runs have in common that took the same course, and no others."""
         return hashlib.sha256(repr((sorted(self.faults), self.steps)).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Trace:
         if isinstance(value, Heartbeat):
             return f"lost {self._text(sorted(map(self.number, value.lost)))}, cancel {len(value.cancels)}"
         if isinstance(value, Mapping):
-            return f"{len(value)} entries"
+            return f"{len(cast('Mapping[Any, Any]', value))} entries"
         if isinstance(value, Iterable):
-            return f"[{', '.join(map(self._text, value))}]"
+            return f"[{', '.join(map(self._text, cast('Iterable[Any]', value)))}]"
         return str(value)

@@ -44,7 +44,7 @@ class Worker:
     def __repr__(self) -> str:
         return f"<{self._connection.name}>"
 
-    async def run(
+    async def live(
         self, capacity: int, window: int, lease: float, *, task_status: trio.TaskStatus[None]
     ) -> None:
         """Live until `leave` or `crash`."""

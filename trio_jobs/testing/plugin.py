@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 try:
-    from pytest_trio import trio_fixture
+    from pytest_trio import trio_fixture  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 except ImportError:  # pytest then says of the fixture that no plugin handles it
-    from pytest import fixture as trio_fixture
+    trio_fixture = pytest.fixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._registry import JobRegistry
 
 
-@trio_fixture
+@trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio is published without types
 async def jobs() -> AsyncGenerator[JobRegistry]:
     """A registry in memory, on a clock that jumps to the next deadline when everything waits."""
     from .._open import open_registry
