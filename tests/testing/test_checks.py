@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from trio.testing import MockClock
 from trio_jobs import Event, Kind, Reason, State, TrioJobsError
 from trio_jobs._states import Transition
 from trio_jobs._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
+from trio_jobs.stores._queue import Queue
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing._conformance import (
     Check,
@@ -179,7 +179,11 @@ class LeasesChildren(MemoryStore):
 
 class RenewsNothing(MemoryStore):
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        return await super().heartbeat(held, math.inf)
+        leases, self._leases = self._leases, Queue()
+        try:
+            return await super().heartbeat(held, lease)
+        finally:
+            self._leases = leases
 
 
 class LosesNothing(MemoryStore):
