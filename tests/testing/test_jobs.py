@@ -17,6 +17,8 @@ from trio_jobs import Event, Job, JobContext, Reason, State, StreamGap
 from trio_jobs.stores import Claimant, Outcome, Store, Transition
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import JobMachine
+from trio_jobs.testing._journal import journalled
+from trio_jobs.testing._scripted import scripted
 
 HUNT = settings(
     max_examples=200,
@@ -37,6 +39,22 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 def test_random_lives_break_no_promise() -> None:
     """Random lives of scripted jobs, on workers that crash and come back, pass. `lives.py` runs many more."""
     run_state_machine_as_test(JobMachine, settings=QUICK)
+
+
+class Paused(JobMachine):
+    """Every slot is taken by a job that waits for a reader, and another job waits behind them."""
+
+    async def start_worker(self) -> None:
+        await super().start_worker()
+        talk = journalled(scripted, self._history), ([("send", 1)] * (self.window + 1), "return")
+        await self._submit("late", *talk, {"delay": 0.5})
+        for number in range(self.capacity):
+            await self._submit(f"pauses{number}", *talk, {"when_unread": "pause"})
+
+
+def test_jobs_that_pause_hold_up_no_judgement() -> None:
+    """When everything is to end, all jobs are read at once: none waits for a slot for ever."""
+    run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=1))
 
 
 class Careless(MemoryStore):

@@ -300,10 +300,12 @@ class JobMachine(TrioMachine):
             await self.start_worker()
         for worker in self._up():
             worker.jobs.resume()
+        # A job that pauses goes on only while it is read where it runs, and holds a slot until then.
+        for handle in self._handles:
+            for worker in self._up():
+                self.nursery.start_soon(self._read, worker, handle.id, Pace())
         with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each job there is
             for handle in self._handles:
-                for worker in self._up():  # a job that pauses goes on only while it is read where it runs
-                    self.nursery.start_soon(self._read, worker, handle.id, Pace())
                 await self._store.ended(handle.id)
         self._history.settled = True
         await trio.testing.wait_all_tasks_blocked(0.1)
