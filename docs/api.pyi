@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from types import ModuleType
 from typing import Any, Generic, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 import trio
@@ -23,8 +24,9 @@ Ts = TypeVarTuple("Ts")  # the handler's own arguments
 def open_registry(
     store: str | Store = "memory://",
     *,
+    handlers: Iterable[Callable[..., Awaitable[Any]]] | ModuleType = (),
     capacity: int = 100,
-    queue_limit: int = 100_000,
+    queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
     lease: float = 30.0,
@@ -35,8 +37,9 @@ def open_registry(
 async def serve_jobs(
     store: str | Store = "memory://",
     *,
+    handlers: Iterable[Callable[..., Awaitable[Any]]] | ModuleType = (),
     capacity: int = 100,
-    queue_limit: int = 100_000,
+    queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
     lease: float = 30.0,
@@ -85,6 +88,7 @@ class Filter(TypedDict, total=False):
 
 class JobRegistry:
     name: str
+    handlers: Mapping[str, Callable[..., Awaitable[Any]]]
     async def submit(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
@@ -321,6 +325,10 @@ class IllegalTransition(TrioJobsError):  # the caller
 class UnknownJob(TrioJobsError):
     job_id: str
 
+class UnknownHandler(TrioJobsError):
+    name: str
+    known: list[str]
+
 class InvalidPayload(TrioJobsError, ValueError): ...
 
 class KeyConflict(TrioJobsError):
@@ -329,6 +337,13 @@ class KeyConflict(TrioJobsError):
 
 class QueueFull(TrioJobsError):
     limit: int
+
+class StoreUnavailable(TrioJobsError): ...
+class StoreCorrupt(TrioJobsError): ...
+
+class SchemaTooNew(TrioJobsError):
+    found: int
+    known: int
 
 class LeaseLost(TrioJobsError):  # a lost race
     job_id: str

@@ -219,7 +219,7 @@ async def test_a_key_whose_arguments_cannot_be_compared(autojump_clock: MockCloc
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"store": "memory"}, ValueError, r"^no store has the address 'memory'; there is 'memory://'"),
+        ({"store": "memory"}, ValueError, r"^no store has the address 'memory'; there are 'memory://'"),
         ({"store": "redis://localhost"}, ValueError, r"^no store has the address"),
         ({"capacity": -1}, ValueError, r"^capacity must be at least 0; got -1"),
         ({"capacity": 1.5}, TypeError, r"^capacity takes a whole number; got 1.5"),

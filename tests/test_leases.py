@@ -169,7 +169,7 @@ async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest
 
     async def handler(job: JobContext[str]) -> int:
         try:
-            for _ in range(8):
+            for _ in range(40):
                 await job.send(f"{job.attempt}")
                 await trio.sleep(LEASE / 4)
             return job.attempt

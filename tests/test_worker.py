@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs import JobContext, State
+from trio_jobs import JobContext, State, StoreUnavailable
 from trio_jobs._store import Claimant, Where
 from trio_jobs._submission import submission
 from trio_jobs._worker import Worker
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 
 async def sleep(job: JobContext[Any], seconds: float = 1e6) -> None:
@@ -152,3 +153,34 @@ def test_slots_are_counted_right_under_any_program(steps: list[str | int]) -> No
                 await trio.sleep(1)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_slots_that_a_slow_submit_did_not_fill_are_claimed_for(
+    autojump_clock: MockClock, *, refused: bool
+) -> None:
+    """While a submit is under way it holds the free slots; when it is over, what waits is claimed."""
+
+    class Slow(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            if name == "submit":
+                await trio.sleep(10)
+                if refused:
+                    raise StoreUnavailable("refused")
+            return await super().call(name, verb)
+
+    store = MemoryStore()
+    async with trio.open_nursery() as nursery:
+        worker = Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
+        nursery.start_soon(worker.run)
+
+        async def submit() -> None:
+            with suppress(StoreUnavailable):
+                await worker.submit([new(1, delay=1e3)])
+
+        nursery.start_soon(submit)
+        await trio.sleep(1)
+        (job_id,), _ = await store.submit([new(1)], 0, Claimant("elsewhere"))
+        with trio.fail_after(20):
+            await store.ended(job_id)
+        nursery.cancel_scope.cancel()

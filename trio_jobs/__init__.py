@@ -4,14 +4,14 @@ The files in the order in which they tell the story:
 
     _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
-      _handler, _safe
+      _handler, _handlers, _codec, _safe
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
     _insist, _stream, _audience         a job speaks, and is listened to
     _deadlines, _pipe, _context,        it is tried once
       _stack, _attempt
     _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched
-    _lines, _registry, _open            all under one nursery
+    _lines, _registry, _address, _open  all under one nursery
 """
 
 from ._context import JobContext
@@ -27,9 +27,13 @@ from ._errors import (
     Permanent,
     QueueFull,
     RetryAfter,
+    SchemaTooNew,
+    StoreCorrupt,
+    StoreUnavailable,
     StreamGap,
     StreamRestarted,
     TrioJobsError,
+    UnknownHandler,
     UnknownJob,
 )
 from ._handle import JobHandle
@@ -77,12 +81,16 @@ __all__ = [
     "Retention",
     "Retry",
     "RetryAfter",
+    "SchemaTooNew",
     "State",
+    "StoreCorrupt",
+    "StoreUnavailable",
     "StreamGap",
     "StreamRestarted",
     "Timeouts",
     "TokenStream",
     "TrioJobsError",
+    "UnknownHandler",
     "UnknownJob",
     "handler",
     "open_registry",

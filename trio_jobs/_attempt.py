@@ -21,7 +21,7 @@ import trio
 from ._audience import Audience
 from ._context import JobContext
 from ._deadlines import Deadlines
-from ._errors import LeaseLost, Permanent, RetryAfter
+from ._errors import InvalidPayload, LeaseLost, Permanent, RetryAfter
 from ._handle import JobHandle
 from ._insist import finish_off, insist
 from ._job import Ended
@@ -243,6 +243,8 @@ class Attempt:
             await finish_off(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
         except LeaseLost:
             logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
+        except InvalidPayload as refusal:
+            await self._finish(Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal))))
 
     def _child_failure(self, run: Run, outcome: Outcome) -> BaseException:
         if run.cause is None and run.error is not None:

@@ -170,6 +170,7 @@ class JobContext(Generic[T]):
 
         Raises:
             LeaseLost: The attempt is over.
+            InvalidPayload: The store cannot keep it, as one that outlives the process keeps JSON.
         """
         await self._note(Kind.SAVED, value)
         self.saved = value
@@ -211,6 +212,8 @@ class JobContext(Generic[T]):
             else:
                 await insist(partial(self._append, kind, values))
         except InvalidPayload:
+            if kind is not Kind.TOKEN:
+                raise  # to who waits for it
             if len(values) > 1:  # which of them?
                 for value in values:
                     await self._carry(kind, (value,))

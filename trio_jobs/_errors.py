@@ -1,9 +1,10 @@
 """Every error of the package, sorted by whose fault it is.
 
-The caller's: `IllegalTransition`, `UnknownJob`, `InvalidPayload`, `KeyConflict`, `QueueFull`.
-A lost race: `LeaseLost`. The world: `StoreUnavailable`. The job's own end: `JobFailed`, `JobTimedOut`,
-`JobCancelled`. The reader's situation: `StreamGap`, `StreamRestarted`. Two more are not errors of ours but
-words that a handler says by raising them: `RetryAfter` and `Permanent`.
+The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
+`QueueFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`, `SchemaTooNew`. The
+job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation: `StreamGap`,
+`StreamRestarted`. Two more are not errors of ours but words that a handler says by raising them: `RetryAfter`
+and `Permanent`.
 
 None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
 watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._states import Reason, State
 
 
@@ -75,6 +78,23 @@ class UnknownJob(TrioJobsError):
         self.job_id = job_id
 
 
+class UnknownHandler(TrioJobsError):
+    """A store that outlives the process can run only the handlers that its registry was given by name.
+
+    Attributes:
+        name: The handler that was asked for.
+        known: The names that there are.
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = sorted(known)
+        there = f"there is {', '.join(self.known)}" if self.known else "it was given none"
+        super().__init__(
+            f"this registry has no handler {quoted(name)}: {there}; see handlers= of open_registry"
+        )
+
+
 class InvalidPayload(TrioJobsError, ValueError):
     """A value cannot be stored as it is; the text names it and says what would do."""
 
@@ -110,6 +130,26 @@ class QueueFull(TrioJobsError):
 
 class StoreUnavailable(TrioJobsError):
     """The store cannot be reached, or its answer was lost: whether the call took effect is not known."""
+
+
+class StoreCorrupt(TrioJobsError):
+    """The store's data is damaged, or was taken away while it was open. Nothing was written over it."""
+
+
+class SchemaTooNew(TrioJobsError):
+    """The store was written by a newer version of this package. Nothing was changed.
+
+    Attributes:
+        found: The version of the store.
+        known: The newest version that this package knows.
+    """
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{where} has version {found} of the schema, and this trio_jobs knows {known}; upgrade trio_jobs"
+        )
+        self.found = found
+        self.known = known
 
 
 class LeaseLost(TrioJobsError):

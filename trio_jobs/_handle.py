@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import trio
 
 from ._audience import Policy
-from ._check import number
+from ._check import number, text
 from ._job import CancelReport, Ended, Event, Job
 from ._states import Reason, State
 from ._stream import Cursor, EventStream, Restarts, TokenStream, end_error
@@ -134,6 +134,8 @@ class JobHandle(Generic[T_co, R_co]):
         """
         self._worker.check_open()
         number("grace", grace)
+        if reason is not None:
+            text("reason", reason)
         await trio.lowlevel.checkpoint()
         answer = await self._worker.store.request_cancel(self.id, reason, grace)
         attempt = self._worker.attempts.get(self.id)

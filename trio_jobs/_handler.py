@@ -80,26 +80,32 @@ def handler(
     return mark if fn is None else mark(fn)
 
 
-def _unwrap(fn: object) -> Any:
+def unwrap(fn: object) -> Any:
+    """Return what `functools.partial` was applied to, if it was."""
     while isinstance(fn, functools.partial):
         fn = cast("functools.partial[Any]", fn).func
     return fn
 
 
 def _plain_name(fn: object) -> str:
-    inner = _unwrap(fn)
+    inner = unwrap(fn)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def mark_of(fn: Callable[..., Awaitable[Any]]) -> Mark:
     """Return the mark of a handler; of an unmarked one, its own name and the default options."""
-    mark = getattr(fn, _MARK, None) or getattr(_unwrap(fn), _MARK, None)
+    mark = getattr(fn, _MARK, None) or getattr(unwrap(fn), _MARK, None)
     return mark if isinstance(mark, Mark) else Mark(_plain_name(fn), DEFAULT)
+
+
+def is_marked(fn: object) -> bool:
+    """Return whether `handler` wrote a name and options on it."""
+    return isinstance(getattr(fn, _MARK, None), Mark)
 
 
 def check_async(fn: object) -> None:
     """Raise `TypeError` unless `fn` is an async function, and say what it is instead."""
-    inner = _unwrap(fn)
+    inner = unwrap(fn)
     method = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004  # looked at
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method):
         return

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from types import ModuleType
 from typing import Literal, cast
 
 import trio
 
+from ._address import store_opener
 from ._check import choice, number, text, whole
-from ._errors import quoted
+from ._handlers import Handler, Handlers
 from ._job import Retention
 from ._registry import JobRegistry
-from ._states import Reason, State
+from ._states import State
 from ._store import Claimant, Store, Where
 from ._worker import Worker
-from .stores.memory import MemoryStore
 
 OnExit = Literal["stop", "drain"]
 UNFINISHED = frozenset(state for state in State if not state.over)
@@ -62,24 +62,12 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
-def _store_opener(store: str | Store, queue_limit: int, retention: Retention | None) -> Callable[[], Store]:
-    if not isinstance(store, str):
-        if not hasattr(store, "heartbeat"):
-            raise TypeError(f"store takes an address such as 'memory://', or a Store; got {quoted(store)}")
-        return lambda: store
-    if not isinstance(cast("object", retention), Retention | None):
-        raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
-    if store != "memory://":
-        raise ValueError(f"no store has the address {quoted(store)}; there is 'memory://'")
-    whole("queue_limit", queue_limit, 1)
-    return partial(MemoryStore, queue_limit=queue_limit, retention=retention)
-
-
 def open_registry(
     store: str | Store = "memory://",
     *,
+    handlers: Iterable[Handler] | ModuleType = (),
     capacity: int = 100,
-    queue_limit: int = 100_000,
+    queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
     lease: float = 30.0,
@@ -95,11 +83,17 @@ def open_registry(
     stop holds up the exit; the log says where.
 
     Args:
-        store: Where jobs are kept: `memory://`, or a store of your own, which this registry closes.
+        store: Where jobs are kept: `memory://`; a file, as in `sqlite:///jobs.db` (relative) or
+            `sqlite:////var/lib/jobs.db` (absolute), which other processes may share and which takes
+            `?synchronous=normal`; or a store of your own, which this registry closes.
+        handlers: The handlers that run here, or the module that defines them, marked with `@handler`. A store
+            that outlives the process accepts and runs the jobs of these only, by name; one in memory takes
+            any async function.
         capacity: How many attempts may run at once; 0 to submit and watch only.
-        queue_limit: How many jobs may wait in a store in memory.
+        queue_limit: How many jobs may wait; by default 100,000 in memory and a million in a file.
         window: How many events a handler may be ahead of a reader that it waits for.
-        retention: What a store in memory keeps.
+        retention: What is kept of each job. By default a store in memory keeps 10,000 ended jobs, and a file
+            all of them until they are pruned.
         lease: Seconds after which another worker may take over an attempt of which the store has heard
             nothing. Of no effect on a store that does not outlive the process.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs; with
@@ -109,14 +103,19 @@ def open_registry(
 
     Raises:
         ValueError: An argument is out of range.
+        TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
+        StoreUnavailable: On entering, the store cannot be reached.
+        StoreCorrupt: On entering or later, the store's data is damaged.
+        SchemaTooNew: On entering, the store was written by a newer version.
         RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
         KeyboardInterrupt: A handler raised it.
     """
     _check_limits(capacity, window, lease, grace, on_exit)
     name = "worker" if name is None else text("name", name)
-    opener = _store_opener(store, queue_limit, retention)
+    known = Handlers(handlers)
+    opened = store_opener(store, known, queue_limit, retention)
     block = _registry_block(
-        opener, Claimant(name, lease), capacity=capacity, window=window, on_exit=on_exit, grace=grace
+        opened, known, Claimant(name, lease), capacity=capacity, window=window, on_exit=on_exit, grace=grace
     )
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
@@ -124,7 +123,8 @@ def open_registry(
 
 @asynccontextmanager
 async def _registry_block(
-    open_store: Callable[[], Store],
+    opened: AbstractAsyncContextManager[Store],
+    handlers: Handlers,
     claimant: Claimant,
     *,
     capacity: int,
@@ -132,7 +132,18 @@ async def _registry_block(
     on_exit: OnExit,
     grace: float,
 ) -> AsyncGenerator[JobRegistry]:
-    kept = open_store()
+    async with (
+        opened as kept,
+        _running(kept, claimant, capacity=capacity, window=window, on_exit=on_exit, grace=grace) as worker,
+    ):
+        yield JobRegistry(worker, handlers)
+
+
+@asynccontextmanager
+async def _running(
+    kept: Store, claimant: Claimant, *, capacity: int, window: int, on_exit: OnExit, grace: float
+) -> AsyncGenerator[Worker]:
+    """Run a worker on an open store, and end it in order."""
     claimant = claimant if kept.durable else Claimant(claimant.name)
     heart = trio.CancelScope(shield=True)
     interrupted = False
@@ -146,7 +157,7 @@ async def _registry_block(
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
                         vital.start_soon(worker.keep_leases, heart, name="keep leases")
                     try:
-                        yield JobRegistry(worker)
+                        yield worker
                         if on_exit == "drain":
                             await _drain(worker)
                     except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
@@ -162,8 +173,6 @@ async def _registry_block(
             raise
         both = [failure, exc]  # as a nursery does, so that a Cancelled among them still finds its scope
         raise BaseExceptionGroup("the block and the registry failed", both) from None  # noqa: ASYNC104
-    finally:
-        kept.close(Reason.SHUTDOWN)
     if interrupted:
         raise KeyboardInterrupt
     if failure is not None:
@@ -173,8 +182,9 @@ async def _registry_block(
 async def serve_jobs(
     store: str | Store = "memory://",
     *,
+    handlers: Iterable[Handler] | ModuleType = (),
     capacity: int = 100,
-    queue_limit: int = 100_000,
+    queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
     lease: float = 30.0,
@@ -187,6 +197,7 @@ async def serve_jobs(
     """
     async with open_registry(
         store,
+        handlers=handlers,
         capacity=capacity,
         queue_limit=queue_limit,
         window=window,

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from ._errors import LeaseLost
+from ._errors import InvalidPayload, LeaseLost
 from ._insist import finish_off
 from ._job import Kind
 
@@ -29,7 +29,7 @@ class Entry:
     kind: Kind
     data: Any
     written: trio.Event = attrs.field(factory=trio.Event)
-    refusal: LeaseLost | None = None
+    refusal: LeaseLost | InvalidPayload | None = None
 
 
 def _is_token(entry: object) -> bool:
@@ -94,7 +94,7 @@ class Pipe:
             refusal = None
             try:
                 await self._write(kind, values)
-            except LeaseLost as lost:
+            except (LeaseLost, InvalidPayload) as lost:
                 refusal = lost
             for _ in values:
                 self._hand.popleft()

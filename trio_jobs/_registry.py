@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
@@ -14,6 +14,7 @@ from ._context import JobContext
 from ._errors import UnknownJob, quoted
 from ._filter import Filter, where_of
 from ._handle import JobHandle
+from ._handlers import Handler
 from ._job import CancelReport, Job, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
@@ -34,10 +35,12 @@ class JobRegistry:
 
     Attributes:
         name: What the `started` events of its jobs say.
+        handlers: The handlers it was given, by name.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, handlers: Mapping[str, Handler]) -> None:
         self.name = worker.claimant.name
+        self.handlers = handlers
         self._worker = worker
         self._store = worker.store
 
@@ -63,7 +66,9 @@ class JobRegistry:
         Raises:
             TypeError: `fn` is not an async function, does not take `args`, or an option has a wrong type.
             ValueError: An option is out of range.
-            InvalidPayload: A text holds what stores cannot keep.
+            InvalidPayload: A text holds what stores cannot keep; or, on a store that outlives the process, an
+                argument does not fit its annotation or cannot be made into JSON.
+            UnknownHandler: Such a store runs only the handlers that the registry was given.
             KeyConflict: The key was used for something else.
             QueueFull: Too many jobs wait.
         """

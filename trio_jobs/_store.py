@@ -17,7 +17,8 @@ Leases: an attempt belongs to whoever claimed it until its lease has lapsed *and
 Its number is the fence: a claim always raises it, so whoever was fenced out can write nothing.
 
 Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
-hints: they return when looking again may be worth while, may return too early, and never too late. Events
+hints: they return when looking again may be worth while, may return too early, and never too late; so does
+`cancelling`, which tells a worker that a heartbeat is worth while before the next one is due. Events
 are always read by cursor, so a lost or doubled wake-up inside a store loses or doubles nothing.
 """
 
@@ -222,6 +223,7 @@ class Store(Protocol):
 
         Raises:
             LeaseLost: The job is not running that attempt; its outcome is somebody else's.
+            InvalidPayload: The store cannot keep the result.
         """
         ...
 
@@ -313,6 +315,18 @@ class Store(Protocol):
 
     async def overdue(self) -> None:
         """Wait until a `sweep` may find work."""
+        ...
+
+    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
+        """Wait until the cancellation of a running job is requested, or its grace is shortened.
+
+        Args:
+            heard: What the last call returned.
+
+        Returns:
+            All the running jobs whose cancellation was requested, and the grace in seconds; what of it was
+            not in `heard` is new.
+        """
         ...
 
     async def remove(self, job_id: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 
@@ -60,6 +60,7 @@ class Worker:
         self.interrupted = False
         self._background = trio.CancelScope()
         self._changed = Bell()
+        self._heard: Mapping[str, float] = {}
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
 
@@ -78,25 +79,32 @@ class Worker:
                 await insist(self.store.due)
 
     async def _claim_once(self) -> bool:
-        free = self._free()
-        self._asked += free
-        try:
+        with self._asking() as free:
             claims = await self.store.claim(free, self.claimant)
-        finally:
-            self._asked -= free
         await self._take(claims)
         return bool(claims)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""
+        with self._asking() as free:
+            ids, claims = await self.store.submit(batch, free, self.claimant)
+        await self._take(claims)
+        return ids
+
+    @contextmanager
+    def _asking(self) -> Generator[int]:
+        """Hold all free slots for what the store is asked in a block, and say how many these are.
+
+        Those that it does not fill are free again, which a claim that found none may wait for.
+        """
         free = self._free()
         self._asked += free
         try:
-            ids, claims = await self.store.submit(batch, free, self.claimant)
+            yield free
         finally:
             self._asked -= free
-        await self._take(claims)
-        return ids
+            if free:
+                self._changed.ring()
 
     def _free(self) -> int:
         return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)
@@ -107,7 +115,10 @@ class Worker:
                 await self._give_back(claim)
             else:
                 self.running += 1
-                self._context.run(self.start, Attempt(self, claim), self.nursery)
+                attempt = Attempt(self, claim)
+                self._context.run(self.start, attempt, self.nursery)
+                if (grace := self._heard.get(claim.submission.id)) is not None:
+                    attempt.tell(Reason.USER, grace)  # requested while the claim was on its way
 
     async def _give_back(self, claim: Claim) -> None:
         """Hand over what will not be started here; if the store does not hear of it, its lease lapses."""
@@ -176,12 +187,13 @@ class Worker:
     async def keep_leases(self, heart: trio.CancelScope) -> None:
         """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
 
-        Three times a lease, so that two answers may be lost.
+        At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
         """
         lease = self.claimant.lease
         with heart:
             while True:
-                await trio.sleep(lease / 3)
+                with trio.move_on_after(lease / 3):
+                    self._heard = await insist(partial(self.store.cancelling, self._heard))
                 held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
                 if held:
                     self._heed(held, await insist(partial(self.store.heartbeat, held, lease)))

@@ -68,7 +68,8 @@ async def looking(jobs: JobRegistry) -> None:
 
 async def opening() -> None:
     open_registry(on_exit="wait")  # type: ignore[arg-type]
-    open_registry("memory://", 5)  # type: ignore[call-arg]
+    open_registry("memory://", 5)  # type: ignore[call-arg, arg-type]
+    open_registry("sqlite:///jobs.db", handlers=5)  # type: ignore[arg-type]
     Timeouts(run="5")  # type: ignore[arg-type]
     Retry(on=5)  # type: ignore[arg-type]
 

@@ -17,6 +17,14 @@ from ._log import Log
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
 
+def same(one: Submission, other: Submission) -> bool:
+    """Return whether two submissions ask for the same; values that cannot be compared do not."""
+    try:
+        return one.target == other.target and bool((one.args, one.options) == (other.args, other.options))
+    except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
+        return False
+
+
 @attrs.define(eq=False)
 class Row:
     """One job. Times are seconds on Trio's clock."""

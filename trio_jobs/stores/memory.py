@@ -15,26 +15,12 @@ from typing import Any
 import trio
 
 from .._bell import Bell
-from .._errors import (
-    IllegalTransition,
-    KeyConflict,
-    LeaseLost,
-    QueueFull,
-    UnknownJob,
-)
+from .._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
 from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ._queue import Queue
-from ._row import Row
-
-
-def _same(one: Submission, other: Submission) -> bool:
-    """Return whether two submissions ask for the same; values that cannot be compared do not."""
-    try:
-        return one.target == other.target and bool((one.args, one.options) == (other.args, other.options))
-    except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
-        return False
+from ._row import Row, same
 
 
 class MemoryStore:
@@ -58,6 +44,8 @@ class MemoryStore:
         self._ended: dict[str, float] = {}
         self._work = Bell()
         self._alarm = Bell()
+        self._cancelling: dict[str, float] = {}
+        self._requests = Bell()
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
         self._epoch = datetime.now(UTC).timestamp() - trio.current_time()
 
@@ -78,7 +66,7 @@ class MemoryStore:
             old = self._holder(new, keyed)
             if old is None:
                 fresh[new.id] = new
-            elif not _same(old, new):
+            elif not same(old, new):
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
         at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
@@ -248,6 +236,8 @@ class MemoryStore:
             self._write(row, Kind.CANCEL_REQUESTED, now, message)
         row.cancel_grace = min(row.cancel_grace, grace)
         if row.state is State.RUNNING:
+            self._cancelling[job_id] = row.cancel_grace
+            self._requests.ring()
             return "requested"
         self._leave_queue(row)
         self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
@@ -287,6 +277,7 @@ class MemoryStore:
     def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
         row.state = advance(row.state, transition)
+        self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
             row.reason, row.message, row.error = data.reason, data.message, data.error
         if row.state.over:
@@ -349,8 +340,7 @@ class MemoryStore:
         if events or row.finished is not None:
             await trio.lowlevel.checkpoint()
         while not events and row.finished is None:
-            if row.followers is None:
-                row.followers = Bell()
+            row.followers = row.followers or Bell()
             await row.followers.wait()
             events = row.log.read(after, limit)
         return events
@@ -359,8 +349,7 @@ class MemoryStore:
         """See `Store.ended`."""
         row = self._row(job_id)
         while row.finished is None:
-            if row.waiters is None:
-                row.waiters = Bell()
+            row.waiters = row.waiters or Bell()
             await row.waiters.wait()
         return row.snapshot(self._epoch)
 
@@ -375,6 +364,12 @@ class MemoryStore:
         while (when := min(self._expiring.next_due(), self._leases.next_due())) > trio.current_time():
             with trio.move_on_at(when):
                 await self._alarm.wait()
+
+    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
+        """See `Store.cancelling`."""
+        while not self._cancelling.items() - heard.items():
+            await self._requests.wait()
+        return dict(self._cancelling)
 
     # ------------------------------------------------------------ going
 

@@ -160,6 +160,10 @@ class Connection:
         """See `Store.overdue`."""
         await self.wait("overdue", self._store.overdue)
 
+    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
+        """See `Store.cancelling`."""
+        return await self.wait("cancelling", lambda: self._store.cancelling(heard))
+
     async def remove(self, job_id: str) -> None:
         """See `Store.remove`."""
         await self.call("remove", lambda: self._store.remove(job_id))

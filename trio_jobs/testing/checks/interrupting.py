@@ -76,6 +76,7 @@ async def the_store_works_on_after_an_interruption(open_store: Opener) -> None:
             lambda: store.ended(job_id),
             store.due,
             store.overdue,
+            lambda: store.cancelling({}),
         ):
             await _interrupted(verb)
         await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)

@@ -1,4 +1,4 @@
-"""`follow`, `ended`, `due` and `overdue`: whoever waits is told, never too late."""
+"""`follow`, `ended`, `due`, `overdue` and `cancelling`: whoever waits is told, never too late."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ._kit import (
     accept,
     again,
     answered,
+    cancelled,
     completed,
     expect,
     failed,
@@ -242,6 +243,31 @@ async def overdue_hears_of_a_shorter_lease(open_store: Opener) -> None:
         )
 
 
+async def cancelling_is_never_late(open_store: Opener) -> None:
+    """`cancelling` returns what running jobs are to be cancelled, and again when a grace is shortened."""
+    async with open_store() as store:
+        first, second = [(await start(store)).submission.id for _ in range(2)]
+        (waits,) = await accept(store, make(delay=LONG))
+
+        async def ask() -> None:
+            await store.request_cancel(waits, None)
+            await store.request_cancel(first, None, 5.0)
+
+        heard = await woken("cancelling, while a request comes,", lambda: store.cancelling({}), ask)
+        expect("cancelling, while a request comes", dict(heard), {first: 5.0})
+        expect("cancelling, of what was not heard", dict(await store.cancelling({})), {first: 5.0})
+        for job_id, grace in ((second, 7.0), (first, 1.0)):
+            what = f"cancelling, while a request with a grace of {grace:g} s comes,"
+            heard = await woken(
+                what, partial(store.cancelling, heard), partial(store.request_cancel, job_id, None, grace)
+            )
+            expect(what, heard[job_id], grace)
+        await store.finish(first, 1, cancelled())
+        with trio.move_on_after(BRIEF):
+            came = await store.cancelling({second: 7.0})
+            raise AssertionError(f"cancelling, with nothing new: expected it to wait, got {came!r}")
+
+
 async def leaving_a_wait_loses_nothing(open_store: Opener) -> None:
     """Whoever stops waiting and waits again gets the same as if they had waited on."""
     async with open_store() as store:
@@ -251,6 +277,7 @@ async def leaving_a_wait_loses_nothing(open_store: Opener) -> None:
             "ended": lambda: store.ended(job_id),
             "due": store.due,
             "overdue": store.overdue,
+            "cancelling": lambda: store.cancelling({}),
         }
         for wait in waits.values():
             with trio.move_on_after(BRIEF):

@@ -1,0 +1,66 @@
+"""The store in a file keeps the contract, and agrees with the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from trio_jobs.stores import Store
+from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.testing import QUEUE_LIMIT, RETENTION, Check, StoreMachine, narrow_store_checks, store_checks
+from trio_jobs.testing.checks._kit import other_work, work
+
+opened = partial(open_sqlite, handlers=[work, other_work])
+
+
+@asynccontextmanager
+async def open_store(folder: Path) -> AsyncIterator[Store]:
+    async with opened(folder / "jobs.db") as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_narrow(folder: Path) -> AsyncIterator[Store]:
+    async with opened(folder / "jobs.db", queue_limit=QUEUE_LIMIT, retention=RETENTION) as store:
+        yield store
+
+
+@pytest.mark.parametrize("check", store_checks(), ids=str)
+def test_the_contract(check: Check) -> None:
+    """Each claim of the contract holds."""
+    check.run(open_store)
+
+
+@pytest.mark.parametrize("check", narrow_store_checks(), ids=str)
+def test_limits(check: Check) -> None:
+    """Each claim about limits holds."""
+    check.run(open_narrow)
+
+
+class SqliteMachine(StoreMachine):
+    """Random programs of verbs, through two connections that come and go."""
+
+    @asynccontextmanager
+    async def open_store(self, folder: Path) -> AsyncIterator[Store]:
+        async with opened(folder / "jobs.db", clock=lambda: trio.current_time() + 1e9) as store:
+            yield store
+
+
+def test_it_agrees_with_the_store_in_memory() -> None:
+    """Whatever is asked in whatever order, both stores answer the same and keep the same logs."""
+    run_state_machine_as_test(
+        SqliteMachine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

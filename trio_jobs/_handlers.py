@@ -1,0 +1,101 @@
+"""Handlers by name, for stores that outlive the process: a job is a name and arguments, never code."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any, TypeAlias, cast
+
+from ._errors import quoted
+from ._handler import check_async, is_marked, mark_of, unwrap
+
+Handler: TypeAlias = Callable[..., Awaitable[Any]]
+
+
+class Handlers(Mapping[str, Handler]):
+    """Handlers by name.
+
+    Args:
+        given: The handlers; or a module, for the functions in it that are marked with `@handler`.
+
+    Raises:
+        TypeError: Something is not an async function.
+        ValueError: Two handlers have the same name, or a module has none.
+    """
+
+    def __init__(self, given: Iterable[Handler] | ModuleType = ()) -> None:
+        found: Iterable[Handler] = _of_module(given) if isinstance(given, ModuleType) else given
+        if not isinstance(cast("object", found), Iterable):
+            raise TypeError(
+                f"handlers takes an iterable of async functions, or a module; got {quoted(given)}"
+            )
+        self._by_name: dict[str, Handler] = {}
+        for fn in found:
+            check_async(fn)
+            name = mark_of(fn).name
+            if self._by_name.setdefault(name, fn) is not fn:
+                raise ValueError(f"two handlers are named {name!r}; tell them apart with @handler(name=…)")
+
+    def __getitem__(self, name: str) -> Handler:
+        """Return the handler of that name."""
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._by_name)
+
+
+def _of_module(module: ModuleType) -> list[Handler]:
+    found = [
+        cast("Handler", value)
+        for value in vars(module).values()
+        if is_marked(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+    if not found:
+        raise ValueError(
+            f"module {module.__name__} defines no handlers; mark them with @trio_jobs.handler, "
+            "or name an iterable of them"
+        )
+    return found
+
+
+def parameter_types(fn: Handler) -> tuple[Sequence[Any], Any]:
+    """Return the types of the arguments that `fn` takes after the job context.
+
+    Returns:
+        Those of the named ones, in order, and that of the rest; None if there is no rest. What has no
+        annotation is `Any`.
+
+    Raises:
+        TypeError: An annotation cannot be resolved.
+    """
+    taken = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    named: list[Any] = []
+    rest: Any = None
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind in taken:
+            named.append(parameter)
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            rest = _resolved(fn, parameter)
+    return [_resolved(fn, parameter) for parameter in named[1:]], rest
+
+
+def _resolved(fn: Handler, parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is inspect.Parameter.empty:
+        return Any
+    inner = unwrap(fn)
+    scope = getattr(inner, "__globals__", None) or getattr(inner.__call__, "__globals__", {})
+    one = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(one, scope, include_extras=True)[parameter.name]
+    except Exception as error:
+        raise TypeError(
+            f"the annotation {parameter.annotation!r} of {parameter.name} in handler {mark_of(fn).name} "
+            f"cannot be resolved: {error}; it must be a name at the top of its module"
+        ) from error

@@ -1,0 +1,16 @@
+"""Jobs in an SQLite file: durable on one machine, shared by the processes on it.
+
+Its files, in the order in which they tell the story:
+
+    schema.sql, queries.sql    what a file holds, and every statement
+    queries, clock, files      reading these; one clock for all processes; opening a file
+    group                      many calls, one transaction
+    chunks, rows               logs and jobs, as rows and as records
+    verbs                      what a verb does in a transaction
+    signals, store             waking; the store itself
+"""
+
+from .files import Synchronous
+from .store import SqliteStore, open_sqlite
+
+__all__ = ["SqliteStore", "Synchronous", "open_sqlite"]

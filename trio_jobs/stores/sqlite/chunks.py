@@ -1,0 +1,91 @@
+"""Logs in chunks: events that were appended together share a row, and the oldest make room for the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..._codec import decode, decode_event, encode
+from ..._job import Event, Kind
+from .group import Transaction
+
+SEQ_BITS = 32
+
+
+def log_ids(number: int, after: int = 0) -> dict[str, int]:
+    """Return the first and the last id that a row of a job's log behind a cursor can have."""
+    start = number << SEQ_BITS
+    return {"first": start + after + 1, "last": start + (1 << SEQ_BITS) - 1}
+
+
+def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> None:
+    """Add events in one row; `seq` is that of the last one."""
+    data = b"[" + b",".join(values) + b"]"
+    tx.run(
+        "insert_event",
+        job=number,
+        seq=seq,
+        count=len(values),
+        attempt=attempt,
+        kind=kind.value,
+        now=tx.now,
+        data=data.decode(),
+    )
+
+
+def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
+    """Return up to `limit` events behind a cursor."""
+    events: list[Event] = []
+    for row in tx.run("chunks", **log_ids(number, after)):
+        events += (event for event in _events(row) if event.seq > after)
+        if len(events) >= limit:
+            break
+    return events[:limit]
+
+
+def history(tx: Transaction, number: int) -> list[Event]:
+    """Return the events that are never trimmed."""
+    return [event for row in tx.run("history", **log_ids(number)) for event in _events(row)]
+
+
+def _events(row: Sequence[Any]) -> Iterator[Event]:
+    last, count, attempt, word, at, data = row
+    kind = Kind(word)
+    first = (last & (1 << SEQ_BITS) - 1) - count + 1
+    for seq, value in enumerate(decode(data), first):
+        yield Event(seq, attempt, kind, at, decode_event(kind, value))
+
+
+def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
+    """Drop the oldest tokens and progress if there are too many or they are too large.
+
+    An eighth of the bound goes at a time, which makes the cost per event constant.
+    """
+    keep = tx.limits.keep
+    if kept <= keep.events and size <= keep.bytes:
+        return
+    most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
+    place = log_ids(number)
+    for chunk, count, length in tx.run("oldest_chunks", **place):
+        if kept - count >= most or size - length >= largest:  # all of it goes
+            kept, size, place["first"] = kept - count, size - length, chunk + 1
+            continue
+        if kept > most or size > largest:
+            fewer, smaller = _cut(tx, chunk, kept - most, size - largest)
+            kept, size = kept - fewer, size - smaller
+        break
+    tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1)
+    tx.run("set_kept", number=number, kept=kept, bytes=size)
+
+
+def _cut(tx: Transaction, chunk: int, events: int, size: int) -> tuple[int, int]:
+    """Drop so many events and so many bytes from the beginning of a row, and return what that came to."""
+    (text,) = tx.one("chunk_data", id=chunk) or ("[]",)
+    values = [encode("a value", value) for value in decode(text)]
+    fewer = smaller = 0
+    while fewer < len(values) - 1 and (fewer < events or smaller < size):
+        smaller += len(values[fewer]) + 1
+        fewer += 1
+    data = b"[" + b",".join(values[fewer:]) + b"]"
+    tx.run("shorten_chunk", id=chunk, count=len(values) - fewer, data=data.decode())
+    return fewer, smaller

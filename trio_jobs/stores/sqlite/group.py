@@ -1,0 +1,188 @@
+"""Group commit: the calls of many tasks in one transaction, with one hop to the connection's thread.
+
+While a transaction runs, calls collect; the next one takes them all. So a lone call is served at once, and
+under load the cost of a commit, which is that of waiting for the disk, is shared by all that came meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+
+import apsw
+import attrs
+import trio
+
+from ..._bell import Bell
+from ..._errors import StoreUnavailable
+from ..._job import Retention
+from .files import is_world, translated
+from .queries import QUERIES
+
+T = TypeVar("T")
+Row: TypeAlias = tuple[Any, ...]
+_MOST: Final = 1000
+_PATIENCE: Final = 60.0
+
+
+@attrs.frozen
+class Limits:
+    """What a file is to hold at most.
+
+    Attributes:
+        queue: Jobs that wait.
+        keep: What of each job, and how many that have ended.
+    """
+
+    queue: int
+    keep: Retention
+
+
+@attrs.frozen
+class Transaction:
+    """What a call may do in the connection's thread.
+
+    Attributes:
+        db: The connection.
+        now: When the transaction began, on the file's clock.
+        limits: What the file is to hold at most.
+        grown: The ids of the jobs whose logs have grown.
+        ended: The ids of those that have ended.
+    """
+
+    db: apsw.Connection
+    now: float
+    limits: Limits
+    grown: list[str] = attrs.field(factory=list[str])
+    ended: list[str] = attrs.field(factory=list[str])
+
+    def run(self, query: str, /, **values: Any) -> Iterator[Row]:
+        """Run a statement of `queries.sql`. One that gives rows is over when they have been taken."""
+        return cast("Iterator[Row]", self.db.execute(QUERIES[query], values))
+
+    def select(self, sql: str, values: Mapping[str, Any]) -> Iterator[Row]:
+        """Run a statement that was put together from parts of ours; only `values` are from outside."""
+        return cast("Iterator[Row]", self.db.execute(sql, values))
+
+    def one(self, query: str, /, **values: Any) -> Row | None:
+        """Run a statement, and return the only row it gives, if it does."""
+        return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
+
+
+@attrs.define(eq=False)
+class Call(Generic[T]):
+    """A call on its way: what is to be done, and what came of it."""
+
+    work: Callable[[Transaction], T]
+    done: trio.Event = attrs.field(factory=trio.Event)
+    result: tuple[T, Transaction] | None = None
+    error: BaseException | None = None
+
+
+class Group:
+    """A connection and the calls that wait for it.
+
+    Args:
+        db: The connection; its statements run in a thread of its own.
+        path: The file, for errors.
+        now: The file's clock.
+        limits: What the file is to hold at most.
+        writes: Whether the calls write. Those are not cut short by a cancellation.
+    """
+
+    def __init__(
+        self, db: Any, path: Path, now: Callable[[], float], limits: Limits, *, writes: bool
+    ) -> None:
+        self._db = db
+        self._path = path
+        self._now = now
+        self._limits = limits
+        self._writes = writes
+        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        self._waiting: list[Call[Any]] = []
+        self._bell = Bell()
+
+    async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
+        """Have something done in the next transaction, and return what came of it. A checkpoint.
+
+        Args:
+            work: What to do, in the connection's thread. What it raises is raised here, and nothing that it
+                wrote stays.
+
+        Raises:
+            StoreUnavailable: SQLite could not do it now; if it took too long, it may still happen.
+            StoreCorrupt: The file is damaged.
+        """
+        call = Call(work)
+        self._waiting.append(call)
+        self._bell.ring()
+        if self._writes:
+            with trio.move_on_after(_PATIENCE, shield=True):
+                await call.done.wait()
+        else:
+            await call.done.wait()
+        if not call.done.is_set():
+            raise StoreUnavailable(f"{self._path}: no answer within {_PATIENCE:g} s")
+        if call.error is not None:
+            raise call.error
+        return cast("tuple[T, Transaction]", call.result)
+
+    async def version(self, before: int) -> int:
+        """Return a number that changes when another connection has written; `before` if it cannot be told."""
+        db = self._db
+        try:
+            return int(await db.async_run(lambda: db.execute("PRAGMA data_version").get))
+        except apsw.Error:
+            return before
+
+    async def run(self) -> None:
+        """Serve calls until cancelled; what has begun is finished first."""
+        while True:
+            while not self._waiting:
+                await self._bell.wait()
+            calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            with trio.CancelScope(shield=True):  # noqa: ASYNC912  # the thread is always waited for
+                try:
+                    await self._db.async_run(self.transact, calls, self._now())
+                except Exception as error:  # noqa: BLE001  # each caller gets it
+                    fault = translated(error, self._path)
+                    for call in calls:
+                        call.error = fault
+            for call in calls:
+                call.done.set()
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def transact(self, calls: list[Call[Any]], now: float) -> None:
+        """Serve calls in one transaction, in the connection's thread."""
+        db = cast("apsw.Connection", self._db)
+        self.begin(db)
+        try:
+            for call in calls:
+                self.serve(Transaction(db, now, self._limits), call)
+            self.commit(db)
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def begin(self, db: apsw.Connection) -> None:
+        """Begin a transaction."""
+        db.execute(self._begin)
+
+    def commit(self, db: apsw.Connection) -> None:
+        """Commit it."""
+        db.execute("COMMIT")
+
+    def serve(self, transaction: Transaction, call: Call[Any]) -> None:
+        """Serve one call, whole or not at all; its own errors concern nobody else."""
+        db = transaction.db
+        db.execute("SAVEPOINT one")
+        try:
+            call.result = call.work(transaction), transaction
+        except Exception as error:
+            if is_world(error):
+                raise
+            db.execute("ROLLBACK TO one")
+            call.error = error
+        db.execute("RELEASE one")

@@ -1,0 +1,107 @@
+"""The verbs that read, each as what it does in one transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from ..._errors import UnknownJob
+from ..._job import Event, Priority
+from ..._states import State
+from ..._store import Where
+from . import chunks
+from .group import Row, Transaction
+from .queries import SNAPSHOT, states_in
+
+
+def job(tx: Transaction, job_id: str) -> Row:
+    """Return the row of a snapshot."""
+    row = tx.one("job", id=job_id)
+    if row is None:
+        raise UnknownJob(job_id)
+    return row
+
+
+def _place(tx: Transaction, job_id: str) -> tuple[int, int, bool]:
+    """Return a job's number, its newest cursor, and whether it is over."""
+    row = tx.one("log_place", id=job_id)
+    if row is None:
+        raise UnknownJob(job_id)
+    return row[0], row[1], bool(row[2])
+
+
+def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Event], bool]:
+    """Return up to `limit` events behind a cursor, and whether the job is over."""
+    number, seq, over = _place(tx, job_id)
+    return (chunks.read(tx, number, after, limit) if after < seq else []), over
+
+
+def history(tx: Transaction, job_id: str) -> list[Event]:
+    """Return the events that are never trimmed."""
+    return chunks.history(tx, _place(tx, job_id)[0])
+
+
+def next_due(tx: Transaction, handlers: Iterable[str]) -> float:
+    """Return when the first of the jobs that wait for these handlers is due."""
+    found = (
+        tx.one("next_due", handler=handler, priority=priority.value)
+        for handler in handlers
+        for priority in Priority
+    )
+    return min((row[0] for row in found if row and row[0] is not None), default=math.inf)
+
+
+def next_overdue(tx: Transaction) -> float:
+    """Return when the first lease or queue timeout passes."""
+    return float((tx.one("next_overdue") or (math.inf,))[0])
+
+
+def cancelling(tx: Transaction) -> dict[str, float]:
+    """Return the running jobs whose cancellation was requested, and the grace."""
+    return dict(tx.run("cancelling"))
+
+
+# ------------------------------------------------------------ by filter
+
+
+_HAS_TAG: Final = (
+    "EXISTS (SELECT 1 FROM json_each(job.options, '$.tags') AS tag "
+    "WHERE tag.key = :tag{place} AND tag.value = :value{place})"
+)
+_COUNT: Final = "SELECT state, count(*) FROM trio_jobs_job AS job"
+
+
+def _condition(where: Where) -> tuple[str, dict[str, Any]]:
+    """Return a filter as SQL, and the values in it."""
+    clauses, values = ["1"], dict[str, Any]()
+    if where.states is not None:
+        clauses.append(f"job.state IN {states_in(where.states)}")
+    for name, value in {"handler": where.handler, "owner": where.owner}.items():
+        if value is not None:
+            clauses.append(f"job.{name} = :{name}")
+            values[name] = value
+    if where.parent is not None:
+        clauses.append("job.parent = (SELECT number FROM trio_jobs_job WHERE id = :parent)")
+        values["parent"] = where.parent
+    for place, (tag, value) in enumerate((where.tags or {}).items()):
+        clauses.append(_HAS_TAG.format(place=place))
+        values |= {f"tag{place}": tag, f"value{place}": value}
+    return " AND ".join(clauses), values
+
+
+def find(tx: Transaction, where: Where, limit: int) -> list[Row]:
+    """Return the rows of the snapshots that match, the oldest first."""
+    condition, values = _condition(where)
+    values["limit"] = min(limit, 2**63 - 1)
+    return list(tx.select(f"{SNAPSHOT} WHERE {condition} ORDER BY job.number LIMIT :limit", values))
+
+
+def count(tx: Transaction, where: Where) -> Mapping[State, int]:
+    """Return how many match in each state."""
+    if where == Where():
+        rows = tx.run("totals")
+    else:
+        condition, values = _condition(where)
+        rows = tx.select(f"{_COUNT} WHERE {condition} GROUP BY state", values)
+    return {State(state): number for state, number in rows}

@@ -1,0 +1,50 @@
+"""The statements of the store: `queries.sql` by name, with the states of the lifecycle written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Final
+
+from ..._states import State, Transition, sources
+
+# The columns of a snapshot, in the order in which `rows.job_of` takes them; `above` is the parent.
+_COLUMNS: Final = (
+    *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
+    *("owner", "key", "spent", "saved", "created", "started", "finished", "due", "cancel_requested", "seq"),
+)
+SNAPSHOT: Final = (
+    f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)}, above.id FROM trio_jobs_job AS job "  # noqa: S608  # ours
+    "LEFT JOIN trio_jobs_job AS above ON above.number = job.parent"
+)
+
+
+def states_in(states: Iterable[State]) -> str:
+    """Return states as SQL has them after IN; the order is always the same, as partial indices want it."""
+    wanted = set(states)
+    return "({})".format(", ".join(f"'{state}'" for state in State if state in wanted))
+
+
+def _blocks(name: str, marker: str) -> Mapping[str, str]:
+    text = files(__package__).joinpath(name).read_text("utf-8")
+    parts = re.split(rf"^-- {marker}: (\S+)$", text, flags=re.MULTILINE)
+    return {key: sql.strip() for key, sql in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _load() -> Mapping[str, str]:
+    words = {what.value: states_in(sources(what)) for what in Transition}
+    words["over"] = states_in(state for state in State if state.over)
+    words["snapshot"] = SNAPSHOT
+    found: dict[str, str] = {}
+    for name, sql in _blocks("queries.sql", "name").items():
+        if "{sources}" in sql:  # a statement for each transition
+            found |= {f"{name} {what}": sql.format(**words, sources=words[what.value]) for what in Transition}
+        else:
+            found[name] = sql.format(**words)
+    return found
+
+
+QUERIES: Final = _load()
+SCHEMAS: Final = tuple(_blocks("schema.sql", "version").values())
+"""What brings a file to each version, from 1 on."""

@@ -1,0 +1,147 @@
+-- Every statement of the store, by name. {started} and the like stand for the states from which that
+-- transition is legal, {over} for those that no transition leaves: they are written in from the table.
+
+-- name: totals
+SELECT state, jobs FROM trio_jobs_total WHERE jobs > 0;
+
+-- name: count_waiting
+SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {started};
+
+-- name: count_ended
+SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {over};
+
+-- name: find_id
+SELECT number FROM trio_jobs_job WHERE id = :id;
+
+-- name: find_key
+SELECT id, handler = :handler AND args = :args AND options = :options AND priority = :priority
+FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, x'');
+
+-- name: insert_job
+INSERT INTO trio_jobs_job (
+    id, handler, args, options, priority, owner, key, parent, state, attempts, seq, created, due, expires
+) VALUES (
+    :id, :handler, :args, :options, :priority, :owner, :key, :parent, 'queued', :attempts, 1, :now, :due, :expires
+);
+
+-- name: born
+SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
+
+-- name: insert_event
+INSERT INTO trio_jobs_event VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
+
+-- name: due_jobs
+SELECT due, number FROM trio_jobs_job
+WHERE state IN {started} AND handler = :handler AND priority = :priority AND due <= :now
+    AND (expires IS NULL OR expires > :now)
+ORDER BY due, number LIMIT :limit;
+
+-- name: next_due
+SELECT min(due) FROM trio_jobs_job
+WHERE state IN {started} AND handler = :handler AND priority = :priority;
+
+-- name: start
+UPDATE trio_jobs_job
+SET state = 'running', attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
+    lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL
+WHERE number = :number AND state IN {started}
+RETURNING id, handler, args, options, priority, owner, key, attempt, spent, saved, seq;
+
+-- name: running
+SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent
+FROM trio_jobs_job WHERE id = :id AND state = 'running' AND attempt = :attempt;
+
+-- name: append
+UPDATE trio_jobs_job
+SET seq = :seq, appended = appended + :count, kept = kept + :kept, bytes = bytes + :bytes,
+    saved = coalesce(:saved, saved)
+WHERE number = :number AND state = 'running' AND attempt = :attempt;
+
+-- name: oldest_chunks
+SELECT id, count, octet_length(data) FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress') ORDER BY id;
+
+-- name: chunk_data
+SELECT data FROM trio_jobs_event WHERE id = :id;
+
+-- name: shorten_chunk
+UPDATE trio_jobs_event SET count = :count, data = :data WHERE id = :id;
+
+-- name: drop_chunks
+DELETE FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress');
+
+-- name: set_kept
+UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
+
+-- name: end
+UPDATE trio_jobs_job
+SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
+    expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent
+WHERE number = :number AND state IN {sources}
+RETURNING id, seq, attempt;
+
+-- name: open_children
+SELECT number FROM trio_jobs_job WHERE parent = :number AND state = 'running' ORDER BY number;
+
+-- name: renew
+UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END
+FROM json_each(:held) AS held
+WHERE trio_jobs_job.id = held.key AND attempt = held.value AND state = 'running'
+RETURNING id, cancel_requested, cancel_grace;
+
+-- name: cancellable
+SELECT number, state, cancel_requested, cancel_grace, seq, attempt FROM trio_jobs_job WHERE id = :id;
+
+-- name: request_cancel
+UPDATE trio_jobs_job
+SET cancel_requested = :now, cancel_message = :message, cancel_grace = :grace, seq = seq + 1
+WHERE number = :number AND state NOT IN {over} AND cancel_requested IS NULL;
+
+-- name: shorten_grace
+UPDATE trio_jobs_job SET cancel_grace = :grace WHERE number = :number AND cancel_grace > :grace;
+
+-- name: cancelling
+SELECT id, cancel_grace FROM trio_jobs_job WHERE state = 'running' AND cancel_requested IS NOT NULL;
+
+-- name: expired
+SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
+
+-- name: lapsed
+SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
+    spent >= max(attempts, :crashes)
+FROM trio_jobs_job WHERE lease <= :now AND state = 'running' ORDER BY lease LIMIT :limit;
+
+-- name: next_overdue
+SELECT min(
+    coalesce((SELECT min(expires) FROM trio_jobs_job WHERE expires IS NOT NULL), 9e999),
+    coalesce((SELECT min(lease) FROM trio_jobs_job WHERE lease IS NOT NULL), 9e999)
+);
+
+-- name: job
+{snapshot} WHERE job.id = :id;
+
+-- name: log_place
+SELECT number, seq, state IN {over} FROM trio_jobs_job WHERE id = :id;
+
+-- name: chunks
+SELECT id, count, attempt, kind, at, data FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last ORDER BY id;
+
+-- name: history
+SELECT id, count, attempt, kind, at, data FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind NOT IN ('token', 'progress') ORDER BY id;
+
+-- name: oldest_ended
+SELECT number FROM trio_jobs_job WHERE finished IS NOT NULL ORDER BY finished, number LIMIT :limit;
+
+-- name: ended_before
+SELECT number FROM trio_jobs_job WHERE finished < :before ORDER BY finished LIMIT :limit;
+
+-- name: id_of
+SELECT id FROM trio_jobs_job WHERE number = :number;
+
+-- name: forget_events
+DELETE FROM trio_jobs_event WHERE id BETWEEN :number << 32 AND (:number + 1 << 32) - 1;
+
+-- name: forget_job
+DELETE FROM trio_jobs_job WHERE number = :number;

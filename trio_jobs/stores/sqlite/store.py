@@ -1,0 +1,353 @@
+"""The store: verbs are handed to the connection that writes or the one that reads, and waits are for signals.
+
+What other processes write is noticed by the version of the file's data, which costs microseconds to ask for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeVar, cast
+
+import apsw
+import apsw.aio
+import attrs
+import trio
+
+from ..._check import choice, whole
+from ..._codec import decode, encode, encode_event
+from ..._errors import InvalidPayload, StoreCorrupt
+from ..._handlers import Handler, Handlers
+from ..._job import Event, Job, Kind, Retention
+from ..._states import Reason, State, Transition
+from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from . import looking, verbs
+from .clock import Clock, clock_of
+from .files import Synchronous, create, identity, prepare_reader, prepare_writer, translated
+from .group import Group, Limits
+from .rows import Rows
+from .signals import Signal, Signals
+
+T = TypeVar("T")
+POLL: Final = 0.05
+"""Seconds between two looks at what other processes have written."""
+
+
+class SqliteStore:
+    """Jobs in an SQLite file; `open_sqlite` makes one.
+
+    Args:
+        path: The file.
+        rows: What is known of handlers.
+        writer: The connection that writes.
+        reader: The connection that reads.
+        now: The file's clock.
+        token_bytes: How large a token may be.
+    """
+
+    durable = True
+
+    def __init__(
+        self, path: Path, rows: Rows, writer: Group, reader: Group, *, now: Clock, token_bytes: int
+    ) -> None:
+        self._path = path
+        self._rows = rows
+        self._token_bytes = token_bytes
+        self._writer = writer
+        self._reader = reader
+        self._now = now
+        self._signals = Signals()
+        self._process = os.getpid()
+        self._identity = identity(path)
+        self._closed = False
+        self._fault: StoreCorrupt | None = None
+
+    # ------------------------------------------------------------ asking the file
+
+    async def _write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+        self._check()
+        result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
+        self._signals.grown(tx.grown)
+        self._signals.ended(tx.ended)
+        return result
+
+    async def _read(self, work: Callable[..., T], *args: Any) -> T:
+        self._check()
+        result, _ = await self._reader.call(lambda tx: work(tx, *args))
+        return result
+
+    def _check(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"{self._path} was opened before this process was forked off; open it again in the child"
+            )
+        if self._fault is not None:
+            raise self._fault
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the registry was left before the job had ended")
+
+    async def poll(self) -> None:
+        """Wake everybody when another process has written, until cancelled."""
+        version = 0
+        while True:
+            await trio.sleep(POLL)
+            if self._fault is None and identity(self._path) != self._identity:
+                self._fault = StoreCorrupt(
+                    f"{self._path} or its -wal file was removed or replaced while it was open; "
+                    "nothing more is written"
+                )
+                self._signals.ring_all()
+                return
+            found = await self._writer.version(version)
+            if found != version:
+                version = found
+                self._signals.ring_all()
+
+    # ------------------------------------------------------------ coming in
+
+    async def submit(
+        self, batch: Sequence[Submission], limit: int, worker: Claimant
+    ) -> tuple[list[str], list[Claim]]:
+        """See `Store.submit`."""
+        new = [self._rows.written(one) for one in batch]
+        ids, rows = await self._write(verbs.submit, new, limit, self._rows.handlers, worker)
+        self._signals.alarm.ring()
+        if len(rows) < len(batch):
+            self._signals.work.ring()
+        return ids, [self._rows.claim_of(row) for row in rows]
+
+    async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
+        """See `Store.spawn`."""
+        new = self._rows.written(child, child=True)
+        number, spent, saved, seq = await self._write(verbs.spawn, parent, attempt, new, worker)
+        return Claim(child, number, spent, None if saved is None else decode(saved), seq)
+
+    # ------------------------------------------------------------ attempts
+
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+        """See `Store.claim`."""
+        rows = await self._write(verbs.claim, limit, self._rows.handlers, worker)
+        if rows:
+            self._signals.alarm.ring()
+        return [self._rows.claim_of(row) for row in rows]
+
+    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+        """See `Store.heartbeat`."""
+        answer = await self._write(verbs.heartbeat, dict(held), lease)
+        self._signals.alarm.ring()
+        return answer
+
+    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+        """See `Store.append`."""
+        encoded = [encode_event(kind, value) for value in values]
+        largest, most = max(map(len, encoded)), self._token_bytes
+        if kind is Kind.TOKEN and largest > most:
+            raise InvalidPayload(f"a token of {largest} bytes is over Retention.token_bytes={most}")
+        return await self._write(verbs.append, job_id, attempt, kind, encoded, offset=offset)
+
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+        """See `Store.finish`."""
+        if outcome.transition is Transition.COMPLETED:
+            outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
+        state = await self._write(verbs.finish, job_id, attempt, outcome)
+        if state is State.RETRYING:
+            self._signals.work.ring()
+        return state
+
+    # ------------------------------------------------------------ ends
+
+    async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
+        """See `Store.request_cancel`."""
+        answer = await self._write(verbs.request_cancel, job_id, message, grace)
+        self._signals.requests.ring()
+        return answer
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`."""
+        swept = verbs.BATCH
+        while swept >= verbs.BATCH:
+            swept = await self._write(verbs.sweep)
+            self._signals.work.ring()
+
+    def close(self, reason: Reason) -> None:  # noqa: ARG002  # nothing ends: the file lives on
+        """See `Store.close`."""
+        self._closed = True
+        self._signals.ring_all()
+
+    # ------------------------------------------------------------ looking
+
+    async def get(self, job_id: str) -> Job:
+        """See `Store.get`."""
+        return self._rows.job_of(await self._read(looking.job, job_id))
+
+    async def find(self, where: Where, limit: int) -> list[Job]:
+        """See `Store.find`."""
+        return [self._rows.job_of(row) for row in await self._read(looking.find, where, limit)]
+
+    async def count(self, where: Where) -> Mapping[State, int]:
+        """See `Store.count`."""
+        return await self._read(looking.count, where)
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.read`."""
+        events, _ = await self._read(looking.page, job_id, after, limit)
+        return events
+
+    async def history(self, job_id: str) -> list[Event]:
+        """See `Store.history`."""
+        return await self._read(looking.history, job_id)
+
+    # ------------------------------------------------------------ waiting
+
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.follow`."""
+        with self._signals.events_of(job_id) as grown:
+            while True:
+                seen = grown.count
+                events, over = await self._read(looking.page, job_id, after, limit)
+                if events or over:
+                    return events
+                self._check_open()
+                await grown.wait_past(seen)
+
+    async def ended(self, job_id: str) -> Job:
+        """See `Store.ended`."""
+        with self._signals.end_of(job_id) as end:
+            while True:
+                seen = end.count
+                job = await self.get(job_id)
+                if job.state.over:
+                    return job
+                self._check_open()
+                await end.wait_past(seen)
+
+    async def due(self) -> None:
+        """See `Store.due`."""
+        await self._until(self._signals.work, looking.next_due, self._rows.handlers)
+
+    async def overdue(self) -> None:
+        """See `Store.overdue`."""
+        await self._until(self._signals.alarm, looking.next_overdue)
+
+    async def _until(self, signal: Signal, when: Callable[..., float], *args: Any) -> None:
+        """Wait for a moment that may be brought forward by what `signal` rings for."""
+        while True:
+            seen = signal.count
+            left = await self._read(when, *args) - self._now()
+            if left <= 0:
+                return
+            with trio.move_on_after(left):
+                await signal.wait_past(seen)
+
+    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
+        """See `Store.cancelling`."""
+        while True:
+            seen = self._signals.requests.count
+            found = await self._read(looking.cancelling)
+            if found.items() - heard.items():
+                return found
+            await self._signals.requests.wait_past(seen)
+
+    # ------------------------------------------------------------ going
+
+    async def remove(self, job_id: str) -> None:
+        """See `Store.remove`."""
+        await self._write(verbs.remove, job_id)
+
+    async def prune(self, older_than: float) -> int:
+        """See `Store.prune`."""
+        before = self._now() - older_than
+        pruned, batch = 0, verbs.BATCH
+        while batch >= verbs.BATCH:
+            batch = await self._write(verbs.prune, before)
+            pruned += batch
+        return pruned
+
+
+@asynccontextmanager
+async def open_sqlite(
+    path: str | os.PathLike[str],
+    *,
+    handlers: Iterable[Handler] | ModuleType | Handlers = (),
+    synchronous: Synchronous = "full",
+    queue_limit: int = 1_000_000,
+    retention: Retention | None = None,
+    clock: Clock | None = None,
+) -> AsyncGenerator[SqliteStore]:
+    """Open a store in an SQLite file, for the length of an `async with` block.
+
+    Several processes may have it open, on one machine and a local disk.
+
+    Args:
+        path: The file. It is created if there is none, for its owner only.
+        handlers: The handlers whose jobs may be submitted and are claimed here; see `Handlers`.
+        synchronous: `full`: what was accepted survives the loss of power. `normal`: faster; the last commits
+            may be lost with the power, but not by a crash of the process.
+        queue_limit: How many jobs may wait.
+        retention: What is kept of each job; by default ended jobs stay until they are pruned.
+        clock: What tells the time in place of the file's own clock, for tests.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: A handler is not an async function, or takes what cannot be made from JSON.
+        StoreUnavailable: The file cannot be opened now.
+        StoreCorrupt: It is damaged, or no SQLite file.
+        SchemaTooNew: It was written by a newer version.
+    """
+    choice("synchronous", synchronous, ("full", "normal"))
+    whole("queue_limit", queue_limit, 1)
+    rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
+    limits = Limits(queue_limit, retention or Retention(finished=verbs.FOREVER))
+    where = Path(path).absolute()  # noqa: ASYNC240  # asks for the folder, no more; it may change
+    create(where)
+    async with _connected(where) as writer, _connected(where) as reader:
+        epoch = await writer.async_run(prepare_writer, writer, where, synchronous)
+        await reader.async_run(prepare_reader, reader)
+        now = clock or clock_of(epoch)
+        groups = (
+            Group(writer, where, now, limits, writes=True),
+            Group(reader, where, now, limits, writes=False),
+        )
+        store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
+        # What is being cancelled still has ends to write, so the connections serve until the block is left.
+        background = trio.CancelScope(shield=True)
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_serve, background, (*(group.run for group in groups), store.poll))
+            try:
+                yield store
+            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
+                failure = exc
+            store.close(Reason.SHUTDOWN)
+            background.cancel(reason="the store is closed")
+        if failure is not None:
+            raise failure
+
+
+async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    with scope:
+        async with trio.open_nursery() as nursery:
+            for task in tasks:
+                nursery.start_soon(task)
+
+
+@asynccontextmanager
+async def _connected(path: Path) -> AsyncGenerator[Any]:
+    """Open a connection with a thread of its own, and close both."""
+    controller = apsw.async_controller.set(cast("Any", apsw.aio.Trio))
+    try:
+        db = cast("Any", await apsw.Connection.as_async(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    finally:
+        apsw.async_controller.reset(controller)
+    try:
+        yield db
+    finally:
+        with trio.CancelScope(shield=True):
+            await db.aclose()
