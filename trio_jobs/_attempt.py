@@ -185,8 +185,6 @@ class Attempt:
         submission, context = self.claim.submission, self.context
         if submission.options.when_unread != "continue":
             self.attend()
-        if self.worker.store.durable:
-            context.open()  # before anything is sent: what a store far away takes time for, the pump does
         returned, value, cause = False, None, None
         stopped = raised = error = None
         try:

@@ -74,8 +74,8 @@ class JobContext(Generic[T]):
                 `limit`, even if this is caught.
             LeaseLost: The attempt is over.
         """
-        if self._pipe is not None:
-            await self._pipe.send(value)
+        if (pipe := self._pipe or self._far_pipe()) is not None:
+            await pipe.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         audience = self._audiences.get(self.id)
@@ -111,12 +111,12 @@ class JobContext(Generic[T]):
                 raise broken
 
     async def _send_burst(self, burst: list[T]) -> None:
-        if self._pipe is None:
+        if (pipe := self._pipe or self._far_pipe()) is None:
             await self._write_tokens(burst)
             await trio.lowlevel.checkpoint()
         else:
             for value in burst:
-                await self._pipe.send(value)
+                await pipe.send(value)
 
     @property
     def tokens(self) -> trio.MemorySendChannel[T]:
@@ -132,10 +132,14 @@ class JobContext(Generic[T]):
         if self._pipe is None:
             if not self._attempt.open:
                 raise LeaseLost(self.id, self.attempt)
-            return self.open().tokens
+            return self._open().tokens
         return self._pipe.tokens
 
-    def open(self) -> Pipe:
+    def _far_pipe(self) -> Pipe | None:
+        """Return the channel that stands between a handler and a store far away, which takes its time."""
+        return self._open() if self._store.durable and self._attempt.open else None
+
+    def _open(self) -> Pipe:
         """Send everything through a channel from now on."""
         self._pipe = Pipe(self._audiences.window, self._find_room, self._carry)
         self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
@@ -176,9 +180,9 @@ class JobContext(Generic[T]):
         self.saved = value
 
     async def _note(self, kind: Kind, data: object) -> None:
-        if self._pipe is not None:
+        if (pipe := self._pipe or self._far_pipe()) is not None:
             entry = Entry(kind, data)
-            await self._pipe.send(entry)
+            await pipe.send(entry)
             await entry.written.wait()
             if entry.refusal is not None:
                 raise entry.refusal

@@ -85,7 +85,7 @@ def prepare_writer(
         StoreUnavailable: It cannot be written now.
     """
     try:
-        db.set_busy_timeout(_BUSY_MILLISECONDS)
+        _configure(db)
         if (found := version(db)) > len(schemas):
             raise SchemaTooNew(str(path), found, len(schemas))
         if (fault := db.execute("PRAGMA quick_check(1)").get if _is_small(path) else "ok") != "ok":
@@ -132,8 +132,14 @@ def _epoch(db: apsw.Connection) -> float | None:
 
 def prepare_reader(db: apsw.Connection) -> None:
     """Make a connection fit to read, and unfit to write."""
-    db.set_busy_timeout(_BUSY_MILLISECONDS)
+    _configure(db)
     db.execute("PRAGMA query_only = ON")
+
+
+def _configure(db: apsw.Connection) -> None:
+    db.set_busy_timeout(_BUSY_MILLISECONDS)
+    # Otherwise a statement that may use a partial index is planned anew for each value bound to it.
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
 def _is_small(path: Path) -> bool:

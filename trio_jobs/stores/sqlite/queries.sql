@@ -19,9 +19,11 @@ FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, 
 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
-    id, handler, args, options, priority, owner, key, parent, state, attempts, seq, created, due, expires
+    id, handler, args, options, priority, owner, key, parent, state, attempts, attempt, spent, seq, created, due,
+    expires, started, lease
 ) VALUES (
-    :id, :handler, :args, :options, :priority, :owner, :key, :parent, 'queued', :attempts, 1, :now, :due, :expires
+    :id, :handler, :args, :options, :priority, :owner, :key, :parent, :state, :attempts, :attempt, :attempt, :seq,
+    :now, :due, :expires, :started, :lease
 );
 
 -- name: born

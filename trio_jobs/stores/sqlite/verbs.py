@@ -50,6 +50,8 @@ def submit(
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     waiting = _sum(tx, "count_waiting")
+    if len(batch) == 1 and limit and not waiting and _due(tx, batch[0]) <= tx.now:
+        return _submit_and_start(tx, batch[0], worker)  # nothing waits that it could overtake
     ids: list[str] = []
     fresh = at_once = 0
     for new in batch:
@@ -57,10 +59,20 @@ def submit(
         ids.append(known or new.submission.id)
         if known is None:
             fresh += 1
-            at_once += _insert(tx, new)[1] <= tx.now
+            at_once += _due(tx, new) <= tx.now
+            _insert(tx, new)
     if fresh and waiting + fresh - min(limit, at_once) > tx.limits.queue:
         raise QueueFull(tx.limits.queue)
     return ids, claim(tx, limit, handlers, worker)
+
+
+def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
+    known = _known(tx, new)
+    if known is not None:
+        return [known], []
+    _insert(tx, new, worker=worker)
+    columns = ("id", "handler", "args", "options", "priority", "owner", "key")
+    return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2)]
 
 
 def _sum(tx: Transaction, query: str) -> int:
@@ -88,32 +100,47 @@ def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def _insert(tx: Transaction, new: Written, parent: int | None = None) -> tuple[int, float]:
-    """Add a job, and return its number and when it is due."""
+def _due(tx: Transaction, new: Written) -> float:
     options = new.submission.options
-    due = tx.now + options.delay
     if options.run_at is not None:
-        due = max(tx.now, options.run_at.timestamp())
-    queue = options.timeouts.queue
+        return max(tx.now, options.run_at.timestamp())
+    return tx.now + options.delay
+
+
+def _insert(
+    tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: int | None = None
+) -> None:
+    """Add a job: one that waits, or one that runs from birth, if there is a worker."""
+    due, queue = _due(tx, new), new.submission.options.timeouts.queue
+    runs = worker is not None
     tx.run(
         "insert_job",
         **new.values,
         parent=parent,
+        state=(advance(State.QUEUED, Transition.STARTED) if runs else State.QUEUED).value,
+        attempt=int(runs),
+        seq=1 + runs,
         now=tx.now,
         due=due,
-        expires=None if queue is None or queue == math.inf else due + queue,
+        expires=None if runs or queue is None or queue == math.inf else due + queue,
+        started=tx.now if runs else None,
+        lease=None if worker is None else _lapses(tx, worker.lease),
     )
     number = tx.db.last_insert_rowid()
     chunks.add(tx, number, 1, 0, Kind.SUBMITTED, encode_event(Kind.SUBMITTED, new.submission.handler))
-    return number, due
+    if worker is not None:
+        chunks.add(tx, number, 2, 1, Kind.STARTED, encode_event(Kind.STARTED, worker.name))
+
+
+def _lapses(tx: Transaction, lease: float) -> float | None:
+    return None if lease == math.inf else tx.now + lease
 
 
 def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Claimant) -> Row:
     """Accept a child that runs from birth, and return its row of `born`."""
     above = running(tx, parent, attempt)
     if tx.one("find_id", id=child.submission.id) is None:
-        number, _ = _insert(tx, child, above.number)
-        _start(tx, number, Claimant(worker.name))
+        _insert(tx, child, worker=Claimant(worker.name), parent=above.number)
     return tx.one("born", id=child.submission.id) or ()
 
 
@@ -140,8 +167,7 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
 
 
 def _start(tx: Transaction, number: int, worker: Claimant) -> Row:
-    lease = None if worker.lease == math.inf else tx.now + worker.lease
-    row = tx.one("start", number=number, now=tx.now, lease=lease)
+    row = tx.one("start", number=number, now=tx.now, lease=_lapses(tx, worker.lease))
     if row is None:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
     tx.grown.append(row[0])
@@ -163,8 +189,7 @@ def running(tx: Transaction, job_id: str, attempt: int) -> Running:
 
 def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbeat:
     """Renew the leases of what runs."""
-    lapses = None if lease == math.inf else tx.now + lease
-    rows = list(tx.run("renew", held=msgspec.json.encode(held).decode(), lease=lapses))
+    rows = list(tx.run("renew", held=msgspec.json.encode(held).decode(), lease=_lapses(tx, lease)))
     cancels = {job_id: grace for job_id, requested, grace in rows if requested is not None}
     return Heartbeat(frozenset(held) - {row[0] for row in rows}, cancels)
 
