@@ -15,7 +15,6 @@ import attrs
 import trio
 
 from ..._bell import Bell
-from ..._errors import StoreUnavailable
 from ..._job import Retention
 from .files import is_world, translated
 from .queries import QUERIES
@@ -23,7 +22,6 @@ from .queries import QUERIES
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 _MOST: Final = 1000
-_PATIENCE: Final = 60.0
 
 
 @attrs.frozen
@@ -72,12 +70,18 @@ class Transaction:
 
 @attrs.define(eq=False)
 class Call(Generic[T]):
-    """A call on its way: what is to be done, and what came of it."""
+    """A call on its way: what is to be done, who waits for it, and what came of it."""
 
     work: Callable[[Transaction], T]
-    done: trio.Event = attrs.field(factory=trio.Event)
+    task: trio.lowlevel.Task | None
     result: tuple[T, Transaction] | None = None
     error: BaseException | None = None
+
+    def answer(self) -> None:
+        """Wake who waits."""
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
 
 class Group:
@@ -88,7 +92,7 @@ class Group:
         path: The file, for errors.
         now: The file's clock.
         limits: What the file is to hold at most.
-        writes: Whether the calls write. Those are not cut short by a cancellation.
+        writes: Whether the calls write.
     """
 
     def __init__(
@@ -98,32 +102,39 @@ class Group:
         self._path = path
         self._now = now
         self._limits = limits
-        self._writes = writes
         self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
         self._waiting: list[Call[Any]] = []
         self._bell = Bell()
+        self._closed = False
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
         """Have something done in the next transaction, and return what came of it. A checkpoint.
+
+        If it is cancelled before that transaction begins, nothing was done. One that has begun is waited
+        for, and its answer returned.
 
         Args:
             work: What to do, in the connection's thread. What it raises is raised here, and nothing that it
                 wrote stays.
 
         Raises:
-            StoreUnavailable: SQLite could not do it now; if it took too long, it may still happen.
+            StoreUnavailable: SQLite could not do it now.
             StoreCorrupt: The file is damaged.
+            trio.ClosedResourceError: The store is closed.
         """
-        call = Call(work)
+        if self._closed:
+            raise _closed(self._path)
+        call = Call(work, trio.lowlevel.current_task())
         self._waiting.append(call)
         self._bell.ring()
-        if self._writes:
-            with trio.move_on_after(_PATIENCE, shield=True):
-                await call.done.wait()
-        else:
-            await call.done.wait()
-        if not call.done.is_set():
-            raise StoreUnavailable(f"{self._path}: no answer within {_PATIENCE:g} s")
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            if call not in self._waiting:
+                return trio.lowlevel.Abort.FAILED
+            self._waiting.remove(call)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
         if call.error is not None:
             raise call.error
         return cast("tuple[T, Transaction]", call.result)
@@ -138,20 +149,28 @@ class Group:
 
     async def run(self) -> None:
         """Serve calls until cancelled; what has begun is finished first."""
-        while True:
-            while not self._waiting:
-                await self._bell.wait()
-            calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        try:
+            while True:
+                while not self._waiting:
+                    await self._bell.wait()
+                calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                await self._serve(calls)
+                await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            self._closed = True
+            for call in self._waiting:
+                call.error = _closed(self._path)
+                call.answer()
+
+    async def _serve(self, calls: list[Call[Any]]) -> None:
+        try:
             with trio.CancelScope(shield=True):  # noqa: ASYNC912  # the thread is always waited for
-                try:
-                    await self._db.async_run(self.transact, calls, self._now())
-                except Exception as error:  # noqa: BLE001  # each caller gets it
-                    fault = translated(error, self._path)
-                    for call in calls:
-                        call.error = fault
+                await self._db.async_run(self.transact, calls, self._now())
+        except Exception as error:  # noqa: BLE001  # each caller gets it
             for call in calls:
-                call.done.set()
-            await trio.lowlevel.checkpoint_if_cancelled()
+                call.error = translated(error, self._path)
+        for call in calls:
+            call.answer()
 
     def transact(self, calls: list[Call[Any]], now: float) -> None:
         """Serve calls in one transaction, in the connection's thread."""
@@ -186,3 +205,7 @@ class Group:
             db.execute("ROLLBACK TO one")
             call.error = error
         db.execute("RELEASE one")
+
+
+def _closed(path: Path) -> trio.ClosedResourceError:
+    return trio.ClosedResourceError(f"{path} is closed: its 'async with' block was left")
