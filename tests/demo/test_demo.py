@@ -43,6 +43,12 @@ def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Com
     )
 
 
+@pytest.fixture(autouse=True)
+def _own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the jobs of each test apart from those of all others."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @pytest.fixture
 def text(tmp_path: Path) -> str:
     path = tmp_path / "text.txt"
@@ -301,7 +307,9 @@ def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals)
         assert process.wait(WAIT) == 128 + number
         assert not [pid for pid, since in started.items() if alive(pid, since)]
         assert process.stderr.read() == ""
-        assert process.stdout.read().endswith("Stopped: nothing is left running.\n")
+        assert process.stdout.read().endswith(
+            "Stopped: nothing is left running. The same command goes on from here.\n"
+        )
 
 
 @linux
@@ -322,3 +330,25 @@ def test_a_signal_on_a_terminal_restores_it(text: str, number: signal.Signals) -
     assert not [pid for pid, since in started.items() if alive(pid, since)]
     assert "Stopped" in terminal.output.rpartition("\x1b[?25h")[2]
     assert "Traceback" not in terminal.output
+
+
+@posix
+def test_it_survives_being_killed(text: str) -> None:
+    """Killed in the middle and started again, it goes on with the same jobs, and all end as intended."""
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--seconds", "2", text],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "> part 1" in line:  # the job that breaks half-way is in its second attempt soon
+                break
+        process.kill()
+    again = run("demo", "--seconds", "2", text)
+    assert again.stdout.startswith("Going on with the jobs of a run that was stopped.\n")
+    assert "retrying: Its worker was lost" in again.stdout
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "all as intended" in again.stdout
+    assert "Going on" not in run("demo", "--seconds", "0.5", text).stdout

@@ -7,6 +7,7 @@ Its modules:
     rows        what a reader of a job's log knows of it
     screen      plain lines, and the summary
     live        a table on a terminal (needs rich)
+    place       the file that the jobs are kept in
     play        submit them all, read their logs, cancel one
 """
 
@@ -17,12 +18,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import attrs
 import trio
 
 from .files import BadFile, Source, sources
+from .place import place
 from .play import play
 from .rows import printable
 from .screen import Plain, summary
@@ -66,14 +69,14 @@ def run(names: Sequence[str], seconds: float | None = None) -> int:
         seconds = _SECONDS_TO_LOG if console is None else _SECONDS_TO_WATCH
     status = _SOME_DID_NOT
     try:
-        status = trio.run(_run, texts, seconds, console)
+        status = trio.run(_run, texts, seconds, console, place())
     except* BrokenPipeError:
         # Nobody reads any more, as in `trio-jobs demo | head`: no reason to complain, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     return status
 
 
-async def _run(texts: Sequence[Source], seconds: float, console: Console | None) -> int:
+async def _run(texts: Sequence[Source], seconds: float, console: Console | None, file: Path) -> int:
     stop = _Stop()
     began = trio.current_time()
     # Not KeyboardInterrupt: that would come out of whatever line runs, perhaps half-way through a frame.
@@ -81,14 +84,14 @@ async def _run(texts: Sequence[Source], seconds: float, console: Console | None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_signal, signals, nursery.cancel_scope, stop)
             if console is None:
-                rows = await play(texts, seconds, Plain(sys.stdout))
+                rows = await play(texts, seconds, Plain(sys.stdout), file)
             else:
                 from .live import LiveView
 
-                rows = await play(texts, seconds, LiveView(console))
+                rows = await play(texts, seconds, LiveView(console), file)
             nursery.cancel_scope.cancel()
     if stop.signal is not None:
-        print("Stopped: nothing is left running.", flush=True)
+        print("Stopped: nothing is left running. The same command goes on from here.", flush=True)
         return _BY_SIGNAL + stop.signal
     lines = summary(rows, trio.current_time() - began)
     if console is None:
@@ -97,7 +100,7 @@ async def _run(texts: Sequence[Source], seconds: float, console: Console | None)
         from .live import print_summary
 
         print_summary(console, lines)
-    intended = all(row.end == row.intended for row in rows)
+    intended = all(row.as_intended for row in rows)
     return _ALL_ENDED_AS_INTENDED if intended else _SOME_DID_NOT
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import trio
 
 from .._context import JobContext
+from .._handler import handler
+from .._retry import Retry
 
 Followers = dict[str, list[str]]
 
@@ -98,6 +100,7 @@ async def babble(job: JobContext[str], text: Sequence[str], count: int, seed: in
     return sum(map(len, followers.values()))
 
 
+@handler(retry=Retry(attempts=3, on=ConnectionError))  # what is retried is code, so it stays with the code
 async def resume(job: JobContext[str], parts: int, pace: float) -> int:
     """Fetch parts over a line that breaks half-way, once. The next attempt goes on where this one was.
 

@@ -56,6 +56,10 @@ class LiveView:
                 live.update(frame(rows, self._console, seconds), refresh=True)
                 await trio.sleep(_FRAME_SECONDS)
 
+    def say(self, text: str) -> None:
+        """Write a line above the table."""
+        self._console.print(text)
+
     def event(self, row: Row, event: Event) -> None:
         """Do nothing: the next frame shows it."""
 

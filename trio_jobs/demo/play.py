@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
 
+import attrs
 import trio
 
 from .._errors import StreamGap
@@ -16,7 +19,7 @@ from .._retry import Retry
 from .._states import Reason, State
 from .files import Source
 from .handlers import babble, heartbeat, resume, stall, tally
-from .rows import End, Row
+from .rows import COMPLETED, End, Row, printable
 from .screen import Screen
 
 _WORDS_PER_SECOND = 12
@@ -24,21 +27,29 @@ _FEWEST_WORDS = 8
 _PARTS = 10
 _TALLIED = 8
 _STALL_AFTER = 8
+_LEASE = 2.0
+_TAGS: Final = {"of": "the demo"}
 
 
-async def play(sources: Sequence[Source], seconds: float, screen: Screen) -> list[Row]:
-    """Run the jobs of the demo to their ends.
+async def play(sources: Sequence[Source], seconds: float, screen: Screen, file: Path) -> list[Row]:
+    """Run the jobs of the demo to their ends: new ones, or those of a run that did not come to its end.
 
     Args:
         sources: The texts; at least one.
         seconds: About how long it takes.
         screen: Where it is shown.
+        file: Where the jobs are kept.
 
     Returns:
         A row for each job, with its end.
     """
-    async with open_registry(capacity=len(sources) + 4) as jobs:
-        rows = await submit(jobs, sources, seconds)
+    handlers = (babble, tally, resume, stall, heartbeat)
+    async with open_registry(f"sqlite:///{quote(str(file))}", handlers=handlers, lease=_LEASE) as jobs:
+        rows = await unfinished(jobs)
+        if rows:
+            screen.say("Going on with the jobs of a run that was stopped.")
+        else:
+            rows = await submit(jobs, sources, seconds)
         async with trio.open_nursery() as showing:
             showing.start_soon(screen.run, rows)
             async with trio.open_nursery() as reading:
@@ -49,43 +60,64 @@ async def play(sources: Sequence[Source], seconds: float, screen: Screen) -> lis
     return rows
 
 
+async def unfinished(jobs: JobRegistry) -> list[Row]:
+    """Return a row for each job of an earlier run, if that did not come to its end; forget one that did."""
+    found = await jobs.find(tags=_TAGS)
+    if all(job.state.over for job in found):
+        for job in found:
+            await jobs.remove(job.id)
+        return []
+    return [row_of(await jobs.get(job.id), job.metadata) for job in found]
+
+
+def row_of(handle: JobHandle[str, Any], facts: Mapping[str, Any]) -> Row:
+    """Return the row of a job; what the demo knows of it is kept with it as metadata."""
+    reason = facts["reason"]
+    end = End(State(facts["state"]), None if reason is None else Reason(reason), facts["attempts"])
+    return Row(facts["name"], handle, end, facts["between"])
+
+
 async def submit(jobs: JobRegistry, sources: Sequence[Source], seconds: float) -> list[Row]:
     """Submit all jobs, the one to be cancelled last."""
+
+    async def add(
+        name: str,
+        fn: Callable[..., Awaitable[Any]],
+        *args: object,
+        end: End = COMPLETED,
+        between: str = " ",
+        **options: Any,
+    ) -> Row:
+        facts = {"name": printable(name), "between": between, **attrs.asdict(end)}
+        return row_of(await jobs.submit(fn, *args, tags=_TAGS, metadata=facts, **options), facts)
+
     count = max(_FEWEST_WORDS, round(_WORDS_PER_SECOND * seconds))
     pace = 0.8 * seconds / count
-    rows = [
-        Row(source.name, await jobs.submit(babble, source.words, count, seed, pace))
-        for seed, source in enumerate(sources)
-    ]
     text = sources[0].words
-    rows.append(
-        Row("tally", await jobs.submit(tally, text, _TALLIED, 0.6 * seconds / _TALLIED), between=", ")
-    )
-    again = Retry(attempts=3, initial=0.15 * seconds, jitter=0.0, on=ConnectionError)
-    rows.append(
-        Row(
+    rows = [
+        await add(source.name, babble, source.words, count, seed, pace) for seed, source in enumerate(sources)
+    ]
+    rows += [
+        await add("tally", tally, text, _TALLIED, 0.6 * seconds / _TALLIED, between=", "),
+        await add(
             "resume",
-            await jobs.submit(resume, _PARTS, 0.5 * seconds / _PARTS, retry=again),
-            End(State.COMPLETED, attempts=2),
+            resume,
+            _PARTS,
+            0.5 * seconds / _PARTS,
+            end=End(State.COMPLETED, attempts=2),
             between=", ",
-        )
-    )
-    silence = Timeouts(idle=0.25 * seconds)
-    rows.append(
-        Row(
+            retry=Retry(attempts=3, initial=0.15 * seconds, jitter=0.0, on=ConnectionError),
+        ),
+        await add(
             "stall",
-            await jobs.submit(stall, text[:_STALL_AFTER], pace, timeouts=silence),
-            End(State.FAILED, Reason.IDLE_TIMEOUT),
-        )
-    )
-    rows.append(
-        Row(
-            "heartbeat",
-            await jobs.submit(heartbeat, seconds / 20),
-            End(State.CANCELLED, Reason.USER),
-            between=", ",
-        )
-    )
+            stall,
+            text[:_STALL_AFTER],
+            pace,
+            end=End(State.FAILED, Reason.IDLE_TIMEOUT),
+            timeouts=Timeouts(idle=0.25 * seconds),
+        ),
+        await add("heartbeat", heartbeat, seconds / 20, end=End(State.CANCELLED, Reason.USER), between=", "),
+    ]
     return rows
 
 

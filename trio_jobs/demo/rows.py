@@ -15,6 +15,7 @@ from .._states import Reason, State
 NAME_WIDTH = 15
 _RATE_WINDOW = 2.0
 _RECENT = 64
+_INTERRUPTIONS = frozenset({Reason.SHUTDOWN, Reason.WORKER_LOST})
 _STATES = {
     Kind.SUBMITTED: State.QUEUED,
     Kind.STARTED: State.RUNNING,
@@ -68,6 +69,7 @@ class Row:
         progress: How far it says it is.
         note: One line on the last thing that happened; empty while it streams.
         ended: Its snapshot once it is over.
+        interrupted: Whether an attempt was given up because its process went away.
     """
 
     name: str = attrs.field(converter=printable)
@@ -81,6 +83,7 @@ class Row:
     progress: Progress | None = None
     note: str = ""
     ended: Job | None = None
+    interrupted: bool = False
     _sent_at: deque[float] = attrs.field(factory=deque[float])
     _since: float = 0.0
 
@@ -102,6 +105,9 @@ class Row:
                 self._since = event.timestamp
             case Kind.PROGRESS:
                 self.progress = event.data
+            case Kind.RETRIED if event.data.reason in _INTERRUPTIONS:
+                self.interrupted = True
+                self.note = describe(event)
             case _:
                 self.note = describe(event) or self.note
 
@@ -132,6 +138,14 @@ class Row:
         if self.ended is None:
             return None
         return End(self.ended.state, self.ended.reason, self.ended.attempt)
+
+    @property
+    def as_intended(self) -> bool:
+        """Whether it ended as the demo means it to; one that lost its process had more attempts."""
+        end, meant = self.end, self.intended
+        if end is None or (end.state, end.reason) != (meant.state, meant.reason):
+            return False
+        return end.attempts == meant.attempts or (self.interrupted and end.attempts > meant.attempts)
 
     @property
     def seconds(self) -> float:

@@ -24,6 +24,9 @@ class Screen(Protocol):
     def event(self, row: Row, event: Event) -> None:
         """Take note of an event that `row` has taken in already."""
 
+    def say(self, text: str) -> None:
+        """Say something that concerns no single row."""
+
 
 @attrs.define(eq=False)
 class Plain:
@@ -39,6 +42,10 @@ class Plain:
 
     async def run(self, rows: Sequence[Row]) -> None:
         """Do nothing: a line is written when its event comes."""
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self.out, flush=True)
 
     def event(self, row: Row, event: Event) -> None:
         """Write what an event says; words are collected until they fill a line."""
@@ -77,7 +84,7 @@ def column(name: str) -> str:
 def summary(rows: Sequence[Row], seconds: float) -> list[tuple[str, Row | None]]:
     """Return the lines of the summary, each with the row that it is about."""
     ends = [str(row.end or row.state) for row in rows]
-    wrong = sum(row.end != row.intended for row in rows)
+    wrong = sum(not row.as_intended for row in rows)
     verdict = f"{wrong} NOT as intended" if wrong else "all as intended"
     width = max(map(len, [verdict, *ends]))
     lines: list[tuple[str, Row | None]] = [
@@ -86,7 +93,7 @@ def summary(rows: Sequence[Row], seconds: float) -> list[tuple[str, Row | None]]
     for row, end in zip(rows, ends, strict=True):
         numbers = f"{row.attempt:8}  {row.tokens:6}  {row.seconds:7.1f}"
         lines.append((f"{column(row.name)}  {end:{width}}  {numbers}", row))
-        if row.end != row.intended:
+        if not row.as_intended:
             intended = f"{row.intended}, attempts: {row.intended.attempts}"
             lines.append((shorten(f"  intended: {intended}. {row.note}", WIDTH), row))
     attempts, tokens = sum(row.attempt for row in rows), sum(row.tokens for row in rows)

@@ -23,6 +23,11 @@ def job(tx: Transaction, job_id: str) -> Row:
     return row
 
 
+def ended(tx: Transaction, job_id: str) -> Row | None:
+    """Return the row of a snapshot, once the job is over."""
+    return job(tx, job_id) if _place(tx, job_id)[2] else None
+
+
 def _place(tx: Transaction, job_id: str) -> tuple[int, int, bool]:
     """Return a job's number, its newest cursor, and whether it is over."""
     row = tx.one("log_place", id=job_id)

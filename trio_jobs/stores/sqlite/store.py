@@ -220,9 +220,9 @@ class SqliteStore:
         with self._signals.end_of(job_id) as end:
             while True:
                 seen = end.count
-                job = await self.get(job_id)
-                if job.state.over:
-                    return job
+                row = await self._read(looking.ended, job_id)
+                if row is not None:
+                    return self._rows.job_of(row)
                 self._check_open()
                 await end.wait_past(seen)
 
