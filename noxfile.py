@@ -8,7 +8,7 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted"]
+nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted", "torture"]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # tests_all skips the Pythons that are not here
@@ -78,6 +78,13 @@ def planted(session: nox.Session) -> None:
     """Every planted bug is caught."""
     install(session, "test")
     session.run("python", "tests/planted/hunt.py", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Real processes on one file are killed, and everything is checked."""
+    install(session, "test")
+    session.run("python", "tests/torture/run.py", *session.posargs)
 
 
 @nox.session

@@ -89,7 +89,8 @@ async def submit(jobs: JobRegistry, sources: Sequence[Source], seconds: float) -
         **options: Any,
     ) -> Row:
         facts = {"name": printable(name), "between": between, **attrs.asdict(end)}
-        return row_of(await jobs.submit(fn, *args, tags=_TAGS, metadata=facts, **options), facts)
+        submit: Any = jobs.submit  # how the handler is typed is not known here
+        return row_of(await submit(fn, *args, tags=_TAGS, metadata=facts, **options), facts)
 
     count = max(_FEWEST_WORDS, round(_WORDS_PER_SECOND * seconds))
     pace = 0.8 * seconds / count

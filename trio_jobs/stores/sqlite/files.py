@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import apsw
 
 from ..._errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
 from . import clock
 from .queries import SCHEMAS
+
+Db: TypeAlias = Any
+"""An `apsw.Connection`: the stub of its `execute` has a type that checkers cannot resolve."""
 
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
@@ -67,7 +70,7 @@ def identity(path: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def version(db: apsw.Connection) -> int:
+def version(db: Db) -> int:
     """Return the version of the schema in a file; 0 if there is none."""
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'trio_jobs_meta'").get:
         return 0
@@ -75,7 +78,7 @@ def version(db: apsw.Connection) -> int:
 
 
 def prepare_writer(
-    db: apsw.Connection, path: Path, synchronous: Synchronous, schemas: Sequence[str] = SCHEMAS
+    db: Db, path: Path, synchronous: Synchronous, schemas: Sequence[str] = SCHEMAS
 ) -> float | None:
     """Make a connection fit to write, bring the file up to date, and return the epoch of its clock.
 
@@ -106,7 +109,7 @@ def prepare_writer(
     return epoch
 
 
-def _bring_up(db: apsw.Connection, path: Path, schemas: Sequence[str]) -> None:
+def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:
     """Run the scripts that the file has not seen; another process may have done so a moment ago."""
     found = version(db)
     if found > len(schemas):
@@ -117,12 +120,12 @@ def _bring_up(db: apsw.Connection, path: Path, schemas: Sequence[str]) -> None:
         db.execute("REPLACE INTO trio_jobs_meta VALUES ('version', ?)", (len(schemas),))
 
 
-def _epoch(db: apsw.Connection) -> float | None:
+def _epoch(db: Db) -> float | None:
     """Return what the file's clock counts from; after a boot that is new, and no worker can be left."""
     boot = clock.boot()
     if boot is None:
         return None
-    kept: dict[Any, Any] = dict(cast("Any", db.execute("SELECT name, value FROM trio_jobs_meta")))
+    kept: dict[Any, Any] = dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
     if kept.get("boot") != boot:
         kept["epoch"] = clock.ahead()
         db.execute("REPLACE INTO trio_jobs_meta VALUES ('boot', ?), ('epoch', ?)", (boot, kept["epoch"]))
@@ -130,13 +133,13 @@ def _epoch(db: apsw.Connection) -> float | None:
     return float(kept["epoch"])
 
 
-def prepare_reader(db: apsw.Connection) -> None:
+def prepare_reader(db: Db) -> None:
     """Make a connection fit to read, and unfit to write."""
     _configure(db)
     db.execute("PRAGMA query_only = ON")
 
 
-def _configure(db: apsw.Connection) -> None:
+def _configure(db: Db) -> None:
     db.set_busy_timeout(_BUSY_MILLISECONDS)
     # Otherwise a statement that may use a partial index is planned anew for each value bound to it.
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)

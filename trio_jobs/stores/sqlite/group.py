@@ -16,7 +16,7 @@ import trio
 
 from ..._bell import Bell
 from ..._job import Retention
-from .files import is_world, translated
+from .files import Db, is_world, translated
 from .queries import QUERIES
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Transaction:
         ended: The ids of those that have ended.
     """
 
-    db: apsw.Connection
+    db: Db
     now: float
     limits: Limits
     grown: list[str] = attrs.field(factory=list[str])
@@ -95,9 +95,7 @@ class Group:
         writes: Whether the calls write.
     """
 
-    def __init__(
-        self, db: Any, path: Path, now: Callable[[], float], limits: Limits, *, writes: bool
-    ) -> None:
+    def __init__(self, db: Db, path: Path, now: Callable[[], float], limits: Limits, *, writes: bool) -> None:
         self._db = db
         self._path = path
         self._now = now
@@ -174,7 +172,7 @@ class Group:
 
     def transact(self, calls: list[Call[Any]], now: float) -> None:
         """Serve calls in one transaction, in the connection's thread."""
-        db = cast("apsw.Connection", self._db)
+        db = self._db
         self.begin(db)
         try:
             for call in calls:
@@ -185,11 +183,11 @@ class Group:
                 db.execute("ROLLBACK")
             raise
 
-    def begin(self, db: apsw.Connection) -> None:
+    def begin(self, db: Db) -> None:
         """Begin a transaction."""
         db.execute(self._begin)
 
-    def commit(self, db: apsw.Connection) -> None:
+    def commit(self, db: Db) -> None:
         """Commit it."""
         db.execute("COMMIT")
 

@@ -27,7 +27,7 @@ def states_in(states: Iterable[State]) -> str:
 
 
 def _blocks(name: str, marker: str) -> Mapping[str, str]:
-    text = files(__package__).joinpath(name).read_text("utf-8")
+    text = files(__package__ or __name__).joinpath(name).read_text("utf-8")
     parts = re.split(rf"^-- {marker}: (\S+)$", text, flags=re.MULTILINE)
     return {key: sql.strip() for key, sql in zip(parts[1::2], parts[2::2], strict=True)}
 

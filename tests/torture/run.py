@@ -1,0 +1,237 @@
+"""Torture: real processes on one file, killed, stopped and told to go, over and over; then a check.
+
+    python tests/torture/run.py --kills 300
+
+Three workers, two submitters and a reader share a file. Workers are killed at any moment and at named
+places in the store, stopped for longer than their leases, and terminated; the others are killed now and then.
+What must hold is checked by `checker.py`, which shares no code with the package. The exit status is 1 if
+something does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import apsw
+import attrs
+import trio
+from checker import AUDIT, check
+from journal import Journal
+from process import LEASE, run
+
+from trio_jobs.stores.sqlite.files import create, prepare_writer
+
+_PATIENCE: Final = 90.0
+_PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after")]
+
+
+@attrs.define
+class Process:
+    """A process, and what it is started as when it has died."""
+
+    role: str
+    name: str
+    pid: int = 0
+    generation: int = 0
+    stopped_until: float = 0.0
+
+
+class Torture:
+    """One run.
+
+    Args:
+        folder: Where the file and the journals are.
+        seed: For what is done at random; the moments at which processes get to run are not.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self._random = random.Random(seed)
+        self._journal = Journal(folder / "torturer.jsonl")
+        roles = [("work", "worker")] * 3 + [("submit", "submitter")] * 2 + [("read", "reader")]
+        self._processes = [Process(role, f"{name}{place}") for place, (role, name) in enumerate(roles)]
+
+    @property
+    def kills(self) -> int:
+        """How many processes have died of a SIGKILL or by their own hand."""
+        return self.counts["killed"] + self.counts["killed at a failpoint"] + self.counts["killed by a job"]
+
+    def prepare(self) -> None:
+        """Make the file, and let it write down every change by itself."""
+        path = self.folder / "jobs.db"
+        create(path)
+        db = apsw.Connection(str(path))
+        prepare_writer(db, path, "full")
+        db.execute(AUDIT)
+        db.close()
+
+    def torture(self, kills: int) -> None:
+        """Do it until so many processes have died."""
+        for process in self._processes:
+            self._start(process)
+        while self.kills < kills:
+            time.sleep(self._random.uniform(0.05, 0.35))
+            self._strike()
+            self._tend()
+
+    def _start(self, process: Process, *, calm: bool = False) -> None:
+        process.generation += 1
+        # Workers get a journal and a name for each life; the others go on in theirs.
+        name = f"{process.name}.{process.generation}" if process.role == "work" else process.name
+        failpoint = None
+        if process.role == "work" and not calm and self._random.random() < 0.35:
+            failpoint = f"{self._random.choice(_PLACES)}/{self._random.randint(1, 60)}"
+        seed = self._random.randrange(2**32)
+        process.pid = os.fork()
+        if process.pid:
+            self._journal.note("start", name=name, pid=process.pid)
+            return
+        status = 1
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            run(process.role, name, self.folder, failpoint, seed)
+            status = 0
+        except BaseException:  # noqa: BLE001  # whatever it was, it is reported
+            with (self.folder / f"{name}.crash").open("a") as file:
+                traceback.print_exc(file=file)
+        finally:
+            os._exit(status)
+
+    def _strike(self) -> None:
+        workers = [one for one in self._processes if one.role == "work"]
+        others = [one for one in self._processes if one.role != "work"]
+        dice = self._random.random()
+        if dice < 0.70:
+            self._send(self._random.choice(workers), signal.SIGKILL, "killed")
+        elif dice < 0.82:
+            victim = self._random.choice(workers)
+            if not victim.stopped_until:
+                victim.stopped_until = time.monotonic() + LEASE * self._random.uniform(1.2, 2.5)
+                self._send(victim, signal.SIGSTOP, "stopped for longer than a lease")
+        elif dice < 0.92:
+            self._send(self._random.choice(workers), signal.SIGTERM, "terminated")
+        else:
+            self._send(self._random.choice(others), signal.SIGKILL, "killed")
+
+    def _send(self, process: Process, number: signal.Signals, what: str) -> None:
+        if number is signal.SIGKILL:
+            process.stopped_until = 0.0
+        self.counts[what] += 1
+        self._journal.note("signal", number=number.name, name=process.name, generation=process.generation)
+        os.kill(process.pid, number)
+
+    def _tend(self, *, calm: bool = False) -> None:
+        """Let the stopped go on, and start the dead again."""
+        for process in self._processes:
+            if process.stopped_until and time.monotonic() > process.stopped_until:
+                process.stopped_until = 0.0
+                os.kill(process.pid, signal.SIGCONT)
+            pid, status = os.waitpid(process.pid, os.WNOHANG)
+            if pid:
+                self._count(status)
+                process.stopped_until = 0.0
+                self._start(process, calm=calm)
+
+    def _count(self, status: int) -> None:
+        if os.WIFEXITED(status):
+            code = os.WEXITSTATUS(status)
+            self.counts["killed by a job"] += code == 9
+            self.counts["crashed"] += code == 1
+        elif os.WTERMSIG(status) == signal.SIGKILL:
+            self.counts["died of SIGKILL"] += 1
+            self.counts["killed at a failpoint"] = max(
+                0, self.counts["died of SIGKILL"] - self.counts["killed"]
+            )
+
+    def settle(self) -> float:
+        """Stop submitting, let all jobs end in peace, and return how many seconds that took."""
+        for process in self._processes:
+            os.kill(process.pid, signal.SIGCONT)
+            if process.role == "submit":
+                self._end(process)
+        self._processes = [one for one in self._processes if one.role != "submit"]
+        began = time.monotonic()
+        while self._unfinished() and time.monotonic() < began + _PATIENCE:
+            self._tend(calm=True)
+            time.sleep(0.1)
+        took = time.monotonic() - began
+        time.sleep(2.0)  # for the reader to read on
+        for process in self._processes:
+            self._end(process)
+        return took
+
+    def _unfinished(self) -> int:
+        db = sqlite3.connect(self.folder / "jobs.db", timeout=30)
+        try:
+            query = "SELECT count(*) FROM trio_jobs_job WHERE state IN ('queued', 'running', 'retrying')"
+            return int(db.execute(query).fetchone()[0])
+        finally:
+            db.close()
+
+    def _end(self, process: Process) -> None:
+        os.kill(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while os.waitpid(process.pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                self.counts["did not stop"] += 1
+                os.kill(process.pid, signal.SIGKILL)
+                os.waitpid(process.pid, 0)
+                return
+            time.sleep(0.02)
+
+    def crashes(self) -> list[str]:
+        """Return the tracebacks of processes that ended with an error of their own."""
+        return [f"{path.stem} crashed:\n{path.read_text()}" for path in sorted(self.folder.glob("*.crash"))]
+
+
+def main() -> int:
+    """Run it, check it, and say what came of it."""
+    parser = argparse.ArgumentParser(description="Kill processes that share a store, and check the store.")
+    parser.add_argument("--kills", type=int, default=300, help="how many kills (default: 300)")
+    parser.add_argument("--seed", type=int, default=None, help="for what is done at random (default: any)")
+    parser.add_argument("--keep", type=Path, help="keep the file and the journals in this folder")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
+    folder = given.keep or Path(tempfile.mkdtemp(prefix="trio-jobs-torture-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"seed {seed}", flush=True)
+    began = time.monotonic()
+    torture = Torture(folder, seed)
+    torture.prepare()
+    torture.torture(given.kills)
+    settled = torture.settle()
+    report = check(folder, LEASE)
+    faults = [*report.faults, *torture.crashes()]
+    if torture.counts["did not stop"]:
+        faults.append(f"{torture.counts['did not stop']} processes did not stop within 10 s of SIGTERM")
+    counts = {name: number for name, number in torture.counts.items() if name != "died of SIGKILL" and number}
+    print(f"{torture.kills} kills: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
+    print(f"{report.summary}; all ended {settled:.1f} s after the last blow")
+    versions = f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
+    print(f"{versions}, apsw {apsw.apsw_version()}, Trio {trio.__version__}")
+    for fault in faults[:20]:
+        print(f"FAULT: {fault}")
+    print(f"{len(faults)} faults, {time.monotonic() - began:.0f} s")
+    if given.keep is None and not faults:
+        shutil.rmtree(folder)
+    elif faults:
+        print(f"the file and the journals are in {folder}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
