@@ -113,7 +113,7 @@ class Torture:
             os._exit(status)
 
     def _strike(self) -> None:
-        # One that was stopped is spared for a while, so that it gets to write what it has no right to any more.
+        # One that was stopped is spared for a while: it is to try and write what it has no right to.
         spared = time.monotonic() - 2 * LEASE
         workers = [one for one in self._processes if one.role == "work" and not spared < one.stopped_until]
         if not workers:
