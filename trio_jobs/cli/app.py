@@ -81,7 +81,7 @@ def _status(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except BaseException as error:
+    except (Exception, BaseExceptionGroup) as error:
         fault = told(error)
         if fault is None:
             raise

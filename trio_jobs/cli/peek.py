@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import apsw
 
@@ -34,13 +34,13 @@ class Peek:
     """
 
     def __init__(self, db: apsw.Connection) -> None:
-        self.db = db
+        self.db: Any = db  # its stubs leave types open
         self._rows = Rows({})
         self._tx = Transaction(db, 0.0, Limits(1, Retention()))
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement gives."""
-        return list(cast("Any", self.db.execute(sql, values)))
+        return list(self.db.execute(sql, values))
 
     # ------------------------------------------------------------ jobs
 
@@ -127,7 +127,7 @@ def peek(store: str) -> Generator[Peek]:
             f"there is no file {path}; name another with --store, or start with 'trio-jobs submit'", FAILED
         )
     try:
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        db: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             prepare_reader(db)
             db.execute("BEGIN")

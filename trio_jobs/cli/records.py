@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -19,9 +19,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return dict[Any, Any](value)
-    if attrs.has(type(value)):
-        names = [field.name for field in attrs.fields(type(value))]
+        return dict[Any, Any](cast("Mapping[Any, Any]", value))
+    kind = cast("type[Any]", type(value))
+    if attrs.has(kind):
+        names = [field.name for field in attrs.fields(kind)]
         return {name: plain(getattr(value, name)) for name in names if name not in _LEFT_OUT}
     return value
 

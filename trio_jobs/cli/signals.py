@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import trio
@@ -39,9 +39,9 @@ async def stopped_by_signals() -> AsyncGenerator[None]:
                 done = True
                 nursery.cancel_scope.cancel(reason="the command is done")
         except BaseExceptionGroup as group:
-            if len(group.exceptions) > 1:
+            one, *others = cast("Sequence[BaseException]", group.exceptions)
+            if others:
                 raise
-            (one,) = group.exceptions
             raise one from None
     if seen.number is not None and not done:
         raise Stopped(seen.number)
