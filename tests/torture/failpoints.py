@@ -213,7 +213,8 @@ async def judge(path: Path) -> None:
     async with trio_jobs.open_registry(f"sqlite:///{path}", handlers=HANDLERS, capacity=0) as jobs:
         found = await jobs.find()
         for job in found:
-            check_agrees(job, [event async for event in _events(await jobs.get(job.id))])
+            async with (await jobs.get(job.id)).events() as events:
+                check_agrees(job, [event async for event in events])
             assert job.state.over, f"{job.handler} is {job.state}"
     ends = {job.key: job.state for job in found if job.key}
     assert ends == {"talk": State.COMPLETED, "stopped": State.CANCELLED, "waiting": State.CANCELLED}, ends
@@ -222,15 +223,6 @@ async def judge(path: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         totals = db.execute("SELECT sum(jobs) FROM trio_jobs_total").fetchone()[0]
         assert totals == len(found), f"the totals count {totals} jobs, and there are {len(found)}"
-
-
-async def _events(handle: trio_jobs.JobHandle[Any, Any]) -> Any:
-    async with handle.events() as events:
-        while True:
-            try:
-                yield await events.receive()
-            except trio.EndOfChannel:
-                return
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submiss
 from . import looking, verbs
 from .clock import Clock, clock_of
 from .files import Synchronous, create, identity, prepare_reader, prepare_writer, translated
-from .group import Group, Limits
+from .group import FOREVER, Group, Limits
 from .rows import Rows
 from .signals import Signals
 
@@ -312,7 +312,7 @@ async def open_sqlite(
     choice("synchronous", synchronous, ("full", "normal"))
     whole("queue_limit", queue_limit, 1)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
-    limits = Limits(queue_limit, retention or Retention(finished=verbs.FOREVER))
+    limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
     where = Path(path).absolute()  # noqa: ASYNC240  # asks for the folder, no more; it may change
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:
