@@ -5,6 +5,7 @@ What other processes write is noticed by the version of the file's data, which c
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ from .rows import Rows
 from .signals import Signals
 
 T = TypeVar("T")
+logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
 """Seconds between two looks at what other processes have written."""
 
@@ -385,4 +387,7 @@ async def _connected(path: Path) -> AsyncGenerator[Any]:
         yield db
     finally:
         with trio.CancelScope(shield=True):
-            await db.aclose()
+            try:
+                await db.aclose()
+            except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
+                logger.warning("%s could not be tidied up while it was closed: %s", path, error)
