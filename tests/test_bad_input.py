@@ -301,6 +301,7 @@ async def test_readers_that_cannot_be(autojump_clock: MockClock) -> None:
         (lambda: Retention(events=0), ValueError, r"^events must be at least 1"),
         (lambda: Retention(finished=cast("int", INF)), TypeError, r"^finished takes a whole number"),
         (lambda: RetryAfter(-1), ValueError, r"^RetryAfter takes seconds"),
+        (lambda: RetryAfter(10**400, "later"), ValueError, r"^RetryAfter takes seconds, .*; got 1000"),
         (lambda: RetryAfter(NAN), ValueError, r"^RetryAfter takes seconds, .*; got nan"),
         (lambda: handler(cast("Any", plain)), TypeError, r"^plain is not an async function"),
         (lambda: handler(timeout=-1)(one), ValueError, r"^timeout must be at least 0"),

@@ -60,9 +60,14 @@ def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(address)
     if parts.scheme != "sqlite":
         raise ValueError(f"no store has the address {quoted(address)}; {_KNOWN}")
-    if parts.netloc or len(parts.path) < 2:  # noqa: PLR2004  # "/" and at least a letter
+    path = unquote(parts.path[1:])
+    if parts.netloc or not address.startswith("sqlite:///") or path in {"", "/"} or "\0" in path:
         raise ValueError(
             f"{quoted(address)} names no file; write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
+        )
+    if parts.fragment or "\t" in address or "\n" in address or "\r" in address:
+        raise ValueError(
+            f"{quoted(address)} has characters in it that have to be written as %23, %09, %0A or %0D"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := set(options) - {"synchronous"}:
@@ -71,7 +76,7 @@ def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
         )
     if "synchronous" in options:
         choice("synchronous", options["synchronous"], ("full", "normal"))
-    return unquote(parts.path[1:]), options
+    return path, options
 
 
 @asynccontextmanager

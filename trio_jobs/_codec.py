@@ -2,30 +2,35 @@
 
 What is read back is what JSON makes of a value: a tuple becomes a list, an attrs record an object, bytes
 Base64. Only a handler's arguments get their types back, from its annotations (`Arguments`). NaN, which JSON
-would change without a word, is refused, and so is text that not every store can hold. Needs msgspec, which
-only such stores load.
+would change without a word, is refused, and so is text that not every store can hold, and nesting so deep
+that not every reader could follow it. Needs msgspec, which only such stores load.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, Final, cast
 
 import attrs
 import msgspec
 
-from ._errors import ErrorRecord, InvalidPayload, quoted
-from ._handler import mark_of
+from ._errors import ErrorRecord, InvalidPayload
+from ._handler import arity, mark_of
 from ._handlers import Handler, parameter_types
 from ._job import DEFAULT, Ended, Kind, Options, Priority, Progress, Timeouts
 from ._retry import Matcher, Retry
+from ._safe import ANY, message_of, shown
 from ._states import Reason
+
+DEPTH: Final = 200
+"""How deep lists and objects may lie in each other. How deep JSON can be read depends on who reads it, from
+how deep in a program; this much can be read anywhere."""
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]')
 _EVERY = Retry().on
 
 
@@ -42,38 +47,49 @@ def encode(what: str, value: object) -> bytes:
     try:
         data = _encoder.encode(value)
     except Exception as error:  # noqa: BLE001  # the value may be anything, and its code raise anything
-        raise InvalidPayload(
-            f"{what} cannot be kept as JSON: {str(error) or type(error).__name__}; got {_shown(value)}"
-        ) from None
+        raise InvalidPayload(f"{what} cannot be kept as JSON: {_why(error)}; got {shown(value)}") from None
     if rb"\u0000" in data and _NUL.search(data):
         raise InvalidPayload(f"{what} holds NUL, which not every store can keep; remove it")
-    if b"null" in data and _has_nan(value):
-        raise InvalidPayload(
-            f"{what} holds NaN or an infinity, which JSON does not have; got {_shown(value)}"
-        )
+    if data.count(b"[") + data.count(b"{") > DEPTH and _depth(data) > DEPTH:
+        raise InvalidPayload(f"{what} is nested more than {DEPTH} deep; make it flatter")
+    if b"null" in data and _has_nan(msgspec.to_builtins(value)):
+        raise InvalidPayload(f"{what} holds NaN or an infinity, which JSON does not have; got {shown(value)}")
     return data
 
 
-def _shown(value: object) -> str:
-    try:
-        return quoted(value)
-    except Exception:  # noqa: BLE001  # likewise
-        return f"an object of {type(value).__name__}"
+def _why(error: Exception) -> str:
+    """Return what speaks against a value; it becomes the message of a job, so it has to be fit for that."""
+    if isinstance(error, RecursionError):
+        return f"it is nested more than {DEPTH} deep, or holds itself"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds a lone surrogate, which is no text"
+    said = message_of(error) or type(error).__name__
+    return "the keys of a dict must be str" if said.startswith("Only dicts with str keys") else said
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for found in _TEXT_OR_BRACKET.finditer(data):
+        if found[1]:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0][:1] != b'"':
+            depth -= 1
+    return deepest
 
 
 def _has_nan(value: object) -> bool:
+    """Return whether there is NaN or an infinity in a value of plain lists, dicts and numbers."""
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, float):
             if not math.isfinite(item):
                 return True
-        elif isinstance(item, Mapping):
-            stack += cast("Mapping[Any, object]", item).values()
-        elif isinstance(item, Iterable) and not isinstance(item, (str, bytes)):
-            stack += cast("Iterable[object]", item)
-        elif attrs.has(type(item)):
-            stack += [getattr(item, field.name, None) for field in attrs.fields(cast("Any", type(item)))]
+        elif isinstance(item, dict):
+            stack += cast("dict[Any, object]", item).values()
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            stack += cast("list[object]", item)
     return False
 
 
@@ -95,6 +111,7 @@ class Arguments:
     def __init__(self, fn: Handler) -> None:
         self.mark = mark_of(fn)
         self._named, self._rest = parameter_types(fn)
+        self._least, self._most = arity(fn)
         self._decoders: dict[int, msgspec.json.Decoder[tuple[Any, ...]]] = {}
         self._decoder(len(self._named))
 
@@ -130,12 +147,19 @@ class Arguments:
         Raises:
             InvalidPayload: They do not fit: the handler was another one then.
         """
-        if data in (b"[]", "[]"):
-            return ()
+        if count is None:
+            count = len(decode(data))
+            if not self._least <= count + 1 <= self._most:
+                raise InvalidPayload(
+                    f"the arguments of {self.mark.name} do not fit: it takes {max(0, self._least - 1):g} to "
+                    f"{self._most - 1:g} now, and was given {count}"
+                )
         try:
-            return self._decoder(len(decode(data)) if count is None else count).decode(data)
-        except Exception as error:  # noqa: BLE001  # a class's own checks may raise anything
-            raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {error}") from None
+            return self._decoder(count).decode(data)
+        except ANY as error:
+            raise InvalidPayload(
+                f"the arguments of {self.mark.name} do not fit: {message_of(error)}"
+            ) from None
 
 
 # ------------------------------------------------------------ records
@@ -191,10 +215,12 @@ def encode_options(options: Options, on: Matcher) -> bytes:
     retry, timeouts = options.retry, options.timeouts
     if retry.on not in (on, _EVERY):
         raise InvalidPayload(
-            f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {_shown(retry.on)}"
+            f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {shown(retry.on)}"
         )
+    if options.metadata:
+        encode("metadata", options.metadata)  # for an error that shows no more than what was given
     return encode(
-        "metadata",
+        "the options",
         {
             "timeouts": [_finite(one) for one in attrs.astuple(timeouts)],
             "retry": [
@@ -202,13 +228,21 @@ def encode_options(options: Options, on: Matcher) -> bytes:
                 retry.on is not _EVERY,
             ],
             "delay": options.delay,
-            "run_at": options.run_at,
+            "run_at": None if options.run_at is None else _in_utc(options.run_at),
             "tags": options.tags,
             "metadata": options.metadata,
             "when_unread": options.when_unread,
             "linger": options.linger,
         },
     )
+
+
+def _in_utc(when: datetime) -> datetime:
+    """Return a time as it can be written: an offset is written in whole minutes."""
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:  # at the ends of what there is
+        return when
 
 
 def _finite(number: float | None) -> float | None:

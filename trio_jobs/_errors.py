@@ -13,7 +13,7 @@ attributes; the text is for people.
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -263,10 +263,10 @@ class RetryAfter(Exception):  # a word that a handler says, not an error
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"RetryAfter takes seconds, at least 0 and finite; got {seconds!r}")
+        if not 0 <= seconds <= sys.float_info.max:
+            raise ValueError(f"RetryAfter takes seconds, at least 0 and finite; got {quoted(seconds)}")
         super().__init__(message or f"run again in {seconds:g}s")
-        self.seconds = seconds
+        self.seconds = float(seconds)
 
 
 class Permanent(Exception):  # a word that a handler says, not an error

@@ -128,7 +128,7 @@ def check_async(fn: object) -> None:
     raise TypeError(f"a handler is an async function; got {quoted(fn)}")
 
 
-def _arity(fn: Any) -> tuple[float, float]:
+def arity(fn: Any) -> tuple[float, float]:
     """Return how few and how many positional arguments `fn` takes, after checking that it is async."""
     check_async(fn)
     least, most = 0.0, 0.0
@@ -166,7 +166,7 @@ def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
     plain = isinstance(inner, FunctionType)
     known = _known.get(inner) if plain else None
     if known is None:
-        known = (*_arity(inner), mark_of(inner))
+        known = (*arity(inner), mark_of(inner))
         if plain:
             _known[inner] = known
     least, most, mark = known

@@ -35,7 +35,7 @@ class Handlers(Mapping[str, Handler]):
         for fn in found:
             check_async(fn)
             name = mark_of(fn).name
-            if self._by_name.setdefault(name, fn) is not fn:
+            if self._by_name.setdefault(name, fn) != fn:  # a bound method is a new object each time
                 raise ValueError(f"two handlers are named {name!r}; tell them apart with @handler(name=…)")
 
     def __getitem__(self, name: str) -> Handler:
@@ -89,7 +89,7 @@ def parameter_types(fn: Handler) -> tuple[Sequence[Any], Any]:
 def _resolved(fn: Handler, parameter: inspect.Parameter) -> Any:
     if parameter.annotation is inspect.Parameter.empty:
         return Any
-    inner = unwrap(fn)
+    inner = inspect.unwrap(unwrap(fn))  # what a decorator wrapped is written in a module of its own
     scope = getattr(inner, "__globals__", None) or getattr(inner.__call__, "__globals__", {})
     one = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:

@@ -6,12 +6,12 @@ import traceback
 from collections.abc import Iterator
 from typing import cast
 
-from ._errors import ErrorRecord, Permanent
+from ._errors import ErrorRecord, Permanent, quoted
 
 LIMIT = 16 * 1024
 _CUT = "\n… cut …\n"
 # What user code may raise while it is asked to describe itself; Ctrl-C still comes through.
-_ANY = (Exception, SystemExit, GeneratorExit)
+ANY = (Exception, SystemExit, GeneratorExit)
 
 
 def safe_text(text: str, limit: int = LIMIT) -> str:
@@ -38,11 +38,20 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield inner
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return what an exception says; what it says of itself may fail, or be no text that can be kept."""
     try:
         return safe_text(str(error))
-    except _ANY as broken:
+    except ANY as broken:
         return f"<its text cannot be shown: {type(broken).__name__} in __str__>"
+
+
+def shown(value: object) -> str:
+    """Return a short repr of a value, whatever that value does when it is asked for one."""
+    try:
+        return safe_text(quoted(value))
+    except ANY:
+        return f"an object of {type(value).__qualname__}"
 
 
 def _traceback(error: BaseException) -> str:
@@ -50,7 +59,7 @@ def _traceback(error: BaseException) -> str:
         # Each piece is cut before the next is asked for: one message may be a hundred megabytes.
         pieces = (safe_text(piece) for piece in traceback.TracebackException.from_exception(error).format())
         return safe_text("".join(pieces))
-    except _ANY as broken:
+    except ANY as broken:
         return f"<its traceback cannot be shown: {type(broken).__name__}>"
 
 
@@ -60,11 +69,11 @@ def record_error(error: BaseException) -> ErrorRecord:
     A group with a single leaf is described by that leaf, and `Permanent` by what it wraps.
     """
     found = list(leaves(error))
-    shown = found[0] if len(found) == 1 else error
-    if isinstance(shown, Permanent) and isinstance(shown.error, BaseException):
-        shown = shown.error
-    message = _message(shown)
+    named = found[0] if len(found) == 1 else error
+    if isinstance(named, Permanent) and isinstance(named.error, BaseException):
+        named = named.error
+    message = message_of(named)
     if len(found) > 1:
-        each = "; ".join(f"{type(leaf).__qualname__}: {_message(leaf)}" for leaf in found[:10])
+        each = "; ".join(f"{type(leaf).__qualname__}: {message_of(leaf)}" for leaf in found[:10])
         message = safe_text(f"{len(found)} errors: {each}")
-    return ErrorRecord(safe_text(type(shown).__qualname__), message, _traceback(error))
+    return ErrorRecord(safe_text(type(named).__qualname__), message, _traceback(error))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import trio_jobs
-from trio_jobs.__main__ import main
+from trio_jobs.cli import main
 
 ROOT = Path(trio_jobs.__file__).parents[1]
 TEXT = "the cat sat on the mat and the dog sat on the cat " * 5

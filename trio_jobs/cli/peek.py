@@ -140,7 +140,7 @@ def peek(store: str) -> Generator[Peek]:
 
 
 def _check_version(db: apsw.Connection, path: Path) -> None:
-    found = version(db)
+    found = version(db, path)
     if found > len(SCHEMAS):
         raise SchemaTooNew(str(path), found, len(SCHEMAS))
     if found < len(SCHEMAS):

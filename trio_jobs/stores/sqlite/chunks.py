@@ -73,6 +73,10 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
         if kept > most or size > largest:
             fewer, smaller = _cut(tx, chunk, kept - most, size - largest)
             kept, size = kept - fewer, size - smaller
+            newer = kept - (count - fewer)
+            if newer and (kept > keep.events or size > keep.bytes):  # what is left of it is too large
+                kept, size, place["first"] = newer, size - (length - smaller), chunk + 1
+                continue
         break
     tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1)
     tx.run("set_kept", number=number, kept=kept, bytes=size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -18,44 +18,75 @@ Db: TypeAlias = Any
 
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
-_CORRUPT: Final = (apsw.CorruptError, apsw.NotADBError)
+_DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+_HINTS: Final[Mapping[type[apsw.Error], str]] = {
+    apsw.BusyError: "another program has it locked, and did not let go in time",
+    apsw.FullError: "free some space on its disk; what waits goes on by itself then",
+    apsw.ReadOnlyError: "this process may not write to the file, or not create the files beside it; see to "
+    "the permissions of the file and of its folder",
+    apsw.CantOpenError: "see that it is a file, and that this process may read and write it, and create "
+    "files in its folder",
+    apsw.IOError: "its disk, or the system, refused to read or to write",
+}
 _WORLD: Final = (
-    *(apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.NoMemError),
-    *(apsw.CantOpenError, apsw.PermissionsError, apsw.InterruptError, apsw.ProtocolError, apsw.NoLFSError),
+    *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
+    *(apsw.ProtocolError, apsw.NoLFSError),
 )
 
 
 def translated(error: BaseException, where: Path) -> BaseException:
     """Return what an error of SQLite means to us: the world's fault, the file's, or an error in our code."""
-    if isinstance(error, _CORRUPT):
+    if isinstance(error, apsw.NotADBError):
         return StoreCorrupt(
-            f"{where} is damaged, or no SQLite file: {error}. Nothing was written over it; restore a copy, "
-            "or recover what is there with: sqlite3 FILE .recover"
+            f"{where} is no SQLite file, or its beginning is damaged. Nothing was written over it; give "
+            "another path, or restore a copy"
         )
+    if isinstance(error, _DAMAGED):
+        return damaged(where, error)
     if isinstance(error, _WORLD):
-        return StoreUnavailable(f"{where}: {error}")
+        hints = [hint for kind, hint in _HINTS.items() if isinstance(error, kind)]
+        return StoreUnavailable("; ".join([f"{where}: {error}", *hints]))
     return error
+
+
+def damaged(where: Path, what: object) -> StoreCorrupt:
+    """Return the error that says that there is something in a file that cannot have been written so."""
+    return StoreCorrupt(
+        f"{where} is damaged: {what}. Nothing was written over it; restore a copy, or recover what is there "
+        "with: sqlite3 FILE .recover"
+    )
 
 
 def is_world(error: BaseException) -> bool:
     """Return whether an error concerns the file, and not only the call that met it."""
-    return isinstance(error, (*_WORLD, *_CORRUPT))
+    return isinstance(error, (*_WORLD, *_DAMAGED))
 
 
 def create(path: Path) -> None:
     """Create an empty file that only its owner may read, unless there is one.
 
+    A file that is there is not opened here: to close it would drop the locks of this process on it.
+
     Raises:
         StoreUnavailable: The folder does not exist or cannot be written to.
+        StoreCorrupt: There is a file that SQLite would take for an empty one.
     """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        pass
+        if path.is_dir():
+            raise StoreUnavailable(f"{path} is a folder; give the path of a file in it")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            path.chmod(0o600)  # whatever the umask took away; the files beside it get the same
+        except FileExistsError:
+            if path.stat().st_size == 1:
+                raise translated(apsw.NotADBError(), path) from None
     except FileNotFoundError:
         raise StoreUnavailable(f"{path}: there is no folder {path.parent}; create it first") from None
     except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from None
+        raise StoreUnavailable(
+            f"{path}: {error.strerror}; see that {path.parent} is a folder in which this process may create "
+            "files"
+        ) from None
 
 
 def identity(path: Path) -> tuple[int, ...]:
@@ -70,11 +101,22 @@ def identity(path: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def version(db: Db) -> int:
-    """Return the version of the schema in a file; 0 if there is none."""
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'trio_jobs_meta'").fetchone() is None:
+def version(db: Db, path: Path) -> int:
+    """Return the version of the schema in a file; 0 if there is none.
+
+    Raises:
+        StoreCorrupt: There are tables of our names that are not ours.
+    """
+    names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE name GLOB 'trio_jobs_*'")}
+    if not names:
         return 0
-    return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").fetchone()[0])
+    try:
+        return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").fetchone()[0])
+    except (apsw.SQLError, TypeError, ValueError):
+        raise StoreCorrupt(
+            f"{path} has {min(names)} in it, and not the version of trio_jobs that made it: it is damaged, "
+            "or of somebody else's making. Nothing was changed; give another path, or restore a copy"
+        ) from None
 
 
 def prepare_writer(
@@ -89,10 +131,10 @@ def prepare_writer(
     """
     try:
         _configure(db)
-        if (found := version(db)) > len(schemas):
+        if (found := version(db, path)) > len(schemas):
             raise SchemaTooNew(str(path), found, len(schemas))
-        if (fault := db.execute("PRAGMA quick_check(1)").get if _is_small(path) else "ok") != "ok":
-            raise StoreCorrupt(f"{path} is damaged: {fault}. Nothing was written; restore a copy")
+        if (fault := db.execute("PRAGMA integrity_check(1)").get if _is_small(path) else "ok") != "ok":
+            raise damaged(path, fault)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute("PRAGMA foreign_keys = OFF")
@@ -111,7 +153,7 @@ def prepare_writer(
 
 def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:
     """Run the scripts that the file has not seen; another process may have done so a moment ago."""
-    found = version(db)
+    found = version(db, path)
     if found > len(schemas):
         raise SchemaTooNew(str(path), found, len(schemas))
     for script in schemas[found:]:

@@ -13,10 +13,12 @@ from ..._codec import DEFAULT_OPTIONS, Arguments, decode, decode_error, decode_o
 from ..._errors import InvalidPayload, Permanent, UnknownHandler
 from ..._job import DEFAULT, Job, Options
 from ..._retry import Matcher, Retry
+from ..._safe import shown
 from ..._states import Reason, State
 from ..._store import Claim, Submission
 
 _EVERY = Retry().on
+_MOST = 2**63 - 1  # of a number in the file
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
 
@@ -57,13 +59,10 @@ class Rows:
 
         Raises:
             UnknownHandler: No handler has this name.
-            InvalidPayload: The arguments do not fit the handler, or JSON cannot hold something.
+            InvalidPayload: The function is not the handler of that name, the arguments do not fit it, or JSON
+                cannot hold something.
         """
-        arguments = self._arguments.get(new.handler)
-        if arguments is None:
-            if not child:
-                raise UnknownHandler(new.handler, self.handlers)
-            arguments = Arguments(new.target)
+        arguments = Arguments(new.target) if child else self._known(new)
         options = new.options
         text = (
             DEFAULT_OPTIONS
@@ -80,9 +79,21 @@ class Rows:
                 "priority": int(options.priority),
                 "owner": options.owner,
                 "key": new.key,
-                "attempts": options.retry.attempts,
+                "attempts": min(options.retry.attempts, _MOST),
             },
         )
+
+    def _known(self, new: Submission) -> Arguments:
+        arguments = self._arguments.get(new.handler)
+        if arguments is None:
+            raise UnknownHandler(new.handler, self.handlers)
+        if self.handlers[new.handler] != new.target:  # else what it is bound to, or does, would be lost
+            raise InvalidPayload(
+                f"{shown(new.target)} is not the handler this registry was given as {new.handler!r}, and "
+                "a store that outlives the process keeps names and arguments, no code; submit that handler "
+                "with all its arguments, or give this one a name of its own and put it into handlers="
+            )
+        return arguments
 
     def options_of(self, text: str, priority: int, owner: str | None, handler: str) -> Options:
         """Return options as they were submitted."""

@@ -5,10 +5,11 @@ What other processes write is noticed by the version of the file's data, which c
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar, cast
@@ -16,23 +17,25 @@ from typing import Any, Final, TypeVar, cast
 import apsw
 import apsw.aio
 import attrs
+import msgspec
 import trio
 
 from ..._check import choice, whole
 from ..._codec import decode, encode, encode_event
-from ..._errors import InvalidPayload, StoreCorrupt
+from ..._errors import InvalidPayload, StoreCorrupt, TrioJobsError
 from ..._handlers import Handler, Handlers
 from ..._job import Event, Job, Kind, Retention
 from ..._states import Reason, State, Transition
 from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import looking, verbs
 from .clock import Clock, clock_of
-from .files import Synchronous, create, identity, prepare_reader, prepare_writer, translated
-from .group import FOREVER, Group, Limits
+from .files import Synchronous, create, damaged, identity, prepare_reader, prepare_writer, translated
+from .group import FOREVER, Group, Limits, Row
 from .rows import Rows
 from .signals import Signals
 
 T = TypeVar("T")
+logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
 """Seconds between two looks at what other processes have written."""
 
@@ -70,15 +73,37 @@ class SqliteStore:
 
     async def _write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
         self._check()
-        result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
+        try:
+            result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
+        except (UnicodeDecodeError, msgspec.MsgspecError) as error:
+            raise damaged(self._path, error) from error
         self._signals.grown(tx.grown)
         self._signals.ended(tx.ended)
         return result
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
         self._check()
-        result, _ = await self._reader.call(lambda tx: work(tx, *args))
+        with self._understanding():
+            result, _ = await self._reader.call(lambda tx: work(tx, *args))
         return result
+
+    @contextmanager
+    def _understanding(self) -> Generator[None]:
+        """Blame the file for rows that make no sense."""
+        try:
+            yield
+        except (UnicodeEncodeError, TrioJobsError):
+            raise
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            raise damaged(self._path, error) from error
+
+    def _jobs(self, rows: Iterable[Row]) -> list[Job]:
+        with self._understanding():
+            return [self._rows.job_of(row) for row in rows]
+
+    def _claims(self, rows: Iterable[Row]) -> list[Claim]:
+        with self._understanding():
+            return [self._rows.claim_of(row) for row in rows]
 
     def _check(self) -> None:
         if os.getpid() != self._process:
@@ -122,7 +147,7 @@ class SqliteStore:
         self._signals.alarm.ring(began + min(limit for limit in limits if limit is not None))
         if len(rows) < len(batch):
             self._signals.work.ring()
-        return ids, [self._rows.claim_of(row) for row in rows]
+        return ids, self._claims(rows)
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
@@ -138,7 +163,7 @@ class SqliteStore:
         rows = await self._write(verbs.claim, limit, self._rows.handlers, worker)
         if rows:
             self._signals.alarm.ring(began + worker.lease)
-        return [self._rows.claim_of(row) for row in rows]
+        return self._claims(rows)
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
@@ -188,11 +213,12 @@ class SqliteStore:
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return self._rows.job_of(await self._read(looking.job, job_id))
+        (job,) = self._jobs([await self._read(looking.job, job_id)])
+        return job
 
     async def find(self, where: Where, limit: int) -> list[Job]:
         """See `Store.find`."""
-        return [self._rows.job_of(row) for row in await self._read(looking.find, where, limit)]
+        return self._jobs(await self._read(looking.find, where, limit))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
@@ -227,7 +253,8 @@ class SqliteStore:
                 seen = end.count
                 row = await self._read(looking.ended, job_id)
                 if row is not None:
-                    return self._rows.job_of(row)
+                    (job,) = self._jobs([row])
+                    return job
                 self._check_open()
                 await end.wait_past(seen)
 
@@ -313,7 +340,7 @@ async def open_sqlite(
     whole("queue_limit", queue_limit, 1)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
     limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
-    where = Path(path).absolute()  # noqa: ASYNC240  # asks for the folder, no more; it may change
+    where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:
         epoch = await writer.async_run(prepare_writer, writer, where, synchronous)
@@ -360,4 +387,7 @@ async def _connected(path: Path) -> AsyncGenerator[Any]:
         yield db
     finally:
         with trio.CancelScope(shield=True):
-            await db.aclose()
+            try:
+                await db.aclose()
+            except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
+                logger.warning("%s could not be tidied up while it was closed: %s", path, error)

@@ -7,6 +7,7 @@ the job, and the order is rolled back. In one transaction both are there, or nei
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from ..._errors import SchemaTooNew
@@ -74,7 +75,7 @@ def submit_within(
     """
     if not connection.in_transaction:
         raise ValueError("submit_within belongs into a transaction of yours: execute BEGIN IMMEDIATE first")
-    found = version(connection)
+    found = version(connection, Path("the file"))
     if found == 0:
         raise ValueError("this file keeps no jobs yet: open it with open_registry('sqlite:///…') once")
     if found > len(SCHEMAS):

@@ -1,0 +1,553 @@
+"""Files: which are opened, how they are brought up to date, and that a refused one is left as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from trio_jobs import Event, Job, Kind, Reason, SchemaTooNew, State, StoreCorrupt, StoreUnavailable
+from trio_jobs.stores import Where
+from trio_jobs.stores.sqlite import clock, files, open_sqlite
+from trio_jobs.stores.sqlite.queries import SCHEMAS
+from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, make, other_work, start, work
+
+opened = partial(open_sqlite, handlers=[work, other_work])
+
+
+async def use(path: Path) -> None:
+    """Open a file and do some work in it."""
+    async with opened(path) as store:
+        await accept(store, make(1))
+        assert await store.claim(1, HOLDER)
+
+
+def sql(path: Path, *statements: str) -> None:
+    """Change a file behind the library's back."""
+    db = apsw.Connection(str(path))
+    for statement in statements:
+        db.execute(statement)
+    db.close()
+
+
+def make_file(path: Path) -> Path:
+    trio.run(use, path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def refused(path: Path, error: type[Exception], *facts: str) -> None:
+    """Check that a file is refused with the facts in the message, and that no byte of it is changed."""
+    before = path.read_bytes()
+    with pytest.raises(error) as caught:
+        trio.run(use, path)
+    for fact in (str(path), *facts):
+        assert fact in str(caught.value)
+    assert path.read_bytes() == before
+    assert names(path.parent) == [path.name]
+
+
+# ------------------------------------------------------------ what is no store
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 99, 100, 511, 512, 5000])
+def test_a_file_that_is_none_of_sqlite(size: int, tmp_path: Path) -> None:
+    """A file of something else is refused and left as it is, however short."""
+    path = tmp_path / "jobs.db"
+    path.write_bytes(b"x" * size)
+    refused(path, StoreCorrupt, "is no SQLite file, or its beginning is damaged", "give another path")
+
+
+def test_an_empty_file_is_taken(tmp_path: Path) -> None:
+    """As one that somebody has made room for."""
+    path = tmp_path / "jobs.db"
+    path.touch()
+    make_file(path)
+
+
+def test_tables_of_somebody_else(tmp_path: Path) -> None:
+    """A program may keep its own tables in the file; they stay as they are, and so do ours."""
+    path = tmp_path / "jobs.db"
+    sql(path, "CREATE TABLE job (x)", "INSERT INTO job VALUES (1), (2)", "PRAGMA user_version = 7")
+    make_file(path)
+    sql(path, "INSERT INTO job VALUES (3)", "CREATE INDEX mine ON job (x)")
+    make_file(path)
+    db = apsw.Connection(str(path))
+    assert db.execute("SELECT group_concat(x) FROM job").get == "1,2,3"
+    assert db.execute("PRAGMA user_version").get == 7
+    assert db.execute("SELECT count(*) FROM trio_jobs_job").get == 2
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE trio_jobs_meta (name, value)",
+        "CREATE TABLE trio_jobs_meta (a, b)",
+        "CREATE TABLE trio_jobs_meta AS SELECT 'version' AS name, 'new' AS value",
+        "CREATE TABLE trio_jobs_job (x)",
+    ],
+)
+def test_tables_of_our_names(statement: str, tmp_path: Path) -> None:
+    """Tables that are called as ours are, and are not ours, are left alone."""
+    path = tmp_path / "jobs.db"
+    sql(path, statement)
+    refused(path, StoreCorrupt, "has trio_jobs_", "of somebody else's making", "give another path")
+
+
+def test_a_table_is_missing(tmp_path: Path) -> None:
+    """What has lost a part of it is damaged, in the words of SQLite, also when that is found only later."""
+    path = make_file(tmp_path / "jobs.db")
+    sql(path, "DROP TABLE trio_jobs_event")
+    with pytest.raises(StoreCorrupt, match="jobs.db is damaged: no such table: trio_jobs_event. Nothing was"):
+        trio.run(use, path)
+
+
+# ------------------------------------------------------------ versions
+
+
+def test_a_newer_version(tmp_path: Path) -> None:
+    """A file that a newer version has written is refused before anything is written."""
+    path = make_file(tmp_path / "jobs.db")
+    sql(path, "UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
+    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 1; upgrade trio_jobs")
+
+
+def from_dump(path: Path) -> Path:
+    sql(path, (Path(__file__).parent / "version_1.sql").read_text("utf-8"))
+    return path
+
+
+def schema(path: Path) -> list[Any]:
+    db = apsw.Connection(str(path))
+    found = list(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"))
+    db.close()
+    return found
+
+
+def test_version_1_is_as_it_was(tmp_path: Path) -> None:
+    """What was published is never changed, only followed by another script."""
+    db = apsw.Connection(str(tmp_path / "new.db"))
+    db.execute(SCHEMAS[0])
+    db.close()
+    assert schema(from_dump(tmp_path / "old.db")) == schema(tmp_path / "new.db")
+
+
+def test_an_older_version_is_read(tmp_path: Path) -> None:
+    """A file of version 1 has its jobs and logs, and its work goes on."""
+
+    async def look() -> None:
+        async with opened(path) as store:
+            jobs = await store.find(Where(), 100)
+            assert [str(job.state) for job in jobs] == [
+                *("queued", "running", "running", "completed", "failed", "cancelled", "retrying")
+            ]
+            assert (jobs[0].key, jobs[0].owner, jobs[0].tags) == ("k", "me", {"a": "b"})
+            assert (jobs[1].saved, jobs[3].result) == ({"half": True}, {"answer": 42})
+            assert jobs[2].parent == jobs[1].id
+            tokens = [event.data for event in await store.read(jobs[1].id, 2, 3)]
+            assert tokens == ["a", None, {"b": [1]}]
+            await store.sweep()  # the boot is another one, so its worker is gone
+            after = [(await store.get(job.id)).state for job in jobs[1:3]]
+            assert after == [State.RETRYING, State.CANCELLED]
+
+    path = from_dump(tmp_path / "jobs.db")
+    trio.run(look)
+
+
+VERSION_2 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
+BROKEN_2 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
+
+
+def prepare(path: Path, *schemas: str) -> apsw.Connection:
+    db = apsw.Connection(str(path))
+    files.prepare_writer(db, path, "normal", schemas or SCHEMAS)
+    return db
+
+
+def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
+    """Only the scripts run that the file has not seen, once; the version before refuses it then."""
+    path = from_dump(tmp_path / "jobs.db")
+    for _ in range(2):
+        db = prepare(path, *SCHEMAS, VERSION_2)
+        assert files.version(db, path) == len(SCHEMAS) + 1
+        assert db.execute("SELECT count(*) FROM trio_jobs_job WHERE colour = 'red'").get == 7
+        db.close()
+    refused(path, SchemaTooNew, "upgrade trio_jobs")
+
+
+def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """It is taken back whole, and the file stays what it was."""
+    path = from_dump(tmp_path / "jobs.db")
+    with pytest.raises(StoreCorrupt, match="table trio_jobs_job already exists"):
+        prepare(path, *SCHEMAS, BROKEN_2)
+    assert all("colour" not in str(row) for row in schema(path))
+    make_file(path)
+
+
+def test_another_process_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is looked at again once the file is locked, as it may be a newer one by then."""
+    path = make_file(tmp_path / "jobs.db")
+    found = iter([1, 99])
+    monkeypatch.setattr(files, "version", lambda db, path: next(found))
+    with pytest.raises(SchemaTooNew):
+        prepare(path)
+
+
+def test_two_processes_open_a_new_file(tmp_path: Path) -> None:
+    """All of them open it, whoever is first."""
+    script = (
+        "import sys, trio\n"
+        "from trio_jobs.stores.sqlite import open_sqlite\n"
+        "async def main():\n"
+        "    async with open_sqlite(sys.argv[1]) as store:\n"
+        "        print(await store.count(__import__('trio_jobs.stores').stores.Where()))\n"
+        "sys.stdin.readline()\n"
+        "trio.run(main)\n"
+    )
+    path = str(tmp_path / "jobs.db")
+    command = [sys.executable, "-c", script, path]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60) for process in processes] == [("{}\n", "")] * 4
+
+
+# ------------------------------------------------------------ places
+
+
+async def no_job(path: Path) -> None:
+    async with opened(path):
+        pass
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    """It is named, and not created."""
+    with pytest.raises(StoreUnavailable, match=r"there is no folder .*/a; create it first"):
+        trio.run(no_job, tmp_path / "a" / "jobs.db")
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("folder", "folder is a folder; give the path of a file in it"),
+        ("file/jobs.db", "jobs.db: Not a directory; see that .*/file is a folder in which this process may"),
+        ("loop", "loop: Too many levels of symbolic links; see that"),
+    ],
+)
+def test_what_is_no_place_for_a_file(path: str, complaint: str, tmp_path: Path) -> None:
+    """The error says what is there instead."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StoreUnavailable, match=complaint):
+        trio.run(no_job, tmp_path / path)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link(exists: bool, tmp_path: Path) -> None:
+    """It leads to its file, whether there is one yet, and what belongs to the file lies beside that."""
+
+    async def both() -> None:
+        async with opened(link) as one, opened(path) as other:
+            (job_id,) = await accept(one, make())
+            assert (await other.get(job_id)).state is State.QUEUED
+            assert names(path.parent) == ["jobs.db", "jobs.db-shm", "jobs.db-wal"]
+            assert one._identity == other._identity
+
+    path = tmp_path / "there" / "jobs.db"
+    path.parent.mkdir()
+    (tmp_path / "here").mkdir()
+    link = tmp_path / "here" / "jobs.db"
+    link.symlink_to(path)
+    if exists:
+        make_file(path)
+    trio.run(both)
+    assert names(link.parent) == ["jobs.db"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_only_its_owner_may_read_it(umask: int, tmp_path: Path) -> None:
+    """The file and those beside it have mode 0600, whatever the umask."""
+
+    async def modes() -> dict[str, int]:
+        async with opened(tmp_path / "jobs.db") as store:
+            await accept(store, make())
+            return {one.name: one.stat().st_mode & 0o7777 for one in tmp_path.iterdir()}
+
+    before = os.umask(umask)
+    try:
+        found = trio.run(modes)
+    finally:
+        os.umask(before)
+    assert found == {"jobs.db": 0o600, "jobs.db-wal": 0o600, "jobs.db-shm": 0o600}
+
+
+AS_NOBODY = """
+import os, sys, trio
+from trio_jobs import StoreUnavailable, open_registry
+from trio_jobs.stores.sqlite import files
+async def main():
+    async with open_registry(f"sqlite:///{sys.argv[1]}"):
+        print("opened")
+trio.run(trio.sleep, 0)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    trio.run(main)
+except StoreUnavailable as error:
+    print(error)
+"""
+
+
+def as_nobody(path: Path) -> str:
+    """Open a file in a process to which permissions mean something, and return what it says."""
+    command = [sys.executable, "-c", AS_NOBODY, str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+@pytest.fixture
+def open_place() -> Any:
+    """A folder that others may enter."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda path: path.chmod(0o444), "may not write to the file"),
+        (lambda path: path.parent.chmod(0o555), "or not create the files beside it"),
+        (lambda path: path.chmod(0), "see that it is a file, and that this process may read and write it"),
+        (lambda path: path.rename(path.with_name("other.db")), "Permission denied; see that "),
+    ],
+    ids=["file", "folder", "secret", "new"],
+)
+def test_what_may_not_be_written(change: Callable[[Path], object], complaint: str, open_place: Path) -> None:
+    """A file or folder that may not be written to is refused: the error names it and says what to see to."""
+    path = make_file(open_place / "jobs.db")
+    path.chmod(0o666)
+    change(path)
+    if open_place.stat().st_mode & 0o777 == 0o755 and os.geteuid() != 0:
+        open_place.chmod(0o555)
+    said = as_nobody(path)
+    open_place.chmod(0o755)
+    assert said.startswith(f"{path}: ")
+    assert complaint in said
+
+
+# ------------------------------------------------------------ damage
+
+
+async def fill(path: Path) -> None:
+    async with opened(path) as store:
+        for number in range(12):
+            claim = await start(store, metadata={"n": number})
+            job_id = claim.submission.id
+            for offset in range(0, 20, 4):
+                await store.append(job_id, 1, Kind.TOKEN, ["word" * 5] * 4, offset)
+            await store.finish(job_id, 1, completed("r" * 30) if number % 2 else failed())
+        for number in range(10):
+            await accept(store, make(number, key=f"k{number}", tags={"a": "b"}))
+
+
+Reading = tuple[Job, list[Event], list[Event]]
+
+
+async def everything(path: Path) -> list[Reading]:
+    async with opened(path) as store:
+        await store.count(Where())
+        return [
+            (job, await store.read(job.id, 0, 10**6), await store.history(job.id))
+            for job in await store.find(Where(), 10**6)
+        ]
+
+
+def test_flipped_bytes(tmp_path: Path) -> None:
+    """A file with a damaged byte is refused as such, and then not written; or it reads right, but for the
+    one job whose value was hit, as SQLite keeps no checksums."""
+    path = tmp_path / "jobs.db"
+    trio.run(fill, path)
+    sound = path.read_bytes()
+    wanted = trio.run(everything, path)
+    assert path.read_bytes() == sound
+    chance = random.Random(7)
+    found = {"refused": 0, "right": 0, "one differs": 0}
+    for place in chance.sample(range(len(sound)), 200):
+        damaged = bytearray(sound)
+        damaged[place] ^= chance.choice([0x01, 0x10, 0xFF])
+        path.write_bytes(damaged)
+        try:
+            read = trio.run(everything, path)
+        except StoreCorrupt as error:
+            assert str(path) in str(error)
+            assert path.read_bytes() == damaged
+            found["refused"] += 1
+            continue
+        differ = sum(one != other for one, other in zip(read, wanted, strict=True))
+        assert differ <= 1, f"byte {place}"
+        found["one differs" if differ else "right"] += 1
+    assert found["refused"] >= 20
+    assert found["right"] >= 50
+
+
+def test_a_large_file_is_not_checked_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening takes no longer for all that a file holds; what is damaged in it is told when it is read."""
+    path = tmp_path / "jobs.db"
+    trio.run(fill, path)
+    sql(path, "UPDATE trio_jobs_job SET options = 'x' WHERE number = 3")
+    monkeypatch.setattr(files, "_is_small", lambda path: False)
+
+    async def look() -> None:
+        async with opened(path) as store:
+            found = await store._reader.call(
+                lambda tx: tx.db.execute("SELECT id FROM trio_jobs_job ORDER BY number").fetchall()
+            )
+            ids = [str(job_id) for (job_id,) in found[0]]
+            assert (await store.get(ids[0])).state is State.FAILED
+            for verb in (store.get(ids[2]), store.find(Where(), 100), store.ended(ids[2])):
+                with pytest.raises(StoreCorrupt, match="jobs.db is damaged: JSON is malformed"):
+                    await verb
+
+    trio.run(look)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE trio_jobs_job SET options = '{}'",
+        "UPDATE trio_jobs_job SET saved = '['",
+        "UPDATE trio_jobs_job SET options = CAST(x'80' AS TEXT)",
+        "UPDATE trio_jobs_job SET options = replace(options, '[1,', '[0,')",
+    ],
+)
+async def test_what_is_claimed_is_damaged(damage: str, tmp_path: Path) -> None:
+    """A worker is told that the file is damaged, rather than fail at what it makes of that."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await accept(store, make())
+        await store._writer.call(lambda tx: tx.db.execute(damage))
+        with pytest.raises(StoreCorrupt, match="is damaged: "):
+            await store.claim(1, HOLDER)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE trio_jobs_event SET data = '['",
+        "UPDATE trio_jobs_event SET kind = 'sent'",
+        "UPDATE trio_jobs_event SET kind = 'failed'",
+        "UPDATE trio_jobs_event SET data = CAST(x'80' AS TEXT)",
+    ],
+)
+async def test_a_log_is_damaged(damage: str, tmp_path: Path) -> None:
+    """Who reads it is told so."""
+    async with opened(tmp_path / "jobs.db") as store:
+        (job_id,) = await accept(store, make())
+        await store._writer.call(lambda tx: tx.db.execute(damage))
+        for verb in (store.read(job_id, 0, 9), store.history(job_id), store.follow(job_id, 0, 9)):
+            with pytest.raises(StoreCorrupt, match="is damaged: "):
+                await verb
+
+
+# ------------------------------------------------------------ boots
+
+
+def test_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a boot no worker can be left, so all leases have lapsed; before it they hold, though nobody
+    has the file open. The clock goes on from the wall's."""
+
+    async def begin() -> tuple[str, str]:
+        async with opened(path) as store:
+            parent = (await start(store)).submission.id
+            child = await store.spawn(parent, 1, make(), HOLDER)
+            return parent, child.submission.id
+
+    async def state() -> tuple[list[tuple[State, Reason | None]], float]:
+        async with opened(path) as store:
+            await store.sweep()
+            jobs = [await store.get(job_id) for job_id in ids]
+            return [(job.state, job.reason) for job in jobs], store._now()
+
+    path = tmp_path / "jobs.db"
+    ids = trio.run(begin)
+    found, before = trio.run(state)
+    assert found == [(State.RUNNING, None)] * 2
+    monkeypatch.setattr(clock, "boot", lambda: "another")
+    monkeypatch.setattr(clock, "since_boot", lambda: 7.0)
+    found, after = trio.run(state)
+    assert found == [(State.RETRYING, Reason.WORKER_LOST), (State.CANCELLED, Reason.PARENT)]
+    assert before <= after < before + 60
+
+
+def test_a_system_that_knows_no_boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the file goes by the wall clock, and leases hold until they lapse."""
+    path = tmp_path / "jobs.db"
+    monkeypatch.setattr(clock, "boot", lambda: None)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+
+    async def live() -> None:
+        async with opened(path) as store:
+            assert store._now() == 2e9
+            job_id = (await start(store)).submission.id
+        async with opened(path) as store:
+            await store.sweep()
+            assert (await store.get(job_id)).state is State.RUNNING
+
+    trio.run(live)
+
+
+# ------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (
+            apsw.FullError("full"),
+            StoreUnavailable,
+            "/f: full; free some space on its disk; what waits goes on",
+        ),
+        (
+            apsw.IOError("io"),
+            StoreUnavailable,
+            "/f: io; its disk, or the system, refused to read or to write",
+        ),
+        (apsw.BusyError("busy"), StoreUnavailable, "/f: busy; another program has it locked, and did not"),
+        (apsw.NoMemError("out"), StoreUnavailable, "/f: out"),
+        (apsw.CorruptError("bad"), StoreCorrupt, "/f is damaged: bad. Nothing was written over it; restore"),
+        (apsw.NotADBError("no"), StoreCorrupt, "/f is no SQLite file"),
+        (apsw.ConstraintError("ours"), apsw.ConstraintError, "ours"),
+        (KeyError("ours"), KeyError, "'ours'"),
+    ],
+    ids=str,
+)
+def test_whose_fault_it_is(error: Exception, kind: type[Exception], said: str) -> None:
+    """The world's, the file's, or ours, which is raised as it is."""
+    found = files.translated(error, Path("/f"))
+    assert type(found) is kind
+    assert str(found).startswith(said)
+    assert files.is_world(error) == (kind is not type(error))
