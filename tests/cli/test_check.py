@@ -42,7 +42,10 @@ def test_a_sound_file_has_no_faults(cli: Any) -> None:
             "9 jobs are said to be failed, and 1 are",
         ),
         ("DELETE FROM trio_jobs_event WHERE kind = 'submitted' AND id >> 32 = 1", "is no beginning"),
-        ("DELETE FROM trio_jobs_event WHERE kind = 'started' AND id >> 32 = 1", "was written by another attempt"),
+        (
+            "DELETE FROM trio_jobs_event WHERE kind = 'started' AND id >> 32 = 1",
+            "was written by another attempt",
+        ),
         ("UPDATE trio_jobs_event SET data = '[' WHERE id >> 32 = 2", "it cannot be read"),
         ("UPDATE trio_jobs_event SET id = id + (77 << 32) WHERE id >> 32 = 2", "a log of job number 79"),
         ("UPDATE trio_jobs_job SET kept = 5 WHERE number = 1", "5 tokens and progress events are said"),
