@@ -79,25 +79,25 @@ class Worker:
                 await insist(self.store.due)
 
     async def _claim_once(self) -> bool:
-        with self._asking() as free:
+        with self._asking(self.capacity) as free:
             claims = await self.store.claim(free, self.claimant)
         await self._take(claims)
         return bool(claims)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""
-        with self._asking() as free:
+        with self._asking(len(batch)) as free:
             ids, claims = await self.store.submit(batch, free, self.claimant)
         await self._take(claims)
         return ids
 
     @contextmanager
-    def _asking(self) -> Generator[int]:
-        """Hold all free slots for what the store is asked in a block, and say how many these are.
+    def _asking(self, most: int) -> Generator[int]:
+        """Hold free slots for what the store is asked in a block, `most` at most, and say how many these are.
 
         Those that it does not fill are free again, which a claim that found none may wait for.
         """
-        free = self._free()
+        free = min(most, self._free())
         self._asked += free
         try:
             yield free

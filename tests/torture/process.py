@@ -69,7 +69,7 @@ async def _work(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> No
 
 _KINDS: Final[Sequence[tuple[float, Any, Callable[[], tuple[Any, ...]]]]] = (
     (30, handlers.quick, lambda: (random.randint(0, 9),)),
-    (25, handlers.stream, lambda: (random.randint(1, 12), random.choice((0.0, 0.02, 0.1)))),
+    (25, handlers.stream, lambda: (random.randint(1, 60), random.choice((0.0, 0.02, 0.1)))),
     (15, handlers.burst, lambda: (random.randint(1, 150),)),
     (12, handlers.flaky, lambda: (random.randint(0, 3),)),
     (10, handlers.parent, lambda: (random.randint(1, 3),)),

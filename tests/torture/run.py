@@ -47,6 +47,7 @@ class Process:
     pid: int = 0
     generation: int = 0
     stopped_until: float = 0.0
+    stopped: bool = False
 
 
 class Torture:
@@ -112,24 +113,26 @@ class Torture:
             os._exit(status)
 
     def _strike(self) -> None:
-        workers = [one for one in self._processes if one.role == "work"]
+        # One that was stopped is spared for a while: it is to try and write what it has no right to.
+        spared = time.monotonic() - 2 * LEASE
+        workers = [one for one in self._processes if one.role == "work" and not spared < one.stopped_until]
+        if not workers:
+            return
         others = [one for one in self._processes if one.role != "work"]
         dice = self._random.random()
-        if dice < 0.70:
+        if dice < 0.65:
             self._send(self._random.choice(workers), signal.SIGKILL, "killed")
-        elif dice < 0.82:
+        elif dice < 0.85:
             victim = self._random.choice(workers)
-            if not victim.stopped_until:
-                victim.stopped_until = time.monotonic() + LEASE * self._random.uniform(1.2, 2.5)
-                self._send(victim, signal.SIGSTOP, "stopped for longer than a lease")
-        elif dice < 0.92:
+            victim.stopped_until = time.monotonic() + LEASE * self._random.uniform(1.2, 2.5)
+            self._send(victim, signal.SIGSTOP, "stopped for longer than a lease")
+        elif dice < 0.93:
             self._send(self._random.choice(workers), signal.SIGTERM, "terminated")
         else:
             self._send(self._random.choice(others), signal.SIGKILL, "killed")
 
     def _send(self, process: Process, number: signal.Signals, what: str) -> None:
-        if number is signal.SIGKILL:
-            process.stopped_until = 0.0
+        process.stopped = number is signal.SIGSTOP
         self.counts[what] += 1
         self._journal.note("signal", number=number.name, name=process.name, generation=process.generation)
         os.kill(process.pid, number)
@@ -137,13 +140,13 @@ class Torture:
     def _tend(self, *, calm: bool = False) -> None:
         """Let the stopped go on, and start the dead again."""
         for process in self._processes:
-            if process.stopped_until and time.monotonic() > process.stopped_until:
-                process.stopped_until = 0.0
+            if process.stopped and time.monotonic() > process.stopped_until:
+                process.stopped = False
                 os.kill(process.pid, signal.SIGCONT)
             pid, status = os.waitpid(process.pid, os.WNOHANG)
             if pid:
                 self._count(status)
-                process.stopped_until = 0.0
+                process.stopped, process.stopped_until = False, 0.0
                 self._start(process, calm=calm)
 
     def _count(self, status: int) -> None:

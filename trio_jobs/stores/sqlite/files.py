@@ -72,9 +72,9 @@ def identity(path: Path) -> tuple[int, ...]:
 
 def version(db: Db) -> int:
     """Return the version of the schema in a file; 0 if there is none."""
-    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'trio_jobs_meta'").get:
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'trio_jobs_meta'").fetchone() is None:
         return 0
-    return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").get)
+    return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").fetchone()[0])
 
 
 def prepare_writer(

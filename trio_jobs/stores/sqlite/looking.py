@@ -96,7 +96,7 @@ def _condition(where: Where) -> tuple[str, dict[str, Any]]:
 
 
 def find(tx: Transaction, where: Where, limit: int, *, newest: bool = False) -> list[Row]:
-    """Return the rows of up to `limit` snapshots that match: the oldest, in order, or the newest, backwards."""
+    """Return the rows of the snapshots that match, the oldest first, or the newest."""
     condition, values = _condition(where)
     values["limit"] = min(limit, 2**63 - 1)
     order = "job.number DESC" if newest else "job.number"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
@@ -30,6 +31,23 @@ class Signal:
             await self._bell.wait()
 
 
+class Alarm(Signal):
+    """A signal for who waits for a moment: it rings only if there may be an earlier one.
+
+    Attributes:
+        moment: What is waited for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = math.inf
+
+    def ring(self, moment: float = -math.inf) -> None:
+        """Wake who waits for a later moment."""
+        if moment < self.moment:
+            super().ring()
+
+
 class Signals:
     """What there is to wait for in this process.
 
@@ -42,7 +60,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.work = Signal()
-        self.alarm = Signal()
+        self.alarm = Alarm()
         self.requests = Signal()
         self._logs: dict[str, tuple[Signal, int]] = {}
         self._ends: dict[str, tuple[Signal, int]] = {}

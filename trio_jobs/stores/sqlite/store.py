@@ -5,6 +5,7 @@ What other processes write is noticed by the version of the file's data, which c
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,9 +28,9 @@ from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submiss
 from . import looking, verbs
 from .clock import Clock, clock_of
 from .files import Synchronous, create, identity, prepare_reader, prepare_writer, translated
-from .group import Group, Limits
+from .group import FOREVER, Group, Limits
 from .rows import Rows
-from .signals import Signal, Signals
+from .signals import Signals
 
 T = TypeVar("T")
 POLL: Final = 0.05
@@ -115,8 +116,10 @@ class SqliteStore:
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
+        began = self._now()
         ids, rows = await self._write(verbs.submit, new, limit, self._rows.handlers, worker)
-        self._signals.alarm.ring()
+        limits = [worker.lease, *(one.options.timeouts.queue for one in batch)]
+        self._signals.alarm.ring(began + min(limit for limit in limits if limit is not None))
         if len(rows) < len(batch):
             self._signals.work.ring()
         return ids, [self._rows.claim_of(row) for row in rows]
@@ -131,15 +134,17 @@ class SqliteStore:
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
+        began = self._now()
         rows = await self._write(verbs.claim, limit, self._rows.handlers, worker)
         if rows:
-            self._signals.alarm.ring()
+            self._signals.alarm.ring(began + worker.lease)
         return [self._rows.claim_of(row) for row in rows]
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
+        began = self._now()
         answer = await self._write(verbs.heartbeat, dict(held), lease)
-        self._signals.alarm.ring()
+        self._signals.alarm.ring(began + lease)
         return answer
 
     async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
@@ -228,21 +233,26 @@ class SqliteStore:
 
     async def due(self) -> None:
         """See `Store.due`."""
-        await self._until(self._signals.work, looking.next_due, self._rows.handlers)
-
-    async def overdue(self) -> None:
-        """See `Store.overdue`."""
-        await self._until(self._signals.alarm, looking.next_overdue)
-
-    async def _until(self, signal: Signal, when: Callable[..., float], *args: Any) -> None:
-        """Wait for a moment that may be brought forward by what `signal` rings for."""
+        work = self._signals.work
         while True:
-            seen = signal.count
-            left = await self._read(when, *args) - self._now()
+            seen = work.count
+            left = await self._read(looking.next_due, self._rows.handlers) - self._now()
             if left <= 0:
                 return
             with trio.move_on_after(left):
-                await signal.wait_past(seen)
+                await work.wait_past(seen)
+
+    async def overdue(self) -> None:
+        """See `Store.overdue`."""
+        alarm = self._signals.alarm
+        while True:
+            seen, alarm.moment = alarm.count, math.inf  # whatever comes while looking counts
+            alarm.moment = await self._read(looking.next_overdue)
+            left = alarm.moment - self._now()
+            if left <= 0:
+                return
+            with trio.move_on_after(left):
+                await alarm.wait_past(seen)
 
     async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
         """See `Store.cancelling`."""
@@ -302,7 +312,7 @@ async def open_sqlite(
     choice("synchronous", synchronous, ("full", "normal"))
     whole("queue_limit", queue_limit, 1)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
-    limits = Limits(queue_limit, retention or Retention(finished=verbs.FOREVER))
+    limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
     where = Path(path).absolute()  # noqa: ASYNC240  # asks for the folder, no more; it may change
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:
