@@ -17,6 +17,8 @@ from trio_jobs.cli import main
 ROOT = Path(trio_jobs.__file__).parents[1]
 WAIT = 60.0  # seconds before a hung process fails its test; no test passes because of it
 PROGRAM = """
+import sys
+
 import trio
 import trio_jobs
 
