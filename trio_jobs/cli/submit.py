@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import attrs
@@ -86,14 +87,7 @@ async def submit(
     options: SubmitOptions = {"tags": tags_of(tag), "delay": delay, "key": key, "owner": owner}
     if priority is not None:
         options["priority"] = priority
-    mark = mark_of(fn).options
-    if any(clock is not None for clock in clocks.values()):
-        given = {clock: limit for clock, limit in clocks.items() if limit is not None}
-        options["timeouts"] = attrs.evolve(mark.timeouts, **given)
-    if retry is not None:
-        if retry < 1:
-            raise Fault(f"--retry says how many attempts there may be in all, at least 1; got {retry}")
-        options["retry"] = attrs.evolve(mark.retry, attempts=retry)
+    options |= _changed(fn, {name: limit for name, limit in clocks.items() if limit is not None}, retry)
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
         try:
             handle = await jobs.submit(fn, *map(value_of, args), **options)
@@ -112,6 +106,19 @@ def _handler(found: Handlers, address: str, name: str) -> Handler:
     if name not in found:
         raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
     return found[name]
+
+
+def _changed(fn: Handler, clocks: Mapping[str, float], attempts: int | None) -> SubmitOptions:
+    """Return the options that change a part of what the handler's mark says."""
+    mark = mark_of(fn).options
+    options: SubmitOptions = {}
+    if clocks:
+        options["timeouts"] = attrs.evolve(mark.timeouts, **clocks)
+    if attempts is not None:
+        if attempts < 1:
+            raise Fault(f"--retry says how many attempts there may be in all, at least 1; got {attempts}")
+        options["retry"] = attrs.evolve(mark.retry, attempts=attempts)
+    return options
 
 
 async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
