@@ -25,6 +25,7 @@ STYLES: Final[Mapping[str, str]] = {
     "failed": "red",
     "cancelled": "magenta",
 }
+_NARROW: Final = 24  # what a column keeps of a terminal's width, if it needs it
 
 
 def prepare() -> None:
@@ -87,7 +88,8 @@ def _drawn(names: Sequence[str], rows: Sequence[Sequence[str]], state: int | Non
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, name in enumerate(names):
         last = place == len(names) - 1
-        drawn.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+        width = min(_NARROW, max(cell_len(row[place]) for row in [names, *rows]))
+        drawn.add_column(name, no_wrap=True, overflow="ellipsis", min_width=1 if last else width)
     for row in rows:
         drawn.add_row(
             *(

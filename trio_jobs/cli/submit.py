@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import attrs
@@ -77,23 +78,10 @@ async def submit(
     file_of(store)
     found = load_handlers(handlers)
     fn: Any = _handler(found, handlers, name)
-    clocks = {
-        "run": timeout,
-        "queue": queue_timeout,
-        "first_token": first_token_timeout,
-        "idle": idle_timeout,
-    }
     options: SubmitOptions = {"tags": tags_of(tag), "delay": delay, "key": key, "owner": owner}
     if priority is not None:
         options["priority"] = priority
-    mark = mark_of(fn).options
-    if any(clock is not None for clock in clocks.values()):
-        given = {clock: limit for clock, limit in clocks.items() if limit is not None}
-        options["timeouts"] = attrs.evolve(mark.timeouts, **given)
-    if retry is not None:
-        if retry < 1:
-            raise Fault(f"--retry says how many attempts there may be in all, at least 1; got {retry}")
-        options["retry"] = attrs.evolve(mark.retry, attempts=retry)
+    options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
         try:
             handle = await jobs.submit(fn, *map(value_of, args), **options)
@@ -112,6 +100,21 @@ def _handler(found: Handlers, address: str, name: str) -> Handler:
     if name not in found:
         raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
     return found[name]
+
+
+def _changed(fn: Handler, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:
+    """Return the options that change a part of what the handler's mark says."""
+    mark = mark_of(fn).options
+    names = ("run", "queue", "first_token", "idle")
+    clocks = {name: limit for name, limit in zip(names, limits, strict=True) if limit is not None}
+    options: SubmitOptions = {}
+    if clocks:
+        options["timeouts"] = attrs.evolve(mark.timeouts, **clocks)
+    if attempts is not None:
+        if attempts < 1:
+            raise Fault(f"--retry says how many attempts there may be in all, at least 1; got {attempts}")
+        options["retry"] = attrs.evolve(mark.retry, attempts=attempts)
+    return options
 
 
 async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
