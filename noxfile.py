@@ -82,9 +82,10 @@ def planted(session: nox.Session) -> None:
 
 @nox.session
 def torture(session: nox.Session) -> None:
-    """Real processes on one file are killed, and everything is checked."""
+    """Real processes on one file are killed, each verb meets each fault, and everything is checked."""
     install(session, "test")
     session.run("python", "tests/torture/run.py", *session.posargs)
+    session.run("python", "tests/torture/failpoints.py")
 
 
 @nox.session

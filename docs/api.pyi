@@ -89,6 +89,7 @@ class Filter(TypedDict, total=False):
 class JobRegistry:
     name: str
     handlers: Mapping[str, Callable[..., Awaitable[Any]]]
+    running: Mapping[str, str]  # what runs here: handlers by job id
     async def submit(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],

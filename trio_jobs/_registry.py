@@ -44,6 +44,12 @@ class JobRegistry:
         self._worker = worker
         self._store = worker.store
 
+    @property
+    def running(self) -> Mapping[str, str]:
+        """The handlers of what runs here now, by job id; also while the registry is being left."""
+        attempts = list(self._worker.attempts.items())  # a copy at once: other threads may ask
+        return {job_id: attempt.claim.submission.handler for job_id, attempt in attempts}
+
     # ------------------------------------------------------------ submitting
 
     async def submit(

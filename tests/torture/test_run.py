@@ -1,8 +1,7 @@
-"""The torture itself, briefly: `run.py` is for more."""
+"""The torture and the failpoints, briefly: `nox -s torture` runs more."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,20 +9,32 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).with_name("run.py")
+HERE = Path(__file__).parent
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="forks, and uses Linux's clock")
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="forks, and uses Linux's clock")
-def test_a_few_kills() -> None:
-    """Workers that are killed, stopped and terminated on one file break no promise."""
+def run(script: str, *arguments: str) -> str:
+    """Run a script of this folder to its good end, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, str(RUN), "--kills", "12", "--seed", "1"],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        [sys.executable, str(HERE / script), *arguments],
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^0 faults, \d+ s$", done.stdout, re.MULTILINE)
-    assert "tokens" in done.stdout
+    return done.stdout
+
+
+@linux
+def test_a_few_kills() -> None:
+    """Workers that are killed, stopped and terminated on one file break no promise."""
+    printed = run("run.py", "--kills", "12", "--seed", "1")
+    assert re.search(r"^0 faults, \d+ s$", printed, re.MULTILINE)
+    assert "tokens" in printed
+
+
+@linux
+def test_some_failpoints() -> None:
+    """Of the failpoint matrix some cases, one of each verb: all of them come to it, and all hold."""
+    assert re.search(r"^10 cases, 10 of them met, 0 broken, \d+ s$", run("failpoints.py", "--every", "26"))

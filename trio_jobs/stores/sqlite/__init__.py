@@ -8,9 +8,11 @@ Its files, in the order in which they tell the story:
     chunks, rows               logs and jobs, as rows and as records
     verbs                      what a verb does in a transaction
     signals, store             waking; the store itself
+    within                     submitting in a transaction of the program's own
 """
 
 from .files import Synchronous
 from .store import SqliteStore, open_sqlite
+from .within import submit_within
 
-__all__ = ["SqliteStore", "Synchronous", "open_sqlite"]
+__all__ = ["SqliteStore", "Synchronous", "open_sqlite", "submit_within"]

@@ -111,7 +111,7 @@ def version(db: Db, path: Path) -> int:
     if not names:
         return 0
     try:
-        return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").get)
+        return int(db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").fetchone()[0])
     except (apsw.SQLError, TypeError, ValueError):
         raise StoreCorrupt(
             f"{path} has {min(names)} in it, and not the version of trio_jobs that made it: it is damaged, "

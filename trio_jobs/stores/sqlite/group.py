@@ -37,6 +37,11 @@ class Limits:
     keep: Retention
 
 
+FOREVER: Final = 2**62
+"""As `Retention.finished`: no job goes but by `remove` and `prune`."""
+UNLIMITED: Final = Limits(FOREVER, Retention(finished=FOREVER))
+
+
 @attrs.frozen
 class Transaction:
     """What a call may do in the connection's thread.

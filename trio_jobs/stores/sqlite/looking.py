@@ -97,11 +97,12 @@ def _condition(where: Where) -> tuple[str, dict[str, Any]]:
     return " AND ".join(clauses), values
 
 
-def find(tx: Transaction, where: Where, limit: int) -> list[Row]:
-    """Return the rows of the snapshots that match, the oldest first."""
+def find(tx: Transaction, where: Where, limit: int, *, newest: bool = False) -> list[Row]:
+    """Return the rows of the snapshots that match, the oldest first, or the newest."""
     condition, values = _condition(where)
     values["limit"] = min(limit, 2**63 - 1)
-    return list(tx.select(f"{SNAPSHOT} WHERE {condition} ORDER BY job.number LIMIT :limit", values))
+    order = "job.number DESC" if newest else "job.number"
+    return list(tx.select(f"{SNAPSHOT} WHERE {condition} ORDER BY {order} LIMIT :limit", values))
 
 
 def count(tx: Transaction, where: Where) -> Mapping[State, int]:

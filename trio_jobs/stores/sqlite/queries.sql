@@ -26,6 +26,9 @@ INSERT INTO trio_jobs_job (
     :now, :due, :expires, :started, :lease
 );
 
+-- name: newest
+SELECT last_insert_rowid();
+
 -- name: born
 SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
 

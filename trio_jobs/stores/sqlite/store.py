@@ -30,7 +30,7 @@ from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submiss
 from . import looking, verbs
 from .clock import Clock, clock_of
 from .files import Synchronous, create, damaged, identity, prepare_reader, prepare_writer, translated
-from .group import Group, Limits, Row
+from .group import FOREVER, Group, Limits, Row
 from .rows import Rows
 from .signals import Signals
 
@@ -339,7 +339,7 @@ async def open_sqlite(
     choice("synchronous", synchronous, ("full", "normal"))
     whole("queue_limit", queue_limit, 1)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
-    limits = Limits(queue_limit, retention or Retention(finished=verbs.FOREVER))
+    limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
     where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:

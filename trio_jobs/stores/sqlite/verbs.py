@@ -19,7 +19,7 @@ from ..._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Kind, Priority
 from ..._states import UNSPENT, Reason, State, Transition, advance
 from ..._store import CRASHES, CancelAnswer, Claimant, Heartbeat, Outcome
 from . import chunks
-from .group import Row, Transaction
+from .group import FOREVER, Row, Transaction
 from .rows import Written
 
 BATCH: Final = 500
@@ -126,7 +126,7 @@ def _insert(
         started=tx.now if runs else None,
         lease=None if worker is None else _lapses(tx, worker.lease),
     )
-    number = tx.db.last_insert_rowid()
+    ((number,),) = tx.run("newest")
     chunks.add(tx, number, 1, 0, Kind.SUBMITTED, encode_event(Kind.SUBMITTED, new.submission.handler))
     if worker is not None:
         chunks.add(tx, number, 2, 1, Kind.STARTED, encode_event(Kind.STARTED, worker.name))
@@ -382,10 +382,6 @@ def _keep_few(tx: Transaction) -> None:
     if many > 0:
         for (number,) in list(tx.run("oldest_ended", limit=many)):
             _forget(tx, number)
-
-
-FOREVER: Final = 2**62
-"""As `Retention.finished`: no job goes but by `remove` and `prune`."""
 
 
 def _forget(tx: Transaction, number: int) -> None:

@@ -1,0 +1,150 @@
+"""A folder with a program in it, and the command line run there: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import trio_jobs
+from trio_jobs.cli import main
+
+ROOT = Path(trio_jobs.__file__).parents[1]
+WAIT = 60.0  # seconds before a hung process fails its test; no test passes because of it
+PROGRAM = """
+import sys
+
+import trio
+import trio_jobs
+
+
+@trio_jobs.handler
+async def add(job: trio_jobs.JobContext[int], one: int, two: int) -> int:
+    await job.send(one)
+    await job.send(two)
+    return one + two
+
+
+@trio_jobs.handler
+async def fail(job: trio_jobs.JobContext[str], text: str) -> None:
+    await job.send(text)
+    raise ValueError(text)
+
+
+@trio_jobs.handler
+async def polite(job: trio_jobs.JobContext[str]) -> str:
+    await job.send("begun")
+    await job.cancel_requested.wait()
+    return "stopped politely"
+
+
+@trio_jobs.handler
+async def endless(job: trio_jobs.JobContext[str]) -> None:
+    await job.send("begun")
+    await trio.sleep_forever()
+
+
+@trio_jobs.handler
+async def stubborn(job: trio_jobs.JobContext[str]) -> None:
+    await job.send("begun")
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+@trio_jobs.handler
+async def spin(job: trio_jobs.JobContext[str]) -> None:
+    print("spinning", file=sys.stderr, flush=True)
+    while True:
+        pass
+
+
+handlers = [add, fail, polite, endless, stubborn, spin]
+nothing = 5
+"""
+
+
+class Cli:
+    """The command line in a folder that has `program.py`."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capsys = capsys
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command in this process; return its exit status and what it wrote."""
+        self.capsys.readouterr()
+        status = main(arguments)
+        out, err = self.capsys.readouterr()
+        return status, out, err
+
+    def submit(self, *arguments: str) -> str:
+        """Submit a job, and return its id."""
+        status, out, err = self("submit", "program", *arguments)
+        assert (status, err) == (0, "")
+        return out.strip()
+
+    def work(self) -> None:
+        """Run the jobs that wait to their ends."""
+        import program  # type: ignore[import-not-found]  # written by the fixture
+
+        async def work() -> None:
+            async with trio_jobs.open_registry("sqlite:///jobs.db", handlers=program.handlers) as jobs:
+                for job in await jobs.find():
+                    await (await jobs.get(job.id)).wait()
+
+        trio.run(work)
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own, with pipes."""
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "trio_jobs", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **env},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a worker, and return it once it works."""
+        process = self.start("worker", "program:handlers", "--name", "w", *arguments)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("w runs add, "), line + process.stderr.read()
+        return process
+
+    def start_job(self, handler: str) -> str:
+        """Submit a job that sends `begun`, and return its id when it has."""
+        job_id = self.submit(handler)
+        stream = self.start("stream", job_id)
+        assert stream.stdout is not None
+        assert stream.stdout.readline() == "begun\n"
+        stream.kill()
+        return job_id
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """The command line, in a folder of its own."""
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRIO_JOBS_STORE", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    before = set(sys.modules)
+    made = Cli(tmp_path, capsys)
+    yield made
+    for process in made.processes:
+        process.kill()
+        with process:
+            process.wait(WAIT)
+    for name in set(sys.modules) - before:
+        if name in {"program", "broken", "quitting", "lost"}:
+            del sys.modules[name]

@@ -1,0 +1,44 @@
+"""`module:attribute` leads to handlers, or to a fault on one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trio_jobs.cli.faults import Fault
+from trio_jobs.cli.load import load_handlers
+
+
+def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
+    """A module stands for its marked functions, and an attribute for what it lists."""
+    names = ["add", "fail", "polite", "endless", "stubborn", "spin"]
+    assert list(load_handlers("program")) == list(load_handlers("program:handlers")) == names
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("missing", "there is no module 'missing'"),
+        ("missing.deep:x", "there is no module 'missing.deep'"),
+        ("program:missing", "module program has no 'missing'"),
+        ("program:nothing", "program:nothing: handlers takes an iterable"),
+        ("program:trio", "program:trio: module trio defines no handlers"),
+        ("program:", "write module:attribute"),
+        ("pro gram", "write module:attribute"),
+        ("", "write module:attribute"),
+        ("broken", "importing broken failed: SyntaxError"),
+        ("quitting", "importing quitting failed: SystemExit"),
+        ("lost", "importing lost failed: ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+)
+def test_what_is_no_handlers_is_told(cli: object, tmp_path: Path, address: str, said: str) -> None:
+    """Each way to name nothing, or something else, is told on one line and is bad input."""
+    (tmp_path / "broken.py").write_text("def", encoding="utf-8")
+    (tmp_path / "quitting.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    (tmp_path / "lost.py").write_text("import nowhere", encoding="utf-8")
+    with pytest.raises(Fault) as caught:
+        load_handlers(address)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.status == 2

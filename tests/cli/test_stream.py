@@ -1,0 +1,84 @@
+"""`trio-jobs stream`: what a job sends, live, from any cursor on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+
+def test_tokens_are_output_and_states_are_not(cli: Any) -> None:
+    """Each token is a line on standard output, each other event one on standard error with its cursor."""
+    job_id = cli.submit("add", "1", "2")
+    cli.work()
+    status, out, err = cli("stream", job_id[:10])
+    assert (status, out) == (0, "1\n2\n")
+    assert err.splitlines() == [
+        "[1] submitted: add",
+        "[2] started: attempt 1 at worker",
+        "[5] completed: 3",
+    ]
+
+
+def test_it_resumes_behind_any_cursor(cli: Any) -> None:
+    """From each cursor on come the events behind it, the end is told even there, and beyond is bad input."""
+    job_id = cli.submit("add", "1", "2")
+    cli.work()
+    for after in range(6):
+        status, out, _ = cli("stream", job_id, "--after", str(after), "--json")
+        assert (status, [json.loads(line)["seq"] for line in out.splitlines()]) == (0, [*range(after + 1, 6)])
+    for beyond in ("6", "-1"):
+        status, out, err = cli("stream", job_id, "--after", beyond)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+def test_the_status_says_how_it_ended(cli: Any) -> None:
+    """A job that failed is 1, one that was cancelled 3."""
+    failed = cli.submit("fail", "so")
+    cli.work()
+    assert cli("stream", failed)[0] == 1
+    cancelled = cli.submit("add", "1", "2")
+    cli("cancel", cancelled)
+    assert cli("stream", cancelled)[0] == 3
+
+
+def test_text_may_run_together(cli: Any) -> None:
+    """With --join there is no line end but the last; what a terminal would obey is escaped."""
+    job_id = cli.submit("fail", "a\x1b b\tc")
+    cli.work()
+    assert cli("stream", job_id, "--join")[1] == "a\\x1b b\tc\n"
+
+
+def test_ctrl_c_says_where_to_go_on(cli: Any) -> None:
+    """Tokens come while the job runs; the status is 130, and the line it prints goes on right there."""
+    cli.start_worker()
+    job_id = cli.submit("polite")
+    stream = cli.start("stream", job_id, "--store", "sqlite:///./jobs.db")
+    assert stream.stdout.readline() == "begun\n"
+    stream.send_signal(signal.SIGINT)
+    _, err = stream.communicate(timeout=60)
+    assert stream.returncode == 130
+    last = err.splitlines()[-1]
+    assert last == f"to go on: trio-jobs stream {job_id} --after 3 --store sqlite:///./jobs.db"
+    cli("cancel", job_id, "--grace", "60")
+    assert cli(*last.partition("trio-jobs ")[2].split())[:2] == (0, "")
+
+
+def test_sigterm_is_143(cli: Any) -> None:
+    """The status names the signal."""
+    job_id = cli.submit("add", "1", "2")
+    stream = cli.start("stream", job_id)
+    assert stream.stderr.readline() == "[1] submitted: add\n"
+    stream.terminate()
+    assert stream.wait(60) == 143
+
+
+def test_a_reader_that_leaves_is_no_crash(cli: Any) -> None:
+    """When nobody reads any more, it ends without a word, with the status of SIGPIPE."""
+    job_id = cli.submit("fail", "so")
+    stream = cli.start("stream", job_id)
+    assert stream.stderr.readline() == "[1] submitted: fail\n"
+    stream.stdout.close()
+    cli.work()
+    assert stream.wait(60) == 141
+    assert "Traceback" not in stream.stderr.read()

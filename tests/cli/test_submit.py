@@ -1,0 +1,95 @@
+"""`trio-jobs submit`: accept a job, and perhaps wait for its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+
+def test_it_prints_the_id_of_a_job_that_is_kept(cli: Any) -> None:
+    """The id is all it prints, and the job is found by it, with its arguments and options."""
+    options = [
+        "--tag",
+        "a=b",
+        "--tag",
+        "c=d",
+        "--priority",
+        "high",
+        "--owner",
+        "me",
+        "--key",
+        "k",
+        "--delay",
+        "1h",
+    ]
+    limits = ["--retry", "3", "--timeout", "5m", "--idle-timeout", "3"]
+    job_id = cli.submit("add", "1", "2", *options, *limits)
+    status, out, _ = cli("show", job_id, "--json")
+    job = json.loads(out)
+    assert (status, job["id"], job["args"]) == (0, job_id, [1, 2])
+    assert (job["tags"], job["priority"], job["owner"]) == ({"a": "b", "c": "d"}, "high", "me")
+    assert (job["retry"]["attempts"], job["timeouts"]["run"], job["timeouts"]["idle"]) == (3, 300, 3)
+    assert cli.submit("add", "1", "2", *options, *limits) == job_id  # the same key
+
+
+def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
+    """What is no JSON is text, and a number below zero is no option."""
+    assert json.loads(cli("show", cli.submit("fail", "no json"), "--json")[1])["args"] == ["no json"]
+    assert json.loads(cli("show", cli.submit("add", "-1", "2"), "--json")[1])["args"] == [-1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["program", "nothing"], "has no handler 'nothing'; there is add, fail"),
+        (["program", "add", "1"], "add takes 2 arguments"),
+        (["program", "add", "one", "2"], "the arguments of add do not fit"),
+        (["program", "add", "1", "2", "--retry", "0"], "--retry"),
+        (["program", "add", "1", "2", "--timeout", "soon"], "--timeout"),
+        (["program", "add", "1", "2", "--tag", "x"], "name=value"),
+        (["program", "add", "1", "2", "--wat"], "--wat"),
+        (["program"], "NAME"),
+        (["elsewhere", "add"], "no module 'elsewhere'"),
+        (["program", "add", "1", "2", "--store", "memory://"], "name a file"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_on_one_line(cli: Any, arguments: list[str], said: str) -> None:
+    """One line on standard error names the fault, the status is 2, and there is no job."""
+    status, out, err = cli("submit", *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("trio-jobs: ")
+    assert said in err
+
+
+def test_a_folder_that_is_not_there_is_told(cli: Any) -> None:
+    """A file that cannot be created fails, with a line that names it."""
+    status, _, err = cli("submit", "program", "add", "1", "2", "--store", "sqlite:///no/where.db")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "there is no folder" in err
+
+
+def test_waiting_ends_with_the_job(cli: Any) -> None:
+    """With --wait, the result is printed, and the status says how it ended."""
+    cli.start_worker()
+    status, out, err = cli("submit", "program", "add", "1", "2", "--wait")
+    assert (status, out.splitlines()[1:], err) == (0, ["3"], "")
+    status, out, err = cli("submit", "program", "fail", "so", "--wait")
+    assert (status, err.partition(" ")[2]) == (1, "failed (error): ValueError: so\n")
+    status, out, err = cli("submit", "program", "add", "1", "2", "--wait", "--json")
+    assert (status, json.loads(out)["result"]) == (0, 3)
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(cli: Any) -> None:
+    """The status is 130, and a line says how to watch the job, which waits as before."""
+    waiting = cli.start("submit", "program", "add", "1", "2", "--wait")
+    job_id = waiting.stdout.readline().strip()
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, err) == (
+        130,
+        f"job {job_id} goes on; watch it with: trio-jobs stream {job_id}\n",
+    )
+    assert cli("list", "--state", "queued")[1].splitlines()[1].startswith(job_id[:8])

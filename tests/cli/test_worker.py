@@ -1,0 +1,80 @@
+"""`trio-jobs worker`: it works, and stops in order, or by force."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import Any
+
+import pytest
+
+
+def state_of(cli: Any, job_id: str) -> tuple[str, str | None]:
+    job = json.loads(cli("show", job_id, "--json")[1])
+    return job["state"], job["reason"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_stops_at_once(cli: Any, number: signal.Signals) -> None:
+    """The status names the signal, and the last line says that nothing runs."""
+    worker = cli.start_worker("--grace", "60")
+    worker.send_signal(number)
+    assert worker.wait(60) == 128 + number
+    assert worker.stderr.read() == "stopped: nothing runs here any more\n"
+
+
+def test_jobs_are_told_and_may_end(cli: Any) -> None:
+    """Within the grace a handler that is told ends by itself, and its end counts."""
+    worker = cli.start_worker("--grace", "60")
+    job_id = cli.start_job("polite")
+    worker.terminate()
+    assert worker.wait(60) == 143
+    assert state_of(cli, job_id) == ("completed", None)
+
+
+def test_what_still_runs_is_handed_over(cli: Any) -> None:
+    """After the grace a handler is cancelled, and its job waits for the next worker, which runs it."""
+    worker = cli.start_worker("--grace", "0.1")
+    job_id = cli.start_job("endless")
+    worker.terminate()
+    assert worker.wait(60) == 143
+    assert state_of(cli, job_id) == ("retrying", "shutdown")
+    cli.start_worker()
+    stream = cli.start("stream", job_id, "--after", "4")
+    assert stream.stdout.readline() == "begun\n"
+
+
+@pytest.mark.parametrize("handler", ["stubborn", "spin"])
+def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
+    """The process is gone within grace + 2 s, names the job, and leaves it to its lease.
+
+    So even if the handler holds up the whole event loop.
+    """
+    worker = cli.start_worker("--grace", "0.1")
+    if handler == "spin":  # it sends nothing that would reach the file
+        job_id = cli.submit(handler)
+        assert worker.stderr.readline() == "spinning\n"
+    else:
+        job_id = cli.start_job(handler)
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait(60) == 143
+    assert time.monotonic() - began < 0.1 + 2
+    assert f"job {job_id} ({handler}) did not stop within 0.1s" in worker.stderr.read()
+    assert state_of(cli, job_id)[0] == "running"
+
+
+def test_a_worker_without_handlers_does_not_start(cli: Any) -> None:
+    """Bad input is told before anything is opened or created."""
+    for arguments in (["missing"], ["program:nothing"], ["program", "--store", "memory://"], []):
+        status, out, err = cli("worker", *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+    assert not (cli.folder / "jobs.db").exists()
+
+
+def test_a_bad_limit_is_told(cli: Any) -> None:
+    """What the registry refuses is told on one line."""
+    for arguments in (["--lease", "0"], ["--capacity", "-1"], ["--capacity", "many"]):
+        status, _, err = cli("worker", "program", *arguments)
+        assert (status, err.count("\n")) == (2, 1)

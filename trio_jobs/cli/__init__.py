@@ -1,0 +1,37 @@
+"""The command line. It needs the extra `cli`; nothing else in the package imports it.
+
+Its files, in the order in which they tell the story:
+
+    faults, signals, escape, durations    what goes wrong, how it is stopped; text
+    options, records, output, load        what is typed, and what is printed
+    ending, peek                          how a job ended; a look at a file
+    watchdog, worker, submit              running and submitting jobs
+    listing, show, stream                 watching them
+    cancel, prune, check, demo            the other commands
+    app                                   all of it as one program
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The arguments; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        from .app import run
+    except ImportError as error:
+        from .faults import missing
+
+        fault = missing(error)
+        print(f"trio-jobs: {fault}", file=sys.stderr)
+        return fault.status
+    return run(sys.argv[1:] if arguments is None else arguments)

@@ -1,0 +1,71 @@
+"""`trio-jobs cancel`: stop jobs, and say what became of each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+import trio
+from cyclopts import Parameter
+
+from .._errors import UnknownJob
+from .._job import CancelReport
+from .._open import open_registry
+from .._registry import JobRegistry
+from .faults import FAILED, Fault
+from .options import DEFAULT_STORE, Json, Seconds, Store
+from .output import json_line, line
+from .peek import resolve
+from .records import plain
+from .signals import stopped_by_signals
+
+_SAID = {
+    "cancelled": "cancelled",
+    "finished_first": "ended by itself before it could be cancelled",
+    "already_over": "had ended already",
+    "stuck": "was told, and has not stopped",
+    "requested": "was asked for, but its worker has not confirmed it; the request stays in force",
+}
+_DONE = frozenset({"cancelled", "finished_first", "already_over"})
+
+
+async def cancel(
+    *job_ids: Annotated[str, Parameter(name="ID", help="Ids of jobs, or unambiguous beginnings of them.")],
+    store: Store = DEFAULT_STORE,
+    reason: Annotated[str | None, Parameter(metavar="T")] = None,
+    grace: Seconds = 0.0,
+    patience: Seconds = 10.0,
+    json: Json = False,
+) -> int:
+    """Cancel jobs, wait for what becomes of them, and print it.
+
+    The exit status is 0 if all are over, 1 if one may still run.
+
+    Args:
+        reason: Free text for the job's history.
+        grace: How long the handler may take to end by itself.
+        patience: How long it may take to stop after that.
+    """
+    if not job_ids:
+        raise Fault("cancel takes the id of at least one job; 'trio-jobs list' shows them")
+    found = dict.fromkeys(resolve(store, job_ids))
+    reports: dict[str, CancelReport] = {}
+    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+        ask = partial(_cancel, jobs, reports, reason=reason, grace=grace, patience=patience)
+        async with trio.open_nursery() as nursery:
+            for job_id in found:
+                nursery.start_soon(ask, job_id)
+    for job_id in found:
+        report = reports[job_id]
+        if json:
+            json_line({"id": job_id, **plain(report)})
+        else:
+            line(f"{job_id} {_SAID[report.outcome]}")
+    return 0 if all(report.outcome in _DONE for report in reports.values()) else FAILED
+
+
+async def _cancel(jobs: JobRegistry, reports: dict[str, CancelReport], job_id: str, **how: Any) -> None:
+    try:
+        reports[job_id] = await jobs.cancel(job_id, **how)
+    except UnknownJob:  # it ended and was pruned in the meantime
+        reports[job_id] = CancelReport("already_over", 0.0)

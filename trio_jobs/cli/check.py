@@ -1,0 +1,116 @@
+"""`trio-jobs check`: is the file sound, and does each job agree with its log?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from .._job import TRIMMABLE, Event, Job
+from ..testing._fold import check_agrees
+from .faults import FAILED
+from .options import DEFAULT_STORE, Json, Store
+from .output import json_line, line
+from .peek import Peek, peek
+
+_ORPHANS: Final = (
+    "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
+)
+_RUNS: Final = "job.state = 'running' AND job.parent IS NULL"
+_TOTALS: Final = (
+    "SELECT state, total.jobs, (SELECT count(*) FROM trio_jobs_job AS job WHERE job.state = total.state) "
+    "FROM trio_jobs_total AS total"
+)
+
+
+@attrs.frozen
+class Flaw:
+    """Something in a file that may not be so.
+
+    Attributes:
+        job: The id of the job that it is about; None if it is about the file.
+        text: What is wrong.
+    """
+
+    job: str | None
+    text: str
+
+
+def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+    """Check that the file is sound, and that every job is what its log says.
+
+    Prints each fault, and nothing is changed. The exit status is 0 if there is none, 1 if there is one.
+    """
+    number, flaws = 0, 0
+    with peek(store) as seen:
+        for flaw in flaws_of(seen):
+            flaws += 1
+            if json:
+                json_line(attrs.asdict(flaw))
+            else:
+                line(f"{f'job {flaw.job}' if flaw.job else 'file'}: {flaw.text}")
+        ((number,),) = seen.ask("SELECT count(*) FROM trio_jobs_job")
+    if not json:
+        line(f"{number} jobs, {flaws or 'no'} fault{'' if flaws == 1 else 's'}")
+    return FAILED if flaws else 0
+
+
+def flaws_of(seen: Peek) -> Iterator[Flaw]:
+    """Find what is wrong in a file; where SQLite itself finds something, nothing else is looked at."""
+    damage = [row[0] for row in seen.ask("PRAGMA integrity_check") if row[0] != "ok"]
+    yield from (Flaw(None, text) for text in damage)
+    if damage:
+        return
+    for state, said, counted in seen.ask(_TOTALS):
+        if said != counted:
+            yield Flaw(None, f"{said} jobs are said to be {state}, and {counted} are")
+    for (number,) in seen.ask(_ORPHANS):
+        yield Flaw(None, f"there is a log of job number {number}, and no such job")
+    for number, job_id, kept, leased in _jobs(seen):
+        yield from (Flaw(job_id, text) for text in _flaws_of_job(seen, number, job_id, kept, leased=leased))
+
+
+def _jobs(seen: Peek) -> Iterable[tuple[int, str, int, bool]]:
+    for number, job_id, kept, lacks in seen.ask(
+        f"SELECT number, id, kept, {_RUNS} AND lease IS NULL FROM trio_jobs_job AS job"  # noqa: S608  # ours
+    ):
+        yield number, job_id, kept, not lacks
+
+
+def _flaws_of_job(seen: Peek, number: int, job_id: str, kept: int, *, leased: bool) -> Iterator[str]:
+    try:
+        job, log = seen.job(job_id), seen.log(number)
+    except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it
+        yield f"it cannot be read: {type(error).__name__}: {error}"
+        return
+    if not leased:
+        yield "it is running and has no lease, so nobody would ever take it back"
+    trimmable = sum(event.kind in TRIMMABLE for event in log)
+    if trimmable != kept:
+        yield f"{kept} tokens and progress events are said to be kept, and {trimmable} are"
+    try:
+        _check_log(job, log)
+    except AssertionError as error:
+        yield str(error)
+
+
+def _check_log(job: Job, log: Sequence[Event]) -> None:
+    """Check a log that retention may have trimmed.
+
+    What was trimmed are tokens and progress, the oldest first: behind the first that is kept, all are.
+
+    Raises:
+        AssertionError: It is not so, or the job does not agree with the log.
+    """
+    if not log or [event.seq for event in log] == [*range(1, len(log) + 1)]:
+        check_agrees(job, log)
+        return
+    first = next((place for place, event in enumerate(log) if event.kind in TRIMMABLE), len(log) - 1)
+    behind = [event.seq for event in log[first:]]
+    if behind != [*range(behind[0], behind[0] + len(behind))]:
+        raise AssertionError(f"seq has holes behind {behind[0]}, where retention leaves none")
+    if job.last_seq != log[-1].seq:
+        raise AssertionError(f"last_seq is {job.last_seq}, and the log ends with {log[-1].seq}")
+    dense = [attrs.evolve(event, seq=seq) for seq, event in enumerate(log, 1)]
+    check_agrees(attrs.evolve(job, last_seq=len(dense)), dense)

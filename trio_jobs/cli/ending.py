@@ -1,0 +1,32 @@
+"""How a job ended, as a line and as an exit status."""
+
+from __future__ import annotations
+
+from .._job import Job
+from .._states import State
+from .faults import CANCELLED, FAILED
+
+_STATUS = {State.COMPLETED: 0, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
+
+
+def ended_status(state: State) -> int:
+    """Return the exit status that says how a job ended."""
+    return _STATUS[state]
+
+
+def state_of(job: Job) -> str:
+    """Return a job's state, with the reason if there is one."""
+    return job.state if job.reason is None else f"{job.state} ({job.reason})"
+
+
+def detail_of(job: Job) -> str:
+    """Return what there is to say of a job's state, on one line."""
+    if job.message:
+        return job.message
+    return str(job.error) if job.error is not None else ""
+
+
+def told_end(job: Job) -> str:
+    """Return how a job ended."""
+    detail = detail_of(job)
+    return f"{job.id} {state_of(job)}" + (f": {detail}" if detail else "")

@@ -1,0 +1,39 @@
+"""Text from jobs, made harmless for terminals: nothing in it is obeyed, and nothing in it is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+_KEPT: Final = frozenset("\n\t")
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if number < 0x100:  # noqa: PLR2004  # what two digits can say
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004  # likewise four
+
+
+def one_line(text: object) -> str:
+    """Return a text on one line; what a terminal might obey is written as Python writes it."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in str(text))
+
+
+def lines(text: str) -> str:
+    """Return a text with its line ends and tabs; the rest as `one_line`."""
+    return "".join(char if char in _KEPT or char.isprintable() else _escaped(char) for char in text)
+
+
+def as_json(value: Any) -> str:
+    r"""Return a value as JSON on one line, with what a terminal might obey as `\u` escapes.
+
+    What JSON does not have is written as text.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=str)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def shown(value: Any) -> str:
+    """Return a value that a job streamed or returned: text as it is, anything else as JSON."""
+    return lines(value) if isinstance(value, str) else as_json(value)

@@ -1,0 +1,85 @@
+"""`trio-jobs list` and `trio-jobs stats`: what jobs there are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from .._filter import Filter, where_of
+from .._job import Job
+from .._states import State
+from .durations import ago
+from .ending import detail_of, state_of
+from .faults import Fault
+from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
+from .output import json_line, note, table
+from .peek import peek
+from .records import job_record
+
+_NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
+
+
+def list_jobs(
+    *,
+    store: Store = DEFAULT_STORE,
+    state: States = None,
+    tag: Tags = None,
+    handler: str | None = None,
+    owner: str | None = None,
+    limit: Annotated[int, Parameter(metavar="N")] = 50,
+    json: Json = False,
+) -> None:
+    """Print the newest jobs that match, the newest last.
+
+    Args:
+        handler: Only jobs of this handler.
+        owner: Only jobs of this owner.
+        limit: How many at most.
+    """
+    if limit < 1:
+        raise Fault(f"--limit takes a number from 1; got {limit}")
+    wanted: Filter = {}
+    if state:
+        wanted["state"] = state
+    if tag:
+        wanted["tags"] = tags_of(tag)
+    if handler is not None:
+        wanted["handler"] = handler
+    if owner is not None:
+        wanted["owner"] = owner
+    where = where_of(wanted)
+    with peek(store) as seen:
+        jobs = seen.newest(where, limit)
+        if json:
+            for job in jobs:
+                json_line(job_record(job))
+            return
+        now = datetime.now(UTC)
+        table(_NAMES, [_row(seen.short(job.id), job, now) for job in jobs], state=1)
+        total = sum(seen.count(where).values())
+    if total > len(jobs):
+        note(f"the newest {len(jobs)} of {total} jobs; for more: --limit {total}")
+
+
+def _row(short: str, job: Job, now: datetime) -> list[str]:
+    detail = detail_of(job)
+    if not detail and job.tags:
+        detail = " ".join(f"{name}={value}" for name, value in job.tags.items())
+    tries = str(job.attempt) if job.retry.attempts == 1 else f"{job.attempt}/{job.retry.attempts}"
+    return [short, state_of(job), job.handler, tries, ago(job.created_at, now), detail]
+
+
+def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+    """Print how many jobs are in each state."""
+    with peek(store) as seen:
+        found = seen.count(where_of({}))
+        counts = {state: found.get(state, 0) for state in State}
+        size = Path(file_of(store)).stat().st_size
+    if json:
+        json_line({"states": counts, "jobs": sum(counts.values()), "bytes": size})
+        return
+    rows = [[state, str(number)] for state, number in counts.items()]
+    table(("STATE", "JOBS"), [*rows, ["all", str(sum(counts.values()))]], state=0)

@@ -1,0 +1,64 @@
+"""`app:handlers`: the handlers that a program names on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .._handlers import Handlers
+from .escape import one_line
+from .faults import Fault
+
+_FORM = "write module:attribute, as in app:handlers, where the attribute is a list of handlers"
+
+
+def load_handlers(address: str) -> Handlers:
+    """Return the handlers at `module:attribute`; without an attribute, the marked ones of the module.
+
+    The module is looked for in the current directory too.
+
+    Raises:
+        Fault: There is none such, importing it failed, or what is there are no handlers.
+    """
+    name, colon, path = address.partition(":")
+    if not all(part.isidentifier() for part in name.split(".")) or (colon and not path):
+        raise Fault(f"{address!r} names no handlers; {_FORM}")
+    found: Any = _module(name)
+    for part in path.split(".") if path else ():
+        if not hasattr(found, part):
+            raise Fault(f"module {name} has no {path!r}; {_FORM}")
+        found = getattr(found, part)
+    try:
+        return Handlers(found)
+    except (TypeError, ValueError) as error:
+        raise Fault(f"{address}: {error}") from error
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise Fault(
+                f"there is no module {name!r}, neither in {here} nor installed; run this where it is"
+            ) from error
+        raise Fault(_said(name, error)) from error
+    except (Exception, SystemExit) as error:  # the program's own code, which may raise anything
+        raise Fault(_said(name, error)) from error
+
+
+def _said(name: str, error: BaseException) -> str:
+    place = ""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}, line {error.lineno})"
+    elif frames := traceback.extract_tb(error.__traceback__):
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})"
+    what = error.msg if isinstance(error, SyntaxError) else str(error)
+    return one_line(f"importing {name} failed: {type(error).__name__}: {what}{place}")

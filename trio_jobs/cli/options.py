@@ -1,0 +1,93 @@
+"""The options that several commands take, and how their texts become values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeAlias
+
+from cyclopts import Parameter, Token
+
+from .._address import sqlite_path
+from .._job import Priority
+from .._states import State
+from .durations import seconds
+from .faults import Fault
+
+DEFAULT_STORE = "sqlite:///jobs.db"
+STORE_VARIABLE = "TRIO_JOBS_STORE"
+
+
+def _to_seconds(_: Any, tokens: Sequence[Token]) -> float:
+    return seconds(tokens[0].value)
+
+
+Store: TypeAlias = Annotated[
+    str,
+    Parameter(env_var=STORE_VARIABLE, help="Where the jobs are kept, as sqlite:///jobs.db.", metavar="URL"),
+]
+Json: TypeAlias = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print JSON, a value on each line.")
+]
+Seconds: TypeAlias = Annotated[float, Parameter(converter=_to_seconds, n_tokens=1, metavar="S")]
+Tags: TypeAlias = Annotated[
+    list[str] | None,
+    Parameter(name="--tag", negative=(), help="A tag, as name=value; may be repeated.", metavar="K=V"),
+]
+States: TypeAlias = Annotated[
+    list[State] | None,
+    Parameter(name="--state", negative=(), help="Only jobs in this state; may be repeated."),
+]
+PriorityName: TypeAlias = Annotated[Priority | None, Parameter(help="How soon it is claimed.")]
+HandlersAt: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name="HANDLERS",
+        help="module:attribute, where a list of handlers is; a module stands for its @handler functions.",
+    ),
+]
+Id: TypeAlias = Annotated[str, Parameter(name="ID", help="The job's id, or an unambiguous beginning of it.")]
+
+
+def tags_of(given: Sequence[str] | None) -> dict[str, str]:
+    """Return tags by name.
+
+    Raises:
+        Fault: One is not written as name=value.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Fault(f"--tag takes name=value, as in --tag user=7; got {text!r}")
+        found[name] = value
+    return found
+
+
+def value_of(text: str) -> Any:
+    """Return the JSON value that a text is; a text that is none, as it is."""
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"JSON has no {word}")
+
+
+def file_of(store: str) -> str:
+    """Return the path of the file that an address names.
+
+    Raises:
+        Fault: It names none.
+    """
+    if store == "memory://":
+        raise Fault(
+            "memory:// lives in the process that opens it, so there is nothing to see; name a file: sqlite:///jobs.db"
+        )
+    try:
+        path, _ = sqlite_path(store)
+    except ValueError as error:
+        raise Fault(f"--store: {error}") from error
+    return path

@@ -1,0 +1,161 @@
+"""Look at a file of jobs without changing it: one connection that only reads, one moment in time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from .._errors import SchemaTooNew
+from .._job import Event, Job, Retention
+from .._states import State
+from .._store import Where
+from ..stores.sqlite import chunks, looking
+from ..stores.sqlite.files import prepare_reader, translated, version
+from ..stores.sqlite.group import Limits, Transaction
+from ..stores.sqlite.queries import SCHEMAS
+from ..stores.sqlite.rows import Rows
+from .faults import FAILED, Fault
+from .options import file_of
+
+SHORTEST: Final = 8
+_EVERY_ID: Final = 2**31
+_FITS: Final = 4
+
+
+class Peek:
+    """What a file holds at one moment.
+
+    Args:
+        db: A connection in a transaction.
+    """
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self.db: Any = db  # its stubs leave types open
+        self._rows = Rows({})
+        self._tx = Transaction(db, 0.0, Limits(1, Retention()))
+
+    def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement gives."""
+        return list(self.db.execute(sql, values))
+
+    # ------------------------------------------------------------ jobs
+
+    def job(self, job_id: str) -> Job:
+        """Return a job."""
+        return self._rows.job_of(looking.job(self._tx, job_id))
+
+    def newest(self, where: Where, limit: int) -> list[Job]:
+        """Return the newest jobs that match, the oldest of them first."""
+        rows = looking.find(self._tx, where, limit, newest=True)
+        return [self._rows.job_of(row) for row in reversed(rows)]
+
+    def count(self, where: Where) -> dict[State, int]:
+        """Return how many jobs match in each state."""
+        return dict(looking.count(self._tx, where))
+
+    def history(self, job_id: str) -> list[Event]:
+        """Return the events of a job but for tokens and progress."""
+        return looking.history(self._tx, job_id)
+
+    def log(self, number: int) -> list[Event]:
+        """Return every event of the job of that number."""
+        return chunks.read(self._tx, number, 0, _EVERY_ID)
+
+    # ------------------------------------------------------------ ids
+
+    def resolve(self, prefix: str) -> str:
+        """Return the id that begins so.
+
+        Raises:
+            Fault: No id does, or several do.
+        """
+        if not prefix:
+            raise Fault("an id cannot be empty; 'trio-jobs list' shows those that there are")
+        found: list[str] = []
+        if prefix.isascii():  # as all ids are
+            sql = "SELECT id FROM trio_jobs_job WHERE id >= ?1 AND id < ?1 || '\x7f' ORDER BY id LIMIT ?2"
+            found = [row[0] for row in self.ask(sql, prefix, _FITS)]
+        if prefix in found:
+            return prefix
+        if not found:
+            raise Fault(
+                f"no job has an id that begins with {prefix!r}; 'trio-jobs list' shows those that there are"
+            )
+        if len(found) > 1:
+            some = ", ".join(self.short(one) for one in found[: _FITS - 1])
+            more = ", …" if len(found) == _FITS else ""
+            raise Fault(f"several jobs have ids that begin with {prefix!r}: {some}{more}; write more of it")
+        return found[0]
+
+    def short(self, job_id: str) -> str:
+        """Return as much of an id as tells it from all others."""
+        ((before,), (after,)) = self.ask(
+            "SELECT max(id) FROM trio_jobs_job WHERE id < ?1 UNION ALL "
+            "SELECT min(id) FROM trio_jobs_job WHERE id > ?1",
+            job_id,
+        )
+        alike = max(_alike(job_id, before or ""), _alike(job_id, after or ""))
+        return job_id[: max(SHORTEST, alike + 1)]
+
+
+def _alike(one: str, other: str) -> int:
+    count = 0
+    for here, there in zip(one, other, strict=False):
+        if here != there:
+            break
+        count += 1
+    return count
+
+
+@contextmanager
+def peek(store: str) -> Generator[Peek]:
+    """Open a file for reading only, for the length of a block.
+
+    Raises:
+        Fault: The address names no file, there is none, or it holds no jobs.
+        StoreCorrupt: It is damaged.
+        StoreUnavailable: It cannot be read.
+        SchemaTooNew: It is of a newer version.
+    """
+    path = Path(file_of(store)).absolute()
+    if not path.exists():
+        raise Fault(
+            f"there is no file {path}; name another with --store, or start with 'trio-jobs submit'", FAILED
+        )
+    try:
+        db: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            prepare_reader(db)
+            db.execute("BEGIN")
+            _check_version(db, path)
+            yield Peek(db)
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise translated(error, path) from error
+
+
+def _check_version(db: apsw.Connection, path: Path) -> None:
+    found = version(db, path)
+    if found > len(SCHEMAS):
+        raise SchemaTooNew(str(path), found, len(SCHEMAS))
+    if found < len(SCHEMAS):
+        what = "holds no jobs" if found == 0 else f"has version {found} of the schema"
+        raise Fault(
+            f"{path} {what}; name another with --store, or have 'trio-jobs worker' bring it up to date",
+            FAILED,
+        )
+
+
+def resolve(store: str, prefixes: Sequence[str]) -> list[str]:
+    """Return the ids that begin so.
+
+    Raises:
+        Exception: What `peek` and `Peek.resolve` raise.
+    """
+    with peek(store) as seen:
+        return [seen.resolve(prefix) for prefix in prefixes]

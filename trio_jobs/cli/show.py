@@ -1,0 +1,96 @@
+"""`trio-jobs show`: one job, its history as a timeline, and what it raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .._job import Ended, Event, Job, Kind
+from .._retry import NO_RETRY
+from .durations import brief, moment
+from .ending import detail_of, state_of
+from .escape import as_json
+from .options import DEFAULT_STORE, Id, Json, Store
+from .output import STYLES, json_line, line, table
+from .peek import peek
+from .records import event_record, job_record
+
+
+def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+    """Print a job, its history and what it raised."""
+    with peek(store) as seen:
+        job = seen.job(seen.resolve(job_id))
+        history = seen.history(job.id)
+        ((args,),) = seen.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job.id)
+    if json:
+        json_line(
+            {**job_record(job), "args": _decoded(args), "history": [event_record(one) for one in history]}
+        )
+        return
+    line(f"job {job.id}")
+    _print_facts(_facts(job, _decoded(args)), job)
+    line("")
+    table(("SEQ", "AT", "AFTER", "EVENT", "DETAIL"), _timeline(history))
+    if job.error is not None:
+        line("")
+        line(job.error.traceback.rstrip() or str(job.error), "dim")
+
+
+def _decoded(text: str) -> Any:
+    from .._codec import decode
+
+    return decode(text)
+
+
+def _print_facts(facts: Iterable[tuple[str, str]], job: Job) -> None:
+    for name, text in facts:
+        if text:
+            shown = text.replace("\n", " ")
+            line(f"  {name:<10}  {shown}", STYLES[job.state] if name == "state" else "")
+
+
+def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
+    detail = detail_of(job)
+    yield "state", state_of(job) + (f": {detail}" if detail else "")
+    yield "handler", job.handler
+    yield "arguments", " ".join(map(as_json, args))
+    if job.result is not None:
+        yield "result", as_json(job.result)
+    if job.saved is not None:
+        yield "saved", as_json(job.saved)
+    most = f" of {job.retry.attempts}" if job.retry != NO_RETRY else ""
+    yield "attempt", f"{job.attempt}{most}"
+    yield "priority", job.priority.name.lower()
+    yield "tags", " ".join(f"{name}={value}" for name, value in job.tags.items())
+    yield "metadata", as_json(job.metadata) if job.metadata else ""
+    for name in ("owner", "key", "parent"):
+        yield name, getattr(job, name) or ""
+    limits = {"run": job.timeouts.run, "queue": job.timeouts.queue}
+    limits |= {"first token": job.timeouts.first_token, "idle": job.timeouts.idle}
+    yield "timeouts", ", ".join(f"{name} {limit:g}s" for name, limit in limits.items() if limit is not None)
+    if job.next_attempt_at is not None:
+        yield "due", moment(job.next_attempt_at)
+    yield "log", f"{job.last_seq} events"
+
+
+def _timeline(history: Sequence[Event]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for before, event in zip([history[0], *history], history, strict=False):
+        after = f"+{brief(event.timestamp - before.timestamp)}"
+        rows.append([str(event.seq), moment(event.at), after, event.kind, told_event(event)])
+    return rows
+
+
+def told_event(event: Event) -> str:
+    """Return what an event says, on one line."""
+    data = event.data
+    if event.kind is Kind.STARTED:
+        return f"attempt {event.attempt} at {data}"
+    if isinstance(data, Ended):
+        parts = [str(data.reason), data.message or "", "" if data.error is None else str(data.error)]
+        if data.delay:
+            parts.append(f"again in {brief(data.delay)}")
+        return ": ".join(filter(None, parts))
+    if event.kind in {Kind.SAVED, Kind.COMPLETED}:
+        return as_json(data)
+    return "" if data is None else str(data)

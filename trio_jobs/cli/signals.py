@@ -1,0 +1,54 @@
+"""Signals: an asynchronous command is cancelled by one, and says which it was."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, cast
+
+import attrs
+import trio
+
+from .faults import Stopped
+
+SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@attrs.define
+class _Seen:
+    number: int | None = None
+
+
+@asynccontextmanager
+async def stopped_by_signals() -> AsyncGenerator[None]:
+    """Cancel the block when a signal comes.
+
+    Not with KeyboardInterrupt: that would come out of whatever line runs, perhaps half-way through one.
+
+    Raises:
+        Stopped: A signal came, and the block ended by its cancellation.
+    """
+    seen = _Seen()
+    done = False
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_wait, signals, nursery.cancel_scope, seen)
+                yield
+                done = True
+                nursery.cancel_scope.cancel(reason="the command is done")
+        except BaseExceptionGroup as group:
+            one, *others = cast("Sequence[BaseException]", group.exceptions)
+            if others:
+                raise
+            raise one from None
+    if seen.number is not None and not done:
+        raise Stopped(seen.number)
+
+
+async def _wait(signals: AsyncIterator[int], scope: trio.CancelScope, seen: _Seen) -> None:
+    async for number in signals:
+        seen.number = number
+        scope.cancel(reason="a signal")
+        return

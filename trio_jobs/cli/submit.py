@@ -1,0 +1,132 @@
+"""`trio-jobs submit`: accept a job, and perhaps wait for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import attrs
+import trio
+from cyclopts import Parameter
+
+from .._errors import TrioJobsError
+from .._handle import JobHandle
+from .._handler import mark_of
+from .._handlers import Handler, Handlers
+from .._job import Job
+from .._open import open_registry
+from .._options import SubmitOptions
+from .._states import State
+from .ending import ended_status, told_end
+from .escape import as_json
+from .faults import Fault
+from .load import load_handlers
+from .options import (
+    DEFAULT_STORE,
+    HandlersAt,
+    Json,
+    PriorityName,
+    Seconds,
+    Store,
+    Tags,
+    file_of,
+    tags_of,
+    value_of,
+)
+from .output import json_line, line, note
+from .records import job_record
+from .signals import stopped_by_signals
+
+
+async def submit(
+    handlers: HandlersAt,
+    name: Annotated[str, Parameter(name="NAME")],
+    /,
+    *args: Annotated[str, Parameter(name="ARGS")],
+    store: Store = DEFAULT_STORE,
+    timeout: Seconds | None = None,
+    queue_timeout: Seconds | None = None,
+    first_token_timeout: Seconds | None = None,
+    idle_timeout: Seconds | None = None,
+    tag: Tags = None,
+    priority: PriorityName = None,
+    delay: Seconds = 0.0,
+    retry: Annotated[int | None, Parameter(metavar="N")] = None,
+    key: str | None = None,
+    owner: str | None = None,
+    wait: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> int:
+    """Submit a job, and print its id.
+
+    With --wait the exit status is 0 if the job completed, 1 if it failed, 3 if it was cancelled. Ctrl-C
+    ends the waiting, not the job.
+
+    Args:
+        name: Which of them is to run.
+        args: Its arguments, as JSON; what is no JSON is text. Behind --, they may begin with a hyphen.
+        timeout: How long each attempt may run.
+        queue_timeout: How long it may wait for its first start.
+        first_token_timeout: How long an attempt may take to its first token.
+        idle_timeout: How long an attempt may take from one token to the next.
+        delay: How long until it is due.
+        retry: How many attempts there may be in all.
+        key: Idempotency key: submitting the same again gives the same job.
+        owner: Whose job it is.
+        wait: Wait for the job's end, and print its result.
+    """
+    file_of(store)
+    found = load_handlers(handlers)
+    fn: Any = _handler(found, handlers, name)
+    options: SubmitOptions = {"tags": tags_of(tag), "delay": delay, "key": key, "owner": owner}
+    if priority is not None:
+        options["priority"] = priority
+    options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
+    async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
+        try:
+            handle = await jobs.submit(fn, *map(value_of, args), **options)
+        except TrioJobsError:
+            raise
+        except (TypeError, ValueError) as error:  # arguments or options that do not fit
+            raise Fault(str(error)) from error
+        if not json:
+            line(handle.id)
+        elif not wait:
+            json_line({"id": handle.id})
+        return await _waited(handle, json=json) if wait else 0
+
+
+def _handler(found: Handlers, address: str, name: str) -> Handler:
+    if name not in found:
+        raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
+    return found[name]
+
+
+def _changed(fn: Handler, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:
+    """Return the options that change a part of what the handler's mark says."""
+    mark = mark_of(fn).options
+    names = ("run", "queue", "first_token", "idle")
+    clocks = {name: limit for name, limit in zip(names, limits, strict=True) if limit is not None}
+    options: SubmitOptions = {}
+    if clocks:
+        options["timeouts"] = attrs.evolve(mark.timeouts, **clocks)
+    if attempts is not None:
+        if attempts < 1:
+            raise Fault(f"--retry says how many attempts there may be in all, at least 1; got {attempts}")
+        options["retry"] = attrs.evolve(mark.retry, attempts=attempts)
+    return options
+
+
+async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
+    try:
+        job: Job = await handle.wait()
+    except trio.Cancelled:
+        note(f"job {handle.id} goes on; watch it with: trio-jobs stream {handle.id}")
+        raise
+    if json:
+        json_line(job_record(job))
+    elif job.state is State.COMPLETED:
+        line(as_json(job.result))
+    else:
+        note(told_end(job))
+    return ended_status(job.state)

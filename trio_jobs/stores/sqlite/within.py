@@ -1,0 +1,87 @@
+"""Submit in a transaction of the program's own, for programs whose data is in the same file.
+
+The usual trouble: an order is written, and the program dies before it submits the job for it; or it submits
+the job, and the order is rolled back. In one transaction both are there, or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
+
+from ..._errors import SchemaTooNew
+from ..._handlers import Handlers
+from ..._options import SubmitOptions
+from ..._store import Claimant
+from ..._submission import submission
+from . import verbs
+from .clock import clock_of
+from .files import version
+from .group import UNLIMITED, Transaction
+from .queries import SCHEMAS
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from ..._context import JobContext
+
+T = TypeVar("T")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class Connection(Protocol):
+    """What `submit_within` needs of a connection: one of `sqlite3`, or of apsw."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    @property
+    def execute(self) -> Callable[..., Any]:
+        """Run a statement."""
+        ...
+
+
+def submit_within(
+    connection: Connection,
+    fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+    /,
+    *args: *Ts,
+    **options: Unpack[SubmitOptions],
+) -> str:
+    """Submit a job in the transaction that is open on a connection. No checkpoint: it only writes to that.
+
+    The job is there when the transaction commits, and workers hear of it within a moment. If it is rolled
+    back, there never was a job.
+
+    Args:
+        connection: A connection to a file that a registry has been opened on before; `sqlite3` or apsw.
+        fn: As for `JobRegistry.submit`.
+        *args: Its arguments.
+        **options: See `SubmitOptions`.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        ValueError: No transaction is open, the file keeps no jobs, or an option is out of range.
+        TypeError: As for `JobRegistry.submit`.
+        InvalidPayload: An argument does not fit its annotation or cannot be made into JSON.
+        KeyConflict: The key was used for something else.
+        SchemaTooNew: The file was written by a newer version.
+        Exception: What the connection raises.
+    """
+    if not connection.in_transaction:
+        raise ValueError("submit_within belongs into a transaction of yours: execute BEGIN IMMEDIATE first")
+    found = version(connection, Path("the file"))
+    if found == 0:
+        raise ValueError("this file keeps no jobs yet: open it with open_registry('sqlite:///…') once")
+    if found > len(SCHEMAS):
+        raise SchemaTooNew("the file", found, len(SCHEMAS))
+    new = Rows(Handlers([fn])).written(submission(fn, args, options))
+    kept = dict(connection.execute("SELECT name, value FROM trio_jobs_meta").fetchall())
+    tx = Transaction(connection, clock_of(kept.get("epoch"))(), UNLIMITED)
+    (job_id,), _ = verbs.submit(tx, [new], 0, (), Claimant("nobody"))
+    return job_id
