@@ -70,7 +70,10 @@ class Transaction:
 
     def one(self, query: str, /, **values: Any) -> Row | None:
         """Run a statement, and return the only row it gives, if it does."""
-        return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
+        try:
+            return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
+        except UnicodeEncodeError:  # what no file can hold is the name of nothing in this one
+            return None
 
 
 @attrs.define(eq=False)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from ..._errors import UnknownJob
 from ..._job import Event, Priority
 from ..._states import State
@@ -70,9 +72,9 @@ def cancelling(tx: Transaction) -> dict[str, float]:
 # ------------------------------------------------------------ by filter
 
 
-_HAS_TAG: Final = (
-    "EXISTS (SELECT 1 FROM json_each(job.options, '$.tags') AS tag "
-    "WHERE tag.key = :tag{place} AND tag.value = :value{place})"
+_HAS_TAGS: Final = (
+    "NOT EXISTS (SELECT 1 FROM json_each(:tags) AS wanted WHERE NOT EXISTS (SELECT 1 "
+    "FROM json_each(job.options, '$.tags') AS tag WHERE tag.key = wanted.key AND tag.value = wanted.value))"
 )
 _COUNT: Final = "SELECT state, count(*) FROM trio_jobs_job AS job"
 
@@ -89,9 +91,9 @@ def _condition(where: Where) -> tuple[str, dict[str, Any]]:
     if where.parent is not None:
         clauses.append("job.parent = (SELECT number FROM trio_jobs_job WHERE id = :parent)")
         values["parent"] = where.parent
-    for place, (tag, value) in enumerate((where.tags or {}).items()):
-        clauses.append(_HAS_TAG.format(place=place))
-        values |= {f"tag{place}": tag, f"value{place}": value}
+    if where.tags:
+        clauses.append(_HAS_TAGS)
+        values["tags"] = msgspec.json.encode(where.tags).decode()
     return " AND ".join(clauses), values
 
 

@@ -166,8 +166,8 @@ async def queue_timeouts_and_ends_are_kept(open_store: Opener) -> None:
         await store.remove(gone)
     await lapse()
     async with open_store() as store:
+        expect("reopening, then prune", await store.prune(0.01), 1)
         await store.sweep()
         job = await store.get(hasty)
         expect("reopening, then sweep", (job.state, job.reason), (State.FAILED, Reason.QUEUE_TIMEOUT))
-        expect("reopening, then prune", await store.prune(0.01), 1)
         expect("reopening, then find", len(await store.find(Where(), ALL)), 2)

@@ -1,0 +1,93 @@
+"""Statements: all there by name, built from the table of states, and each served by an index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+from trio_jobs import State
+from trio_jobs.stores import TRANSITIONS, Transition, Where, sources
+from trio_jobs.stores.sqlite import queries
+from trio_jobs.stores.sqlite.looking import _COUNT, _condition
+from trio_jobs.stores.sqlite.queries import QUERIES, SCHEMAS, states_in
+
+FOLDER = Path(queries.__file__).parent
+
+
+def plan(sql: str) -> str:
+    """Return how SQLite would find the rows of a statement, with nothing bound to it."""
+    db = apsw.Connection(":memory:")
+    for schema in SCHEMAS:
+        db.execute(schema)
+    names = set(re.findall(r":([a-z]+)", sql))
+    rows = db.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names))
+    return "\n".join(str(row[3]) for row in rows)
+
+
+def test_states_are_written_in_one_order() -> None:
+    """However they are given, they come in the order of the lifecycle, as a partial index wants them."""
+    assert states_in([State.RETRYING, State.QUEUED]) == states_in([State.QUEUED, State.RETRYING])
+    assert states_in(iter([State.QUEUED])) == "('queued')"
+    assert states_in([]) == "()"
+
+
+def test_each_statement_is_asked_for() -> None:
+    """There is no statement that nothing runs, and none is run that is not there."""
+    text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py"))
+    asked = set(re.findall(r"""(?:tx\.run|tx\.one|_sum)\(\s*(?:tx, )?"([a-z_]+)\"""", text))
+    asked |= {f"end {what}" for what in Transition if 'tx.one(\n        f"end {end.transition}"' in text}
+    assert asked == set(QUERIES)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_each_statement_can_be_run(name: str) -> None:
+    """SQLite understands it."""
+    assert "{" not in QUERIES[name]
+    plan(QUERIES[name])
+
+
+@pytest.mark.parametrize("what", Transition)
+def test_a_transition_starts_where_the_table_says(what: Transition) -> None:
+    """The statement that ends a state names exactly those from which the transition is legal."""
+    wanted = {str(state) for state in State if what in TRANSITIONS[state]}
+    (found,) = re.findall(r"state IN \(([^)]*)\)", QUERIES[f"end {what}"])
+    assert {word.strip("' ") for word in found.split(",")} == wanted == set(map(str, sources(what)))
+
+
+SMALL = {"totals", "count_waiting", "count_ended"}  # they read a table of six rows
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if name not in SMALL])
+def test_no_statement_reads_a_whole_table(name: str) -> None:
+    """Each finds its rows by an index, so that it costs no more when there are a million jobs."""
+    for step in plan(QUERIES[name]).splitlines():
+        if step.startswith("SCAN"):
+            assert "USING" in step or "held" in step or "CONSTANT" in step, step
+
+
+def test_a_claim_needs_no_sorting() -> None:
+    """What is due comes out of its index in the order of its rank."""
+    steps = plan(QUERIES["due_jobs"])
+    assert "trio_jobs_waiting" in steps
+    assert "TEMP B-TREE" not in steps
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Where(),
+        Where(frozenset(State), {"a": "b", "c": "d"}, "h", "o", "p"),
+        Where(frozenset()),
+        Where(tags={f"t{number}": "'" for number in range(5000)}),
+    ],
+    ids=["all", "each", "none", "many"],
+)
+def test_a_filter_can_be_run(where: Where) -> None:
+    """Any combination of its fields is a statement, of which nothing that was given becomes a part."""
+    condition, values = _condition(where)
+    plan(f"{_COUNT} WHERE {condition}")
+    assert len(condition) < 1000
+    assert set(re.findall(r":([a-z]+)", condition)) == set(values)

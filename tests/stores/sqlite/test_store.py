@@ -1,0 +1,252 @@
+"""The store itself: opening, waiting, closing, and what other processes do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import apsw
+import pytest
+import trio
+import trio.testing
+
+from trio_jobs import InvalidPayload, Kind, Reason, Retention, State, StoreUnavailable, UnknownJob
+from trio_jobs.stores import Claimant, Where
+from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.testing.checks._kit import HOLDER, LONG, accept, completed, failed, make, start, woken, work
+
+opened = partial(open_sqlite, handlers=[work])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "complaint"),
+    [
+        ({"synchronous": "off"}, ValueError, "^synchronous must be one of 'full', 'normal'; got 'off'"),
+        ({"queue_limit": 0}, ValueError, "^queue_limit must be at least 1"),
+        ({"handlers": [print]}, TypeError, "^print is not an async function"),
+    ],
+    ids=["synchronous", "queue_limit", "handlers"],
+)
+async def test_arguments_are_checked(
+    options: dict[str, Any], error: type[Exception], complaint: str, path: Path
+) -> None:
+    """Before there is a file."""
+    with pytest.raises(error, match=complaint):
+        async with open_sqlite(path, **options):
+            pass
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("given", "level"), [({}, 2), ({"synchronous": "normal"}, 1)])
+async def test_what_is_accepted_is_on_the_disk(given: dict[str, Any], level: int, path: Path) -> None:
+    """By default each commit waits for the disk, as the log of writes is kept; it may be told not to."""
+    async with opened(path, **given) as store:
+        (found, mode), _ = await store._writer.call(
+            lambda tx: [tx.db.execute(f"PRAGMA {name}").get for name in ("synchronous", "journal_mode")]
+        )
+        assert (found, mode) == (level, "wal")
+
+
+async def test_a_reader_cannot_write(path: Path) -> None:
+    """The connection that reads refuses to write, whatever it is asked."""
+    async with opened(path) as store:
+        with pytest.raises(StoreUnavailable, match="readonly"):
+            await store._reader.call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
+
+
+async def test_nothing_is_left(path: Path) -> None:
+    """Leaving the block ends its threads, closes the file and folds what lies beside it into it; what the
+    block raises comes out as it is."""
+    before = threading.enumerate()
+    with pytest.raises(KeyError, match="mine"):
+        async with opened(path) as store:
+            await accept(store, make())
+            raise KeyError("mine")
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(10)  # it has been told to end, and may be about to
+        assert not thread.is_alive()
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    with pytest.raises(trio.ClosedResourceError, match="is closed: its 'async with' block was left"):
+        await store.count(Where())
+
+
+async def test_a_cancellation_of_the_block(path: Path) -> None:
+    """What is being cancelled may still write its end: the file is closed only when the block is over."""
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            async with opened(path) as store:
+                claim = await start(store)
+                try:
+                    nursery.cancel_scope.cancel()
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await store.finish(claim.submission.id, 1, completed("at last"))
+
+        nursery.start_soon(run)
+    async with opened(path) as store:
+        (job,) = await store.find(Where(), 9)
+        assert job.result == "at last"
+
+
+async def test_an_id_that_is_no_text(path: Path) -> None:
+    """No job has it, as no job has any other that is unknown."""
+    async with opened(path) as store:
+        for verb in (
+            store.get("\ud800"),
+            store.read("\ud800", 0, 9),
+            store.history("\ud800"),
+            store.follow("\ud800", 0, 9),
+            store.ended("\ud800"),
+            store.remove("\ud800"),
+            store.request_cancel("\ud800", None),
+        ):
+            with pytest.raises(UnknownJob):
+                await verb
+        with pytest.raises(UnicodeEncodeError):  # who asks the store itself for nonsense is told so
+            await store.find(Where(owner="\ud800"), 9)
+
+
+async def test_jobs_by_tags(path: Path) -> None:
+    """A job matches when it has all the tags, of which there may be thousands."""
+    many = {f"tag {number}": f"it's {number}" for number in range(2000)}
+    async with opened(path) as store:
+        ids = await accept(store, make(tags=many), make(tags={"a": "b"}), make())
+        for tags, wanted in [
+            (many, ids[:1]),
+            ({"tag 7": "it's 7"}, ids[:1]),
+            ({**many, "a": "b"}, []),
+            ({"a": "b"}, ids[1:2]),
+            ({"a": "c"}, []),
+            ({}, ids),
+        ]:
+            assert [job.id for job in await store.find(Where(tags=tags), 9)] == wanted
+            assert sum((await store.count(Where(tags=tags))).values()) == len(wanted)
+
+
+async def test_a_token_that_is_too_large(path: Path) -> None:
+    """Its size and the limit are named; what is as large as the limit is kept, and other kinds have none."""
+    async with opened(path, retention=Retention(token_bytes=10)) as store:
+        claim = await start(store)
+        await store.append(claim.submission.id, 1, Kind.TOKEN, ["x" * 8], 0)
+        with pytest.raises(InvalidPayload, match="a token of 11 bytes is over Retention.token_bytes=10"):
+            await store.append(claim.submission.id, 1, Kind.TOKEN, ["", "x" * 9], 1)
+        await store.append(claim.submission.id, 1, Kind.SAVED, ["x" * 100], 1)
+        assert [event.seq for event in await store.read(claim.submission.id, 2, 9)] == [3, 4]
+
+
+async def test_a_fork_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process with another number may not use the connections, neither to read nor to write."""
+    async with opened(path) as store:
+        job_id = (await start(store)).submission.id
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            for verb in (store.get(job_id), store.claim(1, HOLDER)):
+                with pytest.raises(RuntimeError, match="was opened before this process was forked off; open"):
+                    await verb
+        await store.get(job_id)
+
+
+async def test_what_others_write_wakes(path: Path) -> None:
+    """Whatever another connection writes wakes who waits here, in any of the waits."""
+    async with opened(path) as here, opened(path) as there:
+        job_id = (await start(there)).submission.id
+        with trio.fail_after(30):
+            events = await woken(
+                "follow",
+                lambda: here.follow(job_id, 2, 9),
+                lambda: there.append(job_id, 1, Kind.TOKEN, ["x"], 0),
+            )
+            assert [event.data for event in events] == ["x"]
+            requested = await woken(
+                "cancelling", lambda: here.cancelling({}), lambda: there.request_cancel(job_id, None, 3.0)
+            )
+            assert requested == {job_id: 3.0}
+            await woken("due", here.due, lambda: accept(there, make()))
+            await woken("overdue", here.overdue, lambda: there.heartbeat({job_id: 1}, 0.0))
+            ended = await woken(
+                "ended", lambda: here.ended(job_id), lambda: there.finish(job_id, 1, failed())
+            )
+            assert ended.state is State.FAILED
+
+
+async def test_what_is_found_fresh_is_not_waited_for(path: Path) -> None:
+    """What lapses or falls due while nobody writes is noticed by time alone."""
+    async with opened(path) as store:
+        await accept(store, make(delay=0.02))
+        with trio.fail_after(10):
+            await store.due()
+        (claim,) = await store.claim(1, Claimant("w", 0.02))
+        with trio.fail_after(10):
+            await store.overdue()
+        await store.sweep()
+        assert (await store.get(claim.submission.id)).state is State.RETRYING
+        assert (await store.claim(1, HOLDER))[0].attempt == 2
+
+
+async def test_waits_end_with_the_store(path: Path) -> None:
+    """Who waits for an event or an end when the block is left is told that it was."""
+    told: list[str] = []
+
+    async def wait(store: Any, name: str, *args: object) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await getattr(store, name)(*args)
+        told.append(name)
+
+    async with opened(path) as store, trio.open_nursery() as nursery:
+        (job_id,) = await accept(store, make(delay=LONG))
+        nursery.start_soon(wait, store, "follow", job_id, 1, 9)
+        nursery.start_soon(wait, store, "ended", job_id)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.get(job_id)
+        store.close(Reason.SHUTDOWN)
+    assert sorted(told) == ["ended", "follow"]
+
+
+async def test_a_file_that_sqlite_does_not_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SQLite says when it opens a connection is put into our words, and nothing stays open."""
+
+    async def refuse(*args: object) -> None:
+        raise apsw.CantOpenError("no")
+
+    monkeypatch.setattr(apsw, "Connection", SimpleNamespace(as_async=refuse))
+    with pytest.raises(StoreUnavailable, match="jobs.db: no; see that it is a file"):
+        async with opened(path):
+            pass
+
+
+async def test_tidying_up_that_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It hides nothing of what the block did, and the log says so."""
+    real = apsw.Connection.as_async
+
+    class Stubborn:
+        def __init__(self, db: Any) -> None:
+            self._db = db
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._db, name)
+
+        async def aclose(self) -> None:
+            await self._db.aclose()
+            raise apsw.IOError("injected")
+
+    async def connect(*args: Any) -> Any:
+        return Stubborn(await real(*args))
+
+    monkeypatch.setattr(apsw, "Connection", SimpleNamespace(as_async=connect))
+    with pytest.raises(KeyError, match="mine"):
+        async with opened(path):
+            raise KeyError("mine")
+    assert "jobs.db could not be tidied up while it was closed: injected" in caplog.text

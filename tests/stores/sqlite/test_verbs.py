@@ -1,0 +1,167 @@
+"""Verbs: what they do in a transaction, where the contract leaves it to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from trio_jobs import IllegalTransition, KeyConflict, QueueFull, Reason, Retention, State, Timeouts
+from trio_jobs.stores import Claimant, Outcome, Transition, Where
+from trio_jobs.stores.sqlite import looking, open_sqlite, verbs
+from trio_jobs.stores.sqlite.group import Limits, Transaction
+from trio_jobs.stores.sqlite.queries import SCHEMAS
+from trio_jobs.stores.sqlite.rows import Rows
+from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, lapse, make, start, work
+
+HANDLERS = {"work": work}
+
+
+class File:
+    """A file in memory, and transactions at any time."""
+
+    def __init__(self) -> None:
+        self.db = apsw.Connection(":memory:")
+        self.db.execute(SCHEMAS[0])
+        self.rows = Rows(HANDLERS)
+        self.limits = Limits(3, Retention(finished=2))
+
+    def at(self, now: float) -> Transaction:
+        return Transaction(self.db, now, self.limits)
+
+    def submit(self, now: float, *options: dict[str, Any], limit: int = 0) -> tuple[list[str], list[Any]]:
+        batch = [self.rows.written(make(**one)) for one in options]
+        return verbs.submit(self.at(now), batch, limit, HANDLERS, HOLDER)
+
+    def totals(self) -> dict[str, int]:
+        """Return the states as they are counted when they move."""
+        counted = {str(state): number for state, number in looking.count(self.at(0), Where()).items()}
+        found = dict(self.db.execute("SELECT state, count(*) FROM trio_jobs_job GROUP BY state"))
+        assert counted == found
+        return counted
+
+
+@pytest.fixture
+def file() -> Iterator[File]:
+    one = File()
+    yield one
+    one.totals()
+    one.db.close()
+
+
+def test_a_lone_job_starts_at_once(file: File) -> None:
+    """With a free slot and nothing waiting it is running when it is first written, in two events."""
+    (job_id,), (row,) = file.submit(1.0, {}, limit=1)
+    assert row[0] == job_id
+    assert file.totals() == {"running": 1}
+    events, _ = looking.page(file.at(1.0), job_id, 0, 9)
+    assert [(event.seq, event.attempt, event.kind.value) for event in events] == [
+        *[(1, 0, "submitted"), (2, 1, "started")]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [({"delay": 5.0}, 1), ({}, 0)], ids=["not due", "no free slot"]
+)
+def test_a_job_that_waits(file: File, options: dict[str, Any], limit: int) -> None:
+    """What is not due, or has no slot, waits."""
+    assert file.submit(1.0, options, limit=limit)[1] == []
+    assert file.totals() == {"queued": 1}
+
+
+def test_nobody_is_overtaken(file: File) -> None:
+    """A job that comes while another waits takes its turn, though it may start in the same step."""
+    (first,), _ = file.submit(1.0, {})
+    _, rows = file.submit(2.0, {}, limit=1)
+    assert [row[0] for row in rows] == [first]
+    _, rows = file.submit(3.0, {"priority": 0}, limit=1)
+    assert [row[10] for row in rows] == [2]
+    assert file.totals() == {"running": 2, "queued": 1}
+
+
+def test_a_key_that_is_known(file: File) -> None:
+    """It gives the job that has it and starts none, waiting or not, and conflicts are refused."""
+    (job_id,), _ = file.submit(1.0, {"key": "k"}, limit=1)
+    assert file.submit(1.0, {"key": "k"}, limit=1) == ([job_id], [])
+    file.submit(1.0, {})
+    assert file.submit(1.0, {"key": "k"})[0] == [job_id]
+    for limit in (0, 1):
+        with pytest.raises(KeyConflict):
+            file.submit(1.0, {"key": "k", "priority": 0}, limit=limit)
+
+
+def test_a_full_queue(file: File) -> None:
+    """So many may wait as the limit says, and what starts at once does not wait."""
+    file.submit(1.0, {}, {}, {})
+    assert len(file.submit(1.0, {}, {}, limit=2)[1]) == 2
+    with pytest.raises(QueueFull, match="3 jobs wait already"):
+        file.submit(1.0, {}, {"delay": 1.0}, limit=1)
+    file.submit(1.0, limit=1)
+
+
+def test_steps_that_are_not_legal(file: File) -> None:
+    """A job that runs cannot be started, and one that waits cannot complete; nothing is changed."""
+    file.submit(1.0, {}, limit=1)
+    file.submit(1.0, {})
+    before = list(file.db.execute("SELECT * FROM trio_jobs_job"))
+    with pytest.raises(IllegalTransition, match="a job that is running cannot be started"):
+        verbs._start(file.at(2.0), 1, HOLDER)
+    with pytest.raises(IllegalTransition, match="a job that is running cannot be completed"):
+        verbs._end(file.at(2.0), 2, State.RUNNING, verbs.End(Transition.COMPLETED, None))
+    assert list(file.db.execute("SELECT * FROM trio_jobs_job")) == before
+
+
+def test_the_oldest_ends_go(file: File) -> None:
+    """Of those that have ended so many are kept as the limit says; who waits for the others is woken."""
+    ended: list[str] = []
+    for number in range(5):
+        (job_id,), _ = file.submit(float(number), {}, limit=1)
+        tx = file.at(number + 0.5)
+        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended))
+        ended.append(job_id)
+        if number >= 2:
+            assert ended[number - 2] in tx.ended
+    assert [row[0] for row in looking.find(file.at(9.0), Where(), 9)] == ended[3:]
+    assert file.db.execute("SELECT count(DISTINCT id >> 32) FROM trio_jobs_event").get == 2
+
+
+def test_a_lease_without_end(file: File) -> None:
+    """A worker whose leases never lapse is never swept."""
+    batch = [file.rows.written(make())]
+    verbs.submit(file.at(1.0), batch, 1, HANDLERS, Claimant("eternal"))
+    assert verbs.sweep(file.at(1e12)) == 0
+    assert looking.next_overdue(file.at(1.0)) == float("inf")
+
+
+async def test_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep and a pruning of many go on, transaction by transaction, until all is done."""
+    monkeypatch.setattr(verbs, "BATCH", 3)
+    async with open_sqlite(tmp_path / "jobs.db", handlers=[work]) as store:
+        for _ in range(7):
+            await start(store, worker=Claimant("doomed", 0.01))
+        await accept(store, *[make(delay=60.0) for _ in range(2)])
+        await lapse()
+        await store.sweep()
+        assert await store.count(Where()) == {State.RETRYING: 7, State.QUEUED: 2}
+        claims = await store.claim(9, HOLDER)
+        assert {claim.attempt for claim in claims} == {2}
+        for claim in claims:
+            await store.finish(claim.submission.id, 2, completed())
+        await lapse()
+        assert await store.prune(0.0) == 7
+        assert await store.count(Where()) == {State.QUEUED: 2}
+
+
+def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
+    """The message has the limit as it was given, at any time of day."""
+    (job_id,), _ = file.submit(1.7e9, {"timeouts": Timeouts(queue=0.1)})
+    assert verbs.sweep(file.at(1.7e9 + 1)) == 1
+    events, over = looking.page(file.at(0), job_id, 1, 9)
+    assert over
+    assert (events[0].data.reason, events[0].data.message) == (
+        Reason.QUEUE_TIMEOUT,
+        "Job was not started within 0.1s",
+    )
