@@ -115,8 +115,7 @@ class JobContext(Generic[T]):
             await self._write_tokens(burst)
             await trio.lowlevel.checkpoint()
         else:
-            for value in burst:
-                await pipe.send(value)
+            await pipe.send_many(burst)
 
     @property
     def tokens(self) -> trio.MemorySendChannel[T]:

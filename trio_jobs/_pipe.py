@@ -9,7 +9,7 @@ on into the log; the channel's buffer is the backpressure window.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import takewhile
 from math import inf
 from typing import Any
@@ -64,6 +64,14 @@ class Pipe:
     async def send(self, value: object) -> None:
         """Send a token, or an `Entry`. If it is cancelled, nothing was sent."""
         await self._own.send(value)
+
+    async def send_many(self, values: Iterable[object]) -> None:
+        """Send tokens; it waits only while the buffer is full. If it is cancelled, a first part was sent."""
+        for value in values:
+            try:
+                self._own.send_nowait(value)
+            except trio.WouldBlock:
+                await self._own.send(value)
 
     async def run(self) -> None:
         """Carry entries into the log until `close`."""

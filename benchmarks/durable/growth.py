@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import trio
-from trio_jobs.stores.sqlite import open_sqlite
 
 from benchmarks.inprocess import Row, ratio
 from trio_jobs import open_registry
 from trio_jobs._states import State, Transition
 from trio_jobs._store import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs._submission import submission
+from trio_jobs.stores.sqlite import open_sqlite
 
 from .checks import Figures, Scale, medians, must_be
 from .peers.ours import work

@@ -58,7 +58,7 @@ def in_two_processes(library: Library, singles: int) -> Mapping[str, Any]:
 
 def rows(scale: Scale, libraries: Sequence[Library]) -> Iterator[Row]:
     versions: dict[str, Callable[[], Mapping[str, Any]]] = {
-        OURS: partial(trio.run, in_one_process, scale.singles),
+        OURS: lambda: trio.run(in_one_process, scale.singles),
     }
     for name, library in named(libraries).items():
         versions[name] = partial(in_two_processes, library, scale.singles)

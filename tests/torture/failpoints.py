@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -219,7 +219,7 @@ async def judge(path: Path) -> None:
     ends = {job.key: job.state for job in found if job.key}
     assert ends == {"talk": State.COMPLETED, "stopped": State.CANCELLED, "waiting": State.CANCELLED}, ends
     assert not [job for job in found if job.tags.get("old")], "a removed job is still there"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         totals = db.execute("SELECT sum(jobs) FROM trio_jobs_total").fetchone()[0]
         assert totals == len(found), f"the totals count {totals} jobs, and there are {len(found)}"

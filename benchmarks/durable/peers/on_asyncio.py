@@ -1,9 +1,9 @@
-"""What the peers on asyncio share: submitting from several tasks, and uvloop, which they all profit from."""
+"""What the peers on asyncio share: several tasks at once, and uvloop, which they all profit from."""
 
 from __future__ import annotations
 
 import asyncio  # noqa: TID251  # what these peers run on
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop  # pyright: ignore[reportMissingImports]  # in the peers' environments
@@ -12,18 +12,18 @@ from .protocol import Client
 
 
 class AsyncioClient(Client):
-    async def submit_all(self, jobs: int, at_once: int) -> list[Any]:
-        handles: list[Any] = [None] * jobs
-        turns = iter(range(jobs))
+    async def each(self, count: int, at_once: int, do: Callable[[int], Awaitable[Any]]) -> list[Any]:
+        done: list[Any] = [None] * count
+        turns = iter(range(count))
 
-        async def submitter(turns: Iterator[int]) -> None:
+        async def take_turns() -> None:
             for n in turns:
-                handles[n] = await self.submit(n)
+                done[n] = await do(n)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
-                group.create_task(submitter(turns))
-        return handles
+                group.create_task(take_turns())
+        return done
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

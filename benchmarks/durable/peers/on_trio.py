@@ -1,8 +1,8 @@
-"""What the libraries on Trio share: submitting from several tasks."""
+"""What the libraries on Trio share: several tasks at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -11,18 +11,18 @@ from .protocol import Client
 
 
 class TrioClient(Client):
-    async def submit_all(self, jobs: int, at_once: int) -> list[Any]:
-        handles: list[Any] = [None] * jobs
-        turns = iter(range(jobs))
+    async def each(self, count: int, at_once: int, do: Callable[[int], Awaitable[Any]]) -> list[Any]:
+        done: list[Any] = [None] * count
+        turns = iter(range(count))
 
-        async def submitter(turns: Iterator[int]) -> None:
+        async def take_turns() -> None:
             for n in turns:
-                handles[n] = await self.submit(n)
+                done[n] = await do(n)
 
         async with trio.open_nursery() as nursery:
             for _ in range(at_once):
-                nursery.start_soon(submitter, turns)
-        return handles
+                nursery.start_soon(take_turns)
+        return done
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)

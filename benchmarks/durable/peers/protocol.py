@@ -17,6 +17,7 @@ import json
 import random
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -25,6 +26,8 @@ Result = list[Any]
 
 POLL = 0.01
 """Seconds between two looks, at low load, of what can only poll: worker and client."""
+
+READERS = 50  # some wait a while even for a result that is there
 
 
 def now() -> float:
@@ -40,8 +43,8 @@ class Client(ABC):
     """How one library is driven. `handles` are whatever it calls what `submit` returned."""
 
     @abstractmethod
-    async def submit_all(self, jobs: int, at_once: int) -> list[Any]:
-        """Submit work(0) to work(jobs - 1) one by one, from `at_once` tasks; return the handles in order."""
+    async def each(self, count: int, at_once: int, do: Callable[[int], Awaitable[Any]]) -> list[Any]:
+        """Do something for each number below `count`, from `at_once` tasks; return the results in order."""
 
     @abstractmethod
     async def submit(self, n: int) -> Any: ...
@@ -63,7 +66,7 @@ async def settle(client: Client, handles: list[Any]) -> dict[str, Any]:
     while await client.unfinished():
         await client.sleep(0.005)
     settled = now()
-    results = [await client.result(handle) for handle in handles]
+    results = await client.each(len(handles), READERS, lambda n: client.result(handles[n]))
     return {
         "settled": settled,
         "first": min(started for _, started in results),
@@ -94,7 +97,7 @@ async def take_orders(client: Client) -> None:
         match order["do"]:
             case "submit":
                 began = now()
-                handles = await client.submit_all(order["jobs"], order["at_once"])
+                handles = await client.each(order["jobs"], order["at_once"], client.submit)
                 answer: dict[str, Any] = {"seconds": now() - began}
             case "settle":
                 answer = {"began": began, **await settle(client, handles)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from saq import Queue, Worker  # pyright: ignore[reportMissingImports]  # in its own environment
@@ -28,7 +29,9 @@ class Client(AsyncioClient):
         return int(await self.queue.count("incomplete"))
 
     async def result(self, handle: Any) -> Result:
-        await handle.refresh(until_complete=60)
+        while handle.result is None:  # it does not hear of an end between its look and its subscription
+            with suppress(TimeoutError):
+                await handle.refresh(until_complete=1)
         return handle.result
 
 

@@ -120,7 +120,7 @@ def test_the_oldest_ends_go(file: File) -> None:
     for number in range(5):
         (job_id,), _ = file.submit(float(number), {}, limit=1)
         tx = file.at(number + 0.5)
-        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended))
+        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended), lambda _: False)
         ended.append(job_id)
         if number >= 2:
             assert ended[number - 2] in tx.ended

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -20,15 +20,13 @@ async def ship(job: JobContext[str], order: int) -> str:
     return f"order {order} is on its way"
 
 
-def plain(path: Path) -> Any:
-    return sqlite3.connect(path, isolation_level=None)
-
-
-def other(path: Path) -> Any:
-    return apsw.Connection(str(path))
-
-
-both = pytest.mark.parametrize("connect", [plain, other], ids=["sqlite3", "apsw"])
+@contextmanager
+def connected(path: Path) -> Iterator[apsw.Connection]:
+    db = apsw.Connection(str(path))
+    try:
+        yield db
+    finally:
+        db.close()
 
 
 @pytest.fixture
@@ -36,68 +34,66 @@ async def path(tmp_path: Path) -> Path:
     """A file that keeps jobs, and has a table of the program's."""
     async with open_registry(f"sqlite:///{tmp_path / 'shop.db'}", handlers=[ship]):
         pass
-    with sqlite3.connect(tmp_path / "shop.db") as db:
+    with connected(tmp_path / "shop.db") as db:
         db.execute("CREATE TABLE orders (number INTEGER)")
     return tmp_path / "shop.db"
 
 
-@both
-async def test_what_is_committed_runs(path: Path, connect: Callable[[Path], Any]) -> None:
+async def test_what_is_committed_runs(path: Path) -> None:
     """A worker that waits already hears of the job, and what was written with it is there too."""
     async with open_registry(f"sqlite:///{path}", handlers=[ship]) as jobs:
-        db = connect(path)
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT INTO orders VALUES (7)")
-        job_id = submit_within(db, ship, 7, tags={"order": "7"})
-        assert await jobs.count() == 0
-        db.execute("COMMIT")
-        with trio.fail_after(30):
-            assert await (await jobs.get(job_id)).result() == "order 7 is on its way"
-        assert db.execute("SELECT number FROM orders").fetchall() == [(7,)]
-        assert [job.id for job in await jobs.find(tags={"order": "7"})] == [job_id]
-        db.close()
+        with connected(path) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT INTO orders VALUES (7)")
+            job_id = submit_within(db, ship, 7, tags={"order": "7"})
+            assert await jobs.count() == 0
+            db.execute("COMMIT")
+            with trio.fail_after(30):
+                assert await (await jobs.get(job_id)).result() == "order 7 is on its way"
+            assert db.execute("SELECT number FROM orders").fetchall() == [(7,)]
+            assert [job.id for job in await jobs.find(tags={"order": "7"})] == [job_id]
 
 
-@both
-async def test_what_is_rolled_back_never_was(path: Path, connect: Callable[[Path], Any]) -> None:
+async def test_what_is_rolled_back_never_was(path: Path) -> None:
     """Neither the job nor its key is there."""
-    db = connect(path)
-    db.execute("BEGIN")
-    first = submit_within(db, ship, 7, key="k")
-    assert submit_within(db, ship, 7, key="k") == first
-    with pytest.raises(KeyConflict):
-        submit_within(db, ship, 8, key="k")
-    db.execute("ROLLBACK")
-    async with open_registry(f"sqlite:///{path}", handlers=[ship], capacity=0) as jobs:
-        assert await jobs.find() == []
-        handle = await jobs.submit(ship, 8, key="k")
-        assert (await handle.snapshot()).state is State.QUEUED
-    db.close()
+    with connected(path) as db:
+        db.execute("BEGIN")
+        first = submit_within(db, ship, 7, key="k")
+        assert submit_within(db, ship, 7, key="k") == first
+        with pytest.raises(KeyConflict):
+            submit_within(db, ship, 8, key="k")
+        db.execute("ROLLBACK")
+        async with open_registry(f"sqlite:///{path}", handlers=[ship], capacity=0) as jobs:
+            assert await jobs.find() == []
+            handle = await jobs.submit(ship, 8, key="k")
+            assert (await handle.snapshot()).state is State.QUEUED
 
 
-@both
-async def test_what_cannot_be_is_refused(path: Path, connect: Callable[[Path], Any]) -> None:
+async def test_what_cannot_be_is_refused(path: Path) -> None:
     """Without a transaction, with wrong arguments, or in a newer file, nothing is written."""
-    db = connect(path)
-    with pytest.raises(ValueError, match="BEGIN IMMEDIATE first"):
-        submit_within(db, ship, 7)
-    db.execute("BEGIN")
-    with pytest.raises(InvalidPayload, match="arguments of ship do not fit"):
-        submit_within(db, ship, "seven")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="takes 1 arguments"):
-        submit_within(db, ship)  # type: ignore[arg-type]
-    db.execute("UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
-    with pytest.raises(SchemaTooNew):
-        submit_within(db, ship, 7)
-    assert db.execute("SELECT count(*) FROM trio_jobs_job").fetchone() == (0,)
-    db.close()
+    with connected(path) as db:
+        with pytest.raises(ValueError, match="BEGIN IMMEDIATE first"):
+            submit_within(db, ship, 7)
+        db.execute("BEGIN")
+        with pytest.raises(InvalidPayload, match="arguments of ship do not fit"):
+            submit_within(db, ship, "seven")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="takes 1 arguments"):
+            submit_within(db, ship)  # type: ignore[arg-type]
+        db.execute("UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
+        with pytest.raises(SchemaTooNew):
+            submit_within(db, ship, 7)
+        assert db.execute("SELECT count(*) FROM trio_jobs_job").fetchone() == (0,)
 
 
-@both
-def test_a_file_without_jobs_is_refused(tmp_path: Path, connect: Callable[[Path], Any]) -> None:
+def test_a_file_without_jobs_is_refused(tmp_path: Path) -> None:
     """The error says how to make it one that keeps jobs."""
-    db = connect(tmp_path / "empty.db")
-    db.execute("BEGIN")
-    with pytest.raises(ValueError, match="keeps no jobs yet"):
-        submit_within(db, ship, 7)
-    db.close()
+    with connected(tmp_path / "empty.db") as db:
+        db.execute("BEGIN")
+        with pytest.raises(ValueError, match="keeps no jobs yet"):
+            submit_within(db, ship, 7)
+
+
+def test_another_copy_of_sqlite_is_refused(tmp_path: Path) -> None:
+    """A connection of Python's `sqlite3` would undo the locks of the registry's, so it is not taken."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as db, pytest.raises(TypeError, match="two copies"):
+        submit_within(db, ship, 7)  # type: ignore[arg-type]

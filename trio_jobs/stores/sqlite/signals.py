@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from typing import Final, TypeVar
 
 from ..._bell import Bell
+from ..._job import Job
+
+MOST_OPEN: Final = 10_000
+S = TypeVar("S", bound="Signal")
 
 
 class Signal:
@@ -35,7 +40,7 @@ class Alarm(Signal):
     """A signal for who waits for a moment: it rings only if there may be an earlier one.
 
     Attributes:
-        moment: What is waited for.
+        moment: What is waited for; nothing yet while who waits has still to look.
     """
 
     def __init__(self) -> None:
@@ -43,9 +48,48 @@ class Alarm(Signal):
         self.moment = math.inf
 
     def ring(self, moment: float = -math.inf) -> None:
-        """Wake who waits for a later moment."""
+        """Wake all who wait for a later moment."""
         if moment < self.moment:
             super().ring()
+
+
+class End(Signal):
+    """Rings when a job ends.
+
+    Attributes:
+        job: The job, if who ended it looked at it.
+    """
+
+    job: Job | None = None
+
+
+class OpenJobs:
+    """The newest jobs that came by this store and are not over, as far as can be known without looking.
+
+    Attributes:
+        age: How often other processes were seen to have written, who may end any job.
+    """
+
+    def __init__(self) -> None:
+        self.age = 0
+        self._ids: dict[str, None] = {}
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._ids
+
+    def note(self, came: Iterable[str], ended: Iterable[str], age: int) -> None:
+        """Take note of what was written when `age` was that."""
+        if age == self.age:
+            self._ids |= dict.fromkeys(came)
+            while len(self._ids) > MOST_OPEN:
+                del self._ids[next(iter(self._ids))]
+        for job_id in ended:
+            self._ids.pop(job_id, None)
+
+    def forget(self) -> None:
+        """Know nothing any more: another process has written."""
+        self.age += 1
+        self._ids.clear()
 
 
 class Signals:
@@ -63,17 +107,31 @@ class Signals:
         self.alarm = Alarm()
         self.requests = Signal()
         self._logs: dict[str, tuple[Signal, int]] = {}
-        self._ends: dict[str, tuple[Signal, int]] = {}
+        self._ends: dict[str, tuple[End, int]] = {}
 
     @contextmanager
     def events_of(self, job_id: str) -> Generator[Signal]:
         """Give, for the length of a block, what rings when a job's log grows."""
-        yield from _watched(self._logs, job_id)
+        yield from _watched(self._logs, job_id, Signal)
 
     @contextmanager
-    def end_of(self, job_id: str) -> Generator[Signal]:
+    def end_of(self, job_id: str) -> Generator[End]:
         """Give, for the length of a block, what rings when a job ends."""
-        yield from _watched(self._ends, job_id)
+        yield from _watched(self._ends, job_id, End)
+
+    @property
+    def watched(self) -> int:
+        """How many logs and ends are waited for."""
+        return len(self._logs) + len(self._ends)
+
+    def awaited(self, job_id: str) -> bool:
+        """Return whether somebody waits for a job's end; any thread may ask."""
+        return job_id in self._ends
+
+    def tell(self, job: Job) -> None:
+        """Tell those who wait for a job's end what it has become; they wake by `ended`."""
+        if job.id in self._ends:
+            self._ends[job.id][0].job = job
 
     def grown(self, job_ids: Iterable[str]) -> None:
         """Wake who waits for events of these jobs."""
@@ -95,8 +153,8 @@ class Signals:
         self.ended(self._ends)
 
 
-def _watched(signals: dict[str, tuple[Signal, int]], job_id: str) -> Generator[Signal]:
-    signal, watchers = signals.get(job_id, (Signal(), 0))
+def _watched(signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> Generator[S]:
+    signal, watchers = signals.get(job_id) or (make(), 0)
     signals[job_id] = signal, watchers + 1
     try:
         yield signal

@@ -32,7 +32,7 @@ from .clock import Clock, clock_of
 from .files import Synchronous, create, damaged, identity, prepare_reader, prepare_writer, translated
 from .group import FOREVER, Group, Limits, Row
 from .rows import Rows
-from .signals import Signals
+from .signals import OpenJobs, Signals
 
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
@@ -50,12 +50,21 @@ class SqliteStore:
         reader: The connection that reads.
         now: The file's clock.
         token_bytes: How large a token may be.
+        version: That of the file's data when it was opened.
     """
 
     durable = True
 
     def __init__(
-        self, path: Path, rows: Rows, writer: Group, reader: Group, *, now: Clock, token_bytes: int
+        self,
+        path: Path,
+        rows: Rows,
+        writer: Group,
+        reader: Group,
+        *,
+        now: Clock,
+        token_bytes: int,
+        version: int,
     ) -> None:
         self._path = path
         self._rows = rows
@@ -64,6 +73,8 @@ class SqliteStore:
         self._reader = reader
         self._now = now
         self._signals = Signals()
+        self._version = version
+        self._open = OpenJobs()
         self._process = os.getpid()
         self._identity = identity(path)
         self._closed = False
@@ -73,10 +84,12 @@ class SqliteStore:
 
     async def _write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
         self._check()
+        age = self._open.age
         try:
             result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
         except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise damaged(self._path, error) from error
+        self._open.note(tx.came, tx.ended, age)
         self._signals.grown(tx.grown)
         self._signals.ended(tx.ended)
         return result
@@ -119,7 +132,6 @@ class SqliteStore:
 
     async def poll(self) -> None:
         """Wake everybody when another process has written, until cancelled."""
-        version = 0
         while True:
             await trio.sleep(POLL)
             if self._fault is None and identity(self._path) != self._identity:
@@ -129,9 +141,10 @@ class SqliteStore:
                 )
                 self._signals.ring_all()
                 return
-            found = await self._writer.version(version)
-            if found != version:
-                version = found
+            found = await self._writer.version(self._version)
+            if found != self._version:
+                self._version = found
+                self._open.forget()
                 self._signals.ring_all()
 
     # ------------------------------------------------------------ coming in
@@ -184,7 +197,10 @@ class SqliteStore:
         """See `Store.finish`."""
         if outcome.transition is Transition.COMPLETED:
             outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
-        state = await self._write(verbs.finish, job_id, attempt, outcome)
+        awaited = self._signals.awaited
+        state, row = await self._write(verbs.finish, job_id, attempt, outcome, awaited)
+        if row is not None:
+            self._signals.tell(self._rows.job_of(row))
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
@@ -248,15 +264,17 @@ class SqliteStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
+        self._check()
         with self._signals.end_of(job_id) as end:
-            while True:
-                seen = end.count
-                row = await self._read(looking.ended, job_id)
-                if row is not None:
+            seen, look = end.count, job_id not in self._open
+            while end.job is None:
+                if look and (row := await self._read(looking.ended, job_id)) is not None:
                     (job,) = self._jobs([row])
                     return job
                 self._check_open()
                 await end.wait_past(seen)
+                seen, look = end.count, True
+            return end.job
 
     async def due(self) -> None:
         """See `Store.due`."""
@@ -350,7 +368,10 @@ async def open_sqlite(
             Group(writer, where, now, limits, writes=True),
             Group(reader, where, now, limits, writes=False),
         )
-        store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
+        version = await groups[0].version(0)  # before anybody has looked
+        store = SqliteStore(
+            where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes, version=version
+        )
         # What is being cancelled still has ends to write, so the connections serve until the block is left.
         background = trio.CancelScope(shield=True)
         failure: BaseException | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -127,6 +127,7 @@ def _insert(
         lease=None if worker is None else _lapses(tx, worker.lease),
     )
     ((number,),) = tx.run("newest")
+    tx.came.append(new.values["id"])
     chunks.add(tx, number, 1, 0, Kind.SUBMITTED, encode_event(Kind.SUBMITTED, new.submission.handler))
     if worker is not None:
         chunks.add(tx, number, 2, 1, Kind.STARTED, encode_event(Kind.STARTED, worker.name))
@@ -225,9 +226,12 @@ def append(
 # ------------------------------------------------------------ ends
 
 
-def finish(tx: Transaction, job_id: str, attempt: int, outcome: Outcome) -> State:
-    """End a running attempt as the outcome says; its result is JSON already."""
-    return _conclude(tx, running(tx, job_id, attempt), outcome)
+def finish(
+    tx: Transaction, job_id: str, attempt: int, outcome: Outcome, awaited: Callable[[str], bool]
+) -> tuple[State, Row | None]:
+    """End a running attempt; return the state, and if that ends an awaited job, its snapshot's row."""
+    state = _conclude(tx, running(tx, job_id, attempt), outcome)
+    return state, tx.one("job", id=job_id) if state.over and awaited(job_id) else None
 
 
 def _conclude(tx: Transaction, job: Running, outcome: Outcome) -> State:

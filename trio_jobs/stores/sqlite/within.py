@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple, Unpack, cast
 
-from ..._errors import SchemaTooNew
+import apsw
+
+from ..._errors import SchemaTooNew, quoted
 from ..._handlers import Handlers
 from ..._options import SubmitOptions
 from ..._store import Claimant
@@ -25,22 +27,8 @@ from .rows import Rows
 Ts = TypeVarTuple("Ts")
 
 
-class Connection(Protocol):
-    """What `submit_within` needs of a connection: one of `sqlite3`, or of apsw."""
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        ...
-
-    @property
-    def execute(self) -> Callable[..., Any]:
-        """Run a statement."""
-        ...
-
-
 def submit_within(
-    connection: Connection,
+    connection: apsw.Connection,
     fn: Callable[[Any, Unpack[Ts]], Awaitable[object]],
     /,
     *args: *Ts,
@@ -52,7 +40,9 @@ def submit_within(
     back, there never was a job.
 
     Args:
-        connection: A connection to a file that a registry has been opened on before; `sqlite3` or apsw.
+        connection: A connection of apsw's to a file that a registry has been opened on before. One of
+            Python's `sqlite3` will not do: that is another copy of SQLite, and two copies in one process undo
+            each other's locks (https://sqlite.org/howtocorrupt.html, 2.2.1).
         fn: As for `JobRegistry.submit`.
         *args: Its arguments.
         **options: See `SubmitOptions`.
@@ -62,12 +52,17 @@ def submit_within(
 
     Raises:
         ValueError: No transaction is open, the file keeps no jobs, or an option is out of range.
-        TypeError: As for `JobRegistry.submit`.
+        TypeError: As for `JobRegistry.submit`, or the connection is none of apsw's.
         InvalidPayload: An argument does not fit its annotation or cannot be made into JSON.
         KeyConflict: The key was used for something else.
         SchemaTooNew: The file was written by a newer version.
-        Exception: What the connection raises.
+        apsw.Error: What the connection raises.
     """
+    if not isinstance(cast("object", connection), apsw.Connection):
+        raise TypeError(
+            "submit_within takes an apsw.Connection, as two copies of SQLite in one process undo each "
+            f"other's locks; got {quoted(connection)}"
+        )
     if not connection.in_transaction:
         raise ValueError("submit_within belongs into a transaction of yours: execute BEGIN IMMEDIATE first")
     found = version(connection, Path("the file"))
@@ -76,7 +71,7 @@ def submit_within(
     if found > len(SCHEMAS):
         raise SchemaTooNew("the file", found, len(SCHEMAS))
     new = Rows(Handlers([fn])).written(submission(fn, args, options))
-    kept = dict(connection.execute("SELECT name, value FROM trio_jobs_meta").fetchall())
+    kept: dict[Any, Any] = dict(cast("Any", connection.execute("SELECT name, value FROM trio_jobs_meta")))
     tx = Transaction(connection, clock_of(kept.get("epoch"))(), UNLIMITED)
     (job_id,), _ = verbs.submit(tx, [new], 0, (), Claimant("nobody"))
     return job_id
