@@ -15,7 +15,7 @@ import trio.testing
 from trio_jobs import Retention, StoreCorrupt, StoreUnavailable, UnknownJob
 from trio_jobs.stores.sqlite import group
 from trio_jobs.stores.sqlite.group import Call, Group, Limits, Transaction
-from trio_jobs.stores.sqlite.store import _connected
+from trio_jobs.stores.sqlite.opening import _connected
 
 LIMITS = Limits(9, Retention())
 

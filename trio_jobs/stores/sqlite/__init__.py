@@ -7,12 +7,13 @@ Its files, in the order in which they tell the story:
     group                      many calls, one transaction
     chunks, rows               logs and jobs, as rows and as records
     verbs                      what a verb does in a transaction
-    signals, store             waking; the store itself
+    signals, store, opening    waking; the store itself; opening one
     within                     submitting in a transaction of the program's own
 """
 
 from .files import Synchronous
-from .store import SqliteStore, open_sqlite
+from .opening import open_sqlite
+from .store import SqliteStore
 from .within import submit_within
 
 __all__ = ["SqliteStore", "Synchronous", "open_sqlite", "submit_within"]
