@@ -111,5 +111,6 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, quickly: they run and check their own results; the numbers mean little."""
-    install(session)
-    session.run("python", "benchmarks/inprocess.py", *(session.posargs or ["--quick"]))
+    install(session, "sqlite")
+    for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"]):
+        session.run("python", *script, *(session.posargs or ["--quick"]))

@@ -76,6 +76,23 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         "3 jobs wait already, as many as queue_limit allows; try again later",
         {"limit": 3},
     ),
+    (
+        UnknownHandler("resize", {"crop": None}),
+        "there is no handler 'resize': there is crop; see handlers= of open_registry",
+        {"name": "resize", "known": ["crop"]},
+    ),
+    (
+        UnknownHandler("resize", ()),
+        "there is no handler 'resize': it was given none; see handlers= of open_registry",
+        {"known": []},
+    ),
+    (StoreUnavailable("jobs.db: disk is full"), "jobs.db: disk is full", {}),
+    (StoreCorrupt("jobs.db is damaged"), "jobs.db is damaged", {}),
+    (
+        SchemaTooNew("jobs.db", 3, 1),
+        "jobs.db has version 3 of the schema, and this trio_jobs knows 1; upgrade trio_jobs",
+        {"found": 3, "known": 1},
+    ),
     (LeaseLost("7", 2), "attempt 2 of job 7 is over; nothing was written", {"job_id": "7", "attempt": 2}),
     (
         JobFailed("7", Reason.ERROR, "ValueError: no", RECORD, 2),

@@ -90,9 +90,7 @@ class UnknownHandler(TrioJobsError):
         self.name = name
         self.known = sorted(known)
         there = f"there is {', '.join(self.known)}" if self.known else "it was given none"
-        super().__init__(
-            f"this registry has no handler {quoted(name)}: {there}; see handlers= of open_registry"
-        )
+        super().__init__(f"there is no handler {quoted(name)}: {there}; see handlers= of open_registry")
 
 
 class InvalidPayload(TrioJobsError, ValueError):

@@ -64,7 +64,7 @@ BUGS = [
         "a cancelled job is over while its handler runs",
         "CANCELLED is shown, and the work goes on",
         MEMORY,
-        '        if row.state is State.RUNNING:\n            return "requested"\n',
+        '            self._requests.ring()\n            return "requested"\n',
         "",
         "simulation",
     ),

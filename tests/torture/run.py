@@ -29,12 +29,13 @@ import apsw
 import attrs
 import trio
 from checker import AUDIT, check
-from journal import Journal
+from journal import Journal, entries
 from process import LEASE, run
 
 from trio_jobs.stores.sqlite.files import create, prepare_writer
 
 _PATIENCE: Final = 90.0
+_COUNTED: Final = {signal.SIGSTOP: "stopped for longer than a lease", signal.SIGTERM: "terminated"}
 _PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after")]
 
 
@@ -69,7 +70,7 @@ class Torture:
     @property
     def kills(self) -> int:
         """How many processes have died of a SIGKILL or by their own hand."""
-        return self.counts["killed"] + self.counts["killed at a failpoint"] + self.counts["killed by a job"]
+        return self.counts["killed"] + self.counts["killed by a job"]
 
     def prepare(self) -> None:
         """Make the file, and let it write down every change by itself."""
@@ -121,19 +122,20 @@ class Torture:
         others = [one for one in self._processes if one.role != "work"]
         dice = self._random.random()
         if dice < 0.65:
-            self._send(self._random.choice(workers), signal.SIGKILL, "killed")
+            self._send(self._random.choice(workers), signal.SIGKILL)
         elif dice < 0.85:
             victim = self._random.choice(workers)
             victim.stopped_until = time.monotonic() + LEASE * self._random.uniform(1.2, 2.5)
-            self._send(victim, signal.SIGSTOP, "stopped for longer than a lease")
+            self._send(victim, signal.SIGSTOP)
         elif dice < 0.93:
-            self._send(self._random.choice(workers), signal.SIGTERM, "terminated")
+            self._send(self._random.choice(workers), signal.SIGTERM)
         else:
-            self._send(self._random.choice(others), signal.SIGKILL, "killed")
+            self._send(self._random.choice(others), signal.SIGKILL)
 
-    def _send(self, process: Process, number: signal.Signals, what: str) -> None:
+    def _send(self, process: Process, number: signal.Signals) -> None:
         process.stopped = number is signal.SIGSTOP
-        self.counts[what] += 1
+        if number in _COUNTED:  # whether it was a SIGKILL that it died of is seen when it is dead
+            self.counts[_COUNTED[number]] += 1
         self._journal.note("signal", number=number.name, name=process.name, generation=process.generation)
         os.kill(process.pid, number)
 
@@ -155,10 +157,7 @@ class Torture:
             self.counts["killed by a job"] += code == 9
             self.counts["crashed"] += code == 1
         elif os.WTERMSIG(status) == signal.SIGKILL:
-            self.counts["died of SIGKILL"] += 1
-            self.counts["killed at a failpoint"] = max(
-                0, self.counts["died of SIGKILL"] - self.counts["killed"]
-            )
+            self.counts["killed"] += 1
 
     def settle(self) -> float:
         """Stop submitting, let all jobs end in peace, and return how many seconds that took."""
@@ -221,8 +220,9 @@ def main() -> int:
     faults = [*report.faults, *torture.crashes()]
     if torture.counts["did not stop"]:
         faults.append(f"{torture.counts['did not stop']} processes did not stop within 10 s of SIGTERM")
-    counts = {name: number for name, number in torture.counts.items() if name != "died of SIGKILL" and number}
-    print(f"{torture.kills} kills: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
+    counts = ", ".join(f"{number} {name}" for name, number in torture.counts.items())
+    points = sum(entry["what"] == "failpoint" for entry in entries(folder))
+    print(f"{torture.kills} kills: {counts}; {points} of them at a failpoint")
     print(f"{report.summary}; all ended {settled:.1f} s after the last blow")
     versions = f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
     print(f"{versions}, apsw {apsw.apsw_version()}, Trio {trio.__version__}")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from .._open import open_registry
 from .._registry import JobRegistry
-from .faults import Stopped
+from .faults import Fault, Stopped
 from .load import load_handlers
 from .options import DEFAULT_STORE, HandlersAt, Seconds, Store, file_of
 from .output import note
@@ -48,9 +48,13 @@ async def worker(
     running: list[JobRegistry] = []
     watchdog = Watchdog(grace, lambda: running[0].running if running else {})
     with watchdog.on_guard():
-        async with open_registry(
-            store, handlers=found.values(), capacity=capacity, lease=lease, grace=grace, name=name
-        ) as jobs:
+        try:
+            opened = open_registry(
+                store, handlers=found.values(), capacity=capacity, lease=lease, grace=grace, name=name
+            )
+        except (TypeError, ValueError) as error:
+            raise Fault(str(error)) from error
+        async with opened as jobs:
             running.append(jobs)
             note(f"{name} runs {', '.join(found)} from {store}, {capacity} at once; Ctrl-C stops it")
             await watchdog.stopping.wait()

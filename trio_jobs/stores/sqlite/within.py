@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Protocol, TypeVarTuple, Unpack
 
 from ..._errors import SchemaTooNew
 from ..._handlers import Handlers
@@ -22,11 +22,6 @@ from .group import UNLIMITED, Transaction
 from .queries import SCHEMAS
 from .rows import Rows
 
-if TYPE_CHECKING:
-    from ..._context import JobContext
-
-T = TypeVar("T")
-R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
@@ -46,7 +41,7 @@ class Connection(Protocol):
 
 def submit_within(
     connection: Connection,
-    fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+    fn: Callable[[Any, Unpack[Ts]], Awaitable[object]],
     /,
     *args: *Ts,
     **options: Unpack[SubmitOptions],
