@@ -45,6 +45,23 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         {"state": State.RUNNING, "transition": "removed"},
     ),
     (UnknownJob("7"), "no job has the id '7'", {"job_id": "7"}),
+    (
+        UnknownHandler("c", ["b", "a"]),
+        "this registry has no handler 'c': there is a, b; see handlers= of open_registry",
+        {"name": "c", "known": ["a", "b"]},
+    ),
+    (
+        UnknownHandler("c", ()),
+        "this registry has no handler 'c': it was given none; see handlers= of open_registry",
+        {"name": "c", "known": []},
+    ),
+    (StoreUnavailable("jobs.db: locked"), "jobs.db: locked", {}),
+    (StoreCorrupt("jobs.db is damaged"), "jobs.db is damaged", {}),
+    (
+        SchemaTooNew("jobs.db", 2, 1),
+        "jobs.db has version 2 of the schema, and this trio_jobs knows 1; upgrade trio_jobs",
+        {"found": 2, "known": 1},
+    ),
     (InvalidPayload("tags takes text"), "tags takes text", {}),
     (
         KeyConflict("k", "7"),

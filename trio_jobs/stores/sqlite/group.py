@@ -83,15 +83,13 @@ class Call(Generic[T]):
     """A call on its way: what is to be done, who waits for it, and what came of it."""
 
     work: Callable[[Transaction], T]
-    task: trio.lowlevel.Task | None
+    task: trio.lowlevel.Task
     result: tuple[T, Transaction] | None = None
     error: BaseException | None = None
 
     def answer(self) -> None:
         """Wake who waits."""
-        task, self.task = self.task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
+        trio.lowlevel.reschedule(self.task)
 
 
 class Group:

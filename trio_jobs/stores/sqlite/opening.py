@@ -75,19 +75,26 @@ async def open_sqlite(
         store = SqliteStore(
             where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes, version=version
         )
-        # What is being cancelled still has ends to write, so the connections serve until the block is left.
-        background = trio.CancelScope(shield=True)
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_serve, background, (*(group.run for group in groups), store.poll))
-            try:
-                yield store
-            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
-                failure = exc
-            store.close(Reason.SHUTDOWN)
-            background.cancel(reason="the store is closed")
-        if failure is not None:
-            raise failure
+        async with _served(store, *(group.run for group in groups), store.poll):
+            yield store
+
+
+@asynccontextmanager
+async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+    """Run the tasks of a store for the length of a block, and close it then."""
+    # What is being cancelled still has ends to write, so the connections serve until the block is left.
+    background = trio.CancelScope(shield=True)
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_serve, background, tasks)
+        try:
+            yield
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
+            failure = exc
+        store.close(Reason.SHUTDOWN)
+        background.cancel(reason="the store is closed")
+    if failure is not None:
+        raise failure
 
 
 async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
