@@ -78,7 +78,7 @@ class Job:
     spent: int
     attempts: int
     seq: int
-    parent: int | None
+    parent: str | None
     key: str | None
     log: list[Event] = attrs.field(factory=list[Event])
 

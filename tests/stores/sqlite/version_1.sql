@@ -42,7 +42,7 @@ CREATE TABLE trio_jobs_job (
     priority INTEGER NOT NULL,
     owner TEXT,
     key TEXT,
-    parent INTEGER,                       -- the number of the job that spawned it
+    parent TEXT,                          -- the id of the job that spawned it
     state TEXT NOT NULL,
     reason TEXT,
     message TEXT,
@@ -68,7 +68,7 @@ CREATE TABLE trio_jobs_job (
 ) STRICT;
 INSERT INTO trio_jobs_job VALUES(1,'8b10bfb95edcb8bc0f1e3243e285f197','work','["queued"]','{"delay":60.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{"a":"b"},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,'me','k',NULL,'queued',NULL,NULL,NULL,NULL,NULL,0,0,1,0,1,0,0,1800000000.0,1800000060.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
 INSERT INTO trio_jobs_job VALUES(2,'3bb503e0cde1f51316bf9c34469dae0b','work','[]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[3,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,NULL,'running',NULL,NULL,NULL,NULL,'{"half":true}',1,1,3,5,7,4,31,1800000000.0,1800000000.0,NULL,1800000000.0,NULL,1800000060.0,NULL,NULL,NULL);
-INSERT INTO trio_jobs_job VALUES(3,'7276ddc676e1640bd29c28e3261683c4','work','["child"]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,2,'running',NULL,NULL,NULL,NULL,NULL,1,1,1,0,2,0,0,1800000000.0,1800000000.0,NULL,1800000000.0,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO trio_jobs_job VALUES(3,'7276ddc676e1640bd29c28e3261683c4','work','["child"]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,'3bb503e0cde1f51316bf9c34469dae0b','running',NULL,NULL,NULL,NULL,NULL,1,1,1,0,2,0,0,1800000000.0,1800000000.0,NULL,1800000000.0,NULL,NULL,NULL,NULL,NULL);
 INSERT INTO trio_jobs_job VALUES(4,'b04bc98eb45b20b51f65fc59ecc8a399','work','[]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,NULL,'completed',NULL,NULL,NULL,'{"answer":42}',NULL,1,1,1,0,3,0,0,1800000000.0,1800000000.0,NULL,1800000000.0,1800000000.0,NULL,NULL,NULL,NULL);
 INSERT INTO trio_jobs_job VALUES(5,'c4426c9df8e5d17b51158351694a0445','work','[]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,NULL,'failed','error','it failed','["ValueError","no such thing: é 😀","Traceback\n  line\n"]',NULL,NULL,1,1,1,0,3,0,0,1800000000.0,1800000000.0,NULL,1800000000.0,1800000000.0,NULL,NULL,NULL,NULL);
 INSERT INTO trio_jobs_job VALUES(6,'c0f670c26ccce846dddf2fec0cf1c555','work','[]','{"delay":0.0,"linger":10.0,"metadata":{},"retry":[1,1.0,2.0,60.0,0.5,false],"run_at":null,"tags":{},"timeouts":[null,null,null,null],"when_unread":"continue"}',2,NULL,NULL,NULL,'cancelled','user',NULL,NULL,NULL,NULL,1,1,1,0,3,0,0,1800000000.0,1800000000.0,NULL,1800000000.0,1800000000.0,NULL,NULL,NULL,NULL);

@@ -89,7 +89,7 @@ def _condition(where: Where) -> tuple[str, dict[str, Any]]:
             clauses.append(f"job.{name} = :{name}")
             values[name] = value
     if where.parent is not None:
-        clauses.append("job.parent = (SELECT number FROM trio_jobs_job WHERE id = :parent)")
+        clauses.append("job.parent = :parent")
         values["parent"] = where.parent
     if where.tags:
         clauses.append(_HAS_TAGS)

@@ -9,15 +9,13 @@ from typing import Final
 
 from ..._states import State, Transition, sources
 
-# The columns of a snapshot, in the order in which `rows.job_of` takes them; `above` is the parent.
+# The columns of a snapshot, in the order in which `rows.job_of` takes them.
 _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("owner", "key", "spent", "saved", "created", "started", "finished", "due", "cancel_requested", "seq"),
+    "parent",
 )
-SNAPSHOT: Final = (
-    f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)}, above.id FROM trio_jobs_job AS job "  # noqa: S608  # ours
-    "LEFT JOIN trio_jobs_job AS above ON above.number = job.parent"
-)
+SNAPSHOT: Final = f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
 
 
 def states_in(states: Iterable[State]) -> str:

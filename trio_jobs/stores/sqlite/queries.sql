@@ -86,7 +86,8 @@ WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt;
 
 -- name: open_children
-SELECT number FROM trio_jobs_job WHERE parent = :number AND state = 'running' ORDER BY number;
+SELECT number FROM trio_jobs_job
+WHERE parent = (SELECT id FROM trio_jobs_job WHERE number = :number) AND state = 'running' ORDER BY number;
 
 -- name: renew
 UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END

@@ -18,7 +18,7 @@ CREATE TABLE trio_jobs_job (
     priority INTEGER NOT NULL,
     owner TEXT,
     key TEXT,
-    parent INTEGER,                       -- the number of the job that spawned it
+    parent TEXT,                          -- the id of the job that spawned it
     state TEXT NOT NULL,
     reason TEXT,
     message TEXT,

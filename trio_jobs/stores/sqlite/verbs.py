@@ -31,7 +31,7 @@ class Running:
     """A job that runs, as it stands: the row of `running`."""
 
     number: int
-    parent: int | None
+    parent: str | None
     seq: int
     appended: int
     kept: int
@@ -108,7 +108,7 @@ def _due(tx: Transaction, new: Written) -> float:
 
 
 def _insert(
-    tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: int | None = None
+    tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: str | None = None
 ) -> None:
     """Add a job: one that waits, or one that runs from birth, if there is a worker."""
     due, queue = _due(tx, new), new.submission.options.timeouts.queue
@@ -139,9 +139,9 @@ def _lapses(tx: Transaction, lease: float) -> float | None:
 
 def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Claimant) -> Row:
     """Accept a child that runs from birth, and return its row of `born`."""
-    above = running(tx, parent, attempt)
+    running(tx, parent, attempt)
     if tx.one("find_id", id=child.submission.id) is None:
-        _insert(tx, child, worker=Claimant(worker.name), parent=above.number)
+        _insert(tx, child, worker=Claimant(worker.name), parent=parent)
     return tx.one("born", id=child.submission.id) or ()
 
 

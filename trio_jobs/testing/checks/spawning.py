@@ -173,3 +173,17 @@ async def a_lost_parent_takes_its_children_along(open_store: Opener) -> None:
         expect("sweep, then get of a child", (job.state, job.reason), (State.CANCELLED, Reason.PARENT))
         expect("sweep, then get of an ended child", await state_of(store, ended.id), State.COMPLETED)
         await fenced(store, open_child.id, 1)
+
+
+async def a_child_remembers_its_parent(open_store: Opener) -> None:
+    """A child's snapshot names its parent, and it is found by that, also when the parent was removed."""
+    async with open_store() as store:
+        parent = (await start(store)).submission.id
+        child = make()
+        await store.spawn(parent, 1, child, HOLDER)
+        await store.finish(parent, 1, completed())
+        await store.remove(parent)
+        kept = (await store.get(child.id)).parent
+        expect("remove of a parent, then get of its child: parent", kept, parent)
+        found = [job.id for job in await store.find(Where(parent=parent), ALL)]
+        expect("remove of a parent, then find of its children", found, [child.id])
