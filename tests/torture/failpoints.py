@@ -19,10 +19,12 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -75,17 +77,39 @@ CASES: Final = [Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)]
 def planted(case: Case) -> Iterator[list[Case]]:
     """Let the fault happen once inside the block; the list has the case when it has."""
     method, moment = case.step.split("/")
-    write, reach = SqliteStore._write, getattr(Group, method)
-    armed: list[Group] = []
+    write, call, transact = SqliteStore._write, Group.call, Group.transact
+    reach = getattr(Group, method)
+    asked: ContextVar[str] = ContextVar("asked", default="")
+    marked: set[Any] = set()  # what the calls of the verb are to do
+    within: set[Group] = set()  # whose transaction has such a call in it
     happened: list[Case] = []
+    once = threading.Lock()
 
-    async def arming(store: SqliteStore, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        if work.__name__ == case.verb and not happened:
-            armed.append(store._writer)
-        return await write(store, work, *args, **named)
+    async def writing(store: SqliteStore, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        token = asked.set(work.__name__)
+        try:
+            return await write(store, work, *args, **named)
+        finally:
+            asked.reset(token)
+
+    async def calling(group: Group, work: Callable[..., Any]) -> Any:
+        if asked.get() == case.verb:
+            marked.add(work)
+        return await call(group, work)
+
+    def transacting(group: Group, calls: list[Any], *args: Any) -> None:
+        if any(one.work in marked for one in calls):
+            within.add(group)
+        try:
+            transact(group, calls, *args)
+        finally:
+            within.discard(group)
 
     def strike() -> None:
-        happened.append(case)
+        with once:  # two stores have two threads
+            if happened:
+                return
+            happened.append(case)
         if case.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif case.fault == "hang":
@@ -94,14 +118,19 @@ def planted(case: Case) -> Iterator[list[Case]]:
             raise _ERRORS[case.fault]("planted")
 
     def reaching(group: Group, *args: Any) -> None:
-        strikes = group in armed and not happened
+        strikes = group in within and not happened and (method != "serve" or args[1].work in marked)
         if strikes and moment == "before":
             strike()
         reach(group, *args)
         if strikes and moment == "after":
             strike()
 
-    with patch.object(SqliteStore, "_write", arming), patch.object(Group, method, reaching):
+    with (
+        patch.object(SqliteStore, "_write", writing),
+        patch.object(Group, "call", calling),
+        patch.object(Group, "transact", transacting),
+        patch.object(Group, method, reaching),
+    ):
         yield happened
 
 
@@ -162,9 +191,14 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def programme(path: Path) -> None:
-    """Run through every verb; when it is started again, go on where the last one was."""
+    """Run through every verb; when it is started again, go on where the last one was.
+
+    Beside it a rival waits, with connections of its own, and takes what the first worker loses.
+    """
+    opened = partial(trio_jobs.open_registry, f"sqlite:///{path}", handlers=HANDLERS, lease=LEASE)
     async with (
-        trio_jobs.open_registry(f"sqlite:///{path}", handlers=HANDLERS, lease=LEASE) as jobs,
+        opened(name="rival"),
+        opened() as jobs,
         trio.open_nursery() as nursery,
     ):
         spoken = await _submit(jobs, talk, "talk")
