@@ -1,0 +1,57 @@
+"""The failpoint matrix, in part; and what is planted is found. `nox -s torture` plays all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trio_jobs.stores.sqlite import verbs
+
+HERE = Path(__file__).parent
+VERBS = (
+    *("submit", "claim", "heartbeat", "append", "finish"),
+    *("spawn", "request_cancel", "sweep", "remove", "prune"),
+)
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="uses Linux's clock")
+
+
+@pytest.fixture(scope="module")
+def failpoints() -> Iterator[Any]:
+    """Import the failpoints as their command does."""
+    sys.path.insert(0, str(HERE))
+    try:
+        import failpoints
+
+        yield failpoints
+    finally:
+        sys.path.remove(str(HERE))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_lost_answer_changes_nothing(failpoints: Any, tmp_path: Path, verb: str) -> None:
+    """A verb that was committed, and whose answer was an error, happens once in the end."""
+    assert failpoints.play(failpoints.Case(verb, "commit/after", "io"), tmp_path)
+
+
+def test_the_matrix_has_these_verbs(failpoints: Any) -> None:
+    """The lost answers above are those of every verb of the matrix."""
+    assert failpoints.VERBS == VERBS
+
+
+def test_tokens_that_are_appended_twice_are_found(
+    failpoints: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that forgets what of an append it has already is found by a lost answer."""
+    real = verbs.append
+
+    def append(tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int) -> int:
+        there = verbs.running(tx, job_id, attempt).appended
+        return real(tx, job_id, attempt, kind, values, offset=max(offset, there))
+
+    monkeypatch.setattr(verbs, "append", append)
+    with pytest.raises(AssertionError, match="tokens_are_the_handlers"):
+        failpoints.play(failpoints.Case("append", "commit/after", "io"), tmp_path)
