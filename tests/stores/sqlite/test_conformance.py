@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from trio_jobs.stores import Store
@@ -61,6 +61,7 @@ def test_it_agrees_with_the_store_in_memory() -> None:
             max_examples=40,
             stateful_step_count=30,
             deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink what uses threads takes minutes
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

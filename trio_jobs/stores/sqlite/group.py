@@ -50,7 +50,6 @@ class Transaction:
         db: The connection.
         now: When the transaction began, on the file's clock.
         limits: What the file is to hold at most.
-        came: The ids of the jobs that are new.
         grown: The ids of the jobs whose logs have grown.
         ended: The ids of those that have ended.
     """
@@ -58,7 +57,6 @@ class Transaction:
     db: Db
     now: float
     limits: Limits
-    came: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
     ended: list[str] = attrs.field(factory=list[str])
 

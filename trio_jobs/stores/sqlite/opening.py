@@ -71,10 +71,7 @@ async def open_sqlite(
             Group(writer, where, now, limits, writes=True),
             Group(reader, where, now, limits, writes=False),
         )
-        version = await groups[0].version(0)  # before anybody has looked
-        store = SqliteStore(
-            where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes, version=version
-        )
+        store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
         async with _served(store, *(group.run for group in groups), store.poll):
             yield store
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from ..._bell import Bell
 from ..._job import Job
 
-MOST_OPEN: Final = 10_000
 S = TypeVar("S", bound="Signal")
 
 
@@ -63,35 +62,6 @@ class End(Signal):
     job: Job | None = None
 
 
-class OpenJobs:
-    """The newest jobs that came by this store and are not over, as far as can be known without looking.
-
-    Attributes:
-        age: How often other processes were seen to have written, who may end any job.
-    """
-
-    def __init__(self) -> None:
-        self.age = 0
-        self._ids: dict[str, None] = {}
-
-    def __contains__(self, job_id: object) -> bool:
-        return job_id in self._ids
-
-    def note(self, came: Iterable[str], ended: Iterable[str], age: int) -> None:
-        """Take note of what was written when `age` was that."""
-        if age == self.age:
-            self._ids |= dict.fromkeys(came)
-            while len(self._ids) > MOST_OPEN:
-                del self._ids[next(iter(self._ids))]
-        for job_id in ended:
-            self._ids.pop(job_id, None)
-
-    def forget(self) -> None:
-        """Know nothing any more: another process has written."""
-        self.age += 1
-        self._ids.clear()
-
-
 class Signals:
     """What there is to wait for in this process.
 
@@ -118,11 +88,6 @@ class Signals:
     def end_of(self, job_id: str) -> Generator[End]:
         """Give, for the length of a block, what rings when a job ends."""
         yield from _watched(self._ends, job_id, End)
-
-    @property
-    def watched(self) -> int:
-        """How many logs and ends are waited for."""
-        return len(self._logs) + len(self._ends)
 
     def awaited(self, job_id: str) -> bool:
         """Return whether somebody waits for a job's end; any thread may ask."""

@@ -27,7 +27,7 @@ from .clock import Clock
 from .files import damaged, identity
 from .group import Group, Row
 from .rows import Rows
-from .signals import OpenJobs, Signals
+from .signals import Signals
 
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
@@ -45,21 +45,12 @@ class SqliteStore:
         reader: The connection that reads.
         now: The file's clock.
         token_bytes: How large a token may be.
-        version: That of the file's data when it was opened.
     """
 
     durable = True
 
     def __init__(
-        self,
-        path: Path,
-        rows: Rows,
-        writer: Group,
-        reader: Group,
-        *,
-        now: Clock,
-        token_bytes: int,
-        version: int,
+        self, path: Path, rows: Rows, writer: Group, reader: Group, *, now: Clock, token_bytes: int
     ) -> None:
         self._path = path
         self._rows = rows
@@ -68,8 +59,6 @@ class SqliteStore:
         self._reader = reader
         self._now = now
         self._signals = Signals()
-        self._version = version
-        self._open = OpenJobs()
         self._process = os.getpid()
         self._identity = identity(path)
         self._closed = False
@@ -79,12 +68,10 @@ class SqliteStore:
 
     async def _write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
         self._check()
-        age = self._open.age
         try:
             result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
         except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise damaged(self._path, error) from error
-        self._open.note(tx.came, tx.ended, age)
         self._signals.grown(tx.grown)
         self._signals.ended(tx.ended)
         return result
@@ -127,6 +114,7 @@ class SqliteStore:
 
     async def poll(self) -> None:
         """Wake everybody when another process has written, until cancelled."""
+        version = 0
         while True:
             await trio.sleep(POLL)
             if self._fault is None and identity(self._path) != self._identity:
@@ -136,10 +124,9 @@ class SqliteStore:
                 )
                 self._signals.ring_all()
                 return
-            found = await self._writer.version(self._version)
-            if found != self._version:
-                self._version = found
-                self._open.forget()
+            found = await self._writer.version(version)
+            if found != version:
+                version = found
                 self._signals.ring_all()
 
     # ------------------------------------------------------------ coming in
@@ -259,16 +246,15 @@ class SqliteStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
-        self._check()
         with self._signals.end_of(job_id) as end:
-            seen, look = end.count, job_id not in self._open
             while end.job is None:
-                if look and (row := await self._read(looking.ended, job_id)) is not None:
+                seen = end.count
+                row = await self._read(looking.ended, job_id)
+                if row is not None:
                     (job,) = self._jobs([row])
                     return job
                 self._check_open()
                 await end.wait_past(seen)
-                seen, look = end.count, True
             return end.job
 
     async def due(self) -> None:

@@ -127,7 +127,6 @@ def _insert(
         lease=None if worker is None else _lapses(tx, worker.lease),
     )
     ((number,),) = tx.run("newest")
-    tx.came.append(new.values["id"])
     chunks.add(tx, number, 1, 0, Kind.SUBMITTED, encode_event(Kind.SUBMITTED, new.submission.handler))
     if worker is not None:
         chunks.add(tx, number, 2, 1, Kind.STARTED, encode_event(Kind.STARTED, worker.name))
