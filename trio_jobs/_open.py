@@ -105,7 +105,7 @@ def open_registry(
         ValueError: An argument is out of range.
         TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
         StoreUnavailable: On entering, the store cannot be reached.
-        StoreCorrupt: On entering or later, the store's data is damaged.
+        StoreCorrupt: On entering or later, the store's data is damaged; later, in an exception group.
         SchemaTooNew: On entering, the store was written by a newer version.
         RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
         KeyboardInterrupt: A handler raised it.
