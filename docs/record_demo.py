@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,12 +38,14 @@ class Camera:
         self._console.print()
 
     event = LiveView.event
+    say = LiveView.say
 
 
 async def record(console: Console, names: Sequence[str]) -> None:
     """Run the demo on these files."""
     began = trio.current_time()
-    rows = await play(sources(names), SECONDS, Camera(console))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = await play(sources(names), SECONDS, Camera(console), Path(folder) / "demo.db")
     print_summary(console, summary(rows, trio.current_time() - began))
 
 
