@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import signal
 
 import pytest
 import trio
@@ -17,6 +18,12 @@ settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
 SEED = os.environ.get("TRIO_JOBS_SEED") or ("0" if os.environ.get("CI") else str(secrets.randbits(32)))
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C also where it is ignored, as it is in what a script started to run behind it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
