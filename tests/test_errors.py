@@ -47,12 +47,12 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     (UnknownJob("7"), "no job has the id '7'", {"job_id": "7"}),
     (
         UnknownHandler("c", ["b", "a"]),
-        "this registry has no handler 'c': there is a, b; see handlers= of open_registry",
+        "there is no handler 'c': there is a, b; see handlers= of open_registry",
         {"name": "c", "known": ["a", "b"]},
     ),
     (
         UnknownHandler("c", ()),
-        "this registry has no handler 'c': it was given none; see handlers= of open_registry",
+        "there is no handler 'c': it was given none; see handlers= of open_registry",
         {"name": "c", "known": []},
     ),
     (StoreUnavailable("jobs.db: locked"), "jobs.db: locked", {}),
@@ -75,23 +75,6 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         QueueFull(3),
         "3 jobs wait already, as many as queue_limit allows; try again later",
         {"limit": 3},
-    ),
-    (
-        UnknownHandler("resize", {"crop": None}),
-        "there is no handler 'resize': there is crop; see handlers= of open_registry",
-        {"name": "resize", "known": ["crop"]},
-    ),
-    (
-        UnknownHandler("resize", ()),
-        "there is no handler 'resize': it was given none; see handlers= of open_registry",
-        {"known": []},
-    ),
-    (StoreUnavailable("jobs.db: disk is full"), "jobs.db: disk is full", {}),
-    (StoreCorrupt("jobs.db is damaged"), "jobs.db is damaged", {}),
-    (
-        SchemaTooNew("jobs.db", 3, 1),
-        "jobs.db has version 3 of the schema, and this trio_jobs knows 1; upgrade trio_jobs",
-        {"found": 3, "known": 1},
     ),
     (LeaseLost("7", 2), "attempt 2 of job 7 is over; nothing was written", {"job_id": "7", "attempt": 2}),
     (

@@ -260,6 +260,17 @@ async def test_pause_and_resume(autojump_clock: MockClock) -> None:
         assert await (await jobs.submit(echo, 3)).result() == 3
 
 
+async def test_running_says_what_runs_here(autojump_clock: MockClock) -> None:
+    """The jobs that run, with the names of their handlers: none that waits, and none that has ended."""
+    async with open_registry(capacity=1) as jobs:
+        runs = await jobs.submit(sleep, 10)
+        await jobs.submit(echo, 1)
+        assert jobs.running == {runs.id: "sleep"}
+        await runs.wait()
+        await trio.sleep(1)
+        assert jobs.running == {}
+
+
 async def test_timeouts_run_on_while_paused(autojump_clock: MockClock) -> None:
     """A pause is no shelter: run timeouts and queue timeouts pass as ever."""
     async with open_registry() as jobs:

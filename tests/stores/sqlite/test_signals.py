@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import trio
 import trio.testing
 
+from trio_jobs import Job
 from trio_jobs.stores.sqlite.signals import Alarm, Signal, Signals
 
 
@@ -74,3 +78,14 @@ async def test_watchers_share_and_leave() -> None:
     assert signals._logs == {}
     with signals.events_of("a") as third:
         assert third is not first
+
+
+def test_nobody_is_told_who_has_left() -> None:
+    """What became of a job that nobody waits for any more is kept for nobody."""
+    signals = Signals()
+    with signals.end_of("a"):
+        there = signals.awaited("a")
+    assert there
+    signals.tell(cast("Job", SimpleNamespace(id="a")))
+    with signals.end_of("a") as end:
+        assert end.job is None

@@ -82,8 +82,10 @@ async def a_lapsed_attempt_still_holds_until_the_sweep(open_store: Opener) -> No
 
 
 async def a_heartbeat_renews(open_store: Opener) -> None:
-    """A heartbeat sets the lease to so many seconds from now: longer than it was, or shorter."""
+    """A heartbeat sets the lease to so many seconds from now: longer than it was, shorter, or for ever."""
     async with open_store() as store:
+        for_ever = (await start(store, worker=DOOMED)).submission.id
+        await store.heartbeat({for_ever: 1}, math.inf)
         longer = (await start(store, worker=DOOMED)).submission.id
         answer = await store.heartbeat({longer: 1}, LONG)
         expect("heartbeat", (answer.lost, dict(answer.cancels)), (NOBODY, NOTHING))
@@ -91,6 +93,7 @@ async def a_heartbeat_renews(open_store: Opener) -> None:
         await store.heartbeat({shorter: 1}, BRIEF)
         await lapse()
         await store.sweep()
+        expect("heartbeat with a lease for ever, then sweep", await state_of(store, for_ever), State.RUNNING)
         expect("heartbeat with a longer lease, then sweep", await state_of(store, longer), State.RUNNING)
         expect("heartbeat with a shorter lease, then sweep", await state_of(store, shorter), State.RETRYING)
 
