@@ -69,7 +69,6 @@ class Signals:
         work: Rings when there may be work to claim.
         alarm: Rings when something may lapse or expire earlier than was known.
         requests: Rings when a cancellation may have been requested.
-        closed: Whether the store has been closed.
     """
 
     def __init__(self) -> None:
