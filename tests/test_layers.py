@@ -32,7 +32,7 @@ LAYERS = {
         *["_worker", "_sweeper", "_handle"],
     ],
     "L5": ["_lines", "_registry", "_address", "_open"],
-    "L6": ["testing/*", "demo/*"],
+    "L6": ["testing/*", "demo/*", "serving/*", "client/*"],
     "L7": ["__main__", "cli/*", "__init__"],
 }
 

@@ -157,8 +157,10 @@ class JobRegistry:
         await self._store.get(job_id)
         return JobHandle(self._worker, job_id)
 
-    async def find(self, *, limit: int = 1000, **where: Unpack[Filter]) -> list[Job]:
-        """Return the jobs that match, the oldest first, at most `limit`.
+    async def find(
+        self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]
+    ) -> list[Job]:
+        """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
@@ -168,7 +170,7 @@ class JobRegistry:
         whole("limit", limit)
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()
-        return await self._store.find(wanted, limit)
+        return await self._store.find(wanted, limit, newest=newest)
 
     async def count(self, **where: Unpack[Filter]) -> int:
         """Return how many jobs match. Raises as `find` does."""

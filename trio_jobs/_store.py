@@ -264,8 +264,8 @@ class Store(Protocol):
         """
         ...
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
-        """Return up to `limit` matching jobs, the oldest first."""
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
+        """Return up to `limit` matching jobs, the oldest first; or the newest first."""
         ...
 
     async def count(self, where: Where) -> Mapping[State, int]:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -214,9 +215,9 @@ class SqliteStore:
         (job,) = self._jobs([await self._read(looking.job, job_id)])
         return job
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
         """See `Store.find`."""
-        return self._jobs(await self._read(looking.find, where, limit))
+        return self._jobs(await self._read(partial(looking.find, newest=newest), where, limit))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
