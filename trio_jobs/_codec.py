@@ -50,7 +50,7 @@ def encode(what: str, value: object) -> bytes:
         raise InvalidPayload(f"{what} cannot be kept as JSON: {_why(error)}; got {shown(value)}") from None
     if rb"\u0000" in data and _NUL.search(data):
         raise InvalidPayload(f"{what} holds NUL, which not every store can keep; remove it")
-    if data.count(b"[") + data.count(b"{") > DEPTH and _depth(data) > DEPTH:
+    if data.count(b"[") + data.count(b"{") > DEPTH and depth(data) > DEPTH:
         raise InvalidPayload(f"{what} is nested more than {DEPTH} deep; make it flatter")
     if b"null" in data and _has_nan(msgspec.to_builtins(value)):
         raise InvalidPayload(f"{what} holds NaN or an infinity, which JSON does not have; got {shown(value)}")
@@ -67,14 +67,15 @@ def _why(error: Exception) -> str:
     return "the keys of a dict must be str" if said.startswith("Only dicts with str keys") else said
 
 
-def _depth(data: bytes) -> int:
-    depth = deepest = 0
+def depth(data: bytes) -> int:
+    """Return how deep lists and objects lie in each other in JSON, or in what is to become it."""
+    level = deepest = 0
     for found in _TEXT_OR_BRACKET.finditer(data):
         if found[1]:
-            depth += 1
-            deepest = max(deepest, depth)
+            level += 1
+            deepest = max(deepest, level)
         elif found[0][:1] != b'"':
-            depth -= 1
+            level -= 1
     return deepest
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 import trio
 
+from ._audience import Audiences
 from ._check import number, whole
 from ._context import JobContext
 from ._errors import UnknownJob, quoted
@@ -18,13 +19,18 @@ from ._handlers import Handler
 from ._job import CancelReport, Job, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
-from ._store import Submission, Where
+from ._store import Store, Submission, Where
 from ._submission import submission
 from ._worker import Worker
 
 T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+
+def inside(jobs: JobRegistry) -> tuple[Store, Audiences]:
+    """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
+    return jobs._worker.store, jobs._worker.audiences  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class JobRegistry:
@@ -157,9 +163,7 @@ class JobRegistry:
         await self._store.get(job_id)
         return JobHandle(self._worker, job_id)
 
-    async def find(
-        self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]
-    ) -> list[Job]:
+    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
         """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
 
         Raises:

@@ -3,7 +3,7 @@
 Its files, in the order in which they tell the story:
 
     faults, signals, escape, durations    what goes wrong, how it is stopped; text
-    options, records, output, load        what is typed, and what is printed
+    options, output, load                 what is typed, and what is printed
     ending, peek                          how a job ended; a look at a file
     watchdog, worker, submit              running and submitting jobs
     listing, show, stream                 watching them
