@@ -222,10 +222,9 @@ class Conversation:
     # ------------------------------------------------------------ following
 
     async def _follow(self, job: _Job, follow: Following) -> None:
-        try:
-            await self._send(await self._until_end(job, follow))
-        finally:
-            self._running.pop(follow.id, None)
+        frame = await self._until_end(job, follow)
+        del self._running[follow.id]  # before it waits to be sent: the peer may use the id again
+        await self._send(frame)
 
     async def _until_end(self, job: _Job, follow: Following) -> str:
         """Send a log until its end, and return the last frame."""
