@@ -13,9 +13,10 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from .._errors import quoted
 from .desk import ANYBODY, Caller
 from .limits import Limits
 from .problems import Refused
@@ -104,10 +105,16 @@ class Gate:
 
         Raises:
             Refused: Nobody that is known.
+            RuntimeError: `authenticate` failed; what it raised is for the log, not for who asks.
         """
         if self._authenticate is None:
             return ANYBODY
-        found = await self._authenticate(_with_bearer(headers))
+        try:
+            found = await self._authenticate(_with_bearer(headers))
+            if not isinstance(cast("object", found), Caller | None):
+                raise TypeError(f"authenticate returns a Caller or None; got {quoted(found)}")
+        except Exception as error:
+            raise RuntimeError("authenticate failed") from error
         if found is None:
             raise Refused(
                 "unauthenticated",
