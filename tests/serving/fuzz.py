@@ -21,14 +21,14 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import trio  # noqa: E402  # found only now
+import trio  # found only now
 
-from tests.serving.fuzzed import mutated, nonsense, proper, raw  # noqa: E402
-from tests.serving.place import DOORS, Place, place  # noqa: E402
-from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request  # noqa: E402
-from trio_jobs.serving import Limits  # noqa: E402
-from trio_jobs.serving.problems import STATUS  # noqa: E402
-from trio_jobs.serving.protocol import (  # noqa: E402
+from tests.serving.fuzzed import mutated, nonsense, proper, raw
+from tests.serving.place import DOORS, Place, place
+from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
+from trio_jobs.serving import Limits
+from trio_jobs.serving.problems import STATUS
+from trio_jobs.serving.protocol import (
     Begin,
     Call,
     Close,
@@ -38,7 +38,7 @@ from trio_jobs.serving.protocol import (  # noqa: E402
     Session,
     Stop,
 )
-from trio_jobs.serving.wire import Wait  # noqa: E402
+from trio_jobs.serving.wire import Wait
 
 LIMITS: Final = Limits(message=4096, calls=4, follows=3)
 LIVE_LIMITS: Final = Limits(message=4096, header=0.5, body=0.5, idle=1.0, ping=0.5)
@@ -130,7 +130,9 @@ class Model:
         for number in list(self.follows):
             if self.rng.random() < 0.1:
                 follow = self.follows.pop(number)
-                ended = self.session.ended(follow) if self.rng.random() < 0.5 else self.session.unfollowed(number)
+                ended = (
+                    self.session.ended(follow) if self.rng.random() < 0.5 else self.session.unfollowed(number)
+                )
                 assert json.loads(ended)["re"] == number
 
 
@@ -176,11 +178,43 @@ class Errors(logging.Handler):
 def http_nonsense(rng: Random, here: Place) -> bytes:
     """Return a request that is almost one."""
     method = rng.choice(["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "get", "G\tT", "", "PRI"])
-    paths = ["/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/stream", "/v1/handlers", "/healthz", "/", "*", "/v1/ws", "//", "/%ff"]
-    query = rng.choice(["", "?after=-1", "?limit=x", "?state=%00", "?tag=a", "?tag==", "?%", "?grace=1e400", "?a=b&a"])
+    paths = [
+        "/v1/jobs",
+        "/v1/jobs/x",
+        "/v1/jobs/x/stream",
+        "/v1/handlers",
+        "/healthz",
+        "/",
+        "*",
+        "/v1/ws",
+        "//",
+        "/%ff",
+    ]
+    query = rng.choice(
+        ["", "?after=-1", "?limit=x", "?state=%00", "?tag=a", "?tag==", "?%", "?grace=1e400", "?a=b&a"]
+    )
     body = proper(rng).encode() if rng.random() < 0.5 else None
-    names = ["Content-Length", "Transfer-Encoding", "Last-Event-ID", "Content-Type", "Expect", "Upgrade", "Connection"]
-    values = ["0", "-1", "chunked", "x" * 300, "application/json", "100-continue", "websocket", "h2c", "close", "\xff"]
+    names = [
+        "Content-Length",
+        "Transfer-Encoding",
+        "Last-Event-ID",
+        "Content-Type",
+        "Expect",
+        "Upgrade",
+        "Connection",
+    ]
+    values = [
+        "0",
+        "-1",
+        "chunked",
+        "x" * 300,
+        "application/json",
+        "100-continue",
+        "websocket",
+        "h2c",
+        "close",
+        "\xff",
+    ]
     names += ["Origin", "Authorization", "Idempotency-Key", "Host", "Sec-WebSocket-Key", "Cookie", "\x00"]
     headers = {"Host": here.host} | {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(4))}
     written = request(method, rng.choice(paths) + query, headers, body)
@@ -192,7 +226,9 @@ def scrambled(rng: Random, data: bytes) -> bytes:
     found = bytearray(data)
     for _ in range(rng.randrange(1, 5)):
         at = rng.randrange(len(found) + 1)
-        found[at : at + rng.randrange(3)] = rng.choice([b"", rng.randbytes(2), b"\r\n", b"\0", found[:at][-20:]])
+        found[at : at + rng.randrange(3)] = rng.choice(
+            [b"", rng.randbytes(2), b"\r\n", b"\0", found[:at][-20:]]
+        )
     return bytes(found[: rng.randrange(len(found) + 1)] if rng.random() < 0.3 else found)
 
 
@@ -204,7 +240,11 @@ def frame_nonsense(rng: Random) -> bytes:
     if rng.random() < 0.6:
         return frame(TEXT, payload)
     written = frame(
-        rng.randrange(16), payload, last=rng.random() < 0.7, mask=rng.random() < 0.9, flags=rng.choice([0, 0, 0, 4, 7])
+        rng.randrange(16),
+        payload,
+        last=rng.random() < 0.7,
+        mask=rng.random() < 0.9,
+        flags=rng.choice([0, 0, 0, 4, 7]),
     )
     return scrambled(rng, written) if rng.random() < 0.5 else written
 

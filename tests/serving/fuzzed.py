@@ -44,10 +44,20 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:
             }
             return {name: every[name] for name in rng.sample(sorted(every), rng.randrange(4))}
         case "cancel":
-            return {"job": job, "reason": rng.choice([None, "x\n"]), "wait": rng.random() < 0.5, "patience": 0.01}
+            return {
+                "job": job,
+                "reason": rng.choice([None, "x\n"]),
+                "wait": rng.random() < 0.5,
+                "patience": 0.01,
+            }
         case "follow":
             window = rng.choice([None, 3, 9, 10**6])
-            return {"job": job, "after": rng.choice([0, 0, 0, 2]), "policy": rng.choice(["gap", "block"]), "window": window}
+            return {
+                "job": job,
+                "after": rng.choice([0, 0, 0, 2]),
+                "policy": rng.choice(["gap", "block"]),
+                "window": window,
+            }
         case "ack":
             return {"cursor": rng.choice([0, 1, 2, 3, 5, 2**53 - 1])}
         case "get" | "history" | "wait":
@@ -79,7 +89,21 @@ def mutated(rng: Random) -> str:
         for _ in range(rng.randrange(1, 6)):
             at = rng.randrange(len(text) + 1)
             text[at : at + rng.randrange(3)] = rng.choice(
-                ["", '"', "{", "}", "[", "\\", "\\ud800", "\x00", "e9", "-", chr(rng.randrange(0xD800)), ",", ":"]
+                [
+                    "",
+                    '"',
+                    "{",
+                    "}",
+                    "[",
+                    "\\",
+                    "\\ud800",
+                    "\x00",
+                    "e9",
+                    "-",
+                    chr(rng.randrange(0xD800)),
+                    ",",
+                    ":",
+                ]
             )
         return "".join(text)
     if how == 1:
@@ -100,13 +124,41 @@ def value(rng: Random, depth: int) -> Any:
     if depth > 40 or rng.random() < 0.5:
         return rng.choice(
             [
-                *[None, True, False, 0, 1, -1, 2**53, 2**64, 10**400, -0.0, 1.5, 1e308, float("nan"), float("inf")],
-                *["", "a", "\x00", "\ud800", "\x1b[2J", "x" * rng.randrange(5000), "[DONE]", "é" * 9, "\u2028"],
+                *[
+                    None,
+                    True,
+                    False,
+                    0,
+                    1,
+                    -1,
+                    2**53,
+                    2**64,
+                    10**400,
+                    -0.0,
+                    1.5,
+                    1e308,
+                    float("nan"),
+                    float("inf"),
+                ],
+                *[
+                    "",
+                    "a",
+                    "\x00",
+                    "\ud800",
+                    "\x1b[2J",
+                    "x" * rng.randrange(5000),
+                    "[DONE]",
+                    "é" * 9,
+                    "\u2028",
+                ],
             ]
         )
     if rng.random() < 0.5:
         return [value(rng, depth + 1) for _ in range(rng.choice([0, 1, 1, 2, 3]))]
-    return {rng.choice(["op", "id", "a", "", "\x00"]): value(rng, depth + 1) for _ in range(rng.choice([0, 1, 1, 2]))}
+    return {
+        rng.choice(["op", "id", "a", "", "\x00"]): value(rng, depth + 1)
+        for _ in range(rng.choice([0, 1, 1, 2]))
+    }
 
 
 def nonsense(rng: Random) -> str:

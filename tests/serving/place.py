@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -60,7 +61,13 @@ async def run(job: trio_jobs.JobContext[Any], size: int) -> None:
             await trio.sleep(0.001)
 
 
-HANDLERS = (echo, fail, flood, wait, run)
+@trio_jobs.handler(name="odd")
+async def odd(job: trio_jobs.JobContext[Any], what: str) -> Any:
+    """Return what JSON cannot hold."""
+    return {"object": object(), "nul": "a\0b", "nan": math.nan}[what]
+
+
+HANDLERS = (echo, fail, flood, wait, run, odd)
 
 TOKENS = {"Bearer anna": Caller("anna"), "Bearer bert": Caller("bert"), "Bearer root": Caller(None)}
 
@@ -155,11 +162,10 @@ async def place(
 ) -> AsyncGenerator[Place]:
     """Serve jobs in memory at a port of the system's choice for the length of the block."""
     async with (
-        trio_jobs.open_registry(handlers=HANDLERS, capacity=capacity, retention=retention) as jobs, trio.open_nursery() as nursery,
+        trio_jobs.open_registry(handlers=HANDLERS, capacity=capacity, retention=retention) as jobs,
+        trio.open_nursery() as nursery,
     ):
-        serve = partial(
-            SERVE[door], jobs, port=0, limits=limits or Limits(), grace=grace, **options
-        )
+        serve = partial(SERVE[door], jobs, port=0, limits=limits or Limits(), grace=grace, **options)
         urls: list[str] = await nursery.start(serve)
         yield Place(door, urls[0], jobs, nursery)
         nursery.cancel_scope.cancel()

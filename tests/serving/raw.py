@@ -73,7 +73,9 @@ def handshake(path: str, headers: Mapping[str, str] | None = None) -> bytes:
     return request("GET", path, asked | dict(headers or {}))
 
 
-def frame(opcode: int, payload: bytes = b"", *, last: bool = True, mask: bool = True, flags: int = 0) -> bytes:
+def frame(
+    opcode: int, payload: bytes = b"", *, last: bool = True, mask: bool = True, flags: int = 0
+) -> bytes:
     """Write a frame as a client does. `flags` are the three reserved bits; 4 says that it is compressed."""
     head = bytes([last << 7 | flags << 4 | opcode])
     masked = mask << 7
@@ -132,10 +134,10 @@ class Peer:
 
     async def until(self, mark: bytes) -> bytes:
         """Read up to a mark, and drop the mark."""
-        while mark not in self.buffer:
+        while (at := self.buffer.find(mark)) < 0:
             await self.more()
-        taken, _, rest = bytes(self.buffer).partition(mark)
-        self.buffer[:] = rest
+        taken = bytes(self.buffer[:at])
+        del self.buffer[: at + len(mark)]
         return taken
 
     async def rest(self) -> bytes:
@@ -194,6 +196,15 @@ class Peer:
                 return json.loads(got.payload)
             if got.opcode == CLOSE:
                 raise Gone(got.code)
+            if got.opcode == PING:
+                await self.send(frame(PONG, got.payload))
+
+    async def pong(self) -> None:
+        """Answer the pings that have arrived, without waiting for more."""
+        with trio.move_on_after(0):
+            await self.more()
+        while len(self.buffer) >= 2 and len(self.buffer) >= 2 + self.buffer[1] and self.buffer[1] < 126:
+            got = await self.frame()
             if got.opcode == PING:
                 await self.send(frame(PONG, got.payload))
 

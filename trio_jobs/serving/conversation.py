@@ -31,6 +31,7 @@ from .wire import (
     Wait,
     encode_event,
     encode_job,
+    encode_jobs,
 )
 
 GOING_AWAY: Final = 1001
@@ -205,7 +206,7 @@ class Conversation:
                 return "job", encode_job(await desk.wait(caller, request.job), tracebacks=tracebacks)
             case Find():
                 found = await desk.find(caller, request)
-                return "jobs", f"[{','.join(encode_job(job, tracebacks=tracebacks) for job in found)}]"
+                return "jobs", encode_jobs(found, tracebacks=tracebacks)
             case History():
                 events = await desk.history(caller, request.job)
                 texts = b",".join(encode_event(event, tracebacks=tracebacks) for event in events)

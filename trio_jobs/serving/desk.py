@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import attrs
-import msgspec
 
 from .._audience import Audience
-from .._codec import Arguments
+from .._codec import Arguments, encode
 from .._errors import StreamGap, UnknownHandler, UnknownJob
 from .._handle import JobHandle
 from .._handler import mark_of
@@ -76,7 +75,9 @@ class Desk:
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
         options = self._options(caller, new.options, fn)
-        args = self._arguments_of(new.handler).decode(msgspec.json.encode(new.args))
+        # Also a store in memory is to hold nothing that could not be shown afterwards.
+        args = self._arguments_of(new.handler).decode(encode(f"the arguments of {new.handler}", new.args))
+        encode("metadata", options.get("metadata"))
         if caller.owner is not None:
             waiting = await self._jobs.count(owner=caller.owner, state=State.QUEUED)
             if waiting >= self._limits.queued:

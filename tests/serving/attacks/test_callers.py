@@ -17,12 +17,22 @@ from trio_jobs.serving import Caller
 OPEN = ["0.0.0.0", "::", "", "192.0.2.1", "jobs.example"]  # noqa: S104  # they are to be refused
 ROUTES = [
     *[("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x")],
-    *[("GET", "/v1/jobs/x/stream"), ("GET", "/v1/jobs/x/history"), ("GET", "/v1/handlers"), ("GET", "/v1/statistics")],
+    *[
+        ("GET", "/v1/jobs/x/stream"),
+        ("GET", "/v1/jobs/x/history"),
+        ("GET", "/v1/handlers"),
+        ("GET", "/v1/statistics"),
+    ],
     *[("GET", "/v1/metrics")],
 ]
 NO_KEYS: list[dict[str, str]] = [
     *[{}, {"Authorization": "Bearer"}, {"Authorization": "Bearer ann"}, {"Authorization": "Bearer annab"}],
-    *[{"Authorization": "Basic YW5uYTo="}, {"Authorization": "anna"}, {"Cookie": "token=anna"}, {"X-Token": "anna"}],
+    *[
+        {"Authorization": "Basic YW5uYTo="},
+        {"Authorization": "anna"},
+        {"Cookie": "token=anna"},
+        {"X-Token": "anna"},
+    ],
 ]
 
 
@@ -60,7 +70,11 @@ async def test_no_key_opens_nothing(door: Door, headers: dict[str, str]) -> None
                 answer = await here.http(method, path, headers, {} if method == "POST" else None)
                 assert answer.status == 401, (method, path, answer)
                 assert b"anna" not in answer.body
-            for path in ("/v1/jobs?token=anna", "/v1/jobs?access_token=anna", "/v1/jobs?authorization=Bearer+anna"):
+            for path in (
+                "/v1/jobs?token=anna",
+                "/v1/jobs?access_token=anna",
+                "/v1/jobs?authorization=Bearer+anna",
+            ):
                 assert (await here.http("GET", path, headers)).status == 401
 
 
@@ -147,7 +161,14 @@ async def nonsense(headers: Mapping[str, str]) -> Caller | None:
     return "anna" if "authorization" in headers else Caller(None)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("authenticate", [broken, nonsense])
+async def refusing(headers: Mapping[str, str]) -> Caller | None:
+    """Fail as what a client did wrong fails elsewhere."""
+    if "authorization" in headers:
+        raise trio_jobs.UnknownJob("hunter2")
+    return Caller(None)
+
+
+@pytest.mark.parametrize("authenticate", [broken, nonsense, refusing])
 async def test_a_broken_lock_is_locked(
     door: Door, authenticate: object, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,4 +190,6 @@ async def test_a_broken_lock_is_locked(
             assert b"hunter2" not in answer.body
             assert answer.json["code"] == "internal"
         await here.serves()
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR], "it is nowhere to be seen"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR], (
+        "it is nowhere to be seen"
+    )

@@ -18,14 +18,29 @@ EVIL = [
     {"Origin": "http://127.0.0.1@evil.example"},
     {"Origin": "file://"},
     {"Origin": "not an origin"},
+    {"Origin": "http://["},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"},
 ]
 
 FOREIGN_HOSTS = [
-    *["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "evil.localhost.example"],
-    *["127.0.0.1@evil.example", "evil.example#127.0.0.1", "evil.example/127.0.0.1", "0x7f.1.evil", "*", "[::2]", "[::1"],
+    *[
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.localhost.example",
+    ],
+    *[
+        "127.0.0.1@evil.example",
+        "evil.example#127.0.0.1",
+        "evil.example/127.0.0.1",
+        "0x7f.1.evil",
+        "*",
+        "[::2]",
+        "[::1",
+    ],
     *["127.0.0.1:port", "10.0.0.1", "169.254.169.254", "0.0.0.0"],
 ]
 OWN_HOSTS = ["127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1:8000"]
@@ -72,7 +87,9 @@ async def test_an_own_page_may(door: Door) -> None:
         assert await here.shake({"Origin": "http://app.example"}) == 403
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
 async def test_a_form_submits_nothing(kind: str) -> None:
     """A body that a form can send without asking first, or of no type, is refused: 415, no job."""
     async with place("http") as here:
@@ -97,7 +114,15 @@ async def test_no_other_name_leads_here(door: Door, host: str) -> None:
     """A Host that is not allowed is refused everywhere: a name that was re-pointed at this machine (DNS rebinding)."""
     async with place(door) as here:
         if door == "http":
-            for path in ("/", "/healthz", "/v1/jobs", "/v1/handlers", "/v1/metrics", "/openapi.json", "/nothing"):
+            for path in (
+                "/",
+                "/healthz",
+                "/v1/jobs",
+                "/v1/handlers",
+                "/v1/metrics",
+                "/openapi.json",
+                "/nothing",
+            ):
                 assert 400 <= (await here.http("GET", path, {"Host": host})).status < 500, path
             answer = await here.http("POST", "/v1/jobs", {"Host": host}, {"handler": "echo"})
             assert 400 <= answer.status < 500, answer

@@ -13,8 +13,25 @@ from tests.serving.raw import Answer, Gone, Peer, handshake, request
 
 FORGED = "x\nCRITICAL forged: all is well\r\n\x1b[2J\x1b]0;title\x07\x9b31m\u2028\u2029\x85\x00"
 TRICKS = [
-    *["[DONE]", "", " ", "a\nevent: completed\ndata: [DONE]\n\n", "\r\n\r\nid: 99\r\n", "\r", "\n", "data: x"],
-    *["\u2028", "\u2029", "\x85", "\x0b\x0c\x1c\x1e", "</script><script>alert(1)</script>", "\ufeff", ": comment"],
+    *[
+        "[DONE]",
+        "",
+        " ",
+        "a\nevent: completed\ndata: [DONE]\n\n",
+        "\r\n\r\nid: 99\r\n",
+        "\r",
+        "\n",
+        "data: x",
+    ],
+    *[
+        "\u2028",
+        "\u2029",
+        "\x85",
+        "\x0b\x0c\x1c\x1e",
+        "</script><script>alert(1)</script>",
+        "\ufeff",
+        ": comment",
+    ],
     *["id: 3\nretry: 1\n", "event: failed", "\\n", "\x1b[2J", "\U0001f600"],
 ]
 
@@ -103,9 +120,20 @@ async def bother(here: Place) -> None:
         await peer.ask("submit", 3, handler="fail", args=[FORGED[:-1]])
         await peer.tell(op=FORGED)
     latin = FORGED.encode("utf-8").decode("latin-1")
-    for header in ("Origin", "Host", "User-Agent", "Authorization", "Sec-WebSocket-Protocol", "Last-Event-ID", "X"):
+    for header in (
+        "Origin",
+        "Host",
+        "User-Agent",
+        "Authorization",
+        "Sec-WebSocket-Protocol",
+        "Last-Event-ID",
+        "X",
+    ):
         for text in (latin, latin.replace("\r", "").replace("\n", "").replace("\0", ""), "\x1b[2J\x9b"):
-            for start in (handshake(here.path, {"Host": here.host}), request("GET", "/v1/jobs", {"Host": here.host})):
+            for start in (
+                handshake(here.path, {"Host": here.host}),
+                request("GET", "/v1/jobs", {"Host": here.host}),
+            ):
                 peer = await here.dial()
                 async with peer.stream:
                     first, _, rest = start.partition(b"\r\n")
@@ -114,7 +142,12 @@ async def bother(here: Place) -> None:
                         await peer.answer()
                     except Gone:
                         pass
-    for path in ("/%0aCRITICAL%20forged", "/\x1b[2J", "/v1/jobs/%0d%0aforged%1b%5b2J", "/v1/jobs?state=%0aforged"):
+    for path in (
+        "/%0aCRITICAL%20forged",
+        "/\x1b[2J",
+        "/v1/jobs/%0d%0aforged%1b%5b2J",
+        "/v1/jobs?state=%0aforged",
+    ):
         peer = await here.dial()
         async with peer.stream:
             await peer.send(request("GET", path, {"Host": here.host}))
@@ -143,7 +176,12 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
 async def test_no_header_is_added() -> None:
     """Nothing that a client says becomes a header of the answer."""
     async with place("http") as here:
-        for path in ("/v1/jobs/%0d%0aX-Forged:%20yes", "/%0d%0aX-Forged:%20yes", "//evil.example/..", "/v1/jobs/"):
+        for path in (
+            "/v1/jobs/%0d%0aX-Forged:%20yes",
+            "/%0d%0aX-Forged:%20yes",
+            "//evil.example/..",
+            "/v1/jobs/",
+        ):
             answer = await here.http("GET", path)
             assert "x-forged" not in answer.headers
             assert "evil.example" not in answer.headers.get("location", "")

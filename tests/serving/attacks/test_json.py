@@ -13,15 +13,51 @@ from tests.serving.raw import TEXT, frame, request
 DEEP = "[" * 20_000 + "]" * 20_000
 
 NO_REQUEST = [
-    *["", " ", "null", "true", "1", '"text"', "[]", "{}", "{", "}", "[", "nul", "\ufeff{}", "{}{}", "{'op': 'ping'}"],
+    *[
+        "",
+        " ",
+        "null",
+        "true",
+        "1",
+        '"text"',
+        "[]",
+        "{}",
+        "{",
+        "}",
+        "[",
+        "nul",
+        "\ufeff{}",
+        "{}{}",
+        "{'op': 'ping'}",
+    ],
     *[DEEP, '{"a":' * 20_000 + "1" + "}" * 20_000, '{"op": "ping", "id": 1, "x": ' + DEEP + "}"],
-    *['{"op": "ping"}', '{"id": 1}', '{"op": null, "id": 1}', '{"op": "drop", "id": 1}', '{"op": ["ping"], "id": 1}'],
+    *[
+        '{"op": "ping"}',
+        '{"id": 1}',
+        '{"op": null, "id": 1}',
+        '{"op": "drop", "id": 1}',
+        '{"op": ["ping"], "id": 1}',
+    ],
     *['{"op": "__class__", "id": 1}', '{"op": "submit\\u0000", "id": 1}', '{"op": "PING", "id": 1}'],
 ]
 NO_ID = ["0", "-1", "1.5", '"1"', "true", "null", "[1]", "{}", "1e400", "NaN", "9" * 5000, "-0"]
 
 VALUES: list[Any] = [
-    *[None, True, -1, 0, 1.5, 10**30, "", "x", "\x00", "\ud800", "a" * 100_000, "../../etc/passwd", "'; DROP TABLE jobs"],
+    *[
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        10**30,
+        "",
+        "x",
+        "\x00",
+        "\ud800",
+        "a" * 100_000,
+        "../../etc/passwd",
+        "'; DROP TABLE jobs",
+    ],
     *[[], [[]], {}, {"a": {}}, ["x", None], {"__class__": "x"}, {"": ""}, [1] * 1000],
 ]
 FIELDS: list[tuple[str, str]] = [
@@ -32,11 +68,30 @@ FIELDS: list[tuple[str, str]] = [
     *[("get", "job"), ("history", "job"), ("wait", "job"), ("ack", "cursor"), ("unfollow", "job")],
 ]
 OPTIONS = [
-    *["timeout", "timeouts", "retry", "priority", "delay", "run_at", "tags", "metadata", "key", "when_unread"],
+    *[
+        "timeout",
+        "timeouts",
+        "retry",
+        "priority",
+        "delay",
+        "run_at",
+        "tags",
+        "metadata",
+        "key",
+        "when_unread",
+    ],
     *["linger", "owner", "nothing", "__init__"],
 ]
 HUGE = ["1e400", "-1e400", "NaN", "Infinity", "9" * 400, "9" * 5000, "1e-400", "-0.0"]
-CODES = {"bad_request", "invalid_payload", "unknown_job", "unknown_handler", "too_many", "stream_gap", "forbidden"}
+CODES = {
+    "bad_request",
+    "invalid_payload",
+    "unknown_job",
+    "unknown_handler",
+    "too_many",
+    "stream_gap",
+    "forbidden",
+}
 
 
 @pytest.mark.parametrize("text", NO_REQUEST, ids=lambda text: repr(text[:30]))
@@ -81,7 +136,7 @@ async def test_many_that_are_none(door: Door) -> None:
         for _ in range(10_000):
             try:
                 await peer.stream.send_all(frame(TEXT, b"{}"))
-            except Exception:  # noqa: BLE001, PERF203  # however it ends
+            except Exception:  # noqa: BLE001  # however it ends
                 break
         assert await peer.closed() in {1008, 1006}
         await here.serves()
@@ -132,7 +187,11 @@ async def test_huge_numbers(door: Door, number: str) -> None:
         await here.serves()
         if door == "http":
             for query in ("after", "limit", "grace", "patience"):
-                for method, path in (("GET", "/v1/jobs"), ("DELETE", "/v1/jobs/0"), ("GET", "/v1/jobs/0/stream")):
+                for method, path in (
+                    ("GET", "/v1/jobs"),
+                    ("DELETE", "/v1/jobs/0"),
+                    ("GET", "/v1/jobs/0/stream"),
+                ):
                     answer = await here.http(method, f"{path}?{query}={number}")
                     assert answer.status < 500, (query, answer)
 
@@ -151,7 +210,9 @@ async def test_an_argument_of_any_depth(door: Door) -> None:
 async def test_fields_twice(door: Door) -> None:
     """A field that is given twice counts once, the same for whoever looks: no job is made of the other."""
     async with place(door, capacity=0) as here, here.socket() as peer:
-        await peer.send(frame(TEXT, b'{"op": "ping", "id": 1, "op": "submit", "handler": "echo", "handler": "fail"}'))
+        await peer.send(
+            frame(TEXT, b'{"op": "ping", "id": 1, "op": "submit", "handler": "echo", "handler": "fail"}')
+        )
         answer = await peer.message()
         assert answer["re"] == 1 or answer["error"]["code"] == "bad_request"
         assert len(await here.jobs.find()) == ("job" in answer)
@@ -178,6 +239,20 @@ async def test_text_that_no_store_keeps(door: Door) -> None:
         assert await here.jobs.find() == []
 
 
+async def test_one_odd_job_hides_no_other(door: Door) -> None:
+    """A job whose result JSON cannot hold is listed without it, beside the others, and says so."""
+    async with place(door) as here, here.socket() as peer:
+        for what in ("object", "nul", "nan"):
+            await (await here.jobs.submit(here.jobs.handlers["odd"], what)).wait()
+        await (await here.jobs.submit(here.jobs.handlers["echo"])).wait()
+        listed = [(await peer.ask("find", 1))["jobs"]]
+        if door == "http":
+            listed.append((await here.http("GET", "/v1/jobs")).json["jobs"])
+        for jobs in listed:
+            assert sorted(str(job["result"]) for job in jobs) == ["None", "None", "None", "done"]
+            assert [job["handler"] for job in jobs if job["message"]] == ["odd"] * 3
+
+
 async def test_errors_are_problems() -> None:
     """An error over HTTP is application/problem+json with the members it should have."""
     async with place("http") as here:
@@ -189,6 +264,10 @@ async def test_errors_are_problems() -> None:
             ("POST", "/v1/jobs", [json.dumps({"handler": "echo"})]),
         ):
             answer = await here.http(method, path, None, body)
-            assert answer.headers["content-type"].startswith("application/problem+json"), (method, path, answer)
+            assert answer.headers["content-type"].startswith("application/problem+json"), (
+                method,
+                path,
+                answer,
+            )
             assert {"type", "title", "status", "code"} <= answer.json.keys()
             assert answer.json["status"] == answer.status

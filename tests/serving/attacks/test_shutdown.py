@@ -14,14 +14,15 @@ GRACE = 1.0
 async def until_closed(peer: Peer, codes: list[int]) -> None:
     """Read to the end as a well-behaved client does, which answers the close frame."""
     code = 1006
-    try:
-        while (got := await peer.frame()).opcode != CLOSE:
+    async with peer.stream:
+        try:
+            while (got := await peer.frame()).opcode != CLOSE:
+                pass
+            code = got.code
+            await peer.send(frame(CLOSE, got.payload[:2]))
+            await peer.rest()
+        except Gone:
             pass
-        code = got.code
-        await peer.send(frame(CLOSE, got.payload[:2]))
-        await peer.rest()
-    except Gone:
-        pass
     codes.append(code)
 
 
@@ -107,7 +108,9 @@ async def test_a_stream_ends_its_connection(kind: str) -> None:
         job = await here.jobs.submit(here.jobs.handlers["echo"], "a", "b")
         peer = await here.dial()
         async with peer.stream:
-            await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host, "Connection": kind}))
+            await peer.send(
+                request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host, "Connection": kind})
+            )
             assert b"[DONE]" in (await peer.answer()).body
             if kind == "close":
                 with trio.fail_after(2):

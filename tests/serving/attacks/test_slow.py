@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from functools import partial
-from pathlib import Path
 
 import pytest
 import trio
@@ -40,7 +38,10 @@ async def gone_within(seconds: float, peer: Peer, data: bytes) -> None:
 async def test_headers_have_a_deadline(door: Door, said: int) -> None:
     """Nothing, or headers that stop somewhere: closed within `limits.header`."""
     async with place(door, limits=QUICK) as here:
-        for written in (handshake(here.path, {"Host": here.host}), request("GET", "/v1/jobs", {"Host": here.host})):
+        for written in (
+            handshake(here.path, {"Host": here.host}),
+            request("GET", "/v1/jobs", {"Host": here.host}),
+        ):
             peer = await here.dial()
             async with peer.stream:
                 await peer.send(written[:said])
@@ -88,7 +89,9 @@ async def test_dripping_frames_have_a_deadline(door: Door) -> None:
     """A frame that comes byte by byte is cut off within `limits.body`."""
     async with place(door, limits=QUICK) as here:
         async with here.socket() as peer:
-            await gone_within(QUICK.body + QUICK.idle, peer, frame(TEXT, b'{"op": "ping", "id": 1}' + b" " * 1000))
+            await gone_within(
+                QUICK.body + QUICK.idle, peer, frame(TEXT, b'{"op": "ping", "id": 1}' + b" " * 1000)
+            )
         await here.serves()
 
 
@@ -147,16 +150,12 @@ async def test_a_peer_that_never_reads_is_dropped(door: Door) -> None:
         await here.serves()
 
 
-async def test_a_tls_handshake_has_a_deadline(door: Door, tmp_path: Path) -> None:
+async def test_a_tls_handshake_has_a_deadline(door: Door) -> None:
     """On an encrypted port, silence and a dripping handshake are closed within `limits.header`."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
-    files = {name: str(tmp_path / name) for name in ("certfile", "keyfile")}
-    certificate.cert_chain_pems[0].write_to_path(files["certfile"])
-    certificate.private_key_pem.write_to_path(files["keyfile"])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files["certfile"], files["keyfile"])
-    options = partial(place, door, limits=QUICK)
-    async with options(**files) if door == "http" else options(ssl_context=context) as here:
+    certificate.configure_cert(context)
+    async with place(door, limits=QUICK, ssl_context=context) as here:
         for data in (b"", b"\x16\x03\x01\x02\x00" + b"\x01" * 300):
             peer = await here.dial()
             async with peer.stream:
