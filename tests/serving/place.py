@@ -158,11 +158,12 @@ async def place(
     grace: float = 0.5,
     capacity: int = 100,
     retention: trio_jobs.Retention | None = None,
+    store: str = "memory://",
     **options: Any,
 ) -> AsyncGenerator[Place]:
-    """Serve jobs in memory at a port of the system's choice for the length of the block."""
+    """Serve jobs, in memory unless told otherwise, at a port of the system's choice for the length of the block."""
     async with (
-        trio_jobs.open_registry(handlers=HANDLERS, capacity=capacity, retention=retention) as jobs,
+        trio_jobs.open_registry(store, handlers=HANDLERS, capacity=capacity, retention=retention) as jobs,
         trio.open_nursery() as nursery,
     ):
         serve = partial(SERVE[door], jobs, port=0, limits=limits or Limits(), grace=grace, **options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -246,6 +249,20 @@ async def dial(url: str, *, buffer: int | None = None) -> Peer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     await connection.connect((where.hostname, where.port))
     return Peer(trio.SocketStream(connection))
+
+
+@asynccontextmanager
+async def flat(most: int) -> AsyncGenerator[None]:
+    """Check that what Python holds grows by less than `most` bytes, at any moment of the block."""
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield
+        grown = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < most, f"{grown:,} bytes at the peak"
 
 
 def open_files() -> int:

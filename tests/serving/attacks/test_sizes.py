@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 
@@ -20,6 +15,7 @@ from tests.serving.raw import (
     TEXT,
     Gone,
     Peer,
+    flat,
     frame,
     handshake,
     request,
@@ -29,20 +25,6 @@ from trio_jobs.serving import Limits
 SMALL = Limits(message=4096, header=1.0, body=1.0, idle=2.0, ping=1.0)
 KERNEL = 12 * 2**20
 """More than what two sockets and a proxy of none between them buffer."""
-
-
-@asynccontextmanager
-async def flat(most: int) -> AsyncGenerator[None]:
-    """Check that what Python holds grows by less than `most` bytes, at any moment of the block."""
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    try:
-        yield
-        grown = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert grown < most, f"{grown:,} bytes at the peak"
 
 
 async def pour(peer: Peer, data: bytes, times: int, *, alive: bool = False) -> int:
