@@ -45,5 +45,22 @@ class Http1Connection(TCPServer):
 
 
 class _Protocol(H11Protocol):
+    """Takes every request for one of HTTP/1.1, whatever else it would like to speak.
+
+    What asks for a WebSocket in its first request never comes here (`server.py`); hypercorn's own fails where
+    the request has a body, or headers that are no ASCII.
+    """
+
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Take every request for one of HTTP/1.1, whatever else it would like to speak."""
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+        )
