@@ -216,8 +216,13 @@ def http_nonsense(rng: Random, here: Place) -> bytes:
         "\xff",
     ]
     names += ["Origin", "Authorization", "Idempotency-Key", "Host", "Sec-WebSocket-Key", "Cookie", "\x00"]
+    names += ["Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"]
+    values += ["Upgrade, \xff", "permessage-deflate", "a, b, trio-jobs.v1", "bearer.", "http://[", "1" * 30]
     headers = {"Host": here.host} | {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(4))}
-    written = request(method, rng.choice(paths) + query, headers, body)
+    if rng.random() < 0.3:
+        written = handshake(here.path, headers)
+    else:
+        written = request(method, rng.choice(paths) + query, headers, body)
     return scrambled(rng, written) if rng.random() < 0.5 else written
 
 

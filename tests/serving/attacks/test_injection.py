@@ -7,6 +7,7 @@ import logging
 from typing import NamedTuple
 
 import pytest
+import trio
 
 from tests.serving.place import Door, Place, bearer, by_token, place
 from tests.serving.raw import Answer, Gone, Peer, handshake, request
@@ -171,6 +172,25 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
         shown = logging.Formatter().format(record)
         assert "\x1b" not in shown, (record.name, shown)
         assert "\nCRITICAL" not in shown, (record.name, shown)
+
+
+@pytest.mark.parametrize(
+    "header", ["Connection: Upgrade, \xff", "Sec-WebSocket-Protocol: \xff", "X: \xff", "\xff: x"]
+)
+async def test_the_log_is_no_place_for_others_faults(
+    door: Door, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Headers that are no ASCII end their connection, and fill no log with tracebacks; a later request's too."""
+    async with place(door) as here:
+        for first in (b"", request("GET", "/healthz", {"Host": here.host})) if door == "http" else (b"",):
+            start, _, rest = handshake(here.path, {"Host": here.host}).partition(b"\r\n")
+            peer = await here.dial()
+            async with peer.stream:
+                await peer.send(first + b"\r\n".join([start, header.encode("latin-1"), rest]))
+                with trio.move_on_after(1):
+                    await peer.rest()
+        await here.serves()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_no_header_is_added() -> None:
