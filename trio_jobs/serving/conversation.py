@@ -31,6 +31,7 @@ from .wire import (
     Wait,
     encode_event,
     encode_job,
+    encode_jobs,
 )
 
 GOING_AWAY: Final = 1001
@@ -101,6 +102,8 @@ class Conversation:
         self._lock = trio.Lock()
         self._torn = False
         self._running: dict[int, _Job] = {}
+        self._unsent = 0
+        self._taken = Bell()
         self._nursery: trio.Nursery
         self._close: Close | None = None
 
@@ -143,6 +146,8 @@ class Conversation:
 
     async def _read(self) -> None:
         while self._close is None:
+            while self._unsent >= self._limits.calls:
+                await self._taken.wait()  # who does not take answers may not ask for more
             message = await self._pipe.receive()
             step = self._session.received(message)
             if isinstance(step, Reply):
@@ -178,6 +183,15 @@ class Conversation:
                 raise Gone  # it takes nothing, and has had its time
             self._torn = False
 
+    async def _send_last(self, frame: str) -> None:
+        """Send the last frame of a request, whose id the peer may use again by now."""
+        self._unsent += 1
+        try:
+            await self._send(frame)
+        finally:
+            self._unsent -= 1
+            self._taken.ring()
+
     async def _call(self, job: _Job, request: AnyRequest) -> None:
         frame: str | None = None
         with job.scope:
@@ -186,7 +200,7 @@ class Conversation:
             except Exception as error:  # noqa: BLE001  # whatever it is, this peer is told, and nobody else
                 frame = self._failed(request.id, error)
         del self._running[request.id]
-        await self._send(self._session.unfollowed(request.id) if frame is None else frame)
+        await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
 
     def _failed(self, re: int, error: Exception) -> str:
         if problem_of(error) is None:
@@ -205,7 +219,7 @@ class Conversation:
                 return "job", encode_job(await desk.wait(caller, request.job), tracebacks=tracebacks)
             case Find():
                 found = await desk.find(caller, request)
-                return "jobs", f"[{','.join(encode_job(job, tracebacks=tracebacks) for job in found)}]"
+                return "jobs", encode_jobs(found, tracebacks=tracebacks)
             case History():
                 events = await desk.history(caller, request.job)
                 texts = b",".join(encode_event(event, tracebacks=tracebacks) for event in events)
@@ -224,7 +238,7 @@ class Conversation:
     async def _follow(self, job: _Job, follow: Following) -> None:
         frame = await self._until_end(job, follow)
         del self._running[follow.id]  # before it waits to be sent: the peer may use the id again
-        await self._send(frame)
+        await self._send_last(frame)
 
     async def _until_end(self, job: _Job, follow: Following) -> str:
         """Send a log until its end, and return the last frame."""

@@ -5,15 +5,15 @@ A job of somebody else's is an unknown job: there is one answer for both, so nob
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import attrs
-import msgspec
 
 from .._audience import Audience
-from .._codec import Arguments
+from .._codec import Arguments, encode
 from .._errors import StreamGap, UnknownHandler, UnknownJob
 from .._handle import JobHandle
 from .._handler import mark_of
@@ -60,6 +60,7 @@ class Desk:
         store, audiences = inside(jobs)
         self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
         self._arguments: dict[str, Arguments] = {}
+        self._coming: Counter[str] = Counter()
 
     # ------------------------------------------------------------ submitting
 
@@ -76,14 +77,32 @@ class Desk:
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
         options = self._options(caller, new.options, fn)
-        args = self._arguments_of(new.handler).decode(msgspec.json.encode(new.args))
-        if caller.owner is not None:
-            waiting = await self._jobs.count(owner=caller.owner, state=State.QUEUED)
-            if waiting >= self._limits.queued:
-                raise Refused("too_many", f"{waiting} jobs of yours wait already; try again later")
+        # Also a store in memory is to hold nothing that could not be shown afterwards.
+        args = self._arguments_of(new.handler).decode(encode(f"the arguments of {new.handler}", new.args))
+        encode("metadata", options.get("metadata"))
         submit: Any = self._jobs.submit  # how the handler is typed is not known here
-        handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
+        async with self._place_in_queue(caller):
+            handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
         return await handle.snapshot()
+
+    @asynccontextmanager
+    async def _place_in_queue(self, caller: Caller) -> AsyncGenerator[None]:
+        """Hold a place among the jobs of the caller that may wait; those that came before it count too."""
+        owner = caller.owner
+        if owner is None:
+            yield
+            return
+        ahead = self._coming[owner]
+        self._coming[owner] += 1
+        try:
+            waiting = await self._jobs.count(owner=owner, state=State.QUEUED)
+            if waiting + ahead >= self._limits.queued:
+                raise Refused("too_many", f"{waiting} jobs of yours wait already; try again later")
+            yield
+        finally:
+            self._coming[owner] -= 1
+            if not self._coming[owner]:
+                del self._coming[owner]
 
     @staticmethod
     def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import Final, TypeAlias, cast
 
+from .._errors import quoted
 from .desk import ANYBODY, Caller
 from .limits import Limits
 from .problems import Refused
@@ -27,6 +28,7 @@ logger: Final = logging.getLogger("trio_jobs.serving")
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY: Final = "*"
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][:/?#@,\s]+))(?::[0-9]*)?")
 
 
 def is_loopback(host: str) -> bool:
@@ -47,10 +49,9 @@ def check_bind(host: str, authenticate: Authenticate | None) -> None:
 
 
 def name_of(host: str) -> str:
-    """Return the name in a `Host`, without the port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
+    """Return the name in a `Host`, without the port; of what is no `Host`, all of it."""
+    found = _HOST.fullmatch(host.lower())
+    return found[1] or found[2] if found else host.lower()
 
 
 class Gate:
@@ -95,7 +96,7 @@ class Gate:
             raise Refused("forbidden", "pages of other sites may not do this")
 
     def _is_ours(self, origin: str, host: str) -> bool:
-        return origin in self.origins or urlsplit(origin).netloc.lower() == host.lower() != ""
+        return origin in self.origins or origin.partition("://")[2].lower() == host.lower() != ""
 
     # ------------------------------------------------------------ who
 
@@ -104,10 +105,17 @@ class Gate:
 
         Raises:
             Refused: Nobody that is known.
+            RuntimeError: `authenticate` failed; what it raised is for the log, not for who asks.
         """
         if self._authenticate is None:
             return ANYBODY
-        found = await self._authenticate(_with_bearer(headers))
+        try:
+            found = await self._authenticate(_with_bearer(headers))
+        except Exception as error:
+            raise RuntimeError("authenticate failed") from error
+        if not isinstance(cast("object", found), Caller | None):
+            got = quoted(found)
+            raise RuntimeError(f"authenticate returns a Caller or None; got {got}")  # noqa: TRY004  # not who asks
         if found is None:
             raise Refused(
                 "unauthenticated",

@@ -32,7 +32,17 @@ from .metrics import exposition
 from .openapi import openapi
 from .problems import INTERNAL, Problem, Refused, problem_of
 from .sse import cursor_of
-from .wire import LONGEST_KEY, BadRequest, Cancel, Find, NewJob, decode_new_job, encode_event, encode_job
+from .wire import (
+    LONGEST_KEY,
+    BadRequest,
+    Cancel,
+    Find,
+    NewJob,
+    decode_new_job,
+    encode_event,
+    encode_job,
+    encode_jobs,
+)
 
 Answer: TypeAlias = Response | EventStreamResponse
 Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Answer]]
@@ -187,8 +197,7 @@ class _Api:
         if tags:
             given["tags"] = tags
         found = await self._desk.find(caller, _query(request, Find, given, ("state", "tag")))
-        texts = ",".join(encode_job(job, tracebacks=self._desk.tracebacks) for job in found)
-        return _json(f'{{"jobs":[{texts}]}}')
+        return _json(f'{{"jobs":{encode_jobs(found, tracebacks=self._desk.tracebacks)}}}')
 
     async def history(self, request: Request, caller: Caller) -> Response:
         """`GET /v1/jobs/{id}/history`: a job's events but for tokens and progress."""

@@ -126,6 +126,8 @@ class _Server:
             await self._handler(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError):
             pass  # the peer's affair
+        except* UnicodeDecodeError:
+            pass  # likewise: wsproto reads some headers as ASCII, and whatever the peer sends may be none
         except* Exception:  # noqa: BLE001  # one bad connection is no reason to end the others
             logger.exception("a connection failed")
         finally:

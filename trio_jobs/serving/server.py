@@ -1,7 +1,7 @@
 """`serve_http`: HTTP, event streams, WebSockets and the page on one port.
 
 Each connection's first request is looked at before anything reads it: what asks for a WebSocket is served as
-`serve_websocket` does, everything else by hypercorn's connection handler. That handler is used apart from
+`serve_websocket` does, everything else by hypercorn's connection handler (`http1.py`). It is used apart from
 hypercorn's own `serve`, which has no bound on connections, and lets one that raises take down all others.
 """
 
@@ -15,7 +15,6 @@ from typing import Any, Final
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
@@ -24,6 +23,7 @@ from .._registry import JobRegistry
 from .desk import Desk
 from .gate import Authenticate, Gate, check_bind
 from .http import app_of
+from .http1 import Http1Connection
 from .limits import DEFAULT, Limits
 from .listening import open_listeners, serve_until_cancelled, urls_of
 from .streams import PeerStream, wants_websocket
@@ -117,7 +117,7 @@ class _Server:
             await self._websockets.connection(stream)
         elif head:
             served: Any = stream
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), served)
+            await Http1Connection(self._app, self._config, self._context, ConnectionState({}), served)
 
 
 def _config(limits: Limits) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -23,6 +23,7 @@ class PeerStream(trio.abc.Stream):
 
     Attributes:
         client: The peer's address.
+        encrypted: Whether it is TLS.
     """
 
     def __init__(self, transport: Transport, idle: float) -> None:
@@ -31,14 +32,11 @@ class PeerStream(trio.abc.Stream):
         self._ahead = b""
         below = transport if isinstance(transport, trio.SocketStream) else transport.transport_stream
         self.socket = below.socket
+        self.encrypted = below is not transport
         try:
             self.client = str(self.socket.getpeername()[0])
         except OSError:  # it has gone already
             self.client = ""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what only TLS streams have: servers tell the two apart by it."""
-        return getattr(self._transport, name)
 
     async def read_head(self) -> bytes:
         """Return what has arrived up to the end of a request's head, or a little more, to be read again.

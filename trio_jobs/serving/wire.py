@@ -6,7 +6,7 @@ documentation is made from them (`schema`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .._codec import depth, encode
-from .._errors import TrioJobsError
+from .._errors import InvalidPayload, TrioJobsError
 from .._job import Ended, Event, Job, Priority, Timeouts
 from .._records import job_record
 from .._retry import Retry
@@ -274,6 +274,19 @@ def encode_job(job: Job, *, tracebacks: bool) -> str:
     if job.error is not None and not tracebacks:
         job = attrs.evolve(job, error=attrs.evolve(job.error, traceback=""))
     return encode(f"job {job.id}", job_record(job)).decode()
+
+
+def encode_jobs(jobs: Iterable[Job], *, tracebacks: bool) -> str:
+    """Return jobs as a JSON array; one that JSON cannot hold hides no other, and says so in its message."""
+    return f"[{','.join(_listed(job, tracebacks=tracebacks) for job in jobs)}]"
+
+
+def _listed(job: Job, *, tracebacks: bool) -> str:
+    try:
+        return encode_job(job, tracebacks=tracebacks)
+    except InvalidPayload as error:
+        bare = attrs.evolve(job, result=None, saved=None, metadata={}, message=str(error))
+        return encode_job(bare, tracebacks=tracebacks)
 
 
 def encode_event(event: Event, *, tracebacks: bool) -> bytes:
