@@ -52,6 +52,7 @@ class Site:
     nursery: trio.Nursery
     _serving: trio.CancelScope
     stopped: trio.Event
+    streams: list[trio.SocketStream] = attrs.field(factory=list[trio.SocketStream])
 
     def stop(self) -> None:
         """Begin to stop the server, as its program does when it is cancelled."""
@@ -64,10 +65,11 @@ class Site:
         return str(answer.json()["job_id"])
 
     async def connect(self) -> Wire:
-        """Return a bare connection."""
+        """Return a bare connection; it is closed with the site."""
         at = urlsplit(self.url)
-        assert at.hostname is not None and at.port is not None
-        return Wire(await trio.open_tcp_stream(at.hostname, at.port))
+        stream = await trio.open_tcp_stream(str(at.hostname), at.port or 0)
+        self.streams.append(stream)
+        return Wire(stream)
 
 
 @asynccontextmanager
@@ -95,7 +97,12 @@ async def served(
                 async with httpx2.AsyncClient(
                     base_url=url, trust_env=False, verify=verify, timeout=PATIENCE
                 ) as http:
-                    yield Site(jobs, url, http, nursery, scope, stopped)
+                    site = Site(jobs, url, http, nursery, scope, stopped)
+                    try:
+                        yield site
+                    finally:
+                        for stream in site.streams:
+                            await trio.aclose_forcefully(stream)
                 scope.cancel()
                 nursery.cancel_scope.cancel()
 
