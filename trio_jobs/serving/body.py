@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final
 
 import trio
@@ -24,10 +25,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         raise _too_large(limits)
     data = bytearray()
     with trio.move_on_after(limits.body):
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > limits.message:
-                raise _too_large(limits)
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > limits.message:
+                    raise _too_large(limits)
         return bytes(data)
     raise Refused("too_slow", f"the body did not come within {limits.body:g}s", _CLOSE)
 
