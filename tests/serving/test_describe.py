@@ -33,7 +33,7 @@ async def render(
     """
 
 
-async def bare(job: Any, x, y=Strange(), z=b"\0") -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001, B008
+async def bare(job: Any, x, y=Strange(), z=b"\0") -> None:  # type: ignore[no-untyped-def]  # noqa: B008
     pass
 
 
@@ -46,7 +46,7 @@ async def nothing(job: Any) -> None:
 
 
 def test_a_handler_is_described() -> None:
-    """Its name, the first paragraph of its docstring, its parameters after the job, and what more it takes."""
+    """Its name, its docstring's first paragraph, its parameters after the job, and what more it takes."""
     found = describe("paint", render)
     assert (found["name"], found["description"]) == ("paint", "Render a picture.")
     assert [one["name"] for one in found["parameters"]] == ["name", "size", "mode"]
