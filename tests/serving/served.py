@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
 import httpx2
 import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from trio_jobs import JobContext, JobRegistry, handler, open_registry
 from trio_jobs.serving import serve_http
@@ -52,7 +54,8 @@ class Site:
     nursery: trio.Nursery
     _serving: trio.CancelScope
     stopped: trio.Event
-    streams: list[trio.SocketStream] = attrs.field(factory=list[trio.SocketStream])
+    tls: ssl.SSLContext | None = None
+    streams: list[trio.abc.Stream] = attrs.field(factory=list[trio.abc.Stream])
 
     def stop(self) -> None:
         """Begin to stop the server, as its program does when it is cancelled."""
@@ -67,9 +70,34 @@ class Site:
     async def connect(self) -> Wire:
         """Return a bare connection; it is closed with the site."""
         at = urlsplit(self.url)
-        stream = await trio.open_tcp_stream(str(at.hostname), at.port or 0)
+        stream: trio.abc.Stream = await trio.open_tcp_stream(str(at.hostname), at.port or 0)
+        if self.tls is not None:
+            stream = trio.SSLStream(stream, self.tls, server_hostname=at.hostname, https_compatible=True)
         self.streams.append(stream)
         return Wire(stream)
+
+    @asynccontextmanager
+    async def websocket(
+        self, path: str = "/v1/ws", subprotocols: Sequence[str] = ("trio-jobs.v1",), **headers: str
+    ) -> AsyncGenerator[WebSocketConnection]:
+        """Connect; unlike the client of trio-websocket, close the stream if the handshake is refused."""
+        at = urlsplit(self.url)
+        wire = await self.connect()
+        async with trio.open_nursery() as nursery:
+            try:
+                connection = await wrap_client_stream(
+                    nursery,
+                    wire.stream,
+                    at.netloc,
+                    f"{at.path}{path}",
+                    subprotocols=subprotocols,
+                    extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+                )
+                yield connection
+                await connection.aclose()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(wire.stream)
 
 
 @asynccontextmanager
@@ -77,7 +105,7 @@ async def served(
     handlers: Iterable[Callable[..., Awaitable[Any]]] = HANDLERS,
     *,
     serve: Callable[..., Awaitable[None]] = serve_http,
-    verify: Any = True,
+    tls: ssl.SSLContext | None = None,
     registry: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncGenerator[Site]:
@@ -95,9 +123,9 @@ async def served(
 
                 (url,) = await nursery.start(run)
                 async with httpx2.AsyncClient(
-                    base_url=url, trust_env=False, verify=verify, timeout=PATIENCE
+                    base_url=url, trust_env=False, verify=tls or False, timeout=PATIENCE
                 ) as http:
-                    site = Site(jobs, url, http, nursery, scope, stopped)
+                    site = Site(jobs, url, http, nursery, scope, stopped, tls)
                     try:
                         yield site
                     finally:
@@ -105,6 +133,38 @@ async def served(
                             await trio.aclose_forcefully(stream)
                 scope.cancel()
                 nursery.cancel_scope.cancel()
+
+
+async def ask(socket: WebSocketConnection, **request: Any) -> Any:
+    """Send one request, and return the next frame."""
+    await socket.send_message(json.dumps(request))
+    return await hear(socket)
+
+
+async def hear(socket: WebSocketConnection) -> Any:
+    """Return the next frame."""
+    return json.loads(await socket.get_message())
+
+
+async def closed(socket: WebSocketConnection) -> int:
+    """Wait for the peer to close, passing over what it sends before, and return its code."""
+    try:
+        while True:
+            await socket.get_message()
+    except ConnectionClosed as error:
+        assert error.reason is not None
+        return error.reason.code
+
+
+@contextmanager
+def rejected() -> Generator[list[ConnectionRejected]]:
+    """Expect that a handshake is refused; the list has how, afterwards."""
+    found: list[ConnectionRejected] = []
+    try:
+        yield found
+    except* ConnectionRejected as group:
+        found += [one for one in group.exceptions if isinstance(one, ConnectionRejected)]
+    assert found, "it was let in"
 
 
 class Answer(NamedTuple):
@@ -156,10 +216,16 @@ class Wire:
         """Return the next response, whose length is said."""
         head = await self.head()
         size = int(head.headers["content-length"])
+        return head._replace(body=await self.some(size))
+
+    async def some(self, size: int) -> bytes:
+        """Return so many bytes."""
         while len(self._ahead) < size:
-            self._ahead += await self.stream.receive_some()
-        body, self._ahead = self._ahead[:size], self._ahead[size:]
-        return head._replace(body=body)
+            data = await self.stream.receive_some()
+            assert data, f"closed after {self._ahead!r}"
+            self._ahead += data
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        return found
 
 
 class Sent(NamedTuple):
@@ -197,12 +263,43 @@ def parse(text: str) -> list[Sent]:
     return found
 
 
-async def events(response: httpx2.Response) -> AsyncIterator[Sent]:
-    """Give the events of a response as they come."""
-    ahead = ""
-    async for chunk in response.aiter_text():
-        ahead += chunk
-        *whole, ahead = ahead.split("\n\n")
-        for text in whole:
-            for one in parse(text + "\n\n"):
-                yield one
+class EventStream:
+    """A live event stream on a bare connection."""
+
+    def __init__(self, wire: Wire, head: Answer) -> None:
+        self.wire = wire
+        self.head = head
+        self._ahead = ""
+
+    async def block(self) -> str | None:
+        """Return what comes up to the next empty line; None at the end."""
+        while "\n\n" not in self._ahead:
+            size = int((await self.wire.until(b"\r\n")).strip(), 16)
+            data = await self.wire.until(b"\r\n") if size == 0 else await self.wire.some(size + 2)
+            if size == 0:
+                assert not self._ahead
+                return None
+            self._ahead += data[:-2].decode()
+        found, _, self._ahead = self._ahead.partition("\n\n")
+        return found + "\n\n"
+
+    async def next(self) -> Sent | None:
+        """Return the next event; None at the end."""
+        while (text := await self.block()) is not None:
+            if heard := parse(text):
+                return heard[0]
+        return None
+
+    async def all(self) -> list[Sent]:
+        """Return all events up to the end."""
+        found: list[Sent] = []
+        while (event := await self.next()) is not None:
+            found.append(event)
+        return found
+
+
+async def follow(site: Site, path: str, *headers: str) -> EventStream:
+    """Open an event stream."""
+    wire = await site.connect()
+    await wire.say(f"GET {path} HTTP/1.1", *headers)
+    return EventStream(wire, await wire.head())
