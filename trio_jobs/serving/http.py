@@ -200,7 +200,8 @@ class _Api:
     async def stream(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/stream`: a job's log behind a cursor, and then live, as server-sent events."""
         query = request.query_params
-        after = cursor_of(request.headers.get("last-event-id")) or cursor_of(query.get("after")) or 0
+        resumed = cursor_of(request.headers.get("last-event-id"))
+        after = (cursor_of(query.get("after")) or 0) if resumed is None else resumed
         policy: Any = query.get("policy", "gap")
         if policy not in {"gap", "block"}:
             raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
