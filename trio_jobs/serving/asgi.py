@@ -72,21 +72,41 @@ class Guard:
                 if websocket:
                     await WebSocket(scope, receive, send).send_denial_response(problem_response(problem))
                 else:
-                    await problem_response(problem)(scope, receive, _hardened(send))
+                    await problem_response(problem)(scope, receive, _hardened(receive, send))
                 return
-            await self._app(scope, receive, send if websocket else _hardened(send))
+            await self._app(scope, receive, send if websocket else _hardened(receive, send))
 
 
-def _hardened(send: Send) -> Send:
+def _hardened(receive: Receive, send: Send) -> Send:
     async def hardened(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _ALWAYS.items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
-        await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await _send_last(message, receive, send)
+        else:
+            await send(message)
 
     return hardened
+
+
+async def _send_last(message: Message, receive: Receive, send: Send) -> None:
+    """Send the end of a response, while what comes of a body that nobody has read is thrown away.
+
+    Hypercorn queues a body, and says in the same queue that the request is over: while that is full, it would
+    wait there for ever, and keep the connection.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain, receive)
+        await send(message)
+        nursery.cancel_scope.cancel(reason="the response was sent")
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class SocketEndpoint:

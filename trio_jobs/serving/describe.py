@@ -20,12 +20,13 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
         `name`, `description`, `parameters` (each with `name`, `schema` and `required`, and `default` if it
         has one that JSON can hold), and `rest`: the schema of further arguments, or None.
     """
-    named, rest = parameter_types(fn)
-    parameters = [
-        one
-        for one in inspect.signature(fn).parameters.values()
-        if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}
-    ][1:]
+    taken = inspect.signature(fn).parameters.values()
+    parameters = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
+    try:
+        named, rest = parameter_types(fn)
+    except TypeError:  # its own affair: it is said when it is submitted, and the others can be described
+        named = [Any] * len(parameters)
+        rest = Any if any(one.kind is one.VAR_POSITIONAL for one in taken) else None
     return {
         "name": name,
         "description": (inspect.getdoc(fn) or "").partition("\n\n")[0],

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import trio
 from starlette.applications import Starlette
+from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -168,7 +169,7 @@ class _Api:
             raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {_JSON}'")
         new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
         job = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
-        base = request.base_url
+        base = _base(request)
         where = f"{base}v1/jobs/{job.id}"
         sockets = base.replace(scheme="wss" if base.scheme == "https" else "ws")
         answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"{sockets}v1/ws"}
@@ -208,7 +209,8 @@ class _Api:
     async def stream(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/stream`: a job's log behind a cursor, and then live, as server-sent events."""
         query = request.query_params
-        after = cursor_of(request.headers.get("last-event-id")) or cursor_of(query.get("after")) or 0
+        resumed = cursor_of(request.headers.get("last-event-id"))
+        after = (cursor_of(query.get("after")) or 0) if resumed is None else resumed
         policy: Any = query.get("policy", "gap")
         if policy not in {"gap", "block"}:
             raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
@@ -234,11 +236,16 @@ class _Api:
 
 
 async def _openapi(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
-    return _json(msgspec.json.encode(openapi(str(request.base_url).rstrip("/"))))
+    return _json(msgspec.json.encode(openapi(str(_base(request)).rstrip("/"))))
 
 
 async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
     return Response("ok\n", media_type="text/plain")
+
+
+def _base(request: Request) -> URL:
+    """Return the URL that ours begin with; Starlette's own leaves out where the application is mounted."""
+    return request.base_url.replace(path=f"{request.scope.get('root_path', '')}/")
 
 
 def _json(data: bytes | str, status: int = 200, **headers: str) -> Response:
