@@ -9,6 +9,7 @@ import trio
 from ._audience import Policy
 from ._check import number, text
 from ._job import CancelReport, Ended, Event, Job
+from ._place import Place
 from ._states import Reason, State
 from ._stream import Cursor, EventStream, Restarts, TokenStream, end_error
 
@@ -113,7 +114,7 @@ class JobHandle(Generic[T_co, R_co]):
         """
         return TokenStream(self._cursor(after, policy), restarts)
 
-    def _cursor(self, after: int, policy: Policy) -> Cursor:
+    def _cursor(self, after: int, policy: Policy) -> Place:
         self._worker.check_open()
         return Cursor(self._worker.store, self._worker.audiences, self.id, after, policy)
 
