@@ -13,7 +13,9 @@ try:
     import msgspec as _msgspec  # noqa: F401  # what the extra brings
     import trio_websocket as _trio_websocket  # noqa: F401
 except ImportError as _error:
-    raise ImportError(f"trio_jobs.client needs the extra: pip install 'trio-jobs[client]' ({_error})") from _error
+    raise ImportError(
+        f"trio_jobs.client needs the extra: pip install 'trio-jobs[client]' ({_error})"
+    ) from _error
 
 from .connect import connect
 from .errors import Disconnected, ServerError

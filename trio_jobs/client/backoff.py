@@ -1,7 +1,7 @@
 """When to try again to reach a server: pure rules, no clock.
 
-All clients of a server lose it at the same moment when it restarts. Each waits a random part of a growing time,
-so that they do not come back at the same moment too.
+All clients of a server lose it at the same moment when it restarts. Each waits a random part of a growing
+time, so that they do not come back at the same moment too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from .._retry import Retry
 BACKOFF: Final = Retry(attempts=2, initial=0.2, factor=2.0, maximum=5.0, jitter=1.0)
 
 _BEGIN: Final[Mapping[int, int]] = {1001: 3, 1013: 4}
-"""With which step to begin after a close code: a server that stops, or has too many, wants them spread wider."""
+"""With which step to begin after a close code: a server that stops, or is full, wants them spread wider."""
 
-SUSPECT: Final = frozenset({1002, 1003, 1007, 1009, 1011})
+TOO_LARGE: Final = 1009
+SUSPECT: Final = frozenset({1002, 1003, 1007, TOO_LARGE, 1011})
 """The close codes that may be the fault of something that was asked, and would come again with it."""
 
 

@@ -27,8 +27,8 @@ def connect(
     """Connect to a server of `trio_jobs.serving`, for the length of an `async with` block.
 
     Over one WebSocket, whatever is asked. When it is lost it is made again, after a random part of a growing
-    time; calls that were not answered are then sent again, and every open stream goes on where it was, without a
-    gap and without a repeat. Leaving the block closes the connection; the jobs go on.
+    time; calls that were not answered are then sent again, and every open stream goes on where it was,
+    without a gap and without a repeat. Leaving the block closes the connection; the jobs go on.
 
     Args:
         url: The server, as in `http://127.0.0.1:8000` or `https://example.org/jobs`; or its WebSocket, as in

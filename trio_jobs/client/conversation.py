@@ -1,9 +1,9 @@
-"""All that a client has asked and not been told: replies in, results and messages to send out. No I/O, no clock.
+"""All that is open between a client and a server: replies in, results and messages out. No I/O, no clock.
 
-What is to be sent is not queued; it follows from what is open. So there is no outbox that could grow while the
-server is out of reach, and what to ask again after a reconnect needs no book-keeping: everything that is open,
-with the same ids, each log behind what was read of it. That is safe because each request may be repeated: a
-`submit` carries a key.
+What is to be sent is not queued; it follows from what is open. So there is no outbox that could grow while
+the server is out of reach, and what to ask again after a reconnect needs no book-keeping: everything that is
+open, with the same ids, each log behind what was read of it. That is safe because each request may be
+repeated: a `submit` carries a key.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
-
 from .._audience import Policy
 from .._bell import Bell
 from ..serving import wire
-from .backoff import SUSPECT
+from .backoff import SUSPECT, TOO_LARGE
 from .errors import CLOSING, ServerError, error_of
 from .following import Following
 from .replies import Reply, Unspoken, decode_reply
@@ -27,7 +26,7 @@ T = TypeVar("T")
 CALLS: Final = 32
 """How many requests may be under way at once, as many as servers allow by default; more wait in line."""
 STRIKES: Final = 5
-"""So many connections in a row may end while the same request is open, if they end as they do by its fault."""
+"""So many connections may end while the same request is open, if they end as they would by its fault."""
 _SMALL: Final = 1024  # bytes that every server takes in one message
 
 
@@ -143,7 +142,7 @@ class Conversation:
     # ------------------------------------------------------------ the connection's side
 
     def connected(self) -> None:
-        """Begin on a new connection: whatever is open is to be sent. A ping goes first, to be answered at once."""
+        """Begin on a new connection: all that is open is to be sent, after a ping to see whether it works."""
         self._connected = True
         self._control = deque([wire.Ping(id=self.new_id())])
         self._under_way.clear()
@@ -229,18 +228,20 @@ class Conversation:
     def closed(self, code: int | None) -> None:
         """Note that the connection is gone.
 
-        What was under way is open still, and will be asked again; but what may have been the reason too often is
-        given up.
+        What was under way is open still, and will be asked again; but what may have been the reason too often
+        is given up.
 
         Args:
             code: The WebSocket's close code, if there was one.
         """
         self._connected = False
-        if code == 1009:  # too large: no smaller message can have been it
+        if code == TOO_LARGE:  # then the largest was
             sent = [one for one in self._open.values() if isinstance(one, Call) and one.sent]
             largest = max(sent, key=lambda call: len(call.text), default=None)
             if largest is not None and len(largest.text) > _SMALL:
-                self._give_up(largest, ServerError("too_large", "the request is larger than the server takes"))
+                self._give_up(
+                    largest, ServerError("too_large", "the request is larger than the server takes")
+                )
         if code in SUSPECT:
             error = ServerError("internal", f"connections end ({code}) whenever this is asked")
             for one in [one for one in self._open.values() if one.sent]:

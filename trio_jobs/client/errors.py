@@ -21,7 +21,8 @@ class ServerError(TrioJobsError):
     """The server did not do what it was asked, for a reason that no other error of the package stands for.
 
     Attributes:
-        code: Why, as a word of the wire: `unauthenticated`, `forbidden`, `too_many`, `bad_request`, `internal` …
+        code: Why, as a word of the wire: `unauthenticated`, `forbidden`, `too_many`, `bad_request`,
+            `internal` …
         message: What the server said of it, in one line.
     """
 

@@ -1,4 +1,4 @@
-"""One log on its way to one reader: what has come, how far it was read, how much may follow. No I/O, no clock.
+"""One log on its way to one reader: what came, what was read, what may follow. No I/O, no clock.
 
 At most `WINDOW` events lie between what the reader has read and what the server may send, so a reader that is
 slow holds up its own log and nothing else. After a reconnect the log is asked for again behind what was read;

@@ -11,19 +11,19 @@ from .._job import CancelReport, Event, Job
 from .._place import Place
 from ..serving import wire
 from .link import Link
+from .looking import ended, history_of, snapshot_of
 from .reading import RemotePlace
-from .replies import Reply, job_of
 
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
 class RemoteHandle(JobHandle[T_co, R_co]):
-    """Watch and cancel one job on a server: a `JobHandle` that is the same to use, and that a network is behind.
+    """Watch and cancel one job on a server; to use, it is a `JobHandle` like any other.
 
-    Every method may raise `Disconnected`, once the server was out of reach for too long, and `ServerError`; all
-    of them may then be called again, and streams read on. Each raises `UnknownJob` once the job was removed, and
-    `trio.ClosedResourceError` once the block of `connect` was left.
+    Every method may raise `Disconnected`, once the server was out of reach for too long, and `ServerError`;
+    all of them may then be called again, and streams read on. Each raises `UnknownJob` once the job was
+    removed, and `trio.ClosedResourceError` once the block of `connect` was left.
 
     Attributes:
         id: The job's id.
@@ -43,25 +43,22 @@ class RemoteHandle(JobHandle[T_co, R_co]):
 
     async def snapshot(self) -> Job:
         """Return the job as it is now. A checkpoint."""
-        request = wire.Get(id=self._link.new_id(), job=self.id)
-        return await self._link.call(request, self.id, job_in)
+        return await snapshot_of(self._link, self.id)
 
     async def wait(self) -> Job:
         """Wait for the job's end, and return the job. A checkpoint.
 
         Never raises for how the job ended. Cancelling the wait does not touch the job.
         """
-        request = wire.Wait(id=self._link.new_id(), job=self.id)
-        return await self._link.call(request, self.id, job_in)
+        return await ended(self._link, self.id)
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
-        request = wire.History(id=self._link.new_id(), job=self.id)
-        return await self._link.call(request, self.id, lambda reply: reply.history)
+        return await history_of(self._link, self.id)
 
     def _cursor(self, after: int, policy: Policy) -> Place:
         self._link.check_open()
-        return RemotePlace(self._link, self.snapshot, self.history, self.id, after, policy)
+        return RemotePlace(self._link, self.id, after, policy)
 
     async def request_cancel(self, reason: str | None = None, *, grace: float = 0.0) -> bool:
         """Ask for the job's cancellation, and do not wait for it. A checkpoint.
@@ -76,8 +73,8 @@ class RemoteHandle(JobHandle[T_co, R_co]):
     ) -> CancelReport:
         """Cancel the job, and wait for what becomes of it. A checkpoint.
 
-        See `JobHandle.cancel`. If the connection was lost meanwhile, `already_over` may mean that this very call
-        ended the job before.
+        See `JobHandle.cancel`. If the connection was lost meanwhile, `already_over` may mean that this very
+        call ended the job before.
         """
         return await self._cancel(reason, grace, patience, wait=True)
 
@@ -90,8 +87,3 @@ class RemoteHandle(JobHandle[T_co, R_co]):
             id=self._link.new_id(), job=self.id, reason=reason, grace=grace, patience=patience, wait=wait
         )
         return await self._link.call(request, self.id, lambda reply: reply.report)
-
-
-def job_in(reply: Reply) -> Job | None:
-    """Return the job in a reply, if there is one."""
-    return None if reply.job is None else job_of(reply.job)

@@ -97,7 +97,7 @@ class Link:
     def _deadline(self) -> float:
         return math.inf if self._served else trio.current_time() + self._patience
 
-    def _set_served(self, served: bool) -> None:  # noqa: FBT001  # a setter
+    def _set_served(self, *, served: bool) -> None:
         if served != self._served:
             self._served = served
             for scope in self._waiting:
@@ -114,7 +114,7 @@ class Link:
             except Lost as end:
                 lost = end
             served, self._why = self._served, lost.why
-            self._set_served(False)
+            self._set_served(served=False)
             self.conversation.closed(lost.code)
             if lost.final is not None:
                 self.conversation.fail(lost.final)
@@ -143,7 +143,7 @@ class Link:
                 raise Lost(f"the server does not speak {wire.PROTOCOL}: {error}", 1002) from None
             except ServerCloses:
                 raise Lost("the server is stopping", 1001) from None
-            self._set_served(True)
+            self._set_served(served=True)
 
 
 def closed() -> trio.ClosedResourceError:

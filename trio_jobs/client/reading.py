@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 import trio
 
 from .._audience import Policy
 from .._errors import StreamGap
-from .._job import Event, Job
+from .._job import Event
 from .._place import Place
 from .following import Following
 from .link import Link
+from .looking import history_of, snapshot_of
 
 
 class RemotePlace(Place):
@@ -20,27 +20,15 @@ class RemotePlace(Place):
 
     Args:
         link: The connection to the server.
-        snapshot: Returns the job as it is now.
-        history: Returns its events but for tokens and progress.
         job_id: Whose log it is.
         after: Where to begin.
         policy: What the handler does while this reader is slow.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        snapshot: Callable[[], Awaitable[Job]],
-        history: Callable[[], Awaitable[list[Event]]],
-        job_id: str,
-        after: int,
-        policy: Policy,
-    ) -> None:
+    def __init__(self, link: Link, job_id: str, after: int, policy: Policy) -> None:
         super().__init__(job_id, after, policy)
         self._link = link
         self._conversation = link.conversation
-        self._snapshot = snapshot
-        self._history = history
         self._follow: Following
         self._told = False
 
@@ -50,16 +38,17 @@ class RemotePlace(Place):
         self._follow = self._conversation.follow(self.job_id, self.cursor, self.policy)
         self._open = True
         try:
-            last_seq = (await self._snapshot()).last_seq
-            if self.cursor > last_seq:
-                raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+            last_seq = (await snapshot_of(self._link, self.job_id)).last_seq
         except BaseException:
             self.close()
             raise
+        if self.cursor > last_seq:
+            self.close()
+            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
 
     async def last(self) -> Event:
         """See `Place.last`."""
-        return (await self._history())[-1]
+        return (await history_of(self._link, self.job_id))[-1]
 
     async def _more(self) -> list[Event]:
         follow = self._follow

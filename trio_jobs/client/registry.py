@@ -11,8 +11,9 @@ from .._filter import Filter
 from .._job import CancelReport, Job, Statistics
 from .._options import SubmitOptions
 from ..serving import wire
-from .handle import RemoteHandle, job_in
+from .handle import RemoteHandle
 from .link import Link
+from .looking import job_in, snapshot_of
 from .replies import Reply, jobs_of
 from .requests import filter_of, handler_of, options_of
 
@@ -24,10 +25,10 @@ Ts = TypeVarTuple("Ts")
 class RemoteRegistry:
     """Submit jobs to a server, find them, and cancel them; `connect` makes one.
 
-    What its methods need of the network is done by the tasks of `connect`: one connection, which is made again
-    when it is lost, with everything that was under way. A method raises `Disconnected` when the server was out of
-    reach for `patience` seconds on end while it waited, `ServerError` for what the server has no better word
-    for, and `trio.ClosedResourceError` once the block was left. All are checkpoints.
+    What its methods need of the network is done by the tasks of `connect`: one connection, which is made
+    again when it is lost, with everything that was under way. A method raises `Disconnected` when the server
+    was out of reach for `patience` seconds on end while it waited, `ServerError` for what the server has no
+    better word for, and `trio.ClosedResourceError` once the block was left. All are checkpoints.
     """
 
     def __init__(self, link: Link) -> None:
@@ -45,12 +46,14 @@ class RemoteRegistry:
     async def submit(
         self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
     ) -> RemoteHandle[Any, Any]: ...
-    async def submit(self, fn: Any, /, *args: Any, **options: Unpack[SubmitOptions]) -> RemoteHandle[Any, Any]:
+    async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+        self, fn: Any, /, *args: Any, **options: Any
+    ) -> RemoteHandle[Any, Any]:
         """Have the server accept a job. When this returns, the job is in the server's store.
 
-        However often the connection is lost meanwhile, it is one job: every submission has a `key`, if need be
-        one of its own. Cancelled, or with `Disconnected`, it may have been accepted or not; a caller who has to
-        know gives a `key`, and submits the same again.
+        However often the connection is lost meanwhile, it is one job: every submission has a `key`, if need
+        be one of its own. Cancelled, or with `Disconnected`, it may have been accepted or not; a caller who
+        has to know gives a `key`, and submits the same again.
 
         Args:
             fn: The name of a handler of the server; or the handler, for its name and its types.
@@ -82,9 +85,8 @@ class RemoteRegistry:
         Raises:
             UnknownJob: No job has this id, or it is somebody else's.
         """
-        handle: RemoteHandle[Any, Any] = RemoteHandle(self._link, text("job_id", job_id))
-        await handle.snapshot()
-        return handle
+        await snapshot_of(self._link, text("job_id", job_id))
+        return RemoteHandle(self._link, job_id)
 
     async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
         """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
@@ -119,8 +121,8 @@ class RemoteRegistry:
         """Return what can be submitted.
 
         Returns:
-            For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`), and
-            `rest`: the JSON Schema of further arguments, or None.
+            For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
+            and `rest`: the JSON Schema of further arguments, or None.
         """
         request = wire.ListHandlers(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.handlers)

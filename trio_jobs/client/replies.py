@@ -103,12 +103,16 @@ _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     },
 }
 """The fields of a job that JSON has in another form, and how they are read."""
+_NAMES: Final = tuple(field.name for field in attrs.fields(Job))
 
 
 def job_of(found: Mapping[str, Any]) -> Job:
     """Return a job as a server describes it. Raises `Unspoken` if it is none."""
     try:
-        return Job(**{name: _FIELDS[name](value) if name in _FIELDS else value for name, value in found.items()})
+        fields: dict[str, Any] = {name: found[name] for name in _NAMES}
+        for name, read in _FIELDS.items():
+            fields[name] = read(fields[name])
+        return Job(**fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unspoken(f"this is no job: {error}") from None
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-import msgspec
 
 from .._check import text
 from .._codec import encode
-from .._errors import InvalidPayload, quoted
+from .._errors import InvalidPayload
+from .._filter import Filter, where_of
 from .._handler import check_call, mark_of
-from .._job import DEFAULT, Options, new_id
+from .._job import DEFAULT, new_id
 from .._options import build
 from .._retry import Retry
 from ..serving.wire import AnyRequest, RetryOptions, SubmitOptions, TimeoutOptions
@@ -55,26 +55,19 @@ def options_of(fn: Any, given: Mapping[str, Any]) -> SubmitOptions:
     own = {name: value for name, value in given.items() if name != "key"}
     checked = build(DEFAULT, own)
     key = given.get("key")
-    found = {name: _WIRE.get(name, getattr)(checked, name) for name in own if name != "timeout"}
     if "retry" in own and checked.retry.on not in (_ANY_ERROR, _on_of(fn)):
-        raise InvalidPayload("which errors are retried is code: set Retry.on in @handler(retry=…) of the server")
+        raise InvalidPayload(
+            "which errors are retried is code: set Retry.on in @handler(retry=…) of the server"
+        )
+    found: dict[str, Any] = {name: getattr(checked, name) for name in own if name != "timeout"}
     if "timeout" in own and own.get("timeouts") is None:
         found["timeout"] = _finite(checked.timeouts.run)
     found["key"] = new_id() if key is None else text("key", key)
-    return SubmitOptions(**found)
+    return SubmitOptions(**{name: _WIRE[name](one) if name in _WIRE else one for name, one in found.items()})
 
 
 def _on_of(fn: Any) -> Any:
     return _ANY_ERROR if isinstance(fn, str) else mark_of(fn).options.retry.on
-
-
-def _timeouts(checked: Options, _: str) -> TimeoutOptions:
-    return TimeoutOptions(*map(_finite, attrs.astuple(checked.timeouts)))
-
-
-def _retry(checked: Options, _: str) -> RetryOptions:
-    retry = checked.retry
-    return RetryOptions(retry.attempts, retry.initial, retry.factor, retry.maximum, retry.jitter)
 
 
 def _finite(seconds: float | None) -> float | None:
@@ -82,22 +75,22 @@ def _finite(seconds: float | None) -> float | None:
     return None if seconds == math.inf else seconds
 
 
-_WIRE = {
-    "timeouts": _timeouts,
-    "retry": _retry,
-    "priority": lambda checked, _: checked.priority.name.lower(),
+_WIRE: Mapping[str, Callable[[Any], Any]] = {
+    "timeouts": lambda it: TimeoutOptions(*map(_finite, attrs.astuple(it))),
+    "retry": lambda it: RetryOptions(it.attempts, it.initial, it.factor, it.maximum, it.jitter),
+    "priority": lambda it: it.name.lower(),
 }
 """The options that the wire has in another form."""
 
 
-def filter_of(where: Mapping[str, Any]) -> dict[str, Any]:
+def filter_of(where: Filter) -> dict[str, Any]:
     """Return a filter as it is sent. Raises as `JobRegistry.find` does."""
-    from .._filter import where_of
-
     if "owner" in where:
         raise TypeError("a server finds whose jobs they are by who asks; leave owner out")
-    wanted = where_of(where)  # type: ignore[arg-type]  # checked there
-    found: dict[str, Any] = {name: value for name in where if (value := getattr(wanted, name, None)) is not None}
+    wanted = where_of(where)
+    found: dict[str, Any] = {
+        name: value for name in where if (value := getattr(wanted, name, None)) is not None
+    }
     if wanted.states is not None:
         found["state"] = sorted(wanted.states)
     return found

@@ -1,4 +1,4 @@
-"""One WebSocket connection to a server, on a stream that is ours: opened, kept alive and closed with deadlines.
+"""One WebSocket connection to a server, on a stream of our own: opened, kept alive, closed, all in time.
 
 trio-websocket leaves to its users what a client must not be without; each line of it is here once:
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, TypeVar, cast
 
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
@@ -23,6 +23,8 @@ from ..serving.wire import PROTOCOL
 from .address import Address
 from .errors import Disconnected, ServerError
 from .refusal import least_wait, refusal
+
+E = TypeVar("E", bound=BaseException)
 
 CONNECT: Final = 5.0
 PING: Final = 20.0
@@ -96,8 +98,7 @@ class Socket:
     async def close(self) -> None:
         """Say good-bye, unless half a message was sent or nobody listens."""
         if not self._torn:
-            with trio.move_on_after(CLOSE, shield=True):
-                await self._connection.aclose()
+            await self._connection.aclose()
 
 
 def _lost(closed: ConnectionClosed) -> Lost:
@@ -113,7 +114,7 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
     Raises:
         Lost: When it has ended, or was not made.
     """
-    lost: Lost | None = None
+    lost = Lost("the connection ended")
     stream = await _dial(address)
     try:
         async with trio.open_nursery() as nursery:
@@ -121,32 +122,31 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
             try:
                 await use(socket)
             finally:
-                await socket.close()
+                with trio.move_on_after(CLOSE, shield=True):
+                    await socket.close()
                 nursery.cancel_scope.cancel()
     except* Lost as group:
-        lost = _first(group)
+        lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
     except* ConnectionRejected as group:
-        rejected = group.exceptions[0]
-        while isinstance(rejected, BaseExceptionGroup):
-            rejected = rejected.exceptions[0]
-        lost = _refused(cast("ConnectionRejected", rejected))
+        lost = _refused(*_leaves(group))
     except* ProtocolError as group:  # what trio-websocket does not expect of itself, such as a pong too late
         lost = Lost(f"the connection broke: {group.exceptions[0]}")
     finally:
         await trio.aclose_forcefully(stream)
-    raise lost or Lost("the connection ended")
+    raise lost
 
 
-def _first(group: BaseExceptionGroup[Lost]) -> Lost:
-    """Return what says most of why a connection ended: its tasks may each have met it."""
-    leaves: list[Lost] = []
+def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
+    found: list[E] = []
     for one in group.exceptions:
-        leaves.append(_first(one) if isinstance(one, BaseExceptionGroup) else one)
-    return next((one for one in leaves if one.code is not None), leaves[0])
+        found += _leaves(cast("BaseExceptionGroup[E]", one)) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
 
 
 def _refused(rejected: ConnectionRejected) -> Lost:
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in rejected.headers or ()}
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in rejected.headers or ()
+    }
     return Lost(
         f"the server refused the connection ({rejected.status_code})",
         least=least_wait(headers),
@@ -158,7 +158,7 @@ def _refused(rejected: ConnectionRejected) -> Lost:
 
 
 class _Noticed(trio.abc.Stream):
-    """A stream that tells when it has ended. trio-websocket does not while it shakes hands, and would wait on."""
+    """A stream that tells when it has ended: trio-websocket, while it shakes hands, does not."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.ended = trio.Event()
@@ -211,8 +211,8 @@ async def _with_tls(stream: trio.abc.Stream, address: Address, tls: ssl.SSLConte
 
 def _why(error: BaseException) -> str:
     cause = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    if isinstance(cause, BaseExceptionGroup):  # of all the addresses that a name has
+        cause = _leaves(cast("BaseExceptionGroup[BaseException]", cause))[0]
     return str(cause) or type(cause).__name__
 
 
@@ -223,9 +223,7 @@ def _untrusted(error: BaseException, address: Address) -> Exception | None:
     return None
 
 
-async def _shake_hands(
-    nursery: trio.Nursery, stream: _Noticed, address: Address
-) -> WebSocketConnection:
+async def _shake_hands(nursery: trio.Nursery, stream: _Noticed, address: Address) -> WebSocketConnection:
     """Make a stream a WebSocket. Raises `Lost`; a refusal comes out of the nursery."""
 
     async def end_with_the_stream() -> None:
@@ -250,5 +248,7 @@ async def _shake_hands(
         ended = stream.ended.is_set()
         raise Lost("the connection broke" if ended else f"no answer to the handshake in {CONNECT:g} seconds")
     if connection.subprotocol != PROTOCOL:
-        raise Lost("it is no such server", final=ServerError("not_found", f"there is no {PROTOCOL} at {address.url}"))
+        raise Lost(
+            "it is no such server", final=ServerError("not_found", f"there is no {PROTOCOL} at {address.url}")
+        )
     return connection
