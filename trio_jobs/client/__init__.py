@@ -10,14 +10,11 @@ The files in the order in which they tell the story:
 """
 
 try:
-    import msgspec as _msgspec  # noqa: F401  # what the extra brings
-    import trio_websocket as _trio_websocket  # noqa: F401
-except ImportError as _error:
+    from .connect import connect
+except ModuleNotFoundError as _error:
     raise ImportError(
         f"trio_jobs.client needs the extra: pip install 'trio-jobs[client]' ({_error})"
     ) from _error
-
-from .connect import connect
 from .errors import Disconnected, ServerError
 from .handle import RemoteHandle
 from .registry import RemoteRegistry

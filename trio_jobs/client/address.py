@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -52,7 +52,7 @@ def address_of(
         TypeError: The URL is no text.
         ValueError: It is no URL of a server, or a header cannot be sent.
     """
-    if not isinstance(url, str):
+    if not isinstance(cast("object", url), str):
         raise TypeError(f"connect takes a URL such as 'http://127.0.0.1:8000'; got {quoted(url)}")
     try:
         parts = urlsplit(url)

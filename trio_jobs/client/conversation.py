@@ -18,7 +18,7 @@ from ..serving import wire
 from .backoff import SUSPECT, TOO_LARGE
 from .errors import CLOSING, ServerError, error_of
 from .following import Following
-from .replies import Reply, Unspoken, decode_reply
+from .replies import Reply, Unspoken, decode_reply, events_of
 from .requests import text_of
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class Conversation:
 
     def _told(self, follow: Following, reply: Reply) -> None:
         if reply.events is not None:
-            follow.came(reply.events)
+            follow.came(events_of(reply.events))
         elif reply.gap is not None:
             follow.lacks(reply.gap)
         elif reply.error is None and not reply.end:
@@ -263,8 +263,3 @@ class Conversation:
             one.finish(None, error)
         else:
             one.finish(error)
-
-
-def answer_in(field: str) -> Callable[[Reply], Any]:
-    """Return what reads the answer from a field of a reply."""
-    return lambda reply: getattr(reply, field)

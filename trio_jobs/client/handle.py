@@ -13,6 +13,7 @@ from ..serving import wire
 from .link import Link
 from .looking import ended, history_of, snapshot_of
 from .reading import RemotePlace
+from .replies import Reply, report_of
 
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -86,4 +87,8 @@ class RemoteHandle(JobHandle[T_co, R_co]):
         request = wire.Cancel(
             id=self._link.new_id(), job=self.id, reason=reason, grace=grace, patience=patience, wait=wait
         )
-        return await self._link.call(request, self.id, lambda reply: reply.report)
+        return await self._link.call(request, self.id, _report_in)
+
+
+def _report_in(reply: Reply) -> CancelReport | None:
+    return None if reply.report is None else report_of(reply.report)

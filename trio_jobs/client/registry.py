@@ -14,7 +14,7 @@ from ..serving import wire
 from .handle import RemoteHandle
 from .link import Link
 from .looking import job_in, snapshot_of
-from .replies import Reply, jobs_of
+from .replies import Reply, job_of, statistics_of
 from .requests import filter_of, handler_of, options_of
 
 T = TypeVar("T")
@@ -130,11 +130,15 @@ class RemoteRegistry:
     async def statistics(self) -> Statistics:
         """Return what the server's registry is doing; for those only who see all jobs."""
         request = wire.GetStatistics(id=self._link.new_id())
-        return await self._link.call(request, "", lambda reply: reply.statistics)
+        return await self._link.call(request, "", _statistics_in)
 
 
 _MOST = 1000
 
 
 def _jobs_in(reply: Reply) -> list[Job] | None:
-    return None if reply.jobs is None else jobs_of(reply.jobs)
+    return None if reply.jobs is None else [job_of(one) for one in reply.jobs]
+
+
+def _statistics_in(reply: Reply) -> Statistics | None:
+    return None if reply.statistics is None else statistics_of(reply.statistics)
