@@ -1,7 +1,7 @@
 """A server without sockets: the protocol of the real one over logs that are lists.
 
-What it is sent goes through `serving.protocol.Session`, so a message that is none of the wire is noticed. When and
-in which pieces it answers is the test's choice.
+What it is sent goes through `serving.protocol.Session`, so a message that is none of the wire is noticed.
+When and in which pieces it answers is the test's choice.
 """
 
 from __future__ import annotations
@@ -164,6 +164,6 @@ class Peer:
                 moved = True
                 deliver(self.answer(re))
             for re in list(self.follows):
-                if (frame := self.send_on(re, 100)) is not None:
+                if (sent := self.send_on(re, 100)) is not None:
                     moved = True
-                    deliver(frame)
+                    deliver(sent)

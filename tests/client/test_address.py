@@ -77,7 +77,8 @@ def test_a_header_that_cannot_be_sent_is_refused(bad: str) -> None:
 
 
 def test_tls_is_for_those_who_speak_it() -> None:
-    """A context for TLS is used with a secure address, and refused with another, where it would do nothing."""
+    """A context for TLS is used with a secure address, and refused with another, where it would do
+    nothing."""
     context = ssl.create_default_context()
     assert address_of("https://example.org", None, None, context).tls is context
     with pytest.raises(ValueError, match="ssl_context"):

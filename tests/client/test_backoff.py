@@ -13,7 +13,8 @@ from trio_jobs.client.backoff import BACKOFF, SUSPECT, Backoff
 
 
 def test_waits_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of which a part is waited doubles up to the maximum, and begins anew once the server has answered."""
+    """The time of which a part is waited doubles up to the maximum, and begins anew once the server has
+    answered."""
     monkeypatch.setattr(random, "random", lambda: 0.0)
     backoff = Backoff()
     waits = [backoff.delay(None, served=False) for _ in range(8)]
@@ -31,7 +32,8 @@ def test_a_server_that_is_busy_is_given_time(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("code", sorted(SUSPECT))
 def test_what_may_come_again_is_not_hurried(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that end as if by something that was asked are made more and more slowly, though they begin."""
+    """Connections that end as if by something that was asked are made more and more slowly, though they
+    begin."""
     monkeypatch.setattr(random, "random", lambda: 0.0)
     backoff = Backoff()
     assert [backoff.delay(code, served=True) for _ in range(3)] == [0.2, 0.4, 0.8]
@@ -39,26 +41,24 @@ def test_what_may_come_again_is_not_hurried(code: int, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("down", [0.0, 1.0, 5.0, 20.0])
 def test_clients_do_not_come_back_together(down: float) -> None:
-    """500 clients that lost a server at the same moment reach it again over a time, not in a crowd: never more than
-    a fifth of them in the same 100 ms, and all of them within two longest waits."""
+    """500 clients that lost a server at the same moment reach it again over a time, not in a crowd: never
+    more than a fifth of them in the same 100 ms, and all of them within two longest waits."""
 
     async def come_back(arrivals: list[float]) -> None:
         backoff = Backoff()
+        began = trio.current_time()
         await trio.sleep(backoff.delay(1001, served=True))
         while trio.current_time() - began < down:
             await trio.sleep(backoff.delay(None, served=False))
         arrivals.append(trio.current_time() - began - down)
 
     async def main() -> list[float]:
-        nonlocal began
-        began = trio.current_time()
         arrivals: list[float] = []
         async with trio.open_nursery() as nursery:
             for _ in range(500):
                 nursery.start_soon(come_back, arrivals)
         return arrivals
 
-    began = 0.0
     arrivals = trio.run(main, clock=MockClock(autojump_threshold=0))
     crowd = Counter(int(when / 0.1) for when in arrivals).most_common(1)[0][1]
     assert len(arrivals) == 500

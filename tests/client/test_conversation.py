@@ -134,7 +134,8 @@ def test_a_dropped_call_that_was_not_sent_does_not_happen() -> None:
 
 
 def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
-    """An answer to a call that was dropped after it was sent is taken for what it is, and not asked for again."""
+    """An answer to a call that was dropped after it was sent is taken for what it is, and not asked for
+    again."""
     conversation = connected()
     call = get(conversation)
     everything(conversation)
@@ -160,7 +161,8 @@ def test_a_dropped_wait_is_ended_at_the_server() -> None:
 
 
 def test_no_more_calls_are_under_way_than_servers_take() -> None:
-    """The calls beyond the limit are sent as others are answered; those that were dropped count until then."""
+    """The calls beyond the limit are sent as others are answered; those that were dropped count until
+    then."""
     conversation = connected()
     calls = [get(conversation) for _ in range(CALLS + 2)]
     wait(conversation)
@@ -248,8 +250,8 @@ def test_a_server_that_closes_has_not_answered() -> None:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1011])
 def test_what_ends_every_connection_is_given_up(code: int) -> None:
-    """A request that was open each time when connections ended as if by its fault is not sent for ever; one that
-    was not sent is not to blame."""
+    """A request that was open each time when connections ended as if by its fault is not sent for ever; one
+    that was not sent is not to blame."""
     conversation = Conversation()
     call, follow = get(conversation), conversation.follow("7", 0, "gap")
     for _ in range(STRIKES):
@@ -279,7 +281,8 @@ def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
 
 
 def test_the_largest_request_is_the_one_that_was_too_large() -> None:
-    """After 1009 the largest call is given up, and the others are sent again; small ones are never to blame."""
+    """After 1009 the largest call is given up, and the others are sent again; small ones are never to
+    blame."""
     conversation = connected()
     small, large = submit(conversation, "a"), submit(conversation, "b" * 2000)
     unsent = Conversation()
@@ -310,7 +313,8 @@ def test_an_error_that_waiting_does_not_mend_ends_all() -> None:
 
 
 def test_a_log_is_asked_for_behind_what_was_read() -> None:
-    """After a reconnect a log is asked for behind what its reader has read, and what comes again is dropped."""
+    """After a reconnect a log is asked for behind what its reader has read, and what comes again is
+    dropped."""
     conversation = connected()
     follow = conversation.follow("7", 0, "gap")
     everything(conversation)
@@ -338,7 +342,8 @@ def test_a_follow_ends_once() -> None:
 
 
 def test_a_follow_that_failed_may_be_begun_again() -> None:
-    """An error ends a follow; asked for again, it has another id, for the server may still use the old one."""
+    """An error ends a follow; asked for again, it has another id, for the server may still use the old
+    one."""
     conversation = connected()
     follow = conversation.follow("7", 11, "gap")
     (first,) = everything(conversation)
@@ -465,9 +470,9 @@ class Story:
 
 @given(st.integers(0, 2**32), st.integers(0, 600), st.sampled_from([0, 1, 200, 3 * WINDOW]))
 def test_whatever_connections_do(seed: int, steps: int, trimmed: int) -> None:
-    """Over any cuts of the connection, each submission is one job and its call is answered with that job; each
-    reader sees every event that its log has, once and in order; the server is never more than a window ahead of
-    what was acked, and never refuses a message."""
+    """Over any cuts of the connection, each submission is one job and its call is answered with that job;
+    each reader sees every event that its log has, once and in order; the server is never more than a window
+    ahead of what was acked, and never refuses a message."""
     story = Story(seed, trimmed=trimmed)
     for _ in range(steps):
         story.step()

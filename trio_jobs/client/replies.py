@@ -1,7 +1,7 @@
 """What a server says, as records of the package.
 
-The structures here are the wire's; msgspec cannot fill the package's own records, which say that they are defined
-where they are imported from.
+The structures here are the wire's; msgspec cannot fill the package's own records, which say that they are
+defined where they are imported from.
 """
 
 from __future__ import annotations
