@@ -33,6 +33,7 @@ class JobHandle(Generic[T_co, R_co]):
 
     def __init__(self, worker: Worker, job_id: str) -> None:
         self.id = job_id
+        self._home: object = worker
         self._worker = worker
 
     def __repr__(self) -> str:
@@ -41,7 +42,7 @@ class JobHandle(Generic[T_co, R_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, JobHandle):
             return NotImplemented
-        return (self.id, self._worker) == (other.id, other._worker)
+        return (self.id, self._home) == (other.id, other._home)
 
     def __hash__(self) -> int:
         return hash(self.id)

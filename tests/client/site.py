@@ -93,6 +93,6 @@ async def site(
         trio.open_nursery() as nursery,
     ):
         (url, *_) = await nursery.start(partial(serve, jobs, kind, **options))
-        with trio.fail_after(60):  # no test waits for it; a hung one ends by it
+        with trio.fail_after(30):  # no test waits for it; a hung one ends by it
             yield jobs, url
         nursery.cancel_scope.cancel()

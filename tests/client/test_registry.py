@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.client.site import Kind, count, fail, flaky, forever, permits, site
+from tests.client.site import Kind, count, fail, flaky, forever, site
 from trio_jobs import (
     InvalidPayload,
     JobHandle,
@@ -92,8 +92,8 @@ async def test_what_the_server_refuses() -> None:
 
 
 async def test_a_request_that_is_too_large_is_told() -> None:
-    """What is larger than the server takes is refused, though the server only closes the connection; what else was
-    under way goes on."""
+    """What is larger than the server takes is refused, though the server only closes the connection; what
+    else was under way goes on."""
     async with site() as (_, url), connect(url) as remote, trio.open_nursery() as nursery:
         other = await remote.submit(forever)
         async with other.events() as events:
@@ -123,7 +123,8 @@ async def test_get() -> None:
 
 
 async def test_find() -> None:
-    """`find` gives the jobs that match, as they are at the server, in either order and no more than asked for."""
+    """`find` gives the jobs that match, as they are at the server, in either order and no more than asked
+    for."""
     async with site() as (jobs, url), connect(url) as remote:
         handles = [await jobs.submit(count, n, tags={"n": str(n % 2)}) for n in range(4)]
         for handle in handles:
@@ -208,15 +209,3 @@ async def _cancel_after(scope: trio.CancelScope, steps: int) -> None:
     for _ in range(steps * steps):
         await trio.lowlevel.checkpoint()
     scope.cancel()
-
-
-async def test_permits_are_there() -> None:
-    """A handler streams what a test gives it, so the tests that follow wait for nothing but that."""
-    async with site() as (_, url), connect(url) as remote:
-        gate = permits("a")
-        handle = await remote.submit("permitted", "a")
-        async with handle.stream() as values:
-            gate.send_nowait("x")
-            assert await values.receive() == "x"
-            gate.close()
-            assert [value async for value in values] == []

@@ -64,7 +64,6 @@ async def _connected(address: Address, patience: float) -> AsyncGenerator[Remote
             except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
                 failure = exc
             link.close()
-            nursery.cancel_scope.cancel(reason="the block was left")
     except BaseException as exc:
         if failure is None or isinstance(failure, trio.Cancelled):
             raise

@@ -125,7 +125,8 @@ class Following:
         """
         cursor = min(self._read, self._seen)  # of what this connection has brought
         read = cursor - self._acked
-        if not self.sent or not (read >= WINDOW // 2 or (read and self._waiting and self._policy == "block")):
+        level = self._policy == "block" and self._read == self._received
+        if not self.sent or not (read >= WINDOW // 2 or (read and level)):
             return None
         return wire.Ack(id=self.id, cursor=cursor)
 

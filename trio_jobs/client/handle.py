@@ -32,15 +32,8 @@ class RemoteHandle(JobHandle[T_co, R_co]):
 
     def __init__(self, link: Link, job_id: str) -> None:
         self.id = job_id
+        self._home = link
         self._link = link
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, RemoteHandle):
-            return NotImplemented
-        return (self.id, self._link) == (other.id, other._link)
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     async def snapshot(self) -> Job:
         """Return the job as it is now. A checkpoint."""

@@ -39,6 +39,7 @@ class Link:
         self._why = "no connection yet"
         self._waiting: set[trio.CancelScope] = set()
         self._closed = False
+        self._scope = trio.CancelScope()  # around what there is to do now
 
     # ------------------------------------------------------------ those who wait
 
@@ -55,6 +56,7 @@ class Link:
         """End all that is open: the block is left."""
         self._closed = True
         self.conversation.fail(closed())
+        self._scope.cancel(reason="the block of connect was left")
 
     async def call(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> T:
         """Ask the server, and return its answer. A checkpoint.
@@ -105,28 +107,38 @@ class Link:
 
     # ------------------------------------------------------------ the tasks
 
-    async def run(self) -> NoReturn:
-        """Keep a connection until cancelled."""
+    async def run(self) -> None:
+        """Keep a connection until `close` is called, and then end it in order."""
         backoff = Backoff()
-        while True:
-            try:
-                await run_socket(self._address, self._use)
-            except Lost as end:
-                lost = end
+        while not self._closed:
+            lost = await self._connect()
             served, self._why = self._served, lost.why
             self._set_served(served=False)
             self.conversation.closed(lost.code)
             if lost.final is not None:
                 self.conversation.fail(lost.final)
-            await trio.sleep(backoff.delay(lost.code, served=served, least=lost.least))
+            wait = backoff.delay(lost.code, served=served, least=lost.least)
+            if not self._closed:
+                with trio.CancelScope() as self._scope:
+                    await trio.sleep(wait)
+
+    async def _connect(self) -> Lost:
+        """Connect, and return why that ended."""
+        with trio.CancelScope() as self._scope:  # noqa: ASYNC912  # it is cancelled by `close`
+            try:
+                await run_socket(self._address, self._use)
+            except Lost as lost:
+                return lost
+        return Lost("the block was left")
 
     async def _use(self, socket: Socket) -> None:
-        """Carry the conversation over a connection. Raises `Lost` when that ends."""
+        """Carry the conversation over a connection until `close` is called. Raises `Lost`."""
         self.conversation.connected()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(socket.keep_alive)
-            nursery.start_soon(self._write, socket)
-            await self._read(socket)
+        with trio.CancelScope() as self._scope:  # the tasks of the WebSocket go on, to close it
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(socket.keep_alive)
+                nursery.start_soon(self._write, socket)
+                await self._read(socket)
 
     async def _write(self, socket: Socket) -> NoReturn:
         while True:

@@ -108,23 +108,21 @@ def _lost(closed: ConnectionClosed) -> Lost:
     return Lost(f"the connection was closed ({reason.code})", reason.code)
 
 
-async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]]) -> NoReturn:
-    """Connect to a server, and use the connection until it ends.
+async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]]) -> None:
+    """Connect to a server, use the connection until `use` returns, and then close it in order.
 
     Raises:
-        Lost: When it has ended, or was not made.
+        Lost: It was not made, or ended before that.
     """
-    lost = Lost("the connection ended")
+    lost: Lost | None = None
     stream = await _dial(address)
     try:
         async with trio.open_nursery() as nursery:
             socket = Socket(await _shake_hands(nursery, stream, address))
-            try:
-                await use(socket)
-            finally:
-                with trio.move_on_after(CLOSE, shield=True):
-                    await socket.close()
-                nursery.cancel_scope.cancel()
+            await use(socket)
+            with trio.move_on_after(CLOSE):
+                await socket.close()
+            nursery.cancel_scope.cancel()
     except* Lost as group:
         lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
     except* ConnectionRejected as group:
@@ -133,7 +131,8 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
         lost = Lost(f"the connection broke: {group.exceptions[0]}")
     finally:
         await trio.aclose_forcefully(stream)
-    raise lost
+    if lost is not None:
+        raise lost
 
 
 def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
