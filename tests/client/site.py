@@ -66,21 +66,13 @@ async def flaky(job: JobContext[str]) -> str:
     return "at last"
 
 
-HANDLERS = [count, permitted, fail, forever, stubborn, flaky]
+HANDLERS: list[Any] = [count, permitted, fail, forever, stubborn, flaky]
 
 
 def permits(name: str, most: int = 1000) -> trio.MemorySendChannel[Any]:
     """What the handler `permitted` of that name is given."""
     send, PERMITS[name] = trio.open_memory_channel[Any](most)
     return send
-
-
-async def serve(
-    jobs: JobRegistry, kind: Kind = "http", *, task_status: trio.TaskStatus[list[str]], **options: Any
-) -> None:
-    """Serve jobs on loopback."""
-    server = serve_http if kind == "http" else serve_websocket
-    await server(jobs, **{"port": 0, "grace": 1.0, "tracebacks": True, **options}, task_status=task_status)
 
 
 @asynccontextmanager
@@ -92,7 +84,9 @@ async def site(
         trio_jobs.open_registry(handlers=HANDLERS, **(registry or {})) as jobs,
         trio.open_nursery() as nursery,
     ):
-        (url, *_) = await nursery.start(partial(serve, jobs, kind, **options))
-        with trio.fail_after(30):  # no test waits for it; a hung one ends by it
+        server: Any = serve_http if kind == "http" else serve_websocket
+        given = {"port": 0, "grace": 1.0, "tracebacks": True, **options}
+        (url, *_) = await nursery.start(partial(server, jobs, **given))
+        with trio.fail_after(30):  # noqa: ASYNC100  # no test waits for it; a hung one ends by it
             yield jobs, url
         nursery.cancel_scope.cancel()

@@ -98,8 +98,8 @@ def test_nothing_is_sent_without_a_connection() -> None:
     assert conversation.outgoing() is None
     conversation.connected()
     messages = everything(conversation)
-    assert [message["op"] for message in messages] == ["ping", "follow", "get"]
-    assert messages[1] == {
+    assert [message["op"] for message in messages] == ["ping", "get", "follow"]
+    assert messages[2] == {
         "op": "follow",
         "id": follow.id,
         "job": "2",
@@ -167,7 +167,7 @@ def test_no_more_calls_are_under_way_than_servers_take() -> None:
     calls = [get(conversation) for _ in range(CALLS + 2)]
     wait(conversation)
     messages = everything(conversation)
-    assert [message["op"] for message in messages] == ["wait"] + ["get"] * CALLS
+    assert [message["op"] for message in messages] == ["get"] * CALLS + ["wait"]
     conversation.drop(calls[0])
     assert everything(conversation) == []
     reply(conversation, calls[0].id, job=plain(job("7")))

@@ -30,7 +30,7 @@ async def test_submit(kind: Kind) -> None:
     """A handler is submitted by its name or by itself; what it returns and streams comes back."""
     async with site(kind) as (jobs, url), connect(url) as remote:
         for fn in ("count", count):
-            handle: RemoteHandle[Any, Any] = await remote.submit(fn, 3)  # type: ignore[arg-type]
+            handle: RemoteHandle[Any, Any] = await remote.submit(fn, 3)
             assert await handle.result() == 3
             async with handle.stream() as numbers:
                 assert [number async for number in numbers] == [0, 1, 2]
@@ -82,7 +82,7 @@ async def test_what_the_server_refuses() -> None:
             await remote.submit(forever)
         assert full.value.limit == 1
         with pytest.raises(TypeError, match="takes 1 arguments"):
-            await remote.submit(count)  # type: ignore[call-arg]
+            await remote.submit(count)  # type: ignore[arg-type, call-arg]
         with pytest.raises(ServerError) as depth:
             nested: Any = []
             for _ in range(40):
@@ -134,7 +134,7 @@ async def test_find() -> None:
         assert await remote.find() == every
         assert await remote.find(newest=True, limit=2) == every[::-1][:2]
         assert await remote.find(state=State.FAILED) == [failed]
-        assert [job.id for job in await remote.find(tags={"n": "1"}, state=["completed"])] == [
+        assert [job.id for job in await remote.find(tags={"n": "1"}, state=[State.COMPLETED])] == [
             handles[1].id,
             handles[3].id,
         ]

@@ -167,14 +167,15 @@ class Conversation:
             if isinstance(follow, Following) and (ack := follow.ack()) is not None:
                 follow.acked(ack.cursor)
                 return text_of(ack)
-        while self._waits:
-            one = self._open.get(self._waits.popleft())
-            if one is not None:
-                return self._sent(one)
+        # Before logs, whose events could keep the answers from coming through for as long as connections are bad.
         while self._calls and len(self._under_way) < CALLS:
             one = self._open.get(self._calls.popleft())
             if one is not None:
                 self._under_way.add(one.id)
+                return self._sent(one)
+        while self._waits:
+            one = self._open.get(self._waits.popleft())
+            if one is not None:
                 return self._sent(one)
         return None
 
