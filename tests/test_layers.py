@@ -28,8 +28,8 @@ LAYERS = {
     "L2": ["_store", "_submission", "_filter"],
     "L3": ["stores/*"],
     "L4": [
-        *["_insist", "_stream", "_audience", "_deadlines", "_pipe", "_context", "_stack", "_attempt"],
-        *["_worker", "_sweeper", "_handle"],
+        *["_insist", "_audience", "_place", "_stream", "_deadlines", "_pipe", "_context", "_stack"],
+        *["_attempt", "_worker", "_sweeper", "_handle"],
     ],
     "L5": ["_lines", "_registry", "_address", "_open"],
     "L6": ["testing/*", "demo/*", "serving/*", "client/*"],

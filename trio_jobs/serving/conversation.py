@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
+from .._audience import Audience
 from .._bell import Bell
 from .._records import plain
 from .desk import Caller, Desk, report_record
@@ -71,6 +72,13 @@ class _Job:
         self.scope = trio.CancelScope()
         self.stopped = False
         self.room = Bell()
+        self.audience: Audience | None = None
+
+    def opened(self) -> None:
+        """Go on: more may be sent, and the handler may have waited for what was read."""
+        self.room.ring()
+        if self.audience is not None and self.follow is not None:
+            self.audience.advanced(self.follow)
 
     def stop(self) -> None:
         self.stopped = True
@@ -166,7 +174,7 @@ class Conversation:
             case Stop():
                 self._running[step.id].stop()
             case Opened():
-                self._running[step.follow.id].room.ring()
+                self._running[step.follow.id].opened()
             case Close():
                 self._end(step)
             case _:
@@ -245,6 +253,7 @@ class Conversation:
         try:
             snapshot = await self._desk.place(self._caller, follow.job_id, follow.sent)
             with self._desk.following(follow, snapshot) as (feed, audience):
+                job.audience = audience
                 while not job.stopped:
                     piece: Piece | None = None
                     with trio.CancelScope() as job.scope:

@@ -235,10 +235,10 @@ def decode_request(data: bytes, deepest: int) -> AnyRequest:
     Raises:
         BadRequest: It is none.
     """
-    check_depth(data, deepest)
     try:
+        check_depth(data, deepest)
         return _requests.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (BadRequest, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadRequest(str(error), _id_of(data)) from None
 
 
