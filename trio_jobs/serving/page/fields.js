@@ -53,16 +53,16 @@ export class Field {
   read() {
     try {
       const value = this.#value();
-      this.#complain("");
+      this.complain("");
       return value;
     } catch (error) {
-      this.#complain(error.message);
+      this.complain(error.message);
       throw error;
     }
   }
 
-  /** @param {string} problem */
-  #complain(problem) {
+  /** Say what is wrong with it. @param {string} problem */
+  complain(problem) {
     sayOrHide(this.#problem, problem);
     this.#input.setAttribute("aria-invalid", String(Boolean(problem)));
   }

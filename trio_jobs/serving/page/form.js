@@ -12,7 +12,7 @@ export class SubmitDialog {
   #dialog = element("submit-dialog");
   #handler = element("submit-handler");
   #jobs = null;
-  /** @type {any[]} */
+  /** @type {import("./trio_jobs.js").Handler[]} */
   #handlers = [];
   /** @type {Field[]} */
   #fields = [];
@@ -54,9 +54,9 @@ export class SubmitDialog {
 
   #choose() {
     const chosen = this.#handlers.find(({ name }) => name === this.#handler.value);
-    const { description = "", parameters = [], rest = null } = chosen ?? {};
+    const { description, parameters, rest } = chosen ?? { description: "", parameters: [], rest: null };
     sayOrHide(element("submit-description"), description);
-    this.#fields = parameters.map(({ name, schema, ...how }) => new Field(name, schema, how));
+    this.#fields = parameters.map(({ name, schema, ...how }) => new Field(name, schema, how)); // how: required, default
     const list = { type: "array" };
     this.#rest = rest && new Field("More arguments", list, { required: false, hint: "a JSON list, optional" });
     const nodes = [...this.#fields, ...(this.#rest ? [this.#rest] : [])].map((field) => field.node);
@@ -100,10 +100,19 @@ export class SubmitDialog {
       this.#dialog.close();
       this.#submitted(job);
     } catch (error) {
-      this.#complain(error.message);
+      this.#refused(error);
     } finally {
       element("submit-button").disabled = false;
     }
+  }
+
+  /** Say what is wrong, at the field that the server means if it means one. */
+  #refused(error) {
+    const place = error.code === "invalid_payload" && /\$\[(\d+)\]/.exec(error.message);
+    const field = place && this.#fields[Number(place[1])];
+    if (!field) return this.#complain(error.message);
+    field.complain(error.message);
+    field.focus();
   }
 
   #complain(problem) {
@@ -113,6 +122,7 @@ export class SubmitDialog {
 
 /** Read every field, so that all that is wrong is shown at once; the first such gets the keyboard. */
 function collect(fields) {
+  /** @type {any} */
   let wrong = null;
   const values = fields.map((field) => {
     try {

@@ -93,7 +93,7 @@ export class JobView {
   #problem(error, id) {
     if (error.name === "Closed") return;
     this.job = null;
-    const gone = error.code === "unknown_job";
+    const gone = ["unknown_job", "bad_request"].includes(error.code);
     this.#nothing(gone ? `There is no job ${id.slice(0, 64)} here, or it is not yours, or it was removed.` : error.message);
   }
 
@@ -107,7 +107,9 @@ export class JobView {
     if (state.firstElementChild === null) state.append(make("span", "word"), make("span", "time"));
     element("job-view").dataset.state = job.state;
     say(state.firstElementChild, job.state);
+    const hadFocus = document.activeElement === element("cancel-job");
     element("cancel-job").hidden = over;
+    if (over && hadFocus) element("job-handler").focus(); // what has gone cannot keep the keyboard
     element("job-silent").textContent = over ? "It streamed nothing." : "Nothing yet.";
     sayOrHide(element("job-note"), note(job));
     this.#outcome(job);

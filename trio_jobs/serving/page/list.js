@@ -108,7 +108,7 @@ class Group {
   /** @type {Map<string, HTMLElement>} */
   #items = new Map();
 
-  /** @param {HTMLElement} node */
+  /** @param {any} node */
   constructor(node) {
     this.#node = node;
     this.#list = node.querySelector(".rows");

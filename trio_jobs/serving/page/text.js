@@ -15,6 +15,7 @@ export const element = (id) => document.getElementById(id);
  * @param {string} name
  * @param {string} [className]
  * @param {...(Node|string)} children
+ * @returns {any}
  */
 export function make(name, className = "", ...children) {
   const made = document.createElement(name);

@@ -64,6 +64,16 @@ import { Follow } from "./follow.js";
  *   Called when the connection changes: "waiting" says for how many seconds, and why the last one closed.
  */
 
+/**
+ * @typedef {object} Handler What can be submitted.
+ * @property {string} name
+ * @property {string} description
+ * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
+ * @property {?object} rest The schema of further arguments, if it takes any.
+ */
+
+/** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, sent: boolean}} Call */
+
 const PROTOCOL = "trio-jobs.v1";
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what a browser lets a subprotocol be
 const PING_EVERY = 20_000; // milliseconds
@@ -198,7 +208,7 @@ export class Jobs {
     return (await this.#call({ op: "cancel", job, ...how })).report;
   }
 
-  /** What can be submitted. @returns {Promise<object[]>} */
+  /** What can be submitted. @returns {Promise<Handler[]>} */
   async handlers() {
     return (await this.#call({ op: "handlers" })).handlers;
   }
