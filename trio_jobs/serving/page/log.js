@@ -6,7 +6,7 @@
 
 import { clip, count, element, make, say, sayOrHide } from "./text.js";
 
-export const TAIL = 10_000; // events of a job's log that are asked for
+export const TAIL = 5_000; // events of a job's log that are asked for
 const KEPT = 200_000; // characters on the page
 const BLOCK = 2_000; // a block of at least so many characters ends with its line
 const LONGEST_BLOCK = 20_000;
