@@ -14,8 +14,7 @@ from typing import Any
 import trio
 from playwright.sync_api import expect, sync_playwright
 
-import trio_jobs
-from trio_jobs import JobContext, Retry, handler, open_registry
+from trio_jobs import JobContext, JobRegistry, Priority, Retry, handler, open_registry
 from trio_jobs.serving import serve_http
 
 PICTURE = Path(__file__).with_name("live-page.png")
@@ -57,16 +56,18 @@ async def summarize(job: JobContext[str], pages: int) -> str:
 @handler(retry=Retry(attempts=3, initial=3600.0))
 async def translate(job: JobContext[str], language: str) -> None:
     """Translate into a language."""
+    await job.progress(0, message="connecting")
     raise ConnectionError(f"no answer from the model for {language}")
 
 
 @handler
 async def index(job: JobContext[str], folder: str) -> None:
     """Index a folder."""
+    await job.progress(0, message=f"looking at {folder}")
     await trio.sleep_forever()
 
 
-async def submit_all(jobs: trio_jobs.JobRegistry) -> str:
+async def submit_all(jobs: JobRegistry) -> str:
     """Submit jobs that look like a working day, and return the id of the one to show."""
     for pages in (12, 40):
         await jobs.submit(summarize, pages, tags={"user": "7"})
@@ -74,9 +75,8 @@ async def submit_all(jobs: trio_jobs.JobRegistry) -> str:
     await jobs.submit(translate, "nl", tags={"user": "12"})
     await jobs.submit(summarize, 3, tags={"user": "12"}, delay=600)
     await jobs.submit(index, "/docs", tags={"team": "search"})
-    handle = await jobs.submit(
-        explain, "nurseries", tags={"user": "7", "model": "small"}, timeout=300, priority=trio_jobs.Priority.HIGH
-    )
+    tags = {"user": "7", "model": "small"}
+    handle = await jobs.submit(explain, "nurseries", tags=tags, timeout=300, priority=Priority.HIGH)
     return handle.id
 
 
@@ -84,7 +84,8 @@ def take_picture(url: str, job: str) -> None:
     """Look at a job with a browser."""
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        switches = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=executable, args=switches)
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(f"{url}/#job={job}")
         expect(page.locator("#job-log")).to_contain_text(LAST, timeout=30_000)
@@ -104,7 +105,6 @@ async def main() -> None:
             (url,) = await nursery.start(partial(serve_http, jobs, port=0))
             await trio.to_thread.run_sync(take_picture, url, await submit_all(jobs))
             nursery.cancel_scope.cancel()
-    print(f"{PICTURE} has {PICTURE.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

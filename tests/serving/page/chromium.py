@@ -68,7 +68,9 @@ class Browser:
         self._thread.submit(self._stop).result()
         self._thread.shutdown()
 
-    async def run(self, script: Callable[..., None], site: Site, context: dict[str, Any], **values: Any) -> None:
+    async def run(
+        self, script: Callable[..., None], site: Site, context: dict[str, Any], **values: Any
+    ) -> None:
         """Run a script with a new page, while the server runs here.
 
         Fails if the page violates its policy, raises, or prints an error.

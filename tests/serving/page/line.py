@@ -11,7 +11,7 @@ class Line:
     """Forwards bytes from a port of its own to a server's.
 
     Attributes:
-        port: Its port, once it runs.
+        port: Its port, once it is open.
         opened: How many connections there have been.
         dead: Whether nothing that the server sends arrives any more.
     """
@@ -23,8 +23,11 @@ class Line:
         self._to = to
         self._scopes: set[trio.CancelScope] = set()
 
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Forward, until cancelled."""
+    async def open(self, nursery: trio.Nursery) -> None:
+        """Forward, until the nursery is cancelled."""
+        await nursery.start(self._keep_open)
+
+    async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.port = listeners[0].socket.getsockname()[1]
         task_status.started()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Literal, TypeVar, TypeVarTuple
 
 import trio
 
@@ -42,7 +42,7 @@ class Site:
         """Where the page is."""
         return f"http://127.0.0.1:{self.port}"
 
-    def do(self, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T:
+    def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Call an async function from a script, which runs in the browser's thread."""
         return trio.from_thread.run(fn, *args, trio_token=self._trio)
 
@@ -65,10 +65,10 @@ class Site:
 
     async def start(self) -> None:
         """Serve, on the port that it had before."""
-        await self._nursery.start(self._serve)
+        await self._nursery.start(self._keep_open)
 
-    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
-        handlers = [count, shout, burst, fail, form, partial_of(wait, self.steps)]
+    async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
+        handlers = [count, shout, burst, fail, form, waiting_for(self.steps)]
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
             async with (
@@ -102,24 +102,20 @@ class Site:
 # ------------------------------------------------------------ the jobs
 
 
-def partial_of(fn: Any, steps: trio.MemoryReceiveChannel[None]) -> Any:
+def waiting_for(steps: trio.MemoryReceiveChannel[None]) -> Any:
     """Return a handler that waits for the test."""
 
-    @trio_jobs.handler(name=fn.__name__)
-    async def handler(job: trio_jobs.JobContext[str], total: int) -> int:
-        return await fn(job, total, steps)
+    @trio_jobs.handler
+    async def wait(job: trio_jobs.JobContext[str], total: int) -> int:
+        """Send numbers, each when the test says so, and go on with the next one after a restart."""
+        for number in range(job.saved or 0, total):
+            await steps.receive()
+            await job.progress(number, total, "counting")
+            await job.send(f"{number} ")
+            await job.save(number + 1)
+        return total
 
-    return handler
-
-
-async def wait(job: trio_jobs.JobContext[str], total: int, steps: trio.MemoryReceiveChannel[None]) -> int:
-    """Send numbers, each when the test says so, and go on with the next one after a restart."""
-    for number in range(job.saved or 0, total):
-        await steps.receive()
-        await job.progress(number, total, "counting")
-        await job.send(f"{number} ")
-        await job.save(number + 1)
-    return total
+    return wait
 
 
 @trio_jobs.handler

@@ -33,7 +33,7 @@ def connect(page: Page, site: Site, url: str = "") -> None:
 def through(page: Page, site: Site, nursery: trio.Nursery) -> Line:
     """Connect over a line that can be cut."""
     line = Line(site.port)
-    site.do(nursery.start, line.run)
+    site.do(line.open, nursery)
     connect(page, site, f"http://127.0.0.1:{line.port}")
     return line
 
@@ -78,7 +78,8 @@ def test_what_the_server_refuses_is_raised_with_its_code(page: Page, site: Site)
     found = page.evaluate("""async () => {
         const told = ({name, code, message, details}) => ({name, code, message, details});
         const caught = [];
-        for (const call of [() => jobs.get("0".repeat(32)), () => jobs.submit("nothing"), () => read("0".repeat(32))]) {
+        const no = "0".repeat(32);
+        for (const call of [() => jobs.get(no), () => jobs.submit("nothing"), () => read(no)]) {
             await call().then(() => caught.push(null), (error) => caught.push(told(error)));
         }
         return caught;
@@ -167,7 +168,8 @@ def test_a_server_that_has_fallen_silent_is_noticed(page: Page, site: Site, nurs
     page.clock.run_for(20_000)
     assert page.evaluate("states.at(-1)[0]") == "open"
     page.clock.run_for(10_000)
-    assert page.evaluate("states.find(([state]) => state === 'waiting')[1].reason") == "the server has fallen silent"
+    reason = page.evaluate("states.find(([state]) => state === 'waiting')[1].reason")
+    assert reason == "the server has fallen silent"
     line.dead = False
     site.do(line.cut)
     page.evaluate("dispatchEvent(new Event('online'))")
@@ -176,7 +178,7 @@ def test_a_server_that_has_fallen_silent_is_noticed(page: Page, site: Site, nurs
 
 @in_browser()
 def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: Site) -> None:
-    """Without a server the delays double from half a second to 15, each by chance between half and all of it."""
+    """Without a server the delays double from half a second to 15, each by chance between half and all."""
     page.clock.install()
     connect(page, site)
     page.evaluate("jobs.handlers()")
@@ -186,14 +188,15 @@ def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: 
         page.wait_for_function(f"states.filter(([state]) => state === 'waiting').length === {number}")
         delays.append(page.evaluate("states.at(-1)[1].delay"))
         page.clock.run_for(math.ceil(delays[-1] * 1000))
-    assert all(most / 2 <= delay <= most for delay, most in zip(delays, [0.5, 1, 2, 4, 8, 15, 15, 15], strict=True))
+    longest = [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert all(most / 2 <= delay <= most for delay, most in zip(delays, longest, strict=True))
     assert len(set(delays[5:])) == 3
     site.do(site.start)
 
 
 @in_browser()
 def test_a_slow_reader_is_sent_no_more_than_a_window(page: Page, site: Site) -> None:
-    """Of a long log only a window is sent before something was taken, and taking it opens the window again."""
+    """Of a long log only a window is sent before some was taken, and taking it opens the window again."""
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
     connect(page, site)

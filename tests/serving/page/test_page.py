@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from .chromium import Browser, in_browser
 from .contrast import CONTRASTS
@@ -27,6 +27,11 @@ def open_page(page: Page, job: str = "") -> None:
 def expect_state(page: Page, state: str) -> None:
     """Wait until the selected job is in a state."""
     expect(page.locator("#job-state .word")).to_have_text(state)
+
+
+async def over(site: Site, job: str) -> None:
+    """Wait until a job has ended."""
+    await (await site.jobs.get(job)).wait()
 
 
 @in_browser()
@@ -110,8 +115,10 @@ def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
     expect(page.locator("#job-log")).to_have_text("0 1 ")
     expect(page.locator("#job-progress-text")).to_have_text("25 %, 1 of 4: counting")
     assert page.locator("#job-progress progress").get_attribute("max") == "4"
-    expect(page.locator("#job-history .word")).to_have_text(["Submitted", "Started", "Saved ×2"])
-    expect(page).to_have_title("wait running – trio_jobs")
+    expect(page.locator("#job-history .word")).to_have_text(
+        ["Submitted", "Started", "Saved \N{MULTIPLICATION SIGN}2"]
+    )
+    expect(page).to_have_title("wait running \N{EN DASH} trio_jobs")
     site.step(2)
     expect_state(page, "completed")
     expect(page.locator("#job-log")).to_have_text("0 1 2 3 ")
@@ -138,7 +145,8 @@ def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> No
     page.get_by_role("button", name="Cancel…").click()
     page.get_by_label("Reason").fill("no longer wanted")
     page.get_by_role("button", name="Cancel the job").click()
-    expect(page.locator("#cancel-report")).to_have_text(re.compile(r"It has stopped: its nursery closed after .* s\."))
+    report = re.compile(r"It has stopped: its nursery closed after .* s\.")
+    expect(page.locator("#cancel-report")).to_have_text(report)
     page.get_by_role("button", name="Close").click()
     expect_state(page, "cancelled")
     expect(page.locator("#job-note")).to_have_text("Cancelled: no longer wanted")
@@ -165,7 +173,7 @@ def test_the_page_goes_on_when_the_server_was_restarted(page: Page, site: Site) 
 
 @in_browser()
 def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
-    """Markup in tokens, results, saved values, progress, tags, metadata, keys and errors is shown as it is."""
+    """Markup in tokens, results, saved values, tags, metadata, keys and errors is shown as it is."""
     tags = {"<b>name</b>": HOSTILE, "__proto__": "x"}
     options: dict[str, Any] = {"tags": tags, "metadata": {HOSTILE: HOSTILE}, "key": HOSTILE}
     job = site.submit("shout", HOSTILE, **options)
@@ -190,7 +198,7 @@ def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
-    """With keys alone: submit a job, go through the list, open a job, go back, cancel; focus is always seen."""
+    """With keys alone: submit a job, go through the list, open one, go back, cancel; focus is seen."""
     open_page(page)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="New job")).to_be_focused()
@@ -244,7 +252,7 @@ def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page
     failed = site.submit("fail", WIDE)
 
     def fits() -> bool:
-        return page.evaluate("document.documentElement.scrollWidth <= innerWidth && innerWidth === 360")
+        return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth && innerWidth === 360"))
 
     open_page(page)
     expect(page.locator(".row")).to_have_count(2)
@@ -294,7 +302,7 @@ def test_every_text_stands_out_from_its_ground(page: Page, site: Site, scheme: A
 def test_a_long_log_stays_cheap_and_says_what_is_left_out(page: Page, site: Site) -> None:
     """Of 6,000 lines the page loads the last 5,000 events, keeps their end, and says so; its end is there."""
     job = site.submit("burst", 6_000)
-    site.do(lambda: _over(site, job))
+    site.do(over, site, job)
     open_page(page, job)
     expect(page.locator("#job-log")).to_contain_text("5999 xxx")
     expect(page.locator("#job-left-out")).to_contain_text("the first 1,003 events were not loaded")
@@ -302,10 +310,6 @@ def test_a_long_log_stays_cheap_and_says_what_is_left_out(page: Page, site: Site
     assert page.evaluate("document.querySelector('#job-log').textContent.length") <= 225_000
     at_end = "(log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 30"
     assert page.locator("#job-log").evaluate(at_end)
-
-
-async def _over(site: Site, job: str) -> None:
-    await (await site.jobs.get(job)).wait()
 
 
 @in_browser()
@@ -329,6 +333,36 @@ def test_lists_show_what_the_filter_asks_for(page: Page, site: Site) -> None:
     page.get_by_label("State").select_option("failed")
     expect(rows).to_have_count(1)
     expect(page.get_by_role("heading", name="Running")).to_be_hidden()
+
+
+@in_browser()
+def test_a_job_that_moves_on_while_it_is_asked_for_is_listed_once(page: Page, site: Site) -> None:
+    """A job that ends between the question who runs and the question who has ended is not in both lists."""
+    job = site.submit("wait", 1)
+    moved: list[str] = []
+
+    def between(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def back(message: str | bytes) -> None:
+            if not moved and str(message).startswith('{"re":') and '"jobs":[{' in str(message):
+                moved.append(str(message))
+                site.step()
+                site.do(over, site, job)
+            socket.send(message)
+
+        server.on_message(back)
+
+    page.route_web_socket("**/v1/ws", between)
+    page.add_init_script("""
+        window.most = 0;
+        new MutationObserver(() => { most = Math.max(most, document.querySelectorAll(".row").length); })
+            .observe(document, {subtree: true, childList: true});
+    """)
+    open_page(page)
+    expect(page.locator("section[data-states^=completed] .row")).to_have_count(1)
+    assert '"state":"running"' in moved[0]
+    assert page.evaluate("most") == 1
 
 
 @in_browser()

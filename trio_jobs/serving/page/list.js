@@ -9,6 +9,8 @@ import { ago, between, brief, element, make, moment, readTags, say, sayOrHide, w
 const EVERY = 1000; // milliseconds from an answer to the next question
 const SHARE = 4; // or so many times what the answer took, if that is longer: a busy server is asked less
 const MOST = 100; // rows in a list
+// Jobs move on while they are asked for. In this order, who does is in two answers rather than in none.
+const ORDER = ["queued", "running", "completed"];
 
 /** The three lists, with their filter and their keys. */
 export class Lists {
@@ -16,7 +18,7 @@ export class Lists {
   #round = 0; // the answer to an older one is not shown
   #timer = 0;
   #selected = "";
-  #groups = [...document.querySelectorAll(".group")].map((node) => new Group(node));
+  #groups = ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]`)));
 
   constructor() {
     element("filter").addEventListener("submit", (event) => event.preventDefault());
@@ -58,21 +60,38 @@ export class Lists {
     const tags = readTags(element("filter-tags").value);
     sayOrHide(element("filter-error"), tags === null ? "Tags are written name=value, with spaces between them." : "");
     if (this.#jobs === null || tags === null || document.visibilityState === "hidden") return;
-    const wanted = element("filter-state").value;
     const began = performance.now();
     try {
-      await Promise.all(this.#groups.map(async (group) => {
-        const states = group.states.filter((state) => !wanted || state === wanted);
-        const filter = { state: states, tags, newest: true, limit: MOST };
-        const found = states.length ? await this.#jobs.find(filter) : [];
-        if (round === this.#round) group.show(found, this.#selected, { all: states.length > 0 });
-      }));
+      const answers = await this.#ask(tags, round);
+      if (round === this.#round) this.#show(answers);
     } catch {
       // The header says what has become of the connection; the next round asks again.
     }
     if (round !== this.#round) return;
-    this.#rove();
     this.#timer = setTimeout(() => this.refresh(), Math.max(EVERY, SHARE * (performance.now() - began)));
+  }
+
+  async #ask(tags, round) {
+    const wanted = element("filter-state").value;
+    const answers = [];
+    for (const group of this.#groups) {
+      if (round !== this.#round) return [];
+      const state = group.states.filter((one) => !wanted || one === wanted);
+      answers.push(state.length ? await this.#jobs.find({ state, tags, newest: true, limit: MOST }) : null);
+    }
+    return answers;
+  }
+
+  #show(answers) {
+    const newest = new Map();
+    for (const job of answers.flatMap((jobs) => jobs ?? [])) {
+      if (job.last_seq >= (newest.get(job.id)?.last_seq ?? 0)) newest.set(job.id, job);
+    }
+    this.#groups.forEach((group, number) => {
+      const jobs = answers[number];
+      group.show(jobs?.filter((job) => newest.get(job.id) === job) ?? [], this.#selected, { asked: jobs !== null });
+    });
+    this.#rove();
   }
 
   #rows() {
@@ -118,10 +137,10 @@ class Group {
   /**
    * @param {import("./trio_jobs.js").Job[]} jobs
    * @param {string} selected
-   * @param {{all: boolean}} how
+   * @param {{asked: boolean}} how
    */
-  show(jobs, selected, { all }) {
-    this.#node.hidden = !all;
+  show(jobs, selected, { asked }) {
+    this.#node.hidden = !asked;
     const wanted = new Set(jobs.map((job) => job.id));
     for (const [id, item] of this.#items) {
       if (wanted.has(id)) continue;
