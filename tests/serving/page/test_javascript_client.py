@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -11,6 +13,8 @@ from playwright.sync_api import Page
 from .chromium import in_browser
 from .line import Line
 from .site import Site
+
+HOWTO = Path(__file__).parents[3] / "docs/howto/javascript.md"
 
 CONNECT = """async (url) => {
     const {connect} = await import("/page/trio_jobs.js");
@@ -280,3 +284,19 @@ def test_a_token_that_no_browser_can_send_is_refused(page: Page, site: Site) -> 
         try { connect(location.origin, {token: "a b"}); } catch (error) { return error.message; }
     }""")
     assert "letters, digits" in message
+
+
+@in_browser()
+def test_the_programs_of_the_documentation_do_what_it_shows(page: Page, site: Site) -> None:
+    """The blocks of docs/howto/javascript.md run in order, and print what stands below each."""
+    blocks = re.findall(
+        r"^```js\n(.*?)^```\n\n```text\n(.*?)^```", HOWTO.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == HOWTO.read_text("utf-8").count("```js") > 3
+    code = "\n".join(code for code, _ in blocks)
+    code = re.sub(r'^import (\{.*\}) from (".*");', r"const \1 = await import(\2);", code, flags=re.MULTILINE)
+    printed: list[str] = []
+    connect(page, site)
+    page.on("console", lambda said: printed.append(said.text.strip()))
+    page.evaluate(f"async () => {{ {code} }}")
+    assert printed == [line for _, shown in blocks for line in shown.splitlines()]
