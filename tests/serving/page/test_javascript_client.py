@@ -150,8 +150,8 @@ def test_a_job_whose_answer_was_lost_is_submitted_once(page: Page, site: Site, n
     line.dead = True
     page.evaluate("() => void (window.submitted = jobs.submit('count', [2]))")
     site.do(_until_there, site)
-    line.dead = False
     site.do(line.cut)
+    line.dead = False
     job = page.evaluate("submitted")
     assert [one.id for one in site.do(site.jobs.find)] == [job["id"]]
     assert line.opened > 2  # the page, and two connections
@@ -200,7 +200,7 @@ def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: 
 
 @in_browser()
 def test_a_slow_reader_is_sent_no_more_than_a_window(page: Page, site: Site, nursery: trio.Nursery) -> None:
-    """Of a long log only a window is held until some was taken, also after a new connection; then more comes."""
+    """Of a long log only a window is held until some was taken, also after a new connection; then more."""
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
     line = through(page, site, nursery)
@@ -278,6 +278,18 @@ def test_more_calls_than_the_server_takes_at_once_wait_their_turn(page: Page, si
     answers = page.evaluate("""async () =>
         (await Promise.all(Array.from({length: 100}, () => jobs.submit("count", [0])))).map(({id}) => id)""")
     assert len(set(answers)) == 100
+
+
+@in_browser()
+def test_who_waits_holds_nobody_up(page: Page, site: Site) -> None:
+    """Fifty calls that wait for jobs' ends leave room for others, and all of them are answered."""
+    connect(page, site)
+    job = site.submit("wait", 1)
+    page.evaluate("(id) => { window.waits = Array.from({length: 50}, () => jobs.wait(id)); }", job)
+    assert page.evaluate("(id) => jobs.get(id).then(({state}) => state)", job) in {"queued", "running"}
+    site.step()
+    ended = page.evaluate("Promise.all(waits)")
+    assert [one["state"] for one in ended] == ["completed"] * 50
 
 
 @in_browser()

@@ -6,12 +6,16 @@
 
 import { duration, element, say, sayOrHide } from "./text.js";
 
+/** @type {Object<string, {title: string, report: (took: string) => string}>} */
 const OUTCOMES = {
-  cancelled: (took) => `It has stopped: its nursery closed after ${took}.`,
-  finished_first: () => "It ended by itself before it could stop.",
-  already_over: () => "It was over already.",
-  stuck: (took) => `It was told ${took} ago and has not stopped.`,
-  requested: () => "It is told to stop; its worker has not answered yet. Its history will say when it has.",
+  cancelled: { title: "Cancelled", report: (took) => `It has stopped: its nursery closed after ${took}.` },
+  finished_first: { title: "Not cancelled", report: () => "It ended by itself before it could stop." },
+  already_over: { title: "Not cancelled", report: () => "It was over already." },
+  stuck: { title: "Not stopped yet", report: (took) => `It was told ${took} ago and has not stopped.` },
+  requested: {
+    title: "Asked to stop",
+    report: () => "It is told to stop; its worker has not answered yet. Its history will say when it has.",
+  },
 };
 
 /** The dialog that asks, and reports. */
@@ -56,8 +60,8 @@ export class CancelDialog {
     try {
       const reason = element("cancel-reason").value.trim();
       const { outcome, took, stack } = await this.#jobs.cancel(this.#job.id, reason ? { reason } : {});
-      const title = outcome === "cancelled" ? "Cancelled" : "Not cancelled";
-      return { title: outcome === "requested" ? "Asked to stop" : title, report: OUTCOMES[outcome](duration(took)), stack };
+      const { title, report } = OUTCOMES[outcome];
+      return { title, report: report(duration(took)), stack };
     } catch (error) {
       return { title: "Not cancelled", report: error.message };
     }

@@ -146,7 +146,7 @@ const KINDS = {
   choice: {
     make: ({ values, nullable }, given, required) =>
       choice([
-        ...(required && !nullable ? [] : [[given === undefined ? "—" : `Default (${given ?? "none"})`, ""]]),
+        [required ? (nullable ? "none" : "Choose…") : `Default${given === undefined ? "" : ` (${given ?? "none"})`}`, ""],
         ...values.map((value) => [String(value), JSON.stringify(value)]),
       ]),
     read: (text) => JSON.parse(text),

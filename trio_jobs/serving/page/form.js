@@ -56,7 +56,7 @@ export class SubmitDialog {
     const chosen = this.#handlers.find(({ name }) => name === this.#handler.value);
     const { description, parameters, rest } = chosen ?? { description: "", parameters: [], rest: null };
     sayOrHide(element("submit-description"), description);
-    this.#fields = parameters.map(({ name, schema, ...how }) => new Field(name, schema, how)); // how: required, default
+    this.#fields = parameters.map(({ name, schema, required, default: given }) => new Field(name, schema, { required, default: given }));
     const list = { type: "array" };
     this.#rest = rest && new Field("More arguments", list, { required: false, hint: "a JSON list, optional" });
     const nodes = [...this.#fields, ...(this.#rest ? [this.#rest] : [])].map((field) => field.node);

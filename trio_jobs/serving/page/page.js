@@ -63,6 +63,8 @@ function askForToken(problem) {
   if (!element("token-dialog").open) element("token-dialog").showModal();
 }
 
+// Without a token there is nothing to go back to.
+element("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
 element("token-form").addEventListener("submit", () => {
   sessionStorage.setItem(TOKEN, element("token").value.trim());
   element("token").value = "";

@@ -72,7 +72,7 @@ import { Follow } from "./follow.js";
  * @property {?object} rest The schema of further arguments, if it takes any.
  */
 
-/** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, sent: boolean}} Call */
+/** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, counts: boolean, sent: boolean}} Call */
 
 const PROTOCOL = "trio-jobs.v1";
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what a browser lets a subprotocol be
@@ -261,12 +261,13 @@ export class Jobs {
     this.#settings.onstate?.(state, detail);
   }
 
-  /** @param {object} message @returns {Promise<any>} */
+  /** @param {{op: string, [name: string]: any}} message @returns {Promise<any>} */
   #call(message) {
     if (this.#closed) return Promise.reject(new Closed());
     return new Promise((resolve, reject) => {
       const id = ++this.#lastId;
-      this.#calls.set(id, { message: { ...message, id }, resolve, reject, sent: false });
+      const counts = message.op !== "wait"; // that may take as long as it likes, as a follow may
+      this.#calls.set(id, { message: { ...message, id }, resolve, reject, counts, sent: false });
       this.#sendCalls();
     });
   }
@@ -274,10 +275,9 @@ export class Jobs {
   #sendCalls() {
     if (!this.#ready) return;
     for (const call of this.#calls.values()) {
-      if (this.#inFlight >= CALLS) return;
-      if (call.sent) continue;
+      if (call.sent || (call.counts && this.#inFlight >= CALLS)) continue;
       call.sent = true;
-      this.#inFlight += 1;
+      this.#inFlight += Number(call.counts);
       this.#send(call.message);
     }
   }
@@ -289,22 +289,22 @@ export class Jobs {
 
   #open() {
     const { token } = this.#settings;
-    this.#say("connecting");
     const socket = new WebSocket(this.#url, token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL]);
     this.#socket = socket;
     this.#timers.deadline = setTimeout(() => this.#lost({ reason: "the server does not answer" }), DEADLINE);
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#received(data);
     socket.onclose = ({ code, reason }) => this.#lost({ code, reason });
+    this.#say("connecting");
   }
 
   #opened() {
     this.#inFlight = 0;
     for (const call of this.#calls.values()) call.sent = false;
     this.#ping(); // its answer shows that the server works, not only that it listens
-    this.#say("open");
     this.#sendCalls();
     for (const follow of this.#follows.values()) follow.resume();
+    this.#say("open");
   }
 
   #ping() {
@@ -372,7 +372,7 @@ export class Jobs {
     const call = this.#calls.get(re);
     if (call === undefined) return;
     this.#calls.delete(re);
-    this.#inFlight -= 1;
+    this.#inFlight -= Number(call.counts);
     if (message.error) call.reject(message.error);
     else call.resolve(message);
     this.#sendCalls();
