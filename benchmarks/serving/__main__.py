@@ -29,7 +29,7 @@ from benchmarks.inprocess import Scale as Rounds
 
 from . import latency, memory, speed
 from .scale import BURSTS, EACH, Scale
-from .sides import OURS, PEERS, Side, install_side
+from .sides import OURS, PEERS, Side, install_side, serving
 
 RESULTS = Path(__file__).parents[1] / "results" / "serving.json"
 QUICK = Scale({1: 500, 10: 128}, {EACH: 1, BURSTS: 5}, singles=20, pause=0.005, connections=20, rounds=1)
@@ -62,7 +62,7 @@ def allow_files(needed: int) -> None:
 
 def rows(scale: Scale, sides: Sequence[Side]) -> Iterator[Row]:
     with ExitStack() as stack:
-        servers = [stack.enter_context(side.program()) for side in sides]
+        servers = [stack.enter_context(serving(side)) for side in sides]
         yield from speed.rows(scale, servers)
         yield from latency.rows(scale, servers)
     yield from memory.rows(scale, sides)

@@ -16,7 +16,7 @@ from benchmarks.inprocess import Check, Row, ratio
 from .measure import connect, go, load
 from .peers.protocol import Plan
 from .scale import Scale
-from .sides import BARE, EVENTS, OURS, PEERS, STARLETTE, Server, Side
+from .sides import BARE, EVENTS, OURS, PEERS, STARLETTE, Server, Side, serving
 
 KB = 1024
 FIRST = 20
@@ -34,7 +34,7 @@ def add(clients: Program, server: Server, count: int, state: str) -> int:
 
 def weigh(side: Side, count: int, state: str) -> float:
     """Return the kilobytes that one connection takes."""
-    with side.program() as server, load() as clients:
+    with serving(side) as server, load() as clients:
         before = add(clients, server, FIRST, state)
         return (add(clients, server, count, state) - before) / count / KB
 

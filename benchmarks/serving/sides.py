@@ -45,12 +45,10 @@ class Side:
     websocket: bool = True
     follows: bool = False
 
-    @contextmanager
-    def program(self) -> Iterator[Server]:
+    @property
+    def command(self) -> Sequence[str]:
         name, *rest = self.module
-        command = [python_of(self.library.environment), "-m", f"benchmarks.serving.peers.{name}", *rest]
-        with running(self.name, command) as program:
-            yield Server(self, program, json.loads(program.read_line("its start"))["port"])
+        return [python_of(self.library.environment), "-m", f"benchmarks.serving.peers.{name}", *rest]
 
     def request(self, job: str) -> str:
         upgrade = UPGRADE if self.websocket else "Accept: text/event-stream\r\n"
@@ -73,6 +71,13 @@ class Server:
     side: Side
     program: Program
     port: int
+
+
+@contextmanager
+def serving(side: Side) -> Iterator[Server]:
+    """Run a side's program for the length of the block."""
+    with running(side.name, side.command) as program:
+        yield Server(side, program, json.loads(program.read_line("its start"))["port"])
 
 
 WEBSOCKET, HTTP, EVENTS = "serve_websocket", "serve_http, WebSocket", "serve_http, SSE"
