@@ -21,13 +21,15 @@ class Heard:
     """What the clients of one measurement heard.
 
     Attributes:
-        speed: Tokens per second, from when the jobs could speak until the last client had everything.
+        speed: Tokens per second of the server's processor time.
+        pace: Tokens per second, from when the jobs could speak until the last client had everything.
         per_frame: Tokens per frame of a WebSocket, or per write of server-sent events.
         busy: The part of that time in which the clients' process computed.
         delays: How old each token was when it came, if it said so.
     """
 
     speed: float
+    pace: float
     per_frame: float
     busy: float
     delays: list[float]
@@ -68,12 +70,13 @@ def go(clients: Program, server: Server, plan: Plan, count: int) -> Heard:
     Raises:
         WrongResult: One of them did not hear each token once, in order, and the end.
     """
-    began = server.program.ask({"do": "go"})["began"]
+    began = server.program.ask({"do": "go"})
     heard = json.loads(clients.read_line("listen to the end"))
     must_be(f"faults in what clients of {server.side.name} heard", heard["faults"], [])
     must_be(f"clients of {server.side.name} that heard everything", heard["right"], count)
-    tokens = plan.tokens * count
-    return Heard(tokens / (heard["last"] - began), tokens / heard["frames"], heard["busy"], heard["delays"])
+    spent = server.program.ask({"do": "stop"})["spent"] - began["spent"]
+    seconds, tokens = heard["last"] - began["now"], plan.tokens * count
+    return Heard(tokens / spent, tokens / seconds, tokens / heard["frames"], heard["busy"], heard["delays"])
 
 
 def listen(server: Server, plan: Plan, count: int) -> Heard:

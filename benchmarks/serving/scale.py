@@ -24,12 +24,12 @@ class Scale:
         rounds: How often everything is measured, in turn.
     """
 
-    tokens: Mapping[int, int] = {1: 20_000, 100: 400, 1000: 100}
+    tokens: Mapping[int, int] = {1: 10_000, 100: 200, 1000: 40}
     more: Mapping[str, int] = {EACH: 4, BURSTS: 16}
     singles: int = 200
     pause: float = 0.02
     connections: int = 1000
-    rounds: int = 5
+    rounds: int = 3
 
     @property
     def files(self) -> int:

@@ -3,9 +3,12 @@
 Peers run in environments of their own, so this file uses nothing but the standard library. A server says
 `{"port": 8000}`, and then reads an order per line and writes an answer per line, both as JSON:
 
-    {"do": "prepare", "jobs": 1, "tokens": 500, ...}  ->  {"jobs": ["..."]}        ids, for who follows them
-    {"do": "go"}                                      ->  {"began": 12.3}          they speak from now on
-    {"do": "weigh"}                                   ->  {"resident": 45000000}   bytes of this process
+    {"do": "prepare", "jobs": 1, "tokens": 500, ...}  ->  {"jobs": ["..."]}   ids, for who follows them
+    {"do": "go"}     ->  {"now": 12.3, "spent": 4.5}   they speak from now on
+    {"do": "stop"}   ->  {"now": 12.3, "spent": 4.5}   the clients have heard everything
+    {"do": "weigh"}  ->  {"resident": 45000000}        bytes of this process
+
+`spent` is the processor time of the server, in seconds.
 
 The peers have no jobs. Each of their connections waits for `go`, and then sends frames that were made before,
 one per token, in a loop that lets others run after each token, or burst: what frames cost, and nothing else.
@@ -20,7 +23,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any, Protocol
 
 HOST = "127.0.0.1"
@@ -138,8 +141,10 @@ async def take_orders(
             case "prepare":
                 say({"jobs": await prepare(Plan(**order))})
             case "go":
-                say({"began": now()})
+                say({"now": now(), "spent": process_time()})
                 await go()
+            case "stop":
+                say({"now": now(), "spent": process_time()})
             case "weigh":
                 say({"resident": resident_bytes()})
             case other:
