@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,10 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs import InvalidPayload, JobHandle, JobRegistry, Retention, UnknownJob, open_registry
+from trio_jobs import (
+    Event,
+    InvalidPayload,
+    JobHandle,
+    JobRegistry,
+    Kind,
+    Retention,
+    UnknownJob,
+    open_registry,
+)
+from trio_jobs._audience import Audience
 from trio_jobs._registry import inside
 from trio_jobs.serving.feed import Feed, Feeds, Piece
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.wire import encode_event
+from trio_jobs.stores.memory import MemoryStore
 
 
 class Script:
@@ -99,6 +112,25 @@ async def _followed(
             script.send.close()
         assert not feeds._feeds
         return (await handle.snapshot()).last_seq, followers
+
+
+flat = st.text(max_size=5) | st.integers(0, 9) | st.none()
+values = flat | st.floats() | st.lists(flat, max_size=2)
+
+
+@given(st.lists(values, min_size=1, max_size=8), st.sets(st.integers(0, 7), max_size=2))
+async def test_pieces_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
+    """Pieces hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
+    feed = Feed(MemoryStore(), "job", 0, Audience(64), linger=0.0, tracebacks=False)
+    events = [Event(n + 1, 1, Kind.TOKEN, 1.5, value) for n, value in enumerate(values) if n not in gone]
+    found, expected = list[Any](), list[Any]()
+    with suppress(InvalidPayload):
+        for piece in feed._pieces(0, events):
+            found += json.loads(piece.json) if piece.events else []
+    with suppress(InvalidPayload):
+        for event in events:
+            expected.append(json.loads(encode_event(event, tracebacks=False)))
+    assert found == expected
 
 
 async def started(jobs: JobRegistry, script: Script) -> JobHandle[Any, str]:

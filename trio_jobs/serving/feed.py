@@ -8,7 +8,7 @@ what is kept at hand reads the log for itself, in bigger and bigger pieces, so a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ import trio
 
 from .._audience import Audience, Audiences, Policy
 from .._bell import Bell
+from .._codec import encode_flat
 from .._errors import InvalidPayload
 from .._job import Event
 from .._store import Store
@@ -164,8 +165,13 @@ class Feed:
         self.cursor = piece.last
         self._over = bool(piece.events) and piece.events[-1].kind.ends
 
-    def _pieces(self, after: int, events: Iterable[Event]) -> Generator[Piece]:
+    def _pieces(self, after: int, events: Sequence[Event]) -> Generator[Piece]:
         """Cut events into pieces: at gaps, at what is large, and before what JSON cannot hold."""
+        if events and events[-1].seq == after + len(events):
+            whole = encode_flat(events, [event.data for event in events], _PIECE_BYTES)
+            if whole is not None and len(whole) <= _PIECE_BYTES:
+                yield Piece(after, events[-1].seq, events, whole.decode(), self._tracebacks)
+                return
         run: list[Event] = []
         texts: list[bytes] = []
         size = 0

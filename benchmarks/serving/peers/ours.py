@@ -7,9 +7,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import trio
-from trio_jobs.serving import Limits, serve_http, serve_websocket
 
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
+from trio_jobs.serving import Limits, serve_http, serve_websocket
 
 from .protocol import HOST, Plan, Stage, say, take_orders, timed_token, token
 
