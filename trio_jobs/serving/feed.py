@@ -102,7 +102,9 @@ class Feed:
         self._bell = Bell()
 
     async def after(self, cursor: int, most: int = _BATCH) -> Piece | None:
-        """Return what comes behind a cursor, waiting for it if need be. A checkpoint.
+        """Return what comes behind a cursor, waiting for it if need be.
+
+        A checkpoint, but that it gives way only if it waits: what comes next is to be sent, which does.
 
         Args:
             cursor: Where the follower is.
@@ -116,7 +118,7 @@ class Feed:
             UnknownJob: The job was removed.
             trio.ClosedResourceError: The registry was left.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             piece = self._recent.get(cursor)
             if piece is not None and len(piece.events) <= most:
