@@ -202,6 +202,33 @@ async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
             script.send.close()
 
 
+@pytest.mark.parametrize(
+    ("sending", "few", "many"),
+    [(0.0, 0.01, 0.0), (0.001, 0.01, 0.004), (0.005, 0.02, 0.02), (0.01, 0.04, 0.04), (1.0, 1.03, 1.03)],
+)
+async def test_who_has_much_to_send_rests(
+    autojump_clock: MockClock, sending: float, few: float, many: float
+) -> None:
+    """Three times as long as it took to send a piece nothing is read, but for no more than three lingers."""
+    script = Script()
+    async with open_registry() as jobs:
+        handle = await started(jobs, script)
+        with feeds_of(jobs, linger=0.01).following(handle.id, 2, 2) as (feed, _):
+            cursor, waited = 2, list[float]()
+            for count in (1, 64, 256, 1):
+                began = trio.current_time() - sending
+                script.send.send_nowait([0] * count)
+                await wait_all_tasks_blocked()
+                piece = await feed.after(cursor)
+                assert piece is not None
+                assert len(piece.events) == count
+                cursor = piece.last
+                waited.append(trio.current_time() - began)
+                await trio.sleep(sending)
+            assert waited[1:] == pytest.approx([few, many, sending])
+            script.send.close()
+
+
 async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
     """When the follower that reads for all is cancelled, another one reads on; nothing is lost."""
     script = Script()

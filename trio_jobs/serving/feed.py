@@ -7,6 +7,7 @@ what is kept at hand reads the log for itself, in bigger and bigger pieces, so a
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 256
 _MANY: Final = 64
 """Events in one piece that are worth a frame of their own, with no lingering for more."""
+_REST: Final = 3
 _PIECE_BYTES: Final = 256 * 1024
 _KEPT_BYTES: Final = 1024 * 1024
 
@@ -98,7 +100,8 @@ class Feed:
         self._bytes = 0
         self._over = False
         self._reading = False
-        self._not_before = 0.0
+        self._read_at = -math.inf
+        self._got = _BATCH
         self._bell = Bell()
 
     async def after(self, cursor: int, most: int = _BATCH) -> Piece | None:
@@ -143,18 +146,29 @@ class Feed:
     async def _read_on(self) -> None:
         self._reading = True
         try:
-            await trio.sleep_until(self._not_before)
+            await trio.sleep_until(self._when())
             events = await self._store.follow(self._job_id, self.cursor, _BATCH)
         finally:
             self._reading = False
             self._bell.ring()  # cancelled or not: the next one reads on
-        if len(events) < _MANY:
-            self._not_before = trio.current_time() + self._linger
+        self._read_at, self._got = trio.current_time(), len(events)
         if not events:
             self._over = True
         for piece in self._pieces(self.cursor, events):
             self._keep(piece)
         self._audience.advanced(self)
+
+    def _when(self) -> float:
+        """Return when to read on: a linger after a few events, at once after many.
+
+        But not before three times as long has passed as it took to send them, up to three lingers: the handler
+        runs meanwhile, and when there is more than can be sent, frames grow, instead of the time for each.
+        """
+        now = trio.current_time()
+        if self._got == _BATCH:
+            return now  # there is more
+        rested = now + _REST * min(now - self._read_at, self._linger)
+        return rested if self._got >= _MANY else max(rested, self._read_at + self._linger)
 
     def _keep(self, piece: Piece) -> None:
         self._recent[piece.after] = piece
