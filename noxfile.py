@@ -111,6 +111,6 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, quickly: they run and check their own results; the numbers mean little."""
-    install(session, "sqlite")
-    for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"]):
+    install(session, "serve")
+    for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"], ["-m", "benchmarks.serving"]):
         session.run("python", *script, *(session.posargs or ["--quick"]))

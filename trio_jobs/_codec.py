@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -55,6 +56,37 @@ def encode(what: str, value: object) -> bytes:
     if b"null" in data and _has_nan(msgspec.to_builtins(value)):
         raise InvalidPayload(f"{what} holds NaN or an infinity, which JSON does not have; got {shown(value)}")
     return data
+
+
+def to_json(value: object) -> bytes:
+    """Return a value that `encode` took as JSON."""
+    return _encoder.encode(value)
+
+
+_FLAT: Final[Set[type]] = {str, int, bool, type(None)}
+"""What is not nested, and what JSON holds as it is or not at all."""
+
+
+def encode_flat(records: Sequence[Any], values: Sequence[object], most: int) -> bytes | None:
+    """Return records as a JSON array in one go, which costs a fraction of `encode` for each.
+
+    Args:
+        records: The records.
+        values: What is in them that may be anything.
+        most: How many characters these may have together.
+
+    Returns:
+        None if that is too much, or one of them has to be looked at by itself, to be encoded or refused.
+    """
+    if not set(map(type, values)) <= _FLAT:
+        return None
+    if sum(len(value) for value in values if isinstance(value, str)) > most:
+        return None
+    try:
+        data = _encoder.encode(records)
+    except (UnicodeEncodeError, OverflowError):
+        return None
+    return None if rb"\u0000" in data else data
 
 
 def _why(error: Exception) -> str:

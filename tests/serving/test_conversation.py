@@ -224,18 +224,6 @@ async def test_the_peer_leaves_in_the_middle_of_a_frame(autojump_clock: MockCloc
         assert pipe.aborted
 
 
-async def test_the_peer_takes_nothing(autojump_clock: MockClock) -> None:
-    """A frame has `idle` seconds to be taken; then the connection is dropped, as it is torn."""
-    pipe = Memory(room=0)
-    async with talking(pipe, idle=30.0):
-        await pipe.say("handlers", 1)
-        await trio.sleep(29)
-        assert not pipe.aborted
-        await trio.sleep(2)
-        assert pipe.aborted
-        assert pipe.closed is None
-
-
 async def test_the_server_stops(autojump_clock: MockClock) -> None:
     """When the server stops, the peer is told 1001, and the jobs go on."""
     pipe, closing = Memory(), trio.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,10 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs import InvalidPayload, JobHandle, JobRegistry, Retention, UnknownJob, open_registry
+from trio_jobs import (
+    Event,
+    InvalidPayload,
+    JobHandle,
+    JobRegistry,
+    Kind,
+    Retention,
+    UnknownJob,
+    open_registry,
+)
+from trio_jobs._audience import Audience
 from trio_jobs._registry import inside
 from trio_jobs.serving.feed import Feed, Feeds, Piece
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.wire import encode_event
+from trio_jobs.stores.memory import MemoryStore
 
 
 class Script:
@@ -101,6 +114,25 @@ async def _followed(
         return (await handle.snapshot()).last_seq, followers
 
 
+flat = st.text(max_size=5) | st.integers(0, 9) | st.none()
+values = flat | st.floats() | st.lists(flat, max_size=2)
+
+
+@given(st.lists(values, min_size=1, max_size=8), st.sets(st.integers(0, 7), max_size=2))
+async def test_pieces_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
+    """Pieces hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
+    feed = Feed(MemoryStore(), "job", 0, Audience(64), linger=0.0, tracebacks=False)
+    events = [Event(n + 1, 1, Kind.TOKEN, 1.5, value) for n, value in enumerate(values) if n not in gone]
+    found, expected = list[Any](), list[Any]()
+    with suppress(InvalidPayload):
+        for piece in feed._pieces(0, events):
+            found += json.loads(piece.json) if piece.events else []
+    with suppress(InvalidPayload):
+        for event in events:
+            expected.append(json.loads(encode_event(event, tracebacks=False)))
+    assert found == expected
+
+
 async def started(jobs: JobRegistry, script: Script) -> JobHandle[Any, str]:
     handle = await jobs.submit(script)
     await wait_all_tasks_blocked()
@@ -167,6 +199,33 @@ async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
             assert len(first.events) >= 64
             assert await feed.after(first.last) is not None
             assert trio.current_time() == began
+            script.send.close()
+
+
+@pytest.mark.parametrize(
+    ("sending", "few", "many"),
+    [(0.0, 0.01, 0.0), (0.001, 0.01, 0.004), (0.005, 0.02, 0.02), (0.01, 0.04, 0.04), (1.0, 1.03, 1.03)],
+)
+async def test_who_has_much_to_send_rests(
+    autojump_clock: MockClock, sending: float, few: float, many: float
+) -> None:
+    """Three times as long as it took to send a piece nothing is read, but for no more than three lingers."""
+    script = Script()
+    async with open_registry() as jobs:
+        handle = await started(jobs, script)
+        with feeds_of(jobs, linger=0.01).following(handle.id, 2, 2) as (feed, _):
+            cursor, waited = 2, list[float]()
+            for count in (1, 64, 256, 1):
+                began = trio.current_time() - sending
+                script.send.send_nowait([0] * count)
+                await wait_all_tasks_blocked()
+                piece = await feed.after(cursor)
+                assert piece is not None
+                assert len(piece.events) == count
+                cursor = piece.last
+                waited.append(trio.current_time() - began)
+                await trio.sleep(sending)
+            assert waited[1:] == pytest.approx([few, many, sending])
             script.send.close()
 
 

@@ -137,14 +137,21 @@ class SocketEndpoint:
             await socket.send_denial_response(problem_response(problem or INTERNAL))
             return
         await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
-        await converse(AsgiPipe(socket), self._desk, caller, self._limits, self._closing)
+        await converse(AsgiPipe(socket, self._limits.idle), self._desk, caller, self._limits, self._closing)
 
 
 class AsgiPipe:
-    """An ASGI WebSocket as a `Pipe`."""
+    """An ASGI WebSocket as a `Pipe`.
 
-    def __init__(self, socket: WebSocket) -> None:
+    Args:
+        socket: The WebSocket.
+        idle: Seconds for the peer to take what is sent.
+    """
+
+    def __init__(self, socket: WebSocket, idle: float) -> None:
         self._socket = socket
+        self._idle = idle
+        self._lock = trio.Lock()
 
     async def receive(self) -> str | bytes:
         """See `Pipe.receive`."""
@@ -157,8 +164,10 @@ class AsgiPipe:
     async def send(self, text: str) -> None:
         """See `Pipe.send`."""
         try:
-            await self._socket.send_text(text)
-        except (WebSocketDisconnect, RuntimeError) as error:
+            with trio.fail_after(self._idle):
+                async with self._lock:
+                    await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError, trio.TooSlowError) as error:
             raise Gone from error
 
     async def close(self, code: int, reason: str) -> None:

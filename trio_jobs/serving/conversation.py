@@ -1,4 +1,4 @@
-"""One connection, driven: reads messages, does what the session says, writes frames one at a time.
+"""One connection, driven: reads messages, does what the session says, writes frames.
 
 A frame, once begun, is written to its end or the connection is done for: half a frame would make nonsense of
 all that follows (trio-websocket leaves one if a send is cancelled).
@@ -52,7 +52,11 @@ class Pipe(Protocol):
         ...
 
     async def send(self, text: str) -> None:
-        """Send a message, or raise `Gone`. If it is cancelled, the pipe is broken."""
+        """Send a message, behind those of other tasks; a checkpoint.
+
+        Raises:
+            Gone: The peer has left, or does not take it in time. If it is cancelled, the pipe is broken.
+        """
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -107,8 +111,7 @@ class Conversation:
         self._caller = caller
         self._limits = limits
         self._session = Session(limits)
-        self._lock = trio.Lock()
-        self._torn = False
+        self._under_way = 0
         self._running: dict[int, _Job] = {}
         self._unsent = 0
         self._taken = Bell()
@@ -132,7 +135,7 @@ class Conversation:
                 await self._leave()
 
     async def _leave(self) -> None:
-        if self._close is None or self._torn:
+        if self._close is None or self._under_way:
             await self._pipe.abort()
         else:
             await self._pipe.close(self._close.code, self._close.reason)
@@ -183,13 +186,10 @@ class Conversation:
     # ------------------------------------------------------------ what leaves
 
     async def _send(self, frame: str) -> None:
-        async with self._lock:
-            self._torn = True
-            with trio.move_on_after(self._limits.idle) as patience:
-                await self._pipe.send(frame)
-            if patience.cancelled_caught:
-                raise Gone  # it takes nothing, and has had its time
-            self._torn = False
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._under_way += 1
+        await self._pipe.send(frame)
+        self._under_way -= 1  # not if it was cancelled: then a frame is torn
 
     async def _send_last(self, frame: str) -> None:
         """Send the last frame of a request, whose id the peer may use again by now."""

@@ -7,8 +7,9 @@ what is kept at hand reads the log for itself, in bigger and bigger pieces, so a
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ import trio
 
 from .._audience import Audience, Audiences, Policy
 from .._bell import Bell
+from .._codec import encode_flat
 from .._errors import InvalidPayload
 from .._job import Event
 from .._store import Store
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 256
 _MANY: Final = 64
 """Events in one piece that are worth a frame of their own, with no lingering for more."""
+_REST: Final = 3
 _PIECE_BYTES: Final = 256 * 1024
 _KEPT_BYTES: Final = 1024 * 1024
 
@@ -97,11 +100,14 @@ class Feed:
         self._bytes = 0
         self._over = False
         self._reading = False
-        self._not_before = 0.0
+        self._read_at = -math.inf
+        self._got = _BATCH
         self._bell = Bell()
 
     async def after(self, cursor: int, most: int = _BATCH) -> Piece | None:
-        """Return what comes behind a cursor, waiting for it if need be. A checkpoint.
+        """Return what comes behind a cursor, waiting for it if need be.
+
+        A checkpoint, but that it gives way only if it waits: what comes next is to be sent, which does.
 
         Args:
             cursor: Where the follower is.
@@ -115,7 +121,7 @@ class Feed:
             UnknownJob: The job was removed.
             trio.ClosedResourceError: The registry was left.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             piece = self._recent.get(cursor)
             if piece is not None and len(piece.events) <= most:
@@ -140,18 +146,29 @@ class Feed:
     async def _read_on(self) -> None:
         self._reading = True
         try:
-            await trio.sleep_until(self._not_before)
+            await trio.sleep_until(self._when())
             events = await self._store.follow(self._job_id, self.cursor, _BATCH)
         finally:
             self._reading = False
             self._bell.ring()  # cancelled or not: the next one reads on
-        if len(events) < _MANY:
-            self._not_before = trio.current_time() + self._linger
+        self._read_at, self._got = trio.current_time(), len(events)
         if not events:
             self._over = True
         for piece in self._pieces(self.cursor, events):
             self._keep(piece)
         self._audience.advanced(self)
+
+    def _when(self) -> float:
+        """Return when to read on: a linger after a few events, at once after many.
+
+        But not before it has rested three times as long as it took to send them, up to three lingers: handlers
+        run meanwhile, and when there is more than can be sent, frames grow, and not their number.
+        """
+        now = trio.current_time()
+        if self._got == _BATCH:
+            return now  # there is more
+        rested = now + _REST * min(now - self._read_at, self._linger)
+        return rested if self._got >= _MANY else max(rested, self._read_at + self._linger)
 
     def _keep(self, piece: Piece) -> None:
         self._recent[piece.after] = piece
@@ -164,8 +181,13 @@ class Feed:
         self.cursor = piece.last
         self._over = bool(piece.events) and piece.events[-1].kind.ends
 
-    def _pieces(self, after: int, events: Iterable[Event]) -> Generator[Piece]:
+    def _pieces(self, after: int, events: Sequence[Event]) -> Generator[Piece]:
         """Cut events into pieces: at gaps, at what is large, and before what JSON cannot hold."""
+        if events and events[-1].seq == after + len(events):
+            whole = encode_flat(events, [event.data for event in events], _PIECE_BYTES)
+            if whole is not None and len(whole) <= _PIECE_BYTES:
+                yield Piece(after, events[-1].seq, events, whole.decode(), self._tracebacks)
+                return
         run: list[Event] = []
         texts: list[bytes] = []
         size = 0

@@ -26,7 +26,8 @@ class Limits:
         follows: Jobs that one WebSocket may follow, or wait for, at once.
         queued: Jobs of one owner that may wait in the queue.
         linger: Seconds that a reader who is level may wait, so that one frame carries what comes meanwhile.
-            The first event after a pause of that length never waits.
+            The first event after a pause of that length never waits. Three times as long where it takes
+            long to send to all who follow.
     """
 
     message: int = attrs.field(default=256 * 1024, validator=at_least(1024))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from .._codec import encode
+from .._codec import to_json
 from .._errors import quoted
 from .._job import Event, Kind
 from .._lines import CANCELLED, DONE, what_failed
@@ -35,11 +35,7 @@ def message(event: str, data: str, cursor: int) -> str:
 
 
 def encode_sse(events: Iterable[Event], after: int, last: int, *, tracebacks: bool) -> bytes:
-    """Return events, or the gap from `after` to `last` if there are none.
-
-    Raises:
-        InvalidPayload: A value cannot be made into JSON.
-    """
+    """Return events that JSON was found to hold, or the gap from `after` to `last` if there are none."""
     found = [_one(event, tracebacks=tracebacks) for event in events]
     if not found:
         found = [message("gap", f'{{"first":{after + 1},"last":{last}}}', last)]
@@ -49,8 +45,10 @@ def encode_sse(events: Iterable[Event], after: int, last: int, *, tracebacks: bo
 def _one(event: Event, *, tracebacks: bool) -> str:
     if event.kind.ends:
         return message(_NAMES.get(event.kind, event.kind), ending(event), event.seq)
-    what: Any = shown(event, tracebacks=tracebacks).data
-    return f"id: {event.seq}\nevent: {event.kind}\ndata: {encode(f'event {event.seq}', what).decode()}\n\n"
+    data = event.data
+    if type(data) is not str:
+        data = shown(event, tracebacks=tracebacks).data
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {to_json(data).decode()}\n\n"
 
 
 def ending(event: Event) -> str:
