@@ -237,7 +237,7 @@ def test_a_port_that_is_taken_is_told_and_no_job_is_touched(cli: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--host", "0.0.0.0"], "can be reached from other machines"),
+        (["--host", "0.0.0.0"], "can be reached from other machines"),  # noqa: S104  # it is refused
         (["--host", "::"], "say who may with --token-file"),
         (["--host", "192.0.2.1", "--token-file", "tokens"], "is no address of this machine"),
         (["--host", "no-such-name.invalid", "--token-file", "tokens"], "is no address of this machine"),
