@@ -20,6 +20,7 @@ from .output import note
 from .tokens import Authenticate, authenticator
 from .working import working
 
+_NO_SUCH_NAME: Final = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_AGAIN", "EAI_NODATA")}
 _FAREWELL: Final = 0.5
 """Seconds that clients get to be told that the server stops; the jobs' grace begins behind it."""
 
@@ -61,11 +62,12 @@ async def serve(
     Raises:
         Stopped: A signal came.
     """
-    from ..serving import serve_http
-
+    try:
+        from ..serving import serve_http
+    except ImportError as error:
+        raise Fault(str(error), FAILED) from error
     if store != MEMORY:
         file_of(store)
-    _check_certificate(certfile, keyfile)
     serving: Callable[..., Any] = partial(
         serve_http,
         host=host,
@@ -73,8 +75,7 @@ async def serve(
         authenticate=_authenticate(host, token_file),
         hosts=allow_host or (),
         origins=allow_origin or (),
-        certfile=certfile,
-        keyfile=keyfile,
+        ssl_context=_ssl_context(certfile, keyfile),
         grace=min(grace, _FAREWELL),
     )
     async with (
@@ -107,18 +108,20 @@ def _authenticate(host: str, token_file: str | None) -> Authenticate | None:
     return None
 
 
-def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
+def _ssl_context(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | None:
     if certfile is None:
         if keyfile is not None:
             raise Fault("--keyfile needs the certificate that it belongs to: --certfile")
-        return
+        return None
     for path in (certfile, keyfile or certfile):
         with Path(path).open("rb"):  # what cannot be read is told by its name
             pass
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certfile, keyfile)
+        context.load_cert_chain(certfile, keyfile)
     except ssl.SSLError as error:
         raise Fault(f"--certfile {certfile}: no certificate in PEM with its key ({error.reason})") from error
+    return context
 
 
 def _bind_fault(host: str, port: int, error: OSError) -> Fault:
@@ -127,6 +130,6 @@ def _bind_fault(host: str, port: int, error: OSError) -> Fault:
         return Fault(f"{where} is taken by another program; choose another --port, or 0 for any", FAILED)
     if error.errno == errno.EACCES:
         return Fault(f"{where} may not be opened by this user; choose a --port from 1024 on", FAILED)
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return Fault(f"--host {host} is no address of this machine ({error.strerror or error})")
-    return Fault(f"cannot listen at {where}: {error.strerror or error}", FAILED)
+    if error.errno == errno.EADDRNOTAVAIL or error.errno in _NO_SUCH_NAME:
+        return Fault(f"--host {host} is no address of this machine")
+    return Fault(error.strerror or str(error), FAILED)
