@@ -1,4 +1,4 @@
-"""Make docs/wire.schema.json from the structures that the server decodes with: `python docs/write_schema.py`."""
+"""Make docs/wire.schema.json from what the server decodes with: `python docs/write_schema.py`."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ async def serve(
     name: WorkerName = None,
     allow_host: Annotated[list[str] | None, Parameter(metavar="NAME", negative=())] = None,
     allow_origin: Annotated[list[str] | None, Parameter(metavar="ORIGIN", negative=())] = None,
+    per_client: Annotated[int, Parameter(metavar="N", validator=Number(gte=1))] = 50,
     token_file: Annotated[str | None, Parameter(metavar="FILE")] = None,
     certfile: Annotated[str | None, Parameter(metavar="FILE")] = None,
     keyfile: Annotated[str | None, Parameter(metavar="FILE")] = None,
@@ -54,6 +55,7 @@ async def serve(
         grace: How long jobs may take to end by themselves when the server is to stop.
         allow_host: A name that the server goes by besides those of this machine; may be repeated.
         allow_origin: A site whose pages may use it, as https://example.org; may be repeated.
+        per_client: How many connections one address may have; behind a proxy that is everybody.
         token_file: Who may do what: on each line an owner and a token. Whoever has it sees the jobs of that
             owner; with * in place of an owner, all jobs.
         certfile: For TLS: the server's certificate, and those that lead to it.
@@ -63,7 +65,7 @@ async def serve(
         Stopped: A signal came.
     """
     try:
-        from ..serving import serve_http
+        from ..serving import Limits, serve_http
     except ImportError as error:
         raise Fault(str(error), FAILED) from error
     if store != MEMORY:
@@ -75,6 +77,7 @@ async def serve(
         authenticate=_authenticate(host, token_file),
         hosts=allow_host or (),
         origins=allow_origin or (),
+        limits=Limits(per_client=per_client, connections=max(per_client, Limits().connections)),
         ssl_context=_ssl_context(certfile, keyfile),
         grace=min(grace, _FAREWELL),
     )
