@@ -8,8 +8,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,21 @@ def bearer(token: str) -> dict[str, str]:
 def lines(response: httpx2.Response) -> Iterator[tuple[str, str]]:
     """Return each server-sent event as its kind and its data."""
     for event in httpx2.EventSource(response):
-        yield event.event, event.data
+        if event.data:
+            yield event.event, event.data
 
 
-def history(cli: Any, job_id: str) -> list[str]:
-    """Return the kinds of a job's events, from its file."""
-    return [event["kind"] for event in map(json.loads, cli("stream", job_id, "--json")[1].splitlines())]
+@asynccontextmanager
+async def websocket(url: str) -> AsyncGenerator[trio_websocket.WebSocketConnection]:
+    """Connect to a server's WebSocket; the stream is ours, so it is closed whatever happens."""
+    address = httpx2.URL(url)
+    stream = await trio.open_tcp_stream(address.host, address.port or 0)
+    async with stream, trio.open_nursery() as nursery:
+        socket = await trio_websocket.wrap_client_stream(
+            nursery, stream, address.netloc.decode(), "/v1/ws", subprotocols=["trio-jobs.v1"]
+        )
+        yield socket
+        nursery.cancel_scope.cancel()
 
 
 # ------------------------------------------------------------ it serves
@@ -57,8 +66,7 @@ def test_one_command_is_worker_server_and_page(cli: Any) -> None:
     assert events[-1] == ("completed", "[DONE]")
 
     async def over_websocket() -> Any:
-        address = url.replace("http", "ws", 1) + "/v1/ws"
-        async with trio_websocket.open_websocket_url(address, subprotocols=["trio-jobs.v1"]) as socket:
+        async with websocket(url) as socket:
             await socket.send_message(json.dumps({"op": "get", "id": 1, "job": job_id}))
             return json.loads(await socket.get_message())
 
@@ -147,8 +155,7 @@ def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
     job_id = submit(url, "endless")
 
     async def client() -> tuple[int, bool]:
-        address = url.replace("http", "ws", 1) + "/v1/ws"
-        async with trio_websocket.open_websocket_url(address, subprotocols=["trio-jobs.v1"]) as socket:
+        async with websocket(url) as socket:
             await socket.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
             while "begun" not in await socket.get_message():
                 pass
