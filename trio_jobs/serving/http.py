@@ -158,10 +158,9 @@ class _Api:
             raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {_JSON}'")
         new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
         job = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
-        base = request.base_url
-        where = f"{base}v1/jobs/{job.id}"
-        sockets = base.replace(scheme="wss" if base.scheme == "https" else "ws")
-        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"{sockets}v1/ws"}
+        base = _base(request)
+        where = f"{base}/v1/jobs/{job.id}"
+        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
         return _json(msgspec.json.encode(answer), 202, location=where)
 
     async def cancel(self, request: Request, caller: Caller) -> Response:
@@ -225,11 +224,19 @@ class _Api:
 
 
 async def _openapi(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
-    return _json(msgspec.json.encode(openapi(str(request.base_url).rstrip("/"))))
+    return _json(msgspec.json.encode(openapi(_base(request))))
 
 
 async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
     return Response("ok\n", media_type="text/plain")
+
+
+def _base(request: Request) -> str:
+    """Return the URL that the paths begin with, behind a proxy and where it is mounted too."""
+    outer = request.url
+    # A client that lies here misleads nobody but itself: the URL is told to no one else.
+    scheme = "https" if request.headers.get("x-forwarded-proto", outer.scheme) == "https" else "http"
+    return f"{scheme}://{outer.netloc}{request.scope.get('root_path', '')}"
 
 
 def _json(data: bytes | str, status: int = 200, **headers: str) -> Response:
