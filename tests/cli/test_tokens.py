@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio_jobs.serving import Caller
 
 from trio_jobs.cli.faults import Fault
 from trio_jobs.cli.tokens import authenticator
+from trio_jobs.serving import Caller
 
 ALICE, BOB, ROOT = "alice-0123456789abcdef", "bob-0123456789abcdef", "root-0123456789abcdef"
 LINES = f"""
