@@ -44,7 +44,7 @@ async def test_the_addresses_of_a_job_are_those_that_the_client_can_use(
             document = (
                 await client.get(f"http://localhost:8000{where}/openapi.json", headers=headers)
             ).json()
-            assert document["servers"] == [{"url": f"{scheme}://localhost:8000{where}"}]
+            assert answer.json()["servers"] == [{"url": f"{scheme}://localhost:8000{where}"}]
 
 
 async def test_an_event_stream_begins_with_an_event() -> None:
