@@ -41,9 +41,7 @@ async def test_the_addresses_of_a_job_are_those_that_the_client_can_use(
             assert told["sse_url"] == f"{answer.headers['location']}/stream"
             assert told["ws_url"] == f"{socket_scheme}://localhost:8000{where}/v1/ws"
             assert (await client.get(f"{base}/{told['job_id']}")).json()["id"] == told["job_id"]
-            document = (
-                await client.get(f"http://localhost:8000{where}/openapi.json", headers=headers)
-            ).json()
+            answer = await client.get(f"http://localhost:8000{where}/openapi.json", headers=headers)
             assert answer.json()["servers"] == [{"url": f"{scheme}://localhost:8000{where}"}]
 
 
