@@ -8,7 +8,18 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted", "torture"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "coverage",
+    "docs",
+    "demo",
+    "bench",
+    "harness",
+    "planted",
+    "torture",
+    "openapi",
+]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # tests_all skips the Pythons that are not here
@@ -86,6 +97,13 @@ def torture(session: nox.Session) -> None:
     install(session, "test")
     session.run("python", "tests/torture/run.py", *session.posargs)
     session.run("python", "tests/torture/failpoints.py")
+
+
+@nox.session
+def openapi(session: nox.Session) -> None:
+    """A real server does what its OpenAPI document says, whatever is asked of it."""
+    install(session, "openapi")
+    session.run("python", "tests/serving/openapi/run.py", *session.posargs)
 
 
 @nox.session

@@ -157,7 +157,7 @@ def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
     async def client() -> tuple[int, bool]:
         async with websocket(url) as socket:
             await socket.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
-            while "begun" not in await socket.get_message():
+            while "begun" not in str(await socket.get_message()):
                 pass
             process.terminate()
             with pytest.raises(trio_websocket.ConnectionClosed) as closed:
@@ -210,7 +210,7 @@ def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
     process, url = cli.start_server("--grace", "0.1")
     job_id = submit(url, "stubborn")
     with (
-        closing(socket.create_connection(httpx2.URL(url).netloc.decode().split(":"))) as deaf,
+        closing(socket.create_connection(("127.0.0.1", httpx2.URL(url).port or 0))) as deaf,
         httpx2.stream("GET", f"{url}/v1/jobs/{job_id}/stream") as response,
     ):
         deaf.sendall(f"GET /v1/jobs/{job_id}/stream HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())

@@ -128,7 +128,7 @@ class _Api:
             by_path.setdefault(path, {})[method] = endpoint
         return [
             *(Route(path, self._endpoint(by), methods=list(by)) for path, by in by_path.items()),
-            Route("/openapi.json", _openapi),
+            Route("/openapi.json", self.openapi),
             Route("/healthz", _health),
         ]
 
@@ -222,9 +222,9 @@ class _Api:
         text = exposition(await self._desk.statistics(caller))
         return Response(text, media_type="text/plain; version=0.0.4")
 
-
-async def _openapi(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
-    return _json(msgspec.json.encode(openapi(_base(request))))
+    async def openapi(self, request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
+        """`GET /openapi.json`: all this for programs; it names no handlers, so it is for everybody."""
+        return _json(msgspec.json.encode(openapi(_base(request), guarded=self._gate.asks)))
 
 
 async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
