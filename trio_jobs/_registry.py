@@ -163,9 +163,7 @@ class JobRegistry:
         await self._store.get(job_id)
         return JobHandle(self._worker, job_id)
 
-    async def find(
-        self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]
-    ) -> list[Job]:
+    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
         """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
 
         Raises:
