@@ -119,7 +119,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The demo with its output in a pipe, where no terminal helps it."""
-    install(session, "cli")
+    install(session, "serve")
     output = session.run("python", "-m", "trio_jobs", "demo", *session.posargs, silent=True)
     if not output:
         session.error("the demo printed nothing")
