@@ -174,13 +174,18 @@ def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
 
 
 def test_jobs_are_told_and_may_end(cli: Any) -> None:
-    """Within the grace a handler that is told ends by itself, and its end counts."""
+    """Within the grace a handler that is told ends by itself, and its end counts; a silent client is no delay."""
     process, url = cli.start_server("--grace", "60")
     job_id = submit(url, "polite")
-    with httpx2.stream("GET", f"{url}/v1/jobs/{job_id}/stream") as response:
+    with (
+        closing(socket.create_connection(("127.0.0.1", httpx2.URL(url).port or 0))),  # and says nothing
+        httpx2.stream("GET", f"{url}/v1/jobs/{job_id}/stream") as response,
+    ):
         assert ("token", '"begun"') in lines(response)
+        began = time.monotonic()
         process.terminate()
         assert process.wait(60) == 143
+        assert time.monotonic() - began < 4
     assert json.loads(cli("show", job_id, "--json")[1])["state"] == "completed"
 
 
