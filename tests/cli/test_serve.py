@@ -174,7 +174,7 @@ def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
 
 
 def test_jobs_are_told_and_may_end(cli: Any) -> None:
-    """Within the grace a handler that is told ends by itself, and its end counts; a silent client is no delay."""
+    """A handler that is told ends by itself within the grace, which counts; a silent client is no delay."""
     process, url = cli.start_server("--grace", "60")
     job_id = submit(url, "polite")
     with (
