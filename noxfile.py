@@ -8,7 +8,18 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted", "torture"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "coverage",
+    "docs",
+    "demo",
+    "bench",
+    "harness",
+    "planted",
+    "torture",
+    "openapi",
+]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # tests_all skips the Pythons that are not here
@@ -89,6 +100,13 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def openapi(session: nox.Session) -> None:
+    """A real server does what its OpenAPI document says, whatever is asked of it."""
+    install(session, "openapi")
+    session.run("python", "tests/serving/openapi/run.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation; a warning or an unresolved reference is an error."""
     install(session, "docs")
@@ -101,7 +119,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The demo with its output in a pipe, where no terminal helps it."""
-    install(session, "cli")
+    install(session, "serve")
     output = session.run("python", "-m", "trio_jobs", "demo", *session.posargs, silent=True)
     if not output:
         session.error("the demo printed nothing")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 import trio
 from starlette.routing import Route
 
 from tests.serving.served import Site, served
 from trio_jobs import Retry, Timeouts, handler, open_registry
-from trio_jobs.serving import Limits, http_app
+from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.openapi import openapi
 from trio_jobs.serving.problems import STATUS
 
@@ -73,7 +74,7 @@ def refs(value: Any) -> Iterator[str]:
 
 def test_every_reference_leads_somewhere() -> None:
     """No `$ref` is dangling, and no component is referred to by nothing but the parameters made of it."""
-    document = openapi("http://x")
+    document = openapi("http://x", guarded=False)
     used = set(refs(document))
     for ref in used:
         assert found(ref, document)
@@ -83,7 +84,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_the_document_is_json_of_its_version() -> None:
     """It can be sent, and names its version, its server and how to say who one is."""
-    document = json.loads(json.dumps(openapi("https://x/jobs")))
+    document = json.loads(json.dumps(openapi("https://x/jobs", guarded=False)))
     assert document["openapi"].startswith("3.1.")
     assert document["servers"] == [{"url": "https://x/jobs"}]
     assert set(document["info"]) == {"title", "version"}
@@ -103,21 +104,21 @@ async def test_paths_and_methods_are_those_of_the_routes() -> None:
         }
     described = {
         path: set(item) & {"get", "post", "delete", "put", "patch"}
-        for path, item in openapi("http://x")["paths"].items()
+        for path, item in openapi("http://x", guarded=False)["paths"].items()
     }
     assert described == routes
 
 
 def test_path_parameters_are_declared() -> None:
     """Each name in braces is a required parameter of its path."""
-    for path, item in openapi("http://x")["paths"].items():
+    for path, item in openapi("http://x", guarded=False)["paths"].items():
         declared = [one["name"] for one in item.get("parameters", ()) if one["in"] == "path"]
         assert declared == re.findall(r"{(\w+)}", path)
 
 
 def test_a_problems_codes_and_statuses_are_those_of_the_table() -> None:
     """Each code of the table may be in a problem; each status that a path answers with is one of theirs."""
-    document = openapi("http://x")
+    document = openapi("http://x", guarded=False)
     assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(STATUS)
     for item in document["paths"].values():
         for method in set(item) - {"parameters"}:
@@ -218,9 +219,22 @@ async def test_real_problems_are_as_described() -> None:
 
 def test_the_check_of_schemas_finds_faults() -> None:
     """The small validator of these tests is not one that everything passes."""
-    document = openapi("http://x")
+    document = openapi("http://x", guarded=False)
     report = {"outcome": "cancelled", "took": 1.0, "stack": None}
     schema = {"$ref": "#/components/schemas/Report"}
     assert list(faults(report, schema, document)) == []
     for wrong in ({**report, "outcome": "x"}, {**report, "took": "x"}, {"outcome": "stuck"}, [], None):
         assert list(faults(wrong, schema, document)) != []
+
+
+async def _nobody(_: Mapping[str, str]) -> Caller | None:
+    return None
+
+
+@pytest.mark.parametrize("authenticate", [None, _nobody])
+async def test_it_says_whether_callers_are_asked_who_they_are(authenticate: Any) -> None:
+    """It is for everybody, and demands a token exactly if the server does."""
+    async with served(authenticate=authenticate) as site:
+        document = (await site.http.get(f"{site.url}/openapi.json")).json()
+        status = (await site.http.get(f"{site.url}/v1/jobs")).status_code
+    assert (document["security"], status) == (([], 200) if authenticate is None else ([{"bearer": []}], 401))

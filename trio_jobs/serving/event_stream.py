@@ -23,7 +23,7 @@ _HEADERS: Final = [
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
 _PING_SHARE: Final = 0.75
-_RETRY: Final = b"retry: 1000\n\n"
+_RETRY: Final = b"retry: 1000\n"  # with the first event: some clients take it for an event itself
 
 
 class EventStreamResponse:

@@ -79,6 +79,11 @@ class Gate:
         self._seats: Counter[str] = Counter()
         self._taken = 0
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks who comes."""
+        return self._authenticate is not None
+
     # ------------------------------------------------------------ whence
 
     def check(self, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import trio
 from starlette.applications import Starlette
-from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -139,7 +138,7 @@ class _Api:
             by_path.setdefault(path, {})[method] = endpoint
         return [
             *(Route(path, self._endpoint(by), methods=list(by)) for path, by in by_path.items()),
-            Route("/openapi.json", _openapi),
+            Route("/openapi.json", self.openapi),
             Route("/healthz", _health),
         ]
 
@@ -170,9 +169,8 @@ class _Api:
         new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
         job = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
         base = _base(request)
-        where = f"{base}v1/jobs/{job.id}"
-        sockets = base.replace(scheme="wss" if base.scheme == "https" else "ws")
-        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"{sockets}v1/ws"}
+        where = f"{base}/v1/jobs/{job.id}"
+        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
         return _json(msgspec.json.encode(answer), 202, location=where)
 
     async def cancel(self, request: Request, caller: Caller) -> Response:
@@ -234,18 +232,21 @@ class _Api:
         text = exposition(await self._desk.statistics(caller))
         return Response(text, media_type="text/plain; version=0.0.4")
 
-
-async def _openapi(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
-    return _json(msgspec.json.encode(openapi(str(_base(request)).rstrip("/"))))
+    async def openapi(self, request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
+        """`GET /openapi.json`: all this for programs; it names no handlers, so it is for everybody."""
+        return _json(msgspec.json.encode(openapi(_base(request), guarded=self._gate.asks)))
 
 
 async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
     return Response("ok\n", media_type="text/plain")
 
 
-def _base(request: Request) -> URL:
-    """Return the URL that ours begin with; Starlette's own leaves out where the application is mounted."""
-    return request.base_url.replace(path=f"{request.scope.get('root_path', '')}/")
+def _base(request: Request) -> str:
+    """Return the URL that the paths begin with, behind a proxy and where it is mounted too."""
+    outer = request.url
+    # A client that lies here misleads nobody but itself: the URL is told to no one else.
+    scheme = "https" if request.headers.get("x-forwarded-proto", outer.scheme) == "https" else "http"
+    return f"{scheme}://{outer.netloc}{request.scope.get('root_path', '')}"
 
 
 def _json(data: bytes | str, status: int = 200, **headers: str) -> Response:

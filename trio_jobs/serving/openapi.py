@@ -102,17 +102,19 @@ _RECORDS: Final = {
 }
 
 
-def openapi(server: str) -> dict[str, Any]:
+def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
     """Return the document.
 
     Args:
         server: The URL that the paths begin with.
+        guarded: Whether callers have to say who they are.
     """
     _, components = msgspec.json.schema_components([NewJob, Find, Cancel], ref_template=_REF)
     return {
         "openapi": "3.1.0",
         "info": {"title": "trio_jobs", "version": version("trio-jobs")},
         "servers": [{"url": server}],
+        "security": [{"bearer": []}] if guarded else [],
         "paths": _paths(components),
         "components": {
             "schemas": {**components, **_RECORDS},
@@ -153,8 +155,9 @@ _KEY: Final = {
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
-_CURSOR: Final = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
-_STATES: Final = {"type": "array", "items": {"enum": [str(state) for state in State]}}
+_CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
+_STATES: Final = {"type": "array", "minItems": 1, "items": {"enum": [str(state) for state in State]}}
+_TAGS: Final = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "="}}
 
 
 def _list_of(items: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,10 +226,12 @@ def _find(struct: Mapping[str, Any]) -> dict[str, Any]:
         "summary": "Find jobs.",
         "parameters": [
             {"name": "state", "in": "query", "schema": _STATES, "explode": True},
-            {"name": "tag", "in": "query", "schema": _list_of(_TEXT), "explode": True},
+            {"name": "tag", "in": "query", "schema": _TAGS, "explode": True},
             *_parameters(struct, frozenset({"op", "id", "state", "tags"})),
         ],
-        "responses": _answers(400, _200=_json(_object({"jobs": _list_of(_ref("Job"))}), "Those that match.")),
+        "responses": _answers(
+            400, 422, _200=_json(_object({"jobs": _list_of(_ref("Job"))}), "Those that match.")
+        ),
     }
 
 
@@ -237,6 +242,7 @@ def _cancel(struct: Mapping[str, Any]) -> dict[str, Any]:
         "responses": _answers(
             400,
             404,
+            422,
             _200=_json(_ref("Report"), "What became of it."),
             _202=_json(_ref("Report"), "It was asked, and has not stopped yet."),
         ),
@@ -255,7 +261,7 @@ def _stream() -> dict[str, Any]:
             400,
             404,
             409,
-            _200={"description": "The log.", "content": {"text/event-stream": {"schema": _TEXT}}},
+            _200={"description": "The log.", "content": {"text/event-stream": {}}},
             _204={"description": "The end was told; do not come back."},
         ),
     }
