@@ -87,9 +87,9 @@ async def test_no_claim_takes_the_slot_of_a_submit(autojump_clock: MockClock) ->
         asked: list[int] = []
         claim = worker.store.claim
 
-        async def counted(limit: int, claimant: Claimant) -> Any:
+        async def counted(limit: int, worker: Claimant) -> Any:
             asked.append(limit)
-            return await claim(limit, claimant)
+            return await claim(limit, worker)
 
         worker.store.claim = counted  # type: ignore[method-assign]
         for _ in range(3):

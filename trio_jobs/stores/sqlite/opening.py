@@ -1,4 +1,4 @@
-"""Open a file as a store: two connections with a thread each, and what serves them."""
+"""Open a file as a store: two connections, and what serves them in threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any, cast
 
 import apsw
-import apsw.aio
 import trio
 
 from ..._check import choice, whole
@@ -64,8 +63,8 @@ async def open_sqlite(
     where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:
-        epoch = await writer.async_run(prepare_writer, writer, where, synchronous)
-        await reader.async_run(prepare_reader, reader)
+        epoch = await trio.to_thread.run_sync(prepare_writer, writer, where, synchronous)
+        await trio.to_thread.run_sync(prepare_reader, reader)
         now = clock or clock_of(epoch)
         groups = (
             Group(writer, where, now, limits, writes=True),
@@ -103,19 +102,20 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 
 @asynccontextmanager
 async def _connected(path: Path) -> AsyncGenerator[Any]:
-    """Open a connection with a thread of its own, and close both."""
-    controller = apsw.async_controller.set(cast("Any", apsw.aio.Trio))
+    """Open a connection, and close it when the block is left. Its statements run in threads."""
     try:
-        db = cast("Any", await apsw.Connection.as_async(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
+        db = await trio.to_thread.run_sync(_connect, path)
     except apsw.Error as error:
         raise translated(error, path) from error
-    finally:
-        apsw.async_controller.reset(controller)
     try:
         yield db
     finally:
         with trio.CancelScope(shield=True):
             try:
-                await db.aclose()
+                await trio.to_thread.run_sync(db.close)
             except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
                 logger.warning("%s could not be tidied up while it was closed: %s", path, error)
+
+
+def _connect(path: Path) -> Any:
+    return cast("Any", apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
