@@ -159,6 +159,7 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     """
     if not limit:
         return []
+    tx.write_log()  # whatever an attempt has said is written before the next one begins
     ranked = [
         (due + PENALTY[priority], number)
         for handler in handlers
