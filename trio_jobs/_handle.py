@@ -59,7 +59,6 @@ class JobHandle(Generic[T_co, R_co]):
         Never raises for how the job ended. Cancelling the wait does not touch the job.
         """
         self._worker.check_open()
-        await trio.lowlevel.checkpoint()
         return await self._worker.store.ended(self.id)
 
     async def result(self) -> R_co:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
@@ -86,9 +86,7 @@ class JobRegistry:
         """
         self._worker.check_open()
         new = submission(fn, args, options)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        (job_id,) = await self._worker.submit([new])
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        (job_id,) = await self._submit([new])
         return JobHandle(self._worker, job_id)
 
     async def submit_many(
@@ -121,10 +119,15 @@ class JobRegistry:
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
+        ids = await self._submit(batch)
+        return [JobHandle(self._worker, job_id) for job_id in ids]
+
+    async def _submit(self, batch: Sequence[Submission]) -> list[str]:
         await trio.lowlevel.checkpoint_if_cancelled()
         ids = await self._worker.submit(batch)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return [JobHandle(self._worker, job_id) for job_id in ids]
+        if not self._store.durable:  # else others had their turn while this was written
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return ids
 
     def execute_and_stream(
         self,

@@ -302,7 +302,7 @@ class Store(Protocol):
         ...
 
     async def ended(self, job_id: str) -> Job:
-        """Wait until the job has ended, and return it.
+        """Wait until the job has ended, and return it. A checkpoint.
 
         Raises:
             UnknownJob: No job has this id.

@@ -346,6 +346,8 @@ class MemoryStore:
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
         row = self._row(job_id)
+        if row.finished is not None:
+            await trio.lowlevel.checkpoint()
         while row.finished is None:
             row.waiters = row.waiters or Bell()
             await row.waiters.wait()
