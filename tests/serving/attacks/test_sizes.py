@@ -233,7 +233,7 @@ async def test_a_million_fragments(door: Door) -> None:
 
 
 async def test_a_million_empty_fragments(door: Door) -> None:
-    """Fragments without a byte, which no limit of bytes sees, are bounded too, also of a peer that answers pings."""
+    """Fragments without a byte, which no limit of bytes sees, are bounded too, whoever answers pings."""
     async with place(door, limits=SMALL) as here:
         async with here.socket() as peer, flat(8 * 2**20):
             await peer.send(frame(TEXT, b"", last=False))
