@@ -20,10 +20,10 @@ from tests.serving.raw import Peer, handshake, request
 from trio_jobs.serving import Limits
 
 SECONDS = float(os.environ.get("TRIO_JOBS_STALL_SECONDS", "2"))
-SIZE = 4000
+SIZE = 12_000
 ENOUGH = 12 * 2**20 // SIZE
 """Tokens of half a stall: more than the kernel's buffers hold, so that the server's own memory counts."""
-KEPT = trio_jobs.Retention(bytes=512 * 1024)
+KEPT = trio_jobs.Retention(bytes=4 * 2**20)
 MEMORY = 2**20
 """Bytes by which the peak may differ between the halves, in each of which twelve times as much is sent."""
 
