@@ -19,6 +19,7 @@ nox.options.sessions = [
     "planted",
     "torture",
     "openapi",
+    "fuzz",
 ]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
@@ -104,6 +105,15 @@ def openapi(session: nox.Session) -> None:
     """A real server does what its OpenAPI document says, whatever is asked of it."""
     install(session, "openapi")
     session.run("python", "tests/serving/openapi/run.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The server is sent nonsense, peers vanish, and one stands still for a minute."""
+    install(session, "test")
+    session.run("python", "tests/serving/fuzz.py", *session.posargs)
+    stalled = "tests/serving/test_stalled.py"
+    session.run("python", "-m", "pytest", stalled, env={"TRIO_JOBS_STALL_SECONDS": "60"})
 
 
 @nox.session

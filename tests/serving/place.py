@@ -142,6 +142,12 @@ class Place:
             assert answer.status == 101, answer
             yield peer
 
+    async def submit(self, name: str, *args: object, **options: Any) -> trio_jobs.JobHandle[Any, Any]:
+        """Submit a job of one of the handlers here, past the server."""
+        submit: Any = self.jobs.submit
+        handle: trio_jobs.JobHandle[Any, Any] = await submit(self.jobs.handlers[name], *args, **options)
+        return handle
+
     async def serves(self) -> None:
         """Check that a newcomer is served, whatever happened before."""
         if self.door == "http":
@@ -161,7 +167,7 @@ async def place(
     store: str = "memory://",
     **options: Any,
 ) -> AsyncGenerator[Place]:
-    """Serve jobs, in memory unless told otherwise, at a port of the system's choice for the length of the block."""
+    """Serve jobs, in memory unless told otherwise, at a port of the system's choice, inside the block."""
     async with (
         trio_jobs.open_registry(store, handlers=HANDLERS, capacity=capacity, retention=retention) as jobs,
         trio.open_nursery() as nursery,

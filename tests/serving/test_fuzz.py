@@ -15,7 +15,7 @@ LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
 
 
 def test_a_session_answers_everything() -> None:
-    """Whatever arrives, a session says what is to be done, keeps its counts, and holds proper requests for proper."""
+    """Whatever arrives, a session says what to do, keeps its counts, and takes proper requests for proper."""
     steps = fuzz_session(random.getrandbits(32), SESSION_INPUTS)
     assert {"Call", "Begin", "Stop", "Opened", "Reply", "Close", "NoneType"} <= steps.keys(), steps
 

@@ -20,10 +20,10 @@ from tests.serving.raw import Peer, handshake, request
 from trio_jobs.serving import Limits
 
 SECONDS = float(os.environ.get("TRIO_JOBS_STALL_SECONDS", "2"))
-SIZE = 4000
+SIZE = 12_000
 ENOUGH = 12 * 2**20 // SIZE
-"""Tokens of half a stall: more than the kernel's buffers hold, so that the server's own memory is what counts."""
-KEPT = trio_jobs.Retention(bytes=512 * 1024)
+"""Tokens of half a stall: more than the kernel's buffers hold, so that the server's own memory counts."""
+KEPT = trio_jobs.Retention(bytes=4 * 2**20)
 MEMORY = 2**20
 """Bytes by which the peak may differ between the halves, in each of which twelve times as much is sent."""
 
@@ -56,11 +56,11 @@ async def heard(here: Place, peer: Peer) -> AsyncGenerator[Heard]:
             for event in message.get("events", []):
                 yield Heard(event["seq"], event["seq"], gap=False)
     await peer.until(b"\r\n\r\n")
-    text = b""
+    left = b""
     while chunk := await peer.chunk():
-        *blocks, text = (text + chunk).split(b"\n\n")
+        *blocks, left = (left + chunk).split(b"\n\n")
         for block in blocks:
-            fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
+            fields = {name: text for name, _, text in (one.partition(b": ") for one in block.split(b"\n"))}
             if fields.get(b"event") == b"gap":
                 gap = json.loads(fields[b"data"])
                 yield Heard(gap["first"], gap["last"], gap=True)
@@ -103,13 +103,13 @@ async def growth(watch: Watch) -> int:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_one_stands_still(door: Door) -> None:
-    """While a reader takes nothing the handler goes on, another reader misses nothing, and memory does not grow.
+    """While one takes nothing, the handler goes on, another reader misses nothing, and memory does not grow.
 
     When it reads again, it is given the log in order, and told of every event that is gone.
     """
     limits = Limits(idle=10 * SECONDS + 60)
     async with place(door, limits=limits, retention=KEPT) as here:
-        job = await here.jobs.submit(here.jobs.handlers["run"], SIZE)
+        job = await here.submit("run", SIZE)
         stalled, quick = await here.dial(buffer=4096), await here.dial()
         async with stalled.stream, quick.stream:
             await follow(here, stalled, job.id)

@@ -9,7 +9,8 @@ That library leaves to its users what a server must not be without; each line of
     W6  one writer; a send that was cancelled ends the connection (conversation.py)
     W7  when the server stops, each peer is told (1001) before its connection is closed
     W8  subprotocol and origin are checked by hand
-    W9  message sizes count bytes (protocol.py), connections are counted, silence is noticed
+    W9  message sizes count bytes (protocol.py), connections are counted, silence is noticed, and so
+        is a message without end
 """
 
 from __future__ import annotations
@@ -150,14 +151,26 @@ class WebSockets:
             nursery.cancel_scope.cancel(reason="the conversation ended")
 
     async def _keep_alive(self, socket: WebSocketConnection, scope: trio.CancelScope) -> None:
-        """Ping the peer, and drop it when it does not answer."""
+        """Ping the peer; drop it when it does not answer, or is at the same message from ping to ping."""
+        begun: object = None
         with suppress(ConnectionClosed):
             while True:
                 await trio.sleep(self._limits.ping)
+                if begun is (begun := begun_message(socket)) is not None:
+                    scope.cancel(reason="a message without end")
                 with trio.move_on_after(self._limits.idle) as patience:
                     await socket.ping()
                 if patience.cancelled_caught:
                     scope.cancel(reason="no answer to a ping")
+
+
+def begun_message(socket: WebSocketConnection) -> object:
+    """Return what is there of a message that has not ended, or None.
+
+    Fragments may be empty, so no limit of bytes ends it; the list of them grows.
+    """
+    parts = socket._message_parts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no other way
+    return parts or None
 
 
 class TrioPipe:

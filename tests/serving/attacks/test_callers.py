@@ -81,7 +81,7 @@ async def test_no_key_opens_nothing(door: Door, headers: dict[str, str]) -> None
 async def test_health_tells_nothing() -> None:
     """The one page that needs no key has no data."""
     async with place("http", authenticate=by_token) as here:
-        await here.jobs.submit(here.jobs.handlers["wait"], owner="anna")
+        await here.submit("wait", owner="anna")
         answer = await here.http("GET", "/healthz")
         assert answer.status == 200
         assert len(answer.body) < 40
@@ -123,7 +123,7 @@ async def briefly(headers: Mapping[str, str]) -> Caller | None:
 async def test_an_old_key_closes_the_socket(door: Door) -> None:
     """A connection ends with 1008 when its caller expires, in the midst of a follow."""
     async with place(door, authenticate=briefly) as here:
-        job = await here.jobs.submit(here.jobs.handlers["wait"], owner="anna")
+        job = await here.submit("wait", owner="anna")
         async with here.socket() as peer:
             await peer.tell(op="follow", id=1, job=job.id)
             with trio.fail_after(3):
@@ -134,7 +134,7 @@ async def test_an_old_key_closes_the_socket(door: Door) -> None:
 async def test_an_old_key_ends_the_stream() -> None:
     """A stream of events ends when its caller expires, without an end of the job in it."""
     async with place("http", authenticate=briefly) as here:
-        job = await here.jobs.submit(here.jobs.handlers["wait"], owner="anna")
+        job = await here.submit("wait", owner="anna")
         peer = await here.dial()
         async with peer.stream:
             await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
@@ -172,7 +172,7 @@ async def refusing(headers: Mapping[str, str]) -> Caller | None:
 async def test_a_broken_lock_is_locked(
     door: Door, authenticate: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An `authenticate` that raises or returns nonsense lets nobody in, says no more than that, and ends nothing."""
+    """An `authenticate` that raises or returns nonsense lets nobody in, tells nothing, and ends nothing."""
     async with place(door, authenticate=authenticate) as here:
         peer = await here.dial()
         async with peer.stream:

@@ -69,7 +69,7 @@ async def test_silent_connections_are_counted_too(door: Door) -> None:
 async def test_follows_are_counted(door: Door) -> None:
     """One follow too many on a connection is `too_many`; after an `unfollow` there is room; `wait` counts."""
     async with place(door, limits=Limits(follows=2)) as here, here.socket() as peer:
-        job = (await here.jobs.submit(here.jobs.handlers["wait"])).id
+        job = (await here.submit("wait")).id
         await peer.tell(op="follow", id=1, job=job)
         await peer.tell(op="wait", id=2, job=job)
         for op in ("follow", "wait"):
@@ -80,9 +80,9 @@ async def test_follows_are_counted(door: Door) -> None:
 
 
 async def test_calls_are_counted(door: Door) -> None:
-    """Calls that are not answered yet are bounded: too many are told so, or wait in the socket, and none is lost."""
+    """Too many calls at once are told so, or wait in the socket: each is answered."""
     async with place(door, limits=Limits(calls=4)) as here, here.socket() as peer:
-        job = (await here.jobs.submit(here.jobs.handlers["wait"])).id
+        job = (await here.submit("wait")).id
         for number in range(1, 201):
             await peer.tell(op="get", id=number, job=job)
         answers = [await peer.message() for _ in range(200)]
@@ -94,7 +94,7 @@ async def test_answers_that_nobody_reads_are_counted(door: Door) -> None:
     """A peer that asks and never reads makes the server keep a few answers for it, not all of them."""
     async with place(door, limits=Limits(calls=4)) as here:
         big = "x" * 100_000
-        job = (await here.jobs.submit(here.jobs.handlers["wait"], metadata={"big": big})).id
+        job = (await here.submit("wait", metadata={"big": big})).id
         async with here.socket(buffer=4096) as peer, flat(16 * 2**20):
             for number in range(1, 1001):
                 await peer.tell(op="get", id=number, job=job)

@@ -41,21 +41,21 @@ FOREIGN_HOSTS = [
         "[::2]",
         "[::1",
     ],
-    *["127.0.0.1:port", "10.0.0.1", "169.254.169.254", "0.0.0.0"],
+    *["127.0.0.1:port", "10.0.0.1", "169.254.169.254", "0.0.0.0"],  # noqa: S104  # it is to be refused
 ]
 OWN_HOSTS = ["127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1:8000"]
 
 
 async def waiting(here: Place) -> str:
     """Submit a job that an attacker would like to cancel."""
-    handle = await here.jobs.submit(here.jobs.handlers["wait"])
+    handle = await here.submit("wait")
     return handle.id
 
 
 @pytest.mark.parametrize("headers", EVIL, ids=str)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_no_method_that_changes_is_open_to_other_sites(method: str, headers: dict[str, str]) -> None:
-    """Every method but GET, HEAD and OPTIONS is refused with 403 to another site's page, and nothing happens."""
+    """Every method but GET, HEAD and OPTIONS is 403 to another site's page, and nothing happens."""
     async with place("http") as here:
         job_id = await waiting(here)
         body = {"handler": "echo", "args": []}
@@ -69,7 +69,7 @@ async def test_no_method_that_changes_is_open_to_other_sites(method: str, header
 
 @pytest.mark.parametrize("headers", EVIL, ids=str)
 async def test_other_sites_open_no_websocket(door: Door, headers: dict[str, str]) -> None:
-    """A handshake from another site's page is refused with 403: what a page may not do, its socket may not."""
+    """A handshake from another site's page is 403: what a page may not do, its socket may not."""
     async with place(door) as here:
         assert await here.shake(headers) == 403
         await here.serves()
@@ -111,7 +111,7 @@ async def test_other_sites_read_nothing(method: str) -> None:
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
 async def test_no_other_name_leads_here(door: Door, host: str) -> None:
-    """A Host that is not allowed is refused everywhere: a name that was re-pointed at this machine (DNS rebinding)."""
+    """A Host that is not allowed is refused everywhere, as a name that now points here is (DNS rebinding)."""
     async with place(door) as here:
         if door == "http":
             for path in (

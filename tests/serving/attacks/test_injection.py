@@ -49,7 +49,8 @@ def heard(body: bytes) -> list[Said]:
     """Read server-sent events as the standard says: lines end with CR LF, LF or CR, an empty line sends."""
     text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
     found: list[Said] = []
-    kind, data, last_id = "", [], ""
+    data: list[str] = []
+    kind = last_id = ""
     for line in text.split("\n"):
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -76,7 +77,7 @@ async def stream(here: Place, job: str, headers: dict[str, str] | None = None) -
 async def test_tokens_are_tokens() -> None:
     """Whatever a token holds, a stream gives it back unchanged, as a token, under the right cursor."""
     async with place("http") as here:
-        job = await here.jobs.submit(here.jobs.handlers["echo"], *TRICKS)
+        job = await here.submit("echo", *TRICKS)
         said = await stream(here, job.id)
         assert [json.loads(one.data) for one in said if one.kind == "token"] == TRICKS
         assert [one.last_id for one in said] == [str(seq) for seq in range(1, len(said) + 1)]
@@ -87,7 +88,7 @@ async def test_tokens_are_tokens() -> None:
 async def test_errors_are_errors(message: str) -> None:
     """Whatever an error says, a stream has one end, `failed`, and starts with `[ERROR]`."""
     async with place("http") as here:
-        job = await here.jobs.submit(here.jobs.handlers["fail"], message)
+        job = await here.submit("fail", message)
         said = await stream(here, job.id)
         assert [one.kind for one in said] == ["submitted", "started", "failed"], said
         assert said[-1].data.startswith("[ERROR]")
@@ -97,7 +98,7 @@ async def test_errors_are_errors(message: str) -> None:
 async def test_reasons_are_reasons(door: Door, reason: str) -> None:
     """Whatever a reason for a cancellation holds, it stays a text in its place."""
     async with place(door) as here:
-        job = await here.jobs.submit(here.jobs.handlers["wait"])
+        job = await here.submit("wait")
         async with here.socket() as peer:
             answer = await peer.ask("cancel", job=job.id, reason=reason)
             if "error" in answer:
@@ -180,7 +181,7 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
 async def test_the_log_is_no_place_for_others_faults(
     door: Door, header: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Headers that are no ASCII end their connection, and fill no log with tracebacks; a later request's too."""
+    """Headers that are no ASCII end their connection, and leave no traceback; a later request's too."""
     async with place(door) as here:
         for first in (b"", request("GET", "/healthz", {"Host": here.host})) if door == "http" else (b"",):
             start, _, rest = handshake(here.path, {"Host": here.host}).partition(b"\r\n")
@@ -223,9 +224,9 @@ async def all_about(here: Place, peer: Peer, job: str) -> list[object]:
 
 
 async def test_no_stack_leaves_the_server(door: Door) -> None:
-    """The owner of a job that failed reads what was raised, and never where: no traceback, no path, no source."""
+    """The owner of a failed job reads what was raised, and never where: no traceback, no path, no source."""
     async with place(door, authenticate=by_token) as here:
-        job = await here.jobs.submit(here.jobs.handlers["fail"], "oops", owner="anna")
+        job = await here.submit("fail", "oops", owner="anna")
         await job.wait()
         async with here.socket(bearer("anna")) as peer:
             told = json.dumps(await all_about(here, peer, job.id))

@@ -122,7 +122,7 @@ async def test_no_id(door: Door, written: str) -> None:
 async def test_an_id_in_use(door: Door) -> None:
     """An id whose request is unfinished cannot be used again: both would have the same replies."""
     async with place(door) as here, here.socket() as peer:
-        job = (await here.jobs.submit(here.jobs.handlers["wait"])).id
+        job = (await here.submit("wait")).id
         await peer.tell(op="wait", id=5, job=job)
         await peer.tell(op="get", id=5, job=job)
         assert (await peer.message())["error"]["code"] == "bad_request"
@@ -144,9 +144,9 @@ async def test_many_that_are_none(door: Door) -> None:
 
 @pytest.mark.parametrize(("op", "field"), FIELDS)
 async def test_wrong_types(door: Door, op: str, field: str) -> None:
-    """Whatever a field is, the reply is an error with a code that says so, or what was asked for: never `internal`."""
+    """Whatever a field is, the reply is an error that says so, or what was asked for: never `internal`."""
     async with place(door) as here, here.socket() as peer:
-        job = (await here.jobs.submit(here.jobs.handlers["echo"])).id
+        job = (await here.submit("echo")).id
         for number, value in enumerate(VALUES, 10):
             given = {"handler": "echo"} if op == "submit" else {} if op == "find" else {"job": job}
             await peer.tell(**{"op": op, "id": number, **given, field: value})
@@ -171,7 +171,7 @@ async def test_wrong_options(door: Door, option: str) -> None:
 
 @pytest.mark.parametrize("number", HUGE)
 async def test_huge_numbers(door: Door, number: str) -> None:
-    """Numbers that are none, or too large for a float, are refused wherever a number stands, or mean something."""
+    """Numbers that are none, or too large for a float, are refused wherever they stand, or mean something."""
     async with place(door, capacity=0) as here, here.socket() as peer:
         for text in (
             f'{{"op": "submit", "id": 1, "handler": "flood", "args": [{number}, 1]}}',
@@ -201,7 +201,8 @@ async def test_an_argument_of_any_depth(door: Door) -> None:
     async with place(door) as here, here.socket() as peer:
         for depth, code in ((20, None), (1000, "bad_request"), (15_000, "bad_request")):
             nested = "[" * depth + "]" * depth
-            text = f'{{"op": "submit", "id": 1, "handler": "wait", "options": {{"metadata": {{"a": {nested}}}}}}}'
+            options = f'{{"metadata": {{"a": {nested}}}}}'
+            text = f'{{"op": "submit", "id": 1, "handler": "wait", "options": {options}}}'
             await peer.send(frame(TEXT, text.encode()))
             answer = await peer.message()
             assert answer.get("error", {}).get("code") == code, answer
@@ -222,17 +223,15 @@ async def test_text_that_no_store_keeps(door: Door) -> None:
     """NUL and half a surrogate pair are refused with a code at the edge, wherever a text stands."""
     async with place(door, capacity=0) as here, here.socket() as peer:
         for bad in ("\x00", "a\x00b", "\ud800", "\udfff\ud800"):
-            for number, given in enumerate(
-                [
-                    {"handler": bad},
-                    {"handler": "echo", "args": [bad]},
-                    {"handler": "echo", "options": {"key": bad}},
-                    {"handler": "echo", "options": {"tags": {bad: "x"}}},
-                    {"handler": "echo", "options": {"tags": {"x": bad}}},
-                    {"handler": "echo", "options": {"metadata": {"x": [bad]}}},
-                ],
-                10,
-            ):
+            places: list[dict[str, Any]] = [
+                {"handler": bad},
+                {"handler": "echo", "args": [bad]},
+                {"handler": "echo", "options": {"key": bad}},
+                {"handler": "echo", "options": {"tags": {bad: "x"}}},
+                {"handler": "echo", "options": {"tags": {"x": bad}}},
+                {"handler": "echo", "options": {"metadata": {"x": [bad]}}},
+            ]
+            for number, given in enumerate(places, 10):
                 answer = await peer.ask("submit", number, **given)
                 assert answer["error"]["code"] in CODES, (given, answer)
                 await peer.ask("ping")
@@ -243,8 +242,8 @@ async def test_one_odd_job_hides_no_other(door: Door) -> None:
     """A job whose result JSON cannot hold is listed without it, beside the others, and says so."""
     async with place(door) as here, here.socket() as peer:
         for what in ("object", "nul", "nan"):
-            await (await here.jobs.submit(here.jobs.handlers["odd"], what)).wait()
-        await (await here.jobs.submit(here.jobs.handlers["echo"])).wait()
+            await (await here.submit("odd", what)).wait()
+        await (await here.submit("echo")).wait()
         listed = [(await peer.ask("find", 1))["jobs"]]
         if door == "http":
             listed.append((await here.http("GET", "/v1/jobs")).json["jobs"])

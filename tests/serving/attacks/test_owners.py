@@ -39,7 +39,7 @@ REQUESTS = [
 
 async def of_anna(here: Place, **options: Any) -> str:
     """Submit a job of Anna's that waits for a cancellation."""
-    handle = await here.jobs.submit(here.jobs.handlers["wait"], owner="anna", **options)
+    handle = await here.submit("wait", owner="anna", **options)
     return handle.id
 
 
@@ -88,13 +88,18 @@ async def found(peer: Peer, **where: object) -> list[str]:
 
 
 async def test_lists_show_ones_own(door: Door) -> None:
-    """Finding gives each owner their own jobs only, by whatever it filters; who may do everything sees all."""
+    """Finding gives each owner their own jobs only, whatever the filter; who may do everything sees all."""
     async with place(door, authenticate=by_token) as here:
         annas = await of_anna(here, tags={"of": "anna"})
-        nobodys = (await here.jobs.submit(here.jobs.handlers["wait"])).id
+        nobodys = (await here.submit("wait")).id
         filters: list[dict[str, Any]] = [
-            *[{}, {"tags": {"of": "anna"}}, {"handler": "wait"}, {"parent": annas}, {"newest": True}],
-            *[{"state": ["running", "queued"]}, {"limit": 1000}],
+            {},
+            {"tags": {"of": "anna"}},
+            {"handler": "wait"},
+            {"parent": annas},
+            {"newest": True},
+            {"state": ["running", "queued"]},
+            {"limit": 1000},
         ]
         async with here.socket(bearer("bert")) as bert:
             for where in filters:

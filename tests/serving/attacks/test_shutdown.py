@@ -27,12 +27,12 @@ async def until_closed(peer: Peer, codes: list[int]) -> None:
 
 
 async def test_a_socket_is_told(door: Door) -> None:
-    """A stopping server closes its WebSockets with 1001, those that follow and those that do not, within its grace."""
+    """A stopping server closes its WebSockets with 1001 within its grace, whether they follow or not."""
     codes: list[int] = []
     async with trio.open_nursery() as outside:
         with trio.fail_after(GRACE + 2):
             async with place(door, grace=GRACE) as here:
-                job = await here.jobs.submit(here.jobs.handlers["wait"])
+                job = await here.submit("wait")
                 for number in range(4):
                     peer = await here.dial()
                     await peer.send(handshake(here.path, {"Host": here.host}))
@@ -45,13 +45,13 @@ async def test_a_socket_is_told(door: Door) -> None:
 
 
 async def test_a_stream_ends() -> None:
-    """A stopping server ends its streams in the way that HTTP ends a body, within its grace: clients come back."""
+    """A stopping server ends its streams as HTTP ends a body, within its grace: clients come back."""
     bodies: list[bytes] = []
 
     async with trio.open_nursery() as outside:
         with trio.fail_after(GRACE + 2):
             async with place("http", grace=GRACE) as here:
-                job = await here.jobs.submit(here.jobs.handlers["wait"])
+                job = await here.submit("wait")
                 for _ in range(3):
                     peer = await here.dial()
                     await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
@@ -71,7 +71,7 @@ async def reads_rest(peer: Peer, bodies: list[bytes]) -> None:
 
 @pytest.mark.parametrize("what", ["silent", "half a request", "half a frame", "never reads"])
 async def test_nobody_holds_it_up(door: Door, what: str) -> None:
-    """A stopping server waits for no peer longer than its grace: silent, in the midst of something, or deaf."""
+    """A stopping server waits for no peer beyond its grace: silent, in the midst of something, or deaf."""
     async with place(door, grace=GRACE) as here:
         peers = [await obstacle(here, what) for _ in range(3)]
         began = trio.current_time()
@@ -86,7 +86,7 @@ async def obstacle(here: Place, what: str) -> Peer:
     if what == "half a request":
         await peer.send(request("POST", "/v1/jobs", {"Host": here.host}, b"{}")[:-1])
     elif what == "never reads" and here.door == "http":
-        job = await here.jobs.submit(here.jobs.handlers["flood"], 20_000, 1000)
+        job = await here.submit("flood", 20_000, 1000)
         await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
         await job.wait()
     elif what != "silent":
@@ -95,7 +95,7 @@ async def obstacle(here: Place, what: str) -> Peer:
         if what == "half a frame":
             await peer.send(frame(TEXT, b"{}" * 100)[:-1])
         else:
-            job = await here.jobs.submit(here.jobs.handlers["flood"], 20_000, 1000)
+            job = await here.submit("flood", 20_000, 1000)
             await peer.tell(op="follow", id=1, job=job.id)
             await job.wait()
     return peer
@@ -103,9 +103,9 @@ async def obstacle(here: Place, what: str) -> Peer:
 
 @pytest.mark.parametrize("kind", ["close", "keep-alive"])
 async def test_a_stream_ends_its_connection(kind: str) -> None:
-    """After a stream for which `Connection: close` was asked, the socket closes; else it takes the next request."""
+    """After a stream with `Connection: close` the socket closes; else it takes the next request."""
     async with place("http") as here:
-        job = await here.jobs.submit(here.jobs.handlers["echo"], "a", "b")
+        job = await here.submit("echo", "a", "b")
         peer = await here.dial()
         async with peer.stream:
             await peer.send(
@@ -135,7 +135,7 @@ async def test_a_request_ends_its_connection(path: str) -> None:
 async def test_an_old_client_is_served() -> None:
     """HTTP/1.0, where the end of the connection is the end of the body, gets a stream as well."""
     async with place("http") as here:
-        job = await here.jobs.submit(here.jobs.handlers["echo"], "a")
+        job = await here.submit("echo", "a")
         peer = await here.dial()
         async with peer.stream:
             written = request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host})

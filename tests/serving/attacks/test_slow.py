@@ -98,7 +98,7 @@ async def test_dripping_frames_have_a_deadline(door: Door) -> None:
 async def test_a_silent_peer_is_dropped(door: Door) -> None:
     """A connection that answers no ping is closed, also while it follows: half-open is noticed."""
     async with place(door, limits=QUICK) as here:
-        job = await here.jobs.submit(here.jobs.handlers["wait"])
+        job = await here.submit("wait")
         async with here.socket() as peer, here.socket() as idler:
             await peer.tell(op="follow", id=1, job=job.id)
             with trio.fail_after(QUICK.idle + 2 * QUICK.ping + MARGIN):
@@ -113,7 +113,7 @@ async def test_a_silent_peer_is_dropped(door: Door) -> None:
 async def test_a_peer_that_listens_may_stay(door: Door) -> None:
     """A follower that has nothing to say but answers pings outlives the idle limit."""
     async with place(door, limits=QUICK) as here:
-        job = await here.jobs.submit(here.jobs.handlers["wait"])
+        job = await here.submit("wait")
         async with here.socket() as peer:
             await peer.tell(op="follow", id=1, job=job.id)
             with trio.move_on_after(2 * QUICK.idle):
@@ -125,7 +125,7 @@ async def test_a_peer_that_listens_may_stay(door: Door) -> None:
 
 async def never_reads(here: Place) -> Peer:
     """Open a connection with small buffers that follows a flood and reads none of it."""
-    job = await here.jobs.submit(here.jobs.handlers["flood"], 20_000, 1000)
+    job = await here.submit("flood", 20_000, 1000)
     peer = await here.dial(buffer=4096)
     if here.door == "http":
         await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
