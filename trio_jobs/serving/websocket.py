@@ -29,7 +29,7 @@ from .conversation import Gone, converse
 from .desk import Caller, Desk
 from .gate import Authenticate, Gate, check_bind, logger
 from .limits import DEFAULT, Limits
-from .listening import open_listeners, serve_until_cancelled, urls_of
+from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
 from .problems import INTERNAL, problem_of
 from .streams import PeerStream
 from .wire import PROTOCOL
@@ -110,7 +110,8 @@ class WebSockets:
         try:
             async with trio.open_nursery() as nursery:
                 request: WebSocketRequest | None = None
-                with trio.move_on_after(self._limits.header):
+                with trio.move_on_after(self._limits.header) as patience:
+                    nursery.start_soon(cancel_when, self._closing, patience)
                     request = await wrap_server_stream(
                         nursery, stream, message_queue_size=1, max_message_size=self._limits.message
                     )
