@@ -121,11 +121,11 @@ class _Server:
     async def _head(self, stream: PeerStream) -> bytes:
         """Return the head of the first request; nothing if it does not come before its time, or the end."""
         head = b""
-        async with trio.open_nursery() as nursery:
-            with trio.move_on_after(self._limits.header) as patience:
+        with trio.move_on_after(self._limits.header) as patience:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when, self._closing, patience)
                 head = await stream.read_head()
-            nursery.cancel_scope.cancel(reason="that was it")
+                nursery.cancel_scope.cancel(reason="that was it")
         return head
 
 

@@ -107,11 +107,12 @@ class WebSockets:
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
+        patience = trio.CancelScope(relative_deadline=self._limits.header)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when, self._closing, patience)
                 request: WebSocketRequest | None = None
-                with trio.move_on_after(self._limits.header) as patience:
-                    nursery.start_soon(cancel_when, self._closing, patience)
+                with patience:
                     request = await wrap_server_stream(
                         nursery, stream, message_queue_size=1, max_message_size=self._limits.message
                     )
