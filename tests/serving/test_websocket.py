@@ -26,7 +26,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from tests.serving.served import Site, ask, closed, hear, rejected, served
+from tests.serving.served import Site, ask, closed, hang, hear, rejected, served
 from tests.serving.test_server import certified
 from trio_jobs import open_registry
 from trio_jobs.serving import Caller, Limits, serve_http, serve_websocket
@@ -131,7 +131,7 @@ async def test_what_is_no_websocket_frame(serve: Any, said: bytes) -> None:
 async def test_a_peer_that_vanishes_leaves_nothing(serve: Any) -> None:
     """A peer that goes without a word is no reader any more, and its seat is free."""
     async with served(serve=serve, limits=Limits(per_client=1)) as site:
-        handle = await site.jobs.get((await site.jobs.submit(site.jobs.handlers["hang"])).id)
+        handle = await site.jobs.submit(hang)
         for _ in range(3):
             answer: Event | None = None
             while not isinstance(answer, AcceptConnection):  # until the one before was noticed
@@ -190,7 +190,7 @@ async def test_a_handshake_has_its_time(serve: Any) -> None:
 async def test_a_ping_is_answered_whatever_goes_on(serve: Any) -> None:
     """While a request waits and a job is followed, pings of both kinds are answered at once."""
     async with served(serve=serve) as site:
-        job_id = (await site.jobs.submit(site.jobs.handlers["hang"])).id
+        job_id = (await site.jobs.submit(hang)).id
         peer = await rude(site)
         await peer.begin()
         await peer.ask(op="wait", id=1, job=job_id)
@@ -209,7 +209,7 @@ async def test_a_ping_is_answered_whatever_goes_on(serve: Any) -> None:
 async def test_each_peer_is_told_of_the_end(serve: Any) -> None:
     """When the server stops, each connection is closed with 1001, and the server is gone soon after."""
     async with served(serve=serve) as site, site.websocket() as one, site.websocket() as two:
-        job_id = (await site.jobs.submit(site.jobs.handlers["hang"])).id
+        job_id = (await site.jobs.submit(hang)).id
         await one.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
         await hear(one)
         site.stop()
