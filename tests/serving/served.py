@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,6 +18,7 @@ from trio_jobs import JobContext, JobRegistry, handler, open_registry
 from trio_jobs.serving import serve_http
 
 PATIENCE = 10.0
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 @handler
@@ -55,7 +56,7 @@ class Site:
     _serving: trio.CancelScope
     stopped: trio.Event
     tls: ssl.SSLContext | None = None
-    streams: list[trio.abc.Stream] = attrs.field(factory=list[trio.abc.Stream])
+    streams: list[Stream] = attrs.field(factory=list[Stream])
 
     def stop(self) -> None:
         """Begin to stop the server, as its program does when it is cancelled."""
@@ -70,9 +71,10 @@ class Site:
     async def connect(self) -> Wire:
         """Return a bare connection; it is closed with the site."""
         at = urlsplit(self.url)
-        stream: trio.abc.Stream = await trio.open_tcp_stream(str(at.hostname), at.port or 0)
+        plain = await trio.open_tcp_stream(str(at.hostname), at.port or 0)
+        stream: Stream = plain
         if self.tls is not None:
-            stream = trio.SSLStream(stream, self.tls, server_hostname=at.hostname, https_compatible=True)
+            stream = trio.SSLStream(plain, self.tls, server_hostname=at.hostname, https_compatible=True)
         self.streams.append(stream)
         return Wire(stream)
 
@@ -116,12 +118,12 @@ async def served(
             async with trio.open_nursery() as nursery:
                 scope = trio.CancelScope()
 
-                async def run(task_status: trio.TaskStatus[list[str]]) -> None:
+                async def live(*, task_status: trio.TaskStatus[list[str]]) -> None:  # noqa: ASYNC128  # passed on
                     with scope:
                         await serve(jobs, **{"port": 0, "grace": 1.0, **options}, task_status=task_status)
                     stopped.set()
 
-                (url,) = await nursery.start(run)
+                (url,) = await nursery.start(live)
                 async with httpx2.AsyncClient(
                     base_url=url, trust_env=False, verify=tls or False, timeout=PATIENCE
                 ) as http:
@@ -178,7 +180,7 @@ class Answer(NamedTuple):
 class Wire:
     """A bare connection: says any bytes, reads responses one by one."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._ahead = b""
 

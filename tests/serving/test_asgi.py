@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from trio_jobs.serving import Caller, Limits, http_app
 PREFIX = "/inner/jobs"
 
 
-async def hosted(jobs: Any, *, prefix: str, task_status: trio.TaskStatus[list[str]], **options: Any) -> None:
+async def live(jobs: Any, *, prefix: str, task_status: trio.TaskStatus[list[str]], **options: Any) -> None:
     """Serve the application, mounted under a prefix in another one, on hypercorn as anybody would."""
     app: Any = http_app(jobs, **{name: one for name, one in options.items() if name not in {"port", "grace"}})
     for part in reversed(prefix.split("/")[1:]):
@@ -36,10 +37,7 @@ async def hosted(jobs: Any, *, prefix: str, task_status: trio.TaskStatus[list[st
 
 @asynccontextmanager
 async def mounted(prefix: str = PREFIX, **options: Any) -> AsyncGenerator[Site]:
-    async def serving(jobs: Any, *, task_status: trio.TaskStatus[list[str]], **more: Any) -> None:
-        await hosted(jobs, prefix=prefix, task_status=task_status, **more)
-
-    async with served(serve=serving, **options) as site:
+    async with served(serve=partial(live, prefix=prefix), **options) as site:
         site.url += prefix
         yield site
 

@@ -354,6 +354,18 @@ async def test_a_mistake_of_the_servers(
         assert (await site.http.get("/v1/jobs")).status_code == 200
 
 
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RuntimeError])
+async def test_an_authenticate_that_fails(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+    """What `authenticate` raises is the server's affair, of whatever type: logged, and told to nobody."""
+
+    async def broken(headers: Mapping[str, str]) -> Caller | None:
+        raise error("postgres://jobs:secret@db")
+
+    async with served(authenticate=broken) as site:
+        assert "secret" not in str(refused(await site.http.get("/v1/jobs"), 500, "internal"))
+    assert "secret" in caplog.text
+
+
 async def test_every_answer_is_hardened() -> None:
     """Whatever is answered is of its type and nothing else, for this site, and kept by nobody."""
     async with served() as site:

@@ -53,23 +53,22 @@ async def running(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Server]:
     """Serve connections with a handler that is given the stream and the event `closing`."""
-    closing, stopped, started = trio.Event(), trio.Event(), trio.Event()
+    closing, stopped = trio.Event(), trio.Event()
     one: Handler = partial(handler, closing=closing)  # type: ignore[call-arg,assignment]
     listeners = await open_listeners(LOCAL, 0, limits, tls)
     port = int(urls_of(listeners, "x")[0].rpartition(":")[2])
     scope = trio.CancelScope()
 
-    async def serve() -> None:
+    async def live(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # passed on
         with scope:
             await serve_until_cancelled(
-                one, listeners, limits, closing=closing, grace=grace, started=started.set
+                one, listeners, limits, closing=closing, grace=grace, started=task_status.started
             )
         stopped.set()
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve)
-            await started.wait()
+            await nursery.start(live)
             server = Server(port, scope, closing, stopped, [])
             try:
                 yield server

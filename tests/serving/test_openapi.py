@@ -223,7 +223,8 @@ def test_the_check_of_schemas_finds_faults() -> None:
     report = {"outcome": "cancelled", "took": 1.0, "stack": None}
     schema = {"$ref": "#/components/schemas/Report"}
     assert list(faults(report, schema, document)) == []
-    for wrong in ({**report, "outcome": "x"}, {**report, "took": "x"}, {"outcome": "stuck"}, [], None):
+    wrongs: list[Any] = [{**report, "outcome": "x"}, {**report, "took": "x"}, {"outcome": "stuck"}, [], None]
+    for wrong in wrongs:
         assert list(faults(wrong, schema, document)) != []
 
 

@@ -90,6 +90,12 @@ async def serve_until_cancelled(
             closing.set()
 
 
+async def cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    """Wait for an event, then cancel a scope: for what is not worth waiting for when the server stops."""
+    await event.wait()
+    scope.cancel(reason="the server stops")
+
+
 class _Server:
     def __init__(self, handler: Handler, limits: Limits) -> None:
         self._handler = handler

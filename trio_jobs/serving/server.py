@@ -25,7 +25,7 @@ from .gate import Authenticate, Gate, check_bind
 from .http import app_of
 from .http1 import Http1Connection
 from .limits import DEFAULT, Limits
-from .listening import open_listeners, serve_until_cancelled, urls_of
+from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
 from .streams import PeerStream, wants_websocket
 from .websocket import WebSockets
 
@@ -77,11 +77,11 @@ async def serve_http(
     gate = Gate(authenticate, hosts, origins, limits)
     desk = Desk(jobs, limits, tracebacks=tracebacks)
     app = app_of(gate, desk, limits, closing, page=page, websocket=False)
-    server = _Server(app, WebSockets(gate, desk, limits, closing), limits)
+    server = _Server(app, WebSockets(gate, desk, limits, closing), limits, closing)
     listeners = await open_listeners(host, port, limits, ssl_context)
     urls = urls_of(listeners, "http" if ssl_context is None else "https")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.until, closing)
+        nursery.start_soon(server.until_closing)
         await serve_until_cancelled(
             server.connection,
             listeners,
@@ -95,29 +95,38 @@ async def serve_http(
 class _Server:
     """Serves each connection as its first request asks for."""
 
-    def __init__(self, app: Any, websockets: WebSockets, limits: Limits) -> None:
+    def __init__(self, app: Any, websockets: WebSockets, limits: Limits, closing: trio.Event) -> None:
+        self._closing = closing
         self._app = ASGIWrapper(app)
         self._websockets = websockets
         self._limits = limits
         self._config = _config(limits)
         self._context = WorkerContext(None)
 
-    async def until(self, closing: trio.Event) -> None:
+    async def until_closing(self) -> None:
         """Have idle connections closed once the server stops."""
         with trio.CancelScope(shield=True):
-            await closing.wait()
+            await self._closing.wait()
             await self._context.terminated.set()
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection."""
-        head = b""
-        with trio.move_on_after(self._limits.header):
-            head = await stream.read_head()
+        head = await self._head(stream)
         if wants_websocket(head):
             await self._websockets.connection(stream)
         elif head:
             served: Any = stream
             await Http1Connection(self._app, self._config, self._context, ConnectionState({}), served)
+
+    async def _head(self, stream: PeerStream) -> bytes:
+        """Return the head of the first request; nothing if it does not come before its time, or the end."""
+        head = b""
+        with trio.move_on_after(self._limits.header) as patience:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when, self._closing, patience)
+                head = await stream.read_head()
+                nursery.cancel_scope.cancel(reason="that was it")
+        return head
 
 
 def _config(limits: Limits) -> Config:

@@ -30,7 +30,7 @@ from .conversation import Gone, converse
 from .desk import Caller, Desk
 from .gate import Authenticate, Gate, check_bind, logger
 from .limits import DEFAULT, Limits
-from .listening import open_listeners, serve_until_cancelled, urls_of
+from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
 from .problems import INTERNAL, problem_of
 from .streams import PeerStream
 from .wire import PROTOCOL
@@ -108,10 +108,12 @@ class WebSockets:
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
+        patience = trio.CancelScope(relative_deadline=self._limits.header)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when, self._closing, patience)
                 request: WebSocketRequest | None = None
-                with trio.move_on_after(self._limits.header):
+                with patience:
                     request = await wrap_server_stream(
                         nursery, stream, message_queue_size=1, max_message_size=self._limits.message
                     )
