@@ -91,4 +91,6 @@ def rows(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:
             spread(f"tokens per frame, {name}", [one.per_frame for one in heard[name]]) for name in OURS
         ]
         checks.append(spread("the clients' load", [one.busy for rounds in heard.values() for one in rounds]))
-        yield Row("speed", str(case), "tokens/s", medians(speeds), checks)
+        yield Row("speed", str(case), "tokens/s of processor time", medians(speeds), checks)
+        paces = {name: [one.pace for one in rounds] for name, rounds in heard.items()}
+        yield Row("pace", f"{case}, on the wall", "tokens/s", medians(paces))

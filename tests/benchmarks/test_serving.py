@@ -44,7 +44,7 @@ trio.run(trio_websocket.main)
 def test_it_runs_and_measures_everything() -> None:
     """Without any peer, every section has its rows, and each of our servers its figures, more than 0."""
     rows = list(script.rows(TINY, list(OURS.values())))
-    assert {row.section for row in rows} == {"speed", "latency", "memory"}
+    assert {row.section for row in rows} == {"speed", "pace", "latency", "memory"}
     assert len([row for row in rows if row.section == "speed"]) == 6
     assert [row.name for row in rows if row.section != "memory" and min(row.figures.values()) <= 0] == []
     assert {frozenset(row.figures) for row in rows} == {frozenset(OURS), frozenset({WEBSOCKET, HTTP})}

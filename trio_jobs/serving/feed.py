@@ -161,8 +161,8 @@ class Feed:
     def _when(self) -> float:
         """Return when to read on: a linger after a few events, at once after many.
 
-        But not before it has rested three times as long as it took to send them, up to three lingers: handlers
-        run meanwhile, and when there is more than can be sent, frames grow, and not their number.
+        But not before it has rested three times as long as it took to send them, up to three lingers: the
+        handler runs meanwhile, and when there is more than can be sent, frames grow, and not their number.
         """
         now = trio.current_time()
         if self._got == _BATCH:

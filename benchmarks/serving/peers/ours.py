@@ -22,25 +22,28 @@ class Server:
     def __init__(self, jobs: JobRegistry) -> None:
         self.jobs = jobs
         self.stage = Stage(trio.Event)
+        self.tokens: list[str] = []
 
     async def prepare(self, plan: Plan) -> list[str]:
         await self.jobs.prune(older_than=0)
         self.stage.prepare(plan)
+        self.tokens = [token(n) for n in range(plan.tokens)]
         handles = await self.jobs.submit_many(self.speak, [()] * plan.jobs)
         return [handle.id for handle in handles]
 
     async def speak(self, job: JobContext[str]) -> None:
-        plan, send = self.stage.plan, job.send
+        plan, tokens = self.stage.plan, self.tokens
         await self.stage.gate.wait()
-        for first in range(0, plan.tokens, plan.burst):
-            if plan.pause:
-                await send(timed_token(first))
+        if plan.pause:
+            for n in range(plan.tokens):
+                await job.send(timed_token(n))
                 await trio.sleep(plan.pause)
-            elif plan.burst == 1:
-                await send(token(first))
-            else:
-                last = min(first + plan.burst, plan.tokens)
-                await job.send_many([token(n) for n in range(first, last)])
+        elif plan.burst == 1:
+            for word in tokens:
+                await job.send(word)
+        else:
+            for first in range(0, plan.tokens, plan.burst):
+                await job.send_many(tokens[first : first + plan.burst])
         if plan.hold:
             await trio.sleep_forever()
 
