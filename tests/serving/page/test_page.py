@@ -206,6 +206,7 @@ def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.get_by_label("Handler")).to_be_focused()
+    expect(page.get_by_label("total")).to_be_visible()
     page.keyboard.type("wait")
     page.keyboard.press("Tab")
     page.keyboard.type("5")
@@ -214,7 +215,7 @@ def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
     expect(page.locator(".row")).to_have_count(1)
 
     other = site.submit("count", 1)
-    expect(page.locator(".row")).to_have_count(2)
+    expect(page.locator(f"section[data-states^=completed] .row[data-job='{other}']")).to_be_visible()
     page.locator("#filter-tags").focus()
     page.keyboard.press("Tab")
     rows = page.locator(".row")
@@ -224,6 +225,9 @@ def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{site.url}/#job={other}")
     expect_state(page, "completed")
+    page.locator("#filter-tags").focus()
+    page.keyboard.press("Tab")
+    expect(rows.nth(1)).to_be_focused()  # now this one is selected
     page.keyboard.press("Escape")
     expect(page.get_by_text("Select a job to watch it.")).to_be_visible()
     expect(rows.nth(1)).to_be_focused()
@@ -243,6 +247,25 @@ def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
     expect(page.locator("#cancel-report")).to_contain_text("It has stopped")
     page.keyboard.press("Enter")
     expect_state(page, "cancelled")
+    expect(page.locator("#job-handler")).to_be_focused()
+
+
+@in_browser()
+def test_a_row_keeps_the_keyboard_when_its_job_moves_to_another_list(page: Page, site: Site) -> None:
+    """A job that ends leaves the keyboard on its row, in whatever list; and from a button that goes with it
+    the keyboard comes to its name."""
+    job = site.submit("wait", 1)
+    open_page(page)
+    page.locator("section[data-states=running] .row").focus()
+    site.step()
+    row = page.locator(f"section[data-states^=completed] .row[data-job='{job}']")
+    expect(row).to_be_focused()
+    assert row.get_attribute("tabindex") == "0"
+
+    open_page(page, site.submit("wait", 1))
+    page.get_by_role("button", name="Cancel…").focus()
+    site.step()
+    expect_state(page, "completed")
     expect(page.locator("#job-handler")).to_be_focused()
 
 
@@ -406,6 +429,9 @@ def test_who_is_not_known_is_asked_for_a_token(page: Page, site: Site) -> None:
     site.submit("count", 1, owner="bob")
     page.goto("/")
     page.keyboard.press("Escape")
+    page.get_by_label("Token").fill("no token")
+    page.get_by_role("button", name="Enter").click()
+    expect(page.locator("#token-error")).to_contain_text("letters, digits")
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Enter").click()
     expect(page.locator("#token-error")).to_contain_text("does not know this token")

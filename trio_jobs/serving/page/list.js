@@ -83,6 +83,7 @@ export class Lists {
   }
 
   #show(answers) {
+    const focused = /** @type {any} */ (document.activeElement?.closest(".row"))?.dataset.job;
     const newest = new Map();
     for (const job of answers.flatMap((jobs) => jobs ?? [])) {
       if (job.last_seq >= (newest.get(job.id)?.last_seq ?? 0)) newest.set(job.id, job);
@@ -91,6 +92,11 @@ export class Lists {
       const jobs = answers[number];
       group.show(jobs?.filter((job) => newest.get(job.id) === job) ?? [], this.#selected, { asked: jobs !== null });
     });
+    if (focused !== undefined && document.activeElement?.closest(".row") === null) {
+      // The row with the keyboard has moved to another list, or has gone.
+      const rows = this.#rows();
+      (rows.find((row) => row.dataset.job === focused) ?? rows[0])?.focus({ preventScroll: true });
+    }
     this.#rove();
   }
 

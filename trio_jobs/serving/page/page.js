@@ -60,12 +60,14 @@ function askForToken(problem) {
   jobs?.close();
   say(element("connection"), "Not signed in");
   sayOrHide(element("token-error"), problem);
-  if (!element("token-dialog").open) element("token-dialog").showModal();
+  const dialog = element("token-dialog");
+  dialog.returnValue = "";
+  if (!dialog.open) dialog.showModal();
 }
 
-// Without a token there is nothing to go back to.
-element("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
-element("token-form").addEventListener("submit", () => {
+element("token-dialog").addEventListener("close", ({ target }) => {
+  // Without a token there is nothing to go back to; but Escape closes dialogs, and may not be kept from it.
+  if (!target.returnValue) return target.showModal();
   sessionStorage.setItem(TOKEN, element("token").value.trim());
   element("token").value = "";
   start();
