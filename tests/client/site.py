@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Literal
 
 import trio
+from trio_websocket import WebSocketConnection, wrap_server_stream
 
 import trio_jobs
 from trio_jobs import JobContext, JobRegistry
 from trio_jobs.serving import serve_http, serve_websocket
+from trio_jobs.serving.wire import PROTOCOL
 
 Kind = Literal["http", "websocket"]
+Peer = Callable[[trio.SocketStream], Awaitable[None]]
 PERMITS: dict[str, trio.MemoryReceiveChannel[Any]] = {}
 
 
@@ -90,3 +93,27 @@ async def site(
         with trio.fail_after(30):  # noqa: ASYNC100  # no test waits for it; a hung one ends by it
             yield jobs, url
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def listening(peer: Peer) -> AsyncGenerator[str]:
+    """Something that listens, and is no server of ours."""
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, peer, 0, host="127.0.0.1"))
+        yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def websocket(talk: Callable[[WebSocketConnection], Awaitable[None]]) -> AsyncGenerator[str]:
+    """A server that speaks WebSocket, and on it what a test likes."""
+
+    async def peer(stream: trio.SocketStream) -> None:
+        with suppress(BaseExceptionGroup):
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, stream)
+                await talk(await request.accept(subprotocol=PROTOCOL))
+                nursery.cancel_scope.cancel()
+
+    async with listening(peer) as url:
+        yield url

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import trio
 import trustme
 
-from tests.client.site import Kind, count, forever, site
+from tests.client.site import Kind, Peer, count, forever, listening, site
 from trio_jobs import UnknownJob
 from trio_jobs.client import Disconnected, RemoteRegistry, ServerError, connect
 from trio_jobs.client import socket as client_socket
 from trio_jobs.serving import Caller
 
 SOON = 0.3  # seconds of patience with what will not come
-Peer = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-@asynccontextmanager
-async def listening(peer: Peer) -> AsyncGenerator[str]:
-    """Something that listens, and is no server of ours."""
-    async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, peer, 0, host="127.0.0.1"))
-        yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
 
 
 async def refused_url() -> str:

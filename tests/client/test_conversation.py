@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from tests.client.peer import Peer, job, log
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
-from trio_jobs.client.conversation import CALLS, STRIKES, Call, Conversation, ServerCloses
-from trio_jobs.client.errors import ServerError
+from trio_jobs.client.conversation import CALLS, LOSSES, STRIKES, Call, Conversation, ServerCloses
+from trio_jobs.client.errors import Disconnected, ServerError
 from trio_jobs.client.following import WINDOW, Following
 from trio_jobs.client.looking import job_in
 from trio_jobs.client.replies import Unspoken
 from trio_jobs.serving import wire
 from trio_jobs.serving.limits import Limits
+
+LOST = Disconnected("ws://a", "it broke")
 
 
 def connected() -> Conversation:
@@ -115,7 +117,7 @@ def test_what_was_not_answered_is_asked_again() -> None:
     one, two = submit(conversation, "a"), submit(conversation, "b")
     first = everything(conversation)
     reply(conversation, one.id, job=plain(job("1")))
-    conversation.closed(None)
+    conversation.closed(None, LOST)
     assert conversation.outgoing() is None
     conversation.connected()
     assert everything(conversation)[1:] == [first[1]]
@@ -154,7 +156,7 @@ def test_a_dropped_wait_is_ended_at_the_server() -> None:
     conversation.drop(two)
     assert everything(conversation) == [{"op": "unfollow", "id": one.id}, {"op": "unfollow", "id": two.id}]
     reply(conversation, one.id, unfollowed=True)
-    conversation.closed(None)
+    conversation.closed(None, LOST)
     conversation.drop(three)
     conversation.connected()
     assert [message["op"] for message in everything(conversation)] == ["ping"]
@@ -238,7 +240,7 @@ def test_a_server_that_closes_has_not_answered() -> None:
         everything(conversation)
         with pytest.raises(ServerCloses):
             error(conversation, call.id, "closing")
-        conversation.closed(1001)
+        conversation.closed(1001, LOST)
         conversation.connected()
         assert not call.done
     everything(conversation)
@@ -259,7 +261,7 @@ def test_what_ends_every_connection_is_given_up(code: int) -> None:
         conversation.connected()
         everything(conversation)
         late = get(conversation)
-        conversation.closed(code)
+        conversation.closed(code, LOST)
         conversation.drop(late)
     with pytest.raises(ServerError, match=str(code)):
         call.answer()
@@ -275,9 +277,25 @@ def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
     for _ in range(3 * STRIKES):
         conversation.connected()
         assert {message["op"] for message in everything(conversation)} == {"ping", "wait", "follow"}
-        conversation.closed(code)
+        conversation.closed(code, LOST)
     assert not call.done
     assert follow.error is None
+
+
+def test_a_call_without_luck_is_given_up() -> None:
+    """A call that was sent over many connections, and over none of them answered, ends as the network's
+    fault; one that waited in line meanwhile has not had its chances."""
+    conversation = Conversation()
+    call = get(conversation)
+    for _ in range(LOSSES):
+        assert not call.done
+        late = get(conversation)
+        conversation.connected()
+        everything(conversation)
+        conversation.closed(None, LOST)
+    with pytest.raises(Disconnected):
+        call.answer()
+    assert not late.done
 
 
 def test_the_largest_request_is_the_one_that_was_too_large() -> None:
@@ -287,14 +305,14 @@ def test_the_largest_request_is_the_one_that_was_too_large() -> None:
     small, large = submit(conversation, "a"), submit(conversation, "b" * 2000)
     unsent = Conversation()
     everything(conversation)
-    conversation.closed(1009)
+    conversation.closed(1009, LOST)
     with pytest.raises(ServerError, match="too_large"):
         large.answer()
     conversation.connected()
     assert [message["id"] for message in everything(conversation)[1:]] == [small.id]
-    conversation.closed(1009)
+    conversation.closed(1009, LOST)
     assert not small.done
-    unsent.closed(1009)
+    unsent.closed(1009, LOST)
 
 
 def test_an_error_that_waiting_does_not_mend_ends_all() -> None:
@@ -322,7 +340,7 @@ def test_a_log_is_asked_for_behind_what_was_read() -> None:
     reply(conversation, follow.id, events=events[:6])
     assert [event.seq for event in follow.take()] == [1, 2, 3, 4, 5, 6]
     follow.read(2)
-    conversation.closed(None)
+    conversation.closed(None, LOST)
     conversation.connected()
     assert everything(conversation)[1]["after"] == 2
     reply(conversation, follow.id, events=events[2:8])
@@ -452,7 +470,7 @@ class Story:
 
     def cut(self) -> None:
         """Break the connection, and make another: what was under way is lost, both ways."""
-        self.conversation.closed(None)
+        self.conversation.closed(None, LOST)
         self.to_server.clear()
         self.to_client.clear()
         self.peer.connect()

@@ -11,10 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.site import count, forever, permits, site
 from tests.serving.proxy import Weather, open_proxy
-from trio_jobs.client import Disconnected, connect
+from trio_jobs.client import Disconnected, connect, conversation
 from trio_jobs.client import socket as client_socket
-
-BLACK_HOLE = Weather(life=1, silence=1.0)
 
 
 async def test_calls_and_streams_outlive_connections() -> None:
@@ -88,6 +86,22 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
                     gate.send_nowait(str(value) * 100)
                     assert await values.receive() == str(value) * 100
         assert proxy.connections > 2
+
+
+async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that gets stuck on every connection ends as the network's fault; others get through
+    meanwhile."""
+    monkeypatch.setattr(client_socket, "PING", 0.05)
+    monkeypatch.setattr(client_socket, "PONG", 0.1)
+    monkeypatch.setattr(conversation, "LOSSES", 4)
+    async with site() as (_, url), open_proxy(url, Weather(life=20_000, silence=1.0), seed=1) as proxy:
+        async with connect(proxy.url) as remote:
+            with pytest.raises(Disconnected, match="ping|broke|handshake"):
+                await remote.submit("count", "x" * 200_000)
+            assert proxy.connections >= 4
+            proxy.weather = Weather()
+            proxy.cut()
+            assert await (await remote.submit(count, 1)).result() == 1
 
 
 async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

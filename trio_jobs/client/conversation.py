@@ -27,6 +27,9 @@ CALLS: Final = 32
 """How many requests may be under way at once, as many as servers allow by default; more wait in line."""
 STRIKES: Final = 5
 """So many connections may end while the same request is open, if they end as they would by its fault."""
+LOSSES: Final = 20
+"""So many connections may end, however they do, before one call is answered; waits take as many as they
+need."""
 _SMALL: Final = 1024  # bytes that every server takes in one message
 
 
@@ -48,6 +51,7 @@ class Call(Generic[T]):
         text: The message.
         sent: Whether the server of this connection has been asked.
         strikes: How many connections in a row may have ended because of it.
+        losses: How many connections have ended while it was open.
         done: Whether there is an answer or an error.
         bell: Rings then.
     """
@@ -60,6 +64,7 @@ class Call(Generic[T]):
         self.read = read
         self.sent = False
         self.strikes = 0
+        self.losses = 0
         self.done = False
         self.bell = Bell()
         self._value: T | None = None
@@ -167,7 +172,7 @@ class Conversation:
             if isinstance(follow, Following) and (ack := follow.ack()) is not None:
                 follow.acked(ack.cursor)
                 return text_of(ack)
-        # Before logs, whose events could keep the answers from coming through for as long as connections are bad.
+        # Before logs, whose events could keep the answers from coming through while connections are bad.
         while self._calls and len(self._under_way) < CALLS:
             one = self._open.get(self._calls.popleft())
             if one is not None:
@@ -226,7 +231,7 @@ class Conversation:
             follow.finish(None if reply.error is None else error_of(follow.job_id, reply.error))
         self.was_read(follow)
 
-    def closed(self, code: int | None) -> None:
+    def closed(self, code: int | None, lost: Exception) -> None:
         """Note that the connection is gone.
 
         What was under way is open still, and will be asked again; but what may have been the reason too often
@@ -234,19 +239,24 @@ class Conversation:
 
         Args:
             code: The WebSocket's close code, if there was one.
+            lost: What is told of the network, to calls that had no luck too often.
         """
         self._connected = False
+        sent = [one for one in self._open.values() if one.sent]
+        calls = [one for one in sent if isinstance(one, Call) and not one.waits]
         if code == TOO_LARGE:  # then the largest was
-            sent = [one for one in self._open.values() if isinstance(one, Call) and one.sent]
-            largest = max(sent, key=lambda call: len(call.text), default=None)
+            largest = max(calls, key=lambda call: len(call.text), default=None)
             if largest is not None and len(largest.text) > _SMALL:
                 self._give_up(
                     largest, ServerError("too_large", "the request is larger than the server takes")
                 )
         if code in SUSPECT:
-            error = ServerError("internal", f"connections end ({code}) whenever this is asked")
-            for one in [one for one in self._open.values() if one.sent]:
-                self._strike(one, error)
+            for one in sent:
+                self._strike(one, ServerError("internal", f"connections end ({code}) whenever this is asked"))
+        for call in calls:
+            call.losses += 1
+            if call.losses >= LOSSES:
+                self._give_up(call, lost)
 
     def _strike(self, one: Call[Any] | Following, error: Exception) -> None:
         one.strikes += 1
@@ -259,7 +269,8 @@ class Conversation:
             self._give_up(one, error)
 
     def _give_up(self, one: Call[Any] | Following, error: Exception) -> None:
-        del self._open[one.id]
+        if self._open.pop(one.id, None) is None:
+            return  # for another reason already
         if isinstance(one, Call):
             one.finish(None, error)
         else:

@@ -114,7 +114,7 @@ class Link:
             lost = await self._connect()
             served, self._why = self._served, lost.why
             self._set_served(served=False)
-            self.conversation.closed(lost.code)
+            self.conversation.closed(lost.code, Disconnected(self._address.url, lost.why))
             if lost.final is not None:
                 self.conversation.fail(lost.final)
             wait = backoff.delay(lost.code, served=served, least=lost.least)
