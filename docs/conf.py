@@ -31,7 +31,10 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # the signature has it
 
 nitpicky = True
-_OTHERS = "trio|hypothesis|st|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|ssl|starlette|types|typing"
+_OTHERS = (
+    "trio|hypothesis|st|starlette|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|ssl"
+    "|types|typing"
+)
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"

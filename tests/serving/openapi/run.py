@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SECONDS = 40  # after which no further request is made
+SECONDS = 30  # after which no further request is made
 
 
 @contextmanager
