@@ -1,0 +1,105 @@
+"""Where a server listens, and whom it lets in: options of `serve`, and what they are to `serve_http`."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import attrs
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from .faults import FAILED, Fault
+from .tokens import Authenticate, authenticator
+
+_NO_SUCH_NAME: Final = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_AGAIN", "EAI_NODATA")}
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Door:
+    """The door of a server.
+
+    Attributes:
+        host: Where to listen; a host that other machines can reach needs --token-file.
+        port: The port; 0 picks a free one.
+        allow_host: A name that the server goes by besides those of this machine; may be repeated.
+        allow_origin: A site whose pages may use it, as https://example.org; may be repeated.
+        per_client: How many connections one address may have; behind a proxy that is everybody.
+        token_file: Who may do what: on each line an owner and a token. Whoever has it sees the jobs of that
+            owner; with * in place of an owner, all jobs.
+        certfile: For TLS: the server's certificate, and those that lead to it.
+        keyfile: Its key, if that is in a file of its own.
+    """
+
+    host: Annotated[str, Parameter(metavar="HOST")] = "127.0.0.1"
+    port: Annotated[int, Parameter(metavar="PORT", validator=Number(gte=0, lte=65535))] = 8000
+    allow_host: Annotated[list[str] | None, Parameter(metavar="NAME", negative=())] = None
+    allow_origin: Annotated[list[str] | None, Parameter(metavar="ORIGIN", negative=())] = None
+    per_client: Annotated[int, Parameter(metavar="N", validator=Number(gte=1))] = 50
+    token_file: Annotated[str | None, Parameter(metavar="FILE")] = None
+    certfile: Annotated[str | None, Parameter(metavar="FILE")] = None
+    keyfile: Annotated[str | None, Parameter(metavar="FILE")] = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of `serve_http`.
+
+        Raises:
+            Fault: They cannot be had.
+            OSError: A file cannot be read.
+        """
+        from ..serving import Limits
+
+        return {
+            "host": self.host,
+            "port": self.port,
+            "authenticate": self._authenticate(),
+            "hosts": self.allow_host or (),
+            "origins": self.allow_origin or (),
+            "limits": Limits(
+                per_client=self.per_client, connections=max(self.per_client, Limits().connections)
+            ),
+            "ssl_context": self._ssl_context(),
+        }
+
+    def _authenticate(self) -> Authenticate | None:
+        from ..serving.gate import is_loopback
+
+        if self.token_file is not None:
+            return authenticator(self.token_file)
+        if not is_loopback(self.host):
+            raise Fault(
+                f"--host {self.host} can be reached from other machines, and anybody who does could run "
+                "jobs; say who may with --token-file"
+            )
+        return None
+
+    def _ssl_context(self) -> ssl.SSLContext | None:
+        if self.certfile is None:
+            if self.keyfile is not None:
+                raise Fault("--keyfile needs the certificate that it belongs to: --certfile")
+            return None
+        for path in (self.certfile, self.keyfile or self.certfile):
+            with Path(path).open("rb"):  # what cannot be read is told by its name
+                pass
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        except ssl.SSLError as error:
+            told = f"--certfile {self.certfile}: no certificate in PEM with its key ({error.reason})"
+            raise Fault(told) from error
+        return context
+
+    def fault(self, error: OSError) -> Fault:
+        """Return what is told when it cannot listen there."""
+        where = f"{self.host}:{self.port}"
+        if error.errno == errno.EADDRINUSE:
+            return Fault(f"{where} is taken by another program; choose another --port, or 0 for any", FAILED)
+        if error.errno == errno.EACCES:
+            return Fault(f"{where} may not be opened by this user; choose a --port from 1024 on", FAILED)
+        if error.errno == errno.EADDRNOTAVAIL or error.errno in _NO_SUCH_NAME:
+            return Fault(f"--host {self.host} is no address of this machine")
+        return Fault(error.strerror or str(error), FAILED)
