@@ -106,9 +106,9 @@ class Place:
         """The Origin of its own page."""
         return f"http://{self.host}"
 
-    async def dial(self, *, buffer: int | None = None) -> Peer:
+    async def dial(self, *, buffer: int | None = None, source: str | None = None) -> Peer:
         """Connect."""
-        return await dial(self.url, buffer=buffer)
+        return await dial(self.url, buffer=buffer, source=source)
 
     async def http(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None

@@ -240,13 +240,15 @@ class Peer:
         self.stream.socket.close()
 
 
-async def dial(url: str, *, buffer: int | None = None) -> Peer:
-    """Connect to a server; `buffer` makes the receive buffer of this side so small."""
+async def dial(url: str, *, buffer: int | None = None, source: str | None = None) -> Peer:
+    """Connect to a server; this side has a receive buffer of that size, and comes from that address."""
     where = urlsplit(url)
     assert where.hostname is not None
     connection = trio.socket.socket()
     if buffer is not None:  # before connecting, or the window has been announced
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    if source is not None:
+        await connection.bind((source, 0))
     await connection.connect((where.hostname, where.port))
     return Peer(trio.SocketStream(connection))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -18,6 +20,8 @@ from .gate import Gate, logger
 from .limits import Limits
 from .problems import INTERNAL, Problem, Refused, problem_of
 from .wire import PROTOCOL
+
+T = TypeVar("T")
 
 _ALWAYS: Final = {
     "x-content-type-options": "nosniff",
@@ -107,6 +111,32 @@ async def _send_last(message: Message, receive: Receive, send: Send) -> None:
 async def _drain(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` returns, unless the client leaves before; nobody tells an application otherwise.
+
+    Raises:
+        ClientDisconnect: It left, and the work was cancelled.
+        Exception: What `work` raises.
+    """
+    found: list[T] = []
+    failure: Exception = ClientDisconnect()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+        try:
+            found.append(await work())
+        except Exception as error:  # noqa: BLE001  # to be raised outside of the nursery, as it is
+            failure = error
+        nursery.cancel_scope.cancel(reason="it is over")
+    if not found:
+        raise failure
+    return found[0]
+
+
+async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    await _drain(receive)
+    scope.cancel(reason="the client left")
 
 
 class SocketEndpoint:

@@ -7,6 +7,7 @@ there as server-sent events. What may be done, and by whom, is decided in `desk.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from .._records import plain
 from .._registry import JobRegistry
-from .asgi import Guard, SocketEndpoint, problem_response
+from .asgi import Guard, SocketEndpoint, problem_response, unless_gone
 from .assets import page_routes
 from .body import read_body
 from .desk import Caller, Desk, report_record
@@ -176,7 +177,7 @@ class _Api:
     async def cancel(self, request: Request, caller: Caller) -> Response:
         """`DELETE /v1/jobs/{id}`: cancel a job, and say what became of it."""
         asked = _query(request, Cancel, {"job": request.path_params["id"]})
-        report = await self._desk.cancel(caller, asked)
+        report = await unless_gone(request.receive, partial(self._desk.cancel, caller, asked))
         return _json(
             msgspec.json.encode(report_record(report)),
             202 if report.outcome in {"requested", "stuck"} else 200,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -101,6 +102,7 @@ class _Server:
         self._handler = handler
         self._limits = limits
         self._open: set[PeerStream] = set()
+        self._by_client: Counter[str] = Counter()
         self._one_closed = Bell()
 
     async def run(self, listeners: Sequence[Listener], closing: trio.Event, grace: float) -> None:
@@ -119,12 +121,20 @@ class _Server:
                     await trio.aclose_forcefully(stream)  # what is shielded from cancellation fails by that
                 connections.cancel_scope.cancel(reason="the grace is over")
 
+    def _is_full(self, client: str) -> bool:
+        """Whether there is no room for one more of a client. Also who has not asked for anything counts."""
+        return (
+            len(self._open) >= _SOCKETS_PER_SEAT * self._limits.connections
+            or self._by_client[client] >= _SOCKETS_PER_SEAT * self._limits.per_client
+        )
+
     async def _connection(self, transport: Transport) -> None:
         stream = PeerStream(transport, self._limits.idle)
-        if len(self._open) >= _SOCKETS_PER_SEAT * self._limits.connections:
+        if self._is_full(stream.client):
             await trio.aclose_forcefully(stream)
             return
         self._open.add(stream)
+        self._by_client[stream.client] += 1
         try:
             if isinstance(transport, trio.SSLStream):
                 with trio.fail_after(self._limits.header):
@@ -139,4 +149,7 @@ class _Server:
         finally:
             await trio.aclose_forcefully(stream)
             self._open.discard(stream)
+            self._by_client[stream.client] -= 1
+            if not self._by_client[stream.client]:
+                del self._by_client[stream.client]
             self._one_closed.ring()

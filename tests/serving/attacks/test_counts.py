@@ -66,6 +66,14 @@ async def test_silent_connections_are_counted_too(door: Door) -> None:
             await room(here)
 
 
+async def test_one_address_takes_not_every_place(door: Door) -> None:
+    """Connections of one address that say nothing leave places for others."""
+    async with place(door, limits=Limits(connections=20, per_client=3)) as here, AsyncExitStack() as stack:
+        for _ in range(60):
+            await stack.enter_async_context((await here.dial(source="127.0.0.9")).stream)
+        assert await here.shake() == 101
+
+
 async def test_follows_are_counted(door: Door) -> None:
     """One follow too many on a connection is `too_many`; after an `unfollow` there is room; `wait` counts."""
     async with place(door, limits=Limits(follows=2)) as here, here.socket() as peer:

@@ -150,6 +150,30 @@ async def test_a_peer_that_never_reads_is_dropped(door: Door) -> None:
         await here.serves()
 
 
+async def served(here: Place) -> int:
+    """Return the status that a newcomer gets; 0 if it was hung up on."""
+    try:
+        return (await here.http("GET", "/v1/jobs")).status
+    except Gone:
+        return 0
+
+
+async def test_a_call_that_waits_ends_with_its_peer() -> None:
+    """A cancellation that waits out an hour of grace ends when its client leaves, and its place is free."""
+    async with place("http", limits=Limits(per_client=1)) as here:
+        job = await here.submit("wait")
+        peer = await here.dial()
+        async with peer.stream:
+            await peer.send(request("DELETE", f"/v1/jobs/{job.id}?grace=3600", {"Host": here.host}))
+            with trio.fail_after(PATIENCE):
+                while not (await job.snapshot()).cancel_requested_at:
+                    await trio.sleep(0.01)
+            assert (await here.http("GET", "/v1/jobs")).status == 429
+        with trio.fail_after(PATIENCE):
+            while await served(here) != 200:
+                await trio.sleep(0.01)
+
+
 async def test_a_tls_handshake_has_a_deadline(door: Door) -> None:
     """On an encrypted port, silence and a dripping handshake are closed within `limits.header`."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
