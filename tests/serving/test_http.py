@@ -412,6 +412,8 @@ async def test_a_site_that_may() -> None:
         assert answer.status_code == 202
         assert answer.headers["access-control-allow-origin"] == origin
         assert "origin" in answer.headers["vary"].lower()
+        exposed = answer.headers["access-control-expose-headers"].lower().replace(" ", "").split(",")
+        assert {"location", "retry-after"} <= set(exposed)
         for job in ("x", answer.json()["job_id"]):
             got = await site.http.get(f"/v1/jobs/{job}", headers=theirs)
             assert got.headers["access-control-allow-origin"] == origin

@@ -235,6 +235,16 @@ async def test_a_handshake_has_its_time() -> None:
         assert await all_of(silent) == b""
 
 
+async def test_a_handshake_is_not_waited_for_when_it_stops() -> None:
+    """Who has not shaken hands yet is let go when the server stops, not after its time or the grace."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with running(echo, limits=Limits(header=12), grace=12, tls=tls) as server:
+        silent = await server.connect()
+        await wait_all_tasks_blocked(0.01)
+        await server.stop()
+        assert await all_of(silent) == b""
+
+
 async def test_a_port_that_is_taken() -> None:
     """The error says where it cannot listen."""
     async with running(echo) as server:

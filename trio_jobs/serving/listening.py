@@ -81,9 +81,9 @@ async def serve_until_cancelled(
         grace: Seconds that connections have then.
         started: Called once connections are accepted.
     """
-    server = _Server(handler, limits)
+    server = _Server(handler, limits, closing)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.run, listeners, closing, grace)
+        nursery.start_soon(server.run, listeners, grace)
         try:
             started()
             await trio.sleep_forever()
@@ -98,21 +98,22 @@ async def cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 class _Server:
-    def __init__(self, handler: Handler, limits: Limits) -> None:
+    def __init__(self, handler: Handler, limits: Limits, closing: trio.Event) -> None:
         self._handler = handler
         self._limits = limits
+        self._closing = closing
         self._open: set[PeerStream] = set()
         self._by_client: Counter[str] = Counter()
         self._one_closed = Bell()
 
-    async def run(self, listeners: Sequence[Listener], closing: trio.Event, grace: float) -> None:
+    async def run(self, listeners: Sequence[Listener], grace: float) -> None:
         # Shielded: what ends it is `closing`, which is set when the task that started it is cancelled.
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as connections:
                 accept: Any = partial(trio.serve_listeners, handler_nursery=connections)
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(accept, self._connection, listeners)
-                    await closing.wait()
+                    await self._closing.wait()
                     accepting.cancel_scope.cancel(reason="the server stops")
                 with trio.move_on_after(grace):  # noqa: ASYNC912  # if none is open, there is nothing to wait for
                     while self._open:
@@ -137,8 +138,7 @@ class _Server:
         self._by_client[stream.client] += 1
         try:
             if isinstance(transport, trio.SSLStream):
-                with trio.fail_after(self._limits.header):
-                    await transport.do_handshake()
+                await self._shake_hands(transport)
             await self._handler(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError):
             pass  # the peer's affair
@@ -153,3 +153,10 @@ class _Server:
             if not self._by_client[stream.client]:
                 del self._by_client[stream.client]
             self._one_closed.ring()
+
+    async def _shake_hands(self, transport: trio.SSLStream[trio.SocketStream]) -> None:
+        with trio.fail_after(self._limits.header) as patience:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when, self._closing, patience)
+                await transport.do_handshake()
+                nursery.cancel_scope.cancel(reason="they were shaken")
