@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
 from playwright.sync_api import Page, WebSocketRoute, expect
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from trio_jobs.serving import http_app
 
 from .chromium import Browser, in_browser
 from .contrast import CONTRASTS
@@ -53,6 +61,25 @@ async def test_a_script_that_is_no_file_does_not_run(browser: Browser, site: Sit
 
     with pytest.raises(AssertionError, match="script-src 'self'"):
         await browser.run(script, site, {})
+
+
+async def test_it_works_below_a_path_of_another_app(
+    browser: Browser, site: Site, nursery: trio.Nursery
+) -> None:
+    """Mounted in another application, the page finds its files and its server there, slash or not."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.loglevel = "ERROR"
+    app: Any = Starlette(routes=[Mount("/ops", http_app(site.jobs))])
+    (url,) = await nursery.start(partial(serve, app, config))
+
+    def script(page: Page, site: Site) -> None:
+        for path in ("/ops", "/ops/"):
+            page.goto(url + path)
+            expect(page.locator("#connection")).to_have_text("Connected")
+        expect(page).to_have_url(f"{url}/ops/")
+
+    await browser.run(script, site, {})
 
 
 @in_browser()
