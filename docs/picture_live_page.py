@@ -96,7 +96,7 @@ def take_picture(url: str, job: str) -> None:
 
 async def main() -> None:
     """Run the jobs, serve them, and take the picture."""
-    handlers = [explain, summarize, translate, index]
+    handlers: list[Any] = [explain, summarize, translate, index]
     with tempfile.TemporaryDirectory() as folder:
         async with (
             open_registry(f"sqlite:///{folder}/jobs.db", handlers=handlers, grace=0, name="worker-1") as jobs,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 if TYPE_CHECKING:
     from .site import Site
@@ -109,3 +109,14 @@ def in_browser(**context: Any) -> Callable[[Callable[..., None]], Callable[..., 
         return test
 
     return decorate
+
+
+def open_page(page: Page, job: str = "") -> None:
+    """Load the page, and wait until it is connected."""
+    page.goto(f"/#job={job}" if job else "/")
+    expect(page.locator("#connection")).to_have_text("Connected")
+
+
+def expect_state(page: Page, state: str) -> None:
+    """Wait until the selected job is in a state."""
+    expect(page.locator("#job-state .word")).to_have_text(state)

@@ -1,32 +1,26 @@
-"""The live page, used as people use it: with a mouse, with keys, on a phone, in the dark."""
+"""The live page, used as people use it."""
 
 from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
 from playwright.sync_api import Page, WebSocketRoute, expect
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from .chromium import Browser, in_browser
-from .contrast import CONTRASTS
+from trio_jobs.serving import http_app
+
+from .chromium import Browser, expect_state, in_browser, open_page
 from .site import Site
 
-PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>&lt;b&gt;"
-WIDE = "https://example.org/" + "W" * 300
-
-
-def open_page(page: Page, job: str = "") -> None:
-    """Load the page, and wait until it is connected."""
-    page.goto(f"/#job={job}" if job else "/")
-    expect(page.locator("#connection")).to_have_text("Connected")
-
-
-def expect_state(page: Page, state: str) -> None:
-    """Wait until the selected job is in a state."""
-    expect(page.locator("#job-state .word")).to_have_text(state)
 
 
 async def over(site: Site, job: str) -> None:
@@ -53,6 +47,25 @@ async def test_a_script_that_is_no_file_does_not_run(browser: Browser, site: Sit
 
     with pytest.raises(AssertionError, match="script-src 'self'"):
         await browser.run(script, site, {})
+
+
+async def test_it_works_below_a_path_of_another_app(
+    browser: Browser, site: Site, nursery: trio.Nursery
+) -> None:
+    """Mounted in another application, the page finds its files and its server there, slash or not."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.loglevel = "ERROR"
+    app: Any = Starlette(routes=[Mount("/ops", http_app(site.jobs))])
+    (url,) = await nursery.start(partial(serve, app, config))
+
+    def script(page: Page, site: Site) -> None:
+        for path in ("/ops", "/ops/"):
+            page.goto(url + path)
+            expect(page.locator("#connection")).to_have_text("Connected")
+        expect(page).to_have_url(f"{url}/ops/")
+
+    await browser.run(script, site, {})
 
 
 @in_browser()
@@ -195,131 +208,6 @@ def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
     expect(page.locator("#job-problem")).to_contain_text("<img src=x")
     assert page.locator("main :is(img, script, b)").count() == 0
     expect(page).to_have_title("trio_jobs")
-
-
-@in_browser()
-def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
-    """With keys alone: submit a job, go through the list, open one, go back, cancel; focus is seen."""
-    open_page(page)
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="New job")).to_be_focused()
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
-    expect(page.get_by_label("Handler")).to_be_focused()
-    expect(page.get_by_label("total")).to_be_visible()
-    page.keyboard.type("wait")
-    page.keyboard.press("Tab")
-    page.keyboard.type("5")
-    page.keyboard.press("Enter")
-    expect_state(page, "running")
-    expect(page.locator(".row")).to_have_count(1)
-
-    other = site.submit("count", 1)
-    expect(page.locator(f"section[data-states^=completed] .row[data-job='{other}']")).to_be_visible()
-    page.locator("#filter-tags").focus()
-    page.keyboard.press("Tab")
-    rows = page.locator(".row")
-    expect(rows.nth(0)).to_be_focused()  # the selected one
-    page.keyboard.press("ArrowDown")
-    expect(rows.nth(1)).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{site.url}/#job={other}")
-    expect_state(page, "completed")
-    page.locator("#filter-tags").focus()
-    page.keyboard.press("Tab")
-    expect(rows.nth(1)).to_be_focused()  # now this one is selected
-    page.keyboard.press("Escape")
-    expect(page.get_by_text("Select a job to watch it.")).to_be_visible()
-    expect(rows.nth(1)).to_be_focused()
-    page.keyboard.press("Home")
-    page.keyboard.press("Enter")
-    expect_state(page, "running")
-
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Cancel…")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Let it run")).to_be_focused()  # Enter twice cancels nothing
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.locator("#cancel-report")).to_contain_text("It has stopped")
-    page.keyboard.press("Enter")
-    expect_state(page, "cancelled")
-    expect(page.locator("#job-handler")).to_be_focused()
-
-
-@in_browser()
-def test_a_row_keeps_the_keyboard_when_its_job_moves_to_another_list(page: Page, site: Site) -> None:
-    """A job that ends leaves the keyboard on its row, in whatever list; and from a button that goes with it
-    the keyboard comes to its name."""
-    job = site.submit("wait", 1)
-    open_page(page)
-    page.locator("section[data-states=running] .row").focus()
-    site.step()
-    row = page.locator(f"section[data-states^=completed] .row[data-job='{job}']")
-    expect(row).to_be_focused()
-    assert row.get_attribute("tabindex") == "0"
-
-    open_page(page, site.submit("wait", 1))
-    page.get_by_role("button", name="Cancel…").focus()
-    site.step()
-    expect_state(page, "completed")
-    expect(page.locator("#job-handler")).to_be_focused()
-
-
-@in_browser(**PHONE)
-def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page, site: Site) -> None:
-    """At 360 pixels the list, a job with long words, and the dialogs fit, and one comes back from a job."""
-    job = site.submit("shout", WIDE, tags={WIDE[:100]: WIDE}, metadata={WIDE: WIDE}, key=WIDE[:200])
-    failed = site.submit("fail", WIDE)
-
-    def fits() -> bool:
-        return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth && innerWidth === 360"))
-
-    open_page(page)
-    expect(page.locator(".row")).to_have_count(2)
-    expect(page.locator("#job")).to_be_hidden()
-    assert fits()
-    for one, state in ((failed, "failed"), (job, "completed")):
-        page.locator(f".row[href='#job={one}']").tap()
-        expect_state(page, state)
-        expect(page.locator("#jobs")).to_be_hidden()
-        assert fits()
-        page.get_by_text("← All jobs").tap()
-        expect(page.locator("#jobs")).to_be_visible()
-    page.get_by_role("button", name="New job").tap()
-    page.get_by_label("Handler").select_option("form")
-    assert fits()
-    box = page.locator("#submit-dialog").bounding_box()
-    assert box is not None
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 360
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@in_browser()
-def test_every_text_stands_out_from_its_ground(page: Page, site: Site, scheme: Any) -> None:
-    """In light and in dark, each text has a contrast of at least 4.5 to 1 (WCAG 2.2, level AA)."""
-    page.emulate_media(color_scheme=scheme)
-    running = site.submit("wait", 2, tags={"a": "b"})
-    site.submit("count", 1, delay=3600)
-    failed, done = site.submit("fail", "text"), site.submit("shout", "text")
-    site.step()
-    grounds: set[str] = set()
-    for job, state in ((failed, "failed"), (done, "completed"), (running, "running")):
-        open_page(page, job)
-        expect_state(page, state)
-        expect(page.locator(".row")).to_have_count(4)
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 20
-        assert [one for one in found if one["contrast"] < 4.5] == []
-        grounds.add(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
-    page.get_by_role("button", name="Cancel…").click()
-    assert [one for one in page.evaluate(CONTRASTS) if one["contrast"] < 4.5] == []
-    assert len(grounds) == 1
-    assert (max(map(int, re.findall(r"\d+", grounds.pop()))) < 128) == (scheme == "dark")
 
 
 @in_browser()
