@@ -176,6 +176,9 @@ def test_no_more_calls_are_under_way_than_servers_take() -> None:
     assert [message["id"] for message in everything(conversation)] == [calls[CALLS].id]
     error(conversation, calls[1].id, "unknown_job")
     assert [message["id"] for message in everything(conversation)] == [calls[CALLS + 1].id]
+    conversation.closed(None, LOST)
+    conversation.connected()
+    assert [message["op"] for message in everything(conversation)] == ["ping"] + ["get"] * CALLS + ["wait"]
 
 
 @pytest.mark.parametrize(
