@@ -153,7 +153,8 @@ def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
 def test_a_dropped_wait_is_ended_at_the_server() -> None:
     """A wait or a follow that nobody needs any more does not go on at the server."""
     conversation = connected()
-    one, two, three = wait(conversation), conversation.follow("7", 0, "gap"), wait(conversation)
+    one, two = wait(conversation), conversation.follow("7", 0, "gap")
+    three, four = wait(conversation), wait(conversation)
     everything(conversation)
     conversation.drop(one)
     conversation.drop(two)
@@ -162,6 +163,7 @@ def test_a_dropped_wait_is_ended_at_the_server() -> None:
     conversation.closed(None, LOST)
     conversation.drop(three)
     conversation.connected()
+    conversation.drop(four)  # which this server has not been asked
     assert [message["op"] for message in everything(conversation)] == ["ping"]
 
 
