@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from tests.client.peer import Peer, job, log
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
@@ -150,7 +153,8 @@ def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
 def test_a_dropped_wait_is_ended_at_the_server() -> None:
     """A wait or a follow that nobody needs any more does not go on at the server."""
     conversation = connected()
-    one, two, three = wait(conversation), conversation.follow("7", 0, "gap"), wait(conversation)
+    one, two = wait(conversation), conversation.follow("7", 0, "gap")
+    three, four = wait(conversation), wait(conversation)
     everything(conversation)
     conversation.drop(one)
     conversation.drop(two)
@@ -159,6 +163,7 @@ def test_a_dropped_wait_is_ended_at_the_server() -> None:
     conversation.closed(None, LOST)
     conversation.drop(three)
     conversation.connected()
+    conversation.drop(four)  # which this server has not been asked
     assert [message["op"] for message in everything(conversation)] == ["ping"]
 
 
@@ -176,6 +181,9 @@ def test_no_more_calls_are_under_way_than_servers_take() -> None:
     assert [message["id"] for message in everything(conversation)] == [calls[CALLS].id]
     error(conversation, calls[1].id, "unknown_job")
     assert [message["id"] for message in everything(conversation)] == [calls[CALLS + 1].id]
+    conversation.closed(None, LOST)
+    conversation.connected()
+    assert [message["op"] for message in everything(conversation)] == ["ping"] + ["get"] * CALLS + ["wait"]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +235,47 @@ def test_a_reply_without_its_answer_is_noticed() -> None:
         with pytest.raises(Unspoken):
             reply(conversation, call.id, **fields)
     assert not call.done
+
+
+async def rings(conversation: Conversation, action: Callable[[], object]) -> bool:
+    """Whether who waits for something to send is woken by an action."""
+    woken = False
+
+    async def writer() -> None:
+        nonlocal woken
+        await conversation.bell.wait()
+        woken = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer)
+        await wait_all_tasks_blocked()
+        action()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return woken
+
+
+async def test_the_writer_is_woken_when_there_is_something_to_send() -> None:
+    """Whatever makes a message due wakes the writer: a new connection, a request, an ack, the end of a wait,
+    and an answer that lets another call have its turn."""
+    conversation = Conversation()
+    assert await rings(conversation, conversation.connected)
+    assert await rings(conversation, lambda: [get(conversation) for _ in range(CALLS + 1)])
+    first = everything(conversation)[1]["id"]
+    assert await rings(conversation, lambda: reply(conversation, first, job=plain(job("7"))))
+    assert len(everything(conversation)) == 1
+    follow = conversation.follow("7", 0, "gap")
+    other = wait(conversation)
+    everything(conversation)
+    peer = Peer({"7": log(WINDOW)})
+    peer.take(msgspec.json.encode(follow.request()).decode())
+    conversation.received(str(peer.send_on(follow.id, WINDOW)))
+    follow.take()
+    follow.read(WINDOW)
+    assert await rings(conversation, lambda: conversation.was_read(follow))
+    assert await rings(conversation, lambda: conversation.drop(other))
+    assert [message["op"] for message in everything(conversation)] == ["unfollow", "ack"]
+    assert not await rings(conversation, lambda: conversation.was_read(follow))
 
 
 # ------------------------------------------------------------ ends of connections

@@ -115,6 +115,17 @@ async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
         assert proxy.connections == 1
 
 
+async def test_a_connection_that_is_busy_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose answer to a ping is held up behind a large answer is heard all the while, and kept."""
+    monkeypatch.setattr(client_socket, "PING", 0.01)
+    monkeypatch.setattr(client_socket, "PONG", 0.06)
+    slow = Weather(piece=1000, delay=0.01)
+    async with site() as (jobs, url), open_proxy(url, slow) as proxy, connect(proxy.url) as remote:
+        there = await jobs.submit(count, 1, metadata={"large": "x" * 40_000})
+        assert (await (await remote.get(there.id)).wait()).metadata == {"large": "x" * 40_000}
+        assert proxy.connections == 1
+
+
 async def test_leaving_while_there_is_no_connection() -> None:
     """The block can be left, and scopes around it cancelled, also while the client tries to connect."""
     async with site() as (_, url), open_proxy(url) as proxy:

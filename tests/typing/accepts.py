@@ -30,6 +30,7 @@ from trio_jobs import (
 )
 from trio_jobs._job import Statistics
 from trio_jobs._lines import LineStream
+from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
@@ -156,6 +157,20 @@ async def opening(nursery: trio.Nursery) -> None:
         pass
     served: JobRegistry = await nursery.start(serve_jobs)
     await served.count()
+
+
+async def remotely(url: str) -> None:
+    async with connect(url, token="t", patience=5) as jobs:
+        assert_type(jobs, RemoteRegistry)
+        typed = await jobs.submit(generate, "hi", 2, timeout=5)
+        assert_type(typed, RemoteHandle[str, int])
+        assert_type(await typed.result(), int)
+        as_ever: JobHandle[str, int] = typed
+        async with as_ever.stream() as tokens:
+            assert_type(tokens, TokenStream[str])
+        named = await jobs.submit("generate", "hi", key="k")
+        assert_type(named, RemoteHandle[Any, Any])
+        assert_type(await jobs.find(state=State.FAILED, newest=True), list[Job])
 
 
 def failing(failed: JobFailed) -> None:

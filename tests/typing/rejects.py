@@ -7,6 +7,7 @@ mypy complains of an `ignore` that suppresses nothing, and so does pyright in th
 from __future__ import annotations
 
 from trio_jobs import JobContext, JobHandle, JobRegistry, Retry, State, Timeouts, handler, open_registry
+from trio_jobs.client import RemoteRegistry, connect
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
@@ -64,6 +65,17 @@ async def looking(jobs: JobRegistry) -> None:
     job = await (await jobs.get("id")).snapshot()
     job.state = State.FAILED  # type: ignore[misc]
     job.tags["new"] = "tag"  # type: ignore[index]
+
+
+async def remotely(jobs: RemoteRegistry) -> None:
+    handle = await jobs.submit(generate, "hi")
+    text: str = await handle.result()  # type: ignore[assignment]
+    await jobs.submit("generate", timeuot=5)  # type: ignore[call-overload]
+    await jobs.submit(generate, 5)  # type: ignore[arg-type]
+    await jobs.submit(5)  # type: ignore[call-overload]
+    await jobs.find(tag={"user": "7"})  # type: ignore[call-arg]
+    connect("http://127.0.0.1", patience="5")  # type: ignore[arg-type]
+    print(text)
 
 
 async def opening() -> None:

@@ -2,7 +2,7 @@
 
 trio-websocket leaves to its users what a client must not be without; each line of it is here once:
 
-    W2  a ping has a deadline, after which the stream is dropped
+    W2  a ping has a deadline; if nothing at all has come until then, the stream is dropped
     W4  TCP, TLS and the WebSocket's handshake have one short deadline, and the handshake ends with the stream
     W5  the stream is closed whatever happened
     W6  one task sends; a send that was cut short ends the connection without a word
@@ -57,10 +57,11 @@ class Lost(Exception):
 
 
 class Socket:
-    """An open connection."""
+    """An open connection, and the stream that it is on."""
 
-    def __init__(self, connection: WebSocketConnection) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: _Noticed) -> None:
         self._connection = connection
+        self._stream = stream
         self._torn = False
 
     async def send(self, text: str) -> None:
@@ -83,17 +84,22 @@ class Socket:
         return message
 
     async def keep_alive(self) -> NoReturn:
-        """Ping the server now and then. Raises `Lost` once it does not answer."""
-        while True:
-            await trio.sleep(PING)
-            try:
-                with trio.fail_after(PONG):
-                    await self._connection.ping()
-            except ConnectionClosed as closed:
-                raise _lost(closed) from None
-            except trio.TooSlowError:
-                self._torn = True
-                raise Lost(f"no answer to a ping in {PONG:g} seconds") from None
+        """Ping the server now and then. Raises `Lost` once nothing comes from it, neither answer nor else."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(PING)
+                asked = trio.current_time()
+                nursery.start_soon(self._ping)
+                await trio.sleep(PONG)
+                if self._stream.heard < asked:
+                    self._torn = True
+                    raise Lost(f"no answer to a ping in {PONG:g} seconds")
+
+    async def _ping(self) -> None:
+        try:
+            await self._connection.ping()
+        except ConnectionClosed as closed:
+            raise _lost(closed) from None
 
     async def close(self) -> None:
         """Say good-bye, unless half a message was sent or nobody listens."""
@@ -118,7 +124,7 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
     stream = await _dial(address)
     try:
         async with trio.open_nursery() as nursery:
-            socket = Socket(await _shake_hands(nursery, stream, address))
+            socket = Socket(await _shake_hands(nursery, stream, address), stream)
             await use(socket)
             with trio.move_on_after(CLOSE):
                 await socket.close()
@@ -157,10 +163,16 @@ def _refused(rejected: ConnectionRejected) -> Lost:
 
 
 class _Noticed(trio.abc.Stream):
-    """A stream that tells when it has ended: trio-websocket, while it shakes hands, does not."""
+    """A stream that tells when it has ended, which trio-websocket does not while it shakes hands.
+
+    Attributes:
+        ended: Set when it has ended.
+        heard: When something came last.
+    """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.ended = trio.Event()
+        self.heard = trio.current_time()
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -175,6 +187,7 @@ class _Noticed(trio.abc.Stream):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ended.set()
             raise
+        self.heard = trio.current_time()
         if not data:
             self.ended.set()
         return data
