@@ -28,7 +28,7 @@ from trio_jobs.serving.desk import ANYBODY, Caller, Desk, report_record
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.protocol import Following
-from trio_jobs.serving.wire import Cancel, Find, NewJob, SubmitOptions
+from trio_jobs.serving.wire import BadRequest, Cancel, Find, NewJob, SubmitOptions
 
 ANN, BOB = Caller("ann"), Caller("bob")
 
@@ -89,7 +89,7 @@ async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> Non
         (new("measure", {"width": "3"}), InvalidPayload),
         (new("measure", {"width": 3}, 1, 1), InvalidPayload),
         (new("hang", tags={"a": "\0"}), InvalidPayload),
-        (new("hang", timeout=1, timeouts={"run": 1}), ValueError),
+        (new("hang", timeout=1, timeouts={"run": 1}), BadRequest),
     ],
 )
 async def test_what_does_not_fit_is_not_accepted(

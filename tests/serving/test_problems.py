@@ -42,8 +42,6 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (StreamGap("j", 1, 2, 3), "stream_gap", {"first": 1, "last": 2, "oldest": 3}),
     (StoreUnavailable("disk I/O error on /srv/jobs.db"), "unavailable", {}),
     (trio.ClosedResourceError("the registry at 0x7f"), "closing", {}),
-    (TypeError("no"), "bad_request", {}),
-    (ValueError("no"), "bad_request", {}),
 ]
 NOT_THEIRS = {StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted}
 """What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""

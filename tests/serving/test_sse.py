@@ -13,6 +13,7 @@ from tests.serving.served import Sent, parse
 from trio_jobs import ErrorRecord, Event, Kind, Reason
 from trio_jobs._job import Ended
 from trio_jobs.serving.sse import PING, cursor_of, encode_sse, ending, field, message
+from trio_jobs.serving.wire import BadRequest
 
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n: \0\x85\u2028\ufeff"))
 ATTACKS = [
@@ -101,5 +102,5 @@ def test_cursors(text: str | None, cursor: int | None) -> None:
 @pytest.mark.parametrize("text", ["-1", "1.0", "x", "+1", " 1", "1_0", "\u0661", "9" * 17])
 def test_what_is_no_cursor(text: str) -> None:
     """Anything else is refused, however Python would read it."""
-    with pytest.raises(ValueError, match="a cursor is a whole number"):
+    with pytest.raises(BadRequest, match="a cursor is a whole number"):
         cursor_of(text)

@@ -14,7 +14,7 @@ import attrs
 
 from .._audience import Audience
 from .._codec import Arguments, encode
-from .._errors import StreamGap, UnknownHandler, UnknownJob
+from .._errors import InvalidPayload, StreamGap, UnknownHandler, UnknownJob
 from .._handle import JobHandle
 from .._handler import mark_of
 from .._job import CancelReport, Event, Job, Statistics
@@ -25,7 +25,7 @@ from .feed import Feed, Feeds
 from .limits import Limits
 from .problems import Refused
 from .protocol import Following
-from .wire import Cancel, Find, NewJob, Submit, SubmitOptions
+from .wire import BadRequest, Cancel, Find, NewJob, Submit, SubmitOptions
 
 
 @attrs.frozen
@@ -70,6 +70,7 @@ class Desk:
         Raises:
             UnknownHandler: The registry was not given one of that name.
             InvalidPayload: An argument does not fit.
+            BadRequest: The options exclude each other.
             Refused: The job would be somebody else's, or too many of the caller's wait.
             Exception: What `JobRegistry.submit` raises.
         """
@@ -82,7 +83,15 @@ class Desk:
         encode("metadata", options.get("metadata"))
         submit: Any = self._jobs.submit  # how the handler is typed is not known here
         async with self._place_in_queue(caller):
-            handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
+            try:
+                handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
+            except InvalidPayload:
+                raise
+            except (
+                TypeError,
+                ValueError,
+            ) as error:  # options right each by itself, not together
+                raise BadRequest(str(error)) from None
         return await handle.snapshot()
 
     @asynccontextmanager

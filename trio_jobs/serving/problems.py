@@ -96,8 +96,6 @@ _ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
     StreamGap: ("stream_gap", ("first", "last", "oldest")),
     StoreUnavailable: ("unavailable", ()),
     trio.ClosedResourceError: ("closing", ()),
-    TypeError: ("bad_request", ()),
-    ValueError: ("bad_request", ()),
 }
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     "unavailable": "the store cannot be reached; whether it was done is not known",

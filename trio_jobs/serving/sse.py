@@ -16,7 +16,7 @@ from .._errors import quoted
 from .._job import Event, Kind
 from .._lines import CANCELLED, DONE, what_failed
 from .._stream import failure
-from .wire import shown
+from .wire import BadRequest, shown
 
 PING: Final = b": ping\n\n"
 _LINE_END: Final = re.compile("\r\n|\r|\n")
@@ -64,10 +64,10 @@ def cursor_of(text: str | None) -> int | None:
     """Return the cursor that a `Last-Event-ID` or a parameter names; None if there is none.
 
     Raises:
-        ValueError: It is no cursor.
+        BadRequest: It is no cursor.
     """
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-        raise ValueError(f"a cursor is a whole number, as the id of an event; got {quoted(text)}")
+        raise BadRequest(f"a cursor is a whole number, as the id of an event; got {quoted(text)}")
     return int(text)
