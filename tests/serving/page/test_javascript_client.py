@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import trio
-from playwright.sync_api import Page
+from playwright.sync_api import Page, WebSocketRoute
 
 from .chromium import in_browser
 from .line import Line
@@ -162,6 +163,33 @@ def test_a_job_whose_answer_was_lost_is_submitted_once(page: Page, site: Site, n
 async def _until_there(site: Site) -> None:
     while not await site.jobs.find():
         await trio.lowlevel.checkpoint()
+
+
+@in_browser()
+def test_what_a_stopping_server_refuses_is_asked_again(page: Page, site: Site) -> None:
+    """A call that is answered with `closing` is made again on the next connection, and nobody hears of it."""
+    told: list[str] = []
+
+    def stopping(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def back(message: str | bytes) -> None:
+            answer = json.loads(message)
+            if told or "job" not in answer:
+                socket.send(message)
+                return
+            told.append(answer["job"]["state"])
+            socket.send(json.dumps({"re": answer["re"], "error": {"code": "closing", "message": "later"}}))
+            socket.close(code=1001)
+
+        server.on_message(back)
+
+    page.route_web_socket("**/v1/ws", stopping)
+    connect(page, site)
+    job = site.submit("wait", 1)
+    assert page.evaluate("(id) => jobs.get(id).then(({id}) => id)", job) == job
+    assert len(told) == 1
+    assert page.evaluate("times('open')") == 2
 
 
 @in_browser()
