@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.client.site import count, fail, flaky, forever, permits, site, stubborn
-from trio_jobs import CancelReport, JobCancelled, JobFailed, JobHandle, JobTimedOut, Reason, State, UnknownJob
+from trio_jobs import CancelReport, JobCancelled, JobFailed, JobHandle, JobTimedOut, Reason, UnknownJob
 from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
 
 Handles = tuple[JobHandle[Any, Any], RemoteHandle[Any, Any]]
@@ -156,8 +156,13 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
                     nursery.start_soon(there.wait)
                 await there.snapshot()
                 nursery.cancel_scope.cancel()
-        await here.cancel()
-        assert (await there.wait()).state is State.CANCELLED
+        assert there._link.conversation._open == {}
+        assert there._link._waiting == set()
+        await there.snapshot()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(there.wait)  # one too many, if the others were still there
+            await there.snapshot()
+            await here.cancel()
 
 
 async def test_a_job_that_was_removed_is_unknown() -> None:

@@ -136,7 +136,7 @@ async def test_servers_are_killed(tmp_path: Path) -> None:
                 if len(tokens) in {60, 120}:
                     deaths[len(tokens) // 60 - 1].set()
 
-    with trio.fail_after(60):
+    with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(servers)
             async with connect(f"http://127.0.0.1:{port}") as remote:
