@@ -6,15 +6,16 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import apsw
 import apsw.aio
 import trio
 
-from ..._check import choice, whole
+from ..._check import choice, number, whole
 from ..._handlers import Handler, Handlers
 from ..._job import Retention
 from ..._states import Reason
@@ -22,9 +23,10 @@ from .clock import Clock, clock_of
 from .files import Synchronous, create, prepare_reader, prepare_writer, translated
 from .group import FOREVER, Group, Limits
 from .rows import Rows
-from .store import SqliteStore
+from .store import POLL, SqliteStore
 
 logger = logging.getLogger("trio_jobs")
+_SOONEST: Final = 0.001
 
 
 @asynccontextmanager
@@ -36,6 +38,7 @@ async def open_sqlite(
     queue_limit: int = 1_000_000,
     retention: Retention | None = None,
     clock: Clock | None = None,
+    poll: float = POLL,
 ) -> AsyncGenerator[SqliteStore]:
     """Open a store in an SQLite file, for the length of an `async with` block.
 
@@ -49,6 +52,8 @@ async def open_sqlite(
         queue_limit: How many jobs may wait.
         retention: What is kept of each job; by default ended jobs stay until they are pruned.
         clock: What tells the time in place of the file's own clock, for tests.
+        poll: Seconds between two looks at what other processes have written, which cost microseconds;
+            `math.inf` if no other process has the file open.
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,6 +64,7 @@ async def open_sqlite(
     """
     choice("synchronous", synchronous, ("full", "normal"))
     whole("queue_limit", queue_limit, 1)
+    number("poll", poll, _SOONEST)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
     limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
     where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
@@ -72,7 +78,7 @@ async def open_sqlite(
             Group(reader, where, now, limits, writes=False),
         )
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
-        async with _served(store, *(group.run for group in groups), store.poll):
+        async with _served(store, *(group.run for group in groups), partial(store.poll, poll)):
             yield store
 
 
@@ -104,7 +110,8 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 @asynccontextmanager
 async def _connected(path: Path) -> AsyncGenerator[Any]:
     """Open a connection with a thread of its own, and close both."""
-    controller = apsw.async_controller.set(cast("Any", apsw.aio.Trio))
+    found = cast("Any", apsw.async_controller.get(None))  # set by a test in virtual time
+    controller = apsw.async_controller.set(found or cast("Any", apsw.aio.Trio))
     try:
         db = cast("Any", await apsw.Connection.as_async(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
     except apsw.Error as error:
