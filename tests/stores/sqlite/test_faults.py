@@ -341,7 +341,7 @@ async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> N
     """When the file, or the log beside it, is removed or replaced while it is open, the registry says so
     and ends, and writes nothing more."""
     path = tmp_path / "jobs.db"
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(StoreCorrupt, match="was removed or replaced while it was open; nothing more"):
         async with registry(path) as jobs:
             handle = await jobs.submit(speak)
             await handle.result()
@@ -349,20 +349,8 @@ async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> N
             if replaced:
                 (tmp_path / name).write_bytes(b"")
             await trio.sleep_forever()
-    faults, rest = caught.value.split(StoreCorrupt)
-    assert rest is None
-    assert faults is not None
-    assert "jobs.db or its -wal file was removed or replaced while it was open; nothing more" in repr(
-        _leaves(faults)
-    )
     if replaced and name == "jobs.db":
         assert path.read_bytes() == b""
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for one in error.exceptions for leaf in _leaves(one)]
-    return [error]
 
 
 async def test_who_waits_is_told(tmp_path: Path) -> None:

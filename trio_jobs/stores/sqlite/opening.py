@@ -17,6 +17,7 @@ import trio
 
 from ..._check import choice, number, whole
 from ..._handlers import Handler, Handlers
+from ..._held import HeldBack
 from ..._job import Retention
 from ..._states import Reason
 from .clock import Clock, clock_of
@@ -87,17 +88,14 @@ async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> 
     """Run the tasks of a store for the length of a block, and close it then."""
     # What is being cancelled still has ends to write, so the connections serve until the block is left.
     background = trio.CancelScope(shield=True)
-    failure: BaseException | None = None
+    block = HeldBack()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_serve, background, tasks)
-        try:
+        with block:
             yield
-        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
-            failure = exc
         store.close(Reason.SHUTDOWN)
         background.cancel(reason="the store is closed")
-    if failure is not None:
-        raise failure
+    block.release()
 
 
 async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
