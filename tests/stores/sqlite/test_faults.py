@@ -172,10 +172,14 @@ trio.run(main)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
-def test_a_small_file_system(tmp_path: Path) -> None:
-    """On a real file system that is full it is the same: what runs waits and loses nothing."""
+@pytest.mark.parametrize("size", ["1m", "12m"])
+def test_a_small_file_system(tmp_path: Path, size: str) -> None:
+    """On a real file system that is full it is the same: what runs waits, loses nothing, and goes on when there
+    is room, also where the log of writes alone could fill it."""
     (tmp_path / "disk").mkdir()
-    inside = f'mount -t tmpfs -o size=12m none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
+    inside = (
+        f'mount -t tmpfs -o size={size} none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
+    )
     command = ["unshare", "-rm", "sh", "-c", inside, TMPFS, f"{tmp_path}/disk"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if ran.returncode == 77 or "unshare failed" in ran.stderr:
