@@ -174,8 +174,8 @@ trio.run(main)
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
 @pytest.mark.parametrize("size", ["1m", "12m"])
 def test_a_small_file_system(tmp_path: Path, size: str) -> None:
-    """On a real file system that is full it is the same: what runs waits, loses nothing, and goes on when there
-    is room, also where the log of writes alone could fill it."""
+    """On a real file system that is full it is the same: what runs waits, loses nothing, and goes on when
+    there is room, also where the log of writes alone could fill it."""
     (tmp_path / "disk").mkdir()
     inside = (
         f'mount -t tmpfs -o size={size} none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
