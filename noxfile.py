@@ -8,7 +8,19 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "coverage", "docs", "demo", "bench", "harness", "planted", "torture"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "coverage",
+    "docs",
+    "demo",
+    "bench",
+    "harness",
+    "planted",
+    "torture",
+    "openapi",
+    "fuzz",
+]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # tests_all skips the Pythons that are not here
@@ -89,6 +101,22 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def openapi(session: nox.Session) -> None:
+    """A real server does what its OpenAPI document says, whatever is asked of it."""
+    install(session, "openapi")
+    session.run("python", "tests/serving/openapi/run.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The server is sent nonsense, peers vanish, and one stands still for a minute."""
+    install(session, "test")
+    session.run("python", "tests/serving/fuzz.py", *session.posargs)
+    stalled = "tests/serving/test_stalled.py"
+    session.run("python", "-m", "pytest", stalled, env={"TRIO_JOBS_STALL_SECONDS": "60"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation; a warning or an unresolved reference is an error."""
     install(session, "docs")
@@ -101,7 +129,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The demo with its output in a pipe, where no terminal helps it."""
-    install(session, "cli")
+    install(session, "serve")
     output = session.run("python", "-m", "trio_jobs", "demo", *session.posargs, silent=True)
     if not output:
         session.error("the demo printed nothing")
@@ -111,6 +139,6 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, quickly: they run and check their own results; the numbers mean little."""
-    install(session, "sqlite")
-    for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"]):
+    install(session, "serve")
+    for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"], ["-m", "benchmarks.serving"]):
         session.run("python", *script, *(session.posargs or ["--quick"]))

@@ -32,7 +32,8 @@ napoleon_use_rtype = False  # the signature has it
 
 nitpicky = True
 _OTHERS = (
-    "trio|hypothesis|st|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|types|typing"
+    "trio|hypothesis|st|starlette|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|ssl"
+    "|types|typing"
 )
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"

@@ -45,7 +45,7 @@ async def record(console: Console, names: Sequence[str]) -> None:
     """Run the demo on these files."""
     began = trio.current_time()
     with tempfile.TemporaryDirectory() as folder:
-        rows = await play(sources(names), SECONDS, Camera(console), Path(folder) / "demo.db")
+        rows = await play(sources(names), SECONDS, Camera(console), Path(folder) / "demo.db", page=True)
     print_summary(console, summary(rows, trio.current_time() - began))
 
 

@@ -17,7 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import Ended, ErrorRecord, InvalidPayload, Kind, Priority, Progress, Reason, Retry, handler
+from trio_jobs import (
+    Ended,
+    ErrorRecord,
+    InvalidPayload,
+    Kind,
+    Priority,
+    Progress,
+    Reason,
+    Retry,
+    State,
+    handler,
+)
 from trio_jobs._codec import (
     DEFAULT_OPTIONS,
     DEPTH,
@@ -29,7 +40,9 @@ from trio_jobs._codec import (
     encode,
     encode_error,
     encode_event,
+    encode_flat,
     encode_options,
+    to_json,
 )
 from trio_jobs._job import DEFAULT, Options
 from trio_jobs._options import build
@@ -145,6 +158,24 @@ def test_lone_surrogates_are_refused(text: str, surrogate: str) -> None:
     with pytest.raises(InvalidPayload, match="lone surrogate") as caught:
         encode("it", {text: [text + surrogate]})
     str(caught.value).encode()
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts))
+def test_flat_values_are_encoded_in_one_go(found: list[Any]) -> None:
+    """What is encoded in one go is what each value would be by itself, unless it is left to that."""
+    whole = encode_flat(found, found, 10**6)
+    each = [encode("a value", value) for value in found]
+    assert whole in (b"[%b]" % b",".join(each), None)
+    assert (whole is None) == any(b"\\u0000" in one for one in each)
+    assert [to_json(value) for value in found] == each
+
+
+@pytest.mark.parametrize("value", [1.5, math.nan, [1], {"a": 1}, "a\0", "\ud800", State.QUEUED, object()])
+def test_what_has_to_be_looked_at_is_not_encoded_in_one_go(value: Any) -> None:
+    """One value that may be nested, NaN, or no text leaves all of them to `encode`; so does too much text."""
+    assert encode_flat(["a", "12345678"], ["a", "12345678"], 9) is not None
+    assert encode_flat(["a", "123456789"], ["a", "123456789"], 9) is None
+    assert encode_flat(["a", value], ["a", value], 9) is None
 
 
 def test_nesting_has_a_limit_that_any_reader_can_follow() -> None:

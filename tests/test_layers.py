@@ -24,15 +24,18 @@ PACKAGE = "trio_jobs"
 # A module may import its own layer and those above it in this table. A new module gets a name here.
 LAYERS = {
     "L0": ["_bell", "_errors", "_states"],
-    "L1": ["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_safe", "_held"],
+    "L1": [
+        *["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_records", "_safe"],
+        "_held",
+    ],
     "L2": ["_store", "_submission", "_filter"],
     "L3": ["stores/*"],
     "L4": [
-        *["_insist", "_stream", "_audience", "_deadlines", "_pipe", "_context", "_stack", "_attempt"],
-        *["_worker", "_sweeper", "_handle"],
+        *["_insist", "_audience", "_place", "_stream", "_deadlines", "_pipe", "_context", "_stack"],
+        *["_attempt", "_worker", "_sweeper", "_handle"],
     ],
     "L5": ["_lines", "_registry", "_address", "_open"],
-    "L6": ["testing/*", "demo/*"],
+    "L6": ["testing/*", "demo/*", "serving/*", "client/*"],
     "L7": ["__main__", "cli/*", "__init__"],
 }
 

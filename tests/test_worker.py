@@ -81,6 +81,27 @@ async def test_a_job_in_the_store_from_before_is_claimed(autojump_clock: MockClo
             await worker.store.ended(job_id)
 
 
+async def test_no_claim_takes_the_slot_of_a_submit(autojump_clock: MockClock) -> None:
+    """The store is not asked for work while it says that none waits: the slots are for what is submitted."""
+    async with open_worker() as worker:
+        asked: list[int] = []
+        claim = worker.store.claim
+
+        async def counted(limit: int, worker: Claimant) -> Any:
+            asked.append(limit)
+            return await claim(limit, worker)
+
+        worker.store.claim = counted  # type: ignore[method-assign]
+        for _ in range(3):
+            (job_id,) = await worker.submit([new(1)])
+            await worker.store.ended(job_id)
+        assert asked == []
+        await worker.submit([new(1), new(1)])
+        await worker.wait_idle()
+        await wait_all_tasks_blocked()
+        assert asked == [1]
+
+
 async def test_an_ended_attempt_leaves_no_trace(autojump_clock: MockClock) -> None:
     """When an attempt is over its slot, its entry and, without readers, its audience are gone."""
     async with open_worker() as worker:

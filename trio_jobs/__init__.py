@@ -7,7 +7,8 @@ The files in the order in which they tell the story:
       _handler, _handlers, _codec, _safe, _held
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
-    _insist, _stream, _audience         a job speaks, and is listened to
+    _insist, _audience, _place,         a job speaks, and is listened to
+      _stream
     _deadlines, _pipe, _context,        it is tried once
       _stack, _attempt
     _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched

@@ -9,6 +9,7 @@ import trio
 from ._audience import Policy
 from ._check import number, text
 from ._job import CancelReport, Ended, Event, Job
+from ._place import Place
 from ._states import Reason, State
 from ._stream import Cursor, EventStream, Restarts, TokenStream, end_error
 
@@ -32,6 +33,7 @@ class JobHandle(Generic[T_co, R_co]):
 
     def __init__(self, worker: Worker, job_id: str) -> None:
         self.id = job_id
+        self._home: object = worker
         self._worker = worker
 
     def __repr__(self) -> str:
@@ -40,7 +42,7 @@ class JobHandle(Generic[T_co, R_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, JobHandle):
             return NotImplemented
-        return (self.id, self._worker) == (other.id, other._worker)
+        return (self.id, self._home) == (other.id, other._home)
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -57,7 +59,6 @@ class JobHandle(Generic[T_co, R_co]):
         Never raises for how the job ended. Cancelling the wait does not touch the job.
         """
         self._worker.check_open()
-        await trio.lowlevel.checkpoint()
         return await self._worker.store.ended(self.id)
 
     async def result(self) -> R_co:
@@ -113,7 +114,7 @@ class JobHandle(Generic[T_co, R_co]):
         """
         return TokenStream(self._cursor(after, policy), restarts)
 
-    def _cursor(self, after: int, policy: Policy) -> Cursor:
+    def _cursor(self, after: int, policy: Policy) -> Place:
         self._worker.check_open()
         return Cursor(self._worker.store, self._worker.audiences, self.id, after, policy)
 

@@ -19,7 +19,7 @@ DONE = "[DONE]"
 CANCELLED = "[CANCELLED]"
 
 
-def _what_failed(failed: JobFailed) -> str:
+def what_failed(failed: JobFailed) -> str:
     """Return the exception's own text where there is one, and else what the library says."""
     error = failed.error
     if failed.reason is Reason.ERROR and error is not None:
@@ -76,7 +76,7 @@ class LineStream(trio.abc.ReceiveChannel[str]):
         except trio.EndOfChannel:
             line = DONE
         except JobFailed as failed:
-            line = f"[ERROR] {_what_failed(failed)}"
+            line = f"[ERROR] {what_failed(failed)}"
         except JobCancelled:
             line = CANCELLED
         self._over = True

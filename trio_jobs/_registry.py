@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 import trio
 
+from ._audience import Audiences
 from ._check import number, whole
 from ._context import JobContext
 from ._errors import UnknownJob, quoted
@@ -18,13 +19,18 @@ from ._handlers import Handler
 from ._job import CancelReport, Job, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
-from ._store import Submission, Where
+from ._store import Store, Submission, Where
 from ._submission import submission
 from ._worker import Worker
 
 T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+
+def inside(jobs: JobRegistry) -> tuple[Store, Audiences]:
+    """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
+    return jobs._worker.store, jobs._worker.audiences  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class JobRegistry:
@@ -80,9 +86,7 @@ class JobRegistry:
         """
         self._worker.check_open()
         new = submission(fn, args, options)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        (job_id,) = await self._worker.submit([new])
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        (job_id,) = await self._submit([new])
         return JobHandle(self._worker, job_id)
 
     async def submit_many(
@@ -115,10 +119,15 @@ class JobRegistry:
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
+        ids = await self._submit(batch)
+        return [JobHandle(self._worker, job_id) for job_id in ids]
+
+    async def _submit(self, batch: Sequence[Submission]) -> list[str]:
         await trio.lowlevel.checkpoint_if_cancelled()
         ids = await self._worker.submit(batch)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return [JobHandle(self._worker, job_id) for job_id in ids]
+        if not self._store.durable:  # else others had their turn while this was written
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return ids
 
     def execute_and_stream(
         self,
@@ -157,8 +166,8 @@ class JobRegistry:
         await self._store.get(job_id)
         return JobHandle(self._worker, job_id)
 
-    async def find(self, *, limit: int = 1000, **where: Unpack[Filter]) -> list[Job]:
-        """Return the jobs that match, the oldest first, at most `limit`.
+    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
+        """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
@@ -168,7 +177,7 @@ class JobRegistry:
         whole("limit", limit)
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()
-        return await self._store.find(wanted, limit)
+        return await self._store.find(wanted, limit, newest=newest)
 
     async def count(self, **where: Unpack[Filter]) -> int:
         """Return how many jobs match. Raises as `find` does."""

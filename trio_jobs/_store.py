@@ -264,8 +264,8 @@ class Store(Protocol):
         """
         ...
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
-        """Return up to `limit` matching jobs, the oldest first."""
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
+        """Return up to `limit` matching jobs, the oldest first; or the newest first."""
         ...
 
     async def count(self, where: Where) -> Mapping[State, int]:
@@ -302,7 +302,7 @@ class Store(Protocol):
         ...
 
     async def ended(self, job_id: str) -> Job:
-        """Wait until the job has ended, and return it.
+        """Wait until the job has ended, and return it. A checkpoint.
 
         Raises:
             UnknownJob: No job has this id.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 import trio
 
 from ._audience import Audience, Audiences, Policy
-from ._check import choice, whole
+from ._check import choice
 from ._errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
 from ._job import Ended, Event, Kind
+from ._place import Place
 from ._states import Reason, State
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def raise_end(job_id: str, event: Event) -> None:
         raise end_error(job_id, event.attempt, event.data, state)
 
 
-class Cursor:
-    """A reader's place in a log, and the events it has at hand behind that.
+class Cursor(Place):
+    """A reader's place in a log that a store keeps.
 
     Args:
         store: Where the log is.
@@ -57,114 +58,46 @@ class Cursor:
         job_id: Whose log it is.
         after: Where to begin.
         policy: What the handler does while this reader is slow.
-
-    Attributes:
-        cursor: The `seq` of the last event delivered.
     """
 
     def __init__(self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy) -> None:
-        whole("after", after)
-        choice("policy", policy, ("block", "gap"))
-        self.store = store
-        self.job_id = job_id
-        self.cursor = after
-        self.policy: Policy = policy
+        super().__init__(job_id, after, policy)
+        self._store = store
         self._audiences = audiences
         self._audience: Audience
-        self._open = False
-        self._batch: list[Event] = []
-        self._next = 0
-        self._fetching = False
 
     async def open(self) -> None:
-        """Begin to read. Raises as the streams' `__aenter__` say."""
-        self._batch = await self.store.read(self.job_id, self.cursor, _BATCH)
+        """See `Place.open`."""
+        self._batch = await self._store.read(self.job_id, self.cursor, _BATCH)
         if 0 < len(self._batch) < _BATCH:
             last_seq = self._batch[-1].seq
         else:
-            last_seq = (await self.store.get(self.job_id)).last_seq
+            last_seq = (await self._store.get(self.job_id)).last_seq
         if self.cursor > last_seq:
             raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
         self._audience = self._audiences[self.job_id]
         self._audience.join(self, last_seq)
         self._open = True
 
-    def close(self) -> None:
-        """Stop reading; closing twice is fine."""
-        if self._open:
-            self._open = False
-            self._audience.leave(self)
-            self._batch, self._next = [], 0
-            self._audiences.release(self.job_id)
+    async def last(self) -> Event:
+        """See `Place.last`."""
+        return await last_event(self._store, self.job_id)
 
-    def pull(self) -> Event | None:
-        """Move over the next event and return it, if it is at hand.
+    async def _more(self) -> list[Event]:
+        return await self._store.follow(self.job_id, self.cursor, _BATCH)
 
-        Raises:
-            StreamGap: Events are missing before it; the cursor moved over the gap.
-        """
-        if self._next == len(self._batch):
-            return None
-        event = self._batch[self._next]
-        missing = self.cursor + 1
-        gap = event.seq != missing
-        if gap:
-            self.cursor = event.seq - 1
-        else:
-            self._next += 1
-            self.cursor = missing
+    def _moved(self) -> None:
         self._audience.advanced(self)
-        if gap:
-            raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
-        return event
 
-    def pull_tokens(self) -> list[Event]:
-        """Move over the tokens that are at hand next, up to a gap or another kind of event."""
-        end = self._next
-        for event in self._batch[self._next :]:
-            if event.kind is not Kind.TOKEN or event.seq != self.cursor + 1 + end - self._next:
-                break
-            end += 1
-        tokens = self._batch[self._next : end]
-        self._next = end
-        self.cursor += len(tokens)
-        if tokens:
-            self._audience.advanced(self)
-        return tokens
-
-    def peek(self) -> Event | None:
-        """Return the next event if it is at hand."""
-        return self._batch[self._next] if self._next < len(self._batch) else None
-
-    async def fetch(self) -> bool:
-        """Get the next events, waiting for them if need be. A checkpoint.
-
-        Returns:
-            Whether there are any; if not, the log has ended.
-        """
-        if not self._open:
-            raise _closed()
-        if self._fetching:
-            raise trio.BusyResourceError("another task is reading this stream; open one for each task")
-        self._fetching = True
-        try:
-            batch = await self.store.follow(self.job_id, self.cursor, _BATCH)
-        finally:
-            self._fetching = False
-        if not self._open:
-            raise _closed()
-        self._batch, self._next = batch, 0
-        return bool(batch)
-
-
-def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+    def _leave(self) -> None:
+        self._audience.leave(self)
+        self._audiences.release(self.job_id)
 
 
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
     """What the streams of a log have in common: a cursor, and the block in which they are open."""
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Place) -> None:
         self._cursor = cursor
 
     @property
@@ -230,7 +163,7 @@ class TokenStream(_LogStream[T_co]):
     `async for`. A stream that ends quietly is complete; any other end raises.
     """
 
-    def __init__(self, cursor: Cursor, restarts: Restarts) -> None:
+    def __init__(self, cursor: Place, restarts: Restarts) -> None:
         choice("restarts", restarts, ("raise", "continue"))
         super().__init__(cursor)
         self._restarts = restarts
@@ -257,7 +190,7 @@ class TokenStream(_LogStream[T_co]):
                 if await cursor.fetch():
                     continue
                 # Resumed at the end, which has to be told all the same.
-                event = await last_event(cursor.store, cursor.job_id)
+                event = await cursor.last()
             if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
                 raise StreamRestarted(cursor.job_id, event.attempt, event.seq)
             if event.kind.ends:

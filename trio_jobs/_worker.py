@@ -72,17 +72,17 @@ class Worker:
                 await self._claim()
 
     async def _claim(self) -> None:
-        while True:
+        while True:  # asked only when work may wait: a claim holds the slots that a submit could fill at once
             while not self._free():
                 await self._changed.wait()
-            if not await insist(self._claim_once):
-                await insist(self.store.due)
+            await insist(self.store.due)
+            if self._free():
+                await insist(self._claim_once)
 
-    async def _claim_once(self) -> bool:
+    async def _claim_once(self) -> None:
         with self._asking(self.capacity) as free:
             claims = await self.store.claim(free, self.claimant)
         await self._take(claims)
-        return bool(claims)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,19 @@ class Cli:
         line = process.stderr.readline()
         assert line.startswith("w runs add, "), line + process.stderr.read()
         return process
+
+    def start_server(self, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+        """Start a server on a free port, and return it with its address once it serves."""
+        options = ["--port", "0", "--name", "w", *arguments]
+        process = self.start("serve", "program:handlers", *options)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("w runs add, "), line + process.stderr.read()
+        told = re.fullmatch(
+            r"the page is at (https?://\S+:\d+)/; Ctrl-C stops it\n", process.stderr.readline()
+        )
+        assert told is not None
+        return process, told[1]
 
     def start_job(self, handler: str) -> str:
         """Submit a job that sends `begun`, and return its id when it has."""

@@ -12,7 +12,19 @@ import pytest
 
 import trio_jobs
 
-COMMANDS = ["worker", "submit", "list", "show", "stream", "cancel", "prune", "stats", "check", "demo"]
+COMMANDS = [
+    "worker",
+    "serve",
+    "submit",
+    "list",
+    "show",
+    "stream",
+    "cancel",
+    "prune",
+    "stats",
+    "check",
+    "demo",
+]
 
 
 def test_help_names_every_command(cli: Any) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import trio_jobs
@@ -132,6 +135,56 @@ def test_a_reader_that_leaves_is_no_crash(text: str) -> None:
         process.stdout.close()
         assert process.wait(WAIT) == 1
         assert process.stderr.read() == ""
+
+
+# ------------------------------------------------------------ in a browser
+
+
+@posix
+def test_its_page_is_served_while_it_runs(text: str) -> None:
+    """The first line says where, also if the usual port is taken; there are its jobs, and then nothing."""
+    stack = contextlib.ExitStack()
+    with contextlib.suppress(OSError):  # taken already: so much the better
+        stack.enter_context(socket.create_server(("127.0.0.1", 8000)))
+    with (
+        stack,
+        subprocess.Popen(
+            [*COMMAND, "demo", "--seconds", "3600", text],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        told = re.fullmatch(
+            r"Watch it in a browser, too: (http://127\.0\.0\.1:\d+)/\n", process.stdout.readline()
+        )
+        assert told is not None
+        process.stdout.readline()  # a job runs
+        assert "<html" in httpx2.get(f"{told[1]}/").text
+        found = httpx2.get(f"{told[1]}/v1/jobs").json()["jobs"]
+        assert {job["tags"]["of"] for job in found} == {"the demo"}
+        process.terminate()
+        assert process.wait(WAIT) == 143
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"{told[1]}/")
+
+
+def test_the_page_can_be_left_out(text: str) -> None:
+    """With --no-page nothing is served, and nothing said of it."""
+    done = run("demo", "--seconds", "0.5", "--no-page", text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "browser" not in done.stdout
+
+
+def test_without_the_extra_it_goes_on_without_a_page(text: str, tmp_path: Path) -> None:
+    """Where the server's parts are not installed, one line says what brings them, and the jobs run."""
+    (tmp_path / "starlette.py").write_text("raise ImportError('not here')", encoding="utf-8")
+    done = run("demo", "--seconds", "0.5", text, env=environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].endswith("pip install 'trio-jobs[serve]'")
+    assert "all as intended" in done.stdout
 
 
 # ------------------------------------------------------------ what is typed wrong
@@ -289,7 +342,7 @@ def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals)
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        for _ in range(5):  # every job has started
+        for _ in range(6):  # where the page is, and every job has started
             process.stdout.readline()
         while len(started := children(process.pid)) < 2:
             assert process.poll() is None

@@ -306,8 +306,8 @@ class PrunesByAge(MemoryStore):
 
 
 class NewestFirst(MemoryStore):
-    async def find(self, where: Where, limit: int) -> list[Any]:
-        return (await super().find(where, 10**6))[::-1][:limit]
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Any]:
+        return await super().find(where, limit, newest=not newest)
 
 
 class ClosesSilently(MemoryStore):

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from trio_jobs import JobContext
+from trio_jobs._safe import leaves
 from trio_jobs._worker import Worker
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Scenario, SimulationFailed, simulate
@@ -98,17 +99,21 @@ class Unfenced(MemoryStore):
         return super()._running(job_id, row.attempt)
 
 
+SEEDS = range(100, 200)  # a zombie that writes is found by about one seed in fifty
+
+
 @pytest.mark.parametrize("store", [Forgetful, Unfenced])
 def test_a_broken_store_is_found(store: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that never come back, and zombies that write, are found within 100 seeds; the same seed finds
     them again, and the message says how."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", store)
-    seed = next((seed for seed in range(100) if _breaks(seed)), None)
+    seed = next((seed for seed in SEEDS if _breaks(seed)), None)
     assert seed is not None
     with pytest.raises(SimulationFailed, match=f"python -m trio_jobs.testing --seed {seed}") as failed:
         simulate(seed=seed)
     assert failed.value.trace.steps
-    assert isinstance(failed.value.__cause__, BadHistory | AssertionError)
+    assert failed.value.__cause__ is not None
+    assert all(isinstance(one, BadHistory | AssertionError) for one in leaves(failed.value.__cause__))
 
 
 def _breaks(seed: int) -> bool:
@@ -149,7 +154,7 @@ def test_the_command_shows_what_a_seed_broke(
 ) -> None:
     """`--seed` of a bad run prints its steps and what was broken, and exits with 1."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
-    seed = next(seed for seed in range(100) if _breaks(seed))
+    seed = next(seed for seed in SEEDS if _breaks(seed))
     assert main(["--seed", str(seed)]) == 1
     shown = capsys.readouterr().out
     assert "  claim  " in shown
@@ -165,7 +170,7 @@ def test_the_command_hunts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_hunt_reports_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hunt goes on after a find, and returns each with its seed."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
-    digests, broken = hunt(range(100))
+    digests, broken = hunt(SEEDS)
     assert len(digests) + len(broken) == 100
     assert broken
     assert all(f"--seed {seed}" in text for seed, text in broken)

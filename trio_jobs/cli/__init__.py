@@ -3,9 +3,10 @@
 Its files, in the order in which they tell the story:
 
     faults, signals, escape, durations    what goes wrong, how it is stopped; text
-    options, records, output, load        what is typed, and what is printed
+    options, output, load                 what is typed, and what is printed
     ending, peek                          how a job ended; a look at a file
-    watchdog, worker, submit              running and submitting jobs
+    watchdog, working, worker             running jobs
+    tokens, serve, submit                 serving and submitting them
     listing, show, stream                 watching them
     cancel, prune, check, demo            the other commands
     app                                   all of it as one program

@@ -18,6 +18,7 @@ from .faults import BAD_INPUT, INTERRUPTED, NOBODY_READS, Stopped, told
 from .listing import list_jobs, stats
 from .output import console, note, on_terminal, prepare
 from .prune import prune
+from .serve import serve
 from .show import show
 from .stream import stream
 from .submit import submit
@@ -43,7 +44,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (worker, submit, show, stream, cancel, prune, stats, check, demo):
+    for command in (worker, serve, submit, show, stream, cancel, prune, stats, check, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")
     return app

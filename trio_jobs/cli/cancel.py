@@ -11,12 +11,12 @@ from cyclopts import Parameter
 from .._errors import UnknownJob
 from .._job import CancelReport
 from .._open import open_registry
+from .._records import plain
 from .._registry import JobRegistry
 from .faults import FAILED, Fault
 from .options import DEFAULT_STORE, Json, Seconds, Store
 from .output import json_line, line
 from .peek import resolve
-from .records import plain
 from .signals import stopped_by_signals
 
 _SAID = {

@@ -35,6 +35,10 @@ def demo(
             help="about how long it takes (default: 10 on a terminal, 3 otherwise)",
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        Parameter(help="serve the live page meanwhile, to browsers on this machine (needs trio-jobs[serve])"),
+    ] = True,
 ) -> int:
     """Run real jobs at once and watch what they stream.
 
@@ -46,4 +50,4 @@ def demo(
     """
     from ..demo import run
 
-    return run(files, seconds)
+    return run(files, seconds, page=page)

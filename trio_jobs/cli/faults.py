@@ -13,8 +13,6 @@ CANCELLED: Final = 3
 BY_SIGNAL: Final = 128
 INTERRUPTED: Final = BY_SIGNAL + 2
 NOBODY_READS: Final = BY_SIGNAL + 13
-EXTRA: Final = "pip install 'trio-jobs[cli]'"
-
 _CALLERS: Final = (InvalidPayload, KeyConflict, UnknownHandler, UnknownJob)
 
 
@@ -57,7 +55,7 @@ def _told(error: BaseException) -> Fault | None:
         return error
     if isinstance(error, TrioJobsError):
         return Fault(str(error), BAD_INPUT if isinstance(error, _CALLERS) else FAILED)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+    if isinstance(error, ModuleNotFoundError) and _top(error) in _EXTRAS:
         return missing(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
@@ -65,9 +63,18 @@ def _told(error: BaseException) -> Fault | None:
     return None
 
 
-_EXTRAS: Final = frozenset({"apsw", "cyclopts", "msgspec", "rich"})
+_EXTRAS: Final = {
+    **dict.fromkeys(("apsw", "cyclopts", "msgspec", "rich"), "cli"),
+    **dict.fromkeys(("h11", "hypercorn", "starlette", "trio_websocket", "wsproto"), "serve"),
+}
+
+
+def _top(error: ImportError) -> str:
+    return (error.name or "").partition(".")[0]
 
 
 def missing(error: ImportError) -> Fault:
-    """Return the fault that something of the extra is not installed."""
-    return Fault(f"the command line needs the extra: {EXTRA} ({error})", FAILED)
+    """Return the fault that something of an extra is not installed."""
+    extra = _EXTRAS.get(_top(error), "cli")
+    who = {"cli": "the command line", "serve": "serving"}[extra]
+    return Fault(f"{who} needs the extra: pip install 'trio-jobs[{extra}]' ({error})", FAILED)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from .._filter import Filter, where_of
 from .._job import Job
+from .._records import job_record
 from .._states import State
 from .durations import ago
 from .ending import detail_of, state_of
@@ -17,7 +18,6 @@ from .faults import Fault
 from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
 from .output import json_line, note, table
 from .peek import peek
-from .records import job_record
 
 _NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
 

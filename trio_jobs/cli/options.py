@@ -15,6 +15,7 @@ from .durations import seconds
 from .faults import Fault
 
 DEFAULT_STORE = "sqlite:///jobs.db"
+MEMORY = "memory://"
 STORE_VARIABLE = "TRIO_JOBS_STORE"
 
 
@@ -44,6 +45,15 @@ HandlersAt: TypeAlias = Annotated[
     Parameter(
         name="HANDLERS",
         help="module:attribute, where a list of handlers is; a module stands for its @handler functions.",
+    ),
+]
+Capacity: TypeAlias = Annotated[int, Parameter(metavar="N", help="How many jobs may run at once.")]
+WorkerName: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        metavar="X",
+        show_default=False,
+        help="What the histories of its jobs say; by default, host and process.",
     ),
 ]
 Id: TypeAlias = Annotated[str, Parameter(name="ID", help="The job's id, or an unambiguous beginning of it.")]
@@ -82,7 +92,7 @@ def file_of(store: str) -> str:
     Raises:
         Fault: It names none.
     """
-    if store == "memory://":
+    if store == MEMORY:
         raise Fault(
             "memory:// lives in the process that opens it, so there is nothing to see; name a file: sqlite:///jobs.db"
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._job import Ended, Event, Job, Kind
+from .._records import event_record, job_record
 from .._retry import NO_RETRY
 from .durations import brief, moment
 from .ending import detail_of, state_of
@@ -13,7 +14,6 @@ from .escape import as_json
 from .options import DEFAULT_STORE, Id, Json, Store
 from .output import STYLES, json_line, line, table
 from .peek import peek
-from .records import event_record, job_record
 
 
 def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> None:

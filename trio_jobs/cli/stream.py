@@ -12,6 +12,7 @@ from .._errors import StreamGap
 from .._handle import JobHandle
 from .._job import Event, Kind, Progress
 from .._open import open_registry
+from .._records import event_record
 from .._stream import EventStream
 from .ending import ended_status
 from .escape import shown
@@ -19,7 +20,6 @@ from .faults import Fault, Stopped
 from .options import DEFAULT_STORE, Id, Json, Store
 from .output import json_line, note
 from .peek import resolve
-from .records import event_record
 from .show import told_event
 from .signals import stopped_by_signals
 

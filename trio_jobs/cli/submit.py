@@ -16,6 +16,7 @@ from .._handlers import Handler, Handlers
 from .._job import Job
 from .._open import open_registry
 from .._options import SubmitOptions
+from .._records import job_record
 from .._states import State
 from .ending import ended_status, told_end
 from .escape import as_json
@@ -34,7 +35,6 @@ from .options import (
     value_of,
 )
 from .output import json_line, line, note
-from .records import job_record
 from .signals import stopped_by_signals
 
 

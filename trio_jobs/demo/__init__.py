@@ -8,6 +8,7 @@ Its modules:
     screen      plain lines, and the summary
     live        a table on a terminal (needs rich)
     place       the file that the jobs are kept in
+    page        the same jobs in a browser
     play        submit them all, read their logs, cancel one
 """
 
@@ -18,6 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -46,12 +48,13 @@ class _Stop:
     signal: int | None = None
 
 
-def run(names: Sequence[str], seconds: float | None = None) -> int:
+def run(names: Sequence[str], seconds: float | None = None, *, page: bool = True) -> int:
     """Run the demo, and show it on standard output.
 
     Args:
         names: The text files to work on; the project's own documents if there are none.
         seconds: About how long it takes; by default, longer on a terminal than in a pipe.
+        page: Whether the jobs are served to a browser meanwhile, on this machine only.
 
     Returns:
         The exit status, as `trio-jobs demo --help` explains it.
@@ -69,14 +72,16 @@ def run(names: Sequence[str], seconds: float | None = None) -> int:
         seconds = _SECONDS_TO_LOG if console is None else _SECONDS_TO_WATCH
     status = _SOME_DID_NOT
     try:
-        status = trio.run(_run, texts, seconds, console, place())
+        status = trio.run(partial(_run, page=page), texts, seconds, console, place())
     except* BrokenPipeError:
         # Nobody reads any more, as in `trio-jobs demo | head`: no reason to complain, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     return status
 
 
-async def _run(texts: Sequence[Source], seconds: float, console: Console | None, file: Path) -> int:
+async def _run(
+    texts: Sequence[Source], seconds: float, console: Console | None, file: Path, *, page: bool
+) -> int:
     stop = _Stop()
     began = trio.current_time()
     # Not KeyboardInterrupt: that would come out of whatever line runs, perhaps half-way through a frame.
@@ -84,11 +89,11 @@ async def _run(texts: Sequence[Source], seconds: float, console: Console | None,
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_signal, signals, nursery.cancel_scope, stop)
             if console is None:
-                rows = await play(texts, seconds, Plain(sys.stdout), file)
+                rows = await play(texts, seconds, Plain(sys.stdout), file, page=page)
             else:
                 from .live import LiveView
 
-                rows = await play(texts, seconds, LiveView(console), file)
+                rows = await play(texts, seconds, LiveView(console), file, page=page)
             nursery.cancel_scope.cancel()
     if stop.signal is not None:
         print("Stopped: nothing is left running. The same command goes on from here.", flush=True)

@@ -67,6 +67,7 @@ def learn(followers: Followers, text: Sequence[str]) -> None:
         followers.setdefault(word, []).append(follower)
 
 
+@handler
 async def babble(job: JobContext[str], text: Sequence[str], count: int, seed: int, pace: float) -> int:
     """Learn which word follows which in a text, then stream new text made from that.
 
@@ -126,6 +127,7 @@ async def resume(job: JobContext[str], parts: int, pace: float) -> int:
     return parts - already
 
 
+@handler
 async def stall(job: JobContext[str], text: Sequence[str], pace: float) -> None:
     """Stream a text, then fall silent for ever: what an idle timeout is for."""
     for word in text:
@@ -134,6 +136,7 @@ async def stall(job: JobContext[str], text: Sequence[str], pace: float) -> None:
     await trio.sleep_forever()
 
 
+@handler
 async def tally(job: JobContext[str], text: Sequence[str], count: int, pace: float) -> int:
     """Let a child process count the words of a text, and stream the lines it prints.
 
@@ -153,6 +156,7 @@ async def tally(job: JobContext[str], text: Sequence[str], count: int, pace: flo
     return await _send_lines(job, process.stdout, count)
 
 
+@handler
 async def heartbeat(job: JobContext[str], pace: float) -> None:
     """Stream what an endless child process prints; when asked to stop, end the process politely.
 

@@ -19,6 +19,7 @@ from .._retry import Retry
 from .._states import Reason, State
 from .files import Source
 from .handlers import babble, heartbeat, resume, stall, tally
+from .page import start_page
 from .rows import COMPLETED, End, Row, printable
 from .screen import Screen
 
@@ -31,7 +32,9 @@ _LEASE = 2.0
 _TAGS: Final = {"of": "the demo"}
 
 
-async def play(sources: Sequence[Source], seconds: float, screen: Screen, file: Path) -> list[Row]:
+async def play(
+    sources: Sequence[Source], seconds: float, screen: Screen, file: Path, *, page: bool
+) -> list[Row]:
     """Run the jobs of the demo to their ends: new ones, or those of a run that did not come to its end.
 
     Args:
@@ -39,17 +42,22 @@ async def play(sources: Sequence[Source], seconds: float, screen: Screen, file: 
         seconds: About how long it takes.
         screen: Where it is shown.
         file: Where the jobs are kept.
+        page: Whether they are served to a browser meanwhile.
 
     Returns:
         A row for each job, with its end.
     """
     handlers = (babble, tally, resume, stall, heartbeat)
-    async with open_registry(f"sqlite:///{quote(str(file))}", handlers=handlers, lease=_LEASE) as jobs:
+    async with (
+        open_registry(f"sqlite:///{quote(str(file))}", handlers=handlers, lease=_LEASE) as jobs,
+        trio.open_nursery() as serving,
+    ):
         rows = await unfinished(jobs)
         if rows:
             screen.say("Going on with the jobs of a run that was stopped.")
-        else:
-            rows = await submit(jobs, sources, seconds)
+        if page:
+            screen.say(await start_page(serving, jobs))
+        rows = rows or await submit(jobs, sources, seconds)
         async with trio.open_nursery() as showing:
             showing.start_soon(screen.run, rows)
             async with trio.open_nursery() as reading:
@@ -57,6 +65,7 @@ async def play(sources: Sequence[Source], seconds: float, screen: Screen, file: 
                     reading.start_soon(read, row, screen)
                 reading.start_soon(change_mind, rows[-1].handle, seconds)
             showing.cancel_scope.cancel()
+        serving.cancel_scope.cancel()
     return rows
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -311,17 +311,15 @@ class MemoryStore:
         """See `Store.get`."""
         return self._row(job_id).snapshot(self._epoch)
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
         """See `Store.find`."""
-        matching = self._matching(where)
+        rows = reversed(self._rows.values()) if newest else self._rows.values()
+        matching = (row for row in rows if row.matches(where))
         return [row.snapshot(self._epoch) for row, _ in zip(matching, range(limit), strict=False)]
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return Counter(row.state for row in self._matching(where))
-
-    def _matching(self, where: Where) -> Iterator[Row]:
-        return (row for row in self._rows.values() if row.matches(where))
+        return Counter(row.state for row in self._rows.values() if row.matches(where))
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
@@ -348,6 +346,8 @@ class MemoryStore:
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
         row = self._row(job_id)
+        if row.finished is not None:
+            await trio.lowlevel.checkpoint()
         while row.finished is None:
             row.waiters = row.waiters or Bell()
             await row.waiters.wait()

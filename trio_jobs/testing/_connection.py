@@ -128,9 +128,9 @@ class Connection:
         """See `Store.get`."""
         return await self.call("get", lambda: self._store.get(job_id))
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
         """See `Store.find`."""
-        return await self.call("find", lambda: self._store.find(where, limit))
+        return await self.call("find", lambda: self._store.find(where, limit, newest=newest))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""

@@ -1,4 +1,4 @@
-"""A file in virtual time: while a thread of the store works, the run stands still, and the clock with it.
+"""A file in virtual time: while SQLite works, the run stands still, and the clock with it.
 
 A clock that jumps when every task waits does not see threads, and threads answer in an order that nothing
 repeats. In lockstep there is neither: to the run, a transaction is a step that takes no time, and when it
@@ -10,19 +10,17 @@ from __future__ import annotations
 import math
 import os
 import random
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from queue import SimpleQueue
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import apsw
 import outcome
 import trio
 
 from .._job import Retention
 from ..stores.sqlite import SqliteStore, open_sqlite
+from ..stores.sqlite.threads import RUN
 
 T = TypeVar("T")
 
@@ -37,9 +35,9 @@ async def open_sqlite_in_lockstep(
 ) -> AsyncGenerator[SqliteStore]:
     """Open a store in an SQLite file as `open_sqlite` does, for a run in virtual time.
 
-    It tells Trio's time. While its threads work, no task runs and no time passes, so an `autojump_clock`
-    jumps only when the store has nothing to do, and the same seed takes the same course. No other store
-    may have the file open: nobody looks for what it writes.
+    It tells Trio's time. SQLite works in the run's own thread: no task runs and no time passes meanwhile, so
+    an `autojump_clock` jumps only when the store has nothing to do, and the same seed takes the same course.
+    No other store may have the file open: nobody looks for what it writes.
 
     Args:
         path: The file.
@@ -52,7 +50,7 @@ async def open_sqlite_in_lockstep(
         TypeError: A handler is not an async function, or takes what cannot be made from JSON.
         StoreUnavailable: The file cannot be opened now.
     """
-    controller = apsw.async_controller.set(cast("Any", _Lockstep))
+    before = RUN.set(_run_here)
     try:
         async with open_sqlite(
             path,
@@ -65,37 +63,13 @@ async def open_sqlite_in_lockstep(
         ) as store:
             yield store
     finally:
-        apsw.async_controller.reset(controller)
+        RUN.reset(before)
 
 
-class _Lockstep:
-    """The thread of a connection, as an `apsw.AsyncConnectionController`: the run waits for it."""
-
-    def __init__(self) -> None:
-        self._calls = SimpleQueue[Callable[[], Any] | None]()
-        self._answers = SimpleQueue[outcome.Outcome[Any]]()
-        threading.Thread(target=self._work, name="SQLite in lockstep", daemon=True).start()
-
-    def configure(self, connection: apsw.Connection) -> None:
-        for hook in apsw.connection_hooks:
-            hook(connection)
-
-    async def send(self, call: Callable[[], T]) -> T:
-        for _ in range(random.randint(1, 3)):  # others get in before it, and before the answer, or not
-            await trio.lowlevel.checkpoint()
-        self._calls.put(call)
-        answer = self._answers.get()
-        for _ in range(random.randint(0, 2)):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return cast("T", answer.unwrap())
-
-    def close(self) -> None:
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            self._answers.put(outcome.capture(_called, call))
-
-
-def _called(call: Callable[[], T]) -> T:
-    return call()  # apsw's calls bear not even an empty `**kwargs`
+async def _run_here(work: Callable[..., T], *args: Any, limiter: object = None) -> T:  # noqa: ARG001  # of threads
+    for _ in range(random.randint(1, 3)):  # others get in before it, and before the answer, or not
+        await trio.lowlevel.checkpoint()
+    answer = outcome.capture(work, *args)
+    for _ in range(random.randint(0, 2)):
+        await trio.lowlevel.cancel_shielded_checkpoint()
+    return answer.unwrap()

@@ -43,6 +43,7 @@ class Log:
             )
         for number in (JOB - 1, JOB + 1):
             chunks.add(self.tx, number, 3, 1, Kind.TOKEN, b"1", b"2", b"3")
+        self.tx.write_log()
         self.all: list[Event] = []
 
     def append(self, kind: Kind, values: list[Any]) -> None:
@@ -51,6 +52,7 @@ class Log:
             self.all.append(Event(len(self.all) + 1, 0, kind, 1.0, value))
         offset = len(self.all) - len(values)
         assert verbs.append(self.tx, str(JOB), 0, kind, encoded, offset=offset) == len(self.all)
+        self.tx.write_log()
 
     def there(self) -> tuple[int, int]:
         """Return what the rows say: events that may be dropped, and bytes."""

@@ -13,6 +13,7 @@ from trio_jobs import Job, State
 from trio_jobs._states import Transition
 from trio_jobs._store import Claim, Claimant, Outcome
 from trio_jobs._submission import submission
+from trio_jobs.stores import sqlite
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore
 from trio_jobs.testing.checks._kit import work
@@ -47,6 +48,21 @@ async def test_an_end_in_this_process_takes_no_second_look(tmp_path: Path) -> No
                 patch.delattr(store, "_reader")
                 await finish(store, claim)
         assert found == [await store.get(claim.submission.id)]
+    assert (found[0].state, found[0].result) == (State.COMPLETED, "done")
+
+
+async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a job that was started here, and that no other process can have ended, reads no file."""
+    monkeypatch.setattr(sqlite.store, "POLL", 1e6)
+    found: list[Job] = []
+    async with opened(tmp_path / "jobs.db") as store:
+        claim = await submit(store)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(store, "_reader")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end_of, store, claim, found)
+                await trio.testing.wait_all_tasks_blocked()
+                await finish(store, claim)
     assert (found[0].state, found[0].result) == (State.COMPLETED, "done")
 
 

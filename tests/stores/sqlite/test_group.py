@@ -16,6 +16,7 @@ from trio_jobs import Retention, StoreCorrupt, StoreUnavailable, UnknownJob
 from trio_jobs.stores.sqlite import group
 from trio_jobs.stores.sqlite.group import Call, Group, Limits, Transaction
 from trio_jobs.stores.sqlite.opening import _connected
+from trio_jobs.stores.sqlite.queries import SCHEMAS
 
 LIMITS = Limits(9, Retention())
 
@@ -54,7 +55,7 @@ def numbers(tx: Transaction) -> list[int]:
 async def opened(path: Path) -> AsyncIterator[Counting]:
     path.touch()
     async with _connected(path) as db:
-        await db.async_run(lambda: db.execute("CREATE TABLE t (x UNIQUE)"))
+        db.execute("CREATE TABLE t (x UNIQUE)")
         one = Counting(db, path)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.run)
@@ -113,6 +114,60 @@ async def test_a_call_that_fails_fails_alone(path: Path) -> None:
                 nursery.start_soon(one.call, insert(number))
                 nursery.start_soon(refused)
         assert (await one.call(numbers))[0] == list(range(5))
+
+
+def noting(number: int, *ids: int) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        for seq in ids:
+            tx.note(job=number, seq=seq, count=1, attempt=1, kind="token", now=tx.now, data="[]")
+
+    return work
+
+
+async def test_a_row_of_a_log_that_cannot_be_written(path: Path) -> None:
+    """Though all rows are written together, it is the error of the call that added it, and of no other."""
+    answers: list[int] = []
+
+    async def call(number: int, *ids: int) -> None:
+        await one.call(noting(number, *ids))
+        answers.append(number)
+
+    async def refused() -> None:
+        with pytest.raises(apsw.ConstraintError):
+            await call(5, 1, 1)
+
+    async with opened(path) as one:
+        await one.call(lambda tx: tx.db.execute(SCHEMAS[0]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refused)
+            for number in range(5):
+                nursery.start_soon(call, number, 1, 2)
+        assert sorted(answers) == list(range(5))
+        rows, _ = await one.call(lambda tx: tx.db.execute("SELECT count(*) FROM trio_jobs_event").get)
+        assert rows == 10
+
+
+async def test_a_fault_of_the_file_while_calls_are_served_apart(path: Path) -> None:
+    """It concerns all calls of the transaction then too."""
+    told: list[Exception] = []
+    times = 0
+
+    def broken(tx: Transaction) -> None:
+        nonlocal times
+        times += 1
+        raise UnknownJob("x") if times == 1 else apsw.IOError("injected")
+
+    async def call(work: Callable[[Transaction], Any]) -> None:
+        with pytest.raises(StoreUnavailable, match="injected") as caught:
+            await one.call(work)
+        told.append(caught.value)
+
+    async with opened(path) as one:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, insert(1))
+            nursery.start_soon(call, broken)
+        assert len(told) == 2
+        assert (await one.call(numbers))[0] == []
 
 
 @pytest.mark.parametrize(
@@ -248,5 +303,5 @@ async def test_the_version_of_what_is_there(path: Path) -> None:
 async def test_text_that_no_file_can_hold(path: Path) -> None:
     """It names nothing in the file, so looking for it finds nothing."""
     tx = Transaction(apsw.Connection(":memory:"), 0.0, LIMITS)
-    tx.db.execute("CREATE TABLE trio_jobs_job (number, id)")
-    assert tx.one("find_id", id="\ud800") is None
+    tx.db.execute("CREATE TABLE trio_jobs_job (number, id, seq, state)")
+    assert tx.one("log_place", id="\ud800") is None

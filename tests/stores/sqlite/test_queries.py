@@ -37,7 +37,7 @@ def test_states_are_written_in_one_order() -> None:
 def test_each_statement_is_asked_for() -> None:
     """There is no statement that nothing runs, and none is run that is not there."""
     text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py"))
-    asked = set(re.findall(r"""(?:tx\.run|tx\.one|_sum)\(\s*(?:tx, )?"([a-z_]+)\"""", text))
+    asked = set(re.findall(r"""(?:tx\.run\(|tx\.one\(|_sum\(|QUERIES\[)\s*(?:tx, )?"([a-z_]+)\"""", text))
     asked |= {f"end {what}" for what in Transition if 'tx.one(\n        f"end {end.transition}"' in text}
     assert asked == set(QUERIES)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
+from typing import Any, Final
 
 import pytest
 import trio
 import trio.testing
 
-from trio_jobs import Job
+from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
 from trio_jobs.stores.sqlite.signals import Alarm, Signal, Signals
+
+ROW: Final = ("a",)
+
+
+def transaction(**news: Any) -> Transaction:
+    return Transaction(None, 0.0, UNLIMITED, **news)
 
 
 async def test_a_signal_counts() -> None:
@@ -49,9 +54,9 @@ async def test_only_who_waits_for_a_job_is_woken() -> None:
     """Its log and its end wake those who wait for these, of this job."""
     signals = Signals()
     with signals.events_of("a") as log, signals.events_of("b") as other, signals.end_of("a") as end:
-        signals.grown(["a", "unknown"])
+        signals.hear(transaction(grown=["a", "unknown"]))
         assert (log.count, other.count, end.count) == (1, 0, 0)
-        signals.ended(["a", "unknown"])
+        signals.hear(transaction(ended={"a": ROW, "unknown": ROW}))
         assert (log.count, other.count, end.count) == (1, 0, 1)
 
 
@@ -72,7 +77,7 @@ async def test_watchers_share_and_leave() -> None:
             with signals.events_of("a") as second:
                 assert first is second
             assert list(signals._logs) == ["a"]
-            signals.grown(["a"])
+            signals.hear(transaction(grown=["a"]))
             assert first.count == 1
             raise KeyError
     assert signals._logs == {}
@@ -83,9 +88,32 @@ async def test_watchers_share_and_leave() -> None:
 def test_nobody_is_told_who_has_left() -> None:
     """What became of a job that nobody waits for any more is kept for nobody."""
     signals = Signals()
-    with signals.end_of("a"):
-        there = signals.awaited("a")
-    assert there
-    signals.tell(cast("Job", SimpleNamespace(id="a")))
-    with signals.end_of("a") as end:
-        assert end.job is None
+    with signals.end_of("a") as first:
+        pass
+    signals.hear(transaction(ended={"a": ROW}))
+    with signals.end_of("a") as second:
+        assert (first.row, second.row) == (None, None)
+
+
+def test_a_transaction_is_heard_once() -> None:
+    """Each of its calls tells of it, and nobody is woken more often than once."""
+    signals = Signals()
+    tx = transaction(grown=["a"])
+    with signals.events_of("a") as log:
+        for _ in range(3):
+            signals.hear(tx)
+        assert log.count == 1
+
+
+def test_what_is_open() -> None:
+    """A job is open from its start here to its end; what others wrote may be the end of any."""
+    signals = Signals()
+    signals.hear(transaction(started=["a", "b", "c"]))
+    signals.hear(transaction(started=["d"], ended={"a": ROW, "d": None}))
+    assert signals.open == {"b", "c"}
+    with signals.end_of("b") as end:
+        signals.hear(transaction(ended={"b": ROW}))
+        assert end.row is ROW
+        signals.ring_all()
+        assert end.row is None
+    assert signals.open == set()

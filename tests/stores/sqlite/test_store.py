@@ -6,7 +6,6 @@ import os
 import threading
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -216,10 +215,10 @@ async def test_waits_end_with_the_store(path: Path) -> None:
 async def test_a_file_that_sqlite_does_not_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What SQLite says when it opens a connection is put into our words, and nothing stays open."""
 
-    async def refuse(*args: object) -> None:
+    def refuse(*args: object) -> None:
         raise apsw.CantOpenError("no")
 
-    monkeypatch.setattr(apsw, "Connection", SimpleNamespace(as_async=refuse))
+    monkeypatch.setattr(apsw, "Connection", refuse)
     with pytest.raises(StoreUnavailable, match="jobs.db: no; see that it is a file"):
         async with opened(path):
             pass
@@ -229,23 +228,13 @@ async def test_tidying_up_that_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It hides nothing of what the block did, and the log says so."""
-    real = apsw.Connection.as_async
 
-    class Stubborn:
-        def __init__(self, db: Any) -> None:
-            self._db = db
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._db, name)
-
-        async def aclose(self) -> None:
-            await self._db.aclose()
+    class Stubborn(apsw.Connection):
+        def close(self, force: bool = False) -> None:
+            super().close(force)
             raise apsw.IOError("injected")
 
-    async def connect(*args: Any) -> Any:
-        return Stubborn(await real(*args))
-
-    monkeypatch.setattr(apsw, "Connection", SimpleNamespace(as_async=connect))
+    monkeypatch.setattr(apsw, "Connection", Stubborn)
     with pytest.raises(KeyError, match="mine"):
         async with opened(path):
             raise KeyError("mine")

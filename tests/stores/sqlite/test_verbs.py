@@ -34,7 +34,10 @@ class File:
 
     def submit(self, now: float, *options: dict[str, Any], limit: int = 0) -> tuple[list[str], list[Any]]:
         batch = [self.rows.written(make(**one)) for one in options]
-        return verbs.submit(self.at(now), batch, limit, HANDLERS, HOLDER)
+        tx = self.at(now)
+        answer = verbs.submit(tx, batch, limit, HANDLERS, HOLDER)
+        tx.write_log()
+        return answer
 
     def totals(self) -> dict[str, int]:
         """Return the states as they are counted when they move."""
@@ -93,6 +96,16 @@ def test_a_key_that_is_known(file: File) -> None:
             file.submit(1.0, {"key": "k", "priority": 0}, limit=limit)
 
 
+def test_an_answer_that_was_lost(file: File) -> None:
+    """What is submitted again is accepted once: it is not started twice, and its log is as it was."""
+    new = file.rows.written(make())
+    answers = [verbs.submit(file.at(1.0), [new], 1, HANDLERS, HOLDER) for _ in range(2)]
+    assert [(ids, len(rows)) for ids, rows in answers] == [([new.submission.id], 1), ([new.submission.id], 0)]
+    file.submit(1.0, {})
+    assert verbs.submit(file.at(1.0), [new], 0, HANDLERS, HOLDER) == ([new.submission.id], [])
+    assert file.totals() == {"running": 1, "queued": 1}
+
+
 def test_a_full_queue(file: File) -> None:
     """So many may wait as the limit says, and what starts at once does not wait."""
     file.submit(1.0, {}, {}, {})
@@ -120,7 +133,8 @@ def test_the_oldest_ends_go(file: File) -> None:
     for number in range(5):
         (job_id,), _ = file.submit(float(number), {}, limit=1)
         tx = file.at(number + 0.5)
-        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended), lambda _: False)
+        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended))
+        tx.write_log()
         ended.append(job_id)
         if number >= 2:
             assert ended[number - 2] in tx.ended
@@ -158,7 +172,9 @@ async def test_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
     """The message has the limit as it was given, at any time of day."""
     (job_id,), _ = file.submit(1.7e9, {"timeouts": Timeouts(queue=0.1)})
-    assert verbs.sweep(file.at(1.7e9 + 1)) == 1
+    tx = file.at(1.7e9 + 1)
+    assert verbs.sweep(tx) == 1
+    tx.write_log()
     events, over = looking.page(file.at(0), job_id, 1, 9)
     assert over
     assert (events[0].data.reason, events[0].data.message) == (

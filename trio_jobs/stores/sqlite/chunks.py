@@ -21,15 +21,8 @@ def log_ids(number: int, after: int = 0) -> dict[str, int]:
 def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> None:
     """Add events in one row; `seq` is that of the last one."""
     data = b"[" + b",".join(values) + b"]"
-    tx.run(
-        "insert_event",
-        job=number,
-        seq=seq,
-        count=len(values),
-        attempt=attempt,
-        kind=kind.value,
-        now=tx.now,
-        data=data.decode(),
+    tx.note(
+        job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data.decode()
     )
 
 
@@ -64,6 +57,7 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
     keep = tx.limits.keep
     if kept <= keep.events and size <= keep.bytes:
         return
+    tx.write_log()
     most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
     place = log_ids(number)
     for chunk, count, length in tx.run("oldest_chunks", **place):

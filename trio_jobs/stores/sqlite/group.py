@@ -1,4 +1,4 @@
-"""Group commit: the calls of many tasks in one transaction, with one hop to the connection's thread.
+"""Group commit: the calls of many tasks in one transaction, with one hop to a thread.
 
 While a transaction runs, calls collect; the next one takes them all. So a lone call is served at once, and
 under load the cost of a commit, which is that of waiting for the disk, is shared by all that came meanwhile.
@@ -7,6 +7,7 @@ under load the cost of a commit, which is that of waiting for the disk, is share
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -18,6 +19,7 @@ from ..._bell import Bell
 from ..._job import Retention
 from .files import Db, is_world, translated
 from .queries import QUERIES
+from .threads import RUN
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -42,23 +44,28 @@ FOREVER: Final = 2**62
 UNLIMITED: Final = Limits(FOREVER, Retention(finished=FOREVER))
 
 
-@attrs.frozen
+@attrs.define
 class Transaction:
-    """What a call may do in the connection's thread.
+    """What the calls of a group may do, in a thread.
 
     Attributes:
         db: The connection.
-        now: When the transaction began, on the file's clock.
+        now: When it began, on the file's clock.
         limits: What the file is to hold at most.
-        grown: The ids of the jobs whose logs have grown.
-        ended: The ids of those that have ended.
+        started: The ids of the jobs that run now, by this transaction.
+        grown: The ids of those whose logs have grown.
+        ended: The ids of those that have ended, and the rows of their snapshots; None for what is gone.
+        heard: Whether those who wait for any of this were told.
     """
 
     db: Db
     now: float
     limits: Limits
+    started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
-    ended: list[str] = attrs.field(factory=list[str])
+    ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
+    heard: bool = False
+    _log: list[Mapping[str, Any]] = attrs.field(factory=list[Mapping[str, Any]])
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
         """Run a statement of `queries.sql`. One that gives rows is over when they have been taken."""
@@ -74,6 +81,16 @@ class Transaction:
             return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
         except UnicodeEncodeError:  # what no file can hold is the name of nothing in this one
             return None
+
+    def note(self, **event: Any) -> None:
+        """Add a row to a log, at the end of the transaction: one statement writes the rows of all calls."""
+        self._log.append(event)
+
+    def write_log(self) -> None:
+        """Write what was noted, now."""
+        if self._log:
+            self.db.executemany(QUERIES["insert_event"], self._log)
+            self._log.clear()
 
 
 @attrs.define(eq=False)
@@ -94,7 +111,7 @@ class Group:
     """A connection and the calls that wait for it.
 
     Args:
-        db: The connection; its statements run in a thread of its own.
+        db: The connection; its statements run in threads, one at a time.
         path: The file, for errors.
         now: The file's clock.
         limits: What the file is to hold at most.
@@ -106,20 +123,26 @@ class Group:
         self._path = path
         self._now = now
         self._limits = limits
-        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        self._writes = writes
         self._waiting: list[Call[Any]] = []
         self._bell = Bell()
+        self._turn = trio.Lock()
+        # No thread of the program's keeps this one waiting, however many it has.
+        self._run = partial(RUN.get(), limiter=trio.CapacityLimiter(1))
         self._closed = False
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
-        """Have something done in the next transaction, and return what came of it. A checkpoint.
+        """Have something done in the next transaction. A checkpoint.
 
         If it is cancelled before that transaction begins, nothing was done. One that has begun is waited
         for, and its answer returned.
 
         Args:
-            work: What to do, in the connection's thread. What it raises is raised here, and nothing that it
-                wrote stays.
+            work: What to do, in a thread; perhaps twice, see `transact`. What it raises is raised here, and
+                nothing that it wrote stays.
+
+        Returns:
+            What it returned, and the transaction.
 
         Raises:
             StoreUnavailable: SQLite could not do it now.
@@ -144,12 +167,16 @@ class Group:
         return cast("tuple[T, Transaction]", call.result)
 
     async def version(self, before: int) -> int:
-        """Return a number that changes when another connection has written; `before` if it cannot be told."""
+        """Return a number that changes when another connection has written; `before` if it cannot be told.
+
+        All calls that were served before it was looked up have returned by then.
+        """
         db = self._db
-        try:
-            return int(await db.async_run(lambda: db.execute("PRAGMA data_version").get))
-        except apsw.Error:
-            return before
+        async with self._turn:
+            try:
+                return int(await self._run(lambda: db.execute("PRAGMA data_version").get))
+            except apsw.Error:
+                return before
 
     async def run(self) -> None:
         """Serve calls until cancelled; what has begun is finished first."""
@@ -157,8 +184,9 @@ class Group:
             while True:
                 while not self._waiting:
                     await self._bell.wait()
-                calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-                await self._serve(calls)
+                async with self._turn:
+                    calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                    await self._serve(calls)
                 await trio.lowlevel.checkpoint_if_cancelled()
         finally:
             self._closed = True
@@ -169,7 +197,7 @@ class Group:
     async def _serve(self, calls: list[Call[Any]]) -> None:
         try:
             with trio.CancelScope(shield=True):  # noqa: ASYNC912  # the thread is always waited for
-                await self._db.async_run(self.transact, calls, self._now())
+                await self._run(self.transact, calls, self._now())
         except Exception as error:  # noqa: BLE001  # each caller gets it
             for call in calls:
                 call.error = translated(error, self._path)
@@ -177,12 +205,19 @@ class Group:
             call.answer()
 
     def transact(self, calls: list[Call[Any]], now: float) -> None:
-        """Serve calls in one transaction, in the connection's thread."""
+        """Serve calls in one transaction, in a thread.
+
+        Each is served whole or not at all, and its own errors concern nobody else. These are rare, and being
+        ready to take back each call by itself costs much; so all is taken back, and done again with care.
+        """
         db = self._db
         self.begin(db)
         try:
-            for call in calls:
-                self.serve(Transaction(db, now, self._limits), call)
+            if not self._together(calls, now):
+                db.execute("ROLLBACK")
+                self.begin(db)
+                for call in calls:
+                    self._apart(call, now)
             self.commit(db)
         except BaseException:
             if db.in_transaction:
@@ -191,24 +226,42 @@ class Group:
 
     def begin(self, db: Db) -> None:
         """Begin a transaction."""
-        db.execute(self._begin)
+        db.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
 
     def commit(self, db: Db) -> None:
         """Commit it."""
         db.execute("COMMIT")
 
-    def serve(self, transaction: Transaction, call: Call[Any]) -> None:
-        """Serve one call, whole or not at all; its own errors concern nobody else."""
-        db = transaction.db
-        db.execute("SAVEPOINT one")
+    def serve(self, tx: Transaction, call: Call[Any]) -> None:
+        """Serve one call."""
+        call.result = call.work(tx), tx
+
+    def _together(self, calls: list[Call[Any]], now: float) -> bool:
+        """Serve calls; return False if one failed, and all that was written has to be taken back."""
+        tx = Transaction(self._db, now, self._limits)
         try:
-            call.result = call.work(transaction), transaction
+            for call in calls:
+                self.serve(tx, call)
+            tx.write_log()
         except Exception as error:
             if is_world(error):
                 raise
-            db.execute("ROLLBACK TO one")
+            return False
+        return True
+
+    def _apart(self, call: Call[Any], now: float) -> None:
+        """Serve one call; if it fails, take back what it wrote."""
+        tx = Transaction(self._db, now, self._limits)
+        tx.db.execute("SAVEPOINT one")
+        try:
+            self.serve(tx, call)
+            tx.write_log()
+        except Exception as error:
+            if is_world(error):
+                raise
+            tx.db.execute("ROLLBACK TO one")
             call.error = error
-        db.execute("RELEASE one")
+        tx.db.execute("RELEASE one")
 
 
 def _closed(path: Path) -> trio.ClosedResourceError:

@@ -1,4 +1,4 @@
-"""Open a file as a store: two connections with a thread each, and what serves them."""
+"""Open a file as a store: two connections, and what serves them in threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 import apsw
-import apsw.aio
 import trio
 
 from ..._check import choice, number, whole
@@ -25,6 +24,7 @@ from .files import Synchronous, create, prepare_reader, prepare_writer, translat
 from .group import FOREVER, Group, Limits
 from .rows import Rows
 from .store import POLL, SqliteStore
+from .threads import RUN
 
 logger = logging.getLogger("trio_jobs")
 _SOONEST: Final = 0.001
@@ -71,8 +71,8 @@ async def open_sqlite(
     where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
     create(where)
     async with _connected(where) as writer, _connected(where) as reader:
-        epoch = await writer.async_run(prepare_writer, writer, where, synchronous)
-        await reader.async_run(prepare_reader, reader)
+        epoch = await RUN.get()(prepare_writer, writer, where, synchronous)
+        await RUN.get()(prepare_reader, reader)
         now = clock or clock_of(epoch)
         groups = (
             Group(writer, where, now, limits, writes=True),
@@ -107,20 +107,20 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 
 @asynccontextmanager
 async def _connected(path: Path) -> AsyncGenerator[Any]:
-    """Open a connection with a thread of its own, and close both."""
-    found = cast("Any", apsw.async_controller.get(None))  # set by a test in virtual time
-    controller = apsw.async_controller.set(found or cast("Any", apsw.aio.Trio))
+    """Open a connection, and close it when the block is left. Its statements run in threads."""
     try:
-        db = cast("Any", await apsw.Connection.as_async(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
+        db = await RUN.get()(_connect, path)
     except apsw.Error as error:
         raise translated(error, path) from error
-    finally:
-        apsw.async_controller.reset(controller)
     try:
         yield db
     finally:
         with trio.CancelScope(shield=True):
             try:
-                await db.aclose()
+                await RUN.get()(db.close)
             except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
                 logger.warning("%s could not be tidied up while it was closed: %s", path, error)
+
+
+def _connect(path: Path) -> Any:
+    return cast("Any", apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))

@@ -33,7 +33,7 @@ def _blocks(name: str, marker: str) -> Mapping[str, str]:
 def _load() -> Mapping[str, str]:
     words = {what.value: states_in(sources(what)) for what in Transition}
     words["over"] = states_in(state for state in State if state.over)
-    words["snapshot"] = SNAPSHOT
+    words["snapshot"], words["columns"] = SNAPSHOT, ", ".join(_COLUMNS)
     found: dict[str, str] = {}
     for name, sql in _blocks("queries.sql", "name").items():
         if "{sources}" in sql:  # a statement for each transition

@@ -10,9 +10,6 @@ SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {started};
 -- name: count_ended
 SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {over};
 
--- name: find_id
-SELECT number FROM trio_jobs_job WHERE id = :id;
-
 -- name: find_key
 SELECT id, handler = :handler AND args = :args AND options = :options AND priority = :priority
 FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, x'');
@@ -24,10 +21,7 @@ INSERT INTO trio_jobs_job (
 ) VALUES (
     :id, :handler, :args, :options, :priority, :owner, :key, :parent, :state, :attempts, :attempt, :attempt, :seq,
     :now, :due, :expires, :started, :lease
-);
-
--- name: newest
-SELECT last_insert_rowid();
+) ON CONFLICT (id) DO NOTHING;
 
 -- name: born
 SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
@@ -53,8 +47,10 @@ WHERE number = :number AND state IN {started}
 RETURNING id, handler, args, options, priority, owner, key, attempt, spent, saved, seq;
 
 -- name: running
-SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent
-FROM trio_jobs_job WHERE id = :id AND state = 'running' AND attempt = :attempt;
+SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
+    SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
+)
+FROM trio_jobs_job AS job WHERE id = :id AND state = 'running' AND attempt = :attempt;
 
 -- name: append
 UPDATE trio_jobs_job
@@ -83,7 +79,7 @@ UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
     expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent
 WHERE number = :number AND state IN {sources}
-RETURNING id, seq, attempt;
+RETURNING id, seq, attempt, {columns};
 
 -- name: open_children
 SELECT number FROM trio_jobs_job
@@ -113,9 +109,10 @@ SELECT id, cancel_grace FROM trio_jobs_job WHERE state = 'running' AND cancel_re
 SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
 
 -- name: lapsed
-SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
-    spent >= max(attempts, :crashes)
-FROM trio_jobs_job WHERE lease <= :now AND state = 'running' ORDER BY lease LIMIT :limit;
+SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
+    SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
+), spent >= max(attempts, :crashes)
+FROM trio_jobs_job AS job WHERE lease <= :now AND state = 'running' ORDER BY lease LIMIT :limit;
 
 -- name: next_overdue
 SELECT min(

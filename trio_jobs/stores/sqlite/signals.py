@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 from ..._bell import Bell
-from ..._job import Job
+from .group import Row, Transaction
 
 S = TypeVar("S", bound="Signal")
 
@@ -56,10 +56,10 @@ class End(Signal):
     """Rings when a job ends.
 
     Attributes:
-        job: The job, if who ended it looked at it.
+        row: Its snapshot's row, if it ended here.
     """
 
-    job: Job | None = None
+    row: Row | None = None
 
 
 class Signals:
@@ -69,12 +69,14 @@ class Signals:
         work: Rings when there may be work to claim.
         alarm: Rings when something may lapse or expire earlier than was known.
         requests: Rings when a cancellation may have been requested.
+        open: The ids of jobs that were started here, and have not ended as far as anybody here can know.
     """
 
     def __init__(self) -> None:
         self.work = Signal()
         self.alarm = Alarm()
         self.requests = Signal()
+        self.open = set[str]()
         self._logs: dict[str, tuple[Signal, int]] = {}
         self._ends: dict[str, tuple[End, int]] = {}
 
@@ -88,33 +90,35 @@ class Signals:
         """Give, for the length of a block, what rings when a job ends."""
         yield from _watched(self._ends, job_id, End)
 
-    def awaited(self, job_id: str) -> bool:
-        """Return whether somebody waits for a job's end; any thread may ask."""
-        return job_id in self._ends
+    def hear(self, tx: Transaction) -> None:
+        """Wake those who wait for what a transaction did; the first of its calls does it for all of them."""
+        if tx.heard:
+            return
+        tx.heard = True
+        self.open.update(tx.started)
+        self._grown(tx.grown)
+        self._ended(tx.ended)
 
-    def tell(self, job: Job) -> None:
-        """Tell those who wait for a job's end what it has become; they wake by `ended`."""
-        if job.id in self._ends:
-            self._ends[job.id][0].job = job
-
-    def grown(self, job_ids: Iterable[str]) -> None:
-        """Wake who waits for events of these jobs."""
+    def _grown(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             if job_id in self._logs:
                 self._logs[job_id][0].ring()
 
-    def ended(self, job_ids: Iterable[str]) -> None:
-        """Wake who waits for the ends of these jobs."""
-        for job_id in job_ids:
+    def _ended(self, rows: Mapping[str, Row | None]) -> None:
+        self.open.difference_update(rows)
+        for job_id, row in rows.items():
             if job_id in self._ends:
-                self._ends[job_id][0].ring()
+                end = self._ends[job_id][0]
+                end.row = row
+                end.ring()
 
     def ring_all(self) -> None:
-        """Wake everybody."""
+        """Wake everybody: nothing is certain any more."""
         for signal in (self.work, self.alarm, self.requests):
             signal.ring()
-        self.grown(self._logs)
-        self.ended(self._ends)
+        self.open.clear()
+        self._grown(self._logs)
+        self._ended(dict.fromkeys(self._ends))
 
 
 def _watched(signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> Generator[S]:

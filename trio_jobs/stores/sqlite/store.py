@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -72,8 +73,7 @@ class SqliteStore:
             result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
         except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise damaged(self._path, error) from error
-        self._signals.grown(tx.grown)
-        self._signals.ended(tx.ended)
+        self._signals.hear(tx)
         return result
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
@@ -179,10 +179,7 @@ class SqliteStore:
         """See `Store.finish`."""
         if outcome.transition is Transition.COMPLETED:
             outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
-        awaited = self._signals.awaited
-        state, row = await self._write(verbs.finish, job_id, attempt, outcome, awaited)
-        if row is not None:
-            self._signals.tell(self._rows.job_of(row))
+        state = await self._write(verbs.finish, job_id, attempt, outcome)
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
@@ -214,9 +211,9 @@ class SqliteStore:
         (job,) = self._jobs([await self._read(looking.job, job_id)])
         return job
 
-    async def find(self, where: Where, limit: int) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
         """See `Store.find`."""
-        return self._jobs(await self._read(looking.find, where, limit))
+        return self._jobs(await self._read(partial(looking.find, newest=newest), where, limit))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
@@ -246,16 +243,17 @@ class SqliteStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
+        self._check()
         with self._signals.end_of(job_id) as end:
-            while end.job is None:
-                seen = end.count
+            seen, row = end.count, None
+            if job_id not in self._signals.open:
                 row = await self._read(looking.ended, job_id)
-                if row is not None:
-                    (job,) = self._jobs([row])
-                    return job
+            while row is None:
                 self._check_open()
                 await end.wait_past(seen)
-            return end.job
+                seen, row = end.count, end.row or await self._read(looking.ended, job_id)
+        (job,) = self._jobs([row])
+        return job
 
     async def due(self) -> None:
         """See `Store.due`."""

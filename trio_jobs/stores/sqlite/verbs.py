@@ -1,14 +1,15 @@
 """The verbs that write, each as what it does in one transaction. `store` has them called.
 
-They run in the connection's thread, and touch nothing but their arguments and the file.
+They run in a thread, and touch nothing but their arguments and the file.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
 
 import attrs
 import msgspec
@@ -40,6 +41,7 @@ class Running:
     cancel_message: str | None
     attempt: int
     spent: int
+    children: int  # whether any of them is open
 
 
 # ------------------------------------------------------------ coming in
@@ -55,22 +57,22 @@ def submit(
     ids: list[str] = []
     fresh = at_once = 0
     for new in batch:
-        known = _known(tx, new)
+        known = _holder(tx, new)
         ids.append(known or new.submission.id)
-        if known is None:
+        if known is None and _insert(tx, new):
             fresh += 1
             at_once += _due(tx, new) <= tx.now
-            _insert(tx, new)
     if fresh and waiting + fresh - min(limit, at_once) > tx.limits.queue:
         raise QueueFull(tx.limits.queue)
     return ids, claim(tx, limit, handlers, worker)
 
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
-    known = _known(tx, new)
+    known = _holder(tx, new)
     if known is not None:
         return [known], []
-    _insert(tx, new, worker=worker)
+    if not _insert(tx, new, worker=worker):
+        return [new.submission.id], []
     columns = ("id", "handler", "args", "options", "priority", "owner", "key")
     return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2)]
 
@@ -80,24 +82,16 @@ def _sum(tx: Transaction, query: str) -> int:
     return int(row[0] or 0) if row else 0
 
 
-def _known(tx: Transaction, new: Written) -> str | None:
-    """Return the id of the job that a submission already is."""
-    submission = new.submission
-    if tx.one("find_id", id=submission.id) is not None:  # the answer to an earlier call was lost
-        return submission.id
-    if submission.key is None:
-        return None
-    holder = tx.one("find_key", **_only(new.values, "handler", "args", "options", "priority", "key", "owner"))
-    if holder is None:
+def _holder(tx: Transaction, new: Written) -> str | None:
+    """Return the id of the job that has the key of a submission."""
+    key = new.submission.key
+    holder = None if key is None else tx.one("find_key", **new.values)
+    if key is None or holder is None:
         return None
     job_id, same = holder
     if not same:
-        raise KeyConflict(submission.key, job_id)
+        raise KeyConflict(key, job_id)
     return str(job_id)
-
-
-def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: values[name] for name in names}
 
 
 def _due(tx: Transaction, new: Written) -> float:
@@ -109,15 +103,19 @@ def _due(tx: Transaction, new: Written) -> float:
 
 def _insert(
     tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: str | None = None
-) -> None:
-    """Add a job: one that waits, or one that runs from birth, if there is a worker."""
+) -> bool:
+    """Add a job: one that waits, or one that runs from birth, if there is a worker.
+
+    Returns:
+        Whether it is new; it is not if the answer to an earlier call was lost.
+    """
     due, queue = _due(tx, new), new.submission.options.timeouts.queue
     runs = worker is not None
     tx.run(
         "insert_job",
         **new.values,
         parent=parent,
-        state=(advance(State.QUEUED, Transition.STARTED) if runs else State.QUEUED).value,
+        state=advance(State.QUEUED, Transition.STARTED) if runs else State.QUEUED,
         attempt=int(runs),
         seq=1 + runs,
         now=tx.now,
@@ -126,10 +124,17 @@ def _insert(
         started=tx.now if runs else None,
         lease=None if worker is None else _lapses(tx, worker.lease),
     )
-    ((number,),) = tx.run("newest")
-    chunks.add(tx, number, 1, 0, Kind.SUBMITTED, encode_event(Kind.SUBMITTED, new.submission.handler))
+    if not tx.db.changes():
+        return False
+    number = tx.db.last_insert_rowid()
+    chunks.add(tx, number, 1, 0, Kind.SUBMITTED, _named(Kind.SUBMITTED, new.submission.handler))
     if worker is not None:
-        chunks.add(tx, number, 2, 1, Kind.STARTED, encode_event(Kind.STARTED, worker.name))
+        chunks.add(tx, number, 2, 1, Kind.STARTED, _named(Kind.STARTED, worker.name))
+        tx.started.append(new.submission.id)
+    return True
+
+
+_named = lru_cache(1000)(encode_event)  # there are few handlers and few workers
 
 
 def _lapses(tx: Transaction, lease: float) -> float | None:
@@ -139,8 +144,7 @@ def _lapses(tx: Transaction, lease: float) -> float | None:
 def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Claimant) -> Row:
     """Accept a child that runs from birth, and return its row of `born`."""
     running(tx, parent, attempt)
-    if tx.one("find_id", id=child.submission.id) is None:
-        _insert(tx, child, worker=Claimant(worker.name), parent=parent)
+    _insert(tx, child, worker=Claimant(worker.name), parent=parent)
     return tx.one("born", id=child.submission.id) or ()
 
 
@@ -155,6 +159,7 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     """
     if not limit:
         return []
+    tx.write_log()  # whatever an attempt has said is written before the next one begins
     ranked = [
         (due + PENALTY[priority], number)
         for handler in handlers
@@ -170,8 +175,9 @@ def _start(tx: Transaction, number: int, worker: Claimant) -> Row:
     row = tx.one("start", number=number, now=tx.now, lease=_lapses(tx, worker.lease))
     if row is None:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
+    tx.started.append(row[0])
     tx.grown.append(row[0])
-    chunks.add(tx, number, row[-1], row[7], Kind.STARTED, encode_event(Kind.STARTED, worker.name))
+    chunks.add(tx, number, row[-1], row[7], Kind.STARTED, _named(Kind.STARTED, worker.name))
     return row
 
 
@@ -225,12 +231,9 @@ def append(
 # ------------------------------------------------------------ ends
 
 
-def finish(
-    tx: Transaction, job_id: str, attempt: int, outcome: Outcome, awaited: Callable[[str], bool]
-) -> tuple[State, Row | None]:
-    """End a running attempt; return the state, and if that ends an awaited job, its snapshot's row."""
-    state = _conclude(tx, running(tx, job_id, attempt), outcome)
-    return state, tx.one("job", id=job_id) if state.over and awaited(job_id) else None
+def finish(tx: Transaction, job_id: str, attempt: int, outcome: Outcome) -> State:
+    """End a running attempt, and return the job's state now."""
+    return _conclude(tx, running(tx, job_id, attempt), outcome)
 
 
 def _conclude(tx: Transaction, job: Running, outcome: Outcome) -> State:
@@ -246,7 +249,8 @@ def _conclude(tx: Transaction, job: Running, outcome: Outcome) -> State:
             due = tx.now + (ended.delay or 0.0)
     elif ended is not None and ended.reason is Reason.USER:
         ended = _cancelled(job, ended)
-    _end_children(tx, job.number)
+    if job.children:
+        _end_children(tx, job.number)
     return _end(tx, job.number, State.RUNNING, End(transition, ended, outcome.result, due, unspent))
 
 
@@ -296,8 +300,8 @@ def _end(tx: Transaction, number: int, state: State, end: End) -> State:
     row = tx.one(
         f"end {end.transition}",
         number=number,
-        state=after.value,
-        reason=None if ended is None else ended.reason.value,
+        state=after,
+        reason=None if ended is None else ended.reason,
         message=None if ended is None else ended.message,
         error=_text(None if ended is None else encode_error(ended.error)),
         result=_text(end.result),
@@ -307,11 +311,11 @@ def _end(tx: Transaction, number: int, state: State, end: End) -> State:
     )
     if row is None:
         raise IllegalTransition(state, end.transition)
-    job_id, seq, attempt = row
+    job_id, seq, attempt, *snapshot = row
     chunks.add(tx, number, seq, attempt, KIND_OF[end.transition], end.data)
     tx.grown.append(job_id)
     if after.over:
-        tx.ended.append(job_id)
+        tx.ended[job_id] = tuple(snapshot)
         _keep_few(tx)
     return after
 
@@ -390,6 +394,7 @@ def _keep_few(tx: Transaction) -> None:
 def _forget(tx: Transaction, number: int) -> None:
     for (job_id,) in tx.run("id_of", number=number):
         tx.grown.append(job_id)
-        tx.ended.append(job_id)
+        tx.ended[job_id] = None
+    tx.write_log()
     tx.run("forget_events", number=number)
     tx.run("forget_job", number=number)

@@ -74,4 +74,5 @@ def submit_within(
     kept: dict[Any, Any] = dict(cast("Any", connection).execute("SELECT name, value FROM trio_jobs_meta"))
     tx = Transaction(connection, clock_of(kept.get("epoch"))(), UNLIMITED)
     (job_id,), _ = verbs.submit(tx, [new], 0, (), Claimant("nobody"))
+    tx.write_log()
     return job_id

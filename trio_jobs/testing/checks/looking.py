@@ -57,12 +57,14 @@ async def find_gives_what_matches(open_store: Opener) -> None:
 
 
 async def find_stops_at_its_limit(open_store: Opener) -> None:
-    """`find` returns up to `limit` jobs, the oldest of those that match."""
+    """`find` returns up to `limit` jobs, the oldest of those that match; on request, the newest."""
     async with open_store() as store:
         names = await _four(store)
         for limit in range(6):
             found = "".join(names[job.id] for job in await store.find(Where(), limit))
             expect(f"find with limit={limit}", found, "abcd"[:limit])
+            found = "".join(names[job.id] for job in await store.find(Where(), limit, newest=True))
+            expect(f"find of the newest with limit={limit}", found, "dcba"[:limit])
         found = "".join(names[job.id] for job in await store.find(Where(states={State.QUEUED}), 1))
         expect("find of QUEUED jobs with limit=1", found, "b")
 

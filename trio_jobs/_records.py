@@ -1,4 +1,4 @@
-"""Jobs and events as what `--json` prints: names of the public records, values of JSON."""
+"""Jobs and events as JSON has them: names of the public records, values of JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import attrs
 
-from .._errors import ErrorRecord
-from .._job import Ended, Event, Job, Progress
+from ._errors import ErrorRecord
+from ._job import Ended, Event, Job, Progress
 
 _LEFT_OUT = frozenset({"on"})  # of Retry: code
 

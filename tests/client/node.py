@@ -1,0 +1,38 @@
+"""A server in a process of its own, on a file, for tests that kill it: `python node.py FILE PORT`.
+
+It prints its URL once it listens.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import trio
+
+import trio_jobs
+from trio_jobs.serving import serve_http
+
+
+@trio_jobs.handler(retry=trio_jobs.Retry(attempts=100, initial=0.01))
+async def tick(job: trio_jobs.JobContext[str], n: int) -> int:
+    """Sends n values, and goes on where the attempt before it was killed."""
+    for number in range(job.saved or 0, n):
+        await job.send(f"{job.attempt}:{number}")
+        await job.save(number + 1)
+        await trio.sleep(0.002)
+    return n
+
+
+async def main(file: str, port: int) -> None:
+    """Serve until killed."""
+    async with (
+        trio_jobs.open_registry(f"sqlite:///{file}", handlers=[tick], lease=0.5) as jobs,
+        trio.open_nursery() as nursery,
+    ):
+        (url,) = await nursery.start(partial(serve_http, jobs, port=port))
+        print(url, flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,67 @@
+"""The client's own errors, and which error each code is."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from trio_jobs import (
+    InvalidPayload,
+    KeyConflict,
+    QueueFull,
+    StoreUnavailable,
+    StreamGap,
+    TrioJobsError,
+    UnknownHandler,
+    UnknownJob,
+)
+from trio_jobs.client import Disconnected, ServerError
+from trio_jobs.client.errors import error_of
+from trio_jobs.serving.problems import STATUS, problem_of
+
+OURS: list[TrioJobsError] = [
+    UnknownJob("7"),
+    UnknownHandler("7", ["a", "b"]),
+    InvalidPayload("args[0] is no int"),
+    KeyConflict("k", "8"),
+    QueueFull(3),
+    StreamGap("7", 3, 5, 2),
+    StoreUnavailable("the store cannot be reached; whether it was done is not known"),
+]
+
+
+@pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
+def test_an_error_comes_back_as_itself(error: TrioJobsError) -> None:
+    """What the server raised is raised by the client: the same class, the same text, the same facts."""
+    problem = problem_of(error)
+    assert problem is not None
+    told = error_of("7", {"code": problem.code, "message": problem.message, **problem.details})
+    assert type(told) is type(error)
+    assert str(told) == str(error)
+    assert vars(told) == vars(error)
+
+
+@pytest.mark.parametrize("code", sorted(STATUS))
+def test_every_code_is_some_error(code: str) -> None:
+    """No code of the wire is without an error, also if the server tells fewer facts than it should."""
+    error = error_of("7", {"code": code, "message": "no"})
+    assert isinstance(error, TrioJobsError)
+    if isinstance(error, ServerError):
+        assert (error.code, error.message, str(error)) == (code, "no", f"the server answered {code}: no")
+
+
+def test_an_error_that_says_nothing() -> None:
+    """An error without a code is the server's mistake."""
+    error = error_of("7", {})
+    assert isinstance(error, ServerError)
+    assert error.code == "internal"
+
+
+def test_the_network_s_errors_and_the_server_s_are_told_apart() -> None:
+    """`Disconnected` is a `ConnectionError`, `ServerError` is not; neither is a cancellation."""
+    lost, refused = Disconnected("ws://a", "no route"), ServerError("forbidden", "no")
+    assert isinstance(lost, ConnectionError)
+    assert isinstance(lost, TrioJobsError)
+    assert not isinstance(refused, ConnectionError)
+    assert not isinstance(lost, trio.Cancelled)
+    assert (lost.url, lost.why, str(lost)) == ("ws://a", "no route", "ws://a cannot be reached: no route")

@@ -1,0 +1,225 @@
+"""A handle on a job at a server is to use as one on a job of the process: names, answers and errors."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from tests.client.site import count, fail, flaky, forever, permits, site, stubborn
+from trio_jobs import CancelReport, JobCancelled, JobFailed, JobHandle, JobTimedOut, Reason, State, UnknownJob
+from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
+
+Handles = tuple[JobHandle[Any, Any], RemoteHandle[Any, Any]]
+
+
+@asynccontextmanager
+async def two_handles(fn: Any, *args: Any, **options: Any) -> AsyncGenerator[Handles]:
+    """A job, as it is seen in the process and through a client."""
+    async with site() as (jobs, url), connect(url) as remote:
+        here = await jobs.submit(fn, *args, **options)
+        yield here, await remote.get(here.id)
+
+
+async def outcome(call: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
+    """What a call returns or raises, in a form that can be compared."""
+    try:
+        return "returned", await call()
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is compared
+        return type(error), str(error), vars(error)
+
+
+def test_it_is_a_handle() -> None:
+    """Whoever takes a `JobHandle` takes a remote one: it has all its methods, with the same parameters."""
+    for name, method in inspect.getmembers(JobHandle, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(RemoteHandle, name)) == inspect.signature(method), name
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "options"),
+    [
+        (count, (3,), {}),
+        (fail, ("no",), {}),
+        (flaky, (), {}),
+        (forever, (), {"timeout": 0}),
+        (forever, (), {"delay": 3600}),
+    ],
+    ids=["completed", "failed", "retried", "timed out", "cancelled"],
+)
+async def test_the_same_is_seen(fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """However a job ends, its snapshot, history, result and events are the same on both sides, errors too."""
+    async with two_handles(fn, *args, **options) as (here, there):
+        if "delay" in options:
+            await here.cancel("not needed")
+        assert await there.wait() == await here.wait()
+        assert await there.snapshot() == await here.snapshot()
+        assert await there.history() == await here.history()
+        assert await outcome(there.result) == await outcome(here.result)
+        for name in ("events", "stream"):
+
+            async def read(handle: JobHandle[Any, Any], name: str = name) -> list[Any]:
+                more = {"restarts": "continue"} if name == "stream" else {}
+                found: list[Any] = []
+                async with getattr(handle, name)(**more) as stream:
+                    try:
+                        async for value in stream:
+                            found.append(value)
+                    except (JobFailed, JobCancelled) as error:
+                        found.append((type(error), str(error)))
+                    found.append(stream.cursor)
+                return found
+
+            assert await read(there) == await read(here)
+
+
+async def test_how_a_job_ended_is_raised() -> None:
+    """A job that failed, timed out or was cancelled raises that as its result, with the facts."""
+    async with site() as (_, url), connect(url) as remote:
+        with pytest.raises(JobFailed) as failed:
+            await (await remote.submit(fail, "no")).result()
+        assert failed.value.error is not None
+        assert (failed.value.reason, failed.value.error.message) == (Reason.ERROR, "no")
+        with pytest.raises(JobTimedOut):
+            await (await remote.submit(forever, timeout=0)).result()
+        handle = await remote.submit(forever)
+        await handle.request_cancel("enough")
+        with pytest.raises(JobCancelled, match="enough"):
+            await handle.result()
+
+
+async def test_cancel_tells_what_became_of_it() -> None:
+    """Each outcome of a cancellation is told: done, too late, finished first, stuck with a stack."""
+    async with site() as (_, url), connect(url) as remote:
+        handle = await remote.submit(forever)
+        assert (await handle.cancel("enough")).outcome == "cancelled"
+        assert (await handle.cancel()).outcome == "already_over"
+        assert await handle.request_cancel() is False
+
+        gate = permits("stubborn")
+        stuck = await remote.submit(stubborn)
+        async with stuck.stream() as tokens:
+            await tokens.receive()
+            report = await stuck.cancel(patience=0)
+            assert report.outcome == "stuck"
+            assert "stubborn" in (report.stack or "")
+            assert await stuck.request_cancel() is True
+            gate.close()
+        assert (await stuck.wait()).state.over
+
+        gate = permits("polite")
+        polite = await remote.submit("permitted", "polite")
+        reports: list[CancelReport] = []
+        async with polite.events() as events, trio.open_nursery() as nursery:
+
+            async def cancel() -> None:
+                reports.append(await polite.cancel(grace=30))
+
+            nursery.start_soon(cancel)
+            async for event in events:
+                if event.kind == "cancel_requested":
+                    gate.close()
+        assert reports[0].outcome == "finished_first"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [({"grace": -1}, ValueError), ({"patience": "x"}, TypeError), ({"reason": "\0"}, ValueError)],
+)
+async def test_a_mistake_is_told_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """What `JobHandle.cancel` refuses is refused before the server hears of it."""
+    async with two_handles(forever) as (here, there):
+        with pytest.raises(error):
+            await there.cancel(**arguments)
+        assert (await here.snapshot()).cancel_requested_at is None
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+    """A wait that is cancelled ends at the server too, so as many as one likes may be given up."""
+    async with two_handles(forever) as (here, there):
+        for _ in range(120):
+            with trio.move_on_after(0):
+                await there.wait()
+        async with trio.open_nursery() as nursery:
+            for _ in range(90):
+                nursery.start_soon(there.wait)
+            await there.snapshot()
+            nursery.cancel_scope.cancel()
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                for _ in range(90):
+                    nursery.start_soon(there.wait)
+                await there.snapshot()
+                nursery.cancel_scope.cancel()
+        await here.cancel()
+        assert (await there.wait()).state is State.CANCELLED
+
+
+async def test_a_job_that_was_removed_is_unknown() -> None:
+    """Every method says so."""
+    async with site() as (jobs, url), connect(url) as remote:
+        handle = await remote.submit(count, 1)
+        await handle.wait()
+        await jobs.remove(handle.id)
+        for call in (handle.snapshot, handle.wait, handle.result, handle.history, handle.cancel):
+            with pytest.raises(UnknownJob) as caught:
+                await call()
+            assert caught.value.job_id == handle.id
+        for stream in (handle.events, handle.stream):
+            with pytest.raises(UnknownJob):
+                async with stream():
+                    raise AssertionError("it was opened")
+
+
+async def test_handles_are_equal_if_the_job_is() -> None:
+    """Handles of one client with one id are equal; those of another client, or in the process, are not."""
+    async with site() as (jobs, url), connect(url) as remote, connect(url) as other:
+        handle = await remote.submit(count, 1)
+        assert handle == await remote.get(handle.id)
+        assert hash(handle) == hash(await remote.get(handle.id))
+        others = {await other.get(handle.id), await jobs.get(handle.id), await remote.submit(count, 1)}
+        assert len({handle, *others}) == 4
+        assert repr(handle) == f"<JobHandle {handle.id}>"
+
+
+async def test_after_the_block_nothing_works() -> None:
+    """Once the block was left, each method says that, and says it as the registry of the process does."""
+    async with site() as (_, url):
+        async with connect(url) as remote:
+            handle = await remote.submit(forever)
+        calls: list[Callable[[], Awaitable[object]]] = [
+            handle.snapshot,
+            handle.wait,
+            handle.result,
+            handle.history,
+            handle.cancel,
+            handle.request_cancel,
+            remote.find,
+            remote.handlers,
+            remote.statistics,
+        ]
+        for call in calls:
+            with pytest.raises(trio.ClosedResourceError, match="block of connect"):
+                await call()
+        for stream in (handle.events, handle.stream):
+            with pytest.raises(trio.ClosedResourceError, match="block of connect"):
+                stream()
+        with pytest.raises(trio.ClosedResourceError, match="block of connect"):
+            await remote.submit(count, 1)
+        assert isinstance(remote, RemoteRegistry)
+
+
+async def test_errors_are_short() -> None:
+    """What is raised for a job comes from here, and drags no traceback of the network's tasks with it."""
+    async with site() as (_, url), connect(url) as remote:
+        try:
+            await remote.get("nobody")
+        except UnknownJob as error:
+            assert error.__context__ is None
+            assert error.__cause__ is None
+            assert len(traceback.extract_tb(error.__traceback__)) < 8

@@ -1,0 +1,211 @@
+"""A server's jobs are used as the jobs of the process are, over both kinds of server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from tests.client.site import Kind, count, fail, flaky, forever, site
+from trio_jobs import (
+    InvalidPayload,
+    JobHandle,
+    KeyConflict,
+    Priority,
+    QueueFull,
+    Retry,
+    State,
+    Timeouts,
+    UnknownHandler,
+    UnknownJob,
+)
+from trio_jobs.client import RemoteHandle, ServerError, connect
+
+both = pytest.mark.parametrize("kind", ["http", "websocket"])
+
+
+@both
+async def test_submit(kind: Kind) -> None:
+    """A handler is submitted by its name or by itself; what it returns and streams comes back."""
+    async with site(kind) as (jobs, url), connect(url) as remote:
+        for fn in ("count", count):
+            handle: RemoteHandle[Any, Any] = await remote.submit(fn, 3)
+            assert await handle.result() == 3
+            async with handle.stream() as numbers:
+                assert [number async for number in numbers] == [0, 1, 2]
+            assert await (await jobs.get(handle.id)).result() == 3
+
+
+@both
+async def test_options_arrive(kind: Kind) -> None:
+    """The job at the server has the options that were given, and the retry rule that its handler has."""
+    async with site(kind) as (jobs, url), connect(url) as remote:
+        handle = await remote.submit(
+            flaky,
+            timeouts=Timeouts(run=9, queue=8),
+            retry=Retry(attempts=5, initial=0),
+            priority=Priority.HIGH,
+            tags={"a": "b"},
+            metadata={"c": [1, None]},
+            key="k",
+            when_unread="continue",
+            linger=3,
+        )
+        job = await (await jobs.get(handle.id)).wait()
+        assert (job.timeouts, job.priority, job.key) == (Timeouts(run=9, queue=8), Priority.HIGH, "k")
+        assert (job.tags, job.metadata) == ({"a": "b"}, {"c": [1, None]})
+        assert (job.retry.attempts, job.retry.initial, job.state) == (5, 0, State.COMPLETED)
+
+
+async def test_the_same_key_is_the_same_job() -> None:
+    """Submitted again with its key, a job is found again; with another argument that is a conflict."""
+    async with site() as (_, url), connect(url) as remote:
+        one = await remote.submit(count, 3, key="k")
+        assert await remote.submit(count, 3, key="k") == one
+        with pytest.raises(KeyConflict) as caught:
+            await remote.submit(count, 4, key="k")
+        assert (caught.value.key, caught.value.job_id) == ("k", one.id)
+        assert await remote.submit(count, 3) != await remote.submit(count, 3)
+
+
+async def test_what_the_server_refuses() -> None:
+    """Each refusal is the error that it would be in process, with its facts."""
+    async with site(registry={"capacity": 0, "queue_limit": 1}) as (jobs, url), connect(url) as remote:
+        with pytest.raises(UnknownHandler) as unknown:
+            await remote.submit("no such handler")
+        assert unknown.value.known == sorted(jobs.handlers)
+        with pytest.raises(InvalidPayload, match="count"):
+            await remote.submit("count", "three")
+        await remote.submit(forever)
+        with pytest.raises(QueueFull) as full:
+            await remote.submit(forever)
+        assert full.value.limit == 1
+        with pytest.raises(TypeError, match="takes 1 arguments"):
+            await remote.submit(count)  # type: ignore[arg-type, call-arg]
+        with pytest.raises(ServerError) as depth:
+            nested: Any = []
+            for _ in range(40):
+                nested = [nested]
+            await remote.submit("count", nested)
+        assert depth.value.code == "bad_request"
+
+
+async def test_a_request_that_is_too_large_is_told() -> None:
+    """What is larger than the server takes is refused, though the server only closes the connection; what
+    else was under way goes on."""
+    async with site() as (_, url), connect(url) as remote, trio.open_nursery() as nursery:
+        other = await remote.submit(forever)
+        async with other.events() as events:
+            nursery.start_soon(other.wait)
+            assert (await events.receive()).seq == 1
+            with pytest.raises(ServerError) as caught:
+                await remote.submit("count", "x" * 300_000)
+            assert caught.value.code == "too_large"
+            await other.cancel()
+            async for event in events:
+                assert event.seq > 1
+            assert event.kind == "cancelled"
+
+
+async def test_get() -> None:
+    """A job is found by its id, also if it was submitted otherwise; an id that no job has is unknown."""
+    async with site() as (jobs, url), connect(url) as remote:
+        there = await jobs.submit(count, 1)
+        handle = await remote.get(there.id)
+        assert isinstance(handle, JobHandle)
+        assert await handle.result() == 1
+        with pytest.raises(UnknownJob) as caught:
+            await remote.get("nobody")
+        assert caught.value.job_id == "nobody"
+        with pytest.raises(TypeError):
+            await remote.get(7)  # type: ignore[arg-type]
+
+
+async def test_find() -> None:
+    """`find` gives the jobs that match, as they are at the server, in either order and no more than asked
+    for."""
+    async with site() as (jobs, url), connect(url) as remote:
+        handles = [await jobs.submit(count, n, tags={"n": str(n % 2)}) for n in range(4)]
+        for handle in handles:
+            await handle.wait()
+        failed = await (await jobs.submit(fail, "no")).wait()
+        every = await jobs.find()
+        assert await remote.find() == every
+        assert await remote.find(newest=True, limit=2) == every[::-1][:2]
+        assert await remote.find(state=State.FAILED) == [failed]
+        assert [job.id for job in await remote.find(tags={"n": "1"}, state=[State.COMPLETED])] == [
+            handles[1].id,
+            handles[3].id,
+        ]
+        assert await remote.find(handler="flaky") == []
+        for limit in (0, 1001):
+            with pytest.raises(ValueError, match="limit"):
+                await remote.find(limit=limit)
+
+
+async def test_cancel() -> None:
+    """A job is cancelled by its id; one that nobody has is unknown."""
+    async with site() as (_, url), connect(url) as remote:
+        handle = await remote.submit(forever)
+        report = await remote.cancel(handle.id, "enough")
+        assert report.outcome == "cancelled"
+        assert (await handle.snapshot()).message == "enough"
+        assert (await remote.cancel(handle.id)).outcome == "already_over"
+        with pytest.raises(UnknownJob):
+            await remote.cancel("nobody")
+
+
+async def test_handlers() -> None:
+    """What can be submitted is told with its parameters."""
+    async with site() as (jobs, url), connect(url) as remote:
+        found = {one["name"]: one for one in await remote.handlers()}
+        assert found.keys() == jobs.handlers.keys()
+        assert found["count"]["description"] == "Sends the numbers below n."
+        assert [one["name"] for one in found["count"]["parameters"]] == ["n"]
+
+
+async def test_statistics() -> None:
+    """The statistics are those of the registry."""
+    async with site(registry={"capacity": 7}) as (jobs, url), connect(url) as remote:
+        handle = await remote.submit(forever)
+        async with handle.stream() as tokens:
+            await tokens.receive()
+            assert await remote.statistics() == await jobs.statistics()
+            assert (await remote.statistics()).capacity == 7
+
+
+async def test_many_calls_at_once() -> None:
+    """More calls than a connection may have under way wait in line, and all are answered."""
+    async with site() as (jobs, url), connect(url) as remote:
+        results: list[int] = []
+
+        async def one(n: int) -> None:
+            results.append(await (await remote.submit(count, n)).result())
+
+        async with trio.open_nursery() as nursery:
+            for n in range(90):
+                nursery.start_soon(one, n)
+        assert sorted(results) == list(range(90))
+        assert await jobs.count() == 90
+
+
+async def test_a_cancelled_submit_is_there_or_not() -> None:
+    """A submit that is cancelled at any moment left no job, or the one that its key finds."""
+    async with site() as (jobs, url), connect(url) as remote:
+        for steps in range(12):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_cancel_after, scope, steps)
+                    await remote.submit(count, steps, key=f"key {steps}")
+            before = await jobs.count()
+            handle = await remote.submit(count, steps, key=f"key {steps}")
+            assert await jobs.count() in {before, before + 1}
+            assert await handle.result() == steps
+        assert await jobs.count() == 12
+
+
+async def _cancel_after(scope: trio.CancelScope, steps: int) -> None:
+    for _ in range(steps * steps):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()

@@ -1,0 +1,122 @@
+"""What is asked: checked as in process, and sent as the wire has it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+import trio_jobs
+from trio_jobs import InvalidPayload, Priority, Retry, State, Timeouts
+from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
+from trio_jobs.serving import wire
+
+
+@trio_jobs.handler(name="marked", retry=Retry(attempts=3, on=OSError))
+async def work(job: trio_jobs.JobContext[str], n: int, *more: int) -> None:
+    """A handler."""
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {}),
+        ({"timeout": 3}, {"timeout": 3.0}),
+        ({"timeout": None}, {"timeout": None}),
+        ({"timeout": math.inf}, {"timeout": None}),
+        (
+            {"timeouts": Timeouts(run=1, idle=math.inf)},
+            {"timeouts": {"run": 1, "queue": None, "first_token": None, "idle": None}},
+        ),
+        (
+            {"retry": Retry(attempts=2, jitter=0)},
+            {"retry": {"attempts": 2, "initial": 1, "factor": 2, "maximum": 60, "jitter": 0}},
+        ),
+        ({"priority": Priority.URGENT}, {"priority": "urgent"}),
+        ({"priority": 3}, {"priority": "low"}),
+        ({"delay": 2}, {"delay": 2}),
+        ({"run_at": datetime(2030, 1, 1, tzinfo=UTC)}, {"run_at": "2030-01-01T00:00:00Z"}),
+        ({"tags": {"a": "b"}, "metadata": {"c": [1]}}, {"tags": {"a": "b"}, "metadata": {"c": [1]}}),
+        ({"when_unread": "cancel", "linger": 5}, {"when_unread": "cancel", "linger": 5}),
+        ({"owner": "ann"}, {"owner": "ann"}),
+    ],
+)
+def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict[str, Any]) -> None:
+    """The server reads the options as they were given, and no other."""
+    request = wire.Submit(id=1, handler="work", options=options_of("work", {**given, "key": "k"}))
+    text = text_of(request)
+    decoded = wire.decode_request(text.encode(), 32)
+    assert isinstance(decoded, wire.Submit)
+    assert decoded == request
+    assert msgspec.json.decode(text)["options"] == {**sent, "key": "k"}
+
+
+def test_every_submission_has_a_key() -> None:
+    """What has no key gets one that nobody else has; so it is one job, however often it is sent."""
+    keys = {options_of("work", {}).key, options_of("work", {}).key, options_of("work", {"key": None}).key}
+    assert len(keys) == 3
+    assert all(isinstance(key, str) and len(key) == 32 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"timeuot": 3}, TypeError),
+        ({"timeout": -1}, ValueError),
+        ({"timeout": 1, "timeouts": Timeouts()}, ValueError),
+        ({"priority": "urgent"}, ValueError),
+        ({"key": 7}, TypeError),
+        ({"key": "a\0"}, InvalidPayload),
+        ({"retry": Retry(on=ValueError)}, InvalidPayload),
+        ({"run_at": datetime(2030, 1, 1)}, ValueError),  # noqa: DTZ001  # that is the mistake
+    ],
+)
+def test_a_mistake_is_told_here(given: dict[str, Any], error: type[Exception]) -> None:
+    """An option that `JobRegistry.submit` refuses is refused before anything is sent."""
+    with pytest.raises(error):
+        options_of("work", given)
+
+
+def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
+    """The rule of the handler's own mark may be given with other numbers; the server has it too."""
+    assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == wire.RetryOptions(attempts=9)
+    with pytest.raises(InvalidPayload, match=r"@handler\(retry"):
+        options_of(work, {"retry": Retry(on=ValueError)})
+
+
+def test_a_handler_is_a_name_or_a_function() -> None:
+    """A function stands for its name, and its arguments are checked; a name is taken as it is."""
+    assert handler_of("anything", (1, "two")) == "anything"
+    assert handler_of(work, (1, 2, 3)) == "marked"
+    with pytest.raises(TypeError, match="takes"):
+        handler_of(work, ())
+    with pytest.raises(TypeError, match="async function"):
+        handler_of(7, ())
+    with pytest.raises(InvalidPayload, match="NaN"):
+        handler_of("work", (math.nan,))
+    with pytest.raises(InvalidPayload, match="arguments of work"):
+        handler_of("work", (object(),))
+
+
+def test_a_filter_is_sent_as_the_wire_has_it() -> None:
+    """One state or several, tags and names; what nobody asked for is not sent."""
+    assert filter_of({}) == {}
+    assert filter_of({"state": State.FAILED}) == {"state": ["failed"]}
+    assert filter_of({"state": {State.QUEUED, State.FAILED}, "handler": "a"}) == {
+        "state": ["failed", "queued"],
+        "handler": "a",
+    }
+    assert filter_of({"tags": {"a": "b"}, "parent": "7"}) == {"tags": {"a": "b"}, "parent": "7"}
+    with pytest.raises(TypeError, match="leave owner out"):
+        filter_of({"owner": "ann"})
+    with pytest.raises(TypeError, match="cannot find jobs by sate"):
+        filter_of({"sate": "failed"})  # type: ignore[typeddict-unknown-key]
+
+
+def test_what_is_no_text_is_not_sent() -> None:
+    """A request that cannot be written is refused, and says which."""
+    with pytest.raises(InvalidPayload, match="the request to get"):
+        text_of(wire.Get(id=1, job="\ud800"))

@@ -1,0 +1,209 @@
+"""A connection to a server that is not as it should be: what it says is not believed, and it is left in
+time."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import WebSocketConnection
+
+from tests.client.peer import job, log
+from tests.client.site import websocket
+from trio_jobs import Retry, StoreUnavailable, StreamGap
+from trio_jobs.client import Disconnected, ServerError, backoff, connect
+from trio_jobs.client import socket as client_socket
+from trio_jobs.serving.wire import encode_event, encode_job
+
+Talk = Callable[[WebSocketConnection], Awaitable[None]]
+PONG = {"pong": True}
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients come back at once."""
+    monkeypatch.setattr(backoff, "BACKOFF", Retry(attempts=2, initial=0.001, maximum=0.01))
+
+
+async def asked(connection: WebSocketConnection) -> dict[str, Any]:
+    """What is asked next; a ping is answered, for without that no client goes on."""
+    while True:
+        request = dict(json.loads(await connection.get_message()))
+        if request["op"] != "ping":
+            return request
+        await say(connection, request["id"], pong=True)
+
+
+async def say(connection: WebSocketConnection, re: int | None, **fields: object) -> None:
+    """Send a reply."""
+    await connection.send_message(json.dumps({"re": re, **fields}))
+
+
+async def binary(connection: WebSocketConnection) -> None:
+    """Sends what is no text."""
+    await asked(connection)
+    await connection.send_message(b"\0")
+    await connection.get_message()
+
+
+async def nonsense(connection: WebSocketConnection) -> None:
+    """Sends what is no reply."""
+    await asked(connection)
+    await connection.send_message("nonsense")
+    await connection.get_message()
+
+
+async def unasked(connection: WebSocketConnection) -> None:
+    """Replies to what nobody asked."""
+    await asked(connection)
+    await say(connection, 77, pong=True)
+    await connection.get_message()
+
+
+async def crashes(connection: WebSocketConnection) -> None:
+    """Ends by a fault of its own."""
+    await asked(connection)
+    await connection.aclose(1011)
+
+
+async def closing(connection: WebSocketConnection) -> None:
+    """Says that it is stopping, and does not stop."""
+    request = await asked(connection)
+    await say(connection, request["id"], error={"code": "closing", "message": "bye"})
+    await connection.get_message()
+
+
+@pytest.mark.parametrize("talk", [binary, nonsense, unasked, crashes, closing])
+async def test_a_server_that_is_always_wrong_is_given_up(talk: Talk) -> None:
+    """A server that does wrong whenever it is asked the same is not asked for ever: the call ends with an
+    error of the server's, though the client would have all the patience there is."""
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url, patience=math.inf) as remote:
+                with pytest.raises(ServerError) as caught:
+                    await remote.handlers()
+        assert caught.value.code in {"internal", "closing"}
+
+
+@pytest.mark.parametrize("talk", [binary, nonsense, unasked, crashes, closing])
+async def test_a_server_that_is_wrong_once_is_asked_again(talk: Talk) -> None:
+    """A fault that does not come again is not seen by anybody."""
+    faults = [talk]
+
+    async def mended(connection: WebSocketConnection) -> None:
+        if faults:
+            await faults.pop()(connection)
+        else:
+            request = await asked(connection)
+            await say(connection, request["id"], handlers=[])
+            await connection.get_message()
+
+    async with websocket(mended) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote:
+                assert await remote.handlers() == []
+        assert faults == []
+
+
+async def test_a_message_that_is_too_large_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server cannot fill the memory with one message."""
+    monkeypatch.setattr(client_socket, "MESSAGE", 10_000)
+
+    async def huge(connection: WebSocketConnection) -> None:
+        request = await asked(connection)
+        await say(connection, request["id"], handlers=[{"name": "x" * 20_000}])
+        await connection.get_message()
+
+    async with websocket(huge) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote:
+                with pytest.raises(ServerError):
+                    await remote.handlers()
+
+
+async def test_an_error_amid_a_log_is_told_once() -> None:
+    """What ends a follow is told to its reader, behind what came before it; a reader that then reads on asks
+    anew, behind what it has read, or where the error says."""
+    events = log(9)
+    follows: list[int] = []
+
+    async def talk(connection: WebSocketConnection) -> None:
+        while True:
+            request = await asked(connection)
+            re = request["id"]
+            if request["op"] == "get":
+                found = json.loads(encode_job(job("7", last_seq=12), tracebacks=True))
+                await say(connection, re, job=found)
+            elif request["op"] == "follow":
+                follows.append(request["after"])
+                some = events[request["after"] :][:3]
+                frame = [json.loads(encode_event(event, tracebacks=True)) for event in some]
+                await say(connection, re, events=frame)
+                facts = {"first": 9, "last": 12, "oldest": 8}
+                code = ("unavailable", "stream_gap", "unavailable")[len(follows) - 1]
+                await say(connection, re, error={"code": code, "message": "no", **facts})
+
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote, (await remote.get("7")).events() as stream:
+                assert [(await stream.receive()).seq for _ in range(3)] == [1, 2, 3]
+                with pytest.raises(StoreUnavailable):
+                    await stream.receive()
+                assert [(await stream.receive()).seq for _ in range(3)] == [4, 5, 6]
+                with pytest.raises(StreamGap):
+                    await stream.receive()
+                assert stream.cursor == 8
+                assert (await stream.receive()).seq == 9
+        assert follows == [0, 3, 8]
+
+
+async def test_a_connection_that_ends_badly_is_only_lost() -> None:
+    """Frames that come after a good-bye, and a good-bye amid an answer, end a connection and nothing else."""
+    ends = [
+        b"\x88\x02\x03\xe8\x89\x00\x89\x00",
+        b"\x81\x7e\xff\xff{",
+        b"\x81\x01",
+        b"\xc1\x00",
+        b"\x81\x02\xc3\x28",
+    ]
+
+    async def rude(connection: WebSocketConnection) -> None:
+        request = await asked(connection)
+        if not ends:
+            await say(connection, request["id"], handlers=[])
+            await connection.get_message()
+        await connection._stream.send_all(ends.pop())
+        await connection._stream.aclose()
+
+    async with websocket(rude) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote:
+                assert await remote.handlers() == []
+
+
+async def test_connections_that_always_end_are_told() -> None:
+    """A server that leaves whenever it is asked is the network's fault, with the code that it left with."""
+
+    async def leaves(connection: WebSocketConnection) -> None:
+        await asked(connection)
+        await connection.aclose(4000, "bored")
+
+    async with websocket(leaves) as url:
+        with trio.fail_after(20):
+            async with connect(url, patience=math.inf) as remote:
+                with pytest.raises(Disconnected, match=r"closed \(4000\)"):
+                    await remote.handlers()
+
+
+@pytest.mark.parametrize("name", ["trio_websocket", "msgspec", "wsproto"])
+def test_without_the_extra(name: str) -> None:
+    """The error names the extra that is missing."""
+    code = f"import sys; sys.modules[{name!r}] = None; import trio_jobs.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: trio_jobs.client needs the extra: pip install 'trio-jobs[client]'" in done.stderr

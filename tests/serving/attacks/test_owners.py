@@ -1,0 +1,168 @@
+"""One owner and another's jobs: foreign and unknown are the same, to the byte, whatever is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.serving.place import Door, Place, bearer, by_token, place
+from tests.serving.raw import Peer
+
+UNKNOWN = "0" * 32
+
+OPS: list[tuple[str, dict[str, Any]]] = [
+    ("get", {}),
+    ("history", {}),
+    ("wait", {}),
+    ("cancel", {}),
+    ("cancel", {"wait": False, "reason": "because"}),
+    ("follow", {}),
+    ("follow", {"after": 1, "policy": "block", "window": 1}),
+    ("follow", {"after": 999}),
+]
+REQUESTS = [
+    ("GET", ""),
+    ("GET", "/history"),
+    ("GET", "/stream"),
+    ("GET", "/stream?after=1&policy=block"),
+    ("GET", "/stream?after=999"),
+    ("DELETE", ""),
+    ("DELETE", "?wait=false&reason=because"),
+    ("GET", "/nothing"),
+    ("POST", ""),
+    ("HEAD", ""),
+]
+
+
+async def of_anna(here: Place, **options: Any) -> str:
+    """Submit a job of Anna's that waits for a cancellation."""
+    handle = await here.submit("wait", owner="anna", **options)
+    return handle.id
+
+
+def told(answer: object, job_id: str) -> str:
+    """Return what an answer says, without the id that was asked for."""
+    return json.dumps(answer, sort_keys=True).replace(job_id, "ID")
+
+
+@pytest.mark.parametrize(("method", "path"), REQUESTS)
+async def test_a_foreign_job_is_an_unknown_one(method: str, path: str) -> None:
+    """Over HTTP, each question about another's job has the status, headers and body of one about no job."""
+    async with place("http", authenticate=by_token) as here:
+        job_id = await of_anna(here)
+
+        async def ask(which: str) -> tuple[int, Mapping[str, str], bytes]:
+            answer = await here.http(method, f"/v1/jobs/{which}{path}", bearer("bert"))
+            headers = {name: value for name, value in answer.headers.items() if name != "date"}
+            return answer.status, headers, answer.body.replace(which.encode(), b"ID")
+
+        foreign, unknown = await ask(job_id), await ask(UNKNOWN)
+        assert foreign == unknown
+        assert foreign[0] in {404, 405}
+        (job,) = await here.jobs.find()
+        assert job.cancel_requested_at is None
+
+
+@pytest.mark.parametrize(("op", "fields"), OPS, ids=str)
+async def test_a_foreign_job_is_an_unknown_one_on_a_socket(
+    door: Door, op: str, fields: dict[str, Any]
+) -> None:
+    """Over a WebSocket, each request about another's job has the reply of one about no job."""
+    async with place(door, authenticate=by_token) as here:
+        job_id = await of_anna(here)
+        async with here.socket(bearer("bert")) as peer:
+            foreign = await peer.ask(op, 1, job=job_id, **fields)
+            unknown = await peer.ask(op, 1, job=UNKNOWN, **fields)
+        assert told(foreign, job_id) == told(unknown, UNKNOWN)
+        assert foreign["error"]["code"] == "unknown_job"
+        (job,) = await here.jobs.find()
+        assert job.cancel_requested_at is None
+
+
+async def found(peer: Peer, **where: object) -> list[str]:
+    """Return the ids that a connection finds."""
+    return [job["id"] for job in (await peer.ask("find", 1, **where))["jobs"]]
+
+
+async def test_lists_show_ones_own(door: Door) -> None:
+    """Finding gives each owner their own jobs only, whatever the filter; who may do everything sees all."""
+    async with place(door, authenticate=by_token) as here:
+        annas = await of_anna(here, tags={"of": "anna"})
+        nobodys = (await here.submit("wait")).id
+        filters: list[dict[str, Any]] = [
+            {},
+            {"tags": {"of": "anna"}},
+            {"handler": "wait"},
+            {"parent": annas},
+            {"newest": True},
+            {"state": ["running", "queued"]},
+            {"limit": 1000},
+        ]
+        async with here.socket(bearer("bert")) as bert:
+            for where in filters:
+                assert await found(bert, **where) == [], where
+            # An owner in the filter is unknown, or does not count.
+            answer = await bert.ask("find", 1, owner="anna")
+            assert "error" in answer or answer["jobs"] == []
+        async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
+            assert await found(anna) == [annas]
+            assert set(await found(root)) == {annas, nobodys}
+        if door == "http":
+            for query in (
+                "",
+                "?tag=of=anna",
+                "?handler=wait",
+                f"?parent={annas}",
+                "?owner=anna",
+                "?newest=true",
+            ):
+                answer = await here.http("GET", f"/v1/jobs{query}", bearer("bert"))
+                assert answer.status >= 400 or answer.json == {"jobs": []}, query
+
+
+async def test_a_key_is_ones_own(door: Door) -> None:
+    """Two owners may use one key: each has a job of their own, and learns nothing of the other's."""
+    async with place(door, authenticate=by_token) as here:
+        annas = await of_anna(here, key="k")
+        async with here.socket(bearer("bert")) as bert:
+            mine = await bert.ask("submit", 1, handler="echo", args=["x"], options={"key": "k"})
+            again = await bert.ask("submit", 1, handler="echo", args=["x"], options={"key": "k"})
+        assert mine["job"]["owner"] == "bert"
+        assert mine["job"]["id"] == again["job"]["id"] != annas
+
+
+async def test_nobody_submits_for_another(door: Door) -> None:
+    """An owner in the options is refused or does not count: the caller is the owner."""
+    async with place(door, authenticate=by_token) as here:
+        async with here.socket(bearer("bert")) as bert:
+            answer = await bert.ask("submit", 1, handler="echo", options={"owner": "anna"})
+        assert "error" in answer or answer["job"]["owner"] == "bert"
+        assert [job for job in await here.jobs.find() if job.owner != "bert"] == []
+        if door == "http":
+            body = {"handler": "echo", "options": {"owner": "anna"}}
+            assert (await here.http("POST", "/v1/jobs", bearer("bert"), body)).status == 403
+            assert [job for job in await here.jobs.find() if job.owner != "bert"] == []
+
+
+async def test_an_owner_sees_no_figures(door: Door) -> None:
+    """Statistics and metrics, which count everybody's jobs, are for who may do everything."""
+    async with place(door, authenticate=by_token) as here:
+        async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
+            assert (await anna.ask("statistics"))["error"]["code"] == "forbidden"
+            assert "statistics" in await root.ask("statistics")
+        if door == "http":
+            for path in ("/v1/statistics", "/v1/metrics"):
+                assert (await here.http("GET", path, bearer("anna"))).status == 403
+                assert (await here.http("GET", path, bearer("root"))).status == 200
+
+
+async def test_a_socket_is_its_callers(door: Door) -> None:
+    """Headers that somebody else's request brings change nothing on a connection that is open."""
+    async with place(door, authenticate=by_token) as here, here.socket(bearer("bert")) as bert:
+        job_id = await of_anna(here)
+        async with here.socket(bearer("anna")) as anna:
+            assert (await anna.ask("get", job=job_id))["job"]["id"] == job_id
+            assert (await bert.ask("get", job=job_id))["error"]["code"] == "unknown_job"

@@ -1,0 +1,186 @@
+"""Too little of something: peers that dawdle, fall silent or never read hold nothing for long."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trio
+import trustme
+
+from tests.serving.place import Door, Place, place
+from tests.serving.raw import CLOSE, PATIENCE, PING, PONG, TEXT, Gone, Peer, frame, handshake, request
+from trio_jobs.serving import Limits
+
+QUICK = Limits(header=0.5, body=0.5, idle=1.0, ping=0.4)
+MARGIN = 1.5  # seconds that a busy machine may add
+
+
+async def drip(peer: Peer, data: bytes, pause: float = 0.05) -> None:
+    """Send a byte at a time until the server hangs up."""
+    for at in range(len(data)):
+        await peer.send(data[at : at + 1])
+        with trio.move_on_after(pause):
+            await peer.more()
+    await peer.rest()
+
+
+async def gone_within(seconds: float, peer: Peer, data: bytes) -> None:
+    """Check that a connection that drips these bytes is closed in time, whatever it hears."""
+    with trio.fail_after(seconds + MARGIN):
+        try:
+            await drip(peer, data)
+        except Gone:
+            pass
+
+
+@pytest.mark.parametrize("said", [0, 1, 20, -4, -1])
+async def test_headers_have_a_deadline(door: Door, said: int) -> None:
+    """Nothing, or headers that stop somewhere: closed within `limits.header`."""
+    async with place(door, limits=QUICK) as here:
+        for written in (
+            handshake(here.path, {"Host": here.host}),
+            request("GET", "/v1/jobs", {"Host": here.host}),
+        ):
+            peer = await here.dial()
+            async with peer.stream:
+                await peer.send(written[:said])
+                with trio.fail_after(QUICK.header + MARGIN):
+                    await peer.rest()
+        await here.serves()
+
+
+async def test_dripping_headers_have_the_same_deadline(door: Door) -> None:
+    """A byte now and then wins no time: the deadline is for the whole head."""
+    async with place(door, limits=QUICK) as here:
+        head = handshake(here.path, {"Host": here.host, "X-Long": "x" * 5000})
+        peer = await here.dial()
+        async with peer.stream:
+            await gone_within(QUICK.header, peer, head)
+        await here.serves()
+
+
+async def test_a_second_request_has_a_deadline_too() -> None:
+    """On a connection that is kept alive, the next head has its deadline, and doing nothing has one."""
+    async with place("http", limits=QUICK) as here:
+        peer = await here.dial()
+        async with peer.stream:
+            await peer.send(request("GET", "/healthz", {"Host": here.host}))
+            assert (await peer.answer()).status == 200
+            await gone_within(QUICK.idle + QUICK.header, peer, request("GET", "/healthz", {"X": "x" * 5000}))
+
+
+async def test_dripping_bodies_have_a_deadline() -> None:
+    """A body that comes byte by byte is cut off within `limits.body`, whichever way its length is told."""
+    async with place("http", limits=QUICK) as here:
+        for length in ({"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}):
+            for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/nothing")):
+                sent = {"Host": here.host, "Content-Type": "application/json", **length}
+                peer = await here.dial()
+                async with peer.stream:
+                    await peer.send(request(method, path, sent))
+                    drops = b"3e8\r\n" + b" " * 1000 if "Transfer-Encoding" in length else b" " * 1000
+                    await gone_within(QUICK.body + QUICK.idle, peer, drops)
+        assert await here.jobs.find() == []
+        await here.serves()
+
+
+async def test_dripping_frames_have_a_deadline(door: Door) -> None:
+    """A frame that comes byte by byte is cut off within `limits.body`."""
+    async with place(door, limits=QUICK) as here:
+        async with here.socket() as peer:
+            await gone_within(
+                QUICK.body + QUICK.idle, peer, frame(TEXT, b'{"op": "ping", "id": 1}' + b" " * 1000)
+            )
+        await here.serves()
+
+
+async def test_a_silent_peer_is_dropped(door: Door) -> None:
+    """A connection that answers no ping is closed, also while it follows: half-open is noticed."""
+    async with place(door, limits=QUICK) as here:
+        job = await here.submit("wait")
+        async with here.socket() as peer, here.socket() as idler:
+            await peer.tell(op="follow", id=1, job=job.id)
+            with trio.fail_after(QUICK.idle + 2 * QUICK.ping + MARGIN):
+                await peer.closed()
+                await idler.closed()
+            with trio.fail_after(PATIENCE):
+                while (await here.jobs.statistics()).readers:
+                    await trio.sleep(0.01)
+        await here.serves()
+
+
+async def test_a_peer_that_listens_may_stay(door: Door) -> None:
+    """A follower that has nothing to say but answers pings outlives the idle limit."""
+    async with place(door, limits=QUICK) as here:
+        job = await here.submit("wait")
+        async with here.socket() as peer:
+            await peer.tell(op="follow", id=1, job=job.id)
+            with trio.move_on_after(2 * QUICK.idle):
+                while (got := await peer.frame()).opcode != CLOSE:
+                    if got.opcode == PING:
+                        await peer.send(frame(PONG, got.payload))
+            assert await peer.ask("ping", 2) == {"re": 2, "pong": True}
+
+
+async def never_reads(here: Place) -> Peer:
+    """Open a connection with small buffers that follows a flood and reads none of it."""
+    job = await here.submit("flood", 20_000, 1000)
+    peer = await here.dial(buffer=4096)
+    if here.door == "http":
+        await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
+    else:
+        await peer.send(handshake(here.path, {"Host": here.host}))
+        assert (await peer.answer()).status == 101
+        await peer.tell(op="follow", id=1, job=job.id)
+    await job.wait()  # the handler is not held
+    return peer
+
+
+async def test_a_peer_that_never_reads_is_dropped(door: Door) -> None:
+    """A stream that nobody reads is given up in time, and its reader with it; nobody else notices."""
+    async with place(door, limits=QUICK) as here:
+        with trio.fail_after(60):
+            peer = await never_reads(here)
+        async with peer.stream:
+            await here.serves()
+            with trio.fail_after(QUICK.idle + 2 * QUICK.ping + 10):
+                while (await here.jobs.statistics()).readers:
+                    await trio.sleep(0.01)
+        await here.serves()
+
+
+async def test_a_tls_handshake_has_a_deadline(door: Door) -> None:
+    """On an encrypted port, silence and a dripping handshake are closed within `limits.header`."""
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    async with place(door, limits=QUICK, ssl_context=context) as here:
+        for data in (b"", b"\x16\x03\x01\x02\x00" + b"\x01" * 300):
+            peer = await here.dial()
+            async with peer.stream:
+                await gone_within(QUICK.header, peer, data)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", id="known before"),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+            id="asked for",
+        ),
+    ],
+)
+async def test_http_2_is_no_way_round(start: bytes) -> None:
+    """HTTP/2, whose streams no limit of connections counts, is not spoken on a plain port."""
+    async with place("http", limits=QUICK) as here:
+        peer = await here.dial()
+        async with peer.stream:
+            await peer.send(start)
+            with trio.fail_after(QUICK.idle + QUICK.header + MARGIN):
+                said = await peer.rest()
+        assert b"101 " not in said[:20]
+        assert not said.startswith(b"\0\0"), "an HTTP/2 frame"
+        await here.serves()

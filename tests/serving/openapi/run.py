@@ -1,0 +1,58 @@
+"""Try a real server on all that its OpenAPI document says: `python tests/serving/openapi/run.py`.
+
+Schemathesis makes requests that the document allows and requests that it forbids, and looks at each response:
+is it one that the document has, of the form that it says, and what it should be for such a request?
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SECONDS = 30  # after which no further request is made
+
+
+@contextmanager
+def serving(folder: Path, token: str) -> Generator[str]:
+    """Serve jobs in a folder, for those who have the token, and give the address."""
+    tokens = folder / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text(f"* {token}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "trio_jobs", "serve", "program", "--token-file", str(tokens)]
+    command += ["--port", "0", "--store", f"sqlite:///{folder / 'jobs.db'}", "--grace", "0"]
+    with subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            told = None
+            while told is None:
+                told = re.match(r"the page is at (\S+)/;", server.stderr.readline())
+                assert server.poll() is None, "the server did not start"
+            yield told[1]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            _, rest = server.communicate(timeout=60)
+            print(rest, end="")
+
+
+def main(options: Sequence[str]) -> int:
+    """Run schemathesis against a server, with further options of `st run`, and return its exit status."""
+    token = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), token) as url:
+        st = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")]
+        run = ["run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {token}"]
+        bounds = ["--max-time", str(SECONDS), "--max-examples", "50", "--request-timeout", "10", "--no-color"]
+        env = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
+        return subprocess.run([*st, *run, *bounds, *options], env=env, cwd=folder, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

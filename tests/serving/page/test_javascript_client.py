@@ -1,0 +1,320 @@
+"""The JavaScript client, in a real browser, over lines that are cut."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import trio
+from playwright.sync_api import Page
+
+from .chromium import in_browser
+from .line import Line
+from .site import Site
+
+HOWTO = Path(__file__).parents[3] / "docs/howto/javascript.md"
+
+CONNECT = """async (url) => {
+    const {connect} = await import("/page/trio_jobs.js");
+    window.states = [];
+    window.jobs = connect(url, {onstate: (state, detail) => states.push([state, detail])});
+    window.times = (wanted) => states.filter(([state]) => state === wanted).length;
+    window.seen = [];
+    window.read = async (id, from) => {
+        for await (const event of jobs.follow(id, from)) seen.push(event.seq);
+    };
+}"""
+
+
+def connect(page: Page, site: Site, url: str = "") -> None:
+    """Connect from a page that is not the live one."""
+    page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+    page.goto(f"{url or site.url}/healthz")
+    page.evaluate(CONNECT, url or site.url)
+
+
+def through(page: Page, site: Site, nursery: trio.Nursery) -> Line:
+    """Connect over a line that can be cut."""
+    line = Line(site.port)
+    site.do(line.open, nursery)
+    connect(page, site, f"http://127.0.0.1:{line.port}")
+    return line
+
+
+@in_browser()
+def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
+    """Submit, get, find, history, wait, handlers, statistics and cancel give what the server has."""
+    connect(page, site)
+    found: dict[str, Any] = page.evaluate("""async () => {
+        const job = await jobs.submit("count", [3], {tags: {user: "7"}, priority: "high"});
+        const waiting = await jobs.submit("wait", [1]);
+        const ended = await jobs.wait(job.id);
+        return {
+            job, ended,
+            got: await jobs.get(job.id),
+            found: (await jobs.find({tags: {user: "7"}})).map(({id}) => id),
+            newest: (await jobs.find({newest: true, limit: 1})).map(({id}) => id === waiting.id),
+            history: (await jobs.history(job.id)).map(({kind}) => kind),
+            handlers: (await jobs.handlers()).map(({name}) => name),
+            statistics: await jobs.statistics(),
+            report: await jobs.cancel(waiting.id, {reason: "enough"}),
+            again: await jobs.cancel(waiting.id),
+        };
+    }""")
+    job = found["job"]
+    assert (job["handler"], job["priority"], job["tags"]) == ("count", "high", {"user": "7"})
+    assert (found["ended"]["state"], found["ended"]["result"]) == ("completed", 3)
+    assert found["got"] == found["ended"]
+    assert found["found"] == [job["id"]]
+    assert found["newest"] == [True]
+    assert found["history"] == ["submitted", "started", "completed"]
+    assert {"count", "wait", "form"} <= set(found["handlers"])
+    assert found["statistics"]["states"]["completed"] == 1
+    assert found["report"]["outcome"] == "cancelled"
+    assert found["again"]["outcome"] == "already_over"
+
+
+@in_browser()
+def test_what_the_server_refuses_is_raised_with_its_code(page: Page, site: Site) -> None:
+    """An error has the server's code, message and facts; a stream of an unknown job raises it too."""
+    connect(page, site)
+    found = page.evaluate("""async () => {
+        const told = ({name, code, message, details}) => ({name, code, message, details});
+        const caught = [];
+        const no = "0".repeat(32);
+        for (const call of [() => jobs.get(no), () => jobs.submit("nothing"), () => read(no)]) {
+            await call().then(() => caught.push(null), (error) => caught.push(told(error)));
+        }
+        return caught;
+    }""")
+    assert [error["code"] for error in found] == ["unknown_job", "unknown_handler", "unknown_job"]
+    assert {error["name"] for error in found} == {"ServerError"}
+    assert "count" in found[1]["details"]["known"]
+    assert "nothing" in found[1]["message"]
+
+
+@in_browser()
+def test_a_stream_has_no_gap_and_no_repeat_over_a_line_that_is_cut(
+    page: Page, site: Site, nursery: trio.Nursery
+) -> None:
+    """However often the line is cut, a reader sees each cursor once, in order, to the end."""
+    line = through(page, site, nursery)
+    job = site.submit("wait", 40)
+    page.evaluate("(id) => void (window.done = read(id))", job)
+    for number in range(1, 9):
+        site.step(5)
+        # Sometimes after the reader has seen them, sometimes while they are on their way.
+        if number % 2:
+            page.wait_for_function(f"seen.length >= {number} * 15")
+        site.do(line.cut)
+        page.wait_for_function(f"times('waiting') >= {number}")
+        page.evaluate("dispatchEvent(new Event('online'))")  # it need not wait for its turn
+        page.wait_for_function(f"times('open') >= {number} + 1")
+    page.evaluate("done")
+    last = site.do(_last_seq, site, job)
+    assert page.evaluate("seen") == list(range(1, last + 1))
+    assert line.opened > 8
+
+
+async def _last_seq(site: Site, job: str) -> int:
+    return (await (await site.jobs.get(job)).snapshot()).last_seq
+
+
+@in_browser()
+def test_a_stream_goes_on_after_the_server_was_restarted(page: Page, site: Site) -> None:
+    """A server that stops and comes back on the same port and file is found again, and the stream goes on."""
+    connect(page, site)
+    job = site.submit("wait", 4)
+    page.evaluate("(id) => void (window.done = read(id))", job)
+    site.step(2)
+    page.wait_for_function("seen.length >= 8")
+    site.do(site.stop)
+    page.wait_for_function("states.at(-1)[0] === 'waiting'")
+    late = page.evaluate_handle("() => ({answer: jobs.handlers()})")  # a call made now waits for the server
+    site.do(site.start)
+    site.step(2)
+    page.evaluate("done")
+    assert page.evaluate("seen") == list(range(1, site.do(_last_seq, site, job) + 1))
+    assert len(late.evaluate("({answer}) => answer")) > 3
+    states = page.evaluate("states")
+    assert [state for state, _ in states[:3]] == ["connecting", "open", "waiting"]
+    assert states[2][1]["code"] == 1001
+    assert 0.25 <= states[2][1]["delay"] <= 0.5
+    assert states[-1][0] == "open"
+
+
+@in_browser()
+def test_a_job_whose_answer_was_lost_is_submitted_once(page: Page, site: Site, nursery: trio.Nursery) -> None:
+    """A submission is sent again when its answer did not arrive, and it is still one job."""
+    line = through(page, site, nursery)
+    page.evaluate("jobs.handlers()")
+    line.dead = True
+    page.evaluate("() => void (window.submitted = jobs.submit('count', [2]))")
+    site.do(_until_there, site)
+    site.do(line.cut)
+    line.dead = False
+    job = page.evaluate("submitted")
+    assert [one.id for one in site.do(site.jobs.find)] == [job["id"]]
+    assert line.opened > 2  # the page, and two connections
+
+
+async def _until_there(site: Site) -> None:
+    while not await site.jobs.find():
+        await trio.lowlevel.checkpoint()
+
+
+@in_browser()
+def test_a_server_that_has_fallen_silent_is_noticed(page: Page, site: Site, nursery: trio.Nursery) -> None:
+    """When a ping is not answered in time the connection is given up, and another one opened."""
+    page.clock.install()
+    line = through(page, site, nursery)
+    page.evaluate("jobs.handlers()")
+    line.dead = True
+    page.clock.run_for(20_000)
+    assert page.evaluate("states.at(-1)[0]") == "open"
+    page.clock.run_for(10_000)
+    reason = page.evaluate("states.find(([state]) => state === 'waiting')[1].reason")
+    assert reason == "the server has fallen silent"
+    line.dead = False
+    site.do(line.cut)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.wait_for_function("states.at(-1)[0] === 'open'")
+
+
+@in_browser()
+def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: Site) -> None:
+    """Without a server the delays double from half a second to 15, each by chance between half and all."""
+    page.clock.install()
+    connect(page, site)
+    page.evaluate("jobs.handlers()")
+    site.do(site.stop)
+    for number in range(1, 9):
+        page.wait_for_function(f"times('waiting') >= {number}")
+        page.clock.run_for(15_000)
+    delays = page.evaluate("states.filter(([state]) => state === 'waiting').map(([, {delay}]) => delay)")[:8]
+    longest = [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert all(most / 2 <= delay <= most for delay, most in zip(delays, longest, strict=True))
+    assert len(set(delays[5:])) == 3
+    site.do(site.start)
+
+
+@in_browser()
+def test_a_slow_reader_is_sent_no_more_than_a_window(page: Page, site: Site, nursery: trio.Nursery) -> None:
+    """Of a long log only a window is held until some was taken, also after a new connection; then more."""
+    frames: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+    line = through(page, site, nursery)
+    job = site.submit("count", 3000)
+    page.evaluate("(id) => jobs.wait(id)", job)
+    page.evaluate("(id) => void (window.follow = jobs.follow(id))", job)
+    first = page.evaluate("follow.next().then(({value}) => value.seq)")
+    page.evaluate("jobs.handlers()")  # what was sent before this answer has arrived
+    page.evaluate("jobs.handlers()")
+    sent = sum(frame.count('"seq":') for frame in frames)
+    assert first == 1
+    assert 500 <= sent <= 1000
+    site.do(line.cut)
+    page.wait_for_function("states.at(-1)[0] === 'waiting'")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.evaluate("jobs.handlers()")
+    page.evaluate("jobs.handlers()")
+    rest: list[int] = page.evaluate("""async () => {
+        const seqs = [];
+        for (;;) {
+            const events = await follow.take();
+            if (events.length === 0) return seqs;
+            if (events.length > 1000) throw new Error("more than a window was held");
+            seqs.push(...events.map(({seq}) => seq));
+        }
+    }""")
+    assert [first, *rest] == list(range(1, 3004))
+    assert page.evaluate("follow.cursor") == 3003
+
+
+@in_browser()
+def test_leaving_a_loop_ends_the_reading_and_the_job_goes_on(page: Page, site: Site) -> None:
+    """After `break` the server has no reader any more, and a follow from the cursor goes on behind it."""
+    connect(page, site)
+    job = site.submit("wait", 3)
+    site.step()
+    cursor = page.evaluate(
+        """async (id) => {
+        const follow = jobs.follow(id);
+        for await (const event of follow) if (event.kind === "token") break;
+        return follow.cursor;
+    }""",
+        job,
+    )
+    page.evaluate("""async () => { while ((await jobs.statistics()).readers > 0); }""")
+    site.step(2)
+    page.evaluate("([id, after]) => read(id, {after})", [job, cursor])
+    assert page.evaluate("seen")[0] == cursor + 1
+    assert site.do(_last_seq, site, job) == page.evaluate("seen.at(-1)")
+
+
+@in_browser()
+def test_closing_ends_everything(page: Page, site: Site) -> None:
+    """After `close` calls and streams fail with `Closed`, new ones too, and it does not connect again."""
+    connect(page, site)
+    job = site.submit("wait", 1)
+    caught = page.evaluate(
+        """async (id) => {
+        const name = (error) => error.name;
+        const waiting = [read(id).catch(name), jobs.wait(id).catch(name)];
+        await jobs.handlers();
+        jobs.close();
+        dispatchEvent(new Event("online"));
+        return [...await Promise.all(waiting), await jobs.get(id).catch(name), states.at(-1)[0]];
+    }""",
+        job,
+    )
+    assert caught == ["Closed", "Closed", "Closed", "closed"]
+
+
+@in_browser()
+def test_more_calls_than_the_server_takes_at_once_wait_their_turn(page: Page, site: Site) -> None:
+    """A hundred calls made at once are all answered."""
+    connect(page, site)
+    answers = page.evaluate("""async () =>
+        (await Promise.all(Array.from({length: 100}, () => jobs.submit("count", [0])))).map(({id}) => id)""")
+    assert len(set(answers)) == 100
+
+
+@in_browser()
+def test_who_waits_holds_nobody_up(page: Page, site: Site) -> None:
+    """Fifty calls that wait for jobs' ends leave room for others, and all of them are answered."""
+    connect(page, site)
+    job = site.submit("wait", 1)
+    page.evaluate("(id) => { window.waits = Array.from({length: 50}, () => jobs.wait(id)); }", job)
+    assert page.evaluate("(id) => jobs.get(id).then(({state}) => state)", job) in {"queued", "running"}
+    site.step()
+    ended = page.evaluate("Promise.all(waits)")
+    assert [one["state"] for one in ended] == ["completed"] * 50
+
+
+@in_browser()
+def test_a_token_that_no_browser_can_send_is_refused(page: Page, site: Site) -> None:
+    """A token with characters that a subprotocol cannot have is an error at once, which says so."""
+    connect(page, site)
+    message = page.evaluate("""async () => {
+        const {connect} = await import("/page/trio_jobs.js");
+        try { connect(location.origin, {token: "a b"}); } catch (error) { return error.message; }
+    }""")
+    assert "letters, digits" in message
+
+
+@in_browser()
+def test_the_programs_of_the_documentation_do_what_it_shows(page: Page, site: Site) -> None:
+    """The blocks of docs/howto/javascript.md run in order, and print what stands below each."""
+    blocks = re.findall(
+        r"^```js\n(.*?)^```\n\n```text\n(.*?)^```", HOWTO.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == HOWTO.read_text("utf-8").count("```js") > 3
+    code = "\n".join(code for code, _ in blocks)
+    code = re.sub(r'^import (\{.*\}) from (".*");', r"const \1 = await import(\2);", code, flags=re.MULTILINE)
+    printed: list[str] = []
+    connect(page, site)
+    page.on("console", lambda said: printed.append(said.text.strip()))
+    page.evaluate(f"async () => {{ {code} }}")
+    assert printed == [line for _, shown in blocks for line in shown.splitlines()]

@@ -1,0 +1,444 @@
+"""The live page, used as people use it: with a mouse, with keys, on a phone, in the dark."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+from .chromium import Browser, in_browser
+from .contrast import CONTRASTS
+from .site import Site
+
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>&lt;b&gt;"
+WIDE = "https://example.org/" + "W" * 300
+
+
+def open_page(page: Page, job: str = "") -> None:
+    """Load the page, and wait until it is connected."""
+    page.goto(f"/#job={job}" if job else "/")
+    expect(page.locator("#connection")).to_have_text("Connected")
+
+
+def expect_state(page: Page, state: str) -> None:
+    """Wait until the selected job is in a state."""
+    expect(page.locator("#job-state .word")).to_have_text(state)
+
+
+async def over(site: Site, job: str) -> None:
+    """Wait until a job has ended."""
+    await (await site.jobs.get(job)).wait()
+
+
+@in_browser()
+def test_it_loads_and_says_that_there_is_nothing(page: Page, site: Site) -> None:
+    """The page connects, prints no error, and says that there are no jobs."""
+    open_page(page)
+    for text in ("Nothing runs.", "Nothing waits.", "Nothing has ended yet.", "Select a job to watch it."):
+        expect(page.get_by_text(text)).to_be_visible()
+
+
+async def test_a_script_that_is_no_file_does_not_run(browser: Browser, site: Site) -> None:
+    """The policy under which the page runs stops a script that was put into it, and the browser says so."""
+
+    def script(page: Page, site: Site) -> None:
+        open_page(page)
+        planted = "Object.assign(document.createElement('script'), {textContent: 'window.ran = true'})"
+        page.evaluate(f"document.head.append({planted})")
+        assert page.evaluate("window.ran") is None
+
+    with pytest.raises(AssertionError, match="script-src 'self'"):
+        await browser.run(script, site, {})
+
+
+@in_browser()
+def test_a_job_is_submitted_from_a_form_made_for_its_handler(page: Page, site: Site) -> None:
+    """Each kind of parameter has its kind of field, and the handler gets what was written."""
+    open_page(page)
+    page.get_by_role("button", name="New job").click()
+    page.get_by_label("Handler").select_option("form")
+    expect(page.get_by_text("Return the arguments.")).to_be_visible()
+    page.get_by_label("text", exact=True).fill("two\nlines")
+    page.get_by_label("number", exact=True).fill("1.5")
+    page.get_by_label("flag").check()
+    page.get_by_label("colour").select_option("green")
+    page.get_by_label("names").fill('["a", "b"]')
+    page.get_by_label("More arguments").fill("[1, 2]")
+    page.get_by_label("Tags", exact=True).fill('user=7 title="a b"')
+    page.get_by_label("Timeout in seconds").fill("60")
+    page.get_by_role("button", name="Submit").click()
+
+    expect_state(page, "completed")
+    result = page.locator("#job-result pre").inner_text()
+    assert json.loads(result) == ["two\nlines", 1.5, True, "green", ["a", "b"], 7, 1, 2]
+    expect(page.locator("#job-facts")).to_contain_text('title="a b"')
+    expect(page.locator("#job-facts")).to_contain_text("run 1 min 0 s")
+    expect(page.locator(".row[aria-current]")).to_contain_text("form")
+
+
+@in_browser()
+def test_what_does_not_fit_is_said_at_its_field(page: Page, site: Site) -> None:
+    """A wrong value is pointed out where it is, and what the server refuses is said too; nothing is lost."""
+    open_page(page)
+    page.get_by_role("button", name="New job").click()
+    page.get_by_label("Handler").select_option("form")
+    page.get_by_label("names").fill("a, b")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("This is no JSON.")).to_be_visible()
+    expect(page.get_by_text("This is needed.")).to_have_count(2)
+    expect(page.get_by_label("number", exact=True)).to_be_focused()  # the first of them
+
+    page.get_by_label("number", exact=True).fill("1")
+    page.get_by_label("colour").select_option("red")
+    page.get_by_label("names").fill("[1]")
+    page.get_by_label("Tags", exact=True).fill("user")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#submit-tags-problem")).to_be_visible()
+    page.get_by_label("Tags", exact=True).fill("")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#submit-error")).to_be_hidden()
+    expect(page.get_by_text("Expected `str`, got `int`")).to_be_visible()  # the server's own words
+    expect(page.get_by_label("names")).to_be_focused()
+    expect(page.get_by_label("names")).to_have_value("[1]")
+
+
+@in_browser()
+def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
+    """Tokens, progress, history and result appear as they come, and the lists follow."""
+    job = site.submit("wait", 4)
+    open_page(page, job)
+    expect(page.locator("section[data-states=running] .row")).to_have_count(1)
+    site.step(2)
+    expect(page.locator("#job-log")).to_have_text("0 1 ")
+    expect(page.locator("#job-progress-text")).to_have_text("25 %, 1 of 4: counting")
+    assert page.locator("#job-progress progress").get_attribute("max") == "4"
+    expect(page.locator("#job-history .word")).to_have_text(
+        ["Submitted", "Started", "Saved \N{MULTIPLICATION SIGN}2"]
+    )
+    expect(page).to_have_title("wait running \N{EN DASH} trio_jobs")
+    site.step(2)
+    expect_state(page, "completed")
+    expect(page.locator("#job-log")).to_have_text("0 1 2 3 ")
+    expect(page.locator("#job-result pre")).to_have_text("4")
+    expect(page.locator("#job-history .word").last).to_have_text("Completed")
+    expect(page.locator("#cancel-job")).to_be_hidden()
+    expect(page.locator("section[data-states^=completed] .row")).to_have_count(1)
+    expect(page.locator("section[data-states=running] .row")).to_have_count(0)
+
+
+@in_browser()
+def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> None:
+    """Cancelling asks first. Who lets it run, lets it run; who confirms, is told what became of it."""
+    job = site.submit("wait", 4)
+    open_page(page, job)
+    site.step()
+    expect(page.locator("#job-log")).to_have_text("0 ")
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_role("button", name="Let it run").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    site.step()
+    expect(page.locator("#job-log")).to_have_text("0 1 ")  # it does run
+
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_label("Reason").fill("no longer wanted")
+    page.get_by_role("button", name="Cancel the job").click()
+    report = re.compile(r"It has stopped: its nursery closed after .* s\.")
+    expect(page.locator("#cancel-report")).to_have_text(report)
+    page.get_by_role("button", name="Close").click()
+    expect_state(page, "cancelled")
+    expect(page.locator("#job-note")).to_have_text("Cancelled: no longer wanted")
+    expect(page.locator("#job-history")).to_contain_text("no longer wanted")
+
+
+@in_browser()
+def test_the_page_goes_on_when_the_server_was_restarted(page: Page, site: Site) -> None:
+    """While the server is away the page says so; when it is back, the stream goes on: no gap, no repeat."""
+    job = site.submit("wait", 6)
+    open_page(page, job)
+    site.step(3)
+    expect(page.locator("#job-log")).to_have_text("0 1 2 ")
+    site.do(site.stop)
+    expect(page.locator("#connection")).to_have_text("Reconnecting…")
+    site.do(site.start)
+    expect(page.locator("#connection")).to_have_text("Connected")
+    site.step(3)
+    expect_state(page, "completed")
+    expect(page.locator("#job-log .block")).to_have_text(["0 1 2 ", "3 4 5 "])
+    expect(page.locator("#job-log .rule")).to_have_text("attempt 2")
+    expect(page.locator(".row")).to_have_count(1)
+
+
+@in_browser()
+def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
+    """Markup in tokens, results, saved values, tags, metadata, keys and errors is shown as it is."""
+    tags = {"<b>name</b>": HOSTILE, "__proto__": "x"}
+    options: dict[str, Any] = {"tags": tags, "metadata": {HOSTILE: HOSTILE}, "key": HOSTILE}
+    job = site.submit("shout", HOSTILE, **options)
+    open_page(page, job)
+    expect_state(page, "completed")
+    expect(page.locator("#job-log")).to_contain_text(HOSTILE)
+    expect(page.locator("#job-result pre")).to_have_text(HOSTILE)
+    expect(page.locator("#job-history")).to_contain_text(HOSTILE)
+    assert page.locator("#job-facts").inner_text().count("onerror") >= 5
+    expect(page.locator(".row .tags")).to_contain_text("<b>name</b>=")
+    expect(page.locator(".row .tags")).to_contain_text("__proto__=x")
+
+    failed = site.submit("fail", HOSTILE)
+    page.goto(f"/#job={failed}")
+    expect_state(page, "failed")
+    expect(page.locator("#job-error-text")).to_have_text(f"RuntimeError: {HOSTILE}")
+    page.goto(f"/#job={HOSTILE}")
+    expect(page.locator("#job-problem")).to_contain_text("<img src=x")
+    assert page.locator("main :is(img, script, b)").count() == 0
+    expect(page).to_have_title("trio_jobs")
+
+
+@in_browser()
+def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
+    """With keys alone: submit a job, go through the list, open one, go back, cancel; focus is seen."""
+    open_page(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="New job")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Handler")).to_be_focused()
+    expect(page.get_by_label("total")).to_be_visible()
+    page.keyboard.type("wait")
+    page.keyboard.press("Tab")
+    page.keyboard.type("5")
+    page.keyboard.press("Enter")
+    expect_state(page, "running")
+    expect(page.locator(".row")).to_have_count(1)
+
+    other = site.submit("count", 1)
+    expect(page.locator(f"section[data-states^=completed] .row[data-job='{other}']")).to_be_visible()
+    page.locator("#filter-tags").focus()
+    page.keyboard.press("Tab")
+    rows = page.locator(".row")
+    expect(rows.nth(0)).to_be_focused()  # the selected one
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{site.url}/#job={other}")
+    expect_state(page, "completed")
+    page.locator("#filter-tags").focus()
+    page.keyboard.press("Tab")
+    expect(rows.nth(1)).to_be_focused()  # now this one is selected
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("Select a job to watch it.")).to_be_visible()
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect_state(page, "running")
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Cancel…")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Let it run")).to_be_focused()  # Enter twice cancels nothing
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#cancel-report")).to_contain_text("It has stopped")
+    page.keyboard.press("Enter")
+    expect_state(page, "cancelled")
+    expect(page.locator("#job-handler")).to_be_focused()
+
+
+@in_browser()
+def test_a_row_keeps_the_keyboard_when_its_job_moves_to_another_list(page: Page, site: Site) -> None:
+    """A job that ends leaves the keyboard on its row, in whatever list; and from a button that goes with it
+    the keyboard comes to its name."""
+    job = site.submit("wait", 1)
+    open_page(page)
+    page.locator("section[data-states=running] .row").focus()
+    site.step()
+    row = page.locator(f"section[data-states^=completed] .row[data-job='{job}']")
+    expect(row).to_be_focused()
+    assert row.get_attribute("tabindex") == "0"
+
+    open_page(page, site.submit("wait", 1))
+    page.get_by_role("button", name="Cancel…").focus()
+    site.step()
+    expect_state(page, "completed")
+    expect(page.locator("#job-handler")).to_be_focused()
+
+
+@in_browser(**PHONE)
+def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page, site: Site) -> None:
+    """At 360 pixels the list, a job with long words, and the dialogs fit, and one comes back from a job."""
+    job = site.submit("shout", WIDE, tags={WIDE[:100]: WIDE}, metadata={WIDE: WIDE}, key=WIDE[:200])
+    failed = site.submit("fail", WIDE)
+
+    def fits() -> bool:
+        return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth && innerWidth === 360"))
+
+    open_page(page)
+    expect(page.locator(".row")).to_have_count(2)
+    expect(page.locator("#job")).to_be_hidden()
+    assert fits()
+    for one, state in ((failed, "failed"), (job, "completed")):
+        page.locator(f".row[href='#job={one}']").tap()
+        expect_state(page, state)
+        expect(page.locator("#jobs")).to_be_hidden()
+        assert fits()
+        page.get_by_text("← All jobs").tap()
+        expect(page.locator("#jobs")).to_be_visible()
+    page.get_by_role("button", name="New job").tap()
+    page.get_by_label("Handler").select_option("form")
+    assert fits()
+    box = page.locator("#submit-dialog").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_browser()
+def test_every_text_stands_out_from_its_ground(page: Page, site: Site, scheme: Any) -> None:
+    """In light and in dark, each text has a contrast of at least 4.5 to 1 (WCAG 2.2, level AA)."""
+    page.emulate_media(color_scheme=scheme)
+    running = site.submit("wait", 2, tags={"a": "b"})
+    site.submit("count", 1, delay=3600)
+    failed, done = site.submit("fail", "text"), site.submit("shout", "text")
+    site.step()
+    grounds: set[str] = set()
+    for job, state in ((failed, "failed"), (done, "completed"), (running, "running")):
+        open_page(page, job)
+        expect_state(page, state)
+        expect(page.locator(".row")).to_have_count(4)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 20
+        assert [one for one in found if one["contrast"] < 4.5] == []
+        grounds.add(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    page.get_by_role("button", name="Cancel…").click()
+    assert [one for one in page.evaluate(CONTRASTS) if one["contrast"] < 4.5] == []
+    assert len(grounds) == 1
+    assert (max(map(int, re.findall(r"\d+", grounds.pop()))) < 128) == (scheme == "dark")
+
+
+@in_browser()
+def test_a_long_log_stays_cheap_and_says_what_is_left_out(page: Page, site: Site) -> None:
+    """Of 6,000 lines the page loads the last 5,000 events, keeps their end, and says so; its end is there."""
+    job = site.submit("burst", 6_000)
+    site.do(over, site, job)
+    open_page(page, job)
+    expect(page.locator("#job-log")).to_contain_text("5999 xxx")
+    expect(page.locator("#job-left-out")).to_contain_text("the first 1,003 events were not loaded")
+    expect(page.locator("#job-left-out")).to_contain_text("characters left the page")
+    assert page.evaluate("document.querySelector('#job-log').textContent.length") <= 225_000
+    at_end = "(log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 30"
+    assert page.locator("#job-log").evaluate(at_end)
+
+
+@in_browser()
+def test_lists_show_what_the_filter_asks_for(page: Page, site: Site) -> None:
+    """Tags and state choose what is listed, a click on a tag adds it, and nonsense is called that."""
+    site.submit("count", 1, tags={"user": "7", "title": "a b"})
+    job = site.submit("fail", "text", tags={"user": "7"})
+    site.submit("count", 1)
+    open_page(page, job)
+    rows = page.locator(".row:visible")
+    expect(rows).to_have_count(3)
+    page.locator("#filter-tags").fill("user")
+    expect(page.locator("#filter-error")).to_be_visible()
+    page.locator("#filter-tags").fill('title="a b"')
+    expect(page.locator("#filter-error")).to_be_hidden()
+    expect(rows).to_have_count(1)
+    page.locator("#filter-tags").fill("")
+    page.locator("#job-facts .tag").click()
+    expect(page.locator("#filter-tags")).to_have_value("user=7")
+    expect(rows).to_have_count(2)
+    page.get_by_label("State").select_option("failed")
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("heading", name="Running")).to_be_hidden()
+
+
+@in_browser()
+def test_a_job_that_moves_on_while_it_is_asked_for_is_listed_once(page: Page, site: Site) -> None:
+    """A job that ends between the question who runs and the question who has ended is not in both lists."""
+    job = site.submit("wait", 1)
+    moved: list[str] = []
+
+    def between(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def back(message: str | bytes) -> None:
+            if not moved and str(message).startswith('{"re":') and '"jobs":[{' in str(message):
+                moved.append(str(message))
+                site.step()
+                site.do(over, site, job)
+            socket.send(message)
+
+        server.on_message(back)
+
+    page.route_web_socket("**/v1/ws", between)
+    page.add_init_script("""
+        window.most = 0;
+        new MutationObserver(() => { most = Math.max(most, document.querySelectorAll(".row").length); })
+            .observe(document, {subtree: true, childList: true});
+    """)
+    open_page(page)
+    expect(page.locator("section[data-states^=completed] .row")).to_have_count(1)
+    assert '"state":"running"' in moved[0]
+    assert page.evaluate("most") == 1
+
+
+@in_browser()
+def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
+    """A hidden page does not ask for jobs; when it is seen again it asks at once."""
+    page.clock.install()
+    page.add_init_script("""
+        window.finds = 0;
+        let enough;
+        window.rounds = new Promise((resolve) => { enough = resolve; });
+        const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (text) {
+            if (JSON.parse(text).op === "find" && (finds += 1) === 9) enough();
+            send.call(this, text);
+        };
+    """)
+    open_page(page)
+    see = """(how) => {
+        Object.defineProperty(document, "visibilityState", {get: () => how, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate("rounds")  # three of them, with three questions each
+    page.evaluate(see, "hidden")
+    before = page.evaluate("finds")
+    page.clock.run_for(10_000)
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+    page.clock.run_for(10_000)
+    assert page.evaluate("finds") == before
+    job = site.submit("count", 1)
+    page.evaluate(see, "visible")
+    expect(page.locator(f".row[data-job='{job}']")).to_be_visible()
+
+
+@in_browser()
+def test_who_is_not_known_is_asked_for_a_token(page: Page, site: Site) -> None:
+    """A server that wants a token gets one from its user, who is told when it was wrong; the tab keeps it."""
+    site.token = "open-sesame"
+    site.restart()
+    site.submit("count", 1, owner="ann")
+    site.submit("count", 1, owner="bob")
+    page.goto("/")
+    page.keyboard.press("Escape")
+    page.get_by_label("Token").fill("no token")
+    page.get_by_role("button", name="Enter").click()
+    expect(page.locator("#token-error")).to_contain_text("letters, digits")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Enter").click()
+    expect(page.locator("#token-error")).to_contain_text("does not know this token")
+    page.get_by_label("Token").fill("open-sesame")
+    page.get_by_role("button", name="Enter").click()
+    expect(page.locator("#connection")).to_have_text("Connected")
+    expect(page.locator(".row")).to_have_count(1)  # ann's
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Connected")
+    assert "open-sesame" not in page.url

@@ -1,0 +1,107 @@
+"""What clients are told that a handler takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from trio_jobs.serving.describe import describe
+
+
+@dataclass
+class Size:
+    """A pair."""
+
+    width: int
+    height: int = 1
+
+
+class Strange:
+    """What JSON knows nothing of."""
+
+
+async def render(
+    job: Any, name: str, size: Size, mode: Literal["a", "b"] = "a", *others: int, level: int = 3
+) -> None:
+    """Render a picture.
+
+    At some length.
+    """
+
+
+async def bare(job: Any, x, y=Strange(), z=b"\0") -> None:  # type: ignore[no-untyped-def]  # noqa: B008
+    pass
+
+
+async def strange(job: Any, where: Strange, path: Path | None = None) -> None:
+    """Takes what has no schema."""
+
+
+async def nothing(job: Any) -> None:
+    """Takes nothing."""
+
+
+def test_a_handler_is_described() -> None:
+    """Its name, its docstring's first paragraph, its parameters after the job, and what more it takes."""
+    found = describe("paint", render)
+    assert (found["name"], found["description"]) == ("paint", "Render a picture.")
+    assert [one["name"] for one in found["parameters"]] == ["name", "size", "mode"]
+    assert [one["required"] for one in found["parameters"]] == [True, True, False]
+    assert found["parameters"][0]["schema"] == {"type": "string"}
+    assert found["parameters"][2]["schema"] == {"enum": ["a", "b"]}
+    assert found["parameters"][2]["default"] == "a"
+    assert found["rest"] == {"type": "integer"}
+
+
+def test_a_schema_holds_all_that_it_refers_to() -> None:
+    """The schema of a structure names its fields, in itself: a form can be made from it alone."""
+    schema = describe("render", render)["parameters"][1]["schema"]
+    assert schema["$ref"] == "#/$defs/Size"
+    assert set(schema["$defs"]["Size"]["properties"]) == {"width", "height"}
+
+
+def test_what_has_no_annotation_is_anything() -> None:
+    """Without annotations any value fits, and a default that JSON cannot hold is left out."""
+    x, y, z = describe("bare", bare)["parameters"]
+    assert (x["schema"], x["required"], "default" in x) == ({}, True, False)
+    assert (y["schema"], y["required"], "default" in y) == ({}, False, False)
+    assert z["default"] == "AA=="
+    assert describe("bare", bare)["description"] == ""
+
+
+def test_what_has_no_schema_is_anything() -> None:
+    """A type that JSON Schema cannot say is described as anything, not an error."""
+    where, path = describe("strange", strange)["parameters"]
+    assert where["schema"] == path["schema"] == {}
+    assert path["default"] is None
+
+
+def test_a_handler_without_parameters() -> None:
+    """A handler that takes the job only has no parameters and no rest."""
+    found = describe("nothing", nothing)
+    assert found["parameters"] == []
+    assert found["rest"] is None
+
+
+def test_an_annotation_that_cannot_be_resolved() -> None:
+    """A handler whose annotations name what is not there is described without schemas; others still are."""
+
+    class Local:
+        pass
+
+    async def local(job: Any, x: Local, *rest: Local) -> None:
+        """Refer to what only this function knows."""
+
+    found = describe("local", local)
+    assert found["parameters"] == [{"name": "x", "schema": {}, "required": True}]
+    assert found["rest"] == {}
+
+
+@pytest.mark.parametrize("fn", [render, bare, strange, nothing])
+def test_a_description_is_json(fn: Any) -> None:
+    """Whatever a handler takes, its description can be sent."""
+    assert msgspec.json.decode(msgspec.json.encode(describe("x", fn)))["name"] == "x"

@@ -1,0 +1,38 @@
+"""Nonsense ends nothing: neither a session nor a server. `fuzz.py` sends more of it."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.serving.fuzz import fuzz_live, fuzz_session, main
+from trio_jobs.serving import protocol
+
+SESSION_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_INPUTS", "5000"))
+LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
+
+
+def test_a_session_answers_everything() -> None:
+    """Whatever arrives, a session says what to do, keeps its counts, and takes proper requests for proper."""
+    steps = fuzz_session(random.getrandbits(32), SESSION_INPUTS)
+    assert {"Call", "Begin", "Stop", "Opened", "Reply", "Close", "NoneType"} <= steps.keys(), steps
+
+
+async def test_servers_serve_on() -> None:
+    """Whatever arrives at its port, a server goes on serving, and logs no error of its own."""
+    await fuzz_live(random.getrandbits(32), LIVE_INPUTS)
+
+
+def test_a_fault_is_found_and_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that forgets which ids are in use is found out, and the note says how to see it again."""
+    monkeypatch.setattr(protocol.Session, "_begun", lambda self, request: protocol.Call(request))
+    with pytest.raises(AssertionError) as caught:
+        fuzz_session(7, 5000)
+    (note,) = caught.value.__notes__
+    command = note.rpartition("again: python tests/serving/")[2].split()
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(AssertionError) as again:
+        main()
+    assert again.value.__notes__ == [note]

@@ -1,0 +1,108 @@
+"""What clients are told of errors: one table, with no hole and no leak."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_jobs import _errors
+from trio_jobs._errors import (
+    IllegalTransition,
+    InvalidPayload,
+    JobCancelled,
+    JobFailed,
+    KeyConflict,
+    LeaseLost,
+    QueueFull,
+    SchemaTooNew,
+    StoreCorrupt,
+    StoreUnavailable,
+    StreamGap,
+    StreamRestarted,
+    TrioJobsError,
+    UnknownHandler,
+    UnknownJob,
+)
+from trio_jobs._states import State
+from trio_jobs.serving import problems
+from trio_jobs.serving.problems import INTERNAL, STATUS, Refused, problem_of
+from trio_jobs.serving.wire import BadRequest
+
+TOLD: list[tuple[Exception, str, dict[str, object]]] = [
+    (BadRequest("no"), "bad_request", {}),
+    (UnknownJob("x"), "unknown_job", {}),
+    (UnknownHandler("x", ["b", "a"]), "unknown_handler", {"known": ["a", "b"]}),
+    (InvalidPayload("no"), "invalid_payload", {}),
+    (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
+    (QueueFull(5), "queue_full", {"limit": 5}),
+    (IllegalTransition(State.FAILED, "cancelled"), "illegal_transition", {}),
+    (StreamGap("j", 1, 2, 3), "stream_gap", {"first": 1, "last": 2, "oldest": 3}),
+    (StoreUnavailable("disk I/O error on /srv/jobs.db"), "unavailable", {}),
+    (trio.ClosedResourceError("the registry at 0x7f"), "closing", {}),
+    (TypeError("no"), "bad_request", {}),
+    (ValueError("no"), "bad_request", {}),
+]
+NOT_THEIRS = {StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted}
+"""What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""
+
+
+@pytest.mark.parametrize(("error", "code", "details"), TOLD)
+def test_an_error_is_told_by_its_code(error: Exception, code: str, details: dict[str, object]) -> None:
+    """Each error that a caller can meet has a code, its status, and the facts to act on."""
+    problem = problem_of(error)
+    assert problem is not None
+    assert (problem.code, problem.status, problem.details) == (code, STATUS[code], details)
+    assert problem.message
+
+
+def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
+    """A new error of the package has a code, or is named here as none that a caller meets."""
+    ours = {
+        kind
+        for kind in vars(_errors).values()
+        if isinstance(kind, type) and issubclass(kind, TrioJobsError) and kind is not TrioJobsError
+    }
+    told = {type(error) for error, _, _ in TOLD}
+    assert {kind for kind in ours - told if not issubclass(kind, tuple(NOT_THEIRS))} == set()
+    assert told == set(problems._ERRORS)
+
+
+def test_a_fault_of_the_servers_is_no_problem_of_the_clients() -> None:
+    """What was not foreseen is told as `internal`, with nothing of it."""
+    assert problem_of(RuntimeError("password")) is None
+    assert problem_of(StoreCorrupt("page 3")) is None
+    assert (INTERNAL.code, INTERNAL.status) == ("internal", 500)
+
+
+def test_the_servers_own_trouble_is_not_told_in_detail() -> None:
+    """Of a store that cannot be reached and of a registry that closes, a client learns no more than that."""
+    for error, code, _ in TOLD:
+        problem = problem_of(error)
+        assert problem is not None
+        assert (problem.message == str(error)) is (code not in {"unavailable", "closing"})
+
+
+def test_every_code_that_is_raised_has_a_status() -> None:
+    """Each code that the package refuses with is in the table, and is no word of its own."""
+    used = set()
+    for file in (Path(problems.__file__).parent).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                first = node.args[0]
+                if node.func.id in {"Refused", "Problem"} and isinstance(first, ast.Constant):
+                    used.add(first.value)
+    assert used >= {"misdirected", "forbidden", "unauthenticated", "too_many", "too_large", "too_slow"}
+    assert used <= set(STATUS)
+
+
+@pytest.mark.parametrize("code", STATUS)
+def test_who_should_try_again_is_told_when(code: str) -> None:
+    """Exactly what time mends comes with `Retry-After`; what was given besides is kept."""
+    problem = problem_of(Refused(code, "no", {"x-more": "1"}))
+    assert problem is not None
+    assert problem.headers["x-more"] == "1"
+    assert ("retry-after" in problem.headers) is (STATUS[code] in {429, 503})
+    assert 400 <= problem.status < 600

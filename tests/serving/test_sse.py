@@ -1,0 +1,105 @@
+"""Server-sent events: whatever a job says, a browser hears that and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.serving.served import Sent, parse
+from trio_jobs import ErrorRecord, Event, Kind, Reason
+from trio_jobs._job import Ended
+from trio_jobs.serving.sse import PING, cursor_of, encode_sse, ending, field, message
+
+TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n: \0\x85\u2028\ufeff"))
+ATTACKS = [
+    "\r\rdata: forged\r\r",
+    "\n\nevent: completed\ndata: [DONE]\n\n",
+    "a\r\nid: 9\r\nretry: 1",
+    ":",
+    " x",
+]
+
+
+def lines(text: str) -> str:
+    """What a browser makes of the line ends in a text."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def an_event(kind: Kind, data: Any, seq: int = 7) -> Event:
+    return Event(seq=seq, attempt=1, kind=kind, timestamp=0.0, data=data)
+
+
+@given(st.sampled_from(ATTACKS) | TEXT)
+def test_a_field_is_heard_as_it_was_said(text: str) -> None:
+    """Any text in a field is that text again, but for the kind of its line ends, and adds no field."""
+    heard = parse(f"id: 1\nevent: token\n{field('data', text)}\n")
+    assert heard == [Sent("1", "token", lines(text))]
+
+
+@given(st.lists(st.sampled_from(ATTACKS) | TEXT, max_size=4))
+def test_messages_are_heard_one_by_one(texts: list[str]) -> None:
+    """Of several messages each is heard once, in order, with its own cursor and its own name."""
+    said = "".join(message("token", text, number) for number, text in enumerate(texts))
+    wanted = [Sent(str(number), "token", lines(text)) for number, text in enumerate(texts)]
+    assert parse(said) == wanted
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT, st.lists, max_leaves=5))
+def test_a_token_is_heard_as_its_value(value: Any) -> None:
+    """A token's data is the JSON of its value, on one line, and its id the cursor behind it."""
+    (heard,) = parse(encode_sse([an_event(Kind.TOKEN, value)], 6, 7, tracebacks=False).decode())
+    assert (heard.id, heard.event, heard.value) == ("7", "token", value)
+    assert "\n" not in heard.data
+
+
+@given(st.sampled_from(ATTACKS) | TEXT, st.sampled_from([Kind.FAILED, Kind.EXPIRED]))
+def test_a_failure_is_heard_as_one_message(text: str, kind: Kind) -> None:
+    """However a handler's error reads, it is the one event `failed`, and its text behind `[ERROR] `."""
+    ended = Ended(Reason.ERROR, text, ErrorRecord("ValueError", text, "secret"), None)
+    (heard,) = parse(encode_sse([an_event(kind, ended)], 6, 7, tracebacks=True).decode())
+    assert heard == Sent("7", "failed", f"[ERROR] {lines(text) or 'ValueError'}")
+
+
+def test_how_a_job_ends() -> None:
+    """A job that completed or was cancelled ends in the words of the older server."""
+    assert ending(an_event(Kind.COMPLETED, 3)) == "[DONE]"
+    assert ending(an_event(Kind.CANCELLED, Ended(Reason.USER, None, None, None))) == "[CANCELLED]"
+
+
+@pytest.mark.parametrize("tracebacks", [True, False])
+def test_a_retry_shows_a_traceback_only_if_it_may(tracebacks: bool) -> None:
+    """The traceback of an attempt that is tried again is sent only where tracebacks are shown."""
+    ended = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "File secret.py"), 1.0)
+    (heard,) = parse(encode_sse([an_event(Kind.RETRIED, ended)], 6, 7, tracebacks=tracebacks).decode())
+    assert heard.value["error"]["message"] == "no"
+    assert ("secret.py" in heard.data) is tracebacks
+
+
+def test_a_gap_says_what_is_gone() -> None:
+    """Without events it is a gap: the first and the last that are gone, and the cursor behind them."""
+    (heard,) = parse(encode_sse([], 2, 9, tracebacks=False).decode())
+    assert (heard.id, heard.event, json.loads(heard.data)) == ("9", "gap", {"first": 3, "last": 9})
+
+
+def test_a_ping_is_no_event() -> None:
+    """A ping is a comment: nothing is dispatched for it."""
+    assert parse(PING.decode()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cursor"), [(None, None), ("", None), ("0", 0), ("17", 17), ("9" * 16, 10**16 - 1)]
+)
+def test_cursors(text: str | None, cursor: int | None) -> None:
+    """A cursor is a whole number; none is given by nothing or by an empty text."""
+    assert cursor_of(text) == cursor
+
+
+@pytest.mark.parametrize("text", ["-1", "1.0", "x", "+1", " 1", "1_0", "\u0661", "9" * 17])
+def test_what_is_no_cursor(text: str) -> None:
+    """Anything else is refused, however Python would read it."""
+    with pytest.raises(ValueError, match="a cursor is a whole number"):
+        cursor_of(text)

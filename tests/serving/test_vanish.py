@@ -1,0 +1,143 @@
+"""Peers that vanish, a thousand of them, in the midst of anything: nothing of them stays."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+
+from tests.serving.place import DOORS, Door, Place, place
+from tests.serving.raw import TEXT, Peer, frame, handshake, open_files, request
+
+CYCLES = 500  # of each server
+WARM = 100
+AT_ONCE = 20
+MEMORY = 256 * CYCLES
+"""Bytes that may be left: less than a socket's record for each cycle, more than caches and odd lists."""
+
+
+async def connected(here: Place, peer: Peer, job: str) -> None:
+    """Say nothing."""
+
+
+async def half_a_request(here: Place, peer: Peer, job: str) -> None:
+    """Stop within the body."""
+    await peer.send(request("POST", "/v1/jobs", {"Host": here.host}, b'{"handler": "echo"}')[:-5])
+
+
+async def half_a_handshake(here: Place, peer: Peer, job: str) -> None:
+    """Stop within the head."""
+    await peer.send(handshake(here.path, {"Host": here.host})[:-5])
+
+
+async def shaken(here: Place, peer: Peer, job: str) -> None:
+    """Open a WebSocket, and wait for the answer."""
+    await peer.send(handshake(here.path, {"Host": here.host}))
+    assert (await peer.answer()).status == 101
+
+
+async def unheard(here: Place, peer: Peer, job: str) -> None:
+    """Open a WebSocket, and do not wait for the answer."""
+    await peer.send(handshake(here.path, {"Host": here.host}))
+
+
+async def half_a_frame(here: Place, peer: Peer, job: str) -> None:
+    """Stop within a frame."""
+    await shaken(here, peer, job)
+    await peer.send(frame(TEXT, b'{"op": "ping", "id": 1}')[:-5])
+
+
+async def following(here: Place, peer: Peer, job: str) -> None:
+    """Follow a job that goes on."""
+    await shaken(here, peer, job)
+    await peer.ask("follow", job=job)
+
+
+async def waiting(here: Place, peer: Peer, job: str) -> None:
+    """Wait for a job, ask a lot, and hear nothing of it."""
+    await shaken(here, peer, job)
+    await peer.tell(op="wait", id=1, job=job)
+    await peer.tell(op="cancel", id=2, job="0" * 32)
+    await peer.tell(op="find", id=3)
+
+
+async def streaming(here: Place, peer: Peer, job: str) -> None:
+    """Read the beginning of an event stream."""
+    await peer.send(request("GET", f"/v1/jobs/{job}/stream", {"Host": here.host}))
+    await peer.until(b"event: token")
+
+
+Way = Callable[[Place, Peer, str], Awaitable[None]]
+WAYS: list[Way] = [
+    *[connected, half_a_handshake, unheard, shaken, half_a_frame, following, waiting],
+]
+HTTP_WAYS: list[Way] = [half_a_request, streaming, streaming]
+
+
+def tasks() -> list[str]:
+    """Return the names of all tasks that there are."""
+    found: list[str] = []
+    waiting_for = [trio.lowlevel.current_root_task()]
+    while waiting_for:
+        task = waiting_for.pop()
+        if task is None:
+            continue
+        found.append(task.name)
+        for nursery in task.child_nurseries:
+            waiting_for.extend(nursery.child_tasks)
+    return sorted(found)
+
+
+async def cycle(here: Place, job: str, number: int) -> None:
+    """Connect, get somewhere, and vanish: with a reset, or with an end that is not waited for."""
+    ways = WAYS + (HTTP_WAYS if here.door == "http" else [])
+    peer = await here.dial()
+    async with peer.stream:
+        await ways[number % len(ways)](here, peer, job)
+        if number // len(ways) % 2:
+            peer.vanish()
+
+
+async def cycles(here: Place, job: str, count: int) -> None:
+    """Do so many cycles, some at a time."""
+    for start in range(0, count, AT_ONCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(start, min(start + AT_ONCE, count)):
+                nursery.start_soon(cycle, here, job, number)
+
+
+async def back_to(what: Callable[[], object], before: object) -> None:
+    """Wait until something is again as it was: a server hears of a hang-up a moment later."""
+    with trio.move_on_after(10):
+        while what() != before:
+            await trio.sleep(0.01)
+    assert what() == before
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_nothing_stays(door: Door) -> None:
+    """After 500 peers vanished from each server, tasks, files, readers and memory are where they were."""
+    async with place(door) as here:
+        job = (await here.submit("wait")).id
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        before = tasks(), open_files()
+        await cycles(here, job, WARM)
+        await back_to(lambda: (tasks(), open_files()), before)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            await cycles(here, job, AT_ONCE)
+            await back_to(lambda: (tasks(), open_files()), before)
+            gc.collect()
+            memory = tracemalloc.get_traced_memory()[0]
+            await cycles(here, job, CYCLES)
+            await back_to(lambda: (tasks(), open_files()), before)
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] - memory < MEMORY
+        finally:
+            tracemalloc.stop()
+        assert (await here.jobs.statistics()).readers == 0
+        await here.serves()

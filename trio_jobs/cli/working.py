@@ -1,0 +1,68 @@
+"""Jobs run until a signal comes, and then stop in order, or by force: what `worker` and `serve` do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from .._open import open_registry
+from .._registry import JobRegistry
+from .faults import Fault, Stopped
+from .load import load_handlers
+from .output import note
+from .watchdog import Watchdog
+
+
+@attrs.frozen
+class Working:
+    """Jobs that run.
+
+    Attributes:
+        jobs: The registry.
+        told: Who runs what from where, for people.
+        stopping: Set when a signal came, and the block is to be left.
+    """
+
+    jobs: JobRegistry
+    told: str
+    stopping: trio.Event
+
+
+@asynccontextmanager
+async def working(
+    handlers: str, *, store: str, capacity: int, lease: float, grace: float, name: str | None
+) -> AsyncGenerator[Working]:
+    """Run jobs for the length of the block, and stop them in order when it is left.
+
+    The block has the time that the watchdog leaves beyond the grace: it should end soon after `stopping`.
+
+    Raises:
+        Stopped: A signal came.
+        Fault: There are no such handlers, or the registry refuses what it is given.
+    """
+    found = load_handlers(handlers)
+    name = name or f"{socket.gethostname()}:{os.getpid()}"
+    running: list[JobRegistry] = []
+    watchdog = Watchdog(grace, lambda: running[0].running if running else {})
+    with watchdog.on_guard():
+        try:
+            opened = open_registry(
+                store, handlers=found.values(), capacity=capacity, lease=lease, grace=grace, name=name
+            )
+        except (TypeError, ValueError) as error:
+            raise Fault(str(error)) from error
+        async with opened as jobs:
+            running.append(jobs)
+            told = f"{name} runs {', '.join(found)} from {store}, {capacity} at once"
+            yield Working(jobs, told, watchdog.stopping)
+            if left := len(jobs.running):
+                what = f"{left} job{'' if left == 1 else 's'}"
+                note(f"stopping: {grace:g}s for {what} to end; what still runs then is handed over")
+    if watchdog.signal is not None:
+        note("stopped: nothing runs here any more")
+        raise Stopped(watchdog.signal)

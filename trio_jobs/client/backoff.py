@@ -1,0 +1,41 @@
+"""When to try again to reach a server: pure rules, no clock.
+
+All clients of a server lose it at the same moment when it restarts. Each waits a random part of a growing
+time, so that they do not come back at the same moment too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from .._retry import Retry
+
+BACKOFF: Final = Retry(attempts=2, initial=0.2, factor=2.0, maximum=5.0, jitter=1.0)
+
+_BEGIN: Final[Mapping[int, int]] = {1001: 3, 1013: 4}
+"""With which step to begin after a close code: a server that stops, or is full, wants them spread wider."""
+
+TOO_LARGE: Final = 1009
+SUSPECT: Final = frozenset({1002, 1003, 1007, TOO_LARGE, 1011})
+"""The close codes that may be the fault of something that was asked, and would come again with it."""
+
+
+class Backoff:
+    """How long to wait before the next attempt to connect."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def delay(self, code: int | None, *, served: bool, least: float = 0.0) -> float:
+        """Return the seconds to wait, after a connection or an attempt has ended.
+
+        Args:
+            code: The WebSocket's close code, if there was one.
+            served: Whether the server had answered on that connection.
+            least: What the server asked to wait at least.
+        """
+        if served and code not in SUSPECT:
+            self._failures = 0
+        self._failures = max(self._failures + 1, _BEGIN.get(code or 0, 1))
+        return least + BACKOFF.delay(self._failures)

@@ -1,0 +1,73 @@
+"""The block in which a server's jobs are at hand, under which every task of the client runs."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
+
+import trio
+
+from .._check import number
+from ..serving import wire
+from .address import Address, address_of
+from .link import Link
+from .registry import RemoteRegistry
+
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    patience: float = 30.0,
+) -> AbstractAsyncContextManager[RemoteRegistry, None]:
+    """Connect to a server of `trio_jobs.serving`, for the length of an `async with` block.
+
+    Over one WebSocket, whatever is asked. When it is lost it is made again, after a random part of a growing
+    time; calls that were not answered are then sent again, and every open stream goes on where it was,
+    without a gap and without a repeat. Leaving the block closes the connection; the jobs go on.
+
+    Args:
+        url: The server, as in `http://127.0.0.1:8000` or `https://example.org/jobs`; or its WebSocket, as in
+            `ws://127.0.0.1:8001`.
+        token: Sent as `Authorization: Bearer …`.
+        headers: Sent with the handshake too.
+        ssl_context: How to speak TLS, if not as usual.
+        patience: Seconds on end that the server may be out of reach before those who wait for it are told. It
+            may be infinite.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The URL is none, or an argument is out of range.
+        Disconnected: On entering, the server cannot be reached within `patience`, or is not trusted.
+        ServerError: On entering, the server refuses.
+    """
+    number("patience", patience)
+    block = _connected(address_of(url, token, headers, ssl_context), patience)
+    # An exception in the block always comes out; the plain type of a generator's block does not say so.
+    return cast("AbstractAsyncContextManager[RemoteRegistry, None]", block)
+
+
+@asynccontextmanager
+async def _connected(address: Address, patience: float) -> AsyncGenerator[RemoteRegistry]:
+    link = Link(address, patience)
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run, name=f"connect to {address.authority}")
+            try:
+                await link.call(wire.Ping(id=link.new_id()), "", lambda reply: reply.pong)
+                yield RemoteRegistry(link)
+            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
+                failure = exc
+            link.close()
+    except BaseException as exc:
+        if failure is None or isinstance(failure, trio.Cancelled):
+            raise
+        both = [failure, exc]  # as a nursery does, so that a Cancelled among them still finds its scope
+        raise BaseExceptionGroup("the block and the client failed", both) from None  # noqa: ASYNC104
+    if failure is not None:
+        raise failure

@@ -1,0 +1,277 @@
+"""All that is open between a client and a server: replies in, results and messages out. No I/O, no clock.
+
+What is to be sent is not queued; it follows from what is open. So there is no outbox that could grow while
+the server is out of reach, and what to ask again after a reconnect needs no book-keeping: everything that is
+open, with the same ids, each log behind what was read of it. That is safe because each request may be
+repeated: a `submit` carries a key.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from .._audience import Policy
+from .._bell import Bell
+from ..serving import wire
+from .backoff import SUSPECT, TOO_LARGE
+from .errors import CLOSING, ServerError, error_of
+from .following import Following
+from .replies import Reply, Unspoken, decode_reply, events_of
+from .requests import text_of
+
+T = TypeVar("T")
+
+CALLS: Final = 32
+"""How many requests may be under way at once, as many as servers allow by default; more wait in line."""
+STRIKES: Final = 5
+"""So many connections may end while the same request is open, if they end as they would by its fault."""
+LOSSES: Final = 20
+"""So many connections may end, however they do, before one call is answered; waits take as many as they
+need."""
+_SMALL: Final = 1024  # bytes that every server takes in one message
+
+
+class ServerCloses(Exception):
+    """The server is about to stop: what it did not answer, the next one will."""
+
+
+class Call(Generic[T]):
+    """A request with one answer.
+
+    Args:
+        request: The request.
+        about: The job or the handler that it is about, for errors.
+        read: Makes the answer of the reply; raises `Unspoken` if it is not there.
+
+    Attributes:
+        id: Its id on the wire.
+        waits: Whether it may take any time, because it waits for a job's end.
+        text: The message.
+        sent: Whether the server of this connection has been asked.
+        strikes: How many connections in a row may have ended because of it.
+        losses: How many connections have ended while it was open.
+        done: Whether there is an answer or an error.
+        bell: Rings then.
+    """
+
+    def __init__(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> None:
+        self.id = request.id
+        self.waits = isinstance(request, wire.Wait)
+        self.text = text_of(request)
+        self.about = about
+        self.read = read
+        self.sent = False
+        self.strikes = 0
+        self.losses = 0
+        self.done = False
+        self.bell = Bell()
+        self._value: T | None = None
+        self._error: Exception | None = None
+
+    def finish(self, value: T | None, error: Exception | None = None) -> None:
+        """Set the answer, or the error that is one."""
+        self._value, self._error, self.done = value, error, True
+        self.bell.ring()
+
+    def answer(self) -> T:
+        """Return the answer, or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # set together with `done`
+
+
+class Conversation:
+    """What is open between a client and whatever connection it has to its server.
+
+    Attributes:
+        bell: Rings when there may be a message to send.
+    """
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self._last_id = 0
+        self._open: dict[int, Call[Any] | Following] = {}
+        self._connected = False
+        self._calls: deque[int] = deque()  # to be sent, when fewer than CALLS are under way
+        self._waits: deque[int] = deque()  # to be sent: waits and follows
+        self._under_way: set[int] = set()  # calls on this connection, dropped ones too
+        self._control: deque[wire.AnyRequest] = deque()  # to be sent before all others
+        self._acks: dict[int, None] = {}  # follows that may have something to ack
+
+    # ------------------------------------------------------------ the client's side
+
+    def new_id(self) -> int:
+        """Return an id for a request; each is used once."""
+        self._last_id += 1
+        return self._last_id
+
+    def ask(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> Call[T]:
+        """Open a call. Raises `InvalidPayload` if it cannot be sent."""
+        call = Call(request, about, read)
+        self._add(call)
+        return call
+
+    def follow(self, job_id: str, after: int, policy: Policy) -> Following:
+        """Open a follow."""
+        follow = Following(job_id, after, policy)
+        self.refollow(follow)
+        return follow
+
+    def refollow(self, follow: Following) -> None:
+        """Open a follow again that has ended with an error."""
+        follow.id = self.new_id()
+        self._add(follow)
+
+    def _add(self, one: Call[Any] | Following) -> None:
+        self._open[one.id] = one
+        self._line(one).append(one.id)
+        self.bell.ring()
+
+    def _line(self, one: Call[Any] | Following) -> deque[int]:
+        return self._calls if isinstance(one, Call) and not one.waits else self._waits
+
+    def drop(self, one: Call[Any] | Following) -> None:
+        """Forget something open: nobody waits for it any more. What was not sent will not be."""
+        if self._open.pop(one.id, None) is not None and one.sent and (one.id not in self._under_way):
+            self._control.append(wire.Unfollow(id=one.id))
+            self.bell.ring()
+
+    def was_read(self, follow: Following) -> None:
+        """Note that a reader has got on."""
+        if follow.ack() is not None and follow.id not in self._acks:
+            self._acks[follow.id] = None
+            self.bell.ring()
+
+    # ------------------------------------------------------------ the connection's side
+
+    def connected(self) -> None:
+        """Begin on a new connection: all that is open is to be sent, after a ping to see whether it works."""
+        self._connected = True
+        self._control = deque([wire.Ping(id=self.new_id())])
+        self._under_way.clear()
+        self._acks.clear()
+        self._calls.clear()
+        self._waits.clear()
+        for one in self._open.values():
+            one.sent = False
+            self._line(one).append(one.id)
+        self.bell.ring()
+
+    def outgoing(self) -> str | None:
+        """Return the next message to send, which is then taken as sent; None if there is none now."""
+        if not self._connected:
+            return None
+        if self._control:
+            return text_of(self._control.popleft())
+        while self._acks:
+            first = next(iter(self._acks))
+            del self._acks[first]
+            follow = self._open.get(first)
+            if isinstance(follow, Following) and (ack := follow.ack()) is not None:
+                follow.acked(ack.cursor)
+                return text_of(ack)
+        # Before logs, whose events could keep the answers from coming through while connections are bad.
+        while self._calls and len(self._under_way) < CALLS:
+            one = self._open.get(self._calls.popleft())
+            if one is not None:
+                self._under_way.add(one.id)
+                return self._sent(one)
+        while self._waits:
+            one = self._open.get(self._waits.popleft())
+            if one is not None:
+                return self._sent(one)
+        return None
+
+    @staticmethod
+    def _sent(one: Call[Any] | Following) -> str:
+        one.sent = True
+        return one.text if isinstance(one, Call) else text_of(one.request())
+
+    def received(self, message: str) -> None:
+        """Take in a message.
+
+        Raises:
+            Unspoken: It makes no sense.
+            ServerCloses: The server is about to stop.
+        """
+        reply = decode_reply(message)
+        if reply.re is None or not 0 < reply.re <= self._last_id:
+            raise Unspoken(f"a reply to nothing that was asked: {message[:200]}")
+        one = self._open.get(reply.re)
+        if one is not None and reply.error is not None and reply.error.get("code") == CLOSING:
+            self._strike(one, ServerError(CLOSING, "the server is stopping, and does not stop"))
+            raise ServerCloses
+        if isinstance(one, Following):
+            self._told(one, reply)
+        elif one is not None:
+            self._answered(one, reply)
+        if reply.re in self._under_way:
+            self._under_way.discard(reply.re)
+            self.bell.ring()
+
+    def _answered(self, call: Call[Any], reply: Reply) -> None:
+        error = None if reply.error is None else error_of(call.about, reply.error)
+        value = None if error is not None else call.read(reply)
+        if value is None and error is None:
+            raise Unspoken(f"the reply to {call.text[:200]} lacks its answer")
+        del self._open[call.id]
+        call.finish(value, error)
+
+    def _told(self, follow: Following, reply: Reply) -> None:
+        if reply.events is not None:
+            follow.came(events_of(reply.events))
+        elif reply.gap is not None:
+            follow.lacks(reply.gap)
+        elif reply.error is None and not reply.end:
+            raise Unspoken("a reply to a follow that says nothing")
+        else:
+            del self._open[follow.id]
+            follow.finish(None if reply.error is None else error_of(follow.job_id, reply.error))
+        self.was_read(follow)
+
+    def closed(self, code: int | None, lost: Exception) -> None:
+        """Note that the connection is gone.
+
+        What was under way is open still, and will be asked again; but what may have been the reason too often
+        is given up.
+
+        Args:
+            code: The WebSocket's close code, if there was one.
+            lost: What is told of the network, to calls that had no luck too often.
+        """
+        self._connected = False
+        sent = [one for one in self._open.values() if one.sent]
+        calls = [one for one in sent if isinstance(one, Call) and not one.waits]
+        if code == TOO_LARGE:  # then the largest was
+            largest = max(calls, key=lambda call: len(call.text), default=None)
+            if largest is not None and len(largest.text) > _SMALL:
+                self._give_up(
+                    largest, ServerError("too_large", "the request is larger than the server takes")
+                )
+        if code in SUSPECT:
+            for one in sent:
+                self._strike(one, ServerError("internal", f"connections end ({code}) whenever this is asked"))
+        for call in calls:
+            call.losses += 1
+            if call.losses >= LOSSES:
+                self._give_up(call, lost)
+
+    def _strike(self, one: Call[Any] | Following, error: Exception) -> None:
+        one.strikes += 1
+        if one.strikes >= STRIKES:
+            self._give_up(one, error)
+
+    def fail(self, error: Exception) -> None:
+        """End all that is open with an error that waiting does not mend."""
+        for one in list(self._open.values()):
+            self._give_up(one, error)
+
+    def _give_up(self, one: Call[Any] | Following, error: Exception) -> None:
+        if self._open.pop(one.id, None) is None:
+            return  # for another reason already
+        if isinstance(one, Call):
+            one.finish(None, error)
+        else:
+            one.finish(error)

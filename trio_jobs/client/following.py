@@ -1,0 +1,135 @@
+"""One log on its way to one reader: what came, what was read, what may follow. No I/O, no clock.
+
+At most `WINDOW` events lie between what the reader has read and what the server may send, so a reader that is
+slow holds up its own log and nothing else. After a reconnect the log is asked for again behind what was read;
+what comes twice by that is dropped here, so each event is at hand once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .._audience import Policy
+from .._bell import Bell
+from .._job import Event
+from ..serving import wire
+from .replies import Gap, Unspoken
+
+WINDOW: Final = 256
+"""How many events the server may be ahead of a reader."""
+
+
+class Following:
+    """A follow, as the client sees it.
+
+    Args:
+        job_id: Whose log it is.
+        after: Where the reader begins.
+        policy: What the handler does while the reader is slow.
+
+    Attributes:
+        id: The id of the request on the wire; a new one each time it is asked anew.
+        sent: Whether the server of this connection has been asked.
+        strikes: How many connections in a row may have ended because of it.
+        error: Why it ended, until the reader was told.
+        ended: Whether the job's end has come.
+        bell: Rings when there is something for the reader.
+    """
+
+    def __init__(self, job_id: str, after: int, policy: Policy) -> None:
+        self.id = 0
+        self.job_id = job_id
+        self.sent = False
+        self.strikes = 0
+        self.error: Exception | None = None
+        self.ended = False
+        self.bell = Bell()
+        self._policy: Policy = policy
+        self._queue: list[Event] = []
+        self._received = after
+        self._read = after  # all up to here was read, or is gone
+        self._waiting = False  # the reader has read all that has come
+        self._seen = after  # how far the server has come on this connection
+        self._acked = after
+
+    # ------------------------------------------------------------ the server's side
+
+    def request(self) -> wire.Follow:
+        """Return what to ask the server of a new connection."""
+        self.sent = True
+        self._seen = self._acked = self._read
+        return wire.Follow(id=self.id, job=self.job_id, after=self._read, policy=self._policy, window=WINDOW)
+
+    def came(self, events: list[Event]) -> None:
+        """Take in events. Raises `Unspoken` if one is missing before them, or there are too many."""
+        for event in events:
+            if event.seq == self._received + 1:
+                self._queue.append(event)
+                self._received = event.seq
+            elif event.seq > self._received:
+                raise Unspoken(f"event {event.seq} follows {self._received}, and no gap was told")
+        if len(self._queue) > WINDOW:
+            raise Unspoken(f"more than {WINDOW} events came that were not asked for")
+        if events:
+            self._seen = max(self._seen, events[-1].seq)
+        self._progress()
+
+    def lacks(self, gap: Gap) -> None:
+        """Note which events are gone. The reader is told by the next event, whose `seq` does not follow."""
+        if gap.first > self._received + 1:
+            raise Unspoken(f"a gap from {gap.first} on follows {self._received}")
+        self._received = max(self._received, gap.last)
+        self._seen = max(self._seen, gap.last)
+        self._progress()
+
+    def _progress(self) -> None:
+        self.strikes = 0
+        if self._waiting:
+            self._level()
+        self.bell.ring()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Note that nothing more will come, and why; without an error, because the job has ended."""
+        self.sent = False
+        self.error = error
+        self.ended = error is None
+        self.bell.ring()
+
+    # ------------------------------------------------------------ the reader's side
+
+    def take(self) -> list[Event]:
+        """Return what has come since the last time, to a reader that has read everything before."""
+        self._level()
+        events, self._queue = self._queue, []
+        return events
+
+    def _level(self) -> None:
+        self._waiting = not self._queue
+        self._read = max(self._read, self._received if self._waiting else self._queue[0].seq - 1)
+
+    def read(self, cursor: int) -> None:
+        """Note how far the reader has read."""
+        self._read = max(self._read, cursor)
+
+    def resume(self, cursor: int) -> None:
+        """Begin anew behind a cursor."""
+        self.error = None
+        self._queue = []
+        self._received = self._read = cursor
+
+    def ack(self) -> wire.Ack | None:
+        """Return what to tell the server of how far was read, if that is worth a message.
+
+        It is when half a window was read; and when a handler may be waiting for this reader, who has read all
+        that came.
+        """
+        cursor = min(self._read, self._seen)  # of what this connection has brought
+        read = cursor - self._acked
+        level = self._policy == "block" and self._read == self._received
+        if not self.sent or not (read >= WINDOW // 2 or (read and level)):
+            return None
+        return wire.Ack(id=self.id, cursor=cursor)
+
+    def acked(self, cursor: int) -> None:
+        """Note how far the server was told."""
+        self._acked = cursor

@@ -1,0 +1,144 @@
+"""The jobs of a server, as `JobRegistry` gives those of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+
+from .._check import text, whole
+from .._context import JobContext
+from .._filter import Filter
+from .._job import CancelReport, Job, Statistics
+from .._options import SubmitOptions
+from ..serving import wire
+from .handle import RemoteHandle
+from .link import Link
+from .looking import job_in, snapshot_of
+from .replies import Reply, job_of, statistics_of
+from .requests import filter_of, handler_of, options_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class RemoteRegistry:
+    """Submit jobs to a server, find them, and cancel them; `connect` makes one.
+
+    What its methods need of the network is done by the tasks of `connect`: one connection, which is made
+    again when it is lost, with everything that was under way. A method raises `Disconnected` when the server
+    was out of reach for `patience` seconds on end while it waited, `ServerError` for what the server has no
+    better word for, and `trio.ClosedResourceError` once the block was left. All are checkpoints.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @overload
+    async def submit(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> RemoteHandle[T, R]: ...
+    @overload
+    async def submit(
+        self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
+    ) -> RemoteHandle[Any, Any]: ...
+    async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+        self, fn: Any, /, *args: Any, **options: Any
+    ) -> RemoteHandle[Any, Any]:
+        """Have the server accept a job. When this returns, the job is in the server's store.
+
+        However often the connection is lost meanwhile, it is one job: every submission has a `key`, if need
+        be one of its own. Cancelled, or with `Disconnected`, it may have been accepted or not; a caller who
+        has to know gives a `key`, and submits the same again.
+
+        Args:
+            fn: The name of a handler of the server; or the handler, for its name and its types.
+            *args: Its arguments, which are sent as JSON.
+            **options: See `SubmitOptions`; `owner` is for those only who may submit for others.
+
+        Returns:
+            A handle on the job; with a `key` that was used for the same before, on that job.
+
+        Raises:
+            TypeError: `fn` is neither a name nor an async function, does not take `args`, or an option has a
+                wrong type.
+            ValueError: An option is out of range.
+            InvalidPayload: An argument does not fit its annotation, or cannot be made into JSON.
+            UnknownHandler: The server has no handler of that name.
+            KeyConflict: The key was used for something else.
+            QueueFull: Too many jobs wait.
+        """
+        self._link.check_open()
+        name = handler_of(fn, args)
+        sent = options_of(fn, options)
+        request = wire.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
+        job = await self._link.call(request, name, job_in)
+        return RemoteHandle(self._link, job.id)
+
+    async def get(self, job_id: str) -> RemoteHandle[Any, Any]:
+        """Return a handle on the job with this id.
+
+        Raises:
+            UnknownJob: No job has this id, or it is somebody else's.
+        """
+        await snapshot_of(self._link, text("job_id", job_id))
+        return RemoteHandle(self._link, job_id)
+
+    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
+        """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
+
+        Args:
+            limit: How many at most; no more than 1000.
+            newest: Whether the newest come first.
+            **where: See `Filter`; not `owner`, which the server knows.
+
+        Raises:
+            TypeError: A field of the filter is unknown or has the wrong type.
+            ValueError: There is no such state, or `limit` is out of range.
+        """
+        whole("limit", limit, 1)
+        if limit > _MOST:
+            raise ValueError(f"a server gives at most {_MOST} jobs at a time; got limit={limit}")
+        request = wire.Find(id=self._link.new_id(), limit=limit, newest=newest, **filter_of(where))
+        return await self._link.call(request, "", _jobs_in)
+
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
+    ) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it; see `RemoteHandle.cancel`.
+
+        Raises:
+            UnknownJob: No job has this id, or it is somebody else's.
+        """
+        handle: RemoteHandle[Any, Any] = RemoteHandle(self._link, text("job_id", job_id))
+        return await handle.cancel(reason, grace=grace, patience=patience)
+
+    async def handlers(self) -> list[dict[str, Any]]:
+        """Return what can be submitted.
+
+        Returns:
+            For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
+            and `rest`: the JSON Schema of further arguments, or None.
+        """
+        request = wire.ListHandlers(id=self._link.new_id())
+        return await self._link.call(request, "", lambda reply: reply.handlers)
+
+    async def statistics(self) -> Statistics:
+        """Return what the server's registry is doing; for those only who see all jobs."""
+        request = wire.GetStatistics(id=self._link.new_id())
+        return await self._link.call(request, "", _statistics_in)
+
+
+_MOST = 1000
+
+
+def _jobs_in(reply: Reply) -> list[Job] | None:
+    return None if reply.jobs is None else [job_of(one) for one in reply.jobs]
+
+
+def _statistics_in(reply: Reply) -> Statistics | None:
+    return None if reply.statistics is None else statistics_of(reply.statistics)

@@ -1,0 +1,185 @@
+"""What a server says, as records of the package.
+
+The structures here are the wire's; msgspec cannot fill the package's own records, which say that they are
+defined where they are imported from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import attrs
+import msgspec
+
+from .._errors import ErrorRecord
+from .._job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Timeouts
+from .._retry import Retry
+from .._states import Reason, State
+
+T = TypeVar("T")
+
+
+class Unspoken(Exception):
+    """What a server sent is not `trio-jobs.v1`; the connection is of no use any more."""
+
+
+class Gap(msgspec.Struct):
+    """Which events are gone."""
+
+    first: int
+    last: int
+
+
+class _Event(msgspec.Struct):
+    seq: int
+    attempt: int
+    kind: Kind
+    timestamp: float
+    data: Any
+
+
+class _Error(msgspec.Struct):
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class _Ended(msgspec.Struct):
+    reason: Reason
+    message: str | None = None
+    error: _Error | None = None
+    delay: float | None = None
+
+
+class _Progress(msgspec.Struct):
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
+class Reply(msgspec.Struct):
+    """Any message of a server: `re`, and one of the others."""
+
+    re: int | None
+    error: dict[str, Any] | None = None
+    events: list[_Event] | None = None
+    gap: Gap | None = None
+    end: bool = False
+    unfollowed: bool = False
+    job: dict[str, Any] | None = None
+    jobs: list[dict[str, Any]] | None = None
+    history: list[_Event] | None = None
+    report: dict[str, Any] | None = None
+    handlers: list[dict[str, Any]] | None = None
+    statistics: dict[str, Any] | None = None
+    pong: bool | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(Reply)
+
+
+def decode_reply(text: str) -> Reply:
+    """Return what a server says. Raises `Unspoken` if it makes no sense."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unspoken(str(error)) from None
+
+
+# ------------------------------------------------------------ what is in them
+
+
+def _error(found: _Error) -> ErrorRecord:
+    return ErrorRecord(found.type, found.message, found.traceback or "")
+
+
+def _ended(data: Any) -> Ended:
+    found = msgspec.convert(data, _Ended)
+    return Ended(found.reason, found.message, _or_none(_error)(found.error), found.delay)
+
+
+def _progress(data: Any) -> Progress:
+    return Progress(*msgspec.structs.astuple(msgspec.convert(data, _Progress)))
+
+
+def _or_none(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    return lambda value: None if value is None else read(value)
+
+
+_DATA: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+    Kind.PROGRESS: _progress,
+    Kind.RETRIED: _ended,
+    Kind.FAILED: _ended,
+    Kind.CANCELLED: _ended,
+    Kind.EXPIRED: _ended,
+}
+"""The kinds of events whose data is a record."""
+
+_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "state": State,
+    "reason": _or_none(Reason),
+    "error": _or_none(lambda value: _error(msgspec.convert(value, _Error))),
+    "priority": lambda value: Priority[value.upper()],
+    "timeouts": lambda value: Timeouts(**value),
+    "retry": lambda value: Retry(**value),
+    **{
+        name: _or_none(datetime.fromisoformat)
+        for name in ("created_at", "started_at", "finished_at", "next_attempt_at", "cancel_requested_at")
+    },
+}
+"""The fields of a job that JSON has in another form, and how they are read."""
+
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
+
+
+def events_of(found: list[_Event]) -> list[Event]:
+    """Return events as a server describes them. Raises `Unspoken` if one is none."""
+    try:
+        return [
+            Event(
+                one.seq,
+                one.attempt,
+                one.kind,
+                one.timestamp,
+                _DATA[one.kind](one.data) if one.kind in _DATA else one.data,
+            )
+            for one in found
+        ]
+    except _MALFORMED as error:
+        raise Unspoken(f"this is no event: {error}") from None
+
+
+def job_of(found: Mapping[str, Any]) -> Job:
+    """Return a job as a server describes it. Raises `Unspoken` if it is none."""
+    fields = _fields(Job, found)
+    try:
+        for name, read in _FIELDS.items():
+            fields[name] = read(fields[name])
+        return Job(**fields)
+    except _MALFORMED as error:
+        raise Unspoken(f"this is no job: {error}") from None
+
+
+def report_of(found: Mapping[str, Any]) -> CancelReport:
+    """Return what became of a cancellation. Raises `Unspoken` if that is not said."""
+    return CancelReport(**_fields(CancelReport, found))
+
+
+def statistics_of(found: Mapping[str, Any]) -> Statistics:
+    """Return what a server is doing. Raises `Unspoken` if that is not said."""
+    fields = _fields(Statistics, found)
+    try:
+        fields["states"] = {State(name): count for name, count in fields["states"].items()}
+    except _MALFORMED as error:
+        raise Unspoken(f"these are no statistics: {error}") from None
+    return Statistics(**fields)
+
+
+def _fields(kind: type[attrs.AttrsInstance], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record; those of a newer server that are not known here are left out."""
+    names = [field.name for field in attrs.fields(kind)]
+    if missing := [name for name in names if name not in found]:
+        raise Unspoken(f"a {kind.__name__} has no {', '.join(missing)}")
+    return {name: found[name] for name in names}

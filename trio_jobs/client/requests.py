@@ -1,0 +1,96 @@
+"""What a client asks, checked here as `JobRegistry` would check it, so that a mistake is told at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from .._check import text
+from .._codec import encode
+from .._errors import InvalidPayload
+from .._filter import Filter, where_of
+from .._handler import check_call, mark_of
+from .._job import DEFAULT, new_id
+from .._options import build
+from .._retry import Retry
+from ..serving.wire import AnyRequest, RetryOptions, SubmitOptions, TimeoutOptions
+
+_ANY_ERROR = Retry().on
+
+
+def text_of(request: AnyRequest) -> str:
+    """Return a request as it is sent.
+
+    Raises:
+        InvalidPayload: JSON cannot hold it.
+    """
+    return encode(f"the request to {type(request).__name__.lower()}", request).decode()
+
+
+def handler_of(fn: Any, args: tuple[Any, ...]) -> str:
+    """Return the name of a handler, after checking that it takes the arguments if it is here.
+
+    Raises:
+        TypeError: It is neither a name nor an async function, or does not take them.
+        InvalidPayload: JSON cannot hold an argument.
+    """
+    name = text("handler", fn) if isinstance(fn, str) else check_call(fn, args).name
+    encode(f"the arguments of {name}", args)
+    return name
+
+
+def options_of(fn: Any, given: Mapping[str, Any]) -> SubmitOptions:
+    """Return options as they are sent; with a key, if none was given.
+
+    The key makes a submission that was sent twice, because the first answer was lost, one job.
+
+    Raises:
+        TypeError: An option is unknown or has the wrong type.
+        ValueError: An option is out of range.
+        InvalidPayload: Which errors are retried is code, and cannot be sent.
+    """
+    own = {name: value for name, value in given.items() if name != "key"}
+    checked = build(DEFAULT, own)
+    key = given.get("key")
+    if "retry" in own and checked.retry.on not in (_ANY_ERROR, _on_of(fn)):
+        raise InvalidPayload(
+            "which errors are retried is code: set Retry.on in @handler(retry=…) of the server"
+        )
+    found: dict[str, Any] = {name: getattr(checked, name) for name in own if name != "timeout"}
+    if "timeout" in own and own.get("timeouts") is None:
+        found["timeout"] = _finite(checked.timeouts.run)
+    found["key"] = new_id() if key is None else text("key", key)
+    return SubmitOptions(**{name: _WIRE[name](one) if name in _WIRE else one for name, one in found.items()})
+
+
+def _on_of(fn: Any) -> Any:
+    return _ANY_ERROR if isinstance(fn, str) else mark_of(fn).options.retry.on
+
+
+def _finite(seconds: float | None) -> float | None:
+    """Return a limit; none at all in place of an infinite one, which JSON does not have."""
+    return None if seconds == math.inf else seconds
+
+
+_WIRE: Mapping[str, Callable[[Any], Any]] = {
+    "timeouts": lambda it: TimeoutOptions(*map(_finite, attrs.astuple(it))),
+    "retry": lambda it: RetryOptions(it.attempts, it.initial, it.factor, it.maximum, it.jitter),
+    "priority": lambda it: it.name.lower(),
+}
+"""The options that the wire has in another form."""
+
+
+def filter_of(where: Filter) -> dict[str, Any]:
+    """Return a filter as it is sent. Raises as `JobRegistry.find` does."""
+    if "owner" in where:
+        raise TypeError("a server finds whose jobs they are by who asks; leave owner out")
+    wanted = where_of(where)
+    found: dict[str, Any] = {
+        name: value for name in where if (value := getattr(wanted, name, None)) is not None
+    }
+    if wanted.states is not None:
+        found["state"] = sorted(wanted.states)
+    return found

@@ -1,0 +1,253 @@
+"""One WebSocket connection to a server, on a stream of our own: opened, kept alive, closed, all in time.
+
+trio-websocket leaves to its users what a client must not be without; each line of it is here once:
+
+    W2  a ping has a deadline, after which the stream is dropped
+    W4  TCP, TLS and the WebSocket's handshake have one short deadline, and the handshake ends with the stream
+    W5  the stream is closed whatever happened
+    W6  one task sends; a send that was cut short ends the connection without a word
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, TypeVar, cast
+
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import ProtocolError
+
+from ..serving.wire import PROTOCOL
+from .address import Address
+from .errors import Disconnected, ServerError
+from .refusal import least_wait, refusal
+
+E = TypeVar("E", bound=BaseException)
+
+CONNECT: Final = 5.0
+PING: Final = 20.0
+PONG: Final = 10.0
+CLOSE: Final = 1.0
+MESSAGE: Final = 64 * 2**20
+"""The largest message that is taken from a server, in characters; a job's result may be large."""
+
+logging.getLogger("trio-websocket").addHandler(logging.NullHandler())
+
+
+class Lost(Exception):
+    """A connection ended, or was not made.
+
+    Attributes:
+        why: In one line.
+        code: The WebSocket's close code, if there was one.
+        least: Seconds that the server asked to wait before the next attempt.
+        final: The error for all who wait, if trying again does not mend it.
+    """
+
+    def __init__(
+        self, why: str, code: int | None = None, *, least: float = 0.0, final: Exception | None = None
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.code = code
+        self.least = least
+        self.final = final
+
+
+class Socket:
+    """An open connection."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self._connection = connection
+        self._torn = False
+
+    async def send(self, text: str) -> None:
+        """Send a message. If that is cancelled, the connection is of no use any more. Raises `Lost`."""
+        self._torn = True
+        try:
+            await self._connection.send_message(text)
+        except ConnectionClosed as closed:
+            raise _lost(closed) from None
+        self._torn = False
+
+    async def receive(self) -> str:
+        """Return the next message. Raises `Lost`."""
+        try:
+            message = await self._connection.get_message()
+        except ConnectionClosed as closed:
+            raise _lost(closed) from None
+        if isinstance(message, bytes):
+            raise Lost("the server sent binary data", 1003)
+        return message
+
+    async def keep_alive(self) -> NoReturn:
+        """Ping the server now and then. Raises `Lost` once it does not answer."""
+        while True:
+            await trio.sleep(PING)
+            try:
+                with trio.fail_after(PONG):
+                    await self._connection.ping()
+            except ConnectionClosed as closed:
+                raise _lost(closed) from None
+            except trio.TooSlowError:
+                self._torn = True
+                raise Lost(f"no answer to a ping in {PONG:g} seconds") from None
+
+    async def close(self) -> None:
+        """Say good-bye, unless half a message was sent or nobody listens."""
+        if not self._torn:
+            await self._connection.aclose()
+
+
+def _lost(closed: ConnectionClosed) -> Lost:
+    reason = closed.reason
+    if reason is None or reason.code == 1006:  # noqa: PLR2004  # "abnormal": the stream ended
+        return Lost("the connection broke")
+    return Lost(f"the connection was closed ({reason.code})", reason.code)
+
+
+async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]]) -> None:
+    """Connect to a server, use the connection until `use` returns, and then close it in order.
+
+    Raises:
+        Lost: It was not made, or ended before that.
+    """
+    lost: Lost | None = None
+    stream = await _dial(address)
+    try:
+        async with trio.open_nursery() as nursery:
+            socket = Socket(await _shake_hands(nursery, stream, address))
+            await use(socket)
+            with trio.move_on_after(CLOSE):
+                await socket.close()
+            nursery.cancel_scope.cancel()
+    except* Lost as group:
+        lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
+    except* ConnectionRejected as group:
+        lost = _refused(*_leaves(group))
+    except* ProtocolError as group:  # what trio-websocket does not expect of itself, such as a pong too late
+        lost = Lost(f"the connection broke: {group.exceptions[0]}")
+    finally:
+        await trio.aclose_forcefully(stream)
+    if lost is not None:
+        raise lost
+
+
+def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
+    found: list[E] = []
+    for one in group.exceptions:
+        found += _leaves(cast("BaseExceptionGroup[E]", one)) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
+
+
+def _refused(rejected: ConnectionRejected) -> Lost:
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in rejected.headers or ()
+    }
+    return Lost(
+        f"the server refused the connection ({rejected.status_code})",
+        least=least_wait(headers),
+        final=refusal(rejected.status_code, rejected.body),
+    )
+
+
+# ------------------------------------------------------------ connecting
+
+
+class _Noticed(trio.abc.Stream):
+    """A stream that tells when it has ended: trio-websocket, while it shakes hands, does not."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.ended = trio.Event()
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.ended.set()
+            raise
+        if not data:
+            self.ended.set()
+        return data
+
+    async def aclose(self) -> None:
+        self.ended.set()
+        await self._stream.aclose()
+
+
+async def _dial(address: Address) -> _Noticed:
+    """Open a stream to a server, with TLS if it wants it. Raises `Lost`."""
+    try:
+        with trio.fail_after(CONNECT):
+            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
+            if address.tls is not None:
+                stream = await _with_tls(stream, address, address.tls)
+    except trio.TooSlowError:
+        raise Lost(f"no connection in {CONNECT:g} seconds") from None
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+        raise Lost(_why(error), final=_untrusted(error, address)) from None
+    return _Noticed(stream)
+
+
+async def _with_tls(stream: trio.abc.Stream, address: Address, tls: ssl.SSLContext) -> trio.abc.Stream:
+    secure = trio.SSLStream(stream, tls, server_hostname=address.host, https_compatible=True)
+    try:
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure
+
+
+def _why(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, BaseExceptionGroup):  # of all the addresses that a name has
+        cause = _leaves(cast("BaseExceptionGroup[BaseException]", cause))[0]
+    return str(cause) or type(cause).__name__
+
+
+def _untrusted(error: BaseException, address: Address) -> Exception | None:
+    """Return what all are told of a certificate that is not trusted: no waiting mends that."""
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return Disconnected(address.url, f"its certificate is not trusted: {error.__cause__.verify_message}")
+    return None
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: _Noticed, address: Address) -> WebSocketConnection:
+    """Make a stream a WebSocket. Raises `Lost`; a refusal comes out of the nursery."""
+
+    async def end_with_the_stream() -> None:
+        await stream.ended.wait()
+        scope.cancel()
+
+    connection: WebSocketConnection | None = None
+    with trio.move_on_after(CONNECT) as scope:
+        async with trio.open_nursery() as watching:
+            watching.start_soon(end_with_the_stream)
+            connection = await wrap_client_stream(
+                nursery,
+                cast("trio.SocketStream", stream),  # any stream will do
+                address.authority,
+                address.path,
+                subprotocols=[PROTOCOL],
+                extra_headers=list(address.headers),
+                max_message_size=MESSAGE,
+            )
+            watching.cancel_scope.cancel()
+    if connection is None:
+        ended = stream.ended.is_set()
+        raise Lost("the connection broke" if ended else f"no answer to the handshake in {CONNECT:g} seconds")
+    if connection.subprotocol != PROTOCOL:
+        raise Lost(
+            "it is no such server", final=ServerError("not_found", f"there is no {PROTOCOL} at {address.url}")
+        )
+    return connection

@@ -1,0 +1,179 @@
+"""What ASGI needs of us: a guard before every request, problem details, and a WebSocket as a `Pipe`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import Any, Final
+
+import msgspec
+import trio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from .conversation import Gone, converse
+from .desk import Desk
+from .gate import Gate, logger
+from .limits import Limits
+from .problems import INTERNAL, Problem, Refused, problem_of
+from .wire import PROTOCOL
+
+_ALWAYS: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return a problem as RFC 9457 has it."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": problem.code.replace("_", " ").capitalize(),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.message,
+        **problem.details,
+    }
+    return Response(
+        msgspec.json.encode(body),
+        problem.status,
+        dict(problem.headers),
+        media_type="application/problem+json",
+    )
+
+
+class Guard:
+    """Checks where each request comes from, and counts it in, before anything is done for it.
+
+    Args:
+        app: What is guarded.
+        gate: The checks.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or say why not."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        websocket = scope["type"] == "websocket"
+        client = scope.get("client") or ("",)
+        with ExitStack() as seats:
+            try:
+                self._gate.check(scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket)
+                seats.enter_context(self._gate.seat(str(client[0])))
+            except Refused as refused:
+                problem = problem_of(refused) or INTERNAL
+                if websocket:
+                    await WebSocket(scope, receive, send).send_denial_response(problem_response(problem))
+                else:
+                    await problem_response(problem)(scope, receive, _hardened(receive, send))
+                return
+            await self._app(scope, receive, send if websocket else _hardened(receive, send))
+
+
+def _hardened(receive: Receive, send: Send) -> Send:
+    async def hardened(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await _send_last(message, receive, send)
+        else:
+            await send(message)
+
+    return hardened
+
+
+async def _send_last(message: Message, receive: Receive, send: Send) -> None:
+    """Send the end of a response, while what comes of a body that nobody has read is thrown away.
+
+    Hypercorn queues a body, and says in the same queue that the request is over: while that is full, it would
+    wait there for ever, and keep the connection.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain, receive)
+        await send(message)
+        nursery.cancel_scope.cancel(reason="the response was sent")
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class SocketEndpoint:
+    """`/v1/ws`, where another server speaks WebSocket.
+
+    Args:
+        gate: Who may come in.
+        desk: Does what is asked.
+        limits: What peers may ask for.
+        closing: Set when the server stops.
+    """
+
+    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
+        self._gate = gate
+        self._desk = desk
+        self._limits = limits
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        socket = WebSocket(scope, receive, send)
+        try:
+            caller = await self._gate.caller(dict(socket.headers))
+        except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
+            problem = problem_of(error)
+            if problem is None:
+                logger.error("a handshake failed", exc_info=error)
+            await socket.send_denial_response(problem_response(problem or INTERNAL))
+            return
+        await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
+        await converse(AsgiPipe(socket, self._limits.idle), self._desk, caller, self._limits, self._closing)
+
+
+class AsgiPipe:
+    """An ASGI WebSocket as a `Pipe`.
+
+    Args:
+        socket: The WebSocket.
+        idle: Seconds for the peer to take what is sent.
+    """
+
+    def __init__(self, socket: WebSocket, idle: float) -> None:
+        self._socket = socket
+        self._idle = idle
+        self._lock = trio.Lock()
+
+    async def receive(self) -> str | bytes:
+        """See `Pipe.receive`."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise Gone
+        text: str | None = message.get("text")
+        return message["bytes"] if text is None else text
+
+    async def send(self, text: str) -> None:
+        """See `Pipe.send`."""
+        try:
+            with trio.fail_after(self._idle):
+                async with self._lock:
+                    await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError, trio.TooSlowError) as error:
+            raise Gone from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Pipe.close`."""
+        with suppress(WebSocketDisconnect, RuntimeError):  # it has gone already
+            await self._socket.close(code, reason)
+
+    async def abort(self) -> None:
+        """See `Pipe.abort`; returning from the endpoint is how ASGI drops a connection."""

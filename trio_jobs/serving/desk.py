@@ -1,0 +1,208 @@
+"""What callers may do, and with which jobs: every operation of both ways of serving, authorised here.
+
+A job of somebody else's is an unknown job: there is one answer for both, so nobody learns which ids exist.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import attrs
+
+from .._audience import Audience
+from .._codec import Arguments, encode
+from .._errors import StreamGap, UnknownHandler, UnknownJob
+from .._handle import JobHandle
+from .._handler import mark_of
+from .._job import CancelReport, Event, Job, Statistics
+from .._registry import JobRegistry, inside
+from .._states import State
+from .describe import describe
+from .feed import Feed, Feeds
+from .limits import Limits
+from .problems import Refused
+from .protocol import Following
+from .wire import Cancel, Find, NewJob, Submit, SubmitOptions
+
+
+@attrs.frozen
+class Caller:
+    """Who asks.
+
+    Attributes:
+        owner: Whose jobs the caller sees, and whose the jobs are that it submits; None sees all of them.
+        expires: Seconds for which this holds; then a connection is closed. None: for as long as it lasts.
+    """
+
+    owner: str | None
+    expires: float | None = None
+
+
+ANYBODY: Final = Caller(None)
+
+
+class Desk:
+    """A registry, as callers from outside may use it.
+
+    Args:
+        jobs: The registry.
+        limits: What one of them may ask for.
+        tracebacks: Whether callers see what only programmers should: tracebacks, and stacks of stuck jobs.
+    """
+
+    def __init__(self, jobs: JobRegistry, limits: Limits, *, tracebacks: bool) -> None:
+        self.tracebacks = tracebacks
+        self._jobs = jobs
+        self._limits = limits
+        store, audiences = inside(jobs)
+        self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
+        self._arguments: dict[str, Arguments] = {}
+        self._coming: Counter[str] = Counter()
+
+    # ------------------------------------------------------------ submitting
+
+    async def submit(self, caller: Caller, new: Submit | NewJob) -> Job:
+        """Accept a job.
+
+        Raises:
+            UnknownHandler: The registry was not given one of that name.
+            InvalidPayload: An argument does not fit.
+            Refused: The job would be somebody else's, or too many of the caller's wait.
+            Exception: What `JobRegistry.submit` raises.
+        """
+        fn = self._jobs.handlers.get(new.handler)
+        if fn is None:
+            raise UnknownHandler(new.handler, self._jobs.handlers)
+        options = self._options(caller, new.options, fn)
+        # Also a store in memory is to hold nothing that could not be shown afterwards.
+        args = self._arguments_of(new.handler).decode(encode(f"the arguments of {new.handler}", new.args))
+        encode("metadata", options.get("metadata"))
+        submit: Any = self._jobs.submit  # how the handler is typed is not known here
+        async with self._place_in_queue(caller):
+            handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
+        return await handle.snapshot()
+
+    @asynccontextmanager
+    async def _place_in_queue(self, caller: Caller) -> AsyncGenerator[None]:
+        """Hold a place among the jobs of the caller that may wait; those that came before it count too."""
+        owner = caller.owner
+        if owner is None:
+            yield
+            return
+        ahead = self._coming[owner]
+        self._coming[owner] += 1
+        try:
+            waiting = await self._jobs.count(owner=owner, state=State.QUEUED)
+            if waiting + ahead >= self._limits.queued:
+                raise Refused("too_many", f"{waiting} jobs of yours wait already; try again later")
+            yield
+        finally:
+            self._coming[owner] -= 1
+            if not self._coming[owner]:
+                del self._coming[owner]
+
+    @staticmethod
+    def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
+        given = options.given(mark_of(fn).options.retry)
+        if caller.owner is not None:
+            if given.get("owner", caller.owner) != caller.owner:
+                raise Refused("forbidden", "jobs can be submitted for oneself only; leave owner out")
+            given["owner"] = caller.owner
+        return given
+
+    def _arguments_of(self, name: str) -> Arguments:
+        if name not in self._arguments:
+            self._arguments[name] = Arguments(self._jobs.handlers[name])
+        return self._arguments[name]
+
+    def handlers(self) -> list[dict[str, Any]]:
+        """Return what can be submitted: names, descriptions, and JSON Schemas of the arguments."""
+        return [describe(name, fn) for name, fn in self._jobs.handlers.items()]
+
+    # ------------------------------------------------------------ looking
+
+    async def _handle(self, caller: Caller, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
+        handle = await self._jobs.get(job_id)
+        job = await handle.snapshot()
+        if caller.owner is not None and job.owner != caller.owner:
+            raise UnknownJob(job_id)
+        return handle, job
+
+    async def get(self, caller: Caller, job_id: str) -> Job:
+        """Return a job. Raises `UnknownJob`."""
+        _, job = await self._handle(caller, job_id)
+        return job
+
+    async def find(self, caller: Caller, wanted: Find) -> list[Job]:
+        """Return the caller's jobs that match."""
+        where: dict[str, Any] = {
+            name: value
+            for name in ("state", "tags", "handler", "parent")
+            if (value := getattr(wanted, name)) is not None
+        }
+        if caller.owner is not None:
+            where["owner"] = caller.owner
+        return await self._jobs.find(limit=wanted.limit, newest=wanted.newest, **where)
+
+    async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
+        """Return a job's events but for tokens and progress. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, job_id)
+        return await handle.history()
+
+    async def wait(self, caller: Caller, job_id: str) -> Job:
+        """Return a job once it has ended. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, job_id)
+        return await handle.wait()
+
+    async def statistics(self, caller: Caller) -> Statistics:
+        """Return what the registry is doing.
+
+        Raises:
+            Refused: The caller does not see everything.
+        """
+        if caller.owner is not None:
+            raise Refused("forbidden", "the statistics are for those only who see all jobs")
+        return await self._jobs.statistics()
+
+    # ------------------------------------------------------------ cancelling
+
+    async def cancel(self, caller: Caller, asked: Cancel) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it, if asked to. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, asked.job)
+        if not asked.wait:
+            done = await handle.request_cancel(asked.reason, grace=asked.grace)
+            return CancelReport("requested" if done else "already_over", 0.0)
+        report = await handle.cancel(asked.reason, grace=asked.grace, patience=asked.patience)
+        return report if self.tracebacks else attrs.evolve(report, stack=None)
+
+    # ------------------------------------------------------------ following
+
+    async def place(self, caller: Caller, job_id: str, after: int) -> Job:
+        """Return a job whose log has a place behind a cursor.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            StreamGap: The cursor is ahead of the log.
+        """
+        job = await self.get(caller, job_id)
+        if after > job.last_seq:
+            raise StreamGap(job_id, job.last_seq + 1, after, job.last_seq)
+        return job
+
+    @contextmanager
+    def following(self, follow: Following, job: Job) -> Generator[tuple[Feed, Audience]]:
+        """Give the feed of a job to one who follows it, and count it in among the job's readers."""
+        with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, audience):
+            audience.join(follow, job.last_seq)
+            try:
+                yield feed, audience
+            finally:
+                audience.leave(follow)
+
+
+def report_record(report: CancelReport) -> Mapping[str, Any]:
+    """Return a report as JSON has it."""
+    return attrs.asdict(report)

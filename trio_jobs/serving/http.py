@@ -1,0 +1,287 @@
+"""`http_app`: jobs over HTTP, as an ASGI application that any server or framework on Trio can mount.
+
+The dual call: `POST /v1/jobs` answers at once with the job's id and where to read it, and the log is read
+there as server-sent events. What may be done, and by whom, is decided in `desk.py` and `gate.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from .._records import plain
+from .._registry import JobRegistry
+from .asgi import Guard, SocketEndpoint, problem_response
+from .assets import page_routes
+from .body import read_body
+from .desk import Caller, Desk, report_record
+from .event_stream import EventStreamResponse
+from .gate import Authenticate, Gate, logger
+from .limits import DEFAULT, Limits
+from .metrics import exposition
+from .openapi import openapi
+from .problems import INTERNAL, Problem, Refused, problem_of
+from .sse import cursor_of
+from .wire import (
+    LONGEST_KEY,
+    BadRequest,
+    Cancel,
+    Find,
+    NewJob,
+    decode_new_job,
+    encode_event,
+    encode_job,
+    encode_jobs,
+)
+
+Answer: TypeAlias = Response | EventStreamResponse
+Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Answer]]
+
+_JSON: Final = "application/json"
+
+
+def http_app(
+    jobs: JobRegistry,
+    *,
+    authenticate: Authenticate | None = None,
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    limits: Limits = DEFAULT,
+    tracebacks: bool = False,
+    page: bool = True,
+) -> Starlette:
+    """Return an ASGI application that serves a registry's jobs; `serve_http` serves it by itself.
+
+    It needs no lifespan of its own, so it can be mounted anywhere. It runs on Trio.
+
+    Args:
+        jobs: The registry; it must be open while the application is used.
+        authenticate: Says who asks, from the headers, by lower-case names; it returns a `Caller`, or None for
+            nobody that it knows. Without it, everybody may do everything.
+        hosts: Names of the server besides those of this machine; `*` is any.
+        origins: Sites whose pages may use it besides its own.
+        limits: What clients may ask for.
+        tracebacks: Whether clients see tracebacks of handlers.
+        page: Whether there is a live page at `/`.
+
+    Raises:
+        TypeError: `hosts` or `origins` is a text, not a list of them.
+    """
+    gate = Gate(authenticate, hosts, origins, limits)
+    desk = Desk(jobs, limits, tracebacks=tracebacks)
+    return app_of(gate, desk, limits, trio.Event(), page=page, websocket=True)
+
+
+def app_of(
+    gate: Gate, desk: Desk, limits: Limits, closing: trio.Event, *, page: bool, websocket: bool
+) -> Starlette:
+    """Return the application. Event streams end when `closing` is set."""
+    api = _Api(gate, desk, limits, closing)
+    routes = [*api.routes(), *(page_routes() if page else ())]
+    if websocket:
+        routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(gate, desk, limits, closing)))
+    middleware = [Middleware(Guard, gate=gate)]
+    if gate.origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=sorted(gate.origins),
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+                expose_headers=["location", "retry-after"],
+            )
+        )
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _not_there})
+
+
+async def _not_there(_: Request, error: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    return problem_response(Problem(code, error.status_code, error.detail, headers=dict(error.headers or {})))
+
+
+class _Api:
+    """The endpoints under `/v1`."""
+
+    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
+        self._gate = gate
+        self._desk = desk
+        self._limits = limits
+        self._closing = closing
+
+    def routes(self) -> list[BaseRoute]:
+        """Return where everything is."""
+        table: list[tuple[str, str, Endpoint]] = [
+            ("POST", "/v1/jobs", self.submit),
+            ("GET", "/v1/jobs", self.find),
+            ("GET", "/v1/jobs/{id}", self.get),
+            ("DELETE", "/v1/jobs/{id}", self.cancel),
+            ("GET", "/v1/jobs/{id}/history", self.history),
+            ("GET", "/v1/jobs/{id}/stream", self.stream),
+            ("GET", "/v1/handlers", self.handlers),
+            ("GET", "/v1/statistics", self.statistics),
+            ("GET", "/v1/metrics", self.metrics),
+        ]
+        by_path: dict[str, dict[str, Endpoint]] = {}
+        for method, path, endpoint in table:
+            by_path.setdefault(path, {})[method] = endpoint
+        return [
+            *(Route(path, self._endpoint(by), methods=list(by)) for path, by in by_path.items()),
+            Route("/openapi.json", self.openapi),
+            Route("/healthz", _health),
+        ]
+
+    def _endpoint(self, by_method: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Answer]]:
+        """Return an endpoint that knows who asks, and says in the same way whatever goes wrong."""
+
+        async def endpoint(request: Request) -> Answer:
+            work = by_method["GET" if request.method == "HEAD" else request.method]
+            try:
+                caller = await self._gate.caller(dict(request.headers))
+                return await work(request, caller)
+            except ClientDisconnect:
+                return Response(status_code=400)  # that nobody reads
+            except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
+                problem = problem_of(error)
+                if problem is None:
+                    logger.error("a request failed", exc_info=error)
+                return problem_response(problem or INTERNAL)
+
+        return endpoint
+
+    # ------------------------------------------------------------ submitting and cancelling
+
+    async def submit(self, request: Request, caller: Caller) -> Response:
+        """`POST /v1/jobs`: accept a job, and say where to read it."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+            raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {_JSON}'")
+        new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
+        job = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
+        base = _base(request)
+        where = f"{base}/v1/jobs/{job.id}"
+        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
+        return _json(msgspec.json.encode(answer), 202, location=where)
+
+    async def cancel(self, request: Request, caller: Caller) -> Response:
+        """`DELETE /v1/jobs/{id}`: cancel a job, and say what became of it."""
+        asked = _query(request, Cancel, {"job": request.path_params["id"]})
+        report = await self._desk.cancel(caller, asked)
+        return _json(
+            msgspec.json.encode(report_record(report)),
+            202 if report.outcome in {"requested", "stuck"} else 200,
+        )
+
+    # ------------------------------------------------------------ looking
+
+    async def get(self, request: Request, caller: Caller) -> Response:
+        """`GET /v1/jobs/{id}`: a job."""
+        job = await self._desk.get(caller, request.path_params["id"])
+        return _json(encode_job(job, tracebacks=self._desk.tracebacks))
+
+    async def find(self, request: Request, caller: Caller) -> Response:
+        """`GET /v1/jobs`: the jobs that match."""
+        states, tags = request.query_params.getlist("state"), _tags(request.query_params.getlist("tag"))
+        given: dict[str, Any] = {"state": states} if states else {}
+        if tags:
+            given["tags"] = tags
+        found = await self._desk.find(caller, _query(request, Find, given, ("state", "tag")))
+        return _json(f'{{"jobs":{encode_jobs(found, tracebacks=self._desk.tracebacks)}}}')
+
+    async def history(self, request: Request, caller: Caller) -> Response:
+        """`GET /v1/jobs/{id}/history`: a job's events but for tokens and progress."""
+        events = await self._desk.history(caller, request.path_params["id"])
+        texts = b",".join(encode_event(event, tracebacks=self._desk.tracebacks) for event in events)
+        return _json(b'{"history":[%b]}' % texts)
+
+    async def stream(self, request: Request, caller: Caller) -> Answer:
+        """`GET /v1/jobs/{id}/stream`: a job's log behind a cursor, and then live, as server-sent events."""
+        query = request.query_params
+        resumed = cursor_of(request.headers.get("last-event-id"))
+        after = (cursor_of(query.get("after")) or 0) if resumed is None else resumed
+        policy: Any = query.get("policy", "gap")
+        if policy not in {"gap", "block"}:
+            raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
+        job = await self._desk.place(caller, request.path_params["id"], after)
+        if job.state.over and after == job.last_seq:
+            return Response(status_code=204)  # the end was told: EventSource does not come back after this
+        return EventStreamResponse(
+            self._desk, job, after, policy, caller=caller, limits=self._limits, closing=self._closing
+        )
+
+    async def handlers(self, _: Request, __: Caller) -> Response:
+        """`GET /v1/handlers`: what can be submitted."""
+        return _json(msgspec.json.encode({"handlers": self._desk.handlers()}))
+
+    async def statistics(self, _: Request, caller: Caller) -> Response:
+        """`GET /v1/statistics`: what the registry is doing."""
+        return _json(msgspec.json.encode(plain(await self._desk.statistics(caller))))
+
+    async def metrics(self, _: Request, caller: Caller) -> Response:
+        """`GET /v1/metrics`: the same for Prometheus."""
+        text = exposition(await self._desk.statistics(caller))
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
+        """`GET /openapi.json`: all this for programs; it names no handlers, so it is for everybody."""
+        return _json(msgspec.json.encode(openapi(_base(request), guarded=self._gate.asks)))
+
+
+async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
+    return Response("ok\n", media_type="text/plain")
+
+
+def _base(request: Request) -> str:
+    """Return the URL that the paths begin with, behind a proxy and where it is mounted too."""
+    outer = request.url
+    # A client that lies here misleads nobody but itself: the URL is told to no one else.
+    scheme = "https" if request.headers.get("x-forwarded-proto", outer.scheme) == "https" else "http"
+    return f"{scheme}://{outer.netloc}{request.scope.get('root_path', '')}"
+
+
+def _json(data: bytes | str, status: int = 200, **headers: str) -> Response:
+    return Response(data, status, headers, media_type=_JSON)
+
+
+def _with_key(new: NewJob, key: str | None) -> NewJob:
+    if key is None:
+        return new
+    if new.options.key not in (key, None, msgspec.UNSET):
+        raise BadRequest("Idempotency-Key and options.key differ; give one of them")
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise BadRequest(f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    return msgspec.structs.replace(new, options=msgspec.structs.replace(new.options, key=key))
+
+
+def _query(request: Request, kind: type[Any], given: dict[str, Any], apart: tuple[str, ...] = ()) -> Any:
+    """Return what the parameters of a URL ask for, checked as a message of the wire is."""
+    query = {name: value for name, value in request.query_params.items() if name not in apart}
+    for name in ("id", "job", "op"):
+        if name in query:
+            raise BadRequest(f"there is no parameter {name!r}")
+    try:
+        return msgspec.convert(
+            {"op": kind.__struct_config__.tag, "id": 1, **query, **given}, kind, strict=False
+        )
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _tags(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadRequest(f"tag takes name=value, as in tag=user=7; got {text[:40]!r}")
+        found[name] = value
+    return found

@@ -1,0 +1,47 @@
+"""How much one peer, and all of them together, may ask of a server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from .._check import at_least, finite
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What a server accepts, at most. The defaults are for a server that strangers can reach.
+
+    Attributes:
+        message: Bytes in one message, or in the body of one request.
+        depth: How deep lists and objects may lie in each other.
+        header: Seconds for the head of a request, or for a WebSocket's handshake.
+        body: Seconds for the body of a request.
+        idle: Seconds without a sign of life, and for a peer to take what it is sent.
+        ping: Seconds between pings; on an event stream, three quarters of it.
+        connections: Requests and WebSockets at once.
+        per_client: Those of one address. Behind a proxy that is everybody: raise it there.
+        calls: Requests of one WebSocket that are not answered yet.
+        follows: Jobs that one WebSocket may follow, or wait for, at once.
+        queued: Jobs of one owner that may wait in the queue.
+        linger: Seconds that a reader who is level may wait, so that one frame carries what comes meanwhile.
+            The first event after a pause of that length never waits. Three times as long where it takes
+            long to send to all who follow.
+    """
+
+    message: int = attrs.field(default=256 * 1024, validator=at_least(1024))
+    depth: int = attrs.field(default=32, validator=at_least(4))
+    header: float = attrs.field(default=5.0, validator=finite)
+    body: float = attrs.field(default=10.0, validator=finite)
+    idle: float = attrs.field(default=60.0, validator=finite)
+    ping: float = attrs.field(default=20.0, validator=finite)
+    connections: int = attrs.field(default=1000, validator=at_least(1))
+    per_client: int = attrs.field(default=50, validator=at_least(1))
+    calls: int = attrs.field(default=32, validator=at_least(1))
+    follows: int = attrs.field(default=100, validator=at_least(1))
+    queued: int = attrs.field(default=1000, validator=at_least(1))
+    linger: float = attrs.field(default=0.01, validator=finite)
+
+
+DEFAULT: Final = Limits()

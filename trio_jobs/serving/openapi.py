@@ -1,0 +1,267 @@
+"""The OpenAPI document of the HTTP interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+
+from .._job import Kind
+from .._states import Reason, State
+from .problems import STATUS
+from .wire import LONGEST_KEY, Cancel, Find, NewJob
+
+_REF: Final = "#/components/schemas/{name}"
+_TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": "number"}
+_WHOLE: Final = {"type": "integer"}
+_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
+_ANY: Final[Mapping[str, Any]] = {}
+
+
+def _or_null(kind: str) -> dict[str, Any]:
+    return {"type": [kind, "null"]}
+
+
+def _object(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": dict(properties), "required": list(properties), **more}
+
+
+_ERROR: Final = {"anyOf": [_object({"type": _TEXT, "message": _TEXT, "traceback": _TEXT}), {"type": "null"}]}
+
+_JOB: Final = _object(
+    {
+        "id": _TEXT,
+        "handler": _TEXT,
+        "state": {"enum": [str(state) for state in State]},
+        "reason": {"enum": [*(str(reason) for reason in Reason), None]},
+        "message": _or_null("string"),
+        "error": _ERROR,
+        "result": _ANY,
+        "attempt": _WHOLE,
+        "priority": {"enum": ["urgent", "high", "normal", "low"]},
+        "tags": {"type": "object", "additionalProperties": _TEXT},
+        "metadata": {"type": "object"},
+        "owner": _or_null("string"),
+        "key": _or_null("string"),
+        "parent": _or_null("string"),
+        "timeouts": {"type": "object"},
+        "retry": {"type": "object"},
+        "spent": _WHOLE,
+        "saved": _ANY,
+        "created_at": {"type": "string", "format": "date-time"},
+        "started_at": _TIME,
+        "finished_at": _TIME,
+        "next_attempt_at": _TIME,
+        "cancel_requested_at": _TIME,
+        "last_seq": _WHOLE,
+    }
+)
+_EVENT: Final = _object(
+    {
+        "seq": _WHOLE,
+        "attempt": _WHOLE,
+        "kind": {"enum": [str(kind) for kind in Kind]},
+        "timestamp": _NUMBER,
+        "data": _ANY,
+    }
+)
+_RECORDS: Final = {
+    "Job": _JOB,
+    "Event": _EVENT,
+    "Accepted": _object({"job_id": _TEXT, "sse_url": _TEXT, "ws_url": _TEXT}),
+    "Report": _object(
+        {
+            "outcome": {"enum": ["cancelled", "finished_first", "already_over", "stuck", "requested"]},
+            "took": _NUMBER,
+            "stack": _or_null("string"),
+        }
+    ),
+    "Problem": _object(
+        {"type": _TEXT, "title": _TEXT, "status": _WHOLE, "code": {"enum": list(STATUS)}, "detail": _TEXT}
+    ),
+    "Handler": _object(
+        {
+            "name": _TEXT,
+            "description": _TEXT,
+            "parameters": {"type": "array", "items": {"type": "object"}},
+            "rest": _or_null("object"),
+        }
+    ),
+    "Statistics": _object(
+        {
+            "states": {"type": "object", "additionalProperties": _WHOLE},
+            "running": _WHOLE,
+            "capacity": _WHOLE,
+            "paused": {"type": "boolean"},
+            "readers": _WHOLE,
+        }
+    ),
+}
+
+
+def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
+    """Return the document.
+
+    Args:
+        server: The URL that the paths begin with.
+        guarded: Whether callers have to say who they are.
+    """
+    _, components = msgspec.json.schema_components([NewJob, Find, Cancel], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "trio_jobs", "version": version("trio-jobs")},
+        "servers": [{"url": server}],
+        "security": [{"bearer": []}] if guarded else [],
+        "paths": _paths(components),
+        "components": {
+            "schemas": {**components, **_RECORDS},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _json(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _answers(*statuses: int, **found: Any) -> dict[str, Any]:
+    """Return responses: those given, and a problem for each status."""
+    problem = {"application/problem+json": {"schema": _ref("Problem")}}
+    always = (401, 403, 421, 429, 500, 503)
+    return {
+        **{name.removeprefix("_"): answer for name, answer in found.items()},
+        **{str(status): {"description": "A problem.", "content": problem} for status in (*statuses, *always)},
+    }
+
+
+def _parameters(struct: Mapping[str, Any], left_out: frozenset[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in struct["properties"].items()
+        if name not in left_out
+    ]
+
+
+_JOB_ID: Final = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+}
+_CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
+_STATES: Final = {"type": "array", "minItems": 1, "items": {"enum": [str(state) for state in State]}}
+_TAGS: Final = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "="}}
+
+
+def _list_of(items: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _paths(components: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "/v1/jobs": {"post": _submit(), "get": _find(components["Find"])},
+        "/v1/jobs/{id}": {
+            "parameters": [_JOB_ID],
+            "get": {
+                "summary": "Look a job up.",
+                "responses": _answers(404, _200=_json(_ref("Job"), "The job.")),
+            },
+            "delete": _cancel(components["Cancel"]),
+        },
+        "/v1/jobs/{id}/history": {
+            "parameters": [_JOB_ID],
+            "get": {
+                "summary": "Read a job's events but for tokens and progress.",
+                "responses": _answers(
+                    404, _200=_json(_object({"history": _list_of(_ref("Event"))}), "The events.")
+                ),
+            },
+        },
+        "/v1/jobs/{id}/stream": {"parameters": [_JOB_ID], "get": _stream()},
+        "/v1/handlers": {
+            "get": {
+                "summary": "Ask what can be submitted.",
+                "responses": _answers(
+                    _200=_json(_object({"handlers": _list_of(_ref("Handler"))}), "The handlers.")
+                ),
+            }
+        },
+        "/v1/statistics": {
+            "get": {
+                "summary": "Ask what the server is doing.",
+                "responses": _answers(_200=_json(_ref("Statistics"), "The statistics.")),
+            }
+        },
+        "/v1/metrics": {
+            "get": {
+                "summary": "The same for Prometheus.",
+                "responses": _answers(
+                    _200={"description": "The metrics.", "content": {"text/plain": {"schema": _TEXT}}}
+                ),
+            }
+        },
+    }
+
+
+def _submit() -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": {"schema": _ref("NewJob")}}}
+    accepted = _json(_ref("Accepted"), "It is in the store.")
+    return {
+        "summary": "Submit a job.",
+        "parameters": [_KEY],
+        "requestBody": body,
+        "responses": _answers(400, 408, 409, 413, 415, 422, _202=accepted),
+    }
+
+
+def _find(struct: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": "Find jobs.",
+        "parameters": [
+            {"name": "state", "in": "query", "schema": _STATES, "explode": True},
+            {"name": "tag", "in": "query", "schema": _TAGS, "explode": True},
+            *_parameters(struct, frozenset({"op", "id", "state", "tags"})),
+        ],
+        "responses": _answers(
+            400, 422, _200=_json(_object({"jobs": _list_of(_ref("Job"))}), "Those that match.")
+        ),
+    }
+
+
+def _cancel(struct: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": "Cancel a job.",
+        "parameters": _parameters(struct, frozenset({"op", "id", "job"})),
+        "responses": _answers(
+            400,
+            404,
+            422,
+            _200=_json(_ref("Report"), "What became of it."),
+            _202=_json(_ref("Report"), "It was asked, and has not stopped yet."),
+        ),
+    }
+
+
+def _stream() -> dict[str, Any]:
+    return {
+        "summary": "Read a job's log behind a cursor, and then live, as server-sent events.",
+        "parameters": [
+            {"name": "after", "in": "query", "schema": _CURSOR},
+            {"name": "policy", "in": "query", "schema": {"enum": ["gap", "block"]}},
+            {"name": "Last-Event-ID", "in": "header", "schema": _CURSOR},
+        ],
+        "responses": _answers(
+            400,
+            404,
+            409,
+            _200={"description": "The log.", "content": {"text/event-stream": {}}},
+            _204={"description": "The end was told; do not come back."},
+        ),
+    }

@@ -1,0 +1,165 @@
+/**
+ * Fields made from JSON Schemas: an input for what is simple, JSON for everything else.
+ *
+ * @module fields
+ */
+
+import { make, sayOrHide } from "./text.js";
+
+/** What was written is no value of that field. */
+export class Unfit extends Error {}
+
+/** What is left out: the handler's own default holds. */
+export const LEFT_OUT = Symbol("left out");
+
+let made = 0;
+
+/** One field: a label, something to write in, and what is wrong with it. */
+export class Field {
+  #kind;
+  #input;
+  #problem = make("p", "error");
+  #required;
+  #default;
+
+  /**
+   * @param {string} name
+   * @param {any} schema
+   * @param {{required: boolean, default?: any, hint?: string}} how
+   */
+  constructor(name, schema, { required, default: given, hint }) {
+    this.#kind = kindOf(schema);
+    this.#required = required;
+    this.#default = given;
+    this.#input = KINDS[this.#kind.name].make(this.#kind, given, required);
+    this.#input.id = `field-${++made}`;
+    this.#problem.id = `${this.#input.id}-problem`;
+    this.#problem.hidden = true;
+    this.#input.setAttribute("aria-describedby", this.#problem.id);
+    if (required) this.#input.setAttribute("aria-required", "true");
+    const label = make("label", "", name);
+    label.htmlFor = this.#input.id;
+    const about = hint ?? [KINDS[this.#kind.name].hint, required ? "" : "optional"].filter(Boolean).join(", ");
+    if (about) label.append(make("span", "hint", about));
+    this.node = make("div", this.#kind.name === "boolean" && required ? "field check" : "field", label, this.#input, this.#problem);
+  }
+
+  /** The handler's default, if it is known. */
+  get default() {
+    return this.#default;
+  }
+
+  /** Return the value; `LEFT_OUT` if the field is empty and may be. Raises `Unfit`, and shows why. */
+  read() {
+    try {
+      const value = this.#value();
+      this.complain("");
+      return value;
+    } catch (error) {
+      this.complain(error.message);
+      throw error;
+    }
+  }
+
+  /** Say what is wrong with it. @param {string} problem */
+  complain(problem) {
+    sayOrHide(this.#problem, problem);
+    this.#input.setAttribute("aria-invalid", String(Boolean(problem)));
+  }
+
+  focus() {
+    this.#input.focus();
+  }
+
+  #value() {
+    const { name, nullable } = this.#kind;
+    const text = this.#input.value;
+    if (name === "boolean" && this.#required) return this.#input.checked;
+    if (text !== "" || this.#input.validity.badInput) return KINDS[name].read(text, this.#kind);
+    if (!this.#required) return LEFT_OUT;
+    if (nullable) return null;
+    if (name === "string") return "";
+    throw new Unfit("This is needed.");
+  }
+}
+
+function kindOf(schema) {
+  const { anyOf = [], type, enum: values } = schema;
+  const others = anyOf.filter((one) => one.type !== "null");
+  if (others.length === 1 && anyOf.length === 2) return { ...kindOf(others[0]), nullable: true };
+  if (values?.every((value) => typeof value === "string" || typeof value === "number")) return { name: "choice", values };
+  return { name: type in KINDS ? type : "json", minimum: schema.minimum, maximum: schema.maximum };
+}
+
+const numeric = (step) => ({ minimum, maximum }, given) => {
+  const input = make("input");
+  Object.assign(input, { type: "number", step, min: minimum ?? "", max: maximum ?? "" });
+  input.inputMode = step === "1" ? "numeric" : "decimal";
+  if (given !== undefined) input.placeholder = String(given ?? "none");
+  return input;
+};
+
+function readNumber(text, { minimum, maximum }) {
+  const number = Number(text);
+  if (text === "" || !Number.isFinite(number)) throw new Unfit("This is no number.");
+  if (minimum !== undefined && number < minimum) throw new Unfit(`At least ${minimum}.`);
+  if (maximum !== undefined && number > maximum) throw new Unfit(`At most ${maximum}.`);
+  return number;
+}
+
+function area(rows, given) {
+  const input = make("textarea");
+  Object.assign(input, { rows, spellcheck: false, placeholder: given ?? "" });
+  return input;
+}
+
+function choice(options) {
+  const input = make("select");
+  input.append(...options.map(([text, value]) => new Option(text, value)));
+  return input;
+}
+
+/** How each kind of field is made, and read. */
+const KINDS = {
+  string: {
+    make: (_, given) => area(1, given),
+    read: (text) => text,
+  },
+  integer: {
+    make: numeric("1"),
+    read(text, kind) {
+      const number = readNumber(text, kind);
+      if (!Number.isSafeInteger(number)) throw new Unfit("This is no whole number.");
+      return number;
+    },
+  },
+  number: { make: numeric("any"), read: readNumber },
+  boolean: {
+    make(_, given, required) {
+      if (!required) return choice([[`Default${given === undefined ? "" : ` (${given ? "yes" : "no"})`}`, ""], ["Yes", "true"], ["No", "false"]]);
+      const input = make("input");
+      input.type = "checkbox";
+      return input;
+    },
+    read: (text) => text === "true",
+  },
+  choice: {
+    make: ({ values, nullable }, given, required) =>
+      choice([
+        [required ? (nullable ? "none" : "Choose…") : `Default${given === undefined ? "" : ` (${given ?? "none"})`}`, ""],
+        ...values.map((value) => [String(value), JSON.stringify(value)]),
+      ]),
+    read: (text) => JSON.parse(text),
+  },
+  json: {
+    hint: "JSON",
+    make: (_, given) => area(2, given === undefined ? "" : JSON.stringify(given)),
+    read(text) {
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw new Unfit('This is no JSON. Text needs quotes: "like this".');
+      }
+    },
+  },
+};

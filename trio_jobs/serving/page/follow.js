@@ -1,0 +1,149 @@
+/**
+ * One reader of one job's log: what has come, what was taken, and where to go on.
+ *
+ * @module follow
+ */
+
+/** @typedef {import("./trio_jobs.js").JobEvent} JobEvent */
+
+const WINDOW = 1000; // events that the server may send before some are taken
+const ENDS = new Set(["completed", "failed", "cancelled", "expired"]);
+
+/**
+ * A job's events in the order of their cursors, each once, across lost connections: an async iterator.
+ * Made by `Jobs.follow`. It holds no more than a window of events; the server waits for the reader.
+ *
+ * @implements {AsyncIterableIterator<JobEvent>}
+ */
+export class Follow {
+  #request;
+  #connection;
+  #came; // the cursor of what has come
+  #acked;
+  #live = false; // whether this connection's server knows of it
+  /** @type {JobEvent[]} */
+  #buffer = [];
+  #over = false;
+  /** @type {?Error} */
+  #error = null;
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /** The cursor of the last event that was taken; `follow(id, {after: cursor})` goes on behind it. */
+  cursor;
+
+  /**
+   * @param {{id: number, job: string, policy: string}} request
+   * @param {number} after
+   * @param {{send: (message: object) => void, resume: () => void, forget: () => void}} connection
+   */
+  constructor(request, after, connection) {
+    this.#request = request;
+    this.#connection = connection;
+    this.#came = this.#acked = this.cursor = after;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /** Return the next event, as iterators do. @returns {Promise<IteratorResult<JobEvent, undefined>>} */
+  async next() {
+    await this.#some();
+    const event = this.#buffer.shift();
+    if (event === undefined) return this.#finish();
+    this.#took(event.seq);
+    return { value: event, done: false };
+  }
+
+  /** Return every event that is here, waiting for the first; empty after the end. @returns {Promise<JobEvent[]>} */
+  async take() {
+    await this.#some();
+    const events = this.#buffer;
+    this.#buffer = [];
+    if (events.length === 0) this.#finish();
+    else this.#took(events[events.length - 1].seq);
+    return events;
+  }
+
+  /** Stop reading; the job goes on. What waits in `next` sees the end. @returns {Promise<{value: undefined, done: true}>} */
+  async return() {
+    if (this.#live && !this.#over) this.#connection.send({ op: "unfollow", id: this.#request.id });
+    this.#buffer = [];
+    this.#error = null;
+    this.#end();
+    return { value: undefined, done: true };
+  }
+
+  /** A connection is there: go on behind what has come, as soon as that was taken. */
+  resume() {
+    if (this.#over || this.#live || this.#buffer.length > 0) return;
+    this.#live = true;
+    this.#acked = this.#came;
+    this.#connection.send({ op: "follow", ...this.#request, after: this.#came, window: WINDOW });
+  }
+
+  /** The connection is gone. */
+  pause() {
+    this.#live = false;
+  }
+
+  /** @param {any} message What the server sent to this reader. */
+  receive({ events = [], gap, end, error }) {
+    for (const event of events) this.#add(event);
+    if (gap !== undefined) this.#add({ kind: "gap", seq: gap.last, ...gap });
+    if (end) this.#end();
+    if (error !== undefined) this.fail(error);
+    this.#notify();
+  }
+
+  /** @param {Error} error What `next` raises, after the events that have come. */
+  fail(error) {
+    this.#error = error;
+    this.#end();
+  }
+
+  /** @param {JobEvent} event */
+  #add(event) {
+    if (event.seq <= this.#came || this.#over) return;
+    this.#came = event.seq;
+    this.#buffer.push(event);
+    if (ENDS.has(event.kind)) this.#end();
+  }
+
+  #end() {
+    this.#over = true;
+    this.#connection.forget();
+    this.#notify();
+  }
+
+  /** @returns {IteratorResult<JobEvent, undefined>} */
+  #finish() {
+    const error = this.#error;
+    this.#error = null;
+    if (error !== null) throw error;
+    return { value: undefined, done: true };
+  }
+
+  async #some() {
+    while (this.#buffer.length === 0 && !this.#over) {
+      await new Promise((resolve) => this.#waiting.push(() => resolve(undefined)));
+    }
+  }
+
+  #notify() {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  /** @param {number} cursor */
+  #took(cursor) {
+    this.cursor = cursor;
+    if (this.#over) return;
+    if (!this.#live) {
+      this.#connection.resume();
+    } else if (cursor - this.#acked >= WINDOW / 2) {
+      this.#acked = cursor;
+      this.#connection.send({ op: "ack", id: this.#request.id, cursor });
+    }
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Submitting a job: a form made from what the handlers take.
+ *
+ * @module form
+ */
+
+import { Field, LEFT_OUT, Unfit } from "./fields.js";
+import { element, make, readTags, say, sayOrHide } from "./text.js";
+
+/** The dialog with the form. */
+export class SubmitDialog {
+  #dialog = element("submit-dialog");
+  #handler = element("submit-handler");
+  #jobs = null;
+  /** @type {import("./trio_jobs.js").Handler[]} */
+  #handlers = [];
+  /** @type {Field[]} */
+  #fields = [];
+  /** @type {?Field} */
+  #rest = null;
+  #submitted;
+
+  /** @param {(job: import("./trio_jobs.js").Job) => void} submitted What to do with a new job. */
+  constructor(submitted) {
+    this.#submitted = submitted;
+    this.#handler.addEventListener("change", () => this.#choose());
+    element("submit-form").addEventListener("submit", (event) => this.#submit(event));
+    element("submit-form").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element("submit-form").requestSubmit();
+    });
+    this.#dialog.querySelector(".close").addEventListener("click", () => this.#dialog.close());
+  }
+
+  /** @param {import("./trio_jobs.js").Jobs} jobs */
+  use(jobs) {
+    this.#jobs = jobs;
+  }
+
+  /** Ask what can be submitted, and show the form; what was written before is still there. */
+  async open() {
+    this.#dialog.showModal();
+    this.#complain("");
+    try {
+      const handlers = await this.#jobs.handlers();
+      if (JSON.stringify(handlers) === JSON.stringify(this.#handlers)) return;
+      this.#handlers = handlers;
+      this.#handler.replaceChildren(...handlers.map(({ name }) => new Option(name, name)));
+      this.#choose();
+    } catch (error) {
+      this.#complain(error.message);
+    }
+    if (this.#handlers.length === 0) this.#complain("This server has no handlers; give some to its registry.");
+  }
+
+  #choose() {
+    const chosen = this.#handlers.find(({ name }) => name === this.#handler.value);
+    const { description, parameters, rest } = chosen ?? { description: "", parameters: [], rest: null };
+    sayOrHide(element("submit-description"), description);
+    this.#fields = parameters.map(({ name, schema, required, default: given }) => new Field(name, schema, { required, default: given }));
+    const list = { type: "array" };
+    this.#rest = rest && new Field("More arguments", list, { required: false, hint: "a JSON list, optional" });
+    const nodes = [...this.#fields, ...(this.#rest ? [this.#rest] : [])].map((field) => field.node);
+    element("submit-parameters").replaceChildren(...nodes);
+    this.#complain("");
+  }
+
+  /** Return the arguments, by position: only the last ones may be left out. */
+  #args() {
+    const values = collect(this.#fields);
+    const more = this.#rest?.read() ?? LEFT_OUT;
+    if (more !== LEFT_OUT && !Array.isArray(more)) throw new Unfit("More arguments are a JSON list.");
+    const given = more !== LEFT_OUT && more.length > 0 ? values.length : values.findLastIndex((value) => value !== LEFT_OUT) + 1;
+    const args = values.slice(0, given).map((value, index) => (value === LEFT_OUT ? this.#fields[index].default : value));
+    const missing = args.findIndex((value) => value === undefined);
+    if (missing >= 0) {
+      this.#fields[missing].focus();
+      throw new Unfit("An argument is empty, and one behind it is not: give both.");
+    }
+    return more === LEFT_OUT ? args : [...args, ...more];
+  }
+
+  #options() {
+    const tags = readTags(element("submit-tags").value);
+    const timeout = element("submit-timeout");
+    const seconds = Number(timeout.value);
+    const fits = !timeout.validity.badInput && (timeout.value === "" || seconds > 0);
+    point("submit-tags", tags === null ? "Tags are written name=value, with spaces between them." : "");
+    point("submit-timeout", fits ? "" : "A timeout is a number above zero.");
+    if (tags === null || !fits) throw new Unfit("");
+    return { ...(Object.keys(tags).length ? { tags } : {}), ...(timeout.value === "" ? {} : { timeout: seconds }) };
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    if (element("submit-button").disabled) return;
+    this.#complain("");
+    element("submit-button").disabled = true; // a second click is no second job
+    try {
+      const job = await this.#jobs.submit(this.#handler.value, this.#args(), this.#options());
+      this.#dialog.close();
+      this.#submitted(job);
+    } catch (error) {
+      this.#refused(error);
+    } finally {
+      element("submit-button").disabled = false;
+    }
+  }
+
+  /** Say what is wrong, at the field that the server means if it means one. */
+  #refused(error) {
+    const place = error.code === "invalid_payload" && /\$\[(\d+)\]/.exec(error.message);
+    const field = place && this.#fields[Number(place[1])];
+    if (!field) return this.#complain(error.message);
+    field.complain(error.message);
+    field.focus();
+  }
+
+  #complain(problem) {
+    sayOrHide(element("submit-error"), problem);
+  }
+}
+
+/** Read every field, so that all that is wrong is shown at once; the first such gets the keyboard. */
+function collect(fields) {
+  /** @type {any} */
+  let wrong = null;
+  const values = fields.map((field) => {
+    try {
+      return field.read();
+    } catch {
+      wrong ??= field;
+      return LEFT_OUT;
+    }
+  });
+  wrong?.focus();
+  if (wrong !== null) throw new Unfit("");
+  return values;
+}
+
+/** Say at an input what is wrong with it. */
+function point(id, problem) {
+  sayOrHide(element(`${id}-problem`), problem);
+  element(id).setAttribute("aria-invalid", String(Boolean(problem)));
+  if (problem) element(id).focus();
+}

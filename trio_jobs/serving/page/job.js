@@ -1,0 +1,211 @@
+/**
+ * The selected job: its snapshot, and its log as it comes.
+ *
+ * @module job
+ */
+
+import { Log, TAIL } from "./log.js";
+import { Timeline } from "./timeline.js";
+import { between, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
+
+const LIFECYCLE = new Set(["started", "retried", "cancel_requested", "completed", "failed", "cancelled", "expired"]);
+const OVER = new Set(["completed", "failed", "cancelled"]);
+
+/** Once per picture that the browser paints; not at all while nobody looks. */
+const painted = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+/** The right-hand side of the page. */
+export class JobView {
+  /** @type {any} The last snapshot. */
+  job = null;
+  #jobs = null;
+  #follow = null;
+  #shown = 0; // what belongs to a job shown before is not shown
+  #log = new Log();
+  #timeline = new Timeline();
+  #addTag;
+
+  /** @param {(name: string, value: string) => void} addTag What a click on a tag does. */
+  constructor(addTag) {
+    this.#addTag = addTag;
+    setInterval(() => document.visibilityState === "visible" && this.#time(), 1000);
+  }
+
+  /** @param {import("./trio_jobs.js").Jobs} jobs Whom to ask from now on. */
+  use(jobs) {
+    this.#jobs = jobs;
+  }
+
+  /** Show a job; with no id, none. @param {string} id */
+  async show(id) {
+    const shown = ++this.#shown;
+    this.#follow?.return();
+    this.#follow = null;
+    this.job = null;
+    if (!id) this.#nothing("");
+    if (!id || this.#jobs === null) return;
+    try {
+      const [job, history] = await Promise.all([this.#jobs.get(id), this.#jobs.history(id)]);
+      if (shown !== this.#shown) return;
+      const after = Math.max(0, job.last_seq - TAIL);
+      this.#log.clear(after);
+      this.#timeline.clear();
+      this.#timeline.add(history);
+      this.#progress(null);
+      this.#render(job);
+      await this.#read((this.#follow = this.#jobs.follow(id, { after })), shown);
+    } catch (error) {
+      if (shown === this.#shown) this.#problem(error, id);
+    }
+  }
+
+  async #read(follow, shown) {
+    for (;;) {
+      const events = await follow.take();
+      await painted();
+      if (shown !== this.#shown || events.length === 0) return;
+      this.#log.add(events);
+      this.#timeline.add(events);
+      for (const event of events) {
+        if (event.kind === "progress") this.#progress(event.data);
+        if (event.kind === "started") this.#progress(null);
+      }
+      if (events.some((event) => LIFECYCLE.has(event.kind))) this.#refresh(shown);
+    }
+  }
+
+  async #refresh(shown) {
+    try {
+      const job = await this.#jobs.get(this.job.id);
+      if (shown === this.#shown && job.last_seq >= this.job.last_seq) this.#render(job);
+    } catch (error) {
+      if (shown === this.#shown) this.#problem(error, "");
+    }
+  }
+
+  #nothing(problem) {
+    element("job-view").hidden = true;
+    element("no-job").hidden = Boolean(problem);
+    sayOrHide(element("job-problem"), problem);
+    document.title = "trio_jobs";
+  }
+
+  #problem(error, id) {
+    if (error.name === "Closed") return;
+    this.job = null;
+    const gone = ["unknown_job", "bad_request"].includes(error.code);
+    this.#nothing(gone ? `There is no job ${id.slice(0, 64)} here, or it is not yours, or it was removed.` : error.message);
+  }
+
+  #render(job) {
+    this.job = job;
+    const over = OVER.has(job.state);
+    element("no-job").hidden = element("job-problem").hidden = true;
+    element("job-view").hidden = false;
+    say(element("job-handler"), job.handler);
+    const state = element("job-state");
+    if (state.firstElementChild === null) state.append(make("span", "word"), make("span", "time"));
+    element("job-view").dataset.state = job.state;
+    say(state.firstElementChild, job.state);
+    const hadFocus = document.activeElement === element("cancel-job");
+    element("cancel-job").hidden = over;
+    if (over && hadFocus) element("job-handler").focus(); // what has gone cannot keep the keyboard
+    element("job-silent").textContent = over ? "It streamed nothing." : "Nothing yet.";
+    sayOrHide(element("job-note"), note(job));
+    this.#outcome(job);
+    this.#facts(job);
+    this.#time();
+    document.title = `${job.handler} ${job.state} – trio_jobs`;
+  }
+
+  #outcome(job) {
+    const { error } = job;
+    const failed = error !== null || job.state === "failed";
+    element("job-error").hidden = !failed;
+    if (failed) {
+      say(element("job-error-title"), job.state === "failed" ? "Error" : "Error of the last attempt");
+      say(element("job-error-text"), error ? full(`${error.type}: ${error.message}`) : (job.message ?? job.reason));
+      element("job-traceback").hidden = !error?.traceback;
+      say(element("job-traceback").querySelector("pre"), full(error?.traceback ?? ""));
+    }
+    const result = element("job-result");
+    result.hidden = job.state !== "completed" || job.result === null;
+    say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
+    if (job.state === "completed") this.#progress(null);
+  }
+
+  #progress(progress) {
+    const bar = element("job-progress").firstElementChild;
+    element("job-progress").hidden = progress === null;
+    if (progress === null) return;
+    const { done, total, message } = progress;
+    if (total) {
+      bar.max = total;
+      bar.value = done;
+    } else {
+      bar.removeAttribute("value");
+    }
+    const far = total ? `${Math.floor((100 * done) / total)} %, ${count(done)} of ${count(total)}` : count(done);
+    say(element("job-progress-text"), message ? `${far}: ${message}` : far);
+  }
+
+  /** How long it runs, or has run: not a part of what is read aloud. */
+  #time() {
+    const time = element("job-state").lastElementChild;
+    if (this.job === null || time === null) return;
+    const { state, created_at, started_at, finished_at } = this.job;
+    const now = new Date().toISOString();
+    time.setAttribute("aria-hidden", "true");
+    if (state === "running") say(time, between(started_at, now));
+    else if (finished_at !== null) say(time, `in ${between(started_at ?? created_at, finished_at)}`);
+    else say(time, `for ${between(created_at, now)}`);
+  }
+
+  #facts(job) {
+    const limits = Object.entries(job.timeouts).filter(([, seconds]) => seconds !== null);
+    const tags = Object.entries(job.tags).map(([name, value]) => this.#tag(name, value));
+    const facts = [
+      ["Id", job.id],
+      ["Tags", tags.length ? tags : null],
+      ["Attempt", job.attempt > 0 && `${job.attempt}${job.retry.attempts > 1 ? ` of ${job.retry.attempts}` : ""}`],
+      ["Priority", job.priority],
+      ["Timeouts", limits.map(([name, seconds]) => `${name.replace("_", " ")} ${duration(seconds)}`).join(", ")],
+      ["Owner", job.owner],
+      ["Key", job.key],
+      ["Parent", job.parent && [link(job.parent)]],
+      ["Saved", job.saved !== null && [make("pre", "", full(job.saved))]],
+      ["Metadata", Object.keys(job.metadata).length > 0 && [make("pre", "", full(job.metadata))]],
+      ["Submitted", moment(job.created_at)],
+      ["Started", job.started_at && moment(job.started_at)],
+      ["Ended", job.finished_at && moment(job.finished_at)],
+    ];
+    const shown = facts.filter(([, value]) => value);
+    element("job-facts").replaceChildren(
+      ...shown.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", ...[value].flat())]),
+    );
+  }
+
+  #tag(name, value) {
+    const tag = make("button", "tag", writeTag(name, value));
+    tag.type = "button";
+    tag.title = "Show the jobs with this tag";
+    tag.addEventListener("click", () => this.#addTag(name, value));
+    return tag;
+  }
+}
+
+function link(id) {
+  const made = make("a", "", id);
+  made.href = `#job=${encodeURIComponent(id)}`;
+  return made;
+}
+
+/** What is to be known of its state besides the word. */
+function note({ state, message, reason, next_attempt_at, cancel_requested_at }) {
+  if (state === "cancelled") return message ? `Cancelled: ${message}` : "";
+  if (state === "running" && cancel_requested_at !== null) return "Its cancellation was asked for; it is stopping.";
+  const due = next_attempt_at !== null && Date.parse(next_attempt_at) > Date.now();
+  if (state === "retrying") return due ? `The next attempt is due at ${moment(next_attempt_at)}.` : "It is due to run again.";
+  if (state === "queued") return due ? `It is due at ${moment(next_attempt_at)}.` : "It waits for a worker.";
+  return state === "failed" && message && reason !== "error" ? message : "";
+}

@@ -1,0 +1,214 @@
+/**
+ * The lists of jobs: asked for about once a second while somebody looks, and changed only where they differ.
+ *
+ * @module list
+ */
+
+import { ago, between, brief, element, make, moment, readTags, say, sayOrHide, writeTag } from "./text.js";
+
+const EVERY = 1000; // milliseconds from an answer to the next question
+const SHARE = 4; // or so many times what the answer took, if that is longer: a busy server is asked less
+const MOST = 100; // rows in a list
+// Jobs move on while they are asked for. In this order, who does is in two answers rather than in none.
+const ORDER = ["queued", "running", "completed"];
+
+/** The three lists, with their filter and their keys. */
+export class Lists {
+  #jobs = null;
+  #round = 0; // the answer to an older one is not shown
+  #timer = 0;
+  #selected = "";
+  #groups = ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]`)));
+
+  constructor() {
+    element("filter").addEventListener("submit", (event) => event.preventDefault());
+    element("filter").addEventListener("input", () => this.refresh());
+    element("jobs").addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("visibilitychange", () => this.refresh());
+  }
+
+  /** @param {import("./trio_jobs.js").Jobs} jobs Whom to ask from now on. */
+  use(jobs) {
+    this.#jobs = jobs;
+    this.refresh();
+  }
+
+  /** @param {string} id The job that is looked at. */
+  select(id) {
+    this.#selected = id;
+    for (const row of this.#rows()) mark(row, id);
+    this.#rove();
+  }
+
+  /** Show only the jobs with this tag too. */
+  addTag(name, value) {
+    const input = element("filter-tags");
+    const tags = Object.entries({ ...readTags(input.value), [name]: value });
+    input.value = tags.map(([key, text]) => writeTag(key, text)).join(" ");
+    this.refresh();
+  }
+
+  /** Give the keyboard back to the row that it came from. */
+  focus() {
+    this.#rows().find((row) => row.tabIndex === 0)?.focus();
+  }
+
+  /** Ask now, and then every second. */
+  async refresh() {
+    clearTimeout(this.#timer);
+    const round = ++this.#round;
+    const tags = readTags(element("filter-tags").value);
+    sayOrHide(element("filter-error"), tags === null ? "Tags are written name=value, with spaces between them." : "");
+    if (this.#jobs === null || tags === null || document.visibilityState === "hidden") return;
+    const began = performance.now();
+    try {
+      const answers = await this.#ask(tags, round);
+      if (round === this.#round) this.#show(answers);
+    } catch {
+      // The header says what has become of the connection; the next round asks again.
+    }
+    if (round !== this.#round) return;
+    this.#timer = setTimeout(() => this.refresh(), Math.max(EVERY, SHARE * (performance.now() - began)));
+  }
+
+  async #ask(tags, round) {
+    const wanted = element("filter-state").value;
+    const answers = [];
+    for (const group of this.#groups) {
+      if (round !== this.#round) return [];
+      const state = group.states.filter((one) => !wanted || one === wanted);
+      answers.push(state.length ? await this.#jobs.find({ state, tags, newest: true, limit: MOST }) : null);
+    }
+    return answers;
+  }
+
+  #show(answers) {
+    const focused = /** @type {any} */ (document.activeElement?.closest(".row"))?.dataset.job;
+    const newest = new Map();
+    for (const job of answers.flatMap((jobs) => jobs ?? [])) {
+      if (job.last_seq >= (newest.get(job.id)?.last_seq ?? 0)) newest.set(job.id, job);
+    }
+    this.#groups.forEach((group, number) => {
+      const jobs = answers[number];
+      group.show(jobs?.filter((job) => newest.get(job.id) === job) ?? [], this.#selected, { asked: jobs !== null });
+    });
+    if (focused !== undefined && document.activeElement?.closest(".row") === null) {
+      // The row with the keyboard has moved to another list, or has gone.
+      const rows = this.#rows();
+      (rows.find((row) => row.dataset.job === focused) ?? rows[0])?.focus({ preventScroll: true });
+    }
+    this.#rove();
+  }
+
+  #rows() {
+    return [...element("jobs").querySelectorAll("a.row")];
+  }
+
+  /** One row is in the tab order: that which has the keyboard, else the selected, else the first. */
+  #rove() {
+    const rows = this.#rows();
+    const current =
+      rows.find((row) => row === document.activeElement) ??
+      rows.find((row) => row.hasAttribute("aria-current")) ??
+      rows[0];
+    for (const row of rows) row.tabIndex = row === current ? 0 : -1;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const rows = this.#rows();
+    const here = rows.indexOf(/** @type {any} */ (event.target));
+    const steps = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: rows.length - 1 };
+    if (here < 0 || !(event.key in steps)) return;
+    event.preventDefault();
+    rows[Math.min(Math.max(steps[event.key], 0), rows.length - 1)].focus();
+    this.#rove();
+  }
+}
+
+/** One list, of the jobs in some states. */
+class Group {
+  #node;
+  #list;
+  /** @type {Map<string, HTMLElement>} */
+  #items = new Map();
+
+  /** @param {any} node */
+  constructor(node) {
+    this.#node = node;
+    this.#list = node.querySelector(".rows");
+    this.states = (node.dataset.states ?? "").split(" ");
+  }
+
+  /**
+   * @param {import("./trio_jobs.js").Job[]} jobs
+   * @param {string} selected
+   * @param {{asked: boolean}} how
+   */
+  show(jobs, selected, { asked }) {
+    this.#node.hidden = !asked;
+    const wanted = new Set(jobs.map((job) => job.id));
+    for (const [id, item] of this.#items) {
+      if (wanted.has(id)) continue;
+      item.remove();
+      this.#items.delete(id);
+    }
+    let before = null;
+    for (const job of jobs) {
+      let item = this.#items.get(job.id);
+      if (item === undefined) this.#items.set(job.id, (item = newItem(job)));
+      fill(item.firstElementChild, job, selected);
+      const place = before === null ? this.#list.firstElementChild : before.nextElementSibling;
+      if (place !== item) this.#list.insertBefore(item, place);
+      before = item;
+    }
+    say(this.#node.querySelector(".count"), jobs.length < MOST ? String(jobs.length) : `${MOST}+`);
+    this.#node.querySelector(".nothing").hidden = jobs.length > 0;
+  }
+}
+
+function newItem(job) {
+  const parts = ["mark", "name", "when", "what", "tags"].map((part) => make("span", part));
+  const row = make("a", "row", ...parts);
+  row.href = `#job=${encodeURIComponent(job.id)}`;
+  row.dataset.job = job.id;
+  parts[0].setAttribute("aria-hidden", "true");
+  return make("li", "", row);
+}
+
+function mark(row, selected) {
+  if (row.dataset.job === selected) row.setAttribute("aria-current", "true");
+  else row.removeAttribute("aria-current");
+}
+
+function fill(row, job, selected) {
+  const [, name, when, what, tags] = row.children;
+  if (row.dataset.state !== job.state) row.dataset.state = job.state;
+  say(name, job.handler);
+  say(when, ago(job.finished_at ?? job.started_at ?? job.created_at));
+  say(what, about(job));
+  say(tags, Object.entries(job.tags).map(([key, value]) => writeTag(key, value)).join("  "));
+  mark(row, selected);
+}
+
+/** What a row says of its job besides the name. */
+function about(job) {
+  switch (job.state) {
+    case "queued":
+      return Date.parse(job.next_attempt_at) > Date.now() ? `due at ${moment(job.next_attempt_at)}` : "queued";
+    case "running":
+      if (job.cancel_requested_at !== null) return "stopping";
+      return job.attempt > 1 ? `running, attempt ${job.attempt}` : "running";
+    case "retrying":
+      return `to run again after attempt ${job.attempt}${job.error ? `: ${brief(job.error.message, 80)}` : ""}`;
+    case "completed":
+      return `completed in ${between(job.started_at ?? job.created_at, job.finished_at)}`;
+    default:
+      return `${job.state}${why(job)}`;
+  }
+}
+
+function why(job) {
+  const text = job.error?.message || job.message || job.reason;
+  return text ? `: ${brief(text, 120)}` : "";
+}

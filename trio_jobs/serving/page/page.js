@@ -1,0 +1,115 @@
+/**
+ * The live page: a connection, and the parts that show what it brings.
+ *
+ * @module page
+ */
+
+import { CancelDialog } from "./cancel.js";
+import { SubmitDialog } from "./form.js";
+import { JobView } from "./job.js";
+import { Lists } from "./list.js";
+import { element, say, sayOrHide } from "./text.js";
+import { connect } from "./trio_jobs.js";
+
+const TOKEN = "trio-jobs token"; // in the tab's own storage: it is gone with the tab
+const here = new URL(".", document.baseURI);
+
+const lists = new Lists();
+const view = new JobView((name, value) => lists.addTag(name, value));
+const submitting = new SubmitDialog((job) => {
+  open(job.id);
+  lists.refresh();
+});
+const cancelling = new CancelDialog();
+/** @type {?import("./trio_jobs.js").Jobs} */
+let jobs = null;
+
+function start() {
+  jobs?.close();
+  try {
+    jobs = connect(here, { token: sessionStorage.getItem(TOKEN) ?? undefined, onstate: shown });
+  } catch (error) {
+    askForToken(error.message);
+    return;
+  }
+  for (const part of [lists, view, submitting, cancelling]) part.use(jobs);
+  route();
+}
+
+// ------------------------------------------------------------ the connection
+
+function shown(state, { delay = 0 }) {
+  const node = element("connection");
+  node.dataset.state = state;
+  if (state === "open") say(node, "Connected");
+  if (state !== "waiting") return;
+  say(node, "Reconnecting…");
+  node.title = `The next try is in ${Math.ceil(delay)} s. What is shown may be out of date until then.`;
+  checkToken();
+}
+
+/** A browser does not tell why a WebSocket was refused, so another request has to. */
+async function checkToken() {
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token === null ? {} : { authorization: `Bearer ${token}` };
+  const answer = await fetch(new URL("v1/handlers", here), { headers }).catch(() => null);
+  if (answer?.status === 401) askForToken(token === null ? "" : "The server does not know this token, or not any more.");
+}
+
+function askForToken(problem) {
+  jobs?.close();
+  say(element("connection"), "Not signed in");
+  sayOrHide(element("token-error"), problem);
+  const dialog = element("token-dialog");
+  dialog.returnValue = "";
+  if (!dialog.open) dialog.showModal();
+}
+
+element("token-dialog").addEventListener("close", ({ target }) => {
+  // Without a token there is nothing to go back to; but Escape closes dialogs, and may not be kept from it.
+  if (!target.returnValue) return target.showModal();
+  sessionStorage.setItem(TOKEN, element("token").value.trim());
+  element("token").value = "";
+  start();
+});
+
+// ------------------------------------------------------------ which job
+
+const selected = () => new URLSearchParams(location.hash.slice(1)).get("job") ?? "";
+
+function open(id) {
+  location.hash = `job=${encodeURIComponent(id)}`;
+}
+
+async function route() {
+  const id = selected();
+  document.body.dataset.view = id ? "job" : "jobs";
+  lists.select(id);
+  view.show(id);
+}
+
+function close() {
+  history.pushState(null, "", location.pathname + location.search);
+  route();
+  lists.focus();
+}
+
+window.addEventListener("hashchange", () => {
+  route();
+  // On a phone the list has gone, and the keyboard with it.
+  if (selected() && element("jobs").offsetParent === null) element("back").focus();
+});
+element("back").addEventListener("click", (event) => {
+  event.preventDefault();
+  close();
+});
+document.addEventListener("keydown", (event) => {
+  const inField = event.target instanceof Element && event.target.matches("input, select, textarea");
+  if (event.key === "Escape" && !document.querySelector("dialog[open]") && !inField && selected()) close();
+});
+
+element("new-job").addEventListener("click", () => submitting.open());
+element("cancel-job").addEventListener("click", () => view.job && cancelling.open(view.job));
+element("cancel-dialog").addEventListener("close", () => element("cancel-job").hidden && element("job-handler").focus());
+
+start();

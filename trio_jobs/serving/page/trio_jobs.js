@@ -1,0 +1,380 @@
+/**
+ * The jobs of a trio_jobs server, for programs in a browser: one connection that comes back by itself.
+ *
+ * Calls that were not answered when the connection broke are sent again, and open streams go on at their
+ * cursor: no gap, no repeat. No dependency, no build step.
+ *
+ *     import { connect } from "./trio_jobs.js";
+ *     const jobs = connect("https://example.org");
+ *     const job = await jobs.submit("render", ["intro.md"]);
+ *     for await (const event of jobs.follow(job.id)) console.log(event.kind, event.data);
+ *
+ * @module trio_jobs
+ */
+
+import { Follow } from "./follow.js";
+
+/** @typedef {"queued"|"running"|"retrying"|"completed"|"failed"|"cancelled"} State */
+
+/**
+ * @typedef {object} Job A snapshot; times are ISO 8601 in UTC, or null.
+ * @property {string} id
+ * @property {string} handler
+ * @property {State} state
+ * @property {?string} reason
+ * @property {?string} message
+ * @property {?{type: string, message: string, traceback: ?string}} error
+ * @property {any} result
+ * @property {number} attempt
+ * @property {string} priority
+ * @property {Object<string, string>} tags
+ * @property {Object<string, any>} metadata
+ * @property {?string} owner
+ * @property {?string} key
+ * @property {?string} parent
+ * @property {Object<string, ?number>} timeouts
+ * @property {Object<string, any>} retry
+ * @property {number} spent
+ * @property {any} saved
+ * @property {string} created_at
+ * @property {?string} started_at
+ * @property {?string} finished_at
+ * @property {?string} next_attempt_at
+ * @property {?string} cancel_requested_at
+ * @property {number} last_seq
+ */
+
+/**
+ * @typedef {object} JobEvent One entry of a job's log, or the news that some of it is gone.
+ * @property {number} seq Its cursor; of a gap, the last one that is missing.
+ * @property {string} kind What it says, or "gap".
+ * @property {number} [attempt]
+ * @property {number} [timestamp] Seconds since 1970.
+ * @property {any} [data]
+ * @property {number} [first] Of a gap, the first cursor that is missing.
+ * @property {number} [last] Of a gap, the last one.
+ */
+
+/** @typedef {"connecting"|"open"|"waiting"|"closed"} ConnectionState */
+
+/**
+ * @typedef {object} Settings
+ * @property {string} [token] Shown to the server as `Authorization: Bearer TOKEN`.
+ * @property {(state: ConnectionState, detail: {delay?: number, code?: number, reason?: string}) => void} [onstate]
+ *   Called when the connection changes: "waiting" says for how many seconds, and why the last one closed.
+ */
+
+/**
+ * @typedef {object} Handler What can be submitted.
+ * @property {string} name
+ * @property {string} description
+ * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
+ * @property {?object} rest The schema of further arguments, if it takes any.
+ */
+
+/** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, counts: boolean, sent: boolean}} Call */
+
+const PROTOCOL = "trio-jobs.v1";
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what a browser lets a subprotocol be
+const PING_EVERY = 20_000; // milliseconds
+const DEADLINE = 10_000; // for a connection to open, and for an answer to a ping
+const FIRST_DELAY = 500; // of the backoff, which doubles
+const LONGEST_DELAY = 15_000;
+const CALLS = 32; // as many as the server takes at once; the others wait here
+
+/** The server refused a call. `code` says why in a word; `details` are the facts. */
+export class ServerError extends Error {
+  /** @param {{code: string, message: string}} error As the server sent it. */
+  constructor({ code, message, ...details }) {
+    super(message);
+    this.name = "ServerError";
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** The connection was closed by its owner, before the answer came. */
+export class Closed extends Error {
+  constructor() {
+    super("the connection was closed");
+    this.name = "Closed";
+  }
+}
+
+/**
+ * Connect to a server. Returns at once; calls wait until the connection is there.
+ *
+ * @param {string|URL} url `http(s)://` of the server, or `ws(s)://` of its socket.
+ * @param {Settings} [settings]
+ * @returns {Jobs}
+ */
+export function connect(url, settings = {}) {
+  return new Jobs(socketURL(url), settings);
+}
+
+/** @param {string|URL} url */
+function socketURL(url) {
+  const found = new URL(url, globalThis.location?.href);
+  found.hash = "";
+  if (/^https?:$/.test(found.protocol)) {
+    found.protocol = found.protocol.replace("http", "ws");
+    found.pathname = found.pathname.replace(/\/?$/, "/v1/ws");
+  }
+  return found.href;
+}
+
+/** @returns {string} 128 random bits; `crypto.randomUUID` exists on secure pages only. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A connection to a server: submits, finds, follows and cancels jobs. Made by `connect`. */
+export class Jobs {
+  #url;
+  #settings;
+  /** @type {?WebSocket} */
+  #socket = null;
+  #closed = false;
+  #failures = 0; // connections in a row that brought no answer
+  #lastId = 0;
+  /** @type {Map<number, Call>} What was asked and not answered, in the order of asking. */
+  #calls = new Map();
+  /** @type {Map<number, Follow>} */
+  #follows = new Map();
+  #inFlight = 0;
+  #timers = { retry: 0, ping: 0, deadline: 0 };
+  #wake = () => this.#hurry();
+
+  /**
+   * @param {string} url
+   * @param {Settings} settings
+   */
+  constructor(url, settings) {
+    if (settings.token && !TOKEN.test(settings.token)) {
+      throw new TypeError("a token for a browser has letters, digits and !#$%&'*+.^_`|~- only");
+    }
+    this.#url = url;
+    this.#settings = settings;
+    globalThis.addEventListener?.("online", this.#wake);
+    globalThis.document?.addEventListener("visibilitychange", this.#wake);
+    this.#open();
+  }
+
+  /**
+   * Submit a job. Sent again after a lost connection, it is still one job: it carries a key.
+   *
+   * @param {string} handler
+   * @param {any[]} [args]
+   * @param {object} [options] timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, …
+   * @returns {Promise<Job>}
+   */
+  async submit(handler, args = [], options = {}) {
+    return (await this.#call({ op: "submit", handler, args, options: { key: newKey(), ...options } })).job;
+  }
+
+  /** @param {string} job Its id. @returns {Promise<Job>} */
+  async get(job) {
+    return (await this.#call({ op: "get", job })).job;
+  }
+
+  /**
+   * Find jobs: by `state` (one or several), `tags`, `handler`, `parent`; `limit` and `newest` say which.
+   *
+   * @param {object} [filter]
+   * @returns {Promise<Job[]>}
+   */
+  async find(filter = {}) {
+    return (await this.#call({ op: "find", ...filter })).jobs;
+  }
+
+  /** What happened to a job, without its tokens. @param {string} job @returns {Promise<JobEvent[]>} */
+  async history(job) {
+    return (await this.#call({ op: "history", job })).history;
+  }
+
+  /** Wait until a job has ended, however it did. @param {string} job @returns {Promise<Job>} */
+  async wait(job) {
+    return (await this.#call({ op: "wait", job })).job;
+  }
+
+  /**
+   * Cancel a job, and report what became of it; with `wait: false`, only ask.
+   *
+   * @param {string} job
+   * @param {{reason?: string, grace?: number, patience?: number, wait?: boolean}} [how] Times in seconds.
+   * @returns {Promise<{outcome: string, took: number, stack: ?string}>}
+   */
+  async cancel(job, how = {}) {
+    return (await this.#call({ op: "cancel", job, ...how })).report;
+  }
+
+  /** What can be submitted. @returns {Promise<Handler[]>} */
+  async handlers() {
+    return (await this.#call({ op: "handlers" })).handlers;
+  }
+
+  /** The server's numbers, for those who may see every job. @returns {Promise<object>} */
+  async statistics() {
+    return (await this.#call({ op: "statistics" })).statistics;
+  }
+
+  /**
+   * Follow a job's events to its end: `for await (const event of jobs.follow(id))`.
+   *
+   * @param {string} job
+   * @param {{after?: number, policy?: "gap"|"block"}} [from] Only what comes after a cursor. With "block",
+   *   the job waits for this reader; with "gap", what retention dropped is an event of the kind "gap".
+   * @returns {Follow}
+   */
+  follow(job, { after = 0, policy = "gap" } = {}) {
+    if (this.#closed) throw new Closed();
+    const id = ++this.#lastId;
+    const follow = new Follow({ id, job, policy }, after, {
+      send: (message) => this.#send(message),
+      resume: () => this.#ready && follow.resume(),
+      forget: () => this.#follows.delete(id),
+    });
+    this.#follows.set(id, follow);
+    if (this.#ready) follow.resume();
+    return follow;
+  }
+
+  /** Close the connection for good: what waits for an answer fails with `Closed`, streams end so too. */
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    globalThis.removeEventListener?.("online", this.#wake);
+    globalThis.document?.removeEventListener("visibilitychange", this.#wake);
+    this.#drop(1000);
+    for (const call of this.#calls.values()) call.reject(new Closed());
+    this.#calls.clear();
+    for (const follow of [...this.#follows.values()]) follow.fail(new Closed());
+    this.#say("closed");
+  }
+
+  get #ready() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** @param {ConnectionState} state */
+  #say(state, detail = {}) {
+    this.#settings.onstate?.(state, detail);
+  }
+
+  /** @param {{op: string, [name: string]: any}} message @returns {Promise<any>} */
+  #call(message) {
+    if (this.#closed) return Promise.reject(new Closed());
+    return new Promise((resolve, reject) => {
+      const id = ++this.#lastId;
+      const counts = message.op !== "wait"; // that may take as long as it likes, as a follow may
+      this.#calls.set(id, { message: { ...message, id }, resolve, reject, counts, sent: false });
+      this.#sendCalls();
+    });
+  }
+
+  #sendCalls() {
+    if (!this.#ready) return;
+    for (const call of this.#calls.values()) {
+      if (call.sent || (call.counts && this.#inFlight >= CALLS)) continue;
+      call.sent = true;
+      this.#inFlight += Number(call.counts);
+      this.#send(call.message);
+    }
+  }
+
+  /** @param {object} message */
+  #send(message) {
+    if (this.#ready) this.#socket?.send(JSON.stringify(message));
+  }
+
+  #open() {
+    const { token } = this.#settings;
+    const socket = new WebSocket(this.#url, token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL]);
+    this.#socket = socket;
+    this.#timers.deadline = setTimeout(() => this.#lost({ reason: "the server does not answer" }), DEADLINE);
+    socket.onopen = () => this.#opened();
+    socket.onmessage = ({ data }) => this.#received(data);
+    socket.onclose = ({ code, reason }) => this.#lost({ code, reason });
+    this.#say("connecting");
+  }
+
+  #opened() {
+    this.#inFlight = 0;
+    for (const call of this.#calls.values()) call.sent = false;
+    this.#ping(); // its answer shows that the server works, not only that it listens
+    this.#sendCalls();
+    for (const follow of this.#follows.values()) follow.resume();
+    this.#say("open");
+  }
+
+  #ping() {
+    clearTimeout(this.#timers.ping);
+    clearTimeout(this.#timers.deadline);
+    this.#send({ op: "ping", id: ++this.#lastId });
+    this.#timers.deadline = setTimeout(() => this.#lost({ reason: "the server has fallen silent" }), DEADLINE);
+    this.#timers.ping = setTimeout(() => this.#ping(), PING_EVERY);
+  }
+
+  /** The network or the reader is back: try now, or find out whether the connection has survived. */
+  #hurry() {
+    if (globalThis.document?.visibilityState === "hidden") return;
+    if (this.#ready) this.#ping();
+    else if (this.#socket === null && !this.#closed) this.#again();
+  }
+
+  #again() {
+    clearTimeout(this.#timers.retry);
+    this.#open();
+  }
+
+  /** @param {number} [code] Forget the socket, without waiting for its goodbye. */
+  #drop(code) {
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket === null) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(code);
+  }
+
+  /** @param {{code?: number, reason?: string}} why */
+  #lost(why) {
+    this.#drop();
+    for (const follow of this.#follows.values()) follow.pause();
+    const longest = Math.min(FIRST_DELAY * 2 ** this.#failures, LONGEST_DELAY);
+    const delay = longest * (0.5 + Math.random() / 2); // so that not all clients come back at once
+    this.#failures += 1;
+    this.#timers.retry = setTimeout(() => this.#again(), delay);
+    this.#say("waiting", { delay: delay / 1000, ...why });
+  }
+
+  /** @param {string} data */
+  #received(data) {
+    const message = JSON.parse(data);
+    const { re } = message;
+    if (message.pong) {
+      this.#failures = 0;
+      clearTimeout(this.#timers.deadline);
+    } else if (message.error?.code === "closing") {
+      return; // the server will be back, and what was asked waits for that
+    } else {
+      if (message.error) message.error = new ServerError(message.error);
+      this.#follows.get(re)?.receive(message);
+      this.#answered(re, message);
+    }
+  }
+
+  /**
+   * @param {number} re
+   * @param {any} message
+   */
+  #answered(re, message) {
+    const call = this.#calls.get(re);
+    if (call === undefined) return;
+    this.#calls.delete(re);
+    this.#inFlight -= Number(call.counts);
+    if (message.error) call.reject(message.error);
+    else call.resolve(message);
+    this.#sendCalls();
+  }
+}

@@ -1,0 +1,124 @@
+"""What is told a client of an error: a code for programs, a line for people, and no traceback.
+
+One table for both ways of serving: HTTP takes its status from it, the WebSocket its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import trio
+
+from .._errors import (
+    IllegalTransition,
+    InvalidPayload,
+    KeyConflict,
+    QueueFull,
+    StoreUnavailable,
+    StreamGap,
+    UnknownHandler,
+    UnknownJob,
+)
+from .wire import BadRequest
+
+
+class Refused(Exception):
+    """The server does not do what was asked, for a reason of its own.
+
+    Attributes:
+        code: Why, as a word of the wire.
+        headers: What HTTP is told besides.
+    """
+
+    def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.headers = headers or {}
+
+
+@attrs.frozen
+class Problem:
+    """What a client is told.
+
+    Attributes:
+        code: A word of the wire.
+        status: The HTTP status.
+        message: One line for people.
+        details: Facts that a program may act on.
+        headers: Headers of the HTTP response.
+    """
+
+    code: str
+    status: int
+    message: str
+    details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+
+RETRY_AFTER: Final = {"retry-after": "1"}
+
+STATUS: Final[Mapping[str, int]] = {
+    "bad_request": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "unknown_job": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "too_slow": 408,
+    "key_conflict": 409,
+    "illegal_transition": 409,
+    "stream_gap": 409,
+    "too_large": 413,
+    "wrong_type": 415,
+    "misdirected": 421,
+    "unknown_handler": 422,
+    "invalid_payload": 422,
+    "too_many": 429,
+    "internal": 500,
+    "queue_full": 503,
+    "unavailable": 503,
+    "closing": 503,
+}
+"""Every code of the wire, and the status that goes with it over HTTP."""
+
+_TRY_AGAIN: Final = frozenset({"too_many", "queue_full", "unavailable", "closing"})
+
+_ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
+    BadRequest: ("bad_request", ()),
+    UnknownJob: ("unknown_job", ()),
+    UnknownHandler: ("unknown_handler", ("known",)),
+    InvalidPayload: ("invalid_payload", ()),
+    KeyConflict: ("key_conflict", ("key", "job_id")),
+    QueueFull: ("queue_full", ("limit",)),
+    IllegalTransition: ("illegal_transition", ()),
+    StreamGap: ("stream_gap", ("first", "last", "oldest")),
+    StoreUnavailable: ("unavailable", ()),
+    trio.ClosedResourceError: ("closing", ()),
+    TypeError: ("bad_request", ()),
+    ValueError: ("bad_request", ()),
+}
+_OTHER_WORDS: Final[Mapping[str, str]] = {
+    "unavailable": "the store cannot be reached; whether it was done is not known",
+    "closing": "the server is stopping; try again",
+}
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """Return what a client is told of an error; None if it was not foreseen, and is a fault of ours."""
+    if isinstance(error, Refused):
+        return _problem(error.code, str(error), {}, error.headers)
+    for kind, (code, details) in _ERRORS.items():
+        if isinstance(error, kind):
+            facts = {name: getattr(error, name) for name in details}
+            return _problem(code, _OTHER_WORDS.get(code, str(error)), facts, {})
+    return None
+
+
+def _problem(code: str, message: str, details: Mapping[str, Any], headers: Mapping[str, str]) -> Problem:
+    again = RETRY_AFTER if code in _TRY_AGAIN else {}
+    return Problem(code, STATUS[code], message, details, {**again, **headers})
+
+
+INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")

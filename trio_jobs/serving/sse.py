@@ -1,0 +1,73 @@
+"""Server-sent events: a job's log as `text/event-stream`.
+
+The format is that of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
+fields on lines, an empty line after each event. A line may end in CR, LF or both, so text is split at all
+three; nothing that a job says can begin a field of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from .._codec import to_json
+from .._errors import quoted
+from .._job import Event, Kind
+from .._lines import CANCELLED, DONE, what_failed
+from .._stream import failure
+from .wire import shown
+
+PING: Final = b": ping\n\n"
+_LINE_END: Final = re.compile("\r\n|\r|\n")
+_DIGITS: Final = 16
+_NAMES: Final = {Kind.EXPIRED: Kind.FAILED}  # of how a job ended, a browser is told the state
+
+
+def field(name: str, text: str) -> str:
+    """Return a field, on as many lines as its text has."""
+    return "".join(f"{name}: {line}\n" for line in _LINE_END.split(text))
+
+
+def message(event: str, data: str, cursor: int) -> str:
+    """Return one event: its id is the cursor to resume behind it."""
+    return f"id: {cursor}\nevent: {event}\n{field('data', data)}\n"
+
+
+def encode_sse(events: Iterable[Event], after: int, last: int, *, tracebacks: bool) -> bytes:
+    """Return events that JSON was found to hold, or the gap from `after` to `last` if there are none."""
+    found = [_one(event, tracebacks=tracebacks) for event in events]
+    if not found:
+        found = [message("gap", f'{{"first":{after + 1},"last":{last}}}', last)]
+    return "".join(found).encode()
+
+
+def _one(event: Event, *, tracebacks: bool) -> str:
+    if event.kind.ends:
+        return message(_NAMES.get(event.kind, event.kind), ending(event), event.seq)
+    data = event.data
+    if type(data) is not str:
+        data = shown(event, tracebacks=tracebacks).data
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {to_json(data).decode()}\n\n"
+
+
+def ending(event: Event) -> str:
+    """Return how a terminal event is said in one string, as `execute_and_stream` does."""
+    if event.kind is Kind.COMPLETED:
+        return DONE
+    if event.kind is Kind.CANCELLED:
+        return CANCELLED
+    return f"[ERROR] {what_failed(failure('', event.attempt, event.data))}"
+
+
+def cursor_of(text: str | None) -> int | None:
+    """Return the cursor that a `Last-Event-ID` or a parameter names; None if there is none.
+
+    Raises:
+        ValueError: It is no cursor.
+    """
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise ValueError(f"a cursor is a whole number, as the id of an event; got {quoted(text)}")
+    return int(text)
