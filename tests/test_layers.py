@@ -24,7 +24,10 @@ PACKAGE = "trio_jobs"
 # A module may import its own layer and those above it in this table. A new module gets a name here.
 LAYERS = {
     "L0": ["_bell", "_errors", "_states"],
-    "L1": ["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_records", "_safe"],
+    "L1": [
+        *["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_records", "_safe"],
+        "_held",
+    ],
     "L2": ["_store", "_submission", "_filter"],
     "L3": ["stores/*"],
     "L4": [

@@ -12,6 +12,7 @@ import trio
 from ._address import store_opener
 from ._check import choice, number, text, whole
 from ._handlers import Handler, Handlers
+from ._held import HeldBack
 from ._job import Retention
 from ._registry import JobRegistry
 from ._states import State
@@ -105,7 +106,7 @@ def open_registry(
         ValueError: An argument is out of range.
         TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
         StoreUnavailable: On entering, the store cannot be reached.
-        StoreCorrupt: On entering or later, the store's data is damaged; later, in an exception group.
+        StoreCorrupt: On entering or later, the store's data is damaged.
         SchemaTooNew: On entering, the store was written by a newer version.
         RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
         KeyboardInterrupt: A handler raised it.
@@ -147,7 +148,7 @@ async def _running(
     claimant = claimant if kept.durable else Claimant(claimant.name)
     heart = trio.CancelScope(shield=True)
     interrupted = False
-    failure: BaseException | None = None
+    block = HeldBack()
     try:
         async with trio.open_nursery() as vital:
             try:
@@ -156,12 +157,10 @@ async def _running(
                     nursery.start_soon(worker.run, name="claim jobs")
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
                         vital.start_soon(worker.keep_leases, heart, name="keep leases")
-                    try:
+                    with block:
                         yield worker
                         if on_exit == "drain":
                             await _drain(worker)
-                    except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
-                        failure = exc
                     worker.closed = True
                     worker.stop(grace)
                     nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
@@ -169,14 +168,13 @@ async def _running(
             finally:
                 heart.cancel(reason="nothing runs any more")
     except BaseException as exc:
-        if failure is None or isinstance(failure, trio.Cancelled):
+        error = block.beside(exc)
+        if error is exc:
             raise
-        both = [failure, exc]  # as a nursery does, so that a Cancelled among them still finds its scope
-        raise BaseExceptionGroup("the block and the registry failed", both) from None  # noqa: ASYNC104
+        raise error from None  # noqa: ASYNC104  # a Cancelled is among them, if there was one
     if interrupted:
         raise KeyboardInterrupt
-    if failure is not None:
-        raise failure
+    block.release()
 
 
 async def serve_jobs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from trio_jobs import Event, Job, JobContext, Reason, State, StreamGap
+from trio_jobs import Event, Job, JobContext, Kind, Reason, State, StreamGap
 from trio_jobs.stores import Claimant, Outcome, Store, Transition
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing import JobMachine
+from trio_jobs.stores.sqlite import SqliteStore
+from trio_jobs.testing import JobMachine, open_sqlite_in_lockstep
 from trio_jobs.testing._journal import journalled
 from trio_jobs.testing._scripted import scripted
 
@@ -93,7 +95,56 @@ def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
             store.close(Reason.SHUTDOWN)
 
     with pytest.raises((AssertionError, StreamGap)):
-        run_state_machine_as_test(seed(0)(Broken), settings=HUNT)
+        run_state_machine_as_test(seed(2)(Broken), settings=settings(HUNT, report_multiple_bugs=False))
+
+
+class InAFile(JobMachine):
+    """Lives of jobs in a file."""
+
+    kind: type[SqliteStore] = SqliteStore
+
+    @asynccontextmanager
+    async def open_store(self) -> AsyncIterator[Store]:
+        async with open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=self.journalled) as store:
+            store.__class__ = self.kind
+            yield store
+
+
+def test_random_lives_in_a_file_break_no_promise() -> None:
+    """Random lives pass in a file too, in virtual time and under drawn schedules, as in memory."""
+    run_state_machine_as_test(InAFile, settings=settings(HUNT, max_examples=8, stateful_step_count=20))
+
+
+class Forgetful(SqliteStore):
+    """What a job saves is not in its log."""
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        return [event for event in await super().read(job_id, after, limit) if event.kind is not Kind.SAVED]
+
+
+def test_a_broken_file_is_found() -> None:
+    """A store in a file that breaks a promise is found, and fails again in the replay."""
+
+    class Broken(InAFile):
+        kind = Forgetful
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(seed(1)(Broken), settings=settings(HUNT, report_multiple_bugs=False))
+
+
+def test_the_folder_goes_with_the_example() -> None:
+    """Each example has a folder of its own, which is gone when the example is over."""
+    folders: list[Path] = []
+
+    class Noted(InAFile):
+        async def finish(self) -> None:
+            assert (self.folder / "jobs.db").exists()
+            folders.append(self.folder)
+            await super().finish()
+
+    run_state_machine_as_test(Noted, settings=settings(HUNT, max_examples=2, stateful_step_count=3))
+    assert len({*folders}) == len(folders) > 1
+    assert not any(folder.exists() for folder in folders)
 
 
 async def polite(job: JobContext[str], seconds: float) -> str:

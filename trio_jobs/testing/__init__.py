@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._history import BadHistory, Call, HandlerRun, History, Reading, check_history
     from ._jobs import JobMachine
     from ._life import Life, expect_events, expect_state, run_handler
+    from ._lockstep import open_sqlite_in_lockstep
     from ._machine import TrioMachine, initialize, invariant, rule
     from ._simulation import Scenario, SimulationFailed, simulate
     from ._trace import Trace
@@ -55,6 +56,7 @@ _HOMES = {
     "initialize": "_machine",
     "invariant": "_machine",
     "narrow_store_checks": "_conformance",
+    "open_sqlite_in_lockstep": "_lockstep",
     "rule": "_machine",
     "run_handler": "_life",
     "simulate": "_simulation",
@@ -88,6 +90,7 @@ __all__ = [
     "initialize",
     "invariant",
     "narrow_store_checks",
+    "open_sqlite_in_lockstep",
     "rule",
     "run_handler",
     "simulate",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import attrs
@@ -92,6 +94,7 @@ class JobMachine(TrioMachine):
         window: How many events a handler may be ahead of a reader.
         lease: In seconds; a crashed worker's jobs come back after that.
         patience: Virtual seconds in which all jobs must end once nothing disturbs them any more.
+        folder: A folder of the example's own, for a store that lives in files; it goes with the example.
     """
 
     handlers: ClassVar[Mapping[Handler, st.SearchStrategy[tuple[Any, ...]]]] = {
@@ -102,12 +105,21 @@ class JobMachine(TrioMachine):
     lease: ClassVar[float] = 10.0
     patience: ClassVar[float] = 1000.0
 
+    folder: Path
+
     def open_store(self) -> AbstractAsyncContextManager[Store]:
         """Return the block in which the store of one example is open; by default one in memory.
 
-        All workers of the example use it, each through a connection of its own that can be cut.
+        All workers of the example use it, each through a connection of its own that can be cut. It has to
+        tell the time by Trio's clock, which jumps when every task waits. For a file there is
+        `open_sqlite_in_lockstep`, with `journalled` as its handlers and a path in `folder`.
         """
         return _memory()
+
+    @property
+    def journalled(self) -> Collection[Handler]:
+        """The handlers as they are submitted, each with its journal, for a store that knows them by name."""
+        return self._journalled.values()
 
     def check_job(self, job: Job, log: list[Event]) -> None:
         """Check a job that has ended. Does nothing by default; override it with what you know of your jobs.
@@ -125,6 +137,7 @@ class JobMachine(TrioMachine):
     def __init__(self) -> None:
         super().__init__()
         self._history = History()
+        self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
         self._workers: list[Worker] = []
         self._handles: list[JobHandle[Any, Any]] = []
         self._delays: dict[str, float] = {}
@@ -138,15 +151,18 @@ class JobMachine(TrioMachine):
         await self.start_worker()
 
     async def _keep_open(self, task_status: trio.TaskStatus[Store]) -> None:
-        async with self.open_store() as store:
-            task_status.started(store)
-            await trio.sleep_forever()
+        with TemporaryDirectory(prefix="trio_jobs-") as folder:
+            self.folder = Path(folder)
+            # The workers are within the block: what is cancelled still has ends to write.
+            async with self.open_store() as store, trio.open_nursery() as self._users:
+                task_status.started(store)
+                await trio.sleep_forever()
 
     async def start_worker(self) -> None:
         """Bring a worker up."""
         worker = Worker(self._store, f"worker{len(self._workers) + 1}")
         self._workers.append(worker)
-        await self.nursery.start(worker.live, self.capacity, self.window, self.lease)
+        await self._users.start(worker.live, self.capacity, self.window, self.lease)
 
     def _up(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.up]
@@ -161,7 +177,7 @@ class JobMachine(TrioMachine):
         args = data.draw(self.handlers[fn], "arguments")
         options = data.draw(OPTIONS, "options")
         key = f"key{len(self._handles)}"
-        await self._submit(key, journalled(fn, self._history), args, options)
+        await self._submit(key, self._journalled[fn], args, options)
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())

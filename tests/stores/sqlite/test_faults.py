@@ -172,10 +172,14 @@ trio.run(main)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
-def test_a_small_file_system(tmp_path: Path) -> None:
-    """On a real file system that is full it is the same: what runs waits and loses nothing."""
+@pytest.mark.parametrize("size", ["1m", "12m"])
+def test_a_small_file_system(tmp_path: Path, size: str) -> None:
+    """On a real file system that is full it is the same: what runs waits, loses nothing, and goes on when
+    there is room, also where the log of writes alone could fill it."""
     (tmp_path / "disk").mkdir()
-    inside = f'mount -t tmpfs -o size=12m none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
+    inside = (
+        f'mount -t tmpfs -o size={size} none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
+    )
     command = ["unshare", "-rm", "sh", "-c", inside, TMPFS, f"{tmp_path}/disk"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if ran.returncode == 77 or "unshare failed" in ran.stderr:
@@ -341,7 +345,7 @@ async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> N
     """When the file, or the log beside it, is removed or replaced while it is open, the registry says so
     and ends, and writes nothing more."""
     path = tmp_path / "jobs.db"
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(StoreCorrupt, match="was removed or replaced while it was open; nothing more"):
         async with registry(path) as jobs:
             handle = await jobs.submit(speak)
             await handle.result()
@@ -349,20 +353,8 @@ async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> N
             if replaced:
                 (tmp_path / name).write_bytes(b"")
             await trio.sleep_forever()
-    faults, rest = caught.value.split(StoreCorrupt)
-    assert rest is None
-    assert faults is not None
-    assert "jobs.db or its -wal file was removed or replaced while it was open; nothing more" in repr(
-        _leaves(faults)
-    )
     if replaced and name == "jobs.db":
         assert path.read_bytes() == b""
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for one in error.exceptions for leaf in _leaves(one)]
-    return [error]
 
 
 async def test_who_waits_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Its files, in the order in which they tell the story:
 
     schema.sql, queries.sql    what a file holds, and every statement
     queries, clock, files      reading these; one clock for all processes; opening a file
-    group                      many calls, one transaction
+    threads, group             many calls, one transaction, in a thread
     chunks, rows               logs and jobs, as rows and as records
     verbs                      what a verb does in a transaction
     signals, store, opening    waking; the store itself; opening one

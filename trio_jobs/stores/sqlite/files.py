@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -18,6 +19,9 @@ Db: TypeAlias = Any
 
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
+_PAGE: Final = 4096
+_FEWEST_PAGES: Final = 16
+_MOST_PAGES: Final = 1000  # SQLite's own choice
 _DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 _HINTS: Final[Mapping[type[apsw.Error], str]] = {
     apsw.BusyError: "another program has it locked, and did not let go in time",
@@ -137,6 +141,7 @@ def prepare_writer(
             raise damaged(path, fault)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_log_pages(path)}")
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -185,6 +190,14 @@ def _configure(db: Db) -> None:
     db.set_busy_timeout(_BUSY_MILLISECONDS)
     # Otherwise a statement that may use a partial index is planned anew for each value bound to it.
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+
+
+def _log_pages(path: Path) -> int:
+    """Return how many pages the log of writes may hold before they are taken into the file.
+
+    On a small disk few: a log that fills it cannot be emptied any more, as that takes room too.
+    """
+    return max(_FEWEST_PAGES, min(_MOST_PAGES, shutil.disk_usage(path).free // (8 * _PAGE)))
 
 
 def _is_small(path: Path) -> bool:

@@ -19,6 +19,7 @@ from ..._bell import Bell
 from ..._job import Retention
 from .files import Db, is_world, translated
 from .queries import QUERIES
+from .threads import RUN
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -127,7 +128,7 @@ class Group:
         self._bell = Bell()
         self._turn = trio.Lock()
         # No thread of the program's keeps this one waiting, however many it has.
-        self._run = partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(1))
+        self._run = partial(RUN.get(), limiter=trio.CapacityLimiter(1))
         self._closed = False
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:

@@ -33,7 +33,7 @@ from .signals import Signals
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
-"""Seconds between two looks at what other processes have written."""
+"""Seconds between two looks at what other processes have written, unless it is said otherwise."""
 
 
 class SqliteStore:
@@ -112,11 +112,11 @@ class SqliteStore:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
-    async def poll(self) -> None:
-        """Wake everybody when another process has written, until cancelled."""
+    async def poll(self, seconds: float) -> None:
+        """Look now and then, and wake everybody when another process has written, until cancelled."""
         version = 0
         while True:
-            await trio.sleep(POLL)
+            await trio.sleep(seconds)
             if self._fault is None and identity(self._path) != self._identity:
                 self._fault = StoreCorrupt(
                     f"{self._path} or its -wal file was removed or replaced while it was open; "
