@@ -120,6 +120,15 @@ async def test_what_listens_is_no_server(peer: Peer, monkeypatch: pytest.MonkeyP
                 raise AssertionError("it was entered")
 
 
+async def test_who_hangs_up_is_not_waited_for() -> None:
+    """A connection that ends while hands are shaken is known to have ended, long before the handshake's
+    deadline."""
+    async with listening(hangs_up) as url:
+        with trio.fail_after(20), pytest.raises(Disconnected, match="broke"):
+            async with connect(url, patience=SOON):
+                raise AssertionError("it was entered")
+
+
 async def test_a_server_of_another_kind() -> None:
     """A web server that knows no such address is told at once: waiting does not mend it."""
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio_websocket import WebSocketConnection
@@ -19,6 +20,7 @@ from tests.client.site import websocket
 from trio_jobs import Retry, StoreUnavailable, StreamGap
 from trio_jobs.client import Disconnected, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
+from trio_jobs.client.following import WINDOW
 from trio_jobs.serving.wire import encode_event, encode_job
 
 Talk = Callable[[WebSocketConnection], Awaitable[None]]
@@ -161,6 +163,42 @@ async def test_an_error_amid_a_log_is_told_once() -> None:
                 assert stream.cursor == 8
                 assert (await stream.receive()).seq == 9
         assert follows == [0, 3, 8]
+
+
+async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
+    """A gap wider than the window, told while the reader is busy with what came before it, is acked as soon
+    as the reader gets there: the server may be waiting for that."""
+    last = 2 * WINDOW
+
+    async def talk(connection: WebSocketConnection) -> None:
+        gets, follow = 0, 0
+        while True:
+            request = await asked(connection)
+            if request["op"] == "follow":
+                follow = request["id"]
+                frame = [json.loads(encode_event(event, tracebacks=True)) for event in log(9)[:2]]
+                await say(connection, follow, events=frame)
+            elif request["op"] == "ack" and request["cursor"] == last:
+                event = attrs.evolve(log(1)[-1], seq=last + 1)
+                await say(connection, follow, events=[json.loads(encode_event(event, tracebacks=True))])
+            elif request["op"] == "get":
+                gets += 1
+                if gets == 3:
+                    await say(connection, follow, gap={"first": 3, "last": last})
+                found = json.loads(encode_job(job("7", last_seq=last + 1), tracebacks=True))
+                await say(connection, request["id"], job=found)
+
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote:
+                handle = await remote.get("7")
+                async with handle.events(policy="gap") as stream:
+                    assert (await stream.receive()).seq == 1
+                    await handle.snapshot()
+                    assert (await stream.receive()).seq == 2
+                    with pytest.raises(StreamGap):
+                        await stream.receive()
+                    assert (await stream.receive()).seq == last + 1
 
 
 async def test_a_connection_that_ends_badly_is_only_lost() -> None:
