@@ -5,18 +5,22 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 import trio
 
 from tests.serving.place import DOORS, Door, Place, place
 from tests.serving.raw import TEXT, Peer, frame, handshake, open_files, request
+from trio_jobs.serving import Limits
 
-CYCLES = 500  # of each server
+ROUNDS, CYCLES = 4, 125  # of each server
 WARM = 100
 AT_ONCE = 20
 MEMORY = 256 * CYCLES
-"""Bytes that may be left: less than a socket's record for each cycle, more than caches and odd lists."""
+"""Bytes that each round would leave, if a peer left less than one task or scope. Trio's heap of deadlines
+fills up to a size of its own in the first rounds, so the round that left least counts: a leak is in each."""
+LIMITS = Limits(header=1.5)  # as long as who hung up within a handshake is waited for
 
 
 async def connected(here: Place, peer: Peer, job: str) -> None:
@@ -120,7 +124,7 @@ async def back_to(what: Callable[[], object], before: object) -> None:
 @pytest.mark.parametrize("door", DOORS)
 async def test_nothing_stays(door: Door) -> None:
     """After 500 peers vanished from each server, tasks, files, readers and memory are where they were."""
-    async with place(door) as here:
+    async with place(door, limits=LIMITS) as here:
         job = (await here.submit("wait")).id
         await trio.testing.wait_all_tasks_blocked(0.1)
         before = tasks(), open_files()
@@ -129,14 +133,13 @@ async def test_nothing_stays(door: Door) -> None:
         gc.collect()
         tracemalloc.start()
         try:
-            await cycles(here, job, AT_ONCE)
-            await back_to(lambda: (tasks(), open_files()), before)
-            gc.collect()
-            memory = tracemalloc.get_traced_memory()[0]
-            await cycles(here, job, CYCLES)
-            await back_to(lambda: (tasks(), open_files()), before)
-            gc.collect()
-            assert tracemalloc.get_traced_memory()[0] - memory < MEMORY
+            sizes: list[int] = []
+            for _ in range(ROUNDS):
+                await cycles(here, job, CYCLES)
+                await back_to(lambda: (tasks(), open_files()), before)
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+            assert min(after - less for less, after in pairwise(sizes)) < MEMORY, sizes
         finally:
             tracemalloc.stop()
         assert (await here.jobs.statistics()).readers == 0
