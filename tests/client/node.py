@@ -13,13 +13,17 @@ import trio
 import trio_jobs
 from trio_jobs.serving import serve_http
 
+STOPS = {1: 100, 2: 200}
+
 
 @trio_jobs.handler(retry=trio_jobs.Retry(attempts=100, initial=0.01))
 async def tick(job: trio_jobs.JobContext[str], n: int) -> int:
-    """Sends n values, and goes on where the attempt before it was killed."""
+    """Sends n values, and goes on where the attempt before it was killed; it waits for two kills."""
     for number in range(job.saved or 0, n):
         await job.send(f"{job.attempt}:{number}")
         await job.save(number + 1)
+        if number + 1 == STOPS.get(job.attempt):
+            await trio.sleep_forever()  # so that it cannot end before it is killed
         await trio.sleep(0.002)
     return n
 
