@@ -12,7 +12,7 @@
     streams, listening       bytes and ports
     websocket     serve_websocket
     body, asgi, event_stream, assets, metrics, openapi, http      http_app
-    server        serve_http
+    http1, server serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`
 for all of it; so it is loaded when it is asked for.
