@@ -164,7 +164,7 @@ def test_ones_own_handler_is_checked_by_oneself() -> None:
             seen.append(job.state)
 
     run_state_machine_as_test(Mine, settings=QUICK)
-    assert {*seen} > {State.COMPLETED, State.CANCELLED}
+    assert {*seen} >= {State.COMPLETED, State.CANCELLED}  # whether one fails, too, is up to chance
 
     class Wrong(Mine):
         def check_job(self, job: Job, log: list[Event]) -> None:
