@@ -16,11 +16,16 @@ _WORLD: Final = (StoreCorrupt, StoreUnavailable, SchemaTooNew)
 class HeldBack:
     """A block of which nothing comes out until `release`.
 
+    Args:
+        beside: What runs beside it, for people.
+
     Attributes:
         error: What it raised; None if nothing.
     """
 
-    error: BaseException | None = None
+    def __init__(self, beside: str = "registry") -> None:
+        self.error: BaseException | None = None
+        self._beside = beside
 
     def __enter__(self) -> None:
         """Begin the block."""
@@ -53,4 +58,4 @@ class HeldBack:
         if len(errors) == 1:
             return other
         # As a nursery does, so that a Cancelled among them still finds its scope.
-        return BaseExceptionGroup("the block and the registry failed", errors)
+        return BaseExceptionGroup(f"the block and the {self._beside} failed", errors)

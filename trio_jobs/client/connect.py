@@ -10,6 +10,7 @@ from typing import cast
 import trio
 
 from .._check import number
+from .._held import HeldBack
 from ..serving import wire
 from .address import Address, address_of
 from .link import Link
@@ -54,20 +55,17 @@ def connect(
 @asynccontextmanager
 async def _connected(address: Address, patience: float) -> AsyncGenerator[RemoteRegistry]:
     link = Link(address, patience)
-    failure: BaseException | None = None
+    block = HeldBack(beside="client")
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run, name=f"connect to {address.authority}")
-            try:
+            with block:
                 await link.call(wire.Ping(id=link.new_id()), "", lambda reply: reply.pong)
                 yield RemoteRegistry(link)
-            except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised below, not as a group
-                failure = exc
             link.close()
     except BaseException as exc:
-        if failure is None or isinstance(failure, trio.Cancelled):
+        error = block.beside(exc)
+        if error is exc:
             raise
-        both = [failure, exc]  # as a nursery does, so that a Cancelled among them still finds its scope
-        raise BaseExceptionGroup("the block and the client failed", both) from None  # noqa: ASYNC104
-    if failure is not None:
-        raise failure
+        raise error from None  # noqa: ASYNC104  # a Cancelled is among them, if there was one
+    block.release()

@@ -16,9 +16,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .conversation import Gone, converse
 from .desk import Desk
-from .gate import Gate, logger
+from .gate import Gate
 from .limits import Limits
-from .problems import INTERNAL, Problem, Refused, problem_of
+from .problems import Problem, Refused, told
 from .wire import PROTOCOL
 
 T = TypeVar("T")
@@ -72,11 +72,11 @@ class Guard:
                 self._gate.check(scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket)
                 seats.enter_context(self._gate.seat(str(client[0])))
             except Refused as refused:
-                problem = problem_of(refused) or INTERNAL
+                response = problem_response(told("a request failed", refused))
                 if websocket:
-                    await WebSocket(scope, receive, send).send_denial_response(problem_response(problem))
+                    await WebSocket(scope, receive, send).send_denial_response(response)
                 else:
-                    await problem_response(problem)(scope, receive, _hardened(receive, send))
+                    await response(scope, receive, _hardened(receive, send))
                 return
             await self._app(scope, receive, send if websocket else _hardened(receive, send))
 
@@ -123,7 +123,7 @@ async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
     found: list[T] = []
     failure: Exception = ClientDisconnect()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+        nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
         try:
             found.append(await work())
         except Exception as error:  # noqa: BLE001  # to be raised outside of the nursery, as it is
@@ -134,7 +134,8 @@ async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
     return found[0]
 
 
-async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    """Wait until the client has left, then cancel a scope."""
     await _drain(receive)
     scope.cancel(reason="the client left")
 
@@ -161,10 +162,7 @@ class SocketEndpoint:
         try:
             caller = await self._gate.caller(dict(socket.headers))
         except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
-            problem = problem_of(error)
-            if problem is None:
-                logger.error("a handshake failed", exc_info=error)
-            await socket.send_denial_response(problem_response(problem or INTERNAL))
+            await socket.send_denial_response(problem_response(told("a handshake failed", error)))
             return
         await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
         await converse(AsgiPipe(socket, self._limits.idle), self._desk, caller, self._limits, self._closing)

@@ -16,9 +16,8 @@ from .._bell import Bell
 from .._records import plain
 from .desk import Caller, Desk, report_record
 from .feed import Piece
-from .gate import logger
 from .limits import Limits
-from .problems import problem_of
+from .problems import logger, told
 from .protocol import POLICY, Begin, Call, Close, Following, Opened, Reply, Session, Step, Stop
 from .wire import (
     AnyRequest,
@@ -211,8 +210,7 @@ class Conversation:
         await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
 
     def _failed(self, re: int, error: Exception) -> str:
-        if problem_of(error) is None:
-            logger.error("a request failed", exc_info=error)
+        told("a request failed", error)
         return self._session.failed(re, error)
 
     async def _answer(self, request: AnyRequest) -> tuple[str, bytes | str]:  # noqa: PLR0911  # a table

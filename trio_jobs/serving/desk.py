@@ -87,10 +87,7 @@ class Desk:
                 handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
             except InvalidPayload:
                 raise
-            except (
-                TypeError,
-                ValueError,
-            ) as error:  # options right each by itself, not together
+            except (TypeError, ValueError) as error:  # options right each by itself, not together
                 raise BadRequest(str(error)) from None
         return await handle.snapshot()
 

@@ -9,11 +9,11 @@ from starlette.types import Receive, Scope, Send
 
 from .._audience import Audience, Policy
 from .._job import Job
+from .asgi import cancel_when_gone
 from .desk import Caller, Desk
 from .feed import Feed
-from .gate import logger
 from .limits import Limits
-from .problems import problem_of
+from .problems import INTERNAL, told
 from .protocol import Following
 from .sse import PING, message
 
@@ -56,17 +56,11 @@ class EventStreamResponse:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] != "HEAD":
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._until_gone, receive, nursery.cancel_scope)
+                nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
                 await self._write(send)
                 nursery.cancel_scope.cancel(reason="the log has ended")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    @staticmethod
-    async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel(reason="the client left")
 
     async def _until_closing(self, scope: trio.CancelScope) -> None:
         with trio.move_on_after(float("inf") if self._expires is None else self._expires):
@@ -80,10 +74,8 @@ class EventStreamResponse:
                 while (data := await self._next(feed, audience)) is not None:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
-            problem = problem_of(error)
-            if problem is None:
-                logger.error("an event stream failed", exc_info=error)
-            text = "internal error" if problem is None else problem.message
+            problem = told("an event stream failed", error)
+            text = "internal error" if problem is INTERNAL else problem.message
             data = message("problem", text, self._follow.sent).encode()
             await send({"type": "http.response.body", "body": data, "more_body": True})
 

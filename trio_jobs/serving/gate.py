@@ -9,7 +9,6 @@ pages cannot forge; programs that are no browsers send neither, and are none of 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -24,7 +23,6 @@ from .wire import BEARER
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
 
-logger: Final = logging.getLogger("trio_jobs.serving")
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY: Final = "*"

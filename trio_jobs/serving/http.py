@@ -27,11 +27,11 @@ from .assets import page_routes
 from .body import read_body
 from .desk import Caller, Desk, report_record
 from .event_stream import EventStreamResponse
-from .gate import Authenticate, Gate, logger
+from .gate import Authenticate, Gate
 from .limits import DEFAULT, Limits
 from .metrics import exposition
 from .openapi import openapi
-from .problems import INTERNAL, Problem, Refused, problem_of
+from .problems import Problem, Refused, told
 from .sse import cursor_of
 from .wire import (
     LONGEST_KEY,
@@ -154,10 +154,7 @@ class _Api:
             except ClientDisconnect:
                 return Response(status_code=400)  # that nobody reads
             except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
-                problem = problem_of(error)
-                if problem is None:
-                    logger.error("a request failed", exc_info=error)
-                return problem_response(problem or INTERNAL)
+                return problem_response(told("a request failed", error))
 
         return endpoint
 

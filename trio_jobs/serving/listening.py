@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 import trio
 
 from .._bell import Bell
-from .gate import logger
 from .limits import Limits
+from .problems import logger
 from .streams import PeerStream, Transport
 
 Listener: TypeAlias = trio.SocketListener | trio.SSLListener[trio.SocketStream]

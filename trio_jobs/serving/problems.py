@@ -5,6 +5,7 @@ One table for both ways of serving: HTTP takes its status from it, the WebSocket
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ class Problem:
     details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
+
+logger: Final = logging.getLogger("trio_jobs.serving")
 
 RETRY_AFTER: Final = {"retry-after": "1"}
 
@@ -120,3 +123,17 @@ def _problem(code: str, message: str, details: Mapping[str, Any], headers: Mappi
 
 
 INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")
+
+
+def told(what: str, error: BaseException) -> Problem:
+    """Return what a client is told of an error; one that was not foreseen is logged, and told as that alone.
+
+    Args:
+        what: What went wrong, for the log.
+        error: The error.
+    """
+    problem = problem_of(error)
+    if problem is None:
+        logger.error(what, exc_info=error)
+        return INTERNAL
+    return problem

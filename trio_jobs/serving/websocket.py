@@ -28,10 +28,10 @@ from .._check import number
 from .._registry import JobRegistry
 from .conversation import Gone, converse
 from .desk import Caller, Desk
-from .gate import Authenticate, Gate, check_bind, logger
+from .gate import Authenticate, Gate, check_bind
 from .limits import DEFAULT, Limits
 from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
-from .problems import INTERNAL, problem_of
+from .problems import told
 from .streams import PeerStream
 from .wire import PROTOCOL
 
@@ -139,10 +139,7 @@ class WebSockets:
 
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:
-        problem = problem_of(error)
-        if problem is None:
-            logger.error("a handshake failed", exc_info=error)
-            problem = INTERNAL
+        problem = told("a handshake failed", error)
         headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
         await request.reject(problem.status, extra_headers=headers, body=problem.message.encode())
 
