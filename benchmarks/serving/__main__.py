@@ -12,26 +12,23 @@ not come: every client has to have each of them once, in order, and the end.
 
 from __future__ import annotations
 
-import argparse
 import resource
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import attrs
 
 from benchmarks.durable.libraries import version_of
-from benchmarks.inprocess import Row, as_json, machine, show
-from benchmarks.inprocess import Scale as Rounds
+from benchmarks.inprocess import Row, machine
+from benchmarks.with_peers import arguments, cache_of, parser_of, publish
 
 from . import latency, memory, speed
 from .scale import BURSTS, EACH, Scale
 from .sides import OURS, PEERS, Side, install_side, serving
 
-RESULTS = Path(__file__).parents[1] / "results" / "serving.json"
+SIZES = {"--quick": "see that it runs, without peers"}
 QUICK = Scale({1: 500, 10: 128}, {EACH: 1, BURSTS: 5}, singles=20, pause=0.005, connections=20, rounds=1)
 USUAL = Scale()
 
@@ -68,24 +65,8 @@ def rows(scale: Scale, sides: Sequence[Side]) -> Iterator[Row]:
     yield from memory.rows(scale, sides)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("benchmarks.serving", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="see that it runs, without peers")
-    parser.add_argument("--peers", help=f"some of {','.join(PEERS)} (default: all)")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured")
-    parser.add_argument("--cache", type=Path, help="where to keep the peers' environments (default: nowhere)")
-    parser.add_argument("--json", type=Path, help=f"where to write (default, unless quick: {RESULTS.name})")
-    given = parser.parse_args()
-    given.names = [] if given.quick else list(PEERS)
-    if given.peers is not None:
-        given.names = [name for name in given.peers.split(",") if name]
-    if unknown := set(given.names) - set(PEERS):
-        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    return given
-
-
 def main() -> None:
-    given = arguments()
+    given = arguments(parser_of("serving", __doc__, SIZES, PEERS), PEERS)
     scale = QUICK if given.quick else USUAL
     if given.rounds is not None:
         scale = attrs.evolve(scale, rounds=given.rounds)
@@ -93,18 +74,9 @@ def main() -> None:
     ours = ("trio-websocket", "wsproto", "starlette", "hypercorn")
     facts = {**machine(), **{name: version(name) for name in ours}}
     print("  ".join(f"{name} {value}" for name, value in facts.items()))
-    done = []
-    with ExitStack() as stack:
-        cache = given.cache or Path(stack.enter_context(TemporaryDirectory()))
-        sides = [*OURS.values(), *installed(given.names, cache.absolute())]
-        for row in rows(scale, sides):
-            show(row)
-            done.append(row)
-            sys.stdout.flush()
-    path = given.json or (None if given.quick else RESULTS)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_json(facts, Rounds(rounds=scale.rounds), done), "utf-8")
+    with cache_of(given) as cache:
+        sides = [*OURS.values(), *installed(given.names, cache)]
+        publish("serving", given, facts, scale.rounds, rows(scale, sides))
 
 
 if __name__ == "__main__":

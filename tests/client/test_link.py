@@ -64,11 +64,17 @@ async def test_a_short_outage_is_not_told() -> None:
         handle = await remote.submit(count, 3)
         proxy.weather = Weather(refusal=1.0)
         proxy.cut()
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await handle.result())
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(handle.result)
+            nursery.start_soon(ask)
             while proxy.connections < 4:
                 await trio.lowlevel.checkpoint()
             proxy.weather = Weather()
+        assert answers == [3]
 
 
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
