@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any, Literal, Optional, TypeAlias
@@ -18,34 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import (
-    Ended,
-    ErrorRecord,
     InvalidPayload,
-    Kind,
-    Priority,
-    Progress,
-    Reason,
-    Retry,
     State,
-    handler,
 )
 from trio_jobs._codec import (
-    DEFAULT_OPTIONS,
     DEPTH,
     Arguments,
     decode,
-    decode_error,
-    decode_event,
-    decode_options,
     encode,
-    encode_error,
-    encode_event,
     encode_flat,
-    encode_options,
     to_json,
 )
-from trio_jobs._job import DEFAULT, Options
-from trio_jobs._options import build
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -408,114 +391,3 @@ def test_an_argument_that_cannot_be_made_from_json() -> None:
     impossible.__annotations__["a"] = Plain | Struct
     with pytest.raises(TypeError, match="handler impossible has an argument that cannot be made from JSON: "):
         Arguments(impossible)
-
-
-# ------------------------------------------------------------ records
-
-errors = st.builds(ErrorRecord, texts, texts, texts)
-ends = st.builds(Ended, st.sampled_from(Reason), st.none() | texts, st.none() | errors, st.none() | numbers)
-
-
-@given(st.none() | errors)
-def test_errors_come_back(error: ErrorRecord | None) -> None:
-    """All three fields of an error record, and the lack of one."""
-    assert decode_error(encode_error(error)) == error
-
-
-@given(
-    st.tuples(st.sampled_from([Kind.RETRIED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED]), ends)
-    | st.tuples(st.just(Kind.PROGRESS), st.builds(Progress, numbers, st.none() | numbers, st.none() | texts))
-    | st.tuples(st.sampled_from([Kind.TOKEN, Kind.SAVED, Kind.COMPLETED]), values)
-    | st.tuples(st.sampled_from([Kind.SUBMITTED, Kind.STARTED, Kind.CANCEL_REQUESTED]), texts)
-)
-def test_events_come_back(event: tuple[Kind, Any]) -> None:
-    """What an event of each kind carries is the same record again."""
-    kind, data = event
-    assert decode_event(kind, decode(encode_event(kind, data))) == data
-
-
-@pytest.mark.parametrize(
-    ("kind", "what"), [(Kind.TOKEN, "a token"), (Kind.COMPLETED, "the result"), (Kind.SAVED, "a saved value")]
-)
-def test_an_event_says_what_was_refused(kind: Kind, what: str) -> None:
-    """The error names the token, the result or the saved value."""
-    with pytest.raises(InvalidPayload, match=f"^{what} holds NUL"):
-        encode_event(kind, "\0")
-    with pytest.raises(InvalidPayload, match="^progress holds NaN"):
-        encode_event(Kind.PROGRESS, Progress(math.inf))
-
-
-class OwnError(Exception): ...
-
-
-@handler(retry=Retry(on=OwnError))
-async def picky(job: object) -> None: ...
-
-
-OWN = Arguments(picky).mark.options.retry.on
-seconds = st.none() | st.integers(0, 2**900) | st.floats(0, allow_nan=False)
-options = st.fixed_dictionaries(
-    {},
-    optional={
-        "timeout": seconds,
-        "retry": st.builds(
-            Retry,
-            attempts=st.integers(1, 2**80),
-            initial=st.integers(0, 2**80) | st.floats(0, 1e300),
-            factor=st.floats(1, math.inf),
-            maximum=st.floats(0, 1e300),
-            jitter=st.floats(0, 1),
-            on=st.sampled_from([Exception, OWN]),
-        ),
-        "priority": st.sampled_from(Priority),
-        "run_at": st.datetimes(timezones=st.timezones()),
-        "tags": st.dictionaries(texts, texts),
-        "metadata": st.dictionaries(texts, values),
-        "owner": st.none() | texts,
-        "when_unread": st.sampled_from(["continue", "pause", "cancel"]),
-        "linger": st.floats(0, 1e300),
-    },
-)
-
-
-@given(options)
-def test_options_come_back(given_options: dict[str, Any]) -> None:
-    """Equal to what was submitted, infinities and huge numbers too; an endless timeout is none."""
-    before = build(DEFAULT, given_options)
-    after = decode_options(encode_options(before, OWN), before.priority, before.owner, OWN)
-    clocks = attrs.astuple(before.timeouts)
-    assert attrs.astuple(after.timeouts) == tuple(None if one == math.inf else one for one in clocks)
-    for options in (before, after):
-        # In the hour that a clock is set back, times of different zones are never equal.
-        at = None if options.run_at is None else options.run_at.timestamp()
-        object.__setattr__(options, "run_at", at)
-    assert attrs.evolve(after, timeouts=before.timeouts) == before
-
-
-@pytest.mark.parametrize("offset", [-23.5, 0, 23.5])
-@pytest.mark.parametrize("year", [1, 9999])
-def test_the_first_and_the_last_moment(year: int, offset: float) -> None:
-    """A time may have no counterpart in UTC that a datetime could hold, and is kept all the same."""
-    zone = timezone(timedelta(hours=offset))
-    month, day, hour = (1, 1, 0) if year == 1 else (12, 31, 23)
-    before = Options(run_at=datetime(year, month, day, hour, tzinfo=zone))
-    assert decode_options(encode_options(before, OWN), 2, None, OWN) == before
-
-
-def test_default_options_come_back() -> None:
-    """What most jobs are submitted with is written once, and is the default again."""
-    assert encode_options(Options(), OWN) == DEFAULT_OPTIONS
-    assert decode_options(DEFAULT_OPTIONS, Priority.NORMAL, None, OWN) == DEFAULT
-
-
-@pytest.mark.parametrize("on", [ValueError, (OwnError,), lambda error: True])
-def test_a_rule_that_is_code_is_refused(on: Any) -> None:
-    """The error says where such a rule belongs."""
-    with pytest.raises(InvalidPayload, match=r"keeps no code: set Retry.on in @handler\(retry=…\); got"):
-        encode_options(Options(retry=Retry(on=on)), OWN)
-
-
-def test_metadata_is_named_and_nothing_else_is_shown() -> None:
-    """Who wrote the metadata is shown the metadata, not how options are kept."""
-    with pytest.raises(InvalidPayload, match=r"^metadata cannot be kept as JSON: .* got {'a': 1j}$"):
-        encode_options(Options(metadata={"a": 1j}), OWN)

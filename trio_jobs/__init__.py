@@ -4,7 +4,7 @@ The files in the order in which they tell the story:
 
     _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
-      _handler, _handlers, _codec, _safe, _held
+      _handler, _handlers, _codec, _stored, _safe, _held
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
     _insist, _audience, _place,         a job speaks, and is listened to

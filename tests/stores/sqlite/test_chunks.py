@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import Event, Kind, Progress, Retention
-from trio_jobs._codec import encode_event
+from trio_jobs._stored import encode_event
 from trio_jobs.stores.sqlite import chunks, verbs
 from trio_jobs.stores.sqlite.group import Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS

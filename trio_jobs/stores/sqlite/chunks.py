@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..._codec import decode, decode_event, encode
+from ..._codec import decode, encode
 from ..._job import Event, Kind
+from ..._stored import decode_event
 from .group import Transaction
 
 SEQ_BITS = 32

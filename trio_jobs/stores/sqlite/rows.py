@@ -9,13 +9,14 @@ from typing import Any
 
 import attrs
 
-from ..._codec import DEFAULT_OPTIONS, Arguments, decode, decode_error, decode_options, encode_options
+from ..._codec import Arguments, decode
 from ..._errors import InvalidPayload, Permanent, UnknownHandler
 from ..._job import DEFAULT, Job, Options
 from ..._retry import Matcher, Retry
 from ..._safe import shown
 from ..._states import Reason, State
 from ..._store import Claim, Submission
+from ..._stored import DEFAULT_OPTIONS, decode_error, decode_options, encode_options
 
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file

@@ -18,11 +18,12 @@ import attrs
 import msgspec
 import trio
 
-from ..._codec import decode, encode, encode_event
+from ..._codec import decode, encode
 from ..._errors import InvalidPayload, StoreCorrupt, TrioJobsError
 from ..._job import Event, Job, Kind
 from ..._states import Reason, State, Transition
 from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from ..._stored import encode_event
 from . import looking, verbs
 from .clock import Clock
 from .files import damaged, identity

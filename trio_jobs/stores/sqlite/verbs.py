@@ -14,11 +14,11 @@ from typing import Final
 import attrs
 import msgspec
 
-from ..._codec import encode_error, encode_event
 from ..._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
 from ..._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Kind, Priority
 from ..._states import UNSPENT, Reason, State, Transition, advance
 from ..._store import CRASHES, CancelAnswer, Claimant, Heartbeat, Outcome
+from ..._stored import encode_error, encode_event
 from . import chunks
 from .group import FOREVER, Row, Transaction
 from .rows import Written
