@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from .outgoing import Outgoing
+
 Transport = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _MOST_HEAD: Final = 16 * 1024
@@ -22,13 +24,14 @@ class PeerStream(trio.abc.Stream):
         idle: Seconds for the peer to take what is sent.
 
     Attributes:
+        outgoing: The way out, for who sends without waiting.
         client: The peer's address.
         encrypted: Whether it is TLS.
     """
 
     def __init__(self, transport: Transport, idle: float) -> None:
         self._transport = transport
-        self._idle = idle
+        self.outgoing = Outgoing(transport, idle)
         self._ahead = b""
         below = transport if isinstance(transport, trio.SocketStream) else transport.transport_stream
         self.socket = below.socket
@@ -65,11 +68,7 @@ class PeerStream(trio.abc.Stream):
         Raises:
             trio.BrokenResourceError: The peer did not take them in time, or has gone.
         """
-        with trio.move_on_after(self._idle):
-            await self._transport.send_all(data)
-            return
-        await trio.aclose_forcefully(self._transport)
-        raise trio.BrokenResourceError("the peer takes nothing")
+        await self.outgoing.send(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """See `trio.abc.SendStream`."""

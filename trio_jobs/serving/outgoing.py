@@ -1,0 +1,122 @@
+"""What leaves on one connection: whole, in one order, and at once where the kernel takes it.
+
+Waking a task and having Trio send for it takes twelve times as long as the send itself, so bytes are given to
+the kernel by whoever has them. Only for what it does not take, the task of who sends waits. TLS and streams
+that are no sockets have no such way: there, every send is one that waits.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import trio
+
+_HAS_FILES: Final = os.name == "posix"
+"""Whether a socket is a file too; elsewhere every send waits."""
+
+
+class Outgoing:
+    """The way out of one connection, for all the tasks that send on it.
+
+    What was begun is finished before anything else is sent, even if who sent it was cancelled meanwhile. So
+    what is sent lies whole, one behind the other, and never more is kept than the rest of one send.
+
+    Args:
+        stream: Where bytes go. Nobody else sends there.
+        idle: Seconds for the peer to take what one call sends.
+    """
+
+    def __init__(self, stream: trio.abc.SendStream, idle: float) -> None:
+        self._stream = stream
+        self._idle = idle
+        self._lock = trio.Lock()
+        self._rest = memoryview(b"")
+        self._torn = False
+        self._socket = stream.socket if _HAS_FILES and isinstance(stream, trio.SocketStream) else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the kernel has not taken all that was begun, or a task is sending."""
+        return bool(self._rest) or self._lock.locked()
+
+    def send_now(self, data: bytes) -> bool:
+        """Send bytes in the calling task, without waiting.
+
+        Returns:
+            Whether they were taken. If not, none of them were: wait with `send`. If they were, and `waiting`
+            is true now, the rest is kept, and the caller sees to it that a task awaits `flush`.
+
+        Raises:
+            trio.BrokenResourceError: The peer has gone.
+            trio.ClosedResourceError: The stream was closed.
+        """
+        if self._socket is None or self._rest or self._lock.locked():
+            return False
+        sent = self._give(self._socket, data)
+        if 0 < sent < len(data):
+            self._rest = memoryview(data)[sent:]
+        return bool(sent)
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, behind those of other tasks; a checkpoint.
+
+        If it is cancelled, none of them are sent, or the rest of them is kept for who sends next.
+
+        Raises:
+            trio.BrokenResourceError: The peer has gone, or did not take them in time; then it is dropped.
+            trio.ClosedResourceError: The stream was closed.
+        """
+        async with self._lock:
+            with trio.move_on_after(self._idle):
+                if self._socket is None:
+                    await self._slowly(data)
+                else:
+                    await self._flush(self._socket)
+                    await self._take(self._socket, data)
+                    await self._flush(self._socket)
+                return
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the peer takes nothing")
+
+    async def flush(self) -> None:
+        """Wait until what was begun is sent. Raises what `send` does."""
+        await self.send(b"")
+
+    # ------------------------------------------------------------ a socket
+
+    @staticmethod
+    def _give(socket: trio.socket.SocketType, data: bytes | bytearray | memoryview) -> int:
+        """Return how many bytes the kernel took."""
+        descriptor = socket.fileno()  # asked for each time: once it is closed, another socket may have it
+        if descriptor < 0:
+            raise trio.ClosedResourceError("the connection was closed")
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def _take(self, socket: trio.socket.SocketType, data: bytes | bytearray | memoryview) -> None:
+        """Wait until the kernel takes some of it, and keep the rest."""
+        whole, sent = memoryview(data), 0
+        while whole and not (sent := self._give(socket, whole)):
+            await trio.lowlevel.wait_writable(socket)
+        self._rest = whole[sent:]
+
+    async def _flush(self, socket: trio.socket.SocketType) -> None:
+        while self._rest:
+            self._rest = self._rest[self._give(socket, self._rest) :]
+            if self._rest:
+                await trio.lowlevel.wait_writable(socket)
+
+    # ------------------------------------------------------------ any other stream
+
+    async def _slowly(self, data: bytes | bytearray | memoryview) -> None:
+        if self._torn:
+            raise trio.BrokenResourceError("an earlier send was cancelled")
+        if data:
+            self._torn = True
+            await self._stream.send_all(data)
+            self._torn = False
