@@ -217,6 +217,25 @@ async def test_a_shutdown_hands_over(address: str) -> None:
                 assert await handle.result() == "stopped"
 
 
+async def nothing(job: JobContext[Any]) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def test_leaving_over_and_over_loses_nothing_and_spends_nothing(address: str) -> None:
+    """However often, and whenever, a registry is left in good order while jobs wait: none is left running,
+    and no attempt is spent but of those that completed."""
+    async with registry(address, [nothing], capacity=0) as client:
+        await client.submit_many(nothing, [()] * 600)
+    for steps in range(0, 90, 3):
+        async with registry(address, [nothing], capacity=8):
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+    async with registry(address, [nothing], capacity=0) as client:
+        jobs = await client.find()
+        left = {(job.state, job.reason, job.spent) for job in jobs if job.state is not State.COMPLETED}
+        assert left <= {(State.QUEUED, None, 0), (State.RETRYING, Reason.SHUTDOWN, 0)}
+
+
 async def test_a_drain(address: str) -> None:
     """`drain` waits for what runs here, and leaves alone what waits."""
     async with registry(address, capacity=1, on_exit="drain") as jobs:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs._insist import BACKOFF, LAST_WORDS, finish_off, insist
+from trio_jobs._insist import BACKOFF, insist
 from trio_jobs.stores import StoreUnavailable
 
 
@@ -54,24 +54,3 @@ async def test_insisting_can_be_cancelled(autojump_clock: MockClock) -> None:
     with trio.move_on_after(60) as scope:
         await insist(Flaky(10**9))
     assert scope.cancelled_caught
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1.0])
-async def test_what_is_finished_off_has_a_few_seconds_more(autojump_clock: MockClock, seconds: float) -> None:
-    """A cancelled call is tried again under a shield, and an answer in time counts."""
-    flaky = Flaky(2, seconds)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        assert await finish_off(flaky) == flaky.calls == 3
-        answered = True
-    assert answered
-    assert trio.current_time() < LAST_WORDS
-
-
-async def test_the_few_seconds_are_bounded(autojump_clock: MockClock) -> None:
-    """A store that stays away holds up a cancellation no longer than `LAST_WORDS`."""
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await finish_off(Flaky(10**9))
-    assert scope.cancelled_caught
-    assert trio.current_time() == LAST_WORDS

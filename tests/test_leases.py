@@ -26,6 +26,9 @@ from trio_jobs import (
     open_registry,
 )
 from trio_jobs._open import OnExit
+from trio_jobs._store import Claimant, Where
+from trio_jobs._submission import submission
+from trio_jobs.stores import StoreUnavailable
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing._connection import Connection
 
@@ -414,36 +417,6 @@ class SlowClaim(Connection):
         return answer
 
 
-@pytest.mark.parametrize("how", ["claim", "submit"])
-async def test_what_is_claimed_while_leaving_is_given_back(autojump_clock: MockClock, how: str) -> None:
-    """A claim that is answered after the registry was left starts nothing here, and spends nothing."""
-    ran: list[str] = []
-
-    async def handler(job: JobContext[Any]) -> None:
-        ran.append(job.id)
-
-    async with machines() as m:
-        process = Process(m.store)
-        process.connection = SlowClaim(m.store)
-        await m.nursery.start(process.live, "w", 1, "stop")
-        await trio.sleep(2)
-        if how == "claim":
-            client = await m.start("client", capacity=0)
-            await client.jobs.submit(handler)
-            await trio.sleep(0.5)
-        else:
-            m.nursery.start_soon(process.jobs.submit, handler)
-            await trio.sleep(0.5)
-        process.left.set()
-        await trio.sleep(5)
-        assert not ran
-        await trio.sleep(LEASE)
-        second = await m.start("second")
-        (job,) = await second.jobs.find()
-        assert (await (await second.jobs.get(job.id)).wait()).state is State.COMPLETED
-        assert len(ran) == 1
-
-
 async def test_slots_that_are_asked_for_are_taken(autojump_clock: MockClock) -> None:
     """While a claim is under way, a submit does not claim the same slot again."""
     most = 0
@@ -554,3 +527,106 @@ async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockC
         assert (await short.wait()).state is State.COMPLETED
         job = await snoozed.wait()
         assert (job.state, job.attempt) == (State.COMPLETED, 2)
+
+
+# ------------------------------------------------------------ leaving in good order
+
+
+class Late(Connection):
+    """A store far away: what it was asked takes effect at once, and the answer comes two seconds later."""
+
+    slow: str = "claim"
+    deaf: bool = False
+
+    async def call(self, name: str, verb: Any) -> Any:
+        if self.deaf and name == "finish":
+            raise StoreUnavailable("nobody hears")
+        answer = await super().call(name, verb)
+        if name == self.slow:
+            with trio.CancelScope(shield=True):  # what has happened is not torn apart
+                await trio.sleep(2)
+        return answer
+
+
+async def leave_while(slow: str, m: Machines, *, cancelled: bool, deaf_for: float = 0.0) -> list[str]:
+    """Leave a registry while an answer is on its way that brings three jobs; return their ids."""
+    left = trio.CancelScope()
+    connection = Late(m.store)
+    connection.slow = slow
+    ids = []
+    async with trio.open_nursery() as outside:
+        with left:
+            async with open_registry(connection, capacity=3, lease=LEASE) as jobs:
+                if slow == "submit":
+                    outside.start_soon(jobs.submit_many, trio_sleeper, [(1e9,)] * 3)  # noqa: ASYNC111  # the point
+                else:
+                    new = [submission(trio_sleeper, (1e9,), {}) for _ in range(3)]
+                    await m.store.submit(new, 0, Claimant("elsewhere"))
+                await trio.sleep(1)
+                ids = [job.id for job in await m.store.find(Where(), 9)]
+                running = (await m.store.count(Where())).get(State.RUNNING)
+                assert (running, (await jobs.statistics()).running) == (3, 0)
+                connection.deaf = deaf_for > 0
+                if cancelled:
+                    left.cancel()
+                if deaf_for:
+                    outside.start_soon(hear_again, connection, deaf_for)
+    return ids
+
+
+async def hear_again(connection: Late, seconds: float) -> None:
+    await trio.sleep(seconds)
+    connection.deaf = False
+
+
+@pytest.mark.parametrize("slow", ["claim", "submit"])
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("deaf_for", [0.0, 4.0])
+async def test_what_is_claimed_while_leaving_is_given_back(
+    slow: str, cancelled: bool, deaf_for: float, autojump_clock: MockClock
+) -> None:
+    """Jobs that come with an answer which was on its way are handed over, and no attempt is spent; also when
+    the block was cancelled, and when the store has to be told more than once."""
+    async with machines() as m:
+        for job_id in await leave_while(slow, m, cancelled=cancelled, deaf_for=deaf_for):
+            job = await m.store.get(job_id)
+            assert (job.state, job.reason, job.spent) == (State.RETRYING, Reason.SHUTDOWN, 0)
+
+
+async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that stays away holds up the leaving no longer than a lease; the log says what was left."""
+    async with machines() as m:
+        connection, began = Late(m.store), trio.current_time()
+        await m.store.submit([submission(trio_sleeper, (1e9,), {})], 0, Claimant("elsewhere"))
+        async with open_registry(connection, lease=LEASE):
+            await trio.sleep(1)
+            connection.deaf = True
+        assert trio.current_time() - began == pytest.approx(2 + LEASE)
+        (job,) = await m.store.find(Where(), 9)
+        assert (job.state, job.attempt) == (State.RUNNING, 1)
+        assert f"did not hear that these jobs were not begun: {job.id}" in caplog.text
+
+
+@pytest.mark.parametrize("lease", [6.0, 60.0])
+async def test_recording_an_end_is_bounded(
+    lease: float, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a registry is left, its store has as long as a lease, and ten seconds at most, to hear how an
+    attempt ended: one that ended before, one that the leaving ends, and one that takes its time to stop."""
+
+    async def stubborn(job: JobContext[Any]) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+
+    store = MemoryStore()
+    connection = Late(store)
+    began = trio.current_time()
+    async with open_registry(connection, capacity=3, lease=lease) as jobs:
+        connection.deaf = True
+        handles = [await jobs.submit(trio_sleeper, seconds) for seconds in (0, 1e9)]
+        handles.append(await jobs.submit(stubborn))
+        await trio.sleep(5)
+    assert trio.current_time() - began == pytest.approx(20 + min(lease, 10))
+    for handle in handles:
+        assert (await store.get(handle.id)).state is State.RUNNING
+        assert f"did not hear how attempt 1 of job {handle.id} ended" in caplog.text

@@ -23,7 +23,7 @@ from ._context import JobContext
 from ._deadlines import Deadlines
 from ._errors import InvalidPayload, LeaseLost, Permanent, RetryAfter
 from ._handle import JobHandle
-from ._insist import finish_off, insist
+from ._insist import insist
 from ._job import Ended
 from ._retry import Retry
 from ._safe import leaves, record_error
@@ -159,6 +159,8 @@ class Attempt:
         self.deadlines = Deadlines(claim.submission.options.timeouts)
         self.context: JobContext[Any] = JobContext(self)
         self._task: trio.lowlevel.Task | None = None
+        # How an attempt ended is recorded whatever is cancelled meanwhile; `hurry` puts an end to that.
+        self._last_words = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
         """Run the handler, and record how that ended.
@@ -168,11 +170,22 @@ class Attempt:
             BaseException: Of a child job, what it failed with: its parent's nursery is to know.
         """
         self._task = trio.lowlevel.current_task()
+        outcome = None
         try:
             run, cancelled = await self._execute()
-            outcome = self._conclude(run)
-            if outcome is not None:
-                await self._finish(outcome)
+            with self._last_words:
+                if self.worker.closed:
+                    self.hurry()
+                await self.context.close()
+                outcome = self._conclude(run)
+                if outcome is not None:
+                    await self._finish(outcome)
+            if self._last_words.cancelled_caught:
+                logger.warning(
+                    "the store did not hear how attempt %d of job %s ended; its lease will lapse",
+                    self.claim.attempt,
+                    self.claim.submission.id,
+                )
         finally:
             self.worker.ended(self)
         if self.parent is not None and outcome is not None and outcome.transition is Transition.FAILED:
@@ -214,14 +227,16 @@ class Attempt:
         if rest is not None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
             cause = Reason.SHUTDOWN
             self.worker.interrupt()
-        if self.refused is not None and cause is None:
-            cause = Reason.LIMIT  # the channel still held it when the nursery closed
         escaped = cancelled is not None
         returned = returned and error is None and not self.deadlines.scope.cancelled_caught
         return Run(self.claim, cause, returned, value, rest, escaped, self.refused), cancelled
 
     def _conclude(self, run: Run) -> Outcome | None:
         """Return what to record; nothing if the store has given the job to somebody else."""
+        if (
+            self.refused is not None and run.cause is None
+        ):  # the channel still held it when the nursery closed
+            run = attrs.evolve(run, cause=Reason.LIMIT, refused=self.refused)
         if run.cause is Reason.WORKER_LOST:
             job_id, attempt = self.claim.submission.id, self.claim.attempt
             logger.warning("job %s belongs to another attempt than %d now; that was stopped", job_id, attempt)
@@ -238,7 +253,7 @@ class Attempt:
     async def _finish(self, outcome: Outcome) -> None:
         job_id = self.claim.submission.id
         try:
-            await finish_off(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
+            await insist(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
         except LeaseLost:
             logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
         except InvalidPayload as refusal:
@@ -266,6 +281,11 @@ class Attempt:
             self.deadlines.bring_forward(reason, grace)
         else:
             self.deadlines.stop(reason)
+
+    def hurry(self) -> None:
+        """Let the store be told how this attempt ended within `Worker.patience` seconds, or not at all."""
+        if not self.open:  # else `run` does it when that is so
+            self._last_words.deadline = trio.current_time() + self.worker.patience
 
     def stack(self) -> str:
         """Return where the attempt's tasks are, for people."""

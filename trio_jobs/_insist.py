@@ -18,8 +18,8 @@ T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 
 BACKOFF: Final = Retry(attempts=2, initial=0.05, factor=2, maximum=5.0)
-LAST_WORDS: Final = 5.0
-"""Seconds in which an attempt that is being cancelled may still reach its store."""
+LAST_WORDS: Final = 10.0
+"""Seconds in which a registry that is being left insists on telling its store how each attempt ended."""
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
@@ -33,17 +33,3 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
             if failures == 1:
                 logger.warning("the store is unavailable, trying again: %s", error)
         await trio.sleep(BACKOFF.delay(failures))
-
-
-async def finish_off(call: Callable[[], Awaitable[T]]) -> T:
-    """Do what `insist` does; once cancelled, for `LAST_WORDS` seconds more.
-
-    Raises:
-        trio.Cancelled: It was cancelled and the store did not answer in time.
-    """
-    try:
-        return await insist(call)
-    except trio.Cancelled:
-        with trio.move_on_after(LAST_WORDS, shield=True):
-            return await insist(call)  # noqa: ASYNC104  # it counts, and the next checkpoint raises again
-        raise

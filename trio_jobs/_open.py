@@ -163,6 +163,7 @@ async def _running(
                             await _drain(worker)
                     worker.closed = True
                     worker.stop(grace)
+                    nursery.start_soon(worker.wait_answers, name="give back what was claimed")
                     nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
                 interrupted = worker.interrupted
             finally:

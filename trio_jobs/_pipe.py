@@ -18,7 +18,6 @@ import attrs
 import trio
 
 from ._errors import InvalidPayload, LeaseLost
-from ._insist import finish_off
 from ._job import Kind
 
 
@@ -111,11 +110,7 @@ class Pipe:
                 entry.written.set()
 
     async def close(self) -> None:
-        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody.
-
-        Raises:
-            trio.Cancelled: It was cancelled, and the store did not answer in time.
-        """
+        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""
         with trio.CancelScope(shield=True):  # the pump ends at once, or with its call of the store
             self._scope.cancel()
             await self._stopped.wait()
@@ -123,4 +118,4 @@ class Pipe:
         self._own.close()
         self.tokens.close()
         self._receive.close()
-        await finish_off(self._deliver)
+        await self._deliver()

@@ -13,8 +13,8 @@ import trio
 from ._attempt import Attempt
 from ._audience import Audiences
 from ._bell import Bell
-from ._errors import LeaseLost, StoreUnavailable
-from ._insist import insist
+from ._errors import LeaseLost
+from ._insist import LAST_WORDS, insist
 from ._job import Ended
 from ._states import Reason, Transition
 from ._store import Claim, Claimant, Heartbeat, Outcome, Store, Submission
@@ -41,6 +41,7 @@ class Worker:
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
+        patience: Seconds in which the store has to hear of an end, once the registry is being left.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Worker:
         self.paused = False
         self.closed = False
         self.interrupted = False
+        self.patience = min(claimant.lease, LAST_WORDS)
         self._background = trio.CancelScope()
         self._changed = Bell()
         self._heard: Mapping[str, float] = {}
@@ -81,14 +83,13 @@ class Worker:
 
     async def _claim_once(self) -> None:
         with self._asking(self.capacity) as free:
-            claims = await self.store.claim(free, self.claimant)
-        await self._take(claims)
+            await self._take(await self.store.claim(free, self.claimant))
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""
         with self._asking(len(batch)) as free:
             ids, claims = await self.store.submit(batch, free, self.claimant)
-        await self._take(claims)
+            await self._take(claims)
         return ids
 
     @contextmanager
@@ -110,21 +111,32 @@ class Worker:
         return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)
 
     async def _take(self, claims: Sequence[Claim]) -> None:
+        if self.closed:  # while the store was being asked
+            await self._give_back(claims)
+            return
         for claim in claims:
-            if self.closed:  # while the store was being asked
-                await self._give_back(claim)
-            else:
-                self.running += 1
-                attempt = Attempt(self, claim)
-                self._context.run(self.start, attempt, self.nursery)
-                if (grace := self._heard.get(claim.submission.id)) is not None:
-                    attempt.tell(Reason.USER, grace)  # requested while the claim was on its way
+            self.running += 1
+            attempt = Attempt(self, claim)
+            self._context.run(self.start, attempt, self.nursery)
+            if (grace := self._heard.get(claim.submission.id)) is not None:
+                attempt.tell(Reason.USER, grace)  # requested while the claim was on its way
 
-    async def _give_back(self, claim: Claim) -> None:
-        """Hand over what will not be started here; if the store does not hear of it, its lease lapses."""
-        outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
-        with suppress(LeaseLost, StoreUnavailable, trio.ClosedResourceError):
-            await self.store.finish(claim.submission.id, claim.attempt, outcome)
+    async def _give_back(self, claims: Sequence[Claim]) -> None:
+        """Hand over what will not be started here. Who asked for it is being cancelled, as a rule."""
+        left = {claim.submission.id for claim in claims}
+
+        async def hand_over(claim: Claim) -> None:
+            outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
+            with suppress(LeaseLost):
+                await insist(partial(self.store.finish, claim.submission.id, claim.attempt, outcome))
+            left.discard(claim.submission.id)
+
+        with trio.move_on_after(self.patience, shield=True):
+            async with trio.open_nursery() as nursery:  # one after the other would take a commit for each
+                for claim in claims:
+                    nursery.start_soon(hand_over, claim)
+        if left:
+            logger.warning("the store did not hear that these jobs were not begun: %s", ", ".join(left))
 
     def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
         """Run an attempt in a task of `nursery`.
@@ -180,6 +192,8 @@ class Worker:
     def stop(self, grace: float) -> None:
         """Claim no more, and ask every attempt to end within `grace` seconds."""
         self._background.cancel(reason="the registry is being left")
+        for attempt in [*self.attempts.values(), *self._outdated]:
+            attempt.hurry()
         for attempt in list(self.attempts.values()):
             if attempt.parent is None:
                 attempt.tell(Reason.SHUTDOWN, grace)
@@ -212,6 +226,12 @@ class Worker:
         """Wait until no attempt runs here."""
         while self.attempts or self._outdated:
             await self._changed.wait()
+
+    async def wait_answers(self) -> None:
+        """Wait, for so long as that may take, until nothing is on its way here that is to be given back."""
+        with trio.move_on_after(self.patience, shield=True):  # noqa: ASYNC912  # mostly nothing is
+            while self._asked:
+                await self._changed.wait()
 
     async def wait_hopeless(self) -> None:
         """Wait until nothing runs here and nothing will."""

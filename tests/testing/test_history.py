@@ -188,6 +188,7 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "two attempts at once": ("attempts_are_single", _overlap),
     "an attempt that the log does not know": ("ends_are_ends", _set("runs.1.attempt", 3)),
     "a handler outlived its job": ("ends_are_ends", _set("runs.1.ended", 20.0)),
+    "a job was left behind": ("leaving_costs_nothing", lambda history: setattr(history, "orderly", True)),
     "a handler never ended": ("ends_are_ends", _set("runs.1.ended", None)),
 }
 

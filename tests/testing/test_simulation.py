@@ -75,6 +75,22 @@ def test_a_run_without_faults() -> None:
         assert not {"crash", "freeze", "restart"} & {what for _, _, what, _ in trace.steps}
 
 
+def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers only come and leave in good order, a job that one of them left behind is found."""
+    comings_and_goings = Scenario(workers=3, clients=3, faults=frozenset({"restart"}))
+    for seed in range(12):
+        simulate(comings_and_goings, seed)
+
+    async def forget(worker: Worker, claims: Any) -> None:
+        pass
+
+    monkeypatch.setattr(Worker, "_give_back", forget)
+    monkeypatch.setattr("trio_jobs._attempt.Attempt._finish", forget)
+    with pytest.raises(SimulationFailed, match="leaving_costs_nothing"):
+        for seed in range(12):
+            simulate(comings_and_goings, seed)
+
+
 def test_a_trace_can_be_read() -> None:
     """A trace prints its seed, its faults, and a line for each step, with numbers in place of ids."""
     trace = simulate(seed=7)

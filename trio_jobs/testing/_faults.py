@@ -36,6 +36,9 @@ FAULTS: Final = {
 }
 """The kinds of fault, and what each does."""
 
+CUTTING: Final = frozenset({"slow", "refused", "unheard", "crash", "freeze"})
+"""The kinds after which a lease may lapse although nobody did anything wrong."""
+
 _RATES: Final = {
     "slow": 0.05,
     "refused": 0.08,
@@ -113,7 +116,12 @@ class FaultyConnection(Connection):
             self._trace.note(self.name, name, type(error).__name__)
             raise
         self._trace.note(self.name, name, answer)
-        await self._travel()
+        with trio.CancelScope(shield=True) as back:  # what has happened is not torn apart by a cancellation
+            self._waiting.add(back)
+            try:
+                await self._travel()
+            finally:
+                self._waiting.discard(back)
         if self.severed or self._faults.strikes("unheard"):
             raise StoreUnavailable(f"the answer to {name} was lost")
         return answer

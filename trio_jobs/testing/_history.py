@@ -101,6 +101,7 @@ class History:
         readings: The readers' journal.
         runs: The handlers' journal.
         settled: Whether all jobs have had the time to end.
+        orderly: Whether no worker died, stood still or was cut off: each that went left in good order.
     """
 
     logs: dict[str, list[Event]] = attrs.field(factory=dict[str, Any])
@@ -108,6 +109,7 @@ class History:
     readings: list[Reading] = attrs.field(factory=list[Reading])
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
     settled: bool = False
+    orderly: bool = False
 
 
 @attrs.frozen
@@ -280,6 +282,14 @@ def ends_are_ends(history: History) -> Found:
             yield run.job_id, f"attempt {run.attempt} still ran when the log says that it had ended"
 
 
+def leaving_costs_nothing(history: History) -> Found:
+    """Where every worker left in good order, none was lost: what they had claimed was handed over."""
+    for job_id, log in history.logs.items() if history.orderly else ():
+        for event in log:
+            if event.kind in {"retried", "failed"} and event.data.reason == "worker_lost":
+                yield job_id, f"attempt {event.attempt} was left behind by a worker that did not die"
+
+
 def _state(log: list[Event]) -> str:
     try:
         return fold(log).state
@@ -311,6 +321,7 @@ RULES: Final[Mapping[str, Callable[[History], Found]]] = {
         attempts_sent_what_is_kept,
         attempts_are_single,
         ends_are_ends,
+        leaving_costs_nothing,
     )
 }
 """Every rule by its name; each finds what breaks it, as job id and message."""

@@ -19,7 +19,7 @@ from .._errors import Permanent, RetryAfter
 from .._retry import Retry
 from .._store import Where
 from ..stores.memory import MemoryStore
-from ._faults import FAULTS, Faults
+from ._faults import CUTTING, FAULTS, Faults
 from ._fold import check_agrees
 from ._history import History, check_history
 from ._journal import journalled
@@ -161,7 +161,7 @@ class Simulation:
         self.random = Random(seed)
         kinds = frozenset(kind for kind in sorted(scenario.faults) if self.random.random() < 0.5)
         self.trace = Trace(seed, kinds)
-        self.history = History()
+        self.history = History(orderly=not kinds & CUTTING)
         self._scenario = scenario
         self._faults = Faults(self.random, kinds, self.random.choice((2.0, 5.0, 10.0)))
 
