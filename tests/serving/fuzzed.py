@@ -147,6 +147,7 @@ def value(rng: Random, depth: int) -> Any:
                     "\ud800",
                     "\x1b[2J",
                     "x" * rng.randrange(5000),
+                    rng.choice(['"', "\\", "[", '\\"', "\\u0000"]) * rng.randrange(5000),
                     "[DONE]",
                     "é" * 9,
                     "\u2028",

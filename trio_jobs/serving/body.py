@@ -21,7 +21,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         Refused: It is too large, or comes too slowly.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and (len(declared) > len(str(limits.message)) or int(declared) > limits.message):
+    digits = declared.isascii() and declared.isdigit()
+    if digits and (len(declared) > len(str(limits.message)) or int(declared) > limits.message):
         raise _too_large(limits)
     data = bytearray()
     with trio.move_on_after(limits.body):

@@ -9,7 +9,6 @@ pages cannot forge; programs that are no browsers send neither, and are none of 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY: Final = "*"
-_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][:/?#@,\s]+))(?::[0-9]*)?")
+_IN_ADDRESSES: Final = frozenset("0123456789abcdef:.")
+_NOT_IN_NAMES: Final = frozenset("[]:/?#@,")
 
 
 def is_loopback(host: str) -> bool:
@@ -48,8 +48,14 @@ def check_bind(host: str, authenticate: Authenticate | None) -> None:
 
 def name_of(host: str) -> str:
     """Return the name in a `Host`, without the port; of what is no `Host`, all of it."""
-    found = _HOST.fullmatch(host.lower())
-    return found[1] or found[2] if found else host.lower()
+    text = host.lower()
+    name, colon, port = text.rpartition(":")
+    if not colon or port.strip("0123456789"):
+        name = text
+    inner = name[1:-1]
+    if name == f"[{inner}]" and inner and _IN_ADDRESSES.issuperset(inner):
+        return inner
+    return name if name.split() == [name] and _NOT_IN_NAMES.isdisjoint(name) else text
 
 
 class Gate:

@@ -7,7 +7,6 @@ three; nothing that a job says can begin a field of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,14 +18,14 @@ from .._stream import failure
 from .wire import BadRequest, shown
 
 PING: Final = b": ping\n\n"
-_LINE_END: Final = re.compile("\r\n|\r|\n")
 _DIGITS: Final = 16
 _NAMES: Final = {Kind.EXPIRED: Kind.FAILED}  # of how a job ended, a browser is told the state
 
 
 def field(name: str, text: str) -> str:
     """Return a field, on as many lines as its text has."""
-    return "".join(f"{name}: {line}\n" for line in _LINE_END.split(text))
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "".join(f"{name}: {line}\n" for line in lines)
 
 
 def message(event: str, data: str, cursor: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import trio
@@ -13,7 +12,6 @@ Transport = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _MOST_HEAD: Final = 16 * 1024
 _END: Final = b"\r\n\r\n"
-_UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 
 
 class PeerStream(trio.abc.Stream):
@@ -86,4 +84,5 @@ class PeerStream(trio.abc.Stream):
 
 def wants_websocket(head: bytes) -> bool:
     """Return whether the head of a request asks to speak WebSocket."""
-    return _UPGRADE.search(head.partition(_END)[0] + b"\r\n") is not None
+    fields = (line.partition(b":") for line in head.partition(_END)[0].lower().split(b"\r\n")[1:])
+    return any(name == b"upgrade" and value.strip(b" \t") == b"websocket" for name, _, value in fields)

@@ -11,6 +11,8 @@ from tests.serving.place import Door, place
 from tests.serving.raw import TEXT, frame, request
 
 DEEP = "[" * 20_000 + "]" * 20_000
+SLOW = '["slow",' + "[" * 40 + '"' + '\\"' * 100_000
+"""To an expression that looks for the ends of texts, each of these quotes may begin one."""
 
 NO_REQUEST = [
     *[
@@ -30,7 +32,7 @@ NO_REQUEST = [
         "{}{}",
         "{'op': 'ping'}",
     ],
-    *[DEEP, '{"a":' * 20_000 + "1" + "}" * 20_000, '{"op": "ping", "id": 1, "x": ' + DEEP + "}"],
+    *[SLOW, DEEP, '{"a":' * 20_000 + "1" + "}" * 20_000, '{"op": "ping", "id": 1, "x": ' + DEEP + "}"],
     *[
         '{"op": "ping"}',
         '{"id": 1}',
