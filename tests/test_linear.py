@@ -31,8 +31,8 @@ from trio_jobs.serving.gate import Gate
 from trio_jobs.serving.limits import DEFAULT, Limits
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.protocol import Session
+from trio_jobs.serving.request_head import read_head
 from trio_jobs.serving.sse import cursor_of, field
-from trio_jobs.serving.streams import wants_websocket
 from trio_jobs.serving.websocket import TrioPipe
 
 SMALL = 64 * 1024
@@ -202,6 +202,12 @@ def _cursor(text: str) -> None:
         cursor_of(text)
 
 
+def _head(text: str) -> None:
+    for head in (text, f"GET / HTTP/1.1\r\nHost: x\r\nConnection: {text}\r\n\r\n"):
+        with suppress(Refused):
+            read_head(head.encode())
+
+
 TEXTS: dict[str, Callable[[int], str]] = {
     "letters": lambda size: "a" * size,
     "digits": lambda size: "1" * size,
@@ -219,7 +225,7 @@ TEXT_READERS: dict[str, Callable[[str], object]] = {
     "the gate": _gate,
     "a cursor": _cursor,
     "an event stream's field": lambda text: field("data", text),
-    "a head": lambda text: wants_websocket(text.encode()),
+    "a head": _head,
     "Retry-After": lambda text: least_wait({"retry-after": text}),
 }
 

@@ -71,7 +71,7 @@ def main() -> None:
     if given.rounds is not None:
         scale = attrs.evolve(scale, rounds=given.rounds)
     allow_files(scale.files)
-    ours = ("trio-websocket", "wsproto", "starlette", "hypercorn")
+    ours = ("trio-websocket", "wsproto", "starlette", "h11")
     facts = {**machine(), **{name: version(name) for name in ours}}
     print("  ".join(f"{name} {value}" for name, value in facts.items()))
     with cache_of(given) as cache:

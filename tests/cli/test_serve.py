@@ -275,9 +275,7 @@ def test_what_cannot_be_is_told_on_one_line(cli: Any, arguments: list[str], said
 
 def test_without_the_extra_it_says_which(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the parts of a server are not installed, one line names the extra that brings them."""
-    for name in [
-        name for name in sys.modules if name.startswith(("trio_jobs.serving", "starlette", "hypercorn"))
-    ]:
+    for name in [name for name in sys.modules if name.startswith(("trio_jobs.serving", "starlette", "h11"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)
     status, _, err = cli("serve", "program")

@@ -199,23 +199,27 @@ async def test_a_stream_is_closed_after_its_handler() -> None:
         assert await all_of(await server.connect()) == b"x"
 
 
-async def test_so_many_sockets_and_no_more() -> None:
-    """Beyond twice the seats a socket is closed at once; there is room again when one has ended."""
-    async with running(echo, limits=Limits(connections=1)) as server:
-        peers = [await server.connect() for _ in range(2)]
-        for peer in peers:
-            await peer.send_all(b"x")
-            assert await peer.receive_some() == b"x"
+@pytest.mark.parametrize(
+    ("limits", "told"), [(Limits(per_client=1), 10), (Limits(connections=1, per_client=1000), 100)]
+)
+async def test_so_many_sockets_and_no_more(limits: Limits, told: int) -> None:
+    """Beyond twice the seats some are told that there is no place, and no more; one that ends makes room."""
+
+    async def handler(stream: PeerStream, closing: trio.Event) -> None:
+        await stream.send_all(b"no" if stream.crowded else b"yes")
+        await stream.receive_some()
+
+    async with running(handler, limits=limits) as server:
+        peers: list[trio.SocketStream] = []
+        for count, said in ((2, b"yes"), (told, b"no")):
+            for _ in range(count):
+                peers.append(await server.connect())
+                assert await peers[-1].receive_some() == said
         assert await all_of(await server.connect()) == b""
-        await peers[0].aclose()
-        echoed = b""
-        while echoed != b"x":  # until its end was noticed
-            peer = await server.connect()
-            try:
-                await peer.send_all(b"x")
-                echoed = await peer.receive_some()
-            except trio.BrokenResourceError:
-                pass
+        for peer in peers[1:]:
+            await peer.aclose()
+        while await (peer := await server.connect()).receive_some() != b"yes":  # until their end was noticed
+            await peer.aclose()
 
 
 async def test_a_handshake_has_its_time() -> None:

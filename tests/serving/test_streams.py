@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from trio_jobs.serving.streams import PeerStream, wants_websocket
+from trio_jobs.serving.problems import Refused
+from trio_jobs.serving.streams import PeerStream
 
 
 @asynccontextmanager
@@ -24,46 +25,76 @@ async def connected(idle: float = 60.0) -> AsyncGenerator[tuple[PeerStream, trio
                 yield stream, peer
 
 
-async def test_a_head_is_looked_at_and_read_again() -> None:
-    """A head that comes in parts is waited for, and is still there to be read then, in any sizes."""
+async def test_a_head_is_taken() -> None:
+    """A head that comes in parts is waited for; what comes behind it is read next, in any sizes."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
 
         async def send() -> None:
-            for part in (b"GET / HT", b"TP/1.1\r\nHost: x\r", b"\n\r\nbody"):
+            for part in (b"\r", b"\nGET / HT", b"TP/1.1\r\nHost: x\r", b"\n\r", b"\nbody"):
                 await peer.send_all(part)
                 await trio.testing.wait_all_tasks_blocked()
             await peer.send_eof()
 
         nursery.start_soon(send)
-        head = await stream.read_head()
-        assert head.startswith(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        found = [await stream.receive_some(3), await stream.receive_some(5)]
-        assert [len(one) for one in found] == [3, 5]
-        while data := await stream.receive_some():
-            found.append(data)
-        assert b"".join(found) == b"GET / HTTP/1.1\r\nHost: x\r\n\r\nbody"
+        assert await stream.read_head() == b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        while await stream.read_ahead():
+            pass
+        assert [await stream.receive_some(3), await stream.receive_some()] == [b"bod", b"y"]
+        assert await stream.receive_some() == b""
 
 
 async def test_a_head_that_does_not_end() -> None:
-    """A peer that leaves, or says too much, gives less than a head; that is neither waited for nor kept."""
+    """A peer that leaves within a head gives none; one that says too much is refused, and not kept."""
     async with connected() as (stream, peer):
         await peer.send_all(b"GET /")
         await peer.send_eof()
-        assert await stream.read_head() == b"GET /"
-        assert await stream.receive_some() == b"GET /"
-        assert await stream.receive_some() == b""
+        assert await stream.read_head() == b""
+        assert stream.ahead == b"GET /"
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.send_all, b"x" * 20_000)
-        assert 16 * 1024 <= len(await stream.read_head()) <= 128 * 1024
+        with pytest.raises(Refused, match="may have 16384 bytes"):
+            await stream.read_head()
+        assert len(stream.ahead) <= 32 * 1024
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nA: b\n\n", b"\n", b"\x16\x03\x01", b"\0"]
+)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_is_no_head_is_not_waited_for(said: bytes, whole: bool) -> None:
+    """Lines that end in a bare LF, and what cannot begin a request, are refused as soon as they are there."""
+    async with connected() as (stream, peer), trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            for part in [said] if whole else [said[at : at + 1] for at in range(len(said))]:
+                await peer.send_all(part)
+                await trio.testing.wait_all_tasks_blocked()
+
+        nursery.start_soon(send)
+        with pytest.raises(Refused, match="CR LF|speaks HTTP"):
+            await stream.read_head()
 
 
 async def test_reading_what_was_read_ahead_is_a_checkpoint() -> None:
-    """Also bytes that are there already are given at a checkpoint, and stay when that is cancelled."""
+    """Also bytes that are there already are given at a checkpoint."""
     async with connected() as (stream, peer):
-        await peer.send_all(b"GET / HTTP/1.1\r\n\r\n")
-        head = await stream.read_head()
+        await peer.send_all(b"hello")
+        await stream.read_ahead()
         with trio.testing.assert_checkpoints():
-            assert await stream.receive_some() == head
+            assert await stream.receive_some() == b"hello"
+
+
+async def test_who_was_told_last_reads_it() -> None:
+    """After lingering, a peer whose bytes nobody read still reads what it was sent, and then the end."""
+    async with connected() as (stream, peer):
+        await peer.send_all(b"x" * 20_000)
+        await stream.send_all(b"goodbye")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.linger)
+            assert await peer.receive_some() == b"goodbye"
+            assert await peer.receive_some() == b""
+            await peer.aclose()
+        await stream.aclose()
 
 
 async def test_a_send_that_is_not_taken_breaks_the_stream() -> None:
@@ -92,8 +123,8 @@ async def test_a_send_that_is_cancelled_is_not_a_broken_stream() -> None:
 async def test_what_servers_ask_of_a_stream() -> None:
     """The peer's address is known; it has the socket, an end, and of TLS nothing."""
     async with connected() as (stream, peer):
-        assert stream.client == "127.0.0.1"
-        assert stream.socket.getsockname()[1] == peer.socket.getpeername()[1]
+        assert stream.client == peer.socket.getsockname()
+        assert stream.server == peer.socket.getpeername()
         assert not hasattr(stream, "do_handshake")
         await stream.wait_send_all_might_not_block()
         await stream.send_eof()
@@ -104,21 +135,4 @@ async def test_a_peer_that_has_gone_already() -> None:
     """Of a peer that was gone before it was looked at there is no address, and no error."""
     async with connected() as (stream, _):
         await stream.aclose()
-        assert PeerStream(trio.SocketStream(stream.socket), 1.0).client == ""
-
-
-@pytest.mark.parametrize(
-    ("head", "wanted"),
-    [
-        (b"GET /v1/ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", True),
-        (b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUPGRADE:WebSocket \r\nA: b\r\n\r\n", True),
-        (b"GET /v1/ws HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", False),
-        (b"GET /v1/ws HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n", False),
-        (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n\r\nUpgrade: websocket\r\n", False),
-        (b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", False),
-        (b"", False),
-    ],
-)
-def test_who_wants_a_websocket(head: bytes, wanted: bool) -> None:
-    """Only a field of the head says so; neither the body nor the request behind it."""
-    assert wants_websocket(head) is wanted
+        assert PeerStream(trio.SocketStream(stream.socket), 1.0).client == ("", 0)

@@ -65,7 +65,7 @@ def _told(error: BaseException) -> Fault | None:
 
 _EXTRAS: Final = {
     **dict.fromkeys(("apsw", "cyclopts", "msgspec", "rich"), "cli"),
-    **dict.fromkeys(("h11", "hypercorn", "starlette", "trio_websocket", "wsproto"), "serve"),
+    **dict.fromkeys(("h11", "starlette", "trio_websocket", "wsproto"), "serve"),
 }
 
 

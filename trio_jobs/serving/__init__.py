@@ -9,10 +9,10 @@
     desk          what callers may do, and with which jobs
     gate          who may come in
     conversation  one WebSocket connection, driven
-    streams, listening       bytes and ports
+    outgoing, streams, listening  bytes and ports
     websocket     serve_websocket
     body, asgi, event_stream, assets, metrics, openapi, http      http_app
-    http1, server serve_http
+    request_head, request_body, exchange, http1, server  serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`
 for all of it; so it is loaded when it is asked for.

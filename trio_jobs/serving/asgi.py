@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
 import trio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -18,7 +17,7 @@ from .conversation import Gone, converse
 from .desk import Desk
 from .gate import Gate
 from .limits import Limits
-from .problems import Problem, Refused, told
+from .problems import Problem, Refused, problem_body, told
 from .wire import PROTOCOL
 
 T = TypeVar("T")
@@ -32,16 +31,8 @@ _ALWAYS: Final = {
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem as RFC 9457 has it."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": problem.code.replace("_", " ").capitalize(),
-        "status": problem.status,
-        "code": problem.code,
-        "detail": problem.message,
-        **problem.details,
-    }
     return Response(
-        msgspec.json.encode(body),
+        problem_body(problem),
         problem.status,
         dict(problem.headers),
         media_type="application/problem+json",

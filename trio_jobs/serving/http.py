@@ -31,7 +31,7 @@ from .gate import Authenticate, Gate
 from .limits import DEFAULT, Limits
 from .metrics import exposition
 from .openapi import openapi
-from .problems import Problem, Refused, told
+from .problems import INTERNAL, Problem, Refused, told
 from .sse import cursor_of
 from .wire import (
     LONGEST_KEY,
@@ -102,7 +102,11 @@ def app_of(
                 expose_headers=["location", "retry-after"],
             )
         )
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _not_there})
+    return Starlette(
+        routes=routes,
+        middleware=middleware,
+        exception_handlers={HTTPException: _not_there, Exception: _mistake},
+    )
 
 
 async def _not_there(_: Request, error: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
@@ -110,6 +114,10 @@ async def _not_there(_: Request, error: Exception) -> Response:  # noqa: ASYNC12
         raise error
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     return problem_response(Problem(code, error.status_code, error.detail, headers=dict(error.headers or {})))
+
+
+async def _mistake(_: Request, __: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
+    return problem_response(INTERNAL)  # Starlette raises the error, for the server to log
 
 
 class _Api:

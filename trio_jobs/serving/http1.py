@@ -1,66 +1,92 @@
-"""HTTP/1.1 on one connection: hypercorn's handler, without the ways that it knows out of HTTP/1.1.
-
-Hypercorn changes to HTTP/2 whenever a client asks for it, also without TLS and in the midst of a connection.
-There, one connection has many requests at once, and a head has no deadline.
-"""
+"""HTTP/1.1 on the connections of a server: one request after another, until one asks for a WebSocket."""
 
 from __future__ import annotations
 
-from typing import Any
+import trio
+from starlette.types import ASGIApp
 
-import h11
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.typing import ConnectionState
+from .exchange import Exchange, refusal
+from .limits import Limits
+from .problems import INTERNAL, Refused, logger, told
+from .request_head import Head, read_head
+from .streams import PeerStream
+from .websocket import WebSockets
 
-
-class Http1Connection(TCPServer):
-    """Serves one connection; await it."""
-
-    async def run(self) -> None:
-        """Serve requests until one side closes.
-
-        Raises:
-            OSError: The peer has gone.
-        """
-        stream: Any = self.stream  # a `PeerStream`, whose TLS handshake was made
-        idle: Any = self.idle_task
-        async with TaskGroup() as self._task_group:
-            protocol: Any = _Protocol(
-                self.app,
-                self.config,
-                self.context,
-                self._task_group,
-                ConnectionState(self.state),
-                stream.encrypted,
-                stream.socket.getpeername()[:2],
-                stream.socket.getsockname()[:2],
-                self.protocol_send,
-            )
-            self.protocol = protocol
-            await idle.restart(self._task_group, self._idle_timeout)
-            await self._read_data()
-        await self._close()
+PROBE = b"/healthz"
+"""What is answered also where there is no place: it says whether the server lives."""
 
 
-class _Protocol(H11Protocol):
-    """Takes every request for one of HTTP/1.1, whatever else it would like to speak.
+class Http1:
+    """What the connections of a server have in common.
 
-    What asks for a WebSocket in its first request never comes here (`server.py`); hypercorn's own fails where
-    the request has a body, or headers that are no ASCII.
+    Args:
+        app: The ASGI application that answers requests.
+        websockets: What takes over a connection that asks for a WebSocket, in whichever of its requests.
+        limits: How long a head may take.
+        closing: Set when the server stops.
     """
 
-    async def _check_protocol(self, event: h11.Request) -> None:
-        pass
+    def __init__(self, app: ASGIApp, websockets: WebSockets, limits: Limits, closing: trio.Event) -> None:
+        self._app = app
+        self._websockets = websockets
+        self._limits = limits
+        self._closing = closing
+        self._idle: set[trio.CancelScope] = set()
 
-    async def _create_stream(self, request: h11.Request) -> None:
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=headers,
-                http_version=request.http_version,
-            )
-        )
+    async def until_closing(self) -> None:
+        """Have the connections that are between two requests end once the server stops."""
+        with trio.CancelScope(shield=True):
+            await self._closing.wait()
+        for scope in self._idle:
+            scope.cancel(reason="the server stops")
+
+    async def connection(self, stream: PeerStream) -> None:
+        """Serve one connection; who calls this closes the stream."""
+        try:
+            while (head := await self._head(stream)) is not None:
+                if head.websocket and not stream.crowded:
+                    stream.ahead[:0] = head.raw
+                    await self._websockets.connection(stream)
+                    return
+                if not await self._answer(stream, head):
+                    return
+        except Refused as refused:
+            await stream.send_all(refusal(told("a request failed", refused)))
+            await stream.linger()
+
+    async def _head(self, stream: PeerStream) -> Head | None:
+        """Return the head of the next request; None if none comes, or the server stops.
+
+        Raises:
+            Refused: It is none, or did not come in time.
+        """
+        if self._closing.is_set():
+            return None
+        raw = b""
+        with trio.move_on_after(self._limits.header) as patience:
+            self._idle.add(patience)
+            try:
+                raw = await stream.read_head()
+            finally:
+                self._idle.discard(patience)
+        if not raw:
+            if patience.cancelled_caught and stream.ahead and not self._closing.is_set():
+                raise Refused("too_slow", f"the head did not come within {self._limits.header:g}s")
+            return None
+        head = read_head(raw)
+        if stream.crowded and head.request.target != PROBE:
+            raise Refused("too_many", "too many connections; close some, or try again later")
+        return head
+
+    async def _answer(self, stream: PeerStream, head: Head) -> bool:
+        """Have one request answered, and return whether another one may follow."""
+        exchange = Exchange(stream, head, self._closing)
+        try:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        except Exception:  # noqa: BLE001  # one bad request is no reason to end the others
+            logger.exception("a request failed")
+            if not exchange.has_begun:
+                await stream.send_all(refusal(INTERNAL))
+        if exchange.has_unread:
+            await stream.linger()
+        return exchange.is_reusable

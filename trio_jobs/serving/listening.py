@@ -20,6 +20,8 @@ Listener: TypeAlias = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 Handler: TypeAlias = Callable[[PeerStream], Awaitable[None]]
 
 _SOCKETS_PER_SEAT: Final = 2
+_CROWD: Final = 10
+"""Connections beyond those of a client, and ten times as many beyond those of all, that are told so."""
 
 
 async def open_listeners(
@@ -122,20 +124,23 @@ class _Server:
                     await trio.aclose_forcefully(stream)  # what is shielded from cancellation fails by that
                 connections.cancel_scope.cancel(reason="the grace is over")
 
-    def _is_full(self, client: str) -> bool:
-        """Whether there is no room for one more of a client. Also who has not asked for anything counts."""
+    def _over(self, client: str) -> tuple[int, int]:
+        """Return by how many there are too many, of a client and of all. Also who has not asked counts."""
         return (
-            len(self._open) >= _SOCKETS_PER_SEAT * self._limits.connections
-            or self._by_client[client] >= _SOCKETS_PER_SEAT * self._limits.per_client
+            self._by_client[client] - _SOCKETS_PER_SEAT * self._limits.per_client,
+            len(self._open) - _SOCKETS_PER_SEAT * self._limits.connections,
         )
 
     async def _connection(self, transport: Transport) -> None:
         stream = PeerStream(transport, self._limits.idle)
-        if self._is_full(stream.client):
+        client = stream.client[0]
+        own, all_of_them = self._over(client)
+        if own >= _CROWD or all_of_them >= 10 * _CROWD:
             await trio.aclose_forcefully(stream)
             return
+        stream.crowded = own >= 0 or all_of_them >= 0
         self._open.add(stream)
-        self._by_client[stream.client] += 1
+        self._by_client[client] += 1
         try:
             if isinstance(transport, trio.SSLStream):
                 await self._shake_hands(transport)
@@ -149,9 +154,9 @@ class _Server:
         finally:
             await trio.aclose_forcefully(stream)
             self._open.discard(stream)
-            self._by_client[stream.client] -= 1
-            if not self._by_client[stream.client]:
-                del self._by_client[stream.client]
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
             self._one_closed.ring()
 
     async def _shake_hands(self, transport: trio.SSLStream[trio.SocketStream]) -> None:

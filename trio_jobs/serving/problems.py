@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
+import msgspec
 import trio
 
 from .._errors import (
@@ -79,6 +80,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unknown_handler": 422,
     "invalid_payload": 422,
     "too_many": 429,
+    "head_too_large": 431,
     "internal": 500,
     "queue_full": 503,
     "unavailable": 503,
@@ -120,6 +122,20 @@ def problem_of(error: BaseException) -> Problem | None:
 def _problem(code: str, message: str, details: Mapping[str, Any], headers: Mapping[str, str]) -> Problem:
     again = RETRY_AFTER if code in _TRY_AGAIN else {}
     return Problem(code, STATUS[code], message, details, {**again, **headers})
+
+
+def problem_body(problem: Problem) -> bytes:
+    """Return a problem as RFC 9457 has it, in JSON."""
+    return msgspec.json.encode(
+        {
+            "type": "about:blank",
+            "title": problem.code.replace("_", " ").capitalize(),
+            "status": problem.status,
+            "code": problem.code,
+            "detail": problem.message,
+            **problem.details,
+        }
+    )
 
 
 INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")

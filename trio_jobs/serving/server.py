@@ -1,35 +1,21 @@
-"""`serve_http`: HTTP, event streams, WebSockets and the page on one port.
-
-Each connection's first request is looked at before anything reads it: what asks for a WebSocket is served as
-`serve_websocket` does, everything else by hypercorn's connection handler (`http1.py`). It is used apart from
-hypercorn's own `serve`, which has no bound on connections, and lets one that raises take down all others.
-"""
+"""`serve_http`: HTTP, event streams, WebSockets and the page on one port."""
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Iterable
-from typing import Any, Final
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
 from .._check import number
 from .._registry import JobRegistry
 from .desk import Desk
 from .gate import Authenticate, Gate, check_bind
 from .http import app_of
-from .http1 import Http1Connection
+from .http1 import Http1
 from .limits import DEFAULT, Limits
-from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
-from .streams import PeerStream, wants_websocket
+from .listening import open_listeners, serve_until_cancelled, urls_of
 from .websocket import WebSockets
-
-_HEAD_BYTES: Final = 16 * 1024
 
 
 async def serve_http(
@@ -77,7 +63,7 @@ async def serve_http(
     gate = Gate(authenticate, hosts, origins, limits)
     desk = Desk(jobs, limits, tracebacks=tracebacks)
     app = app_of(gate, desk, limits, closing, page=page, websocket=False)
-    server = _Server(app, WebSockets(gate, desk, limits, closing), limits, closing)
+    server = Http1(app, WebSockets(gate, desk, limits, closing), limits, closing)
     listeners = await open_listeners(host, port, limits, ssl_context)
     urls = urls_of(listeners, "http" if ssl_context is None else "https")
     async with trio.open_nursery() as nursery:
@@ -90,49 +76,3 @@ async def serve_http(
             grace=grace,
             started=lambda: task_status.started(urls),
         )
-
-
-class _Server:
-    """Serves each connection as its first request asks for."""
-
-    def __init__(self, app: Any, websockets: WebSockets, limits: Limits, closing: trio.Event) -> None:
-        self._closing = closing
-        self._app = ASGIWrapper(app)
-        self._websockets = websockets
-        self._limits = limits
-        self._config = _config(limits)
-        self._context = WorkerContext(None)
-
-    async def until_closing(self) -> None:
-        """Have idle connections closed once the server stops."""
-        with trio.CancelScope(shield=True):
-            await self._closing.wait()
-            await self._context.terminated.set()
-
-    async def connection(self, stream: PeerStream) -> None:
-        """Serve one connection."""
-        head = await self._head(stream)
-        if wants_websocket(head):
-            await self._websockets.connection(stream)
-        elif head:
-            served: Any = stream
-            await Http1Connection(self._app, self._config, self._context, ConnectionState({}), served)
-
-    async def _head(self, stream: PeerStream) -> bytes:
-        """Return the head of the first request; nothing if it does not come before its time, or the end."""
-        head = b""
-        with trio.move_on_after(self._limits.header) as patience:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(cancel_when, self._closing, patience)
-                head = await stream.read_head()
-                nursery.cancel_scope.cancel(reason="that was it")
-        return head
-
-
-def _config(limits: Limits) -> Config:
-    config = Config()
-    config.keep_alive_timeout = limits.header  # also bounds the heads of later requests
-    config.h11_max_incomplete_size = _HEAD_BYTES
-    config.include_server_header = False
-    config.errorlog = logging.getLogger("trio_jobs.serving.http")
-    return config

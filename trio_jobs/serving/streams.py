@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import trio
 
 from .outgoing import Outgoing
+from .problems import Refused
 
 Transport = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _MOST_HEAD: Final = 16 * 1024
 _END: Final = b"\r\n\r\n"
+_PIECE: Final = 16 * 1024
+"""Bytes that are read at once: so many in chunks of one byte are decoded in less than two milliseconds."""
+_LEAST_PRINTED: Final = 0x21
+_LINGER_SECONDS: Final = 1.0
+_LINGER_BYTES: Final = 256 * 1024
 
 
 class PeerStream(trio.abc.Stream):
@@ -23,41 +30,64 @@ class PeerStream(trio.abc.Stream):
 
     Attributes:
         outgoing: The way out, for who sends without waiting.
-        client: The peer's address.
+        client: The peer's address and port.
+        server: Those that it connected to.
         encrypted: Whether it is TLS.
+        ahead: What was read and not used yet.
+        crowded: Whether there is no place for it: it is let in to be told so.
     """
 
     def __init__(self, transport: Transport, idle: float) -> None:
         self._transport = transport
         self.outgoing = Outgoing(transport, idle)
-        self._ahead = b""
+        self.ahead = bytearray()
+        self.crowded = False
         below = transport if isinstance(transport, trio.SocketStream) else transport.transport_stream
         self.socket = below.socket
         self.encrypted = below is not transport
-        try:
-            self.client = str(self.socket.getpeername()[0])
-        except OSError:  # it has gone already
-            self.client = ""
+        self.server = _address(self.socket.getsockname)
+        self.client = _address(self.socket.getpeername)
+
+    async def read_ahead(self) -> bool:
+        """Wait for bytes, and keep them; return whether any came, rather than the end."""
+        data = await self._transport.receive_some(_PIECE)
+        self.ahead += data
+        return bool(data)
 
     async def read_head(self) -> bytes:
-        """Return what has arrived up to the end of a request's head, or a little more, to be read again.
+        """Take the head of a request, up to the empty line and with it.
 
         Returns:
-            Less than a head if the peer sends no more, or too much.
+            Nothing if the peer sends no more.
+
+        Raises:
+            Refused: It is too long, or cannot be one.
         """
-        while _END not in self._ahead and len(self._ahead) < _MOST_HEAD:
-            data = await self._transport.receive_some()
-            if not data:
-                break
-            self._ahead += data
-        return self._ahead
+        searched = 0
+        while True:
+            while self.ahead.startswith(b"\r\n"):  # some clients end a body so
+                del self.ahead[:2]
+            end = self.ahead.find(_END, searched)
+            _check_lines(self.ahead, searched, len(self.ahead) if end < 0 else end)
+            if end >= 0:
+                return self.take(end + len(_END))
+            if len(self.ahead) > _MOST_HEAD:
+                raise Refused("head_too_large", f"the head of a request may have {_MOST_HEAD} bytes")
+            searched = max(0, len(self.ahead) - len(_END) + 1)
+            if not await self.read_ahead():
+                return b""
+
+    def take(self, count: int) -> bytes:
+        """Take so many of the bytes that were read ahead."""
+        data = bytes(self.ahead[:count])
+        del self.ahead[:count]
+        return data
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return some bytes, first those that were read ahead."""
-        if self._ahead:
-            data, self._ahead = self._ahead[:max_bytes], self._ahead[len(self._ahead[:max_bytes]) :]
+        if self.ahead:
             await trio.lowlevel.checkpoint()
-            return data
+            return self.take(len(self.ahead) if max_bytes is None else max_bytes)
         return bytes(await self._transport.receive_some(max_bytes))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -68,6 +98,15 @@ class PeerStream(trio.abc.Stream):
         """
         await self.outgoing.send(data)
 
+    async def send_whole(self, data: bytes) -> None:
+        """Send bytes that are not torn by a cancellation, as what follows them would make no sense.
+
+        Raises:
+            trio.BrokenResourceError: The peer did not take them in time, or has gone.
+        """
+        with trio.CancelScope(shield=True):  # `Outgoing` has a deadline
+            await self.outgoing.send(data)
+
     async def wait_send_all_might_not_block(self) -> None:
         """See `trio.abc.SendStream`."""
         await self._transport.wait_send_all_might_not_block()
@@ -77,12 +116,34 @@ class PeerStream(trio.abc.Stream):
         if isinstance(self._transport, trio.SocketStream):
             await self._transport.send_eof()
 
+    async def linger(self) -> None:
+        """Say that nothing more is sent, and throw away what still comes, for a while.
+
+        A socket that is closed with unread bytes is reset, and the peer may lose what it was told last.
+        """
+        taken = 0
+        with trio.move_on_after(_LINGER_SECONDS):
+            await self.send_eof()
+            while taken < _LINGER_BYTES and (data := await self._transport.receive_some(_PIECE)):
+                taken += len(data)
+
     async def aclose(self) -> None:
         """Close the stream."""
         await self._transport.aclose()
 
 
-def wants_websocket(head: bytes) -> bool:
-    """Return whether the head of a request asks to speak WebSocket."""
-    fields = (line.partition(b":") for line in head.partition(_END)[0].lower().split(b"\r\n")[1:])
-    return any(name == b"upgrade" and value.strip(b" \t") == b"websocket" for name, _, value in fields)
+def _address(name: Callable[[], Any]) -> tuple[str, int]:
+    try:
+        host, port = name()[:2]
+    except OSError:  # it has gone already
+        return "", 0
+    return host, port
+
+
+def _check_lines(data: bytearray, start: int, end: int) -> None:
+    """Raise `Refused` if lines of a head end in anything but CR LF: servers disagree about those."""
+    if data and data[0] < _LEAST_PRINTED and data[:1] != b"\r":
+        raise Refused("bad_request", "this port speaks HTTP/1.1")
+    before = max(0, start - 1)  # a pair may lie across what was searched before
+    if data.count(b"\n", start, end) > data.count(b"\r\n", before, end):
+        raise Refused("bad_request", "each line of a head ends in CR LF")

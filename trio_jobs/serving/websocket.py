@@ -108,6 +108,8 @@ class WebSockets:
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
+        if stream.crowded:
+            return
         patience = trio.CancelScope(relative_deadline=self._limits.header)
         try:
             async with trio.open_nursery() as nursery:
@@ -118,7 +120,7 @@ class WebSockets:
                         nursery, stream, message_queue_size=1, max_message_size=self._limits.message
                     )
                 if request is not None:
-                    await self._handshake(request, stream.client)
+                    await self._handshake(request, stream.client[0])
                 nursery.cancel_scope.cancel(reason="the connection ended")
         except* ConnectionClosed:
             pass  # the peer's affair
