@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -30,8 +32,12 @@ from trio_jobs import (
     Timeouts,
     open_registry,
 )
+from trio_jobs._pipe import Pipe
 from trio_jobs._states import Transition
 from trio_jobs._store import Outcome
+from trio_jobs.stores import StoreUnavailable
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 
 def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
@@ -570,3 +576,152 @@ async def test_a_token_that_is_found_too_large_at_the_end(autojump_clock: MockCl
             await handle.wait()
         job = await handle.snapshot()
         assert (job.state, job.reason) == (State.FAILED, Reason.LIMIT)
+
+
+# ------------------------------------------------------------ threads
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_thread_asks_for_the_channel_first(durable: bool) -> None:
+    """A blocking library in a thread may be what first asks for `tokens`: what it sends is in the log."""
+
+    async def handler(job: JobContext[int]) -> str:
+        def work() -> None:
+            for number in range(3):
+                trio.from_thread.run(job.tokens.send, number)
+            trio.from_thread.run(job.progress, 3)
+            trio.from_thread.run(job.send, 3)
+
+        await trio.to_thread.run_sync(work)
+        return "done"
+
+    store = MemoryStore()
+    async with open_registry(Connection(store) if durable else store) as jobs:
+        handle = await jobs.submit(handler)
+        assert await handle.result() == "done"
+        assert [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN] == [0, 1, 2, 3]
+
+
+async def test_a_thread_that_trio_does_not_know() -> None:
+    """A thread that the library itself has started may ask for `tokens` too; after the end it is refused."""
+    contexts: list[JobContext[int]] = []
+
+    def ask(job: JobContext[int], answers: list[Any]) -> None:
+        try:
+            answers.append(job.tokens)
+        except LeaseLost as error:
+            answers.append(error)
+
+    async def in_a_thread(job: JobContext[int]) -> Any:
+        answers: list[Any] = []
+        thread = threading.Thread(target=ask, args=(job, answers))
+        thread.start()
+        await trio.to_thread.run_sync(thread.join)
+        return answers.pop()
+
+    async def handler(job: JobContext[int]) -> None:
+        contexts.append(job)
+        await (await in_a_thread(job)).send(1)
+
+    async with open_registry() as jobs:
+        handle = await jobs.submit(handler)
+        assert (await handle.wait()).state is State.COMPLETED
+        assert [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN] == [1]
+        assert isinstance(await in_a_thread(contexts[0]), LeaseLost)
+
+
+# ------------------------------------------------------------ cut off in the middle
+
+
+class Slow(Connection):
+    """A store whose appends take a second, before which they can be given up, and which may be deaf."""
+
+    deaf = False
+
+    async def call(self, name: str, verb: Any) -> Any:
+        if name == "append":
+            await trio.sleep(1)
+        if self.deaf and name in {"append", "finish"}:
+            raise StoreUnavailable("nobody hears")
+        return await super().call(name, verb)
+
+
+@pytest.mark.parametrize("how", ["send", "send_many", "channel"])
+@pytest.mark.parametrize("refused", range(5))
+@pytest.mark.parametrize("cleanup", [0, 1.5, 2.5])
+async def test_a_refused_token_doubles_none(
+    how: str, refused: int, cleanup: float, autojump_clock: MockClock
+) -> None:
+    """One token of a burst is too large, so the job is stopped while the others are written one by one: each
+    that came before it is in the log once, and none twice."""
+    values = [f"{number}" for number in range(5)]
+    values[refused] *= 1000
+
+    async def handler(job: JobContext[str]) -> None:
+        if how == "send_many":
+            await job.send_many(values)
+        for value in values if how != "send_many" else ():
+            await (job.tokens.send(value) if how == "channel" else job.send(value))
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):  # meanwhile one or more of them are written
+                await trio.sleep(cleanup)
+
+    async with open_registry(Slow(MemoryStore(retention=Retention(token_bytes=500)))) as jobs:
+        handle = await jobs.submit(handler)
+        job = await handle.wait()
+        tokens = [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN]
+    assert (job.state, job.reason) == (State.FAILED, Reason.LIMIT)
+    assert tokens[:refused] == values[:refused]
+    assert tokens == [value for value in values if value in tokens]
+
+
+@pytest.mark.parametrize("write", ["send", "send_many", "save"])
+async def test_who_waits_for_what_is_never_written(write: str, autojump_clock: MockClock) -> None:
+    """Somebody outside the attempt whose value is still on its way when the store is given up hears of it."""
+    contexts: list[JobContext[Any]] = []
+    heard: list[str] = []
+
+    async def handler(job: JobContext[Any]) -> None:
+        contexts.append(job)
+        await trio.sleep_forever()
+
+    async def outsider() -> None:
+        while True:
+            try:
+                if write == "save":
+                    await contexts[0].save(1)
+                elif write == "send_many":
+                    await contexts[0].send_many([1, 2])
+                else:
+                    await contexts[0].send(1)
+            except LeaseLost:
+                heard.append(write)
+                return
+
+    connection = Slow(MemoryStore())
+    async with trio.open_nursery() as outside:
+        async with open_registry(connection, window=2, lease=6) as jobs:
+            await jobs.submit(handler)
+            await trio.sleep(1)
+            connection.deaf = True
+            for _ in range(3):
+                outside.start_soon(outsider)  # noqa: ASYNC111  # it outlives the attempt
+            await trio.sleep(2)
+        with trio.fail_after(5):
+            while len(heard) < 3:
+                await trio.sleep(1)
+
+
+async def test_sending_after_the_end_through_a_channel_that_was_closed(autojump_clock: MockClock) -> None:
+    """Whoever sends in the moment in which the attempt ends is told that it is over, as at any later time."""
+    pipe = Pipe(1, partial(trio.sleep, 0), partial(trio.sleep, 0), partial(LeaseLost, "j", 1))  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipe.run)
+        await wait_all_tasks_blocked()
+        await pipe.close()
+    with pytest.raises(LeaseLost):
+        await pipe.send(1)
+    with pytest.raises(LeaseLost):
+        await pipe.send_many([1])

@@ -218,7 +218,6 @@ class Attempt:
         except BaseException as exc:  # noqa: ASYNC103, BLE001  # run() raises again what is not the job's
             error = exc
         self.open = False
-        await context.close()
         cancelled, rest = _split(error)
         rest = _joined(raised, rest)
         if not returned and cause is None and error is None and rest is None:
@@ -233,9 +232,7 @@ class Attempt:
 
     def _conclude(self, run: Run) -> Outcome | None:
         """Return what to record; nothing if the store has given the job to somebody else."""
-        if (
-            self.refused is not None and run.cause is None
-        ):  # the channel still held it when the nursery closed
+        if self.refused is not None and run.cause is None:  # the channel held it until the nursery closed
             run = attrs.evolve(run, cause=Reason.LIMIT, refused=self.refused)
         if run.cause is Reason.WORKER_LOST:
             job_id, attempt = self.claim.submission.id, self.claim.attempt

@@ -31,6 +31,6 @@ class Bell:
     def ring(self) -> None:
         """Wake all who wait, in the order in which they came."""
         if self._tasks:
-            tasks, self._tasks = self._tasks, {}
-            for task in tasks:
+            for task in self._tasks:  # in another thread the first one raises, and nobody is lost
                 trio.lowlevel.reschedule(task)
+            self._tasks = {}

@@ -123,16 +123,18 @@ class JobContext(Generic[T]):
 
         What it carries comes in one order with `send`, `progress` and `save`. When the attempt's nursery
         closes, all that was sent is written and the channel is closed; clones then raise
-        `trio.BrokenResourceError`. A token that is too large fails the job, as with `send`.
+        `trio.BrokenResourceError`. A token that is too large fails the job, as with `send`. A thread may ask
+        for it too, and send with `trio.from_thread.run(job.tokens.send, value)`.
 
         Raises:
             LeaseLost: The attempt is over.
         """
-        if self._pipe is None:
-            if not self._attempt.open:
-                raise LeaseLost(self.id, self.attempt)
+        if self._pipe is not None:
+            return self._pipe.tokens
+        if trio.lowlevel.in_trio_run():
             return self._open().tokens
-        return self._pipe.tokens
+        # In a thread of the handler's: a library's callback, say, is what asks for it first.
+        return trio.from_thread.run_sync(lambda: self._open().tokens, trio_token=self._worker.trio_token)
 
     def _far_pipe(self) -> Pipe | None:
         """Return the channel that stands between a handler and a store far away, which takes its time."""
@@ -140,9 +142,16 @@ class JobContext(Generic[T]):
 
     def _open(self) -> Pipe:
         """Send everything through a channel from now on."""
-        self._pipe = Pipe(self._audiences.window, self._find_room, self._carry)
-        self._worker.nursery.start_soon(self._pipe.run, name=f"tokens of job {self.id}")
+        if self._pipe is None:
+            if not self._attempt.open:
+                raise self._lost()
+            pipe = Pipe(self._audiences.window, self._find_room, self._carry, self._lost)
+            self._worker.nursery.start_soon(pipe.run, name=f"tokens of job {self.id}")
+            self._pipe = pipe  # only now that it runs: `close` waits for its end
         return self._pipe
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(self.id, self.attempt)
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell readers how far the job is. Always a checkpoint.
@@ -182,9 +191,7 @@ class JobContext(Generic[T]):
         if (pipe := self._pipe or self._far_pipe()) is not None:
             entry = Entry(kind, data)
             await pipe.send(entry)
-            await entry.written.wait()
-            if entry.refusal is not None:
-                raise entry.refusal
+            await entry.wait()
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._append(kind, (data,))
@@ -208,18 +215,12 @@ class JobContext(Generic[T]):
         return self._room()
 
     async def _carry(self, kind: Kind, values: Sequence[Any]) -> None:
-        """Write what came through the channel; who sent it cannot be told any more that it is too large."""
+        """Write what came through the channel."""
         try:
             if kind is Kind.TOKEN:
                 await insist(partial(self._write_tokens, values))
             else:
                 await insist(partial(self._append, kind, values))
-        except InvalidPayload:
-            if kind is not Kind.TOKEN:
-                raise  # to who waits for it
-            if len(values) > 1:  # which of them?
-                for value in values:
-                    await self._carry(kind, (value,))
         except LeaseLost:
             self._deadlines.stop(Reason.WORKER_LOST)
             raise

@@ -27,8 +27,19 @@ class Entry:
 
     kind: Kind
     data: Any
-    written: trio.Event = attrs.field(factory=trio.Event)
     refusal: LeaseLost | InvalidPayload | None = None
+    _over: trio.Event = attrs.field(factory=trio.Event)
+
+    def settle(self, refusal: LeaseLost | InvalidPayload | None = None) -> None:
+        """Say that it was written, or why not."""
+        self.refusal = refusal
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Wait until that is so. Raises why it was not written."""
+        await self._over.wait()
+        if self.refusal is not None:
+            raise self.refusal
 
 
 def _is_token(entry: object) -> bool:
@@ -42,6 +53,7 @@ class Pipe:
         window: The size of the channel's buffer.
         room: Waits until the log may take an event, and says how many it may take.
         write: Writes events of one kind to the log.
+        lost: Makes what is raised to those who send when it is too late.
     """
 
     def __init__(
@@ -49,12 +61,14 @@ class Pipe:
         window: int,
         room: Callable[[], Awaitable[int]],
         write: Callable[[Kind, Sequence[Any]], Awaitable[None]],
+        lost: Callable[[], LeaseLost],
     ) -> None:
         self.tokens, self._receive = trio.open_memory_channel[Any](window)
         # The handler may close what it was given; what the context itself sends must not depend on that.
         self._own = self.tokens.clone()
         self._room = room
         self._write = write
+        self._lost = lost
         self._hand: deque[Any] = deque()
         # Shielded, because a handler's cleanup may still send while everything around is being cancelled.
         self._scope = trio.CancelScope(shield=True)
@@ -62,7 +76,10 @@ class Pipe:
 
     async def send(self, value: object) -> None:
         """Send a token, or an `Entry`. If it is cancelled, nothing was sent."""
-        await self._own.send(value)
+        try:
+            await self._own.send(value)
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            raise self._lost() from None
 
     async def send_many(self, values: Iterable[object]) -> None:
         """Send tokens; it waits only while the buffer is full. If it is cancelled, a first part was sent."""
@@ -70,7 +87,9 @@ class Pipe:
             try:
                 self._own.send_nowait(value)
             except trio.WouldBlock:
-                await self._own.send(value)
+                await self.send(value)
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                raise self._lost() from None
 
     async def run(self) -> None:
         """Carry entries into the log until `close`."""
@@ -92,22 +111,34 @@ class Pipe:
                 break
 
     async def _deliver(self) -> None:
+        """Write what is in hand. What was written has left it, so a cancellation leaves just the rest."""
+        singly = 0  # how many tokens to write one at a time: one of them was refused, and with it all
         while self._hand:
             entry = self._hand[0]
             if isinstance(entry, Entry):
-                kind, values = entry.kind, [entry.data]
-            else:
-                kind, values = Kind.TOKEN, [*takewhile(_is_token, self._hand)]
-            refusal = None
+                await self._deliver_entry(entry)
+                continue
+            tokens = [*takewhile(_is_token, self._hand)] if singly == 0 else [entry]
             try:
-                await self._write(kind, values)
-            except (LeaseLost, InvalidPayload) as lost:
-                refusal = lost
-            for _ in values:
+                await self._write(Kind.TOKEN, tokens)
+            except InvalidPayload:
+                if len(tokens) > 1:
+                    singly = len(tokens)
+                    continue
+            except LeaseLost:
+                pass  # the attempt is being stopped
+            for _ in tokens:
                 self._hand.popleft()
-            if isinstance(entry, Entry):
-                entry.refusal = refusal
-                entry.written.set()
+            singly = max(0, singly - len(tokens))
+
+    async def _deliver_entry(self, entry: Entry) -> None:
+        refusal = None
+        try:
+            await self._write(entry.kind, [entry.data])
+        except (LeaseLost, InvalidPayload) as error:
+            refusal = error
+        self._hand.popleft()
+        entry.settle(refusal)
 
     async def close(self) -> None:
         """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""
@@ -118,4 +149,9 @@ class Pipe:
         self._own.close()
         self.tokens.close()
         self._receive.close()
-        await self._deliver()
+        try:
+            await self._deliver()
+        finally:  # of what could not be written, somebody may still wait for an answer
+            for entry in self._hand:
+                if isinstance(entry, Entry):
+                    entry.settle(self._lost())

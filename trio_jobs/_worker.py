@@ -40,6 +40,7 @@ class Worker:
         running: How many of them use a slot.
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
+        trio_token: What lets a thread call into the run.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
         patience: Seconds in which the store has to hear of an end, once the registry is being left.
     """
@@ -49,6 +50,7 @@ class Worker:
     ) -> None:
         self.store = store
         self.nursery = nursery
+        self.trio_token = trio.lowlevel.current_trio_token()
         self.claimant = claimant
         self.capacity = capacity
         self.audiences = Audiences(window)
@@ -174,8 +176,8 @@ class Worker:
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume claiming."""
+        self._changed.ring()  # first, as it raises in a thread
         self.paused = paused
-        self._changed.ring()
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if the registry has been left."""
