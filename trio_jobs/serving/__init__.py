@@ -11,7 +11,7 @@
     conversation  one WebSocket connection, driven
     outgoing, streams, listening  bytes and ports
     websocket     serve_websocket
-    body, asgi, event_stream, assets, metrics, openapi, http      http_app
+    body, asgi, direct, event_stream, assets, metrics, openapi, http      http_app
     request_head, request_body, exchange, http1, server  serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`

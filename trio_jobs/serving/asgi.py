@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .conversation import Gone, converse
 from .desk import Desk
+from .direct import direct_body
 from .gate import Gate
 from .limits import Limits
 from .problems import Problem, Refused, problem_body, told
@@ -67,19 +68,22 @@ class Guard:
                 if websocket:
                     await WebSocket(scope, receive, send).send_denial_response(response)
                 else:
-                    await response(scope, receive, _hardened(receive, send))
+                    await response(scope, receive, _hardened(scope, receive, send))
                 return
-            await self._app(scope, receive, send if websocket else _hardened(receive, send))
+            await self._app(scope, receive, send if websocket else _hardened(scope, receive, send))
 
 
-def _hardened(receive: Receive, send: Send) -> Send:
+def _hardened(scope: Scope, receive: Receive, send: Send) -> Send:
+    may_queue = direct_body(scope) is None
+
     async def hardened(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _ALWAYS.items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if is_last and may_queue:
             await _send_last(message, receive, send)
         else:
             await send(message)
@@ -91,7 +95,7 @@ async def _send_last(message: Message, receive: Receive, send: Send) -> None:
     """Send the end of a response, while what comes of a body that nobody has read is thrown away.
 
     Hypercorn queues a body, and says in the same queue that the request is over: while that is full, it would
-    wait there for ever, and keep the connection.
+    wait there for ever, and keep the connection. Our own server queues nothing.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_drain, receive)

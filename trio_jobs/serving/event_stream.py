@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -11,6 +13,7 @@ from .._audience import Audience, Policy
 from .._job import Job
 from .asgi import cancel_when_gone
 from .desk import Caller, Desk
+from .direct import PeerLost, direct_body
 from .feed import Feed
 from .limits import Limits
 from .problems import INTERNAL, told
@@ -58,7 +61,9 @@ class EventStreamResponse:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
-                await self._write(send)
+                await _send(send, _RETRY)
+                direct = direct_body(scope)
+                await self._write(partial(_send, send) if direct is None else direct.send)
                 nursery.cancel_scope.cancel(reason="the log has ended")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -67,17 +72,17 @@ class EventStreamResponse:
             await self._closing.wait()
         scope.cancel(reason="the server stops, or the caller's authentication has expired")
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         try:
-            await send({"type": "http.response.body", "body": _RETRY, "more_body": True})
             with self._desk.following(self._follow, self._job) as (feed, audience):
                 while (data := await self._next(feed, audience)) is not None:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    await send(data)
+        except PeerLost:
+            pass
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
             problem = told("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
-            data = message("problem", text, self._follow.sent).encode()
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send(message("problem", text, self._follow.sent).encode())
 
     async def _next(self, feed: Feed, audience: Audience) -> bytes | None:
         follow = self._follow
@@ -89,3 +94,7 @@ class EventStreamResponse:
             follow.sent = follow.cursor = piece.last
             return piece.sse
         return PING
+
+
+async def _send(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": True})

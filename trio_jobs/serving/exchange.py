@@ -13,6 +13,7 @@ import h11
 import trio
 from starlette.types import Message, Scope
 
+from .direct import EXTENSION, DirectBody
 from .problems import Problem, Refused, problem_body
 from .request_body import Body
 from .request_head import Head
@@ -43,6 +44,7 @@ class Exchange:
         self._all_received = False
         self._start: Message | None = None
         self._has_body = head.request.method != b"HEAD"
+        self._chunks = head.request.http_version == b"1.1"
         self._over = trio.Event()
         """Set when nothing more can be said: the response is complete, or was not taken."""
 
@@ -63,7 +65,7 @@ class Exchange:
             "headers": list(self._request.headers),
             "client": self._stream.client,
             "server": self._stream.server,
-            "extensions": {},
+            "extensions": {EXTENSION: DirectBody(self._stream.outgoing, self._chunks)},
         }
 
     @property

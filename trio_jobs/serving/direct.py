@@ -1,0 +1,65 @@
+"""The body of a response past the layers of an ASGI application: for who sends often, or the same to many.
+
+Each layer between an application and its server is a task step for each piece; ours are five. So our server
+offers this beside them, as an extension of ASGI. Other servers do not, and the layers are the only way there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import trio
+from starlette.types import Scope
+
+from .outgoing import Outgoing
+
+EXTENSION: Final = "trio_jobs.direct"
+
+
+class PeerLost(Exception):
+    """The peer has gone, or takes nothing."""
+
+
+@attrs.frozen
+class DirectBody:
+    """Where a body goes, once its response was begun as ASGI has it; it is ended in that way, too.
+
+    Attributes:
+        outgoing: The way out; what is sent there is framed, and whole.
+        chunked: Whether each piece is a chunk of HTTP/1.1.
+    """
+
+    outgoing: Outgoing
+    chunked: bool
+
+    def framed(self, data: bytes) -> bytes:
+        """Return a piece of the body as it is sent; there is none that is empty."""
+        return chunk(data) if self.chunked else data
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece, to its end, whoever is cancelled; a checkpoint.
+
+        Raises:
+            PeerLost: The peer has gone, or takes nothing.
+        """
+        framed = self.framed(data)
+        try:
+            taken = self.outgoing.send_now(framed)
+            if not taken or self.outgoing.waiting:
+                with trio.CancelScope(shield=True):  # it has a deadline of its own
+                    await self.outgoing.send(b"" if taken else framed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerLost from error
+        await trio.lowlevel.checkpoint()
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def direct_body(scope: Scope) -> DirectBody | None:
+    """Return the direct way for a request, where there is one."""
+    found: DirectBody | None = scope.get("extensions", {}).get(EXTENSION)
+    return found
