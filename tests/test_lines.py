@@ -22,6 +22,8 @@ from trio_jobs import (
     StreamRestarted,
     open_registry,
 )
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 
 async def say(job: JobContext[str], *words: str) -> None:
@@ -255,3 +257,50 @@ async def test_strings_that_retention_dropped_are_announced(autojump_clock: Mock
                     pass
             rest = [line async for line in lines]
             assert rest[-2:] == ["t", "[DONE]"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("when_unread", [None, "continue"])
+def test_cancelled_while_it_is_entered(durable: bool, when_unread: str | None) -> None:
+    """Wherever entering the block is cancelled, no job is left running; unless `when_unread` says so."""
+    left: list[State] = []
+
+    class Far(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            await trio.lowlevel.checkpoint()
+            return await super().call(name, verb)
+
+    async def scenario(steps: int) -> bool:
+        store = MemoryStore()
+        options: dict[str, Any] = {} if when_unread is None else {"when_unread": when_unread}
+        async with open_registry(Far(store) if durable else store) as jobs:
+            with trio.CancelScope() as scope:
+                nudge = Nudge(steps, scope)
+                trio.lowlevel.add_instrument(nudge)
+                await trio.lowlevel.checkpoint()
+                async with jobs.execute_and_stream(say_and_sleep, "a", **options):
+                    nudge.left = -1  # it was entered
+                    return True
+            await trio.sleep(1)
+            left.extend(job.state for job in await jobs.find())
+        return False
+
+    steps = 1
+    while not trio.run(scenario, steps, clock=MockClock(autojump_threshold=0)):
+        steps += 1
+        assert steps < 100
+    assert left
+    assert set(left) == {State.CANCELLED if when_unread is None else State.RUNNING}
+
+
+class Nudge(trio.abc.Instrument):
+    """Cancels a scope at the k-th step of the run."""
+
+    def __init__(self, k: int, scope: trio.CancelScope) -> None:
+        self.left = k
+        self.scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()

@@ -49,10 +49,17 @@ class LineStream(trio.abc.ReceiveChannel[str]):
         self._over = False
 
     async def __aenter__(self) -> Self:
-        """Submit the job, and begin to read it. Raises what `JobRegistry.submit` does."""
+        """Submit the job, and begin to read it. Raises what `JobRegistry.submit` does.
+
+        If it is cancelled, the job was not submitted, or is asked to stop as if the block had been left.
+        """
         self.handle = await self._submit()
         self._tokens = self.handle.stream()
-        await self._tokens.__aenter__()
+        try:
+            await self._tokens.__aenter__()
+        except BaseException:
+            await self._leave(self._tokens)  # noqa: ASYNC102  # that shields itself
+            raise
         return self
 
     async def receive(self) -> str:
@@ -85,10 +92,13 @@ class LineStream(trio.abc.ReceiveChannel[str]):
     async def aclose(self) -> None:
         """Stop reading, and ask for the job's cancellation if it has not ended. Always a checkpoint."""
         if self._tokens is not None:
-            tokens, self._tokens = self._tokens, None
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-                await tokens.aclose()
-                if self._owned and not self._over:
-                    with suppress(UnknownJob, trio.ClosedResourceError):  # nothing is left to cancel
-                        await self.handle.request_cancel("its reader left")
+            await self._leave(self._tokens)
         await trio.lowlevel.checkpoint()
+
+    async def _leave(self, tokens: TokenStream[Any]) -> None:
+        self._tokens = None
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            await tokens.aclose()
+            if self._owned and not self._over:
+                with suppress(UnknownJob, trio.ClosedResourceError):  # nothing is left to cancel
+                    await self.handle.request_cancel("its reader left")
