@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -408,3 +409,29 @@ async def test_nothing_is_spawned_after_the_end(autojump_clock: MockClock) -> No
             await kept[0].spawn(sleep)
         assert (lost.value.job_id, lost.value.attempt) == (handle.id, 1)
         assert await jobs.count() == 1
+
+
+@pytest.mark.parametrize("address", ["memory://", "sqlite"])
+async def test_a_child_belongs_to_whom_its_parent_belongs(address: str, tmp_path: Path) -> None:
+    """Children and grandchildren have the owner and the priority of the job at the top, in every store, and
+    are found by them."""
+
+    @trio_jobs.handler(priority=trio_jobs.Priority.LOW)
+    async def child(job: JobContext[str], depth: int) -> None:
+        if depth:
+            await (await job.spawn(child, depth - 1)).wait()
+
+    store = address if address == "memory://" else f"sqlite:///{tmp_path}/jobs.db"
+    async with open_registry(store, handlers=[child]) as jobs:
+        for owner in ("ann", None):
+            handle = await jobs.submit(
+                child, 2, owner=owner, priority=trio_jobs.Priority.HIGH, tags={"a": "b"}
+            )
+            await handle.wait()
+            family = [job for job in await jobs.find() if job.owner == owner]
+            assert [job.priority for job in family] == [trio_jobs.Priority.HIGH] * 3
+            assert [job.tags for job in family] == [{"a": "b"}, {}, {}]
+            (first,) = await jobs.find(parent=handle.id, **({} if owner is None else {"owner": owner}))
+            (second,) = await jobs.find(parent=first.id)
+            assert {first.id, second.id} < {job.id for job in family}
+        assert len(await jobs.find(owner="ann")) == 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 
 from trio_jobs import InvalidPayload, JobContext, Priority, Retry, Timeouts, handler
@@ -60,7 +62,7 @@ def test_a_wrong_key(key: Any, error: type[Exception]) -> None:
         submission(plain, (7,), {"key": key})
 
 
-@pytest.mark.parametrize("make", [submission, child_submission])
+@pytest.mark.parametrize("make", [submission, partial(child_submission, parent=Options())])
 def test_the_call_is_checked(make: Any) -> None:
     """Wrong arguments and what is no handler are refused here, not when the job runs."""
     with pytest.raises(TypeError, match="plain takes 1 arguments"):
@@ -78,12 +80,19 @@ def test_a_wrong_option() -> None:
 
 
 def test_a_child() -> None:
-    """Of its handler's mark only the clocks count for a child: it has no retry and no queue."""
-    made = child_submission(marked, (), {})
+    """Of its handler's mark only the clocks count for a child: it has no retry and no queue. It has its
+    parent's owner and priority, and none of what else was said of the parent."""
+    made = child_submission(marked, (), {}, Options())
     assert (made.handler, made.target, made.args, made.key) == ("marked", marked, (), None)
     assert made.options == Options(Timeouts(run=5, idle=6))
-    made = child_submission(plain, (7,), {"timeout": 1, "tags": {"a": "b"}, "metadata": {"n": 1}})
+    given: dict[str, Any] = {"timeout": 1, "tags": {"a": "b"}, "metadata": {"n": 1}}
+    made = child_submission(plain, (7,), given, Options())
     assert made.options == Options(Timeouts(run=1), tags={"a": "b"}, metadata={"n": 1})
+    above = Options(Timeouts(run=9), priority=Priority.HIGH, owner="ann", tags={"x": "y"}, metadata={"z": 1})
+    made = child_submission(plain, (7,), given, above)
+    assert made.options == attrs.evolve(
+        Options(Timeouts(run=1), tags={"a": "b"}, metadata={"n": 1}), owner="ann", priority=Priority.HIGH
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,7 @@ def test_a_child() -> None:
 def test_no_option_of_a_child(name: str) -> None:
     """A child takes four options, and the error for any other says which."""
     with pytest.raises(TypeError) as caught:
-        child_submission(plain, (7,), {name: 1})
+        child_submission(plain, (7,), {name: 1}, Options())
     assert (
         str(caught.value) == f"a child job has no option '{name}'; it takes timeout, timeouts, tags, metadata"
     )

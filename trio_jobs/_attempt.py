@@ -295,7 +295,7 @@ class Attempt:
         given: Mapping[str, Any],
     ) -> JobHandle[Any, Any]:
         """See `JobContext.spawn`."""
-        child = child_submission(fn, args, given)
+        child = child_submission(fn, args, given, self.claim.submission.options)
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = self.claim.submission.id
         call = partial(self.worker.store.spawn, job_id, self.claim.attempt, child, self.worker.claimant)

@@ -9,7 +9,7 @@ import attrs
 
 from ._check import text
 from ._handler import check_call
-from ._job import DEFAULT, new_id
+from ._job import DEFAULT, Options, new_id
 from ._options import SpawnOptions, build
 from ._store import Submission
 
@@ -34,9 +34,12 @@ def submission(
 
 
 def child_submission(
-    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any]
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any], parent: Options
 ) -> Submission:
-    """Return a checked submission of a child job: of its handler's mark only the timeouts count.
+    """Return a checked submission of a child job.
+
+    Of its handler's mark only the timeouts count. Its parent's are its owner, who may see and cancel it as
+    the parent, and its priority.
 
     Raises:
         TypeError: As `submission`, or an option is none of a child's.
@@ -47,5 +50,5 @@ def child_submission(
         if name not in SpawnOptions.__annotations__:
             known = ", ".join(SpawnOptions.__annotations__)
             raise TypeError(f"a child job has no option {name!r}; it takes {known}")
-    base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts)
+    base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts, owner=parent.owner, priority=parent.priority)
     return Submission(new_id(), mark.name, fn, args, build(base, given))
