@@ -4,7 +4,7 @@ A test compares every name, parameter and `async` here with the package.
 Durations are seconds, sizes are bytes, every `*_at` is an aware UTC datetime.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -113,8 +113,8 @@ class JobRegistry:
     ) -> LineStream: ...
     async def get(self, job_id: str) -> JobHandle[Any, Any]: ...
     async def find(
-        self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]
-    ) -> list[Job]: ...
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+    ) -> Page: ...
     async def count(self, **where: Unpack[Filter]) -> int: ...
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
@@ -255,6 +255,32 @@ class Job:
     next_attempt_at: datetime | None
     cancel_requested_at: datetime | None
     last_seq: int
+
+class JobSummary:
+    id: str
+    handler: str
+    state: State
+    reason: Reason | None
+    message: str | None  # its first 200 characters
+    attempt: int
+    priority: Priority
+    tags: Mapping[str, str]
+    owner: str | None
+    parent: str | None
+    progress: Progress | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_attempt_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+    args_bytes: int
+    result_bytes: int
+    log_bytes: int
+
+class Page(Sequence[JobSummary]):
+    jobs: tuple[JobSummary, ...]
+    next: str | None  # find(after=…) goes on behind this page
 
 class Event:
     seq: int

@@ -78,7 +78,8 @@ async def test_a_child_is_a_job_of_its_own(autojump_clock: MockClock) -> None:
     async with open_registry() as jobs:
         handle = await jobs.submit(parent)
         assert await handle.result() == ["la"] * 3
-        (job,) = await jobs.find(parent=handle.id)
+        (found,) = await jobs.find(parent=handle.id)
+        job = await (await jobs.get(found.id)).snapshot()
         assert (job.state, job.handler, job.tags, job.metadata) == (
             State.COMPLETED,
             "child",

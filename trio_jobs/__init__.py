@@ -4,7 +4,8 @@ The files in the order in which they tell the story:
 
     _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
-      _handler, _handlers, _codec, _stored, _safe, _held
+      _handler, _handlers, _codec, _safe, _held,
+      _stored, _summary
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
     _insist, _audience, _place,         a job speaks, and is listened to
@@ -55,6 +56,7 @@ from ._registry import JobRegistry
 from ._retry import Retry
 from ._states import Reason, State
 from ._stream import EventStream, TokenStream
+from ._summary import JobSummary, Page
 
 __all__ = [
     "CancelReport",
@@ -70,10 +72,12 @@ __all__ = [
     "JobFailed",
     "JobHandle",
     "JobRegistry",
+    "JobSummary",
     "JobTimedOut",
     "KeyConflict",
     "Kind",
     "LeaseLost",
+    "Page",
     "Permanent",
     "Priority",
     "Progress",

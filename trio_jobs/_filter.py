@@ -7,7 +7,8 @@ from typing import TypedDict
 
 from ._check import tags, text
 from ._states import State
-from ._store import Where
+from ._store import Store, Where
+from ._summary import PAGE_JOBS, JobSummary
 
 
 class Filter(TypedDict, total=False):
@@ -26,6 +27,17 @@ class Filter(TypedDict, total=False):
     handler: str
     owner: str
     parent: str
+
+
+async def every(store: Store, where: Where) -> list[JobSummary]:
+    """Return all the jobs that match, page by page, the oldest first."""
+    found = list[JobSummary]()
+    page = await store.find(where, PAGE_JOBS)
+    found += page
+    while page.next is not None:
+        page = await store.find(where, PAGE_JOBS, after=page.next)
+        found += page
+    return found
 
 
 _NAMES = ("handler", "owner", "parent")

@@ -16,11 +16,12 @@ from ._errors import UnknownJob, quoted
 from ._filter import Filter, where_of
 from ._handle import JobHandle
 from ._handlers import Handler
-from ._job import CancelReport, Job, Statistics
+from ._job import CancelReport, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
 from ._store import Store, Submission, Where
 from ._submission import submission
+from ._summary import PAGE_JOBS, Page, place_of
 from ._worker import Worker
 
 T = TypeVar("T")
@@ -166,18 +167,35 @@ class JobRegistry:
         await self._store.get(job_id)
         return JobHandle(self._worker, job_id)
 
-    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
-        """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
+    async def find(
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+    ) -> Page:
+        """Return a page of the jobs that match, the oldest first; or the newest first.
+
+        A page has summaries; `get` gives a handle on a job, and its `snapshot` the whole of it. There may be
+        more jobs as long as `Page.next` is not None, even behind a page that is shorter than `limit`, or
+        empty: a page is bounded in bytes, and in how many jobs are looked at for it.
+
+        Args:
+            limit: How many at most, up to 1,000.
+            after: The `next` of the page before.
+            newest: Whether the newest come first.
+            **where: See `Filter`.
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
-            ValueError: There is no such state, or `limit` is negative.
+            ValueError: There is no such state, `limit` is out of range, or no page has given this `after`.
         """
         self._worker.check_open()
         whole("limit", limit)
+        if limit > PAGE_JOBS:
+            raise ValueError(
+                f"a page has at most {PAGE_JOBS} jobs, go on with find(after=page.next); got limit={limit}"
+            )
+        place_of(after)
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()
-        return await self._store.find(wanted, limit, newest=newest)
+        return await self._store.find(wanted, limit, after=after, newest=newest)
 
     async def count(self, **where: Unpack[Filter]) -> int:
         """Return how many jobs match. Raises as `find` does."""
@@ -218,13 +236,17 @@ class JobRegistry:
         Returns:
             How many were asked.
         """
-        unfinished = [job for job in await self.find(limit=2**62, **where) if not job.state.over]
         asked = 0
-        for job in unfinished:
-            handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
-            with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
-                asked += await handle.request_cancel(reason)
-        return asked
+        after: str | None = None
+        while True:
+            page = await self.find(limit=PAGE_JOBS, after=after, **where)
+            for job in page:
+                if not job.state.over:
+                    handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
+                    with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
+                        asked += await handle.request_cancel(reason)
+            if (after := page.next) is None:
+                return asked
 
     async def remove(self, job_id: str) -> None:
         """Forget a job that has ended, with its log and its key.

@@ -33,6 +33,7 @@ import attrs
 if TYPE_CHECKING:
     from ._job import Ended, Event, Job, Kind, Options
     from ._states import Reason, State, Transition
+    from ._summary import Page
 
 
 @attrs.frozen
@@ -264,8 +265,21 @@ class Store(Protocol):
         """
         ...
 
-    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
-        """Return up to `limit` matching jobs, the oldest first; or the newest first."""
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
+        """Return summaries of matching jobs, the oldest first; or the newest first.
+
+        A page ends with `limit` jobs or `PAGE_JOBS`, with `PAGE_BYTES` of JSON, or when `EXAMINED` entries
+        have been looked at; so it may be empty and not the last.
+
+        Args:
+            where: Which jobs are meant.
+            limit: How many at most.
+            after: The `next` of the page before; None for the first page.
+            newest: Whether the newest come first.
+
+        Raises:
+            ValueError: No page has given this `after`.
+        """
         ...
 
     async def count(self, where: Where) -> Mapping[State, int]:

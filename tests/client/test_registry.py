@@ -130,7 +130,7 @@ async def test_find() -> None:
         for handle in handles:
             await handle.wait()
         failed = await (await jobs.submit(fail, "no")).wait()
-        every = await jobs.find()
+        every = [await (await jobs.get(one.id)).snapshot() for one in await jobs.find()]
         assert await remote.find() == every
         assert await remote.find(newest=True, limit=2) == every[::-1][:2]
         assert await remote.find(state=State.FAILED) == [failed]

@@ -27,6 +27,7 @@ from trio_jobs import (
     Kind,
     LeaseLost,
     Priority,
+    Progress,
     QueueFull,
     Reason,
     Retention,
@@ -37,6 +38,7 @@ from trio_jobs import (
 from trio_jobs._job import Options, new_id
 from trio_jobs._states import Transition
 from trio_jobs._store import Claim, Claimant, Outcome, Store, Submission, Where
+from trio_jobs._summary import summary_of
 from trio_jobs.stores.memory import MemoryStore
 
 ALL = 10**6
@@ -836,11 +838,11 @@ async def test_find_and_count(where: Where, wanted: set[str]) -> None:
     if where.parent is not None:
         where = attrs.evolve(where, parent=claim.submission.id)
     found = await store.find(where, ALL)
-    names = [job.metadata["name"] for job in found]
+    names = [(await store.get(job.id)).metadata["name"] for job in found]
     assert names == [name for name in "cabd" if name in wanted]
     assert await store.count(where) == Counter(job.state for job in found)
     for limit in (0, 1, 2):
-        assert await store.find(where, limit) == found[:limit]
+        assert (await store.find(where, limit)).jobs == found[:limit]
 
 
 # ---------------------------------------------------------------- waiting
@@ -974,7 +976,7 @@ async def test_remove() -> None:
     for _ in range(2):
         with pytest.raises(UnknownJob):
             await store.remove(job_id)
-    assert await store.find(Where(), ALL) == []
+    assert not await store.find(Where(), ALL)
 
 
 async def test_prune(autojump_clock: MockClock) -> None:
@@ -1265,7 +1267,9 @@ class Program:
     async def append(self) -> None:
         job_id, attempt, job = self.fence()
         kind = self.draw(st.sampled_from([Kind.TOKEN, Kind.PROGRESS, Kind.SAVED]))
-        values = self.draw(st.lists(st.integers(), min_size=1, max_size=3))
+        values: list[Any] = self.draw(st.lists(st.integers(), min_size=1, max_size=3))
+        if kind is Kind.PROGRESS:
+            values = [Progress(value) for value in values]
         if job is None:
             with pytest.raises(LeaseLost):
                 await append(self.store, job_id, attempt, kind, values)
@@ -1383,11 +1387,13 @@ class Program:
         """The store's jobs are the model's, and each is the fold of its log."""
         jobs = await self.store.find(Where(), ALL)
         assert [job.id for job in jobs] == list(self.world.jobs)
-        for job in jobs:
+        for one in jobs:
+            job = await self.store.get(one.id)
             wanted, events = self.world.jobs[job.id], await self.store.read(job.id, 0, ALL)
             found = [(event.attempt, event.kind.value, event.at, event.data) for event in events]
             assert found == [(attempt, kind, self.wall(at), data) for attempt, kind, at, data in wanted.log]
-            assert job == await self.store.get(job.id)
+            sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
+            assert one == summary_of(job, progress=one.progress, **sizes)
             assert job.state.value == wanted.state
             assert (job.reason and job.reason.value, job.message) == (wanted.reason, wanted.message)
             assert (job.attempt, job.spent, job.parent) == (wanted.attempt, wanted.spent, wanted.parent)

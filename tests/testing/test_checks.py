@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Event, Kind, Reason, State, TrioJobsError
+from trio_jobs import Event, Kind, Page, Reason, State, TrioJobsError
 from trio_jobs._states import Transition
 from trio_jobs._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
 from trio_jobs.stores._queue import Queue
@@ -306,8 +306,8 @@ class PrunesByAge(MemoryStore):
 
 
 class NewestFirst(MemoryStore):
-    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Any]:
-        return await super().find(where, limit, newest=not newest)
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
+        return await super().find(where, limit, after=after, newest=not newest)
 
 
 class ClosesSilently(MemoryStore):

@@ -297,9 +297,10 @@ async def judge(path: Path) -> None:
     report = check(path.parent, LEASE)
     assert not report.faults, "\n".join(report.faults)
     async with trio_jobs.open_registry(f"sqlite:///{path}", handlers=HANDLERS, capacity=0) as jobs:
-        found = await jobs.find()
-        for job in found:
-            async with (await jobs.get(job.id)).events() as events:
+        handles = [await jobs.get(one.id) for one in await jobs.find()]
+        found = [await handle.snapshot() for handle in handles]
+        for job, handle in zip(found, handles, strict=True):
+            async with handle.events() as events:
                 check_agrees(job, [event async for event in events])
     ends = sorted((job.key or job.tags.get("lost", "old"), job.state) for job in found if not job.parent)
     assert ends == ENDS, f"the jobs are {ends}"

@@ -17,6 +17,7 @@ from trio_jobs import (
     JobFailed,
     JobHandle,
     JobRegistry,
+    Page,
     Priority,
     Reason,
     Retention,
@@ -137,8 +138,8 @@ async def wider(handle: JobHandle[object, float]) -> None:
 
 async def looking(jobs: JobRegistry) -> None:
     assert_type(await jobs.get("id"), JobHandle[Any, Any])
-    assert_type(await jobs.find(state=State.FAILED, tags={"a": "b"}, limit=5), list[Job])
-    assert_type(await jobs.find(state={State.FAILED, State.CANCELLED}), list[Job])
+    assert_type(await jobs.find(state=State.FAILED, tags={"a": "b"}, limit=5), Page)
+    assert_type(await jobs.find(state={State.FAILED, State.CANCELLED}), Page)
     assert_type(await jobs.count(handler="generate", owner="me", parent="id"), int)
     assert_type(await jobs.cancel("id", grace=1), CancelReport)
     assert_type(await jobs.cancel_where("why", state=State.QUEUED), int)

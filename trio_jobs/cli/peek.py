@@ -50,8 +50,8 @@ class Peek:
 
     def newest(self, where: Where, limit: int) -> list[Job]:
         """Return the newest jobs that match, the oldest of them first."""
-        rows = looking.find(self._tx, where, limit, newest=True)
-        return [self._rows.job_of(row) for row in reversed(rows)]
+        rows = looking.find(self._tx, where, limit, None, newest=True)[:limit]
+        return [self.job(self._rows.summary_of(row)[1].id) for row in reversed(rows)]
 
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""

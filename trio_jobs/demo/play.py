@@ -76,7 +76,8 @@ async def unfinished(jobs: JobRegistry) -> list[Row]:
         for job in found:
             await jobs.remove(job.id)
         return []
-    return [row_of(await jobs.get(job.id), job.metadata) for job in found]
+    handles = [await jobs.get(job.id) for job in found]
+    return [row_of(handle, (await handle.snapshot()).metadata) for handle in handles]
 
 
 def row_of(handle: JobHandle[str, Any], facts: Mapping[str, Any]) -> Row:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import attrs
@@ -151,7 +151,12 @@ class Desk:
         }
         if caller.owner is not None:
             where["owner"] = caller.owner
-        return await self._jobs.find(limit=wanted.limit, newest=wanted.newest, **where)
+        found = await self._jobs.find(limit=wanted.limit, newest=wanted.newest, **where)
+        jobs: list[Job] = []
+        for one in found:
+            with suppress(UnknownJob):  # it was removed meanwhile
+                jobs.append(await (await self._jobs.get(one.id)).snapshot())
+        return jobs
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
         """Return a job's events but for tokens and progress. Raises `UnknownJob`."""

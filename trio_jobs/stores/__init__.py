@@ -14,10 +14,12 @@ from .._store import (
     Submission,
     Where,
 )
+from .._summary import PAGE_JOBS, page_of, place_of, summary_of
 
 __all__ = [
     "CRASHES",
     "KIND_OF",
+    "PAGE_JOBS",
     "PENALTY",
     "TRANSITIONS",
     "TRIMMABLE",
@@ -34,5 +36,8 @@ __all__ = [
     "Transition",
     "Where",
     "advance",
+    "page_of",
+    "place_of",
     "sources",
+    "summary_of",
 ]

@@ -55,6 +55,11 @@ class Log:
         """The newest cursor; 0 when empty."""
         return self._start + len(self._recent) - 1
 
+    @property
+    def bytes(self) -> int:
+        """The size of the tokens and progress in it."""
+        return self._bytes
+
     def append(self, attempt: int, kind: Kind, timestamp: float, data: Any) -> int:
         """Add an event that stays, and return its `seq`."""
         seq = self._start + len(self._recent)

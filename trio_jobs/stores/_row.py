@@ -9,10 +9,11 @@ import attrs
 
 from .._bell import Bell
 from .._errors import ErrorRecord
-from .._job import Ended, Job
+from .._job import Ended, Job, Progress
 from .._states import Reason, State
 from .._store import Submission, Where
-from ._log import Log
+from .._summary import JobSummary, summary_of
+from ._log import Log, weigh
 
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
@@ -29,6 +30,7 @@ def same(one: Submission, other: Submission) -> bool:
 class Row:
     """One job. Times are seconds on Trio's clock."""
 
+    number: int
     submission: Submission
     created: float
     due: float
@@ -40,6 +42,7 @@ class Row:
     error: ErrorRecord | None = None
     result: Any = None
     saved: Any = None
+    progress: Progress | None = None
     attempt: int = 0
     spent: int = 0
     started: float | None = None
@@ -69,6 +72,16 @@ class Row:
         if ended.reason is Reason.WORKER_LOST:
             message = ended.message if message is None else f"{message} ({ended.message})"
         return Ended(Reason.USER, message, ended.error)
+
+    def summary(self, epoch: float) -> JobSummary:
+        """Return what a list says of the job; see `snapshot`."""
+        return summary_of(
+            self.snapshot(epoch),
+            progress=self.progress,
+            args_bytes=weigh(self.submission.args),
+            result_bytes=0 if self.state is not State.COMPLETED else weigh(self.result),
+            log_bytes=self.log.bytes,
+        )
 
     def snapshot(self, epoch: float) -> Job:
         """Return the job as it is now.

@@ -6,8 +6,8 @@ atomic as it stands. Only the verbs that wait give up control.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,8 @@ from .._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, Unkn
 from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from .._summary import Page
+from . import _roll
 from ._queue import Queue
 from ._row import Row, same
 
@@ -37,6 +39,7 @@ class MemoryStore:
         self._limit = queue_limit
         self._keep = retention or Retention()
         self._rows: dict[str, Row] = {}
+        self._numbers = itertools.count(1)
         self._keys: dict[tuple[str | None, str], str] = {}
         self._waiting = Queue()
         self._expiring = Queue()
@@ -96,7 +99,7 @@ class MemoryStore:
         due = now + options.delay
         if options.run_at is not None:
             due = max(now, options.run_at.timestamp() - self._epoch)
-        row = self._rows[new.id] = Row(new, now, due)
+        row = self._rows[new.id] = Row(next(self._numbers), new, now, due)
         if new.key is not None:
             self._keys[options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
@@ -115,7 +118,7 @@ class MemoryStore:
         now = trio.current_time()
         if (known := self._rows.get(child.id)) is not None:
             return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
-        row = self._rows[child.id] = Row(child, now, now, parent)
+        row = self._rows[child.id] = Row(next(self._numbers), child, now, now, parent)
         above.children = above.children or {}
         above.children[child.id] = None
         self._write(row, Kind.SUBMITTED, now, child.handler)
@@ -128,7 +131,7 @@ class MemoryStore:
         return self._claim(limit, worker, trio.current_time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
-        if self._expiring:
+        if limit and self._expiring:
             self._expire(now)
         claims: list[Claim] = []
         while len(claims) < limit and (job_id := self._waiting.pop(now)) is not None:
@@ -178,6 +181,8 @@ class MemoryStore:
         timestamp = trio.current_time() + self._epoch
         if kind in TRIMMABLE:
             row.log.extend(attempt, kind, timestamp, values, self._keep)
+            if kind is Kind.PROGRESS:
+                row.progress = values[-1]
         else:
             for value in values:
                 row.log.append(attempt, kind, timestamp, value)
@@ -311,15 +316,13 @@ class MemoryStore:
         """See `Store.get`."""
         return self._row(job_id).snapshot(self._epoch)
 
-    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
-        rows = reversed(self._rows.values()) if newest else self._rows.values()
-        matching = (row for row in rows if row.matches(where))
-        return [row.snapshot(self._epoch) for row, _ in zip(matching, range(limit), strict=False)]
+        return _roll.find(self._rows, where, limit, after, newest=newest, epoch=self._epoch)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return Counter(row.state for row in self._rows.values() if row.matches(where))
+        return _roll.count(self._rows, where)
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from trio.testing import MockClock
 
-from .._errors import UnknownJob
+from .._filter import every
 from .._job import PENALTY, Job, Kind, Priority, Progress, Timeouts
 from .._states import State
 from .._store import Claim, Claimant, Outcome, Store, Submission, Where
@@ -228,10 +228,7 @@ class StoreMachine(TrioMachine):
             await self._submit(line, [self._known[job_id]], 0, math.inf)
 
     async def _is_child(self, job_id: str) -> bool:
-        try:
-            return (await self._model.get(job_id)).parent is not None
-        except UnknownJob:
-            return True
+        return all(job.id != job_id or job.parent is not None for job in await every(self._model, Where()))
 
     @precondition(lambda self: self._running)
     @rule(line=LINES, parent=ATTEMPTS)
@@ -339,8 +336,8 @@ class StoreMachine(TrioMachine):
         """Find and count; with a limit it is open which of a batch come first."""
         where = attrs.evolve(where, parent=parent)
 
-        async def find(store: Store) -> list[Job]:
-            return sorted(await store.find(where, ALL), key=lambda job: job.id)
+        async def find(store: Store) -> list[Any]:
+            return sorted(await every(store, where), key=lambda job: job.id)
 
         async def first(store: Store) -> int:
             return len(await store.find(where, limit))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .._job import Event, Job, Kind
     from .._states import Reason, State
     from .._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
+    from .._summary import Page
 
 T = TypeVar("T")
 
@@ -128,9 +129,9 @@ class Connection:
         """See `Store.get`."""
         return await self.call("get", lambda: self._store.get(job_id))
 
-    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
-        return await self.call("find", lambda: self._store.find(where, limit, newest=newest))
+        return await self.call("find", lambda: self._store.find(where, limit, after=after, newest=newest))
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""

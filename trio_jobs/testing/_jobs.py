@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from .._audience import Policy
+from .._filter import every
 from .._handle import JobHandle
 from .._job import Event, Job, Timeouts
 from .._retry import Retry
@@ -336,7 +337,8 @@ class JobMachine(TrioMachine):
 
     async def _judge(self) -> None:
         stays: list[Wait] = []
-        for job in await self._store.find(Where(), _ALL):
+        for one in await every(self._store, Where()):
+            job = await self._store.get(one.id)
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
             check_limits(job, log)

@@ -50,5 +50,8 @@ _OPEN: Mapping[str, Callable[[Any], object]] = {
     "timestamp": lambda _: None,
     "target": lambda _: None,
     "delay": lambda delay: delay or None,
+    "args_bytes": bool,
+    "result_bytes": bool,
+    "log_bytes": bool,
 }
 """The fields that the contract leaves open, and what of them it does not."""

@@ -16,6 +16,7 @@ import trio
 
 from .._context import JobContext
 from .._errors import Permanent, RetryAfter
+from .._filter import every
 from .._retry import Retry
 from .._store import Where
 from ..stores.memory import MemoryStore
@@ -191,7 +192,8 @@ class Simulation:
         check_history(self.history)
 
     async def _collect(self, store: MemoryStore) -> None:
-        for job in await store.find(Where(), _ALL):
+        for one in await every(store, Where()):
+            job = await store.get(one.id)
             log = self.history.logs[job.id] = await store.read(job.id, 0, _ALL)
             self.trace.note("store", self.trace.number(job.id), log)
             check_agrees(job, log)

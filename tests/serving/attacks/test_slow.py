@@ -81,7 +81,7 @@ async def test_dripping_bodies_have_a_deadline() -> None:
                     await peer.send(request(method, path, sent))
                     drops = b"3e8\r\n" + b" " * 1000 if "Transfer-Encoding" in length else b" " * 1000
                     await gone_within(QUICK.body + QUICK.idle, peer, drops)
-        assert await here.jobs.find() == []
+        assert not await here.jobs.find()
         await here.serves()
 
 

@@ -152,7 +152,7 @@ def test_an_older_version_is_read(tmp_path: Path) -> None:
 
     async def look() -> None:
         async with opened(path) as store:
-            jobs = await store.find(Where(), 100)
+            jobs = [await store.get(one.id) for one in await store.find(Where(), 100)]
             assert [str(job.state) for job in jobs] == [
                 *("queued", "running", "running", "completed", "failed", "cancelled", "retrying")
             ]
@@ -381,7 +381,7 @@ async def everything(path: Path) -> list[Reading]:
     async with opened(path) as store:
         await store.count(Where())
         return [
-            (job, await store.read(job.id, 0, 10**6), await store.history(job.id))
+            (await store.get(job.id), await store.read(job.id, 0, 10**6), await store.history(job.id))
             for job in await store.find(Where(), 10**6)
         ]
 
@@ -429,7 +429,7 @@ def test_a_large_file_is_not_checked_whole(tmp_path: Path, monkeypatch: pytest.M
             ids = [str(job_id) for (job_id,) in found[0]]
             assert (await store.get(ids[0])).state is State.FAILED
             for verb in (store.get(ids[2]), store.find(Where(), 100), store.ended(ids[2])):
-                with pytest.raises(StoreCorrupt, match="jobs.db is damaged: JSON is malformed"):
+                with pytest.raises(StoreCorrupt, match="jobs.db is damaged: .*malformed"):
                     await verb
 
     trio.run(look)

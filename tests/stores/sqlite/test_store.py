@@ -95,7 +95,7 @@ async def test_a_cancellation_of_the_block(path: Path) -> None:
         nursery.start_soon(run)
     async with opened(path) as store:
         (job,) = await store.find(Where(), 9)
-        assert job.result == "at last"
+        assert (await store.get(job.id)).result == "at last"
 
 
 async def test_an_id_that_is_no_text(path: Path) -> None:

@@ -138,7 +138,7 @@ def test_the_oldest_ends_go(file: File) -> None:
         ended.append(job_id)
         if number >= 2:
             assert ended[number - 2] in tx.ended
-    assert [row[0] for row in looking.find(file.at(9.0), Where(), 9)] == ended[3:]
+    assert [row[1] for row in looking.find(file.at(9.0), Where(), 9, None, newest=False)] == ended[3:]
     assert file.db.execute("SELECT count(DISTINCT id >> 32) FROM trio_jobs_event").get == 2
 
 

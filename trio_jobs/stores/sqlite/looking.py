@@ -14,7 +14,7 @@ from ..._states import State
 from ..._store import Where
 from . import chunks
 from .group import Row, Transaction
-from .queries import SNAPSHOT, states_in
+from .queries import SUMMARY, states_in
 
 
 def job(tx: Transaction, job_id: str) -> Row:
@@ -97,12 +97,15 @@ def _condition(where: Where) -> tuple[str, dict[str, Any]]:
     return " AND ".join(clauses), values
 
 
-def find(tx: Transaction, where: Where, limit: int, *, newest: bool = False) -> list[Row]:
-    """Return the rows of the snapshots that match, the oldest first, or the newest."""
+def find(tx: Transaction, where: Where, limit: int, after: int | None, *, newest: bool) -> list[Row]:
+    """Return the rows of the summaries that match, the oldest first, or the newest; one more than `limit`."""
     condition, values = _condition(where)
-    values["limit"] = min(limit, 2**63 - 1)
+    values["limit"] = limit + 1
+    if after is not None:
+        condition += " AND job.number < :after" if newest else " AND job.number > :after"
+        values["after"] = after
     order = "job.number DESC" if newest else "job.number"
-    return list(tx.select(f"{SNAPSHOT} WHERE {condition} ORDER BY {order} LIMIT :limit", values))
+    return list(tx.select(f"{SUMMARY} WHERE {condition} ORDER BY {order} LIMIT :limit", values))
 
 
 def count(tx: Transaction, where: Where) -> Mapping[State, int]:

@@ -17,6 +17,17 @@ _COLUMNS: Final = (
 )
 SNAPSHOT: Final = f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
 
+# Those of a summary, in the order in which `rows.summary_of` takes them.
+SUMMARY: Final = """SELECT job.number, job.id, job.handler, job.state, job.reason,
+    substr(job.message, 1, 200), job.attempt, job.priority, json_extract(job.options, '$.tags'), job.owner,
+    job.parent, job.created,
+    job.started, job.finished, job.due, job.cancel_requested, job.seq, octet_length(job.args),
+    octet_length(job.result), job.bytes, (
+        SELECT data FROM trio_jobs_event AS event WHERE kind = 'progress'
+            AND event.id BETWEEN job.number << 32 AND (job.number + 1 << 32) - 1
+        ORDER BY event.id DESC LIMIT 1
+    ) FROM trio_jobs_job AS job"""
+
 
 def states_in(states: Iterable[State]) -> str:
     """Return states as SQL has them after IN; the order is always the same, as partial indices want it."""

@@ -11,12 +11,13 @@ import attrs
 
 from ..._codec import Arguments, decode
 from ..._errors import InvalidPayload, Permanent, UnknownHandler
-from ..._job import DEFAULT, Job, Options
+from ..._job import DEFAULT, Job, Kind, Options, Priority
 from ..._retry import Matcher, Retry
 from ..._safe import shown
 from ..._states import Reason, State
 from ..._store import Claim, Submission
-from ..._stored import DEFAULT_OPTIONS, decode_error, decode_options, encode_options
+from ..._stored import DEFAULT_OPTIONS, decode_error, decode_event, decode_options, encode_options
+from ..._summary import JobSummary, short_progress
 
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
@@ -152,6 +153,35 @@ class Rows:
             next_attempt_at=_wall(due) if waits else None,
             cancel_requested_at=_wall(cancel_requested),
             last_seq=seq,
+        )
+
+    def summary_of(self, row: Sequence[Any]) -> tuple[int, JobSummary]:
+        """Return the number of a job and its summary, which a row of `SUMMARY` is."""
+        number, job_id, handler, state, reason, message, attempt, priority, tags, owner, parent = row[:11]
+        created, started, finished, due, cancel_requested, seq, args, result, size, progress = row[11:]
+        waits = state in {State.QUEUED, State.RETRYING}
+        said = None if progress is None else decode_event(Kind.PROGRESS, decode(progress)[-1])
+        return number, JobSummary(
+            id=job_id,
+            handler=handler,
+            state=State(state),
+            reason=None if reason is None else Reason(reason),
+            message=message,
+            attempt=attempt,
+            priority=Priority(priority),
+            tags=decode(tags),
+            owner=owner,
+            parent=parent,
+            progress=short_progress(said),
+            created_at=datetime.fromtimestamp(created, UTC),
+            started_at=_wall(started),
+            finished_at=_wall(finished),
+            next_attempt_at=_wall(due) if waits else None,
+            cancel_requested_at=_wall(cancel_requested),
+            last_seq=seq,
+            args_bytes=args,
+            result_bytes=result or 0,
+            log_bytes=size,
         )
 
 

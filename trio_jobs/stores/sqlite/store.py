@@ -24,6 +24,7 @@ from ..._job import Event, Job, Kind
 from ..._states import Reason, State, Transition
 from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..._stored import encode_event
+from ..._summary import PAGE_JOBS, Page, page_of, place_of
 from . import looking, verbs
 from .clock import Clock
 from .files import damaged, identity
@@ -212,9 +213,13 @@ class SqliteStore:
         (job,) = self._jobs([await self._read(looking.job, job_id)])
         return job
 
-    async def find(self, where: Where, limit: int, *, newest: bool = False) -> list[Job]:
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
-        return self._jobs(await self._read(partial(looking.find, newest=newest), where, limit))
+        limit = min(limit, PAGE_JOBS)
+        find = partial(looking.find, newest=newest)
+        rows = await self._read(find, where, limit, place_of(after))
+        with self._understanding():
+            return page_of([self._rows.summary_of(row) for row in rows], limit, None)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..._job import Priority
+from ..._filter import every
+from ..._job import Kind, Priority, Progress
 from ..._states import State
 from ..._store import Store, Where
-from ._kit import ALL, HOLDER, Opener, accept, expect, make, other_work
+from ..._summary import summary_of
+from ._kit import (
+    ALL,
+    HOLDER,
+    Opener,
+    accept,
+    completed,
+    ensure,
+    expect,
+    failed,
+    make,
+    other_work,
+    refused,
+    start,
+)
 
 
 async def _four(store: Store) -> dict[str, str]:
@@ -70,11 +85,68 @@ async def find_stops_at_its_limit(open_store: Opener) -> None:
 
 
 async def find_and_get_agree(open_store: Opener) -> None:
-    """What `find` returns is what `get` returns."""
+    """What `find` says of a job is what `get` says, with no more than the beginning of a message."""
     async with open_store() as store:
-        await _four(store)
-        for job in await store.find(Where(), ALL):
-            expect("find, then get", await store.get(job.id), job)
+        names = await _four(store)
+        await store.finish(next(iter(names)), 1, failed("it failed " * 100))
+        for one in await store.find(Where(), ALL):
+            job = await store.get(one.id)
+            sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
+            expect("find, then get", one, summary_of(job, **sizes))
+
+
+async def a_summary_says_how_far_and_how_large(open_store: Opener) -> None:
+    """A summary has the progress said last, and sizes that grow with arguments, result and log."""
+    async with open_store() as store:
+        small, large = await start(store, "a"), await start(store, "a" * 5000)
+        for claim, size in ((small, 1), (large, 5000)):
+            job_id = claim.submission.id
+            await store.append(job_id, 1, Kind.PROGRESS, [Progress(1), Progress(2, 3, "said " * 100)], 0)
+            await store.append(job_id, 1, Kind.TOKEN, ["b" * size], 2)
+        before = list(await store.find(Where(), ALL))
+        expect("find, the sizes of results", [one.result_bytes for one in before], [0, 0])
+        await store.finish(small.submission.id, 1, completed("c"))
+        await store.finish(large.submission.id, 1, completed("c" * 5000))
+        one, other = await store.find(Where(), ALL)
+        expect("find, the progress", one.progress, Progress(2, 3, ("said " * 100)[:200]))
+        for name in ("args_bytes", "result_bytes", "log_bytes"):
+            less, more = getattr(one, name), getattr(other, name)
+            ensure(
+                f"find: {name} grows", holds=less > 0 and less + 4900 < more < less + 6000, came=(less, more)
+            )
+
+
+async def pages_follow_each_other(open_store: Opener) -> None:
+    """`after` goes on behind a page, either way; jobs that come or go meanwhile change nothing about that."""
+    tagged = Where(tags={"a": "b"})
+    async with open_store() as store:
+        ids = await accept(store, *(make(tags={"a": "b"}) for _ in range(5)))
+        page = await store.find(tagged, 2)
+        expect("find, the first page", [job.id for job in page], ids[:2])
+        ids += await accept(store, make(), make(tags={"a": "b"}))
+        await store.request_cancel(ids[1], None)
+        await store.remove(ids[1])
+        rest = await store.find(tagged, ALL, after=page.next)
+        expect("find, what is behind the first page", [job.id for job in rest], [*ids[2:5], ids[6]])
+        expect("find, where to go on behind the last page", rest.next, None)
+        page = await store.find(tagged, 2, newest=True)
+        expect("find of the newest, the first page", [job.id for job in page], [ids[6], ids[4]])
+        rest = await store.find(tagged, 3, newest=True, after=page.next)
+        expect("find of the newest, the rest", [job.id for job in rest], [ids[3], ids[2], ids[0]])
+        expect("find of exactly so many as there are, and then", rest.next, None)
+        for bad in ("", "no page gave this", "-1", "9" * 30):
+            await refused(f"find with after={bad!r}", ValueError, store.find(Where(), 1, after=bad))
+
+
+async def pages_are_bounded(open_store: Opener) -> None:
+    """A page ends at 512 KiB of JSON, and says where to go on."""
+    async with open_store() as store:
+        tags = {f"{number:0100}": "v" * 500 for number in range(64)}
+        ids = await accept(store, *(make(tags=tags) for _ in range(20)))
+        page = await store.find(Where(), ALL)
+        ensure("find of large summaries, how many are on a page", holds=10 <= len(page) < 20, came=len(page))
+        rest = await store.find(Where(), ALL, after=page.next)
+        expect("find of large summaries, page by page", [job.id for job in (*page, *rest)], ids)
 
 
 async def count_counts_what_find_finds(open_store: Opener) -> None:
@@ -83,5 +155,5 @@ async def count_counts_what_find_finds(open_store: Opener) -> None:
         expect("count of an empty store", dict(await store.count(Where())), {})
         names = await _four(store)
         for where, _ in _questions(next(iter(names))):
-            wanted = Counter(job.state for job in await store.find(where, ALL))
+            wanted = Counter(job.state for job in await every(store, where))
             expect(f"count of {where}", dict(await store.count(where)), dict(wanted))

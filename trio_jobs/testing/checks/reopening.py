@@ -32,7 +32,7 @@ from ._kit import (
 
 
 async def _everything(store: Store) -> list[tuple[Job, list[Event]]]:
-    return [(job, await whole(store, job.id)) for job in await store.find(Where(), ALL)]
+    return [(await store.get(job.id), await whole(store, job.id)) for job in await store.find(Where(), ALL)]
 
 
 async def everything_is_there_again(open_store: Opener) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..._job import Ended, Job, Kind
+from ..._job import Ended, Kind
 from ..._states import Reason, State
 from ..._store import Store, Where
+from ..._summary import Page
 from ._kit import (
     ALL,
     DOOMED,
@@ -54,7 +55,7 @@ async def a_child_runs_from_birth(open_store: Opener) -> None:
         expect("spawn: the parent's log", (await store.get(parent)).last_seq, 2)
 
 
-async def _children(store: Store, parent: str) -> list[Job]:
+async def _children(store: Store, parent: str) -> Page:
     return await store.find(Where(parent=parent), ALL)
 
 

@@ -243,7 +243,7 @@ async def what_cannot_be_kept_is_refused_whole(open_store: Opener) -> None:
         try:
             await store.submit([fine, thing], 2, HOLDER)
         except InvalidPayload:
-            expect("submit refused, then find", await store.find(Where(), ALL), [])
+            expect("submit refused, then find", [*await store.find(Where(), ALL)], [])
         else:
             expect("submit accepted, then find", len(await store.find(Where(), ALL)), 2)
             return

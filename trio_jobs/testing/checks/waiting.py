@@ -9,9 +9,10 @@ import trio
 import trio.lowlevel
 
 from ..._errors import UnknownJob
-from ..._job import Event, Job, Kind, Timeouts
+from ..._job import Event, Kind, Timeouts
 from ..._states import State
 from ..._store import Store, Where
+from ..._summary import Page
 from ._kit import (
     BRIEF,
     DOOMED,
@@ -140,7 +141,7 @@ async def every_kind_of_end_is_told(open_store: Opener) -> None:
         await _told(store, child.id, "finish of its parent", lambda: store.finish(parent, 1, failed()))
 
 
-async def _waiting(store: Store) -> list[Job]:
+async def _waiting(store: Store) -> Page:
     return await store.find(Where(states={State.QUEUED}), 9)
 
 

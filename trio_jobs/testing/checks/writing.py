@@ -120,7 +120,7 @@ async def an_unknown_job_has_no_attempts(open_store: Opener) -> None:
         await refused("finish, unknown job", LeaseLost, store.finish("nobody", 1, completed()))
         answer = await store.heartbeat({"nobody": 1}, 1)
         expect("heartbeat, unknown job", answer.lost, frozenset({"nobody"}))
-        expect("writes to an unknown job, then find", await store.find(Where(), ALL), [])
+        expect("writes to an unknown job, then find", [*await store.find(Where(), ALL)], [])
 
 
 async def lease_lost_says_of_what(open_store: Opener) -> None:
