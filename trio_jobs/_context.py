@@ -270,8 +270,8 @@ class JobContext(Generic[T]):
 
         Nursery rules hold: the attempt does not end before the child; its cancellation cancels the
         child (reason `parent`); the child's failure fails the attempt. A child is not queued and not
-        retried: the next attempt spawns anew. Cancelling only the child leaves the attempt running. It has the
-        owner and the priority of this job, and the timeouts of its handler's mark.
+        retried: the next attempt spawns anew. Cancelling only the child leaves the attempt running. It has
+        the owner and the priority of this job, and the timeouts of its handler's mark.
         Always a checkpoint. If it is cancelled, no child was started.
 
         Args:
