@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ import trio
 
 from tests.serving.served import Site, served
 from trio_jobs import JobContext, StoreUnavailable, handler
-from trio_jobs.serving import Caller, Limits, http_app
+from trio_jobs.serving import Caller, Limits, http, http_app
 
 CALLERS = {"root": Caller(None), "ann": Caller("ann"), "bob": Caller("bob")}
 NEW = {"handler": "count", "args": [2]}
@@ -440,10 +441,99 @@ async def test_too_many_at_once() -> None:
         job_id = await site.submit("hang")
         async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream") as stream:
             assert stream.status_code == 200
-            refused(await site.http.get("/healthz"), 429, "too_many")
+            refused(await site.http.get("/v1/handlers"), 429, "too_many")
         with trio.fail_after(2):
-            while (await site.http.get("/healthz")).status_code == 429:
+            while (await site.http.get("/v1/handlers")).status_code == 429:
                 await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_probe_is_always_answered(method: str) -> None:
+    """Whatever it calls the server, and when an address has taken all its seats, and all its sockets too."""
+    async with served(limits=Limits(per_client=1)) as site:
+        job_id = await site.submit("hang")
+        async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream"):
+            for _ in range(3):
+                for host in ("evil.example", "10.0.0.1", ""):
+                    answer = await site.http.request(method, "/healthz", headers={"host": host})
+                    assert answer.status_code == 200
+                await site.connect()
+            wire = await site.connect()
+            await wire.say("GET /v1/handlers HTTP/1.1", "Origin: http://127.0.0.1")
+            answered = await wire.answer()
+            assert (answered.status, json.loads(answered.body)["code"]) == (429, "too_many")
+            assert answered.headers["connection"] == "close"
+
+
+async def test_what_is_refused_can_be_read_by_pages_that_may() -> None:
+    """A refusal, of whatever kind, has the headers without which a browser hides it from the page."""
+    origin = "https://app.example"
+    limits = Limits(per_client=1, message=1024)
+    async with served(origins=[origin], limits=limits, authenticate=by_token) as site:
+        job_id = (await site.http.post("/v1/jobs", json={"handler": "hang"}, headers=as_("root"))).json()[
+            "job_id"
+        ]
+
+        async def says(status: int, method: str, path: str, body: bytes = b"", **headers: str) -> None:
+            sent = {"origin": origin, "content-type": "application/json", **headers}
+            answer = await site.http.request(method, path, headers=sent, content=body)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == origin
+
+        await says(421, "GET", "/v1/jobs", host="evil.example")
+        await says(403, "GET", "/v1/statistics", **as_("ann"))
+        await says(401, "GET", "/v1/jobs")
+        await says(404, "GET", "/nowhere")
+        await says(405, "PUT", "/v1/jobs")
+        await says(413, "POST", "/v1/jobs", b"x" * 2000, **as_("ann"))
+        async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream", headers=as_("root")):
+            await says(429, "GET", "/v1/jobs")
+            await site.connect()
+            await says(429, "GET", "/v1/jobs")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/", "/v1/handlers/", "/healthz/", "/v1/jobs/x/stream/", "//v1/jobs"]
+)
+async def test_a_path_is_not_corrected(path: str) -> None:
+    """Nothing is at a path with one slash more, and nobody is sent elsewhere: often that is no place."""
+    async with served() as site:
+        for method in ("GET", "POST"):
+            refused(await site.http.request(method, f"{site.url}{path}", json=NEW), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "GET /v1/jobs/{id}?x=1",
+        "GET /v1/jobs/{id}/history?x=1",
+        "GET /v1/jobs/{id}/stream?x=1",
+        "GET /v1/jobs/{id}/stream?after=0&after=1",
+        "GET /v1/jobs?limit=1&limit=2",
+        "GET /v1/handlers?x",
+        "GET /v1/handlers?=",
+        "GET /v1/statistics?after=1",
+        "GET /v1/metrics?x=",
+        "DELETE /v1/jobs/{id}?x=1",
+        "DELETE /v1/jobs/{id}?grace=0&grace=1",
+        "POST /v1/jobs?key=a",
+    ],
+)
+async def test_a_parameter_that_is_none(asked: str) -> None:
+    """A parameter that an endpoint does not have, or that is given twice, is refused; it is not ignored."""
+    async with served() as site:
+        method, _, path = asked.format(id=await site.submit("hang")).partition(" ")
+        refused(await site.http.request(method, path, json=NEW), 400, "bad_request")
+        assert await site.jobs.count() == 1
+
+
+async def test_the_description_is_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once, and has the name that each client knows the server by, whatever that is."""
+    async with served(hosts=["*"]) as site:
+        monkeypatch.setattr(http, "openapi", None)
+        for host in ("one.example", "two.example:80"):
+            document = (await site.http.get("/openapi.json", headers={"host": host})).json()
+            assert document["servers"] == [{"url": f"http://{host}"}]
 
 
 def test_lists_are_lists() -> None:

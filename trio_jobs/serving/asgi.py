@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .conversation import Gone, converse
 from .desk import Desk
-from .direct import direct_body
+from .direct import direct_body, is_crowded
 from .gate import Gate
 from .limits import Limits
 from .problems import Problem, Refused, problem_body, told
@@ -23,6 +23,8 @@ from .wire import PROTOCOL
 
 T = TypeVar("T")
 
+PROBE: Final = "/healthz"
+"""What is answered to everybody, also under another name and where there is no place: the server lives."""
 _ALWAYS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -58,11 +60,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         websocket = scope["type"] == "websocket"
+        if not websocket and _is_probe(scope):
+            await self._app(scope, receive, _hardened(scope, receive, send))
+            return
         client = scope.get("client") or ("",)
         with ExitStack() as seats:
             try:
                 self._gate.check(scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket)
-                seats.enter_context(self._gate.seat(str(client[0])))
+                seats.enter_context(self._gate.seat(str(client[0]), crowded=is_crowded(scope)))
             except Refused as refused:
                 response = problem_response(told("a request failed", refused))
                 if websocket:
@@ -71,6 +76,11 @@ class Guard:
                     await response(scope, receive, _hardened(scope, receive, send))
                 return
             await self._app(scope, receive, send if websocket else _hardened(scope, receive, send))
+
+
+def _is_probe(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) == PROBE and scope["method"] in {"GET", "HEAD"}
 
 
 def _hardened(scope: Scope, receive: Receive, send: Send) -> Send:

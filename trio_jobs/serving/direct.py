@@ -15,6 +15,7 @@ from starlette.types import Scope
 from .outgoing import Outgoing
 
 EXTENSION: Final = "trio_jobs.direct"
+CROWDED: Final = "trio_jobs.crowded"
 
 
 class PeerLost(Exception):
@@ -57,6 +58,12 @@ class DirectBody:
 def chunk(data: bytes) -> bytes:
     """Return a chunk of HTTP/1.1."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def is_crowded(scope: Scope) -> bool:
+    """Return whether there is no place for the connection that a request came on."""
+    found: bool = scope.get("extensions", {}).get(CROWDED, False)
+    return found
 
 
 def direct_body(scope: Scope) -> DirectBody | None:

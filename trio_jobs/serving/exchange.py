@@ -13,7 +13,7 @@ import h11
 import trio
 from starlette.types import Message, Scope
 
-from .direct import EXTENSION, DirectBody
+from .direct import CROWDED, EXTENSION, DirectBody
 from .problems import Problem, Refused, problem_body
 from .request_body import Body
 from .request_head import Head
@@ -65,7 +65,10 @@ class Exchange:
             "headers": list(self._request.headers),
             "client": self._stream.client,
             "server": self._stream.server,
-            "extensions": {EXTENSION: DirectBody(self._stream.outgoing, self._chunks)},
+            "extensions": {
+                EXTENSION: DirectBody(self._stream.outgoing, self._chunks),
+                CROWDED: self._stream.crowded,
+            },
         }
 
     @property

@@ -136,13 +136,21 @@ class Gate:
     # ------------------------------------------------------------ how many
 
     @contextmanager
-    def seat(self, client: str) -> Generator[None]:
+    def seat(self, client: str, *, crowded: bool = False) -> Generator[None]:
         """Count in one request or connection of a client.
+
+        Args:
+            client: Its address.
+            crowded: Whether there are too many connections already, apart from what they ask.
 
         Raises:
             Refused: There are too many, of its own or of all.
         """
-        if self._seats[client] >= self._limits.per_client or self._taken >= self._limits.connections:
+        if (
+            crowded
+            or self._seats[client] >= self._limits.per_client
+            or self._taken >= self._limits.connections
+        ):
             raise Refused("too_many", "too many connections; close some, or try again later")
         self._seats[client] += 1
         self._taken += 1

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from .._records import plain
 from .._registry import JobRegistry
-from .asgi import Guard, SocketEndpoint, problem_response, unless_gone
+from .asgi import PROBE, Guard, SocketEndpoint, problem_response, unless_gone
 from .assets import page_routes
 from .body import read_body
 from .desk import Caller, Desk, report_record
@@ -31,6 +31,7 @@ from .gate import Authenticate, Gate
 from .limits import DEFAULT, Limits
 from .metrics import exposition
 from .openapi import openapi
+from .parameters import check_parameters
 from .problems import INTERNAL, Problem, Refused, told
 from .sse import cursor_of
 from .wire import (
@@ -49,6 +50,8 @@ Answer: TypeAlias = Response | EventStreamResponse
 Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Answer]]
 
 _JSON: Final = "application/json"
+_SERVER: Final = "the URL that the paths begin with"
+"""Stands in the OpenAPI document, which is made once, for what each client knows the server by."""
 
 
 def http_app(
@@ -93,20 +96,23 @@ def app_of(
         routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(gate, desk, limits, closing)))
     middleware = [Middleware(Guard, gate=gate)]
     if gate.origins:
-        middleware.append(
+        middleware.insert(  # around it, so that pages can read what they are refused
+            0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=sorted(gate.origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
                 expose_headers=["location", "retry-after"],
-            )
+            ),
         )
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers={HTTPException: _not_there, Exception: _mistake},
     )
+    app.router.redirect_slashes = False  # to http://, behind a proxy that speaks TLS
+    return app
 
 
 async def _not_there(_: Request, error: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
@@ -128,6 +134,8 @@ class _Api:
         self._desk = desk
         self._limits = limits
         self._closing = closing
+        document = msgspec.json.encode(openapi(_SERVER, guarded=gate.asks))
+        self._document = document.split(_SERVER.encode())
 
     def routes(self) -> list[BaseRoute]:
         """Return where everything is."""
@@ -146,18 +154,20 @@ class _Api:
         for method, path, endpoint in table:
             by_path.setdefault(path, {})[method] = endpoint
         return [
-            *(Route(path, self._endpoint(by), methods=list(by)) for path, by in by_path.items()),
+            *(Route(path, self._endpoint(path, by), methods=list(by)) for path, by in by_path.items()),
             Route("/openapi.json", self.openapi),
-            Route("/healthz", _health),
+            Route(PROBE, _health),
         ]
 
-    def _endpoint(self, by_method: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Answer]]:
+    def _endpoint(self, path: str, by_method: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Answer]]:
         """Return an endpoint that knows who asks, and says in the same way whatever goes wrong."""
 
         async def endpoint(request: Request) -> Answer:
-            work = by_method["GET" if request.method == "HEAD" else request.method]
+            method = "GET" if request.method == "HEAD" else request.method
+            work = by_method[method]
             try:
                 caller = await self._gate.caller(dict(request.headers))
+                check_parameters(method, path, request.query_params.multi_items())
                 return await work(request, caller)
             except ClientDisconnect:
                 return Response(status_code=400)  # that nobody reads
@@ -240,7 +250,8 @@ class _Api:
 
     async def openapi(self, request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
         """`GET /openapi.json`: all this for programs; it names no handlers, so it is for everybody."""
-        return _json(msgspec.json.encode(openapi(_base(request), guarded=self._gate.asks)))
+        before, after = self._document
+        return _json(before + msgspec.json.encode(_base(request))[1:-1] + after)
 
 
 async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it

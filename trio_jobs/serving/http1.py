@@ -12,9 +12,6 @@ from .request_head import Head, read_head
 from .streams import PeerStream
 from .websocket import WebSockets
 
-PROBE = b"/healthz"
-"""What is answered also where there is no place: it says whether the server lives."""
-
 
 class Http1:
     """What the connections of a server have in common.
@@ -73,10 +70,7 @@ class Http1:
             if patience.cancelled_caught and stream.ahead and not self._closing.is_set():
                 raise Refused("too_slow", f"the head did not come within {self._limits.header:g}s")
             return None
-        head = read_head(raw)
-        if stream.crowded and head.request.target != PROBE:
-            raise Refused("too_many", "too many connections; close some, or try again later")
-        return head
+        return read_head(raw)
 
     async def _answer(self, stream: PeerStream, head: Head) -> bool:
         """Have one request answered, and return whether another one may follow."""

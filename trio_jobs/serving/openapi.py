@@ -134,7 +134,7 @@ def _json(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
 def _answers(*statuses: int, **found: Any) -> dict[str, Any]:
     """Return responses: those given, and a problem for each status."""
     problem = {"application/problem+json": {"schema": _ref("Problem")}}
-    always = (401, 403, 421, 429, 500, 503)
+    always = (400, 401, 403, 421, 429, 500, 503)
     return {
         **{name.removeprefix("_"): answer for name, answer in found.items()},
         **{str(status): {"description": "A problem.", "content": problem} for status in (*statuses, *always)},
