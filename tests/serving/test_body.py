@@ -108,3 +108,23 @@ async def test_a_body_that_nobody_reads_keeps_no_connection(lines: tuple[str, ..
             await wire.answer()
             await wire.rest()
         assert not patience.cancelled_caught, "the connection is open still"
+
+
+async def test_a_body_in_tiny_chunks_lets_others_run() -> None:
+    """However many chunks come at once, other tasks get their turn after some hundred of them."""
+    async with served() as site:
+        passes = 0
+
+        class Count(trio.abc.Instrument):
+            def before_task_step(self, task: trio.lowlevel.Task) -> None:
+                nonlocal passes
+                passes += 1
+
+        wire = await site.connect()
+        body = chunks(*(bytes([one]) for one in padded(20_000)))
+        counting = Count()
+        trio.lowlevel.add_instrument(counting)
+        await wire.say(POST, JSON, CHUNKED, body=body)
+        assert (await wire.answer()).status == 202
+        trio.lowlevel.remove_instrument(counting)
+        assert passes > 20_000 / 256

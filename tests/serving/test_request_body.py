@@ -19,8 +19,8 @@ def decoded(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
     ahead, found = bytearray(), b""
     for piece in pieces:
         ahead += piece
-        if not body.done:
-            found += body.take(ahead)
+        while not body.done and (data := body.take(ahead)):
+            found += data
     return found, bytes(ahead)
 
 
@@ -74,6 +74,28 @@ def test_what_is_no_body_is_refused(sent: bytes, size: int) -> None:
     with pytest.raises(Refused) as refused:
         decoded(Body(None), [sent[at : at + size] for at in range(0, len(sent), size)])
     assert (refused.value.code, refused.value.headers) == ("bad_request", {"connection": "close"})
+
+
+def test_many_chunks_are_taken_in_turns() -> None:
+    """Of thousands that came at once a few are taken each time, so that others get their turn."""
+    body, ahead, turns = Body(None), bytearray(b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"), []
+    while not body.done:
+        turns.append(len(body.take(ahead)))
+    assert sum(turns) == 10_000
+    assert max(turns) <= 256
+
+
+@pytest.mark.parametrize(("size", "taken"), [(1, False), (2, False), (3, True), (16, True)])
+def test_much_ado_about_nothing(size: int, taken: bool) -> None:
+    """Chunks may be small as long as a body is; a large one in chunks of a byte or two is refused."""
+    chunks = b"%x\r\n%b\r\n" % (size, b"x" * size) * 70_000
+    if taken:
+        assert len(decoded(Body(None), [chunks])[0]) == size * 70_000
+    else:
+        with pytest.raises(Refused, match="next to nothing"):
+            decoded(Body(None), [chunks])
+    few = b"%x\r\n%b\r\n" % (size, b"x" * size) * 10_000
+    assert len(decoded(Body(None), [few])[0]) == size * 10_000
 
 
 def calls(work: Callable[[], object]) -> int:

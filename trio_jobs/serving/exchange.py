@@ -99,6 +99,7 @@ class Exchange:
             return _LEFT
         if self._writer.they_are_waiting_for_100_continue and not self._stream.ahead:
             await self._write(self._writer.send(h11.InformationalResponse(status_code=100, headers=[])))
+        await trio.lowlevel.checkpoint()  # between two pieces of much that came at once
         data = self._take()
         while not data and not self._body.done:
             if not await self._read():

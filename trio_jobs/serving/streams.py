@@ -15,7 +15,6 @@ Transport = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 _MOST_HEAD: Final = 16 * 1024
 _END: Final = b"\r\n\r\n"
 _PIECE: Final = 16 * 1024
-"""Bytes that are read at once: so many in chunks of one byte are decoded in less than two milliseconds."""
 _LEAST_PRINTED: Final = 0x21
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 256 * 1024
