@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, cast, overload
@@ -22,7 +21,7 @@ EXAMINED: Final = 20_000
 """How many entries of an index are looked at for a page."""
 SHOWN: Final = 200
 """How many characters of a message a summary has."""
-_PLACE: Final = re.compile(r"[0-9]{1,18}")
+_DIGITS: Final = 18
 _NAMES_AND_NUMBERS: Final = 800
 """Bytes of a summary in JSON beside its texts, at most."""
 
@@ -157,7 +156,8 @@ def place_of(after: str | None) -> int | None:
     """
     if after is None:
         return None
-    if not isinstance(cast("object", after), str) or not _PLACE.fullmatch(after):
+    text = isinstance(cast("object", after), str)
+    if not (text and after.isascii() and after.isdecimal() and len(after) <= _DIGITS):
         raise ValueError(f"after takes what Page.next gave; got {quoted(after)}")
     return int(after)
 
