@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from trio_jobs import JobContext, State, open_registry
-from trio_jobs.stores import Claim, Claimant
+from trio_jobs import JobContext, State, Timeouts, open_registry
+from trio_jobs.stores import Claim, Claimant, Where
 from trio_jobs.stores.sqlite import clock, open_sqlite
+from trio_jobs.stores.sqlite.clock import FileClock
 from trio_jobs.testing.checks._kit import accept, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
@@ -90,6 +92,115 @@ async def test_the_wall_clock_jumps(jump: float, tmp_path: Path, monkeypatch: py
             assert [claim.submission.id for claim in claims] == [soon]
             log = await other.read(soon, 0, 9)
             assert 0 <= log[1].timestamp - log[0].timestamp - 0.05 < 9
+
+
+# ------------------------------------------------------------ a wall clock that is wrong at first
+
+
+class Machine:
+    """A machine whose wall clock is wrong.
+
+    Attributes:
+        behind: Seconds that its wall clock is behind.
+        skipped: Seconds that have passed by themselves.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.name = "first"
+        self.behind = self.skipped = 0.0
+        wall, boot = time.time, clock.since_boot
+        monkeypatch.setattr("time.time", lambda: wall() - self.behind + self.skipped)
+        monkeypatch.setattr(clock, "since_boot", lambda: boot() + self.skipped)
+        monkeypatch.setattr(clock, "boot", lambda: self.name)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+async def claimed(path: Path) -> int:
+    """Return how many jobs are due now."""
+    async with opened(path) as store:
+        return len(await store.claim(99, Claimant("w", 60.0)))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+async def test_a_boot_with_the_clock_behind(tmp_path: Path, machine: Machine, noted: bool) -> None:
+    """No time is before the newest in the file, so that what was due is due, though the wall says otherwise;
+    also in a file of a version that noted no times."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await accept(store, make())
+        before = store._now()
+        if not noted:
+            await store._writer.call(
+                lambda tx: tx.db.execute("DELETE FROM trio_jobs_meta WHERE name = 'newest'")
+            )
+    machine.name, machine.behind = "second", 3600.0
+    async with opened(path) as store:
+        assert before <= store._now() <= before + 30
+        assert len(await store.claim(9, Claimant("w", 60.0))) == 1
+    assert await claimed(path) == 0
+
+
+async def test_the_clock_is_set_right_after_a_boot(tmp_path: Path, machine: Machine) -> None:
+    """The file's clock follows, in every process that has it open, what was to be done at a time is done at
+    that time, and nobody loses his lease by it."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        now = store._now()
+        await accept(store, make(timeouts=Timeouts(queue=60.0), delay=7300.0))
+    machine.name, machine.skipped, machine.behind = "second", 7200.0, 7200.0 + 3600.0
+    async with opened(path) as here, opened(path) as there:
+        assert here._now() < now + 60
+        held = (await start(here, worker=Claimant("w", 60.0))).submission.id
+        at = datetime.fromtimestamp(now + 7200.0, UTC)
+        (waits,) = await accept(there, make(run_at=at))
+        machine.behind = 0.0
+        with trio.fail_after(30):
+            await there.due()
+            (claim,) = await there.claim(9, Claimant("w", 60.0))
+            assert claim.submission.id == waits
+            while here._now() < now + 7200:
+                await here.get(held)
+            for store in (here, there):
+                await store.sweep()
+        assert (await here.get(held)).state is State.RUNNING
+        (log,) = await here.read(held, 0, 1)
+        times = [log.timestamp, *(event.timestamp for event in await here.read(waits, 0, 9))]
+        assert times == sorted(times)
+        assert await here.count(Where(frozenset({State.FAILED}))) == {}
+    machine.skipped += 150.0
+    assert await claimed(path) == 1
+
+
+async def test_a_clock_that_is_far_off(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the wall clock was years behind when a file was made, and is set right, that is believed after a
+    while, as it may have been set by mistake, and not at once."""
+    machine.behind = 1e9
+    steps: list[float] = []
+    async with opened(tmp_path / "jobs.db", poll=0.001) as store:
+        now = store._now()
+        machine.behind = 0.0
+        own = FileClock(now - clock.since_boot())
+        assert not own.is_off()
+        machine.skipped = 59.0
+        assert not own.is_off()
+        machine.behind = 1e9
+        assert not own.is_off()
+        machine.behind, machine.skipped = 0.0, 120.0
+        assert not own.is_off()
+        machine.skipped = 181.0
+        assert own.is_off()
+        with trio.fail_after(30):
+            while store._now() < now + 1e9:
+                machine.skipped += 10.0
+                await trio.sleep(0.002)
+                steps.append(store._now())
+    assert len(steps) >= 5
 
 
 async def test_handlers_do_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ class SqliteMachine(StoreMachine):
 
     @asynccontextmanager
     async def open_store(self, folder: Path) -> AsyncIterator[Store]:
-        async with opened(folder / "jobs.db", clock=lambda: trio.current_time() + 1e9) as store:
+        virtual = trio.lowlevel.current_clock()  # also for threads
+        async with opened(folder / "jobs.db", clock=lambda: virtual.current_time() + 1e9) as store:
             yield store
 
 

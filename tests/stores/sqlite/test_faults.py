@@ -106,9 +106,11 @@ async def limit_pages(jobs: JobRegistry, pages: int) -> None:
 async def test_a_full_disk(tmp_path: Path, gate: str, caplog: pytest.LogCaptureFixture) -> None:
     """A submit is refused and says so; what runs waits, and is not lost; reads go on; and with room again
     everything goes on, with each event once."""
-    async with registry(tmp_path / "jobs.db") as jobs:
+    async with registry(tmp_path / "jobs.db", capacity=1) as jobs:
         handle = await jobs.submit(speak, gate, 20_000)
         await gates[gate].reached.wait()
+        async with handle.stream() as tokens:
+            await tokens.receive()  # it is written, so that no event waits but those of below
         await limit_pages(jobs, 1)
         with pytest.raises(StoreUnavailable, match="jobs.db: database or disk is full; free some space"):
             while True:  # there may be room in the last page
@@ -339,7 +341,7 @@ async def test_a_cancellation_while_the_file_is_locked(tmp_path: Path, impatient
 # ------------------------------------------------------------ a file that is taken away
 
 
-@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal"])
+@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db-shm"])
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> None:
     """When the file, or the log beside it, is removed or replaced while it is open, the registry says so
@@ -382,6 +384,38 @@ async def test_who_waits_is_told(tmp_path: Path) -> None:
         await wait("claim", 1, HOLDER)
         await wait("submit", [make()], 0, HOLDER)
         assert len(found) == 8
+
+
+@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db-shm"])
+async def test_nothing_is_accepted_by_a_file_that_is_gone(name: str, tmp_path: Path) -> None:
+    """Not even before anybody has looked whether it is there: what would be written is written nowhere."""
+    async with open_sqlite(tmp_path / "jobs.db", handlers=[work], poll=60) as store:
+        await accept(store, make())
+        (tmp_path / name).unlink()
+        with pytest.raises(StoreCorrupt, match="was removed or replaced while it was open"):
+            await accept(store, make())
+
+
+async def test_a_folder_that_cannot_be_read_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing about the file in it."""
+    looks = 0
+
+    def refuse(path: Path) -> None:
+        nonlocal looks
+        looks += 1
+        raise PermissionError(13, "Permission denied")
+
+    async with open_sqlite(tmp_path / "jobs.db", handlers=[work], poll=0.001) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "stat", refuse)
+            with trio.fail_after(30):
+                while looks < 12:
+                    await trio.sleep(0.001)
+            await accept(store, make())
+        await accept(store, make())
+        assert sum((await store.count(Where())).values()) == 2
 
 
 # ------------------------------------------------------------ a process that forks

@@ -15,6 +15,7 @@ import trio.testing
 from trio_jobs import Retention, StoreCorrupt, StoreUnavailable, UnknownJob
 from trio_jobs.stores.sqlite import group
 from trio_jobs.stores.sqlite.group import Call, Group, Limits, Transaction
+from trio_jobs.stores.sqlite.line import Line
 from trio_jobs.stores.sqlite.opening import _connected
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 
@@ -24,14 +25,14 @@ LIMITS = Limits(9, Retention())
 class Counting(Group):
     """A group that notes how many calls each transaction had."""
 
-    def __init__(self, db: Any, path: Path) -> None:
-        super().__init__(db, path, lambda: 7.0, LIMITS, writes=True)
+    def __init__(self, line: Line) -> None:
+        super().__init__(line, lambda: 7.0, LIMITS, writes=True)
         self.sizes: list[int] = []
         self.fails: Exception | None = None
 
-    def transact(self, calls: list[Call[Any]], now: float) -> None:
+    def transact(self, calls: list[Call[Any]]) -> None:
         self.sizes.append(len(calls))
-        super().transact(calls, now)
+        super().transact(calls)
 
     def commit(self, db: Any) -> None:
         if self.fails is not None:
@@ -54,9 +55,9 @@ def numbers(tx: Transaction) -> list[int]:
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[Counting]:
     path.touch()
-    async with _connected(path) as db:
-        db.execute("CREATE TABLE t (x UNIQUE)")
-        one = Counting(db, path)
+    async with _connected(Line(path, lambda db: None)) as line:
+        line.db.execute("CREATE TABLE t (x UNIQUE)")
+        one = Counting(line)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.run)
             yield one

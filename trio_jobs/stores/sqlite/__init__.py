@@ -3,7 +3,8 @@
 Its files, in the order in which they tell the story:
 
     schema.sql, queries.sql    what a file holds, and every statement
-    queries, clock, files      reading these; one clock for all processes; opening a file
+    queries, clock             reading these; one clock for all processes
+    locks, files, line         waiting for locks; opening a file; a connection that can be made anew
     threads, group             many calls, one transaction, in a thread
     chunks, rows               logs and jobs, as rows and as records
     verbs                      what a verb does in a transaction

@@ -1,21 +1,35 @@
-"""The clock of a file: one for all processes on it, that no setting of the wall clock moves.
+"""The clock of a file: one for all processes on it, that no setting of the wall clock moves back.
 
 It is the machine's time since boot, which runs on through sleep and is the same in every process, plus what
-the wall clock was ahead of it when the file was first opened since the machine booted; that number is kept in
-the file. So leases and delays pass at the right speed whatever is done to the wall clock, and times are still
-dates. Where the system has no such clock (other than Linux), it is the wall clock itself.
+the wall clock was ahead of it when the file was first opened since the machine booted; that number, its
+epoch, is kept in the file. So leases and delays pass at the right speed whatever is done to the wall clock,
+and times are still dates. Where the system has no such clock (other than Linux), it is the wall clock itself.
+
+A machine may boot with its wall clock behind, and hear only later what time it is. So after a boot no time is
+before the newest in the file, which is noted in it now and then. Once the wall clock is ahead of the file's,
+if it was found behind, or for a while far ahead, the file's clock is set forward, and the leases with it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_NOTED: Final = 10.0
+"""Seconds by which the newest time in a file may be later than the one that is noted."""
+_FAR: Final = 6 * 3600.0
+"""Seconds that the wall clock is ahead of a file's when it cannot but have been set right."""
+_NEAR: Final = 1.0
+_STEADY: Final = 60.0
+"""Seconds after which it is taken at its word; somebody may set it back and forth."""
 
 Clock = Callable[[], float]
+Db: TypeAlias = Any
+"""An `apsw.Connection`: the stub of its `execute` has a type that checkers cannot resolve."""
 
 
 def boot() -> str | None:
@@ -38,6 +52,91 @@ def ahead() -> float:
 
 def clock_of(epoch: float | None) -> Clock:
     """Return the clock of a file, which counts from `epoch`; None is the wall clock."""
-    if epoch is None:
-        return time.time
-    return lambda: since_boot() + epoch
+    return FileClock(epoch)
+
+
+class FileClock:
+    """The clock of a file.
+
+    Args:
+        epoch: What it counts from; None is the wall clock.
+
+    Attributes:
+        epoch: The same, as the file had it when it was last looked at.
+    """
+
+    def __init__(self, epoch: float | None) -> None:
+        self.epoch = epoch
+        self._behind = False
+        self._noted = 0.0
+        self._far_since = math.inf
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return time.time() if self.epoch is None else since_boot() + self.epoch
+
+    def look(self, db: Db) -> None:
+        """Go by what the file says: another process may have set its clock."""
+        if self.epoch is not None:
+            kept = _kept(db)
+            self.epoch, self._behind = float(kept["epoch"]), bool(kept.get("behind"))
+
+    def keep(self, db: Db) -> None:
+        """Look, in a transaction that writes, and note the time if that was not done for long."""
+        self.look(db)
+        if self.epoch is not None and abs((now := self()) - self._noted) >= _NOTED:
+            db.execute("REPLACE INTO trio_jobs_meta VALUES ('newest', ?)", (now,))
+            self._noted = now
+
+    def is_off(self) -> bool:
+        """Return whether it may have to be set; asked now and then."""
+        if self.epoch is None:
+            return False
+        jump, now = ahead() - self.epoch, since_boot()
+        self._far_since = min(self._far_since, now) if jump > _FAR else math.inf
+        return now - self._far_since >= _STEADY or (self._behind and jump > _NEAR)
+
+    def set_right(self, db: Db) -> bool:
+        """Set it forward if the wall clock has been set right, in a transaction; return whether it was."""
+        self.look(db)
+        jump = ahead() - (self.epoch or 0.0)
+        if jump <= (_NEAR if self._behind else _FAR):
+            return False
+        self.epoch = ahead()
+        _note(db, epoch=self.epoch, behind=0)
+        db.execute("UPDATE trio_jobs_job SET lease = lease + ? WHERE lease > 0", (jump,))
+        db.execute("UPDATE trio_jobs_job SET expires = expires + ? WHERE expires IS NOT NULL", (jump,))
+        return True
+
+
+def begin(db: Db) -> float | None:
+    """Return what the clock of a file counts from; after a boot that is new, and no worker can be left."""
+    name = boot()
+    if name is None:
+        return None
+    kept = _kept(db)
+    if kept.get("boot") != name:
+        wall = ahead()
+        newest = kept["newest"] + _NOTED if "newest" in kept else _newest(db)
+        kept["epoch"] = max(wall, newest - since_boot())
+        _note(db, boot=name, epoch=kept["epoch"], behind=int(kept["epoch"] > wall))
+        db.execute("UPDATE trio_jobs_job SET lease = 0 WHERE lease IS NOT NULL")
+    return float(kept["epoch"])
+
+
+def _kept(db: Db) -> dict[str, Any]:
+    return dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
+
+
+def _note(db: Db, **values: object) -> None:
+    db.executemany("REPLACE INTO trio_jobs_meta VALUES (?, ?)", values.items())
+
+
+def _newest(db: Db) -> float:
+    """Return about the newest time in a file in which none is noted."""
+    found = db.execute(
+        "SELECT max(coalesce((SELECT max(finished) FROM trio_jobs_job), 0),"
+        " coalesce((SELECT created FROM trio_jobs_job ORDER BY number DESC LIMIT 1), 0),"
+        " coalesce((SELECT max(started) FROM trio_jobs_job WHERE lease IS NOT NULL), 0))"
+    ).get
+    return float(found)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeVar
 
 import apsw
 
 from ..._errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
-from . import clock
+from . import clock, locks
+from .clock import Db
 from .queries import SCHEMAS
 
-Db: TypeAlias = Any
-"""An `apsw.Connection`: the stub of its `execute` has a type that checkers cannot resolve."""
-
+T = TypeVar("T")
+Stat = tuple[int, int] | None
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
 _PAGE: Final = 4096
 _FEWEST_PAGES: Final = 16
 _MOST_PAGES: Final = 1000  # SQLite's own choice
-_DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 _HINTS: Final[Mapping[type[apsw.Error], str]] = {
     apsw.BusyError: "another program has it locked, and did not let go in time",
     apsw.FullError: "free some space on its disk; what waits goes on by itself then",
@@ -32,6 +34,8 @@ _HINTS: Final[Mapping[type[apsw.Error], str]] = {
     "files in its folder",
     apsw.IOError: "its disk, or the system, refused to read or to write",
 }
+_TOO_MANY: Final = "this process has too many files open; raise its limit, as with ulimit -n 4096"
+_NEEDED: Final = 4  # descriptors: the file, the two beside it, and its folder when these are created
 _WORLD: Final = (
     *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
     *(apsw.ProtocolError, apsw.NoLFSError),
@@ -45,10 +49,12 @@ def translated(error: BaseException, where: Path) -> BaseException:
             f"{where} is no SQLite file, or its beginning is damaged. Nothing was written over it; give "
             "another path, or restore a copy"
         )
-    if isinstance(error, _DAMAGED):
+    if isinstance(error, DAMAGED):
         return damaged(where, error)
     if isinstance(error, _WORLD):
         hints = [hint for kind, hint in _HINTS.items() if isinstance(error, kind)]
+        if isinstance(error, apsw.CantOpenError) and _few_descriptors():
+            hints = [_TOO_MANY]
         return StoreUnavailable("; ".join([f"{where}: {error}", *hints]))
     return error
 
@@ -63,7 +69,20 @@ def damaged(where: Path, what: object) -> StoreCorrupt:
 
 def is_world(error: BaseException) -> bool:
     """Return whether an error concerns the file, and not only the call that met it."""
-    return isinstance(error, (*_WORLD, *_DAMAGED))
+    return isinstance(error, (*_WORLD, *DAMAGED))
+
+
+def _few_descriptors() -> bool:
+    """Return whether there are fewer left than SQLite needs to open a file."""
+    found: list[int] = []
+    try:
+        found += [os.open(os.devnull, os.O_RDONLY) for _ in range(_NEEDED)]
+    except OSError as error:
+        return error.errno in {errno.EMFILE, errno.ENFILE}
+    finally:
+        for number in found:
+            os.close(number)
+    return False
 
 
 def create(path: Path) -> None:
@@ -87,22 +106,47 @@ def create(path: Path) -> None:
     except FileNotFoundError:
         raise StoreUnavailable(f"{path}: there is no folder {path.parent}; create it first") from None
     except OSError as error:
-        raise StoreUnavailable(
-            f"{path}: {error.strerror}; see that {path.parent} is a folder in which this process may create "
-            "files"
-        ) from None
+        hint = f"see that {path.parent} is a folder in which this process may create files"
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            hint = _TOO_MANY
+        raise StoreUnavailable(f"{path}: {error.strerror}; {hint}") from None
 
 
-def identity(path: Path) -> tuple[int, ...]:
-    """Return what tells a file, and the log of writes beside it, from others of the same names."""
-    found: list[int] = []
-    for one in (path, path.with_name(f"{path.name}-wal")):
-        try:
-            status = one.stat()
-            found += (status.st_dev, status.st_ino)
-        except OSError:
-            found.append(0)
-    return tuple(found)
+def identity(path: Path) -> tuple[Stat, ...]:
+    """Return what tells a file, and those beside it, from others of the same names.
+
+    Of each its device and number, zeros if it is gone, and None if it cannot be told. They are not opened:
+    to close them would drop the locks of this process.
+    """
+    return tuple(_identity(path.with_name(path.name + suffix)) for suffix in ("", "-wal", "-shm"))
+
+
+def _identity(path: Path) -> Stat:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_there(path: Path, before: Sequence[Stat]) -> None:
+    """Check that a file and those beside it are those that they were.
+
+    Raises:
+        StoreCorrupt: One of them was removed or replaced.
+    """
+    if any(None not in both and both[0] != both[1] for both in zip(before, identity(path), strict=True)):
+        raise StoreCorrupt(
+            f"{path}, or its -wal or -shm file, was removed or replaced while it was open; nothing more is "
+            "written"
+        )
+
+
+def in_time(work: Callable[[], T], refused: Callable[[], object] = lambda: None) -> T:
+    """Do something as often as the file is found busy, as long as is waited for a lock; see `patiently`."""
+    return locks.patiently(work, _BUSY_MILLISECONDS / 1000, refused)
 
 
 def version(db: Db, path: Path) -> int:
@@ -134,25 +178,30 @@ def prepare_writer(
         StoreUnavailable: It cannot be written now.
     """
     try:
-        _configure(db)
-        if (found := version(db, path)) > len(schemas):
-            raise SchemaTooNew(str(path), found, len(schemas))
-        if (fault := db.execute("PRAGMA integrity_check(1)").get if _is_small(path) else "ok") != "ok":
-            raise damaged(path, fault)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_log_pages(path)}")
-        db.execute("PRAGMA foreign_keys = OFF")
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            _bring_up(db, path, schemas)
-            epoch = _epoch(db)
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+        return in_time(partial(_prepare_writer, db, path, synchronous, schemas))
     except apsw.Error as error:
         raise translated(error, path) from error
+
+
+def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Sequence[str]) -> float | None:
+    _configure(db)
+    if (found := version(db, path)) > len(schemas):
+        raise SchemaTooNew(str(path), found, len(schemas))
+    if (fault := db.execute("PRAGMA integrity_check(1)").get if _is_small(path) else "ok") != "ok":
+        raise damaged(path, fault)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {synchronous}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {_log_pages(path)}")
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        _bring_up(db, path, schemas)
+        epoch = clock.begin(db)
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+    db.set_busy_timeout(0)  # whoever writes waits for the lock himself, and knows how long
     return epoch
 
 
@@ -165,19 +214,6 @@ def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:
         db.execute(script)
     if found < len(schemas):
         db.execute("REPLACE INTO trio_jobs_meta VALUES ('version', ?)", (len(schemas),))
-
-
-def _epoch(db: Db) -> float | None:
-    """Return what the file's clock counts from; after a boot that is new, and no worker can be left."""
-    boot = clock.boot()
-    if boot is None:
-        return None
-    kept: dict[Any, Any] = dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
-    if kept.get("boot") != boot:
-        kept["epoch"] = clock.ahead()
-        db.execute("REPLACE INTO trio_jobs_meta VALUES ('boot', ?), ('epoch', ?)", (boot, kept["epoch"]))
-        db.execute("UPDATE trio_jobs_job SET lease = 0 WHERE lease IS NOT NULL")
-    return float(kept["epoch"])
 
 
 def prepare_reader(db: Db) -> None:

@@ -6,6 +6,7 @@ under load the cost of a commit, which is that of waiting for the disk, is share
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,10 @@ import trio
 
 from ..._bell import Bell
 from ..._job import Retention
-from .files import Db, is_world, translated
+from .clock import Clock, Db
+from .files import in_time, is_world, translated
+from .line import Line
+from .locks import Hearing
 from .queries import QUERIES
 from .threads import RUN
 
@@ -50,21 +54,23 @@ class Transaction:
 
     Attributes:
         db: The connection.
-        now: When it began, on the file's clock.
+        now: When it began to write, on the file's clock.
         limits: What the file is to hold at most.
+        heard: Up to when it is known which workers live; see `Hearing`.
         started: The ids of the jobs that run now, by this transaction.
         grown: The ids of those whose logs have grown.
         ended: The ids of those that have ended, and the rows of their snapshots; None for what is gone.
-        heard: Whether those who wait for any of this were told.
+        told: Whether those who wait for any of this were told.
     """
 
     db: Db
     now: float
     limits: Limits
+    heard: float = math.inf
     started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
-    heard: bool = False
+    told: bool = False
     _log: list[Mapping[str, Any]] = attrs.field(factory=list[Mapping[str, Any]])
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
@@ -111,17 +117,33 @@ class Group:
     """A connection and the calls that wait for it.
 
     Args:
-        db: The connection; its statements run in threads, one at a time.
-        path: The file, for errors.
+        line: The connection; its statements run in threads, one at a time.
         now: The file's clock.
         limits: What the file is to hold at most.
         writes: Whether the calls write.
+        begun: Called at the beginning of each transaction.
+        ending: Called before each commit; nothing is written if it raises.
+
+    Attributes:
+        hearing: When it could not write to the file.
     """
 
-    def __init__(self, db: Db, path: Path, now: Callable[[], float], limits: Limits, *, writes: bool) -> None:
-        self._db = db
-        self._path = path
+    def __init__(
+        self,
+        line: Line,
+        now: Clock,
+        limits: Limits,
+        *,
+        writes: bool,
+        begun: Callable[[Db], object] = lambda _: None,
+        ending: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.hearing = Hearing()
+        self._line = line
+        self._path = line.path
         self._now = now
+        self._begun = begun
+        self._ending = ending
         self._limits = limits
         self._writes = writes
         self._waiting: list[Call[Any]] = []
@@ -171,10 +193,9 @@ class Group:
 
         All calls that were served before it was looked up have returned by then.
         """
-        db = self._db
         async with self._turn:
             try:
-                return int(await self._run(lambda: db.execute("PRAGMA data_version").get))
+                return int(await self._run(lambda: self._line.db.execute("PRAGMA data_version").get))
             except apsw.Error:
                 return before
 
@@ -197,27 +218,35 @@ class Group:
     async def _serve(self, calls: list[Call[Any]]) -> None:
         try:
             with trio.CancelScope(shield=True):  # noqa: ASYNC912  # the thread is always waited for
-                await self._run(self.transact, calls, self._now())
+                await self._run(self.transact, calls)
         except Exception as error:  # noqa: BLE001  # each caller gets it
             for call in calls:
                 call.error = translated(error, self._path)
         for call in calls:
             call.answer()
 
-    def transact(self, calls: list[Call[Any]], now: float) -> None:
-        """Serve calls in one transaction, in a thread.
+    def transact(self, calls: list[Call[Any]]) -> None:
+        """Serve calls in one transaction, in a thread, once the file is not locked by others."""
+        in_time(partial(self._line.sound, partial(self._transact, calls)), self._refused)
+
+    def _refused(self) -> None:
+        self.hearing.refused(self._now())
+
+    def _transact(self, calls: list[Call[Any]], db: Db) -> None:
+        """Serve calls in one transaction.
 
         Each is served whole or not at all, and its own errors concern nobody else. These are rare, and being
         ready to take back each call by itself costs much; so all is taken back, and done again with care.
         """
-        db = self._db
-        self.begin(db)
         try:
-            if not self._together(calls, now):
+            self.begin(db)
+            if not self._together(db, calls):
                 db.execute("ROLLBACK")
                 self.begin(db)
                 for call in calls:
-                    self._apart(call, now)
+                    self._apart(db, call)
+            if self._writes:
+                self._ending()
             self.commit(db)
         except BaseException:
             if db.in_transaction:
@@ -227,6 +256,8 @@ class Group:
     def begin(self, db: Db) -> None:
         """Begin a transaction."""
         db.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
+        self._begun(db)
+        self.hearing.reached(self._now())
 
     def commit(self, db: Db) -> None:
         """Commit it."""
@@ -234,11 +265,16 @@ class Group:
 
     def serve(self, tx: Transaction, call: Call[Any]) -> None:
         """Serve one call."""
+        call.error = None  # of a time before
         call.result = call.work(tx), tx
 
-    def _together(self, calls: list[Call[Any]], now: float) -> bool:
+    def _transaction(self, db: Db) -> Transaction:
+        now = self._now()
+        return Transaction(db, now, self._limits, self.hearing.heard(now))
+
+    def _together(self, db: Db, calls: list[Call[Any]]) -> bool:
         """Serve calls; return False if one failed, and all that was written has to be taken back."""
-        tx = Transaction(self._db, now, self._limits)
+        tx = self._transaction(db)
         try:
             for call in calls:
                 self.serve(tx, call)
@@ -249,9 +285,9 @@ class Group:
             return False
         return True
 
-    def _apart(self, call: Call[Any], now: float) -> None:
+    def _apart(self, db: Db, call: Call[Any]) -> None:
         """Serve one call; if it fails, take back what it wrote."""
-        tx = Transaction(self._db, now, self._limits)
+        tx = self._transaction(db)
         tx.db.execute("SAVEPOINT one")
         try:
             self.serve(tx, call)

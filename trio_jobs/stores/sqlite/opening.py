@@ -9,25 +9,29 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Final
 
-import apsw
 import trio
 
 from ..._check import choice, number, whole
+from ..._errors import StoreUnavailable
 from ..._handlers import Handler, Handlers
 from ..._held import HeldBack
 from ..._job import Retention
 from ..._states import Reason
-from .clock import Clock, clock_of
-from .files import Synchronous, create, prepare_reader, prepare_writer, translated
+from .clock import Clock, FileClock
+from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer
 from .group import FOREVER, Group, Limits
+from .line import Line
+from .locks import BUSY
 from .rows import Rows
 from .store import POLL, SqliteStore
 from .threads import RUN
 
 logger = logging.getLogger("trio_jobs")
 _SOONEST: Final = 0.001
+_OPENINGS: Final = 24
+"""How often a locked file is waited for; two minutes in all."""
 
 
 @asynccontextmanager
@@ -52,7 +56,7 @@ async def open_sqlite(
             may be lost with the power, but not by a crash of the process.
         queue_limit: How many jobs may wait.
         retention: What is kept of each job; by default ended jobs stay until they are pruned.
-        clock: What tells the time in place of the file's own clock, for tests.
+        clock: What tells the time in place of the file's own clock, for tests; it is asked in threads.
         poll: Seconds between two looks at what other processes have written, which cost microseconds;
             `math.inf` if no other process has the file open.
 
@@ -70,16 +74,21 @@ async def open_sqlite(
     limits = Limits(queue_limit, retention or Retention(finished=FOREVER))
     where = Path(os.path.realpath(path))  # noqa: ASYNC240  # as SQLite does, which has files beside it
     create(where)
-    async with _connected(where) as writer, _connected(where) as reader:
-        epoch = await RUN.get()(prepare_writer, writer, where, synchronous)
-        await RUN.get()(prepare_reader, reader)
-        now = clock or clock_of(epoch)
+    epochs: list[float | None] = []
+    prepare = partial(prepare_writer, path=where, synchronous=synchronous)
+    async with (
+        _connected(Line(where, lambda db: epochs.append(prepare(db)))) as writer,
+        _connected(Line(where, prepare_reader)) as reader,
+    ):
+        own = FileClock(epochs[-1] if clock is None else None)
+        now = clock or own
+        there = partial(check_there, where, identity(where))
         groups = (
-            Group(writer, where, now, limits, writes=True),
-            Group(reader, where, now, limits, writes=False),
+            Group(writer, now, limits, writes=True, begun=own.keep, ending=there),
+            Group(reader, now, limits, writes=False, begun=own.look),
         )
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
-        async with _served(store, *(group.run for group in groups), partial(store.poll, poll)):
+        async with _served(store, *(group.run for group in groups), partial(store.poll, poll, own)):
             yield store
 
 
@@ -106,21 +115,23 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 
 
 @asynccontextmanager
-async def _connected(path: Path) -> AsyncGenerator[Any]:
-    """Open a connection, and close it when the block is left. Its statements run in threads."""
+async def _connected(line: Line) -> AsyncGenerator[Line]:
+    """Open a connection, and close it when the block is left. Its statements run in threads.
+
+    A file that is locked is waited for, several times as long as for a call: a worker that is started while
+    somebody backs the file up, or makes it smaller, is not in a hurry.
+    """
+    for left in reversed(range(_OPENINGS)):
+        try:
+            await RUN.get()(line.open)
+            break
+        except StoreUnavailable as error:
+            if not left or not isinstance(error.__cause__, BUSY):
+                raise
+            if left == _OPENINGS - 1:
+                logger.warning("waiting for a file that is locked: %s", error)
     try:
-        db = await RUN.get()(_connect, path)
-    except apsw.Error as error:
-        raise translated(error, path) from error
-    try:
-        yield db
+        yield line
     finally:
         with trio.CancelScope(shield=True):
-            try:
-                await RUN.get()(db.close)
-            except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
-                logger.warning("%s could not be tidied up while it was closed: %s", path, error)
-
-
-def _connect(path: Path) -> Any:
-    return cast("Any", apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, None, 200))
+            await RUN.get()(line.close)

@@ -112,7 +112,7 @@ SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY e
 SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
     SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
 ), spent >= max(attempts, :crashes)
-FROM trio_jobs_job AS job WHERE lease <= :now AND state = 'running' ORDER BY lease LIMIT :limit;
+FROM trio_jobs_job AS job WHERE lease <= :heard AND state = 'running' ORDER BY lease LIMIT :limit;
 
 -- name: next_overdue
 SELECT min(

@@ -92,9 +92,9 @@ class Signals:
 
     def hear(self, tx: Transaction) -> None:
         """Wake those who wait for what a transaction did; the first of its calls does it for all of them."""
-        if tx.heard:
+        if tx.told:
             return
-        tx.heard = True
+        tx.told = True
         self.open.update(tx.started)
         self._grown(tx.grown)
         self._ended(tx.ended)

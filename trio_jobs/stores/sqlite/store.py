@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,16 +19,16 @@ import msgspec
 import trio
 
 from ..._codec import decode, encode
-from ..._errors import InvalidPayload, StoreCorrupt, TrioJobsError
+from ..._errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
 from ..._job import Event, Job, Kind
 from ..._states import Reason, State, Transition
 from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..._stored import encode_event
 from ..._summary import PAGE_JOBS, Page, page_of, place_of
 from . import looking, verbs
-from .clock import Clock
-from .files import damaged, identity
-from .group import Group, Row
+from .clock import Clock, FileClock
+from .files import check_there, damaged, identity
+from .group import Group, Row, Transaction
 from .rows import Rows
 from .signals import Signals
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
 """Seconds between two looks at what other processes have written, unless it is said otherwise."""
+_STILL: Final = 3.0
+"""Seconds after which this process must have stood still, or the machine slept."""
 
 
 class SqliteStore:
@@ -114,18 +116,24 @@ class SqliteStore:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
-    async def poll(self, seconds: float) -> None:
+    async def poll(self, seconds: float, clock: FileClock) -> None:
         """Look now and then, and wake everybody when another process has written, until cancelled."""
-        version = 0
+        version, looked = 0, clock()
         while True:
             await trio.sleep(seconds)
-            if self._fault is None and identity(self._path) != self._identity:
-                self._fault = StoreCorrupt(
-                    f"{self._path} or its -wal file was removed or replaced while it was open; "
-                    "nothing more is written"
-                )
+            try:
+                check_there(self._path, self._identity)
+            except StoreCorrupt as fault:
+                self._fault = fault
                 self._signals.ring_all()
                 return
+            if (now := clock()) - looked > seconds + _STILL:  # and so may all who were to be heard
+                self._writer.hearing.missed(looked, now)
+            if clock.is_off():
+                with suppress(StoreUnavailable):
+                    await self._write(_set_right, clock)
+                    self._signals.ring_all()
+            looked = clock()
             found = await self._writer.version(version)
             if found != version:
                 version = found
@@ -277,7 +285,7 @@ class SqliteStore:
         alarm = self._signals.alarm
         while True:
             seen, alarm.moment = alarm.count, math.inf  # whatever comes while looking counts
-            alarm.moment = await self._read(looking.next_overdue)
+            alarm.moment = self._writer.hearing.judged(await self._read(looking.next_overdue))
             left = alarm.moment - self._now()
             if left <= 0:
                 return
@@ -307,3 +315,7 @@ class SqliteStore:
             batch = await self._write(verbs.prune, before)
             pruned += batch
         return pruned
+
+
+def _set_right(tx: Transaction, clock: FileClock) -> bool:
+    return clock.set_right(tx.db)

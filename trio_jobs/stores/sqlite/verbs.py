@@ -351,7 +351,7 @@ def sweep(tx: Transaction) -> int:
     for number, limit in expired:
         ended = Ended(Reason.QUEUE_TIMEOUT, f"Job was not started within {round(limit, 6):g}s")
         _end(tx, number, State.QUEUED, End(Transition.EXPIRED, ended))
-    lapsed = list(tx.run("lapsed", now=tx.now, limit=BATCH, crashes=CRASHES))
+    lapsed = list(tx.run("lapsed", heard=min(tx.heard, tx.now), limit=BATCH, crashes=CRASHES))
     for *fields, deadly in lapsed:
         job = Running(*fields)
         how = Transition.FAILED if deadly and job.cancel_requested is None else Transition.RETRIED

@@ -71,7 +71,9 @@ def submit_within(
     if found > len(SCHEMAS):
         raise SchemaTooNew("the file", found, len(SCHEMAS))
     new = Rows(Handlers([fn])).written(submission(fn, args, options))
-    kept: dict[Any, Any] = dict(cast("Any", connection).execute("SELECT name, value FROM trio_jobs_meta"))
+    db = cast("Any", connection)
+    db.execute("DELETE FROM trio_jobs_meta WHERE 0")  # takes the lock, which may have to be waited for
+    kept: dict[Any, Any] = dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
     tx = Transaction(connection, clock_of(kept.get("epoch"))(), UNLIMITED)
     (job_id,), _ = verbs.submit(tx, [new], 0, (), Claimant("nobody"))
     tx.write_log()

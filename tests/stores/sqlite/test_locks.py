@@ -1,0 +1,305 @@
+"""Locks: what is busy is tried again for as long as is said, and who could not be heard is not judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from trio_jobs import JobContext, State, StoreUnavailable, open_registry
+from trio_jobs.stores import Claimant, Where
+from trio_jobs.stores.sqlite import files, locks, open_sqlite, submit_within
+from trio_jobs.stores.sqlite.locks import Hearing, patiently
+from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, start, work
+
+opened = partial(open_sqlite, handlers=[work])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Take what is to happen at the first pause of whoever waits for a lock."""
+    real = time.sleep  # noqa: TID251  # in a thread
+
+    def at_the_first(act: Callable[[], object]) -> None:
+        todo = [act]
+
+        def sleep(seconds: float) -> None:
+            real(seconds)
+            if todo:
+                todo.pop()()
+
+        monkeypatch.setattr(locks, "sleep", sleep)
+
+    return at_the_first
+
+
+# ------------------------------------------------------------ trying again
+
+
+@pytest.mark.parametrize("error", [apsw.BusyError, apsw.ProtocolError, apsw.LockedError])
+def test_what_is_busy_is_tried_again(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With growing pauses, until it succeeds; each refusal is told."""
+    slept: list[float] = []
+    refused: list[int] = []
+    monkeypatch.setattr(locks, "sleep", slept.append)
+
+    def work() -> int:
+        if len(refused) < 14:
+            raise error
+        return 7
+
+    assert patiently(work, 60, lambda: refused.append(1)) == 7
+    assert slept == sorted(slept)
+    assert slept[-1] == 0.1
+    assert len(refused) == len(slept) == 14
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time it has, and not before."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def work() -> None:
+        raise apsw.BusyError("busy")
+
+    monkeypatch.setattr(locks, "sleep", sleep)
+    monkeypatch.setattr(locks, "monotonic", lambda: now)
+    with pytest.raises(apsw.BusyError):
+        patiently(work, 3)
+    assert 2.8 < now <= 3
+
+
+def test_a_new_file_that_another_process_is_making(path: Path, pauses: Any) -> None:
+    """The change to a log of writes, which SQLite refuses at once while another process writes, is waited
+    for."""
+    other = apsw.Connection(str(path))
+    other.execute("CREATE TABLE mine (x)")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(apsw.BusyError):  # at once, in spite of the patience that it is told to have
+        db = apsw.Connection(str(path))
+        db.set_busy_timeout(10**9)
+        db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    pauses(lambda: other.execute("ROLLBACK"))
+
+    async def use() -> None:
+        async with opened(path) as store:
+            await accept(store, make())
+
+    trio.run(use)
+    other.close()
+
+
+class Busy(apsw.Connection):
+    """A connection that finds the file busy at one of its statements."""
+
+    statements = 0
+    refuses = 0
+
+    def execute(self, statements: str, *args: Any, **named: Any) -> Any:
+        if not statements.startswith(("ROLLBACK", "RELEASE")):
+            Busy.statements += 1
+            if Busy.statements == Busy.refuses:
+                raise apsw.BusyError("database is locked")
+        return super().execute(statements, *args, **named)
+
+
+def test_whatever_finds_the_file_busy_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody notices: while a file is opened, read, written and closed, every statement is tried again."""
+
+    async def use() -> None:
+        async with opened(path.with_name(f"{Busy.refuses}.db"), poll=60) as store:
+            claim = await start(store)
+            await store.finish(claim.submission.id, 1, completed("done"))
+            (found,) = await store.find(Where(), 9)
+            job = await store.get(found.id)
+            assert (job.result, job.last_seq) == ("done", 3)
+
+    monkeypatch.setattr(apsw, "Connection", Busy)
+    monkeypatch.setattr(locks, "sleep", lambda seconds: None)
+    Busy.statements = Busy.refuses = 0
+    trio.run(use)
+    assert Busy.statements > 30
+    for number in range(1, Busy.statements + 1):
+        Busy.statements, Busy.refuses = 0, number
+        trio.run(use)
+
+
+async def test_a_worker_that_is_started_under_a_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits, much longer than a call does, and says so; then it works."""
+    async with opened(path) as store:
+        await accept(store, make())
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(files, "_BUSY_MILLISECONDS", 20)
+    claims: list[Any] = []
+
+    async def worker() -> None:
+        async with opened(path) as store:
+            claims.extend(await store.claim(1, HOLDER))
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker)
+            while "waiting for a file that is locked" not in caplog.text:
+                await trio.sleep(0.001)
+            other.execute("ROLLBACK")
+            other.close()
+    assert len(claims) == 1
+
+
+# ------------------------------------------------------------ the time, once the lock is had
+
+
+async def test_times_are_taken_under_the_lock(path: Path, pauses: Any) -> None:
+    """What had to wait for the lock happens when it has it: a log goes forward, and a lease is as long as it
+    was asked for."""
+    released: list[float] = []
+
+    def release() -> None:
+        released.append(store._now())
+        other.execute("ROLLBACK")
+
+    async with opened(path) as store:
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        pauses(release)
+        (job_id,) = await accept(store, make())
+        (event,) = await store.read(job_id, 0, 9)
+        assert event.timestamp >= released[0]
+        other.execute("BEGIN IMMEDIATE")
+        pauses(release)
+        await store.claim(1, Claimant("w", 5.0))
+        lease, _ = await store._reader.call(lambda tx: tx.db.execute("SELECT lease FROM trio_jobs_job").get)
+        assert lease >= released[1] + 5.0
+        other.close()
+
+
+async def test_a_submit_in_a_transaction_has_the_lock(path: Path) -> None:
+    """Before the time is taken, though the program's own transaction has not written yet."""
+    async with opened(path):
+        mine, other = apsw.Connection(str(path)), apsw.Connection(str(path))
+        mine.execute("BEGIN")
+        submit_within(mine, work)
+        with pytest.raises(apsw.BusyError):
+            other.execute("BEGIN IMMEDIATE")
+        mine.execute("ROLLBACK")
+        other.execute("BEGIN IMMEDIATE")
+        mine.execute("BEGIN")
+        with pytest.raises(apsw.BusyError):
+            submit_within(mine, work)
+        mine.close()
+        other.close()
+
+
+# ------------------------------------------------------------ who could not be heard
+
+
+def test_hearing() -> None:
+    """What lapsed in a silence is judged when its worker has had the time to speak, what lapsed before at
+    once, and what lapses later then."""
+    hearing = Hearing()
+    assert hearing.heard(50.0) == 50.0
+    hearing.refused(100.0)
+    hearing.refused(110.0)
+    hearing.reached(120.0)
+    assert (hearing.heard(120.0), hearing.heard(125.9), hearing.heard(126.0)) == (100.0, 100.0, 126.0)
+    assert [hearing.judged(at) for at in (99.0, 100.0, 101.0, 125.0, 127.0)] == [99, 100, 126, 126, 127]
+
+
+def test_a_moment_is_no_silence() -> None:
+    """Nor is a file that nobody was refused."""
+    hearing = Hearing()
+    hearing.refused(100.0)
+    hearing.reached(100.1)
+    hearing.reached(200.0)
+    assert (hearing.heard(100.1), hearing.heard(200.0)) == (100.1, 200.0)
+
+
+def test_one_silence_after_another() -> None:
+    """Each is forgiven for its own time: one that follows another neither ends nor prolongs that."""
+    hearing = Hearing()
+    hearing.missed(100.0, 120.0)
+    hearing.missed(121.0, 122.0)
+    assert hearing.heard(122.0) == 100.0
+    assert hearing.heard(126.5) == 121.0
+    assert hearing.heard(128.0) == 128.0
+    hearing.missed(130.0, 140.0)
+    assert hearing.heard(140.0) == 130.0
+    assert hearing.judged(105.0) == 105.0
+
+
+async def test_a_lease_that_lapses_under_a_lock(
+    path: Path, pauses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for the loss of its worker, until that has had its time to speak."""
+    monkeypatch.setattr(locks, "_SHORT", 0.0)
+    monkeypatch.setattr(locks, "_GRACE", 0.5)
+    async with opened(path) as store:
+        lost = (await start(store, worker=Claimant("w", 0.0))).submission.id
+        await trio.sleep(0.001)
+        held = (await start(store, worker=Claimant("w", 0.2))).submission.id
+        silent = (await start(store, worker=Claimant("w", 0.2))).submission.id
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+
+        def release() -> None:
+            while store._now() < lapsed:
+                time.sleep(0.01)  # noqa: TID251  # in a thread
+            other.execute("ROLLBACK")
+
+        lapsed = store._now() + 0.21
+        pauses(release)
+        await store.sweep()
+        other.close()
+        states = [(await store.get(job_id)).state for job_id in (lost, held, silent)]
+        assert states == [State.RETRYING, State.RUNNING, State.RUNNING]
+        assert not (await store.heartbeat({held: 1}, 60.0)).lost
+        with trio.fail_after(30):
+            while (await store.get(silent)).state is State.RUNNING:
+                await store.overdue()
+                await store.sweep()
+        assert (await store.get(held)).state is State.RUNNING
+
+
+async def test_no_attempt_is_charged_for_a_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another program holds the lock for longer than a lease, nobody can say that he lives; afterwards
+    what ran runs on, in the same attempt."""
+    go_on = trio.Event()
+
+    async def hold(job: JobContext[Any]) -> int:
+        await go_on.wait()
+        return job.attempt
+
+    monkeypatch.setattr(files, "_BUSY_MILLISECONDS", 100)
+    async with open_registry(f"sqlite:///{path}", handlers=[hold], lease=0.5) as jobs:
+        handle = await jobs.submit(hold)
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        now = trio.current_time()
+        with trio.fail_after(30):
+            while trio.current_time() < now + 1.2:
+                with pytest.raises(StoreUnavailable):
+                    await jobs.submit(hold)
+        other.execute("ROLLBACK")
+        other.close()
+        await jobs.submit(hold)
+        go_on.set()
+        assert await handle.result() == 1
+        assert (await handle.snapshot()).spent == 1
