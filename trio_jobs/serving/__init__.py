@@ -10,7 +10,7 @@
     gate          who may come in
     conversation  one WebSocket connection, driven
     outgoing, streams, listening  bytes and ports
-    websocket     serve_websocket
+    websocket_faults, websocket  serve_websocket
     body, asgi, direct, event_stream, assets, metrics, openapi, http      http_app
     request_head, request_body, exchange, http1, server  serve_http
 

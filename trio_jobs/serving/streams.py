@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -119,9 +120,13 @@ class PeerStream(trio.abc.Stream):
         """Say that nothing more is sent, and throw away what still comes, for a while.
 
         A socket that is closed with unread bytes is reset, and the peer may lose what it was told last.
+        Nothing comes of a peer that has gone, or was hung up on.
         """
         taken = 0
-        with trio.move_on_after(_LINGER_SECONDS):
+        with (
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            trio.move_on_after(_LINGER_SECONDS),
+        ):
             await self.send_eof()
             while taken < _LINGER_BYTES and (data := await self._transport.receive_some(_PIECE)):
                 taken += len(data)

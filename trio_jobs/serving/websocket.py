@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 
 from .._check import number
 from .._registry import JobRegistry
@@ -33,6 +33,7 @@ from .limits import DEFAULT, Limits
 from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
 from .problems import told
 from .streams import PeerStream
+from .websocket_faults import handshake, is_faulty
 from .wire import PROTOCOL
 
 _CLOSE_SECONDS: Final = 1.0
@@ -116,28 +117,29 @@ class WebSockets:
                 nursery.start_soon(cancel_when, self._closing, patience)
                 request: WebSocketRequest | None = None
                 with patience:
-                    request = await wrap_server_stream(
-                        nursery, stream, message_queue_size=1, max_message_size=self._limits.message
-                    )
+                    request = await handshake(nursery, stream, self._limits.message)
                 if request is not None:
-                    await self._handshake(request, stream.client[0])
+                    await self._handshake(request, stream)
                 nursery.cancel_scope.cancel(reason="the connection ended")
         except* ConnectionClosed:
             pass  # the peer's affair
 
-    async def _handshake(self, request: WebSocketRequest, client: str) -> None:
+    async def _handshake(self, request: WebSocketRequest, stream: PeerStream) -> None:
         """Let a peer in, and talk with it; or say why not."""
         headers = headers_of(request)
         with ExitStack() as seats:
             try:
                 self._gate.check("GET", headers, websocket=True)
-                seats.enter_context(self._gate.seat(client))
+                seats.enter_context(self._gate.seat(stream.client[0]))
                 caller = await self._gate.caller(headers)
             except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
                 await self._reject(request, error)
                 return
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
-            await self._talk(await request.accept(subprotocol=chosen), caller)
+            socket = await request.accept(subprotocol=chosen)
+            await self._talk(socket, caller)
+        if is_faulty(socket):
+            await stream.linger()  # or the code of its fault may not arrive
 
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:

@@ -1,0 +1,53 @@
+"""A connection of trio-websocket that tells a peer what is wrong with its frames.
+
+Of a frame that it cannot read, wsproto says that the connection closes, as it does when the peer closes it.
+Trio-websocket takes the one for the other, and closes without a word: the peer sees 1006, whatever it did.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+from trio_websocket import CloseReason, WebSocketConnection, WebSocketRequest
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection
+
+# Trio-websocket has no public way to do this.
+# pyright: reportPrivateUsage=false
+
+
+_FAULTS: Final = frozenset({1002, 1007, 1009})
+
+
+class _Connection(WebSocketConnection):
+    async def _handle_close_connection_event(self, event: CloseConnection) -> None:
+        if self._wsproto.state is not ConnectionState.OPEN:
+            await super()._handle_close_connection_event(event)
+            return
+        self._close_reason = CloseReason(event.code, event.reason)  # nobody sends anything behind it
+        self._reader_running = False
+        await self._send(event)
+        await self._close_web_socket(event.code, event.reason)
+        self._close_handshake.set()
+
+
+def is_faulty(connection: WebSocketConnection) -> bool:
+    """Return whether it was closed for a fault of the peer's, who may be sending still."""
+    return connection.closed is not None and connection.closed.code in _FAULTS
+
+
+async def handshake(nursery: trio.Nursery, stream: trio.abc.Stream, most: int) -> WebSocketRequest:
+    """Wait for a peer's handshake, as `trio_websocket.wrap_server_stream` does.
+
+    Args:
+        nursery: Where the connection is read.
+        stream: The connection.
+        most: Bytes in one message.
+    """
+    connection = _Connection(
+        stream, WSConnection(ConnectionType.SERVER), message_queue_size=1, max_message_size=most
+    )
+    nursery.start_soon(connection._reader_task)  # noqa: SLF001
+    return await connection._get_request()  # noqa: SLF001
