@@ -10,8 +10,11 @@ import attrs
 
 from ._errors import ErrorRecord
 from ._job import Ended, Event, Job, Progress
+from ._summary import JobSummary
 
 _LEFT_OUT = frozenset({"on"})  # of Retry: code
+_SUMMARY = tuple(field.name for field in attrs.fields(JobSummary))
+_TIMES = tuple(name for name in _SUMMARY if name.endswith("_at"))
 
 
 def plain(value: Any) -> Any:
@@ -30,6 +33,17 @@ def plain(value: Any) -> Any:
 def job_record(job: Job) -> dict[str, Any]:
     """Return a job; its priority by name."""
     return {**plain(job), "priority": job.priority.name.lower()}
+
+
+def summary_record(summary: JobSummary) -> dict[str, Any]:
+    """Return a job as lists have it; its priority by name."""
+    found = {
+        name: getattr(summary, name) for name in _SUMMARY
+    }  # of all that `plain` does, what is needed here
+    for name in _TIMES:
+        if (time := found[name]) is not None:
+            found[name] = time.isoformat()
+    return {**found, "priority": summary.priority.name.lower(), "progress": plain(summary.progress)}
 
 
 def event_record(event: Event) -> dict[str, Any]:

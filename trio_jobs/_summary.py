@@ -35,7 +35,7 @@ class JobSummary:
         handler: The handler's name.
         state: Where the job is.
         reason: Why it failed, was cancelled or is to run again; None otherwise.
-        message: The first 200 characters of what was said of that, if anything.
+        message: The first 200 characters of what was said of that, or else of what was raised, if anything.
         attempt: The number of the last attempt started; 0 before the first.
         priority: As submitted.
         tags: As submitted.
@@ -129,7 +129,7 @@ def summary_of(
         handler=job.handler,
         state=job.state,
         reason=job.reason,
-        message=shortened(job.message),
+        message=shortened(job.message or (None if job.error is None else str(job.error))),
         attempt=job.attempt,
         priority=job.priority,
         tags=job.tags,

@@ -16,7 +16,8 @@ import msgspec
 from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, UnknownJob
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.protocol import Begin, Call, Following, Opened, Reply, Session, Stop
-from trio_jobs.serving.wire import AnyRequest, Cancel, Get, Submit, Wait, encode_event, encode_job
+from trio_jobs.serving.values import encode_job
+from trio_jobs.serving.wire import AnyRequest, Cancel, Get, Submit, Wait, encode_event
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -124,13 +125,15 @@ class Peer:
                 return self._job(re, request.job)
             case Cancel():
                 report = {"outcome": "cancelled", "took": 0.0, "stack": None}
-                return self._session.answered(re, "report", msgspec.json.encode(report))
+                return self._session.answered(re, {"report": msgspec.json.encode(report)})
             case _:
                 return self._session.failed(re, UnknownJob("?"))
 
     def _job(self, re: int, job_id: str) -> str:
         last_seq = len(self.logs.get(job_id, ()))
-        return self._session.answered(re, "job", encode_job(job(job_id, last_seq=last_seq), tracebacks=True))
+        return self._session.answered(
+            re, {"job": encode_job(job(job_id, last_seq=last_seq), tracebacks=True)}
+        )
 
     def send_on(self, re: int, most: int) -> str | None:
         """Return the next frame of a follow with at most so many events; None if it may not send."""

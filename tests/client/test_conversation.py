@@ -18,10 +18,11 @@ from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, Unknow
 from trio_jobs.client.conversation import CALLS, LOSSES, STRIKES, Call, Conversation, ServerCloses
 from trio_jobs.client.errors import Disconnected, ServerError
 from trio_jobs.client.following import WINDOW, Following
-from trio_jobs.client.looking import job_in
-from trio_jobs.client.replies import Unspoken
+from trio_jobs.client.looking import seen_in
+from trio_jobs.client.replies import Seen, Unspoken
 from trio_jobs.serving import wire
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.values import encode_job
 
 LOST = Disconnected("ws://a", "it broke")
 
@@ -49,21 +50,21 @@ def everything(conversation: Conversation) -> list[dict[str, Any]]:
     return found
 
 
-def get(conversation: Conversation, job_id: str = "7") -> Call[Job]:
+def get(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
     """A call that looks a job up."""
-    return conversation.ask(wire.Get(id=conversation.new_id(), job=job_id), job_id, job_in)
+    return conversation.ask(wire.Get(id=conversation.new_id(), job=job_id), job_id, seen_in)
 
 
-def wait(conversation: Conversation, job_id: str = "7") -> Call[Job]:
+def wait(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
     """A call that waits for a job."""
-    return conversation.ask(wire.Wait(id=conversation.new_id(), job=job_id), job_id, job_in)
+    return conversation.ask(wire.Wait(id=conversation.new_id(), job=job_id), job_id, seen_in)
 
 
-def submit(conversation: Conversation, key: str, handler: str = "work") -> Call[Job]:
+def submit(conversation: Conversation, key: str, handler: str = "work") -> Call[Seen]:
     """A call that submits a job."""
     options = wire.SubmitOptions(key=key)
     request = wire.Submit(id=conversation.new_id(), handler=handler, options=options)
-    return conversation.ask(request, handler, job_in)
+    return conversation.ask(request, handler, seen_in)
 
 
 def reply(conversation: Conversation, re: int | None, **fields: object) -> None:
@@ -78,7 +79,7 @@ def error(conversation: Conversation, re: int | None, code: str, **facts: object
 
 def plain(one: Job) -> dict[str, Any]:
     """A job as a reply has it."""
-    return dict(msgspec.json.decode(wire.encode_job(one, tracebacks=True)))
+    return dict(msgspec.json.decode(encode_job(one, tracebacks=True)))
 
 
 # ------------------------------------------------------------ calls
@@ -92,7 +93,7 @@ def test_an_answer_goes_to_its_call() -> None:
     reply(conversation, two.id, job=plain(job("2")))
     assert not one.done
     reply(conversation, one.id, job=plain(job("1")))
-    assert (one.answer().id, two.answer().id) == ("1", "2")
+    assert (one.answer().job.id, two.answer().job.id) == ("1", "2")
 
 
 def test_nothing_is_sent_without_a_connection() -> None:
@@ -125,7 +126,7 @@ def test_what_was_not_answered_is_asked_again() -> None:
     conversation.connected()
     assert everything(conversation)[1:] == [first[1]]
     reply(conversation, two.id, job=plain(job("2")))
-    assert two.answer().id == "2"
+    assert two.answer().job.id == "2"
 
 
 def test_a_dropped_call_that_was_not_sent_does_not_happen() -> None:
@@ -486,7 +487,7 @@ class Story:
             Reader(self.conversation, job_id, "gap" if policy == "gap" else "block")
             for job_id, policy in zip(self.peer.logs, policies, strict=True)
         ]
-        self.submits: dict[str, Call[Job]] = {}
+        self.submits: dict[str, Call[Seen]] = {}
         self.to_server: list[str] = []
         self.to_client: list[str] = []
         self.connected = False
@@ -545,7 +546,7 @@ def test_whatever_connections_do(seed: int, steps: int, trimmed: int) -> None:
         story.step()
     story.end()
     assert story.peer.refused == []
-    assert {key: call.answer().id for key, call in story.submits.items()} == story.peer.keys
+    assert {key: call.answer().job.id for key, call in story.submits.items()} == story.peer.keys
     for reader, events in zip(story.readers, story.peer.logs.values(), strict=True):
         assert reader.found == events
         assert reader.follow.ended

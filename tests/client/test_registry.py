@@ -130,15 +130,24 @@ async def test_find() -> None:
         for handle in handles:
             await handle.wait()
         failed = await (await jobs.submit(fail, "no")).wait()
-        every = [await (await jobs.get(one.id)).snapshot() for one in await jobs.find()]
+        every = await jobs.find()
         assert await remote.find() == every
-        assert await remote.find(newest=True, limit=2) == every[::-1][:2]
-        assert await remote.find(state=State.FAILED) == [failed]
+        assert await remote.find(newest=True, limit=2) == await jobs.find(newest=True, limit=2)
+        assert [job.id for job in await remote.find(state=State.FAILED)] == [failed.id]
         assert [job.id for job in await remote.find(tags={"n": "1"}, state=[State.COMPLETED])] == [
             handles[1].id,
             handles[3].id,
         ]
-        assert await remote.find(handler="flaky") == []
+        assert len(await remote.find(handler="flaky")) == 0
+        found, after = list[str](), None
+        while True:
+            page = await remote.find(limit=2, after=after)
+            found += [job.id for job in page]
+            if (after := page.next) is None:
+                break
+        assert found == [job.id for job in every]
+        with pytest.raises(ServerError, match="bad_request"):
+            await remote.find(after="x")
         for limit in (0, 1001):
             with pytest.raises(ValueError, match="limit"):
                 await remote.find(limit=limit)

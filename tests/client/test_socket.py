@@ -21,7 +21,8 @@ from trio_jobs import Retry, StoreUnavailable, StreamGap
 from trio_jobs.client import Disconnected, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
 from trio_jobs.client.following import WINDOW
-from trio_jobs.serving.wire import encode_event, encode_job
+from trio_jobs.serving.values import encode_job
+from trio_jobs.serving.wire import encode_event
 
 Talk = Callable[[WebSocketConnection], Awaitable[None]]
 PONG = {"pong": True}

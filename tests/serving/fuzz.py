@@ -121,7 +121,7 @@ class Model:
                     held.discard(number)
                     frame_of: Callable[[], str] = self.rng.choice(
                         [
-                            lambda number=number: self.session.answered(number, "job", b"{}"),
+                            lambda number=number: self.session.answered(number, {"job": b"{}"}),
                             lambda number=number: self.session.failed(number, ValueError("x\n\x1b")),
                             lambda number=number: self.session.failed(number, KeyError()),
                         ]

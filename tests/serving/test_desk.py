@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
     InvalidPayload,
+    Job,
     JobRegistry,
     KeyConflict,
     Priority,
@@ -28,7 +30,7 @@ from trio_jobs.serving.desk import ANYBODY, Caller, Desk, report_record
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.protocol import Following
-from trio_jobs.serving.wire import BadRequest, Cancel, Find, NewJob, SubmitOptions
+from trio_jobs.serving.wire import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
 
 ANN, BOB = Caller("ann"), Caller("bob")
 
@@ -71,14 +73,27 @@ def new(name: str, *args: Any, **options: Any) -> NewJob:
     return NewJob(name, list(args), msgspec.convert(options, SubmitOptions))
 
 
+async def submitted(desk: Desk, caller: Caller, asked: NewJob) -> Job:
+    return await desk.get(ANYBODY, await desk.submit(caller, asked))
+
+
+async def ended(desk: Desk, caller: Caller, job_id: str) -> Job:
+    await desk.wait(caller, job_id)
+    return await desk.get(caller, job_id)
+
+
+async def listed(desk: Desk, caller: Caller, **asked: Any) -> list[str]:
+    return [job.id for job in await desk.find(caller, List(1, **asked), None)]
+
+
 async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> None:
     """Arguments come as JSON and reach the handler as its annotations say, in memory too."""
     async with opened() as jobs:
         desk = desk_of(jobs)
-        job = await desk.submit(ANYBODY, new("measure", {"width": 3, "height": 2}, 2, priority="high"))
+        job = await submitted(desk, ANYBODY, new("measure", {"width": 3, "height": 2}, 2, priority="high"))
         assert (job.handler, job.priority, job.owner) == ("measure", Priority.HIGH, None)
         assert job.retry == Retry(2, on=OSError)
-        assert (await desk.wait(ANYBODY, job.id)).result == 12
+        assert (await ended(desk, ANYBODY, job.id)).result == 12
 
 
 @pytest.mark.parametrize(
@@ -106,20 +121,21 @@ async def test_whose_a_job_is(autojump_clock: MockClock) -> None:
     """A caller's jobs are its own; nobody but one who sees all may submit for others."""
     async with opened() as jobs:
         desk = desk_of(jobs)
-        assert (await desk.submit(ANN, new("hang"))).owner == "ann"
-        assert (await desk.submit(ANN, new("hang", owner="ann"))).owner == "ann"
-        assert (await desk.submit(ANYBODY, new("hang", owner="bob"))).owner == "bob"
+        assert (await submitted(desk, ANN, new("hang"))).owner == "ann"
+        assert (await submitted(desk, ANN, new("hang", owner="ann"))).owner == "ann"
+        assert (await submitted(desk, ANYBODY, new("hang", owner="bob"))).owner == "bob"
         with pytest.raises(Refused) as refused:
             await desk.submit(ANN, new("hang", owner="bob"))
         assert refused.value.code == "forbidden"
-        assert len(await desk.find(ANN, Find(1))) == 2
-        assert len(await desk.find(BOB, Find(1))) == 1
-        assert len(await desk.find(ANYBODY, Find(1))) == 3
+        assert len(await listed(desk, ANN)) == 2
+        assert len(await listed(desk, BOB)) == 1
+        assert len(await listed(desk, ANYBODY)) == 3
 
 
 OPERATIONS: dict[str, Callable[[Desk, Caller, str], Awaitable[object]]] = {
     "get": lambda desk, caller, job: desk.get(caller, job),
     "history": lambda desk, caller, job: desk.history(caller, job),
+    "value": lambda desk, caller, job: desk.value(caller, GetValue(1, job, "metadata", 1)),
     "wait": lambda desk, caller, job: desk.wait(caller, job),
     "cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job)),
     "ask to cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job, wait=False)),
@@ -134,7 +150,7 @@ async def test_another_owners_job_is_unknown(autojump_clock: MockClock, name: st
     operation = OPERATIONS[name]
     async with opened() as jobs:
         desk = desk_of(jobs)
-        job = await desk.submit(ANN, new("hang"))
+        job = await submitted(desk, ANN, new("hang"))
         with pytest.raises(UnknownJob) as foreign:
             await operation(desk, BOB, job.id)
         with pytest.raises(UnknownJob) as unknown:
@@ -147,23 +163,23 @@ async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None
     """The same key is another key for another owner; so it tells nobody what others submitted."""
     async with opened() as jobs:
         desk = desk_of(jobs)
-        ann = await desk.submit(ANN, new("hang", key="k"))
-        assert (await desk.submit(ANN, new("hang", key="k"))).id == ann.id
-        assert (await desk.submit(BOB, new("stubborn", key="k"))).id != ann.id
+        ann = await submitted(desk, ANN, new("hang", key="k"))
+        assert (await submitted(desk, ANN, new("hang", key="k"))).id == ann.id
+        assert (await submitted(desk, BOB, new("stubborn", key="k"))).id != ann.id
         with pytest.raises(KeyConflict):
             await desk.submit(ANN, new("stubborn", key="k"))
 
 
 async def test_filters(autojump_clock: MockClock) -> None:
-    """Everything that `find` can be asked reaches the store."""
+    """Everything that `list` can be asked reaches the store."""
     async with opened() as jobs:
         desk = desk_of(jobs)
-        a = await desk.submit(ANYBODY, new("hang", tags={"n": "1"}))
-        b = await desk.submit(ANYBODY, new("measure", {"width": 1}))
+        a = await submitted(desk, ANYBODY, new("hang", tags={"n": "1"}))
+        b = await submitted(desk, ANYBODY, new("measure", {"width": 1}))
         await desk.wait(ANYBODY, b.id)
 
         async def ids(**asked: Any) -> list[str]:
-            return [job.id for job in await desk.find(ANYBODY, Find(1, **asked))]
+            return await listed(desk, ANYBODY, **asked)
 
         assert await ids() == [a.id, b.id]
         assert await ids(newest=True) == [b.id, a.id]
@@ -203,14 +219,14 @@ async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
     """A cancellation is waited for, or only asked for; the stack of a stuck job is shown where wanted."""
     async with opened() as jobs:
         desk = desk_of(jobs, tracebacks=tracebacks)
-        job = await desk.submit(ANYBODY, new("hang"))
+        job = await submitted(desk, ANYBODY, new("hang"))
         await wait_all_tasks_blocked()
         report = await desk.cancel(ANYBODY, Cancel(1, job.id, "enough"))
         assert report_record(report) == {"outcome": "cancelled", "took": 0.0, "stack": None}
         assert (await desk.get(ANYBODY, job.id)).message == "enough"
         again = await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))
         assert again.outcome == "already_over"
-        job = await desk.submit(ANYBODY, new("stubborn"))
+        job = await submitted(desk, ANYBODY, new("stubborn"))
         await wait_all_tasks_blocked()
         assert (await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))).outcome == "requested"
         report = await desk.cancel(ANYBODY, Cancel(1, job.id, patience=1))
@@ -222,7 +238,7 @@ async def test_a_place_in_a_log(autojump_clock: MockClock) -> None:
     """A cursor up to the end of the log is a place; one beyond it is none."""
     async with opened() as jobs:
         desk = desk_of(jobs)
-        job = await desk.wait(ANYBODY, (await desk.submit(ANYBODY, new("measure", {"width": 1}))).id)
+        job = await ended(desk, ANYBODY, (await submitted(desk, ANYBODY, new("measure", {"width": 1}))).id)
         assert [event.kind for event in await desk.history(ANYBODY, job.id)] == [
             "submitted",
             "started",
@@ -246,18 +262,18 @@ async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> N
     async with open_registry(handlers=[speak], window=8) as jobs:
         jobs.pause()
         desk = desk_of(jobs)
-        job = await desk.submit(ANYBODY, new("speak"))
+        job = await submitted(desk, ANYBODY, new("speak"))
         with desk.following(Following(1, job.id, "block", 4, 1, 1), job):
             jobs.resume()
             await wait_all_tasks_blocked()
             assert 0 < len(sent) < 10
-        assert (await desk.wait(ANYBODY, job.id)).state is State.COMPLETED
+        assert (await ended(desk, ANYBODY, job.id)).state is State.COMPLETED
 
 
 async def test_what_can_be_submitted(autojump_clock: MockClock) -> None:
     """Handlers are described by name, first paragraph and parameters."""
     async with opened() as jobs:
-        found = {one["name"]: one for one in desk_of(jobs).handlers()}
+        found = {one["name"]: one for one in json.loads(desk_of(jobs).handlers)}
         assert list(found) == ["measure", "hang", "stubborn"]
         assert found["measure"]["description"] == "Measure something."
         assert [one["name"] for one in found["measure"]["parameters"]] == ["size", "factor"]

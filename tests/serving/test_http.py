@@ -203,14 +203,17 @@ async def test_a_jobs_history() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 async def test_tracebacks_are_shown_if_they_are_to_be(shown: bool) -> None:
-    """Without `tracebacks` neither a job, a list of jobs nor a history has one."""
+    """Without `tracebacks` neither a job nor a history has one; a list has none ever."""
     async with served(tracebacks=shown) as site:
         job_id = await site.submit("fail", "no")
         await ended(site, job_id)
-        for path in (f"/v1/jobs/{job_id}", "/v1/jobs", f"/v1/jobs/{job_id}/history"):
+        for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/history"):
             text = (await site.http.get(path)).text
             assert '"ValueError"' in text
             assert ("served.py" in text) is shown
+        listed = (await site.http.get("/v1/jobs")).text
+        assert "ValueError: no" in listed
+        assert "served.py" not in listed
 
 
 async def test_what_can_be_submitted_and_what_goes_on() -> None:
@@ -292,7 +295,7 @@ async def test_a_job_of_somebody_else_is_unknown() -> None:
             nobodys = await site.http.request(method, f"/v1/jobs/{'0' * 32}{path}", headers=as_("bob"))
             refused(foreign, 404, "unknown_job")
             assert foreign.text.replace(job_id, "") == nobodys.text.replace("0" * 32, "")
-        assert (await site.http.get("/v1/jobs", headers=as_("bob"))).json() == {"jobs": []}
+        assert (await site.http.get("/v1/jobs", headers=as_("bob"))).json() == {"jobs": [], "next": None}
         for name in ("ann", "root"):
             (job,) = (await site.http.get("/v1/jobs", headers=as_(name))).json()["jobs"]
             assert (job["id"], job["owner"], job["state"]) == (job_id, "ann", "running")

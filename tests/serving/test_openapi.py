@@ -16,6 +16,7 @@ from trio_jobs import Retry, Timeouts, handler, open_registry
 from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.openapi import openapi
 from trio_jobs.serving.problems import STATUS
+from trio_jobs.serving.values import FIELDS
 
 NOT_DESCRIBED = {"/openapi.json", "/healthz", "/"}
 TYPES: dict[str, Any] = {
@@ -79,7 +80,7 @@ def test_every_reference_leads_somewhere() -> None:
     for ref in used:
         assert found(ref, document)
     schemas = set(document["components"]["schemas"])
-    assert schemas - {ref.rpartition("/")[2] for ref in used} <= {"Find", "Cancel"}
+    assert schemas - {ref.rpartition("/")[2] for ref in used} <= {"List", "History", "Cancel"}
 
 
 def test_the_document_is_json_of_its_version() -> None:
@@ -181,6 +182,10 @@ async def test_real_answers_are_as_described() -> None:
         for job_id in ids:
             await checked(site, document, "GET", f"/v1/jobs/{job_id}", "/v1/jobs/{id}")
             await checked(site, document, "GET", f"/v1/jobs/{job_id}/history", "/v1/jobs/{id}/history")
+            data = f"/v1/jobs/{job_id}/history/1"
+            await checked(site, document, "GET", data, "/v1/jobs/{id}/history/{seq}")
+            for name in FIELDS:
+                await checked(site, document, "GET", f"/v1/jobs/{job_id}/{name}", f"/v1/jobs/{{id}}/{name}")
             await checked(site, document, "GET", f"/v1/jobs/{job_id}/stream", "/v1/jobs/{id}/stream")
         assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 3
         for path in ("/v1/handlers", "/v1/statistics", "/v1/metrics"):
@@ -208,6 +213,10 @@ async def test_real_problems_are_as_described() -> None:
             ("/v1/jobs?limit=0", "/v1/jobs"),
             ("/v1/jobs/x", "/v1/jobs/{id}"),
             ("/v1/jobs/x/history", "/v1/jobs/{id}/history"),
+            ("/v1/jobs/x/history?after=x", "/v1/jobs/{id}/history"),
+            ("/v1/jobs/x/result", "/v1/jobs/{id}/result"),
+            ("/v1/jobs/x/history/x", "/v1/jobs/{id}/history/{seq}"),
+            ("/v1/jobs?cursor=x", "/v1/jobs"),
             ("/v1/jobs/x/stream", "/v1/jobs/{id}/stream"),
             ("/v1/jobs/x/stream?after=x", "/v1/jobs/{id}/stream"),
         ):
@@ -215,6 +224,8 @@ async def test_real_problems_are_as_described() -> None:
         job_id = await site.submit("count", 1)
         await (await site.jobs.get(job_id)).wait()
         await checked(site, document, "GET", f"/v1/jobs/{job_id}/stream?after=99", "/v1/jobs/{id}/stream")
+        data = f"/v1/jobs/{job_id}/history/99"
+        await checked(site, document, "GET", data, "/v1/jobs/{id}/history/{seq}")
 
 
 def test_the_check_of_schemas_finds_faults() -> None:

@@ -127,7 +127,7 @@ def test_an_id_means_one_thing_at_a_time(first: str, second: str) -> None:
     if isinstance(step, Begin):
         session.ended(step.follow)
     else:
-        session.answered(5, "job", b"{}")
+        session.answered(5, {"job": b"{}"})
     assert isinstance(session.received(text(second, 5, job=JOB)), Call | Begin)
 
 
@@ -223,7 +223,7 @@ def test_limits_hold_whatever_is_asked(data: st.DataObject) -> None:
             frame = (
                 session.ended(step.follow)
                 if isinstance(step, Begin)
-                else session.answered(done, "job", b"{}")
+                else session.answered(done, {"job": b"{}"})
             )
             assert json.loads(frame)["re"] == done
             continue

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, Timeouts, open_registry
+from trio_jobs.serving.values import encode_job
 from trio_jobs.serving.wire import (
     AnyRequest,
     BadRequest,
@@ -18,7 +19,6 @@ from trio_jobs.serving.wire import (
     decode_new_job,
     decode_request,
     encode_event,
-    encode_job,
     schema,
 )
 

@@ -171,7 +171,7 @@ async def remotely(url: str) -> None:
             assert_type(tokens, TokenStream[str])
         named = await jobs.submit("generate", "hi", key="k")
         assert_type(named, RemoteHandle[Any, Any])
-        assert_type(await jobs.find(state=State.FAILED, newest=True), list[Job])
+        assert_type(await jobs.find(state=State.FAILED, newest=True), Page)
 
 
 def failing(failed: JobFailed) -> None:

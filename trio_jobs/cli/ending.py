@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._job import Job
 from .._states import State
+from .._summary import JobSummary
 from .faults import CANCELLED, FAILED
 
 _STATUS = {State.COMPLETED: 0, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
@@ -14,7 +15,7 @@ def ended_status(state: State) -> int:
     return _STATUS[state]
 
 
-def state_of(job: Job) -> str:
+def state_of(job: Job | JobSummary) -> str:
     """Return a job's state, with the reason if there is one."""
     return job.state if job.reason is None else f"{job.state} ({job.reason})"
 

@@ -9,11 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .._filter import Filter, where_of
-from .._job import Job
-from .._records import job_record
+from .._records import summary_record
 from .._states import State
+from .._summary import JobSummary
 from .durations import ago
-from .ending import detail_of, state_of
+from .ending import state_of
 from .faults import Fault
 from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
 from .output import json_line, note, table
@@ -55,7 +55,7 @@ def list_jobs(
         jobs = seen.newest(where, limit)
         if json:
             for job in jobs:
-                json_line(job_record(job))
+                json_line(summary_record(job))
             return
         now = datetime.now(UTC)
         table(_NAMES, [_row(seen.short(job.id), job, now) for job in jobs], state=1)
@@ -64,12 +64,9 @@ def list_jobs(
         note(f"the newest {len(jobs)} of {total} jobs; for more: --limit {total}")
 
 
-def _row(short: str, job: Job, now: datetime) -> list[str]:
-    detail = detail_of(job)
-    if not detail and job.tags:
-        detail = " ".join(f"{name}={value}" for name, value in job.tags.items())
-    tries = str(job.attempt) if job.retry.attempts == 1 else f"{job.attempt}/{job.retry.attempts}"
-    return [short, state_of(job), job.handler, tries, ago(job.created_at, now), detail]
+def _row(short: str, job: JobSummary, now: datetime) -> list[str]:
+    detail = job.message or " ".join(f"{name}={value}" for name, value in job.tags.items())
+    return [short, state_of(job), job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
 def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:

@@ -13,6 +13,7 @@ from .._errors import SchemaTooNew
 from .._job import Event, Job, Retention
 from .._states import State
 from .._store import Where
+from .._summary import JobSummary
 from ..stores.sqlite import chunks, looking
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
@@ -48,10 +49,10 @@ class Peek:
         """Return a job."""
         return self._rows.job_of(looking.job(self._tx, job_id))
 
-    def newest(self, where: Where, limit: int) -> list[Job]:
+    def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""
         rows = looking.find(self._tx, where, limit, None, newest=True)[:limit]
-        return [self.job(self._rows.summary_of(row)[1].id) for row in reversed(rows)]
+        return [self._rows.summary_of(row)[1] for row in reversed(rows)]
 
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""

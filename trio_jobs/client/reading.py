@@ -12,7 +12,7 @@ from .._job import Event
 from .._place import Place
 from .following import Following
 from .link import Link
-from .looking import history_of, snapshot_of
+from .looking import history_of, last_seq_of, with_data
 
 
 class RemotePlace(Place):
@@ -31,6 +31,7 @@ class RemotePlace(Place):
         self._conversation = link.conversation
         self._follow: Following
         self._told = False
+        self._taken: list[Event] = []
 
     async def open(self) -> None:
         """See `Place.open`."""
@@ -38,7 +39,7 @@ class RemotePlace(Place):
         self._follow = self._conversation.follow(self.job_id, self.cursor, self.policy)
         self._open = True
         try:
-            last_seq = (await snapshot_of(self._link, self.job_id)).last_seq
+            last_seq = await last_seq_of(self._link, self.job_id)
         except BaseException:
             self.close()
             raise
@@ -58,9 +59,14 @@ class RemotePlace(Place):
             self._told = False
             self._conversation.refollow(follow)
         while self._open:
-            events = follow.take()
-            if events or follow.ended:
-                return events
+            self._taken = self._taken or follow.take()
+            if self._taken or follow.ended:
+                # Cancelled here, they come again.
+                events = await with_data(self._link, self.job_id, self._taken)
+                self._taken = []
+                if events or follow.ended:
+                    return events
+                continue
             self._conversation.was_read(follow)
             if follow.error is not None:
                 self._tell(follow.error)

@@ -8,13 +8,14 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 from .._check import text, whole
 from .._context import JobContext
 from .._filter import Filter
-from .._job import CancelReport, Job, Statistics
+from .._job import CancelReport, Statistics
 from .._options import SubmitOptions
+from .._summary import PAGE_JOBS, Page
 from ..serving import wire
 from .handle import RemoteHandle
 from .link import Link
-from .looking import job_in, snapshot_of
-from .replies import Reply, job_of, statistics_of
+from .looking import last_seq_of, seen_in
+from .replies import Reply, statistics_of, summary_of
 from .requests import filter_of, handler_of, options_of
 
 T = TypeVar("T")
@@ -76,8 +77,8 @@ class RemoteRegistry:
         name = handler_of(fn, args)
         sent = options_of(fn, options)
         request = wire.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
-        job = await self._link.call(request, name, job_in)
-        return RemoteHandle(self._link, job.id)
+        seen = await self._link.call(request, name, seen_in)
+        return RemoteHandle(self._link, seen.job.id)
 
     async def get(self, job_id: str) -> RemoteHandle[Any, Any]:
         """Return a handle on the job with this id.
@@ -85,14 +86,19 @@ class RemoteRegistry:
         Raises:
             UnknownJob: No job has this id, or it is somebody else's.
         """
-        await snapshot_of(self._link, text("job_id", job_id))
+        await last_seq_of(self._link, text("job_id", job_id))
         return RemoteHandle(self._link, job_id)
 
-    async def find(self, *, limit: int = 1000, newest: bool = False, **where: Unpack[Filter]) -> list[Job]:
-        """Return the jobs that match, the oldest first, at most `limit`; or the newest first.
+    async def find(
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+    ) -> Page:
+        """Return a page of the jobs that match, the oldest first; or the newest first.
+
+        To see them all, ask again with `after=page.next` until that is None; a page may be empty before.
 
         Args:
             limit: How many at most; no more than 1000.
+            after: Where to go on: `Page.next` of the page before, found by the same filter.
             newest: Whether the newest come first.
             **where: See `Filter`; not `owner`, which the server knows.
 
@@ -101,10 +107,13 @@ class RemoteRegistry:
             ValueError: There is no such state, or `limit` is out of range.
         """
         whole("limit", limit, 1)
-        if limit > _MOST:
-            raise ValueError(f"a server gives at most {_MOST} jobs at a time; got limit={limit}")
-        request = wire.Find(id=self._link.new_id(), limit=limit, newest=newest, **filter_of(where))
-        return await self._link.call(request, "", _jobs_in)
+        if limit > PAGE_JOBS:
+            raise ValueError(f"a page has at most {PAGE_JOBS} jobs; got limit={limit}")
+        if after is not None:
+            text("after", after)
+        wanted = filter_of(where)
+        request = wire.List(id=self._link.new_id(), limit=limit, cursor=after, newest=newest, **wanted)
+        return await self._link.call(request, "", _page_in)
 
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
@@ -133,11 +142,10 @@ class RemoteRegistry:
         return await self._link.call(request, "", _statistics_in)
 
 
-_MOST = 1000
-
-
-def _jobs_in(reply: Reply) -> list[Job] | None:
-    return None if reply.jobs is None else [job_of(one) for one in reply.jobs]
+def _page_in(reply: Reply) -> Page | None:
+    if reply.jobs is None:
+        return None
+    return Page(tuple(map(summary_of, reply.jobs)), None if reply.next is None else str(reply.next))
 
 
 def _statistics_in(reply: Reply) -> Statistics | None:

@@ -17,8 +17,10 @@ from .._errors import ErrorRecord
 from .._job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Timeouts
 from .._retry import Retry
 from .._states import Reason, State
+from .._summary import JobSummary
 
 T = TypeVar("T")
+R = TypeVar("R", bound=attrs.AttrsInstance)
 
 
 class Unspoken(Exception):
@@ -37,7 +39,32 @@ class _Event(msgspec.Struct):
     attempt: int
     kind: Kind
     timestamp: float
-    data: Any
+    data: Any = msgspec.UNSET
+    large: int | None = None
+
+
+@attrs.frozen
+class Large:
+    """What stands in place of a value that has to be asked for by itself.
+
+    Attributes:
+        size: How many bytes of JSON it has.
+    """
+
+    size: int
+
+
+@attrs.frozen
+class Seen:
+    """A job as a server describes it.
+
+    Attributes:
+        job: The job.
+        large: The names of its fields that have to be asked for by themselves.
+    """
+
+    job: Job
+    large: tuple[str, ...]
 
 
 class _Error(msgspec.Struct):
@@ -71,6 +98,8 @@ class Reply(msgspec.Struct):
     job: dict[str, Any] | None = None
     jobs: list[dict[str, Any]] | None = None
     history: list[_Event] | None = None
+    text: str | None = None
+    next: str | int | None = None
     report: dict[str, Any] | None = None
     handlers: list[dict[str, Any]] | None = None
     statistics: dict[str, Any] | None = None
@@ -120,6 +149,7 @@ _DATA: Final[Mapping[Kind, Callable[[Any], Any]]] = {
 _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "state": State,
     "reason": _or_none(Reason),
+    "progress": _or_none(_progress),
     "error": _or_none(lambda value: _error(msgspec.convert(value, _Error))),
     "priority": lambda value: Priority[value.upper()],
     "timeouts": lambda value: Timeouts(**value),
@@ -135,29 +165,51 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecEr
 
 
 def events_of(found: list[_Event]) -> list[Event]:
-    """Return events as a server describes them. Raises `Unspoken` if one is none."""
+    """Return events as a server describes them, with `Large` data where it was left out.
+
+    Raises:
+        Unspoken: One is none.
+    """
+    return [Event(one.seq, one.attempt, one.kind, one.timestamp, _data(one)) for one in found]
+
+
+def _data(found: _Event) -> Any:
+    if found.large is not None:
+        return Large(found.large)
+    if found.data is msgspec.UNSET:
+        raise Unspoken(f"event {found.seq} has no data")
+    return data_of(found.kind, found.data)
+
+
+def data_of(kind: Kind, value: Any) -> Any:
+    """Return what an event carries, of what JSON has in its place. Raises `Unspoken` if it is nothing."""
     try:
-        return [
-            Event(
-                one.seq,
-                one.attempt,
-                one.kind,
-                one.timestamp,
-                _DATA[one.kind](one.data) if one.kind in _DATA else one.data,
-            )
-            for one in found
-        ]
+        return _DATA[kind](value) if kind in _DATA else value
     except _MALFORMED as error:
         raise Unspoken(f"this is no event: {error}") from None
 
 
-def job_of(found: Mapping[str, Any]) -> Job:
+def job_of(found: Mapping[str, Any]) -> Seen:
     """Return a job as a server describes it. Raises `Unspoken` if it is none."""
-    fields = _fields(Job, found)
+    large = found.get("large", {})
     try:
-        for name, read in _FIELDS.items():
-            fields[name] = read(fields[name])
-        return Job(**fields)
+        given = {**found, **{name: Large(size) for name, size in large.items()}}
+    except _MALFORMED as error:
+        raise Unspoken(f"this is no job: {error}") from None
+    return Seen(_record(Job, given), tuple(large))
+
+
+def summary_of(found: Mapping[str, Any]) -> JobSummary:
+    """Return what a server says of a job in a list. Raises `Unspoken` if it is nothing of the kind."""
+    return _record(JobSummary, found)
+
+
+def _record(kind: type[R], found: Mapping[str, Any]) -> R:
+    fields = _fields(kind, found)
+    try:
+        for name in _FIELDS.keys() & fields:
+            fields[name] = _FIELDS[name](fields[name])
+        return kind(**fields)
     except _MALFORMED as error:
         raise Unspoken(f"this is no job: {error}") from None
 

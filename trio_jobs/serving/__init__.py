@@ -6,7 +6,8 @@
     limits        how much they may ask for
     sse, feed     a log as text, made once for all who follow it
     describe      what handlers take
-    desk          what callers may do, and with which jobs
+    desk, values  what callers may do, and with which jobs; what is large, in pieces
+    account, answers, responses   what is answered, and how much room that may take
     gate          who may come in
     conversation  one WebSocket connection, driven
     outgoing, streams, listening  bytes and ports

@@ -6,33 +6,21 @@ all that follows (trio-websocket leaves one if a send is cancelled).
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
-import msgspec
 import trio
 
 from .._audience import Audience
 from .._bell import Bell
-from .._records import plain
-from .desk import Caller, Desk, report_record
+from .account import Account
+from .answers import answering
+from .desk import Caller, Desk
 from .feed import Piece
 from .limits import Limits
 from .problems import logger, told
 from .protocol import POLICY, Begin, Call, Close, Following, Opened, Reply, Session, Step, Stop
-from .wire import (
-    AnyRequest,
-    Cancel,
-    Find,
-    Get,
-    GetStatistics,
-    History,
-    ListHandlers,
-    Submit,
-    Wait,
-    encode_event,
-    encode_job,
-    encode_jobs,
-)
+from .wire import AnyRequest
 
 GOING_AWAY: Final = 1001
 INTERNAL: Final = 1011
@@ -110,6 +98,7 @@ class Conversation:
         self._caller = caller
         self._limits = limits
         self._session = Session(limits)
+        self._account = Account(limits.unsent, desk.account)
         self._under_way = 0
         self._running: dict[int, _Job] = {}
         self._unsent = 0
@@ -201,43 +190,19 @@ class Conversation:
 
     async def _call(self, job: _Job, request: AnyRequest) -> None:
         frame: str | None = None
-        with job.scope:
-            try:
-                frame = self._session.answered(request.id, *await self._answer(request))
-            except Exception as error:  # noqa: BLE001  # whatever it is, this peer is told, and nobody else
-                frame = self._failed(request.id, error)
-        del self._running[request.id]
-        await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
+        async with AsyncExitStack() as room:  # until the answer is sent
+            with job.scope:
+                try:
+                    answer = answering(self._desk, self._caller, self._account, request)
+                    frame = self._session.answered(request.id, await room.enter_async_context(answer))
+                except Exception as error:  # noqa: BLE001  # whatever it is, this peer is told, and nobody else
+                    frame = self._failed(request.id, error)
+            del self._running[request.id]
+            await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
 
     def _failed(self, re: int, error: Exception) -> str:
         told("a request failed", error)
         return self._session.failed(re, error)
-
-    async def _answer(self, request: AnyRequest) -> tuple[str, bytes | str]:  # noqa: PLR0911  # a table
-        """Do what a request asks, and return the name and the JSON of its answer."""
-        desk, caller, tracebacks = self._desk, self._caller, self._desk.tracebacks
-        match request:
-            case Submit():
-                return "job", encode_job(await desk.submit(caller, request), tracebacks=tracebacks)
-            case Get():
-                return "job", encode_job(await desk.get(caller, request.job), tracebacks=tracebacks)
-            case Wait():
-                return "job", encode_job(await desk.wait(caller, request.job), tracebacks=tracebacks)
-            case Find():
-                found = await desk.find(caller, request)
-                return "jobs", encode_jobs(found, tracebacks=tracebacks)
-            case History():
-                events = await desk.history(caller, request.job)
-                texts = b",".join(encode_event(event, tracebacks=tracebacks) for event in events)
-                return "history", b"[%b]" % texts
-            case Cancel():
-                return "report", msgspec.json.encode(report_record(await desk.cancel(caller, request)))
-            case ListHandlers():
-                return "handlers", msgspec.json.encode(desk.handlers())
-            case GetStatistics():
-                return "statistics", msgspec.json.encode(plain(await desk.statistics(caller)))
-            case _:
-                raise AssertionError(request)
 
     # ------------------------------------------------------------ following
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from .._audience import Audience
 from .._codec import Arguments, encode
@@ -20,12 +22,15 @@ from .._handler import mark_of
 from .._job import CancelReport, Event, Job, Statistics
 from .._registry import JobRegistry, inside
 from .._states import State
+from .._summary import Page
+from .account import Account
 from .describe import describe
 from .feed import Feed, Feeds
 from .limits import Limits
 from .problems import Refused
 from .protocol import Following
-from .wire import BadRequest, Cancel, Find, NewJob, Submit, SubmitOptions
+from .values import Value, Values
+from .wire import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
 
 
 @attrs.frozen
@@ -51,21 +56,26 @@ class Desk:
         jobs: The registry.
         limits: What one of them may ask for.
         tracebacks: Whether callers see what only programmers should: tracebacks, and stacks of stuck jobs.
+
+    Attributes:
+        account: Of what is made for all callers and not sent yet.
     """
 
     def __init__(self, jobs: JobRegistry, limits: Limits, *, tracebacks: bool) -> None:
         self.tracebacks = tracebacks
+        self.account = Account(limits.all_unsent)
         self._jobs = jobs
         self._limits = limits
         store, audiences = inside(jobs)
         self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
+        self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
         self._coming: Counter[str] = Counter()
 
     # ------------------------------------------------------------ submitting
 
-    async def submit(self, caller: Caller, new: Submit | NewJob) -> Job:
-        """Accept a job.
+    async def submit(self, caller: Caller, new: Submit | NewJob) -> str:
+        """Accept a job, and return its id.
 
         Raises:
             UnknownHandler: The registry was not given one of that name.
@@ -89,7 +99,7 @@ class Desk:
                 raise
             except (TypeError, ValueError) as error:  # options right each by itself, not together
                 raise BadRequest(str(error)) from None
-        return await handle.snapshot()
+        return handle.id
 
     @asynccontextmanager
     async def _place_in_queue(self, caller: Caller) -> AsyncGenerator[None]:
@@ -124,9 +134,10 @@ class Desk:
             self._arguments[name] = Arguments(self._jobs.handlers[name])
         return self._arguments[name]
 
-    def handlers(self) -> list[dict[str, Any]]:
-        """Return what can be submitted: names, descriptions, and JSON Schemas of the arguments."""
-        return [describe(name, fn) for name, fn in self._jobs.handlers.items()]
+    @cached_property
+    def handlers(self) -> bytes:
+        """What can be submitted, as JSON: names, descriptions, and JSON Schemas of the arguments."""
+        return msgspec.json.encode([describe(name, fn) for name, fn in self._jobs.handlers.items()])
 
     # ------------------------------------------------------------ looking
 
@@ -142,8 +153,12 @@ class Desk:
         _, job = await self._handle(caller, job_id)
         return job
 
-    async def find(self, caller: Caller, wanted: Find) -> list[Job]:
-        """Return the caller's jobs that match."""
+    async def find(self, caller: Caller, wanted: List | Find, after: str | None) -> Page:
+        """Return a page of the caller's jobs that match, behind a cursor.
+
+        Raises:
+            BadRequest: The cursor is none that a page gave.
+        """
         where: dict[str, Any] = {
             name: value
             for name in ("state", "tags", "handler", "parent")
@@ -151,22 +166,33 @@ class Desk:
         }
         if caller.owner is not None:
             where["owner"] = caller.owner
-        found = await self._jobs.find(limit=wanted.limit, newest=wanted.newest, **where)
-        jobs: list[Job] = []
-        for one in found:
-            with suppress(UnknownJob):  # it was removed meanwhile
-                jobs.append(await (await self._jobs.get(one.id)).snapshot())
-        return jobs
+        try:
+            return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
+        except ValueError as error:  # a cursor of somebody's own making
+            raise BadRequest(str(error)) from None
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
         """Return a job's events but for tokens and progress. Raises `UnknownJob`."""
         handle, _ = await self._handle(caller, job_id)
         return await handle.history()
 
-    async def wait(self, caller: Caller, job_id: str) -> Job:
-        """Return a job once it has ended. Raises `UnknownJob`."""
+    async def value(self, caller: Caller, asked: GetValue) -> Value:
+        """Return a value of a job, to be read in pieces.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            Refused: The value is not kept any more.
+        """
+        return await self._values.get(asked, caller.owner)
+
+    def was_read(self, asked: GetValue) -> None:
+        """Note that the end of a value was read."""
+        self._values.forget(asked)
+
+    async def wait(self, caller: Caller, job_id: str) -> None:
+        """Wait until a job has ended. Raises `UnknownJob`."""
         handle, _ = await self._handle(caller, job_id)
-        return await handle.wait()
+        await handle.wait()
 
     async def statistics(self, caller: Caller) -> Statistics:
         """Return what the registry is doing.

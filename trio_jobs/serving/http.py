@@ -7,7 +7,6 @@ there as server-sent events. What may be done, and by whom, is decided in `desk.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -20,12 +19,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from .._records import plain
 from .._registry import JobRegistry
-from .asgi import PROBE, Guard, SocketEndpoint, problem_response, unless_gone
+from .answers import Fields
+from .asgi import PROBE, Guard, SocketEndpoint, problem_response
 from .assets import page_routes
 from .body import read_body
-from .desk import Caller, Desk, report_record
+from .desk import Caller, Desk
 from .event_stream import EventStreamResponse
 from .gate import Authenticate, Gate
 from .limits import DEFAULT, Limits
@@ -33,23 +32,26 @@ from .metrics import exposition
 from .openapi import openapi
 from .parameters import check_parameters
 from .problems import INTERNAL, Problem, Refused, told
+from .responses import JSON, AnswerResponse, ValueResponse
 from .sse import cursor_of
+from .values import FIELDS
 from .wire import (
     LONGEST_KEY,
     BadRequest,
     Cancel,
-    Find,
+    Get,
+    GetStatistics,
+    GetValue,
+    History,
+    List,
+    ListHandlers,
     NewJob,
     decode_new_job,
-    encode_event,
-    encode_job,
-    encode_jobs,
 )
 
-Answer: TypeAlias = Response | EventStreamResponse
+Answer: TypeAlias = Response | EventStreamResponse | AnswerResponse | ValueResponse
 Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Answer]]
 
-_JSON: Final = "application/json"
 _SERVER: Final = "the URL that the paths begin with"
 """Stands in the OpenAPI document, which is made once, for what each client knows the server by."""
 
@@ -141,10 +143,12 @@ class _Api:
         """Return where everything is."""
         table: list[tuple[str, str, Endpoint]] = [
             ("POST", "/v1/jobs", self.submit),
-            ("GET", "/v1/jobs", self.find),
+            ("GET", "/v1/jobs", self.list),
             ("GET", "/v1/jobs/{id}", self.get),
             ("DELETE", "/v1/jobs/{id}", self.cancel),
+            *(("GET", f"/v1/jobs/{{id}}/{name}", self.field) for name in FIELDS),
             ("GET", "/v1/jobs/{id}/history", self.history),
+            ("GET", "/v1/jobs/{id}/history/{seq}", self.data),
             ("GET", "/v1/jobs/{id}/stream", self.stream),
             ("GET", "/v1/handlers", self.handlers),
             ("GET", "/v1/statistics", self.statistics),
@@ -180,45 +184,56 @@ class _Api:
 
     async def submit(self, request: Request, caller: Caller) -> Response:
         """`POST /v1/jobs`: accept a job, and say where to read it."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-            raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {_JSON}'")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+            raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
         new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
-        job = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
+        job_id = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
         base = _base(request)
-        where = f"{base}/v1/jobs/{job.id}"
-        answer = {"job_id": job.id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
+        where = f"{base}/v1/jobs/{job_id}"
+        answer = {"job_id": job_id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
         return _json(msgspec.json.encode(answer), 202, location=where)
 
-    async def cancel(self, request: Request, caller: Caller) -> Response:
+    async def cancel(self, request: Request, caller: Caller) -> Answer:
         """`DELETE /v1/jobs/{id}`: cancel a job, and say what became of it."""
         asked = _query(request, Cancel, {"job": request.path_params["id"]})
-        report = await unless_gone(request.receive, partial(self._desk.cancel, caller, asked))
-        return _json(
-            msgspec.json.encode(report_record(report)),
-            202 if report.outcome in {"requested", "stuck"} else 200,
-        )
+        return AnswerResponse(self._desk, caller, asked, _report)
 
     # ------------------------------------------------------------ looking
 
-    async def get(self, request: Request, caller: Caller) -> Response:
+    async def get(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}`: a job."""
-        job = await self._desk.get(caller, request.path_params["id"])
-        return _json(encode_job(job, tracebacks=self._desk.tracebacks))
+        return AnswerResponse(
+            self._desk, caller, Get(1, request.path_params["id"]), lambda found: _json(found["job"])
+        )
 
-    async def find(self, request: Request, caller: Caller) -> Response:
-        """`GET /v1/jobs`: the jobs that match."""
+    async def list(self, request: Request, caller: Caller) -> Answer:
+        """`GET /v1/jobs`: a page of the jobs that match."""
         states, tags = request.query_params.getlist("state"), _tags(request.query_params.getlist("tag"))
         given: dict[str, Any] = {"state": states} if states else {}
         if tags:
             given["tags"] = tags
-        found = await self._desk.find(caller, _query(request, Find, given, ("state", "tag")))
-        return _json(f'{{"jobs":{encode_jobs(found, tracebacks=self._desk.tracebacks)}}}')
+        return AnswerResponse(self._desk, caller, _query(request, List, given, ("state", "tag")))
 
-    async def history(self, request: Request, caller: Caller) -> Response:
+    async def history(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/history`: a job's events but for tokens and progress."""
-        events = await self._desk.history(caller, request.path_params["id"])
-        texts = b",".join(encode_event(event, tracebacks=self._desk.tracebacks) for event in events)
-        return _json(b'{"history":[%b]}' % texts)
+        return AnswerResponse(
+            self._desk, caller, _query(request, History, {"job": request.path_params["id"]})
+        )
+
+    async def field(self, request: Request, caller: Caller) -> Answer:
+        """`GET /v1/jobs/{id}/result`, `saved`, `metadata`: one value of a job, however large it is."""
+        job = await self._desk.get(caller, request.path_params["id"])
+        name: Any = request.url.path.rpartition("/")[2]
+        return await self._value(caller, GetValue(1, job.id, name, job.last_seq))
+
+    async def data(self, request: Request, caller: Caller) -> Answer:
+        """`GET /v1/jobs/{id}/history/{seq}`: the data of one event, however large it is."""
+        seq = cursor_of(request.path_params["seq"])
+        return await self._value(caller, GetValue(1, request.path_params["id"], "data", seq or 0))
+
+    async def _value(self, caller: Caller, asked: GetValue) -> Answer:
+        size = len((await self._desk.value(caller, asked)).data)
+        return ValueResponse(self._desk, caller, asked, size)
 
     async def stream(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/stream`: a job's log behind a cursor, and then live, as server-sent events."""
@@ -235,15 +250,15 @@ class _Api:
             self._desk, job, after, policy, caller=caller, limits=self._limits, closing=self._closing
         )
 
-    async def handlers(self, _: Request, __: Caller) -> Response:
+    async def handlers(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/handlers`: what can be submitted."""
-        return _json(msgspec.json.encode({"handlers": self._desk.handlers()}))
+        return AnswerResponse(self._desk, caller, ListHandlers(1))
 
-    async def statistics(self, _: Request, caller: Caller) -> Response:
+    async def statistics(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/statistics`: what the registry is doing."""
-        return _json(msgspec.json.encode(plain(await self._desk.statistics(caller))))
+        return AnswerResponse(self._desk, caller, GetStatistics(1), lambda found: _json(found["statistics"]))
 
-    async def metrics(self, _: Request, caller: Caller) -> Response:
+    async def metrics(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/metrics`: the same for Prometheus."""
         text = exposition(await self._desk.statistics(caller))
         return Response(text, media_type="text/plain; version=0.0.4")
@@ -267,7 +282,12 @@ def _base(request: Request) -> str:
 
 
 def _json(data: bytes | str, status: int = 200, **headers: str) -> Response:
-    return Response(data, status, headers, media_type=_JSON)
+    return Response(data, status, headers, media_type=JSON)
+
+
+def _report(found: Fields) -> Response:
+    outcome = msgspec.json.decode(found["report"])["outcome"]
+    return _json(found["report"], 202 if outcome in {"requested", "stuck"} else 200)
 
 
 def _with_key(new: NewJob, key: str | None) -> NewJob:

@@ -23,6 +23,8 @@ class Limits:
         connections: Requests and WebSockets at once.
         per_client: Those of one address. Behind a proxy that is everybody: raise it there.
         calls: Requests of one WebSocket that are not answered yet.
+        unsent: Bytes of answers to one WebSocket that are made and not sent; what else it asks for waits.
+        all_unsent: The same for all together.
         follows: Jobs that one WebSocket may follow, or wait for, at once.
         queued: Jobs of one owner that may wait in the queue.
         linger: Seconds that a reader who is level may wait, so that one frame carries what comes meanwhile.
@@ -39,6 +41,8 @@ class Limits:
     connections: int = attrs.field(default=1000, validator=at_least(1))
     per_client: int = attrs.field(default=50, validator=at_least(1))
     calls: int = attrs.field(default=32, validator=at_least(1))
+    unsent: int = attrs.field(default=4 * 2**20, validator=at_least(2**20))
+    all_unsent: int = attrs.field(default=256 * 2**20, validator=at_least(2**20))
     follows: int = attrs.field(default=100, validator=at_least(1))
     queued: int = attrs.field(default=1000, validator=at_least(1))
     linger: float = attrs.field(default=0.01, validator=finite)

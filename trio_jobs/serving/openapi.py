@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
+import attrs
 import msgspec
 
 from .._job import Kind
 from .._states import Reason, State
+from .._summary import JobSummary
 from .problems import STATUS
-from .wire import LONGEST_KEY, Cancel, Find, NewJob
+from .values import FIELDS
+from .wire import LONGEST_KEY, Cancel, History, List, NewJob
 
 _REF: Final = "#/components/schemas/{name}"
 _TEXT: Final = {"type": "string"}
@@ -25,8 +28,9 @@ def _or_null(kind: str) -> dict[str, Any]:
     return {"type": [kind, "null"]}
 
 
-def _object(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": dict(properties), "required": list(properties), **more}
+def _object(properties: Mapping[str, Any], left_out: Mapping[str, Any] = _ANY) -> dict[str, Any]:
+    """Return the schema of an object; what may be left out is told apart."""
+    return {"type": "object", "properties": {**properties, **left_out}, "required": list(properties)}
 
 
 _ERROR: Final = {"anyOf": [_object({"type": _TEXT, "message": _TEXT, "traceback": _TEXT}), {"type": "null"}]}
@@ -39,24 +43,36 @@ _JOB: Final = _object(
         "reason": {"enum": [*(str(reason) for reason in Reason), None]},
         "message": _or_null("string"),
         "error": _ERROR,
-        "result": _ANY,
         "attempt": _WHOLE,
         "priority": {"enum": ["urgent", "high", "normal", "low"]},
         "tags": {"type": "object", "additionalProperties": _TEXT},
-        "metadata": {"type": "object"},
         "owner": _or_null("string"),
         "key": _or_null("string"),
         "parent": _or_null("string"),
         "timeouts": {"type": "object"},
         "retry": {"type": "object"},
         "spent": _WHOLE,
-        "saved": _ANY,
         "created_at": {"type": "string", "format": "date-time"},
         "started_at": _TIME,
         "finished_at": _TIME,
         "next_attempt_at": _TIME,
         "cancel_requested_at": _TIME,
         "last_seq": _WHOLE,
+    },
+    left_out={
+        "result": _ANY,
+        "saved": _ANY,
+        "metadata": {"type": "object"},
+        "large": {"type": "object", "additionalProperties": _WHOLE},
+    },
+)
+_PROGRESS: Final = _object({"done": _NUMBER, "total": _or_null("number"), "message": _or_null("string")})
+_IN_LISTS: Final = frozenset(field.name for field in attrs.fields(JobSummary))
+_SUMMARY: Final = _object(
+    {
+        **{name: schema for name, schema in _JOB["properties"].items() if name in _IN_LISTS},
+        "progress": {"anyOf": [_PROGRESS, {"type": "null"}]},
+        **dict.fromkeys(("args_bytes", "result_bytes", "log_bytes"), _WHOLE),
     }
 )
 _EVENT: Final = _object(
@@ -65,11 +81,12 @@ _EVENT: Final = _object(
         "attempt": _WHOLE,
         "kind": {"enum": [str(kind) for kind in Kind]},
         "timestamp": _NUMBER,
-        "data": _ANY,
-    }
+    },
+    left_out={"data": _ANY, "large": _WHOLE},
 )
 _RECORDS: Final = {
     "Job": _JOB,
+    "JobSummary": _SUMMARY,
     "Event": _EVENT,
     "Accepted": _object({"job_id": _TEXT, "sse_url": _TEXT, "ws_url": _TEXT}),
     "Report": _object(
@@ -109,7 +126,7 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
         server: The URL that the paths begin with.
         guarded: Whether callers have to say who they are.
     """
-    _, components = msgspec.json.schema_components([NewJob, Find, Cancel], ref_template=_REF)
+    _, components = msgspec.json.schema_components([NewJob, List, History, Cancel], ref_template=_REF)
     return {
         "openapi": "3.1.0",
         "info": {"title": "trio_jobs", "version": version("trio-jobs")},
@@ -155,6 +172,7 @@ _KEY: Final = {
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
+_SEQ: Final = {"name": "seq", "in": "path", "required": True, "schema": _TEXT}
 _CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
 _STATES: Final = {"type": "array", "minItems": 1, "items": {"enum": [str(state) for state in State]}}
 _TAGS: Final = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "="}}
@@ -164,9 +182,13 @@ def _list_of(items: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+_JOBS: Final = _object({"jobs": _list_of(_ref("JobSummary")), "next": _or_null("string")})
+_HISTORY: Final = _object({"history": _list_of(_ref("Event")), "next": _or_null("integer")})
+
+
 def _paths(components: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "/v1/jobs": {"post": _submit(), "get": _find(components["Find"])},
+        "/v1/jobs": {"post": _submit(), "get": _list(components["List"])},
         "/v1/jobs/{id}": {
             "parameters": [_JOB_ID],
             "get": {
@@ -179,10 +201,13 @@ def _paths(components: Mapping[str, Any]) -> dict[str, Any]:
             "parameters": [_JOB_ID],
             "get": {
                 "summary": "Read a job's events but for tokens and progress.",
-                "responses": _answers(
-                    404, _200=_json(_object({"history": _list_of(_ref("Event"))}), "The events.")
-                ),
+                "parameters": _parameters(components["History"], frozenset({"op", "id", "job"})),
+                "responses": _answers(400, 404, 422, _200=_json(_HISTORY, "The events.")),
             },
+        },
+        "/v1/jobs/{id}/history/{seq}": _value("Read the data of one event, however large it is.", _SEQ),
+        **{
+            f"/v1/jobs/{{id}}/{name}": _value(f"Read a job's {name}, however large it is.") for name in FIELDS
         },
         "/v1/jobs/{id}/stream": {"parameters": [_JOB_ID], "get": _stream()},
         "/v1/handlers": {
@@ -221,16 +246,23 @@ def _submit() -> dict[str, Any]:
     }
 
 
-def _find(struct: Mapping[str, Any]) -> dict[str, Any]:
+def _value(summary: str, *parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "summary": "Find jobs.",
+        "parameters": [_JOB_ID, *parameters],
+        "get": {"summary": summary, "responses": _answers(400, 404, 409, _200=_json(_ANY, "The value."))},
+    }
+
+
+def _list(struct: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": "List jobs, page by page.",
         "parameters": [
             {"name": "state", "in": "query", "schema": _STATES, "explode": True},
             {"name": "tag", "in": "query", "schema": _TAGS, "explode": True},
             *_parameters(struct, frozenset({"op", "id", "state", "tags"})),
         ],
         "responses": _answers(
-            400, 422, _200=_json(_object({"jobs": _list_of(_ref("Job"))}), "Those that match.")
+            400, 422, _200=_json(_JOBS, "Some that match; `next` is the cursor of the next page.")
         ),
     }
 

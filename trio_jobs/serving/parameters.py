@@ -12,6 +12,7 @@ _BY_WIRE: Final = None
 PARAMETERS: Final[Mapping[tuple[str, str], frozenset[str] | None]] = {
     ("GET", "/v1/jobs"): _BY_WIRE,
     ("DELETE", "/v1/jobs/{id}"): _BY_WIRE,
+    ("GET", "/v1/jobs/{id}/history"): _BY_WIRE,
     ("GET", "/v1/jobs/{id}/stream"): frozenset({"after", "policy"}),
 }
 """Those of endpoints; those not named here have none. `_BY_WIRE`: a structure of the wire has them."""

@@ -74,6 +74,7 @@ STATUS: Final[Mapping[str, int]] = {
     "key_conflict": 409,
     "illegal_transition": 409,
     "stream_gap": 409,
+    "changed": 409,
     "too_large": 413,
     "wrong_type": 415,
     "misdirected": 421,

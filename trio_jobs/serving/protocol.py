@@ -14,7 +14,18 @@ import msgspec
 
 from .limits import Limits
 from .problems import INTERNAL, Problem, problem_of
-from .wire import PROTOCOL, Ack, AnyRequest, BadRequest, Follow, Ping, Unfollow, Wait, decode_request
+from .wire import (
+    PROTOCOL,
+    Ack,
+    AnyRequest,
+    BadRequest,
+    Follow,
+    Ping,
+    Unfollow,
+    Wait,
+    decode_request,
+    json_fields,
+)
 
 NOT_TEXT: Final = 1003
 POLICY: Final = 1008
@@ -132,7 +143,7 @@ class Session:
     def _taken(self, request: AnyRequest) -> Step:
         match request:
             case Ping():
-                return Reply(_frame(request.id, "pong", b"true"))
+                return Reply(_frame(request.id, {"pong": b"true"}))
             case Ack():
                 return self._acked(request)
             case Unfollow():
@@ -176,10 +187,10 @@ class Session:
 
     # ------------------------------------------------------------ what leaves
 
-    def answered(self, re: int, name: str, value: bytes | str) -> str:
-        """Return the reply to a call: one field, whose value is JSON."""
+    def answered(self, re: int, fields: Mapping[str, bytes]) -> str:
+        """Return the reply to a call: its fields, whose values are JSON."""
         self._forget(re)
-        return _frame(re, name, value)
+        return _frame(re, fields)
 
     def failed(self, re: int, error: BaseException) -> str:
         """Return the reply to a call or follow that failed; of an error of ours, no more than that."""
@@ -218,9 +229,8 @@ class Session:
         self._follows.pop(re, None)
 
 
-def _frame(re: int, name: str, value: bytes | str) -> str:
-    text = value if isinstance(value, str) else value.decode()
-    return f'{{"re":{re},"{name}":{text}}}'
+def _frame(re: int, fields: Mapping[str, bytes]) -> str:
+    return f'{{"re":{re},{json_fields(fields).decode()}}}'
 
 
 def _too_many(re: int, what: str) -> str:

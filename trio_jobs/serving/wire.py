@@ -1,4 +1,4 @@
-"""The wire `trio-jobs.v1`: every message that a client may send, and how records become JSON.
+"""The wire `trio-jobs.v1`: every message that a client may send, and how events become JSON.
 
 The structures are the grammar: what they do not describe is refused, and the JSON Schema of the
 documentation is made from them (`schema`).
@@ -6,7 +6,7 @@ documentation is made from them (`schema`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -14,10 +14,9 @@ import attrs
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from .._codec import depth, encode
-from .._errors import InvalidPayload, TrioJobsError
-from .._job import Ended, Event, Job, Priority, Timeouts
-from .._records import job_record
+from .._codec import depth, encode, to_json
+from .._errors import TrioJobsError
+from .._job import Ended, Event, Priority, Timeouts
 from .._retry import Retry
 from .._states import State
 
@@ -32,6 +31,8 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10**6)]
 LONGEST_KEY: Final = 256
+LARGE: Final = 2**20
+"""Bytes of JSON in one value of a job's or an event's; a larger one is left out, and asked for by itself."""
 PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
 
 
@@ -131,8 +132,8 @@ class Get(Request, frozen=True, tag="get"):
     job: JobId
 
 
-class Find(Request, frozen=True, tag="find"):
-    """Look for jobs. Replied to with `jobs`."""
+class _Filter(Request, frozen=True):
+    """Which jobs are meant."""
 
     state: State | list[State] | None = None
     tags: dict[str, str] | None = None
@@ -142,10 +143,45 @@ class Find(Request, frozen=True, tag="find"):
     newest: bool = False
 
 
+class List(_Filter, frozen=True, tag="list"):
+    """Look for jobs, page by page. Replied to with `jobs`, which are summaries, and `next`.
+
+    `next` is the `cursor` of the next page, null after the last one; a page may be empty before it.
+    """
+
+    cursor: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Find(_Filter, frozen=True, tag="find"):
+    """Look for whole jobs, as clients of the version before do. Replied to with `jobs`.
+
+    They end with the one that makes them 512 KiB; one that is larger by itself is shown without its values.
+    """
+
+
 class History(Request, frozen=True, tag="history"):
-    """Read a job's events but for tokens and progress. Replied to with `history`."""
+    """Read a job's events but for tokens and progress. Replied to with `history`, and `next`.
+
+    `next` is what to read on behind, with `after`; null if that is all there is.
+    """
 
     job: JobId
+    after: Cursor = 0
+
+
+class GetValue(Request, frozen=True, tag="value"):
+    """Read a value that was left out because of its size. Replied to with `text`, and `next`.
+
+    `text` is a piece of its JSON, and `next` the `offset` of the piece behind it, null at its end.
+
+    `field` is one of a job's, as it was when the job's `last_seq` was `seq`; or `data`, which is that of the
+    event `seq`. Replied to with the error `changed` if that is not kept any more.
+    """
+
+    job: JobId
+    field: Literal["result", "saved", "metadata", "data"]
+    seq: Cursor
+    offset: Cursor = 0
 
 
 class Wait(Request, frozen=True, tag="wait"):
@@ -201,8 +237,10 @@ class Ping(Request, frozen=True, tag="ping"):
 AnyRequest: TypeAlias = (
     Submit
     | Get
+    | List
     | Find
     | History
+    | GetValue
     | Wait
     | Cancel
     | Follow
@@ -262,36 +300,28 @@ def decode_new_job(data: bytes, deepest: int) -> NewJob:
         raise BadRequest(str(error)) from None
 
 
-# ------------------------------------------------------------ records
+def json_fields(fields: Mapping[str, bytes]) -> bytes:
+    """Return fields, whose values are JSON, as they stand in an object."""
+    return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
 
 
-def encode_job(job: Job, *, tracebacks: bool) -> str:
-    """Return a job as JSON.
-
-    Raises:
-        InvalidPayload: A value of its handler's cannot be.
-    """
-    if job.error is not None and not tracebacks:
-        job = attrs.evolve(job, error=attrs.evolve(job.error, traceback=""))
-    return encode(f"job {job.id}", job_record(job)).decode()
-
-
-def encode_jobs(jobs: Iterable[Job], *, tracebacks: bool) -> str:
-    """Return jobs as a JSON array; one that JSON cannot hold hides no other, and says so in its message."""
-    return f"[{','.join(_listed(job, tracebacks=tracebacks) for job in jobs)}]"
-
-
-def _listed(job: Job, *, tracebacks: bool) -> str:
-    try:
-        return encode_job(job, tracebacks=tracebacks)
-    except InvalidPayload as error:
-        bare = attrs.evolve(job, result=None, saved=None, metadata={}, message=str(error))
-        return encode_job(bare, tracebacks=tracebacks)
+# ------------------------------------------------------------ events
 
 
 def encode_event(event: Event, *, tracebacks: bool) -> bytes:
-    """Return an event as JSON. Raises as `encode_job` does."""
-    return encode(f"event {event.seq}", shown(event, tracebacks=tracebacks))
+    """Return an event as JSON; in place of data that is `LARGE`, how many bytes it has.
+
+    Raises:
+        InvalidPayload: JSON cannot hold its data.
+    """
+    event = shown(event, tracebacks=tracebacks)
+    text = encode(f"event {event.seq}", event)
+    return text if len(text) <= LARGE else _without_data(event)
+
+
+def _without_data(event: Event) -> bytes:
+    large = len(to_json(event.data))
+    return to_json({**attrs.asdict(event, filter=lambda field, _: field.name != "data"), "large": large})
 
 
 def shown(event: Event, *, tracebacks: bool) -> Event:

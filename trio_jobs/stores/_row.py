@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -78,10 +79,20 @@ class Row:
         return summary_of(
             self.snapshot(epoch),
             progress=self.progress,
-            args_bytes=weigh(self.submission.args),
-            result_bytes=0 if self.state is not State.COMPLETED else weigh(self.result),
+            args_bytes=self.args_bytes,
+            result_bytes=self.result_bytes if self.state is State.COMPLETED else 0,
             log_bytes=self.log.bytes,
         )
+
+    @cached_property
+    def args_bytes(self) -> int:
+        """About how many bytes the arguments take: looked at once, as lists are asked for often."""
+        return weigh(self.submission.args)
+
+    @cached_property
+    def result_bytes(self) -> int:
+        """The same for the result, once it is there."""
+        return weigh(self.result)
 
     def snapshot(self, epoch: float) -> Job:
         """Return the job as it is now.

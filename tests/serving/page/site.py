@@ -68,7 +68,7 @@ class Site:
         await self._nursery.start(self._keep_open)
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
-        handlers = [count, shout, burst, fail, form, waiting_for(self.steps)]
+        handlers = [count, shout, shout_at_length, burst, fail, form, waiting_for(self.steps)]
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
             async with (
@@ -141,6 +141,13 @@ async def shout(job: trio_jobs.JobContext[Any], value: Any) -> Any:
     await job.progress(1, 2, value)
     await job.save(value)
     return value
+
+
+@trio_jobs.handler
+async def shout_at_length(job: trio_jobs.JobContext[str], size: int) -> str:
+    """Save and return a text of that length."""
+    await job.save("x" * size)
+    return "x" * size
 
 
 @trio_jobs.handler

@@ -45,17 +45,27 @@ def through(page: Page, site: Site, nursery: trio.Nursery) -> Line:
 
 @in_browser()
 def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
-    """Submit, get, find, history, wait, handlers, statistics and cancel give what the server has."""
+    """Submit, get, list, history, wait, handlers, statistics and cancel give what the server has."""
     connect(page, site)
     found: dict[str, Any] = page.evaluate("""async () => {
+        const pages = async () => {
+            const ids = [];
+            for (let cursor; cursor !== null; ) {
+                const {jobs: some, next} = await jobs.list({limit: 1, ...(cursor && {cursor})});
+                ids.push(...some.map(({id}) => id));
+                cursor = next;
+            }
+            return ids;
+        };
         const job = await jobs.submit("count", [3], {tags: {user: "7"}, priority: "high"});
         const waiting = await jobs.submit("wait", [1]);
         const ended = await jobs.wait(job.id);
         return {
             job, ended,
             got: await jobs.get(job.id),
-            found: (await jobs.find({tags: {user: "7"}})).map(({id}) => id),
-            newest: (await jobs.find({newest: true, limit: 1})).map(({id}) => id === waiting.id),
+            found: (await jobs.list({tags: {user: "7"}})).jobs.map(({id}) => id),
+            newest: (await jobs.list({newest: true, limit: 1})).jobs.map(({id}) => id === waiting.id),
+            pages: await pages(),
             history: (await jobs.history(job.id)).map(({kind}) => kind),
             handlers: (await jobs.handlers()).map(({name}) => name),
             statistics: await jobs.statistics(),
@@ -69,11 +79,46 @@ def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
     assert found["got"] == found["ended"]
     assert found["found"] == [job["id"]]
     assert found["newest"] == [True]
+    assert found["pages"][0] == job["id"]
+    assert len(found["pages"]) == 2
     assert found["history"] == ["submitted", "started", "completed"]
     assert {"count", "wait", "form"} <= set(found["handlers"])
     assert found["statistics"]["states"]["completed"] == 1
     assert found["report"]["outcome"] == "cancelled"
     assert found["again"]["outcome"] == "already_over"
+
+
+@in_browser()
+def test_what_is_large_comes_by_itself(page: Page, site: Site) -> None:
+    """A job, its history and its stream have their values whole, however large; or say how large they are."""
+    job = site.submit("shout_at_length", 2**20)
+    connect(page, site)
+    found: dict[str, Any] = page.evaluate(
+        """async (id) => {
+        const job = await jobs.wait(id);
+        const brief = await jobs.get(id, {whole: false});
+        const history = await jobs.history(id);
+        const events = [];
+        for await (const event of jobs.follow(id)) events.push(event);
+        const size = (value) => typeof value === "string" ? value.length : null;
+        return {
+            sizes: [job, await jobs.get(id)].map(({result, saved}) => [size(result), size(saved)]),
+            brief: [brief.large, "result" in brief],
+            value: size(await jobs.value(brief, "result")),
+            history: history.map(({data}) => size(data)),
+            events: events.map(({kind, data}) => [kind, size(data)]),
+            taken: (await jobs.follow(id).take()).map(({data}) => size(data)),
+        };
+    }""",
+        job,
+    )
+    assert found["sizes"] == [[2**20, 2**20]] * 2
+    assert found["brief"] == [{"result": 2**20 + 2, "saved": 2**20 + 2}, False]
+    assert found["value"] == 2**20
+    assert 2**20 in found["history"]
+    assert ["saved", 2**20] in found["events"]
+    assert ["completed", 2**20] in found["events"]
+    assert found["taken"][-1] == 2**20
 
 
 @in_browser()

@@ -278,6 +278,30 @@ def test_a_job_that_moves_on_while_it_is_asked_for_is_listed_once(page: Page, si
 
 
 @in_browser()
+def test_long_lists_and_large_values_come_when_somebody_wants_them(page: Page, site: Site) -> None:
+    """A list has its newest jobs, and older ones on demand; a large result is told by its size first."""
+    large = site.submit("shout_at_length", 2**20)
+    for _ in range(60):
+        site.submit("count", 1)
+    open_page(page)
+    rows, count = (
+        page.locator("section[data-states^=completed] .row"),
+        "section[data-states^=completed] .count",
+    )
+    expect(page.locator(count)).to_have_text("50+")
+    page.get_by_role("button", name="More finished jobs").click()
+    expect(rows).to_have_count(61)
+    expect(page.locator(count)).to_have_text("61")
+    expect(page.get_by_role("button", name="More finished jobs")).to_be_hidden()
+
+    page.locator(f".row[data-job='{large}']").click()
+    expect(page.locator("#job-history")).to_contain_text("(1.0 MB)")
+    result = page.locator("#job-result")
+    result.get_by_role("button", name="Show 1.0 MB").click()
+    expect(result).to_contain_text("xxxx")
+
+
+@in_browser()
 def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
     """A hidden page does not ask for jobs; when it is seen again it asks at once."""
     page.clock.install()
@@ -287,7 +311,7 @@ def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
         window.rounds = new Promise((resolve) => { enough = resolve; });
         const send = WebSocket.prototype.send;
         WebSocket.prototype.send = function (text) {
-            if (JSON.parse(text).op === "find" && (finds += 1) === 9) enough();
+            if (JSON.parse(text).op === "list" && (finds += 1) === 9) enough();
             send.call(this, text);
         };
     """)

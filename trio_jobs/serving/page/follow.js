@@ -5,6 +5,13 @@
  */
 
 /** @typedef {import("./trio_jobs.js").JobEvent} JobEvent */
+/**
+ * @typedef {object} Connection
+ * @property {(message: object) => void} send
+ * @property {() => void} resume
+ * @property {() => void} forget
+ * @property {(events: JobEvent[]) => Promise<JobEvent[]>} fill Gets what was left out of events.
+ */
 
 const WINDOW = 1000; // events that the server may send before some are taken
 const ENDS = new Set(["completed", "failed", "cancelled", "expired"]);
@@ -35,7 +42,7 @@ export class Follow {
   /**
    * @param {{id: number, job: string, policy: string}} request
    * @param {number} after
-   * @param {{send: (message: object) => void, resume: () => void, forget: () => void}} connection
+   * @param {Connection} connection
    */
   constructor(request, after, connection) {
     this.#request = request;
@@ -52,15 +59,17 @@ export class Follow {
     await this.#some();
     const event = this.#buffer.shift();
     if (event === undefined) return this.#finish();
+    const [value] = await this.#connection.fill([event]);
     this.#took(event.seq);
-    return { value: event, done: false };
+    return { value, done: false };
   }
 
   /** Return every event that is here, waiting for the first; empty after the end. @returns {Promise<JobEvent[]>} */
   async take() {
     await this.#some();
-    const events = this.#buffer;
+    const taken = this.#buffer;
     this.#buffer = [];
+    const events = await this.#connection.fill(taken);
     if (events.length === 0) this.#finish();
     else this.#took(events[events.length - 1].seq);
     return events;

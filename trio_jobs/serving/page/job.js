@@ -6,9 +6,10 @@
 
 import { Log, TAIL } from "./log.js";
 import { Timeline } from "./timeline.js";
-import { between, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
+import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
 
 const LIFECYCLE = new Set(["started", "retried", "cancel_requested", "completed", "failed", "cancelled", "expired"]);
+const BRIEFLY = { whole: false }; // a page has no use for megabytes until somebody wants to see them
 const OVER = new Set(["completed", "failed", "cancelled"]);
 
 /** Once per picture that the browser paints; not at all while nobody looks. */
@@ -45,15 +46,15 @@ export class JobView {
     if (!id) this.#nothing("");
     if (!id || this.#jobs === null) return;
     try {
-      const [job, history] = await Promise.all([this.#jobs.get(id), this.#jobs.history(id)]);
+      const [job, history] = await Promise.all([this.#jobs.get(id, BRIEFLY), this.#jobs.history(id, BRIEFLY)]);
       if (shown !== this.#shown) return;
       const after = Math.max(0, job.last_seq - TAIL);
       this.#log.clear(after);
       this.#timeline.clear();
-      this.#timeline.add(history);
+      this.#timeline.add(history.map(sized));
       this.#progress(null);
       this.#render(job);
-      await this.#read((this.#follow = this.#jobs.follow(id, { after })), shown);
+      await this.#read((this.#follow = this.#jobs.follow(id, { after, ...BRIEFLY })), shown);
     } catch (error) {
       if (shown === this.#shown) this.#problem(error, id);
     }
@@ -61,7 +62,7 @@ export class JobView {
 
   async #read(follow, shown) {
     for (;;) {
-      const events = await follow.take();
+      const events = (await follow.take()).map(sized);
       await painted();
       if (shown !== this.#shown || events.length === 0) return;
       this.#log.add(events);
@@ -76,7 +77,7 @@ export class JobView {
 
   async #refresh(shown) {
     try {
-      const job = await this.#jobs.get(this.job.id);
+      const job = await this.#jobs.get(this.job.id, BRIEFLY);
       if (shown === this.#shown && job.last_seq >= this.job.last_seq) this.#render(job);
     } catch (error) {
       if (shown === this.#shown) this.#problem(error, "");
@@ -130,7 +131,11 @@ export class JobView {
     }
     const result = element("job-result");
     result.hidden = job.state !== "completed" || job.result === null;
-    say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
+    result.querySelector(".large")?.remove();
+    const large = !result.hidden && "result" in (job.large ?? {});
+    result.querySelector("pre").hidden = large;
+    if (large) result.append(this.#large(job, "result"));
+    else say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
     if (job.state === "completed") this.#progress(null);
   }
 
@@ -173,8 +178,8 @@ export class JobView {
       ["Owner", job.owner],
       ["Key", job.key],
       ["Parent", job.parent && [link(job.parent)]],
-      ["Saved", job.saved !== null && [make("pre", "", full(job.saved))]],
-      ["Metadata", Object.keys(job.metadata).length > 0 && [make("pre", "", full(job.metadata))]],
+      ["Saved", job.saved !== null && [this.#value(job, "saved")]],
+      ["Metadata", Object.keys(job.metadata ?? { large: true }).length > 0 && [this.#value(job, "metadata")]],
       ["Submitted", moment(job.created_at)],
       ["Started", job.started_at && moment(job.started_at)],
       ["Ended", job.finished_at && moment(job.finished_at)],
@@ -185,6 +190,25 @@ export class JobView {
     );
   }
 
+  #value(job, name) {
+    return name in (job.large ?? {}) ? this.#large(job, name) : make("pre", "", full(job[name]));
+  }
+
+  /** What is too large to come by itself, for whoever wants to see it. */
+  #large(job, name) {
+    const button = make("button", "", `Show ${bytes(job.large[name])}`);
+    button.type = "button";
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        button.replaceWith(make("pre", "", full(await this.#jobs.value(job, name))));
+      } catch (error) {
+        button.replaceWith(error.message);
+      }
+    });
+    return make("div", "large", button);
+  }
+
   #tag(name, value) {
     const tag = make("button", "tag", writeTag(name, value));
     tag.type = "button";
@@ -193,6 +217,9 @@ export class JobView {
     return tag;
   }
 }
+
+/** An event as it is shown: what was left out, by its size. */
+const sized = (event) => (event.large === undefined ? event : { ...event, data: `(${bytes(event.large)})` });
 
 function link(id) {
   const made = make("a", "", id);

@@ -8,7 +8,7 @@ import { ago, between, brief, element, make, moment, readTags, say, sayOrHide, w
 
 const EVERY = 1000; // milliseconds from an answer to the next question
 const SHARE = 4; // or so many times what the answer took, if that is longer: a busy server is asked less
-const MOST = 100; // rows in a list
+const ROWS = 50; // rows in a list, until somebody wants more
 // Jobs move on while they are asked for. In this order, who does is in two answers rather than in none.
 const ORDER = ["queued", "running", "completed"];
 
@@ -21,6 +21,7 @@ export class Lists {
   #groups = ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]`)));
 
   constructor() {
+    for (const group of this.#groups) group.onmore = () => this.refresh();
     element("filter").addEventListener("submit", (event) => event.preventDefault());
     element("filter").addEventListener("input", () => this.refresh());
     element("jobs").addEventListener("keydown", (event) => this.#key(event));
@@ -75,22 +76,36 @@ export class Lists {
     const wanted = element("filter-state").value;
     const answers = [];
     for (const group of this.#groups) {
-      if (round !== this.#round) return [];
       const state = group.states.filter((one) => !wanted || one === wanted);
-      answers.push(state.length ? await this.#jobs.find({ state, tags, newest: true, limit: MOST }) : null);
+      answers.push(state.length ? await this.#pages({ state, tags }, group.wanted, round) : null);
     }
     return answers;
+  }
+
+  /** As many rows as are wanted, page by page: one may be short, and even empty, before the last. */
+  async #pages(filter, wanted, round) {
+    const found = [];
+    let cursor = null;
+    do {
+      if (round !== this.#round) break;
+      const limit = Math.min(wanted - found.length, 1000);
+      const { jobs, next } = await this.#jobs.list({ ...filter, newest: true, limit, ...(cursor && { cursor }) });
+      found.push(...jobs);
+      cursor = next;
+    } while (cursor !== null && found.length < wanted);
+    return { jobs: found, more: cursor !== null };
   }
 
   #show(answers) {
     const focused = /** @type {any} */ (document.activeElement?.closest(".row"))?.dataset.job;
     const newest = new Map();
-    for (const job of answers.flatMap((jobs) => jobs ?? [])) {
+    for (const job of answers.flatMap((answer) => answer?.jobs ?? [])) {
       if (job.last_seq >= (newest.get(job.id)?.last_seq ?? 0)) newest.set(job.id, job);
     }
     this.#groups.forEach((group, number) => {
-      const jobs = answers[number];
-      group.show(jobs?.filter((job) => newest.get(job.id) === job) ?? [], this.#selected, { asked: jobs !== null });
+      const answer = answers[number];
+      const jobs = answer?.jobs.filter((job) => newest.get(job.id) === job) ?? [];
+      group.show(jobs, this.#selected, { asked: answer !== null, more: answer?.more });
     });
     if (focused !== undefined && document.activeElement?.closest(".row") === null) {
       // The row with the keyboard has moved to another list, or has gone.
@@ -132,20 +147,30 @@ class Group {
   #list;
   /** @type {Map<string, HTMLElement>} */
   #items = new Map();
+  #more;
+  /** How many rows are wanted. */
+  wanted = ROWS;
+  /** Called when somebody wants more. */
+  onmore = () => {};
 
   /** @param {any} node */
   constructor(node) {
     this.#node = node;
     this.#list = node.querySelector(".rows");
+    this.#more = node.querySelector(".more");
+    this.#more.addEventListener("click", () => {
+      this.wanted += ROWS;
+      this.onmore();
+    });
     this.states = (node.dataset.states ?? "").split(" ");
   }
 
   /**
-   * @param {import("./trio_jobs.js").Job[]} jobs
+   * @param {import("./trio_jobs.js").Summary[]} jobs
    * @param {string} selected
-   * @param {{asked: boolean}} how
+   * @param {{asked: boolean, more?: boolean}} how
    */
-  show(jobs, selected, { asked }) {
+  show(jobs, selected, { asked, more }) {
     this.#node.hidden = !asked;
     const wanted = new Set(jobs.map((job) => job.id));
     for (const [id, item] of this.#items) {
@@ -162,7 +187,8 @@ class Group {
       if (place !== item) this.#list.insertBefore(item, place);
       before = item;
     }
-    say(this.#node.querySelector(".count"), jobs.length < MOST ? String(jobs.length) : `${MOST}+`);
+    say(this.#node.querySelector(".count"), more ? `${jobs.length}+` : String(jobs.length));
+    this.#more.hidden = !more;
     this.#node.querySelector(".nothing").hidden = jobs.length > 0;
   }
 }
@@ -200,7 +226,7 @@ function about(job) {
       if (job.cancel_requested_at !== null) return "stopping";
       return job.attempt > 1 ? `running, attempt ${job.attempt}` : "running";
     case "retrying":
-      return `to run again after attempt ${job.attempt}${job.error ? `: ${brief(job.error.message, 80)}` : ""}`;
+      return `to run again after attempt ${job.attempt}${job.message ? `: ${brief(job.message, 80)}` : ""}`;
     case "completed":
       return `completed in ${between(job.started_at ?? job.created_at, job.finished_at)}`;
     default:
@@ -209,6 +235,6 @@ function about(job) {
 }
 
 function why(job) {
-  const text = job.error?.message || job.message || job.reason;
+  const text = job.message || job.reason;
   return text ? `: ${brief(text, 120)}` : "";
 }

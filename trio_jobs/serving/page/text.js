@@ -53,6 +53,9 @@ export function brief(value, longest = 200) {
 /** @param {number} number @returns {string} 12,345 */
 export const count = (number) => number.toLocaleString("en");
 
+/** @param {number} size @returns {string} 3.1 MB */
+export const bytes = (size) => `${(size / 1e6).toFixed(1)} MB`;
+
 /** @param {number} seconds @returns {string} 0.12 s, 3.4 s, 2 min 5 s, 3 h 20 min, 5 d 2 h */
 export function duration(seconds) {
   if (seconds < 1) return `${Math.max(0, seconds).toFixed(2)} s`;

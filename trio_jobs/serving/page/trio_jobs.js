@@ -13,48 +13,11 @@
  */
 
 import { Follow } from "./follow.js";
+import { fillEvents, fillJob, readValue } from "./values.js";
 
-/** @typedef {"queued"|"running"|"retrying"|"completed"|"failed"|"cancelled"} State */
-
-/**
- * @typedef {object} Job A snapshot; times are ISO 8601 in UTC, or null.
- * @property {string} id
- * @property {string} handler
- * @property {State} state
- * @property {?string} reason
- * @property {?string} message
- * @property {?{type: string, message: string, traceback: ?string}} error
- * @property {any} result
- * @property {number} attempt
- * @property {string} priority
- * @property {Object<string, string>} tags
- * @property {Object<string, any>} metadata
- * @property {?string} owner
- * @property {?string} key
- * @property {?string} parent
- * @property {Object<string, ?number>} timeouts
- * @property {Object<string, any>} retry
- * @property {number} spent
- * @property {any} saved
- * @property {string} created_at
- * @property {?string} started_at
- * @property {?string} finished_at
- * @property {?string} next_attempt_at
- * @property {?string} cancel_requested_at
- * @property {number} last_seq
- */
-
-/**
- * @typedef {object} JobEvent One entry of a job's log, or the news that some of it is gone.
- * @property {number} seq Its cursor; of a gap, the last one that is missing.
- * @property {string} kind What it says, or "gap".
- * @property {number} [attempt]
- * @property {number} [timestamp] Seconds since 1970.
- * @property {any} [data]
- * @property {number} [first] Of a gap, the first cursor that is missing.
- * @property {number} [last] Of a gap, the last one.
- */
-
+/** @typedef {import("./records.js").Job} Job */
+/** @typedef {import("./records.js").Summary} Summary */
+/** @typedef {import("./records.js").JobEvent} JobEvent */
 /** @typedef {"connecting"|"open"|"waiting"|"closed"} ConnectionState */
 
 /**
@@ -144,6 +107,8 @@ export class Jobs {
   #inFlight = 0;
   #timers = { retry: 0, ping: 0, deadline: 0 };
   #wake = () => this.#hurry();
+  /** @type {import("./values.js").Ask} */
+  #ask = (message) => this.#call(message);
 
   /**
    * @param {string} url
@@ -169,32 +134,60 @@ export class Jobs {
    * @returns {Promise<Job>}
    */
   async submit(handler, args = [], options = {}) {
-    return (await this.#call({ op: "submit", handler, args, options: { key: newKey(), ...options } })).job;
-  }
-
-  /** @param {string} job Its id. @returns {Promise<Job>} */
-  async get(job) {
-    return (await this.#call({ op: "get", job })).job;
+    return fillJob(this.#ask, (await this.#call({ op: "submit", handler, args, options: { key: newKey(), ...options } })).job);
   }
 
   /**
-   * Find jobs: by `state` (one or several), `tags`, `handler`, `parent`; `limit` and `newest` say which.
-   *
-   * @param {object} [filter]
-   * @returns {Promise<Job[]>}
+   * @param {string} job Its id.
+   * @param {{whole?: boolean}} [how] With `whole: false`, `result`, `saved` and `metadata` are left out if they
+   *   have more than a megabyte; `large` says which, and `value` gives them.
+   * @returns {Promise<Job>}
    */
-  async find(filter = {}) {
-    return (await this.#call({ op: "find", ...filter })).jobs;
+  async get(job, { whole = true } = {}) {
+    const found = (await this.#call({ op: "get", job })).job;
+    return whole ? fillJob(this.#ask, found) : found;
   }
 
-  /** What happened to a job, without its tokens. @param {string} job @returns {Promise<JobEvent[]>} */
-  async history(job) {
-    return (await this.#call({ op: "history", job })).history;
+  /**
+   * A value that `get` left out. @param {Job} job @param {"result"|"saved"|"metadata"} name @returns {Promise<any>}
+   */
+  async value(job, name) {
+    return readValue(this.#ask, job.id, name, job.last_seq);
+  }
+
+  /**
+   * A page of jobs: by `state` (one or several), `tags`, `handler`, `parent`; `limit` and `newest` say which.
+   * `next` is the `cursor` for the page behind it; null on the last one. A page may be empty before that.
+   *
+   * @param {object} [filter]
+   * @returns {Promise<{jobs: Summary[], next: ?string}>}
+   */
+  async list(filter = {}) {
+    const { jobs, next } = await this.#call({ op: "list", ...filter });
+    return { jobs, next };
+  }
+
+  /**
+   * What happened to a job, without its tokens.
+   *
+   * @param {string} job
+   * @param {{whole?: boolean}} [how] As for `get`: data of more than a megabyte is left out, and `large` is its size.
+   * @returns {Promise<JobEvent[]>}
+   */
+  async history(job, { whole = true } = {}) {
+    /** @type {JobEvent[]} */
+    const found = [];
+    for (let after = 0; after !== null; ) {
+      const { history, next } = await this.#call({ op: "history", job, after });
+      found.push(...(whole ? await fillEvents(this.#ask, job, history) : history));
+      after = next;
+    }
+    return found;
   }
 
   /** Wait until a job has ended, however it did. @param {string} job @returns {Promise<Job>} */
   async wait(job) {
-    return (await this.#call({ op: "wait", job })).job;
+    return fillJob(this.#ask, (await this.#call({ op: "wait", job })).job);
   }
 
   /**
@@ -222,17 +215,19 @@ export class Jobs {
    * Follow a job's events to its end: `for await (const event of jobs.follow(id))`.
    *
    * @param {string} job
-   * @param {{after?: number, policy?: "gap"|"block"}} [from] Only what comes after a cursor. With "block",
-   *   the job waits for this reader; with "gap", what retention dropped is an event of the kind "gap".
+   * @param {{after?: number, policy?: "gap"|"block", whole?: boolean}} [from] Only what comes after a cursor. With
+   *   "block", the job waits for this reader; with "gap", what retention dropped is an event of the kind "gap".
+   *   `whole` is as for `history`.
    * @returns {Follow}
    */
-  follow(job, { after = 0, policy = "gap" } = {}) {
+  follow(job, { after = 0, policy = "gap", whole = true } = {}) {
     if (this.#closed) throw new Closed();
     const id = ++this.#lastId;
     const follow = new Follow({ id, job, policy }, after, {
       send: (message) => this.#send(message),
       resume: () => this.#ready && follow.resume(),
       forget: () => this.#follows.delete(id),
+      fill: async (events) => (whole ? fillEvents(this.#ask, job, events) : events),
     });
     this.#follows.set(id, follow);
     if (this.#ready) follow.resume();

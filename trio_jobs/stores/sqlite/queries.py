@@ -19,8 +19,15 @@ SNAPSHOT: Final = f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)} FROM 
 
 # Those of a summary, in the order in which `rows.summary_of` takes them.
 SUMMARY: Final = """SELECT job.number, job.id, job.handler, job.state, job.reason,
-    substr(job.message, 1, 200), job.attempt, job.priority, json_extract(job.options, '$.tags'), job.owner,
-    job.parent, job.created,
+    substr(coalesce(
+        nullif(job.message, ''),
+        coalesce(json_extract(job.error, '$.type'), json_extract(job.error, '$[0]')) || coalesce(
+            ': ' || nullif(
+                coalesce(json_extract(job.error, '$.message'), json_extract(job.error, '$[1]')), ''
+            ), ''
+        )
+    ), 1, 200),
+    job.attempt, job.priority, json_extract(job.options, '$.tags'), job.owner, job.parent, job.created,
     job.started, job.finished, job.due, job.cancel_requested, job.seq, octet_length(job.args),
     octet_length(job.result), job.bytes, (
         SELECT data FROM trio_jobs_event AS event WHERE kind = 'progress'

@@ -1,0 +1,88 @@
+"""How many bytes of answers are made and not sent yet: one account for each connection, within one for all.
+
+A request waits for room before anything is done for it, so what a peer asks for and does not take costs no
+more than its account, however much it is. Who waits gets room in the order of asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import trio
+
+from .._bell import Bell
+
+
+class Room:
+    """What an answer takes of an account.
+
+    Attributes:
+        size: How many bytes.
+    """
+
+    def __init__(self, account: Account, size: int) -> None:
+        self.size = size
+        self._account = account
+
+    def becomes(self, size: int) -> None:
+        """Note how large the answer is, now that it is made; what it does not need is for others."""
+        self._account.changed(size - self.size)
+        self.size = size
+
+
+class Account:
+    """An account of bytes.
+
+    Args:
+        most: How many there may be at once. One answer that is larger waits until it is alone.
+        within: An account that they count in too.
+
+    Attributes:
+        used: How many there are.
+    """
+
+    def __init__(self, most: int, within: Account | None = None) -> None:
+        self.used = 0
+        self._most = most
+        self._within = within
+        self._turn = trio.Lock()
+        self._freed = Bell()
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncGenerator[Room]:
+        """Hold room for an answer for the length of a block, after waiting for it.
+
+        Args:
+            size: As many bytes as the answer may have.
+        """
+        await self.take(size)
+        room = Room(self, size)
+        try:
+            yield room
+        finally:
+            room.becomes(0)
+
+    async def take(self, size: int) -> None:
+        """Count bytes in, after waiting for room."""
+        async with self._turn:
+            while self.used and self.used + size > self._most:
+                await self._freed.wait()
+            self.used += size
+        if self._within is not None:
+            try:
+                await self._within.take(size)
+            except BaseException:
+                self._change(-size)
+                raise
+
+    def changed(self, by: int) -> None:
+        """Count bytes in, or out."""
+        self._change(by)
+        if self._within is not None:
+            self._within.changed(by)
+
+    def _change(self, by: int) -> None:
+        self.used += by
+        if by < 0:
+            self._freed.ring()

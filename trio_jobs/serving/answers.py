@@ -1,0 +1,195 @@
+"""What is answered to each request, as JSON, and how much room that may take; for both ways of serving.
+
+Whoever asks is authorised in `desk.py`. Here everything that a stranger chooses the size of is bounded: lists
+and histories go on by a cursor, and large values are left out, to be read in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+import trio
+
+from .._codec import encode, to_json
+from .._errors import InvalidPayload, UnknownJob
+from .._job import Job
+from .._records import plain, summary_record
+from .._summary import PAGE_BYTES, SHOWN, JobSummary
+from .account import Account
+from .desk import Caller, Desk, report_record
+from .values import PIECE, encode_job, made, outweighs
+from .wire import (
+    LARGE,
+    AnyRequest,
+    Cancel,
+    Find,
+    Get,
+    GetStatistics,
+    GetValue,
+    History,
+    List,
+    ListHandlers,
+    Submit,
+    Wait,
+    encode_event,
+)
+
+Fields: TypeAlias = Mapping[str, bytes]
+"""An answer: the names and the JSON of its fields."""
+
+_SMALL: Final = 64 * 1024
+_TURN: Final = 100
+"""Records that are made into JSON before others have their turn."""
+_TOO_HEAVY: Final = 8 * PAGE_BYTES
+_ROOM: Final[Mapping[type[Any], int]] = {
+    Get: 3 * LARGE + _SMALL,
+    List: PAGE_BYTES + _SMALL,
+    Find: 2 * PAGE_BYTES,
+    History: PAGE_BYTES + LARGE,
+    GetValue: 2 * PIECE,
+}
+"""How many bytes an answer may have; `_SMALL` for all others."""
+
+
+@asynccontextmanager
+async def answering(
+    desk: Desk, caller: Caller, account: Account, request: AnyRequest
+) -> AsyncGenerator[Fields]:
+    """Do what a request asks, and hold room for its answer for the length of a block, in which it is sent.
+
+    Args:
+        desk: Does it.
+        caller: Who asks.
+        account: Of whoever is answered.
+        request: What is asked.
+
+    Raises:
+        Exception: What `Desk` raises.
+    """
+    match request:
+        case Submit():
+            async with account.room(_SMALL):
+                job_id = await desk.submit(caller, request)
+            request = Get(request.id, job_id)
+        case Wait():
+            await desk.wait(caller, request.job)  # which may take any time, and holds nothing meanwhile
+            request = Get(request.id, request.job)
+        case Cancel():
+            report = await desk.cancel(caller, request)
+            async with account.room(_SMALL):
+                yield {"report": msgspec.json.encode(report_record(report))}
+            return
+        case _:
+            pass
+    async with account.room(_ROOM.get(type(request), _SMALL)) as room:
+        fields = await _look(desk, caller, request)
+        room.becomes(sum(map(len, fields.values())))
+        yield fields
+
+
+async def _look(desk: Desk, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
+    match request:
+        case Get():
+            job = await desk.get(caller, request.job)
+            return {"job": await made(partial(encode_job, job, tracebacks=desk.tracebacks), job)}
+        case List():
+            return await _list(desk, caller, request)
+        case Find():
+            return {"jobs": await _whole_jobs(desk, caller, request)}
+        case History():
+            return await _history(desk, caller, request)
+        case GetValue():
+            text, following = (await desk.value(caller, request)).piece(request.offset)
+            if following is None:
+                desk.was_read(request)
+            return {"text": to_json(text), "next": to_json(following)}
+        case ListHandlers():
+            return {"handlers": desk.handlers}
+        case GetStatistics():
+            return {"statistics": msgspec.json.encode(plain(await desk.statistics(caller)))}
+        case _:
+            raise AssertionError(request)
+
+
+async def _list(desk: Desk, caller: Caller, request: List) -> Fields:
+    page = await desk.find(caller, request, request.cursor)
+    texts: list[bytes] = []
+    for summary in page:
+        texts.append(_summary(summary))
+        if len(texts) % _TURN == 0:
+            await trio.lowlevel.checkpoint()
+    return {"jobs": _array(texts), "next": to_json(page.next)}
+
+
+def _summary(summary: JobSummary) -> bytes:
+    """Return a summary as JSON; one that JSON cannot hold hides no other, and says so in its message."""
+    try:
+        return encode(f"job {summary.id}", summary_record(summary))
+    except InvalidPayload as error:
+        return to_json(summary_record(attrs.evolve(summary, progress=None, message=str(error)[:SHOWN])))
+
+
+async def _history(desk: Desk, caller: Caller, request: History) -> Fields:
+    texts: list[bytes] = []
+    size, last, following = 0, request.after, None
+    for event in await desk.history(caller, request.job):
+        if event.seq <= request.after:
+            continue
+        if size >= PAGE_BYTES:
+            following = last
+            break
+        if len(texts) % _TURN == _TURN - 1:
+            await trio.lowlevel.checkpoint()
+        texts.append(await made(partial(encode_event, event, tracebacks=desk.tracebacks), event.data))
+        size += len(texts[-1])
+        last = event.seq
+    return {"history": _array(texts), "next": to_json(following)}
+
+
+# ------------------------------------------------------------ for clients of the version before
+
+
+async def _whole_jobs(desk: Desk, caller: Caller, request: Find) -> bytes:
+    """Return whole jobs as a JSON array, up to a page of bytes; but one at least.
+
+    One that JSON cannot hold, or that is larger by itself, hides no other: it says so in its message.
+    """
+    texts: list[bytes] = []
+    size, after = 0, None
+    while len(texts) < request.limit:
+        page = await desk.find(caller, request, after)
+        for summary in page[: request.limit - len(texts)]:
+            try:
+                job = await desk.get(caller, summary.id)
+            except UnknownJob:
+                continue  # it was removed meanwhile
+            text = await _listed(job, tracebacks=desk.tracebacks)
+            size += len(text)
+            if texts and size > PAGE_BYTES:
+                return _array(texts)
+            texts.append(text)
+        if (after := page.next) is None:
+            break
+    return _array(texts)
+
+
+def _array(texts: Iterable[bytes]) -> bytes:
+    return b"[%b]" % b",".join(texts)
+
+
+async def _listed(job: Job, *, tracebacks: bool) -> bytes:
+    message = "it is too large for a list; look it up by its id"
+    if not outweighs((job.result, job.saved, job.metadata), _TOO_HEAVY):
+        try:
+            text = await made(partial(encode_job, job, tracebacks=tracebacks, most=_TOO_HEAVY), job)
+            if len(text) <= PAGE_BYTES:
+                return text
+        except InvalidPayload as error:
+            message = str(error)
+    bare = attrs.evolve(job, result=None, saved=None, metadata={}, message=message)
+    return encode_job(bare, tracebacks=tracebacks)

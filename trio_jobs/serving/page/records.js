@@ -1,0 +1,74 @@
+/**
+ * What the client's records are, for type checkers and people; there is nothing to run.
+ *
+ * @module records
+ */
+
+/** @typedef {"queued"|"running"|"retrying"|"completed"|"failed"|"cancelled"} State */
+
+/**
+ * @typedef {object} Job A snapshot; times are ISO 8601 in UTC, or null.
+ * @property {string} id
+ * @property {string} handler
+ * @property {State} state
+ * @property {?string} reason
+ * @property {?string} message
+ * @property {?{type: string, message: string, traceback: ?string}} error
+ * @property {any} result
+ * @property {number} attempt
+ * @property {string} priority
+ * @property {Object<string, string>} tags
+ * @property {Object<string, any>} metadata
+ * @property {?string} owner
+ * @property {?string} key
+ * @property {?string} parent
+ * @property {Object<string, ?number>} timeouts
+ * @property {Object<string, any>} retry
+ * @property {number} spent
+ * @property {any} saved
+ * @property {string} created_at
+ * @property {?string} started_at
+ * @property {?string} finished_at
+ * @property {?string} next_attempt_at
+ * @property {?string} cancel_requested_at
+ * @property {number} last_seq
+ * @property {Object<string, number>} [large] What was left out, and how many bytes it has; see `get`.
+ */
+
+/**
+ * @typedef {object} Summary A job in a list, without what may be large.
+ * @property {string} id
+ * @property {string} handler
+ * @property {State} state
+ * @property {?string} reason
+ * @property {?string} message At most 200 characters.
+ * @property {number} attempt
+ * @property {string} priority
+ * @property {Object<string, string>} tags
+ * @property {?string} owner
+ * @property {?string} parent
+ * @property {?{done: number, total: ?number, message: ?string}} progress
+ * @property {string} created_at
+ * @property {?string} started_at
+ * @property {?string} finished_at
+ * @property {?string} next_attempt_at
+ * @property {?string} cancel_requested_at
+ * @property {number} last_seq
+ * @property {number} args_bytes
+ * @property {number} result_bytes
+ * @property {number} log_bytes
+ */
+
+/**
+ * @typedef {object} JobEvent One entry of a job's log, or the news that some of it is gone.
+ * @property {number} seq Its cursor; of a gap, the last one that is missing.
+ * @property {string} kind What it says, or "gap".
+ * @property {number} [attempt]
+ * @property {number} [timestamp] Seconds since 1970.
+ * @property {any} [data]
+ * @property {number} [large] How many bytes the data has, where that was left out.
+ * @property {number} [first] Of a gap, the first cursor that is missing.
+ * @property {number} [last] Of a gap, the last one.
+ */
+
+export {};
