@@ -843,6 +843,7 @@ async def test_a_snooze_does_not_spend(autojump_clock: MockClock) -> None:
     snoozes = [event.data for event in log if event.kind is Kind.RETRIED]
     assert {(ended.reason, ended.delay) for ended in snoozes} == {(Reason.SNOOZED, 10)}
     assert snoozes[0].error.message == "not yet"
+    assert snoozes[0].error.traceback == ""
 
 
 async def test_permanent_is_not_retried(autojump_clock: MockClock) -> None:

@@ -8,8 +8,8 @@ The files in the order in which they tell the story:
       _stored, _summary
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
-    _insist, _audience, _place,         a job speaks, and is listened to
-      _stream
+    _insist, _logs, _raised,            a job speaks, and is listened to
+      _audience, _place, _stream
     _deadlines, _pipe, _context,        it is tried once
       _stack, _attempt
     _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched

@@ -25,8 +25,10 @@ from ._errors import InvalidPayload, LeaseLost, Permanent, RetryAfter
 from ._handle import JobHandle
 from ._insist import insist
 from ._job import Ended
+from ._logs import log_end, log_start
+from ._raised import chained
 from ._retry import Retry
-from ._safe import leaves, record_error
+from ._safe import indented, leaves, record_error
 from ._stack import task_tree
 from ._states import Reason, Transition
 from ._store import Claim, Outcome
@@ -108,6 +110,9 @@ def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | Non
     waits = [error.seconds for error in errors if isinstance(error, RetryAfter)]
     if waits:
         snoozed = attrs.evolve(ended, reason=Reason.SNOOZED, delay=max(waits))
+        if len(waits) == len(errors) and ended.error is not None:
+            # A word, not an error: a job that polls says it over and over, and need not say where.
+            snoozed = attrs.evolve(snoozed, error=attrs.evolve(ended.error, traceback=""))
         return Outcome(Transition.RETRIED, ended=snoozed)
     if spent < retry.attempts and _matches(retry, errors):
         return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, delay=retry.delay(spent)))
@@ -117,8 +122,9 @@ def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | Non
 def _matches(retry: Retry, errors: list[BaseException]) -> bool:
     try:
         return any(retry.matches(error) for error in errors)
-    except Exception:
-        logger.exception("Retry.on raised; the job is not retried")
+    except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
+        told = indented(record_error(error).traceback)
+        logger.error("Retry.on raised; the job is not retried\n%s", told)  # noqa: TRY400  # user text is escaped
         return False
 
 
@@ -171,6 +177,7 @@ class Attempt:
         """
         self._task = trio.lowlevel.current_task()
         outcome = None
+        log_start(self.claim)
         try:
             run, cancelled = await self._execute()
             with self._last_words:
@@ -179,6 +186,9 @@ class Attempt:
                 await self.context.close()
                 outcome = self._conclude(run)
                 if outcome is not None:
+                    snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
+                    if run.error is not None and not snoozed:
+                        self.worker.raised.add(self.claim, run.error)
                     await self._finish(outcome)
             if self._last_words.cancelled_caught:
                 logger.warning(
@@ -250,17 +260,19 @@ class Attempt:
     async def _finish(self, outcome: Outcome) -> None:
         job_id = self.claim.submission.id
         try:
-            await insist(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
+            state = await insist(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
         except LeaseLost:
             logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
         except InvalidPayload as refusal:
             await self._finish(Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal))))
+        else:
+            log_end(self.claim, state, outcome.ended)
 
     def _child_failure(self, run: Run, outcome: Outcome) -> BaseException:
         if run.cause is None and run.error is not None:
             return run.error
         ended = outcome.ended or Ended(Reason.ERROR)
-        return failure(self.claim.submission.id, self.claim.attempt, ended)
+        return chained(failure(self.claim.submission.id, self.claim.attempt, ended), run.error, None)
 
     # ------------------------------------------------------------ what others may ask of it
 

@@ -10,6 +10,7 @@ from ._audience import Policy
 from ._check import number, text
 from ._job import CancelReport, Ended, Event, Job
 from ._place import Place
+from ._raised import chained
 from ._states import Reason, State
 from ._stream import Cursor, EventStream, Restarts, TokenStream, end_error
 
@@ -67,13 +68,19 @@ class JobHandle(Generic[T_co, R_co]):
         Cancelling the wait does not touch the job.
 
         Raises:
-            JobFailed: The job failed; `JobTimedOut` if one of its timeouts passed.
+            JobFailed: The job failed; `JobTimedOut` if one of its timeouts passed. What the handler raised is
+                its cause, if that was in this process and not too long ago; else a note has it as text.
             JobCancelled: The job was cancelled.
         """
         job = await self.wait()
         if job.reason is not None:
-            raise end_error(job.id, job.attempt, Ended(job.reason, job.message, job.error), job.state)
+            error = end_error(job.id, job.attempt, Ended(job.reason, job.message, job.error), job.state)
+            raise chained(error, self._raised(job.attempt), job.error)
         return cast("R_co", job.result)
+
+    def _raised(self, attempt: int) -> BaseException | None:
+        """Return what an attempt ended with, if that is known here."""
+        return self._worker.raised.get(self.id, attempt)
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
@@ -116,7 +123,8 @@ class JobHandle(Generic[T_co, R_co]):
 
     def _cursor(self, after: int, policy: Policy) -> Place:
         self._worker.check_open()
-        return Cursor(self._worker.store, self._worker.audiences, self.id, after, policy)
+        worker = self._worker
+        return Cursor(worker.store, worker.audiences, self.id, after, policy, raised=worker.raised)
 
     # ------------------------------------------------------------ cancelling
 

@@ -49,6 +49,10 @@ class Place(ABC):
     async def last(self) -> Event:
         """Return the newest event of the log: of a job that has ended, its end."""
 
+    def raised(self, attempt: int) -> BaseException | None:  # noqa: ARG002  # for those who know
+        """Return what an attempt of the job ended with, if that was in this process and is known still."""
+        return None
+
     @abstractmethod
     async def _more(self) -> list[Event]:
         """Return what lies behind the cursor, waiting for it if need be; nothing if the log has ended."""

@@ -26,6 +26,24 @@ def safe_text(text: str, limit: int = LIMIT) -> str:
     return data.decode("utf-8", "ignore")
 
 
+def escaped(char: str) -> str:
+    """Return a character as Python writes it in a literal, by its number."""
+    number = ord(char)
+    if number < 0x100:  # noqa: PLR2004  # what two digits can say
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004  # likewise four
+
+
+def one_line(text: object) -> str:
+    """Return a text on one line; what a terminal or a log might obey is written as Python writes it."""
+    return "".join(char if char.isprintable() else escaped(char) for char in str(text))
+
+
+def indented(text: str) -> str:
+    """Return a text of several lines, each as `one_line` and behind a mark that says whose they are."""
+    return "\n".join(f"  | {one_line(line)}" for line in text.splitlines())
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions that are not groups, in order. Groups may be nested deeper than calls can be."""
     stack = [error]

@@ -17,9 +17,11 @@ from ._check import choice
 from ._errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
 from ._job import Ended, Event, Kind
 from ._place import Place
+from ._raised import Raised, chained
 from ._states import Reason, State
 
 if TYPE_CHECKING:
+    from ._errors import ErrorRecord
     from ._store import Store
 
 T_co = TypeVar("T_co", covariant=True)
@@ -42,11 +44,12 @@ def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFaile
     return failure(job_id, attempt, ended)
 
 
-def raise_end(job_id: str, event: Event) -> None:
+def raise_end(place: Place, event: Event) -> None:
     """Raise for the terminal event of a job that did not complete."""
     if event.kind is not Kind.COMPLETED:
         state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
-        raise end_error(job_id, event.attempt, event.data, state)
+        error = end_error(place.job_id, event.attempt, event.data, state)
+        raise chained(error, place.raised(event.attempt), event.data.error)
 
 
 class Cursor(Place):
@@ -58,10 +61,14 @@ class Cursor(Place):
         job_id: Whose log it is.
         after: Where to begin.
         policy: What the handler does while this reader is slow.
+        raised: What handlers raised in this process.
     """
 
-    def __init__(self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy) -> None:
+    def __init__(
+        self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy, *, raised: Raised
+    ) -> None:
         super().__init__(job_id, after, policy)
+        self._raised = raised
         self._store = store
         self._audiences = audiences
         self._audience: Audience
@@ -82,6 +89,10 @@ class Cursor(Place):
     async def last(self) -> Event:
         """See `Place.last`."""
         return await last_event(self._store, self.job_id)
+
+    def raised(self, attempt: int) -> BaseException | None:
+        """See `Place.raised`."""
+        return self._raised.get(self.job_id, attempt)
 
     async def _more(self) -> list[Event]:
         return await self._store.follow(self.job_id, self.cursor, _BATCH)
@@ -167,6 +178,7 @@ class TokenStream(_LogStream[T_co]):
         choice("restarts", restarts, ("raise", "continue"))
         super().__init__(cursor)
         self._restarts = restarts
+        self._failed: ErrorRecord | None = None  # how the last attempt that this reader has seen ended
 
     async def receive(self) -> T_co:
         """Return the next value, waiting for it if need be.
@@ -191,10 +203,13 @@ class TokenStream(_LogStream[T_co]):
                     continue
                 # Resumed at the end, which has to be told all the same.
                 event = await cursor.last()
+            if event.kind is Kind.RETRIED:
+                self._failed = event.data.error
             if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
-                raise StreamRestarted(cursor.job_id, event.attempt, event.seq)
+                error = StreamRestarted(cursor.job_id, event.attempt, event.seq)
+                raise chained(error, cursor.raised(event.attempt - 1), self._failed)
             if event.kind.ends:
-                raise_end(cursor.job_id, event)
+                raise_end(cursor, event)
                 raise trio.EndOfChannel
         return cast("T_co", event.data)
 

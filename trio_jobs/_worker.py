@@ -16,6 +16,8 @@ from ._bell import Bell
 from ._errors import LeaseLost
 from ._insist import LAST_WORDS, insist
 from ._job import Ended
+from ._raised import Raised
+from ._safe import indented
 from ._states import Reason, Transition
 from ._store import Claim, Claimant, Heartbeat, Outcome, Store, Submission
 from ._sweeper import sweep
@@ -36,6 +38,7 @@ class Worker:
         window: How many events a handler may be ahead of a reader.
 
     Attributes:
+        raised: What the last attempts that failed here raised.
         attempts: The attempts that run now, child jobs included, by job id.
         running: How many of them use a slot.
         paused: Whether claiming is paused.
@@ -54,6 +57,7 @@ class Worker:
         self.claimant = claimant
         self.capacity = capacity
         self.audiences = Audiences(window)
+        self.raised = Raised()
         self.attempts: dict[str, Attempt] = {}
         self._outdated: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self.running = 0
@@ -245,4 +249,4 @@ class Worker:
         with trio.move_on_after(grace + STUCK_SECONDS):
             await self.wait_idle()
         for job_id, attempt in self.attempts.items():
-            logger.warning("job %s does not stop; it is at\n%s", job_id, attempt.stack())
+            logger.warning("job %s does not stop; it is at\n%s", job_id, indented(attempt.stack()))

@@ -78,3 +78,37 @@ def test_a_bad_limit_is_told(cli: Any) -> None:
     for arguments in (["--lease", "0"], ["--capacity", "-1"], ["--capacity", "many"]):
         status, _, err = cli("worker", "program", *arguments)
         assert (status, err.count("\n")) == (2, 1)
+
+
+def test_a_failure_is_in_the_log(cli: Any) -> None:
+    """What a handler raised is told on standard error, with where; its text makes no line of its own there.
+    What goes well is told at `--log-level info`."""
+    worker = cli.start_worker("--grace", "60", "--log-level", "info")
+    job_id = cli.submit("fail", "ouch\n2026-01-01 INFO trio_jobs.job: job 1 (fake) completed\x1b[2J")
+    cli.start("stream", job_id).wait(60)
+    worker.terminate()
+    assert worker.wait(60) == 143
+    said = worker.stderr.read()
+    assert f"INFO trio_jobs.job: job {job_id} (fail): attempt 1 started\n" in said
+    first, *rest = said[said.index(" WARNING ") :].splitlines()
+    fake = r"ouch\x0a2026-01-01 INFO trio_jobs.job: job 1 (fake) completed\x1b[2J"
+    assert (
+        first
+        == f" WARNING trio_jobs.job: job {job_id} (fail) failed after attempt 1 (error): ValueError: {fake}"
+    )
+    trace = rest[: rest.index("stopped: nothing runs here any more")]
+    assert trace[0] == "  | Traceback (most recent call last):"
+    assert any(line.endswith("raise ValueError(text)") for line in trace)
+    assert all(line.startswith("  | ") and "\x1b" not in line for line in trace)
+    assert not [line for line in said.splitlines() if line.startswith("2026-01-01")]
+
+
+def test_only_failures_are_logged_by_default(cli: Any) -> None:
+    """Without `--log-level` a worker tells of jobs that fail, and of nothing else."""
+    worker = cli.start_worker("--grace", "60")
+    for arguments in (["add", "1", "2"], ["fail", "ouch"]):
+        cli.start("stream", cli.submit(*arguments)).wait(60)
+    worker.terminate()
+    assert worker.wait(60) == 143
+    said = worker.stderr.read()
+    assert said.count("trio_jobs.job") == said.count("WARNING") == 1

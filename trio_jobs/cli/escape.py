@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from .._safe import escaped, one_line
+
+__all__ = ["as_json", "lines", "one_line", "shown"]
 _KEPT: Final = frozenset("\n\t")
-
-
-def _escaped(char: str) -> str:
-    number = ord(char)
-    if number < 0x100:  # noqa: PLR2004  # what two digits can say
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004  # likewise four
-
-
-def one_line(text: object) -> str:
-    """Return a text on one line; what a terminal might obey is written as Python writes it."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in str(text))
 
 
 def lines(text: str) -> str:
     """Return a text with its line ends and tabs; the rest as `one_line`."""
-    return "".join(char if char in _KEPT or char.isprintable() else _escaped(char) for char in text)
+    return "".join(char if char in _KEPT or char.isprintable() else escaped(char) for char in text)
 
 
 def as_json(value: Any) -> str:

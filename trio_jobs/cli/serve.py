@@ -10,9 +10,19 @@ import trio
 
 from .door import Door
 from .faults import FAILED, Fault
-from .options import DEFAULT_STORE, MEMORY, Capacity, HandlersAt, Seconds, Store, WorkerName, file_of
+from .options import (
+    DEFAULT_STORE,
+    MEMORY,
+    Capacity,
+    HandlersAt,
+    LogLevel,
+    Seconds,
+    Store,
+    WorkerName,
+    file_of,
+)
 from .output import note
-from .working import working
+from .working import show_log, working
 
 _HERE: Final = Door()
 _FAREWELL: Final = 0.5
@@ -28,6 +38,7 @@ async def serve(
     lease: Seconds = 30.0,
     grace: Seconds = 10.0,
     name: WorkerName = None,
+    log_level: LogLevel = "warning",
     door: Door = _HERE,
 ) -> None:
     """Run jobs, and serve them over HTTP and WebSocket, with a page to watch them, until SIGTERM or Ctrl-C.
@@ -48,6 +59,7 @@ async def serve(
         raise Fault(str(error), FAILED) from error
     if store != MEMORY:
         file_of(store)
+    show_log(log_level)
     serving: Callable[..., Any] = partial(serve_http, **door.options(), grace=min(grace, _FAREWELL))
     async with (
         working(handlers, store=store, capacity=capacity, lease=lease, grace=grace, name=name) as work,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .options import DEFAULT_STORE, Capacity, HandlersAt, Seconds, Store, WorkerName, file_of
+from .options import DEFAULT_STORE, Capacity, HandlersAt, LogLevel, Seconds, Store, WorkerName, file_of
 from .output import note
-from .working import working
+from .working import show_log, working
 
 
 async def worker(
@@ -16,6 +16,7 @@ async def worker(
     lease: Seconds = 30.0,
     grace: Seconds = 10.0,
     name: WorkerName = None,
+    log_level: LogLevel = "warning",
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C.
 
@@ -31,6 +32,7 @@ async def worker(
         Stopped: A signal came.
     """
     file_of(store)
+    show_log(log_level)
     async with working(handlers, store=store, capacity=capacity, lease=lease, grace=grace, name=name) as work:
         note(f"{work.told}; Ctrl-C stops it")
         await work.stopping.wait()

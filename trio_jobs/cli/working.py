@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator
@@ -31,6 +32,15 @@ class Working:
     jobs: JobRegistry
     told: str
     stopping: trio.Event
+
+
+def show_log(level: str) -> None:
+    """Write what this package logs to standard error, from a level on, and of others what Python does.
+
+    A program that has said itself where its log goes keeps that.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trio_jobs").setLevel(level.upper())
 
 
 @asynccontextmanager

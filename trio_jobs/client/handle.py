@@ -46,6 +46,9 @@ class RemoteHandle(JobHandle[T_co, R_co]):
         """
         return await ended(self._link, self.id)
 
+    def _raised(self, attempt: int) -> None:
+        """Return nothing: it was raised elsewhere."""
+
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
         return await history_of(self._link, self.id)
