@@ -29,6 +29,7 @@ from trio_jobs.serving import wire
 from trio_jobs.serving.body import read_body
 from trio_jobs.serving.gate import Gate
 from trio_jobs.serving.limits import DEFAULT, Limits
+from trio_jobs.serving.outgoing import Outgoing
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.protocol import Session
 from trio_jobs.serving.request_head import read_head
@@ -263,7 +264,7 @@ async def _message_in(fragments: list[bytes]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_client, theirs, fragments)
         request = await wrap_server_stream(nursery, ours, max_message_size=ROOMY.message)
-        pipe = TrioPipe(await request.accept())
+        pipe = TrioPipe(await request.accept(), Outgoing(ours, ROOMY.idle))
         assert len(await pipe.receive()) == len(fragments)
         nursery.cancel_scope.cancel(reason="it came")
 

@@ -15,9 +15,10 @@ import msgspec
 
 from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, UnknownJob
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.piece import cut
 from trio_jobs.serving.protocol import Begin, Call, Following, Opened, Reply, Session, Stop
 from trio_jobs.serving.values import encode_job
-from trio_jobs.serving.wire import AnyRequest, Cancel, Get, Submit, Wait, encode_event
+from trio_jobs.serving.wire import AnyRequest, Cancel, Get, Submit, Wait
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -146,13 +147,11 @@ class Peer:
         room = most if follow.room is None else min(most, follow.room)
         if room == 0:
             return None
-        if rest[0].seq > follow.sent + 1:
-            return self._session.gap(follow, follow.sent + 1, rest[0].seq - 1)
-        run = [event for place, event in enumerate(rest[:room]) if event.seq == follow.sent + 1 + place]
-        texts = [encode_event(event, tracebacks=True).decode() for event in run]
-        frame = self._session.events(follow, run[-1].seq, f"[{','.join(texts)}]")
-        self.ahead = max(self.ahead, follow.sent - follow.cursor)
-        return frame
+        piece = next(cut(follow.sent, rest[:room], tracebacks=True))
+        follow.moved(piece.last)
+        if not piece.is_gap:
+            self.ahead = max(self.ahead, follow.sent - follow.cursor)
+        return piece.message(re).decode()
 
     def flush(self, deliver: Callable[[str], None], outgoing: Callable[[], str | None]) -> None:
         """Exchange all that either side has to say, until neither has anything."""

@@ -19,6 +19,12 @@ from trio_jobs.serving.desk import ANYBODY, Caller, Desk
 from trio_jobs.serving.limits import Limits
 
 
+def payload_of(frame: bytes) -> str:
+    """Return the text of a server's frame."""
+    size = frame[1]
+    return frame[{126: 4, 127: 10}.get(size, 2) :].decode()
+
+
 class Memory:
     """A pipe whose other end is the test."""
 
@@ -39,6 +45,18 @@ class Memory:
             await self._leaves.send(text)
         except trio.BrokenResourceError:
             raise Gone from None
+
+    waiting = False
+
+    def send_now(self, frame: bytes) -> bool:
+        try:
+            self._leaves.send_nowait(payload_of(frame))
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        return True
+
+    async def flush(self) -> None:
+        raise AssertionError("nothing waits")
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)

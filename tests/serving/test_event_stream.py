@@ -295,7 +295,7 @@ async def test_a_mistake_within_a_stream(
 
     async with served() as site:
         job_id = await site.submit("hang")
-        monkeypatch.setattr(Feed, "after", broken)
+        monkeypatch.setattr(Feed, "next", broken)
         text = (await site.http.get(f"/v1/jobs/{job_id}/stream")).text
         assert parse(text) == [Sent("0", "problem", "internal error")]
         (record,) = caplog.records

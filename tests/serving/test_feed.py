@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,12 +25,12 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-from trio_jobs._audience import Audience
 from trio_jobs._registry import inside
-from trio_jobs.serving.feed import Feed, Feeds, Piece
+from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.piece import Piece, cut
+from trio_jobs.serving.protocol import Following
 from trio_jobs.serving.wire import encode_event
-from trio_jobs.stores.memory import MemoryStore
 
 
 class Script:
@@ -43,19 +45,78 @@ class Script:
         return "done"
 
 
-def feeds_of(jobs: JobRegistry, linger: float = 0.0) -> Feeds:
-    return Feeds(*inside(jobs), Limits(linger=linger), tracebacks=False)
+class Reader(Follower):
+    """A follower that keeps what it is sent.
+
+    Args:
+        after: Where it begins.
+        takes: Whether it takes a piece at once, each time anew; for ever the last of them.
+        most: How many events it takes at most.
+        cost: Seconds that it takes to send to it at once.
+    """
+
+    def __init__(
+        self, after: int, takes: Sequence[bool] = (True,), most: int | None = None, cost: float = 0.0
+    ) -> None:
+        super().__init__(Following(1, "job", "gap", most, after, after))
+        self.pieces: list[Piece] = []
+        self.at: list[float] = []
+        self.pulled = 0
+        self._takes = deque(takes)
+        self._cost = cost
+
+    def send_now(self, piece: Piece) -> bool:
+        """See `Follower.send_now`."""
+        takes = self._takes.popleft() if len(self._takes) > 1 else self._takes[0]
+        if takes and len(piece.events) <= (self.follow.window or math.inf):
+            self.take(piece)
+            _spend(self._cost)
+            return True
+        return False
+
+    def take(self, piece: Piece) -> None:
+        """Take note of a piece, and ack it."""
+        assert piece.after == self.follow.sent
+        assert len(piece.events) <= (self.follow.window or math.inf)
+        self.pieces.append(piece)
+        self.at.append(trio.current_time())
+        self.follow.moved(piece.last)
+        self.follow.cursor = piece.last
+
+    async def pull(self, feed: Feed) -> Piece:
+        """Send itself one piece."""
+        piece = await feed.next(self)
+        assert piece is not None
+        self.pulled += 1
+        self.take(piece)
+        return piece
+
+    async def read(self, feed: Feed) -> list[Piece]:
+        """Read to the end of the log."""
+        while (piece := await feed.next(self)) is not None:
+            self.pulled += 1
+            self.take(piece)
+        return self.pieces
 
 
-async def read(feed: Feed, cursor: int, most: int = 256) -> list[Piece]:
+def _spend(seconds: float) -> None:
+    if seconds:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(seconds)
+
+
+PULLS = (False,)
+"""Of a follower that sends everything for itself."""
+
+
+def feeds_of(jobs: JobRegistry, linger: float = 0.0, **limits: Any) -> Feeds:
+    return Feeds(*inside(jobs), Limits(linger=linger, **limits), tracebacks=False)
+
+
+async def read(feed: Feed, cursor: int) -> list[Piece]:
     """Read to the end of the log."""
-    pieces: list[Piece] = []
-    while (piece := await feed.after(cursor, most)) is not None:
-        assert piece.after == cursor
-        assert len(piece.events) <= most
-        pieces.append(piece)
-        cursor = piece.last
-    return pieces
+    return await Reader(cursor).read(feed)
 
 
 def seqs(pieces: list[Piece]) -> list[int]:
@@ -97,7 +158,8 @@ async def _followed(
 
         async def follow(after: int, most: int) -> None:
             with feeds.following(handle.id, after, (await handle.snapshot()).last_seq) as (feed, _):
-                followers.append((after, await read(feed, after, most)))
+                takes = data.draw(st.lists(st.booleans(), min_size=1, max_size=4), "takes")
+                followers.append((after, await Reader(after, takes, most).read(feed)))
 
         async with trio.open_nursery() as nursery:
             seq = 2
@@ -111,6 +173,7 @@ async def _followed(
             nursery.start_soon(follow, data.draw(st.integers(0, seq), "after"), 256)
             script.send.close()
         assert not feeds._feeds
+        assert not feeds._shelf.weight
         return (await handle.snapshot()).last_seq, followers
 
 
@@ -121,11 +184,10 @@ values = flat | st.floats() | st.lists(flat, max_size=2)
 @given(st.lists(values, min_size=1, max_size=8), st.sets(st.integers(0, 7), max_size=2))
 async def test_pieces_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
     """Pieces hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
-    feed = Feed(MemoryStore(), "job", 0, Audience(64), linger=0.0, tracebacks=False)
     events = [Event(n + 1, 1, Kind.TOKEN, 1.5, value) for n, value in enumerate(values) if n not in gone]
     found, expected = list[Any](), list[Any]()
     with suppress(InvalidPayload):
-        for piece in feed._pieces(0, events):
+        for piece in cut(0, events, tracebacks=False):
             found += json.loads(piece.json) if piece.events else []
     with suppress(InvalidPayload):
         for event in events:
@@ -171,15 +233,13 @@ async def test_lingering(autojump_clock: MockClock) -> None:
         handle = await started(jobs, script)
         with feeds_of(jobs, linger=5.0).following(handle.id, 2, 2) as (feed, _):
             await trio.sleep(10)
-            began = trio.current_time()
+            began, reader = trio.current_time(), Reader(2, PULLS)
             await script.send.send([1])
-            first = await feed.after(2)
-            assert first is not None
+            await reader.pull(feed)
             assert trio.current_time() == began
             for value in (2, 3, 4):
                 await script.send.send([value])
-            second = await feed.after(first.last)
-            assert second is not None
+            second = await reader.pull(feed)
             assert trio.current_time() == began + 5
             assert [event.data for event in second.events] == [2, 3, 4]
             script.send.close()
@@ -191,43 +251,155 @@ async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
     async with open_registry() as jobs:
         handle = await started(jobs, script)
         with feeds_of(jobs, linger=5.0).following(handle.id, 2, 2) as (feed, _):
-            began = trio.current_time()
+            began, reader = trio.current_time(), Reader(2, PULLS)
             await script.send.send([0] * 100)
             await wait_all_tasks_blocked()
-            first = await feed.after(2)
-            assert first is not None
-            assert len(first.events) == 100
+            assert len((await reader.pull(feed)).events) == 100
             await script.send.send([1])
-            assert await feed.after(first.last) is not None
+            await reader.pull(feed)
             assert trio.current_time() == began
             script.send.close()
 
 
 @pytest.mark.parametrize(
     ("sending", "few", "many"),
-    [(0.0, 0.01, 0.0), (0.001, 0.01, 0.004), (0.005, 0.02, 0.02), (0.01, 0.04, 0.04), (1.0, 1.03, 1.03)],
+    [(0.0, 0.01, 0.0), (0.001, 0.01, 0.004), (0.005, 0.02, 0.02), (0.01, 0.04, 0.04), (1.0, 4.0, 4.0)],
 )
 async def test_who_has_much_to_send_rests(
     autojump_clock: MockClock, sending: float, few: float, many: float
 ) -> None:
-    """Three times as long as it took to send a piece nothing is read, but for no more than three lingers."""
+    """Three times as long as a round took nothing is read, however long that is."""
     script = Script()
-    async with open_registry() as jobs:
+    async with open_registry() as jobs, trio.open_nursery() as nursery:
         handle = await started(jobs, script)
         with feeds_of(jobs, linger=0.01).following(handle.id, 2, 2) as (feed, _):
-            cursor, waited = 2, list[float]()
-            for count in (1, 64, 256, 1):
-                began = trio.current_time() - sending
-                script.send.send_nowait([0] * count)
-                await wait_all_tasks_blocked()
-                piece = await feed.after(cursor)
-                assert piece is not None
-                assert len(piece.events) == count
-                cursor = piece.last
-                waited.append(trio.current_time() - began)
-                await trio.sleep(sending)
-            assert waited[1:] == pytest.approx([few, many, sending])
+            reader = Reader(2, cost=sending)
+            nursery.start_soon(reader.read, feed)
+            await trio.sleep(1)
+            script.send.send_nowait([0])
+            await wait_all_tasks_blocked()
+            script.send.send_nowait([0] * 64)
+            while len(reader.pieces) < 2:
+                await trio.sleep(0.0005)
+            script.send.send_nowait([0])
             script.send.close()
+            await handle.wait()
+            while len(reader.pieces) < 3:
+                await trio.sleep(0.0005)
+            first, second, third = reader.at[:3]
+            assert second - first == pytest.approx(few, abs=0.001)
+            assert third - second == pytest.approx(many, abs=0.001)
+
+
+async def test_frames_grow_where_many_send(autojump_clock: MockClock) -> None:
+    """What all feeds of a server send takes a quarter of the time, however many they are; all get a share."""
+
+    async def tick(job: Any) -> None:
+        for number in range(500):
+            await job.send(number)
+            await trio.sleep(0.01)
+
+    count, cost = 20, 0.005
+    async with open_registry() as jobs:
+        handles = await jobs.submit_many(tick, [()] * count)
+        feeds = feeds_of(jobs, linger=0.01)
+        readers = [Reader(0, cost=cost) for _ in handles]
+
+        async def follow(job_id: str, reader: Reader) -> None:
+            with feeds.following(job_id, 0, 2) as (feed, _):
+                await reader.read(feed)
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for handle, reader in zip(handles, readers, strict=True):
+                nursery.start_soon(follow, handle.id, reader)
+        elapsed = trio.current_time() - began
+    frames = [len(reader.pieces) for reader in readers]
+    assert 0.15 * elapsed < sum(frames) * cost < 0.35 * elapsed
+    assert max(frames) <= 1.5 * min(frames)
+
+
+async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
+    """While a round goes on, others have a turn every other millisecond; all get the same piece."""
+    script = Script()
+    gaps = list[float]()
+
+    async def watch() -> None:
+        last = trio.current_time()
+        while True:
+            await trio.lowlevel.checkpoint()
+            gaps.append(trio.current_time() - last)
+            last = trio.current_time()
+
+    async with open_registry() as jobs, trio.open_nursery() as nursery:
+        handle = await started(jobs, script)
+        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
+            feed.followers = 200
+            readers = [Reader(2, cost=0.0001) for _ in range(200)]
+            for reader in readers:
+                nursery.start_soon(reader.read, feed)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(watch)
+            await script.send.send([1])
+            with trio.fail_after(5):
+                while not all(reader.pieces for reader in readers):
+                    await trio.lowlevel.checkpoint()
+            assert max(gaps) < 0.0025
+            assert sum(gaps) > 0.019
+            assert len({id(piece) for reader in readers for piece in reader.pieces}) == 1
+            assert not any(reader.pulled for reader in readers)
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_does_not_take_it_leaves_the_round(autojump_clock: MockClock) -> None:
+    """Who takes nothing at once sends for itself, and is level again; the others do not notice."""
+    script = Script()
+    async with open_registry() as jobs, trio.open_nursery() as nursery:
+        handle = await started(jobs, script)
+        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
+            feed.followers = 3
+            readers = [Reader(2), Reader(2, (False, True)), Reader(2)]
+            for reader in readers:
+                nursery.start_soon(reader.read, feed)
+            for values in ([1], [2], [3]):
+                await wait_all_tasks_blocked()
+                script.send.send_nowait(values)
+            script.send.close()
+            await handle.wait()
+            await wait_all_tasks_blocked()
+            assert [seqs(reader.pieces) for reader in readers] == [[3, 4, 5, 6]] * 3
+            assert [reader.pulled for reader in readers] == [0, 1, 0]
+
+
+async def test_the_leader_leaves_in_the_midst_of_a_round(autojump_clock: MockClock) -> None:
+    """Whom a round did not reach when it broke off catches up, and another one leads."""
+    script = Script()
+    async with open_registry() as jobs, trio.open_nursery() as nursery:
+        handle = await started(jobs, script)
+        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
+            feed.followers = 40
+            readers = [Reader(2, cost=0.0002) for _ in range(40)]
+            scope = trio.CancelScope()
+
+            async def lead() -> None:
+                with scope:
+                    await readers[0].read(feed)
+
+            nursery.start_soon(lead)
+            await wait_all_tasks_blocked()
+            for reader in readers[1:]:
+                nursery.start_soon(reader.read, feed)
+            await wait_all_tasks_blocked()
+            script.send.send_nowait([1])
+            while not readers[0].pieces:
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+            await wait_all_tasks_blocked()
+            script.send.send_nowait([2])
+            script.send.close()
+            await trio.sleep(5)
+            assert [seqs(reader.pieces) for reader in readers[1:]] == [[3, 4, 5]] * 39
+            assert any(reader.pulled for reader in readers[1:])
 
 
 async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
@@ -264,16 +436,15 @@ async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         feeds = feeds_of(jobs)
         with feeds.following(handle.id, 0, 5) as (feed, _):
-            piece = await feed.after(0)
-            assert piece is not None
+            reader = Reader(0, PULLS)
+            piece = await reader.pull(feed)
             assert piece.last == 3
             for _ in range(2):
                 with pytest.raises(InvalidPayload, match="event 4 cannot be kept as JSON"):
-                    await feed.after(3)
-            assert (await feed.after(0)) is piece
+                    await feed.next(reader)
+            assert (await Reader(0).pull(feed)) is piece
         with feeds.following(handle.id, 4, 5) as (feed, _):
-            piece = await feed.after(4)
-            assert piece is not None
+            piece = await Reader(4, PULLS).pull(feed)
             assert [event.data for event in piece.events] == [2]
         script.send.close()
 
@@ -286,11 +457,11 @@ async def test_a_gap_before_what_json_cannot_hold(autojump_clock: MockClock) -> 
         await script.send.send([1, 2, object()])
         await wait_all_tasks_blocked()
         with feeds_of(jobs).following(handle.id, 2, 5) as (feed, _):
-            piece = await feed.after(2)
-            assert piece is not None
+            reader = Reader(2, PULLS)
+            piece = await reader.pull(feed)
             assert (piece.is_gap, piece.after, piece.last) == (True, 2, 4)
             with pytest.raises(InvalidPayload):
-                await feed.after(4)
+                await feed.next(reader)
         script.send.close()
 
 
@@ -308,8 +479,10 @@ async def test_large_events_have_pieces_of_their_own(autojump_clock: MockClock) 
             assert seqs(pieces) == [3, 4, 5, 6, 7]
 
 
-async def test_what_is_kept_is_bounded(autojump_clock: MockClock) -> None:
-    """However much passes, a feed keeps about a megabyte of text; who is behind that still reads all."""
+@pytest.mark.parametrize(("kept", "expected"), [(2**30, 4 * 2**20), (10**6, 10**6)])
+async def test_what_is_kept_is_bounded(autojump_clock: MockClock, kept: int, expected: int) -> None:
+    """However much passes, a feed keeps some megabytes, and all of them what is allowed; who is behind that
+    still reads all, and nothing is kept for who is level."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -317,12 +490,12 @@ async def test_what_is_kept_is_bounded(autojump_clock: MockClock) -> None:
             await script.send.send(["x" * 100_000])
         script.send.close()
         await handle.wait()
-        with feeds_of(jobs).following(handle.id, 0, 43) as (feed, _):
-            await read(feed, 0)
-            assert feed._bytes <= 1.5 * 2**20
-            assert sum(len(piece.json) for piece in feed._order) == feed._bytes
-            assert set(feed._recent) == {piece.after for piece in feed._order}
+        feeds = feeds_of(jobs, kept=kept)
+        with feeds.following(handle.id, 0, 43) as (feed, _), feeds.following(handle.id, 0, 43):
+            await Reader(0, PULLS).read(feed)
+            assert expected - 500_000 < feeds._shelf.weight <= expected
             assert seqs(await read(feed, 0)) == list(range(1, 44))
+        assert not feeds._shelf.weight
 
 
 async def test_a_removed_job(autojump_clock: MockClock) -> None:
@@ -335,7 +508,7 @@ async def test_a_removed_job(autojump_clock: MockClock) -> None:
         with feeds_of(jobs).following(handle.id, 0, 3) as (feed, _):
             await jobs.remove(handle.id)
             with pytest.raises(UnknownJob):
-                await feed.after(0)
+                await feed.next(Reader(0))
 
 
 async def test_followers_are_readers(autojump_clock: MockClock) -> None:

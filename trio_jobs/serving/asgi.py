@@ -186,6 +186,15 @@ class AsgiPipe:
         self._idle = idle
         self._lock = trio.Lock()
 
+    waiting = False
+
+    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # as `Pipe` has it
+        """See `Pipe.send_now`; ASGI has no such way."""
+        return False
+
+    async def flush(self) -> None:
+        """See `Pipe.flush`."""
+
     async def receive(self) -> str | bytes:
         """See `Pipe.receive`."""
         message = await self._socket.receive()

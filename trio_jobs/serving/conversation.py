@@ -16,8 +16,9 @@ from .._bell import Bell
 from .account import Account
 from .answers import answering
 from .desk import Caller, Desk
-from .feed import Piece
+from .feed import Follower
 from .limits import Limits
+from .piece import Piece
 from .problems import logger, told
 from .protocol import POLICY, Begin, Call, Close, Following, Opened, Reply, Session, Step, Stop
 from .wire import AnyRequest
@@ -46,6 +47,23 @@ class Pipe(Protocol):
         """
         ...
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the rest of a frame waits to be sent, or a task is sending one."""
+        ...
+
+    def send_now(self, frame: bytes) -> bool:
+        """Send a whole frame of RFC 6455 in the calling task, if it is taken at once.
+
+        Returns:
+            Whether it was. If so, and `waiting` is true now, the caller has a task await `flush`.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Wait until what was begun is sent. Raises `Gone`; nothing breaks if it is cancelled."""
+        ...
+
     async def close(self, code: int, reason: str) -> None:
         """Close in order."""
         ...
@@ -55,25 +73,55 @@ class Pipe(Protocol):
         ...
 
 
-class _Job:
+class _Request:
     """What goes on for one request: where it waits, so that it can be stopped there."""
 
-    def __init__(self, follow: Following | None = None) -> None:
-        self.follow = follow
+    def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.stopped = False
-        self.room = Bell()
-        self.audience: Audience | None = None
+        self.follower: _Follow | None = None
 
     def opened(self) -> None:
-        """Go on: more may be sent, and the handler may have waited for what was read."""
-        self.room.ring()
-        if self.audience is not None and self.follow is not None:
-            self.audience.advanced(self.follow)
+        if self.follower is not None:
+            self.follower.opened()
 
     def stop(self) -> None:
         self.stopped = True
         self.scope.cancel(reason="unfollowed")
+
+
+class _Follow(Follower):
+    """One who follows over this connection."""
+
+    def __init__(self, follow: Following, pipe: Pipe, audience: Audience) -> None:
+        super().__init__(follow)
+        self._pipe = pipe
+        self._audience = audience
+        self._room = Bell()
+
+    def send_now(self, piece: Piece) -> bool:
+        """See `Follower.send_now`."""
+        follow, pipe = self.follow, self._pipe
+        room = follow.room
+        if (room is not None and len(piece.events) > room) or not pipe.send_now(piece.frame(follow.id)):
+            return False
+        follow.moved(piece.last)
+        if follow.policy == "block":
+            self._audience.advanced(follow)  # its handler may wait for that
+        return not pipe.waiting and follow.room != 0
+
+    async def ready(self) -> None:
+        """See `Follower.ready`."""
+        if self._pipe.waiting:
+            await self._pipe.flush()
+        while self.follow.room == 0:
+            self._audience.advanced(self.follow)
+            await self._room.wait()
+
+    def opened(self) -> None:
+        """Go on: more may be sent, and the handler may have waited for what was read."""
+        self._room.ring()
+        self._audience.advanced(self.follow)
 
 
 async def converse(pipe: Pipe, desk: Desk, caller: Caller, limits: Limits, closing: trio.Event) -> None:
@@ -100,7 +148,7 @@ class Conversation:
         self._session = Session(limits)
         self._account = Account(limits.unsent, desk.account)
         self._under_way = 0
-        self._running: dict[int, _Job] = {}
+        self._running: dict[int, _Request] = {}
         self._unsent = 0
         self._taken = Bell()
         self._nursery: trio.Nursery
@@ -157,11 +205,11 @@ class Conversation:
     def _do(self, step: Step) -> None:
         match step:
             case Call():
-                job = self._running[step.request.id] = _Job()
-                self._nursery.start_soon(self._call, job, step.request)
+                running = self._running[step.request.id] = _Request()
+                self._nursery.start_soon(self._call, running, step.request)
             case Begin():
-                job = self._running[step.follow.id] = _Job(step.follow)
-                self._nursery.start_soon(self._follow, job, step.follow)
+                running = self._running[step.follow.id] = _Request()
+                self._nursery.start_soon(self._follow, running, step.follow)
             case Stop():
                 self._running[step.id].stop()
             case Opened():
@@ -188,10 +236,10 @@ class Conversation:
             self._unsent -= 1
             self._taken.ring()
 
-    async def _call(self, job: _Job, request: AnyRequest) -> None:
+    async def _call(self, running: _Request, request: AnyRequest) -> None:
         frame: str | None = None
         async with AsyncExitStack() as room:  # until the answer is sent
-            with job.scope:
+            with running.scope:
                 try:
                     answer = answering(self._desk, self._caller, self._account, request)
                     frame = self._session.answered(request.id, await room.enter_async_context(answer))
@@ -206,34 +254,27 @@ class Conversation:
 
     # ------------------------------------------------------------ following
 
-    async def _follow(self, job: _Job, follow: Following) -> None:
-        frame = await self._until_end(job, follow)
+    async def _follow(self, running: _Request, follow: Following) -> None:
+        frame = await self._until_end(running, follow)
         del self._running[follow.id]  # before it waits to be sent: the peer may use the id again
         await self._send_last(frame)
 
-    async def _until_end(self, job: _Job, follow: Following) -> str:
+    async def _until_end(self, running: _Request, follow: Following) -> str:
         """Send a log until its end, and return the last frame."""
         try:
             snapshot = await self._desk.place(self._caller, follow.job_id, follow.sent)
             with self._desk.following(follow, snapshot) as (feed, audience):
-                job.audience = audience
-                while not job.stopped:
+                follower = running.follower = _Follow(follow, self._pipe, audience)
+                while not running.stopped:
                     piece: Piece | None = None
-                    with trio.CancelScope() as job.scope:
-                        while (room := follow.room) == 0:
-                            audience.advanced(follow)
-                            await job.room.wait()
-                        piece = await (
-                            feed.after(follow.sent) if room is None else feed.after(follow.sent, room)
-                        )
-                    if job.scope.cancelled_caught:
+                    with trio.CancelScope() as running.scope:
+                        piece = await feed.next(follower)
+                    if running.scope.cancelled_caught:
                         break
                     if piece is None:
                         return self._session.ended(follow)
-                    if piece.is_gap:
-                        await self._send(self._session.gap(follow, piece.after + 1, piece.last))
-                    else:
-                        await self._send(self._session.events(follow, piece.last, piece.json))
+                    follow.moved(piece.last)  # before: the peer may ack it before this task runs again
+                    await self._send(piece.message(follow.id).decode())
                     audience.advanced(follow)
             return self._session.unfollowed(follow.id)
         except (Gone, trio.Cancelled):

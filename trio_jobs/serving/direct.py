@@ -13,6 +13,7 @@ import trio
 from starlette.types import Scope
 
 from .outgoing import Outgoing
+from .sse import chunk
 
 EXTENSION: Final = "trio_jobs.direct"
 CROWDED: Final = "trio_jobs.crowded"
@@ -38,26 +39,32 @@ class DirectBody:
         """Return a piece of the body as it is sent; there is none that is empty."""
         return chunk(data) if self.chunked else data
 
+    def send_now(self, framed: bytes) -> bool:
+        """Send what is framed already, as `Outgoing.send_now` does; a peer that has gone takes nothing."""
+        try:
+            return self.outgoing.send_now(framed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+
     async def send(self, data: bytes) -> None:
         """Send a piece, to its end, whoever is cancelled; a checkpoint.
 
         Raises:
             PeerLost: The peer has gone, or takes nothing.
         """
-        framed = self.framed(data)
         try:
-            taken = self.outgoing.send_now(framed)
-            if not taken or self.outgoing.waiting:
-                with trio.CancelScope(shield=True):  # it has a deadline of its own
-                    await self.outgoing.send(b"" if taken else framed)
+            with trio.CancelScope(shield=True):  # it has a deadline of its own
+                await self.outgoing.send(self.framed(data))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise PeerLost from error
         await trio.lowlevel.checkpoint()
 
-
-def chunk(data: bytes) -> bytes:
-    """Return a chunk of HTTP/1.1."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    async def flush(self) -> None:
+        """Wait until what was begun is sent. Raises what `send` does; nothing breaks if it is cancelled."""
+        try:
+            await self.outgoing.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerLost from error
 
 
 def is_crowded(scope: Scope) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -13,9 +12,10 @@ from .._audience import Audience, Policy
 from .._job import Job
 from .asgi import cancel_when_gone
 from .desk import Caller, Desk
-from .direct import PeerLost, direct_body
-from .feed import Feed
+from .direct import DirectBody, PeerLost, direct_body
+from .feed import Feed, Follower
 from .limits import Limits
+from .piece import Piece
 from .problems import INTERNAL, told
 from .protocol import Following
 from .sse import PING, message
@@ -62,8 +62,7 @@ class EventStreamResponse:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
                 await _send(send, _RETRY)
-                direct = direct_body(scope)
-                await self._write(partial(_send, send) if direct is None else direct.send)
+                await self._write(send, direct_body(scope))
                 nursery.cancel_scope.cancel(reason="the log has ended")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -72,28 +71,53 @@ class EventStreamResponse:
             await self._closing.wait()
         scope.cancel(reason="the server stops, or the caller's authentication has expired")
 
-    async def _write(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _write(self, send: Send, direct: DirectBody | None) -> None:
+        write = partial(_send, send) if direct is None else direct.send
         try:
             with self._desk.following(self._follow, self._job) as (feed, audience):
-                while (data := await self._next(feed, audience)) is not None:
-                    await send(data)
+                follower = _Reader(self._follow, direct, audience)
+                while (data := await self._next(feed, follower)) is not None:
+                    await write(data)
+                    audience.advanced(self._follow)
         except PeerLost:
             pass
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
             problem = told("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
-            await send(message("problem", text, self._follow.sent).encode())
+            await write(message("problem", text, self._follow.sent).encode())
 
-    async def _next(self, feed: Feed, audience: Audience) -> bytes | None:
-        follow = self._follow
-        audience.advanced(follow)
+    async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
         with trio.move_on_after(self._ping):
-            piece = await feed.after(follow.sent)
+            piece = await feed.next(follower)
             if piece is None:
                 return None
-            follow.sent = follow.cursor = piece.last
+            self._follow.moved(piece.last)
             return piece.sse
         return PING
+
+
+class _Reader(Follower):
+    """One who follows on an event stream; at once only where the server offers a direct way."""
+
+    def __init__(self, follow: Following, direct: DirectBody | None, audience: Audience) -> None:
+        super().__init__(follow)
+        self._direct = direct
+        self._audience = audience
+
+    def send_now(self, piece: Piece) -> bool:
+        """See `Follower.send_now`."""
+        direct = self._direct
+        if direct is None or not direct.send_now(piece.chunk if direct.chunked else piece.sse):
+            return False
+        self.follow.moved(piece.last)
+        if self.follow.policy == "block":
+            self._audience.advanced(self.follow)  # its handler may wait for that
+        return not direct.outgoing.waiting
+
+    async def ready(self) -> None:
+        """See `Follower.ready`."""
+        if self._direct is not None and self._direct.outgoing.waiting:
+            await self._direct.flush()
 
 
 async def _send(send: Send, data: bytes) -> None:

@@ -1,71 +1,64 @@
-"""What is sent of a job's log, made once for all who follow it.
+"""A job's log on its way to all who follow it: read once, made once, and sent to all by one of them.
 
-There is no queue per follower and no task per job: a follower has a cursor. The one that finds nothing behind
-its cursor reads on in the log, for all; the others wait for it, and send the same text. Who falls behind
-what is kept at hand reads the log for itself, in bigger and bigger pieces, so a slow one costs no memory.
+There is no queue per follower and no task per job: a follower has a cursor. Who is level with the log waits.
+One of those that wait reads on, for all, and sends what comes to all of them, without waking them. Who does
+not take it at once leaves that round, and catches up by itself: it is given what is kept at hand, or reads
+the log for itself, in bigger and bigger pieces. So a slow one costs no memory, and nobody waits for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Generator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from .._audience import Audience, Audiences, Policy
 from .._bell import Bell
-from .._codec import encode_flat
-from .._errors import InvalidPayload
 from .._job import Event
 from .._store import Store
-from .sse import encode_sse
-from .wire import encode_event
+from .pace import Pace
+from .piece import Piece, cut, gap
+from .shelf import Row, Shelf
 
 if TYPE_CHECKING:
     from .limits import Limits
+    from .protocol import Following
 
 _BATCH: Final = 256
-_MANY: Final = 64
-"""Events in one piece that are worth a frame of their own, with no lingering for more."""
-_REST: Final = 3
-_PIECE_BYTES: Final = 256 * 1024
-_KEPT_BYTES: Final = 1024 * 1024
+_SLICE: Final = 0.001
+"""Seconds for which a round goes on without giving way."""
 
 
-@attrs.define(eq=False)
-class Piece:
-    """A run of events that are sent together, or a gap.
+class Follower(ABC):
+    """One who follows a job.
+
+    Args:
+        follow: Where it is in the log, and how much may be sent.
 
     Attributes:
-        after: The cursor before it.
-        last: The cursor behind it.
-        events: The events; none if they are gone.
-        json: They as a JSON array.
-        tracebacks: Whether these are shown.
+        follow: The same.
+        bell: Rung when there is something for it to do by itself.
     """
 
-    after: int
-    last: int
-    events: Sequence[Event]
-    json: str
-    tracebacks: bool
-    _sse: bytes | None = None
+    def __init__(self, follow: Following) -> None:
+        self.follow = follow
+        self.bell = Bell()
 
-    @property
-    def is_gap(self) -> bool:
-        """Whether the events are gone."""
-        return not self.events
+    @abstractmethod
+    def send_now(self, piece: Piece) -> bool:
+        """Send a piece that begins right behind what was sent, if it is taken at once, and take note of it.
 
-    @property
-    def sse(self) -> bytes:
-        """They as server-sent events."""
-        if self._sse is None:
-            self._sse = encode_sse(self.events, self.after, self.last, tracebacks=self.tracebacks)
-        return self._sse
+        Returns:
+            Whether the next one may be sent so too. If not, the follower is woken, to send for itself what
+            `Feed.next` gives it.
+        """
+
+    async def ready(self) -> None:  # noqa: B027  # there may be nothing to wait for
+        """Wait until something may be sent to it; a checkpoint only if it waits."""
 
 
 class Feed:
@@ -76,16 +69,26 @@ class Feed:
         job_id: Whose log it is.
         after: Where its first follower begins.
         audience: The readers of the job in this process, which the feed is one of.
-        linger: Seconds to wait for more when it is level with the log.
+        pace: How often it sends.
+        shelf: Where it keeps what it read last, for who comes a little later.
         tracebacks: Whether these are shown.
 
     Attributes:
         cursor: How far it has read.
         policy: The handler does not wait for it; it may for a follower.
+        followers: How many there are.
     """
 
     def __init__(
-        self, store: Store, job_id: str, after: int, audience: Audience, *, linger: float, tracebacks: bool
+        self,
+        store: Store,
+        job_id: str,
+        after: int,
+        audience: Audience,
+        *,
+        pace: Pace,
+        shelf: Shelf,
+        tracebacks: bool,
     ) -> None:
         self.cursor = after
         self.policy: Policy = "gap"
@@ -93,131 +96,129 @@ class Feed:
         self._store = store
         self._job_id = job_id
         self._audience = audience
-        self._linger = linger
+        self._pace = pace
         self._tracebacks = tracebacks
-        self._recent: dict[int, Piece] = {}
-        self._order: deque[Piece] = deque()
-        self._bytes = 0
+        self._shelf = shelf
+        self._row = Row()
+        self._level: dict[Follower, None] = {}
+        self._led = False
         self._over = False
-        self._reading = False
         self._read_at = -math.inf
-        self._got = _BATCH
-        self._bell = Bell()
+        self._got = 0
 
-    async def after(self, cursor: int, most: int = _BATCH) -> Piece | None:
-        """Return what comes behind a cursor, waiting for it if need be.
+    # ------------------------------------------------------------ one follower
+
+    async def next(self, follower: Follower) -> Piece | None:
+        """Return what a follower has to send for itself, waiting while all is sent to it in rounds.
 
         A checkpoint, but that it gives way only if it waits: what comes next is to be sent, which does.
 
-        Args:
-            cursor: Where the follower is.
-            most: How many events it takes.
-
         Returns:
-            A piece that begins right behind the cursor; None if the log has ended there.
+            A piece that begins right behind what it was sent; None if the log has ended there.
 
         Raises:
             InvalidPayload: The next event holds what JSON cannot.
             UnknownJob: The job was removed.
             trio.ClosedResourceError: The registry was left.
+            Exception: What `Follower.ready` raises.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        follow = follower.follow
         while True:
-            piece = self._recent.get(cursor)
+            await follower.ready()
+            cursor, most = follow.sent, _BATCH if follow.room is None else follow.room
+            piece = self._row.pieces.get(cursor)
             if piece is not None and len(piece.events) <= most:
                 return piece
             if cursor < self.cursor:
                 return await self._own(cursor, most)
             if self._over:
                 return None
-            if self._reading:
-                await self._bell.wait()
-            else:
-                await self._read_on()
+            await self._be_level(follower)
 
     async def _own(self, cursor: int, most: int) -> Piece:
         """Return a piece for one follower that the others do not need; it ends where theirs begin."""
         events = await self._store.read(self._job_id, cursor, min(most, _BATCH))
         events = [event for event in events if event.seq <= self.cursor]
         if not events:
-            return self._gap(cursor, self.cursor)
-        return next(self._pieces(cursor, events))
+            return gap(cursor, self.cursor)
+        return next(cut(cursor, events, tracebacks=self._tracebacks))
 
-    async def _read_on(self) -> None:
-        self._reading = True
+    async def _be_level(self, follower: Follower) -> None:
+        """Wait while a follower is sent all in rounds; lead them if nobody does."""
+        self._level[follower] = None
         try:
-            await trio.sleep_until(self._when())
-            events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+            while follower in self._level:
+                if self._led:
+                    await follower.bell.wait()
+                else:
+                    await self._lead(follower)
         finally:
-            self._reading = False
-            self._bell.ring()  # cancelled or not: the next one reads on
-        self._read_at, self._got = trio.current_time(), len(events)
-        if not events:
-            self._over = True
-        for piece in self._pieces(self.cursor, events):
-            self._keep(piece)
-        self._audience.advanced(self)
+            self._level.pop(follower, None)
+            if not self._led:
+                self._dismiss(tuple(self._level)[:1])  # the next one leads
+
+    # ------------------------------------------------------------ all who are level
+
+    async def _lead(self, leader: Follower) -> None:
+        """Read on, and send what comes to all, until the leader has to look after itself."""
+        self._led = True
+        try:
+            while leader in self._level:
+                if (when := self._when()) > trio.current_time():
+                    await self._pace.sleep_until(when)
+                events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+                self._read_at, self._got = trio.current_time(), len(events)
+                await self._round(events)
+        finally:
+            self._led = False
+            self._dismiss([one for one in self._level if one.follow.sent != self.cursor])
 
     def _when(self) -> float:
-        """Return when to read on: a linger after a few events, at once after many.
+        """Return when to read on: at once if there is more."""
+        return self._read_at if self._got == _BATCH else self._pace.next_turn(self._read_at, self._got)
 
-        But not before it has rested three times as long as it took to send them, up to three lingers: the
-        handler runs meanwhile, and when there is more than can be sent, frames grow, and not their number.
-        """
-        now = trio.current_time()
-        if self._got == _BATCH:
-            return now  # there is more
-        rested = now + _REST * min(now - self._read_at, self._linger)
-        return rested if self._got >= _MANY else max(rested, self._read_at + self._linger)
+    async def _round(self, events: Sequence[Event]) -> None:
+        """Send events to all who are level, and let others run once in a while."""
+        work, began = 0.0, trio.current_time()
+        for piece in self._taken(events):
+            for follower in tuple(self._level):
+                if follower in self._level and not (
+                    follower.follow.sent == piece.after and follower.send_now(piece)
+                ):
+                    self._dismiss((follower,))
+                if (now := trio.current_time()) >= began + _SLICE:
+                    work += now - began
+                    await trio.lowlevel.checkpoint()
+                    began = trio.current_time()
+        if len(events) < _BATCH:  # more than that is sent without rest
+            self._pace.worked(work + trio.current_time() - began)
+        if self._over:
+            self._dismiss(tuple(self._level))
+        elif len(self._level) == self.followers:
+            self._shelf.clear(self._row)  # nobody is behind
 
-    def _keep(self, piece: Piece) -> None:
-        self._recent[piece.after] = piece
-        self._order.append(piece)
-        self._bytes += len(piece.json)
-        while self._bytes > _KEPT_BYTES and len(self._order) > 1:
-            old = self._order.popleft()
-            del self._recent[old.after]
-            self._bytes -= len(old.json)
-        self.cursor = piece.last
-        self._over = bool(piece.events) and piece.events[-1].kind.ends
+    def _taken(self, events: Sequence[Event]) -> Sequence[Piece]:
+        """Take note of what was read, and return it as it is sent."""
+        pieces: list[Piece] = []
+        try:
+            for piece in cut(self.cursor, events, tracebacks=self._tracebacks):
+                pieces.append(piece)
+                self._shelf.put(self._row, piece)
+                self.cursor = piece.last
+        finally:
+            self._over = not events or bool(pieces and pieces[-1].ends)
+            self._audience.advanced(self)
+        return pieces
 
-    def _pieces(self, after: int, events: Sequence[Event]) -> Generator[Piece]:
-        """Cut events into pieces: at gaps, at what is large, and before what JSON cannot hold."""
-        if events and events[-1].seq == after + len(events):
-            whole = encode_flat(events, [event.data for event in events], _PIECE_BYTES)
-            if whole is not None and len(whole) <= _PIECE_BYTES:
-                yield Piece(after, events[-1].seq, events, whole.decode(), self._tracebacks)
-                return
-        run: list[Event] = []
-        texts: list[bytes] = []
-        size = 0
-        for event in events:
-            try:
-                text = encode_event(event, tracebacks=self._tracebacks)
-            except InvalidPayload:
-                if not run and event.seq == after + 1:
-                    raise
-                if not run:
-                    yield self._gap(after, event.seq - 1)
-                break  # what comes before it is sent first
-            follows_on = event.seq == after + len(run) + 1
-            if run and (not follows_on or size + len(text) > _PIECE_BYTES):
-                yield self._piece(after, run, texts)
-                after, run, texts, size = run[-1].seq, [], [], 0
-            if event.seq != after + len(run) + 1:
-                yield self._gap(after, event.seq - 1)
-                after = event.seq - 1
-            run.append(event)
-            texts.append(text)
-            size += len(text)
-        if run:
-            yield self._piece(after, run, texts)
+    def _dismiss(self, followers: Iterable[Follower]) -> None:
+        for follower in followers:
+            self._level.pop(follower, None)
+            follower.bell.ring()
 
-    def _piece(self, after: int, run: Sequence[Event], texts: Sequence[bytes]) -> Piece:
-        return Piece(after, run[-1].seq, run, f"[{b','.join(texts).decode()}]", self._tracebacks)
-
-    def _gap(self, after: int, last: int) -> Piece:
-        return Piece(after, last, (), "", self._tracebacks)
+    def close(self) -> None:
+        """Drop what is kept, when nobody follows any more."""
+        self._shelf.clear(self._row)
 
 
 class Feeds:
@@ -226,14 +227,15 @@ class Feeds:
     Args:
         store: Where the logs are.
         audiences: Who reads in this process.
-        limits: How long to linger.
+        limits: How long to linger, and how much to keep.
         tracebacks: Whether these are shown.
     """
 
     def __init__(self, store: Store, audiences: Audiences, limits: Limits, *, tracebacks: bool) -> None:
         self._store = store
         self._audiences = audiences
-        self._limits = limits
+        self._pace = Pace(limits.linger)
+        self._shelf = Shelf(limits.kept)
         self._tracebacks = tracebacks
         self._feeds: dict[str, Feed] = {}
 
@@ -254,7 +256,8 @@ class Feeds:
                 job_id,
                 after,
                 audience,
-                linger=self._limits.linger,
+                pace=self._pace,
+                shelf=self._shelf,
                 tracebacks=self._tracebacks,
             )
             audience.join(feed, last_seq)
@@ -265,5 +268,6 @@ class Feeds:
             feed.followers -= 1
             if not feed.followers:
                 del self._feeds[job_id]
+                feed.close()
                 audience.leave(feed)
                 self._audiences.release(job_id)

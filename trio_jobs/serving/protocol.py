@@ -107,6 +107,12 @@ class Following:
         """How many events may be sent now; None is any number."""
         return None if self.window is None else max(0, self.window - (self.sent - self.cursor))
 
+    def moved(self, last: int) -> None:
+        """Take note that the event with the cursor `last` was sent."""
+        self.sent = last
+        if self.window is None:
+            self.cursor = last
+
 
 class Session:
     """The protocol of one connection.
@@ -197,16 +203,6 @@ class Session:
         self._forget(re)
         return _error_frame(re, error)
 
-    def events(self, follow: Following, last: int, events: str) -> str:
-        """Return a frame with events, as a JSON array; the last of them has the cursor `last`."""
-        self._sent(follow, last)
-        return f'{{"re":{follow.id},"events":{events}}}'
-
-    def gap(self, follow: Following, first: int, last: int) -> str:
-        """Return a frame that says which events are gone."""
-        self._sent(follow, last)
-        return f'{{"re":{follow.id},"gap":{{"first":{first},"last":{last}}}}}'
-
     def ended(self, follow: Following) -> str:
         """Return the last frame of a follow whose job has ended."""
         self._forget(follow.id)
@@ -216,12 +212,6 @@ class Session:
         """Return the last frame of a follow or wait that the peer stopped."""
         self._forget(re)
         return f'{{"re":{re},"unfollowed":true}}'
-
-    @staticmethod
-    def _sent(follow: Following, last: int) -> None:
-        follow.sent = last
-        if follow.window is None:
-            follow.cursor = last
 
     def _forget(self, re: int) -> None:
         self._calls.discard(re)

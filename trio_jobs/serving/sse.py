@@ -59,6 +59,11 @@ def ending(event: Event) -> str:
     return f"[ERROR] {what_failed(failure('', event.attempt, event.data))}"
 
 
+def chunk(data: bytes) -> bytes:
+    """Return a chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def cursor_of(text: str | None) -> int | None:
     """Return the cursor that a `Last-Event-ID` or a parameter names; None if there is none.
 

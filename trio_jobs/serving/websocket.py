@@ -26,11 +26,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from .._check import number
 from .._registry import JobRegistry
-from .conversation import Gone, converse
+from .conversation import Gone, Pipe, converse
 from .desk import Caller, Desk
 from .gate import Authenticate, Gate, check_bind
 from .limits import DEFAULT, Limits
 from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
+from .outgoing import Outgoing
 from .problems import told
 from .streams import PeerStream
 from .websocket_faults import handshake, is_faulty
@@ -137,7 +138,7 @@ class WebSockets:
                 return
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
             socket = await request.accept(subprotocol=chosen)
-            await self._talk(socket, caller)
+            await self._talk(socket, TrioPipe(socket, stream.outgoing), caller)
         if is_faulty(socket):
             await stream.linger()  # or the code of its fault may not arrive
 
@@ -147,10 +148,10 @@ class WebSockets:
         headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
         await request.reject(problem.status, extra_headers=headers, body=problem.message.encode())
 
-    async def _talk(self, socket: WebSocketConnection, caller: Caller) -> None:
+    async def _talk(self, socket: WebSocketConnection, pipe: Pipe, caller: Caller) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive, socket, nursery.cancel_scope)
-            await converse(TrioPipe(socket), self._desk, caller, self._limits, self._closing)
+            await converse(pipe, self._desk, caller, self._limits, self._closing)
             nursery.cancel_scope.cancel(reason="the conversation ended")
 
     async def _keep_alive(self, socket: WebSocketConnection, scope: trio.CancelScope) -> None:
@@ -177,10 +178,37 @@ def begun_message(socket: WebSocketConnection) -> object:
 
 
 class TrioPipe:
-    """A connection of trio-websocket as a `Pipe`."""
+    """A connection of trio-websocket as a `Pipe`.
 
-    def __init__(self, socket: WebSocketConnection) -> None:
+    Args:
+        socket: The connection.
+        outgoing: Where all that it sends leaves; what need not wait goes there straight.
+    """
+
+    def __init__(self, socket: WebSocketConnection, outgoing: Outgoing) -> None:
         self._socket = socket
+        self._outgoing = outgoing
+
+    @property
+    def waiting(self) -> bool:
+        """See `Pipe.waiting`."""
+        return self._outgoing.waiting
+
+    def send_now(self, frame: bytes) -> bool:
+        """See `Pipe.send_now`; nothing may be sent behind the frame that closes."""
+        if self._socket.closed is not None:
+            return False
+        try:
+            return self._outgoing.send_now(frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False  # the reader is told
+
+    async def flush(self) -> None:
+        """See `Pipe.flush`."""
+        try:
+            await self._outgoing.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise Gone from error
 
     async def receive(self) -> str | bytes:
         """See `Pipe.receive`."""

@@ -1,0 +1,142 @@
+"""A run of events that are sent together, or a gap; how a log is cut into them, and what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final
+
+import attrs
+
+from .._codec import encode_flat
+from .._errors import InvalidPayload
+from .._job import Event
+from .sse import chunk, encode_sse
+from .wire import encode_event
+
+_BYTES: Final = 256 * 1024
+_WEIGHT: Final = 4
+_SHORT, _MEDIUM = 125, 0xFFFF
+
+
+@attrs.define(eq=False)
+class Piece:
+    """A run of events that are sent together, or a gap. What it looks like is made once, for all.
+
+    Attributes:
+        after: The cursor before it.
+        last: The cursor behind it.
+        events: The events; none if they are gone.
+        json: They as a JSON array.
+        tracebacks: Whether these are shown.
+    """
+
+    after: int
+    last: int
+    events: Sequence[Event]
+    json: bytes
+    tracebacks: bool
+    _sse: bytes | None = None
+    _chunk: bytes | None = None
+    _frame: tuple[int, bytes] | None = None
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether the events are gone."""
+        return not self.events
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing comes behind them."""
+        return bool(self.events) and self.events[-1].kind.ends
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes in memory: the events, and all that is made of them."""
+        return _WEIGHT * len(self.json)
+
+    @property
+    def sse(self) -> bytes:
+        """They as server-sent events."""
+        if self._sse is None:
+            self._sse = encode_sse(self.events, self.after, self.last, tracebacks=self.tracebacks)
+        return self._sse
+
+    @property
+    def chunk(self) -> bytes:
+        """The same as a chunk of HTTP/1.1."""
+        if self._chunk is None:
+            self._chunk = chunk(self.sse)
+        return self._chunk
+
+    def message(self, re: int) -> bytes:
+        """Return what is said of them over a WebSocket, in reply to the request `re`."""
+        if self.is_gap:
+            return b'{"re":%d,"gap":{"first":%d,"last":%d}}' % (re, self.after + 1, self.last)
+        return b'{"re":%d,"events":%b}' % (re, self.json)
+
+    def frame(self, re: int) -> bytes:
+        """Return the same in a frame; most peers give their only request the same id."""
+        if self._frame is None or self._frame[0] != re:
+            self._frame = re, text_frame(self.message(re))
+        return self._frame[1]
+
+
+def text_frame(text: bytes) -> bytes:
+    """Return a server's whole message of text as RFC 6455 has it: unmasked, in one frame."""
+    size = len(text)
+    if size <= _SHORT:
+        return b"\x81%c%b" % (size, text)
+    if size <= _MEDIUM:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), text)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)
+
+
+def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[Piece]:
+    """Cut events into pieces: at gaps, at what is large, and before what JSON cannot hold.
+
+    Args:
+        after: The cursor that they were read behind.
+        events: The events.
+        tracebacks: Whether these are shown.
+
+    Raises:
+        InvalidPayload: The very first holds what JSON cannot.
+    """
+    if events and events[-1].seq == after + len(events):
+        whole = encode_flat(events, [event.data for event in events], _BYTES)
+        if whole is not None and len(whole) <= _BYTES:
+            yield Piece(after, events[-1].seq, events, whole, tracebacks)
+            return
+    run: list[Event] = []
+    texts: list[bytes] = []
+    size = 0
+    for event in events:
+        try:
+            text = encode_event(event, tracebacks=tracebacks)
+        except InvalidPayload:
+            if not run and event.seq == after + 1:
+                raise
+            if not run:
+                yield gap(after, event.seq - 1)
+            break  # what comes before it is sent first
+        follows_on = event.seq == after + len(run) + 1
+        if run and (not follows_on or size + len(text) > _BYTES):
+            yield _piece(after, run, texts, tracebacks=tracebacks)
+            after, run, texts, size = run[-1].seq, [], [], 0
+        if event.seq != after + len(run) + 1:
+            yield gap(after, event.seq - 1)
+            after = event.seq - 1
+        run.append(event)
+        texts.append(text)
+        size += len(text)
+    if run:
+        yield _piece(after, run, texts, tracebacks=tracebacks)
+
+
+def _piece(after: int, run: Sequence[Event], texts: Sequence[bytes], *, tracebacks: bool) -> Piece:
+    return Piece(after, run[-1].seq, run, b"[%b]" % b",".join(texts), tracebacks)
+
+
+def gap(after: int, last: int) -> Piece:
+    """Return what says that the events up to `last` are gone."""
+    return Piece(after, last, (), b"", tracebacks=False)
