@@ -21,9 +21,9 @@ from trio_jobs import (
     InvalidPayload,
     State,
 )
+from trio_jobs._arguments import Arguments
 from trio_jobs._codec import (
     DEPTH,
-    Arguments,
     decode,
     encode,
     encode_flat,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trio_jobs import handler
-from trio_jobs._codec import Arguments
+from trio_jobs._arguments import Arguments
 from trio_jobs._handlers import Handler, Handlers, parameter_types
 
 

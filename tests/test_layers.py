@@ -26,7 +26,7 @@ LAYERS = {
     "L0": ["_bell", "_errors", "_states"],
     "L1": [
         *["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_records", "_safe"],
-        *["_held", "_stored", "_summary"],
+        *["_lost", "_arguments", "_held", "_stored", "_summary"],
     ],
     "L2": ["_store", "_submission", "_filter"],
     "L3": ["stores/*"],

@@ -22,7 +22,8 @@ from trio_jobs import (
     Retry,
     handler,
 )
-from trio_jobs._codec import Arguments, decode
+from trio_jobs._arguments import Arguments
+from trio_jobs._codec import decode
 from trio_jobs._job import DEFAULT, Options
 from trio_jobs._options import build
 from trio_jobs._stored import (

@@ -4,8 +4,9 @@ The files in the order in which they tell the story:
 
     _errors, _states, _bell             what can go wrong, what may follow what, waking
     _check, _job, _retry, _options,     records and the rules about them
-      _handler, _handlers, _codec, _safe, _held,
-      _stored, _summary
+      _handler, _handlers, _lost, _codec,
+      _arguments, _safe, _held, _stored,
+      _summary
     _store, _submission, _filter        the contract of what keeps jobs
     stores/                             what keeps them
     _insist, _logs, _raised,            a job speaks, and is listened to

@@ -1,29 +1,32 @@
 """Values as JSON, for stores that outlive the process, and back.
 
 What is read back is what JSON makes of a value: a tuple becomes a list, an attrs record an object, bytes
-Base64. Only a handler's arguments get their types back, from its annotations (`Arguments`). NaN, which JSON
-would change without a word, is refused, and so is text that not every store can hold, and nesting so deep
-that not every reader could follow it. Needs msgspec, which only such stores load.
+Base64. Only a handler's arguments get their types back, from its annotations (`_arguments.py`). What JSON
+would change without a word is refused, as NaN and what it leaves out (`_lost.py`), and so is text that not
+every store can hold, and nesting so deep that not every reader could follow it. Needs msgspec, which only
+such stores load.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final, cast
 
 import msgspec
 
 from ._errors import InvalidPayload
-from ._handler import arity, mark_of
-from ._handlers import Handler, parameter_types
+from ._lost import Path, lost, spelled_out
 from ._safe import ANY, message_of, shown
 
 DEPTH: Final = 200
 """How deep lists and objects may lie in each other. How deep JSON can be read depends on who reads it, from
 how deep in a program; this much can be read anywhere."""
 
+_KEYS: Final = "Only dicts with str keys"  # as msgspec refuses to sort others
 _encoder = msgspec.json.Encoder(order="deterministic")
 _BRACKETS: Final = b"[]{}"
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
@@ -40,22 +43,74 @@ def encode(what: str, value: object) -> bytes:
     Raises:
         InvalidPayload: JSON cannot hold it, or would change it.
     """
+    return written(what, value) if type(value) in _FLAT else whole(value, partial(_encode, what, value))
+
+
+def _encode(what: str, value: object, form: object) -> bytes:
+    data = written(what, form)
     try:
-        data = _encoder.encode(value)
+        loss = lost(value, decode(data), _anything)
+    except Exception as error:  # noqa: BLE001  # the value may be anything, and its code raise anything
+        loss = message_of(error)
+    if loss is not None:
+        raise InvalidPayload(f"{what} cannot be kept as JSON: {loss}; got {shown(value)}")
+    return data
+
+
+def _anything(_: Path, __: object) -> bool:
+    return True
+
+
+def whole(value: object, keep: Callable[[object], bytes]) -> bytes:
+    """Return what `keep` makes of a value, or of its spelled out form if it refuses the value itself.
+
+    Raises:
+        InvalidPayload: It refuses both.
+    """
+    try:
+        return keep(value)
+    except InvalidPayload:
+        with suppress(*ANY):
+            return keep(spelled_out(value))
+        raise
+
+
+def written(what: str, value: object, *, typed_keys: bool = False) -> bytes:
+    """Return a value as JSON, though it may lose something by that.
+
+    Args:
+        what: What it is, for the error.
+        value: The value.
+        typed_keys: Whether a dict may have other keys than text, which become text.
+
+    Raises:
+        InvalidPayload: JSON cannot hold it.
+    """
+    try:
+        data = _dumped(value, typed_keys=typed_keys)
     except Exception as error:  # noqa: BLE001  # the value may be anything, and its code raise anything
         raise InvalidPayload(f"{what} cannot be kept as JSON: {_why(error)}; got {shown(value)}") from None
     if rb"\u0000" in data and rb"\u0000" in data.replace(rb"\\", b""):
         raise InvalidPayload(f"{what} holds NUL, which not every store can keep; remove it")
     if data.count(b"[") + data.count(b"{") > DEPTH and depth(data) > DEPTH:
         raise InvalidPayload(f"{what} is nested more than {DEPTH} deep; make it flatter")
-    if b"null" in data and _has_nan(msgspec.to_builtins(value)):
+    if b"null" in data and _has_nan(msgspec.to_builtins(value, str_keys=typed_keys)):
         raise InvalidPayload(f"{what} holds NaN or an infinity, which JSON does not have; got {shown(value)}")
     return data
 
 
+def _dumped(value: object, *, typed_keys: bool) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except TypeError as error:
+        if not typed_keys or not str(error).startswith(_KEYS):
+            raise
+    return _encoder.encode(msgspec.to_builtins(value, str_keys=True))
+
+
 def to_json(value: object) -> bytes:
     """Return a value that `encode` took as JSON."""
-    return _encoder.encode(value)
+    return _encoder.encode(value) if type(value) in _FLAT else encode("it", value)
 
 
 _FLAT: Final[Set[type]] = {str, int, bool, type(None)}
@@ -91,7 +146,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "it holds a lone surrogate, which is no text"
     said = message_of(error) or type(error).__name__
-    return "the keys of a dict must be str" if said.startswith("Only dicts with str keys") else said
+    return "the keys of a dict must be str" if said.startswith(_KEYS) else said
 
 
 def depth(data: bytes) -> int:
@@ -123,67 +178,3 @@ def _has_nan(value: object) -> bool:
 def decode(data: bytes | str) -> Any:
     """Return the value that `encode` made `data` of, as JSON has it."""
     return msgspec.json.decode(data)
-
-
-class Arguments:
-    """A handler's arguments on their way to a store and back.
-
-    Args:
-        fn: The handler.
-
-    Raises:
-        TypeError: An annotation cannot be resolved, or is of a type that cannot be made from JSON.
-    """
-
-    def __init__(self, fn: Handler) -> None:
-        self.mark = mark_of(fn)
-        self._named, self._rest = parameter_types(fn)
-        self._least, self._most = arity(fn)
-        self._decoders: dict[int, msgspec.json.Decoder[tuple[Any, ...]]] = {}
-        self._decoder(len(self._named))
-
-    def _decoder(self, count: int) -> msgspec.json.Decoder[tuple[Any, ...]]:
-        decoder = self._decoders.get(count)
-        if decoder is None:
-            rest = [self._rest] * (count - len(self._named))
-            types: Any = (*self._named[:count], *rest)
-            try:
-                decoder = msgspec.json.Decoder(tuple[types] if types else tuple[()])
-            except TypeError as error:
-                raise TypeError(
-                    f"handler {self.mark.name} has an argument that cannot be made from JSON: {error}"
-                ) from error
-            self._decoders[count] = decoder
-        return decoder
-
-    def encode(self, args: tuple[Any, ...]) -> bytes:
-        """Return arguments as JSON, after checking that they come back as the annotations say.
-
-        Raises:
-            InvalidPayload: JSON cannot hold one, or it does not fit its annotation.
-        """
-        if not args:
-            return b"[]"
-        data = encode(f"the arguments of {self.mark.name}", args)
-        self.decode(data, len(args))
-        return data
-
-    def decode(self, data: bytes | str, count: int | None = None) -> tuple[Any, ...]:
-        """Return the arguments that `encode` made `data` of, as the annotations say.
-
-        Raises:
-            InvalidPayload: They do not fit: the handler was another one then.
-        """
-        if count is None:
-            count = len(decode(data))
-            if not self._least <= count + 1 <= self._most:
-                raise InvalidPayload(
-                    f"the arguments of {self.mark.name} do not fit: it takes {max(0, self._least - 1):g} to "
-                    f"{self._most - 1:g} now, and was given {count}"
-                )
-        try:
-            return self._decoder(count).decode(data)
-        except ANY as error:
-            raise InvalidPayload(
-                f"the arguments of {self.mark.name} do not fit: {message_of(error)}"
-            ) from None

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import httpx2
 import pytest
 import trio
@@ -103,6 +104,44 @@ async def test_what_is_not_submitted(body: Any, headers: dict[str, str], status:
     async with served() as site:
         refused(await site.http.post("/v1/jobs", json=body, headers=headers), status, code)
         assert await site.jobs.count() == 0
+
+
+@attrs.frozen
+class Charge:
+    order: str
+    currency: str = "EUR"
+    _cents: int = 0
+
+
+@handler
+async def charge(job: JobContext[Charge], what: Charge, shares: dict[int, float] | None = None) -> Charge:
+    """Send and return what it was given."""
+    await job.send(what)
+    return what
+
+
+async def test_a_misspelt_field_is_named() -> None:
+    """A field that an argument does not have is refused by its name, though a default would do."""
+    async with served([charge]) as site:
+        body = {"handler": "charge", "args": [{"order": "17", "curency": "USD"}]}
+        problem = refused(await site.http.post("/v1/jobs", json=body), 422, "invalid_payload")
+        assert "$[0].curency is no field of Charge" in problem["detail"]
+        async with site.websocket() as socket:
+            await socket.send_message(json.dumps({"op": "submit", "id": 1, **body}))
+            assert "$[0].curency is no field of Charge" in await socket.get_message()
+        assert await site.jobs.count() == 0
+
+
+async def test_private_fields_are_sent() -> None:
+    """Into a job and out of it, over event streams and WebSockets alike; so are keys that are numbers."""
+    async with served([charge]) as site:
+        job_id = await site.submit("charge", {"order": "17", "_cents": 995}, {"1": 0.5})
+        stream = (await site.http.get(f"/v1/jobs/{job_id}/stream")).text
+        assert 'event: token\ndata: {"_cents":995,"currency":"EUR","order":"17"}' in stream
+        assert (await site.http.get(f"/v1/jobs/{job_id}")).json()["result"]["_cents"] == 995
+        async with site.websocket() as socket:
+            await socket.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
+            assert '"_cents":995' in await socket.get_message()
 
 
 async def test_what_is_no_json_is_not_submitted() -> None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from .._arguments import Arguments
 from .._audience import Audience
-from .._codec import Arguments, encode
+from .._codec import encode
 from .._errors import InvalidPayload, StreamGap, UnknownHandler, UnknownJob
 from .._handle import JobHandle
 from .._handler import mark_of
@@ -89,7 +90,7 @@ class Desk:
             raise UnknownHandler(new.handler, self._jobs.handlers)
         options = self._options(caller, new.options, fn)
         # Also a store in memory is to hold nothing that could not be shown afterwards.
-        args = self._arguments_of(new.handler).decode(encode(f"the arguments of {new.handler}", new.args))
+        args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
         submit: Any = self._jobs.submit  # how the handler is typed is not known here
         async with self._place_in_queue(caller):

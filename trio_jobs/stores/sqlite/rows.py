@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from ..._codec import Arguments, decode
+from ..._arguments import Arguments
+from ..._codec import decode
 from ..._errors import InvalidPayload, Permanent, UnknownHandler
 from ..._job import DEFAULT, Job, Kind, Options, Priority
 from ..._retry import Matcher, Retry
