@@ -12,7 +12,7 @@ from msgspec import inspect
 from ._codec import decode, whole, written
 from ._errors import InvalidPayload
 from ._handler import arity, mark_of
-from ._handlers import Handler, parameter_types
+from ._handlers import Handler, hinted, taken_by
 from ._lost import Path, is_nested, lost, steps
 from ._safe import ANY, message_of
 
@@ -29,24 +29,28 @@ class Arguments:
 
     def __init__(self, fn: Handler) -> None:
         self.mark = mark_of(fn)
-        self._named, self._rest = parameter_types(fn)
+        self._called = taken_by(fn)
+        self._hinted = hinted(fn, self._called)
         self._least, self._most = arity(fn)
-        self._decoders: dict[int, msgspec.json.Decoder[tuple[Any, ...]]] = {}
-        self._decoder(len(self._named))
+        self._readers: dict[int, Sequence[_Reader]] = {}
+        self._readers_of(len(self._called.named))
+        if self._hinted is not None:
+            self._readers_of(len(self._hinted.named))
 
-    def _decoder(self, count: int) -> msgspec.json.Decoder[tuple[Any, ...]]:
-        decoder = self._decoders.get(count)
-        if decoder is None:
-            rest = [self._rest] * (count - len(self._named))
-            types: Any = (*self._named[:count], *rest)
-            try:
-                decoder = msgspec.json.Decoder(tuple[types] if types else tuple[()])
-            except TypeError as error:
-                raise TypeError(
-                    f"handler {self.mark.name} has an argument that cannot be made from JSON: {error}"
-                ) from error
-            self._decoders[count] = decoder
-        return decoder
+    def _readers_of(self, count: int) -> Sequence[_Reader]:
+        """Return how so many arguments may be read: the first way that fits is it."""
+        found = self._readers.get(count)
+        if found is None:
+            called, hints = self._called, self._hinted
+            found = [_Reader(self.mark.name, called.types(count), len(called.named) if hints else count)]
+            if (
+                hints is not None
+                and hints.least <= count
+                and (count <= len(hints.named) or hints.rest is not None)
+            ):
+                found.insert(0, _Reader(self.mark.name, hints.types(count), count))
+            self._readers[count] = found
+        return found
 
     def encode(self, args: tuple[Any, ...]) -> bytes:
         """Return arguments as JSON, after checking that they come back as they are.
@@ -58,7 +62,8 @@ class Arguments:
 
     def _kept(self, args: tuple[Any, ...], form: Any) -> bytes:
         data = written(f"the arguments of {self.mark.name}", form, typed_keys=True)
-        self._check(args, self.decode(data, len(args)))
+        found, reader = self._read(data, len(args))
+        self._check(args, found, reader)
         return data
 
     def convert(self, args: list[Any]) -> tuple[Any, ...]:
@@ -67,30 +72,28 @@ class Arguments:
         Raises:
             InvalidPayload: They do not fit.
         """
-        found = self.decode(written(f"the arguments of {self.mark.name}", args))
-        self._check(args, found)
+        found, reader = self._read(written(f"the arguments of {self.mark.name}", args))
+        self._check(args, found, reader)
         return found
 
-    def _check(self, given: Sequence[Any], found: tuple[Any, ...]) -> None:
+    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: _Reader) -> None:
         try:
-            loss = lost(given, found, self._may_become)
+            loss = lost(given, found, reader.may_become)
         except ANY as error:  # of the code of a value's class
             loss = message_of(error)
         if loss is not None:
             raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {loss}")
 
-    def _may_become(self, path: Path, given: object) -> bool:
-        """Return whether an argument is nested, and nothing is said of its type: then JSON's will do."""
-        first, *places = steps(path) or [0]
-        kind = self._named[first] if first < len(self._named) else self._rest
-        return is_nested(given) and is_untyped(kind, places)
-
-    def decode(self, data: bytes | str, count: int | None = None) -> tuple[Any, ...]:
+    def decode(self, data: bytes | str) -> tuple[Any, ...]:
         """Return the arguments that `encode` made `data` of, as the annotations say.
 
         Raises:
             InvalidPayload: They do not fit: the handler was another one then.
         """
+        found, _ = self._read(data)
+        return found
+
+    def _read(self, data: bytes | str, count: int | None = None) -> tuple[tuple[Any, ...], _Reader]:
         if count is None:
             count = len(decode(data))
             if not self._least <= count + 1 <= self._most:
@@ -98,12 +101,43 @@ class Arguments:
                     f"the arguments of {self.mark.name} do not fit: it takes {max(0, self._least - 1):g} to "
                     f"{self._most - 1:g} now, and was given {count}"
                 )
+        why = ""
+        for reader in self._readers_of(count):
+            try:
+                return reader.read(data), reader
+            except ANY as error:
+                why = why or message_of(error)
+        raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {why}")
+
+
+class _Reader:
+    """Reads arguments as types say.
+
+    Args:
+        name: The handler's name.
+        types: The types.
+        known: Of how many of them it is known that they are right; what JSON makes of the others has to be
+            what they are.
+
+    Raises:
+        TypeError: A value of such a type cannot be made from JSON.
+    """
+
+    def __init__(self, name: str, types: tuple[Any, ...], known: int) -> None:
+        self._types = types
+        self._known = known
+        kind: Any = tuple[types] if types else tuple[()]  # type: ignore[valid-type]  # made as it runs
         try:
-            return self._decoder(count).decode(data)
-        except ANY as error:
-            raise InvalidPayload(
-                f"the arguments of {self.mark.name} do not fit: {message_of(error)}"
-            ) from None
+            self.read = msgspec.json.Decoder[tuple[Any, ...]](kind).decode
+        except TypeError as error:
+            raise TypeError(
+                f"handler {name} has an argument that cannot be made from JSON: {error}"
+            ) from error
+
+    def may_become(self, path: Path, given: object) -> bool:
+        """Return whether an argument is nested, and nothing is said of its type: then JSON's will do."""
+        first, *places = steps(path) or [0]
+        return first < self._known and is_nested(given) and is_untyped(self._types[first], places)
 
 
 def is_untyped(kind: Any, places: Iterable[Any]) -> bool:

@@ -129,10 +129,13 @@ def check_async(fn: object) -> None:
 
 
 def arity(fn: Any) -> tuple[float, float]:
-    """Return how few and how many positional arguments `fn` takes, after checking that it is async."""
+    """Return how few and how many positional arguments `fn` takes, after checking that it is async.
+
+    What is called counts, not what a decorator wrapped in it: that may be given more than the caller gave.
+    """
     check_async(fn)
     least, most = 0.0, 0.0
-    for parameter in inspect.signature(fn).parameters.values():
+    for parameter in inspect.signature(fn, follow_wrapped=False).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             most = math.inf
         elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:

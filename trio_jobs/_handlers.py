@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
+import attrs
+
 from ._errors import quoted
 from ._handler import check_async, is_marked, mark_of, unwrap
 
@@ -65,25 +67,57 @@ def _of_module(module: ModuleType) -> list[Handler]:
     return found
 
 
-def parameter_types(fn: Handler) -> tuple[Sequence[Any], Any]:
-    """Return the types of the arguments that `fn` takes after the job context.
+@attrs.frozen
+class Taken:
+    """The arguments that a function takes after the job context.
 
-    Returns:
-        Those of the named ones, in order, and that of the rest; None if there is no rest. What has no
-        annotation is `Any`.
+    Attributes:
+        named: The types of the named ones, in order. What has no annotation is `Any`.
+        least: How many of these have no default.
+        rest: The type of all further ones; None if it takes no more.
+        open: Whether nothing is said of the further ones.
+    """
+
+    named: Sequence[Any]
+    least: int
+    rest: Any
+    open: bool
+
+    def types(self, count: int) -> tuple[Any, ...]:
+        """Return the types of so many arguments."""
+        return (*self.named[:count], *[self.rest] * (count - len(self.named)))
+
+
+def taken_by(fn: Handler, *, follow_wrapped: bool = False) -> Taken:
+    """Return what a handler takes.
+
+    Args:
+        fn: The handler.
+        follow_wrapped: Look at the function that decorators wrapped, in place of what is called.
 
     Raises:
         TypeError: An annotation cannot be resolved.
     """
-    taken = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    named: list[Any] = []
-    rest: Any = None
-    for parameter in inspect.signature(fn).parameters.values():
-        if parameter.kind in taken:
-            named.append(parameter)
-        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            rest = _resolved(fn, parameter)
-    return [_resolved(fn, parameter) for parameter in named[1:]], rest
+    all_taken = [*inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()]
+    rest = next((one for one in all_taken if one.kind is one.VAR_POSITIONAL), None)
+    named = [one for one in all_taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
+    return Taken(
+        [_resolved(fn, one) for one in named],
+        sum(one.default is one.empty for one in named),
+        None if rest is None else _resolved(fn, rest),
+        rest is not None and rest.annotation is rest.empty,
+    )
+
+
+def hinted(fn: Handler, called: Taken) -> Taken | None:
+    """Return what the function takes that is wrapped in a handler which says nothing of its arguments itself.
+
+    Most decorators pass on what they are given. One that does not may well be given something else, so these
+    types are tried, and no more.
+    """
+    if not called.open or inspect.unwrap(unwrap(fn)) is unwrap(fn):
+        return None
+    return taken_by(fn, follow_wrapped=True)
 
 
 def _resolved(fn: Handler, parameter: inspect.Parameter) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from .._handlers import Handler, parameter_types
+from .._handlers import Handler, taken_by
 
 _EMPTY = inspect.Parameter.empty
+_ANYTHING = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def describe(name: str, fn: Handler) -> dict[str, Any]:
@@ -20,10 +22,13 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
         `name`, `description`, `parameters` (each with `name`, `schema` and `required`, and `default` if it
         has one that JSON can hold), and `rest`: the schema of further arguments, or None.
     """
-    taken = inspect.signature(fn).parameters.values()
+    # Where the handler itself says nothing, what it wraps is the best that can be said.
+    says_nothing = all(one.kind in _ANYTHING for one in _parameters(fn, follow_wrapped=False))
+    taken = _parameters(fn, follow_wrapped=says_nothing)
     parameters = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
     try:
-        named, rest = parameter_types(fn)
+        found = taken_by(fn, follow_wrapped=says_nothing)
+        named, rest = found.named, found.rest
     except TypeError:  # its own affair: it is said when it is submitted, and the others can be described
         named = [Any] * len(parameters)
         rest = Any if any(one.kind is one.VAR_POSITIONAL for one in taken) else None
@@ -33,6 +38,10 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
         "parameters": [_parameter(one, kind) for one, kind in zip(parameters, named, strict=True)],
         "rest": None if rest is None else _schema(rest),
     }
+
+
+def _parameters(fn: Handler, *, follow_wrapped: bool) -> Sequence[inspect.Parameter]:
+    return [*inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()]
 
 
 def _parameter(parameter: inspect.Parameter, kind: Any) -> dict[str, Any]:
