@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -357,6 +358,40 @@ def test_what_may_not_be_written(change: Callable[[Path], object], complaint: st
     open_place.chmod(0o755)
     assert said.startswith(f"{path}: ")
     assert complaint in said
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_too_many_open_files(tmp_path: Path, exists: bool) -> None:
+    """That is told as what it is, wherever the limit is met, and nothing is left open; with more it opens."""
+
+    async def attempt(path: Path) -> str | None:
+        left: list[int] = []
+        while len(left) < 40:  # whatever numbers are free below are taken
+            left.append(os.open(os.devnull, os.O_RDONLY))
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for fd in left[-room:] if room else []:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(left) + 1, before[1]))
+        try:
+            async with opened(path):
+                return None
+        except StoreUnavailable as error:
+            return str(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for fd in left[: len(left) - room]:
+                os.close(fd)
+
+    told: list[str | None] = []
+    for room in range(12):
+        path = tmp_path / f"{room}.db"
+        if exists:
+            make_file(path)
+        told.append(trio.run(attempt, path))
+    refusals = [one for one in told if one is not None]
+    assert told == [*refusals, *[None] * (12 - len(refusals))]
+    assert 3 <= len(refusals) < 12
+    assert all("has too many files open; raise its limit, as with ulimit -n" in one for one in refusals)
 
 
 # ------------------------------------------------------------ damage

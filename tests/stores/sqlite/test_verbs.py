@@ -60,7 +60,7 @@ def test_a_lone_job_starts_at_once(file: File) -> None:
     (job_id,), (row,) = file.submit(1.0, {}, limit=1)
     assert row[0] == job_id
     assert file.totals() == {"running": 1}
-    events, _ = looking.page(file.at(1.0), job_id, 0, 9)
+    events, *_ = looking.page(file.at(1.0), job_id, 0, 9)
     assert [(event.seq, event.attempt, event.kind.value) for event in events] == [
         *[(1, 0, "submitted"), (2, 1, "started")]
     ]
@@ -175,7 +175,7 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
     tx = file.at(1.7e9 + 1)
     assert verbs.sweep(tx) == 1
     tx.write_log()
-    events, over = looking.page(file.at(0), job_id, 1, 9)
+    events, over, _ = looking.page(file.at(0), job_id, 1, 9)
     assert over
     assert (events[0].data.reason, events[0].data.message) == (
         Reason.QUEUE_TIMEOUT,

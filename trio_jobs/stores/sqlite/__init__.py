@@ -8,7 +8,8 @@ Its files, in the order in which they tell the story:
     threads, group             many calls, one transaction, in a thread
     chunks, rows               logs and jobs, as rows and as records
     verbs                      what a verb does in a transaction
-    signals, store, opening    waking; the store itself; opening one
+    notices, signals           being told what others wrote; waking who waits for it
+    store, opening             the store itself; opening one
     within                     submitting in a transaction of the program's own
 """
 

@@ -123,6 +123,7 @@ class Group:
         writes: Whether the calls write.
         begun: Called at the beginning of each transaction.
         ending: Called before each commit; nothing is written if it raises.
+        committed: Called when something was written.
 
     Attributes:
         hearing: When it could not write to the file.
@@ -137,6 +138,7 @@ class Group:
         writes: bool,
         begun: Callable[[Db], object] = lambda _: None,
         ending: Callable[[], object] = lambda: None,
+        committed: Callable[[], object] = lambda: None,
     ) -> None:
         self.hearing = Hearing()
         self._line = line
@@ -144,6 +146,7 @@ class Group:
         self._now = now
         self._begun = begun
         self._ending = ending
+        self._committed = committed
         self._limits = limits
         self._writes = writes
         self._waiting: list[Call[Any]] = []
@@ -195,7 +198,7 @@ class Group:
         """
         async with self._turn:
             try:
-                return int(await self._run(lambda: self._line.db.execute("PRAGMA data_version").get))
+                return int(self._line.db.execute("PRAGMA data_version").get)  # sooner done than in a thread
             except apsw.Error:
                 return before
 
@@ -240,6 +243,7 @@ class Group:
         """
         try:
             self.begin(db)
+            before = db.total_changes()
             if not self._together(db, calls):
                 db.execute("ROLLBACK")
                 self.begin(db)
@@ -248,6 +252,8 @@ class Group:
             if self._writes:
                 self._ending()
             self.commit(db)
+            if db.total_changes() != before:
+                self._committed()
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")

@@ -29,12 +29,14 @@ class Line:
 
     Attributes:
         db: The connection, once there is one.
+        is_open: Whether it is fit for use.
     """
 
     def __init__(self, path: Path, prepare: Callable[[Db], object]) -> None:
         self.path = path
         self.db: Db = None
         self._prepare = prepare
+        self.is_open = False
 
     def open(self) -> None:
         """Connect.
@@ -47,6 +49,7 @@ class Line:
         try:
             self.db = _connected(self.path)
             self.sound(self._prepare, (*DAMAGED, StoreCorrupt))
+            self.is_open = True
         except apsw.Error as error:
             self.close()
             raise translated(error, self.path) from error
@@ -107,10 +110,8 @@ def _errno_of_log(db: Db) -> int:
     """
     log = ctypes.c_void_p()
     db.file_control("main", apsw.SQLITE_FCNTL_JOURNAL_POINTER, ctypes.addressof(log))
-    if not log.value:
-        return 0
-    methods = ctypes.cast(log.value, ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p)))[0]
-    if not methods:
+    methods = ctypes.cast(log, ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p)))[0]
+    if not methods:  # there is none
         return 0
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
     number = ctypes.c_int(0)

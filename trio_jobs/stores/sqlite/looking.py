@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ..._errors import UnknownJob
-from ..._job import Event, Priority
+from ..._job import Event
 from ..._states import State
 from ..._store import Where
 from . import chunks
@@ -38,10 +38,10 @@ def _place(tx: Transaction, job_id: str) -> tuple[int, int, bool]:
     return row[0], row[1], bool(row[2])
 
 
-def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Event], bool]:
-    """Return up to `limit` events behind a cursor, and whether the job is over."""
+def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Event], bool, int]:
+    """Return up to `limit` events behind a cursor, whether the job is over, and its newest cursor."""
     number, seq, over = _place(tx, job_id)
-    return (chunks.read(tx, number, after, limit) if after < seq else []), over
+    return (chunks.read(tx, number, after, limit) if after < seq else []), over, seq
 
 
 def history(tx: Transaction, job_id: str) -> list[Event]:
@@ -51,12 +51,18 @@ def history(tx: Transaction, job_id: str) -> list[Event]:
 
 def next_due(tx: Transaction, handlers: Iterable[str]) -> float:
     """Return when the first of the jobs that wait for these handlers is due."""
-    found = (
-        tx.one("next_due", handler=handler, priority=priority.value)
-        for handler in handlers
-        for priority in Priority
-    )
-    return min((row[0] for row in found if row and row[0] is not None), default=math.inf)
+    (found,) = tx.one("next_due", handlers=listed(handlers)) or (None,)
+    return math.inf if found is None else found
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list in JSON, as the queries want it."""
+    return msgspec.json.encode(list(names)).decode()
+
+
+def news(tx: Transaction, job_ids: Iterable[str]) -> dict[str, tuple[int, bool]]:
+    """Return the newest cursor of each of these jobs that is there, and whether it is over."""
+    return {job_id: (seq, bool(over)) for job_id, seq, over in tx.run("news", ids=listed(job_ids))}
 
 
 def next_overdue(tx: Transaction) -> float:

@@ -24,6 +24,7 @@ from .files import Synchronous, check_there, create, identity, prepare_reader, p
 from .group import FOREVER, Group, Limits
 from .line import Line
 from .locks import BUSY
+from .notices import tell, watching
 from .rows import Rows
 from .store import POLL, SqliteStore
 from .threads import RUN
@@ -57,8 +58,8 @@ async def open_sqlite(
         queue_limit: How many jobs may wait.
         retention: What is kept of each job; by default ended jobs stay until they are pruned.
         clock: What tells the time in place of the file's own clock, for tests; it is asked in threads.
-        poll: Seconds between two looks at what other processes have written, which cost microseconds;
-            `math.inf` if no other process has the file open.
+        poll: Seconds after which to look at what other processes have written, which costs microseconds,
+            though the system has told of nothing; `math.inf` if no other process has the file open.
 
     Raises:
         ValueError: An argument is out of range.
@@ -83,13 +84,16 @@ async def open_sqlite(
         own = FileClock(epochs[-1] if clock is None else None)
         now = clock or own
         there = partial(check_there, where, identity(where))
+        told = partial(tell, where)
         groups = (
-            Group(writer, now, limits, writes=True, begun=own.keep, ending=there),
+            Group(writer, now, limits, writes=True, begun=own.keep, ending=there, committed=told),
             Group(reader, now, limits, writes=False, begun=own.look),
         )
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
-        async with _served(store, *(group.run for group in groups), partial(store.poll, poll, own)):
-            yield store
+        with watching(where) as notices:
+            looking = partial(store.poll, poll, own, notices)
+            async with _served(store, *(group.run for group in groups), looking):
+                yield store
 
 
 @asynccontextmanager
@@ -121,14 +125,15 @@ async def _connected(line: Line) -> AsyncGenerator[Line]:
     A file that is locked is waited for, several times as long as for a call: a worker that is started while
     somebody backs the file up, or makes it smaller, is not in a hurry.
     """
-    for left in reversed(range(_OPENINGS)):
+    refused = 0
+    while not line.is_open:
         try:
             await RUN.get()(line.open)
-            break
         except StoreUnavailable as error:
-            if not left or not isinstance(error.__cause__, BUSY):
+            refused += 1
+            if refused == _OPENINGS or not isinstance(error.__cause__, BUSY):
                 raise
-            if left == _OPENINGS - 1:
+            if refused == 1:
                 logger.warning("waiting for a file that is locked: %s", error)
     try:
         yield line

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Final
 
+from ..._job import PENALTY, Priority
 from ..._states import State, Transition, sources
 
 # The columns of a snapshot, in the order in which `rows.job_of` takes them.
@@ -51,6 +52,8 @@ def _blocks(name: str, marker: str) -> Mapping[str, str]:
 def _load() -> Mapping[str, str]:
     words = {what.value: states_in(sources(what)) for what in Transition}
     words["over"] = states_in(state for state in State if state.over)
+    levels = (f"SELECT {level.value} AS priority, {PENALTY[level]} AS penalty" for level in Priority)
+    words["levels"] = f"({' UNION ALL '.join(levels)})"
     words["snapshot"], words["columns"] = SNAPSHOT, ", ".join(_COLUMNS)
     found: dict[str, str] = {}
     for name, sql in _blocks("queries.sql", "name").items():

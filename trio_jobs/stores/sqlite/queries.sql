@@ -30,14 +30,23 @@ SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
 INSERT INTO trio_jobs_event VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
 
 -- name: due_jobs
-SELECT due, number FROM trio_jobs_job
-WHERE state IN {started} AND handler = :handler AND priority = :priority AND due <= :now
-    AND (expires IS NULL OR expires > :now)
-ORDER BY due, number LIMIT :limit;
+SELECT job.number
+FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number IN (
+    SELECT number FROM trio_jobs_job
+    WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due <= :now
+        AND (expires IS NULL OR expires > :now)
+    ORDER BY due, number LIMIT :limit
+)
+ORDER BY job.due + level.penalty, job.number LIMIT :limit;
 
 -- name: next_due
-SELECT min(due) FROM trio_jobs_job
-WHERE state IN {started} AND handler = :handler AND priority = :priority;
+SELECT min((
+    SELECT min(due) FROM trio_jobs_job
+    WHERE state IN {started} AND handler = lane.value AND priority = level.priority
+)) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
+
+-- name: news
+SELECT id, seq, state IN {over} FROM trio_jobs_job WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: start
 UPDATE trio_jobs_job

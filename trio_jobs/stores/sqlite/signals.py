@@ -52,6 +52,16 @@ class Alarm(Signal):
             super().ring()
 
 
+class Log(Signal):
+    """Rings when a job's log grows.
+
+    Attributes:
+        seq: The newest event that somebody has seen who waits here for what is behind it.
+    """
+
+    seq = -1
+
+
 class End(Signal):
     """Rings when a job ends.
 
@@ -77,13 +87,13 @@ class Signals:
         self.alarm = Alarm()
         self.requests = Signal()
         self.open = set[str]()
-        self._logs: dict[str, tuple[Signal, int]] = {}
+        self._logs: dict[str, tuple[Log, int]] = {}
         self._ends: dict[str, tuple[End, int]] = {}
 
     @contextmanager
-    def events_of(self, job_id: str) -> Generator[Signal]:
+    def events_of(self, job_id: str) -> Generator[Log]:
         """Give, for the length of a block, what rings when a job's log grows."""
-        yield from _watched(self._logs, job_id, Signal)
+        yield from _watched(self._logs, job_id, Log)
 
     @contextmanager
     def end_of(self, job_id: str) -> Generator[End]:
@@ -112,13 +122,33 @@ class Signals:
                 end.row = row
                 end.ring()
 
+    def watched(self) -> set[str]:
+        """Return the ids of the jobs for whose events or end somebody waits."""
+        return {*self._logs, *self._ends}
+
+    def hear_of_others(self, news: Mapping[str, tuple[int, bool]]) -> None:
+        """Wake those who wait for what other processes have done.
+
+        Args:
+            news: The newest cursor of each watched job, and whether it is over; without those that are gone.
+        """
+        self._ring_shared()
+        gone = (math.inf, True)
+        self._grown(
+            [job_id for job_id, (log, _) in self._logs.items() if news.get(job_id, gone)[0] > log.seq]
+        )
+        self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})
+
     def ring_all(self) -> None:
         """Wake everybody: nothing is certain any more."""
+        self._ring_shared()
+        self._grown(self._logs)
+        self._ended(dict.fromkeys(self._ends))
+
+    def _ring_shared(self) -> None:
         for signal in (self.work, self.alarm, self.requests):
             signal.ring()
         self.open.clear()
-        self._grown(self._logs)
-        self._ended(dict.fromkeys(self._ends))
 
 
 def _watched(signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> Generator[S]:

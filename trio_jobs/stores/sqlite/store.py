@@ -1,6 +1,7 @@
 """The store: verbs are handed to the connection that writes or the one that reads, and waits are for signals.
 
-What other processes write is noticed by the version of the file's data, which costs microseconds to ask for.
+That other processes have written is told by the system, or noticed by the version of the file's data, which
+costs microseconds to ask for. What that concerns here is read in one query.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from . import looking, verbs
 from .clock import Clock, FileClock
 from .files import check_there, damaged, identity
 from .group import Group, Row, Transaction
+from .notices import Notices
 from .rows import Rows
 from .signals import Signals
 
@@ -36,6 +38,10 @@ T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
 """Seconds between two looks at what other processes have written, unless it is said otherwise."""
+_REST: Final = 0.002
+"""Seconds from the end of one such look to the next one, at least,"""
+_RESTS: Final = 3
+"""and the same in times that it took."""
 _STILL: Final = 3.0
 """Seconds after which this process must have stood still, or the machine slept."""
 
@@ -116,11 +122,12 @@ class SqliteStore:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
-    async def poll(self, seconds: float, clock: FileClock) -> None:
-        """Look now and then, and wake everybody when another process has written, until cancelled."""
+    async def poll(self, seconds: float, clock: FileClock, notices: Notices) -> None:
+        """Look when told to and now and then, and wake who waits for what others wrote, until cancelled."""
         version, looked = 0, clock()
         while True:
-            await trio.sleep(seconds)
+            await notices.wait(seconds)
+            began = trio.current_time()
             try:
                 check_there(self._path, self._identity)
             except StoreCorrupt as fault:
@@ -137,7 +144,18 @@ class SqliteStore:
             found = await self._writer.version(version)
             if found != version:
                 version = found
-                self._signals.ring_all()
+                await self._hear_of_others()
+            await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
+
+    async def _hear_of_others(self) -> None:
+        """Wake those who wait for what other processes may have written: one query says which jobs it was."""
+        asked = self._signals.watched()
+        try:
+            news = await self._read(looking.news, asked) if asked else {}
+        except (TrioJobsError, trio.ClosedResourceError):  # of which each hears who asks for himself
+            self._signals.ring_all()
+        else:
+            self._signals.hear_of_others(news)
 
     # ------------------------------------------------------------ coming in
 
@@ -235,7 +253,7 @@ class SqliteStore:
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
-        events, _ = await self._read(looking.page, job_id, after, limit)
+        events, *_ = await self._read(looking.page, job_id, after, limit)
         return events
 
     async def history(self, job_id: str) -> list[Event]:
@@ -249,9 +267,10 @@ class SqliteStore:
         with self._signals.events_of(job_id) as grown:
             while True:
                 seen = grown.count
-                events, over = await self._read(looking.page, job_id, after, limit)
+                events, over, seq = await self._read(looking.page, job_id, after, limit)
                 if events or over:
                     return events
+                grown.seq = max(grown.seq, seq)
                 self._check_open()
                 await grown.wait_past(seen)
 

@@ -5,7 +5,6 @@ They run in a thread, and touch nothing but their arguments and the file.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -15,11 +14,11 @@ import attrs
 import msgspec
 
 from ..._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from ..._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Kind, Priority
+from ..._job import KIND_OF, TRIMMABLE, Ended, Kind
 from ..._states import UNSPENT, Reason, State, Transition, advance
 from ..._store import CRASHES, CancelAnswer, Claimant, Heartbeat, Outcome
 from ..._stored import encode_error, encode_event
-from . import chunks
+from . import chunks, looking
 from .group import FOREVER, Row, Transaction
 from .rows import Written
 
@@ -155,20 +154,13 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     """Start up to `limit` jobs of `handlers` that are due, and return their rows of `start`.
 
     For each handler and priority the jobs that are due lie in the order of their ranks in one index, so a
-    claim costs the same however many wait.
+    claim costs the same however many wait; one query looks at all of these.
     """
     if not limit:
         return []
     tx.write_log()  # whatever an attempt has said is written before the next one begins
-    ranked = [
-        (due + PENALTY[priority], number)
-        for handler in handlers
-        for priority in Priority
-        for due, number in tx.run(
-            "due_jobs", handler=handler, priority=priority.value, now=tx.now, limit=limit
-        )
-    ]
-    return [_start(tx, number, worker) for _, number in heapq.nsmallest(limit, ranked)]
+    found = list(tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit))
+    return [_start(tx, number, worker) for (number,) in found]
 
 
 def _start(tx: Transaction, number: int, worker: Claimant) -> Row:

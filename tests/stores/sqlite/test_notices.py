@@ -1,0 +1,233 @@
+"""Being told that another process has written: at once where the system tells it, and once for all."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
+from trio_jobs._handlers import Handlers
+from trio_jobs.stores import Claimant
+from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
+from trio_jobs.stores.sqlite.notices import tell, watching
+from trio_jobs.testing.checks._kit import LONG, accept, completed, make, start, work
+
+opened = partial(open_sqlite, handlers=[work])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "inotify_init1"), reason="this system tells nothing")
+async def test_a_touch_is_told(path: Path) -> None:
+    """Whoever watches a file is told that its log was touched, and not that it was written or read."""
+    log = notices.log_of(path)
+    log.write_bytes(b"")
+    with watching(path) as found, trio.fail_after(30):
+        tell(path)
+        await found.wait(60)
+        log.write_bytes(b"more")
+        log.read_bytes()
+        with trio.move_on_after(0) as scope:
+            await found.wait(60)
+        assert scope.cancelled_caught
+        tell(path)
+        tell(path)
+        await found.wait(60)
+    assert found._file is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(found._file)
+
+
+async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: object) -> None:
+    """To tell is a hint; and where nothing is told, the wait ends by itself."""
+    tell(path)
+    with watching(path) as found:
+        assert found._file is None
+        await found.wait(5)
+    assert trio.current_time() == 5
+
+
+@pytest.mark.parametrize("missing", ["inotify_init1", "inotify_add_watch"])
+def test_where_there_is_no_watch_to_be_had(path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is told, and no descriptor is left open."""
+    real = ctypes.CDLL(None)
+    notices.log_of(path).touch()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *args: -1) if name == missing else getattr(real, name)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Refusing())
+    with watching(path) as found:
+        assert found._file is None
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    with watching(path) as found:
+        assert found._file is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_others_are_heard(path: Path, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once if the system tells it, however seldom it is looked; else when it is looked."""
+    if not told:
+        monkeypatch.setattr(notices, "_watch", lambda path: None)
+    seconds = 1000.0 if told else 0.01
+    async with opened(path, poll=seconds) as here, opened(path, poll=math.inf) as there:
+        with trio.fail_after(30):
+            for _ in range(3):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(here.due)
+                    await trio.testing.wait_all_tasks_blocked()
+                    (job_id,) = await accept(there, make())
+                await here.claim(9, Claimant("here", LONG))
+                await here.finish(job_id, 1, completed())
+
+
+class Counted:
+    """Counts what a store reads, by what it is asked.
+
+    Attributes:
+        reads: How often each was asked.
+    """
+
+    def __init__(self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reads = Counter[str]()
+        real = store._reader.call
+
+        async def call(work: Any) -> Any:
+            self.reads[work.__closure__[1].cell_contents.__name__] += 1
+            return await real(work)
+
+        monkeypatch.setattr(store._reader, "call", call)
+
+
+async def test_quiet_followers_are_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another process writes, only those are woken whose job it was; which it was takes one query,
+    however many follow, and however many are awaited."""
+    ended: list[str] = []
+    heard: list[Any] = []
+
+    async def follow(job_id: str, after: int) -> None:
+        heard.extend(await here.follow(job_id, after, 9))
+
+    async def wait(job_id: str) -> None:
+        ended.append((await here.ended(job_id)).id)
+
+    async with opened(path) as here, opened(path) as there, trio.open_nursery() as nursery:
+        counted = Counted(here, monkeypatch)
+        quiet = await accept(there, *(make(delay=LONG) for _ in range(100)))
+        loud = (await start(there)).submission.id
+        for job_id in quiet:
+            nursery.start_soon(follow, job_id, 1)
+            nursery.start_soon(wait, job_id)
+        nursery.start_soon(wait, loud)
+        await trio.testing.wait_all_tasks_blocked()
+        while counted.reads["page"] < 100 or counted.reads["ended"] < 101:
+            await trio.sleep(0.001)
+        await here.get(loud)  # when this has been read, so have the others
+        counted.reads.clear()
+        with trio.fail_after(60):
+            for offset in range(20):
+                await there.append(loud, 1, Kind.TOKEN, ["x"], offset)
+                events = await here.follow(loud, 2 + offset, 9)
+                assert [event.data for event in events] == ["x"]
+            assert counted.reads["page"] <= 60
+            assert counted.reads["ended"] == 0
+            assert 0 < counted.reads["news"] <= 60
+            await there.finish(loud, 1, completed())
+            while not ended:
+                await trio.sleep(0.001)
+            await there.request_cancel(quiet[7], None)
+            while len(ended) < 2 or not heard:
+                await trio.sleep(0.001)
+        assert (ended, heard[0].kind) == ([loud, quiet[7]], Kind.CANCEL_REQUESTED)
+        assert counted.reads["ended"] <= 2
+        assert counted.reads["page"] <= 70
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_job_that_another_process_removes(path: Path) -> None:
+    """Who follows it, or waits for its end, hears that it is gone."""
+    told: list[str] = []
+
+    async def hear(verb: Any) -> None:
+        with pytest.raises(UnknownJob):
+            await verb()
+        told.append("gone")
+
+    async with opened(path) as here, opened(path) as there:
+        (job_id,) = await accept(here, make(delay=LONG))
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hear, lambda: here.follow(job_id, 1, 9))
+                nursery.start_soon(hear, lambda: here.ended(job_id))
+                await trio.testing.wait_all_tasks_blocked()
+                await here.get(job_id)
+                await there._writer.call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
+        assert told == ["gone"] * 2
+
+
+async def test_who_waits_is_woken_though_nothing_can_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then each looks for himself, and hears what is wrong."""
+    async with opened(path) as here, opened(path) as there:
+        (job_id,) = await accept(here, make(delay=LONG))
+
+        async def hear() -> None:
+            with pytest.raises(StoreUnavailable):
+                await here.follow(job_id, 1, 9)
+
+        async def unavailable(work: Any) -> Any:
+            raise StoreUnavailable("gone")
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hear)
+                await trio.testing.wait_all_tasks_blocked()
+                await here.get(job_id)
+                monkeypatch.setattr(here._reader, "call", unavailable)
+                await accept(there, make())
+
+
+async def test_one_query_for_all_handlers(path: Path) -> None:
+    """What a claim reads, and what it waits for, takes as many statements with a hundred handlers as with
+    one; the jobs come in the order of their ranks, whoever their handler is."""
+    counts: list[int] = []
+    for many in (1, 100):
+        handlers = {f"h{number}": work for number in range(many)}
+        async with open_sqlite(path.with_name(f"{many}.db"), handlers=Handlers([work])) as store:
+            store._rows.handlers = {**store._rows.handlers, **handlers}
+            wanted = [
+                *await accept(store, make(priority=Priority.URGENT)),
+                *await accept(store, make(priority=Priority.HIGH), make(priority=Priority.HIGH)),
+                *await accept(store, make()),
+            ]
+            seen = Counter[bool]()
+
+            def trace(db: object, sql: str, values: object, seen: Counter[bool] = seen) -> bool:
+                seen["json_each(:handlers)" in sql] += 1
+                return True
+
+            for group in (store._reader, store._writer):
+                group._line.db.exec_trace = trace
+            await store.due()
+            claims = await store.claim(3, Claimant("w", LONG))
+            for group in (store._reader, store._writer):
+                group._line.db.exec_trace = None
+            assert [claim.submission.id for claim in claims] == wanted[:3]
+            counts.append(seen[True])
+    assert counts == [2, 2]
