@@ -77,6 +77,7 @@ def test_a_head_without_a_host_is_refused() -> None:
 
 
 UPGRADE = ("Connection: keep-alive, Upgrade", "Upgrade: WebSocket")
+SHAKE = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,19 @@ UPGRADE = ("Connection: keep-alive, Upgrade", "Upgrade: WebSocket")
 )
 def test_who_wants_a_websocket(lines: tuple[str, ...], wanted: bool) -> None:
     """A GET of HTTP/1.1 without a body whose Connection and Upgrade say so, however they are written."""
-    assert read_head(head(*lines)).websocket is wanted
+    assert read_head(head(*lines, *SHAKE)).websocket is wanted
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (SHAKE[:1], "bad_request"),
+        (SHAKE[1:], "upgrade_required"),
+        (("Sec-WebSocket-Version: 8", SHAKE[1]), "upgrade_required"),
+    ],
+)
+def test_a_handshake_that_is_none(lines: tuple[str, ...], code: str) -> None:
+    """A WebSocket of another version, or without a key, is refused with a word."""
+    with pytest.raises(Refused) as refused:
+        read_head(head("GET /v1/ws HTTP/1.1", *UPGRADE, *lines))
+    assert refused.value.code == code

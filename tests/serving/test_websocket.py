@@ -180,8 +180,24 @@ async def test_a_handshake_has_its_time(serve: Any) -> None:
     async with served(serve=serve, limits=Limits(header=0.05)) as site:
         wire = await site.connect()
         await wire.stream.send_all(b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n")
-        said = b"HTTP/1.1 408 " if serve is serve_http else b""
-        assert (await wire.rest())[:13] == said
+        assert (await wire.rest()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_there_is_nothing_else() -> None:
+    """What asks for no WebSocket is told so, and may ask for one then; what is no request is told that."""
+    async with served(serve=serve_websocket, limits=Limits(per_client=1)) as site:
+        wire = await site.connect()
+        for _ in range(2):
+            await wire.say("GET / HTTP/1.1")
+            answer = await wire.answer()
+            assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
+            assert json.loads(answer.body)["code"] == "upgrade_required"
+        other = await site.connect()
+        await other.stream.send_all(b"\x16\x03\x01")
+        assert (await other.rest()).startswith(b"HTTP/1.1 400 ")
+        full = [await site.connect() for _ in range(2)]
+        await full[1].say("GET / HTTP/1.1")
+        assert json.loads((await full[1].answer()).body)["code"] == "too_many"
 
 
 # ------------------------------------------------------------ W3: the reader waits for nobody

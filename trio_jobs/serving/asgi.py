@@ -18,7 +18,7 @@ from .desk import Desk
 from .direct import direct_body, is_crowded
 from .gate import Gate
 from .limits import Limits
-from .problems import Problem, Refused, problem_body, told
+from .problems import PROBLEM_TYPE, Problem, Refused, problem_body, told
 from .wire import PROTOCOL
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def problem_response(problem: Problem) -> Response:
         problem_body(problem),
         problem.status,
         dict(problem.headers),
-        media_type="application/problem+json",
+        media_type=PROBLEM_TYPE,
     )
 
 

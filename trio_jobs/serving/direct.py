@@ -6,14 +6,17 @@ offers this beside them, as an extension of ASGI. Other servers do not, and the 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
-from starlette.types import Scope
 
 from .outgoing import Outgoing
 from .sse import chunk
+
+Scope: TypeAlias = Mapping[str, Any]
+"""What ASGI says of a request. Starlette has a name for it, but WebSockets are served without Starlette."""
 
 EXTENSION: Final = "trio_jobs.direct"
 CROWDED: Final = "trio_jobs.crowded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -84,7 +85,8 @@ class EventStreamResponse:
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
             problem = told("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
-            await write(message("problem", text, self._follow.sent).encode())
+            with suppress(PeerLost):
+                await write(message("problem", text, self._follow.sent).encode())
 
     async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
         with trio.move_on_after(self._ping):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import h11
 import trio
-from starlette.types import Message, Scope
 
 from .direct import CROWDED, EXTENSION, DirectBody
-from .problems import Problem, Refused, problem_body
+from .problems import PROBLEM_TYPE, Problem, Refused, problem_body
 from .request_body import Body
 from .request_head import Head
 from .streams import PeerStream
+
+Message: TypeAlias = MutableMapping[str, Any]
 
 _MOST_AHEAD: Final = 16 * 1024
 """Bytes of later requests that are kept while one is answered; the peer waits with the rest."""
@@ -49,7 +51,7 @@ class Exchange:
         """Set when nothing more can be said: the response is complete, or was not taken."""
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> dict[str, Any]:
         """What ASGI tells an application of the request."""
         path, _, query = self._request.target.partition(b"?")
         return {
@@ -183,7 +185,7 @@ def refusal(problem: Problem) -> bytes:
     """Return the response to what is no request, after which the connection is closed."""
     body = problem_body(problem)
     headers = [
-        (b"content-type", b"application/problem+json"),
+        (b"content-type", PROBLEM_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"date", _date(int(time()))),
         *((name.encode(), value.encode()) for name, value in problem.headers.items()),

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias, cast
 from .._errors import quoted
 from .desk import ANYBODY, Caller
 from .limits import Limits
-from .problems import Refused
+from .problems import Refused, too_many
 from .wire import BEARER
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
@@ -151,7 +151,7 @@ class Gate:
             or self._seats[client] >= self._limits.per_client
             or self._taken >= self._limits.connections
         ):
-            raise Refused("too_many", "too many connections; close some, or try again later")
+            raise too_many()
         self._seats[client] += 1
         self._taken += 1
         try:

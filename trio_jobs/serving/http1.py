@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import trio
-from starlette.types import ASGIApp
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
-from .exchange import Exchange, refusal
+import trio
+
+from .exchange import Exchange, Message, refusal
 from .limits import Limits
 from .problems import INTERNAL, Refused, logger, told
 from .request_head import Head, read_head
 from .streams import PeerStream
-from .websocket import WebSockets
+
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Callable[[], Awaitable[Message]], Send], Awaitable[None]]
 
 
 class Http1:
@@ -18,14 +22,20 @@ class Http1:
 
     Args:
         app: The ASGI application that answers requests.
-        websockets: What takes over a connection that asks for a WebSocket, in whichever of its requests.
+        websocket: Takes over a connection that asks for a WebSocket, in whichever of its requests.
         limits: How long a head may take.
         closing: Set when the server stops.
     """
 
-    def __init__(self, app: ASGIApp, websockets: WebSockets, limits: Limits, closing: trio.Event) -> None:
+    def __init__(
+        self,
+        app: App,
+        websocket: Callable[[PeerStream], Awaitable[None]],
+        limits: Limits,
+        closing: trio.Event,
+    ) -> None:
         self._app = app
-        self._websockets = websockets
+        self._websocket = websocket
         self._limits = limits
         self._closing = closing
         self._idle: set[trio.CancelScope] = set()
@@ -43,7 +53,7 @@ class Http1:
             while (head := await self._head(stream)) is not None:
                 if head.websocket and not stream.crowded:
                     stream.ahead[:0] = head.raw
-                    await self._websockets.connection(stream)
+                    await self._websocket(stream)
                     return
                 if not await self._answer(stream, head):
                     return

@@ -61,6 +61,7 @@ class Problem:
 
 logger: Final = logging.getLogger("trio_jobs.serving")
 
+PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = {"retry-after": "1"}
 
 STATUS: Final[Mapping[str, int]] = {
@@ -79,6 +80,7 @@ STATUS: Final[Mapping[str, int]] = {
     "wrong_type": 415,
     "misdirected": 421,
     "unknown_handler": 422,
+    "upgrade_required": 426,
     "invalid_payload": 422,
     "too_many": 429,
     "head_too_large": 431,
@@ -123,6 +125,11 @@ def problem_of(error: BaseException) -> Problem | None:
 def _problem(code: str, message: str, details: Mapping[str, Any], headers: Mapping[str, str]) -> Problem:
     again = RETRY_AFTER if code in _TRY_AGAIN else {}
     return Problem(code, STATUS[code], message, details, {**again, **headers})
+
+
+def too_many() -> Refused:
+    """Return the refusal of a connection or request for which there is no place."""
+    return Refused("too_many", "too many connections; close some, or try again later")
 
 
 def problem_body(problem: Problem) -> bytes:

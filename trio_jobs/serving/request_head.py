@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -52,7 +53,10 @@ def read_head(raw: bytes) -> Head:
     if not request.target.startswith((b"/", b"*")):
         raise Refused("bad_request", "the target of a request is a path")
     length = _length(request)
-    return Head(raw, request, writer, length, length == 0 and _asks_for_websocket(request))
+    websocket = length == 0 and _asks_for_websocket(request)
+    if websocket:
+        _check_handshake(dict(request.headers))
+    return Head(raw, request, writer, length, websocket)
 
 
 def _length(request: h11.Request) -> int | None:
@@ -76,6 +80,14 @@ def _asks_for_websocket(request: h11.Request) -> bool:
         and b"upgrade" in _tokens(request, b"connection")
         and b"websocket" in _tokens(request, b"upgrade")
     )
+
+
+def _check_handshake(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"sec-websocket-version") != b"13":
+        why = "WebSocket is spoken here in version 13"
+        raise Refused("upgrade_required", why, {"sec-websocket-version": "13", "upgrade": "websocket"})
+    if not headers.get(b"sec-websocket-key"):
+        raise Refused("bad_request", "a handshake has a Sec-WebSocket-Key")
 
 
 def _tokens(request: h11.Request, header: bytes) -> set[bytes]:

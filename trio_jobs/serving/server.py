@@ -63,7 +63,7 @@ async def serve_http(
     gate = Gate(authenticate, hosts, origins, limits)
     desk = Desk(jobs, limits, tracebacks=tracebacks)
     app = app_of(gate, desk, limits, closing, page=page, websocket=False)
-    server = Http1(app, WebSockets(gate, desk, limits, closing), limits, closing)
+    server = Http1(app, WebSockets(gate, desk, limits, closing).connection, limits, closing)
     listeners = await open_listeners(host, port, limits, ssl_context)
     urls = urls_of(listeners, "http" if ssl_context is None else "https")
     async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ import logging
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import Any, Final
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
@@ -28,11 +28,13 @@ from .._check import number
 from .._registry import JobRegistry
 from .conversation import Gone, Pipe, converse
 from .desk import Caller, Desk
+from .direct import is_crowded
 from .gate import Authenticate, Gate, check_bind
+from .http1 import Http1, Send
 from .limits import DEFAULT, Limits
 from .listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
 from .outgoing import Outgoing
-from .problems import told
+from .problems import PROBLEM_TYPE, Refused, problem_body, told, too_many
 from .streams import PeerStream
 from .websocket_faults import handshake, is_faulty
 from .wire import PROTOCOL
@@ -79,17 +81,40 @@ async def serve_websocket(
     number("grace", grace)
     closing = trio.Event()
     gate = Gate(authenticate, hosts, origins, limits)
-    server = WebSockets(gate, Desk(jobs, limits, tracebacks=tracebacks), limits, closing)
+    websockets = WebSockets(gate, Desk(jobs, limits, tracebacks=tracebacks), limits, closing)
+    server = Http1(_nothing_else, websockets.connection, limits, closing)
     listeners = await open_listeners(host, port, limits, ssl_context)
     urls = urls_of(listeners, "ws" if ssl_context is None else "wss")
-    await serve_until_cancelled(
-        server.connection,
-        listeners,
-        limits,
-        closing=closing,
-        grace=grace,
-        started=lambda: task_status.started(urls),
-    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.until_closing)
+        await serve_until_cancelled(
+            server.connection,
+            listeners,
+            limits,
+            closing=closing,
+            grace=grace,
+            started=lambda: task_status.started(urls),
+        )
+
+
+async def _nothing_else(scope: Any, _: object, send: Send) -> None:
+    """Say that there are only WebSockets, or no place for one more."""
+    refused = Refused("upgrade_required", "WebSocket is spoken here", {"upgrade": "websocket"})
+    if is_crowded(scope):
+        refused = too_many()
+    problem = told("a request failed", refused)
+    body = problem_body(problem)
+    headers = [
+        (b"content-type", PROBLEM_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        *_encoded(problem.headers),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 class WebSockets:
@@ -110,8 +135,6 @@ class WebSockets:
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
-        if stream.crowded:
-            return
         patience = trio.CancelScope(relative_deadline=self._limits.header)
         try:
             async with trio.open_nursery() as nursery:
@@ -145,8 +168,8 @@ class WebSockets:
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:
         problem = told("a handshake failed", error)
-        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        await request.reject(problem.status, extra_headers=headers, body=problem.message.encode())
+        headers = [(b"content-type", PROBLEM_TYPE.encode()), *_encoded(problem.headers)]
+        await request.reject(problem.status, extra_headers=headers, body=problem_body(problem))
 
     async def _talk(self, socket: WebSocketConnection, pipe: Pipe, caller: Caller) -> None:
         async with trio.open_nursery() as nursery:
