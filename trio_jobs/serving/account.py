@@ -64,10 +64,13 @@ class Account:
             room.becomes(0)
 
     async def take(self, size: int) -> None:
-        """Count bytes in, after waiting for room."""
-        async with self._turn:
-            while self.used and self.used + size > self._most:
-                await self._freed.wait()
+        """Count bytes in, after waiting for room; a checkpoint only if it waits."""
+        if self._turn.locked() or self._is_full(size):
+            async with self._turn:  # no sooner than those who came before
+                while self._is_full(size):
+                    await self._freed.wait()
+                self.used += size
+        else:
             self.used += size
         if self._within is not None:
             try:
@@ -75,6 +78,9 @@ class Account:
             except BaseException:
                 self._change(-size)
                 raise
+
+    def _is_full(self, size: int) -> bool:
+        return self.used > 0 and self.used + size > self._most
 
     def changed(self, by: int) -> None:
         """Count bytes in, or out."""

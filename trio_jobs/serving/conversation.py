@@ -274,7 +274,9 @@ class Conversation:
                     if piece is None:
                         return self._session.ended(follow)
                     follow.moved(piece.last)  # before: the peer may ack it before this task runs again
-                    await self._send(piece.message(follow.id).decode())
+                    message = piece.message(follow.id).decode()
+                    async with self._account.room(len(message)):
+                        await self._send(message)
                     audience.advanced(follow)
             return self._session.unfollowed(follow.id)
         except (Gone, trio.Cancelled):
