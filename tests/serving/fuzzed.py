@@ -33,7 +33,7 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
         case "submit":
             args = rng.choice([[], ["a"], ["a", "\n\r", "[DONE]"], [3, 10]])
             return {"handler": rng.choice(HANDLERS), "args": args, "options": _options(rng)}
-        case "find":
+        case "find" | "list":
             every: dict[str, Any] = {
                 "state": rng.choice(["queued", ["failed", "running"], None]),
                 "tags": {"a": "b"},
@@ -42,7 +42,17 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
                 "limit": rng.randint(1, 1000),
                 "newest": rng.random() < 0.5,
             }
+            if op == "list":
+                every["cursor"] = rng.choice([None, "0", "1", "99999", "x", ""])
             return {name: every[name] for name in rng.sample(sorted(every), rng.randrange(4))}
+        case "value":
+            name = rng.choice(["result", "saved", "metadata", "data"])
+            return {
+                "job": job,
+                "field": name,
+                "seq": rng.randrange(9),
+                "offset": rng.choice([0, 0, 1, 10**6]),
+            }
         case "cancel":
             return {
                 "job": job,
@@ -60,14 +70,28 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
             }
         case "ack":
             return {"cursor": rng.choice([0, 1, 2, 3, 5, 2**53 - 1])}
-        case "get" | "history" | "wait":
+        case "history":
+            return {"job": job, "after": rng.randrange(9)}
+        case "get" | "wait":
             return {"job": job}
         case _:
             return {}
 
 
 OPS = [
-    *["submit", "get", "find", "history", "wait", "cancel", "handlers", "statistics", "ping"],
+    *[
+        "submit",
+        "get",
+        "list",
+        "find",
+        "history",
+        "value",
+        "wait",
+        "cancel",
+        "handlers",
+        "statistics",
+        "ping",
+    ],
     *["follow", "follow", "ack", "ack", "ack", "unfollow", "unfollow"],
 ]
 
