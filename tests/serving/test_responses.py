@@ -8,7 +8,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from tests.serving.served import count, served
+from tests.serving.served import count, parse, served
 from trio_jobs import JobContext, handler
 from trio_jobs.serving import Caller, Limits
 from trio_jobs.serving.desk import Desk
@@ -50,6 +50,18 @@ async def test_a_value_of_any_size() -> None:
         assert [event.get("large") for event in history["history"]] == [None, None, size, size]
         behind = (await site.http.get(f"/v1/jobs/{job}/history?after=3")).json()
         assert behind == {"history": history["history"][3:], "next": None}
+
+
+async def test_an_event_stream_names_what_is_large() -> None:
+    """Over an event stream, data that is large is told by its size, and is at an address of its own."""
+    async with served([speak]) as site:
+        job = await site.submit("speak", "é")
+        await (await site.jobs.get(job)).wait()
+        events = parse((await site.http.get(f"/v1/jobs/{job}/stream")).text)
+        assert [event.event for event in events] == ["submitted", "started", "large", "completed"]
+        assert events[2].value == {"kind": "saved", "bytes": len(TEXT.encode()) + 2}
+        data = await site.http.get(f"/v1/jobs/{job}/history/{events[2].id}")
+        assert data.json() == TEXT
 
 
 async def test_a_value_that_is_not_there() -> None:

@@ -11,7 +11,7 @@ from .._codec import encode_flat
 from .._errors import InvalidPayload
 from .._job import Event
 from .sse import chunk, encode_sse
-from .wire import encode_event
+from .wire import light
 
 _BYTES: Final = 256 * 1024
 _WEIGHT: Final = 4
@@ -112,7 +112,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[P
     size = 0
     for event in events:
         try:
-            text = encode_event(event, tracebacks=tracebacks)
+            sent, text = light(event, tracebacks=tracebacks)
         except InvalidPayload:
             if not run and event.seq == after + 1:
                 raise
@@ -126,7 +126,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[P
         if event.seq != after + len(run) + 1:
             yield gap(after, event.seq - 1)
             after = event.seq - 1
-        run.append(event)
+        run.append(sent)
         texts.append(text)
         size += len(text)
     if run:

@@ -15,7 +15,7 @@ from .._errors import quoted
 from .._job import Event, Kind
 from .._lines import CANCELLED, DONE, what_failed
 from .._stream import failure
-from .wire import BadRequest, shown
+from .wire import BadRequest, LeftOut, shown
 
 PING: Final = b": ping\n\n"
 _DIGITS: Final = 16
@@ -45,6 +45,8 @@ def _one(event: Event, *, tracebacks: bool) -> str:
     if event.kind.ends:
         return message(_NAMES.get(event.kind, event.kind), ending(event), event.seq)
     data = event.data
+    if isinstance(data, LeftOut):
+        return message("large", f'{{"kind":"{event.kind}","bytes":{data.size}}}', event.seq)
     if type(data) is not str:
         data = shown(event, tracebacks=tracebacks).data
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {to_json(data).decode()}\n\n"

@@ -308,20 +308,35 @@ def json_fields(fields: Mapping[str, bytes]) -> bytes:
 # ------------------------------------------------------------ events
 
 
+@attrs.frozen
+class LeftOut:
+    """What stands in an event in place of data that is `LARGE`.
+
+    Attributes:
+        size: How many bytes of JSON it has.
+    """
+
+    size: int
+
+
 def encode_event(event: Event, *, tracebacks: bool) -> bytes:
     """Return an event as JSON; in place of data that is `LARGE`, how many bytes it has.
 
     Raises:
         InvalidPayload: JSON cannot hold its data.
     """
+    return light(event, tracebacks=tracebacks)[1]
+
+
+def light(event: Event, *, tracebacks: bool) -> tuple[Event, bytes]:
+    """Return an event as it is sent, and its JSON; see `encode_event`."""
     event = shown(event, tracebacks=tracebacks)
     text = encode(f"event {event.seq}", event)
-    return text if len(text) <= LARGE else _without_data(event)
-
-
-def _without_data(event: Event) -> bytes:
-    large = len(to_json(event.data))
-    return to_json({**attrs.asdict(event, filter=lambda field, _: field.name != "data"), "large": large})
+    if len(text) <= LARGE:
+        return event, text
+    size = len(to_json(event.data))
+    fields = attrs.asdict(event, filter=lambda field, _: field.name != "data")
+    return attrs.evolve(event, data=LeftOut(size)), to_json({**fields, "large": size})
 
 
 def shown(event: Event, *, tracebacks: bool) -> Event:
