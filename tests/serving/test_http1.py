@@ -46,17 +46,19 @@ def is_closing(answer: Answer) -> bool:
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_any_request_may_ask_for_a_websocket(before: int, at_once: bool) -> None:
-    """The first request of a connection or a later one, also one that was sent before those were answered."""
+    """The first request of a connection or a later one, and of what was sent at once nothing is lost."""
     async with served() as site:
         wire = await site.connect()
         for _ in range(before):
             await wire.say(HEALTH)
             assert at_once or (await wire.answer()).body == b"ok\n"
-        await wire.say(*UPGRADE)
+        ping = frame(PING, b"hello")
+        await wire.say(*UPGRADE, body=ping if at_once else b"")
         for _ in range(before if at_once else 0):
             assert (await wire.answer()).body == b"ok\n"
         assert (await wire.head()).status == 101
-        await wire.stream.send_all(frame(PING, b"hello"))
+        if not at_once:
+            await wire.stream.send_all(ping)
         assert await wire.some(7) == bytes([0x80 | PONG, 5]) + b"hello"
 
 

@@ -84,6 +84,24 @@ async def test_reading_what_was_read_ahead_is_a_checkpoint() -> None:
             assert await stream.receive_some() == b"hello"
 
 
+async def test_a_head_is_put_back() -> None:
+    """It is read again, in any sizes, and what comes behind it is not, before that is wanted."""
+    async with connected() as (stream, peer), trio.open_nursery() as nursery:
+        await peer.send_all(b"GET / HTTP/1.1\r\n\r\nbehind")
+        stream.put_back(await stream.read_head())
+        assert [await stream.receive_some(3), await stream.receive_some()] == [b"GET", b" / HTTP/1.1\r\n\r\n"]
+        found: list[bytes] = []
+
+        async def read() -> None:
+            found.append(await stream.receive_some())
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == []
+        stream.go_on()
+    assert found == [b"behind"]
+
+
 async def test_who_was_told_last_reads_it() -> None:
     """After lingering, a peer whose bytes nobody read still reads what it was sent, and then the end."""
     async with connected() as (stream, peer):

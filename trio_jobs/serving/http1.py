@@ -52,7 +52,7 @@ class Http1:
         try:
             while (head := await self._head(stream)) is not None:
                 if head.websocket and not stream.crowded:
-                    stream.ahead[:0] = head.raw
+                    stream.put_back(head.raw)
                     await self._websocket(stream)
                     return
                 if not await self._answer(stream, head):

@@ -42,6 +42,9 @@ class PeerStream(trio.abc.Stream):
         self.outgoing = Outgoing(transport, idle)
         self.ahead = bytearray()
         self.crowded = False
+        self._head = b""
+        self._may_go_on = trio.Event()
+        self._may_go_on.set()
         below = transport if isinstance(transport, trio.SocketStream) else transport.transport_stream
         self.socket = below.socket
         self.encrypted = below is not transport
@@ -83,8 +86,23 @@ class PeerStream(trio.abc.Stream):
         del self.ahead[:count]
         return data
 
+    def put_back(self, head: bytes) -> None:
+        """Have a head read again, and what comes behind it only after `go_on`."""
+        self._head = head
+        self._may_go_on = trio.Event()
+
+    def go_on(self) -> None:
+        """Have what comes behind a head that was put back be read, too."""
+        self._may_go_on.set()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return some bytes, first those that were read ahead."""
+        if self._head:
+            await trio.lowlevel.checkpoint()
+            data, self._head = self._head[:max_bytes], self._head[len(self._head[:max_bytes]) :]
+            return data
+        if not self._may_go_on.is_set():
+            await self._may_go_on.wait()
         if self.ahead:
             await trio.lowlevel.checkpoint()
             return self.take(len(self.ahead) if max_bytes is None else max_bytes)

@@ -161,6 +161,7 @@ class WebSockets:
                 return
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
             socket = await request.accept(subprotocol=chosen)
+            stream.go_on()  # trio-websocket would leave frames that came with the handshake lying
             await self._talk(socket, TrioPipe(socket, stream.outgoing), caller)
         if is_faulty(socket):
             await stream.linger()  # or the code of its fault may not arrive
