@@ -330,6 +330,7 @@ class Retention:  # at most, per job; `finished`: jobs kept after their end
     bytes: int = 64 * 2**20
     token_bytes: int = 8 * 2**20
     finished: int = 10_000
+    finished_bytes: int = 256 * 2**20
 
 class CancelReport:
     outcome: Literal["cancelled", "finished_first", "already_over", "stuck", "requested"]

@@ -39,7 +39,15 @@ class Kind(StrEnum):
 
 _ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
 TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})
-"""The kinds that retention may drop; all others are a job's history and stay as long as the job."""
+"""The kinds that are no history. Of history only saved values but the last one may go, and old snoozes."""
+
+SNOOZES: Final = 100
+"""How many snoozes of a job are kept: of more, the oldest go, with the start that followed each."""
+
+
+def folds(attempt: int) -> bool:
+    """Return whether a log is to be looked through for old snoozes when this attempt ends in a retry."""
+    return attempt % (SNOOZES // 4) == 0
 
 
 class Priority(IntEnum):
@@ -240,19 +248,26 @@ class Statistics:
 
 @attrs.frozen
 class Retention:
-    """What is kept, at most. Tokens and progress beyond it are dropped, oldest first, and announced.
+    """What is kept, at most. What is more goes, the oldest first, and readers are told of it as of a gap.
+
+    Of a job's log tokens, progress, and saved values may go, but never the value that was saved last. All
+    other events stay, but that only the newest 100 to 125 snoozes are kept, each with the start that follows.
 
     Attributes:
-        events: Tokens and progress events per job.
-        bytes: Their size per job, as `sys.getsizeof` counts it, containers followed.
+        events: Tokens, progress events and saved values per job, the last saved one not counted.
+        bytes: Their size per job: in memory as `sys.getsizeof` counts it, containers followed; in a file
+            that of their JSON.
         token_bytes: One token's size; a larger one fails its job (reason `limit`).
         finished: Jobs kept after their end; the oldest are removed.
+        finished_bytes: In memory, about how much these jobs may take together, with their logs, arguments and
+            results; the oldest are removed, but never the one that ended last.
     """
 
     events: int = attrs.field(default=100_000, validator=at_least(1))
     bytes: int = attrs.field(default=64 * 2**20, validator=at_least(1))
     token_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
     finished: int = attrs.field(default=10_000, validator=at_least(1))
+    finished_bytes: int = attrs.field(default=256 * 2**20, validator=at_least(1))
 
 
 @attrs.frozen

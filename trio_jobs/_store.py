@@ -297,7 +297,7 @@ class Store(Protocol):
         ...
 
     async def history(self, job_id: str) -> list[Event]:
-        """Return the events that retention never drops: all but tokens and progress.
+        """Return the events but for tokens and progress; see `Retention` for which others may be gone.
 
         Raises:
             UnknownJob: No job has this id.

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import Event, InvalidPayload, Kind, Retention
-from trio_jobs._job import Progress
+from trio_jobs import Ended, Event, InvalidPayload, Kind, Reason, Retention
+from trio_jobs._job import SNOOZES, Progress
 from trio_jobs.stores._log import Log, weigh
 
-TRIMMED = {Kind.TOKEN, Kind.PROGRESS}
-KINDS = sorted(set(Kind) - TRIMMED)
+TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}
+KINDS = sorted(set(Kind) - TRIMMED - {Kind.RETRIED})
 VALUES = st.lists(st.text("x", max_size=40), min_size=1, max_size=12)
 STEPS = st.lists(
     st.tuples(st.sampled_from(sorted(TRIMMED)), VALUES) | st.tuples(st.sampled_from(KINDS), st.integers()),
@@ -42,8 +42,8 @@ def write(log: Log, every: list[Event], kind: Kind, data: Any, keep: Retention) 
     st.lists(st.tuples(st.integers(-3, 200), st.integers(0, 30)), max_size=8),
 )
 def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: list[tuple[int, int]]) -> None:
-    """After any writes, the log is what was written less its oldest tokens and progress, and within
-    bounds."""
+    """After any writes, the log is what was written less its oldest tokens, progress and saved values, but
+    with the last saved one, and within bounds."""
     keep = Retention(events=events, bytes=size, token_bytes=10**6)
     log, every = Log(), list[Event]()
     for kind, data in steps:
@@ -55,19 +55,23 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
         # Nothing is made up, nothing comes back, and the order is that of the cursors.
         gone = set(range(1, len(every) + 1)) - {event.seq for event in kept}
         assert kept == [event for event in every if event.seq not in gone]
-        assert not gone & {event.seq for event in every if event.kind not in TRIMMED}
+        saved = max((event.seq for event in every if event.kind is Kind.SAVED), default=0)
+        assert not gone & {event.seq for event in every if event.kind not in TRIMMED or event.seq == saved}
         assert {event.seq for event in kept if event.seq <= len(before)} <= {
             event.seq for event in before
         } | {event.seq for event in every[len(before) :]}
 
         # The oldest go first, no more of them than has to be, and the bounds hold.
-        tokens = [event for event in kept if event.kind in TRIMMED]
+        may_go = [event for event in kept if event.kind in TRIMMED and event.seq != saved]
+        tokens = [event for event in may_go if event.kind is not Kind.SAVED]
         lost = [seq for seq in gone if every[seq - 1].kind in TRIMMED]
         assert not tokens or max(lost, default=0) < tokens[0].seq
-        assert len(tokens) <= events
-        assert sum(sys.getsizeof(event.data) for event in tokens) <= size
+        assert len(may_go) <= events
+        assert sum(sys.getsizeof(event.data) for event in may_go) <= size
 
-        assert log.history() == [event for event in every if event.kind not in TRIMMED]
+        assert log.history() == [event for event in kept if event.kind not in {Kind.TOKEN, Kind.PROGRESS}]
+        weights = sum(sys.getsizeof(event.data) for event in kept if event.kind in TRIMMED)
+        assert log.bytes == weights
         for after, limit in reads:
             assert log.read(after, limit) == [event for event in kept if event.seq > after][:limit]
 
@@ -94,7 +98,7 @@ def test_reading_over_a_gap() -> None:
     write(log, every, Kind.SUBMITTED, "f", keep)
     write(log, every, Kind.STARTED, "w", keep)
     write(log, every, Kind.TOKEN, list("abcd"), keep)
-    write(log, every, Kind.SAVED, 1, keep)
+    write(log, every, Kind.SAVED, [1], keep)
     write(log, every, Kind.TOKEN, ["e"], keep)
     assert [event.seq for event in log.read(0, 99)] == [1, 2, 6, 7, 8]
     assert [event.seq for event in log.read(0, 3)] == [1, 2, 6]
@@ -122,7 +126,7 @@ def test_a_token_over_the_bytes_of_the_job() -> None:
     goes too."""
     log, keep = Log(), Retention(bytes=500)
     log.extend(1, Kind.TOKEN, 0.0, ["a", "b"], keep)
-    log.append(1, Kind.SAVED, 0.0, "kept")
+    log.extend(1, Kind.SAVED, 0.0, ["kept"], keep)
     log.extend(1, Kind.TOKEN, 0.0, ["x" * 1000], keep)
     assert [(event.seq, event.data) for event in log.read(0, 99)] == [(3, "kept")]
     log.extend(1, Kind.TOKEN, 0.0, ["c"], keep)
@@ -185,3 +189,76 @@ def test_weigh_counts_once() -> None:
 def test_weigh_scalars(value: object) -> None:
     """A plain value weighs what Python says."""
     assert weigh(value) == sys.getsizeof(value)
+
+
+def snooze(log: Log, attempts: int, first: int = 1, *, keep: Retention | None = None) -> None:
+    """Let attempts begin and snooze, each with a token."""
+    for attempt in range(first, first + attempts):
+        log.append(attempt, Kind.STARTED, 0.0, "w")
+        log.extend(attempt, Kind.TOKEN, 0.0, [f"t{attempt}"], keep or Retention())
+        log.append(attempt, Kind.RETRIED, 0.0, Ended(Reason.SNOOZED, delay=1.0))
+
+
+def test_old_snoozes_go() -> None:
+    """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it;
+    its first start, what else ended an attempt, and the tokens stay."""
+    log = Log()
+    log.append(0, Kind.SUBMITTED, 0.0, "h")
+    snooze(log, 30)
+    log.append(31, Kind.STARTED, 0.0, "w")
+    log.append(31, Kind.RETRIED, 0.0, Ended(Reason.ERROR, delay=1.0))
+    snooze(log, 1000, 32)
+    history = log.history()
+    assert len(history) <= 2 * 125 + 5
+    assert [event.data for event in log.read(0, 10**6) if event.kind is Kind.TOKEN] == [
+        *(f"t{attempt}" for attempt in range(1, 31)),
+        *(f"t{attempt}" for attempt in range(32, 1032)),
+    ]
+    assert [event.kind for event in history[:3]] == [Kind.SUBMITTED, Kind.STARTED, Kind.RETRIED]
+    assert [event.data.reason for event in history if event.kind is Kind.RETRIED].count(Reason.ERROR) == 1
+    snoozed = [event for event in history if event.kind is Kind.RETRIED][1:]
+    assert [event.attempt for event in snoozed] == [*range(1032 - len(snoozed), 1032)]
+    assert SNOOZES <= len(snoozed) <= SNOOZES + 25
+    assert log.last_seq == 1 + 3 * 1030 + 2
+    everything = log.read(0, 10**6)
+    for after in range(0, log.last_seq + 2, 7):
+        assert log.read(after, 5) == [event for event in everything if event.seq > after][:5]
+
+
+def test_snoozes_and_tokens_go_together() -> None:
+    """Folding and trimming take nothing from each other: both bounds hold, whatever went before."""
+    log, keep = Log(), Retention(events=40)
+    log.append(0, Kind.SUBMITTED, 0.0, "h")
+    snooze(log, 2000, keep=keep)
+    tokens = [event.data for event in log.read(0, 10**6) if event.kind is Kind.TOKEN]
+    assert tokens == [f"t{attempt}" for attempt in range(2001 - len(tokens), 2001)]
+    assert 35 <= len(tokens) <= 40
+    assert len(log.history()) <= 2 * 125 + 3
+    assert log.size < 400 * 200
+
+
+def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
+    """However large it is, the last saved value stays, and tokens stay beside it; once there is a newer one
+    it is counted, and goes."""
+    log, keep = Log(), Retention(bytes=10_000)
+    log.extend(1, Kind.TOKEN, 0.0, ["a"], keep)
+    for number in range(100):
+        log.extend(1, Kind.SAVED, 0.0, [str(number) * 50_000], keep)
+        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+    kept = log.read(0, 10**6)
+    assert [event.data[:2] for event in kept if event.kind is Kind.SAVED] == ["99"]
+    assert [event.data for event in kept if event.kind is Kind.TOKEN] == [98, 99]
+    assert log.bytes < 100_200
+
+
+def test_a_saved_value_that_lies_far_back() -> None:
+    """A value that was the last one for long, so that all around it has gone, may go like any other then."""
+    log, keep = Log(), Retention(events=8)
+    log.extend(1, Kind.SAVED, 0.0, ["first"], keep)
+    for number in range(30):
+        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+    assert log.read(0, 1)[0].data == "first"
+    log.extend(1, Kind.SAVED, 0.0, ["second"], keep)
+    for number in range(30, 60):
+        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+    assert [event.data for event in log.history()] == ["second"]

@@ -1476,3 +1476,33 @@ def test_the_fold_finds_a_second_end() -> None:
         fold(
             [event for event in log(Kind.SUBMITTED, Kind.CANCEL_REQUESTED, Kind.CANCELLED) if event.seq != 2]
         )
+
+
+async def test_ended_jobs_are_bounded_in_bytes() -> None:
+    """What ended jobs take together, with their logs, arguments and results, is bounded: the oldest go, but
+    never the one that ended last, however large it is."""
+    for part in ("tokens", "saved", "argument", "result", "errors"):
+        store = MemoryStore(retention=Retention(finished_bytes=100_000))
+        for _ in range(50):
+            argument = "x" * 10_000 if part == "argument" else None
+            (job_id,), _claims = await store.submit([make(argument)], 1, W)
+            if part in {"tokens", "saved"}:
+                kind = Kind.TOKEN if part == "tokens" else Kind.SAVED
+                await append(store, job_id, 1, kind, ["x" * 1000 for _ in range(10)])
+            if part == "errors":
+                error = ErrorRecord("E", "", "x" * 10_000)
+                await store.finish(job_id, 1, retried(error=error))
+                (_again,) = await store.claim(1, W)
+                await store.finish(job_id, 2, DONE)
+            else:
+                await store.finish(
+                    job_id, 1, Outcome(Transition.COMPLETED, "x" * 10_000 * (part == "result"))
+                )
+        left = len(store._rows)
+        assert 5 <= left <= 10, (part, left)
+        assert store._ended_bytes <= 100_000
+        (job_id,), _claims = await store.submit([make("x" * 200_000)], 1, W)
+        await store.finish(job_id, 1, DONE)
+        assert [*store._rows] == [job_id]
+        await store.remove(job_id)
+        assert store._ended_bytes == 0

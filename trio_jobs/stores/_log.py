@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence, Set
+from operator import attrgetter
+from typing import Any, Final
 
 from .._errors import InvalidPayload
-from .._job import TRIMMABLE, Event, Kind, Retention
+from .._job import SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
+from .._states import Reason
+
+_EVENT: Final = 150  # bytes of an event, but for its data
+_seq = attrgetter("seq")
 
 
 def weigh(value: object) -> int:
@@ -33,22 +39,36 @@ def weigh(value: object) -> int:
 
 
 class Log:
-    """Events numbered 1, 2, 3 …; the newest are dense, of the older ones only history is left.
+    """Events numbered 1, 2, 3 …; the newest are dense, of the older ones only some are left.
 
-    `_recent` holds every event from `_start` on, so the event after a cursor is found by subtraction.
-    Trimming moves `_start` up, dropping tokens and progress and keeping all else in `_history`. It
-    drops an eighth of the bound at a time, which makes the cost per event constant. Weights are kept,
-    not taken again, because a value may have changed since it was sent.
+    `_recent` holds every event from `_start` on, so the event after a cursor is found by subtraction; `_old`
+    what is left of those before. Each event has a weight beside it, which is 0 as long as it has to stay.
+    Trimming drops an eighth of the bound at a time, which makes the cost per event constant. Weights are
+    kept, not taken again, because a value may have changed since it was sent.
     """
 
-    __slots__ = ("_bytes", "_history", "_recent", "_start", "_weights")
+    __slots__ = (
+        "_bytes",
+        "_count",
+        "_fixed",
+        "_old",
+        "_old_weights",
+        "_recent",
+        "_saved",
+        "_start",
+        "_weights",
+    )
 
     def __init__(self) -> None:
-        self._history: tuple[Event, ...] = ()
+        self._old: Sequence[Event] = ()
+        self._old_weights: Sequence[int] = ()
         self._recent: list[Event] = []
-        self._start = 1
         self._weights: list[int] = []
-        self._bytes = 0
+        self._start = 1
+        self._count = 0  # events that may go,
+        self._bytes = 0  # and their weight
+        self._fixed = 0  # what is known of the weight of the others
+        self._saved: tuple[int, int] | None = None  # the last saved value, which stays: its place and weight
 
     @property
     def last_seq(self) -> int:
@@ -57,19 +77,30 @@ class Log:
 
     @property
     def bytes(self) -> int:
-        """The size of the tokens and progress in it."""
-        return self._bytes
+        """The size of the tokens, progress and saved values in it."""
+        return self._bytes if self._saved is None else self._bytes + self._saved[1]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes all of it takes, but for the result."""
+        return self.bytes + self._fixed + (len(self._old) + len(self._recent)) * _EVENT
 
     def append(self, attempt: int, kind: Kind, timestamp: float, data: Any) -> int:
         """Add an event that stays, and return its `seq`."""
         seq = self._start + len(self._recent)
         self._recent.append(Event(seq, attempt, kind, timestamp, data))
+        self._weights.append(0)
+        if kind is Kind.RETRIED:
+            if data.error is not None:
+                self._fixed += len(data.error.message) + len(data.error.traceback)
+            if folds(attempt):
+                self._fold()
         return seq
 
     def extend(
         self, attempt: int, kind: Kind, timestamp: float, values: Sequence[Any], keep: Retention
     ) -> None:
-        """Add an event for each value, of a kind in `TRIMMABLE`, and trim what is over the bound.
+        """Add an event for each value, which may go one day, and trim what is over the bound.
 
         Raises:
             InvalidPayload: A token is too large; nothing was added.
@@ -83,33 +114,79 @@ class Log:
         self._recent += [Event(seq, attempt, kind, timestamp, data) for seq, data in enumerate(values, first)]
         self._weights += weights
         self._bytes += sum(weights)
-        if len(self._weights) > keep.events or self._bytes > keep.bytes:
+        self._count += len(weights)
+        if kind is Kind.SAVED:
+            self._keep_last(self.last_seq, weights[-1])
+        if self._count > keep.events or self._bytes > keep.bytes:
             self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
 
+    def _keep_last(self, seq: int, weight: int) -> None:
+        """Let the last saved value stay, and the one before go."""
+        if self._saved is not None:
+            self._weigh(*self._saved)
+            self._count += 1
+            self._bytes += self._saved[1]
+        self._weigh(seq, 0)
+        self._count -= 1
+        self._bytes -= weight
+        self._saved = seq, weight
+
+    def _weigh(self, seq: int, weight: int) -> None:
+        if seq >= self._start:
+            self._weights[seq - self._start] = weight
+        else:
+            weights = [*self._old_weights]
+            weights[bisect_left(self._old, seq, key=_seq)] = weight
+            self._old_weights = weights
+
     def _trim(self, events: int, size: int) -> None:
-        moved, trimmed, kept = 0, 0, list[Event]()
-        for event in self._recent:
-            if len(self._weights) - trimmed <= events and self._bytes <= size:
+        kept: list[Event] = []
+        passed = 0
+        for event, weight in self._weighed():
+            if self._count <= events and self._bytes <= size:
                 break
-            moved += 1
-            if event.kind in TRIMMABLE:
-                self._bytes -= self._weights[trimmed]
-                trimmed += 1
+            passed += 1
+            self._bytes -= weight
+            if weight:
+                self._count -= 1
             else:
                 kept.append(event)
-        del self._weights[:trimmed]
-        del self._recent[:moved]
-        self._start += moved
-        self._history += tuple(kept)
+        self._replace(passed, kept, [0] * len(kept))
+
+    def _fold(self) -> None:
+        """Drop all but the newest snoozes: the end of one attempt and the beginning of the next."""
+        every = list(self._weighed())
+        snoozed = [
+            place
+            for place, (event, _) in enumerate(every[:-1])
+            if event.kind is Kind.RETRIED and event.data.reason is Reason.SNOOZED
+        ]
+        gone = {place + both for place in snoozed[:-SNOOZES] for both in (0, 1)}
+        passed = max(gone, default=-1) + 1
+        kept = [one for place, one in enumerate(every[:passed]) if place not in gone]
+        self._replace(passed, [event for event, _ in kept], [weight for _, weight in kept])
+
+    def _weighed(self) -> Iterator[tuple[Event, int]]:
+        yield from zip(self._old, self._old_weights, strict=True)
+        yield from zip(self._recent, self._weights, strict=True)
+
+    def _replace(self, passed: int, kept: list[Event], weights: list[int]) -> None:
+        """Put `kept` in the place of the oldest events."""
+        self._old, rest = [*kept, *self._old[passed:]], max(0, passed - len(self._old))
+        self._old_weights = [*weights, *self._old_weights[passed:]]
+        del self._recent[:rest]
+        del self._weights[:rest]
+        self._start += rest
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to `limit` kept events behind the cursor `after`."""
         behind = after + 1 - self._start
         if behind >= 0:
             return self._recent[behind : behind + limit]
-        found = [event for event in self._history if event.seq > after][:limit]
+        place = bisect_right(self._old, after, key=_seq)
+        found = [*self._old[place : place + limit]]
         return found + self._recent[: limit - len(found)]
 
     def history(self) -> list[Event]:
-        """Return the events that are never trimmed."""
-        return [*self._history, *(event for event in self._recent if event.kind not in TRIMMABLE)]
+        """Return the events but for tokens and progress."""
+        return [event for part in (self._old, self._recent) for event in part if event.kind not in TRIMMABLE]

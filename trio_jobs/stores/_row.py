@@ -53,6 +53,7 @@ class Row:
     cancel_grace: float = 0.0
     appended: int = 0  # events that the present attempt has appended
     log: Log = attrs.field(factory=Log)
+    weighed: int = 0  # once it has ended
     followers: Bell | None = None
     waiters: Bell | None = None
 
@@ -93,6 +94,12 @@ class Row:
     def result_bytes(self) -> int:
         """The same for the result, once it is there."""
         return weigh(self.result)
+
+    def size(self) -> int:
+        """Return about how many bytes a job takes that has ended."""
+        new = self.submission
+        values = (self.result, *new.args, new.options.metadata or None)
+        return self.log.size + sum(weigh(value) for value in values if value is not None)
 
     def snapshot(self, epoch: float) -> Job:
         """Return the job as it is now.

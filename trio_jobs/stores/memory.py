@@ -16,7 +16,7 @@ import trio
 
 from .._bell import Bell
 from .._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from .._job import KIND_OF, PENALTY, TRIMMABLE, Ended, Event, Job, Kind, Retention
+from .._job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
 from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from .._summary import Page
@@ -45,6 +45,7 @@ class MemoryStore:
         self._expiring = Queue()
         self._leases = Queue()
         self._ended: dict[str, float] = {}
+        self._ended_bytes = 0
         self._work = Bell()
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}
@@ -179,13 +180,10 @@ class MemoryStore:
         if offset != row.appended and not (values := values[row.appended - offset :]):
             return row.log.last_seq
         timestamp = trio.current_time() + self._epoch
-        if kind in TRIMMABLE:
-            row.log.extend(attempt, kind, timestamp, values, self._keep)
-            if kind is Kind.PROGRESS:
-                row.progress = values[-1]
-        else:
-            for value in values:
-                row.log.append(attempt, kind, timestamp, value)
+        row.log.extend(attempt, kind, timestamp, values, self._keep)
+        if kind is Kind.PROGRESS:
+            row.progress = values[-1]
+        elif kind is Kind.SAVED:
             row.saved = values[-1]
         row.appended += len(values)
         if row.followers is not None:
@@ -292,7 +290,16 @@ class MemoryStore:
             if above is not None and above.children is not None:
                 above.children.pop(row.submission.id, None)
         self._write(row, KIND_OF[transition], now, data)
-        while len(self._ended) > self._keep.finished:
+        if row.finished is not None:
+            row.weighed = row.size()
+            self._ended_bytes += row.weighed
+            self._keep_few()
+
+    def _keep_few(self) -> None:
+        keep = self._keep
+        while len(self._ended) > keep.finished or (
+            self._ended_bytes > keep.finished_bytes and len(self._ended) > 1
+        ):
             self._forget(next(iter(self._ended)))
 
     def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
@@ -394,5 +401,6 @@ class MemoryStore:
     def _forget(self, job_id: str) -> None:
         row = self._rows.pop(job_id)
         del self._ended[job_id]
+        self._ended_bytes -= row.weighed
         if row.submission.key is not None:
             del self._keys[row.submission.options.owner, row.submission.key]

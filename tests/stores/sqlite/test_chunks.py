@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import Event, Kind, Progress, Retention
+from trio_jobs import Ended, Event, Kind, Progress, Reason, Retention
+from trio_jobs._job import SNOOZES
 from trio_jobs._stored import encode_event
 from trio_jobs.stores.sqlite import chunks, verbs
 from trio_jobs.stores.sqlite.group import Limits, Transaction
@@ -24,7 +25,7 @@ tokens = (
 bursts = st.one_of(
     st.tuples(st.just(Kind.TOKEN), st.lists(tokens, min_size=1, max_size=12)),
     st.tuples(st.just(Kind.PROGRESS), st.builds(Progress, st.integers(0, 9)).map(lambda one: [one])),
-    st.tuples(st.just(Kind.SAVED), st.lists(tokens, min_size=1, max_size=1)),
+    st.tuples(st.just(Kind.SAVED), st.lists(tokens, min_size=1, max_size=3)),
 )
 
 
@@ -58,7 +59,7 @@ class Log:
         """Return what the rows say: events that may be dropped, and bytes."""
         row = self.tx.db.execute(
             "SELECT coalesce(sum(count), 0), coalesce(sum(octet_length(data)), 0) FROM trio_jobs_event "
-            "WHERE id >> 32 = ? AND kind IN ('token', 'progress')",
+            "WHERE id >> 32 = ? AND kind IN ('token', 'progress', 'saved')",
             (JOB,),
         ).fetchone()
         assert row is not None
@@ -73,29 +74,35 @@ limits = st.builds(Retention, events=st.integers(1, 40), bytes=st.integers(1, 40
 
 @given(limits, st.lists(bursts, max_size=30), st.data())
 def test_any_log(keep: Retention, appended: list[tuple[Kind, list[Any]]], data: st.DataObject) -> None:
-    """What is there is a suffix of all tokens and progress, as long as the bounds allow and no longer, and
-    all else; it is read from any cursor, in pages of any size; and the neighbours' logs are as they were."""
+    """What is there is the end of what was appended, as long as the bounds allow and no longer, and the last
+    saved value; it is read from any cursor, in pages of any size; and the neighbours' logs are untouched."""
     log = Log(keep)
     for kind, values in appended:
         log.append(kind, values)
         found = log.read()
-        trimmable = [event for event in log.all if event.kind is not Kind.SAVED]
-        present = [event for event in found if event.kind is not Kind.SAVED]
-        assert present == trimmable[len(trimmable) - len(present) :]
-        assert [event for event in found if event.kind is Kind.SAVED] == [
-            event for event in log.all if event.kind is Kind.SAVED
-        ]
+        saved = [event for event in log.all if event.kind is Kind.SAVED][-1:]
+        last = saved[0].seq if saved else 0
+        others = [event for event in log.all if event.kind is not Kind.SAVED]
+        kept_others = [event for event in found if event.kind is not Kind.SAVED]
+        assert kept_others == others[len(others) - len(kept_others) :]
+        first = kept_others[0].seq if kept_others else last
+        assert (
+            [event for event in found if event.seq >= first] == log.all[first - 1 :] if first else not found
+        )
+        assert [event for event in found if event.seq == last] == saved
+        present = [event for event in found if event.seq != last]
         assert [event.seq for event in found] == sorted(event.seq for event in found)
         kept, size = log.there()
-        assert kept == len(present)
-        assert (kept <= keep.events and size <= keep.bytes) or kept == 1
+        assert kept == len(found)
+        stays = len(encode_event(Kind.SAVED, saved[0].data)) + 2 if saved else 0
+        assert (len(present) <= keep.events and size - stays <= keep.bytes) or len(present) == 1
         row = log.tx.one("running", id=str(JOB), attempt=0)
         assert row is not None
         assert row[4:6] == (kept, size)
     after, limit = data.draw(st.integers(0, len(log.all) + 1)), data.draw(st.integers(1, 9))
     behind = [event for event in log.read() if event.seq > after]
     assert chunks.read(log.tx, JOB, after, limit) == behind[:limit]
-    assert chunks.history(log.tx, JOB) == [event for event in log.all if event.kind is Kind.SAVED]
+    assert chunks.history(log.tx, JOB) == [event for event in log.read() if event.kind is Kind.SAVED]
     for number in (JOB - 1, JOB + 1):
         assert [event.data for event in chunks.read(log.tx, number, 0, 9)] == [1, 2, 3]
 
@@ -139,3 +146,36 @@ def test_logs_do_not_meet(number: int, after: int) -> None:
     first, last = chunks.log_ids(number, after).values()
     assert first - after - 1 == number << 32
     assert first <= last < chunks.log_ids(number + 1)["first"] <= 2**63 - 1
+
+
+def test_old_snoozes_go() -> None:
+    """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it; its
+    first start, what else ended an attempt, and what it sent stay. So does the neighbours' log."""
+    log = Log(Retention())
+    seq = 0
+
+    def add(attempt: int, kind: Kind, data: Any) -> None:
+        nonlocal seq
+        seq += 1
+        chunks.add(log.tx, JOB, seq, attempt, kind, encode_event(kind, data))
+
+    for attempt in range(1, 501):
+        add(attempt, Kind.STARTED, "w")
+        if attempt == 30:
+            add(attempt, Kind.TOKEN, "sent")
+        reason = Reason.ERROR if attempt == 40 else Reason.SNOOZED
+        add(attempt, Kind.RETRIED, Ended(reason, delay=1.0))
+    log.tx.write_log()
+    found = log.read()
+    assert [(event.seq, event.attempt, event.kind) for event in found[:4]] == [
+        (1, 1, Kind.STARTED),
+        (60, 30, Kind.TOKEN),
+        (81, 40, Kind.RETRIED),
+        (82, 41, Kind.STARTED),
+    ]
+    snoozed = [event.attempt for event in found if event.kind is Kind.RETRIED][1:]
+    assert snoozed == [*range(501 - len(snoozed), 501)]
+    assert SNOOZES <= len(snoozed) <= SNOOZES + 25
+    assert len(found) <= 2 * len(snoozed) + 4
+    for number in (JOB - 1, JOB + 1):
+        assert [event.data for event in chunks.read(log.tx, number, 0, 9)] == [1, 2, 3]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..._codec import decode, encode
-from ..._job import Event, Kind
+from ..._job import SNOOZES, Event, Kind, folds
+from ..._states import Reason
 from ..._stored import decode_event
 from .group import Transaction
 
@@ -25,6 +26,20 @@ def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *value
     tx.note(
         job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data.decode()
     )
+    if kind is Kind.RETRIED and folds(attempt):
+        _fold(tx, number)
+
+
+def _fold(tx: Transaction, number: int) -> None:
+    """Drop all but the newest snoozes: the end of one attempt and the beginning of the next."""
+    tx.write_log()
+    snoozed = [
+        row
+        for row, data in tx.run("retries", **log_ids(number))
+        if decode_event(Kind.RETRIED, *decode(data)).reason is Reason.SNOOZED
+    ]
+    for row in snoozed[: -SNOOZES - 1]:  # after the last one nothing began yet
+        tx.run("drop_snooze", id=row)
 
 
 def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
@@ -38,7 +53,7 @@ def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
 
 
 def history(tx: Transaction, number: int) -> list[Event]:
-    """Return the events that are never trimmed."""
+    """Return the events but for tokens and progress."""
     return [event for row in tx.run("history", **log_ids(number)) for event in _events(row)]
 
 
@@ -51,17 +66,24 @@ def _events(row: Sequence[Any]) -> Iterator[Event]:
 
 
 def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
-    """Drop the oldest tokens and progress if there are too many or they are too large.
+    """Drop the oldest tokens, progress and saved values if there are too many or they are too large.
 
-    An eighth of the bound goes at a time, which makes the cost per event constant.
+    An eighth of the bound goes at a time, which makes the cost per event constant. The last saved value is
+    counted with the others in the row of the job, but neither goes nor makes others go.
     """
     keep = tx.limits.keep
     if kept <= keep.events and size <= keep.bytes:
         return
+    saved = tx.one("saved_size", number=number)
+    stays = (0, 0) if saved is None else (1, saved[0] + 2)
+    kept, size = kept - stays[0], size - stays[1]
+    if kept <= keep.events and size <= keep.bytes:
+        return
     tx.write_log()
+    last = tx.one("last_saved", **log_ids(number)) or (None,)
     most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
     place = log_ids(number)
-    for chunk, count, length in tx.run("oldest_chunks", **place):
+    for chunk, count, length in tx.run("oldest_chunks", saved=last[0], **place):
         if kept - count >= most or size - length >= largest:  # all of it goes
             kept, size, place["first"] = kept - count, size - length, chunk + 1
             continue
@@ -73,8 +95,8 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
                 kept, size, place["first"] = newer, size - (length - smaller), chunk + 1
                 continue
         break
-    tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1)
-    tx.run("set_kept", number=number, kept=kept, bytes=size)
+    tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1, saved=last[0])
+    tx.run("set_kept", number=number, kept=kept + stays[0], bytes=size + stays[1])
 
 
 def _cut(tx: Transaction, chunk: int, events: int, size: int) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Eve
 
 
 def history(tx: Transaction, job_id: str) -> list[Event]:
-    """Return the events that are never trimmed."""
+    """Return the events but for tokens and progress."""
     return chunks.history(tx, _place(tx, job_id)[0])
 
 

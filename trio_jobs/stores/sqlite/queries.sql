@@ -69,7 +69,7 @@ WHERE number = :number AND state = 'running' AND attempt = :attempt;
 
 -- name: oldest_chunks
 SELECT id, count, octet_length(data) FROM trio_jobs_event
-WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress') ORDER BY id;
+WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress', 'saved') AND id IS NOT :saved ORDER BY id;
 
 -- name: chunk_data
 SELECT data FROM trio_jobs_event WHERE id = :id;
@@ -78,7 +78,20 @@ SELECT data FROM trio_jobs_event WHERE id = :id;
 UPDATE trio_jobs_event SET count = :count, data = :data WHERE id = :id;
 
 -- name: drop_chunks
-DELETE FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress');
+DELETE FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress', 'saved') AND id IS NOT :saved;
+
+-- name: saved_size
+SELECT octet_length(saved) FROM trio_jobs_job WHERE number = :number AND saved IS NOT NULL;
+
+-- name: last_saved
+SELECT max(id) FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'saved';
+
+-- name: retries
+SELECT id, data FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'retried' ORDER BY id;
+
+-- name: drop_snooze
+DELETE FROM trio_jobs_event WHERE id IN (:id, :id + 1);
 
 -- name: set_kept
 UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;

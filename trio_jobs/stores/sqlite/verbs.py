@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from ..._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from ..._job import KIND_OF, TRIMMABLE, Ended, Kind
+from ..._job import KIND_OF, Ended, Kind
 from ..._states import UNSPENT, Reason, State, Transition, advance
 from ..._store import CRASHES, CancelAnswer, Claimant, Heartbeat, Outcome
 from ..._stored import encode_error, encode_event
@@ -202,9 +202,13 @@ def append(
         return job.seq
     tx.grown.append(job_id)
     seq = job.seq + len(fresh)
-    trimmable = kind in TRIMMABLE
-    kept, size = (len(fresh), sum(map(len, fresh)) + len(fresh) + 1) if trimmable else (0, 0)
-    chunks.add(tx, job.number, seq, attempt, kind, *fresh)
+    if kind is Kind.SAVED:  # each in a row of its own: all but the last may go
+        kept, size = len(fresh), sum(map(len, fresh)) + 2 * len(fresh)
+        for place, value in enumerate(fresh, job.seq + 1):
+            chunks.add(tx, job.number, place, attempt, kind, value)
+    else:
+        kept, size = len(fresh), sum(map(len, fresh)) + len(fresh) + 1
+        chunks.add(tx, job.number, seq, attempt, kind, *fresh)
     tx.run(
         "append",
         number=job.number,
@@ -213,10 +217,9 @@ def append(
         count=len(fresh),
         kept=kept,
         bytes=size,
-        saved=None if trimmable else fresh[-1].decode(),
+        saved=fresh[-1].decode() if kind is Kind.SAVED else None,
     )
-    if trimmable:
-        chunks.trim(tx, job.number, job.kept + kept, job.bytes + size)
+    chunks.trim(tx, job.number, job.kept + kept, job.bytes + size)
     return seq
 
 
