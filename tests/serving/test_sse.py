@@ -15,7 +15,7 @@ from trio_jobs._job import Ended
 from trio_jobs.serving.sse import PING, cursor_of, encode_sse, ending, field, message
 from trio_jobs.serving.wire import BadRequest
 
-TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n: \0\x85\u2028\ufeff"))
+TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n: \0\x0b\x1c\x85\u2028\u2029\ufeff"))
 ATTACKS = [
     "\r\rdata: forged\r\r",
     "\n\nevent: completed\ndata: [DONE]\n\n",
@@ -26,8 +26,8 @@ ATTACKS = [
 
 
 def lines(text: str) -> str:
-    """What a browser makes of the line ends in a text."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """A text with every end of a line, of whatever kind, as a browser has it."""
+    return "\n".join(f"{text}.".splitlines())[:-1]
 
 
 def an_event(kind: Kind, data: Any, seq: int = 7) -> Event:
@@ -54,7 +54,15 @@ def test_a_token_is_heard_as_its_value(value: Any) -> None:
     """A token's data is the JSON of its value, on one line, and its id the cursor behind it."""
     (heard,) = parse(encode_sse([an_event(Kind.TOKEN, value)], 6, 7, tracebacks=False).decode())
     assert (heard.id, heard.event, heard.value) == ("7", "token", value)
-    assert "\n" not in heard.data
+    assert len(heard.data.splitlines()) == 1
+
+
+@given(st.sampled_from(ATTACKS) | TEXT, st.sampled_from([Kind.TOKEN, Kind.FAILED, Kind.RETRIED]))
+def test_every_reader_sees_the_same_lines(text: str, kind: Kind) -> None:
+    """Whatever a reader takes for the end of a line: no other one is between two fields, or in one."""
+    data = text if kind is Kind.TOKEN else Ended(Reason.ERROR, text, ErrorRecord("E", text, text), 1.0)
+    said = encode_sse([an_event(kind, data)], 6, 7, tracebacks=True).decode()
+    assert said.splitlines() == said.removesuffix("\n").split("\n")
 
 
 @given(st.sampled_from(ATTACKS) | TEXT, st.sampled_from([Kind.FAILED, Kind.EXPIRED]))

@@ -1,8 +1,9 @@
 """Server-sent events: a job's log as `text/event-stream`.
 
 The format is that of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
-fields on lines, an empty line after each event. A line may end in CR, LF or both, so text is split at all
-three; nothing that a job says can begin a field of its own.
+fields on lines, an empty line after each event. A line may end in CR, LF or both there, and for readers that
+are not by the standard in more, as Python's `splitlines` has it. So text is split at all of these, and in JSON
+they are escaped; nothing that a job says can begin a field of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +25,16 @@ _NAMES: Final = {Kind.EXPIRED: Kind.FAILED}  # of how a job ended, a browser is 
 
 def field(name: str, text: str) -> str:
     """Return a field, on as many lines as its text has."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = f"{text}.".splitlines()  # with its end marked: an empty last line is one, too
+    lines[-1] = lines[-1][:-1]
     return "".join(f"{name}: {line}\n" for line in lines)
+
+
+def on_one_line(json: str) -> str:
+    """Return JSON without what some take for the end of a line; what is ASCII of that is escaped anyway."""
+    if json.isascii():
+        return json
+    return json.replace("\x85", r"\u0085").replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
 def message(event: str, data: str, cursor: int) -> str:
@@ -49,7 +58,7 @@ def _one(event: Event, *, tracebacks: bool) -> str:
         return message("large", f'{{"kind":"{event.kind}","bytes":{data.size}}}', event.seq)
     if type(data) is not str:
         data = shown(event, tracebacks=tracebacks).data
-    return f"id: {event.seq}\nevent: {event.kind}\ndata: {to_json(data).decode()}\n\n"
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {on_one_line(to_json(data).decode())}\n\n"
 
 
 def ending(event: Event) -> str:
