@@ -110,7 +110,10 @@ def _dumped(value: object, *, typed_keys: bool) -> bytes:
 
 def to_json(value: object) -> bytes:
     """Return a value that `encode` took as JSON."""
-    return _encoder.encode(value) if type(value) in _FLAT else encode("it", value)
+    if type(value) not in _FLAT:
+        with suppress(InvalidPayload):  # for what is no value of a program's, and was not taken
+            return encode("it", value)
+    return _encoder.encode(value)
 
 
 _FLAT: Final[Set[type]] = {str, int, bool, type(None)}

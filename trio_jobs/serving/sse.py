@@ -1,9 +1,9 @@
 """Server-sent events: a job's log as `text/event-stream`.
 
 The format is that of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
-fields on lines, an empty line after each event. A line may end in CR, LF or both there, and for readers that
-are not by the standard in more, as Python's `splitlines` has it. So text is split at all of these, and in JSON
-they are escaped; nothing that a job says can begin a field of its own.
+fields on lines, an empty line after each event. There a line may end in CR, LF or both; for readers that are
+not by the standard in more, as for `splitlines` of Python. So text is split at all of these, in JSON they are
+escaped, and nothing that a job says can begin a field of its own.
 """
 
 from __future__ import annotations

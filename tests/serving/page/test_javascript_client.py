@@ -88,6 +88,41 @@ def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
     assert found["again"]["outcome"] == "already_over"
 
 
+WHOLE = [2**53 - 1, 2**53, 2**53 + 1, -(2**63), 2**64 - 1, -3, 1.2345678901234567, 0.12345678901234568, 1e300]
+
+
+@in_browser()
+def test_whole_numbers_are_exact(page: Page, site: Site) -> None:
+    """What a number of JavaScript cannot hold is a BigInt, in what comes and in what is given; texts that
+    look like one are texts, and so are names."""
+    connect(page, site)
+    value = {
+        "numbers": WHOLE,
+        "9007199254740993": '"9007199254740993", \\"',
+        "nested": [{"a": 2**53 + 1}, None, True],
+    }
+    found: dict[str, Any] = page.evaluate(
+        """async (text) => {
+            const {readJSON, writeJSON} = await import("/page/exact.js");
+            const job = await jobs.submit("shout", [readJSON(text)]);
+            const tokens = [];
+            for await (const {kind, data} of jobs.follow(job.id)) if (kind === "token") tokens.push(data);
+            const {result} = await jobs.get(job.id);
+            return {
+                result: writeJSON(result),
+                token: writeJSON(tokens[0], 2),
+                kinds: result.numbers.map((one) => typeof one),
+                next: String(result.nested[0].a + 1n),
+            };
+        }""",
+        json.dumps(value, separators=(",", ":")),
+    )
+    for text in (found["result"], found["token"]):
+        assert json.loads(text) == value
+    assert found["kinds"] == ["number", *["bigint"] * 4, *["number"] * 4]
+    assert found["next"] == str(2**53 + 2)
+
+
 @in_browser()
 def test_what_is_large_comes_by_itself(page: Page, site: Site) -> None:
     """A job, its history and its stream have their values whole, however large; or say how large they are."""

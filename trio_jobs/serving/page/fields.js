@@ -4,6 +4,7 @@
  * @module fields
  */
 
+import { readJSON, writeJSON } from "./exact.js";
 import { make, sayOrHide } from "./text.js";
 
 /** What was written is no value of that field. */
@@ -87,7 +88,7 @@ function kindOf(schema) {
   const { anyOf = [], type, enum: values } = schema;
   const others = anyOf.filter((one) => one.type !== "null");
   if (others.length === 1 && anyOf.length === 2) return { ...kindOf(others[0]), nullable: true };
-  if (values?.every((value) => typeof value === "string" || typeof value === "number")) return { name: "choice", values };
+  if (values?.every((value) => ["string", "number", "bigint"].includes(typeof value))) return { name: "choice", values };
   return { name: type in KINDS ? type : "json", minimum: schema.minimum, maximum: schema.maximum };
 }
 
@@ -129,8 +130,9 @@ const KINDS = {
     make: numeric("1"),
     read(text, kind) {
       const number = readNumber(text, kind);
-      if (!Number.isSafeInteger(number)) throw new Unfit("This is no whole number.");
-      return number;
+      if (Number.isSafeInteger(number)) return number;
+      if (!/^[+-]?\d+$/.test(text)) throw new Unfit("This is no whole number.");
+      return BigInt(text.replace("+", ""));
     },
   },
   number: { make: numeric("any"), read: readNumber },
@@ -147,16 +149,16 @@ const KINDS = {
     make: ({ values, nullable }, given, required) =>
       choice([
         [required ? (nullable ? "none" : "Choose…") : `Default${given === undefined ? "" : ` (${given ?? "none"})`}`, ""],
-        ...values.map((value) => [String(value), JSON.stringify(value)]),
+        ...values.map((value) => [String(value), writeJSON(value)]),
       ]),
-    read: (text) => JSON.parse(text),
+    read: (text) => readJSON(text),
   },
   json: {
     hint: "JSON",
-    make: (_, given) => area(2, given === undefined ? "" : JSON.stringify(given)),
+    make: (_, given) => area(2, given === undefined ? "" : writeJSON(given)),
     read(text) {
       try {
-        return JSON.parse(text);
+        return readJSON(text);
       } catch {
         throw new Unfit('This is no JSON. Text needs quotes: "like this".');
       }

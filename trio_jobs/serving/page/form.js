@@ -4,6 +4,7 @@
  * @module form
  */
 
+import { writeJSON } from "./exact.js";
 import { Field, LEFT_OUT, Unfit } from "./fields.js";
 import { element, make, readTags, say, sayOrHide } from "./text.js";
 
@@ -42,7 +43,7 @@ export class SubmitDialog {
     this.#complain("");
     try {
       const handlers = await this.#jobs.handlers();
-      if (JSON.stringify(handlers) === JSON.stringify(this.#handlers)) return;
+      if (writeJSON(handlers) === writeJSON(this.#handlers)) return;
       this.#handlers = handlers;
       this.#handler.replaceChildren(...handlers.map(({ name }) => new Option(name, name)));
       this.#choose();

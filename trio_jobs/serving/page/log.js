@@ -4,6 +4,7 @@
  * @module log
  */
 
+import { writeJSON } from "./exact.js";
 import { clip, count, element, make, say, sayOrHide } from "./text.js";
 
 export const TAIL = 5_000; // events of a job's log that are asked for
@@ -58,7 +59,7 @@ export class Log {
     }
     this.#tokens += 1;
     if (typeof event.data === "string") this.#write(clip(event.data, LONGEST_TOKEN));
-    else this.#json(clip(JSON.stringify(event.data), LONGEST_TOKEN));
+    else this.#json(clip(writeJSON(event.data), LONGEST_TOKEN));
   }
 
   #json(text) {

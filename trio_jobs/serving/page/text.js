@@ -4,6 +4,8 @@
  * @module text
  */
 
+import { writeJSON } from "./exact.js";
+
 const LONGEST = 100_000; // characters of one value
 
 /** @param {string} id @returns {any} */
@@ -42,12 +44,12 @@ export function clip(text, longest = LONGEST) {
 
 /** A value on as many lines as it needs: a string as it is, everything else as JSON. */
 export function full(value) {
-  return clip(typeof value === "string" ? value : JSON.stringify(value, null, 2));
+  return clip(typeof value === "string" ? value : writeJSON(value, 2));
 }
 
 /** A value on one line. */
 export function brief(value, longest = 200) {
-  return clip(typeof value === "string" ? value : JSON.stringify(value), longest);
+  return clip(typeof value === "string" ? value : writeJSON(value), longest);
 }
 
 /** @param {number} number @returns {string} 12,345 */

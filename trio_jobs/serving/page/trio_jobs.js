@@ -12,6 +12,7 @@
  * @module trio_jobs
  */
 
+import { readJSON, writeJSON } from "./exact.js";
 import { Follow } from "./follow.js";
 import { fillEvents, fillJob, readValue } from "./values.js";
 
@@ -279,7 +280,7 @@ export class Jobs {
 
   /** @param {object} message */
   #send(message) {
-    if (this.#ready) this.#socket?.send(JSON.stringify(message));
+    if (this.#ready) this.#socket?.send(writeJSON(message));
   }
 
   #open() {
@@ -345,7 +346,7 @@ export class Jobs {
 
   /** @param {string} data */
   #received(data) {
-    const message = JSON.parse(data);
+    const message = readJSON(data);
     const { re } = message;
     if (message.pong) {
       this.#failures = 0;

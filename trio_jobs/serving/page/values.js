@@ -4,6 +4,8 @@
  * @module values
  */
 
+import { readJSON } from "./exact.js";
+
 /** @typedef {import("./trio_jobs.js").Job} Job */
 /** @typedef {import("./trio_jobs.js").JobEvent} JobEvent */
 /** @typedef {(message: {op: string, [name: string]: any}) => Promise<any>} Ask */
@@ -22,7 +24,7 @@ export async function readValue(ask, job, field, seq) {
     texts.push(text);
     offset = next;
   }
-  return JSON.parse(texts.join(""));
+  return readJSON(texts.join(""));
 }
 
 /**
