@@ -66,6 +66,17 @@ async def test_the_page_is_there_too() -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+async def test_a_probe_under_a_prefix() -> None:
+    """It is answered there as anywhere: under any name, and when all seats are taken."""
+    async with mounted(limits=Limits(per_client=1)) as site, site.websocket() as socket:
+        assert (await ask(socket, op="ping", id=1))["pong"]
+        for host in ("evil.example", "127.0.0.1"):
+            answer = await site.http.get(f"{site.url}/healthz", headers={"host": host})
+            assert (answer.status_code, answer.text) == (200, "ok\n")
+        assert (await site.http.get(f"{site.url}/v1/jobs")).status_code == 429
+        assert (await site.http.get(f"{site.url}/v1/jobs/healthz")).status_code == 429
+
+
 async def test_a_websocket_under_a_prefix() -> None:
     """The wire is spoken there: submit, follow to the end, errors by their codes."""
     async with mounted() as site, site.websocket() as socket:

@@ -225,6 +225,22 @@ async def test_an_answer_while_the_server_stops_says_that_it_is_the_last() -> No
         assert await wire.rest() == b""
 
 
+async def test_an_answer_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that HTTP does not allow is not sent; its client is told of a mistake, and nobody else."""
+
+    async def broken(*_: Any) -> Response:
+        return Response("ok", headers={"x": "a\r\nset-cookie: b"})
+
+    monkeypatch.setattr(http, "_health", broken)
+    async with served() as site:
+        wire = await site.connect()
+        await wire.say(HEALTH)
+        answer = await wire.answer()
+        assert (problem(answer), is_closing(answer)) == ((500, "internal"), True)
+        assert await wire.rest() == b""
+        assert (await site.http.get("/v1/jobs")).status_code == 200
+
+
 async def test_a_mistake_ends_its_request_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,6 +35,9 @@ class Exchange:
         stream: The connection.
         head: The head of the request.
         closing: Set when the server stops: then the connection is not kept.
+
+    Attributes:
+        has_begun: Whether anything of the response may have left.
     """
 
     def __init__(self, stream: PeerStream, head: Head, closing: trio.Event) -> None:
@@ -47,6 +50,7 @@ class Exchange:
         self._start: Message | None = None
         self._has_body = head.request.method != b"HEAD"
         self._chunks = head.request.http_version == b"1.1"
+        self.has_begun = False
         self._over = trio.Event()
         """Set when nothing more can be said: the response is complete, or was not taken."""
 
@@ -72,11 +76,6 @@ class Exchange:
                 CROWDED: self._stream.crowded,
             },
         }
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything of the response has left."""
-        return self._writer.our_state is not h11.SEND_RESPONSE
 
     @property
     def has_unread(self) -> bool:
@@ -143,7 +142,9 @@ class Exchange:
         elif message["type"] == "http.response.start":
             self._start = message
         else:
-            await self._write(self._encoded(message))
+            data = self._encoded(message)
+            self.has_begun = True
+            await self._write(data)
             if not message.get("more_body", False):
                 self._over.set()
 

@@ -89,8 +89,8 @@ class Http1:
             await self._app(exchange.scope, exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001  # one bad request is no reason to end the others
             logger.exception("a request failed")
-            if not exchange.has_begun:
-                await stream.send_all(refusal(INTERNAL))
+        if not exchange.has_begun:
+            await stream.send_all(refusal(INTERNAL))
         if exchange.has_unread:
             await stream.linger()
         return exchange.is_reusable

@@ -17,6 +17,7 @@ _MOST_HEAD: Final = 16 * 1024
 _END: Final = b"\r\n\r\n"
 _PIECE: Final = 16 * 1024
 _LEAST_PRINTED: Final = 0x21
+_RETURN: Final = 0x0D
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 256 * 1024
 
@@ -164,7 +165,7 @@ def _address(name: Callable[[], Any]) -> tuple[str, int]:
 
 def _check_lines(data: bytearray, start: int, end: int) -> None:
     """Raise `Refused` if lines of a head end in anything but CR LF: servers disagree about those."""
-    if data and data[0] < _LEAST_PRINTED and data[:1] != b"\r":
+    if data and data[0] < _LEAST_PRINTED and data[0] != _RETURN:
         raise Refused("bad_request", "this port speaks HTTP/1.1")
     before = max(0, start - 1)  # a pair may lie across what was searched before
     if data.count(b"\n", start, end) > data.count(b"\r\n", before, end):
