@@ -165,14 +165,27 @@ class Feed:
         self._led = True
         try:
             while leader in self._level:
-                if (when := self._when()) > trio.current_time():
-                    await self._pace.sleep_until(when)
-                events = await self._store.follow(self._job_id, self.cursor, _BATCH)
-                self._read_at, self._got = trio.current_time(), len(events)
+                events = await self._more()
                 await self._round(events)
         finally:
             self._led = False
             self._dismiss([one for one in self._level if one.follow.sent != self.cursor])
+
+    async def _more(self) -> Sequence[Event]:
+        """Read on, but not before the feed's turn.
+
+        Where the last frame had one event only, the turn is awaited only if another one comes before: so rare
+        events cost no timer each.
+        """
+        when, rare = self._when(), self._got <= 1
+        if not rare and when > trio.current_time():
+            await self._pace.sleep_until(when)
+        events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+        if rare and events and when > trio.current_time():
+            await self._pace.sleep_until(when)
+            events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+        self._read_at, self._got = trio.current_time(), len(events)
+        return events
 
     def _when(self) -> float:
         """Return when to read on: at once if there is more."""

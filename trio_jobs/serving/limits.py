@@ -28,8 +28,8 @@ class Limits:
         follows: Jobs that one WebSocket may follow, or wait for, at once.
         queued: Jobs of one owner that may wait in the queue.
         linger: Seconds that a reader who is level may wait, so that one frame carries what comes meanwhile.
-            The first event after a pause of that length never waits. Where it takes long to send to all who
-            follow, it is longer: what all of them are sent takes a quarter of the time at most.
+            The first event after a pause of that length never waits. It is longer where it takes long to send
+            to all who follow: that takes half of the time at most, and a sixth where handlers need the rest.
         kept: Bytes of events that are kept at hand for followers who are a little behind, of all jobs.
     """
 

@@ -1,8 +1,9 @@
 """How often the feeds of a server send, so that handlers have most of the loop's time.
 
-There is one rest between two sends, the same for all feeds. It is three times as long as it took all of them
-to send, so what they take together is a quarter of the time, however many there are and however many follow.
-When there is more to send than fits in there, frames get larger, not more.
+There is one rest between two sends, the same for all feeds. It is as long as it took all of them to send:
+what they take together is half of the time, however many there are and however many follow. Where the loop
+has no room, which a timer that is late shows, it is five times as long, and they take a sixth. When there is
+more to send than fits in there, frames get larger, not more.
 
 Resting tasks have one timer together: the first of them has it, and wakes the others. A timer each would cost
 more than what is sent then.
@@ -20,7 +21,10 @@ from .._bell import Bell
 
 MANY: Final = 64
 """Events in one piece that are worth a frame of their own, with no lingering for more."""
-_SHARE: Final = 4
+_ROOM, _FULL = 2, 6
+"""So many times as long as all sends take it is to the next: where the loop has room, and where not."""
+_LATE: Final = 0.005
+"""Seconds by which a timer is late in a loop that has no room."""
 _TOGETHER: Final = 0.001
 """Seconds by which one is woken too early, if another one is."""
 
@@ -56,6 +60,7 @@ class Pace:
         self._numbers = count()
         self._alarm: trio.CancelScope | None = None
         self._alarm_at = 0.0
+        self._share = _ROOM
 
     def next_turn(self, last: float, events: int) -> float:
         """Return when a feed may send again, that sent so many events last."""
@@ -66,7 +71,7 @@ class Pace:
         self._work += seconds
         now = trio.current_time()
         if now + _TOGETHER >= self._until:  # each feed had its turn since
-            self.rest, self._work = _SHARE * self._work, 0.0
+            self.rest, self._work = self._share * self._work, 0.0
             self._until = now - seconds + max(self.rest, self.linger)
 
     # ------------------------------------------------------------ one timer for all
@@ -94,7 +99,9 @@ class Pace:
                 self._alarm_at = self._waiting[0][0]
                 with trio.CancelScope(deadline=self._alarm_at) as self._alarm:
                     await trio.sleep_forever()
-                due = trio.current_time() + _TOGETHER
+                now = trio.current_time()
+                self._share = _FULL if now > self._alarm_at + _LATE else _ROOM
+                due = now + _TOGETHER
                 while self._waiting and self._waiting[0][0] <= due:
                     _, _, turn = heappop(self._waiting)
                     turn.come = True

@@ -1,4 +1,7 @@
-"""Starlette on uvicorn with uvloop and httptools: a server-sent event per token, and a write per event."""
+"""Starlette on uvicorn with uvloop and httptools: a server-sent event per token, and a write per event.
+
+Clients that follow one job read what one task says, each from where it is.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,19 @@ class Server:
     def __init__(self) -> None:
         self.stage = Stage(asyncio.Event)
         self.frames = Frames(self.stage.plan, event)
+        self.said: list[str] = []
+        self.more = asyncio.Event()
+        self.speaking: asyncio.Task[None] | None = None
 
     async def prepare(self, plan: Plan) -> list[str]:
         self.stage.prepare(plan)
         self.frames = Frames(plan, event)
+        self.said = []
         return [str(n) for n in range(plan.jobs)]
 
     async def serve(self, _request: Request) -> StreamingResponse:
-        return StreamingResponse(self.speak(), media_type="text/event-stream")
+        one = self.stage.plan.jobs == 1
+        return StreamingResponse(self.follow() if one else self.speak(), media_type="text/event-stream")
 
     async def speak(self) -> AsyncIterator[str]:  # noqa: ASYNC900  # what Starlette takes
         plan, frames = self.stage.plan, self.frames
@@ -43,8 +51,26 @@ class Server:
             await asyncio.Event().wait()
         yield END
 
+    async def follow(self) -> AsyncIterator[str]:  # noqa: ASYNC900  # likewise
+        said, read = self.said, 0
+        while True:
+            while read < len(said):
+                yield said[read]
+                if said[read] == END:
+                    return
+                read += 1
+            await self.more.wait()
+
+    async def speak_to_all(self) -> None:
+        async for frame in self.speak():
+            self.said.append(frame)
+            self.more.set()
+            self.more = asyncio.Event()
+
     async def go(self) -> None:
         self.stage.gate.set()
+        if self.stage.plan.jobs == 1:
+            self.speaking = asyncio.create_task(self.speak_to_all())
 
 
 async def main() -> None:
