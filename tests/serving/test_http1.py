@@ -183,6 +183,16 @@ async def test_a_head_request() -> None:
         assert (await wire.answer()).body == b"ok\n"
 
 
+async def test_what_is_sent_behind_the_last_request_does_not_cost_the_answer() -> None:
+    """Who wants the connection closed gets its answer and the end, whatever it sends behind that."""
+    async with served() as site:
+        wire = await site.connect()
+        await wire.say(HEALTH, "Connection: close", body=b"GET / HTTP/1.1\r\n" * 1000)
+        answer = await wire.answer()
+        assert (answer.body, is_closing(answer)) == (b"ok\n", True)
+        assert await wire.rest() == b""
+
+
 @pytest.mark.parametrize("kept", [(), ("Connection: keep-alive",)])
 async def test_http_1_0(kept: tuple[str, ...]) -> None:
     """Its answers end with the connection, in no chunks."""

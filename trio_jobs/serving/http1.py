@@ -91,6 +91,8 @@ class Http1:
             logger.exception("a request failed")
         if not exchange.has_begun:
             await stream.send_all(refusal(INTERNAL))
-        if exchange.has_unread:
+        if exchange.is_reusable:
+            return True
+        if exchange.has_unread or stream.ahead:
             await stream.linger()
-        return exchange.is_reusable
+        return False
