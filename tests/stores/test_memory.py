@@ -599,6 +599,29 @@ async def test_ended_children_take_no_room() -> None:
 # ---------------------------------------------------------------- ends
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason", "told"),
+    [
+        ("please", Reason.ERROR, "please"),
+        (None, Reason.ERROR, None),
+        ("please", Reason.WORKER_LOST, "please (again)"),
+        (None, Reason.WORKER_LOST, "again"),
+    ],
+)
+async def test_a_cancellation_that_nobody_confirmed(
+    asked: str | None, reason: Reason, told: str | None
+) -> None:
+    """A job that was to be cancelled does not run again; that its worker was lost meanwhile is told
+    beside what the request said."""
+    store = MemoryStore()
+    claim = await run(store)
+    job_id = claim.submission.id
+    await store.request_cancel(job_id, asked)
+    assert await store.finish(job_id, 1, retried(reason)) is State.CANCELLED
+    job = await store.get(job_id)
+    assert (job.reason, job.message) == (Reason.USER, told)
+
+
 async def test_cancel_a_queued_job() -> None:
     """A job that waits is cancelled on the spot, and is never claimed."""
     store = MemoryStore()
@@ -1296,7 +1319,10 @@ class Program:
                 await self.store.finish(job_id, attempt, outcome)
             return
         if transition == "retried" and job.cancelled_at is not None:
-            transition, ended = "cancelled", Ended(Reason.USER, job.cancel_message)
+            message = job.cancel_message
+            if reason is Reason.WORKER_LOST:  # nobody has confirmed the cancellation, and that is told
+                message = "so" if message is None else f"{message} (so)"
+            transition, ended = "cancelled", Ended(Reason.USER, message)
         self.world.end_children(job_id)
         if transition == "retried":
             job.spent -= reason in {Reason.SHUTDOWN, Reason.SNOOZED}
@@ -1500,9 +1526,9 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
                 )
         left = len(store._rows)
         assert 5 <= left <= 10, (part, left)
-        assert store._ended_bytes <= 100_000
+        assert store._ended.bytes <= 100_000
         (job_id,), _claims = await store.submit([make("x" * 200_000)], 1, W)
         await store.finish(job_id, 1, DONE)
         assert [*store._rows] == [job_id]
         await store.remove(job_id)
-        assert store._ended_bytes == 0
+        assert store._ended.bytes == 0

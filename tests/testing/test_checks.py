@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -286,8 +287,7 @@ class ForgetsLeases(MemoryStore):
 
 class RemovesAnything(MemoryStore):
     async def remove(self, job_id: str) -> None:
-        self._ended.setdefault(job_id, 0.0)
-        self._row(job_id)
+        self._ended.add(self._row(job_id), 0.0)
         self._leave_queue(self._rows[job_id])
         self._forget(job_id)
 
@@ -301,7 +301,9 @@ class KeepsKeys(MemoryStore):
 
 class PrunesByAge(MemoryStore):
     async def prune(self, older_than: float) -> int:
-        self._ended = {job_id: self._rows[job_id].created for job_id in self._ended}
+        for job_id in self._ended.before(math.inf):
+            self._ended.discard(job_id)
+            self._ended.add(self._rows[job_id], self._rows[job_id].created)
         return await super().prune(older_than)
 
 

@@ -53,7 +53,6 @@ class Row:
     cancel_grace: float = 0.0
     appended: int = 0  # events that the present attempt has appended
     log: Log = attrs.field(factory=Log)
-    weighed: int = 0  # once it has ended
     followers: Bell | None = None
     waiters: Bell | None = None
 

@@ -21,6 +21,7 @@ from .._states import UNSPENT, Reason, State, Transition, advance
 from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from .._summary import Page
 from . import _roll
+from ._ended import EndedJobs
 from ._queue import Queue
 from ._row import Row, same
 
@@ -44,8 +45,7 @@ class MemoryStore:
         self._waiting = Queue()
         self._expiring = Queue()
         self._leases = Queue()
-        self._ended: dict[str, float] = {}
-        self._ended_bytes = 0
+        self._ended = EndedJobs(self._keep)
         self._work = Bell()
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}
@@ -285,22 +285,14 @@ class MemoryStore:
             row.reason, row.message, row.error = data.reason, data.message, data.error
         if row.state.over:
             row.finished = now
-            self._ended[row.submission.id] = now
             above = self._rows.get(row.parent or "")
             if above is not None and above.children is not None:
                 above.children.pop(row.submission.id, None)
         self._write(row, KIND_OF[transition], now, data)
         if row.finished is not None:
-            row.weighed = row.size()
-            self._ended_bytes += row.weighed
-            self._keep_few()
-
-    def _keep_few(self) -> None:
-        keep = self._keep
-        while len(self._ended) > keep.finished or (
-            self._ended_bytes > keep.finished_bytes and len(self._ended) > 1
-        ):
-            self._forget(next(iter(self._ended)))
+            self._ended.add(row, now)  # with its last event
+            while (oldest := self._ended.one_too_many()) is not None:
+                self._forget(oldest)
 
     def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
         """Add the event and wake those it concerns, in the same step as the change that it records."""
@@ -393,14 +385,13 @@ class MemoryStore:
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
         before = trio.current_time() - older_than
-        old = [job_id for job_id, finished in self._ended.items() if finished < before]
+        old = self._ended.before(before)
         for job_id in old:
             self._forget(job_id)
         return len(old)
 
     def _forget(self, job_id: str) -> None:
         row = self._rows.pop(job_id)
-        del self._ended[job_id]
-        self._ended_bytes -= row.weighed
+        self._ended.discard(job_id)
         if row.submission.key is not None:
             del self._keys[row.submission.options.owner, row.submission.key]
