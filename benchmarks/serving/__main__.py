@@ -24,12 +24,21 @@ from benchmarks.durable.libraries import version_of
 from benchmarks.inprocess import Row, machine
 from benchmarks.with_peers import arguments, cache_of, parser_of, publish
 
-from . import latency, memory, speed
+from . import latency, memory, paced, speed
 from .scale import BURSTS, EACH, Scale
 from .sides import OURS, PEERS, Side, install_side, serving
 
 SIZES = {"--quick": "see that it runs, without peers"}
-QUICK = Scale({1: 500, 10: 128}, {EACH: 1, BURSTS: 5}, singles=20, pause=0.005, connections=20, rounds=1)
+QUICK = Scale(
+    {1: 500, 10: 128},
+    {EACH: 1, BURSTS: 5},
+    singles=20,
+    pause=0.005,
+    followers={1: 20, 10: 20},
+    streams=(5, 10, 5),
+    connections=20,
+    rounds=1,
+)
 USUAL = Scale()
 
 
@@ -62,6 +71,7 @@ def rows(scale: Scale, sides: Sequence[Side]) -> Iterator[Row]:
         servers = [stack.enter_context(serving(side)) for side in sides]
         yield from speed.rows(scale, servers)
         yield from latency.rows(scale, servers)
+        yield from paced.rows(scale, servers)
     yield from memory.rows(scale, sides)
 
 

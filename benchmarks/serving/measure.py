@@ -26,6 +26,7 @@ class Heard:
         per_frame: Tokens per frame of a WebSocket, or per write of server-sent events.
         busy: The part of that time in which the clients' process computed.
         delays: How old each token was when it came, if it said so.
+        late: Seconds by which whoever speaks came back late from its pauses, 99th percentile.
     """
 
     speed: float
@@ -33,6 +34,7 @@ class Heard:
     per_frame: float
     busy: float
     delays: list[float]
+    late: float
 
 
 def load() -> AbstractContextManager[Program]:
@@ -74,9 +76,17 @@ def go(clients: Program, server: Server, plan: Plan, count: int) -> Heard:
     heard = json.loads(clients.read_line("listen to the end"))
     must_be(f"faults in what clients of {server.side.name} heard", heard["faults"], [])
     must_be(f"clients of {server.side.name} that heard everything", heard["right"], count)
-    spent = server.program.ask({"do": "stop"})["spent"] - began["spent"]
-    seconds, tokens = heard["last"] - began["now"], plan.tokens * count
-    return Heard(tokens / spent, tokens / seconds, tokens / heard["frames"], heard["busy"], heard["delays"])
+    stopped = server.program.ask({"do": "stop"})
+    spent, seconds = stopped["spent"] - began["spent"], heard["last"] - began["now"]
+    tokens = plan.tokens * count
+    return Heard(
+        tokens / spent,
+        tokens / seconds,
+        tokens / heard["frames"],
+        heard["busy"],
+        heard["delays"],
+        stopped["late"],
+    )
 
 
 def listen(server: Server, plan: Plan, count: int) -> Heard:

@@ -31,7 +31,16 @@ from benchmarks.serving.sides import (
 )
 
 BARE_SIDE = PEERS[BARE]
-TINY = Scale({1: 70, 3: 70}, {EACH: 1, BURSTS: 2}, singles=3, pause=0.001, connections=5, rounds=1)
+TINY = Scale(
+    {1: 70, 3: 70},
+    {EACH: 1, BURSTS: 2},
+    singles=3,
+    pause=0.001,
+    followers={2: 3},
+    streams=(3, 4, 2),
+    connections=5,
+    rounds=1,
+)
 LIAR = """
 import trio
 from benchmarks.serving.peers import protocol, trio_websocket
@@ -44,7 +53,7 @@ trio.run(trio_websocket.main)
 def test_it_runs_and_measures_everything() -> None:
     """Without any peer, every section has its rows, and each of our servers its figures, more than 0."""
     rows = list(script.rows(TINY, list(OURS.values())))
-    assert {row.section for row in rows} == {"speed", "pace", "latency", "memory"}
+    assert {row.section for row in rows} == {"speed", "pace", "latency", "paced", "memory"}
     assert len([row for row in rows if row.section == "speed"]) == 6
     assert [row.name for row in rows if row.section != "memory" and min(row.figures.values()) <= 0] == []
     assert {frozenset(row.figures) for row in rows} == {frozenset(OURS), frozenset({WEBSOCKET, HTTP})}

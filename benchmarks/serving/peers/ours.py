@@ -1,4 +1,4 @@
-"""trio_jobs, with its jobs in memory, as it is served by `serve_websocket` or `serve_http`."""
+"""trio_jobs, with its jobs in memory or a file, as it is served by `serve_websocket` or `serve_http`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
 from trio_jobs.serving import Limits, serve_http, serve_websocket
 
-from .protocol import HOST, Plan, Stage, say, take_orders, timed_token, token
+from .protocol import HOST, Plan, Stage, now, paused, say, take_orders, timed_token, token
 
 MANY = 5000  # more than there are clients and jobs
 KEEP_ALL = Retention(events=2**40, bytes=2**50)
@@ -37,7 +37,9 @@ class Server:
         if plan.pause:
             for n in range(plan.tokens):
                 await job.send(timed_token(n))
+                began = now()
                 await trio.sleep(plan.pause)
+                paused(began, plan.pause)
         elif plan.burst == 1:
             for word in tokens:
                 await job.send(word)

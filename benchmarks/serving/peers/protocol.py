@@ -5,10 +5,11 @@ Peers run in environments of their own, so this file uses nothing but the standa
 
     {"do": "prepare", "jobs": 1, "tokens": 500, ...}  ->  {"jobs": ["..."]}   ids, for who follows them
     {"do": "go"}     ->  {"now": 12.3, "spent": 4.5}   they speak from now on
-    {"do": "stop"}   ->  {"now": 12.3, "spent": 4.5}   the clients have heard everything
+    {"do": "stop"}   ->  {"now": 12.3, "spent": 4.5, "late": 0.001}   the clients have heard everything
     {"do": "weigh"}  ->  {"resident": 45000000}        bytes of this process
 
-`spent` is the processor time of the server, in seconds.
+`spent` is the processor time of the server, in seconds; `late` the 99th percentile of how late whoever speaks
+came back from its pauses.
 
 The peers have no jobs. Each of their connections waits for `go`, and then sends frames that were made before,
 one per token, in a loop that lets others run after each token, or burst: what frames cost, and nothing else.
@@ -33,6 +34,15 @@ END = {"end": True}
 def now() -> float:
     """Return seconds on a clock that all processes share."""
     return monotonic()
+
+
+LATE: list[float] = []
+"""How late each pause of the plan that is on ended."""
+
+
+def paused(since: float, pause: float) -> None:
+    """Note that a pause has ended."""
+    LATE.append(now() - since - pause)
 
 
 def token(n: int) -> str:
@@ -139,12 +149,14 @@ async def take_orders(
         order = json.loads(line)
         match order.pop("do"):
             case "prepare":
+                LATE.clear()
                 say({"jobs": await prepare(Plan(**order))})
             case "go":
                 say({"now": now(), "spent": process_time()})
                 await go()
             case "stop":
-                say({"now": now(), "spent": process_time()})
+                late = sorted(LATE)[len(LATE) * 99 // 100] if LATE else 0.0
+                say({"now": now(), "spent": process_time(), "late": late})
             case "weigh":
                 say({"resident": resident_bytes()})
             case other:

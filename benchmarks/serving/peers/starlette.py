@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from .protocol import HOST, Frames, Plan, Stage, event, say, take_orders
+from .protocol import HOST, Frames, Plan, Stage, event, now, paused, say, take_orders
 
 END = "event: completed\ndata: [DONE]\n\n"
 
@@ -46,7 +46,9 @@ class Server:
         for burst in frames.bursts():
             for frame in burst:
                 yield frame
+            began = now()
             await asyncio.sleep(plan.pause)
+            paused(began, plan.pause)
         if plan.hold:
             await asyncio.Event().wait()
         yield END

@@ -9,7 +9,7 @@ from functools import partial
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from .protocol import END, HOST, Frames, Plan, Stage, compact, message, say, take_orders
+from .protocol import END, HOST, Frames, Plan, Stage, compact, message, now, paused, say, take_orders
 
 
 class Server:
@@ -36,7 +36,9 @@ class Server:
             for frame in burst:
                 await socket.send_message(frame)  # which is a checkpoint
             if plan.pause:
+                began = now()
                 await trio.sleep(plan.pause)
+                paused(began, plan.pause)
         if not plan.hold:
             await socket.send_message(compact(END))
 

@@ -16,7 +16,7 @@ from websockets.asyncio.server import (
     serve,
 )
 
-from .protocol import END, HOST, Frames, Plan, Stage, compact, message, say, take_orders
+from .protocol import END, HOST, Frames, Plan, Stage, compact, message, now, paused, say, take_orders
 
 
 class Server:
@@ -43,7 +43,9 @@ class Server:
         for burst in self.frames.bursts():
             for frame in burst:
                 await socket.send(frame)
+            began = now()
             await asyncio.sleep(self.frames.plan.pause)
+            paused(began, self.frames.plan.pause)
         if not self.frames.plan.hold:
             await socket.send(compact(END))
 
@@ -51,7 +53,9 @@ class Server:
         for burst in self.frames.bursts():
             for frame in burst:
                 broadcast(self.followers, frame)
+            began = now()
             await asyncio.sleep(self.frames.plan.pause)
+            paused(began, self.frames.plan.pause)
         if not self.frames.plan.hold:
             broadcast(self.followers, compact(END))
 
