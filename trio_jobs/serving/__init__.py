@@ -4,16 +4,17 @@
     protocol      one connection's rules, without I/O
     problems      what clients are told of errors
     limits        how much they may ask for
-    sse, feed     a log as text, made once for all who follow it
+    sse, piece, shelf, pace, feed  a log as text, made once for all who follow it
     describe      what handlers take
     desk, values  what callers may do, and with which jobs; what is large, in pieces
     account, answers, responses   what is answered, and how much room that may take
     gate          who may come in
     conversation  one WebSocket connection, driven
     outgoing, streams, listening  bytes and ports
+    request_head, request_body, direct, exchange, http1   HTTP/1.1 on a connection
     websocket_faults, websocket  serve_websocket
-    body, asgi, direct, event_stream, assets, metrics, openapi, http      http_app
-    request_head, request_body, exchange, http1, server  serve_http
+    body, parameters, asgi, event_stream, assets, metrics, openapi, http  http_app
+    server        serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`
 for all of it; so it is loaded when it is asked for.
