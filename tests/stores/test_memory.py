@@ -1257,8 +1257,8 @@ class Program:
             world.add(batch[n].id, Model(content[n], world.now, due, PENALTIES[priority], deadline))
             if batch[n].key is not None:
                 world.keys[owner, batch[n].key or ""] = batch[n].id
-        # Without anybody in the queue there is nothing to claim, nor to expire.
-        wanted = world.claim(slots) if world.waiting() else []
+        # Without anybody in the queue, or a slot, there is nothing to claim, nor to expire.
+        wanted = world.claim(slots) if slots and world.waiting() else []
         self.ids += [batch[n].id for n in fresh]
         assert await self.check_claims(self.store.submit(batch, slots, W), wanted) == ids
 
