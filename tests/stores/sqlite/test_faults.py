@@ -3,6 +3,7 @@ itself when the fault is over."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -402,14 +403,14 @@ async def test_a_folder_that_cannot_be_read_for_a_while(
     """It says nothing about the file in it."""
     looks = 0
 
-    def refuse(path: Path) -> None:
+    def refuse(name: str) -> None:
         nonlocal looks
         looks += 1
         raise PermissionError(13, "Permission denied")
 
     async with open_sqlite(tmp_path / "jobs.db", handlers=[work], poll=0.001) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "stat", refuse)
+            patch.setattr(os, "stat", refuse)
             with trio.fail_after(30):
                 while looks < 12:
                     await trio.sleep(0.001)

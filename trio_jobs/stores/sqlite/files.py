@@ -118,12 +118,13 @@ def identity(path: Path) -> tuple[Stat, ...]:
     Of each its device and number, zeros if it is gone, and None if it cannot be told. They are not opened:
     to close them would drop the locks of this process.
     """
-    return tuple(_identity(path.with_name(path.name + suffix)) for suffix in ("", "-wal", "-shm"))
+    name = str(path)
+    return _identity(name), _identity(f"{name}-wal"), _identity(f"{name}-shm")
 
 
-def _identity(path: Path) -> Stat:
+def _identity(name: str) -> Stat:
     try:
-        status = path.stat()
+        status = os.stat(name)  # noqa: PTH116  # a path of its own for each look, many times a second, costs more
     except FileNotFoundError:
         return 0, 0
     except OSError:
@@ -137,7 +138,10 @@ def check_there(path: Path, before: Sequence[Stat]) -> None:
     Raises:
         StoreCorrupt: One of them was removed or replaced.
     """
-    if any(None not in both and both[0] != both[1] for both in zip(before, identity(path), strict=True)):
+    found = identity(path)
+    if found == before:  # as it is, many times a second
+        return
+    if any(None not in both and both[0] != both[1] for both in zip(before, found, strict=True)):
         raise StoreCorrupt(
             f"{path}, or its -wal or -shm file, was removed or replaced while it was open; nothing more is "
             "written"

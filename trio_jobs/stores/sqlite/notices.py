@@ -41,13 +41,19 @@ class Notices:
     def __init__(self, file: int | None = None) -> None:
         self._file = file
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until it may have been, but not for longer than so many seconds. A checkpoint."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it may have been, but not for longer than so many seconds. A checkpoint.
+
+        Returns:
+            Whether it may have been; not if only the time is over.
+        """
         with trio.move_on_after(seconds):
             if self._file is None:
                 await trio.sleep_forever()
             await trio.lowlevel.wait_readable(self._file)
             os.read(self._file, _ENOUGH)
+            return True
+        return False
 
 
 @contextmanager

@@ -126,7 +126,7 @@ class SqliteStore:
         """Look when told to and now and then, and wake who waits for what others wrote, until cancelled."""
         version, looked = 0, clock()
         while True:
-            await notices.wait(seconds)
+            told = await notices.wait(seconds)
             began = trio.current_time()
             try:
                 check_there(self._path, self._identity)
@@ -143,9 +143,10 @@ class SqliteStore:
             looked = clock()
             found = await self._writer.version(version)
             if found != version:
-                version = found
+                version, told = found, True
                 await self._hear_of_others()
-            await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
+            if told:
+                await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
 
     async def _hear_of_others(self) -> None:
         """Wake those who wait for what other processes may have written: one query says which jobs it was."""
