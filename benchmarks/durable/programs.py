@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -12,13 +13,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryFile
-from threading import Timer
+from threading import Event, Thread
 from typing import IO, Any, cast
 
 import attrs
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0  # seconds for an answer
+LOOK = 0.2  # seconds between two looks whether all programs live
 LAST_WORDS = 2000  # characters of a program's errors that are shown
 
 
@@ -26,7 +28,7 @@ class ProgramFailed(Exception):
     """A program ended too soon, or did not answer in time."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Program:
     """A program that is running. Both of its outputs are ours to read."""
 
@@ -50,20 +52,45 @@ class Program:
 
     def read_line(self, order: object, patience: float = PATIENCE) -> str:
         assert self.process.stdout is not None
-        alarm = Timer(patience, self.process.kill)
-        alarm.start()
+        answered = Event()
+        watch = Thread(target=self._kill_when_hopeless, args=(answered, patience))
+        watch.start()
         try:
             line = self.process.stdout.readline()
         finally:
-            alarm.cancel()
+            answered.set()
+            watch.join()
         if not line:
             raise self.failed(order)
         return line
 
+    def _kill_when_hopeless(self, answered: Event, patience: float) -> None:
+        """Kill this program when it has had its time, or when one that it may wait for has died."""
+        for _ in range(math.ceil(patience / LOOK)):
+            if answered.wait(LOOK):
+                return
+            if dead() - {self}:
+                break
+        self.process.kill()
+
     def failed(self, order: object) -> ProgramFailed:
+        """Return the error that says who did not answer, who had died before, and what they said."""
+        others = sorted(dead() - {self}, key=lambda one: one.name)
+        what = "".join(f"; {one.name} had died (exit status {one.process.poll()})" for one in others)
+        said = [one.last_words() for one in [*others, self]]
+        return ProgramFailed("\n".join([f"{self.name} did not answer {order}{what}", *filter(None, said)]))
+
+    def last_words(self) -> str:
         self.errors.seek(0)
-        said = self.errors.read()[-LAST_WORDS:].strip()
-        return ProgramFailed(f"{self.name} did not answer {order}" + (f":\n{said}" if said else ""))
+        return self.errors.read()[-LAST_WORDS:].strip()
+
+
+_RUNNING: set[Program] = set()
+
+
+def dead() -> set[Program]:
+    """Return the programs that ended though they should run."""
+    return {one for one in _RUNNING if one.process.poll() is not None}
 
 
 @contextmanager
@@ -80,9 +107,12 @@ def running(name: str, command: Sequence[str | Path]) -> Iterator[Program]:
             stderr=errors,
             encoding="utf-8",
         )
+        program = Program(name, process, errors)
+        _RUNNING.add(program)
         try:
-            yield Program(name, process, errors)
+            yield program
         finally:
+            _RUNNING.discard(program)
             process.terminate()
             try:
                 process.communicate(timeout=5)

@@ -83,6 +83,16 @@ def test_a_program_that_ends_or_hangs_is_an_error() -> None:
     assert sleeper.process.returncode is not None
 
 
+def test_the_program_that_died_is_named() -> None:
+    """Whoever waits for a program that has died waits no longer, and the error says which that was."""
+    with (
+        running("the worker", [sys.executable, "-c", "raise SystemExit('locked')"]),
+        running("the client", [sys.executable, "-c", "input(); input()"]) as client,
+        pytest.raises(ProgramFailed, match=r"the worker had died \(exit status 1\)\nlocked"),
+    ):
+        client.ask({"do": "settle"}, patience=60)
+
+
 def test_a_peer_that_fails_is_left_out_and_ours_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     """A peer's failure is printed and costs its figures only; ours ends the benchmark."""
 

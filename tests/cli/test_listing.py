@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 
@@ -59,6 +61,20 @@ def test_jobs_are_counted_by_state(cli: Any) -> None:
     assert (rows["queued"], rows["completed"], rows["failed"], rows["all"]) == ("1", "1", "0", "2")
     told = json.loads(cli("stats", "--json")[1])
     assert (told["states"]["completed"], told["jobs"]) == (1, 2)
+
+
+def test_the_log_of_writes_counts(cli: Any, tmp_path: Path) -> None:
+    """What a file takes on the disk is told with what lies beside it, while somebody has it open."""
+    cli.submit("add", "1", "2")
+    path = tmp_path / "jobs.db"
+    alone = json.loads(cli("stats", "--json")[1])["bytes"]
+    assert alone == path.stat().st_size
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE mine (x)")
+    db.execute("INSERT INTO mine VALUES (zeroblob(100000))")
+    both = json.loads(cli("stats", "--json")[1])["bytes"]
+    assert both == path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size > alone + 100_000
+    db.close()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -69,12 +70,21 @@ def _row(short: str, job: JobSummary, now: datetime) -> list[str]:
     return [short, state_of(job), job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
+def _size(path: str) -> int:
+    """Return what a file takes on the disk, with the log of writes beside it, which may be the larger."""
+    size = 0
+    for one in (Path(path), Path(f"{path}-wal")):
+        with suppress(FileNotFoundError):
+            size += one.stat().st_size
+    return size
+
+
 def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
     """Print how many jobs are in each state."""
     with peek(store) as seen:
         found = seen.count(where_of({}))
         counts = {state: found.get(state, 0) for state in State}
-        size = Path(file_of(store)).stat().st_size
+        size = _size(file_of(store))
     if json:
         json_line({"states": counts, "jobs": sum(counts.values()), "bytes": size})
         return

@@ -156,6 +156,18 @@ async def test_a_fork_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         await store.get(job_id)
 
 
+async def test_a_child_leaves_the_connections_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was forked off inside the block and leaves it waits for no thread, which it does not
+    have, and closes nothing, which would undo locks of its parent's."""
+    with monkeypatch.context() as patch:
+        async with opened(path) as store:
+            lines = [store._writer._line, store._reader._line]
+            patch.setattr(os, "getpid", lambda: -1)
+    for line in lines:
+        assert line.db.execute("SELECT 1").get == 1
+        line.close()
+
+
 async def test_what_others_write_wakes(path: Path) -> None:
     """Whatever another connection writes wakes who waits here, in any of the waits."""
     async with opened(path) as here, opened(path) as there:

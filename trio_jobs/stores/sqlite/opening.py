@@ -135,8 +135,10 @@ async def _connected(line: Line) -> AsyncGenerator[Line]:
                 raise
             if refused == 1:
                 logger.warning("waiting for a file that is locked: %s", error)
+    process = os.getpid()
     try:
         yield line
     finally:
-        with trio.CancelScope(shield=True):
-            await RUN.get()(line.close)
+        if os.getpid() == process:  # a child that was forked off has neither the threads nor the locks
+            with trio.CancelScope(shield=True):
+                await RUN.get()(line.close)
