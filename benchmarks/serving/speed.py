@@ -25,6 +25,13 @@ TARGETS: Mapping[tuple[str, str], tuple[float, float]] = {
     (STARLETTE, EACH): (0.5, 0.3),
     (STARLETTE, BURSTS): (4, 2),
 }
+EACH_ITS_OWN: Mapping[tuple[str, str], tuple[float, float]] = {
+    (BARE, EACH): (1.5, 1.2),
+    (LIBRARY, EACH): (0.7, 0.5),
+    (STARLETTE, EACH): (0.6, 0.4),
+}
+"""The same of a thousand clients with a job each."""
+THOUSAND = 1000
 EVENTS_CLIENTS = 100
 """How many clients the target of server-sent events is for; that of WebSockets is for any number."""
 
@@ -74,9 +81,17 @@ def compare(speeds: Figures, case: Case) -> Iterator[Check]:
         for peer in PEERS:
             if peer not in speeds or (name == EVENTS) != (peer == STARLETTE):
                 continue
-            judged = peer != STARLETTE or case.clients == EVENTS_CLIENTS
-            targets = TARGETS[peer, case.pattern] if judged else (None, None)
-            yield ratio(f"{name} / {peer}", speeds[name], speeds[peer], *targets, at_most=False)
+            yield ratio(f"{name} / {peer}", speeds[name], speeds[peer], *targets(case, peer), at_most=False)
+
+
+def targets(case: Case, peer: str) -> tuple[float, float] | tuple[None, None]:
+    """Return what our speed over a peer's is to be, and what is good enough."""
+    key = peer, case.pattern
+    if case.jobs == THOUSAND and key in EACH_ITS_OWN:
+        return EACH_ITS_OWN[key]
+    if peer == STARLETTE and case.clients != EVENTS_CLIENTS:
+        return None, None
+    return TARGETS[key]
 
 
 def rows(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:

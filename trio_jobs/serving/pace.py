@@ -70,9 +70,9 @@ class Pace:
         """Note that a feed took so long to send to all who follow."""
         self._work += seconds
         now = trio.current_time()
-        if now + _TOGETHER >= self._until:  # each feed had its turn since
+        if now + max(seconds, _TOGETHER) >= self._until:  # each feed had its turn since
             self.rest, self._work = self._share * self._work, 0.0
-            self._until = now - seconds + max(self.rest, self.linger)
+            self._until = now + max(self.rest, self.linger)
 
     # ------------------------------------------------------------ one timer for all
 

@@ -1,0 +1,50 @@
+"""What a piece looks like on each way, as the libraries of others read it."""
+
+from __future__ import annotations
+
+import json
+
+import h11
+import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
+
+from trio_jobs import Event, Kind
+from trio_jobs.serving.piece import Piece, cut, gap, text_frame
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 300_000])
+def test_a_frame_of_each_length(size: int) -> None:
+    """A frame is a whole message of text, to any client."""
+    client = Connection(ConnectionType.CLIENT)
+    client.receive_data(text_frame(b"x" * size) + text_frame(b"y"))
+    messages = [event for event in client.events() if isinstance(event, TextMessage)]
+    assert [(len(event.data), event.message_finished) for event in messages if event.data[:1] != "y"] == [
+        (size, True)
+    ]
+    assert messages[-1].data == "y"
+
+
+def one() -> Piece:
+    (piece,) = cut(4, [Event(n, 1, Kind.TOKEN, 1.5, f"é{n}") for n in (5, 6)], tracebacks=False)
+    return piece
+
+
+def test_messages() -> None:
+    """Events and gaps say to which request they belong; each id has a frame of its own."""
+    piece = one()
+    assert [event["data"] for event in json.loads(piece.message(7))["events"]] == ["é5", "é6"]
+    assert json.loads(gap(4, 9).message(7)) == {"re": 7, "gap": {"first": 5, "last": 9}}
+    assert piece.frame(7) is piece.frame(7)
+    assert [piece.frame(re) for re in (8, 7)] == [text_frame(piece.message(re)) for re in (8, 7)]
+
+
+def test_a_chunk() -> None:
+    """As a chunk of a body it is what it is as server-sent events."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
+    client.receive_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + one().chunk)
+    client.next_event()
+    data = client.next_event()
+    assert isinstance(data, h11.Data)
+    assert bytes(data.data) == one().sse
