@@ -96,6 +96,11 @@ class Maker:
 service = Service()
 
 
+BY_PLACES = (
+    "and jobs are given arguments by their places; define it without the '*' before that, or with a default"
+)
+
+
 @pytest.mark.parametrize(
     ("fn", "least", "most"),
     [
@@ -140,7 +145,7 @@ def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most:
         (
             needs_keyword,
             (),
-            "needs_keyword needs the keyword argument 'size'; bind it with functools.partial(fn, size=…)",
+            f"needs_keyword needs the keyword argument 'size', {BY_PLACES}",
         ),
         (
             sync,

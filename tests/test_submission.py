@@ -106,3 +106,15 @@ def test_no_option_of_a_child(name: str) -> None:
         str(caught.value) == f"a child job has no option '{name}'; it takes timeout, timeouts, tags, metadata"
     )
     assert list(SpawnOptions.__annotations__) == ["timeout", "timeouts", "tags", "metadata"]
+
+
+@pytest.mark.parametrize("make", [submission, partial(child_submission, parent=Options())])
+@pytest.mark.parametrize("args", [(), (7,)])
+def test_an_argument_that_was_given_by_name(make: Any, args: tuple[Any, ...]) -> None:
+    """Whoever gives a handler's argument by its name is told that it is no option, and where it goes."""
+    with pytest.raises(
+        TypeError, match=r"'a' is an argument of plain, and .* by their places, as in submit\(plain"
+    ):
+        make(plain, args, {"a": 1, "tags": {}})
+    with pytest.raises(TypeError, match="a handler is an async function"):
+        make(None, args, {"a": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import FunctionType
 from typing import Any, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
@@ -143,10 +143,29 @@ def arity(fn: Any) -> tuple[float, float]:
             least += parameter.default is parameter.empty
         elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             raise TypeError(
-                f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}; "
-                f"bind it with functools.partial(fn, {parameter.name}=…)"
+                f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}, and jobs are given "
+                "arguments by their places; define it without the '*' before that, or with a default"
             )
     return least, most
+
+
+def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
+    """Raise `TypeError` if what was given by name is an argument of a handler, and say how to give it.
+
+    Args:
+        fn: The handler; what is none is left to others to refuse.
+        given: The names, none of which is an option.
+    """
+    try:
+        parameters = inspect.signature(fn, follow_wrapped=False).parameters
+    except (TypeError, ValueError):
+        return
+    for name in given:
+        if name in parameters:
+            raise TypeError(
+                f"{name!r} is an argument of {_plain_name(fn)}, and jobs get arguments by their places, "
+                f"as in submit({_plain_name(fn)}, …): what has a name there is an option"
+            )
 
 
 # Inspecting a function takes longer than submitting a job, so it is done once. Only of plain functions: other

@@ -70,7 +70,7 @@ class JobRegistry:
 
         Args:
             fn: An async function that takes a `JobContext` and `args`.
-            *args: Its arguments; give it keyword arguments with `functools.partial`.
+            *args: Its arguments, by their places: what has a name here is an option.
             **options: See `SubmitOptions`.
 
         Returns:

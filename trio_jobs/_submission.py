@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from ._check import text
-from ._handler import check_call
+from ._handler import check_call, refuse_arguments
 from ._job import DEFAULT, Options, new_id
-from ._options import SpawnOptions, build
+from ._options import SpawnOptions, SubmitOptions, build
 from ._store import Submission
 
 
@@ -23,6 +23,8 @@ def submission(
         TypeError: `fn` is not an async function, does not take `args`, or an option has the wrong type.
         ValueError: An option is out of range.
     """
+    if unknown := given.keys() - SubmitOptions.__annotations__:
+        refuse_arguments(fn, unknown)
     mark = check_call(fn, args)
     if not given:
         return Submission(new_id(), mark.name, fn, args, mark.options)
@@ -45,6 +47,8 @@ def child_submission(
         TypeError: As `submission`, or an option is none of a child's.
         ValueError: An option is out of range.
     """
+    if unknown := given.keys() - SubmitOptions.__annotations__:
+        refuse_arguments(fn, unknown)
     mark = check_call(fn, args)
     for name in given:
         if name not in SpawnOptions.__annotations__:
