@@ -146,8 +146,8 @@ BUGS = [
         "the log grows without bound",
         "a chatty job eats the memory of the process",
         LOG,
-        "if len(self._weights) > keep.events or self._bytes > keep.bytes:",
-        "if len(self._weights) > keep.events * 1000:",
+        "if self._count > keep.events or self._bytes > keep.bytes:",
+        "if self._count > keep.events * 1000:",
         "store",
     ),
     Bug(
@@ -162,8 +162,8 @@ BUGS = [
         "trimming leaves a hole in the numbers",
         "a reader that was up to date is told of a gap that is none",
         LOG,
-        "self._start += moved\n",
-        "self._start += moved + 1\n",
+        "self._start += rest\n",
+        "self._start += rest + 1\n",
         "store",
     ),
     Bug(
@@ -258,8 +258,8 @@ BUGS = [
         "an answer after the end",
         "a process that is leaving crashes because a claim came late",
         "_worker.py",
-        "            if self.closed:  # while the store was being asked\n",
-        "            if self.closed and self.paused:\n",
+        "        if self.closed:  # while the store was being asked\n",
+        "        if self.closed and self.paused:\n",
         "simulation",
     ),
     Bug(

@@ -15,6 +15,7 @@ Its modules:
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -59,6 +60,8 @@ def run(names: Sequence[str], seconds: float | None = None, *, page: bool = True
     Returns:
         The exit status, as `trio-jobs demo --help` explains it.
     """
+    # The view shows how each job ended, those that are to fail too: the log would only say it again.
+    logging.getLogger("trio_jobs.job").addHandler(logging.NullHandler())
     try:
         texts = sources(names)
     except BadFile as error:

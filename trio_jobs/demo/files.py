@@ -35,7 +35,7 @@ class Source:
     """
 
     name: str
-    words: tuple[str, ...]
+    words: list[str]
 
 
 def read(name: str) -> Source:

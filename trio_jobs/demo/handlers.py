@@ -56,9 +56,9 @@ finally:
 """
 
 
-def words(text: str) -> tuple[str, ...]:
+def words(text: str) -> list[str]:
     """Return the words of a text, each with a punctuation mark that follows it."""
-    return tuple(_WORD.findall(text))
+    return _WORD.findall(text)
 
 
 def learn(followers: Followers, text: Sequence[str]) -> None:

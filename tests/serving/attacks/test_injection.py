@@ -169,7 +169,9 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
         if not record.name.startswith("trio_jobs"):
             continue
         text = record.getMessage()
-        assert text.isprintable(), (record.name, text)
+        lines = text.split("\n")  # those behind the first are a traceback, each with a mark before it
+        assert all(line.isprintable() for line in lines), (record.name, text)
+        assert all(line.startswith("  | ") for line in lines[1:]), (record.name, text)
         shown = logging.Formatter().format(record)
         assert "\x1b" not in shown, (record.name, shown)
         assert "\nCRITICAL" not in shown, (record.name, shown)
