@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from trio_jobs import Event, Job, JobContext, Kind, Reason, State, StreamGap
+from trio_jobs import Event, Job, JobContext, Kind, Reason, Retry, State, StreamGap
 from trio_jobs.stores import Claimant, Outcome, Store, Transition
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
@@ -56,7 +56,7 @@ class Paused(JobMachine):
 
 def test_jobs_that_pause_hold_up_no_judgement() -> None:
     """When everything is to end, all jobs are read at once: none waits for a slot for ever."""
-    run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=1))
+    run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
 class Careless(MemoryStore):
@@ -83,7 +83,38 @@ class Impatient(MemoryStore):
         return super()._claim(limit, worker, now + 1)
 
 
-@pytest.mark.parametrize("broken", [Careless, Skipping, Impatient])
+class AskedInTime(JobMachine):
+    """A job is to be cancelled; within the grace its handler fails, and would be tried again."""
+
+    kind: type[MemoryStore] = MemoryStore
+
+    @asynccontextmanager
+    async def open_store(self) -> AsyncIterator[Store]:
+        store = self.kind()
+        yield store
+        store.close(Reason.SHUTDOWN)
+
+    async def start_worker(self) -> None:
+        await super().start_worker()
+        fails = journalled(scripted, self._history), ([("sleep", 0.5)], "error")
+        await self._submit("asked", *fails, {"retry": Retry(attempts=3, initial=0.5, jitter=0)})
+        await self._handles[-1].request_cancel("in time", grace=60)
+
+
+def test_a_retry_that_goes_before_a_cancellation_is_found() -> None:
+    """The machine finds it in the one life that shows it, and nothing there in a sound store; chance would
+    need hundreds of lives for that."""
+
+    class Broken(AskedInTime):
+        kind = Careless
+
+    once = settings(HUNT, max_examples=1, stateful_step_count=2)  # the schedule, and opening
+    run_state_machine_as_test(AskedInTime, settings=once)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Broken, settings=once)
+
+
+@pytest.mark.parametrize("broken", [Skipping, Impatient])
 def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
     """Each broken store is found within 200 lives of 30 steps."""
 
