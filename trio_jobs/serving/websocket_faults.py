@@ -12,16 +12,22 @@ import trio
 from trio_websocket import CloseReason, WebSocketConnection, WebSocketRequest
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection
+from wsproto.events import CloseConnection, Event
 
 # Trio-websocket has no public way to do this.
 # pyright: reportPrivateUsage=false
 
 
 _FAULTS: Final = frozenset({1002, 1007, 1009})
+_SILENT: Final = frozenset({ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED})
 
 
 class _Connection(WebSocketConnection):
+    async def _send(self, event: Event) -> None:
+        # A peer may go on behind our closing frame: what answers a ping, or another fault, is not sent then.
+        if self._wsproto.state not in _SILENT:
+            await super()._send(event)
+
     async def _handle_close_connection_event(self, event: CloseConnection) -> None:
         if self._wsproto.state is not ConnectionState.OPEN:
             await super()._handle_close_connection_event(event)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import trio
 
@@ -315,3 +317,14 @@ async def test_broken_frames(door: Door, data: bytes, code: int, behind: bytes) 
         assert await code_of(here, data + behind) == code
         assert await other.ask("ping") == {"re": 1, "pong": True}
         await here.serves()
+
+
+@pytest.mark.parametrize("behind", [frame(PING, b"x"), frame(3, b"x"), frame(TEXT, b"x" * 2**20)])
+async def test_frames_behind_a_broken_one(
+    door: Door, behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What comes behind a fault is not answered any more, and is no fault of the server's."""
+    async with place(door) as here:
+        assert await code_of(here, frame(TEXT, b"\xff\xfe") + behind) == 1007
+        await here.serves()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
