@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs._insist import BACKOFF, insist
+from trio_jobs import JobContext, State, StoreCorrupt, Timeouts, open_registry
+from trio_jobs._insist import BACKOFF, insist, persist
 from trio_jobs.stores import StoreUnavailable
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 
 class Flaky:
@@ -54,3 +58,59 @@ async def test_insisting_can_be_cancelled(autojump_clock: MockClock) -> None:
     with trio.move_on_after(60) as scope:
         await insist(Flaky(10**9))
     assert scope.cancelled_caught
+
+
+async def test_what_is_done_for_all_goes_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw is logged, with where it was, and the call is repeated; a store that is
+    out of reach is waited for; and what the package says comes out."""
+    answers: list[BaseException | str] = [RecursionError("too\ndeep"), StoreUnavailable("away"), "done"]
+
+    async def call() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    assert await persist(call) == "done"
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "the work for all jobs failed" in first
+    assert "  | RecursionError: too\n  | deep" in first
+    assert "unavailable" in second
+    for error in (StoreCorrupt("damaged"), trio.ClosedResourceError()):
+        answers.append(error)
+        with pytest.raises(type(error)):
+            await persist(call)
+
+
+@pytest.mark.parametrize("verb", ["sweep", "claim", "heartbeat", "due", "overdue", "cancelling"])
+async def test_one_job_ends_no_worker(verb: str, autojump_clock: MockClock) -> None:
+    """Whatever of a worker's periodic calls fails in a way that nobody foresaw: jobs go on to be run."""
+
+    class Odd(Connection):
+        failed = 0
+
+        async def call(self, name: str, ask: Any) -> Any:
+            return await (self._fail() if name == verb and self.failed < 3 else super().call(name, ask))
+
+        async def wait(self, name: str, ask: Any) -> Any:
+            return await (self._fail() if name == verb and self.failed < 3 else super().wait(name, ask))
+
+        async def _fail(self) -> None:
+            self.failed += 1
+            raise RecursionError("a thousand children deep")
+
+    async def work(job: JobContext[Any], seconds: float) -> float:
+        await trio.sleep(seconds)
+        return seconds
+
+    connection = Odd(MemoryStore())
+    async with open_registry(connection, capacity=1, lease=3) as jobs:
+        for seconds in (10, 1):
+            handle = await jobs.submit(work, seconds, delay=0.1, timeouts=Timeouts(queue=30))
+            assert await handle.result() == seconds
+        await jobs.submit(work, 100)
+        late = await jobs.submit(work, 1, timeouts=Timeouts(queue=5))  # which a sweep ends
+        assert (await late.wait()).state is State.FAILED
+    assert connection.failed == 3

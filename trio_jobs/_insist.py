@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 
 import trio
 
-from ._errors import StoreUnavailable
+from ._errors import StoreUnavailable, TrioJobsError
 from ._retry import Retry
+from ._safe import indented, record_error
 
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
@@ -32,4 +33,24 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
             failures += 1
             if failures == 1:
                 logger.warning("the store is unavailable, trying again: %s", error)
+        await trio.sleep(BACKOFF.delay(failures))
+
+
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Do what is to be done for all jobs, whatever one of them does to it.
+
+    An error that is none of the package's comes from something that no code was written for, most likely one
+    job: it is logged, and the call is repeated, at growing intervals. Those of the package, but for
+    `StoreUnavailable`, come out.
+    """
+    failures = 0
+    while True:
+        try:
+            return await insist(call)
+        except (TrioJobsError, trio.ClosedResourceError):
+            raise
+        except Exception as error:  # noqa: BLE001  # the others must not suffer for it
+            failures += 1
+            told = indented(record_error(error).traceback)
+            logger.error("the work for all jobs failed, trying again:\n%s", told)  # noqa: TRY400  # escaped
         await trio.sleep(BACKOFF.delay(failures))

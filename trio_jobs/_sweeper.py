@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._insist import persist
+
 if TYPE_CHECKING:
     from ._store import Store
 
@@ -11,5 +13,5 @@ if TYPE_CHECKING:
 async def sweep(store: Store) -> None:
     """Sweep whenever that may find something; ends only by cancellation."""
     while True:
-        await store.overdue()
-        await store.sweep()
+        await persist(store.overdue)
+        await persist(store.sweep)

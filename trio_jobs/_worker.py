@@ -14,7 +14,7 @@ from ._attempt import Attempt
 from ._audience import Audiences
 from ._bell import Bell
 from ._errors import LeaseLost
-from ._insist import LAST_WORDS, insist
+from ._insist import LAST_WORDS, insist, persist
 from ._job import Ended
 from ._raised import Raised
 from ._safe import indented
@@ -76,16 +76,16 @@ class Worker:
         """Claim and start jobs, and sweep, until `stop`."""
         with self._background:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(insist, partial(sweep, self.store))
+                nursery.start_soon(sweep, self.store)
                 await self._claim()
 
     async def _claim(self) -> None:
         while True:  # asked only when work may wait: a claim holds the slots that a submit could fill at once
             while not self._free():
                 await self._changed.wait()
-            await insist(self.store.due)
+            await persist(self.store.due)
             if self._free():
-                await insist(self._claim_once)
+                await persist(self._claim_once)
 
     async def _claim_once(self) -> None:
         with self._asking(self.capacity) as free:
@@ -213,10 +213,10 @@ class Worker:
         with heart:
             while True:
                 with trio.move_on_after(lease / 3):
-                    self._heard = await insist(partial(self.store.cancelling, self._heard))
+                    self._heard = await persist(partial(self.store.cancelling, self._heard))
                 held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
                 if held:
-                    self._heed(held, await insist(partial(self.store.heartbeat, held, lease)))
+                    self._heed(held, await persist(partial(self.store.heartbeat, held, lease)))
 
     def _heed(self, held: Mapping[str, int], answer: Heartbeat) -> None:
         for job_id, number in held.items():
