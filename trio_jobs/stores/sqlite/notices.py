@@ -18,6 +18,7 @@ import trio
 _IN_ATTRIB: Final = 0x4
 _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC  # inotify(7): the same numbers
 _ENOUGH: Final = 65536
+_NET: Final = 4
 
 
 def log_of(path: Path) -> Path:
@@ -44,10 +45,13 @@ class Notices:
     async def wait(self, seconds: float) -> bool:
         """Wait until it may have been, but not for longer than so many seconds. A checkpoint.
 
+        Where the system tells, four times as long: to wake is what an idle process pays for, and only what
+        was written by somebody who told nobody is found then.
+
         Returns:
             Whether it may have been; not if only the time is over.
         """
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds if self._file is None else _NET * seconds):
             if self._file is None:
                 await trio.sleep_forever()
             await trio.lowlevel.wait_readable(self._file)

@@ -58,8 +58,8 @@ async def open_sqlite(
         queue_limit: How many jobs may wait.
         retention: What is kept of each job; by default ended jobs stay until they are pruned.
         clock: What tells the time in place of the file's own clock, for tests; it is asked in threads.
-        poll: Seconds after which to look at what other processes have written, which costs microseconds,
-            though the system has told of nothing; `math.inf` if no other process has the file open.
+        poll: Seconds after which to look at what other processes have written; four times as many where the
+            system tells of it at once (Linux). `math.inf` if no other process has the file open.
 
     Raises:
         ValueError: An argument is out of range.
