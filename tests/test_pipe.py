@@ -725,3 +725,15 @@ async def test_sending_after_the_end_through_a_channel_that_was_closed(autojump_
         await pipe.send(1)
     with pytest.raises(LeaseLost):
         await pipe.send_many([1])
+
+
+async def test_two_threads_ask_at_once() -> None:
+    """Of two that ask for the channel before either was answered, both get the same one."""
+
+    async def handler(job: JobContext[int]) -> bool:
+        asks = [lambda: trio.from_thread.run_sync(job._open)] * 2
+        pipes = [await trio.to_thread.run_sync(ask) for ask in asks]
+        return pipes[0] is pipes[1]
+
+    async with open_registry() as jobs:
+        assert await (await jobs.submit(handler)).result()
