@@ -136,6 +136,7 @@ class WebSockets:
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
         patience = trio.CancelScope(relative_deadline=self._limits.header)
+        faulty = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when, self._closing, patience)
@@ -143,13 +144,15 @@ class WebSockets:
                 with patience:
                     request = await handshake(nursery, stream, self._limits.message)
                 if request is not None:
-                    await self._handshake(request, stream)
+                    faulty = await self._handshake(request, stream)
                 nursery.cancel_scope.cancel(reason="the connection ended")
         except* ConnectionClosed:
             pass  # the peer's affair
+        if faulty:
+            await stream.linger()  # or the code of its fault may not arrive
 
-    async def _handshake(self, request: WebSocketRequest, stream: PeerStream) -> None:
-        """Let a peer in, and talk with it; or say why not."""
+    async def _handshake(self, request: WebSocketRequest, stream: PeerStream) -> bool:
+        """Let a peer in, and talk with it; or say why not. Return whether a fault of its ended that."""
         headers = headers_of(request)
         with ExitStack() as seats:
             try:
@@ -158,13 +161,12 @@ class WebSockets:
                 caller = await self._gate.caller(headers)
             except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
                 await self._reject(request, error)
-                return
+                return False
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
             socket = await request.accept(subprotocol=chosen)
             stream.go_on()  # trio-websocket would leave frames that came with the handshake lying
             await self._talk(socket, TrioPipe(socket, stream.outgoing), caller)
-        if is_faulty(socket):
-            await stream.linger()  # or the code of its fault may not arrive
+        return is_faulty(socket)
 
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:

@@ -319,7 +319,7 @@ async def test_broken_frames(door: Door, data: bytes, code: int, behind: bytes) 
         await here.serves()
 
 
-@pytest.mark.parametrize("behind", [frame(PING, b"x"), frame(3, b"x"), frame(TEXT, b"x" * 2**20)])
+@pytest.mark.parametrize("behind", [frame(PING, b"x"), frame(3, b"x"), frame(TEXT, b"x")])
 async def test_frames_behind_a_broken_one(
     door: Door, behind: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
