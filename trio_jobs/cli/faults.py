@@ -57,6 +57,8 @@ def _told(error: BaseException) -> Fault | None:
         return Fault(str(error), BAD_INPUT if isinstance(error, _CALLERS) else FAILED)
     if isinstance(error, ModuleNotFoundError) and _top(error) in _EXTRAS:
         return missing(error)
+    if isinstance(error, MemoryError):
+        return Fault("out of memory; give it more, see ulimit -v", FAILED)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         return Fault(f"{where}{error.strerror or error}", FAILED)

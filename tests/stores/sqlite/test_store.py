@@ -16,6 +16,7 @@ import trio.testing
 from trio_jobs import InvalidPayload, Kind, Reason, Retention, State, StoreUnavailable, UnknownJob
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.stores.sqlite.threads import RUN
 from trio_jobs.testing.checks._kit import HOLDER, LONG, accept, completed, failed, make, start, woken, work
 
 opened = partial(open_sqlite, handlers=[work])
@@ -234,6 +235,28 @@ async def test_a_file_that_sqlite_does_not_open(path: Path, monkeypatch: pytest.
     with pytest.raises(StoreUnavailable, match="jobs.db: no; see that it is a file"):
         async with opened(path):
             pass
+
+
+async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives none, the store is unavailable, to who opens it and to who asks it."""
+    full = [False]
+
+    async def run(*args: Any, **named: Any) -> Any:
+        if full[0]:
+            raise RuntimeError("can't start new thread")
+        return await trio.to_thread.run_sync(*args, **named)
+
+    before = RUN.set(run)
+    async with opened(path, poll=60) as store:
+        full[0] = True
+        with pytest.raises(StoreUnavailable, match="can't start new thread; this process has too little"):
+            await store.count(Where())
+        with pytest.raises(StoreUnavailable, match="can't start new thread"):
+            async with opened(path):
+                pass
+        full[0] = False
+        assert await store.count(Where()) == {}
+    RUN.reset(before)
 
 
 async def test_tidying_up_that_fails(

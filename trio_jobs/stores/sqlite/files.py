@@ -35,6 +35,10 @@ _HINTS: Final[Mapping[type[apsw.Error], str]] = {
     apsw.IOError: "its disk, or the system, refused to read or to write",
 }
 _TOO_MANY: Final = "this process has too many files open; raise its limit, as with ulimit -n 4096"
+_NO_THREAD: Final = "can't start new thread"  # as Python says it
+_TOO_LITTLE: Final = (
+    "this process has too little memory, or too many threads; raise its limits, see ulimit -a"
+)
 _NEEDED: Final = 4  # descriptors: the file, the two beside it, and its folder when these are created
 _WORLD: Final = (
     *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
@@ -56,6 +60,8 @@ def translated(error: BaseException, where: Path) -> BaseException:
         if isinstance(error, apsw.CantOpenError) and _few_descriptors():
             hints = [_TOO_MANY]
         return StoreUnavailable("; ".join([f"{where}: {error}", *hints]))
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error)):
+        return StoreUnavailable(f"{where}: {str(error) or 'out of memory'}; {_TOO_LITTLE}")
     return error
 
 

@@ -20,7 +20,7 @@ from ..._held import HeldBack
 from ..._job import Retention
 from ..._states import Reason
 from .clock import Clock, FileClock
-from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer
+from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer, translated
 from .group import FOREVER, Group, Limits
 from .line import Line
 from .locks import BUSY
@@ -135,6 +135,8 @@ async def _connected(line: Line) -> AsyncGenerator[Line]:
                 raise
             if refused == 1:
                 logger.warning("waiting for a file that is locked: %s", error)
+        except (MemoryError, RuntimeError) as error:  # there may be no thread to be had
+            raise translated(error, line.path) from None
     process = os.getpid()
     try:
         yield line
