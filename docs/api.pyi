@@ -367,6 +367,7 @@ class KeyConflict(TrioJobsError):
 
 class QueueFull(TrioJobsError):
     limit: int
+    owner: str | None
 
 class StoreUnavailable(TrioJobsError): ...
 class StoreCorrupt(TrioJobsError): ...

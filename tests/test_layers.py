@@ -28,7 +28,7 @@ LAYERS = {
         *["_check", "_job", "_retry", "_options", "_handler", "_handlers", "_codec", "_records", "_safe"],
         *["_lost", "_arguments", "_held", "_stored", "_summary"],
     ],
-    "L2": ["_store", "_submission", "_filter"],
+    "L2": ["_store", "_rules", "_submission", "_filter"],
     "L3": ["stores/*"],
     "L4": [
         *[

@@ -33,7 +33,9 @@ from trio_jobs._stored import (
     decode_options,
     encode_error,
     encode_event,
+    encode_metadata,
     encode_options,
+    reason_of,
 )
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -120,7 +122,7 @@ def test_options_come_back(given_options: dict[str, Any]) -> None:
         # In the hour that a clock is set back, times of different zones are never equal.
         at = None if options.run_at is None else options.run_at.timestamp()
         object.__setattr__(options, "run_at", at)
-    assert attrs.evolve(after, timeouts=before.timeouts) == before
+    assert attrs.evolve(after, timeouts=before.timeouts, metadata=before.metadata) == before
 
 
 @pytest.mark.parametrize("offset", [-23.5, 0, 23.5])
@@ -149,4 +151,42 @@ def test_a_rule_that_is_code_is_refused(on: Any) -> None:
 def test_metadata_is_named_and_nothing_else_is_shown() -> None:
     """Who wrote the metadata is shown the metadata, not how options are kept."""
     with pytest.raises(InvalidPayload, match=r"^metadata cannot be kept as JSON: .* got {'a': 1j}$"):
-        encode_options(Options(metadata={"a": 1j}), OWN)
+        encode_metadata(Options(metadata={"a": 1j}))
+    assert encode_metadata(Options(metadata={"a": [1]})) == b'{"a":[1]}'
+    assert encode_metadata(Options()) is None
+
+
+def test_what_is_missing_has_a_default_and_what_is_not_known_is_passed_over() -> None:
+    """A record of another version is read: of options, of ends, of errors and of progress."""
+    assert decode_options('{"new":1,"retry":{"attempts":3,"x":2}}', 2, None, OWN) == Options(retry=Retry(3))
+    assert decode_options('{"when_unread":"sing"}', 2, None, OWN) == Options()
+    error = {"type": "E", "new": 1}
+    assert decode_error('{"type":"E","new":1}') == ErrorRecord("E", "", "")
+    assert decode_event(Kind.FAILED, {"error": error, "x": 1}) == Ended(
+        Reason.ERROR, None, ErrorRecord("E", "", "")
+    )
+    assert decode_event(Kind.PROGRESS, {"done": 2, "x": 1}) == Progress(2)
+
+
+def test_logs_of_the_first_version() -> None:
+    """Records were arrays then; rows of a log are never written again, so they are read for ever."""
+    value = ["error", "it failed", ["ValueError", "no", "Traceback"], None]
+    assert decode_event(Kind.FAILED, value) == Ended(
+        Reason.ERROR, "it failed", ErrorRecord("ValueError", "no", "Traceback")
+    )
+    assert decode_event(Kind.PROGRESS, [1, 2, "x"]) == Progress(1, 2, "x")
+    assert decode_error('["ValueError","no","Traceback"]') == ErrorRecord("ValueError", "no", "Traceback")
+
+
+def test_a_reason_of_another_version() -> None:
+    """It is told in the message, and the rest is read."""
+    ended = decode_event(Kind.FAILED, {"reason": "bored", "message": "so"})
+    assert ended == Ended(Reason.ERROR, "so (for a reason that is not known here: bored)")
+    assert reason_of(None, None) == (None, None)
+
+
+@pytest.mark.parametrize("kind", [Kind.FAILED, Kind.PROGRESS])
+def test_what_is_no_record(kind: Kind) -> None:
+    """It is an error of that value."""
+    with pytest.raises(ValueError, match="is an object; got 7"):
+        decode_event(kind, 7)

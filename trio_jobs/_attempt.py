@@ -45,6 +45,8 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.FIRST_TOKEN_TIMEOUT: ("first_token", "Job sent no token within {:g}s"),
     Reason.IDLE_TIMEOUT: ("idle", "Job sent nothing for {:g}s"),
 }
+NESTED: Final = 100
+"""How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 
@@ -300,6 +302,13 @@ class Attempt:
         """Return where the attempt's tasks are, for people."""
         return "" if self._task is None else task_tree(self._task)
 
+    def _depth(self) -> int:
+        """Return how deep a child of this attempt would lie."""
+        depth, above = 1, self.parent
+        while above is not None:
+            depth, above = depth + 1, above.parent
+        return depth
+
     async def spawn(
         self,
         fn: Callable[..., Awaitable[Any]],
@@ -308,6 +317,10 @@ class Attempt:
     ) -> JobHandle[Any, Any]:
         """See `JobContext.spawn`."""
         child = child_submission(fn, args, given, self.claim.submission.options)
+        if (depth := self._depth()) > NESTED:
+            raise RecursionError(
+                f"children can lie {NESTED} deep in each other; this one would be the {depth}th"
+            )
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = self.claim.submission.id
         call = partial(self.worker.store.spawn, job_id, self.claim.attempt, child, self.worker.claimant)

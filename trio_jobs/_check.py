@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import attrs
 
 
+TAGS = 64
+"""How many tags a job has at most."""
+_NAME, _VALUE = 100, 500  # characters of one
 _BITS = 1000  # a whole number beyond that is none that a float can hold
 
 
@@ -96,8 +99,18 @@ def tags(value: object) -> Mapping[str, str]:
     Raises:
         TypeError: It is not a mapping, or a name or value is not a `str`.
         InvalidPayload: A name or value holds NUL or a lone surrogate.
+        ValueError: There are too many, or a name or value is too long.
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"tags takes a mapping such as {{'user': '7'}}; got {quoted(value)}")
     items = cast("Mapping[object, object]", value).items()
-    return {text("tags", key): text(f"tags[{key!r}]", item) for key, item in items}
+    found = {text("tags", key): text(f"tags[{key!r}]", item) for key, item in items}
+    if len(found) > TAGS:
+        raise ValueError(f"a job has at most {TAGS} tags; got {len(found)}; put the rest into metadata")
+    for key, item in found.items():
+        if len(key) > _NAME or len(item) > _VALUE:
+            raise ValueError(
+                f"the name of a tag has at most {_NAME} characters and its value {_VALUE}; "
+                f"got {len(key)} and {len(item)} for {quoted(key)}; put long texts into metadata"
+            )
+    return found

@@ -285,6 +285,7 @@ class JobContext(Generic[T]):
         Raises:
             TypeError: `fn`, `args` or an option is not fit.
             ValueError: An option is out of range.
+            RecursionError: Child jobs would lie more than 100 deep in each other.
             LeaseLost: The attempt is over.
         """
         return await self._attempt.spawn(fn, args, options)

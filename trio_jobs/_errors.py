@@ -119,11 +119,17 @@ class QueueFull(TrioJobsError):
 
     Attributes:
         limit: How many jobs may wait.
+        owner: Whose jobs, if it is one owner's that are too many.
     """
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already, as many as queue_limit allows; try again later")
+    def __init__(self, limit: int, owner: str | None = None) -> None:
+        if owner is None:
+            said = f"{limit} jobs wait already, as many as queue_limit allows"
+        else:
+            said = f"{limit} jobs of {quoted(owner)} wait already, as many as an owner may have"
+        super().__init__(f"{said}; try again later")
         self.limit = limit
+        self.owner = owner
 
 
 class StoreUnavailable(TrioJobsError):

@@ -47,6 +47,9 @@ class Submission:
         args: The handler's arguments.
         options: How to run it.
         key: Idempotency key, unique per `options.owner`.
+        given: Of `options`, what the submitter gave, over the defaults of all handlers. With a key it is this
+            that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
+        room: How many jobs of its owner may wait, this one included; None is no limit.
     """
 
     id: str
@@ -55,6 +58,8 @@ class Submission:
     args: tuple[Any, ...]
     options: Options
     key: str | None = None
+    given: Options | None = None
+    room: int | None = None
 
 
 @attrs.frozen
@@ -101,6 +106,12 @@ class Where:
     owner: str | None = None
     parent: str | None = None
 
+    @property
+    def searched(self) -> bool:
+        """Whether no counter tells how many match: only the states of a handler or an owner are counted."""
+        both = self.handler is not None and self.owner is not None
+        return bool(self.tags) or self.parent is not None or both
+
 
 @attrs.frozen
 class Claimant:
@@ -131,6 +142,9 @@ class Heartbeat:
 CRASHES: Final = 3
 """How often a job may lose its worker at least, before that is taken for the job's fault."""
 
+COUNTED: Final = 10_000
+"""How many jobs a count finds at most that has to be searched for."""
+
 CancelAnswer = Literal["cancelled", "requested", "already_over"]
 
 
@@ -155,11 +169,12 @@ class Store(Protocol):
 
         Returns:
             A job id for each submission, in order: its own, or that of the job which already holds its
-            key for the same handler, arguments and options. And what was claimed, perhaps other jobs.
+            key for the same handler, arguments and given options. And what was claimed, perhaps other jobs.
 
         Raises:
             KeyConflict: The key belongs to a different submission.
-            QueueFull: Accepting the batch would exceed the number of jobs that may wait.
+            QueueFull: Accepting the batch would exceed the number of jobs that may wait, or that of an owner
+                may; see `Submission.room`.
             InvalidPayload: The store cannot keep a value.
         """
         ...
@@ -283,7 +298,10 @@ class Store(Protocol):
         ...
 
     async def count(self, where: Where) -> Mapping[State, int]:
-        """Return how many matching jobs are in each state; states without any are left out."""
+        """Return how many matching jobs are in each state; states without any are left out.
+
+        Where that has to be searched for (`Where.searched`), counting stops at `COUNTED` jobs.
+        """
         ...
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast, get_args
 
 import attrs
 import msgspec
 
 from ._codec import decode, encode, to_json
 from ._errors import ErrorRecord, InvalidPayload
-from ._job import DEFAULT, Ended, Kind, Options, Priority, Progress, Timeouts
+from ._job import DEFAULT, Ended, Kind, Options, Priority, Progress, Timeouts, Unread
 from ._retry import Matcher, Retry
 from ._safe import shown
 from ._states import Reason
@@ -21,12 +22,12 @@ _EVERY = Retry().on
 
 def encode_error(error: ErrorRecord | None) -> bytes | None:
     """Return an error record as JSON."""
-    return None if error is None else to_json([error.type, error.message, error.traceback])
+    return None if error is None else to_json(_as_object(error))
 
 
 def decode_error(data: bytes | str | None) -> ErrorRecord | None:
     """Return the record that `encode_error` made `data` of."""
-    return None if data is None else ErrorRecord(*decode(data))
+    return None if data is None else _error_of(decode(data))
 
 
 def encode_event(kind: Kind, value: Any) -> bytes:
@@ -36,25 +37,56 @@ def encode_event(kind: Kind, value: Any) -> bytes:
         InvalidPayload: JSON cannot hold it, or would change it.
     """
     if isinstance(value, Ended):
-        error = None if value.error is None else attrs.astuple(value.error)
-        return to_json([value.reason, value.message, error, value.delay])
+        return to_json(_as_object(value))
     if isinstance(value, Progress):
-        return encode("progress", [value.done, value.total, value.message])
+        return encode("progress", _as_object(value))
     return encode({Kind.TOKEN: "a token", Kind.COMPLETED: "the result"}.get(kind, "a saved value"), value)
 
 
 def decode_event(kind: Kind, value: Any) -> Any:
     """Return what an event of that kind carries, of what JSON has in its place."""
     if kind is Kind.PROGRESS:
-        return Progress(*value)
+        given = _fields(Progress, value)
+        return Progress(given.get("done", 0), given.get("total"), given.get("message"))
     if kind in {Kind.RETRIED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED}:
-        reason, message, error, delay = value
-        return Ended(Reason(reason), message, None if error is None else ErrorRecord(*error), delay)
+        given = _fields(Ended, value)
+        reason, message = reason_of(given.get("reason"), given.get("message"))
+        return Ended(reason or Reason.ERROR, message, _error_of(given.get("error")), given.get("delay"))
     return value
 
 
+def reason_of(word: str | None, message: str | None) -> tuple[Reason | None, str | None]:
+    """Return the reason that a word is, and the message; one of another version is told in the message."""
+    try:
+        return None if word is None else Reason(word), message
+    except ValueError:
+        return Reason.ERROR, f"{message or 'no message'} (for a reason that is not known here: {word})"
+
+
+def _as_object(record: Any) -> dict[str, Any]:
+    """Return a record by the names of its fields, without what is as usual."""
+    return attrs.asdict(record, filter=lambda field, value: value != field.default)
+
+
+def _fields(kind: type[Any], value: Any) -> Mapping[str, Any]:
+    """Return the fields of a record: an object; in logs of the first version, an array of all of them."""
+    if isinstance(value, list):
+        names = [field.name for field in attrs.fields(kind)]
+        return dict(zip(names, cast("list[Any]", value), strict=False))
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value)
+    raise ValueError(f"{kind.__name__} is an object; got {shown(value)}")
+
+
+def _error_of(value: Any) -> ErrorRecord | None:
+    if value is None:
+        return None
+    given = _fields(ErrorRecord, value)
+    return ErrorRecord(*(str(given.get(field.name, "")) for field in attrs.fields(ErrorRecord)))
+
+
 def encode_options(options: Options, on: Matcher) -> bytes:
-    """Return options as JSON, but for `priority` and `owner`, which stores keep apart.
+    """Return options as JSON, but for `priority`, `owner` and `metadata`, which stores keep apart.
 
     Which exceptions are retried is code, so a store keeps no more than whose rule it is: everybody's
     (`Exception`), or that of the handler's mark.
@@ -71,24 +103,27 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         raise InvalidPayload(
             f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {shown(retry.on)}"
         )
-    if options.metadata:
-        encode("metadata", options.metadata)  # for an error that shows no more than what was given
-    return encode(
-        "the options",
-        {
-            "timeouts": [_finite(one) for one in attrs.astuple(timeouts)],
-            "retry": [
-                *(retry.attempts, retry.initial, _finite(retry.factor), retry.maximum, retry.jitter),
-                retry.on is not _EVERY,
-            ],
-            "delay": options.delay,
-            "run_at": None if options.run_at is None else _in_utc(options.run_at),
-            "tags": options.tags,
-            "metadata": options.metadata,
-            "when_unread": options.when_unread,
-            "linger": options.linger,
-        },
+    clocks = [_finite(one) for one in attrs.astuple(timeouts)]
+    factor = "inf" if retry.factor == math.inf else retry.factor
+    kept = _Options(
+        _Timeouts(*clocks),
+        _Retry(retry.attempts, retry.initial, factor, retry.maximum, retry.jitter, retry.on is not _EVERY),
+        options.delay,
+        None if options.run_at is None else _in_utc(options.run_at),
+        dict(options.tags),
+        options.when_unread,
+        options.linger,
     )
+    return encode("the options", kept)
+
+
+def encode_metadata(options: Options) -> bytes | None:
+    """Return the metadata in options as JSON, if there is any.
+
+    Raises:
+        InvalidPayload: JSON cannot hold it, or would change it.
+    """
+    return encode("metadata", options.metadata) if options.metadata else None
 
 
 def _in_utc(when: datetime) -> datetime:
@@ -103,35 +138,60 @@ def _finite(number: float | None) -> float | None:
     return None if number == math.inf else number
 
 
-class _Stored(msgspec.Struct):
-    timeouts: list[float | None]
-    retry: tuple[int, float, float | None, float, float, bool]
-    delay: float
-    run_at: datetime | None
-    tags: dict[str, str]
-    metadata: dict[str, Any]
-    when_unread: Any
-    linger: float
+# What is left out is as it is written here: these are the defaults of the format, which never change,
+# whatever becomes of those of the library. What is not known here is passed over.
 
 
-_stored = msgspec.json.Decoder(_Stored)
+class _Timeouts(msgspec.Struct, omit_defaults=True):
+    run: int | float | None = None
+    queue: int | float | None = None
+    first_token: int | float | None = None
+    idle: int | float | None = None
+
+
+class _Retry(msgspec.Struct, omit_defaults=True):
+    attempts: int = 1
+    initial: int | float = 1.0
+    factor: int | float | str = 2.0
+    maximum: int | float = 60.0
+    jitter: int | float = 0.5
+    own: bool = False
+
+
+class _Options(msgspec.Struct, omit_defaults=True):
+    timeouts: _Timeouts = msgspec.field(default_factory=_Timeouts)
+    retry: _Retry = msgspec.field(default_factory=_Retry)
+    delay: int | float = 0.0
+    run_at: datetime | None = None
+    tags: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    when_unread: str = "continue"
+    linger: int | float = 10.0
+
+
+_stored = msgspec.json.Decoder(_Options)
 
 
 def decode_options(data: bytes | str, priority: int, owner: str | None, on: Matcher) -> Options:
     """Return the options that `encode_options` made `data` of."""
     kept = _stored.decode(data)
-    attempts, initial, factor, maximum, jitter, own = kept.retry
-    factor = math.inf if factor is None else factor
+    retry = kept.retry
+    known = kept.when_unread in get_args(Unread)
     return Options(
-        timeouts=Timeouts(*kept.timeouts),
-        retry=Retry(attempts, initial, factor, maximum, jitter, on if own else _EVERY),
+        timeouts=Timeouts(*msgspec.structs.astuple(kept.timeouts)),
+        retry=Retry(
+            retry.attempts,
+            retry.initial,
+            math.inf if isinstance(retry.factor, str) else retry.factor,
+            retry.maximum,
+            retry.jitter,
+            on if retry.own else _EVERY,
+        ),
         priority=Priority(priority),
         delay=kept.delay,
         run_at=kept.run_at,
         tags=kept.tags,
-        metadata=kept.metadata,
         owner=owner,
-        when_unread=kept.when_unread,
+        when_unread=cast("Unread", kept.when_unread) if known else "continue",
         linger=kept.linger,
     )
 

@@ -32,7 +32,8 @@ def submission(
     key = given.get("key")
     if key is not None:
         text("key", key)
-    return Submission(new_id(), mark.name, fn, args, build(mark.options, options), key)
+    plain = None if key is None else build(DEFAULT, options)
+    return Submission(new_id(), mark.name, fn, args, build(mark.options, options), key, plain)
 
 
 def child_submission(

@@ -38,8 +38,12 @@ def test_a_sound_file_has_no_faults(cli: Any) -> None:
             "attempt is 7 in the job, 1 by its log",
         ),
         (
-            "UPDATE trio_jobs_total SET jobs = 9 WHERE state = 'failed'",
+            "UPDATE trio_jobs_total SET jobs = 9 WHERE what = 'all' AND state = 'failed'",
             "9 jobs are said to be failed, and 1 are",
+        ),
+        (
+            "DELETE FROM trio_jobs_total WHERE what = 'handler' AND state = 'failed'",
+            "0 jobs of handler 'fail' are said to be failed, and 1 are",
         ),
         ("DELETE FROM trio_jobs_event WHERE kind = 'submitted' AND id >> 32 = 1", "is no beginning"),
         (

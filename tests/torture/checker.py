@@ -154,7 +154,7 @@ def the_file_is_whole(evidence: Evidence) -> Iterator[str]:
     orphans = "SELECT count(*) FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
     if count := db.execute(orphans).fetchone()[0]:
         yield f"{count} events belong to no job"
-    counted = dict(db.execute("SELECT state, jobs FROM trio_jobs_total WHERE jobs > 0"))
+    counted = dict(db.execute("SELECT state, jobs FROM trio_jobs_total WHERE what = 'all' AND jobs > 0"))
     there = dict(db.execute("SELECT state, count(*) FROM trio_jobs_job GROUP BY state"))
     if counted != there:
         yield f"the totals are {counted}, and there are {there}"
@@ -308,7 +308,7 @@ def the_dead_are_replaced(evidence: Evidence) -> Iterator[str]:
     }
     for job in evidence.jobs.values():
         for one, two in pairwise(job.log):
-            lost = two.kind in {"retried", "failed"} and two.data and two.data[0] == "worker_lost"
+            lost = two.kind in {"retried", "failed"} and two.data["reason"] == "worker_lost"
             worker = next((e.data for e in job.log if e.kind == "started" and e.attempt == two.attempt), None)
             if lost and worker in died and one.attempt == two.attempt and epoch:
                 waited = two.at - epoch[0] - died[worker]

@@ -36,13 +36,13 @@ CREATE TABLE trio_jobs_job (
 CREATE TABLE trio_jobs_event (
     id INTEGER PRIMARY KEY, count INTEGER, attempt INTEGER, kind TEXT, at REAL, data TEXT
 );
-CREATE TABLE trio_jobs_total (state TEXT, jobs INTEGER);
+CREATE TABLE trio_jobs_total (what TEXT, state TEXT, jobs INTEGER);
 """
 LOG: list[tuple[int, int, str, list[Any]]] = [
     (1, 0, "submitted", ["h"]),
     (2, 1, "started", ["worker0.1"]),
     (4, 1, "token", ["1.0", "1.1"]),
-    (5, 1, "retried", [["worker_lost", None, None, 0.0]]),
+    (5, 1, "retried", [{"reason": "worker_lost", "delay": 0.0}]),
     (6, 2, "started", ["worker1.1"]),
     (7, 2, "token", ["2.0"]),
     (8, 2, "completed", [5]),
@@ -79,7 +79,7 @@ class Scene:
             self.sql(change, seq, attempt, attempt, state)
             self.event(seq, attempt, kind, data, at)
             at += 0.1
-        self.sql("INSERT INTO trio_jobs_total VALUES ('completed', 1)")
+        self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 1)")
 
     def sql(self, statement: str, *values: object) -> None:
         self.db.execute(statement, values)
@@ -127,7 +127,7 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("logs_are_legal", sql("UPDATE trio_jobs_event SET kind = 'failed' WHERE id = ?", 1 << 32 | 5)),
     ("logs_are_legal", sql("UPDATE trio_jobs_event SET attempt = 1 WHERE id = ?", 1 << 32 | 7)),
     ("logs_are_legal", sql("UPDATE trio_jobs_job SET state = 'failed'")),
-    ("logs_are_legal", lambda scene: scene.event(9, 2, "failed", [["error", None, None, None]])),
+    ("logs_are_legal", lambda scene: scene.event(9, 2, "failed", [{"reason": "error"}])),
     ("everything_ended", sql("UPDATE trio_jobs_job SET state = 'running'")),
     ("budgets_are_kept", sql("UPDATE trio_jobs_job SET spent = 4")),
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET state = 'cancelled'")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_jobs.stores.sqlite import verbs
+from trio_jobs.stores.sqlite import ends, verbs
 
 HERE = Path(__file__).parent
 VERBS = (
@@ -49,7 +49,7 @@ def test_tokens_that_are_appended_twice_are_found(
     real = verbs.append
 
     def append(tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int) -> int:
-        there = verbs.running(tx, job_id, attempt).appended
+        there = ends.running(tx, job_id, attempt).appended
         return real(tx, job_id, attempt, kind, values, offset=max(offset, there))
 
     monkeypatch.setattr(verbs, "append", append)

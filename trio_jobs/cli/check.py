@@ -18,10 +18,16 @@ _ORPHANS: Final = (
     "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
 )
 _RUNS: Final = "job.state = 'running' AND job.parent IS NULL"
-_TOTALS: Final = (
-    "SELECT state, total.jobs, (SELECT count(*) FROM trio_jobs_job AS job WHERE job.state = total.state) "
-    "FROM trio_jobs_total AS total"
+_TOTALS: Final = """
+WITH there AS (
+    SELECT 'all' AS what, '' AS name, state, count(*) AS jobs FROM trio_jobs_job GROUP BY state
+    UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job GROUP BY handler, state
+    UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
+        WHERE owner IS NOT NULL GROUP BY owner, state
 )
+SELECT what, name, state, coalesce(total.jobs, 0) AS said, coalesce(there.jobs, 0) AS counted
+FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE said <> counted
+"""
 
 
 @attrs.frozen
@@ -62,9 +68,9 @@ def flaws_of(seen: Peek) -> Iterator[Flaw]:
     yield from (Flaw(None, text) for text in damage)
     if damage:
         return
-    for state, said, counted in seen.ask(_TOTALS):
-        if said != counted:
-            yield Flaw(None, f"{said} jobs are said to be {state}, and {counted} are")
+    for what, name, state, said, counted in seen.ask(_TOTALS):
+        whose = "" if what == "all" else f" of {what} {name!r}"
+        yield Flaw(None, f"{said} jobs{whose} are said to be {state}, and {counted} are")
     for (number,) in seen.ask(_ORPHANS):
         yield Flaw(None, f"there is a log of job number {number}, and no such job")
     for number, job_id, kept, leased in _jobs(seen):

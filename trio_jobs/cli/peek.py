@@ -13,8 +13,8 @@ from .._errors import SchemaTooNew
 from .._job import Event, Job, Retention
 from .._states import State
 from .._store import Where
-from .._summary import JobSummary
-from ..stores.sqlite import chunks, looking
+from .._summary import PAGE_JOBS, JobSummary
+from ..stores.sqlite import chunks, listing, looking
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
@@ -51,12 +51,21 @@ class Peek:
 
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""
-        rows = looking.find(self._tx, where, limit, None, newest=True)[:limit]
-        return [self._rows.summary_of(row)[1] for row in reversed(rows)]
+        found: list[JobSummary] = []
+        after: int | None = None
+        while len(found) < limit:
+            wanted = min(limit - len(found), PAGE_JOBS)
+            rows, examined = listing.find(self._tx, where, wanted, after, newest=True)
+            jobs = [self._rows.summary_of(row) for row in rows[:wanted]]
+            found += [job for _, job in jobs]
+            if len(rows) <= wanted and examined is None:
+                break
+            after = jobs[-1][0] if len(rows) > wanted else examined
+        return found[::-1]
 
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""
-        return dict(looking.count(self._tx, where))
+        return dict(listing.count(self._tx, where))
 
     def history(self, job_id: str) -> list[Event]:
         """Return the events of a job but for tokens and progress."""

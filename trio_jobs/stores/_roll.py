@@ -1,36 +1,115 @@
-"""The jobs of the memory store, in the order of their coming, and which of them are meant by a filter."""
+"""The jobs of the memory store: by id, in the order of their coming, and counted by state."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from .._errors import QueueFull
+from .._rules import rooms
 from .._states import State
-from .._store import Where
+from .._store import COUNTED, Submission, Where
 from .._summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
 from ._row import Row
 
-
-def find(
-    rows: Mapping[str, Row], where: Where, limit: int, after: str | None, *, newest: bool, epoch: float
-) -> Page:
-    """Return a page of the jobs that match; see `Store.find` and `Row.snapshot`."""
-    place, limit = place_of(after), min(limit, PAGE_JOBS)
-    ordered = reversed(list(rows.values())) if newest else iter(rows.values())
-    behind = (
-        row for row in ordered if place is None or (row.number < place if newest else row.number > place)
-    )
-    found = list[tuple[int, JobSummary]]()
-    for looked, row in enumerate(behind, 1):
-        if row.matches(where):
-            found.append((row.number, row.summary(epoch)))
-        if len(found) > limit:
-            break
-        if looked == EXAMINED:
-            return page_of(found, limit, row.number)
-    return page_of(found, limit, None)
+_NONE: Counter[State] = Counter()
+_WAITING = frozenset({State.QUEUED, State.RETRYING})
 
 
-def count(rows: Mapping[str, Row], where: Where) -> Mapping[State, int]:
-    """Return how many jobs match in each state."""
-    return Counter(row.state for row in rows.values() if row.matches(where))
+class Roll(dict[str, Row]):
+    """Jobs by id. They come by `add`, move by `move` and go by `forget`, and by nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_number: dict[int, Row] = {}
+        self._order: list[int] = []  # numbers, rising; some of jobs that are gone
+        self._newest = 0
+        self._totals: dict[tuple[str, str], Counter[State]] = {}
+
+    def add(self, row: Row) -> Row:
+        """Take in a job, and give it its number."""
+        self._newest += 1
+        row.number = self._newest
+        self[row.submission.id] = self._by_number[row.number] = row
+        self._order.append(row.number)
+        self._count(row, row.state, 1)
+        return row
+
+    def move(self, row: Row, state: State) -> None:
+        """Let a job be in another state."""
+        self._count(row, row.state, -1)
+        row.state = state
+        self._count(row, state, 1)
+
+    def forget(self, job_id: str) -> Row:
+        """Let go of a job."""
+        row = self.pop(job_id)
+        del self._by_number[row.number]
+        self._count(row, row.state, -1)
+        if len(self._order) > 2 * len(self) + 64:
+            self._order = list(self._by_number)
+        return row
+
+    def _count(self, row: Row, state: State, more: int) -> None:
+        owner = row.submission.options.owner
+        names = [("all", ""), ("handler", row.submission.handler)]
+        for name in names if owner is None else [*names, ("owner", owner)]:
+            total = self._totals.setdefault(name, Counter())
+            total[state] += more
+            if not total[state]:
+                del total[state]
+                if not total:
+                    del self._totals[name]
+
+    # ------------------------------------------------------------ looking
+
+    def check_room(self, batch: Sequence[Submission], starting: int) -> None:
+        """Check that no owner has too many jobs that wait; see `Submission.room`.
+
+        Args:
+            batch: What is to come.
+            starting: How many of that start at once.
+
+        Raises:
+            QueueFull: An owner has.
+        """
+        for owner, room in rooms(batch).items():
+            total = self._totals.get(("owner", owner), _NONE)
+            waiting = sum(total.get(state, 0) for state in _WAITING)
+            if waiting + sum(new.options.owner == owner for new in batch) - starting > room:
+                raise QueueFull(room, owner)
+
+    def count(self, where: Where) -> Mapping[State, int]:
+        """Return how many jobs match in each state; see `Store.count`."""
+        if where.searched:
+            found = (row for row in self.values() if row.matches(where))
+            return Counter(row.state for row, _ in zip(found, range(COUNTED), strict=False))
+        name = ("owner", where.owner) if where.owner is not None else ("all", "")
+        if where.handler is not None:
+            name = ("handler", where.handler)
+        total = self._totals.get(name, _NONE)
+        return {state: jobs for state, jobs in total.items() if where.states is None or state in where.states}
+
+    def find(self, where: Where, limit: int, after: str | None, *, newest: bool, epoch: float) -> Page:
+        """Return a page of the jobs that match; see `Store.find` and `Row.snapshot`."""
+        limit = min(limit, PAGE_JOBS)
+        found = list[tuple[int, JobSummary]]()
+        for looked, row in enumerate(self._behind(place_of(after), newest=newest), 1):
+            if row.matches(where):
+                found.append((row.number, row.summary(epoch)))
+            if len(found) > limit:
+                break
+            if looked == EXAMINED:
+                return page_of(found, limit, row.number)
+        return page_of(found, limit, None)
+
+    def _behind(self, place: int | None, *, newest: bool) -> Iterator[Row]:
+        order = self._order
+        if newest:
+            start = len(order) if place is None else bisect_left(order, place)
+            numbers = (order[index] for index in range(start - 1, -1, -1))
+        else:
+            start = 0 if place is None else bisect_right(order, place)
+            numbers = (order[index] for index in range(start, len(order)))
+        return (self._by_number[number] for number in numbers if number in self._by_number)

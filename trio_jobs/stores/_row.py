@@ -10,7 +10,7 @@ import attrs
 
 from .._bell import Bell
 from .._errors import ErrorRecord
-from .._job import Ended, Job, Progress
+from .._job import Job, Progress
 from .._states import Reason, State
 from .._store import Submission, Where
 from .._summary import JobSummary, summary_of
@@ -22,20 +22,24 @@ _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is
 def same(one: Submission, other: Submission) -> bool:
     """Return whether two submissions ask for the same; values that cannot be compared do not."""
     try:
-        return one.target == other.target and bool((one.args, one.options) == (other.args, other.options))
+        return one.target == other.target and bool(_given(one) == _given(other))
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
         return False
+
+
+def _given(one: Submission) -> tuple[Any, ...]:
+    return one.args, one.given or one.options
 
 
 @attrs.define(eq=False)
 class Row:
     """One job. Times are seconds on Trio's clock."""
 
-    number: int
     submission: Submission
     created: float
     due: float
     parent: str | None = None
+    number: int = 0  # in the order of coming
     children: dict[str, None] | None = None  # those that have not ended, in order
     state: State = State.QUEUED
     reason: Reason | None = None
@@ -66,13 +70,6 @@ class Row:
             and (where.owner is None or where.owner == options.owner)
             and (where.parent is None or where.parent == self.parent)
         )
-
-    def cancelled(self, ended: Ended) -> Ended:
-        """Return the end of an attempt that was to be cancelled; that nobody confirmed it has to be told."""
-        message = self.cancel_message
-        if ended.reason is Reason.WORKER_LOST:
-            message = ended.message if message is None else f"{message} ({ended.message})"
-        return Ended(Reason.USER, message, ended.error)
 
     def summary(self, epoch: float) -> JobSummary:
         """Return what a list says of the job; see `snapshot`."""

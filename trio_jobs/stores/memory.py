@@ -6,7 +6,6 @@ atomic as it stands. Only the verbs that wait give up control.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ import trio
 from .._bell import Bell
 from .._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
 from .._job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
-from .._states import UNSPENT, Reason, State, Transition, advance
-from .._store import CRASHES, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from .._rules import conclude, due_at, not_started, worker_lost
+from .._states import Reason, State, Transition, advance
+from .._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from .._summary import Page
-from . import _roll
 from ._ended import EndedJobs
 from ._queue import Queue
+from ._roll import Roll
 from ._row import Row, same
 
 
@@ -39,8 +39,7 @@ class MemoryStore:
     def __init__(self, *, queue_limit: int = 100_000, retention: Retention | None = None) -> None:
         self._limit = queue_limit
         self._keep = retention or Retention()
-        self._rows: dict[str, Row] = {}
-        self._numbers = itertools.count(1)
+        self._rows = Roll()
         self._keys: dict[tuple[str | None, str], str] = {}
         self._waiting = Queue()
         self._expiring = Queue()
@@ -76,6 +75,7 @@ class MemoryStore:
         at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
         if len(self._waiting) + len(fresh) - min(limit, at_once) > self._limit and fresh:
             raise QueueFull(self._limit)
+        self._rows.check_room(list(fresh.values()), min(limit, at_once))
         rows = [self._accept(new, now) for new in fresh.values()]
         if len(rows) == 1 and limit and rows[0].due <= now and not self._waiting:
             return ids, [self._start(rows[0], worker, now)]  # nothing waits that it could overtake
@@ -97,10 +97,8 @@ class MemoryStore:
 
     def _accept(self, new: Submission, now: float) -> Row:
         options = new.options
-        due = now + options.delay
-        if options.run_at is not None:
-            due = max(now, options.run_at.timestamp() - self._epoch)
-        row = self._rows[new.id] = Row(next(self._numbers), new, now, due)
+        due = due_at(options, now, self._epoch)
+        row = self._rows.add(Row(new, now, due))
         if new.key is not None:
             self._keys[options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
@@ -119,7 +117,7 @@ class MemoryStore:
         now = trio.current_time()
         if (known := self._rows.get(child.id)) is not None:
             return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
-        row = self._rows[child.id] = Row(next(self._numbers), child, now, now, parent)
+        row = self._rows.add(Row(child, now, now, parent))
         above.children = above.children or {}
         above.children[child.id] = None
         self._write(row, Kind.SUBMITTED, now, child.handler)
@@ -140,7 +138,7 @@ class MemoryStore:
         return claims
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        row.state = advance(row.state, Transition.STARTED)
+        self._rows.move(row, advance(row.state, Transition.STARTED))
         if self._expiring:
             self._expiring.discard(row.submission.id)
         row.reason = row.message = row.error = None
@@ -198,26 +196,24 @@ class MemoryStore:
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
-        transition, ended = outcome.transition, outcome.ended
+        done = conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
         if self._leases:
             self._leases.discard(row.submission.id)
-        if ended is not None and transition is Transition.RETRIED:
-            if row.cancel_requested is not None:
-                transition, ended = Transition.CANCELLED, row.cancelled(ended)
-            else:
-                row.spent -= ended.reason in UNSPENT
-                row.due = now + (ended.delay or 0.0)
-                self._enqueue(row, now)
-                self._work.ring()
-        elif ended is not None and ended.reason is Reason.USER:
-            ended = row.cancelled(ended)
+        if done.delay is not None:
+            row.spent -= done.unspent
+            row.due = now + done.delay
+            self._enqueue(row, now)
+            self._work.ring()
         self._end_children(row, now)
         row.result = outcome.result
-        self._end(row, transition, outcome.result if ended is None else ended, now)
+        self._end(row, done.transition, outcome.result if done.ended is None else done.ended, now)
 
     def _end_children(self, row: Row, now: float) -> None:
-        for child in map(self._rows.__getitem__, list(row.children or ())):
-            self._end_children(child, now)
+        """End the open children of a job, and theirs before them, however deep these lie."""
+        below = [row]
+        for one in below:  # which grows meanwhile
+            below += map(self._rows.__getitem__, one.children or ())
+        for child in reversed(below[1:]):
             self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
 
     def _running(self, job_id: str, attempt: int) -> Row:
@@ -252,18 +248,15 @@ class MemoryStore:
         self._expire(now)
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
-            deadly = row.spent >= max(row.submission.options.retry.attempts, CRASHES)
-            how = Transition.FAILED if deadly and row.cancel_requested is None else Transition.RETRIED
-            message = f"Its worker was lost{f', {row.spent} times in all' if deadly else ''}"
-            self._conclude(row, Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0)), now)
+            attempts, asked = row.submission.options.retry.attempts, row.cancel_requested is not None
+            self._conclude(row, worker_lost(row.spent, attempts, asked=asked), now)
 
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:
             row = self._rows[job_id]
             self._waiting.discard(job_id)
             limit = row.submission.options.timeouts.queue or 0.0
-            ended = Ended(Reason.QUEUE_TIMEOUT, f"Job was not started within {limit:g}s")
-            self._end(row, Transition.EXPIRED, ended, now)
+            self._end(row, Transition.EXPIRED, not_started(limit), now)
 
     def close(self, reason: Reason) -> None:
         """See `Store.close`."""
@@ -279,7 +272,7 @@ class MemoryStore:
 
     def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
-        row.state = advance(row.state, transition)
+        self._rows.move(row, advance(row.state, transition))
         self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
             row.reason, row.message, row.error = data.reason, data.message, data.error
@@ -317,11 +310,11 @@ class MemoryStore:
 
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
-        return _roll.find(self._rows, where, limit, after, newest=newest, epoch=self._epoch)
+        return self._rows.find(where, limit, after, newest=newest, epoch=self._epoch)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return _roll.count(self._rows, where)
+        return self._rows.count(where)
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
@@ -391,7 +384,7 @@ class MemoryStore:
         return len(old)
 
     def _forget(self, job_id: str) -> None:
-        row = self._rows.pop(job_id)
+        row = self._rows.forget(job_id)
         self._ended.discard(job_id)
         if row.submission.key is not None:
             del self._keys[row.submission.options.owner, row.submission.key]

@@ -50,6 +50,8 @@ _OPEN: Mapping[str, Callable[[Any], object]] = {
     "timestamp": lambda _: None,
     "target": lambda _: None,
     "delay": lambda delay: delay or None,
+    "given": lambda _: None,
+    "room": lambda _: None,
     "args_bytes": bool,
     "result_bytes": bool,
     "log_bytes": bool,

@@ -34,7 +34,7 @@ class Log:
 
     def __init__(self, keep: Retention) -> None:
         db = apsw.Connection(":memory:")
-        db.execute(SCHEMAS[0])
+        db.execute("".join(SCHEMAS))
         self.tx = Transaction(db, 1.0, Limits(9, keep))
         for number in (JOB - 1, JOB, JOB + 1):
             db.execute(

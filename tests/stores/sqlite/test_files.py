@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
@@ -18,12 +19,26 @@ import apsw
 import pytest
 import trio
 
-from trio_jobs import Event, Job, Kind, Reason, SchemaTooNew, State, StoreCorrupt, StoreUnavailable
+from trio_jobs import (
+    Event,
+    Job,
+    Kind,
+    Permanent,
+    Progress,
+    Reason,
+    Retry,
+    SchemaTooNew,
+    State,
+    StoreCorrupt,
+    StoreUnavailable,
+    Timeouts,
+)
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import clock, files, open_sqlite
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, make, other_work, start, work
 
+RUNNING = "3bb503e0cde1f51316bf9c34469dae0b"  # in version_1.sql
 opened = partial(open_sqlite, handlers=[work, other_work])
 
 
@@ -125,7 +140,7 @@ def test_a_newer_version(tmp_path: Path) -> None:
     """A file that a newer version has written is refused before anything is written."""
     path = make_file(tmp_path / "jobs.db")
     sql(path, "UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
-    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 1; upgrade trio_jobs")
+    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 2; upgrade trio_jobs")
 
 
 def from_dump(path: Path) -> Path:
@@ -170,8 +185,81 @@ def test_an_older_version_is_read(tmp_path: Path) -> None:
     trio.run(look)
 
 
-VERSION_2 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
-BROKEN_2 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
+def test_what_is_made_of_version_1(tmp_path: Path) -> None:
+    """Its jobs are counted, found by tag and owner, and read as before, and a key of it is known."""
+
+    async def look() -> None:
+        async with opened(path) as store:
+            (tagged,) = await store.find(Where(tags={"a": "b"}), 9)
+            assert [job.id for job in await store.find(Where(owner="me"), 9)] == [tagged.id]
+            assert (tagged.tags, tagged.args_bytes) == ({"a": "b"}, len('["queued"]'))
+            assert await store.count(Where(owner="me")) == {State.QUEUED: 1}
+            assert (await store.count(Where(handler="work")))[State.RUNNING] == 2
+            job = await store.get(tagged.id)
+            assert (job.retry, job.metadata, job.timeouts) == (Retry(), {}, Timeouts())
+            failed_one = (await store.find(Where(frozenset({State.FAILED})), 9))[0]
+            error = (await store.get(failed_one.id)).error
+            assert error is not None
+            assert (error.type, error.traceback) == ("ValueError", "Traceback\n  line\n")
+            (progress,) = await store.read(RUNNING, 5, 1)
+            assert progress.data == Progress(1, 2, "x")
+            ids, _ = await store.submit([make("queued", key="k", owner="me", priority=0)], 0, HOLDER)
+            assert ids == [tagged.id]
+
+    path = from_dump(tmp_path / "jobs.db")
+    for _ in range(2):
+        trio.run(look)
+
+
+def test_options_of_version_1(tmp_path: Path) -> None:
+    """Infinite factors, metadata and options that are no JSON are carried over too."""
+    path = from_dump(tmp_path / "jobs.db")
+    sql(
+        path,
+        "UPDATE trio_jobs_job SET options = json_set(options, '$.retry[2]', NULL, '$.metadata.a', 7, "
+        "'$.timeouts[0]', 5) WHERE number = 1",
+        "UPDATE trio_jobs_job SET options = '{' WHERE number = 7",
+    )
+
+    async def look() -> None:
+        async with opened(path) as store:
+            first, *_, last = await store.find(Where(), 9)
+            job = await store.get(first.id)
+            assert (job.retry.factor, job.metadata, job.timeouts) == (math.inf, {"a": 7}, Timeouts(run=5))
+            assert "its stored options cannot be read" in str(last.message)
+
+    trio.run(look)
+
+
+def test_version_1_is_brought_up_by_who_is_alone(tmp_path: Path) -> None:
+    """While another process has the file open, which would not know of the change, it is refused and left."""
+    path = from_dump(tmp_path / "jobs.db")
+    other = apsw.Connection(str(path))
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("SELECT count(*) FROM trio_jobs_job").fetchall()
+    with pytest.raises(StoreUnavailable, match="has version 1 of the schema and is open elsewhere"):
+        trio.run(use, path)
+    assert other.execute("SELECT value FROM trio_jobs_meta WHERE name = 'version'").get == 1
+    other.close()
+    make_file(path)
+
+
+async def test_a_newer_version_came_meanwhile(tmp_path: Path) -> None:
+    """Once a newer version has changed who may claim, this one claims, submits and sweeps nothing more; what
+    runs may end."""
+    async with opened(tmp_path / "jobs.db") as store:
+        claim = await start(store)
+        await store._writer.call(
+            lambda tx: tx.db.execute("UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat'").fetchall()
+        )
+        for verb in (store.claim(1, HOLDER), store.submit([make()], 0, HOLDER), store.sweep()):
+            with pytest.raises(SchemaTooNew, match="has version 3 of the schema, and this trio_jobs knows 2"):
+                await verb
+        assert await store.finish(claim.submission.id, 1, completed()) is State.COMPLETED
+
+
+VERSION_3 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
+BROKEN_3 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
 
 
 def prepare(path: Path, *schemas: str) -> apsw.Connection:
@@ -184,7 +272,7 @@ def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
     """Only the scripts run that the file has not seen, once; the version before refuses it then."""
     path = from_dump(tmp_path / "jobs.db")
     for _ in range(2):
-        db = prepare(path, *SCHEMAS, VERSION_2)
+        db = prepare(path, *SCHEMAS, VERSION_3)
         assert files.version(db, path) == len(SCHEMAS) + 1
         assert db.execute("SELECT count(*) FROM trio_jobs_job WHERE colour = 'red'").get == 7
         db.close()
@@ -195,7 +283,7 @@ def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
     """It is taken back whole, and the file stays what it was."""
     path = from_dump(tmp_path / "jobs.db")
     with pytest.raises(StoreCorrupt, match="table trio_jobs_job already exists"):
-        prepare(path, *SCHEMAS, BROKEN_2)
+        prepare(path, *SCHEMAS, BROKEN_3)
     assert all("colour" not in str(row) for row in schema(path))
     make_file(path)
 
@@ -463,30 +551,77 @@ def test_a_large_file_is_not_checked_whole(tmp_path: Path, monkeypatch: pytest.M
             )
             ids = [str(job_id) for (job_id,) in found[0]]
             assert (await store.get(ids[0])).state is State.FAILED
-            for verb in (store.get(ids[2]), store.find(Where(), 100), store.ended(ids[2])):
-                with pytest.raises(StoreCorrupt, match="jobs.db is damaged: .*malformed"):
-                    await verb
+            for job in (await store.get(ids[2]), (await store.find(Where(), 100))[2]):
+                assert "its stored options cannot be read: JSON is malformed" in str(job.message)
 
     trio.run(look)
 
 
+def change_of(what: str) -> str:
+    return f"UPDATE trio_jobs_job SET {what} WHERE id = ?"  # noqa: S608  # ours
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("change", "said"),
     [
-        "UPDATE trio_jobs_job SET options = '{}'",
-        "UPDATE trio_jobs_job SET saved = '['",
-        "UPDATE trio_jobs_job SET options = CAST(x'80' AS TEXT)",
-        "UPDATE trio_jobs_job SET options = replace(options, '[1,', '[0,')",
+        ("options = '{'", "its stored options cannot be read: "),
+        ("options = '[]'", "its stored options cannot be read: "),
+        ("options = json_set(options, '$.retry.attempts', 0)", "its stored options cannot be read: attempts"),
+        ("options = json_set(options, '$.timeouts', 7)", "its stored options cannot be read: "),
+        ("saved = '['", "what is stored of it cannot be read: "),
+        ("metadata = '['", "what is stored of it cannot be read: "),
+        ("args = '['", "what is stored of it cannot be read: "),
+        ("args = '7'", "what is stored of it cannot be read: "),
     ],
 )
-async def test_what_is_claimed_is_damaged(damage: str, tmp_path: Path) -> None:
-    """A worker is told that the file is damaged, rather than fail at what it makes of that."""
-    path = tmp_path / "jobs.db"
-    async with opened(path) as store:
-        await accept(store, make())
-        await store._writer.call(lambda tx: tx.db.execute(damage))
-        with pytest.raises(StoreCorrupt, match="is damaged: "):
-            await store.claim(1, HOLDER)
+async def test_what_is_claimed_is_damaged(change: str, said: str, tmp_path: Path) -> None:
+    """A job of which something cannot be read is claimed, and fails with that; its neighbour is none the
+    worse."""
+    async with opened(tmp_path / "jobs.db") as store:
+        hurt, well = await accept(store, make(), make())
+        await store._writer.call(lambda tx: tx.db.execute(change_of(change), (hurt,)).get)
+        bad, good = await store.claim(2, HOLDER)
+        assert (bad.submission.id, good.submission.id) == (hurt, well)
+        with pytest.raises(Permanent, match=said):
+            await bad.submission.target(None)
+        assert good.submission.target is work
+        assert [job.id for job in await store.find(Where(), 9)] == [hurt, well]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("options = '{'", "its stored options cannot be read: "),
+        ("state = 'bored'", "its stored state is not known: bored"),
+        ("reason = 'bored'", "(for a reason that is not known here: bored)"),
+        ("progress = '['", None),
+        ("result = '['", None),
+        ("error = '['", None),
+    ],
+)
+async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path: Path) -> None:
+    """A list says of the one job what cannot be read of it, and all of the others."""
+    async with opened(tmp_path / "jobs.db") as store:
+        ids = await accept(store, make(), make(tags={"a": "b"}))
+        await store._writer.call(lambda tx: tx.db.execute(change_of(change), (ids[0],)).get)
+        bad, good = await store.find(Where(), 9)
+        assert [bad.id, good.id] == ids
+        assert said is None or said in str(bad.message)
+        assert (good.message, good.tags) == (None, {"a": "b"})
+        if said is None and "progress" not in change:
+            with pytest.raises(StoreCorrupt, match=f"stored of job {ids[0]} is damaged: .* No other job is"):
+                await store.get(ids[0])
+
+
+async def test_a_record_of_another_version(tmp_path: Path) -> None:
+    """What options lack is as usual, and what is not known is passed over."""
+    async with opened(tmp_path / "jobs.db") as store:
+        (job_id,) = await accept(store, make(timeout=7.0))
+        change = "UPDATE trio_jobs_job SET options = json_set(json_remove(options, '$.linger'), '$.new', 1)"
+        await store._writer.call(lambda tx: tx.db.execute(change).fetchall())
+        (claim,) = await store.claim(1, HOLDER)
+        assert claim.submission.options == make(timeout=7.0).options
+        assert (await store.get(job_id)).message is None
 
 
 @pytest.mark.parametrize(

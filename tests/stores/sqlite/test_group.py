@@ -138,7 +138,7 @@ async def test_a_row_of_a_log_that_cannot_be_written(path: Path) -> None:
             await call(5, 1, 1)
 
     async with opened(path) as one:
-        await one.call(lambda tx: tx.db.execute(SCHEMAS[0]))
+        await one.call(lambda tx: tx.db.execute("".join(SCHEMAS)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(refused)
             for number in range(5):

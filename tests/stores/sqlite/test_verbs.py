@@ -10,8 +10,9 @@ import apsw
 import pytest
 
 from trio_jobs import IllegalTransition, KeyConflict, QueueFull, Reason, Retention, State, Timeouts
+from trio_jobs._rules import Conclusion
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
-from trio_jobs.stores.sqlite import looking, open_sqlite, verbs
+from trio_jobs.stores.sqlite import ends, listing, looking, open_sqlite, verbs
 from trio_jobs.stores.sqlite.group import Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 from trio_jobs.stores.sqlite.rows import Rows
@@ -25,7 +26,8 @@ class File:
 
     def __init__(self) -> None:
         self.db = apsw.Connection(":memory:")
-        self.db.execute(SCHEMAS[0])
+        for script in SCHEMAS:
+            self.db.execute(script)
         self.rows = Rows(HANDLERS)
         self.limits = Limits(3, Retention(finished=2))
 
@@ -41,7 +43,7 @@ class File:
 
     def totals(self) -> dict[str, int]:
         """Return the states as they are counted when they move."""
-        counted = {str(state): number for state, number in looking.count(self.at(0), Where()).items()}
+        counted = {str(state): number for state, number in listing.count(self.at(0), Where()).items()}
         found = dict(self.db.execute("SELECT state, count(*) FROM trio_jobs_job GROUP BY state"))
         assert counted == found
         return counted
@@ -81,7 +83,7 @@ def test_nobody_is_overtaken(file: File) -> None:
     _, rows = file.submit(2.0, {}, limit=1)
     assert [row[0] for row in rows] == [first]
     _, rows = file.submit(3.0, {"priority": 0}, limit=1)
-    assert [row[10] for row in rows] == [2]
+    assert [row[11] for row in rows] == [2]
     assert file.totals() == {"running": 2, "queued": 1}
 
 
@@ -123,7 +125,7 @@ def test_steps_that_are_not_legal(file: File) -> None:
     with pytest.raises(IllegalTransition, match="a job that is running cannot be started"):
         verbs._start(file.at(2.0), 1, HOLDER)
     with pytest.raises(IllegalTransition, match="a job that is running cannot be completed"):
-        verbs._end(file.at(2.0), 2, State.RUNNING, verbs.End(Transition.COMPLETED, None))
+        ends._end(file.at(2.0), 2, State.RUNNING, Conclusion(Transition.COMPLETED, None))
     assert list(file.db.execute("SELECT * FROM trio_jobs_job")) == before
 
 
@@ -133,12 +135,12 @@ def test_the_oldest_ends_go(file: File) -> None:
     for number in range(5):
         (job_id,), _ = file.submit(float(number), {}, limit=1)
         tx = file.at(number + 0.5)
-        verbs.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended))
+        ends.finish(tx, job_id, 1, Outcome(Transition.FAILED, ended=failed().ended))
         tx.write_log()
         ended.append(job_id)
         if number >= 2:
             assert ended[number - 2] in tx.ended
-    assert [row[1] for row in looking.find(file.at(9.0), Where(), 9, None, newest=False)] == ended[3:]
+    assert [row[1] for row in listing.find(file.at(9.0), Where(), 9, None, newest=False)[0]] == ended[3:]
     assert file.db.execute("SELECT count(DISTINCT id >> 32) FROM trio_jobs_event").get == 2
 
 
@@ -146,13 +148,13 @@ def test_a_lease_without_end(file: File) -> None:
     """A worker whose leases never lapse is never swept."""
     batch = [file.rows.written(make())]
     verbs.submit(file.at(1.0), batch, 1, HANDLERS, Claimant("eternal"))
-    assert verbs.sweep(file.at(1e12)) == 0
+    assert ends.sweep(file.at(1e12)) == 0
     assert looking.next_overdue(file.at(1.0)) == float("inf")
 
 
 async def test_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep and a pruning of many go on, transaction by transaction, until all is done."""
-    monkeypatch.setattr(verbs, "BATCH", 3)
+    monkeypatch.setattr(ends, "BATCH", 3)
     async with open_sqlite(tmp_path / "jobs.db", handlers=[work]) as store:
         for _ in range(7):
             await start(store, worker=Claimant("doomed", 0.01))
@@ -173,7 +175,7 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
     """The message has the limit as it was given, at any time of day."""
     (job_id,), _ = file.submit(1.7e9, {"timeouts": Timeouts(queue=0.1)})
     tx = file.at(1.7e9 + 1)
-    assert verbs.sweep(tx) == 1
+    assert ends.sweep(tx) == 1
     tx.write_log()
     events, over, _ = looking.page(file.at(0), job_id, 1, 9)
     assert over

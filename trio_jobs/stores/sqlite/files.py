@@ -21,6 +21,7 @@ T = TypeVar("T")
 Stat = tuple[int, int] | None
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
+_ALONE: Final = 2  # a file is brought to this version only by who has it for himself
 _PAGE: Final = 4096
 _FEWEST_PAGES: Final = 16
 _MOST_PAGES: Final = 1000  # SQLite's own choice
@@ -199,6 +200,8 @@ def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Seque
         raise SchemaTooNew(str(path), found, len(schemas))
     if (fault := db.execute("PRAGMA integrity_check(1)").get if _is_small(path) else "ok") != "ok":
         raise damaged(path, fault)
+    if 0 < found < _ALONE:
+        _check_alone(db, path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute(f"PRAGMA wal_autocheckpoint = {_log_pages(path)}")
@@ -213,6 +216,20 @@ def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Seque
     db.execute("COMMIT")
     db.set_busy_timeout(0)  # whoever writes waits for the lock himself, and knows how long
     return epoch
+
+
+def _check_alone(db: Db, path: Path) -> None:
+    """Check that no other process has a file open that is to be brought to a version which has `compat`.
+
+    Those before do not look for it, and would run on. The log of writes can be given up only by the last one.
+    """
+    try:
+        db.execute("PRAGMA journal_mode = DELETE")
+    except apsw.BusyError:
+        raise StoreUnavailable(
+            f"{path} has version 1 of the schema and is open elsewhere; to bring it up to date, stop the "
+            "other processes first"
+        ) from None
 
 
 def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:

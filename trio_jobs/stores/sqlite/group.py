@@ -17,12 +17,13 @@ import attrs
 import trio
 
 from ..._bell import Bell
+from ..._errors import SchemaTooNew
 from ..._job import Retention
 from .clock import Clock, Db
 from .files import in_time, is_world, translated
 from .line import Line
 from .locks import Hearing
-from .queries import QUERIES
+from .queries import QUERIES, SCHEMAS
 from .threads import RUN
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Transaction:
     grown: list[str] = attrs.field(factory=list[str])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
     told: bool = False
+    _compatible: bool = False
     _log: list[Mapping[str, Any]] = attrs.field(factory=list[Mapping[str, Any]])
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
@@ -87,6 +89,18 @@ class Transaction:
             return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
         except UnicodeEncodeError:  # what no file can hold is the name of nothing in this one
             return None
+
+    def check_compat(self) -> None:
+        """Check that this version may still claim, submit and sweep: a newer one may have opened the file.
+
+        Raises:
+            SchemaTooNew: It may not.
+        """
+        if not self._compatible:
+            least = int((self.one("compat") or (0,))[0])
+            if least > len(SCHEMAS):
+                raise SchemaTooNew("the file", least, len(SCHEMAS))
+            self._compatible = True
 
     def note(self, **event: Any) -> None:
         """Add a row to a log, at the end of the transaction: one statement writes the rows of all calls."""

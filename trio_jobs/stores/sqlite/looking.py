@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
 
 import msgspec
 
 from ..._errors import UnknownJob
 from ..._job import Event
-from ..._states import State
-from ..._store import Where
 from . import chunks
 from .group import Row, Transaction
-from .queries import SUMMARY, states_in
 
 
 def job(tx: Transaction, job_id: str) -> Row:
@@ -73,52 +69,3 @@ def next_overdue(tx: Transaction) -> float:
 def cancelling(tx: Transaction) -> dict[str, float]:
     """Return the running jobs whose cancellation was requested, and the grace."""
     return dict(tx.run("cancelling"))
-
-
-# ------------------------------------------------------------ by filter
-
-
-_HAS_TAGS: Final = (
-    "NOT EXISTS (SELECT 1 FROM json_each(:tags) AS wanted WHERE NOT EXISTS (SELECT 1 "
-    "FROM json_each(job.options, '$.tags') AS tag WHERE tag.key = wanted.key AND tag.value = wanted.value))"
-)
-_COUNT: Final = "SELECT state, count(*) FROM trio_jobs_job AS job"
-
-
-def _condition(where: Where) -> tuple[str, dict[str, Any]]:
-    """Return a filter as SQL, and the values in it."""
-    clauses, values = ["1"], dict[str, Any]()
-    if where.states is not None:
-        clauses.append(f"job.state IN {states_in(where.states)}")
-    for name, value in {"handler": where.handler, "owner": where.owner}.items():
-        if value is not None:
-            clauses.append(f"job.{name} = :{name}")
-            values[name] = value
-    if where.parent is not None:
-        clauses.append("job.parent = :parent")
-        values["parent"] = where.parent
-    if where.tags:
-        clauses.append(_HAS_TAGS)
-        values["tags"] = msgspec.json.encode(where.tags).decode()
-    return " AND ".join(clauses), values
-
-
-def find(tx: Transaction, where: Where, limit: int, after: int | None, *, newest: bool) -> list[Row]:
-    """Return the rows of the summaries that match, the oldest first, or the newest; one more than `limit`."""
-    condition, values = _condition(where)
-    values["limit"] = limit + 1
-    if after is not None:
-        condition += " AND job.number < :after" if newest else " AND job.number > :after"
-        values["after"] = after
-    order = "job.number DESC" if newest else "job.number"
-    return list(tx.select(f"{SUMMARY} WHERE {condition} ORDER BY {order} LIMIT :limit", values))
-
-
-def count(tx: Transaction, where: Where) -> Mapping[State, int]:
-    """Return how many match in each state."""
-    if where == Where():
-        rows = tx.run("totals")
-    else:
-        condition, values = _condition(where)
-        rows = tx.select(f"{_COUNT} WHERE {condition} GROUP BY state", values)
-    return {State(state): number for state, number in rows}

@@ -80,6 +80,7 @@ async def open_sqlite(
     async with (
         _connected(Line(where, lambda db: epochs.append(prepare(db)))) as writer,
         _connected(Line(where, prepare_reader)) as reader,
+        _connected(Line(where, prepare_reader)) as searcher,
     ):
         own = FileClock(epochs[-1] if clock is None else None)
         now = clock or own
@@ -88,6 +89,7 @@ async def open_sqlite(
         groups = (
             Group(writer, now, limits, writes=True, begun=own.keep, ending=there, committed=told),
             Group(reader, now, limits, writes=False, begun=own.look),
+            Group(searcher, now, limits, writes=False),
         )
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
         with watching(where) as notices:

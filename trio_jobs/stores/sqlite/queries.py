@@ -13,28 +13,23 @@ from ..._states import State, Transition, sources
 # The columns of a snapshot, in the order in which `rows.job_of` takes them.
 _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
-    *("owner", "key", "spent", "saved", "created", "started", "finished", "due", "cancel_requested", "seq"),
-    "parent",
+    *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
+    *("cancel_requested", "seq", "parent"),
 )
 SNAPSHOT: Final = f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
 
 # Those of a summary, in the order in which `rows.summary_of` takes them.
 SUMMARY: Final = """SELECT job.number, job.id, job.handler, job.state, job.reason,
-    substr(coalesce(
-        nullif(job.message, ''),
+    substr(coalesce(nullif(job.message, ''), CASE WHEN json_valid(job.error) THEN
         coalesce(json_extract(job.error, '$.type'), json_extract(job.error, '$[0]')) || coalesce(
             ': ' || nullif(
                 coalesce(json_extract(job.error, '$.message'), json_extract(job.error, '$[1]')), ''
             ), ''
         )
-    ), 1, 200),
-    job.attempt, job.priority, json_extract(job.options, '$.tags'), job.owner, job.parent, job.created,
+    END), 1, 200),
+    job.attempt, job.priority, job.options, job.owner, job.parent, job.created,
     job.started, job.finished, job.due, job.cancel_requested, job.seq, octet_length(job.args),
-    octet_length(job.result), job.bytes, (
-        SELECT data FROM trio_jobs_event AS event WHERE kind = 'progress'
-            AND event.id BETWEEN job.number << 32 AND (job.number + 1 << 32) - 1
-        ORDER BY event.id DESC LIMIT 1
-    ) FROM trio_jobs_job AS job"""
+    octet_length(job.result), job.bytes, job.progress"""
 
 
 def states_in(states: Iterable[State]) -> str:

@@ -2,32 +2,44 @@
 -- transition is legal, {over} for those that no transition leaves: they are written in from the table.
 
 -- name: totals
-SELECT state, jobs FROM trio_jobs_total WHERE jobs > 0;
+SELECT state, jobs FROM trio_jobs_total WHERE what = :what AND name = :name AND jobs > 0;
+
+-- name: compat
+SELECT value FROM trio_jobs_meta WHERE name = 'compat';
 
 -- name: count_waiting
-SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {started};
+SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {started};
+
+-- name: count_owned
+SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'owner' AND name = :owner AND state IN {started};
 
 -- name: count_ended
-SELECT sum(jobs) FROM trio_jobs_total WHERE state IN {over};
+SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {over};
 
 -- name: find_key
-SELECT id, handler = :handler AND args = :args AND options = :options AND priority = :priority
+SELECT id, coalesce(given = :given, handler = :handler AND args = :args)  -- what version 1 wrote has no digest
 FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, x'');
 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
-    id, handler, args, options, priority, owner, key, parent, state, attempts, attempt, spent, seq, created, due,
-    expires, started, lease
+    number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts, attempt,
+    spent, seq, created, due, expires, started, lease
 ) VALUES (
-    :id, :handler, :args, :options, :priority, :owner, :key, :parent, :state, :attempts, :attempt, :attempt, :seq,
-    :now, :due, :expires, :started, :lease
+    max(
+        coalesce((SELECT max(number) FROM trio_jobs_job), 0),
+        coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number'), 0)
+    ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
+    :attempt, :attempt, :seq, :now, :due, :expires, :started, :lease
 ) ON CONFLICT (id) DO NOTHING;
 
 -- name: born
 SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
 
+-- name: insert_tag
+INSERT INTO trio_jobs_tag (job, name, value) VALUES (:job, :name, :value);
+
 -- name: insert_event
-INSERT INTO trio_jobs_event VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data) VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
 
 -- name: due_jobs
 SELECT job.number
@@ -53,7 +65,7 @@ UPDATE trio_jobs_job
 SET state = 'running', attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
     lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL
 WHERE number = :number AND state IN {started}
-RETURNING id, handler, args, options, priority, owner, key, attempt, spent, saved, seq;
+RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq;
 
 -- name: running
 SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
@@ -64,7 +76,7 @@ FROM trio_jobs_job AS job WHERE id = :id AND state = 'running' AND attempt = :at
 -- name: append
 UPDATE trio_jobs_job
 SET seq = :seq, appended = appended + :count, kept = kept + :kept, bytes = bytes + :bytes,
-    saved = coalesce(:saved, saved)
+    saved = coalesce(:saved, saved), progress = coalesce(:progress, progress)
 WHERE number = :number AND state = 'running' AND attempt = :attempt;
 
 -- name: oldest_chunks
@@ -104,8 +116,12 @@ WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};
 
 -- name: open_children
-SELECT number FROM trio_jobs_job
-WHERE parent = (SELECT id FROM trio_jobs_job WHERE number = :number) AND state = 'running' ORDER BY number;
+WITH RECURSIVE below (id, number, level) AS (
+    SELECT id, number, 0 FROM trio_jobs_job WHERE number = :number
+    UNION SELECT child.id, child.number, level + 1
+        FROM below CROSS JOIN trio_jobs_job AS child ON child.parent = below.id WHERE child.state = 'running'
+)
+SELECT number FROM below WHERE level > 0 ORDER BY level DESC, number DESC;
 
 -- name: renew
 UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END
@@ -133,7 +149,7 @@ SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY e
 -- name: lapsed
 SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
     SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
-), spent >= max(attempts, :crashes)
+), attempts
 FROM trio_jobs_job AS job WHERE lease <= :heard AND state = 'running' ORDER BY lease LIMIT :limit;
 
 -- name: next_overdue

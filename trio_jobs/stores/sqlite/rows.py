@@ -5,23 +5,40 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
+import msgspec
 
 from ..._arguments import Arguments
 from ..._codec import decode
-from ..._errors import InvalidPayload, Permanent, UnknownHandler
-from ..._job import DEFAULT, Job, Kind, Options, Priority
+from ..._errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
+from ..._job import DEFAULT, Job, Kind, Options, Priority, Progress
 from ..._retry import Matcher, Retry
 from ..._safe import shown
-from ..._states import Reason, State
+from ..._states import State
 from ..._store import Claim, Submission
-from ..._stored import DEFAULT_OPTIONS, decode_error, decode_event, decode_options, encode_options
-from ..._summary import JobSummary, short_progress
+from ..._stored import (
+    DEFAULT_OPTIONS,
+    decode_error,
+    decode_event,
+    decode_options,
+    encode_metadata,
+    encode_options,
+    reason_of,
+)
+from ..._summary import JobSummary, short_progress, shortened
 
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
+_CACHED = 1000  # options, each of
+_LONG = 1000  # characters at most
+_STATES = frozenset(map(str, State))
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError)
+"""What reading raises that something else has written, or another version."""
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
 
@@ -51,7 +68,8 @@ class Rows:
     def __init__(self, handlers: Mapping[str, Callable[..., Awaitable[Any]]]) -> None:
         self.handlers = handlers
         self._arguments = {name: Arguments(fn) for name, fn in handlers.items()}
-        self._options = lru_cache(1000)(self._decode_options)
+        self._children: WeakKeyDictionary[Callable[..., Any], Arguments] = WeakKeyDictionary()
+        self._options = lru_cache(_CACHED)(self._decode_options)
 
     def written(self, new: Submission, *, child: bool = False) -> Written:
         """Return a submission as it is to be written.
@@ -65,26 +83,34 @@ class Rows:
             InvalidPayload: The function is not the handler of that name, the arguments do not fit it, or JSON
                 cannot hold something.
         """
-        arguments = Arguments(new.target) if child else self._known(new)
-        options = new.options
-        text = (
-            DEFAULT_OPTIONS
-            if options is DEFAULT
-            else encode_options(options, arguments.mark.options.retry.on)
-        )
+        arguments = self._of_child(new.target) if child else self._known(new)
+        options, on = new.options, arguments.mark.options.retry.on
+        text = DEFAULT_OPTIONS if options is DEFAULT else encode_options(options, on)
+        args, metadata = arguments.encode(new.args), encode_metadata(options)
         return Written(
             new,
             {
                 "id": new.id,
                 "handler": new.handler,
-                "args": arguments.encode(new.args).decode(),
+                "args": args.decode(),
                 "options": text.decode(),
+                "metadata": None if metadata is None else metadata.decode(),
+                "given": None if new.key is None else _digest(new, args, on),
                 "priority": int(options.priority),
                 "owner": options.owner,
                 "key": new.key,
                 "attempts": min(options.retry.attempts, _MOST),
             },
         )
+
+    def _of_child(self, target: Callable[..., Awaitable[Any]]) -> Arguments:
+        """Return the arguments of any function; to look at one takes longer than to spawn a job."""
+        if not isinstance(target, FunctionType):
+            return Arguments(target)
+        known = self._children.get(target)
+        if known is None:
+            known = self._children[target] = Arguments(target)
+        return known
 
     def _known(self, new: Submission) -> Arguments:
         arguments = self._arguments.get(new.handler)
@@ -99,8 +125,17 @@ class Rows:
         return arguments
 
     def options_of(self, text: str, priority: int, owner: str | None, handler: str) -> Options:
-        """Return options as they were submitted."""
+        """Return options as they were submitted, but for the metadata."""
+        if len(text) > _LONG:  # or a cache of many would be large
+            return self._decode_options(text, priority, owner, handler)
         return self._options(text, priority, owner, handler)
+
+    def _readable(self, text: str, priority: int, owner: str | None, handler: str) -> tuple[Options, str]:
+        """Return options, and what is to be told if they cannot be read; others stand in for them then."""
+        try:
+            return self.options_of(text, priority, owner, handler), ""
+        except UNREADABLE as error:
+            return attrs.evolve(DEFAULT, owner=owner), f"its stored options cannot be read: {error}"
 
     def _decode_options(self, text: str, priority: int, owner: str | None, handler: str) -> Options:
         return decode_options(text, priority, owner, self._on(handler))
@@ -110,80 +145,118 @@ class Rows:
         return _EVERY if arguments is None else arguments.mark.options.retry.on
 
     def claim_of(self, row: Sequence[Any]) -> Claim:
-        """Return the claim that a row of `start` is; arguments that do not fit any more fail the job."""
-        job_id, handler, args, options, priority, owner, key, attempt, spent, saved, seq = row
+        """Return the claim that a row of `start` is; what cannot be read, or does not fit, fails the job."""
+        job_id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq = row
         target = self.handlers[handler]
         values: tuple[Any, ...] = ()
+        kept: Any = None
+        given, fault = self._readable(options, priority, owner, handler)
         try:
             values = self._arguments[handler].decode(args)
-        except InvalidPayload as fault:
-            target = _refusing(fault)
-        submission = Submission(
-            job_id, handler, target, values, self.options_of(options, priority, owner, handler), key
-        )
-        return Claim(submission, attempt, spent, None if saved is None else decode(saved), seq)
+            kept = None if saved is None else decode(saved)
+            given = _with_metadata(given, metadata)
+        except InvalidPayload as error:
+            fault = fault or str(error)
+        except UNREADABLE as error:
+            fault = fault or f"what is stored of it cannot be read: {error}"
+        if fault:
+            target = _refusing(InvalidPayload(fault))
+        return Claim(Submission(job_id, handler, target, values, given, key), attempt, spent, kept, seq)
 
     def job_of(self, row: Sequence[Any]) -> Job:
-        """Return the snapshot that a row of `job` is."""
+        """Return the snapshot that a row of `job` is.
+
+        Raises:
+            StoreCorrupt: A value of the job's own cannot be read. That concerns no other job.
+        """
         job_id, handler, state, reason, message, error, result, attempt, priority, options = row[:10]
-        owner, key, spent, saved, created, started, finished, due, cancel_requested, seq, parent = row[10:]
-        given = self.options_of(options, priority, owner, handler)
+        metadata, owner, key, spent, saved, created, started, finished, due, cancel_requested = row[10:20]
+        seq, parent = row[20:]
+        given, fault = self._readable(options, priority, owner, handler)
         waits = state in {State.QUEUED, State.RETRYING}
-        return Job(
-            id=job_id,
-            handler=handler,
-            state=State(state),
-            reason=None if reason is None else Reason(reason),
-            message=message,
-            error=decode_error(error),
-            result=None if result is None else decode(result),
-            attempt=attempt,
-            priority=given.priority,
-            tags=given.tags,
-            metadata=given.metadata,
-            owner=owner,
-            key=key,
-            parent=parent,
-            timeouts=given.timeouts,
-            retry=given.retry,
-            spent=spent,
-            saved=None if saved is None else decode(saved),
-            created_at=datetime.fromtimestamp(created, UTC),
-            started_at=_wall(started),
-            finished_at=_wall(finished),
-            next_attempt_at=_wall(due) if waits else None,
-            cancel_requested_at=_wall(cancel_requested),
-            last_seq=seq,
-        )
+        try:
+            why, message = reason_of(reason, message)
+            return Job(
+                id=job_id,
+                handler=handler,
+                state=State(state),
+                reason=why,
+                message=f"{message} ({fault})" if message and fault else fault or message,
+                error=decode_error(error),
+                result=None if result is None else decode(result),
+                attempt=attempt,
+                priority=Priority(priority),
+                tags=given.tags,
+                metadata={} if metadata is None else decode(metadata),
+                owner=owner,
+                key=key,
+                parent=parent,
+                timeouts=given.timeouts,
+                retry=given.retry,
+                spent=spent,
+                saved=None if saved is None else decode(saved),
+                created_at=datetime.fromtimestamp(created, UTC),
+                started_at=_wall(started),
+                finished_at=_wall(finished),
+                next_attempt_at=_wall(due) if waits else None,
+                cancel_requested_at=_wall(cancel_requested),
+                last_seq=seq,
+            )
+        except UNREADABLE as error_:
+            raise StoreCorrupt(
+                f"what is stored of job {job_id} is damaged: {error_}. No other job is concerned; cancel it, "
+                "or remove it once it is over"
+            ) from error_
 
     def summary_of(self, row: Sequence[Any]) -> tuple[int, JobSummary]:
-        """Return the number of a job and its summary, which a row of `SUMMARY` is."""
-        number, job_id, handler, state, reason, message, attempt, priority, tags, owner, parent = row[:11]
+        """Return the number of a job and its summary, as far as a row of `SUMMARY` can be read."""
+        number, job_id, handler, state, reason, message, attempt, priority, options, owner, parent = row[:11]
         created, started, finished, due, cancel_requested, seq, args, result, size, progress = row[11:]
-        waits = state in {State.QUEUED, State.RETRYING}
-        said = None if progress is None else decode_event(Kind.PROGRESS, decode(progress)[-1])
+        given, fault = self._readable(options, priority, owner, handler)
+        if state not in _STATES:
+            state, fault = State.FAILED, f"its stored state is not known: {state}"
+        why, message = reason_of(reason, message)
         return number, JobSummary(
             id=job_id,
             handler=handler,
             state=State(state),
-            reason=None if reason is None else Reason(reason),
-            message=message,
+            reason=why,
+            message=shortened(fault or message),
             attempt=attempt,
             priority=Priority(priority),
-            tags=decode(tags),
+            tags=given.tags,
             owner=owner,
             parent=parent,
-            progress=short_progress(said),
+            progress=_progress_of(progress),
             created_at=datetime.fromtimestamp(created, UTC),
             started_at=_wall(started),
             finished_at=_wall(finished),
-            next_attempt_at=_wall(due) if waits else None,
+            next_attempt_at=_wall(due) if state in {State.QUEUED, State.RETRYING} else None,
             cancel_requested_at=_wall(cancel_requested),
             last_seq=seq,
             args_bytes=args,
             result_bytes=result or 0,
             log_bytes=size,
         )
+
+
+def _progress_of(text: str | None) -> Progress | None:
+    try:
+        return None if text is None else short_progress(decode_event(Kind.PROGRESS, decode(text)))
+    except UNREADABLE:
+        return None
+
+
+def _with_metadata(options: Options, text: str | None) -> Options:
+    return options if text is None else attrs.evolve(options, metadata=decode(text))
+
+
+def _digest(new: Submission, args: bytes, on: Matcher) -> str:
+    """Return what tells a submission from another one under the same key: what its submitter gave."""
+    given = new.given or new.options
+    parts = [new.handler.encode(), args, encode_options(given, on), encode_metadata(given) or b""]
+    parts.append(str(int(given.priority)).encode())
+    return sha256(b"\0".join(parts)).hexdigest()
 
 
 def _wall(when: float | None) -> datetime | None:

@@ -83,3 +83,111 @@ END;
 CREATE TRIGGER trio_jobs_went AFTER DELETE ON trio_jobs_job BEGIN
     UPDATE trio_jobs_total SET jobs = jobs - 1 WHERE state = old.state;
 END;
+
+-- version: 2
+
+ALTER TABLE trio_jobs_job ADD COLUMN metadata TEXT;  -- if there is any; as options, from `submit`
+ALTER TABLE trio_jobs_job ADD COLUMN given TEXT;     -- of a job with a key: a digest of what its submitter gave
+ALTER TABLE trio_jobs_job ADD COLUMN progress TEXT;  -- the last
+
+-- Records are objects now, without what is as usual. Of what is no JSON, nothing can be made.
+UPDATE trio_jobs_job SET
+    metadata = CASE options -> '$.metadata' WHEN '{}' THEN NULL ELSE options -> '$.metadata' END,
+    options = json_patch('{}', json_object(  -- which leaves out what is null
+        'timeouts', json_object(
+            'run', options -> '$.timeouts[0]', 'queue', options -> '$.timeouts[1]',
+            'first_token', options -> '$.timeouts[2]', 'idle', options -> '$.timeouts[3]'
+        ),
+        'retry', json_object(
+            'attempts', options -> '$.retry[0]', 'initial', options -> '$.retry[1]',
+            'factor', json(
+                CASE json_type(options, '$.retry[2]') WHEN 'null' THEN '"inf"' ELSE options -> '$.retry[2]' END
+            ), 'maximum', options -> '$.retry[3]',
+            'jitter', options -> '$.retry[4]', 'own', options -> '$.retry[5]'
+        ),
+        'delay', options -> '$.delay', 'run_at', options -> '$.run_at', 'tags', options -> '$.tags',
+        'when_unread', options -> '$.when_unread', 'linger', options -> '$.linger'
+    ))
+WHERE json_valid(options) AND json_type(options, '$.retry') = 'array';
+
+-- What was saved counts among what is kept of a log.
+UPDATE trio_jobs_job AS job SET (kept, bytes) = (
+    SELECT job.kept + coalesce(sum(count), 0), job.bytes + coalesce(sum(octet_length(data)), 0)
+    FROM trio_jobs_event WHERE kind = 'saved' AND id BETWEEN job.number << 32 AND (job.number + 1 << 32) - 1
+) WHERE saved IS NOT NULL;
+
+-- Lists: each filter has an index in which what matches lies in the order of its coming.
+CREATE INDEX trio_jobs_by_state ON trio_jobs_job (state);
+CREATE INDEX trio_jobs_by_handler ON trio_jobs_job (handler);
+CREATE INDEX trio_jobs_by_owner ON trio_jobs_job (owner, state) WHERE owner IS NOT NULL;
+CREATE TABLE trio_jobs_tag (
+    job INTEGER NOT NULL,                 -- its number
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (job, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX trio_jobs_by_tag ON trio_jobs_tag (name, value, job);
+INSERT OR IGNORE INTO trio_jobs_tag SELECT number, tag.key, tag.value FROM trio_jobs_job AS job, json_each(
+    CASE WHEN json_valid(options) THEN options ELSE '{}' END, '$.tags'
+) AS tag WHERE tag.type = 'text';
+
+-- How many jobs are in each state: of all, of a handler and of an owner.
+DROP TRIGGER trio_jobs_came;
+DROP TRIGGER trio_jobs_moved;
+DROP TRIGGER trio_jobs_went;
+DROP TABLE trio_jobs_total;
+CREATE TABLE trio_jobs_total (
+    what TEXT NOT NULL,                   -- all, handler or owner
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    jobs INTEGER NOT NULL,
+    PRIMARY KEY (what, name, state)
+) STRICT, WITHOUT ROWID;
+INSERT INTO trio_jobs_total SELECT 'all', '', state, count(*) FROM trio_jobs_job GROUP BY state
+    UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job GROUP BY handler, state
+    UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
+        WHERE owner IS NOT NULL GROUP BY owner, state;
+CREATE TRIGGER trio_jobs_came AFTER INSERT ON trio_jobs_job BEGIN
+    INSERT INTO trio_jobs_total VALUES ('all', '', new.state, 1), ('handler', new.handler, new.state, 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER trio_jobs_moved AFTER UPDATE OF state ON trio_jobs_job WHEN old.state <> new.state BEGIN
+    UPDATE trio_jobs_total SET jobs = jobs - 1 WHERE what = 'all' AND name = '' AND state = old.state;
+    UPDATE trio_jobs_total SET jobs = jobs - 1
+        WHERE what = 'handler' AND name = old.handler AND state = old.state;
+    INSERT INTO trio_jobs_total VALUES ('all', '', new.state, 1), ('handler', new.handler, new.state, 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER trio_jobs_went AFTER DELETE ON trio_jobs_job BEGIN
+    UPDATE trio_jobs_total SET jobs = jobs - 1 WHERE what = 'all' AND name = '' AND state = old.state;
+    UPDATE trio_jobs_total SET jobs = jobs - 1
+        WHERE what = 'handler' AND name = old.handler AND state = old.state;
+    DELETE FROM trio_jobs_tag WHERE job = old.number;
+    -- No number is given twice, so that a page goes on behind the last job also when that is gone.
+    REPLACE INTO trio_jobs_meta SELECT 'last_number', old.number WHERE old.number > max(
+        coalesce((SELECT max(number) FROM trio_jobs_job), 0),
+        coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number'), 0)
+    );
+END;
+CREATE TRIGGER trio_jobs_came_owned AFTER INSERT ON trio_jobs_job WHEN new.owner IS NOT NULL BEGIN
+    INSERT INTO trio_jobs_total VALUES ('owner', new.owner, new.state, 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER trio_jobs_moved_owned AFTER UPDATE OF state ON trio_jobs_job
+WHEN old.owner IS NOT NULL AND old.state <> new.state BEGIN
+    UPDATE trio_jobs_total SET jobs = jobs - 1
+        WHERE what = 'owner' AND name = old.owner AND state = old.state;
+    DELETE FROM trio_jobs_total
+        WHERE what = 'owner' AND name = old.owner AND state = old.state AND jobs = 0;
+    INSERT INTO trio_jobs_total VALUES ('owner', new.owner, new.state, 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER trio_jobs_went_owned AFTER DELETE ON trio_jobs_job WHEN old.owner IS NOT NULL BEGIN
+    UPDATE trio_jobs_total SET jobs = jobs - 1
+        WHERE what = 'owner' AND name = old.owner AND state = old.state;
+    DELETE FROM trio_jobs_total
+        WHERE what = 'owner' AND name = old.owner AND state = old.state AND jobs = 0;
+END;
+
+-- What may claim, submit and sweep, at least: a process that runs on while its file is brought up has to see it.
+INSERT INTO trio_jobs_meta VALUES ('compat', 2);

@@ -26,7 +26,7 @@ from ..._states import Reason, State, Transition
 from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..._stored import encode_event
 from ..._summary import PAGE_JOBS, Page, page_of, place_of
-from . import looking, verbs
+from . import ends, listing, looking, verbs
 from .clock import Clock, FileClock
 from .files import check_there, damaged, identity
 from .group import Group, Row, Transaction
@@ -53,7 +53,8 @@ class SqliteStore:
         path: The file.
         rows: What is known of handlers.
         writer: The connection that writes.
-        reader: The connection that reads.
+        reader: The connection that reads what somebody waits for.
+        searcher: The connection that looks for jobs by filters, which may take a while.
         now: The file's clock.
         token_bytes: How large a token may be.
     """
@@ -61,13 +62,22 @@ class SqliteStore:
     durable = True
 
     def __init__(
-        self, path: Path, rows: Rows, writer: Group, reader: Group, *, now: Clock, token_bytes: int
+        self,
+        path: Path,
+        rows: Rows,
+        writer: Group,
+        reader: Group,
+        searcher: Group,
+        *,
+        now: Clock,
+        token_bytes: int,
     ) -> None:
         self._path = path
         self._rows = rows
         self._token_bytes = token_bytes
         self._writer = writer
         self._reader = reader
+        self._searcher = searcher
         self._now = now
         self._signals = Signals()
         self._process = os.getpid()
@@ -90,6 +100,12 @@ class SqliteStore:
         self._check()
         with self._understanding():
             result, _ = await self._reader.call(lambda tx: work(tx, *args))
+        return result
+
+    async def _search(self, work: Callable[..., T], *args: Any) -> T:
+        """Look for jobs, beside what waits for claims, ends and events."""
+        self._check()
+        result, _ = await self._searcher.call(lambda tx: work(tx, *args))
         return result
 
     @contextmanager
@@ -208,7 +224,7 @@ class SqliteStore:
         """See `Store.finish`."""
         if outcome.transition is Transition.COMPLETED:
             outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
-        state = await self._write(verbs.finish, job_id, attempt, outcome)
+        state = await self._write(ends.finish, job_id, attempt, outcome)
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
@@ -217,15 +233,15 @@ class SqliteStore:
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
-        answer = await self._write(verbs.request_cancel, job_id, message, grace)
+        answer = await self._write(ends.request_cancel, job_id, message, grace)
         self._signals.requests.ring()
         return answer
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        swept = verbs.BATCH
-        while swept >= verbs.BATCH:
-            swept = await self._write(verbs.sweep)
+        swept = ends.BATCH
+        while swept >= ends.BATCH:
+            swept = await self._write(ends.sweep)
             self._signals.work.ring()
 
     def close(self, reason: Reason) -> None:  # noqa: ARG002  # nothing ends: the file lives on
@@ -243,14 +259,13 @@ class SqliteStore:
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
         limit = min(limit, PAGE_JOBS)
-        find = partial(looking.find, newest=newest)
-        rows = await self._read(find, where, limit, place_of(after))
-        with self._understanding():
-            return page_of([self._rows.summary_of(row) for row in rows], limit, None)
+        find = partial(listing.find, newest=newest)
+        rows, examined = await self._search(find, where, limit, place_of(after))
+        return page_of([self._rows.summary_of(row) for row in rows], limit, examined)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return await self._read(looking.count, where)
+        return await self._search(listing.count, where)
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
@@ -325,14 +340,14 @@ class SqliteStore:
 
     async def remove(self, job_id: str) -> None:
         """See `Store.remove`."""
-        await self._write(verbs.remove, job_id)
+        await self._write(ends.remove, job_id)
 
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
         before = self._now() - older_than
-        pruned, batch = 0, verbs.BATCH
-        while batch >= verbs.BATCH:
-            batch = await self._write(verbs.prune, before)
+        pruned, batch = 0, ends.BATCH
+        while batch >= ends.BATCH:
+            batch = await self._write(ends.prune, before)
             pruned += batch
         return pruned
 

@@ -1,4 +1,4 @@
-"""The verbs that write, each as what it does in one transaction. `store` has them called.
+"""The verbs that write but those in `ends`, each as what it does in one transaction. `store` has them called.
 
 They run in a thread, and touch nothing but their arguments and the file.
 """
@@ -8,40 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
 
-import attrs
 import msgspec
 
-from ..._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from ..._job import KIND_OF, Ended, Kind
-from ..._states import UNSPENT, Reason, State, Transition, advance
-from ..._store import CRASHES, CancelAnswer, Claimant, Heartbeat, Outcome
-from ..._stored import encode_error, encode_event
+from ..._errors import IllegalTransition, KeyConflict, QueueFull
+from ..._job import Kind
+from ..._rules import due_at, rooms
+from ..._states import State, Transition, advance
+from ..._store import Claimant, Heartbeat, Submission
+from ..._stored import encode_event
 from . import chunks, looking
-from .group import FOREVER, Row, Transaction
+from .ends import running, total
+from .group import Row, Transaction
 from .rows import Written
-
-BATCH: Final = 500
-"""How many jobs a verb that may have much to do handles in one transaction, so that others get their turn."""
-
-
-@attrs.frozen
-class Running:
-    """A job that runs, as it stands: the row of `running`."""
-
-    number: int
-    parent: str | None
-    seq: int
-    appended: int
-    kept: int
-    bytes: int
-    cancel_requested: float | None
-    cancel_message: str | None
-    attempt: int
-    spent: int
-    children: int  # whether any of them is open
-
 
 # ------------------------------------------------------------ coming in
 
@@ -50,19 +29,23 @@ def submit(
     tx: Transaction, batch: Sequence[Written], limit: int, handlers: Iterable[str], worker: Claimant
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
-    waiting = _sum(tx, "count_waiting")
+    tx.check_compat()
+    waiting = total(tx, "count_waiting")
     if len(batch) == 1 and limit and not waiting and _due(tx, batch[0]) <= tx.now:
         return _submit_and_start(tx, batch[0], worker)  # nothing waits that it could overtake
     ids: list[str] = []
-    fresh = at_once = 0
+    fresh = list[Submission]()
     for new in batch:
         known = _holder(tx, new)
         ids.append(known or new.submission.id)
         if known is None and _insert(tx, new):
-            fresh += 1
-            at_once += _due(tx, new) <= tx.now
-    if fresh and waiting + fresh - min(limit, at_once) > tx.limits.queue:
+            fresh.append(new.submission)
+    at_once = sum(due_at(new.options, tx.now) <= tx.now for new in fresh)
+    if fresh and waiting + len(fresh) - min(limit, at_once) > tx.limits.queue:
         raise QueueFull(tx.limits.queue)
+    for owner, room in rooms(fresh).items():
+        if total(tx, "count_owned", owner=owner) - min(limit, at_once) > room:
+            raise QueueFull(room, owner)
     return ids, claim(tx, limit, handlers, worker)
 
 
@@ -72,13 +55,8 @@ def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[
         return [known], []
     if not _insert(tx, new, worker=worker):
         return [new.submission.id], []
-    columns = ("id", "handler", "args", "options", "priority", "owner", "key")
+    columns = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")
     return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2)]
-
-
-def _sum(tx: Transaction, query: str) -> int:
-    row = tx.one(query)
-    return int(row[0] or 0) if row else 0
 
 
 def _holder(tx: Transaction, new: Written) -> str | None:
@@ -94,10 +72,7 @@ def _holder(tx: Transaction, new: Written) -> str | None:
 
 
 def _due(tx: Transaction, new: Written) -> float:
-    options = new.submission.options
-    if options.run_at is not None:
-        return max(tx.now, options.run_at.timestamp())
-    return tx.now + options.delay
+    return due_at(new.submission.options, tx.now)
 
 
 def _insert(
@@ -126,6 +101,9 @@ def _insert(
     if not tx.db.changes():
         return False
     number = tx.db.last_insert_rowid()
+    tags = new.submission.options.tags
+    for name, value in tags.items():
+        tx.run("insert_tag", job=number, name=name, value=value)
     chunks.add(tx, number, 1, 0, Kind.SUBMITTED, _named(Kind.SUBMITTED, new.submission.handler))
     if worker is not None:
         chunks.add(tx, number, 2, 1, Kind.STARTED, _named(Kind.STARTED, worker.name))
@@ -158,6 +136,7 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     """
     if not limit:
         return []
+    tx.check_compat()
     tx.write_log()  # whatever an attempt has said is written before the next one begins
     found = list(tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit))
     return [_start(tx, number, worker) for (number,) in found]
@@ -169,20 +148,8 @@ def _start(tx: Transaction, number: int, worker: Claimant) -> Row:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
     tx.started.append(row[0])
     tx.grown.append(row[0])
-    chunks.add(tx, number, row[-1], row[7], Kind.STARTED, _named(Kind.STARTED, worker.name))
+    chunks.add(tx, number, row[-1], row[8], Kind.STARTED, _named(Kind.STARTED, worker.name))
     return row
-
-
-def running(tx: Transaction, job_id: str, attempt: int) -> Running:
-    """Return the job, if it runs that attempt.
-
-    Raises:
-        LeaseLost: It does not.
-    """
-    row = tx.one("running", id=job_id, attempt=attempt)
-    if row is None:
-        raise LeaseLost(job_id, attempt)
-    return Running(*row)
 
 
 def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbeat:
@@ -218,178 +185,7 @@ def append(
         kept=kept,
         bytes=size,
         saved=fresh[-1].decode() if kind is Kind.SAVED else None,
+        progress=fresh[-1].decode() if kind is Kind.PROGRESS else None,
     )
     chunks.trim(tx, job.number, job.kept + kept, job.bytes + size)
     return seq
-
-
-# ------------------------------------------------------------ ends
-
-
-def finish(tx: Transaction, job_id: str, attempt: int, outcome: Outcome) -> State:
-    """End a running attempt, and return the job's state now."""
-    return _conclude(tx, running(tx, job_id, attempt), outcome)
-
-
-def _conclude(tx: Transaction, job: Running, outcome: Outcome) -> State:
-    """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
-    transition, ended = outcome.transition, outcome.ended
-    due = None
-    unspent = False
-    if ended is not None and transition is Transition.RETRIED:
-        if job.cancel_requested is not None:
-            transition, ended = Transition.CANCELLED, _cancelled(job, ended)
-        else:
-            unspent = ended.reason in UNSPENT
-            due = tx.now + (ended.delay or 0.0)
-    elif ended is not None and ended.reason is Reason.USER:
-        ended = _cancelled(job, ended)
-    if job.children:
-        _end_children(tx, job.number)
-    return _end(tx, job.number, State.RUNNING, End(transition, ended, outcome.result, due, unspent))
-
-
-def _cancelled(job: Running, ended: Ended) -> Ended:
-    """Return the end of an attempt that was to be cancelled; that nobody confirmed it has to be told."""
-    message = job.cancel_message
-    if ended.reason is Reason.WORKER_LOST:
-        message = ended.message if message is None else f"{message} ({ended.message})"
-    return Ended(Reason.USER, message, ended.error)
-
-
-def _end_children(tx: Transaction, number: int) -> None:
-    for (child,) in list(tx.run("open_children", number=number)):
-        _end_children(tx, child)
-        _end(tx, child, State.RUNNING, End(Transition.CANCELLED, Ended(Reason.PARENT)))
-
-
-@attrs.frozen
-class End:
-    """How a job leaves a state.
-
-    Attributes:
-        transition: What happens.
-        ended: Why and how; None if it completed.
-        result: What the handler returned, as JSON.
-        due: When it is to run again.
-        unspent: Whether the attempt costs nothing.
-    """
-
-    transition: Transition
-    ended: Ended | None
-    result: bytes | None = None
-    due: float | None = None
-    unspent: bool = False
-
-    @property
-    def data(self) -> bytes:
-        """What the event carries."""
-        if self.ended is None:
-            return self.result or b"null"
-        return encode_event(KIND_OF[self.transition], self.ended)
-
-
-def _end(tx: Transaction, number: int, state: State, end: End) -> State:
-    """Leave a state, and let the oldest ended jobs go when too many are kept."""
-    after, ended = advance(state, end.transition), end.ended
-    row = tx.one(
-        f"end {end.transition}",
-        number=number,
-        state=after,
-        reason=None if ended is None else ended.reason,
-        message=None if ended is None else ended.message,
-        error=_text(None if ended is None else encode_error(ended.error)),
-        result=_text(end.result),
-        finished=tx.now if after.over else None,
-        due=end.due,
-        unspent=end.unspent,
-    )
-    if row is None:
-        raise IllegalTransition(state, end.transition)
-    job_id, seq, attempt, *snapshot = row
-    chunks.add(tx, number, seq, attempt, KIND_OF[end.transition], end.data)
-    tx.grown.append(job_id)
-    if after.over:
-        tx.ended[job_id] = tuple(snapshot)
-        _keep_few(tx)
-    return after
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode()
-
-
-def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: float) -> CancelAnswer:
-    """Cancel a job that waits; mark one that runs."""
-    row = tx.one("cancellable", id=job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    number, word, requested, _, seq, attempt = row
-    state = State(word)
-    if state.over:
-        return "already_over"
-    if requested is None:
-        tx.run("request_cancel", number=number, now=tx.now, message=message, grace=grace)
-        data = encode_event(Kind.CANCEL_REQUESTED, message)
-        chunks.add(tx, number, seq + 1, attempt, Kind.CANCEL_REQUESTED, data)
-        tx.grown.append(job_id)
-    tx.run("shorten_grace", number=number, grace=grace)
-    if state is State.RUNNING:
-        return "requested"
-    _end(tx, number, state, End(Transition.CANCELLED, Ended(Reason.USER, message)))
-    return "cancelled"
-
-
-def sweep(tx: Transaction) -> int:
-    """End what waited too long, take back what no worker holds, and return how many jobs that were."""
-    expired = list(tx.run("expired", now=tx.now, limit=BATCH))
-    for number, limit in expired:
-        ended = Ended(Reason.QUEUE_TIMEOUT, f"Job was not started within {round(limit, 6):g}s")
-        _end(tx, number, State.QUEUED, End(Transition.EXPIRED, ended))
-    lapsed = list(tx.run("lapsed", heard=min(tx.heard, tx.now), limit=BATCH, crashes=CRASHES))
-    for *fields, deadly in lapsed:
-        job = Running(*fields)
-        how = Transition.FAILED if deadly and job.cancel_requested is None else Transition.RETRIED
-        message = f"Its worker was lost{f', {job.spent} times in all' if deadly else ''}"
-        _conclude(tx, job, Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0)))
-    return len(expired) + len(lapsed)
-
-
-# ------------------------------------------------------------ going
-
-
-def remove(tx: Transaction, job_id: str) -> None:
-    """Forget a job that has ended."""
-    row = tx.one("cancellable", id=job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    if not State(row[1]).over:
-        raise IllegalTransition(State(row[1]), "removed", "; cancel it first, or wait for its end")
-    _forget(tx, row[0])
-
-
-def prune(tx: Transaction, before: float) -> int:
-    """Forget the oldest jobs that ended before a moment, and return how many these were."""
-    old = list(tx.run("ended_before", before=before, limit=BATCH))
-    for (number,) in old:
-        _forget(tx, number)
-    return len(old)
-
-
-def _keep_few(tx: Transaction) -> None:
-    keep = tx.limits.keep
-    if keep.finished >= FOREVER:
-        return
-    many = _sum(tx, "count_ended") - keep.finished
-    if many > 0:
-        for (number,) in list(tx.run("oldest_ended", limit=many)):
-            _forget(tx, number)
-
-
-def _forget(tx: Transaction, number: int) -> None:
-    for (job_id,) in tx.run("id_of", number=number):
-        tx.grown.append(job_id)
-        tx.ended[job_id] = None
-    tx.write_log()
-    tx.run("forget_events", number=number)
-    tx.run("forget_job", number=number)

@@ -68,6 +68,8 @@ def submit_within(
     found = version(connection, Path("the file"))
     if found == 0:
         raise ValueError("this file keeps no jobs yet: open it with open_registry('sqlite:///…') once")
+    if 0 < found < len(SCHEMAS):
+        raise ValueError("this file is of an older version: open it with open_registry('sqlite:///…') once")
     if found > len(SCHEMAS):
         raise SchemaTooNew("the file", found, len(SCHEMAS))
     new = Rows(Handlers([fn])).written(submission(fn, args, options))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from ..._errors import InvalidPayload, KeyConflict, UnknownJob
+from ..._errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
 from ..._job import Kind, Priority, Timeouts
 from ..._retry import Retry
 from ..._states import State
@@ -253,3 +253,40 @@ async def what_cannot_be_kept_is_refused_whole(open_store: Opener) -> None:
             call = store.append(job_id, 1, kind, ["fine", object()], 0)
             await refused(f"append of {kind.value}: what submit refuses", InvalidPayload, call)
         expect("append refused, then read", len(await whole(store, job_id)), 2)
+
+
+async def a_key_is_compared_by_what_was_given(open_store: Opener) -> None:
+    """A key gives its job to who gives the same, whatever the defaults of the handler are by now."""
+    async with open_store() as store:
+        first = make("a", key="k", tags={"b": "c"})
+        await accept(store, first)
+        later = make("a", key="k", tags={"b": "c"})
+        options = attrs.evolve(later.options, timeouts=Timeouts(run=7.0), retry=Retry(attempts=9))
+        ids = await accept(store, attrs.evolve(later, options=options))
+        expect("submit of a key after the handler's defaults changed", ids, [first.id])
+        for given in ({}, {"tags": {"b": "d"}}, {"tags": {"b": "c"}, "timeout": 7.0}):
+            what = f"submit of a key with {given} in place of other options"
+            await refused(what, KeyConflict, store.submit([make("a", key="k", **given)], 0, HOLDER))
+
+
+async def an_owner_has_so_much_room(open_store: Opener) -> None:
+    """No more jobs of an owner wait than `room` says; what runs, has ended or is of others does not count."""
+    async with open_store() as store:
+
+        def mine() -> Submission:
+            return attrs.evolve(make(owner="me"), room=2)
+
+        await accept(store, *(make(owner="you") for _ in range(3)), make())
+        await store.claim(ALL, HOLDER)
+        await accept(store, mine())
+        known = mine()
+        await accept(store, known)
+        error = await refused("submit without room", QueueFull, store.submit([mine()], 0, HOLDER))
+        expect("QueueFull: its limit and its owner", (error.limit, error.owner), (2, "me"))
+        expect("submit of a known id without room", await accept(store, known), [known.id])
+        await accept(store, attrs.evolve(make(owner="you"), room=1))
+        await refused("submit of too many", QueueFull, store.submit([mine(), mine()], 1, HOLDER))
+        await store.request_cancel(known.id, None)
+        await accept(store, mine())
+        _, claims = await store.submit([mine()], 1, HOLDER)
+        expect("submit of what starts at once, without room: claims", len(claims), 1)

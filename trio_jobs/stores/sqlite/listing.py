@@ -1,0 +1,150 @@
+"""Which jobs a filter means: pages and counts, from counters and indexes.
+
+In each index the jobs that match lie in the order of their coming. Where a filter has several fields, the
+index with the fewest entries leads, and what it gives is looked at for the rest, for a page up to `EXAMINED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from ..._check import TAGS
+from ..._states import State
+from ..._store import COUNTED, Where
+from ..._summary import EXAMINED
+from .group import Row, Transaction
+from .queries import SUMMARY, states_in
+
+_LAST: Final = 2**62
+_JOB: Final = "SELECT number FROM trio_jobs_job WHERE "
+_TAG: Final = "SELECT job AS number FROM trio_jobs_tag WHERE "
+_SEEN: Final = "FROM ({}) AS seen CROSS JOIN trio_jobs_job AS job ON job.number = seen.number"
+
+
+@attrs.frozen
+class Lead:
+    """An index to begin with.
+
+    Attributes:
+        arms: Statements that give the numbers of jobs in order; a job comes from one of them only.
+        left: What is left to be looked at of each job.
+    """
+
+    arms: tuple[str, ...]
+    left: tuple[str, ...] = ()
+
+    def numbers(self, *, newest: bool = False) -> str:
+        """Return a statement that gives the numbers behind `:after` in order, up to `:most`."""
+        way, order = ("<", "number DESC") if newest else (">", "number")
+        arms = (f"{arm} AND {'job' if arm.startswith(_TAG) else 'number'} {way} :after" for arm in self.arms)
+        return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT :most"
+
+
+def leads_of(where: Where) -> tuple[list[Lead], dict[str, Any]]:
+    """Return the indexes that a filter can begin with, and the values in it."""
+    values: dict[str, Any] = {}
+    conditions: dict[str, str] = {}
+    for name in ("parent", "owner", "handler"):
+        if (value := getattr(where, name)) is not None:
+            values[name], conditions[name] = value, f"job.{name} = :{name}"
+    states = list(State) if where.states is None else [state for state in State if state in set(where.states)]
+    if where.states is not None:
+        conditions["states"] = f"job.state IN {states_in(states)}"
+    tags = list((where.tags or {}).items())
+    for place, (name, value) in enumerate(tags):
+        values |= {f"name{place}": name, f"value{place}": value}
+        conditions[f"tag{place}"] = (
+            "EXISTS (SELECT 1 FROM trio_jobs_tag AS tag WHERE tag.job = job.number "  # noqa: S608  # ours
+            f"AND tag.name = :name{place} AND tag.value = :value{place})"
+        )
+
+    def lead(arms: list[str], *covered: str) -> Lead:
+        return Lead(tuple(arms), tuple(text for name, text in conditions.items() if name not in covered))
+
+    leads: list[Lead] = []
+    if where.parent is not None:
+        leads.append(lead([f"{_JOB}parent = :parent"], "parent"))
+    for place, _ in enumerate(tags):
+        leads.append(lead([f"{_TAG}name = :name{place} AND value = :value{place}"], f"tag{place}"))
+    if where.owner is not None:
+        leads.append(
+            lead([f"{_JOB}owner = :owner AND state = '{state}'" for state in states], "owner", "states")
+        )
+    elif where.states is not None:
+        leads.append(lead([f"{_JOB}state = '{state}'" for state in states], "states"))
+    if where.handler is not None:
+        leads.append(lead([f"{_JOB}handler = :handler"], "handler"))
+    return leads or [lead([f"{_JOB}1"])], values
+
+
+def _is_empty(where: Where) -> bool:
+    """Return whether no job can match."""
+    return (where.states is not None and not where.states) or len(where.tags or ()) > TAGS
+
+
+def _lead(tx: Transaction, where: Where) -> tuple[Lead, dict[str, Any]]:
+    """Return the index with the fewest entries."""
+    leads, values = leads_of(where)
+    if len(leads) == 1:
+        return leads[0], values
+    bounds = {"after": 0, "most": EXAMINED + 1}
+    counts = [
+        next(tx.select(f"SELECT count(*) FROM ({one.numbers()})", values | bounds))[0]  # noqa: S608  # ours
+        for one in leads
+    ]
+    return leads[counts.index(min(counts))], values
+
+
+def find(
+    tx: Transaction, where: Where, limit: int, after: int | None, *, newest: bool
+) -> tuple[list[Row], int | None]:
+    """Return the rows of the summaries that match, and where looking stopped, if it did.
+
+    Args:
+        tx: The transaction.
+        where: Which jobs are meant.
+        limit: How many rows less one.
+        after: The number of the job behind which to begin.
+        newest: Whether the newest come first.
+    """
+    if _is_empty(where):
+        return [], None
+    lead, values = _lead(tx, where)
+    values["after"] = after if after is not None else _LAST if newest else 0
+    values |= {"limit": limit + 1, "most": EXAMINED if lead.left else limit + 1}
+    numbers = lead.numbers(newest=newest)
+    found = list(
+        tx.select(
+            f"{SUMMARY} {_SEEN.format(numbers)} WHERE {' AND '.join(lead.left or ('1',))} "
+            f"ORDER BY job.number {'DESC' if newest else ''} LIMIT :limit",
+            values,
+        )
+    )
+    if len(found) > limit or not lead.left:
+        return found, None
+    last = "min(number)" if newest else "max(number)"
+    many, number = next(tx.select(f"SELECT count(*), {last} FROM ({numbers})", values))  # noqa: S608  # ours
+    return found, number if many == EXAMINED else None
+
+
+def count(tx: Transaction, where: Where) -> Mapping[State, int]:
+    """Return how many match in each state; see `Store.count`."""
+    if _is_empty(where):
+        return {}
+    if where.searched:
+        lead, values = _lead(tx, where)
+        values |= {"after": 0, "most": -1, "limit": COUNTED}
+        matching = (
+            f"SELECT job.state {_SEEN.format(lead.numbers())} "  # ours
+            f"WHERE {' AND '.join(lead.left or ('1',))} LIMIT :limit"
+        )
+        rows = tx.select(f"SELECT state, count(*) FROM ({matching}) GROUP BY state", values)  # noqa: S608  # ours
+        return {State(state): jobs for state, jobs in rows}
+    what, name = ("all", "") if where.owner is None else ("owner", where.owner)
+    if where.handler is not None:
+        what, name = "handler", where.handler
+    found = {State(state): jobs for state, jobs in tx.run("totals", what=what, name=name)}
+    return {state: jobs for state, jobs in found.items() if where.states is None or state in where.states}
