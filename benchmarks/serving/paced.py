@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.durable.checks import Figures, in_turn, medians, percentile
@@ -11,7 +12,7 @@ from benchmarks.inprocess import Check, Row, ratio
 from .measure import Heard, listen
 from .peers.protocol import Plan
 from .scale import Scale
-from .sides import BARE, OURS, PEERS, STARLETTE, Server
+from .sides import BARE, IN_A_FILE, OURS, PEERS, STARLETTE, Server, serving
 
 MS = 1000
 RATE = 20
@@ -24,7 +25,7 @@ P50, LATE = (2.0, 4.0), (2.0, 4.0)
 
 
 def against(figures: Figures, peer: str, target: float | None, enough: float | None) -> Iterator[Check]:
-    for name in OURS:
+    for name in (*OURS, *IN_A_FILE):
         if name in figures and peer in figures:
             yield ratio(f"{name} / {peer}", figures[name], figures[peer], target, enough)
 
@@ -48,7 +49,7 @@ def followers(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:
         late = {side: [one.late * MS for one in rounds] for side, rounds in heard.items()}
         checks = [
             ratio(f"{side} / the interval", late[side], [scale.pause * MS] * len(late[side]), *LATE)
-            for side in (*OURS, BARE)
+            for side in (*OURS, *IN_A_FILE, BARE)
             if side in late
         ]
         yield Row("paced", f"{name}, lateness of who sends, p99", "ms", medians(late), checks)
@@ -82,5 +83,7 @@ def streams(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:
 
 
 def rows(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:
-    yield from followers(scale, servers)
+    with ExitStack() as stack:
+        durable = [stack.enter_context(serving(side)) for side in IN_A_FILE.values()]
+        yield from followers(scale, [*servers, *durable])
     yield from streams(scale, servers)

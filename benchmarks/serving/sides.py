@@ -91,6 +91,12 @@ OURS: Final = {
         Side(EVENTS, ["ours", "http"], path="/v1/jobs/{job}/stream?after=0", websocket=False),
     )
 }
+IN_A_FILE: Final = {
+    f"{name}, file": attrs.evolve(side, name=f"{name}, file", module=[*side.module, "file"])
+    for name, side in OURS.items()
+    if name != HTTP
+}
+"""The same with jobs in a file; for what followers cost only."""
 PEERS: Final = {
     side.name: side
     for side in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import trio
@@ -19,8 +20,9 @@ LIMITS = Limits(connections=MANY, per_client=MANY)
 
 
 class Server:
-    def __init__(self, jobs: JobRegistry) -> None:
-        self.jobs = jobs
+    jobs: JobRegistry
+
+    def __init__(self) -> None:
         self.stage = Stage(trio.Event)
         self.tokens: list[str] = []
 
@@ -54,16 +56,21 @@ class Server:
         await trio.lowlevel.checkpoint()
 
 
-async def main(kind: str) -> None:
+async def main(kind: str, folder: str | None) -> None:
+    server = Server()
     serve = serve_http if kind == "http" else serve_websocket
-    async with open_registry(capacity=MANY, retention=KEEP_ALL) as jobs, trio.open_nursery() as nursery:
-        addresses = await nursery.start(partial(serve, jobs, host=HOST, port=0, limits=LIMITS))
+    store = "memory://" if folder is None else f"sqlite:///{folder}/jobs.db"
+    async with (
+        open_registry(store, handlers=[server.speak], capacity=MANY, retention=KEEP_ALL) as server.jobs,
+        trio.open_nursery() as nursery,
+    ):
+        addresses = await nursery.start(partial(serve, server.jobs, host=HOST, port=0, limits=LIMITS))
         say({"port": urlsplit(addresses[0]).port})
-        server = Server(jobs)
         read_line = partial(trio.to_thread.run_sync, sys.stdin.readline)
         await take_orders(read_line, server.prepare, server.go)
         nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    with TemporaryDirectory() as folder:
+        trio.run(main, sys.argv[1], folder if sys.argv[2:] == ["file"] else None)
