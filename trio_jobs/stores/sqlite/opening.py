@@ -93,7 +93,7 @@ async def open_sqlite(
         )
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
         with watching(where) as notices:
-            looking = partial(store.poll, poll, own, notices)
+            looking = partial(store.poll, poll, own, notices, await groups[0].version(0))
             async with _served(store, *(group.run for group in groups), looking):
                 yield store
 

@@ -138,9 +138,9 @@ class SqliteStore:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
-    async def poll(self, seconds: float, clock: FileClock, notices: Notices) -> None:
+    async def poll(self, seconds: float, clock: FileClock, notices: Notices, version: int) -> None:
         """Look when told to and now and then, and wake who waits for what others wrote, until cancelled."""
-        version, looked = 0, clock()
+        looked = clock()
         while True:
             told = await notices.wait(seconds)
             began = trio.current_time()
