@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from .._check import TAGS
 from .._job import Kind
 from .._states import Reason, State
 from .._summary import JobSummary
@@ -172,10 +173,17 @@ _KEY: Final = {
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
-_SEQ: Final = {"name": "seq", "in": "path", "required": True, "schema": _TEXT}
+_SEQ: Final = {
+    "name": "seq",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
+}
+_NEXT: Final = {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "The `next` of the page before."}
 _CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
 _STATES: Final = {"type": "array", "minItems": 1, "items": {"enum": [str(state) for state in State]}}
-_TAGS: Final = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "="}}
+_TAG: Final = {"type": "string", "pattern": r"^[^=\u0000]{0,100}=[^\u0000]{0,500}$"}
+_TAGS: Final = {"type": "array", "minItems": 1, "maxItems": TAGS, "items": _TAG}
 
 
 def _list_of(items: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +267,8 @@ def _list(struct: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": [
             {"name": "state", "in": "query", "schema": _STATES, "explode": True},
             {"name": "tag", "in": "query", "schema": _TAGS, "explode": True},
-            *_parameters(struct, frozenset({"op", "id", "state", "tags"})),
+            {"name": "cursor", "in": "query", "schema": _NEXT},
+            *_parameters(struct, frozenset({"op", "id", "state", "tags", "cursor"})),
         ],
         "responses": _answers(
             400, 422, _200=_json(_JOBS, "Some that match; `next` is the cursor of the next page.")
