@@ -11,6 +11,16 @@ from ._store import Store, Where
 from ._summary import PAGE_JOBS, JobSummary
 
 
+class AtLeast(int):
+    """How many jobs were counted before counting stopped: there may be more."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return what it is."""
+        return f"AtLeast({int(self)})"
+
+
 class Filter(TypedDict, total=False):
     """Which jobs are meant; a job must match all that is given.
 

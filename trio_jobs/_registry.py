@@ -7,19 +7,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
+import attrs
 import trio
 
 from ._audience import Audiences
 from ._check import number, whole
 from ._context import JobContext
 from ._errors import UnknownJob, quoted
-from ._filter import Filter, where_of
+from ._filter import AtLeast, Filter, where_of
 from ._handle import JobHandle
 from ._handlers import Handler
 from ._job import CancelReport, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
-from ._store import Store, Submission, Where
+from ._store import COUNTED, Store, Submission, Where
 from ._submission import submission
 from ._summary import PAGE_JOBS, Page, place_of
 from ._worker import Worker
@@ -32,6 +33,24 @@ Ts = TypeVarTuple("Ts")
 def inside(jobs: JobRegistry) -> tuple[Store, Audiences]:
     """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
     return jobs._worker.store, jobs._worker.audiences  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def submit_with_room(
+    jobs: JobRegistry,
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+    room: int | None,
+) -> str:
+    """Submit as `JobRegistry.submit` does, if no more than `room` jobs of the owner wait then.
+
+    Returns:
+        The job's id.
+    """
+    jobs._worker.check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    new = attrs.evolve(submission(fn, args, options), room=room)
+    (job_id,) = await jobs._submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return job_id
 
 
 class JobRegistry:
@@ -198,11 +217,16 @@ class JobRegistry:
         return await self._store.find(wanted, limit, after=after, newest=newest)
 
     async def count(self, **where: Unpack[Filter]) -> int:
-        """Return how many jobs match. Raises as `find` does."""
+        """Return how many jobs match. Raises as `find` does.
+
+        By state, by handler or by owner it is known exactly. By anything else jobs have to be looked for, and
+        that stops at 10,000: then it is an `AtLeast`, an `int` that says that there may be more.
+        """
         self._worker.check_open()
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()
-        return sum((await self._store.count(wanted)).values())
+        found = sum((await self._store.count(wanted)).values())
+        return AtLeast(found) if wanted.searched and found >= COUNTED else found
 
     async def statistics(self) -> Statistics:
         """Return what the registry is doing."""

@@ -5,9 +5,8 @@ A job of somebody else's is an unknown job: there is one answer for both, so nob
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,12 +16,11 @@ import msgspec
 from .._arguments import Arguments
 from .._audience import Audience
 from .._codec import encode
-from .._errors import InvalidPayload, StreamGap, UnknownHandler, UnknownJob
+from .._errors import InvalidPayload, QueueFull, StreamGap, UnknownHandler, UnknownJob
 from .._handle import JobHandle
 from .._handler import mark_of
 from .._job import CancelReport, Event, Job, Statistics
-from .._registry import JobRegistry, inside
-from .._states import State
+from .._registry import JobRegistry, inside, submit_with_room
 from .._summary import Page
 from .account import Account
 from .describe import describe
@@ -71,7 +69,6 @@ class Desk:
         self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
         self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
-        self._coming: Counter[str] = Counter()
 
     # ------------------------------------------------------------ submitting
 
@@ -92,34 +89,17 @@ class Desk:
         # Also a store in memory is to hold nothing that could not be shown afterwards.
         args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
-        submit: Any = self._jobs.submit  # how the handler is typed is not known here
-        async with self._place_in_queue(caller):
-            try:
-                handle: JobHandle[Any, Any] = await submit(fn, *args, **options)
-            except InvalidPayload:
-                raise
-            except (TypeError, ValueError) as error:  # options right each by itself, not together
-                raise BadRequest(str(error)) from None
-        return handle.id
-
-    @asynccontextmanager
-    async def _place_in_queue(self, caller: Caller) -> AsyncGenerator[None]:
-        """Hold a place among the jobs of the caller that may wait; those that came before it count too."""
-        owner = caller.owner
-        if owner is None:
-            yield
-            return
-        ahead = self._coming[owner]
-        self._coming[owner] += 1
+        room = None if caller.owner is None else self._limits.queued
         try:
-            waiting = await self._jobs.count(owner=owner, state=State.QUEUED)
-            if waiting + ahead >= self._limits.queued:
-                raise Refused("too_many", f"{waiting} jobs of yours wait already; try again later")
-            yield
-        finally:
-            self._coming[owner] -= 1
-            if not self._coming[owner]:
-                del self._coming[owner]
+            return await submit_with_room(self._jobs, fn, tuple(args), options, room)
+        except InvalidPayload:
+            raise
+        except QueueFull as error:
+            if error.owner is None:
+                raise
+            raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
+        except (TypeError, ValueError) as error:  # options right each by itself, not together
+            raise BadRequest(str(error)) from None
 
     @staticmethod
     def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
