@@ -436,3 +436,17 @@ async def test_a_child_belongs_to_whom_its_parent_belongs(address: str, tmp_path
             assert {first.id, second.id} < {job.id for job in family}
             if owner is not None:
                 assert len(await jobs.find(parent=handle.id, owner=owner)) == 1
+
+
+async def test_children_lie_only_so_deep() -> None:
+    """At 100 in each other it is over, with an error that says so."""
+
+    async def nest(job: JobContext[Any], depth: int) -> None:
+        await job.spawn(nest, depth + 1)
+
+    async with open_registry() as jobs:
+        job = await (await jobs.submit(nest, 1)).wait()
+        assert job.state is State.FAILED
+        assert await jobs.count() == 101
+        assert job.error is not None
+        assert "child jobs can lie 100 deep in each other, not 101" in job.error.traceback + job.error.message

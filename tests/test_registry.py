@@ -770,3 +770,16 @@ async def test_jobs_see_the_context_of_the_registry(autojump_clock: MockClock) -
         handles = [await jobs.submit(look, delay=delay) for delay in (0, 0, 5)]
         assert [await handle.result() for handle in handles] == ["opener"] * 3
         assert await (await jobs.submit(parent)).result() == "parent"
+
+
+async def test_a_count_that_stops() -> None:
+    """What is counted by counters is exact; what has to be looked for stops at 10,000, and says so."""
+    async with open_registry(capacity=0) as jobs:
+        await jobs.submit_many(nothing_to_do, [()] * 10_001, tags={"a": "b"})
+        assert await jobs.count() == await jobs.count(handler="nothing_to_do") == 10_001
+        found = await jobs.count(tags={"a": "b"})
+        assert (repr(found), found) == ("AtLeast(10000)", 10_000)
+        assert repr(await jobs.count(tags={"a": "c"})) == "0"
+
+
+async def nothing_to_do(job: object) -> None: ...

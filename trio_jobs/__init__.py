@@ -7,7 +7,8 @@ The files in the order in which they tell the story:
       _handler, _handlers, _lost, _codec,
       _arguments, _safe, _held, _stored,
       _summary
-    _store, _submission, _filter        the contract of what keeps jobs
+    _store, _rules, _submission,
+      _filter                           the contract of what keeps jobs
     stores/                             what keeps them
     _insist, _logs, _raised,            a job speaks, and is listened to
       _audience, _place, _stream

@@ -318,9 +318,7 @@ class Attempt:
         """See `JobContext.spawn`."""
         child = child_submission(fn, args, given, self.claim.submission.options)
         if (depth := self._depth()) > NESTED:
-            raise RecursionError(
-                f"children can lie {NESTED} deep in each other; this one would be the {depth}th"
-            )
+            raise RecursionError(f"child jobs can lie {NESTED} deep in each other, not {depth}")
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = self.claim.submission.id
         call = partial(self.worker.store.spawn, job_id, self.claim.attempt, child, self.worker.claimant)

@@ -15,12 +15,11 @@ from ._handlers import Handler, Handlers
 from ._held import HeldBack
 from ._job import Retention
 from ._registry import JobRegistry
-from ._states import State
+from ._states import UNFINISHED
 from ._store import Claimant, Store, Where
 from ._worker import Worker
 
 OnExit = Literal["stop", "drain"]
-UNFINISHED = frozenset(state for state in State if not state.over)
 _PAGE = 1000
 
 

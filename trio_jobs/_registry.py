@@ -20,6 +20,7 @@ from ._handlers import Handler
 from ._job import CancelReport, Statistics
 from ._lines import LineStream
 from ._options import SubmitOptions
+from ._states import UNFINISHED
 from ._store import COUNTED, Store, Submission, Where
 from ._submission import submission
 from ._summary import PAGE_JOBS, Page, place_of
@@ -260,15 +261,18 @@ class JobRegistry:
         Returns:
             How many were asked.
         """
-        asked = 0
+        self._worker.check_open()
+        wanted = where_of(where)
+        states = UNFINISHED if wanted.states is None else UNFINISHED & frozenset(wanted.states)
+        wanted, asked = attrs.evolve(wanted, states=states), 0
         after: str | None = None
         while True:
-            page = await self.find(limit=PAGE_JOBS, after=after, **where)
+            await trio.lowlevel.checkpoint()
+            page = await self._store.find(wanted, PAGE_JOBS, after=after)
             for job in page:
-                if not job.state.over:
-                    handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
-                    with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
-                        asked += await handle.request_cancel(reason)
+                handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
+                with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
+                    asked += await handle.request_cancel(reason)
             if (after := page.next) is None:
                 return asked
 

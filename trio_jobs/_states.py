@@ -92,6 +92,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
     State.CANCELLED: {},
 }
 
+UNFINISHED: Final = frozenset(state for state in State if not state.over)
+"""Those that a transition leaves."""
 UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED})
 """Reasons of `retried` that give back what the claim took from the retry budget."""
 

@@ -1532,3 +1532,17 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
         assert [*store._rows] == [job_id]
         await store.remove(job_id)
         assert store._ended.bytes == 0
+
+
+async def test_children_however_deep() -> None:
+    """A chain of 1,200 children, each the child of the one before, goes with the worker that is lost."""
+    store = MemoryStore()
+    doomed = Claimant("w", 1.0)
+    _, (claim,) = await store.submit([make()], 1, doomed)
+    ids = [claim.submission.id]
+    for _ in range(1200):
+        ids.append((await store.spawn(ids[-1], 1, make(), doomed)).submission.id)
+    await trio.sleep(2)
+    await store.sweep()
+    assert (await store.get(ids[0])).state is State.RETRYING
+    assert await store.count(Where()) == {State.RETRYING: 1, State.CANCELLED: 1200}

@@ -13,7 +13,7 @@ from trio_jobs import IllegalTransition, KeyConflict, QueueFull, Reason, Retenti
 from trio_jobs._rules import Conclusion
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
 from trio_jobs.stores.sqlite import ends, listing, looking, open_sqlite, verbs
-from trio_jobs.stores.sqlite.group import Limits, Transaction
+from trio_jobs.stores.sqlite.group import UNLIMITED, Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 from trio_jobs.stores.sqlite.rows import Rows
 from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, lapse, make, start, work
@@ -183,3 +183,28 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
         Reason.QUEUE_TIMEOUT,
         "Job was not started within 0.1s",
     )
+
+
+def test_children_however_deep(file: File) -> None:
+    """A chain of 1,200 children, each the child of the one before, goes with the worker that is lost."""
+    (above,), _ = file.submit(1.0, {}, limit=1)
+    for _ in range(1200):
+        tx, child = file.at(1.0), file.rows.written(make(), child=True)
+        verbs.spawn(tx, above, 1, child, HOLDER)
+        tx.write_log()
+        above = child.submission.id
+    file.limits = UNLIMITED
+    tx = file.at(1e6)
+    assert ends.sweep(tx) == 1
+    tx.write_log()
+    assert file.totals() == {"retrying": 1, "cancelled": 1200}
+
+
+def test_no_number_is_given_twice(file: File) -> None:
+    """A page goes on behind the last job also when that was removed and others came."""
+    for number in range(3):
+        (job_id,), _ = file.submit(float(number), {}, limit=1)
+        assert list(file.db.execute("SELECT max(number) FROM trio_jobs_job")) == [(number + 1,)]
+        ends.finish(tx := file.at(9.0), job_id, 1, failed())
+        tx.write_log()
+        ends.remove(file.at(9.0), job_id)
