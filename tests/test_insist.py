@@ -84,18 +84,18 @@ async def test_what_is_done_for_all_goes_on(
             await persist(call)
 
 
-@pytest.mark.parametrize("verb", ["sweep", "claim", "heartbeat", "due", "overdue", "cancelling"])
-async def test_one_job_ends_no_worker(verb: str, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("broken", ["sweep", "claim", "heartbeat", "due", "overdue", "cancelling"])
+async def test_one_job_ends_no_worker(broken: str, autojump_clock: MockClock) -> None:
     """Whatever of a worker's periodic calls fails in a way that nobody foresaw: jobs go on to be run."""
 
     class Odd(Connection):
         failed = 0
 
-        async def call(self, name: str, ask: Any) -> Any:
-            return await (self._fail() if name == verb and self.failed < 3 else super().call(name, ask))
+        async def call(self, name: str, verb: Any) -> Any:
+            return await (self._fail() if name == broken and self.failed < 3 else super().call(name, verb))
 
-        async def wait(self, name: str, ask: Any) -> Any:
-            return await (self._fail() if name == verb and self.failed < 3 else super().wait(name, ask))
+        async def wait(self, name: str, verb: Any) -> Any:
+            return await (self._fail() if name == broken and self.failed < 3 else super().wait(name, verb))
 
         async def _fail(self) -> None:
             self.failed += 1

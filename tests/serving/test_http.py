@@ -128,7 +128,7 @@ async def test_a_misspelt_field_is_named() -> None:
         assert "$[0].curency is no field of Charge" in problem["detail"]
         async with site.websocket() as socket:
             await socket.send_message(json.dumps({"op": "submit", "id": 1, **body}))
-            assert "$[0].curency is no field of Charge" in await socket.get_message()
+            assert "$[0].curency is no field of Charge" in str(await socket.get_message())
         assert await site.jobs.count() == 0
 
 
@@ -141,7 +141,7 @@ async def test_private_fields_are_sent() -> None:
         assert (await site.http.get(f"/v1/jobs/{job_id}")).json()["result"]["_cents"] == 995
         async with site.websocket() as socket:
             await socket.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
-            assert '"_cents":995' in await socket.get_message()
+            assert '"_cents":995' in str(await socket.get_message())
 
 
 async def test_what_is_no_json_is_not_submitted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 
@@ -264,7 +265,8 @@ async def a_key_is_compared_by_what_was_given(open_store: Opener) -> None:
         options = attrs.evolve(later.options, timeouts=Timeouts(run=7.0), retry=Retry(attempts=9))
         ids = await accept(store, attrs.evolve(later, options=options))
         expect("submit of a key after the handler's defaults changed", ids, [first.id])
-        for given in ({}, {"tags": {"b": "d"}}, {"tags": {"b": "c"}, "timeout": 7.0}):
+        others: list[dict[str, Any]] = [{}, {"tags": {"b": "d"}}, {"tags": {"b": "c"}, "timeout": 7.0}]
+        for given in others:
             what = f"submit of a key with {given} in place of other options"
             await refused(what, KeyConflict, store.submit([make("a", key="k", **given)], 0, HOLDER))
 
