@@ -26,6 +26,7 @@ class Bug(NamedTuple):
 
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
+RULES = "_rules.py"
 
 BUGS = [
     Bug(
@@ -114,8 +115,8 @@ BUGS = [
         "a retry is counted twice",
         "a job with three attempts gets two",
         MEMORY,
-        "                row.spent -= ended.reason in UNSPENT\n",
-        "                row.spent += ended.reason not in UNSPENT\n",
+        "            row.spent -= done.unspent\n",
+        "            row.spent += not done.unspent\n",
         "simulation",
     ),
     Bug(
@@ -169,9 +170,9 @@ BUGS = [
     Bug(
         "a retry overtakes a cancellation",
         "a job that was cancelled runs again",
-        MEMORY,
-        "            if row.cancel_requested is not None:\n                transition",
-        "            if False:\n                transition",
+        RULES,
+        "        if asked:\n            return Conclusion",
+        "        if False:\n            return Conclusion",
         "simulation",
     ),
     Bug(
@@ -209,9 +210,9 @@ BUGS = [
     Bug(
         "a job that kills its workers is never blamed",
         "one bad job takes down worker after worker",
-        MEMORY,
-        "            deadly = row.spent >= max(row.submission.options.retry.attempts, CRASHES)\n",
-        "            deadly = False\n",
+        RULES,
+        "    deadly = spent >= max(attempts, CRASHES)\n",
+        "    deadly = False\n",
         "store",
     ),
     Bug(
@@ -226,8 +227,8 @@ BUGS = [
         "children of children are forgotten",
         "grandchildren are RUNNING for ever",
         MEMORY,
-        "            self._end_children(child, now)\n",
-        "",
+        "            below += map(self._rows.__getitem__, one.children or ())\n",
+        "            below += map(self._rows.__getitem__, one.children or ()) if one is row else ()\n",
         "store",
     ),
     Bug(
