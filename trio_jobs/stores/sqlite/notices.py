@@ -16,7 +16,8 @@ from typing import Final
 import trio
 
 _IN_ATTRIB: Final = 0x4
-_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC  # inotify(7): the same numbers
+_FLAGS: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # inotify(7): the same numbers
+_LIBRARY: Final = None if os.name == "posix" else "msvcrt"  # of C
 _ENOUGH: Final = 65536
 _NET: Final = 4
 
@@ -72,7 +73,7 @@ def watching(path: Path) -> Generator[Notices]:
 
 
 def _watch(path: Path) -> int | None:
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL(_LIBRARY)
     if not hasattr(library, "inotify_init1"):
         return None
     file = int(library.inotify_init1(_FLAGS))
