@@ -607,6 +607,34 @@ async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.
         assert f"did not hear that these jobs were not begun: {job.id}" in caplog.text
 
 
+async def test_a_submit_that_outlasts_the_registry(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a submit brings after its store was closed is left to its lease: the job was submitted, as its
+    submitter hears, and the log says what was not begun."""
+
+    class Closed(Late):
+        slow = "submit"
+
+        async def call(self, name: str, verb: Any) -> Any:
+            if name == "finish":
+                raise trio.ClosedResourceError("the store was closed")
+            return await super().call(name, verb)
+
+    handles = []
+
+    async def submit(jobs: JobRegistry) -> None:
+        handles.append(await jobs.submit(trio_sleeper, 1e9))
+
+    async with machines() as m, trio.open_nursery() as outside:
+        async with open_registry(Closed(m.store), lease=LEASE) as jobs:
+            outside.start_soon(submit, jobs)  # noqa: ASYNC111  # the point
+            await trio.sleep(1)
+    (handle,) = handles
+    assert (await m.store.get(handle.id)).state is State.RUNNING
+    assert f"did not hear that these jobs were not begun: {handle.id}" in caplog.text
+
+
 @pytest.mark.parametrize("lease", [6.0, 60.0])
 async def test_recording_an_end_is_bounded(
     lease: float, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture

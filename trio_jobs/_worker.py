@@ -133,9 +133,10 @@ class Worker:
 
         async def hand_over(claim: Claim) -> None:
             outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
-            with suppress(LeaseLost):
-                await insist(partial(self.store.finish, claim.submission.id, claim.attempt, outcome))
-            left.discard(claim.submission.id)
+            with suppress(trio.ClosedResourceError):  # a submit may outlast the registry
+                with suppress(LeaseLost):
+                    await insist(partial(self.store.finish, claim.submission.id, claim.attempt, outcome))
+                left.discard(claim.submission.id)
 
         with trio.move_on_after(self.patience, shield=True):
             async with trio.open_nursery() as nursery:  # one after the other would take a commit for each
