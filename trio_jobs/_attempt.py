@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -48,6 +49,8 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
 NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
+_AT_ONCE: Final = nullcontext()
+"""In the place of a scope, for a store in this process: it answers at once, so nothing can cut that short."""
 
 
 @attrs.frozen
@@ -182,7 +185,7 @@ class Attempt:
         log_start(self.claim)
         try:
             run, cancelled = await self._execute()
-            with self._last_words:
+            with self._last_words if self.worker.store.durable else _AT_ONCE:
                 if self.worker.closed:
                     self.hurry()
                 await self.context.close()

@@ -17,6 +17,12 @@ _NONE: Counter[State] = Counter()
 _WAITING = frozenset({State.QUEUED, State.RETRYING})
 
 
+def _names(row: Row) -> list[tuple[str, str]]:
+    """Return what a job is counted under."""
+    owner, names = row.submission.options.owner, [("all", ""), ("handler", row.submission.handler)]
+    return names if owner is None else [*names, ("owner", owner)]
+
+
 class Roll(dict[str, Row]):
     """Jobs by id. They come by `add`, move by `move` and go by `forget`, and by nothing else."""
 
@@ -33,34 +39,34 @@ class Roll(dict[str, Row]):
         row.number = self._newest
         self[row.submission.id] = self._by_number[row.number] = row
         self._order.append(row.number)
-        self._count(row, row.state, 1)
+        row.totals = tuple(map(self._total, _names(row)))
+        for total in row.totals:
+            total[row.state] += 1
         return row
 
     def move(self, row: Row, state: State) -> None:
         """Let a job be in another state."""
-        self._count(row, row.state, -1)
-        row.state = state
-        self._count(row, state, 1)
+        before, row.state = row.state, state
+        for total in row.totals:
+            total[before] -= 1
+            total[state] += 1
 
     def forget(self, job_id: str) -> Row:
         """Let go of a job."""
         row = self.pop(job_id)
         del self._by_number[row.number]
-        self._count(row, row.state, -1)
+        for name, total in zip(_names(row), row.totals, strict=True):
+            total[row.state] -= 1
+            if not any(total.values()):
+                del self._totals[name]
         if len(self._order) > 2 * len(self) + 64:
             self._order = list(self._by_number)
         return row
 
-    def _count(self, row: Row, state: State, more: int) -> None:
-        owner = row.submission.options.owner
-        names = [("all", ""), ("handler", row.submission.handler)]
-        for name in names if owner is None else [*names, ("owner", owner)]:
-            total = self._totals.setdefault(name, Counter())
-            total[state] += more
-            if not total[state]:
-                del total[state]
-                if not total:
-                    del self._totals[name]
+    def _total(self, name: tuple[str, str]) -> Counter[State]:
+        if (total := self._totals.get(name)) is None:
+            total = self._totals[name] = Counter()
+        return total
 
     # ------------------------------------------------------------ looking
 
@@ -89,7 +95,8 @@ class Roll(dict[str, Row]):
         if where.handler is not None:
             name = ("handler", where.handler)
         total = self._totals.get(name, _NONE)
-        return {state: jobs for state, jobs in total.items() if where.states is None or state in where.states}
+        states = total if where.states is None else where.states
+        return {state: total[state] for state in states if total[state]}
 
     def find(self, where: Where, limit: int, after: str | None, *, newest: bool, epoch: float) -> Page:
         """Return a page of the jobs that match; see `Store.find` and `Row.snapshot`."""
