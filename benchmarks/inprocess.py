@@ -43,8 +43,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
-from trio_jobs._states import Transition
-from trio_jobs._store import Claimant, Outcome
+from trio_jobs._common.states import Transition
+from trio_jobs.stores.contract import Claimant, Outcome
 
 BUFFER = 16  # of the handwritten jobs' channels and queues, and the window of ours
 WINDOW = 64  # the same for the token benchmarks: the default of a registry

@@ -24,11 +24,11 @@ MOST_NAMES = 50
 
 # Names that signatures use and that nobody has to import: they are found where they are defined.
 BEHIND = {
-    "Filter": "_filter",
-    "LineStream": "_lines",
-    "SpawnOptions": "_options",
-    "Statistics": "_job",
-    "SubmitOptions": "_options",
+    "Filter": "_registry.filter",
+    "LineStream": "_watching.lines",
+    "SpawnOptions": "_model.options",
+    "Statistics": "_model.job",
+    "SubmitOptions": "_model.options",
 }
 # What a class has for the package's own use, and no program calls.
 INTERNAL = {"JobContext": {"open", "close"}}

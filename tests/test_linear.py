@@ -22,19 +22,19 @@ from starlette.requests import Request
 from trio_websocket import wrap_server_stream
 
 from tests.test_layers import ROOT, modules, plant
+from trio_jobs._wire import requests
+from trio_jobs._wire.replies import Unspoken, decode_reply
 from trio_jobs.client.conversation import Conversation
 from trio_jobs.client.refusal import least_wait, refusal
-from trio_jobs.client.replies import Unspoken, decode_reply
-from trio_jobs.serving import wire
-from trio_jobs.serving.body import read_body
-from trio_jobs.serving.gate import Gate
+from trio_jobs.serving.access import Gate
+from trio_jobs.serving.http.body import read_body
+from trio_jobs.serving.http.request_head import read_head
 from trio_jobs.serving.limits import DEFAULT, Limits
-from trio_jobs.serving.outgoing import Outgoing
+from trio_jobs.serving.net.outgoing import Outgoing
 from trio_jobs.serving.problems import Refused
-from trio_jobs.serving.protocol import Session
-from trio_jobs.serving.request_head import read_head
 from trio_jobs.serving.sse import cursor_of, field
-from trio_jobs.serving.websocket import TrioPipe
+from trio_jobs.serving.websocket.server import TrioPipe
+from trio_jobs.serving.websocket.session import Session
 
 SMALL = 64 * 1024
 TIMES = 4
@@ -140,8 +140,8 @@ ROOMY = Limits(message=8 * TIMES * SMALL)
 
 
 def _request(data: bytes) -> None:
-    with suppress(wire.BadRequest):
-        wire.decode_request(data, DEFAULT.depth)
+    with suppress(requests.BadRequest):
+        requests.decode_request(data, DEFAULT.depth)
 
 
 def _argument(data: bytes) -> None:
@@ -153,8 +153,8 @@ def _id(data: bytes) -> None:
 
 
 def _body(data: bytes) -> None:
-    with suppress(wire.BadRequest):
-        wire.decode_new_job(b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth)
+    with suppress(requests.BadRequest):
+        requests.decode_new_job(b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth)
 
 
 def _message(data: bytes) -> None:
@@ -199,7 +199,7 @@ def _gate(text: str) -> None:
 
 
 def _cursor(text: str) -> None:
-    with suppress(wire.BadRequest):
+    with suppress(requests.BadRequest):
         cursor_of(text)
 
 

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import trio_jobs
-from trio_jobs._handler import mark_of
+from trio_jobs._model.handler import mark_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "llm.md"
 WAIT = 30.0  # seconds before a hang fails its test; no test passes because of it

@@ -1,25 +1,21 @@
 """Structured-concurrency jobs for Trio: run, stream, cancel, time out and retry async functions.
 
-The files in the order in which they tell the story:
+The rooms in the order in which they tell the story; the first page of each says what is in it:
 
-    _errors, _states, _bell             what can go wrong, what may follow what, waking
-    _check, _job, _retry, _options,     records and the rules about them
-      _handler, _handlers, _lost, _codec,
-      _arguments, _safe, _held, _stored,
-      _summary
-    _store, _rules, _submission,
-      _filter                           the contract of what keeps jobs
-    stores/                             what keeps them
-    _insist, _logs, _raised,            a job speaks, and is listened to
-      _audience, _place, _stream
-    _deadlines, _pipe, _context,        it is tried once
-      _stack, _attempt
-    _worker, _sweeper, _handle          it is claimed, cleaned up after, and watched
-    _lines, _registry, _address, _open  all under one nursery
+    _common              what can go wrong, and what may follow what
+    _model               what a job is
+    _json                a job as JSON
+    stores               the contract of what keeps jobs, and what keeps them
+    _watching            a job is read, waited for and cancelled
+    _running             it is tried
+    _registry            all jobs of a program, under one nursery
+    _wire                what a client and a server say to each other
+    serving              jobs shown to other machines
+    client               a server's jobs as if they were here
+    demo, testing, cli   to be looked at; for users' tests; the command
 """
 
-from ._context import JobContext
-from ._errors import (
+from ._common.errors import (
     ErrorRecord,
     IllegalTransition,
     InvalidPayload,
@@ -40,9 +36,9 @@ from ._errors import (
     UnknownHandler,
     UnknownJob,
 )
-from ._handle import JobHandle
-from ._handler import handler
-from ._job import (
+from ._common.states import Reason, State
+from ._model.handler import handler
+from ._model.job import (
     CancelReport,
     Ended,
     Event,
@@ -53,12 +49,13 @@ from ._job import (
     Retention,
     Timeouts,
 )
-from ._open import open_registry, serve_jobs
-from ._registry import JobRegistry
-from ._retry import Retry
-from ._states import Reason, State
-from ._stream import EventStream, TokenStream
-from ._summary import JobSummary, Page
+from ._model.retry import Retry
+from ._model.summary import JobSummary, Page
+from ._registry.opening import open_registry, serve_jobs
+from ._registry.registry import JobRegistry
+from ._running.context import JobContext
+from ._watching.handle import JobHandle
+from ._watching.streams import EventStream, TokenStream
 
 __all__ = [
     "CancelReport",

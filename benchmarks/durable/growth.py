@@ -13,10 +13,10 @@ import trio
 
 from benchmarks.inprocess import Row, ratio
 from trio_jobs import open_registry
-from trio_jobs._states import State, Transition
-from trio_jobs._store import Claim, Claimant, Outcome, Store, Submission, Where
-from trio_jobs._submission import submission
+from trio_jobs._common.states import State, Transition
+from trio_jobs.stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.stores.submission import submission
 
 from .checks import Figures, Scale, medians, must_be
 from .peers.ours import work

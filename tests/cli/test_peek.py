@@ -53,7 +53,7 @@ def test_short_ids_are_long_enough(cli: Any) -> None:
 
 
 def looked_for() -> Any:
-    from trio_jobs._filter import where_of
+    from trio_jobs._registry.filter import where_of
 
     return where_of({})
 

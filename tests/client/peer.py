@@ -14,11 +14,11 @@ import attrs
 import msgspec
 
 from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, UnknownJob
+from trio_jobs._wire.requests import AnyRequest, Cancel, Get, Submit, Wait
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.piece import cut
-from trio_jobs.serving.protocol import Begin, Call, Following, Opened, Reply, Session, Stop
 from trio_jobs.serving.values import encode_job
-from trio_jobs.serving.wire import AnyRequest, Cancel, Get, Submit, Wait
+from trio_jobs.serving.websocket.session import Begin, Call, Following, Opened, Reply, Session, Stop
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from trio_websocket import WebSocketConnection, wrap_server_stream
 
 import trio_jobs
 from trio_jobs import JobContext, JobRegistry
+from trio_jobs._wire.requests import PROTOCOL
 from trio_jobs.serving import serve_http, serve_websocket
-from trio_jobs.serving.wire import PROTOCOL
 
 Kind = Literal["http", "websocket"]
 Peer = Callable[[trio.SocketStream], Awaitable[None]]

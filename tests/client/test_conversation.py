@@ -15,12 +15,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.peer import Peer, job, log
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
+from trio_jobs._wire import requests
+from trio_jobs._wire.replies import Seen, Unspoken
 from trio_jobs.client.conversation import CALLS, LOSSES, STRIKES, Call, Conversation, ServerCloses
 from trio_jobs.client.errors import Disconnected, ServerError
 from trio_jobs.client.following import WINDOW, Following
 from trio_jobs.client.looking import seen_in
-from trio_jobs.client.replies import Seen, Unspoken
-from trio_jobs.serving import wire
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.values import encode_job
 
@@ -52,18 +52,18 @@ def everything(conversation: Conversation) -> list[dict[str, Any]]:
 
 def get(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
     """A call that looks a job up."""
-    return conversation.ask(wire.Get(id=conversation.new_id(), job=job_id), job_id, seen_in)
+    return conversation.ask(requests.Get(id=conversation.new_id(), job=job_id), job_id, seen_in)
 
 
 def wait(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
     """A call that waits for a job."""
-    return conversation.ask(wire.Wait(id=conversation.new_id(), job=job_id), job_id, seen_in)
+    return conversation.ask(requests.Wait(id=conversation.new_id(), job=job_id), job_id, seen_in)
 
 
 def submit(conversation: Conversation, key: str, handler: str = "work") -> Call[Seen]:
     """A call that submits a job."""
-    options = wire.SubmitOptions(key=key)
-    request = wire.Submit(id=conversation.new_id(), handler=handler, options=options)
+    options = requests.SubmitOptions(key=key)
+    request = requests.Submit(id=conversation.new_id(), handler=handler, options=options)
     return conversation.ask(request, handler, seen_in)
 
 
@@ -386,7 +386,7 @@ def test_a_log_is_asked_for_behind_what_was_read() -> None:
     conversation = connected()
     follow = conversation.follow("7", 0, "gap")
     everything(conversation)
-    events = [msgspec.to_builtins(wire.shown(event, tracebacks=True)) for event in log(8)]
+    events = [msgspec.to_builtins(requests.shown(event, tracebacks=True)) for event in log(8)]
     reply(conversation, follow.id, events=events[:6])
     assert [event.seq for event in follow.take()] == [1, 2, 3, 4, 5, 6]
     follow.read(2)

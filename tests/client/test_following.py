@@ -9,8 +9,8 @@ import pytest
 
 from tests.client.peer import log
 from trio_jobs import Event
+from trio_jobs._wire.replies import Gap, Unspoken
 from trio_jobs.client.following import WINDOW, Following
-from trio_jobs.client.replies import Gap, Unspoken
 
 LOG = log(2 * WINDOW)
 

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.site import count, flaky, forever, permits, site
 from trio_jobs import JobFailed, Kind, Retention, StreamGap, StreamRestarted, UnknownJob
-from trio_jobs._stream import EventStream, TokenStream
+from trio_jobs._watching.streams import EventStream, TokenStream
 from trio_jobs.client import connect
 from trio_jobs.client.following import WINDOW
 

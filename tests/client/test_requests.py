@@ -11,8 +11,8 @@ import pytest
 
 import trio_jobs
 from trio_jobs import InvalidPayload, Priority, Retry, State, Timeouts
+from trio_jobs._wire import requests
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
-from trio_jobs.serving import wire
 
 
 @trio_jobs.handler(name="marked", retry=Retry(attempts=3, on=OSError))
@@ -46,10 +46,10 @@ async def work(job: trio_jobs.JobContext[str], n: int, *more: int) -> None:
 )
 def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict[str, Any]) -> None:
     """The server reads the options as they were given, and no other."""
-    request = wire.Submit(id=1, handler="work", options=options_of("work", {**given, "key": "k"}))
+    request = requests.Submit(id=1, handler="work", options=options_of("work", {**given, "key": "k"}))
     text = text_of(request)
-    decoded = wire.decode_request(text.encode(), 32)
-    assert isinstance(decoded, wire.Submit)
+    decoded = requests.decode_request(text.encode(), 32)
+    assert isinstance(decoded, requests.Submit)
     assert decoded == request
     assert msgspec.json.decode(text)["options"] == {**sent, "key": "k"}
 
@@ -82,7 +82,9 @@ def test_a_mistake_is_told_here(given: dict[str, Any], error: type[Exception]) -
 
 def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
     """The rule of the handler's own mark may be given with other numbers; the server has it too."""
-    assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == wire.RetryOptions(attempts=9)
+    assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == requests.RetryOptions(
+        attempts=9
+    )
     with pytest.raises(InvalidPayload, match=r"@handler\(retry"):
         options_of(work, {"retry": Retry(on=ValueError)})
 
@@ -119,4 +121,4 @@ def test_a_filter_is_sent_as_the_wire_has_it() -> None:
 def test_what_is_no_text_is_not_sent() -> None:
     """A request that cannot be written is refused, and says which."""
     with pytest.raises(InvalidPayload, match="the request to get"):
-        text_of(wire.Get(id=1, job="\ud800"))
+        text_of(requests.Get(id=1, job="\ud800"))

@@ -18,11 +18,11 @@ from trio_websocket import WebSocketConnection
 from tests.client.peer import job, log
 from tests.client.site import websocket
 from trio_jobs import Retry, StoreUnavailable, StreamGap
+from trio_jobs._wire.requests import encode_event
 from trio_jobs.client import Disconnected, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
 from trio_jobs.client.following import WINDOW
 from trio_jobs.serving.values import encode_job
-from trio_jobs.serving.wire import encode_event
 
 Talk = Callable[[WebSocketConnection], Awaitable[None]]
 PONG = {"pong": True}

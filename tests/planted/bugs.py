@@ -26,7 +26,7 @@ class Bug(NamedTuple):
 
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
-RULES = "_rules.py"
+RULES = "stores/rules.py"
 
 BUGS = [
     Bug(
@@ -72,7 +72,7 @@ BUGS = [
     Bug(
         "an end is not final",
         "a completed job starts again",
-        "_states.py",
+        "_common/states.py",
         "    State.COMPLETED: {},",
         "    State.COMPLETED: {Transition.RETRIED: State.RETRYING},",
         "store",
@@ -122,7 +122,7 @@ BUGS = [
     Bug(
         "a deploy spends the retry budget",
         "jobs fail because the service was restarted often",
-        "_states.py",
+        "_common/states.py",
         "frozenset({Reason.SHUTDOWN, Reason.SNOOZED})",
         "frozenset({Reason.SNOOZED})",
         "simulation",
@@ -250,7 +250,7 @@ BUGS = [
     Bug(
         "an old attempt and a new one share a place",
         "a worker crashes when it is given back a job that it still cleans up after",
-        "_worker.py",
+        "_running/worker.py",
         "        if self.attempts.get(job_id) is attempt:\n",
         "        if self.attempts[job_id] is attempt:\n",
         "simulation",
@@ -258,7 +258,7 @@ BUGS = [
     Bug(
         "an answer after the end",
         "a process that is leaving crashes because a claim came late",
-        "_worker.py",
+        "_running/worker.py",
         "        if self.closed:  # while the store was being asked\n",
         "        if self.closed and self.paused:\n",
         "simulation",
@@ -266,7 +266,7 @@ BUGS = [
     Bug(
         "the last tokens are dropped",
         "a completed job's stream lacks what was sent just before the end",
-        "_pipe.py",
+        "_running/channel.py",
         "        self._take(inf)\n",
         "",
         "simulation",
@@ -274,7 +274,7 @@ BUGS = [
     Bug(
         "an end that was not heard is given up",
         "a job that completed runs again because one answer was lost",
-        "_insist.py",
+        "stores/retrying.py",
         "        except StoreUnavailable as error:\n            failures += 1\n",
         "        except StoreUnavailable as error:\n            failures += 1\n            raise\n",
         "simulation",
@@ -282,7 +282,7 @@ BUGS = [
     Bug(
         "more jobs run than may",
         "a limit of two lets any number through",
-        "_worker.py",
+        "_running/worker.py",
         "max(0, self.capacity - self.running - self._asked)",
         "self.capacity",
         "lives",
@@ -290,7 +290,7 @@ BUGS = [
     Bug(
         "a cancellation counts as a failure",
         "a job that its user stopped is FAILED, and retried",
-        "_attempt.py",
+        "_running/attempt.py",
         "_CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})",
         "_CANCELS: Final = frozenset({Reason.PARENT, Reason.UNREAD})",
         "lives",

@@ -26,9 +26,10 @@ import trio  # found only now
 from tests.serving.fuzzed import mutated, nonsense, proper, raw
 from tests.serving.place import DOORS, Place, place
 from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
+from trio_jobs._wire.requests import Wait
 from trio_jobs.serving import Limits
 from trio_jobs.serving.problems import STATUS
-from trio_jobs.serving.protocol import (
+from trio_jobs.serving.websocket.session import (
     Begin,
     Call,
     Close,
@@ -38,7 +39,6 @@ from trio_jobs.serving.protocol import (
     Session,
     Stop,
 )
-from trio_jobs.serving.wire import Wait
 
 LIMITS: Final = Limits(message=4096, calls=4, follows=3)
 LIVE_LIMITS: Final = Limits(message=4096, header=0.5, body=0.5, idle=1.0, ping=0.5)

@@ -12,16 +12,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.serving.test_conversation import Memory
+from tests.serving.websocket.test_connection import Memory
 from trio_jobs import Job, JobContext, JobRegistry, Page, handler, open_registry
-from trio_jobs.serving.account import Account
-from trio_jobs.serving.answers import answering
-from trio_jobs.serving.conversation import converse
-from trio_jobs.serving.desk import ANYBODY, Caller, Desk
-from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.problems import Refused
-from trio_jobs.serving.values import PIECE
-from trio_jobs.serving.wire import (
+from trio_jobs._wire.requests import (
     LARGE,
     AnyRequest,
     BadRequest,
@@ -33,6 +26,13 @@ from trio_jobs.serving.wire import (
     Submit,
     Wait,
 )
+from trio_jobs.serving.account import Account
+from trio_jobs.serving.answers import answering
+from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.operations import ANYBODY, Caller, Desk
+from trio_jobs.serving.problems import Refused
+from trio_jobs.serving.values import PIECE
+from trio_jobs.serving.websocket.connection import converse
 
 MOST = 512 * 1024
 JUST_SMALL = "x" * (LARGE - 2)  # with its quotes, as large as an answer may hold

@@ -25,12 +25,12 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-from trio_jobs._registry import inside
+from trio_jobs._registry.registry import inside
+from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.piece import Piece, cut
-from trio_jobs.serving.protocol import Following
-from trio_jobs.serving.wire import encode_event
+from trio_jobs.serving.websocket.session import Following
 
 
 class Script:

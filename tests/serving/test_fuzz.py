@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.serving.fuzz import fuzz_live, fuzz_session, main
-from trio_jobs.serving import protocol
+from trio_jobs.serving.websocket import session
 
 SESSION_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_INPUTS", "5000"))
 LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
@@ -27,7 +27,7 @@ async def test_servers_serve_on() -> None:
 
 def test_a_fault_is_found_and_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that forgets which ids are in use is found out, and the note says how to see it again."""
-    monkeypatch.setattr(protocol.Session, "_begun", lambda self, request: protocol.Call(request))
+    monkeypatch.setattr(session.Session, "_begun", lambda self, request: session.Call(request))
     with pytest.raises(AssertionError) as caught:
         fuzz_session(7, 5000)
     (note,) = caught.value.__notes__

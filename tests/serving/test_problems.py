@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_jobs import _errors
-from trio_jobs._errors import (
+from trio_jobs._common import errors
+from trio_jobs._common.errors import (
     IllegalTransition,
     InvalidPayload,
     JobCancelled,
@@ -26,10 +26,10 @@ from trio_jobs._errors import (
     UnknownHandler,
     UnknownJob,
 )
-from trio_jobs._states import State
+from trio_jobs._common.states import State
+from trio_jobs._wire.requests import BadRequest
 from trio_jobs.serving import problems
 from trio_jobs.serving.problems import INTERNAL, STATUS, Refused, problem_of
-from trio_jobs.serving.wire import BadRequest
 
 TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (BadRequest("no"), "bad_request", {}),
@@ -60,7 +60,7 @@ def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
     """A new error of the package has a code, or is named here as none that a caller meets."""
     ours = {
         kind
-        for kind in vars(_errors).values()
+        for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, TrioJobsError) and kind is not TrioJobsError
     }
     told = {type(error) for error, _, _ in TOLD}
@@ -86,7 +86,7 @@ def test_the_servers_own_trouble_is_not_told_in_detail() -> None:
 def test_every_code_that_is_raised_has_a_status() -> None:
     """Each code that the package refuses with is in the table, and is no word of its own."""
     used = set()
-    for file in (Path(problems.__file__).parent).glob("*.py"):
+    for file in Path(problems.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import Ended, Event, InvalidPayload, Kind, Reason, Retention
-from trio_jobs._job import SNOOZES, Progress
+from trio_jobs._model.job import SNOOZES, Progress
 from trio_jobs.stores._log import Log, weigh
 
 TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}

@@ -35,10 +35,10 @@ from trio_jobs import (
     Timeouts,
     UnknownJob,
 )
-from trio_jobs._job import Options, new_id
-from trio_jobs._states import Transition
-from trio_jobs._store import Claim, Claimant, Outcome, Store, Submission, Where
-from trio_jobs._summary import summary_of
+from trio_jobs._common.states import Transition
+from trio_jobs._model.job import Options, new_id
+from trio_jobs._model.summary import summary_of
+from trio_jobs.stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.memory import MemoryStore
 
 ALL = 10**6

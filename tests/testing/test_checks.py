@@ -14,9 +14,18 @@ import trio
 from trio.testing import MockClock
 
 from trio_jobs import Event, Kind, Page, Reason, State, TrioJobsError
-from trio_jobs._states import Transition
-from trio_jobs._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
+from trio_jobs._common.states import Transition
 from trio_jobs.stores._queue import Queue
+from trio_jobs.stores.contract import (
+    CancelAnswer,
+    Claim,
+    Claimant,
+    Heartbeat,
+    Outcome,
+    Store,
+    Submission,
+    Where,
+)
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing._conformance import (
     Check,

@@ -10,10 +10,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import Event, JobContext, Kind, Reason, open_registry
-from trio_jobs._job import new_id
-from trio_jobs._submission import submission
+from trio_jobs._model.job import new_id
 from trio_jobs.stores import Claimant, StoreUnavailable, Submission
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.submission import submission
 from trio_jobs.testing import Connection, Trace
 from trio_jobs.testing._faults import FAULTS, Faults, FaultyConnection
 

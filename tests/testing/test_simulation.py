@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from trio_jobs import JobContext
-from trio_jobs._safe import leaves
-from trio_jobs._worker import Worker
+from trio_jobs._common.error_text import leaves
+from trio_jobs._running.worker import Worker
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Scenario, SimulationFailed, simulate
 from trio_jobs.testing.__main__ import hunt, main
@@ -85,7 +85,7 @@ def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyP
         pass
 
     monkeypatch.setattr(Worker, "_give_back", forget)
-    monkeypatch.setattr("trio_jobs._attempt.Attempt._finish", forget)
+    monkeypatch.setattr("trio_jobs._running.attempt.Attempt._finish", forget)
     with pytest.raises(SimulationFailed, match="leaving_costs_nothing"):
         for seed in range(12):
             simulate(comings_and_goings, seed)

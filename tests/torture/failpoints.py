@@ -38,10 +38,10 @@ from journal import Journal, entries_of
 
 import trio_jobs
 from trio_jobs import JobContext, Retry, State, handler
-from trio_jobs._submission import submission
 from trio_jobs.stores import Claimant, Outcome, Transition
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.group import Group
+from trio_jobs.stores.submission import submission
 from trio_jobs.testing._fold import check_agrees
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ import trio
 from journal import Journal, entries_of
 
 import trio_jobs
-from trio_jobs._filter import every
-from trio_jobs._registry import inside
+from trio_jobs._registry.filter import every
+from trio_jobs._registry.registry import inside
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite.group import Group
 

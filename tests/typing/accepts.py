@@ -29,8 +29,8 @@ from trio_jobs import (
     open_registry,
     serve_jobs,
 )
-from trio_jobs._job import Statistics
-from trio_jobs._lines import LineStream
+from trio_jobs._model.job import Statistics
+from trio_jobs._watching.lines import LineStream
 from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
 
 

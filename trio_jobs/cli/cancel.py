@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import trio
 from cyclopts import Parameter
 
-from .._errors import UnknownJob
-from .._job import CancelReport
-from .._open import open_registry
-from .._records import plain
-from .._registry import JobRegistry
+from .._common.errors import UnknownJob
+from .._json.records import plain
+from .._model.job import CancelReport
+from .._registry.opening import open_registry
+from .._registry.registry import JobRegistry
 from .faults import FAILED, Fault
 from .options import DEFAULT_STORE, Json, Seconds, Store
 from .output import json_line, line

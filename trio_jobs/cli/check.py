@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from .._job import SNOOZES, TRIMMABLE, Event, Job, Kind
+from .._model.job import SNOOZES, TRIMMABLE, Event, Job, Kind
 from ..testing._fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store

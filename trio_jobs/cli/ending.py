@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .._job import Job
-from .._states import State
-from .._summary import JobSummary
+from .._common.states import State
+from .._model.job import Job
+from .._model.summary import JobSummary
 from .faults import CANCELLED, FAILED
 
 _STATUS = {State.COMPLETED: 0, State.FAILED: FAILED, State.CANCELLED: CANCELLED}

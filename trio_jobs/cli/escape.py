@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .._safe import escaped, one_line
+from .._common.error_text import escaped, one_line
 
 __all__ = ["as_json", "lines", "one_line", "shown"]
 _KEPT: Final = frozenset("\n\t")

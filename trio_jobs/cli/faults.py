@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .._errors import InvalidPayload, KeyConflict, TrioJobsError, UnknownHandler, UnknownJob
-from .._safe import leaves
+from .._common.error_text import leaves
+from .._common.errors import InvalidPayload, KeyConflict, TrioJobsError, UnknownHandler, UnknownJob
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .._filter import Filter, where_of
-from .._records import summary_record
-from .._states import State
-from .._summary import JobSummary
+from .._common.states import State
+from .._json.records import summary_record
+from .._model.summary import JobSummary
+from .._registry.filter import Filter, where_of
 from .durations import ago
 from .ending import state_of
 from .faults import Fault

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .._handlers import Handlers
+from .._model.handlers import Handlers
 from .escape import one_line
 from .faults import Fault
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter, Token
 
-from .._address import sqlite_path
-from .._job import Priority
-from .._states import State
+from .._common.states import State
+from .._model.job import Priority
+from .._registry.address import sqlite_path
 from .durations import seconds
 from .faults import Fault
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import apsw
 
-from .._errors import SchemaTooNew
-from .._job import Event, Job, Retention
-from .._states import State
-from .._store import Where
-from .._summary import PAGE_JOBS, JobSummary
+from .._common.errors import SchemaTooNew
+from .._common.states import State
+from .._model.job import Event, Job, Retention
+from .._model.summary import PAGE_JOBS, JobSummary
+from ..stores.contract import Where
 from ..stores.sqlite import chunks, listing, looking
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction

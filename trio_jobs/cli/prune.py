@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._open import open_registry
+from .._registry.opening import open_registry
 from .options import DEFAULT_STORE, Json, Seconds, Store
 from .output import json_line, line
 from .peek import peek

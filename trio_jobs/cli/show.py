@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._job import Ended, Event, Job, Kind
-from .._records import event_record, job_record
-from .._retry import NO_RETRY
+from .._json.records import event_record, job_record
+from .._model.job import Ended, Event, Job, Kind
+from .._model.retry import NO_RETRY
 from .durations import brief, moment
 from .ending import detail_of, state_of
 from .escape import as_json
@@ -37,7 +37,7 @@ def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> 
 
 
 def _decoded(text: str) -> Any:
-    from .._codec import decode
+    from .._json.values import decode
 
     return decode(text)
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import trio
 from cyclopts import Parameter
 
-from .._errors import StreamGap
-from .._handle import JobHandle
-from .._job import Event, Kind, Progress
-from .._open import open_registry
-from .._records import event_record
-from .._stream import EventStream
+from .._common.errors import StreamGap
+from .._json.records import event_record
+from .._model.job import Event, Kind, Progress
+from .._registry.opening import open_registry
+from .._watching.handle import JobHandle
+from .._watching.streams import EventStream
 from .ending import ended_status
 from .escape import shown
 from .faults import Fault, Stopped

@@ -9,15 +9,15 @@ import attrs
 import trio
 from cyclopts import Parameter
 
-from .._errors import TrioJobsError
-from .._handle import JobHandle
-from .._handler import mark_of
-from .._handlers import Handler, Handlers
-from .._job import Job
-from .._open import open_registry
-from .._options import SubmitOptions
-from .._records import job_record
-from .._states import State
+from .._common.errors import TrioJobsError
+from .._common.states import State
+from .._json.records import job_record
+from .._model.handler import mark_of
+from .._model.handlers import Handler, Handlers
+from .._model.job import Job
+from .._model.options import SubmitOptions
+from .._registry.opening import open_registry
+from .._watching.handle import JobHandle
 from .ending import ended_status, told_end
 from .escape import as_json
 from .faults import Fault

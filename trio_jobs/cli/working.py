@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from .._open import open_registry
-from .._registry import JobRegistry
+from .._registry.opening import open_registry
+from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
 from .load import load_handlers
 from .output import note

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .._errors import quoted
+from .._common.errors import quoted
 
 _SCHEMES: Final[Mapping[str, tuple[bool, int]]] = {
     "http": (False, 80),

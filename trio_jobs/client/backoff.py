@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .._retry import Retry
+from .._model.retry import Retry
 
 BACKOFF: Final = Retry(attempts=2, initial=0.2, factor=2.0, maximum=5.0, jitter=1.0)
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import trio
 
-from .._check import number
-from .._held import HeldBack
-from ..serving import wire
+from .._common.deferred_error import HeldBack
+from .._common.validate import number
+from .._wire import requests
 from .address import Address, address_of
 from .link import Link
 from .registry import RemoteRegistry
@@ -60,7 +60,7 @@ async def _connected(address: Address, patience: float) -> AsyncGenerator[Remote
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run, name=f"connect to {address.authority}")
             with block:
-                await link.call(wire.Ping(id=link.new_id()), "", lambda reply: reply.pong)
+                await link.call(requests.Ping(id=link.new_id()), "", lambda reply: reply.pong)
                 yield RemoteRegistry(link)
             link.close()
     except BaseException as exc:

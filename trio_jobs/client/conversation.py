@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
-from .._audience import Policy
-from .._bell import Bell
-from ..serving import wire
+from .._common.bell import Bell
+from .._watching.readers import Policy
+from .._wire import requests
+from .._wire.replies import Reply, Unspoken, decode_reply, events_of
 from .backoff import SUSPECT, TOO_LARGE
 from .errors import CLOSING, ServerError, error_of
 from .following import Following
-from .replies import Reply, Unspoken, decode_reply, events_of
 from .requests import text_of
 
 T = TypeVar("T")
@@ -56,9 +56,9 @@ class Call(Generic[T]):
         bell: Rings then.
     """
 
-    def __init__(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> None:
+    def __init__(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> None:
         self.id = request.id
-        self.waits = isinstance(request, wire.Wait)
+        self.waits = isinstance(request, requests.Wait)
         self.text = text_of(request)
         self.about = about
         self.read = read
@@ -97,7 +97,7 @@ class Conversation:
         self._calls: deque[int] = deque()  # to be sent, when fewer than CALLS are under way
         self._waits: deque[int] = deque()  # to be sent: waits and follows
         self._under_way: set[int] = set()  # calls on this connection, dropped ones too
-        self._control: deque[wire.AnyRequest] = deque()  # to be sent before all others
+        self._control: deque[requests.AnyRequest] = deque()  # to be sent before all others
         self._acks: dict[int, None] = {}  # follows that may have something to ack
 
     # ------------------------------------------------------------ the client's side
@@ -107,7 +107,7 @@ class Conversation:
         self._last_id += 1
         return self._last_id
 
-    def ask(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> Call[T]:
+    def ask(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> Call[T]:
         """Open a call. Raises `InvalidPayload` if it cannot be sent."""
         call = Call(request, about, read)
         self._add(call)
@@ -135,7 +135,7 @@ class Conversation:
     def drop(self, one: Call[Any] | Following) -> None:
         """Forget something open: nobody waits for it any more. What was not sent will not be."""
         if self._open.pop(one.id, None) is not None and one.sent and (one.id not in self._under_way):
-            self._control.append(wire.Unfollow(id=one.id))
+            self._control.append(requests.Unfollow(id=one.id))
             self.bell.ring()
 
     def was_read(self, follow: Following) -> None:
@@ -149,7 +149,7 @@ class Conversation:
     def connected(self) -> None:
         """Begin on a new connection: all that is open is to be sent, after a ping to see whether it works."""
         self._connected = True
-        self._control = deque([wire.Ping(id=self.new_id())])
+        self._control = deque([requests.Ping(id=self.new_id())])
         self._under_way.clear()
         self._acks.clear()
         self._calls.clear()

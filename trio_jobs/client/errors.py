@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .._errors import (
+from .._common.errors import (
     InvalidPayload,
     KeyConflict,
     QueueFull,

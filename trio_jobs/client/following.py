@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from .._audience import Policy
-from .._bell import Bell
-from .._job import Event
-from ..serving import wire
-from .replies import Gap, Unspoken
+from .._common.bell import Bell
+from .._model.job import Event
+from .._watching.readers import Policy
+from .._wire import requests
+from .._wire.replies import Gap, Unspoken
 
 WINDOW: Final = 256
 """How many events the server may be ahead of a reader."""
@@ -54,11 +54,13 @@ class Following:
 
     # ------------------------------------------------------------ the server's side
 
-    def request(self) -> wire.Follow:
+    def request(self) -> requests.Follow:
         """Return what to ask the server of a new connection."""
         self.sent = True
         self._seen = self._acked = self._read
-        return wire.Follow(id=self.id, job=self.job_id, after=self._read, policy=self._policy, window=WINDOW)
+        return requests.Follow(
+            id=self.id, job=self.job_id, after=self._read, policy=self._policy, window=WINDOW
+        )
 
     def came(self, events: list[Event]) -> None:
         """Take in events. Raises `Unspoken` if one is missing before them, or there are too many."""
@@ -117,7 +119,7 @@ class Following:
         self._queue = []
         self._received = self._read = cursor
 
-    def ack(self) -> wire.Ack | None:
+    def ack(self) -> requests.Ack | None:
         """Return what to tell the server of how far was read, if that is worth a message.
 
         It is when half a window was read; and when a handler may be waiting for this reader, who has read all
@@ -128,7 +130,7 @@ class Following:
         level = self._policy == "block" and self._read == self._received
         if not self.sent or not (read >= WINDOW // 2 or (read and level)):
             return None
-        return wire.Ack(id=self.id, cursor=cursor)
+        return requests.Ack(id=self.id, cursor=cursor)
 
     def acked(self, cursor: int) -> None:
         """Note how far the server was told."""

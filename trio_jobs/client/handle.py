@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .._audience import Policy
-from .._check import number, text
-from .._handle import JobHandle
-from .._job import CancelReport, Event, Job
-from .._place import Place
-from ..serving import wire
+from .._common.validate import number, text
+from .._model.job import CancelReport, Event, Job
+from .._watching.cursor import Place
+from .._watching.handle import JobHandle
+from .._watching.readers import Policy
+from .._wire import requests
+from .._wire.replies import Reply, report_of
 from .link import Link
 from .looking import ended, history_of, snapshot_of
 from .reading import RemotePlace
-from .replies import Reply, report_of
 
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -80,7 +80,7 @@ class RemoteHandle(JobHandle[T_co, R_co]):
         number("patience", patience)
         if reason is not None:
             text("reason", reason)
-        request = wire.Cancel(
+        request = requests.Cancel(
             id=self._link.new_id(), job=self.id, reason=reason, grace=grace, patience=patience, wait=wait
         )
         return await self._link.call(request, self.id, _report_in)

@@ -9,12 +9,12 @@ from typing import NoReturn, TypeVar
 
 import trio
 
-from ..serving import wire
+from .._wire import requests
+from .._wire.replies import Reply, Unspoken
 from .address import Address
 from .backoff import Backoff
 from .conversation import Conversation, ServerCloses
 from .errors import Disconnected
-from .replies import Reply, Unspoken
 from .socket import Lost, Socket, run_socket
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Link:
         self.conversation.fail(closed())
         self._scope.cancel(reason="the block of connect was left")
 
-    async def call(self, request: wire.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> T:
+    async def call(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> T:
         """Ask the server, and return its answer. A checkpoint.
 
         Cancelled, a request that was not sent has not happened, and one that was sent may have.
@@ -152,7 +152,7 @@ class Link:
             try:
                 self.conversation.received(message)
             except Unspoken as error:
-                raise Lost(f"the server does not speak {wire.PROTOCOL}: {error}", 1002) from None
+                raise Lost(f"the server does not speak {requests.PROTOCOL}: {error}", 1002) from None
             except ServerCloses:
                 raise Lost("the server is stopping", 1001) from None
             self._set_served(served=True)

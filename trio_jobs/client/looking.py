@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 import msgspec
 
-from .._job import Event, Job
-from ..serving import wire
+from .._model.job import Event, Job
+from .._wire import requests
+from .._wire.replies import Large, Reply, Seen, Unspoken, data_of, events_of, job_of
 from .errors import ServerError
 from .link import Link
-from .replies import Large, Reply, Seen, Unspoken, data_of, events_of, job_of
 
 
 class _Changed(Exception):
@@ -26,7 +26,7 @@ class _Changed(Exception):
 async def snapshot_of(link: Link, job_id: str) -> Job:
     """Return a job as it is now. Raises `UnknownJob`, and what `Link.call` does."""
     while True:
-        seen = await link.call(wire.Get(id=link.new_id(), job=job_id), job_id, seen_in)
+        seen = await link.call(requests.Get(id=link.new_id(), job=job_id), job_id, seen_in)
         try:
             return await whole(link, seen)
         except _Changed:
@@ -35,12 +35,12 @@ async def snapshot_of(link: Link, job_id: str) -> Job:
 
 async def last_seq_of(link: Link, job_id: str) -> int:
     """Return the newest cursor of a job's log. Raises as `snapshot_of` does."""
-    return (await link.call(wire.Get(id=link.new_id(), job=job_id), job_id, seen_in)).job.last_seq
+    return (await link.call(requests.Get(id=link.new_id(), job=job_id), job_id, seen_in)).job.last_seq
 
 
 async def ended(link: Link, job_id: str) -> Job:
     """Return a job once it has ended. Raises `UnknownJob`, and what `Link.call` does."""
-    return await whole(link, await link.call(wire.Wait(id=link.new_id(), job=job_id), job_id, seen_in))
+    return await whole(link, await link.call(requests.Wait(id=link.new_id(), job=job_id), job_id, seen_in))
 
 
 async def whole(link: Link, seen: Seen) -> Job:
@@ -55,7 +55,7 @@ async def history_of(link: Link, job_id: str) -> list[Event]:
     found: list[Event] = []
     after: int | None = 0
     while after is not None:
-        request = wire.History(id=link.new_id(), job=job_id, after=after)
+        request = requests.History(id=link.new_id(), job=job_id, after=after)
         events, after = await link.call(request, job_id, _history_in)
         found += await with_data(link, job_id, events)
     return found
@@ -81,7 +81,7 @@ async def _value_of(link: Link, job_id: str, field: Any, seq: int) -> Any:
     offset: int | None = 0
     try:
         while offset is not None:
-            request = wire.GetValue(id=link.new_id(), job=job_id, field=field, seq=seq, offset=offset)
+            request = requests.GetValue(id=link.new_id(), job=job_id, field=field, seq=seq, offset=offset)
             text, offset = await link.call(request, job_id, _piece_in)
             texts.append(text)
     except ServerError as error:

@@ -6,10 +6,10 @@ from typing import NoReturn
 
 import trio
 
-from .._audience import Policy
-from .._errors import StreamGap
-from .._job import Event
-from .._place import Place
+from .._common.errors import StreamGap
+from .._model.job import Event
+from .._watching.cursor import Place
+from .._watching.readers import Policy
 from .following import Following
 from .link import Link
 from .looking import history_of, last_seq_of, with_data

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
-from .._check import text, whole
-from .._context import JobContext
-from .._filter import Filter
-from .._job import CancelReport, Statistics
-from .._options import SubmitOptions
-from .._summary import PAGE_JOBS, Page
-from ..serving import wire
+from .._common.validate import text, whole
+from .._model.job import CancelReport, Statistics
+from .._model.options import SubmitOptions
+from .._model.summary import PAGE_JOBS, Page
+from .._registry.filter import Filter
+from .._running.context import JobContext
+from .._wire import requests
+from .._wire.replies import Reply, statistics_of, summary_of
 from .handle import RemoteHandle
 from .link import Link
 from .looking import last_seq_of, seen_in
-from .replies import Reply, statistics_of, summary_of
 from .requests import filter_of, handler_of, options_of
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class RemoteRegistry:
         self._link.check_open()
         name = handler_of(fn, args)
         sent = options_of(fn, options)
-        request = wire.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
+        request = requests.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
         seen = await self._link.call(request, name, seen_in)
         return RemoteHandle(self._link, seen.job.id)
 
@@ -112,7 +112,7 @@ class RemoteRegistry:
         if after is not None:
             text("after", after)
         wanted = filter_of(where)
-        request = wire.List(id=self._link.new_id(), limit=limit, cursor=after, newest=newest, **wanted)
+        request = requests.List(id=self._link.new_id(), limit=limit, cursor=after, newest=newest, **wanted)
         return await self._link.call(request, "", _page_in)
 
     async def cancel(
@@ -133,12 +133,12 @@ class RemoteRegistry:
             For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
             and `rest`: the JSON Schema of further arguments, or None.
         """
-        request = wire.ListHandlers(id=self._link.new_id())
+        request = requests.ListHandlers(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.handlers)
 
     async def statistics(self) -> Statistics:
         """Return what the server's registry is doing; for those only who see all jobs."""
-        request = wire.GetStatistics(id=self._link.new_id())
+        request = requests.GetStatistics(id=self._link.new_id())
         return await self._link.call(request, "", _statistics_in)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import attrs
 
-from .._check import text
-from .._codec import encode
-from .._errors import InvalidPayload
-from .._filter import Filter, where_of
-from .._handler import check_call, mark_of
-from .._job import DEFAULT, new_id
-from .._options import build
-from .._retry import Retry
-from ..serving.wire import AnyRequest, RetryOptions, SubmitOptions, TimeoutOptions
+from .._common.errors import InvalidPayload
+from .._common.validate import text
+from .._json.values import encode
+from .._model.handler import check_call, mark_of
+from .._model.job import DEFAULT, new_id
+from .._model.options import build
+from .._model.retry import Retry
+from .._registry.filter import Filter, where_of
+from .._wire.requests import AnyRequest, RetryOptions, SubmitOptions, TimeoutOptions
 
 _ANY_ERROR = Retry().on
 

@@ -19,7 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
-from ..serving.wire import PROTOCOL
+from .._wire.requests import PROTOCOL
 from .address import Address
 from .errors import Disconnected, ServerError
 from .refusal import least_wait, refusal

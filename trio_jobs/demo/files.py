@@ -94,7 +94,7 @@ def _documents() -> Iterator[Source]:
 def _modules() -> Iterator[Source]:
     package = resources.files(__name__.partition(".")[0])
     if isinstance(package, Path):
-        yield from _readable(sorted(package.glob("*.py")))
+        yield from _readable(sorted(package.glob("_*/[a-z]*.py")))
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[Source]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import trio
 
-from .._context import JobContext
-from .._handler import handler
-from .._retry import Retry
+from .._model.handler import handler
+from .._model.retry import Retry
+from .._running.context import JobContext
 
 Followers = dict[str, list[str]]
 

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .._job import Event
-from .._states import State
+from .._common.states import State
+from .._model.job import Event
 from .rows import NAME_WIDTH, Row, shorten
 from .screen import column
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from .._registry import JobRegistry
+from .._registry.registry import JobRegistry
 from .rows import printable
 
 _USUAL_PORT: Final = 8000

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from .._errors import StreamGap
-from .._handle import JobHandle
-from .._job import Timeouts
-from .._open import open_registry
-from .._registry import JobRegistry
-from .._retry import Retry
-from .._states import Reason, State
+from .._common.errors import StreamGap
+from .._common.states import Reason, State
+from .._model.job import Timeouts
+from .._model.retry import Retry
+from .._registry.opening import open_registry
+from .._registry.registry import JobRegistry
+from .._watching.handle import JobHandle
 from .files import Source
 from .handlers import babble, heartbeat, resume, stall, tally
 from .page import start_page

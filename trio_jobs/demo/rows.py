@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from .._handle import JobHandle
-from .._job import Event, Job, Kind, Progress
-from .._states import Reason, State
+from .._common.states import Reason, State
+from .._model.job import Event, Job, Kind, Progress
+from .._watching.handle import JobHandle
 
 NAME_WIDTH = 15
 _RATE_WINDOW = 2.0

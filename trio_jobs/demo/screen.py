@@ -8,7 +8,7 @@ from typing import Protocol, TextIO
 import attrs
 import trio
 
-from .._job import Event, Kind
+from .._model.job import Event, Kind
 from .rows import NAME_WIDTH, Row, cells, describe, shorten, tail
 
 WIDTH = 79

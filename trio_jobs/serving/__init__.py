@@ -1,20 +1,25 @@
 """Serve jobs to browsers and other machines.
 
-    wire          the messages, and records as JSON
-    protocol      one connection's rules, without I/O
-    problems      what clients are told of errors
-    limits        how much they may ask for
-    sse, piece, shelf, pace, feed  a log as text, made once for all who follow it
-    describe      what handlers take
-    desk, values  what callers may do, and with which jobs; what is large, in pieces
-    account, answers, responses   what is answered, and how much room that may take
-    gate          who may come in
-    conversation  one WebSocket connection, driven
-    outgoing, streams, listening  bytes and ports
-    request_head, request_body, direct, exchange, http1   HTTP/1.1 on a connection
-    websocket_faults, websocket  serve_websocket
-    body, parameters, asgi, event_stream, assets, metrics, openapi, http  http_app
-    server        serve_http
+In the order in which they tell the story:
+
+    problems     what clients are told of errors
+    limits       how much they may ask for
+    account      how many bytes of answers wait to be sent
+    sse          a log as server-sent events
+    piece        events that are sent together
+    shelf        what was sent last
+    pace         how often feeds send
+    feed         what is sent of a log, made once for all who follow it
+    describe     what handlers take
+    values       the values of a job, whole or in pieces
+    operations   what callers may do, and with which jobs
+    answers      what is answered to each request
+    access       who may come in
+    net          bytes and ports
+    websocket    serve_websocket
+    http         http_app
+    page         the live page
+    server       serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`
 for all of it; so it is loaded when it is asked for.
@@ -25,20 +30,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .desk import Caller
-    from .http import http_app
+    from .http.app import http_app
     from .limits import Limits
+    from .operations import Caller
     from .server import serve_http
-    from .websocket import serve_websocket
+    from .websocket.server import serve_websocket
 
 __all__ = ["Caller", "Limits", "http_app", "serve_http", "serve_websocket"]
 
 _HOMES = {
-    "Caller": ("desk", "http"),
+    "Caller": ("operations", "http"),
     "Limits": ("limits", "http"),
-    "http_app": ("http", "http"),
+    "http_app": ("http.app", "http"),
     "serve_http": ("server", "serve"),
-    "serve_websocket": ("websocket", "websocket"),
+    "serve_websocket": ("websocket.server", "websocket"),
 }
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from .._bell import Bell
+from .._common.bell import Bell
 
 
 class Room:

@@ -1,7 +1,7 @@
 """What is answered to each request, as JSON, and how much room that may take; for both ways of serving.
 
-Whoever asks is authorised in `desk.py`. Here everything that a stranger chooses the size of is bounded: lists
-and histories go on by a cursor, and large values are left out, to be read in pieces.
+Whoever asks is authorised in `operations.py`. Here everything that a stranger chooses the size of is bounded:
+lists and histories go on by a cursor, and large values are left out, to be read in pieces.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import attrs
 import msgspec
 import trio
 
-from .._codec import encode, to_json
-from .._errors import InvalidPayload, UnknownJob
-from .._job import Job
-from .._records import plain, summary_record
-from .._summary import PAGE_BYTES, SHOWN, JobSummary
-from .account import Account
-from .desk import Caller, Desk, report_record
-from .values import PIECE, encode_job, made, outweighs
-from .wire import (
+from .._common.errors import InvalidPayload, UnknownJob
+from .._json.records import plain, summary_record
+from .._json.values import encode, to_json
+from .._model.job import Job
+from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
+from .._wire.requests import (
     LARGE,
     AnyRequest,
     Cancel,
@@ -38,6 +35,9 @@ from .wire import (
     Wait,
     encode_event,
 )
+from .account import Account
+from .operations import Caller, Desk, report_record
+from .values import PIECE, encode_job, made, outweighs
 
 Fields: TypeAlias = Mapping[str, bytes]
 """An answer: the names and the JSON of its fields."""

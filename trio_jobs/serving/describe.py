@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .._handlers import Handler, taken_by
+from .._model.handlers import Handler, taken_by
 
 _EMPTY = inspect.Parameter.empty
 _ANYTHING = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}

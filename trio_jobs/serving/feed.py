@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .._audience import Audience, Audiences, Policy
-from .._bell import Bell
-from .._job import Event
-from .._store import Store
+from .._common.bell import Bell
+from .._model.job import Event
+from .._watching.readers import Audience, Audiences, Policy
+from ..stores.contract import Store
 from .pace import Pace
 from .piece import Piece, cut, gap
 from .shelf import Row, Shelf
 
 if TYPE_CHECKING:
     from .limits import Limits
-    from .protocol import Following
+    from .websocket.session import Following
 
 _BATCH: Final = 256
 _SLICE: Final = 0.001

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from .._check import at_least, finite
+from .._common.validate import at_least, finite
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from .._bell import Bell
+from .._common.bell import Bell
 
 MANY: Final = 64
 """Events in one piece that are worth a frame of their own, with no lingering for more."""

@@ -7,11 +7,11 @@ from typing import Final
 
 import attrs
 
-from .._codec import encode_flat
-from .._errors import InvalidPayload
-from .._job import Event
+from .._common.errors import InvalidPayload
+from .._json.values import encode_flat
+from .._model.job import Event
+from .._wire.requests import light
 from .sse import chunk, encode_sse
-from .wire import light
 
 _BYTES: Final = 256 * 1024
 _WEIGHT: Final = 4

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 import trio
 
-from .._errors import (
+from .._common.errors import (
     IllegalTransition,
     InvalidPayload,
     KeyConflict,
@@ -23,7 +23,7 @@ from .._errors import (
     UnknownHandler,
     UnknownJob,
 )
-from .wire import BadRequest
+from .._wire.requests import BadRequest
 
 
 class Refused(Exception):

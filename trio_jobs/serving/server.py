@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 import trio
 
-from .._check import number
-from .._registry import JobRegistry
-from .desk import Desk
-from .gate import Authenticate, Gate, check_bind
-from .http import app_of
-from .http1 import Http1
+from .._common.validate import number
+from .._registry.registry import JobRegistry
+from .access import Authenticate, Gate, check_bind
+from .http.app import app_of
+from .http.http1 import Http1
 from .limits import DEFAULT, Limits
-from .listening import open_listeners, serve_until_cancelled, urls_of
-from .websocket import WebSockets
+from .net.listening import open_listeners, serve_until_cancelled, urls_of
+from .operations import Desk
+from .websocket.server import WebSockets
 
 
 async def serve_http(

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from .._codec import to_json
-from .._errors import quoted
-from .._job import Event, Kind
-from .._lines import CANCELLED, DONE, what_failed
-from .._stream import failure
-from .wire import BadRequest, LeftOut, shown
+from .._common.errors import quoted
+from .._json.values import to_json
+from .._model.job import Event, Kind
+from .._watching.lines import CANCELLED, DONE, what_failed
+from .._watching.streams import failure
+from .._wire.requests import BadRequest, LeftOut, shown
 
 PING: Final = b": ping\n\n"
 _DIGITS: Final = 16

@@ -14,13 +14,13 @@ from typing import Any, Final, cast
 import attrs
 import trio
 
-from .._codec import encode
-from .._errors import UnknownJob
-from .._job import Event, Job, Kind
-from .._records import job_record
-from .._store import Store
+from .._common.errors import UnknownJob
+from .._json.records import job_record
+from .._json.values import encode
+from .._model.job import Event, Job, Kind
+from .._wire.requests import LARGE, BadRequest, GetValue, json_fields
+from ..stores.contract import Store
 from .problems import Refused
-from .wire import LARGE, BadRequest, GetValue, json_fields
 
 FIELDS: Final = ("result", "saved", "metadata")
 """The fields of a job that may be as large as its handler, or whoever submitted it, likes."""

@@ -1,9 +1,20 @@
-"""Where jobs are kept, and the contract for a store of your own. Importing this imports no driver."""
+"""Where jobs are kept, and the contract for a store of your own. Importing this imports no driver.
 
-from .._errors import StoreUnavailable
-from .._job import KIND_OF, PENALTY, TRIMMABLE, Options
-from .._states import TRANSITIONS, UNSPENT, Transition, advance, sources
-from .._store import (
+In the order in which they tell the story:
+
+    contract     what a store does
+    rules        what every store decides in the same way
+    submission   what a caller hands in, checked
+    retrying     calls of a store that must have an answer
+    memory       the store in memory
+    sqlite       the store in a file
+"""
+
+from .._common.errors import StoreUnavailable
+from .._common.states import TRANSITIONS, UNSPENT, Transition, advance, sources
+from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
+from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of
+from .contract import (
     CRASHES,
     CancelAnswer,
     Claim,
@@ -14,7 +25,6 @@ from .._store import (
     Submission,
     Where,
 )
-from .._summary import PAGE_JOBS, page_of, place_of, summary_of
 
 __all__ = [
     "CRASHES",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._job import Retention
+from .._model.job import Retention
 from ._row import Row
 
 

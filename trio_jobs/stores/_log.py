@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import Any, Final
 
-from .._errors import InvalidPayload
-from .._job import SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
-from .._states import Reason
+from .._common.errors import InvalidPayload
+from .._common.states import Reason
+from .._model.job import SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
 
 _EVENT: Final = 150  # bytes of an event, but for its data
 _seq = attrgetter("seq")

@@ -6,12 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .._errors import QueueFull
-from .._rules import rooms
-from .._states import State
-from .._store import COUNTED, Submission, Where
-from .._summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
+from .._common.errors import QueueFull
+from .._common.states import State
+from .._model.summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
 from ._row import Row
+from .contract import COUNTED, Submission, Where
+from .rules import rooms
 
 _NONE: Counter[State] = Counter()
 _WAITING = frozenset({State.QUEUED, State.RETRYING})

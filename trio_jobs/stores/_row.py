@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from .._bell import Bell
-from .._errors import ErrorRecord
-from .._job import Job, Progress
-from .._states import Reason, State
-from .._store import Submission, Where
-from .._summary import JobSummary, summary_of
+from .._common.bell import Bell
+from .._common.errors import ErrorRecord
+from .._common.states import Reason, State
+from .._model.job import Job, Progress
+from .._model.summary import JobSummary, summary_of
 from ._log import Log, weigh
+from .contract import Submission, Where
 
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import trio
 
-from .._bell import Bell
-from .._errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from .._job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
-from .._rules import conclude, due_at, not_started, worker_lost
-from .._states import Reason, State, Transition, advance
-from .._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from .._summary import Page
+from .._common.bell import Bell
+from .._common.errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
+from .._common.states import Reason, State, Transition, advance
+from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
+from .._model.summary import Page
 from ._ended import EndedJobs
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row, same
+from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from .rules import conclude, due_at, not_started, worker_lost
 
 
 class MemoryStore:

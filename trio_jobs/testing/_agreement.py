@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from trio.testing import MockClock
 
-from .._filter import every
-from .._job import PENALTY, Job, Kind, Priority, Progress, Timeouts
-from .._states import State
-from .._store import Claim, Claimant, Outcome, Store, Submission, Where
+from .._common.states import State
+from .._model.job import PENALTY, Job, Kind, Priority, Progress, Timeouts
+from .._registry.filter import every
+from ..stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ..stores.memory import MemoryStore
 from ._drawn import (
     ATTEMPTS,

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 import trio
 
-from .._context import JobContext
-from .._open import open_registry
-from .._states import Reason, State
-from .._worker import Worker
+from .._common.states import Reason, State
+from .._registry.opening import open_registry
+from .._running.context import JobContext
+from .._running.worker import Worker
 from ._fold import check_agrees
 from ._life import Life, life_of
 from ._seeded import run_seeded

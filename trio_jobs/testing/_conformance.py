@@ -17,7 +17,7 @@ from typing import TypeAlias, cast
 import attrs
 import trio
 
-from .._store import Store
+from ..stores.contract import Store
 from .checks import CONCERNS, NARROW, Opener
 
 OpenStore: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Store]]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from .._errors import StoreUnavailable
+from .._common.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from .._job import Event, Job, Kind
-    from .._states import Reason, State
-    from .._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
-    from .._summary import Page
+    from .._common.states import Reason, State
+    from .._model.job import Event, Job, Kind
+    from .._model.summary import Page
+    from ..stores.contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
 
 T = TypeVar("T")
 

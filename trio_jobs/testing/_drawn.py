@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from .._job import Kind, Priority
-from .._states import Reason, State
-from .._store import Outcome, Where
+from .._common.states import Reason, State
+from .._model.job import Kind, Priority
+from ..stores.contract import Outcome, Where
 from .checks._kit import cancelled, completed, failed, retried
 
 # Time moves in even steps and everything else lasts an odd number of seconds, so nothing ever happens just

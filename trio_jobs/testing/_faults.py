@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 import trio
 
-from .._errors import StoreUnavailable
+from .._common.errors import StoreUnavailable
 from ._connection import Connection
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .._job import Event, Job
-    from .._store import Store
+    from .._model.job import Event, Job
+    from ..stores.contract import Store
     from ._trace import Trace
 
 T = TypeVar("T")

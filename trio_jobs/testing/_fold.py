@@ -13,7 +13,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._job import Event, Job
+    from .._model.job import Event, Job
 
 NEXT: Final = {
     ("queued", "started"): "running",

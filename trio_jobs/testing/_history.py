@@ -19,7 +19,7 @@ import attrs
 from ._fold import OVER, fold
 
 if TYPE_CHECKING:
-    from .._job import Event
+    from .._model.job import Event
 
 
 @attrs.define

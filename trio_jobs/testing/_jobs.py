@@ -14,13 +14,13 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
-from .._audience import Policy
-from .._filter import every
-from .._handle import JobHandle
-from .._job import Event, Job, Timeouts
-from .._retry import Retry
-from .._states import Reason
-from .._store import Store, Where
+from .._common.states import Reason
+from .._model.job import Event, Job, Timeouts
+from .._model.retry import Retry
+from .._registry.filter import every
+from .._watching.handle import JobHandle
+from .._watching.readers import Policy
+from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
 from ._fold import check_agrees
 from ._history import Call, History, Reading, check_history

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from .._context import JobContext
+from .._running.context import JobContext
 from ._connection import Connection
 from ._history import HandlerRun, History
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from .._errors import quoted
-from .._job import Event, Job, Kind
-from .._open import open_registry
+from .._common.errors import quoted
+from .._model.job import Event, Job, Kind
+from .._registry.opening import open_registry
 from ._seeded import run_seeded
 
 if TYPE_CHECKING:
-    from .._handle import JobHandle
+    from .._watching.handle import JobHandle
 
 LONGEST: Final = 1e6
 """Virtual seconds in which a job has to end."""

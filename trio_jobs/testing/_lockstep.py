@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import outcome
 import trio
 
-from .._job import Retention
+from .._model.job import Retention
 from ..stores.sqlite import SqliteStore, open_sqlite
 from ..stores.sqlite.threads import RUN
 

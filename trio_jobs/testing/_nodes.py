@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from .._open import open_registry
+from .._registry.opening import open_registry
 from ._faults import Faults, FaultyConnection
 from ._journal import CONNECTION
 
 if TYPE_CHECKING:
-    from .._registry import JobRegistry
-    from .._store import Store
+    from .._registry.registry import JobRegistry
+    from ..stores.contract import Store
     from ._trace import Trace
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from .._errors import TrioJobsError
+from .._common.errors import TrioJobsError
 
 TICK: Final = 1 / 1024
 """Seconds, as exact numbers, between any two moments that are to be told apart."""

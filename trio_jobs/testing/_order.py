@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .._job import Event, Job
+    from .._model.job import Event, Job
 
 PENALTY: Final = {0: 0.0, 1: 60.0, 2: 300.0, 3: 1800.0}
 _CRASHES: Final = 3

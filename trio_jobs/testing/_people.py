@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from .._errors import StoreUnavailable
+from .._common.errors import StoreUnavailable
 from ._history import Call, History, Reading
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .._audience import Policy
-    from .._handle import JobHandle
-    from .._registry import JobRegistry
+    from .._registry.registry import JobRegistry
+    from .._watching.handle import JobHandle
+    from .._watching.readers import Policy
     from ._nodes import Node
     from ._simulation import Drawn
 

@@ -7,8 +7,8 @@ from typing import Any
 import trio
 from hypothesis import strategies as st
 
-from .._context import JobContext
-from .._errors import Permanent, RetryAfter
+from .._common.errors import Permanent, RetryAfter
+from .._running.context import JobContext
 
 Step = tuple[str, Any]
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0])

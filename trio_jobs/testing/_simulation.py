@@ -14,11 +14,11 @@ from typing import Any, Final
 import attrs
 import trio
 
-from .._context import JobContext
-from .._errors import Permanent, RetryAfter
-from .._filter import every
-from .._retry import Retry
-from .._store import Where
+from .._common.errors import Permanent, RetryAfter
+from .._model.retry import Retry
+from .._registry.filter import every
+from .._running.context import JobContext
+from ..stores.contract import Where
 from ..stores.memory import MemoryStore
 from ._faults import CUTTING, FAULTS, Faults
 from ._fold import check_agrees

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 import attrs
 import trio
 
-from .._job import Event, Job
-from .._store import Claim, Heartbeat
+from .._model.job import Event, Job
+from ..stores.contract import Claim, Heartbeat
 
 _ID: Final = re.compile("[0-9a-f]{32}")
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .._errors import StoreUnavailable
-from .._open import open_registry
+from .._common.errors import StoreUnavailable
+from .._registry.opening import open_registry
 from ._connection import Connection
 from ._journal import CONNECTION
 
 if TYPE_CHECKING:
-    from .._registry import JobRegistry
-    from .._store import Store
+    from .._registry.registry import JobRegistry
+    from ..stores.contract import Store
 
 LOST: Final = (StoreUnavailable, trio.ClosedResourceError)
 """What those are told who ask a worker that is gone."""

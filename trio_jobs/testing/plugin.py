@@ -17,13 +17,13 @@ except ImportError:  # pytest then says of the fixture that no plugin handles it
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from .._registry import JobRegistry
+    from .._registry.registry import JobRegistry
 
 
 @trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio is published without types
 async def jobs() -> AsyncGenerator[JobRegistry]:
     """A registry in memory, on a clock that jumps to the next deadline when everything waits."""
-    from .._open import open_registry
+    from .._registry.opening import open_registry
 
     async with open_registry() as registry:
         yield registry

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import Ended, Event, Kind, Progress, Reason, Retention
-from trio_jobs._job import SNOOZES
-from trio_jobs._stored import encode_event
+from trio_jobs._json.stored import encode_event
+from trio_jobs._model.job import SNOOZES
 from trio_jobs.stores.sqlite import chunks, verbs
 from trio_jobs.stores.sqlite.group import Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS

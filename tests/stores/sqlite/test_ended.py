@@ -10,12 +10,12 @@ import trio
 import trio.testing
 
 from trio_jobs import Job, State
-from trio_jobs._states import Transition
-from trio_jobs._store import Claim, Claimant, Outcome
-from trio_jobs._submission import submission
+from trio_jobs._common.states import Transition
 from trio_jobs.stores import sqlite
+from trio_jobs.stores.contract import Claim, Claimant, Outcome
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore
+from trio_jobs.stores.submission import submission
 from trio_jobs.testing.checks._kit import work
 
 opened = partial(open_sqlite, handlers=[work])

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
-from trio_jobs._handlers import Handlers
+from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
 from trio_jobs.stores.sqlite.notices import tell, watching

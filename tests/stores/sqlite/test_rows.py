@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from trio_jobs import InvalidPayload, Job, Permanent, Retry, UnknownHandler, handler
-from trio_jobs._job import DEFAULT
-from trio_jobs._options import build
+from trio_jobs._model.job import DEFAULT
+from trio_jobs._model.options import build
 from trio_jobs.stores import Submission
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.rows import Rows

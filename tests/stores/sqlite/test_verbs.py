@@ -10,8 +10,8 @@ import apsw
 import pytest
 
 from trio_jobs import IllegalTransition, KeyConflict, QueueFull, Reason, Retention, State, Timeouts
-from trio_jobs._rules import Conclusion
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
+from trio_jobs.stores.rules import Conclusion
 from trio_jobs.stores.sqlite import ends, listing, looking, open_sqlite, verbs
 from trio_jobs.stores.sqlite.group import UNLIMITED, Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..._codec import decode, encode
-from ..._job import SNOOZES, Event, Kind, folds
-from ..._states import Reason
-from ..._stored import decode_event
+from ..._common.states import Reason
+from ..._json.stored import decode_event
+from ..._json.values import decode, encode
+from ..._model.job import SNOOZES, Event, Kind, folds
 from .group import Transaction
 
 SEQ_BITS = 32

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import attrs
 
-from ..._errors import IllegalTransition, LeaseLost, UnknownJob
-from ..._job import KIND_OF, Ended, Kind
-from ..._rules import Conclusion, conclude, not_started, worker_lost
-from ..._states import Reason, State, Transition, advance
-from ..._store import CancelAnswer, Outcome
-from ..._stored import encode_error, encode_event
+from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
+from ..._common.states import Reason, State, Transition, advance
+from ..._json.stored import encode_error, encode_event
+from ..._model.job import KIND_OF, Ended, Kind
+from ..contract import CancelAnswer, Outcome
+from ..rules import Conclusion, conclude, not_started, worker_lost
 from . import chunks
 from .group import FOREVER, Transaction
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 
 import apsw
 
-from ..._errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
+from ..._common.errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
 from . import clock, locks
 from .clock import Db
 from .queries import SCHEMAS

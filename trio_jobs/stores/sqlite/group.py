@@ -16,9 +16,9 @@ import apsw
 import attrs
 import trio
 
-from ..._bell import Bell
-from ..._errors import SchemaTooNew
-from ..._job import Retention
+from ..._common.bell import Bell
+from ..._common.errors import SchemaTooNew
+from ..._model.job import Retention
 from .clock import Clock, Db
 from .files import in_time, is_world, translated
 from .line import Line

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 import apsw
 
-from ..._errors import StoreCorrupt
+from ..._common.errors import StoreCorrupt
 from .clock import Db
 from .files import DAMAGED, translated
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import attrs
 
-from ..._check import TAGS
-from ..._states import State
-from ..._store import COUNTED, Where
-from ..._summary import EXAMINED
+from ..._common.states import State
+from ..._common.validate import TAGS
+from ..._model.summary import EXAMINED
+from ..contract import COUNTED, Where
 from .group import Row, Transaction
 from .queries import SUMMARY, states_in
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..._errors import UnknownJob
-from ..._job import Event
+from ..._common.errors import UnknownJob
+from ..._model.job import Event
 from . import chunks
 from .group import Row, Transaction
 

@@ -13,12 +13,12 @@ from typing import Final
 
 import trio
 
-from ..._check import choice, number, whole
-from ..._errors import StoreUnavailable
-from ..._handlers import Handler, Handlers
-from ..._held import HeldBack
-from ..._job import Retention
-from ..._states import Reason
+from ..._common.deferred_error import HeldBack
+from ..._common.errors import StoreUnavailable
+from ..._common.states import Reason
+from ..._common.validate import choice, number, whole
+from ..._model.handlers import Handler, Handlers
+from ..._model.job import Retention
 from .clock import Clock, FileClock
 from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer, translated
 from .group import FOREVER, Group, Limits

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Final
 
-from ..._job import PENALTY, Priority
-from ..._states import State, Transition, sources
+from ..._common.states import State, Transition, sources
+from ..._model.job import PENALTY, Priority
 
 # The columns of a snapshot, in the order in which `rows.job_of` takes them.
 _COLUMNS: Final = (

@@ -13,15 +13,11 @@ from weakref import WeakKeyDictionary
 import attrs
 import msgspec
 
-from ..._arguments import Arguments
-from ..._codec import decode
-from ..._errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
-from ..._job import DEFAULT, Job, Kind, Options, Priority, Progress
-from ..._retry import Matcher, Retry
-from ..._safe import shown
-from ..._states import State
-from ..._store import Claim, Submission
-from ..._stored import (
+from ..._common.error_text import shown
+from ..._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
+from ..._common.states import State
+from ..._json.arguments import Arguments
+from ..._json.stored import (
     DEFAULT_OPTIONS,
     decode_error,
     decode_event,
@@ -30,7 +26,11 @@ from ..._stored import (
     encode_options,
     reason_of,
 )
-from ..._summary import JobSummary, short_progress, shortened
+from ..._json.values import decode
+from ..._model.job import DEFAULT, Job, Kind, Options, Priority, Progress
+from ..._model.retry import Matcher, Retry
+from ..._model.summary import JobSummary, short_progress, shortened
+from ..contract import Claim, Submission
 
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file

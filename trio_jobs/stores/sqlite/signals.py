@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ..._bell import Bell
+from ..._common.bell import Bell
 from .group import Row, Transaction
 
 S = TypeVar("S", bound="Signal")

@@ -19,13 +19,13 @@ import attrs
 import msgspec
 import trio
 
-from ..._codec import decode, encode
-from ..._errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
-from ..._job import Event, Job, Kind
-from ..._states import Reason, State, Transition
-from ..._store import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from ..._stored import encode_event
-from ..._summary import PAGE_JOBS, Page, page_of, place_of
+from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
+from ..._common.states import Reason, State, Transition
+from ..._json.stored import encode_event
+from ..._json.values import decode, encode
+from ..._model.job import Event, Job, Kind
+from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
+from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import ends, listing, looking, verbs
 from .clock import Clock, FileClock
 from .files import check_there, damaged, identity

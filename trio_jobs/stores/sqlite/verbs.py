@@ -11,12 +11,12 @@ from functools import lru_cache
 
 import msgspec
 
-from ..._errors import IllegalTransition, KeyConflict, QueueFull
-from ..._job import Kind
-from ..._rules import due_at, rooms
-from ..._states import State, Transition, advance
-from ..._store import Claimant, Heartbeat, Submission
-from ..._stored import encode_event
+from ..._common.errors import IllegalTransition, KeyConflict, QueueFull
+from ..._common.states import State, Transition, advance
+from ..._json.stored import encode_event
+from ..._model.job import Kind
+from ..contract import Claimant, Heartbeat, Submission
+from ..rules import due_at, rooms
 from . import chunks, looking
 from .ends import running, total
 from .group import Row, Transaction

@@ -12,11 +12,11 @@ from typing import Any, TypeVarTuple, Unpack, cast
 
 import apsw
 
-from ..._errors import SchemaTooNew, quoted
-from ..._handlers import Handlers
-from ..._options import SubmitOptions
-from ..._store import Claimant
-from ..._submission import submission
+from ..._common.errors import SchemaTooNew, quoted
+from ..._model.handlers import Handlers
+from ..._model.options import SubmitOptions
+from ..contract import Claimant
+from ..submission import submission
 from . import verbs
 from .clock import clock_of
 from .files import version

@@ -12,11 +12,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import trio
 
-from ..._errors import ErrorRecord, LeaseLost, UnknownJob
-from ..._job import Ended, Event, Kind, Retention
-from ..._states import Reason, State, Transition
-from ..._store import Claim, Claimant, Outcome, Store, Submission
-from ..._submission import submission
+from ..._common.errors import ErrorRecord, LeaseLost, UnknownJob
+from ..._common.states import Reason, State, Transition
+from ..._model.job import Ended, Event, Kind, Retention
+from ...stores.contract import Claim, Claimant, Outcome, Store, Submission
+from ...stores.submission import submission
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)

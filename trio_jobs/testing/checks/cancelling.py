@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..._errors import UnknownJob
-from ..._job import Ended
-from ..._states import Reason, State
-from ..._store import Store
+from ..._common.errors import UnknownJob
+from ..._common.states import Reason, State
+from ..._model.job import Ended
+from ...stores.contract import Store
 from ._kit import (
     HOLDER,
     LONG,

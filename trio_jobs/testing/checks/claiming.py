@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import trio
 
-from ..._job import Kind, Priority
-from ..._retry import Retry
-from ..._states import State
-from ..._store import Claim, Where
+from ..._common.states import State
+from ..._model.job import Kind, Priority
+from ..._model.retry import Retry
+from ...stores.contract import Claim, Where
 from ._kit import (
     BRIEF,
     HOLDER,

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..._job import Ended
-from ..._states import Reason, State
-from ..._store import Store
+from ..._common.states import Reason, State
+from ..._model.job import Ended
+from ...stores.contract import Store
 from ._kit import BRIEF, LONG, Opener, accept, answered, completed, expect, make, start, words
 
 

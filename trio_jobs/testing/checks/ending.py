@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..._errors import LeaseLost
-from ..._job import Ended, Kind
-from ..._states import Reason, State, Transition
-from ..._store import Outcome
+from ..._common.errors import LeaseLost
+from ..._common.states import Reason, State, Transition
+from ..._model.job import Ended, Kind
+from ...stores.contract import Outcome
 from ._kit import (
     ERROR,
     HOLDER,

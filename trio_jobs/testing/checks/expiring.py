@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..._job import Timeouts
-from ..._states import Reason, State
+from ..._common.states import Reason, State
+from ..._model.job import Timeouts
 from ._kit import (
     BRIEF,
     HOLDER,

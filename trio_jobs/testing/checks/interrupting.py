@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..._errors import LeaseLost
-from ..._job import Kind
-from ..._states import State
-from ..._store import Where
+from ..._common.errors import LeaseLost
+from ..._common.states import State
+from ..._model.job import Kind
+from ...stores.contract import Where
 from ._kit import ALL, HOLDER, Opener, accept, completed, ensure, expect, make, start, state_of, words
 
 

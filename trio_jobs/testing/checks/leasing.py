@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..._job import Kind
-from ..._retry import Retry
-from ..._states import Reason, State
-from ..._store import CRASHES, Claimant
+from ..._common.states import Reason, State
+from ..._model.job import Kind
+from ..._model.retry import Retry
+from ...stores.contract import CRASHES, Claimant
 from ._kit import (
     BRIEF,
     DOOMED,

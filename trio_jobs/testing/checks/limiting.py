@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..._errors import InvalidPayload, QueueFull, UnknownJob
-from ..._job import SNOOZES, Kind, Progress
-from ..._states import Reason, State
-from ..._store import Where
+from ..._common.errors import InvalidPayload, QueueFull, UnknownJob
+from ..._common.states import Reason, State
+from ..._model.job import SNOOZES, Kind, Progress
+from ...stores.contract import Where
 from ._kit import (
     ALL,
     HOLDER,

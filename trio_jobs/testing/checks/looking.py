@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..._filter import every
-from ..._job import Kind, Priority, Progress
-from ..._states import State
-from ..._store import Store, Where
-from ..._summary import summary_of
+from ..._common.states import State
+from ..._model.job import Kind, Priority, Progress
+from ..._model.summary import summary_of
+from ..._registry.filter import every
+from ...stores.contract import Store, Where
 from ._kit import (
     ALL,
     HOLDER,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..._errors import UnknownJob
-from ..._job import Kind, Progress
-from ..._states import Reason
-from ..._store import Store
+from ..._common.errors import UnknownJob
+from ..._common.states import Reason
+from ..._model.job import Kind, Progress
+from ...stores.contract import Store
 from .._fold import check_agrees
 from ._kit import (
     ALL,

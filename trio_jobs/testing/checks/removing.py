@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import trio
 
-from ..._errors import IllegalTransition, LeaseLost, UnknownJob
-from ..._job import Kind
-from ..._states import State
-from ..._store import Where
+from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
+from ..._common.states import State
+from ..._model.job import Kind
+from ...stores.contract import Where
 from ._kit import (
     ALL,
     BRIEF,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..._errors import KeyConflict
-from ..._job import Ended, Event, Job, Kind, Progress, Timeouts
-from ..._retry import Retry
-from ..._states import Reason, State, Transition
-from ..._store import Claimant, Outcome, Store, Where
+from ..._common.errors import KeyConflict
+from ..._common.states import Reason, State, Transition
+from ..._model.job import Ended, Event, Job, Kind, Progress, Timeouts
+from ..._model.retry import Retry
+from ...stores.contract import Claimant, Outcome, Store, Where
 from ._kit import (
     ALL,
     BRIEF,

@@ -7,9 +7,9 @@ from functools import partial
 
 import trio
 
-from ..._job import Kind, Timeouts
-from ..._states import Reason, State
-from ..._store import Store, Where
+from ..._common.states import Reason, State
+from ..._model.job import Kind, Timeouts
+from ...stores.contract import Store, Where
 from ._kit import (
     ALL,
     BRIEF,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..._job import Ended, Kind
-from ..._states import Reason, State
-from ..._store import Store, Where
-from ..._summary import Page
+from ..._common.states import Reason, State
+from ..._model.job import Ended, Kind
+from ..._model.summary import Page
+from ...stores.contract import Store, Where
 from ._kit import (
     ALL,
     DOOMED,

@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from ..._errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
-from ..._job import Kind, Priority, Timeouts
-from ..._retry import Retry
-from ..._states import State
-from ..._store import Store, Submission, Where
+from ..._common.errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
+from ..._common.states import State
+from ..._model.job import Kind, Priority, Timeouts
+from ..._model.retry import Retry
+from ...stores.contract import Store, Submission, Where
 from ._kit import (
     ALL,
     BRIEF,

@@ -8,11 +8,11 @@ from functools import partial
 import trio
 import trio.lowlevel
 
-from ..._errors import UnknownJob
-from ..._job import Event, Kind, Timeouts
-from ..._states import State
-from ..._store import Store, Where
-from ..._summary import Page
+from ..._common.errors import UnknownJob
+from ..._common.states import State
+from ..._model.job import Event, Kind, Timeouts
+from ..._model.summary import Page
+from ...stores.contract import Store, Where
 from ._kit import (
     BRIEF,
     DOOMED,

@@ -1,0 +1,193 @@
+"""Errors: what each says, what it carries, and what it may be mistaken for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trio_jobs
+from trio_jobs import (
+    ErrorRecord,
+    IllegalTransition,
+    InvalidPayload,
+    JobCancelled,
+    JobFailed,
+    JobTimedOut,
+    KeyConflict,
+    LeaseLost,
+    Permanent,
+    QueueFull,
+    Reason,
+    RetryAfter,
+    SchemaTooNew,
+    State,
+    StoreCorrupt,
+    StoreUnavailable,
+    StreamGap,
+    StreamRestarted,
+    TrioJobsError,
+    UnknownHandler,
+    UnknownJob,
+)
+from trio_jobs._common.errors import quoted
+
+RECORD = ErrorRecord("ValueError", "no", "Traceback …")
+
+# Each error, its text, and the facts it carries.
+EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
+    (
+        IllegalTransition(State.RUNNING, "removed", "; cancel it first"),
+        "a job that is running cannot be removed; cancel it first",
+        {"state": State.RUNNING, "transition": "removed"},
+    ),
+    (UnknownJob("7"), "no job has the id '7'", {"job_id": "7"}),
+    (
+        UnknownHandler("c", ["b", "a"]),
+        "there is no handler 'c': there is a, b; see handlers= of open_registry",
+        {"name": "c", "known": ["a", "b"]},
+    ),
+    (
+        UnknownHandler("c", ()),
+        "there is no handler 'c': it was given none; see handlers= of open_registry",
+        {"name": "c", "known": []},
+    ),
+    (StoreUnavailable("jobs.db: locked"), "jobs.db: locked", {}),
+    (StoreCorrupt("jobs.db is damaged"), "jobs.db is damaged", {}),
+    (
+        SchemaTooNew("jobs.db", 2, 1),
+        "jobs.db has version 2 of the schema, and this trio_jobs knows 1; upgrade trio_jobs",
+        {"found": 2, "known": 1},
+    ),
+    (InvalidPayload("tags takes text"), "tags takes text", {}),
+    (
+        KeyConflict("k", "7"),
+        (
+            "key 'k' belongs to job 7, which was submitted with another handler, other arguments or other "
+            "options; use a new key for a new job"
+        ),
+        {"key": "k", "job_id": "7"},
+    ),
+    (
+        QueueFull(3),
+        "3 jobs wait already, as many as queue_limit allows; try again later",
+        {"limit": 3},
+    ),
+    (LeaseLost("7", 2), "attempt 2 of job 7 is over; nothing was written", {"job_id": "7", "attempt": 2}),
+    (
+        JobFailed("7", Reason.ERROR, "ValueError: no", RECORD, 2),
+        "job 7 failed (error): ValueError: no",
+        {"job_id": "7", "reason": Reason.ERROR, "message": "ValueError: no", "error": RECORD, "attempt": 2},
+    ),
+    (
+        JobTimedOut("7", Reason.QUEUE_TIMEOUT, "not started", None, 0),
+        "job 7 failed (queue_timeout): not started",
+        {"reason": Reason.QUEUE_TIMEOUT, "error": None, "attempt": 0},
+    ),
+    (
+        JobCancelled("7", Reason.USER, "tired"),
+        "job 7 was cancelled (user): tired",
+        {"job_id": "7", "reason": Reason.USER, "message": "tired"},
+    ),
+    (JobCancelled("7", Reason.SHUTDOWN), "job 7 was cancelled (shutdown)", {"message": None}),
+    (
+        StreamGap("7", 3, 9, 9),
+        "events 3 to 9 of job 7 are not in its log; resume with after=9",
+        {"job_id": "7", "first": 3, "last": 9, "oldest": 9},
+    ),
+    (
+        StreamRestarted("7", 2, 12),
+        "attempt 2 of job 7 began at 12; drop what earlier attempts sent, or read with restarts='continue'",
+        {"job_id": "7", "attempt": 2, "cursor": 12},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "facts"),
+    EVERY,
+    ids=[f"{type(error).__name__}-{n}" for n, (error, _, _) in enumerate(EVERY)],
+)
+def test_every_error(error: TrioJobsError, text: str, facts: dict[str, object]) -> None:
+    """An error says what happened in one line, and carries the same facts as attributes."""
+    assert str(error) == text
+    assert {name: getattr(error, name) for name in facts} == facts
+    assert isinstance(error, TrioJobsError)
+
+
+def test_every_public_error_is_tested() -> None:
+    """No error is public without a row above."""
+    public = {
+        one
+        for one in map(vars(trio_jobs).get, trio_jobs.__all__)
+        if isinstance(one, type) and issubclass(one, TrioJobsError)
+    }
+    assert public == {TrioJobsError} | {type(error) for error, _, _ in EVERY}
+
+
+@pytest.mark.parametrize("error", [error for error, _, _ in EVERY] + [RetryAfter(1), Permanent("no")])
+def test_none_is_a_cancellation(error: BaseException) -> None:
+    """`except Exception` catches every error here, and none is `trio.Cancelled`, nor the other way round."""
+    assert isinstance(error, Exception)
+    assert not isinstance(error, trio.Cancelled)
+    assert not issubclass(trio.Cancelled, type(error))
+
+
+def test_what_each_may_also_be_caught_as() -> None:
+    """A bad value is a `ValueError`, a timed-out job a `TimeoutError`; a job's own end is nothing else."""
+    assert issubclass(InvalidPayload, ValueError)
+    assert issubclass(JobTimedOut, JobFailed)
+    assert issubclass(JobTimedOut, TimeoutError)
+    assert not issubclass(JobFailed, TimeoutError)
+    assert not issubclass(JobCancelled, JobFailed)
+    # What a handler says by raising is no error of the package: `except TrioJobsError` lets it pass.
+    assert not issubclass(RetryAfter, TrioJobsError)
+    assert not issubclass(Permanent, TrioJobsError)
+
+
+def test_error_record_reads_like_the_last_line_of_a_traceback() -> None:
+    """A record's text is type and message, or the type alone; the traceback is not in its repr."""
+    assert str(RECORD) == "ValueError: no"
+    assert str(ErrorRecord("ValueError", "", "")) == "ValueError"
+    assert "Traceback" not in repr(RECORD)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3])
+def test_retry_after(seconds: float) -> None:
+    """`RetryAfter` carries its seconds, and says them unless it is given a message."""
+    assert RetryAfter(seconds).seconds == seconds
+    assert str(RetryAfter(seconds)) == f"run again in {seconds:g}s"
+    assert str(RetryAfter(seconds, "busy")) == "busy"
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.001, math.inf, -math.inf, math.nan])
+def test_retry_after_refuses(seconds: float) -> None:
+    """`RetryAfter` takes no duration that is negative, infinite or not a number, and says what it got."""
+    with pytest.raises(ValueError, match=f"at least 0 and finite; got {seconds!r}"):
+        RetryAfter(seconds)
+
+
+def test_permanent() -> None:
+    """`Permanent` keeps what it wraps, and shows text as it is and an error by its repr."""
+    inner = ValueError("no")
+    assert Permanent(inner).error is inner
+    assert str(Permanent(inner)) == "ValueError('no')"
+    assert Permanent("bad input").error == "bad input"
+    assert str(Permanent("bad input")) == "bad input"
+
+
+@given(st.text(st.characters(exclude_categories=())), st.integers(10, 100))
+def test_quoted(text: str, limit: int) -> None:
+    """`quoted` gives a repr on one line within the limit, and cuts only what is longer, visibly."""
+    shown = quoted(text, limit)
+    assert len(shown) <= limit
+    assert shown.splitlines() == [shown]
+    shown.encode()
+    if len(repr(text)) <= limit:
+        assert shown == repr(text)
+    else:
+        assert shown[-1] == "…"
+        assert repr(text).startswith(shown[:-1])

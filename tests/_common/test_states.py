@@ -1,0 +1,111 @@
+"""The lifecycle table: what it allows, what it refuses, and that it is the one the design states."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from trio_jobs import IllegalTransition, Kind, Reason, State
+from trio_jobs._common.states import TRANSITIONS, UNSPENT, Transition, advance, diagram, sources
+from trio_jobs._model.job import KIND_OF
+
+LIFECYCLE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
+
+# The design's table, written out once more: a change of the package's table must be made twice.
+LEGAL = {
+    ("queued", "started"): "running",
+    ("queued", "cancelled"): "cancelled",
+    ("queued", "expired"): "failed",
+    ("running", "completed"): "completed",
+    ("running", "failed"): "failed",
+    ("running", "cancelled"): "cancelled",
+    ("running", "retried"): "retrying",
+    ("retrying", "started"): "running",
+    ("retrying", "cancelled"): "cancelled",
+}
+CELLS = list(product(State, Transition))
+
+
+def test_the_table_is_the_designs() -> None:
+    """The table holds the nine legal steps of the design, and no tenth."""
+    found = {
+        (state.value, why.value): after.value
+        for state, row in TRANSITIONS.items()
+        for why, after in row.items()
+    }
+    assert found == LEGAL
+    assert set(TRANSITIONS) == set(State)
+
+
+@pytest.mark.parametrize(("state", "transition"), CELLS)
+def test_every_cell(state: State, transition: Transition) -> None:
+    """A legal step leads where the design says; an illegal one raises, names both, and changes nothing."""
+    before = {state: dict(row) for state, row in TRANSITIONS.items()}
+    wanted = LEGAL.get((state.value, transition.value))
+    if wanted is not None:
+        assert advance(state, transition) is State(wanted)
+    else:
+        with pytest.raises(IllegalTransition) as caught:
+            advance(state, transition)
+        assert caught.value.state is state
+        assert caught.value.transition is transition
+        assert str(caught.value) == f"a job that is {state.value} cannot be {transition.value}"
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+    assert before == TRANSITIONS
+
+
+@pytest.mark.parametrize("state", State)
+def test_over(state: State) -> None:
+    """The three terminal states have empty rows, and `over` tells them from the others."""
+    assert state.over is (state.value in {"completed", "failed", "cancelled"})
+    assert state.over is (not TRANSITIONS[state])
+
+
+@pytest.mark.parametrize("transition", Transition)
+def test_sources(transition: Transition) -> None:
+    """`sources` inverts the table: a transition is legal from these states and from no others."""
+    assert sources(transition) == {State(state) for state, why in LEGAL if why == transition.value}
+
+
+@pytest.mark.parametrize("transition", Transition)
+def test_every_transition_is_an_event_kind(transition: Transition) -> None:
+    """Each transition is recorded by an event of the same word, and it ends the log iff it ends the job."""
+    assert KIND_OF[transition] is Kind(transition.value)
+    over = {State(after).over for (_, why), after in LEGAL.items() if why == transition.value}
+    assert over == {KIND_OF[transition].ends}
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    """From QUEUED a job can get to every state, and from every state to an end."""
+    reached = {State.QUEUED}
+    while more := {after for state in reached for after in TRANSITIONS[state].values()} - reached:
+        reached |= more
+    assert reached == set(State)
+    ends = {state for state in State if state.over}
+    while more := {state for state, row in TRANSITIONS.items() if ends & set(row.values())} - ends:
+        ends |= more
+    assert ends == set(State)
+
+
+def test_unspent() -> None:
+    """Only a hand-over at shutdown and a snooze give the attempt back to the retry budget."""
+    assert {Reason.SHUTDOWN, Reason.SNOOZED} == UNSPENT
+
+
+def test_diagram_draws_the_table() -> None:
+    """The diagram has an arrow for each legal step, one into QUEUED and one out of each terminal state."""
+    arrows = set(re.findall(r"^    (\S+) --> (\S+?)(?:: (\w+))?$", diagram(), re.MULTILINE))
+    steps = {(state.upper(), after.upper(), why) for (state, why), after in LEGAL.items()}
+    ends = {(state, "[*]", "") for state in ("COMPLETED", "FAILED", "CANCELLED")}
+    assert arrows == {("[*]", "QUEUED", ""), *steps, *ends}
+    assert diagram().splitlines()[0] == "stateDiagram-v2"
+    assert len(diagram().splitlines()) == 1 + len(arrows)
+
+
+def test_diagram_in_the_documentation() -> None:
+    """The documentation shows the diagram of the table that runs."""
+    assert diagram() in LIFECYCLE.read_text(encoding="utf-8")

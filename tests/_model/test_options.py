@@ -1,0 +1,196 @@
+"""Options: each is checked, kept as it was meant, and the rest stays as the handler's mark has it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import Any, get_args
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_jobs import InvalidPayload, Priority, Retry, Timeouts
+from trio_jobs._model.job import DEFAULT, Options, Unread
+from trio_jobs._model.options import SpawnOptions, SubmitOptions, build
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+BASE = Options(
+    timeouts=Timeouts(run=5, queue=6, first_token=7, idle=8),
+    retry=Retry(attempts=3),
+    priority=Priority.LOW,
+    tags={"a": "b"},
+    owner="me",
+)
+
+# What may be given, and the field and value that it becomes.
+GOOD: list[tuple[str, Any, str, Any]] = [
+    ("timeout", 3, "timeouts", attrs.evolve(BASE.timeouts, run=3)),
+    ("timeout", math.inf, "timeouts", attrs.evolve(BASE.timeouts, run=math.inf)),
+    ("timeout", None, "timeouts", attrs.evolve(BASE.timeouts, run=None)),
+    ("timeouts", Timeouts(idle=1), "timeouts", Timeouts(idle=1)),
+    ("retry", Retry(attempts=2), "retry", Retry(attempts=2)),
+    ("priority", Priority.URGENT, "priority", Priority.URGENT),
+    ("priority", 1, "priority", Priority.HIGH),
+    ("delay", 0, "delay", 0.0),
+    ("delay", 90, "delay", 90.0),
+    ("run_at", NOON, "run_at", NOON),
+    ("run_at", NOON.astimezone(timezone(timedelta(hours=9))), "run_at", NOON),
+    ("tags", {"user": "7"}, "tags", {"user": "7"}),
+    ("tags", {}, "tags", {}),
+    ("metadata", {"any": object}, "metadata", {"any": object}),
+    ("metadata", MappingProxyType({"n": 1}), "metadata", {"n": 1}),
+    ("owner", "you", "owner", "you"),
+    ("owner", None, "owner", None),
+    ("when_unread", "continue", "when_unread", "continue"),
+    ("when_unread", "pause", "when_unread", "pause"),
+    ("when_unread", "cancel", "when_unread", "cancel"),
+    ("linger", 2, "linger", 2.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "field", "wanted"), GOOD)
+def test_an_option_changes_its_field_only(name: str, value: Any, field: str, wanted: Any) -> None:
+    """An option given becomes its field; what was not given stays as the mark has it."""
+    assert build(BASE, {name: value}) == attrs.evolve(BASE, **{field: wanted})
+
+
+def test_every_option_is_tested() -> None:
+    """No option of `submit` is without a row above; the key is not the job's to run by."""
+    known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
+    assert {name for name, *_ in GOOD} == set(known) - {"key"}
+    assert {value for name, value, *_ in GOOD if name == "when_unread"} == set(get_args(Unread))
+
+
+def test_types_are_exact() -> None:
+    """What is stored has one type: a `Priority` and floats, whatever number was given."""
+    built = build(DEFAULT, {"priority": 0, "delay": 1, "linger": True - False + 1})
+    assert isinstance(built.priority, Priority)
+    assert isinstance(built.delay, float)
+    assert isinstance(built.linger, float)
+
+
+def test_nothing_given() -> None:
+    """Without options the mark's are used as they are, which is what makes plain submits cheap."""
+    assert build(BASE, {}) is BASE
+
+
+@pytest.mark.parametrize("name", ["tags", "metadata"])
+def test_mappings_are_copied(name: str) -> None:
+    """Changing a mapping after it was handed in changes no job."""
+    given: dict[str, Any] = {"a": "b"}
+    built = build(DEFAULT, {name: given})
+    given["c"] = "d"
+    assert getattr(built, name) == {"a": "b"}
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"timeout": -1}, ValueError, "timeout must be at least 0; got -1"),
+    ({"timeout": math.nan}, ValueError, "timeout must be at least 0; got nan"),
+    ({"timeout": "5"}, TypeError, "timeout takes a number; got '5'"),
+    ({"timeout": True}, TypeError, "timeout takes a number; got True"),
+    ({"timeouts": 5}, TypeError, "timeouts takes a Timeouts record; got 5"),
+    ({"timeouts": None}, TypeError, "timeouts takes a Timeouts record; got None"),
+    ({"retry": 3}, TypeError, "retry takes a Retry record, such as Retry(attempts=3); got 3"),
+    (
+        {"priority": 4},
+        ValueError,
+        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got 4",
+    ),
+    (
+        {"priority": True},
+        ValueError,
+        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got True",
+    ),
+    (
+        {"priority": "high"},
+        ValueError,
+        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got 'high'",
+    ),
+    (
+        {"priority": -1},
+        ValueError,
+        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got -1",
+    ),
+    ({"delay": -1}, ValueError, "delay must be at least 0; got -1"),
+    ({"delay": math.inf}, ValueError, "delay must be finite; got inf"),
+    ({"delay": None}, TypeError, "delay takes a number; got None"),
+    ({"linger": math.inf}, ValueError, "linger must be finite; got inf"),
+    ({"run_at": "noon"}, TypeError, "run_at takes a datetime; got 'noon'"),
+    (
+        {"run_at": NOON.replace(tzinfo=None)},
+        ValueError,
+        "run_at must know its time zone, as datetime.now(UTC) does; got 2030-01-01T12:00:00",
+    ),
+    ({"tags": {"user": 7}}, TypeError, "tags['user'] takes a str; got 7"),
+    ({"tags": "user"}, TypeError, "tags takes a mapping such as {'user': '7'}; got 'user'"),
+    ({"metadata": [1]}, TypeError, "metadata takes a mapping with str names; got [1]"),
+    ({"metadata": {1: 2}}, TypeError, "metadata takes a mapping with str names; got {1: 2}"),
+    ({"owner": 7}, TypeError, "owner takes a str; got 7"),
+    ({"owner": "\0"}, InvalidPayload, "owner holds NUL or a lone surrogate: '\\x00'; remove it"),
+    (
+        {"when_unread": "stop"},
+        ValueError,
+        "when_unread must be one of 'continue', 'pause', 'cancel'; got 'stop'",
+    ),
+    ({"timeout": 1, "timeouts": Timeouts()}, ValueError, "give timeout or timeouts, not both"),
+    ({"delay": 0, "run_at": NOON}, ValueError, "give delay or run_at, not both"),
+    ({"timout": 1}, TypeError, "there is no option 'timout'; did you mean 'timeout'?"),
+    ({"tag": {}}, TypeError, "there is no option 'tag'; did you mean 'tags'?"),
+    ({"keys": "k"}, TypeError, "there is no option 'keys'; did you mean 'key'?"),
+    ({"zzz": 1}, TypeError, "there is no option 'zzz'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"), BAD, ids=[f"{n}-{min(row[0])}" for n, row in enumerate(BAD)]
+)
+def test_refused(given: dict[str, Any], error: type[Exception], said: str) -> None:
+    """A wrong option is refused by an error that says which, why, and what would do."""
+    with pytest.raises(error) as caught:
+        build(BASE, given)
+    assert type(caught.value) is error
+    assert str(caught.value) == said
+
+
+def test_no_timeout_beside_timeouts() -> None:
+    """`timeout=None` beside `timeouts` is no contradiction, and takes none of its clocks away."""
+    clocks = Timeouts(run=5, idle=3)
+    assert build(DEFAULT, {"timeouts": clocks, "timeout": None}).timeouts == clocks
+    assert build(DEFAULT, {"timeout": None, "timeouts": clocks}).timeouts == clocks
+
+
+NAMES = sorted(set(SubmitOptions.__annotations__) - {"key"})
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(exclude_categories=())),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+    st.datetimes(timezones=st.none() | st.timezones()),
+    st.builds(Timeouts),
+    st.builds(Retry),
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JUNK, max_size=3))
+def test_junk_is_built_or_refused(given: dict[str, Any]) -> None:
+    """Whatever is given, the answer is options or an error of the caller's, never a breakdown inside."""
+    try:
+        built = build(DEFAULT, given)
+    except (TypeError, ValueError):
+        return
+    assert isinstance(built, Options)
+    assert 0 <= built.delay < math.inf
+    assert isinstance(built.priority, Priority)
+
+
+@pytest.mark.parametrize("name", ["delay", "linger", "timeout"])
+def test_a_number_too_large_for_a_float(name: str) -> None:
+    """A whole number that no clock can count to is out of range as any other, not an `OverflowError`."""
+    with pytest.raises(ValueError, match=f"^{name} "):
+        build(DEFAULT, {name: 10**400})

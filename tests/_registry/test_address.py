@@ -1,0 +1,130 @@
+"""Addresses of stores: what each opens, and what is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from trio_jobs import Reason, Retention, open_registry
+from trio_jobs._model.handlers import Handlers
+from trio_jobs._registry.address import sqlite_path, store_opener
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.sqlite import SqliteStore
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "options"),
+    [
+        ("sqlite:///jobs.db", "jobs.db", {}),
+        ("sqlite:////var/lib/jobs.db", "/var/lib/jobs.db", {}),
+        ("sqlite:///a%20b%23c%3F.db?synchronous=normal", "a b#c?.db", {"synchronous": "normal"}),
+        ("sqlite:///jobs.db?synchronous=full", "jobs.db", {"synchronous": "full"}),
+        ("sqlite:///ü/:memory:", "ü/:memory:", {}),
+    ],
+)
+def test_a_file(address: str, path: str, options: dict[str, Any]) -> None:
+    """Three slashes and a relative path, or four for an absolute one; what is special is escaped."""
+    assert sqlite_path(address) == (path, options)
+
+
+@given(st.text(min_size=1))
+def test_any_path_can_be_written(path: str) -> None:
+    """A path that is quoted as addresses are is that path again."""
+    assume("\0" not in path and path != "/" and not any("\ud800" <= char <= "\udfff" for char in path))
+    assert sqlite_path(f"sqlite:///{quote(path)}") == (path, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("jobs.db", "^no store has the address 'jobs.db'; there are 'memory://' and 'sqlite:///jobs.db'$"),
+        ("memory:///", "^no store has the address 'memory:///'"),
+        ("redis://localhost", "^no store has the address"),
+        ("sqlite:jobs.db", "names no file; write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"),
+        ("sqlite:/jobs.db", "names no file"),
+        ("sqlite://jobs.db", "names no file"),
+        ("sqlite://host/jobs.db", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:////", "names no file"),
+        ("sqlite:///a%00b", "names no file"),
+        ("sqlite:///a#b.db", "'sqlite:///a#b.db' has characters in it that have to be written as %23"),
+        ("sqlite:///a\tb.db", "%09"),
+        ("sqlite:///a\nb.db", "%0A"),
+        ("sqlite:///jobs.db?mode=ro&cache=x", "takes .synchronous=full or normal; got cache, mode$"),
+        ("sqlite:///jobs.db?synchronous=off", "^synchronous must be one of 'full', 'normal'; got 'off'"),
+        ("sqlite:///jobs.db?synchronous", "^synchronous must be one of"),
+    ],
+)
+def test_what_is_no_address(address: str, complaint: str) -> None:
+    """Nothing is guessed, and nothing left out without a word: the error says what there is."""
+    with pytest.raises(ValueError, match=complaint):
+        open_registry(address)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "complaint"),
+    [
+        ({"store": None}, TypeError, "^store takes an address such as 'memory://', or a Store; got None"),
+        ({"store": Path("jobs.db")}, TypeError, "^store takes an address"),
+        ({"retention": 7}, TypeError, "^retention takes a Retention record; got 7"),
+        ({"queue_limit": 0}, ValueError, "^queue_limit must be at least 1; got 0"),
+        ({"queue_limit": 1.5}, TypeError, "^queue_limit takes a whole number"),
+    ],
+    ids=str,
+)
+def test_arguments_are_checked(arguments: dict[str, Any], error: type[Exception], complaint: str) -> None:
+    """At once, before anything is opened."""
+    with pytest.raises(error, match=complaint):
+        open_registry(**arguments)
+
+
+async def test_memory() -> None:
+    """An address in memory opens a store there, with the limits given."""
+    limits = Retention(events=3)
+    async with store_opener("memory://", Handlers(), 7, limits) as store:
+        assert isinstance(store, MemoryStore)
+        assert (store._keep, store._limit) == (limits, 7)
+
+
+async def test_a_store_of_ones_own_is_closed() -> None:
+    """It is what is given, and it is closed at the end."""
+    closed: list[Reason] = []
+
+    class Mine(MemoryStore):
+        def close(self, reason: Reason) -> None:
+            closed.append(reason)
+
+    mine = Mine()
+    async with store_opener(mine, Handlers(), None, None) as store:
+        assert (store, closed) == (mine, [])
+    assert closed == [Reason.SHUTDOWN]
+
+
+async def test_a_file_opens(tmp_path: Path) -> None:
+    """An address of a file opens that file, with the limits and options given, and only on entering."""
+    path = tmp_path / "a#b.db"
+    limits = Retention(events=3)
+    opener = store_opener(f"sqlite:///{quote(str(path))}?synchronous=normal", Handlers(), 7, limits)
+    assert not path.exists()
+    async with opener as store:
+        assert isinstance(store, SqliteStore)
+        assert path.exists()
+        assert (store._writer._limits.queue, store._writer._limits.keep) == (7, limits)
+        level = await store._writer.call(lambda tx: tx.db.execute("PRAGMA synchronous").get)
+        assert level[0] == 1
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra that is missing."""
+    monkeypatch.setitem(sys.modules, "trio_jobs.stores.sqlite", None)
+    with pytest.raises(
+        ImportError, match=r"sqlite:///jobs.db needs the extra: pip install 'trio-jobs\[sqlite\]'"
+    ):
+        open_registry("sqlite:///jobs.db")

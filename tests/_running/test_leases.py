@@ -1,0 +1,660 @@
+"""Several workers over one store: leases, fences, and what a worker hears from far away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_jobs import (
+    Event,
+    JobCancelled,
+    JobContext,
+    JobFailed,
+    JobHandle,
+    JobRegistry,
+    Kind,
+    Reason,
+    Retry,
+    RetryAfter,
+    State,
+    open_registry,
+)
+from trio_jobs._registry.opening import OnExit
+from trio_jobs.stores import StoreUnavailable
+from trio_jobs.stores.contract import Claimant, Where
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.submission import submission
+from trio_jobs.testing._connection import Connection
+
+LEASE = 9.0
+
+
+class Process:
+    """A registry that can die."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.connection = Connection(store)
+        self.scope = trio.CancelScope()
+        self.left = trio.Event()
+        self.over = trio.Event()
+        self.jobs: JobRegistry
+
+    async def live(
+        self, name: str, capacity: int, on_exit: OnExit, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        with self.scope:
+            async with open_registry(
+                self.connection, capacity=capacity, lease=LEASE, name=name, on_exit=on_exit
+            ) as self.jobs:
+                task_status.started()
+                await self.left.wait()
+        self.over.set()
+
+    def crash(self) -> None:
+        self.connection.sever()
+        self.scope.cancel()
+
+
+class Machines:
+    """Starts processes over one store."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.store = MemoryStore()
+        self.nursery = nursery
+
+    async def start(self, name: str = "w", capacity: int = 1, on_exit: OnExit = "stop") -> Process:
+        process = Process(self.store)
+        await self.nursery.start(process.live, name, capacity, on_exit)
+        return process
+
+    async def log(self, handle: JobHandle[Any, Any]) -> list[Event]:
+        return await self.store.read(handle.id, 0, 10**6)
+
+    async def lifecycle(self, handle: JobHandle[Any, Any]) -> list[tuple[Any, ...]]:
+        history = await self.store.history(handle.id)
+        return [
+            (event.kind, getattr(event.data, "reason", event.data))
+            for event in history
+            if event.kind is not Kind.SUBMITTED
+        ]
+
+
+@asynccontextmanager
+async def machines() -> AsyncIterator[Machines]:
+    async with trio.open_nursery() as nursery:
+        yield Machines(nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def count(job: JobContext[int], to: int) -> int:
+    for number in range(to):
+        await job.send(number)
+        await trio.sleep(1)
+    return to
+
+
+async def test_a_dead_workers_job_comes_back(autojump_clock: MockClock) -> None:
+    """Within the lease another worker takes over; and the first attempt's tokens stay."""
+    async with machines() as m:
+        first = await m.start("first")
+        handle = await first.jobs.submit(count, 5)
+        await trio.sleep(2.5)
+        second = await m.start("second")
+        first.crash()
+        died = trio.current_time()
+        there = await second.jobs.get(handle.id)
+        assert await there.result() == 5
+        assert await m.lifecycle(handle) == [
+            (Kind.STARTED, "first"),
+            (Kind.RETRIED, Reason.WORKER_LOST),
+            (Kind.STARTED, "second"),
+            (Kind.COMPLETED, 5),
+        ]
+        tokens = [(event.attempt, event.data) for event in await m.log(handle) if event.kind is Kind.TOKEN]
+        assert tokens == [(1, 0), (1, 1), (1, 2), *((2, number) for number in range(5))]
+        assert trio.current_time() - died <= LEASE + 5
+        assert (await there.snapshot()).spent == 2
+
+
+async def test_a_live_worker_keeps_its_lease(autojump_clock: MockClock) -> None:
+    """A handler that says nothing for many leases is not taken for dead."""
+    async with machines() as m:
+        first, _ = await m.start("first"), await m.start("second")
+        handle = await first.jobs.submit(trio_sleeper, 20 * LEASE)
+        job = await handle.wait()
+        assert (job.state, job.attempt) == (State.COMPLETED, 1)
+
+
+async def trio_sleeper(job: JobContext[Any], seconds: float) -> None:
+    await trio.sleep(seconds)
+
+
+async def test_a_job_that_kills_its_workers_is_failed(autojump_clock: MockClock) -> None:
+    """The third time it takes its worker down, it is the job that is to blame."""
+    async with machines() as m:
+        client = await m.start("client", capacity=0)
+        handle = await client.jobs.submit(trio_sleeper, 1e9)
+        for _ in range(3):
+            worker = await m.start("worker")
+            await trio.sleep(LEASE)
+            assert (await handle.snapshot()).state is State.RUNNING
+            worker.crash()
+            await trio.sleep(2 * LEASE)
+        job = await handle.wait()
+        assert (job.state, job.reason, job.spent) == (State.FAILED, Reason.WORKER_LOST, 3)
+        with pytest.raises(JobFailed, match="worker was lost, 3 times in all"):
+            await handle.result()
+
+
+async def test_a_retry_rule_may_allow_more_losses(autojump_clock: MockClock) -> None:
+    """Whoever says `attempts=5` gets them, lost workers counted."""
+    async with machines() as m:
+        client = await m.start("client", capacity=0)
+        handle = await client.jobs.submit(trio_sleeper, 1e9, retry=Retry(attempts=5))
+        for lost in range(1, 6):
+            worker = await m.start("worker")
+            await trio.sleep(LEASE)
+            worker.crash()
+            await trio.sleep(2 * LEASE)
+            assert (await handle.snapshot()).state is (State.FAILED if lost == 5 else State.RETRYING)
+
+
+async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that cannot reach the store for longer than its lease is fenced out: what it sends, saves
+    and returns later is refused, and its handler is cancelled."""
+    ended: list[tuple[int, float]] = []
+
+    async def handler(job: JobContext[str]) -> int:
+        try:
+            for _ in range(40):
+                await job.send(f"{job.attempt}")
+                await trio.sleep(LEASE / 4)
+            return job.attempt
+        finally:
+            ended.append((job.attempt, trio.current_time()))
+
+    class Broken(Connection):
+        broken = False
+
+        def _check(self) -> None:
+            self.severed = self.broken
+            super()._check()
+
+    async with machines() as m:
+        first = Process(m.store)
+        first.connection = broken = Broken(m.store)
+        await m.nursery.start(first.live, "first", 1, "stop")
+        handle = await first.jobs.submit(handler)
+        await trio.sleep(1)
+        second = await m.start("second")
+        broken.broken = True
+        await trio.sleep(1.5 * LEASE)
+        assert (await (await second.jobs.get(handle.id)).snapshot()).attempt == 2
+        broken.broken = False
+        assert await (await second.jobs.get(handle.id)).result() == 2
+        assert [attempt for attempt, _ in ended] == [1, 2]
+        log = await m.log(handle)
+        taken = next(event.seq for event in log if event.kind is Kind.RETRIED)
+        assert {event.attempt for event in log if event.seq > taken} == {2}
+        assert (await first.jobs.statistics()).running == 0
+        assert "belongs to another attempt than 1 now" in caplog.text
+
+
+async def test_a_handler_never_runs_beside_itself(autojump_clock: MockClock) -> None:
+    """A worker that is given a job back, of which an older attempt still cleans up here, waits for that."""
+    running: list[int] = []
+    seen: list[list[int]] = []
+
+    async def handler(job: JobContext[str]) -> None:
+        running.append(job.attempt)
+        seen.append([*running])
+        try:
+            await trio.sleep(100 if job.attempt == 1 else 1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2 * LEASE)
+            running.remove(job.attempt)
+
+    async with machines() as m:
+        only = await m.start("only", capacity=2)
+        handle = await only.jobs.submit(handler)
+        await trio.sleep(1)
+        m.store._leases.add(handle.id, trio.current_time(), 0)  # as if no heartbeat had come through
+        m.store._alarm.ring()
+        assert (await handle.wait()).attempt == 2
+        assert seen == [[1], [2]]
+        assert (await only.jobs.statistics()).running == 0
+
+
+async def test_two_attempts_end_together_at_a_stop(autojump_clock: MockClock) -> None:
+    """Leaving a registry waits for an outdated attempt as for any other."""
+
+    async def handler(job: JobContext[str]) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(30)
+        ended.append(job.attempt)
+
+    ended: list[int] = []
+    async with machines() as m:
+        only = await m.start("only", capacity=2)
+        handle = await only.jobs.submit(handler)
+        await trio.sleep(1)
+        m.store._leases.add(handle.id, trio.current_time(), 0)
+        m.store._alarm.ring()
+        await trio.sleep(1)
+        only.left.set()
+        await only.over.wait()
+        assert ended == [1]
+        assert trio.current_time() == 30
+        assert (await m.store.get(handle.id)).state is State.RETRYING
+
+
+async def test_a_cancellation_reaches_another_process(autojump_clock: MockClock) -> None:
+    """Whoever asks, wherever: the worker hears of it with its heartbeat, and the job ends CANCELLED."""
+    async with machines() as m:
+        worker, client = await m.start("worker"), await m.start("client", capacity=0)
+        handle = await worker.jobs.submit(trio_sleeper, 1e9)
+        there = await client.jobs.get(handle.id)
+        report = await there.cancel("enough", patience=LEASE)
+        assert report.outcome == "cancelled"
+        assert report.took <= LEASE / 3
+        with pytest.raises(JobCancelled, match="enough"):
+            await handle.result()
+
+
+async def test_a_grace_reaches_another_process(autojump_clock: MockClock) -> None:
+    """The handler there is told at once, has the seconds that were granted, and is cancelled then."""
+    told: list[float] = []
+
+    async def handler(job: JobContext[Any]) -> None:
+        await job.cancel_requested.wait()
+        told.append(trio.current_time())
+        await trio.sleep_forever()
+
+    async with machines() as m:
+        worker, client = await m.start("worker"), await m.start("client", capacity=0)
+        there = await client.jobs.get((await worker.jobs.submit(handler)).id)
+        await there.request_cancel(grace=50)
+        job = await there.wait()
+        assert job.state is State.CANCELLED
+        assert trio.current_time() == told[0] + 50
+
+
+async def test_a_later_request_may_shorten_the_grace(autojump_clock: MockClock) -> None:
+    """The shortest grace that anybody granted counts, and the log has the first request only."""
+    async with machines() as m:
+        worker, client = await m.start("worker"), await m.start("client", capacity=0)
+        there = await client.jobs.get((await worker.jobs.submit(trio_sleeper, 1e9)).id)
+        await there.request_cancel("first", grace=1000)
+        await there.request_cancel("second", grace=5)
+        await there.wait()
+        assert trio.current_time() <= LEASE / 3 + 5
+        assert [data for kind, data in await m.lifecycle(there) if kind is Kind.CANCEL_REQUESTED] == ["first"]
+
+
+async def test_a_silent_worker_is_reported(autojump_clock: MockClock) -> None:
+    """If the worker has died, cancelling reports `requested`; the sweep then ends the job, and says so."""
+    async with machines() as m:
+        worker, client = await m.start("worker"), await m.start("client", capacity=0)
+        there = await client.jobs.get((await worker.jobs.submit(trio_sleeper, 1e9)).id)
+        worker.crash()
+        report = await there.cancel("enough", patience=1)
+        assert report.outcome == "requested"
+        job = await there.wait()
+        assert (job.state, job.reason) == (State.CANCELLED, Reason.USER)
+        assert job.message == "enough (Its worker was lost)"
+
+
+async def test_children_go_with_a_dead_worker(autojump_clock: MockClock) -> None:
+    """When a parent's lease lapses, its children are cancelled with it; the next attempt spawns anew."""
+
+    async def parent(job: JobContext[Any]) -> int:
+        child = await job.spawn(trio_sleeper, 5)
+        children.append(child.id)
+        await child.wait()
+        return job.attempt
+
+    children: list[str] = []
+    async with machines() as m:
+        first = await m.start("first")
+        handle = await first.jobs.submit(parent)
+        await trio.sleep(1)
+        first.crash()
+        second = await m.start("second")
+        assert await (await second.jobs.get(handle.id)).result() == 2
+        orphan, child = [await m.store.get(child) for child in children]
+        assert (orphan.state, orphan.reason) == (State.CANCELLED, Reason.PARENT)
+        assert child.state is State.COMPLETED
+
+
+async def test_leaving_hands_over(autojump_clock: MockClock) -> None:
+    """A stop gives running jobs back without spending a retry, leaves the waiting ones alone, and tells
+    waiters and readers in this process that it will not see the end."""
+    async with machines() as m:
+        first = await m.start("first")
+        running = await first.jobs.submit(count, 4)
+        waiting = await first.jobs.submit(count, 1)
+        refused: list[str] = []
+
+        async def wait() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await running.wait()
+            refused.append("waiter")
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                async with waiting.events(1) as events:
+                    await events.receive()
+            refused.append("reader")
+
+        m.nursery.start_soon(wait)
+        m.nursery.start_soon(read)
+        await trio.sleep(1.5)
+        first.left.set()
+        await first.over.wait()
+        assert trio.current_time() == 1.5
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(refused) == ["reader", "waiter"]
+        assert (await m.store.get(running.id)).state is State.RETRYING
+        assert (await m.store.get(running.id)).spent == 0
+        assert (await m.store.get(waiting.id)).state is State.QUEUED
+        second = await m.start("second")
+        assert await (await second.jobs.get(running.id)).result() == 4
+        assert await (await second.jobs.get(waiting.id)).result() == 1
+
+
+async def test_draining_ends_what_runs_here(autojump_clock: MockClock) -> None:
+    """With `drain`, what runs here runs to its end, and nothing new is claimed."""
+    async with machines() as m:
+        first = await m.start("first", on_exit="drain")
+        running = await first.jobs.submit(count, 4)
+        waiting = await first.jobs.submit(count, 1)
+        first.left.set()
+        await first.over.wait()
+        assert (await m.store.get(running.id)).state is State.COMPLETED
+        assert (await m.store.get(waiting.id)).state is State.QUEUED
+
+
+async def test_a_store_that_is_away_at_the_end(autojump_clock: MockClock) -> None:
+    """A handler that ends while the store cannot be reached keeps its end until it can."""
+
+    class Away(Connection):
+        away = False
+
+        def _check(self) -> None:
+            self.severed = self.away
+            super()._check()
+
+    async with machines() as m:
+        process = Process(m.store)
+        process.connection = connection = Away(m.store)
+        await m.nursery.start(process.live, "w", 1, "stop")
+        handle = await process.jobs.submit(count, 2)
+        await trio.sleep(0.5)
+        connection.away = True
+        await trio.sleep(5)
+        assert (await m.store.get(handle.id)).state is State.RUNNING
+        connection.away = False
+        await m.store.ended(handle.id)
+        job = await m.store.get(handle.id)
+        assert (job.state, job.attempt, job.result) == (State.COMPLETED, 1, 2)
+
+
+class SlowClaim(Connection):
+    """Answers to `claim` and `submit` take a second."""
+
+    async def call(self, name: str, verb: Any) -> Any:
+        answer = await super().call(name, verb)
+        if name in {"claim", "submit"}:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+        return answer
+
+
+async def test_slots_that_are_asked_for_are_taken(autojump_clock: MockClock) -> None:
+    """While a claim is under way, a submit does not claim the same slot again."""
+    most = 0
+    running = 0
+
+    async def handler(job: JobContext[Any]) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(3)
+        running -= 1
+
+    async with machines() as m:
+        process = Process(m.store)
+        process.connection = SlowClaim(m.store)
+        await m.nursery.start(process.live, "w", 2, "stop")
+        handles: list[JobHandle[Any, Any]] = []
+
+        async def submit() -> None:
+            handles.append(await process.jobs.submit(handler))
+
+        for _ in range(6):
+            m.nursery.start_soon(submit)
+            await trio.sleep(0.3)
+        await trio.sleep(2)
+        for handle in handles:
+            await handle.wait()
+        assert most == 2
+
+
+async def test_a_burst_is_one_call(autojump_clock: MockClock) -> None:
+    """What a handler sends while the store is busy is appended together, in order, by one call."""
+
+    class Counting(Connection):
+        appends = 0
+
+        async def call(self, name: str, verb: Any) -> Any:
+            if name == "append":
+                self.appends += 1
+                await trio.sleep(1)
+            return await super().call(name, verb)
+
+    async def handler(job: JobContext[int]) -> None:
+        for number in range(50):
+            await job.send(number)
+        await job.save("half")
+        await job.send_many(range(50, 100))
+
+    async with machines() as m:
+        process = Process(m.store)
+        process.connection = connection = Counting(m.store)
+        await m.nursery.start(process.live, "w", 1, "stop")
+        handle = await process.jobs.submit(handler)
+        await handle.wait()
+        log = await m.log(handle)
+        assert [event.data for event in log if event.kind is Kind.TOKEN] == [*range(100)]
+        assert [event.kind for event in log][52] is Kind.SAVED
+        assert connection.appends < 10
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"store": object()}, TypeError, "an address such as 'memory://', or a Store"),
+        ({"lease": 0}, ValueError, "more than 0"),
+        ({"lease": "x"}, TypeError, "lease"),
+    ],
+)
+def test_bad_arguments(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    """What cannot be a store or a lease is refused before anything is opened."""
+    with pytest.raises(error, match=message):
+        open_registry(**given)
+
+
+async def test_a_store_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A store object that does not outlive the process behaves as `memory://` does: its jobs end with it."""
+    caplog.set_level(logging.WARNING)
+    store = MemoryStore()
+    async with open_registry(store, capacity=1) as jobs:
+        handle = await jobs.submit(trio_sleeper, 1e9)
+    assert (await store.get(handle.id)).reason is Reason.SHUTDOWN
+    assert not caplog.records
+
+
+async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockClock) -> None:
+    """The answer to a heartbeat that names an attempt which has ended meanwhile touches nothing."""
+
+    class SlowHeart(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            answer = await super().call(name, verb)
+            if name == "heartbeat":
+                await trio.sleep(2)
+            return answer
+
+    async def snooze(job: JobContext[Any]) -> int:
+        if job.attempt == 1:
+            await trio.sleep(LEASE / 3 + 1)
+            raise RetryAfter(0)
+        await trio.sleep(10)
+        return job.attempt
+
+    async with machines() as m:
+        process = Process(m.store)
+        process.connection = SlowHeart(m.store)
+        await m.nursery.start(process.live, "w", 2, "stop")
+        short = await process.jobs.submit(trio_sleeper, LEASE / 3 + 1)
+        snoozed = await process.jobs.submit(snooze)
+        assert (await short.wait()).state is State.COMPLETED
+        job = await snoozed.wait()
+        assert (job.state, job.attempt) == (State.COMPLETED, 2)
+
+
+# ------------------------------------------------------------ leaving in good order
+
+
+class Late(Connection):
+    """A store far away: what it was asked takes effect at once, and the answer comes two seconds later."""
+
+    slow: str = "claim"
+    deaf: bool = False
+
+    async def call(self, name: str, verb: Any) -> Any:
+        if self.deaf and name == "finish":
+            raise StoreUnavailable("nobody hears")
+        answer = await super().call(name, verb)
+        if name == self.slow:
+            with trio.CancelScope(shield=True):  # what has happened is not torn apart
+                await trio.sleep(2)
+        return answer
+
+
+async def leave_while(slow: str, m: Machines, *, cancelled: bool, deaf_for: float = 0.0) -> list[str]:
+    """Leave a registry while an answer is on its way that brings three jobs; return their ids."""
+    left = trio.CancelScope()
+    connection = Late(m.store)
+    connection.slow = slow
+    ids = []
+    async with trio.open_nursery() as outside:
+        with left:
+            async with open_registry(connection, capacity=3, lease=LEASE) as jobs:
+                if slow == "submit":
+                    outside.start_soon(jobs.submit_many, trio_sleeper, [(1e9,)] * 3)  # noqa: ASYNC111  # the point
+                else:
+                    new = [submission(trio_sleeper, (1e9,), {}) for _ in range(3)]
+                    await m.store.submit(new, 0, Claimant("elsewhere"))
+                await trio.sleep(1)
+                ids = [job.id for job in await m.store.find(Where(), 9)]
+                running = (await m.store.count(Where())).get(State.RUNNING)
+                assert (running, (await jobs.statistics()).running) == (3, 0)
+                connection.deaf = deaf_for > 0
+                if cancelled:
+                    left.cancel()
+                if deaf_for:
+                    outside.start_soon(hear_again, connection, deaf_for)
+    return ids
+
+
+async def hear_again(connection: Late, seconds: float) -> None:
+    await trio.sleep(seconds)
+    connection.deaf = False
+
+
+@pytest.mark.parametrize("slow", ["claim", "submit"])
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("deaf_for", [0.0, 4.0])
+async def test_what_is_claimed_while_leaving_is_given_back(
+    slow: str, cancelled: bool, deaf_for: float, autojump_clock: MockClock
+) -> None:
+    """Jobs that come with an answer which was on its way are handed over, and no attempt is spent; also when
+    the block was cancelled, and when the store has to be told more than once."""
+    async with machines() as m:
+        for job_id in await leave_while(slow, m, cancelled=cancelled, deaf_for=deaf_for):
+            job = await m.store.get(job_id)
+            assert (job.state, job.reason, job.spent) == (State.RETRYING, Reason.SHUTDOWN, 0)
+
+
+async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that stays away holds up the leaving no longer than a lease; the log says what was left."""
+    async with machines() as m:
+        connection, began = Late(m.store), trio.current_time()
+        await m.store.submit([submission(trio_sleeper, (1e9,), {})], 0, Claimant("elsewhere"))
+        async with open_registry(connection, lease=LEASE):
+            await trio.sleep(1)
+            connection.deaf = True
+        assert trio.current_time() - began == pytest.approx(2 + LEASE)
+        (job,) = await m.store.find(Where(), 9)
+        assert (job.state, job.attempt) == (State.RUNNING, 1)
+        assert f"did not hear that these jobs were not begun: {job.id}" in caplog.text
+
+
+async def test_a_submit_that_outlasts_the_registry(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a submit brings after its store was closed is left to its lease: the job was submitted, as its
+    submitter hears, and the log says what was not begun."""
+
+    class Closed(Late):
+        slow = "submit"
+
+        async def call(self, name: str, verb: Any) -> Any:
+            if name == "finish":
+                raise trio.ClosedResourceError("the store was closed")
+            return await super().call(name, verb)
+
+    handles = []
+
+    async def submit(jobs: JobRegistry) -> None:
+        handles.append(await jobs.submit(trio_sleeper, 1e9))
+
+    async with machines() as m, trio.open_nursery() as outside:
+        async with open_registry(Closed(m.store), lease=LEASE) as jobs:
+            outside.start_soon(submit, jobs)  # noqa: ASYNC111  # the point
+            await trio.sleep(1)
+    (handle,) = handles
+    assert (await m.store.get(handle.id)).state is State.RUNNING
+    assert f"did not hear that these jobs were not begun: {handle.id}" in caplog.text
+
+
+@pytest.mark.parametrize("lease", [6.0, 60.0])
+async def test_recording_an_end_is_bounded(
+    lease: float, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a registry is left, its store has as long as a lease, and ten seconds at most, to hear how an
+    attempt ended: one that ended before, one that the leaving ends, and one that takes its time to stop."""
+
+    async def stubborn(job: JobContext[Any]) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+
+    store = MemoryStore()
+    connection = Late(store)
+    began = trio.current_time()
+    async with open_registry(connection, capacity=3, lease=lease) as jobs:
+        connection.deaf = True
+        handles = [await jobs.submit(trio_sleeper, seconds) for seconds in (0, 1e9)]
+        handles.append(await jobs.submit(stubborn))
+        await trio.sleep(5)
+    assert trio.current_time() - began == pytest.approx(20 + min(lease, 10))
+    for handle in handles:
+        assert (await store.get(handle.id)).state is State.RUNNING
+        assert f"did not hear how attempt 1 of job {handle.id} ended" in caplog.text

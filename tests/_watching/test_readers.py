@@ -1,0 +1,218 @@
+"""Who may hold a handler, and by how much: checked against a model that looks at every reader every time."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+import pytest
+import trio
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_jobs import Timeouts
+from trio_jobs._model.job import Options
+from trio_jobs._running.deadlines import Deadlines
+from trio_jobs._watching.readers import Audience, Audiences, Policy
+
+
+@attrs.define(eq=False)
+class Reader:
+    cursor: int
+    policy: Policy
+    joined: int = 0  # of a late one, where the log ended when it joined
+
+
+COMMANDS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.integers(0, 12), st.sampled_from(["block", "gap"])),
+        st.tuples(st.just("leave"), st.integers(0, 9), st.none()),
+        st.tuples(st.just("read"), st.integers(0, 9), st.integers(1, 30)),
+        st.tuples(st.just("send"), st.integers(1, 5), st.none()),
+        st.tuples(st.just("note"), st.integers(1, 3), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(
+    commands=COMMANDS,
+    start=st.integers(2, 20),
+    window=st.integers(1, 6),
+    when_unread=st.sampled_from(["continue", "pause", "cancel"]),
+    attended=st.booleans(),
+)
+@example(  # a late reader draws level behind a handler that ran on meanwhile
+    commands=[("join", 10, "block"), ("send", 5, None), ("send", 5, None), ("read", 0, 10)],
+    start=20,
+    window=4,
+    when_unread="continue",
+    attended=True,
+)
+def test_room(commands: list[Any], start: int, window: int, when_unread: Any, attended: bool) -> None:
+    """There is room unless a reader that has caught up, or the last one that a paused job had, is a window
+    behind; and the handler never gets further ahead of such a reader by sending than the window."""
+
+    async def scenario() -> None:
+        audience = Audience(window)
+        last_seq = furthest = start
+        if attended:
+            audience.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), last_seq)
+        readers: list[Reader] = []
+
+        def floor() -> int:
+            held = [r.cursor for r in readers if r.policy == "block" and r.cursor >= r.joined]
+            if held:
+                return min(held)
+            return furthest if attended and when_unread == "pause" and not readers else last_seq
+
+        for command, amount, extra in commands:
+            if command == "join":
+                reader = Reader(max(0, last_seq - amount), extra)
+                if last_seq - reader.cursor > window:
+                    reader.joined = last_seq
+                audience.join(reader, last_seq)
+                readers.append(reader)
+            elif command == "leave" and readers:
+                audience.leave(readers.pop(amount % len(readers)))
+            elif command == "read" and readers:
+                reader = readers[amount % len(readers)]
+                for _ in range(min(extra, last_seq - reader.cursor)):
+                    reader.cursor += 1
+                    furthest = max(furthest, reader.cursor)
+                    audience.advanced(reader)
+            elif command == "send":
+                for _ in range(amount):
+                    if room := audience.room(last_seq):
+                        assert 1 <= room <= window
+                        last_seq += 1
+            elif command == "note":
+                last_seq += amount  # progress and the like ask for no room
+            free = max(0, window - (last_seq - floor()))
+            assert (audience.room(last_seq) == 0) == (free == 0)
+            assert audience.room(last_seq) <= free
+            assert len(audience) == len(readers)
+            assert audience.idle == (not readers and not attended)
+        audience.dismiss()
+        assert audience.idle == (not readers)
+
+    trio.run(scenario, clock=MockClock())
+
+
+async def test_waiting_for_room(autojump_clock: MockClock) -> None:
+    """The attempt waits until the reader reads, leaves, or the attempt is over; no room, no way through."""
+    deadlines = Deadlines(Timeouts())
+
+    async def send(after: int) -> None:
+        await audience.wait_room(after)
+        passed.append(trio.current_time())
+
+    for release in ("read", "leave", "dismiss"):
+        passed: list[float] = []
+        audience = Audience(2)
+        reader = Reader(5, "block")
+        audience.join(reader, 5)
+        audience.attend(deadlines, Options(), 5)
+        await audience.wait_room(6)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, 7)
+            await trio.sleep(1)
+            assert passed == []
+            if release == "read":
+                reader.cursor = 6
+                audience.advanced(reader)
+            elif release == "leave":
+                audience.leave(reader)
+            else:
+                audience.dismiss()
+        assert passed == [began + 1]
+
+
+async def test_a_ring_without_room_waits_on(autojump_clock: MockClock) -> None:
+    """Being woken is a hint: without room the attempt waits again."""
+    audience = Audience(2)
+    slow, fast = Reader(5, "block"), Reader(5, "block")
+    for reader in (slow, fast):
+        audience.join(reader, 5)
+    audience.attend(Deadlines(Timeouts()), Options(), 5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audience.wait_room, 7)
+        for cursor in (6, 7):
+            fast.cursor = cursor
+            audience.advanced(fast)
+            await wait_all_tasks_blocked()
+            assert nursery.child_tasks
+        slow.cursor = 6
+        audience.advanced(slow)
+
+
+async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> None:
+    """The first attendance counts until the attempt is dismissed: a second neither restarts the linger
+    time nor
+    moves where reading is counted from."""
+    deadlines = Deadlines(Timeouts())
+    audience = Audience(2)
+    options = Options(when_unread="cancel", linger=3)
+    with deadlines.scope:
+        audience.attend(deadlines, options, 2)
+        await trio.sleep(2)
+        audience.attend(deadlines, options, 2)
+        await trio.sleep_forever()
+    assert trio.current_time() == 3
+    audience.dismiss()
+    assert audience.idle
+
+
+async def test_leaving_twice_is_leaving_once(autojump_clock: MockClock) -> None:
+    """A reader that is counted out twice, or was never in, disturbs nobody."""
+    audience = Audience(2)
+    one, other = Reader(1, "block"), Reader(1, "block")
+    audience.join(one, 1)
+    audience.leave(other)
+    audience.leave(one)
+    audience.leave(one)
+    assert len(audience) == 0
+    assert audience.idle
+
+
+async def test_audiences_exist_while_they_are_needed(autojump_clock: MockClock) -> None:
+    """An audience is made when asked for, and dropped when nobody reads and nothing runs."""
+    audiences = Audiences(7)
+    assert audiences.window == 7
+    audience = audiences["job"]
+    assert audiences["job"] is audience
+    reader = Reader(0, "gap")
+    audience.join(reader, 0)
+    audiences.release("job")
+    assert "job" in audiences
+    audience.leave(reader)
+    audience.attend(Deadlines(Timeouts()), Options(), 0)
+    audiences.release("job")
+    assert "job" in audiences
+    audience.dismiss()
+    audiences.release("job")
+    assert "job" not in audiences
+    audiences.release("job")
+    assert not audiences
+
+
+@pytest.mark.parametrize("policy", ["block", "gap"])
+async def test_any_reader_stops_the_linger_time(policy: Any, autojump_clock: MockClock) -> None:
+    """Readers of both policies keep an unread job alive; the last to leave starts its time anew."""
+    deadlines = Deadlines(Timeouts())
+    audience = Audience(2)
+    reader, other = Reader(2, cast("Policy", policy)), Reader(2, "gap")
+    with deadlines.scope:
+        audience.attend(deadlines, Options(when_unread="cancel", linger=3), 2)
+        await trio.sleep(2)
+        audience.join(reader, 2)
+        audience.join(other, 2)
+        await trio.sleep(50)
+        audience.leave(reader)
+        await trio.sleep(50)
+        audience.leave(other)
+        await trio.sleep_forever()
+    assert trio.current_time() == 105

@@ -1,0 +1,142 @@
+"""What a server says comes back as the records that it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from tests.client.peer import AT, job
+from trio_jobs import (
+    CancelReport,
+    Ended,
+    ErrorRecord,
+    Event,
+    Job,
+    Kind,
+    Priority,
+    Progress,
+    Reason,
+    Retry,
+    State,
+    Timeouts,
+)
+from trio_jobs._json.records import plain
+from trio_jobs._model.job import Statistics
+from trio_jobs._wire.replies import Seen, Unspoken, decode_reply, events_of, job_of, report_of, statistics_of
+from trio_jobs._wire.requests import encode_event
+from trio_jobs.serving.operations import report_record
+from trio_jobs.serving.values import encode_job
+
+ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)
+JOBS = [
+    job("7"),
+    job(
+        "8",
+        state=State.FAILED,
+        reason=Reason.TIMEOUT,
+        message="too slow",
+        error=ErrorRecord("ValueError", "no", "Traceback"),
+        result={"a": [1, None]},
+        priority=Priority.LOW,
+        tags={"a": "b"},
+        metadata={"c": 1.5},
+        owner="ann",
+        key="k",
+        parent="6",
+        timeouts=Timeouts(1, 2, 3, 4),
+        retry=Retry(attempts=3, initial=0.5, factor=3, maximum=9, jitter=0),
+        spent=3,
+        saved="page 7",
+        finished_at=AT,
+        next_attempt_at=AT,
+        cancel_requested_at=AT,
+        last_seq=12,
+    ),
+]
+EVENTS = [
+    Event(1, 0, Kind.SUBMITTED, 1.5, "work"),
+    Event(2, 1, Kind.TOKEN, 1.5, {"any": ["thing"]}),
+    Event(3, 1, Kind.PROGRESS, 1.5, Progress(1, 2, "half")),
+    Event(4, 1, Kind.PROGRESS, 1.5, Progress(1)),
+    Event(5, 1, Kind.SAVED, 1.5, {"error": "no record, though it looks like one"}),
+    Event(6, 1, Kind.RETRIED, 1.5, ENDED),
+    Event(7, 1, Kind.FAILED, 1.5, Ended(Reason.LIMIT)),
+    Event(8, 1, Kind.CANCELLED, 1.5, Ended(Reason.USER, "enough")),
+    Event(9, 1, Kind.EXPIRED, 1.5, Ended(Reason.QUEUE_TIMEOUT, "too late")),
+    Event(10, 1, Kind.CANCEL_REQUESTED, 1.5, None),
+    Event(11, 1, Kind.COMPLETED, 1.5, [1, 2]),
+]
+
+
+def said(**fields: str) -> Any:
+    """A reply whose fields are JSON, as the server writes it."""
+    return decode_reply('{"re":1,' + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}")
+
+
+@pytest.mark.parametrize("one", JOBS, ids=["plain", "with everything"])
+def test_a_job_comes_back(one: Job) -> None:
+    """A job is read as it was, field by field."""
+    reply = said(job=encode_job(one, tracebacks=True).decode())
+    assert job_of(reply.job) == Seen(one, ())
+
+
+def test_hidden_tracebacks_are_empty() -> None:
+    """What the server hides is an empty text; null is taken for that too."""
+    hidden = job_of(said(job=encode_job(JOBS[1], tracebacks=False).decode()).job).job
+    assert hidden == attrs.evolve(JOBS[1], error=ErrorRecord("ValueError", "no", ""))
+    found = {**said(job=encode_job(JOBS[1], tracebacks=True).decode()).job}
+    found["error"] = {"type": "ValueError", "message": "no", "traceback": None}
+    assert job_of(found).job == hidden
+
+
+def test_events_come_back() -> None:
+    """Events of every kind are read as they were, with the record that belongs to the kind."""
+    texts = b",".join(encode_event(event, tracebacks=True) for event in EVENTS).decode()
+    assert events_of(said(events=f"[{texts}]").events) == EVENTS
+    assert events_of(said(history=f"[{texts}]").history) == EVENTS
+
+
+def test_reports_and_statistics_come_back() -> None:
+    """A cancellation's report and a registry's statistics are read as they were."""
+    report = CancelReport("stuck", 1.5, "the stack")
+    assert report_of(said(report=msgspec.json.encode(report_record(report)).decode()).report) == report
+    there = Statistics({State.RUNNING: 3}, 3, 100, paused=False, readers=2)
+    assert statistics_of(said(statistics=msgspec.json.encode(plain(there)).decode()).statistics) == there
+
+
+def test_what_a_newer_server_says_besides_is_left_out() -> None:
+    """Fields that are not known here do no harm."""
+    found = {**said(job=encode_job(JOBS[0], tracebacks=True).decode()).job, "new": 7}
+    assert job_of(found).job == JOBS[0]
+    assert decode_reply('{"re":1,"new":7,"pong":true}').pong
+
+
+@pytest.mark.parametrize(
+    ("read", "found"),
+    [
+        (job_of, {}),
+        (job_of, {"id": "7", "state": "running"}),
+        (report_of, {"outcome": "cancelled"}),
+        (statistics_of, {}),
+        (statistics_of, {"states": [], "running": 1, "capacity": 1, "paused": False, "readers": 0}),
+        (statistics_of, {"states": {"odd": 1}, "running": 1, "capacity": 1, "paused": False, "readers": 0}),
+    ],
+)
+def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> None:
+    """A record that lacks a field, or has a word that is none, is not made up."""
+    with pytest.raises(Unspoken):
+        read(found)
+
+
+@pytest.mark.parametrize(
+    "data", ["null", '"text"', "{}", '{"reason": "bored"}', '{"reason": "user", "error": {"type": 1}}']
+)
+def test_an_end_without_its_record_is_noticed(data: str) -> None:
+    """An event that should say how something ended, and does not, is no event."""
+    with pytest.raises(Unspoken):
+        events_of(
+            said(events=f'[{{"seq":1,"attempt":1,"kind":"failed","timestamp":1,"data":{data}}}]').events
+        )

@@ -1,0 +1,585 @@
+"""Every endpoint over a real socket: what it answers, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import httpx2
+import pytest
+import trio
+
+from tests.serving.served import Site, served
+from trio_jobs import JobContext, StoreUnavailable, handler
+from trio_jobs.serving import Caller, Limits, http_app
+from trio_jobs.serving.http import app
+
+CALLERS = {"root": Caller(None), "ann": Caller("ann"), "bob": Caller("bob")}
+NEW = {"handler": "count", "args": [2]}
+
+
+async def by_token(headers: Mapping[str, str]) -> Caller | None:
+    """Know who names itself."""
+    return CALLERS.get(headers.get("authorization", "").removeprefix("Bearer "))
+
+
+def as_(name: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {name}"}
+
+
+def refused(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem that an answer is, after a look at all that each has."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem: dict[str, Any] = answer.json()
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
+    assert problem["title"]
+    assert problem["detail"]
+    assert ("retry-after" in answer.headers) is (status in {429, 503})
+    return problem
+
+
+async def ended(site: Site, job_id: str) -> None:
+    await (await site.jobs.get(job_id)).wait()
+
+
+# ------------------------------------------------------------ submitting
+
+
+async def test_a_job_is_submitted_and_looked_up() -> None:
+    """The answer to a submission names the job, and where to read it; its record is there."""
+    async with served() as site:
+        answer = await site.http.post("/v1/jobs", json={**NEW, "options": {"tags": {"a": "1"}}})
+        job_id = answer.json()["job_id"]
+        assert answer.status_code == 202
+        assert answer.json() == {
+            "job_id": job_id,
+            "sse_url": f"{site.url}/v1/jobs/{job_id}/stream",
+            "ws_url": f"{site.url.replace('http', 'ws')}/v1/ws",
+        }
+        assert answer.headers["location"] == f"{site.url}/v1/jobs/{job_id}"
+        await ended(site, job_id)
+        job = (await site.http.get(answer.headers["location"])).json()
+        assert (job["id"], job["state"], job["result"], job["tags"]) == (job_id, "completed", 2, {"a": "1"})
+
+
+async def test_a_key_submits_once() -> None:
+    """The same key with the same body is the same job; with another body, a conflict that names it."""
+    async with served() as site:
+        key = {"idempotency-key": "k"}
+        first = await site.http.post("/v1/jobs", json=NEW, headers=key)
+        again = await site.http.post("/v1/jobs", json=NEW, headers=key)
+        inside = await site.http.post("/v1/jobs", json={**NEW, "options": {"key": "k"}})
+        assert first.json() == again.json() == inside.json()
+        assert await site.jobs.count() == 1
+        problem = refused(
+            await site.http.post("/v1/jobs", json={**NEW, "args": [3]}, headers=key), 409, "key_conflict"
+        )
+        assert (problem["key"], problem["job_id"]) == ("k", first.json()["job_id"])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        ({**NEW, "handler": "nobody"}, {}, 422, "unknown_handler"),
+        ({**NEW, "args": ["many"]}, {}, 422, "invalid_payload"),
+        ({**NEW, "args": []}, {}, 422, "invalid_payload"),
+        ({**NEW, "more": 1}, {}, 400, "bad_request"),
+        ({**NEW, "options": {"priority": "top"}}, {}, 400, "bad_request"),
+        ({"args": []}, {}, 400, "bad_request"),
+        ([], {}, 400, "bad_request"),
+        ({**NEW, "options": {"key": "a"}}, {"idempotency-key": "b"}, 400, "bad_request"),
+        (NEW, {"idempotency-key": ""}, 400, "bad_request"),
+        (NEW, {"idempotency-key": "k" * 257}, 400, "bad_request"),
+        (NEW, {"content-type": "text/plain"}, 415, "wrong_type"),
+        (NEW, {"content-type": "application/x-www-form-urlencoded"}, 415, "wrong_type"),
+        (NEW, {"origin": "https://evil.example"}, 403, "forbidden"),
+        (NEW, {"sec-fetch-site": "cross-site"}, 403, "forbidden"),
+        (NEW, {"host": "evil.example"}, 421, "misdirected"),
+    ],
+)
+async def test_what_is_not_submitted(body: Any, headers: dict[str, str], status: int, code: str) -> None:
+    """A submission that is none is refused by its code, and leaves no job."""
+    async with served() as site:
+        refused(await site.http.post("/v1/jobs", json=body, headers=headers), status, code)
+        assert await site.jobs.count() == 0
+
+
+@attrs.frozen
+class Charge:
+    order: str
+    currency: str = "EUR"
+    _cents: int = 0
+
+
+@handler
+async def charge(job: JobContext[Charge], what: Charge, shares: dict[int, float] | None = None) -> Charge:
+    """Send and return what it was given."""
+    await job.send(what)
+    return what
+
+
+async def test_a_misspelt_field_is_named() -> None:
+    """A field that an argument does not have is refused by its name, though a default would do."""
+    async with served([charge]) as site:
+        body = {"handler": "charge", "args": [{"order": "17", "curency": "USD"}]}
+        problem = refused(await site.http.post("/v1/jobs", json=body), 422, "invalid_payload")
+        assert "$[0].curency is no field of Charge" in problem["detail"]
+        async with site.websocket() as socket:
+            await socket.send_message(json.dumps({"op": "submit", "id": 1, **body}))
+            assert "$[0].curency is no field of Charge" in str(await socket.get_message())
+        assert await site.jobs.count() == 0
+
+
+async def test_private_fields_are_sent() -> None:
+    """Into a job and out of it, over event streams and WebSockets alike; so are keys that are numbers."""
+    async with served([charge]) as site:
+        job_id = await site.submit("charge", {"order": "17", "_cents": 995}, {"1": 0.5})
+        stream = (await site.http.get(f"/v1/jobs/{job_id}/stream")).text
+        assert 'event: token\ndata: {"_cents":995,"currency":"EUR","order":"17"}' in stream
+        assert (await site.http.get(f"/v1/jobs/{job_id}")).json()["result"]["_cents"] == 995
+        async with site.websocket() as socket:
+            await socket.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
+            assert '"_cents":995' in str(await socket.get_message())
+
+
+async def test_what_is_no_json_is_not_submitted() -> None:
+    """Neither bytes that are no JSON nor JSON that is too deep: both are bad requests."""
+    async with served(limits=Limits(depth=4)) as site:
+        for body in (b"", b"{", b"\xff", b"null", b'{"handler":"count","args":[[[[[1]]]]]}'):
+            answer = await site.http.post(
+                "/v1/jobs", content=body, headers={"content-type": "application/json; charset=utf-8"}
+            )
+            refused(answer, 400, "bad_request")
+
+
+async def test_a_full_queue_and_a_lost_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What time mends is 503 with `Retry-After`, and of the store no more is told than that."""
+    async with served(registry={"queue_limit": 1}) as site:
+        site.jobs.pause()
+        await site.submit("count", 1)
+        assert refused(await site.http.post("/v1/jobs", json=NEW), 503, "queue_full")["limit"] == 1
+
+        async def lost(*_: Any, **__: Any) -> Any:
+            raise StoreUnavailable("disk I/O error on /srv/jobs.db")
+
+        monkeypatch.setattr(type(site.jobs), "find", lost)
+        assert "/srv" not in refused(await site.http.get("/v1/jobs"), 503, "unavailable")["detail"]
+
+
+async def test_an_owner_has_so_many_jobs_in_the_queue() -> None:
+    """Beyond its share an owner is told to try later; others are not."""
+    async with served(authenticate=by_token, limits=Limits(queued=1)) as site:
+        site.jobs.pause()
+        assert (await site.http.post("/v1/jobs", json=NEW, headers=as_("ann"))).status_code == 202
+        refused(await site.http.post("/v1/jobs", json=NEW, headers=as_("ann")), 429, "too_many")
+        assert (await site.http.post("/v1/jobs", json=NEW, headers=as_("bob"))).status_code == 202
+
+
+# ------------------------------------------------------------ looking
+
+
+async def test_jobs_are_found_by_what_they_are() -> None:
+    """Each parameter narrows what is found; several states are any of them, several tags all of them."""
+    async with served() as site:
+        one = await site.submit("count", 1, tags={"a": "1", "b": "x=y"})
+        two = await site.submit("fail", "no", tags={"a": "1"})
+        three = await site.submit("count", 2)
+        for job_id in (one, two, three):
+            await ended(site, job_id)
+
+        async def found(query: str) -> list[str]:
+            answer = await site.http.get(f"/v1/jobs?{query}")
+            assert answer.status_code == 200, answer.text
+            return [job["id"] for job in answer.json()["jobs"]]
+
+        assert await found("") == [one, two, three]
+        assert await found("newest=true") == [three, two, one]
+        assert await found("limit=2") == [one, two]
+        assert await found("state=failed") == [two]
+        assert await found("state=failed&state=completed&newest=1") == [three, two, one]
+        assert await found("tag=a=1") == [one, two]
+        assert await found("tag=a=1&tag=b=x%3Dy") == [one]
+        assert await found("handler=fail") == [two]
+        assert await found("state=queued") == []
+        assert await found(f"parent={one}") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "state=done",
+        "tag=a",
+        "newest=maybe",
+        "id=1",
+        "op=get",
+        "job=x",
+        "x=1",
+    ],
+)
+async def test_a_question_that_makes_no_sense(query: str) -> None:
+    """A parameter that is none, or has no such value, is refused; it is not ignored."""
+    async with served() as site:
+        refused(await site.http.get(f"/v1/jobs?{query}"), 400, "bad_request")
+
+
+async def test_a_jobs_history() -> None:
+    """The events but for tokens and progress, as the wire has them."""
+    async with served() as site:
+        job_id = await site.submit("count", 3)
+        await ended(site, job_id)
+        history = (await site.http.get(f"/v1/jobs/{job_id}/history")).json()["history"]
+        assert [(one["seq"], one["kind"]) for one in history] == [
+            (1, "submitted"),
+            (2, "started"),
+            (6, "completed"),
+        ]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_tracebacks_are_shown_if_they_are_to_be(shown: bool) -> None:
+    """Without `tracebacks` neither a job nor a history has one; a list has none ever."""
+    async with served(tracebacks=shown) as site:
+        job_id = await site.submit("fail", "no")
+        await ended(site, job_id)
+        for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/history"):
+            text = (await site.http.get(path)).text
+            assert '"ValueError"' in text
+            assert ("served.py" in text) is shown
+        listed = (await site.http.get("/v1/jobs")).text
+        assert "ValueError: no" in listed
+        assert "served.py" not in listed
+
+
+async def test_what_can_be_submitted_and_what_goes_on() -> None:
+    """The handlers with their parameters, the statistics and the metrics are those of the registry."""
+    async with served() as site:
+        found = (await site.http.get("/v1/handlers")).json()["handlers"]
+        assert [one["name"] for one in found] == ["count", "hang", "fail"]
+        assert found[0]["parameters"] == [{"name": "to", "schema": {"type": "integer"}, "required": True}]
+        await ended(site, await site.submit("count", 1))
+        assert (await site.http.get("/v1/statistics")).json()["states"] == {"completed": 1}
+        metrics = await site.http.get("/v1/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'trio_jobs_jobs{state="completed"} 1\n' in metrics.text
+
+
+async def test_health_says_nothing_but_that() -> None:
+    """Anybody may ask whether the server lives; nobody else is told anything without a name."""
+    async with served(authenticate=by_token) as site:
+        assert (await site.http.get("/healthz")).text == "ok\n"
+        for path in ("/v1/jobs", "/v1/handlers", "/v1/statistics", "/v1/metrics", "/v1/jobs/x"):
+            answer = await site.http.get(path)
+            refused(answer, 401, "unauthenticated")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+# ------------------------------------------------------------ cancelling
+
+
+async def test_a_job_is_cancelled() -> None:
+    """The report says what became of it: cancelled, over already, or only asked (202)."""
+    async with served() as site:
+        job_id = await site.submit("hang")
+        answer = await site.http.delete(f"/v1/jobs/{job_id}?reason=enough&patience=5")
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "cancelled")
+        assert (await site.http.get(f"/v1/jobs/{job_id}")).json()["message"] == "enough"
+        for query in ("", "?wait=false"):
+            answer = await site.http.delete(f"/v1/jobs/{job_id}{query}")
+            assert (answer.status_code, answer.json()["outcome"]) == (200, "already_over")
+        other = await site.submit("hang")
+        answer = await site.http.delete(f"/v1/jobs/{other}?wait=false")
+        assert (answer.status_code, answer.json()["outcome"]) == (202, "requested")
+        await ended(site, other)
+        refused(await site.http.delete(f"/v1/jobs/{other}?patience=-1"), 400, "bad_request")
+        refused(await site.http.delete(f"/v1/jobs/{other}?force=1"), 400, "bad_request")
+        refused(await site.http.delete("/v1/jobs/unknown"), 404, "unknown_job")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_job_that_does_not_stop(shown: bool) -> None:
+    """A job that is stuck is 202, as it may stop yet; where it is stuck, only programmers see."""
+    go_on, there = trio.Event(), trio.Event()
+
+    @handler
+    async def stubborn(job: JobContext[Any]) -> None:
+        with trio.CancelScope(shield=True):
+            there.set()
+            await go_on.wait()
+
+    async with served([stubborn], tracebacks=shown) as site:
+        job_id = await site.submit("stubborn")
+        await there.wait()
+        answer = await site.http.delete(f"/v1/jobs/{job_id}?patience=0.01")
+        assert (answer.status_code, answer.json()["outcome"]) == (202, "stuck")
+        assert ("stubborn" in (answer.json()["stack"] or "")) is shown
+        go_on.set()
+        await ended(site, job_id)
+
+
+# ------------------------------------------------------------ whose
+
+
+async def test_a_job_of_somebody_else_is_unknown() -> None:
+    """Whatever is asked of a foreign job has the answer of a job that never was, word for word."""
+    async with served(authenticate=by_token) as site:
+        made = await site.http.post("/v1/jobs", json={"handler": "hang"}, headers=as_("ann"))
+        job_id = made.json()["job_id"]
+        for method, path in (("GET", ""), ("GET", "/history"), ("GET", "/stream"), ("DELETE", "")):
+            foreign = await site.http.request(method, f"/v1/jobs/{job_id}{path}", headers=as_("bob"))
+            nobodys = await site.http.request(method, f"/v1/jobs/{'0' * 32}{path}", headers=as_("bob"))
+            refused(foreign, 404, "unknown_job")
+            assert foreign.text.replace(job_id, "") == nobodys.text.replace("0" * 32, "")
+        assert (await site.http.get("/v1/jobs", headers=as_("bob"))).json() == {"jobs": [], "next": None}
+        for name in ("ann", "root"):
+            (job,) = (await site.http.get("/v1/jobs", headers=as_(name))).json()["jobs"]
+            assert (job["id"], job["owner"], job["state"]) == (job_id, "ann", "running")
+
+
+async def test_what_only_some_may() -> None:
+    """Statistics and metrics are for those who see all; nobody submits in another's name."""
+    async with served(authenticate=by_token) as site:
+        for path in ("/v1/statistics", "/v1/metrics"):
+            refused(await site.http.get(path, headers=as_("ann")), 403, "forbidden")
+            assert (await site.http.get(path, headers=as_("root"))).status_code == 200
+        theirs = {**NEW, "options": {"owner": "bob"}}
+        refused(await site.http.post("/v1/jobs", json=theirs, headers=as_("ann")), 403, "forbidden")
+        assert (await site.http.post("/v1/jobs", json=theirs, headers=as_("root"))).status_code == 202
+
+
+# ------------------------------------------------------------ in which words
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("GET", "/v1/jobs/x/y", 404, "not_found"),
+        ("PUT", "/v1/jobs", 405, "method_not_allowed"),
+        ("POST", "/v1/jobs/x", 405, "method_not_allowed"),
+        ("DELETE", "/healthz", 405, "method_not_allowed"),
+        ("GET", "/v1/jobs/x", 404, "unknown_job"),
+        ("GET", "/v1/jobs/x/history", 404, "unknown_job"),
+        ("GET", "/v1/jobs/x/stream", 404, "unknown_job"),
+        ("GET", "/v1/jobs/x/stream?after=y", 400, "bad_request"),
+        ("GET", "/v1/jobs/x/stream?policy=z", 400, "bad_request"),
+    ],
+)
+async def test_what_is_not_there(method: str, path: str, status: int, code: str) -> None:
+    """What has no answer has a problem, whoever noticed it; 405 says what would do."""
+    async with served() as site:
+        answer = await site.http.request(method, path)
+        refused(answer, status, code)
+        assert ("allow" in answer.headers) is (status == 405)
+
+
+async def test_a_mistake_of_the_servers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was not foreseen is 500 and no more; the log has it, and the server goes on."""
+    async with served() as site:
+
+        async def broken(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("the secret")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(site.jobs), "find", broken)
+            answer = await site.http.get("/v1/jobs")
+        assert "secret" not in str(refused(answer, 500, "internal"))
+        (record,) = caplog.records
+        assert (record.levelno, record.name) == (logging.ERROR, "trio_jobs.serving")
+        assert record.exc_info is not None
+        assert "the secret" in str(record.exc_info[1])
+        assert (await site.http.get("/v1/jobs")).status_code == 200
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RuntimeError])
+async def test_an_authenticate_that_fails(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+    """What `authenticate` raises is the server's affair, of whatever type: logged, and told to nobody."""
+
+    async def broken(headers: Mapping[str, str]) -> Caller | None:
+        raise error("postgres://jobs:secret@db")
+
+    async with served(authenticate=broken) as site:
+        assert "secret" not in str(refused(await site.http.get("/v1/jobs"), 500, "internal"))
+    assert "secret" in caplog.text
+
+
+async def test_every_answer_is_hardened() -> None:
+    """Whatever is answered is of its type and nothing else, for this site, and kept by nobody."""
+    async with served() as site:
+        for path in ("/v1/jobs", "/v1/jobs/x", "/nothing", "/healthz", "/openapi.json", "/v1/metrics"):
+            headers = (await site.http.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["cross-origin-resource-policy"] == "same-origin"
+            assert headers["cache-control"] == "no-store"
+            assert "server" not in headers
+        headers = (await site.http.get("/v1/jobs", headers={"host": "evil.example"})).headers
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_head_is_get_without_the_body() -> None:
+    """`HEAD` has the status and the headers of `GET`."""
+    async with served() as site:
+        for path in ("/v1/jobs", "/v1/handlers", "/healthz", "/openapi.json", "/"):
+            got, head = await site.http.get(path), await site.http.head(path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert head.headers["content-type"] == got.headers["content-type"]
+
+
+# ------------------------------------------------------------ other sites
+
+
+async def test_a_site_that_may() -> None:
+    """A page of an origin that is named may do all that its own page may, and read the answer."""
+    origin = "https://app.example"
+    async with served(origins=[origin]) as site:
+        asked = {
+            "origin": origin,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "content-type,idempotency-key,authorization,last-event-id",
+        }
+        preflight = await site.http.options("/v1/jobs", headers=asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == origin
+        assert {"GET", "POST", "DELETE"} <= set(
+            preflight.headers["access-control-allow-methods"].replace(" ", "").split(",")
+        )
+        theirs = {"origin": origin, "sec-fetch-site": "cross-site"}
+        answer = await site.http.post("/v1/jobs", json=NEW, headers=theirs)
+        assert answer.status_code == 202
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert "origin" in answer.headers["vary"].lower()
+        exposed = answer.headers["access-control-expose-headers"].lower().replace(" ", "").split(",")
+        assert {"location", "retry-after"} <= set(exposed)
+        for job in ("x", answer.json()["job_id"]):
+            got = await site.http.get(f"/v1/jobs/{job}", headers=theirs)
+            assert got.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("origins", [[], ["https://app.example"]])
+async def test_a_site_that_may_not(origins: list[str]) -> None:
+    """A page of another origin can neither do anything nor read what it is answered."""
+    async with served(origins=origins) as site:
+        theirs = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+        for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("DELETE", "/v1/jobs/x")):
+            answer = await site.http.request(method, path, headers=theirs)
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.status_code == (200 if method == "GET" else 403)
+        asked = {**theirs, "access-control-request-method": "DELETE"}
+        preflight = await site.http.options("/v1/jobs/x", headers=asked)
+        assert preflight.status_code >= 400
+        assert "access-control-allow-origin" not in preflight.headers
+
+
+async def test_too_many_at_once() -> None:
+    """Beyond its seats a client is told to come back, and then can."""
+    async with served(limits=Limits(per_client=1)) as site:
+        job_id = await site.submit("hang")
+        async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream") as stream:
+            assert stream.status_code == 200
+            refused(await site.http.get("/v1/handlers"), 429, "too_many")
+        with trio.fail_after(2):
+            while (await site.http.get("/v1/handlers")).status_code == 429:
+                await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_probe_is_always_answered(method: str) -> None:
+    """Whatever it calls the server, and when an address has taken all its seats, and all its sockets too."""
+    async with served(limits=Limits(per_client=1)) as site:
+        job_id = await site.submit("hang")
+        async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream"):
+            for _ in range(3):
+                for host in ("evil.example", "10.0.0.1", ""):
+                    answer = await site.http.request(method, "/healthz", headers={"host": host})
+                    assert answer.status_code == 200
+                await site.connect()
+            wire = await site.connect()
+            await wire.say("GET /v1/handlers HTTP/1.1", "Origin: http://127.0.0.1")
+            answered = await wire.answer()
+            assert (answered.status, json.loads(answered.body)["code"]) == (429, "too_many")
+            assert answered.headers["connection"] == "close"
+
+
+async def test_what_is_refused_can_be_read_by_pages_that_may() -> None:
+    """A refusal, of whatever kind, has the headers without which a browser hides it from the page."""
+    origin = "https://app.example"
+    limits = Limits(per_client=1, message=1024)
+    async with served(origins=[origin], limits=limits, authenticate=by_token) as site:
+        job_id = (await site.http.post("/v1/jobs", json={"handler": "hang"}, headers=as_("root"))).json()[
+            "job_id"
+        ]
+
+        async def says(status: int, method: str, path: str, more: dict[str, str], body: bytes = b"") -> None:
+            sent = {"origin": origin, "content-type": "application/json", **more}
+            answer = await site.http.request(method, path, headers=sent, content=body)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == origin
+
+        await says(421, "GET", "/v1/jobs", {"host": "evil.example"})
+        await says(403, "GET", "/v1/statistics", as_("ann"))
+        await says(401, "GET", "/v1/jobs", {})
+        await says(404, "GET", "/nowhere", {})
+        await says(405, "PUT", "/v1/jobs", {})
+        await says(413, "POST", "/v1/jobs", as_("ann"), b"x" * 2000)
+        async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream", headers=as_("root")):
+            await says(429, "GET", "/v1/jobs", {})
+            await site.connect()
+            await says(429, "GET", "/v1/jobs", {})
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/", "/v1/handlers/", "/healthz/", "/v1/jobs/x/stream/", "//v1/jobs"]
+)
+async def test_a_path_is_not_corrected(path: str) -> None:
+    """Nothing is at a path with one slash more, and nobody is sent elsewhere: often that is no place."""
+    async with served() as site:
+        for method in ("GET", "POST"):
+            refused(await site.http.request(method, f"{site.url}{path}", json=NEW), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "GET /v1/jobs/{id}?x=1",
+        "GET /v1/jobs/{id}/history?x=1",
+        "GET /v1/jobs/{id}/stream?x=1",
+        "GET /v1/jobs/{id}/stream?after=0&after=1",
+        "GET /v1/jobs?limit=1&limit=2",
+        "GET /v1/handlers?x",
+        "GET /v1/handlers?=",
+        "GET /v1/statistics?after=1",
+        "GET /v1/metrics?x=",
+        "DELETE /v1/jobs/{id}?x=1",
+        "DELETE /v1/jobs/{id}?grace=0&grace=1",
+        "POST /v1/jobs?key=a",
+    ],
+)
+async def test_a_parameter_that_is_none(asked: str) -> None:
+    """A parameter that an endpoint does not have, or that is given twice, is refused; it is not ignored."""
+    async with served() as site:
+        method, _, path = asked.format(id=await site.submit("hang")).partition(" ")
+        refused(await site.http.request(method, path, json=NEW), 400, "bad_request")
+        assert await site.jobs.count() == 1
+
+
+async def test_the_description_is_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once, and has the name that each client knows the server by, whatever that is."""
+    async with served(hosts=["*"]) as site:
+        monkeypatch.setattr(app, "openapi", None)
+        for host in ("one.example", "two.example:80"):
+            document = (await site.http.get("/openapi.json", headers={"host": host})).json()
+            assert document["servers"] == [{"url": f"http://{host}"}]
+
+
+def test_lists_are_lists() -> None:
+    """A text where a list belongs would be a list of letters: it is refused at once."""
+    with pytest.raises(TypeError, match="hosts takes a list"):
+        http_app(None, hosts="jobs.example")  # type: ignore[arg-type]

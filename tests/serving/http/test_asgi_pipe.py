@@ -1,0 +1,60 @@
+"""A WebSocket of another server as a pipe: whole messages, one at a time, to a peer that takes them."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from starlette.types import Message
+from starlette.websockets import WebSocket
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_jobs.serving.http.asgi import AsgiPipe
+from trio_jobs.serving.websocket.connection import Gone
+
+
+class Peer:
+    """The server's side of an ASGI WebSocket; it takes what it is sent as it is let."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.sending = 0
+        self.let, self._go = trio.open_memory_channel[None](0)
+
+    async def receive(self) -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.send":
+            self.sending += 1
+            await self._go.receive()
+            self.sending -= 1
+            self.taken.append(message["text"])
+
+    async def pipe(self, idle: float) -> AsgiPipe:
+        socket = WebSocket({"type": "websocket"}, self.receive, self.send)
+        await socket.accept()
+        return AsgiPipe(socket, idle)
+
+
+async def test_messages_are_sent_one_at_a_time(autojump_clock: MockClock) -> None:
+    """Tasks that send at once wait for each other: ASGI does not say what else would become of it."""
+    peer = Peer()
+    pipe = await peer.pipe(idle=60)
+    async with trio.open_nursery() as nursery:
+        for text in ("a", "b", "c"):
+            nursery.start_soon(pipe.send, text)
+        for count in range(3):
+            await wait_all_tasks_blocked()
+            assert (peer.sending, len(peer.taken)) == (1, count)
+            await peer.let.send(None)
+    assert sorted(peer.taken) == ["a", "b", "c"]
+
+
+async def test_a_peer_that_takes_nothing_is_gone(autojump_clock: MockClock) -> None:
+    """A message has `idle` seconds to be taken; then the peer is as good as gone."""
+    peer = Peer()
+    pipe = await peer.pipe(idle=30)
+    began = trio.current_time()
+    with pytest.raises(Gone):
+        await pipe.send("a")
+    assert trio.current_time() - began == 30

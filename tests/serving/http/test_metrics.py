@@ -1,0 +1,54 @@
+"""The metrics, read as Prometheus reads them."""
+
+from __future__ import annotations
+
+import re
+
+from trio_jobs import State
+from trio_jobs._model.job import Statistics
+from trio_jobs.serving.http.metrics import exposition
+
+SAMPLE = re.compile(r'([a-z_]+)(?:\{state="([a-z]+)"\})? (\S+)')
+
+
+def samples(text: str) -> dict[tuple[str, str | None], float]:
+    """Return the samples; every other line must be a comment that belongs to the metric below it."""
+    found: dict[tuple[str, str | None], float] = {}
+    declared: set[str] = set()
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("# HELP "):
+            name = line.split(" ")[2]
+            assert name not in declared, "a metric has one HELP"
+            declared.add(name)
+        elif line.startswith("# TYPE "):
+            assert line.split(" ")[2] in declared
+            assert line.split(" ")[3] == "gauge"
+        else:
+            match = SAMPLE.fullmatch(line)
+            assert match, line
+            assert match[1] in declared
+            found[match[1], match[2]] = float(match[3])
+    return found
+
+
+def test_all_statistics_are_exposed() -> None:
+    """Each figure is one sample, each state one too, also those that no job is in."""
+    statistics = Statistics(
+        states={State.QUEUED: 3, State.COMPLETED: 7}, running=2, capacity=5, paused=True, readers=4
+    )
+    found = samples(exposition(statistics))
+    states = {state: found.pop(("trio_jobs_jobs", str(state))) for state in State}
+    assert states == {**dict.fromkeys(State, 0), State.QUEUED: 3, State.COMPLETED: 7}
+    assert found == {
+        ("trio_jobs_running", None): 2,
+        ("trio_jobs_capacity", None): 5,
+        ("trio_jobs_paused", None): 1,
+        ("trio_jobs_readers", None): 4,
+    }
+
+
+def test_the_text_ends_with_a_line_end() -> None:
+    """Prometheus refuses a text whose last line has no end."""
+    text = exposition(Statistics(states={}, running=0, capacity=1, paused=False, readers=0))
+    assert text.endswith("\n")
+    assert "\n\n" not in text

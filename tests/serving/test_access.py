@@ -1,0 +1,176 @@
+"""Who may come in: names, sites, callers and seats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from trio_jobs.serving.access import Authenticate, Gate, check_bind, is_loopback, name_of
+from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.operations import ANYBODY, Caller
+from trio_jobs.serving.problems import Refused
+
+
+def gate(
+    authenticate: Authenticate | None = None,
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    limits: Limits | None = None,
+) -> Gate:
+    return Gate(authenticate, hosts, origins, limits or Limits())
+
+
+def passes(gate: Gate, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> bool:
+    try:
+        gate.check(method, headers, websocket=websocket)
+    except Refused as refused:
+        assert refused.code in {"misdirected", "forbidden"}
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost", "localhost"),
+        ("LOCALHOST:8000", "localhost"),
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("[::1]:8000", "::1"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("", ""),
+    ],
+)
+def test_the_name_in_a_host(host: str, name: str) -> None:
+    """The port and the brackets of a `Host` are no part of its name."""
+    assert name_of(host) == name
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "ours"),
+    [
+        ((), "127.0.0.1:8000", True),
+        ((), "localhost", True),
+        ((), "[::1]:8000", True),
+        ((), "evil.example", False),
+        ((), "localhost.evil.example:8000", False),
+        ((), "", False),
+        (("jobs.example",), "jobs.example:443", True),
+        (("Jobs.Example:443",), "jobs.example", True),
+        (("jobs.example",), "evil.example", False),
+        (("*",), "evil.example", True),
+    ],
+)
+def test_hosts(hosts: tuple[str, ...], host: str, ours: bool) -> None:
+    """Only names that the server goes by pass, for reading too: that is what stops DNS rebinding."""
+    assert passes(gate(hosts=hosts), "GET", {"host": host}) is ours
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "MADEUP"])
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ({}, True),  # a program, not a browser
+        ({"origin": "http://localhost:8000"}, True),
+        ({"origin": "http://LOCALHOST:8000"}, True),
+        ({"origin": "https://friend.example"}, True),
+        ({"origin": "http://friend.example"}, False),
+        ({"origin": "http://localhost:9000"}, False),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": ""}, False),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_other_sites(method: str, headers: dict[str, str], ours: bool) -> None:
+    """A page of another site can change nothing, by no method; nor can it open a WebSocket."""
+    door = gate(origins=("https://friend.example/",))
+    headers = {"host": "localhost:8000", **headers}
+    assert passes(door, method, headers) is ours
+    assert passes(door, "GET", headers, websocket=True) is ours
+    assert passes(door, "GET", headers)  # the browser keeps what it reads from the page
+
+
+def test_lists_are_not_texts() -> None:
+    """A text where a list of names belongs would be taken letter by letter; it is refused."""
+    with pytest.raises(TypeError, match="hosts takes a list"):
+        gate(hosts="jobs.example")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="origins takes a list"):
+        gate(origins="https://friend.example")  # type: ignore[arg-type]
+
+
+async def test_without_authentication() -> None:
+    """Without `authenticate`, everybody is the one caller who sees everything."""
+    assert await gate().caller({}) is ANYBODY
+
+
+async def test_authentication() -> None:
+    """`authenticate` gets the headers, a browser's token among them, and its None is a 401."""
+    seen: list[Mapping[str, str]] = []
+
+    async def authenticate(headers: Mapping[str, str]) -> Caller | None:
+        seen.append(headers)
+        return Caller("ann") if headers.get("authorization") == "Bearer t0ken" else None
+
+    door = gate(authenticate)
+    assert await door.caller({"authorization": "Bearer t0ken"}) == Caller("ann")
+    offered = "trio-jobs.v1, bearer.t0ken"
+    assert await door.caller({"sec-websocket-protocol": offered}) == Caller("ann")
+    for headers in (
+        {},
+        {"authorization": "Bearer other"},
+        {"authorization": "Basic x", "sec-websocket-protocol": offered},  # what is said outright counts
+    ):
+        with pytest.raises(Refused) as refused:
+            await door.caller(headers)
+        assert refused.value.code == "unauthenticated"
+        assert refused.value.headers == {"www-authenticate": "Bearer"}
+    assert len(seen) == 5
+
+
+def test_seats() -> None:
+    """So many per client, so many in all; leaving makes room, however it is left."""
+    door = gate(limits=Limits(connections=3, per_client=2))
+    with door.seat("a"), door.seat("a"):
+        with pytest.raises(Refused, match="too many"), door.seat("a"):
+            pass
+        with door.seat("b"), pytest.raises(Refused, match="too many"), door.seat("c"):
+            pass
+        with pytest.raises(ZeroDivisionError), door.seat("c"):
+            raise ZeroDivisionError
+        with door.seat("c"):
+            pass
+    assert not door._seats
+    assert door._taken == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104  # looked at
+        ("::", False),
+        ("192.168.1.2", False),
+        ("jobs.example", False),
+    ],
+)
+def test_binding(host: str, alone: bool) -> None:
+    """Where other machines can reach it, a server without `authenticate` refuses to start."""
+    assert is_loopback(host) is alone
+    if alone:
+        check_bind(host, None)
+        return
+    with pytest.raises(ValueError, match="give authenticate="):
+        check_bind(host, None)
+
+    async def authenticate(_: Mapping[str, str]) -> Caller | None:
+        return None
+
+    check_bind(host, authenticate)

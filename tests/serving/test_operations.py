@@ -1,0 +1,279 @@
+"""Every operation is authorised: what is another owner's is, in every way, as if it were not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_jobs import (
+    InvalidPayload,
+    Job,
+    JobRegistry,
+    KeyConflict,
+    Priority,
+    Retry,
+    State,
+    StreamGap,
+    UnknownHandler,
+    UnknownJob,
+    handler,
+    open_registry,
+)
+from trio_jobs._wire.requests import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
+from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.operations import ANYBODY, Caller, Desk, report_record
+from trio_jobs.serving.problems import Refused
+from trio_jobs.serving.websocket.session import Following
+
+ANN, BOB = Caller("ann"), Caller("bob")
+
+
+@attrs.frozen
+class Size:
+    width: int
+    height: int = 1
+
+
+@handler(retry=Retry(2, on=OSError))
+async def measure(job: Any, size: Size, factor: float = 1.0) -> float:
+    """Measure something.
+
+    At length.
+    """
+    return size.width * size.height * factor
+
+
+@handler
+async def hang(job: Any) -> None:
+    await trio.sleep_forever()
+
+
+@handler
+async def stubborn(job: Any) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(100)
+
+
+def opened() -> Any:
+    return open_registry(handlers=[measure, hang, stubborn])
+
+
+def desk_of(jobs: JobRegistry, *, tracebacks: bool = False, **limits: Any) -> Desk:
+    return Desk(jobs, Limits(**limits), tracebacks=tracebacks)
+
+
+def new(name: str, *args: Any, **options: Any) -> NewJob:
+    return NewJob(name, list(args), msgspec.convert(options, SubmitOptions))
+
+
+async def submitted(desk: Desk, caller: Caller, asked: NewJob) -> Job:
+    return await desk.get(ANYBODY, await desk.submit(caller, asked))
+
+
+async def ended(desk: Desk, caller: Caller, job_id: str) -> Job:
+    await desk.wait(caller, job_id)
+    return await desk.get(caller, job_id)
+
+
+async def listed(desk: Desk, caller: Caller, **asked: Any) -> list[str]:
+    return [job.id for job in await desk.find(caller, List(1, **asked), None)]
+
+
+async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> None:
+    """Arguments come as JSON and reach the handler as its annotations say, in memory too."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        job = await submitted(desk, ANYBODY, new("measure", {"width": 3, "height": 2}, 2, priority="high"))
+        assert (job.handler, job.priority, job.owner) == ("measure", Priority.HIGH, None)
+        assert job.retry == Retry(2, on=OSError)
+        assert (await ended(desk, ANYBODY, job.id)).result == 12
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (new("nothing"), UnknownHandler),
+        (new("measure"), InvalidPayload),
+        (new("measure", {"width": "3"}), InvalidPayload),
+        (new("measure", {"width": 3}, 1, 1), InvalidPayload),
+        (new("hang", tags={"a": "\0"}), InvalidPayload),
+        (new("hang", timeout=1, timeouts={"run": 1}), BadRequest),
+    ],
+)
+async def test_what_does_not_fit_is_not_accepted(
+    autojump_clock: MockClock, asked: NewJob, error: type[Exception]
+) -> None:
+    """What cannot run as asked is refused, and no job is made of it."""
+    async with opened() as jobs:
+        with pytest.raises(error):
+            await desk_of(jobs).submit(ANYBODY, asked)
+        assert await jobs.count() == 0
+
+
+async def test_whose_a_job_is(autojump_clock: MockClock) -> None:
+    """A caller's jobs are its own; nobody but one who sees all may submit for others."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        assert (await submitted(desk, ANN, new("hang"))).owner == "ann"
+        assert (await submitted(desk, ANN, new("hang", owner="ann"))).owner == "ann"
+        assert (await submitted(desk, ANYBODY, new("hang", owner="bob"))).owner == "bob"
+        with pytest.raises(Refused) as refused:
+            await desk.submit(ANN, new("hang", owner="bob"))
+        assert refused.value.code == "forbidden"
+        assert len(await listed(desk, ANN)) == 2
+        assert len(await listed(desk, BOB)) == 1
+        assert len(await listed(desk, ANYBODY)) == 3
+
+
+OPERATIONS: dict[str, Callable[[Desk, Caller, str], Awaitable[object]]] = {
+    "get": lambda desk, caller, job: desk.get(caller, job),
+    "history": lambda desk, caller, job: desk.history(caller, job),
+    "value": lambda desk, caller, job: desk.value(caller, GetValue(1, job, "metadata", 1)),
+    "wait": lambda desk, caller, job: desk.wait(caller, job),
+    "cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job)),
+    "ask to cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job, wait=False)),
+    "follow": lambda desk, caller, job: desk.place(caller, job, 0),
+    "follow from beyond": lambda desk, caller, job: desk.place(caller, job, 99),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_another_owners_job_is_unknown(autojump_clock: MockClock, name: str) -> None:
+    """Whatever is tried on another's job ends as it does on a job that never was, and does nothing."""
+    operation = OPERATIONS[name]
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        job = await submitted(desk, ANN, new("hang"))
+        with pytest.raises(UnknownJob) as foreign:
+            await operation(desk, BOB, job.id)
+        with pytest.raises(UnknownJob) as unknown:
+            await operation(desk, BOB, "f" * 32)
+        assert str(foreign.value).replace(job.id, "f" * 32) == str(unknown.value)
+        assert (await desk.get(ANN, job.id)).cancel_requested_at is None
+
+
+async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None:
+    """The same key is another key for another owner; so it tells nobody what others submitted."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        ann = await submitted(desk, ANN, new("hang", key="k"))
+        assert (await submitted(desk, ANN, new("hang", key="k"))).id == ann.id
+        assert (await submitted(desk, BOB, new("stubborn", key="k"))).id != ann.id
+        with pytest.raises(KeyConflict):
+            await desk.submit(ANN, new("stubborn", key="k"))
+
+
+async def test_filters(autojump_clock: MockClock) -> None:
+    """Everything that `list` can be asked reaches the store."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        a = await submitted(desk, ANYBODY, new("hang", tags={"n": "1"}))
+        b = await submitted(desk, ANYBODY, new("measure", {"width": 1}))
+        await desk.wait(ANYBODY, b.id)
+
+        async def ids(**asked: Any) -> list[str]:
+            return await listed(desk, ANYBODY, **asked)
+
+        assert await ids() == [a.id, b.id]
+        assert await ids(newest=True) == [b.id, a.id]
+        assert await ids(limit=1) == [a.id]
+        assert await ids(state=State.RUNNING) == [a.id]
+        assert await ids(state=[State.COMPLETED, State.FAILED]) == [b.id]
+        assert await ids(tags={"n": "1"}) == [a.id]
+        assert await ids(handler="measure") == [b.id]
+        assert await ids(parent=a.id) == []
+
+
+async def test_so_many_jobs_may_wait(autojump_clock: MockClock) -> None:
+    """An owner's queue has a limit; those of others, and who sees all, are not touched by it."""
+    async with open_registry(handlers=[hang], capacity=0) as jobs:
+        desk = desk_of(jobs, queued=2)
+        for _ in range(2):
+            await desk.submit(ANN, new("hang"))
+        with pytest.raises(Refused) as refused:
+            await desk.submit(ANN, new("hang"))
+        assert refused.value.code == "too_many"
+        await desk.submit(BOB, new("hang"))
+        await desk.submit(ANYBODY, new("hang", owner="ann"))
+
+
+async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -> None:
+    """Numbers over all jobs tell of others' jobs."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        assert (await desk.statistics(ANYBODY)).running == 0
+        with pytest.raises(Refused) as refused:
+            await desk.statistics(ANN)
+        assert refused.value.code == "forbidden"
+
+
+@pytest.mark.parametrize("tracebacks", [True, False])
+async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
+    """A cancellation is waited for, or only asked for; the stack of a stuck job is shown where wanted."""
+    async with opened() as jobs:
+        desk = desk_of(jobs, tracebacks=tracebacks)
+        job = await submitted(desk, ANYBODY, new("hang"))
+        await wait_all_tasks_blocked()
+        report = await desk.cancel(ANYBODY, Cancel(1, job.id, "enough"))
+        assert report_record(report) == {"outcome": "cancelled", "took": 0.0, "stack": None}
+        assert (await desk.get(ANYBODY, job.id)).message == "enough"
+        again = await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))
+        assert again.outcome == "already_over"
+        job = await submitted(desk, ANYBODY, new("stubborn"))
+        await wait_all_tasks_blocked()
+        assert (await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))).outcome == "requested"
+        report = await desk.cancel(ANYBODY, Cancel(1, job.id, patience=1))
+        assert report.outcome == "stuck"
+        assert ("stubborn" in (report.stack or "")) is tracebacks
+
+
+async def test_a_place_in_a_log(autojump_clock: MockClock) -> None:
+    """A cursor up to the end of the log is a place; one beyond it is none."""
+    async with opened() as jobs:
+        desk = desk_of(jobs)
+        job = await ended(desk, ANYBODY, (await submitted(desk, ANYBODY, new("measure", {"width": 1}))).id)
+        assert [event.kind for event in await desk.history(ANYBODY, job.id)] == [
+            "submitted",
+            "started",
+            "completed",
+        ]
+        assert await desk.place(ANYBODY, job.id, job.last_seq) == job
+        with pytest.raises(StreamGap):
+            await desk.place(ANYBODY, job.id, job.last_seq + 1)
+
+
+async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> None:
+    """With policy `block` the handler waits for that follower's cursor; when it leaves, it goes on."""
+    sent: list[int] = []
+
+    @handler
+    async def speak(job: Any) -> None:
+        for number in range(100):
+            await job.send(number)
+            sent.append(number)
+
+    async with open_registry(handlers=[speak], window=8) as jobs:
+        jobs.pause()
+        desk = desk_of(jobs)
+        job = await submitted(desk, ANYBODY, new("speak"))
+        with desk.following(Following(1, job.id, "block", 4, 1, 1), job):
+            jobs.resume()
+            await wait_all_tasks_blocked()
+            assert 0 < len(sent) < 10
+        assert (await ended(desk, ANYBODY, job.id)).state is State.COMPLETED
+
+
+async def test_what_can_be_submitted(autojump_clock: MockClock) -> None:
+    """Handlers are described by name, first paragraph and parameters."""
+    async with opened() as jobs:
+        found = {one["name"]: one for one in json.loads(desk_of(jobs).handlers)}
+        assert list(found) == ["measure", "hang", "stubborn"]
+        assert found["measure"]["description"] == "Measure something."
+        assert [one["name"] for one in found["measure"]["parameters"]] == ["size", "factor"]

@@ -1,0 +1,61 @@
+"""What a block raises, held back until the tasks beside it have ended; a nursery would make a group of it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from .error_text import leaves
+from .errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
+
+_WORLD: Final = (StoreCorrupt, StoreUnavailable, SchemaTooNew)
+
+
+class HeldBack:
+    """A block of which nothing comes out until `release`.
+
+    Args:
+        beside: What runs beside it, for people.
+
+    Attributes:
+        error: What it raised; None if nothing.
+    """
+
+    def __init__(self, beside: str = "registry") -> None:
+        self.error: BaseException | None = None
+        self._beside = beside
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Keep what it raised, whatever that is."""
+        self.error = error
+        return True
+
+    def release(self) -> None:
+        """Raise what the block raised, if it did."""
+        if self.error is not None:
+            raise self.error
+
+    def beside(self, other: BaseException) -> BaseException:
+        """Return what to raise when the tasks beside the block failed.
+
+        That a store is out of reach or damaged is one fault, however many met it, and needs no group.
+
+        Args:
+            other: What they failed with. They cancelled the block, which is no news then.
+        """
+        own = self.error
+        errors = [other] if own is None or isinstance(own, trio.Cancelled) else [own, other]
+        found = [leaf for error in errors for leaf in leaves(error)]
+        if all(isinstance(leaf, _WORLD) for leaf in found):
+            return found[0]
+        if len(errors) == 1:
+            return other
+        # As a nursery does, so that a Cancelled among them still finds its scope.
+        return BaseExceptionGroup(f"the block and the {self._beside} failed", errors)

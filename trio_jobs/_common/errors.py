@@ -1,0 +1,285 @@
+"""Every error of the package, sorted by whose fault it is.
+
+The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
+`QueueFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`, `SchemaTooNew`. The
+job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation: `StreamGap`,
+`StreamRestarted`. Two more are not errors of ours but words that a handler says by raising them: `RetryAfter`
+and `Permanent`.
+
+None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
+watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in
+attributes; the text is for people.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .states import Reason, State
+
+
+def quoted(text: object, limit: int = 80) -> str:
+    """Return `text` as a repr that is short and safe to show on one line."""
+    shown = repr(text)
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+@attrs.frozen
+class ErrorRecord:
+    """What a handler raised, as text that any store and any wire can carry.
+
+    Attributes:
+        type: The exception's class name; of a group with one leaf, the leaf's.
+        message: Its text; at most 16 KiB.
+        traceback: The formatted traceback; at most 16 KiB, the middle cut out.
+    """
+
+    type: str
+    message: str
+    traceback: str = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class TrioJobsError(Exception):
+    """Base of all errors that the package raises for a reason of its own."""
+
+
+class IllegalTransition(TrioJobsError):
+    """The lifecycle has no such step from here; nothing was changed.
+
+    Attributes:
+        state: Where the job is.
+        transition: What was asked for.
+    """
+
+    def __init__(self, state: State, transition: str, hint: str = "") -> None:
+        super().__init__(f"a job that is {state} cannot be {transition}{hint}")
+        self.state = state
+        self.transition = transition
+
+
+class UnknownJob(TrioJobsError):
+    """No job has this id: it never had one, or it was removed.
+
+    Attributes:
+        job_id: What was asked for.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job has the id {quoted(job_id)}")
+        self.job_id = job_id
+
+
+class UnknownHandler(TrioJobsError):
+    """A store that outlives the process can run only the handlers that its registry was given by name.
+
+    Attributes:
+        name: The handler that was asked for.
+        known: The names that there are.
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = sorted(known)
+        there = f"there is {', '.join(self.known)}" if self.known else "it was given none"
+        super().__init__(f"there is no handler {quoted(name)}: {there}; see handlers= of open_registry")
+
+
+class InvalidPayload(TrioJobsError, ValueError):
+    """A value cannot be stored as it is; the text names it and says what would do."""
+
+
+class KeyConflict(TrioJobsError):
+    """The idempotency key belongs to a job that was submitted with something else.
+
+    Attributes:
+        key: The key.
+        job_id: The job that holds it.
+    """
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(
+            f"key {quoted(key)} belongs to job {job_id}, which was submitted with another handler, "
+            "other arguments or other options; use a new key for a new job"
+        )
+        self.key = key
+        self.job_id = job_id
+
+
+class QueueFull(TrioJobsError):
+    """So many jobs wait already that this one was not accepted; try again later.
+
+    Attributes:
+        limit: How many jobs may wait.
+        owner: Whose jobs, if it is one owner's that are too many.
+    """
+
+    def __init__(self, limit: int, owner: str | None = None) -> None:
+        if owner is None:
+            said = f"{limit} jobs wait already, as many as queue_limit allows"
+        else:
+            said = f"{limit} jobs of {quoted(owner)} wait already, as many as an owner may have"
+        super().__init__(f"{said}; try again later")
+        self.limit = limit
+        self.owner = owner
+
+
+class StoreUnavailable(TrioJobsError):
+    """The store cannot be reached, or its answer was lost: whether the call took effect is not known."""
+
+
+class StoreCorrupt(TrioJobsError):
+    """The store's data is damaged, or was taken away while it was open. Nothing was written over it."""
+
+
+class SchemaTooNew(TrioJobsError):
+    """The store was written by a newer version of this package. Nothing was changed.
+
+    Attributes:
+        found: The version of the store.
+        known: The newest version that this package knows.
+    """
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{where} has version {found} of the schema, and this trio_jobs knows {known}; upgrade trio_jobs"
+        )
+        self.found = found
+        self.known = known
+
+
+class LeaseLost(TrioJobsError):
+    """This attempt is no longer the job's current one, so what it wrote was refused.
+
+    Attributes:
+        job_id: The job.
+        attempt: The attempt that wrote.
+    """
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} of job {job_id} is over; nothing was written")
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class JobFailed(TrioJobsError):
+    """The job whose result or stream was asked for ended FAILED.
+
+    Attributes:
+        job_id: The job.
+        reason: Why, as a word.
+        message: What happened, in one line.
+        error: What the handler raised, as text; None when it raised nothing.
+        attempt: The last attempt; 0 when none was started.
+    """
+
+    def __init__(
+        self, job_id: str, reason: Reason, message: str, error: ErrorRecord | None, attempt: int
+    ) -> None:
+        super().__init__(f"job {job_id} failed ({reason}): {message}")
+        self.job_id = job_id
+        self.reason = reason
+        self.message = message
+        self.error = error
+        self.attempt = attempt
+
+
+class JobTimedOut(JobFailed, TimeoutError):
+    """The job ended FAILED because one of its timeouts passed; `reason` says which."""
+
+
+class JobCancelled(TrioJobsError):
+    """The job whose result or stream was asked for ended CANCELLED.
+
+    Attributes:
+        job_id: The job.
+        reason: Who cancelled it, as a word.
+        message: The free text given with the request, if any.
+    """
+
+    def __init__(self, job_id: str, reason: Reason, message: str | None = None) -> None:
+        super().__init__(f"job {job_id} was cancelled ({reason})" + (f": {message}" if message else ""))
+        self.job_id = job_id
+        self.reason = reason
+        self.message = message
+
+
+class StreamGap(TrioJobsError):
+    """Events that this reader has not seen are gone, or its cursor is ahead of the log.
+
+    The reader can go on: its next `receive` continues after the gap.
+
+    Attributes:
+        job_id: The job.
+        first: The first missing `seq`.
+        last: The last missing `seq`.
+        oldest: The cursor to resume with, `follow(after=oldest)`, to go on right behind the gap.
+    """
+
+    def __init__(self, job_id: str, first: int, last: int, oldest: int) -> None:
+        super().__init__(
+            f"events {first} to {last} of job {job_id} are not in its log; resume with after={oldest}"
+        )
+        self.job_id = job_id
+        self.first = first
+        self.last = last
+        self.oldest = oldest
+
+
+class StreamRestarted(TrioJobsError):
+    """A new attempt began: what it sends does not continue what this reader has seen.
+
+    The reader can go on: its next `receive` gives the new attempt's first token.
+
+    Attributes:
+        job_id: The job.
+        attempt: The attempt that began.
+        cursor: Where it began in the log.
+    """
+
+    def __init__(self, job_id: str, attempt: int, cursor: int) -> None:
+        super().__init__(
+            f"attempt {attempt} of job {job_id} began at {cursor}; drop what earlier attempts sent, "
+            "or read with restarts='continue'"
+        )
+        self.job_id = job_id
+        self.attempt = attempt
+        self.cursor = cursor
+
+
+class RetryAfter(Exception):  # a word that a handler says, not an error
+    """Raised by a handler: run me again in `seconds`; this attempt does not count.
+
+    Args:
+        seconds: How long to wait; at least 0.
+        message: One line for the job's log.
+
+    Raises:
+        ValueError: `seconds` is negative or not a number.
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        if not 0 <= seconds <= sys.float_info.max:
+            raise ValueError(f"RetryAfter takes seconds, at least 0 and finite; got {quoted(seconds)}")
+        super().__init__(message or f"run again in {seconds:g}s")
+        self.seconds = float(seconds)
+
+
+class Permanent(Exception):  # a word that a handler says, not an error
+    """Raised by a handler: I failed, and trying again will not help.
+
+    Args:
+        error: The error, or a line of text. The job's record shows it in place of this wrapper.
+    """
+
+    def __init__(self, error: BaseException | str) -> None:
+        super().__init__(str(error) if isinstance(error, str) else repr(error))
+        self.error = error

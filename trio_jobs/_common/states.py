@@ -1,0 +1,131 @@
+"""The lifecycle of a job, as data.
+
+A job waits in QUEUED, runs in RUNNING, waits to run again in RETRYING, and ends once in COMPLETED,
+FAILED or CANCELLED. `TRANSITIONS` below is the only statement of what may follow what: the stores,
+the diagram in the documentation and the property-based tests all read it, and nothing else in the
+package compares two states to decide whether a change is allowed.
+
+Three choices are worth their reasons:
+
+* The *reason* is kept apart from the state. A timeout is FAILED with reason `timeout`, a hand-over at
+  shutdown is the transition `retried` with reason `shutdown`. New causes then need no new states, and
+  the table stays small enough to be read at a glance.
+* There is no "cancelling" state. A request to cancel is a fact about a running job, not a place where
+  the job is: the job stays RUNNING until its nursery has closed, and it may still complete first.
+* Terminal states have empty rows, so "at most one outcome" is a property of the table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from .errors import IllegalTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class State(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether no transition leaves this state."""
+        return not TRANSITIONS[self]
+
+
+class Transition(StrEnum):
+    """What can happen to a job's state; each is also the kind of the event that records it."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    EXPIRED = "expired"
+
+
+class Reason(StrEnum):
+    """Why a job failed, was cancelled, or has to run again."""
+
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    QUEUE_TIMEOUT = "queue_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    USER = "user"
+    PARENT = "parent"
+    UNREAD = "unread"
+    SHUTDOWN = "shutdown"
+    WORKER_LOST = "worker_lost"
+    SNOOZED = "snoozed"
+    LIMIT = "limit"
+    BAD_RESULT = "bad_result"
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
+    State.QUEUED: {
+        Transition.STARTED: State.RUNNING,
+        Transition.CANCELLED: State.CANCELLED,
+        Transition.EXPIRED: State.FAILED,
+    },
+    State.RUNNING: {
+        Transition.COMPLETED: State.COMPLETED,
+        Transition.FAILED: State.FAILED,
+        Transition.CANCELLED: State.CANCELLED,
+        Transition.RETRIED: State.RETRYING,
+    },
+    State.RETRYING: {
+        Transition.STARTED: State.RUNNING,
+        Transition.CANCELLED: State.CANCELLED,
+    },
+    State.COMPLETED: {},
+    State.FAILED: {},
+    State.CANCELLED: {},
+}
+
+UNFINISHED: Final = frozenset(state for state in State if not state.over)
+"""Those that a transition leaves."""
+UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED})
+"""Reasons of `retried` that give back what the claim took from the retry budget."""
+
+
+def advance(state: State, transition: Transition) -> State:
+    """Return the state that follows, or raise.
+
+    Args:
+        state: Where the job is.
+        transition: What happened to it.
+
+    Returns:
+        The state after `transition`.
+
+    Raises:
+        IllegalTransition: The table has no such row; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state][transition]
+    except KeyError:
+        raise IllegalTransition(state, transition) from None
+
+
+def sources(transition: Transition) -> frozenset[State]:
+    """Return the states from which `transition` is legal."""
+    return frozenset(state for state, row in TRANSITIONS.items() if transition in row)
+
+
+def diagram() -> str:
+    """Return the table as a Mermaid state diagram; the documentation holds a copy that a test checks."""
+    lines = ["stateDiagram-v2", f"    [*] --> {State.QUEUED.name}"]
+    for state, row in TRANSITIONS.items():
+        lines += [f"    {state.name} --> {after.name}: {why}" for why, after in row.items()]
+    lines += [f"    {state.name} --> [*]" for state in State if state.over]
+    return "\n".join(lines) + "\n"

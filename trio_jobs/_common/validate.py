@@ -1,0 +1,116 @@
+"""Checks of what callers pass in, each with an error that names the fault and the fix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import InvalidPayload, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import attrs
+
+
+TAGS = 64
+"""How many tags a job has at most."""
+_NAME, _VALUE = 100, 500  # characters of one
+_BITS = 1000  # a whole number beyond that is none that a float can hold
+
+
+def number(name: str, value: object, least: float = 0, most: float = math.inf) -> None:
+    """Raise unless `value` is a real number from `least` to `most`; `inf` passes where `most` is.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is NaN or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} takes a number; got {quoted(value)}")
+    if not least <= value <= most or (isinstance(value, int) and value.bit_length() > _BITS):
+        upper = "" if most == math.inf else f" and at most {most:g}"
+        raise ValueError(f"{name} must be at least {least:g}{upper}; got {value!r}")
+
+
+def whole(name: str, value: object, least: int = 0) -> None:
+    """Raise unless `value` is a whole number of at least `least`.
+
+    Raises:
+        TypeError: It is not a whole number.
+        ValueError: It is too small.
+    """
+    number(name, value, least)
+    if not isinstance(value, int):
+        raise TypeError(f"{name} takes a whole number; got {quoted(value)}")
+
+
+def at_least(
+    least: int, *, at_most: float | None = None
+) -> Callable[[Any, attrs.Attribute[Any], object], None]:
+    """Return an attrs validator for a number from `least` to `at_most`, or a whole one from `least` on."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if at_most is None:
+            whole(field.name, value, least)
+        else:
+            number(field.name, value, least, at_most)
+
+    return check
+
+
+def finite(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Validate a number of seconds that is at least 0 and not infinite."""
+    number(field.name, value)
+    if value == math.inf:
+        raise ValueError(f"{field.name} must be finite; got {value!r}")
+
+
+def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {quoted(value)}")
+
+
+def seconds_or_none(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Validate a duration that may be left out."""
+    if value is not None:
+        number(field.name, value)
+
+
+def text(name: str, value: object) -> str:
+    """Return `value` if it is text that every store can hold.
+
+    Raises:
+        TypeError: It is not a `str`.
+        InvalidPayload: It holds NUL or a lone surrogate, which not every store can keep.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} takes a str; got {quoted(value)}")
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidPayload(f"{name} holds NUL or a lone surrogate: {quoted(value)}; remove it")
+    return value
+
+
+def tags(value: object) -> Mapping[str, str]:
+    """Return a copy of `value` if it maps text to text.
+
+    Raises:
+        TypeError: It is not a mapping, or a name or value is not a `str`.
+        InvalidPayload: A name or value holds NUL or a lone surrogate.
+        ValueError: There are too many, or a name or value is too long.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"tags takes a mapping such as {{'user': '7'}}; got {quoted(value)}")
+    items = cast("Mapping[object, object]", value).items()
+    found = {text("tags", key): text(f"tags[{key!r}]", item) for key, item in items}
+    if len(found) > TAGS:
+        raise ValueError(f"a job has at most {TAGS} tags; got {len(found)}; put the rest into metadata")
+    for key, item in found.items():
+        if len(key) > _NAME or len(item) > _VALUE:
+            raise ValueError(
+                f"the name of a tag has at most {_NAME} characters and its value {_VALUE}; "
+                f"got {len(key)} and {len(item)} for {quoted(key)}; put long texts into metadata"
+            )
+    return found

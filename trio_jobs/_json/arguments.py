@@ -1,0 +1,176 @@
+"""A handler's arguments as JSON, and back with the types that its annotations say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from .._common.error_text import ANY, message_of
+from .._common.errors import InvalidPayload
+from .._model.handler import arity, mark_of
+from .._model.handlers import Handler, hinted, taken_by
+from .lost import Path, is_nested, lost, steps
+from .values import decode, whole, written
+
+
+class Arguments:
+    """A handler's arguments on their way to a store and back.
+
+    Args:
+        fn: The handler.
+
+    Raises:
+        TypeError: An annotation cannot be resolved, or is of a type that cannot be made from JSON.
+    """
+
+    def __init__(self, fn: Handler) -> None:
+        self.mark = mark_of(fn)
+        self._called = taken_by(fn)
+        self._hinted = hinted(fn, self._called)
+        self._least, self._most = arity(fn)
+        self._readers: dict[int, Sequence[_Reader]] = {}
+        self._readers_of(len(self._called.named))
+        if self._hinted is not None:
+            self._readers_of(len(self._hinted.named))
+
+    def _readers_of(self, count: int) -> Sequence[_Reader]:
+        """Return how so many arguments may be read: the first way that fits is it."""
+        found = self._readers.get(count)
+        if found is None:
+            called, hints = self._called, self._hinted
+            found = [_Reader(self.mark.name, called.types(count), len(called.named) if hints else count)]
+            if (
+                hints is not None
+                and hints.least <= count
+                and (count <= len(hints.named) or hints.rest is not None)
+            ):
+                found.insert(0, _Reader(self.mark.name, hints.types(count), count))
+            self._readers[count] = found
+        return found
+
+    def encode(self, args: tuple[Any, ...]) -> bytes:
+        """Return arguments as JSON, after checking that they come back as they are.
+
+        Raises:
+            InvalidPayload: JSON cannot hold one, it does not fit its annotation, or would lose something.
+        """
+        return whole(args, partial(self._kept, args)) if args else b"[]"
+
+    def _kept(self, args: tuple[Any, ...], form: Any) -> bytes:
+        data = written(f"the arguments of {self.mark.name}", form, typed_keys=True)
+        found, reader = self._read(data, len(args))
+        self._check(args, found, reader)
+        return data
+
+    def convert(self, args: list[Any]) -> tuple[Any, ...]:
+        """Return arguments that came as JSON as the annotations say, after checking that they hold no more.
+
+        Raises:
+            InvalidPayload: They do not fit.
+        """
+        found, reader = self._read(written(f"the arguments of {self.mark.name}", args))
+        self._check(args, found, reader)
+        return found
+
+    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: _Reader) -> None:
+        try:
+            loss = lost(given, found, reader.may_become)
+        except ANY as error:  # of the code of a value's class
+            loss = message_of(error)
+        if loss is not None:
+            raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {loss}")
+
+    def decode(self, data: bytes | str) -> tuple[Any, ...]:
+        """Return the arguments that `encode` made `data` of, as the annotations say.
+
+        Raises:
+            InvalidPayload: They do not fit: the handler was another one then.
+        """
+        found, _ = self._read(data)
+        return found
+
+    def _read(self, data: bytes | str, count: int | None = None) -> tuple[tuple[Any, ...], _Reader]:
+        if count is None:
+            count = len(decode(data))
+            if not self._least <= count + 1 <= self._most:
+                raise InvalidPayload(
+                    f"the arguments of {self.mark.name} do not fit: it takes {max(0, self._least - 1):g} to "
+                    f"{self._most - 1:g} now, and was given {count}"
+                )
+        why = ""
+        for reader in self._readers_of(count):
+            try:
+                return reader.read(data), reader
+            except ANY as error:
+                why = why or message_of(error)
+        raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {why}")
+
+
+class _Reader:
+    """Reads arguments as types say.
+
+    Args:
+        name: The handler's name.
+        types: The types.
+        known: Of how many of them it is known that they are right; what JSON makes of the others has to be
+            what they are.
+
+    Raises:
+        TypeError: A value of such a type cannot be made from JSON.
+    """
+
+    def __init__(self, name: str, types: tuple[Any, ...], known: int) -> None:
+        self._types = types
+        self._known = known
+        kind: Any = tuple[types] if types else tuple[()]  # type: ignore[valid-type]  # made as it runs
+        try:
+            self.read = msgspec.json.Decoder[tuple[Any, ...]](kind).decode
+        except TypeError as error:
+            raise TypeError(
+                f"handler {name} has an argument that cannot be made from JSON: {error}"
+            ) from error
+
+    def may_become(self, path: Path, given: object) -> bool:
+        """Return whether an argument is nested, and nothing is said of its type: then JSON's will do."""
+        first, *places = steps(path) or [0]
+        return first < self._known and is_nested(given) and is_untyped(self._types[first], places)
+
+
+def is_untyped(kind: Any, places: Iterable[Any]) -> bool:
+    """Return whether a type says nothing of what is at that place in it."""
+    found = _alternatives(inspect.type_info(kind))
+    for place in places:
+        found = [one for outer in found for inner in _inside(outer, place) for one in _alternatives(inner)]
+    return any(isinstance(one, inspect.AnyType) for one in found)
+
+
+def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
+    if isinstance(kind, inspect.Metadata):
+        return _alternatives(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return [one for inner in kind.types for one in _alternatives(inner)]
+    if isinstance(kind, inspect.CustomType) and kind.cls is object:
+        return [inspect.AnyType()]
+    return [kind]
+
+
+def _inside(kind: inspect.Type, place: Any) -> list[inspect.Type]:
+    """Return what a type says of what is at a place in it."""
+    match kind:
+        case inspect.AnyType():
+            return [kind]
+        case inspect.DictType():
+            return [kind.value_type]
+        case inspect.TupleType():
+            return list(kind.item_types[place : place + 1]) if isinstance(place, int) else []
+        case inspect.NamedTupleType():
+            return [field.type for field in kind.fields[place : place + 1]] if isinstance(place, int) else []
+        case inspect.DataclassType() | inspect.StructType() | inspect.TypedDictType():
+            return [field.type for field in kind.fields if place in {field.name, field.encode_name}]
+        case _:
+            item = getattr(kind, "item_type", None)
+            return [] if item is None else [item]

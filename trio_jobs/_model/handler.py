@@ -1,0 +1,201 @@
+"""Handlers: ordinary async functions, how they are named, marked and checked."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from types import FunctionType
+from typing import Any, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from .._common.errors import quoted
+from .._common.validate import text
+from .job import DEFAULT, Options, Priority, Timeouts
+from .options import build
+from .retry import Retry
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+_MARK = "__trio_jobs_handler__"
+
+
+@attrs.frozen
+class Mark:
+    """What `handler` wrote on a function: its name and the options that its jobs start from."""
+
+    name: str
+    options: Options
+
+
+@overload
+def handler(fn: F, /) -> F: ...
+@overload
+def handler(
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    timeouts: Timeouts | None = None,
+    retry: Retry | None = None,
+    priority: Priority | None = None,
+) -> Callable[[F], F]: ...
+def handler(
+    fn: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    timeouts: Timeouts | None = None,
+    retry: Retry | None = None,
+    priority: Priority | None = None,
+) -> F | Callable[[F], F]:
+    """Mark an async function as a handler: give it a name, and its jobs their usual options.
+
+    The function stays callable as it was. A registry in memory runs any async function; the mark is
+    needed only to change a default. Options given to `submit` win over those given here.
+
+    Args:
+        fn: The function, when used without parentheses.
+        name: What the handler is called in records; the function's own name by default.
+        timeout: Seconds each attempt may run.
+        timeouts: All clocks, in place of `timeout`.
+        retry: How its jobs are retried.
+        priority: How soon its jobs are claimed.
+
+    Raises:
+        TypeError: `fn` is not an async function, or an option has the wrong type.
+        ValueError: An option is out of range.
+    """
+
+    def mark(fn: F) -> F:
+        check_async(fn)
+        given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
+        options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
+        setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options))
+        _forget(fn)
+        return fn
+
+    return mark if fn is None else mark(fn)
+
+
+def unwrap(fn: object) -> Any:
+    """Return what `functools.partial` was applied to, if it was."""
+    while isinstance(fn, functools.partial):
+        fn = cast("functools.partial[Any]", fn).func
+    return fn
+
+
+def _plain_name(fn: object) -> str:
+    inner = unwrap(fn)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def mark_of(fn: Callable[..., Awaitable[Any]]) -> Mark:
+    """Return the mark of a handler; of an unmarked one, its own name and the default options."""
+    mark = getattr(fn, _MARK, None) or getattr(unwrap(fn), _MARK, None)
+    return mark if isinstance(mark, Mark) else Mark(_plain_name(fn), DEFAULT)
+
+
+def is_marked(fn: object) -> bool:
+    """Return whether `handler` wrote a name and options on it."""
+    return isinstance(getattr(fn, _MARK, None), Mark)
+
+
+def check_async(fn: object) -> None:
+    """Raise `TypeError` unless `fn` is an async function, and say what it is instead."""
+    inner = unwrap(fn)
+    method = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004  # looked at
+    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method):
+        return
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise TypeError(
+            f"a handler is an async function, not what calling it returns: write submit(fn, …), "
+            f"not submit(fn(…)); got {quoted(fn)}"
+        )
+    if inspect.isasyncgenfunction(inner):
+        raise TypeError(
+            f"{_plain_name(fn)} is an async generator function; a handler streams with "
+            "'await job.send(value)' in place of 'yield value'"
+        )
+    if callable(inner):
+        raise TypeError(
+            f"{_plain_name(fn)} is not an async function; define it with 'async def', and call blocking "
+            "code in it with trio.to_thread.run_sync"
+        )
+    raise TypeError(f"a handler is an async function; got {quoted(fn)}")
+
+
+def arity(fn: Any) -> tuple[float, float]:
+    """Return how few and how many positional arguments `fn` takes, after checking that it is async.
+
+    What is called counts, not what a decorator wrapped in it: that may be given more than the caller gave.
+    """
+    check_async(fn)
+    least, most = 0.0, 0.0
+    for parameter in inspect.signature(fn, follow_wrapped=False).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = math.inf
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            most += 1
+            least += parameter.default is parameter.empty
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise TypeError(
+                f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}, and jobs are given "
+                "arguments by their places; define it without the '*' before that, or with a default"
+            )
+    return least, most
+
+
+def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
+    """Raise `TypeError` if what was given by name is an argument of a handler, and say how to give it.
+
+    Args:
+        fn: The handler; what is none is left to others to refuse.
+        given: The names, none of which is an option.
+    """
+    try:
+        parameters = inspect.signature(fn, follow_wrapped=False).parameters
+    except (TypeError, ValueError):
+        return
+    for name in given:
+        if name in parameters:
+            raise TypeError(
+                f"{name!r} is an argument of {_plain_name(fn)}, and jobs get arguments by their places, "
+                f"as in submit({_plain_name(fn)}, …): what has a name there is an option"
+            )
+
+
+# Inspecting a function takes longer than submitting a job, so it is done once. Only of plain functions: other
+# callables may be equal without being the same, or be changed after they were looked at.
+_known: WeakKeyDictionary[FunctionType, tuple[float, float, Mark]] = WeakKeyDictionary()
+
+
+def _forget(fn: object) -> None:
+    if isinstance(fn, FunctionType):
+        _known.pop(fn, None)
+
+
+def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
+    """Return the mark of a handler, after checking that it can be called.
+
+    Raises:
+        TypeError: `fn` is not an async function that takes a job context and `args`.
+    """
+    inner = getattr(fn, "__func__", fn)  # a bound method is a new object each time
+    plain = isinstance(inner, FunctionType)
+    known = _known.get(inner) if plain else None
+    if known is None:
+        known = (*arity(inner), mark_of(inner))
+        if plain:
+            _known[inner] = known
+    least, most, mark = known
+    own = 1 if inner is fn else 2
+    if least <= len(args) + own <= most:
+        return mark
+    if most < own:
+        raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
+    wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"
+    raise TypeError(f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}")

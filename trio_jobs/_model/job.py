@@ -1,0 +1,297 @@
+"""The records of the package: frozen facts about a job, with no behaviour of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from secrets import token_hex
+from typing import Any, Final, Literal
+
+import attrs
+
+from .._common.errors import ErrorRecord
+from .._common.states import Reason, State, Transition
+from .._common.validate import at_least, seconds_or_none
+from .retry import NO_RETRY, Retry
+
+
+class Kind(StrEnum):
+    """What an event says. Each `Transition` is also a kind, with the same word."""
+
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    TOKEN = "token"  # a streamed value, not a secret
+    PROGRESS = "progress"
+    SAVED = "saved"
+    CANCEL_REQUESTED = "cancel_requested"
+    RETRIED = "retried"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def ends(self) -> bool:
+        """Whether an event of this kind is a job's last."""
+        return self in _ENDS
+
+
+_ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
+TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})
+"""The kinds that are no history. Of history only saved values but the last one may go, and old snoozes."""
+
+SNOOZES: Final = 100
+"""How many snoozes of a job are kept: of more, the oldest go, with the start that followed each."""
+
+
+def folds(attempt: int) -> bool:
+    """Return whether a log is to be looked through for old snoozes when this attempt ends in a retry."""
+    return attempt % (SNOOZES // 4) == 0
+
+
+class Priority(IntEnum):
+    """How soon a job is claimed among those that are due; see `PENALTY` for what each costs."""
+
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+PENALTY: Final[Mapping[Priority, float]] = {
+    Priority.URGENT: 0.0,
+    Priority.HIGH: 60.0,
+    Priority.NORMAL: 300.0,
+    Priority.LOW: 1800.0,
+}
+"""Seconds added to a job's due time to rank it. Jobs are claimed in the order `due + penalty`, which is
+ageing with a bound: no job that becomes due more than `PENALTY[p] - PENALTY[q]` seconds after a job of
+priority p can start before it, whatever its own priority q. Nothing starves, and one index serves."""
+
+
+@attrs.frozen
+class Timeouts:
+    """The clocks of a job, in seconds; None is no limit.
+
+    Attributes:
+        run: Each attempt, from its start to the closing of its nursery.
+        queue: From when the job is due to its first start. The only one that no retry follows.
+        first_token: From an attempt's start to its first token.
+        idle: From a token to the next one, or to the attempt's end.
+
+    The clocks `first_token` and `idle` stop while a `send` waits for a reader.
+    """
+
+    run: float | None = attrs.field(default=None, validator=seconds_or_none)
+    queue: float | None = attrs.field(default=None, validator=seconds_or_none)
+    first_token: float | None = attrs.field(default=None, validator=seconds_or_none)
+    idle: float | None = attrs.field(default=None, validator=seconds_or_none)
+
+
+NO_TIMEOUTS: Final = Timeouts()
+
+Unread = Literal["continue", "pause", "cancel"]
+"""What a job does while nobody reads it: go on, wait on a full window, or be cancelled after `linger`."""
+
+
+@attrs.frozen
+class Progress:
+    """How far a handler says it is.
+
+    Attributes:
+        done: How much is done, in a unit of the handler's choice.
+        total: How much there is in the same unit, if known.
+        message: One line for people.
+    """
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
+@attrs.frozen
+class Ended:
+    """How an attempt or a job ended other than by completing.
+
+    Attributes:
+        reason: Why, as a word.
+        message: One line for people; of a cancelled job, the free text of the request.
+        error: What the handler raised, if it did.
+        delay: Of an attempt that will be retried, seconds until the next one is due.
+    """
+
+    reason: Reason
+    message: str | None = None
+    error: ErrorRecord | None = None
+    delay: float | None = None
+
+
+@attrs.frozen
+class Event:
+    """One entry of a job's log.
+
+    Attributes:
+        seq: Its place in the log: 1, 2, 3 … without holes. Also the cursor to resume behind it.
+        attempt: The attempt that wrote it; 0 before the first.
+        kind: What it says.
+        timestamp: When, in seconds since 1970.
+        data: By kind. submitted: the handler's name. started: the worker's name. token: the value.
+            progress: a `Progress`. saved: the value. cancel_requested: the free text or None.
+            completed: the result. retried, failed, cancelled, expired: an `Ended`.
+    """
+
+    seq: int
+    attempt: int
+    kind: Kind
+    timestamp: float = attrs.field(repr=False)
+    data: Any = None
+
+    @property
+    def at(self) -> datetime:
+        """When, as an aware UTC datetime."""
+        return datetime.fromtimestamp(self.timestamp, UTC)
+
+
+@attrs.frozen
+class Job:
+    """A snapshot of one job: the fold of its log at one moment.
+
+    Attributes:
+        id: 128 random bits as text.
+        handler: The handler's name.
+        state: Where the job is.
+        reason: Why it failed, was cancelled or is to run again; None otherwise.
+        message: What the library or the canceller said of that, in one line, if anything.
+        error: What the last ended attempt raised, if it did.
+        result: What the handler returned, once COMPLETED.
+        attempt: The number of the last attempt started; 0 before the first. It never falls.
+        priority: As submitted.
+        tags: As submitted.
+        metadata: As submitted.
+        owner: As submitted.
+        key: The idempotency key, if any.
+        parent: The job whose attempt spawned this one, if any.
+        timeouts: As submitted.
+        retry: As submitted.
+        spent: How many attempts the retry budget counts so far.
+        saved: What the handler saved last.
+        created_at: When it was submitted.
+        started_at: When its last attempt started.
+        finished_at: When it ended.
+        next_attempt_at: When it is due; None unless it waits.
+        cancel_requested_at: When its cancellation was asked for.
+        last_seq: The newest cursor of its log.
+    """
+
+    id: str
+    handler: str
+    state: State
+    reason: Reason | None
+    message: str | None
+    error: ErrorRecord | None
+    result: Any
+    attempt: int
+    priority: Priority
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    owner: str | None
+    key: str | None
+    parent: str | None
+    timeouts: Timeouts
+    retry: Retry
+    spent: int
+    saved: Any
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_attempt_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+
+
+@attrs.frozen
+class CancelReport:
+    """What became of a cancellation.
+
+    Attributes:
+        outcome: `cancelled`: the job is CANCELLED and its nursery has closed. `finished_first`: it ended
+            in another way after it was asked. `already_over`: it had ended before. `stuck`: it was told
+            and has not stopped; `stack` shows where it is. `requested`: its worker is silent.
+        took: Seconds from the request to this report.
+        stack: The stacks of the job's tasks, as text, when it is stuck.
+    """
+
+    outcome: Literal["cancelled", "finished_first", "already_over", "stuck", "requested"]
+    took: float
+    stack: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Statistics:
+    """A registry at one moment.
+
+    Attributes:
+        states: How many jobs are in each state.
+        running: How many attempts run here, child jobs not counted.
+        capacity: How many may.
+        paused: Whether claiming is paused.
+        readers: How many streams are open here.
+    """
+
+    states: Mapping[State, int]
+    running: int
+    capacity: int
+    paused: bool
+    readers: int
+
+
+@attrs.frozen
+class Retention:
+    """What is kept, at most. What is more goes, the oldest first, and readers are told of it as of a gap.
+
+    Of a job's log tokens, progress, and saved values may go, but never the value that was saved last. All
+    other events stay, but that only the newest 100 to 125 snoozes are kept, each with the start that follows.
+
+    Attributes:
+        events: Tokens, progress events and saved values per job, the last saved one not counted.
+        bytes: Their size per job: in memory as `sys.getsizeof` counts it, containers followed; in a file
+            that of their JSON.
+        token_bytes: One token's size; a larger one fails its job (reason `limit`).
+        finished: Jobs kept after their end; the oldest are removed.
+        finished_bytes: In memory, about how much these jobs may take together, with their logs, arguments and
+            results; the oldest are removed, but never the one that ended last.
+    """
+
+    events: int = attrs.field(default=100_000, validator=at_least(1))
+    bytes: int = attrs.field(default=64 * 2**20, validator=at_least(1))
+    token_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
+    finished: int = attrs.field(default=10_000, validator=at_least(1))
+    finished_bytes: int = attrs.field(default=256 * 2**20, validator=at_least(1))
+
+
+@attrs.frozen
+class Options:
+    """How a job is to be run, checked and complete. Jobs submitted without options share `DEFAULT`."""
+
+    timeouts: Timeouts = NO_TIMEOUTS
+    retry: Retry = NO_RETRY
+    priority: Priority = Priority.NORMAL
+    delay: float = 0.0
+    run_at: datetime | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    owner: str | None = None
+    when_unread: Unread = "continue"
+    linger: float = 10.0
+
+
+DEFAULT: Final = Options()
+
+KIND_OF: Final[Mapping[Transition, Kind]] = {what: Kind(what.value) for what in Transition}
+"""The kind of the event that records each transition."""
+
+
+def new_id() -> str:
+    """Return 128 random bits as 32 hexadecimal digits: an id that nobody can guess."""
+    return token_hex(16)

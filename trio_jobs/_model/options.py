@@ -1,0 +1,148 @@
+"""The options of `submit` and `spawn`: their types, and how they are checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypedDict, cast, get_args
+
+import attrs
+
+from .._common.errors import quoted
+from .._common.validate import choice, number, tags, text
+from .job import Options, Priority, Timeouts, Unread
+from .retry import Retry
+
+
+class SpawnOptions(TypedDict, total=False):
+    """The options of a child job.
+
+    Attributes:
+        timeout: Seconds the attempt may run.
+        timeouts: All clocks, in place of `timeout`.
+        tags: Text by name, to find the job by.
+        metadata: Anything worth keeping with the job.
+    """
+
+    timeout: float | None
+    timeouts: Timeouts
+    tags: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+
+class SubmitOptions(SpawnOptions, total=False):
+    """The options of `submit`.
+
+    Attributes:
+        retry: How often, when and after what the job runs again.
+        priority: How soon it is claimed among the jobs that are due.
+        delay: Seconds until it is due.
+        run_at: When it is due, as an aware datetime; in place of `delay`.
+        key: Idempotency key: submitting the same again gives the same job.
+        owner: Whose job it is; part of the key's address.
+        when_unread: What the job does while nobody reads it: `continue`, `pause` or `cancel`.
+        linger: With `cancel`, seconds without a reader before it is.
+    """
+
+    retry: Retry
+    priority: Priority | int
+    delay: float
+    run_at: datetime
+    key: str | None
+    owner: str | None
+    when_unread: Unread
+    linger: float
+
+
+def _timeouts(value: object) -> Timeouts:
+    if not isinstance(value, Timeouts):
+        raise TypeError(f"timeouts takes a Timeouts record; got {quoted(value)}")
+    return value
+
+
+def _retry(value: object) -> Retry:
+    if not isinstance(value, Retry):
+        raise TypeError(f"retry takes a Retry record, such as Retry(attempts=3); got {quoted(value)}")
+    return value
+
+
+def _priority(value: object) -> Priority:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(Priority):
+        return Priority(value)
+    names = ", ".join(f"{one.name} ({one.value})" for one in Priority)
+    raise ValueError(f"priority must be one of {names}; got {quoted(value)}")
+
+
+def _seconds(name: str, value: Any) -> float:
+    number(name, value)
+    if value == math.inf:
+        raise ValueError(f"{name} must be finite; got {value!r}")
+    return float(value)
+
+
+def _run_at(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"run_at takes a datetime; got {quoted(value)}")
+    if value.tzinfo is None:
+        raise ValueError(
+            f"run_at must know its time zone, as datetime.now(UTC) does; got {value.isoformat()}"
+        )
+    return value
+
+
+def _metadata(value: object) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        items = dict(cast("Mapping[Any, Any]", value))
+        if all(isinstance(key, str) for key in items):
+            return items
+    raise TypeError(f"metadata takes a mapping with str names; got {quoted(cast('object', value))}")
+
+
+def _when_unread(value: Any) -> Unread:
+    choice("when_unread", value, get_args(Unread))
+    return cast("Unread", value)
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "timeouts": _timeouts,
+    "retry": _retry,
+    "priority": _priority,
+    "delay": lambda value: _seconds("delay", value),
+    "run_at": _run_at,
+    "tags": tags,
+    "metadata": _metadata,
+    "owner": lambda value: None if value is None else text("owner", value),
+    "when_unread": _when_unread,
+    "linger": lambda value: _seconds("linger", value),
+}
+_TOGETHER = (("timeout", "timeouts"), ("delay", "run_at"))
+
+
+def build(base: Options, given: Mapping[str, Any]) -> Options:
+    """Return `base` with the options that were given, each checked.
+
+    Raises:
+        TypeError: An option is unknown or has the wrong type.
+        ValueError: An option is out of range, or two exclude each other.
+    """
+    if not given:
+        return base
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _CHECKS:
+            changes[name] = _CHECKS[name](value)
+        elif name != "timeout":
+            near = difflib.get_close_matches(name, [*_CHECKS, "timeout", "key"], 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"there is no option {name!r}{hint}")
+    for one, other in _TOGETHER:
+        if given.get(one) is not None and given.get(other) is not None:
+            raise ValueError(f"give {one} or {other}, not both")
+    if "timeout" in given and given.get("timeouts") is None:
+        if given["timeout"] is not None:
+            number("timeout", given["timeout"])
+        old = base.timeouts
+        changes["timeouts"] = Timeouts(given["timeout"], old.queue, old.first_token, old.idle)
+    return attrs.evolve(base, **changes)

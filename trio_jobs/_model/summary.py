@@ -1,0 +1,190 @@
+"""What lists say of jobs: records without payloads, in pages that are bounded whatever the jobs hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final, cast, overload
+
+import attrs
+
+from .._common.errors import quoted
+from .._common.states import Reason, State
+from .job import Job, Priority, Progress
+
+PAGE_JOBS: Final = 1000
+"""How many jobs a page has at most."""
+PAGE_BYTES: Final = 512 * 2**10
+"""How many bytes of JSON a page has at most, unless it has one job only."""
+EXAMINED: Final = 20_000
+"""How many entries of an index are looked at for a page."""
+SHOWN: Final = 200
+"""How many characters of a message a summary has."""
+_DIGITS: Final = 18
+_NAMES_AND_NUMBERS: Final = 800
+"""Bytes of a summary in JSON beside its texts, at most."""
+
+
+@attrs.frozen
+class JobSummary:
+    """A job in a list: what `Job` says but for what may be large, and how large that is.
+
+    Attributes:
+        id: As of `Job`, and so are the following.
+        handler: The handler's name.
+        state: Where the job is.
+        reason: Why it failed, was cancelled or is to run again; None otherwise.
+        message: The first 200 characters of what was said of that, or else of what was raised, if anything.
+        attempt: The number of the last attempt started; 0 before the first.
+        priority: As submitted.
+        tags: As submitted.
+        owner: As submitted.
+        parent: The job whose attempt spawned this one, if any.
+        progress: What the handler said last of how far it is.
+        created_at: When it was submitted.
+        started_at: When its last attempt started.
+        finished_at: When it ended.
+        next_attempt_at: When it is due; None unless it waits.
+        cancel_requested_at: When its cancellation was asked for.
+        last_seq: The newest cursor of its log.
+        args_bytes: The size of its arguments, as the store counts it.
+        result_bytes: That of its result; 0 while it has none.
+        log_bytes: That of the tokens and progress in its log.
+    """
+
+    id: str
+    handler: str
+    state: State
+    reason: Reason | None
+    message: str | None
+    attempt: int
+    priority: Priority
+    tags: Mapping[str, str]
+    owner: str | None
+    parent: str | None
+    progress: Progress | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_attempt_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+    args_bytes: int
+    result_bytes: int
+    log_bytes: int
+
+
+@attrs.frozen
+class Page(Sequence[JobSummary]):
+    """Some of the jobs that match, in order, and where to go on: a sequence of summaries.
+
+    Attributes:
+        jobs: The summaries. There may be none on a page that is not the last.
+        next: What `find(after=…)` takes to go on behind this page; None on the last one. Jobs that come or
+            go meanwhile are neither repeated nor skipped.
+    """
+
+    jobs: tuple[JobSummary, ...] = ()
+    next: str | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> JobSummary: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[JobSummary, ...]: ...
+    def __getitem__(self, index: int | slice) -> JobSummary | tuple[JobSummary, ...]:
+        """Return a summary, or several."""
+        return self.jobs[index]
+
+    def __len__(self) -> int:
+        """Return how many summaries there are."""
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[JobSummary]:
+        """Iterate over the summaries."""
+        return iter(self.jobs)
+
+
+def shortened(text: str | None) -> str | None:
+    """Return as much of a message as a summary has."""
+    return None if text is None else text[:SHOWN]
+
+
+def short_progress(progress: Progress | None) -> Progress | None:
+    """Return progress as a summary has it."""
+    return None if progress is None else attrs.evolve(progress, message=shortened(progress.message))
+
+
+def summary_of(
+    job: Job,
+    *,
+    progress: Progress | None = None,
+    args_bytes: int = 0,
+    result_bytes: int = 0,
+    log_bytes: int = 0,
+) -> JobSummary:
+    """Return the summary of a job."""
+    return JobSummary(
+        id=job.id,
+        handler=job.handler,
+        state=job.state,
+        reason=job.reason,
+        message=shortened(job.message or (None if job.error is None else str(job.error))),
+        attempt=job.attempt,
+        priority=job.priority,
+        tags=job.tags,
+        owner=job.owner,
+        parent=job.parent,
+        progress=short_progress(progress),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        next_attempt_at=job.next_attempt_at,
+        cancel_requested_at=job.cancel_requested_at,
+        last_seq=job.last_seq,
+        args_bytes=args_bytes,
+        result_bytes=result_bytes,
+        log_bytes=log_bytes,
+    )
+
+
+def place_of(after: str | None) -> int | None:
+    """Return the number of the job that a page ended with.
+
+    Raises:
+        ValueError: No page has given this.
+    """
+    if after is None:
+        return None
+    text = isinstance(cast("object", after), str)
+    if not (text and after.isascii() and after.isdecimal() and len(after) <= _DIGITS):
+        raise ValueError(f"after takes what Page.next gave; got {quoted(after)}")
+    return int(after)
+
+
+def json_bytes(summary: JobSummary) -> int:
+    """Return how long a summary is in JSON, or somewhat more."""
+    said = None if summary.progress is None else summary.progress.message
+    texts = [summary.handler, summary.message, summary.owner, summary.parent, said, dict(summary.tags)]
+    return _NAMES_AND_NUMBERS + len(json.dumps(texts, ensure_ascii=False).encode(errors="replace"))
+
+
+def page_of(found: Sequence[tuple[int, JobSummary]], limit: int, examined: int | None) -> Page:
+    """Return a page.
+
+    Args:
+        found: The jobs that match, with their numbers, in order: one more than `limit`, if there are so many.
+        limit: How many jobs at most.
+        examined: The number of the last job that was looked at, if others were not.
+    """
+    size, jobs = 0, list[JobSummary]()
+    last = 0
+    for number, summary in found[:limit]:
+        size += json_bytes(summary)
+        if jobs and size > PAGE_BYTES:
+            return Page(tuple(jobs), str(last))
+        jobs.append(summary)
+        last = number
+    if len(found) > limit:
+        return Page(tuple(jobs), str(last) if jobs else None)
+    return Page(tuple(jobs), None if examined is None else str(examined))

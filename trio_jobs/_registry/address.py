@@ -1,0 +1,88 @@
+"""Where jobs are kept: an address, and what it opens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .._common.errors import quoted
+from .._common.states import Reason
+from .._common.validate import choice, whole
+from .._model.handlers import Handlers
+from .._model.job import Retention
+from ..stores.contract import Store
+from ..stores.memory import MemoryStore
+
+_KNOWN = "there are 'memory://' and 'sqlite:///jobs.db'"
+
+
+def store_opener(
+    store: str | Store, handlers: Handlers, queue_limit: int | None, retention: Retention | None
+) -> AbstractAsyncContextManager[Store]:
+    """Return the block in which a store is open. Arguments are checked at once, and nothing is opened yet.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: No store has this address, or an argument is out of range.
+        ImportError: What the store needs is not installed.
+    """
+    if not isinstance(store, str):
+        if not hasattr(store, "heartbeat"):
+            raise TypeError(f"store takes an address such as 'memory://', or a Store; got {quoted(store)}")
+        return _closing(lambda: store)
+    if not isinstance(cast("object", retention), Retention | None):
+        raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
+    limits: dict[str, Any] = {"retention": retention}
+    if queue_limit is not None:
+        whole("queue_limit", queue_limit, 1)
+        limits["queue_limit"] = queue_limit
+    if store == "memory://":
+        return _closing(partial(MemoryStore, **limits))
+    path, options = sqlite_path(store)
+    try:
+        from ..stores.sqlite import open_sqlite
+    except ImportError as error:
+        raise ImportError(f"{store} needs the extra: pip install 'trio-jobs[sqlite]' ({error})") from error
+    return cast(
+        "AbstractAsyncContextManager[Store]", open_sqlite(path, handlers=handlers, **options, **limits)
+    )
+
+
+def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
+    """Return the file that an address names, and the options in it.
+
+    Raises:
+        ValueError: It is no address of a file.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "sqlite":
+        raise ValueError(f"no store has the address {quoted(address)}; {_KNOWN}")
+    path = unquote(parts.path[1:])
+    if parts.netloc or not address.startswith("sqlite:///") or path in {"", "/"} or "\0" in path:
+        raise ValueError(
+            f"{quoted(address)} names no file; write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
+        )
+    if parts.fragment or "\t" in address or "\n" in address or "\r" in address:
+        raise ValueError(
+            f"{quoted(address)} has characters in it that have to be written as %23, %09, %0A or %0D"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := set(options) - {"synchronous"}:
+        raise ValueError(
+            f"an SQLite address takes ?synchronous=full or normal; got {', '.join(sorted(unknown))}"
+        )
+    if "synchronous" in options:
+        choice("synchronous", options["synchronous"], ("full", "normal"))
+    return path, options
+
+
+@asynccontextmanager
+async def _closing(make: Callable[[], Store]) -> AsyncGenerator[Store]:
+    store = make()
+    try:
+        yield store
+    finally:
+        store.close(Reason.SHUTDOWN)

@@ -1,0 +1,73 @@
+"""Which jobs are meant: the filter of `find`, `count` and `cancel_where`, and how it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
+
+from .._common.states import State
+from .._common.validate import tags, text
+from .._model.summary import PAGE_JOBS, JobSummary
+from ..stores.contract import Store, Where
+
+
+class AtLeast(int):
+    """How many jobs were counted before counting stopped: there may be more."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return what it is."""
+        return f"AtLeast({int(self)})"
+
+
+class Filter(TypedDict, total=False):
+    """Which jobs are meant; a job must match all that is given.
+
+    Attributes:
+        state: One state, or several.
+        tags: Tags that the job must have, perhaps among others.
+        handler: The handler's name.
+        owner: The owner.
+        parent: The id of the job that spawned it.
+    """
+
+    state: State | Iterable[State]
+    tags: Mapping[str, str]
+    handler: str
+    owner: str
+    parent: str
+
+
+async def every(store: Store, where: Where) -> list[JobSummary]:
+    """Return all the jobs that match, page by page, the oldest first."""
+    found = list[JobSummary]()
+    page = await store.find(where, PAGE_JOBS)
+    found += page
+    while page.next is not None:
+        page = await store.find(where, PAGE_JOBS, after=page.next)
+        found += page
+    return found
+
+
+_NAMES = ("handler", "owner", "parent")
+
+
+def where_of(given: Filter) -> Where:
+    """Return the checked filter.
+
+    Raises:
+        TypeError: A field is unknown or has the wrong type.
+        ValueError: There is no such state.
+    """
+    unknown = set(given) - set(Filter.__annotations__)
+    if unknown:
+        known = ", ".join(Filter.__annotations__)
+        raise TypeError(f"cannot find jobs by {', '.join(sorted(unknown))}; it takes {known}")
+    state = given.get("state")
+    states = None
+    if state is not None:
+        states = frozenset(map(State, [state] if isinstance(state, str) else state))
+    wanted = tags(given["tags"]) if "tags" in given else None
+    names = {name: text(name, given.get(name)) for name in _NAMES if name in given}
+    return Where(states, wanted, **names)

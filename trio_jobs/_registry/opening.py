@@ -1,0 +1,207 @@
+"""Every task of the library under one nursery, and the order in which they end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
+from typing import Literal, cast
+
+import trio
+
+from .._common.deferred_error import HeldBack
+from .._common.states import UNFINISHED
+from .._common.validate import choice, number, text, whole
+from .._model.handlers import Handler, Handlers
+from .._model.job import Retention
+from .._running.worker import Worker
+from ..stores.contract import Claimant, Store, Where
+from .address import store_opener
+from .registry import JobRegistry
+
+OnExit = Literal["stop", "drain"]
+_PAGE = 1000
+
+
+async def _drain(worker: Worker) -> None:
+    """Wait until every job has ended; of a store that outlives the process, only what runs here.
+
+    Raises:
+        RuntimeError: Jobs wait that nothing here will ever run.
+    """
+    if worker.store.durable:
+        worker.pause(paused=True)
+        await worker.wait_idle()
+        return
+    unfinished = Where(UNFINISHED)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_hopeless, worker, nursery.cancel_scope)
+        while waiting := await worker.store.find(unfinished, _PAGE):
+            for job in waiting:
+                await worker.store.ended(job.id)
+        nursery.cancel_scope.cancel()
+    if left := sum((await worker.store.count(unfinished)).values()):
+        why = "the registry is paused" if worker.paused else "capacity is 0"
+        raise RuntimeError(
+            f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they are cancelled"
+        )
+
+
+async def _cancel_when_hopeless(worker: Worker, scope: trio.CancelScope) -> None:
+    await worker.wait_hopeless()
+    scope.cancel()
+
+
+def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exit: OnExit) -> None:
+    whole("capacity", capacity)
+    whole("window", window, 1)
+    number("lease", lease)
+    if lease == 0:
+        raise ValueError("lease must be more than 0 seconds: every attempt would be taken back at once")
+    number("grace", grace)
+    choice("on_exit", on_exit, ("stop", "drain"))
+
+
+def open_registry(
+    store: str | Store = "memory://",
+    *,
+    handlers: Iterable[Handler] | ModuleType = (),
+    capacity: int = 100,
+    queue_limit: int | None = None,
+    window: int = 64,
+    retention: Retention | None = None,
+    lease: float = 30.0,
+    on_exit: OnExit = "stop",
+    grace: float = 0.0,
+    name: str | None = None,
+) -> AbstractAsyncContextManager[JobRegistry, None]:
+    """Open a registry for the length of an `async with` block, under which every task of it runs.
+
+    Leaving the block does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it.
+    Then nothing runs any more. What is unfinished in a store that does not outlive the process is CANCELLED
+    (reason `shutdown`); in one that does, it goes on wherever a worker claims it. A handler that does not
+    stop holds up the exit; the log says where.
+
+    Args:
+        store: Where jobs are kept: `memory://`; a file, as in `sqlite:///jobs.db` (relative) or
+            `sqlite:////var/lib/jobs.db` (absolute), which other processes may share and which takes
+            `?synchronous=normal`; or a store of your own, which this registry closes.
+        handlers: The handlers that run here, or the module that defines them, marked with `@handler`. A store
+            that outlives the process accepts and runs the jobs of these only, by name; one in memory takes
+            any async function.
+        capacity: How many attempts may run at once; 0 to submit and watch only.
+        queue_limit: How many jobs may wait; by default 100,000 in memory and a million in a file.
+        window: How many events a handler may be ahead of a reader that it waits for.
+        retention: What is kept of each job. By default a store in memory keeps 10,000 ended jobs, and a file
+            all of them until they are pruned.
+        lease: Seconds after which another worker may take over an attempt of which the store has heard
+            nothing. Of no effect on a store that does not outlive the process.
+        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs; with
+            a store that outlives the process, for the attempts that run here.
+        grace: Seconds for handlers to end by themselves at a stop.
+        name: What the `started` events say; "worker" by default.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
+        StoreUnavailable: On entering, the store cannot be reached.
+        StoreCorrupt: On entering or later, the store's data is damaged.
+        SchemaTooNew: On entering, the store was written by a newer version.
+        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
+        KeyboardInterrupt: A handler raised it.
+    """
+    _check_limits(capacity, window, lease, grace, on_exit)
+    name = "worker" if name is None else text("name", name)
+    known = Handlers(handlers)
+    opened = store_opener(store, known, queue_limit, retention)
+    block = _registry_block(
+        opened, known, Claimant(name, lease), capacity=capacity, window=window, on_exit=on_exit, grace=grace
+    )
+    # An exception in the block always comes out; the plain type of a generator's block does not say so.
+    return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
+
+
+@asynccontextmanager
+async def _registry_block(
+    opened: AbstractAsyncContextManager[Store],
+    handlers: Handlers,
+    claimant: Claimant,
+    *,
+    capacity: int,
+    window: int,
+    on_exit: OnExit,
+    grace: float,
+) -> AsyncGenerator[JobRegistry]:
+    async with (
+        opened as kept,
+        _running(kept, claimant, capacity=capacity, window=window, on_exit=on_exit, grace=grace) as worker,
+    ):
+        yield JobRegistry(worker, handlers)
+
+
+@asynccontextmanager
+async def _running(
+    kept: Store, claimant: Claimant, *, capacity: int, window: int, on_exit: OnExit, grace: float
+) -> AsyncGenerator[Worker]:
+    """Run a worker on an open store, and end it in order."""
+    claimant = claimant if kept.durable else Claimant(claimant.name)
+    heart = trio.CancelScope(shield=True)
+    interrupted = False
+    block = HeldBack()
+    try:
+        async with trio.open_nursery() as vital:
+            try:
+                async with trio.open_nursery() as nursery:
+                    worker = Worker(kept, nursery, claimant, capacity=capacity, window=window)
+                    nursery.start_soon(worker.run, name="claim jobs")
+                    if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
+                        vital.start_soon(worker.keep_leases, heart, name="keep leases")
+                    with block:
+                        yield worker
+                        if on_exit == "drain":
+                            await _drain(worker)
+                    worker.closed = True
+                    worker.stop(grace)
+                    nursery.start_soon(worker.wait_answers, name="give back what was claimed")
+                    nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
+                interrupted = worker.interrupted
+            finally:
+                heart.cancel(reason="nothing runs any more")
+    except BaseException as exc:
+        error = block.beside(exc)
+        if error is exc:
+            raise
+        raise error from None  # noqa: ASYNC104  # a Cancelled is among them, if there was one
+    if interrupted:
+        raise KeyboardInterrupt
+    block.release()
+
+
+async def serve_jobs(
+    store: str | Store = "memory://",
+    *,
+    handlers: Iterable[Handler] | ModuleType = (),
+    capacity: int = 100,
+    queue_limit: int | None = None,
+    window: int = 64,
+    retention: Retention | None = None,
+    lease: float = 30.0,
+    name: str | None = None,
+    task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
+
+    Runs until it is cancelled, which stops its jobs at once. The arguments are those of `open_registry`.
+    """
+    async with open_registry(
+        store,
+        handlers=handlers,
+        capacity=capacity,
+        queue_limit=queue_limit,
+        window=window,
+        retention=retention,
+        lease=lease,
+        name=name,
+    ) as jobs:
+        task_status.started(jobs)
+        await trio.sleep_forever()

@@ -1,0 +1,305 @@
+"""The registry: where jobs are submitted, found and cancelled. It decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+
+import attrs
+import trio
+
+from .._common.errors import UnknownJob, quoted
+from .._common.states import UNFINISHED
+from .._common.validate import number, whole
+from .._model.handlers import Handler
+from .._model.job import CancelReport, Statistics
+from .._model.options import SubmitOptions
+from .._model.summary import PAGE_JOBS, Page, place_of
+from .._running.context import JobContext
+from .._running.worker import Worker
+from .._watching.handle import JobHandle
+from .._watching.lines import LineStream
+from .._watching.readers import Audiences
+from ..stores.contract import COUNTED, Store, Submission, Where
+from ..stores.submission import submission
+from .filter import AtLeast, Filter, where_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+def inside(jobs: JobRegistry) -> tuple[Store, Audiences]:
+    """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
+    return jobs._worker.store, jobs._worker.audiences  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def submit_with_room(
+    jobs: JobRegistry,
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+    room: int | None,
+) -> str:
+    """Submit as `JobRegistry.submit` does, if no more than `room` jobs of the owner wait then.
+
+    Returns:
+        The job's id.
+    """
+    jobs._worker.check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    new = attrs.evolve(submission(fn, args, options), room=room)
+    (job_id,) = await jobs._submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return job_id
+
+
+class JobRegistry:
+    """Submit jobs, find them, and cancel them; `open_registry` makes one.
+
+    Its methods raise `trio.ClosedResourceError` once the registry was left. Those that are `async` are
+    checkpoints; a cancelled `submit` submitted nothing.
+
+    Attributes:
+        name: What the `started` events of its jobs say.
+        handlers: The handlers it was given, by name.
+    """
+
+    def __init__(self, worker: Worker, handlers: Mapping[str, Handler]) -> None:
+        self.name = worker.claimant.name
+        self.handlers = handlers
+        self._worker = worker
+        self._store = worker.store
+
+    @property
+    def running(self) -> Mapping[str, str]:
+        """The handlers of what runs here now, by job id; also while the registry is being left."""
+        attempts = list(self._worker.attempts.items())  # a copy at once: other threads may ask
+        return {job_id: attempt.claim.submission.handler for job_id, attempt in attempts}
+
+    # ------------------------------------------------------------ submitting
+
+    async def submit(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]:
+        """Accept a job. When this returns, the job is in the store.
+
+        Args:
+            fn: An async function that takes a `JobContext` and `args`.
+            *args: Its arguments, by their places: what has a name here is an option.
+            **options: See `SubmitOptions`.
+
+        Returns:
+            A handle on the job; with a `key` that was used for the same before, on that job.
+
+        Raises:
+            TypeError: `fn` is not an async function, does not take `args`, or an option has a wrong type.
+            ValueError: An option is out of range.
+            InvalidPayload: A text holds what stores cannot keep; or, on a store that outlives the process, an
+                argument does not fit its annotation or cannot be made into JSON.
+            UnknownHandler: Such a store runs only the handlers that the registry was given.
+            KeyConflict: The key was used for something else.
+            QueueFull: Too many jobs wait.
+        """
+        self._worker.check_open()
+        new = submission(fn, args, options)
+        (job_id,) = await self._submit([new])
+        return JobHandle(self._worker, job_id)
+
+    async def submit_many(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        arguments: Iterable[tuple[*Ts]],
+        /,
+        **options: Unpack[SubmitOptions],
+    ) -> list[JobHandle[T, R]]:
+        """Accept a job for each tuple of arguments: all of them, or none.
+
+        Args:
+            fn: As for `submit`.
+            arguments: A tuple of arguments for each job.
+            **options: The same for all; no `key`.
+
+        Returns:
+            A handle for each job, in order.
+
+        Raises:
+            TypeError: As for `submit`, or a `key` was given, or something is not a tuple.
+            ValueError: As for `submit`.
+            QueueFull: The jobs do not all fit into the queue.
+        """
+        self._worker.check_open()
+        if options.get("key") is not None:
+            raise TypeError("submit_many takes no key: a key names one job; call submit for each")
+        batch: list[Submission] = []
+        for args in cast("Iterable[object]", arguments):
+            if not isinstance(args, tuple):
+                raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
+            batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
+        ids = await self._submit(batch)
+        return [JobHandle(self._worker, job_id) for job_id in ids]
+
+    async def _submit(self, batch: Sequence[Submission]) -> list[str]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        ids = await self._worker.submit(batch)
+        if not self._store.durable:  # else others had their turn while this was written
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return ids
+
+    def execute_and_stream(
+        self,
+        fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> LineStream:
+        """Submit a job on entering the block, and read it as strings inside.
+
+        The strings end with `[DONE]`, `[ERROR] message` or `[CANCELLED]`, whichever is true. Leaving the
+        block early cancels the job, unless `when_unread` was given and says what to do.
+
+        Args:
+            fn: As for `submit`; it streams strings.
+            *args: Its arguments.
+            **options: See `SubmitOptions`.
+
+        Raises:
+            Exception: On entering the block, whatever `submit` raises.
+        """
+        self._worker.check_open()
+        owned = "when_unread" not in options
+        return LineStream(partial(self.submit, fn, *args, **options), owned=owned)
+
+    # ------------------------------------------------------------ looking
+
+    async def get(self, job_id: str) -> JobHandle[Any, Any]:
+        """Return a handle on the job with this id.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        self._worker.check_open()
+        await trio.lowlevel.checkpoint()
+        await self._store.get(job_id)
+        return JobHandle(self._worker, job_id)
+
+    async def find(
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+    ) -> Page:
+        """Return a page of the jobs that match, the oldest first; or the newest first.
+
+        A page has summaries; `get` gives a handle on a job, and its `snapshot` the whole of it. There may be
+        more jobs as long as `Page.next` is not None, even behind a page that is shorter than `limit`, or
+        empty: a page is bounded in bytes, and in how many jobs are looked at for it.
+
+        Args:
+            limit: How many at most, up to 1,000.
+            after: The `next` of the page before.
+            newest: Whether the newest come first.
+            **where: See `Filter`.
+
+        Raises:
+            TypeError: A field of the filter is unknown or has the wrong type.
+            ValueError: There is no such state, `limit` is out of range, or no page has given this `after`.
+        """
+        self._worker.check_open()
+        whole("limit", limit)
+        if limit > PAGE_JOBS:
+            raise ValueError(
+                f"a page has at most {PAGE_JOBS} jobs, go on with find(after=page.next); got limit={limit}"
+            )
+        place_of(after)
+        wanted = where_of(where)
+        await trio.lowlevel.checkpoint()
+        return await self._store.find(wanted, limit, after=after, newest=newest)
+
+    async def count(self, **where: Unpack[Filter]) -> int:
+        """Return how many jobs match. Raises as `find` does.
+
+        By state, by handler or by owner it is known exactly. By anything else jobs have to be looked for, and
+        that stops at 10,000: then it is an `AtLeast`, an `int` that says that there may be more.
+        """
+        self._worker.check_open()
+        wanted = where_of(where)
+        await trio.lowlevel.checkpoint()
+        found = sum((await self._store.count(wanted)).values())
+        return AtLeast(found) if wanted.searched and found >= COUNTED else found
+
+    async def statistics(self) -> Statistics:
+        """Return what the registry is doing."""
+        self._worker.check_open()
+        await trio.lowlevel.checkpoint()
+        worker = self._worker
+        return Statistics(
+            states=dict(await self._store.count(Where())),
+            running=worker.running,
+            capacity=worker.capacity,
+            paused=worker.paused,
+            readers=sum(map(len, worker.audiences.values())),
+        )
+
+    # ------------------------------------------------------------ changing
+
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
+    ) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`.
+
+        Raises:
+            UnknownJob: No job has this id; nothing is kept for a job that may get it later.
+        """
+        handle: JobHandle[Any, Any] = JobHandle(self._worker, job_id)
+        return await handle.cancel(reason, grace=grace, patience=patience)
+
+    async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int:
+        """Ask for the cancellation of every unfinished job that matches, and do not wait for it.
+
+        Returns:
+            How many were asked.
+        """
+        self._worker.check_open()
+        wanted = where_of(where)
+        states = UNFINISHED if wanted.states is None else UNFINISHED & frozenset(wanted.states)
+        wanted, asked = attrs.evolve(wanted, states=states), 0
+        after: str | None = None
+        while True:
+            await trio.lowlevel.checkpoint()
+            page = await self._store.find(wanted, PAGE_JOBS, after=after)
+            for job in page:
+                handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
+                with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
+                    asked += await handle.request_cancel(reason)
+            if (after := page.next) is None:
+                return asked
+
+    async def remove(self, job_id: str) -> None:
+        """Forget a job that has ended, with its log and its key.
+
+        Raises:
+            UnknownJob: No job has this id.
+            IllegalTransition: It has not ended.
+        """
+        self._worker.check_open()
+        await trio.lowlevel.checkpoint()
+        await self._store.remove(job_id)
+
+    async def prune(self, *, older_than: float) -> int:
+        """Forget the jobs that ended more than `older_than` seconds ago, and return how many."""
+        self._worker.check_open()
+        number("older_than", older_than)
+        await trio.lowlevel.checkpoint()
+        return await self._store.prune(older_than)
+
+    def pause(self) -> None:
+        """Claim no more jobs until `resume`. Attempts that run, and all timeouts, run on."""
+        self._worker.check_open()
+        self._worker.pause(paused=True)
+
+    def resume(self) -> None:
+        """Claim jobs again."""
+        self._worker.check_open()
+        self._worker.pause(paused=False)

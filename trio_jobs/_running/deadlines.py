@@ -1,0 +1,109 @@
+"""One cancel scope, several named deadlines: what fires first is why the attempt ends.
+
+Timeouts, the grace of a cancellation, the linger time of an unread job and an immediate stop are all the
+same thing: a time at which the attempt's scope is to be cancelled, and a reason. The scope's deadline is
+the earliest of them, so no clock needs a task of its own, and "first writer wins" needs no flag:
+once the scope has fired, no deadline can be set any more, and the earliest one is the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import inf
+
+import trio
+
+from .._common.states import Reason
+from .._model.job import Timeouts
+
+
+class Deadlines:
+    """The cancel scope of one attempt and the reasons it may fire for.
+
+    Args:
+        timeouts: The attempt's clocks; those without a limit cost nothing.
+
+    Attributes:
+        scope: The cancel scope.
+        mind_tokens: Whether `token_sent` needs to be called.
+    """
+
+    __slots__ = ("_at", "_idle", "_left", "_still", "mind_tokens", "scope")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._idle = timeouts.idle
+        self.mind_tokens = timeouts.idle is not None or timeouts.first_token is not None
+        self._left: dict[Reason, float] = {}  # what the clocks that stand still have left
+        self._still = 0
+        self._at: dict[Reason, float] = {}
+        now = trio.current_time()
+        if timeouts.run is not None:
+            self._at[Reason.TIMEOUT] = now + timeouts.run
+        if timeouts.first_token is not None:
+            self._at[Reason.FIRST_TOKEN_TIMEOUT] = now + timeouts.first_token
+        self.scope = trio.CancelScope(deadline=min(self._at.values(), default=inf))
+
+    def set(self, reason: Reason, seconds: float | None) -> None:
+        """Let the scope fire for `reason` in `seconds`; None takes the deadline back."""
+        if self.scope.cancel_called:
+            return
+        if seconds is not None:
+            self._at[reason] = trio.current_time() + seconds
+        elif self._at.pop(reason, None) is None:
+            return
+        self.scope.deadline = min(self._at.values(), default=inf)
+
+    def bring_forward(self, reason: Reason, seconds: float) -> None:
+        """Let the scope fire for `reason` in `seconds`, or when it would have fired for it before."""
+        if trio.current_time() + seconds < self._at.get(reason, inf):
+            self.set(reason, seconds)
+
+    def stop(self, reason: Reason) -> None:
+        """Fire now, unless it has fired already."""
+        if not self.scope.cancel_called:
+            self._at = {reason: -inf}
+            self.scope.cancel(reason=reason)
+
+    def token_sent(self) -> None:
+        """Restart the clocks that run between tokens."""
+        if self._still:
+            self._left.pop(Reason.FIRST_TOKEN_TIMEOUT, None)
+            if self._idle is not None:
+                self._left[Reason.IDLE_TIMEOUT] = self._idle
+            return
+        if Reason.FIRST_TOKEN_TIMEOUT in self._at:
+            self.set(Reason.FIRST_TOKEN_TIMEOUT, None)
+        if self._idle is not None:
+            self.set(Reason.IDLE_TIMEOUT, self._idle)
+
+    def unread(self, linger: float | None) -> None:
+        """Fire in `linger` seconds because nobody reads; None when somebody does again."""
+        self.set(Reason.UNREAD, linger)
+
+    @contextmanager
+    def standing_still(self) -> Generator[None]:
+        """Stop the clocks that run between tokens for as long as any task is in such a block."""
+        if not self._still:
+            now = trio.current_time()
+            clocks = (Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT)
+            self._left = {clock: self._at[clock] - now for clock in clocks if clock in self._at}
+            for clock in self._left:
+                self.set(clock, None)
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
+            if not self._still:
+                for clock, seconds in self._left.items():
+                    self.set(clock, seconds)
+
+    def cause(self) -> Reason | None:
+        """Return why the scope fired, or None if it has not.
+
+        A deadline that has passed counts as fired even if the attempt met no checkpoint since.
+        """
+        if not self.scope.cancel_called:
+            return None
+        return min(self._at, key=self._at.__getitem__)

@@ -1,0 +1,69 @@
+"""What becomes of jobs, as lines of Python's log: `trio_jobs.job`.
+
+What a handler says of its failure is text from outside: nothing in it can look like another line of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from .._common.error_text import indented, one_line
+from .._common.states import UNSPENT, State
+
+if TYPE_CHECKING:
+    from .._model.job import Ended
+    from ..stores.contract import Claim
+
+logger: Final = logging.getLogger("trio_jobs.job")
+_WAY: Final = {
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "was cancelled",
+    State.RETRYING: "is to run again",
+}
+
+
+def log_start(claim: Claim) -> None:
+    """Say that an attempt begins."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=_facts(claim))
+
+
+def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
+    """Say how an attempt ended: a failure as a warning, with where the handler raised it.
+
+    Args:
+        claim: What ran.
+        state: The job's state now.
+        ended: Why; None if it completed.
+    """
+    failed = state is State.FAILED or (
+        state is State.RETRYING and ended is not None and ended.reason not in UNSPENT
+    )
+    level = logging.WARNING if failed else logging.INFO
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s %s%s", _named(claim), _WAY[state], _why(claim, ended), extra=_facts(claim))
+
+
+def _why(claim: Claim, ended: Ended | None) -> str:
+    text = f" after attempt {claim.attempt}"
+    if ended is None:
+        return text
+    text += f" ({ended.reason})"
+    if ended.delay:
+        text += f" in {ended.delay:g}s"
+    if ended.message or ended.error:
+        text += f": {one_line(ended.message or ended.error)}"
+    if ended.error is not None and ended.reason not in UNSPENT:
+        text += f"\n{indented(ended.error.traceback)}"
+    return text
+
+
+def _named(claim: Claim) -> str:
+    return f"job {claim.submission.id} ({one_line(claim.submission.handler)})"
+
+
+def _facts(claim: Claim) -> dict[str, object]:
+    new = claim.submission
+    return {"job_id": new.id, "handler": new.handler, "attempt": claim.attempt}

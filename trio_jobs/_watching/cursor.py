@@ -1,0 +1,138 @@
+"""A reader's place in a log: the cursor, and what is at hand behind it.
+
+Where the events come from is left to those who know: `streams.Cursor` reads a store, `client/following.py` a
+server. What a reader sees, and in which order, is the same for all of them, because it is decided here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import trio
+
+from .._common.errors import StreamGap
+from .._common.validate import choice, whole
+from .._model.job import Event, Kind
+from .readers import Policy
+
+
+class Place(ABC):
+    """A reader's place in a log, and the events it has at hand behind that.
+
+    Args:
+        job_id: Whose log it is.
+        after: Where to begin.
+        policy: What the handler does while this reader is slow.
+
+    Attributes:
+        cursor: The `seq` of the last event delivered.
+    """
+
+    def __init__(self, job_id: str, after: int, policy: Policy) -> None:
+        whole("after", after)
+        choice("policy", policy, ("block", "gap"))
+        self.job_id = job_id
+        self.cursor = after
+        self.policy: Policy = policy
+        self._open = False
+        self._batch: list[Event] = []
+        self._next = 0
+        self._fetching = False
+
+    # ------------------------------------------------------------ where the events come from
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Begin to read. Raises as the streams' `__aenter__` say."""
+
+    @abstractmethod
+    async def last(self) -> Event:
+        """Return the newest event of the log: of a job that has ended, its end."""
+
+    def raised(self, attempt: int) -> BaseException | None:  # noqa: ARG002  # for those who know
+        """Return what an attempt of the job ended with, if that was in this process and is known still."""
+        return None
+
+    @abstractmethod
+    async def _more(self) -> list[Event]:
+        """Return what lies behind the cursor, waiting for it if need be; nothing if the log has ended."""
+
+    @abstractmethod
+    def _moved(self) -> None:
+        """Note that the cursor moved."""
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Stop reading."""
+
+    # ------------------------------------------------------------ what a reader does
+
+    def close(self) -> None:
+        """Stop reading; closing twice is fine."""
+        if self._open:
+            self._open = False
+            self._batch, self._next = [], 0
+            self._leave()
+
+    def pull(self) -> Event | None:
+        """Move over the next event and return it, if it is at hand.
+
+        Raises:
+            StreamGap: Events are missing before it; the cursor moved over the gap.
+        """
+        if self._next == len(self._batch):
+            return None
+        event = self._batch[self._next]
+        missing = self.cursor + 1
+        gap = event.seq != missing
+        if gap:
+            self.cursor = event.seq - 1
+        else:
+            self._next += 1
+            self.cursor = missing
+        self._moved()
+        if gap:
+            raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
+        return event
+
+    def pull_tokens(self) -> list[Event]:
+        """Move over the tokens that are at hand next, up to a gap or another kind of event."""
+        end = self._next
+        for event in self._batch[self._next :]:
+            if event.kind is not Kind.TOKEN or event.seq != self.cursor + 1 + end - self._next:
+                break
+            end += 1
+        tokens = self._batch[self._next : end]
+        self._next = end
+        self.cursor += len(tokens)
+        if tokens:
+            self._moved()
+        return tokens
+
+    def peek(self) -> Event | None:
+        """Return the next event if it is at hand."""
+        return self._batch[self._next] if self._next < len(self._batch) else None
+
+    async def fetch(self) -> bool:
+        """Get the next events, waiting for them if need be. A checkpoint.
+
+        Returns:
+            Whether there are any; if not, the log has ended.
+        """
+        if not self._open:
+            raise _closed()
+        if self._fetching:
+            raise trio.BusyResourceError("another task is reading this stream; open one for each task")
+        self._fetching = True
+        try:
+            batch = await self._more()
+        finally:
+            self._fetching = False
+        if not self._open:
+            raise _closed()
+        self._batch, self._next = batch, 0
+        return bool(batch)
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("open the stream with 'async with', and read it inside")

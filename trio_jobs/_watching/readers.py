@@ -1,0 +1,141 @@
+"""Who reads a job in this process, and whether its handler may go on sending.
+
+The log is bounded by retention, not by its readers, so nothing here holds values. What is kept is one
+cursor per reader: a reader with policy `block` that has caught up lets the handler run at most `window`
+events ahead of it. "Caught up" means that it is no more than a window behind, or has read everything the log
+held when it joined; a late joiner thus never stops a handler for what was sent before it came, and yet
+always draws level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .._common.bell import Bell
+
+if TYPE_CHECKING:
+    from .._model.job import Options
+    from .._running.deadlines import Deadlines
+
+Policy = Literal["block", "gap"]
+
+
+class Reader(Protocol):
+    """What an audience needs to know of a reader."""
+
+    cursor: int
+    policy: Policy
+
+
+class Audience:
+    """The readers of one job here, and the attempt that may have to wait for them.
+
+    Args:
+        window: How many events the handler may be ahead of a reader.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._readers: set[Reader] = set()
+        self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
+        self._room = Bell()
+        self._floor = 0  # no reader to wait for is behind this cursor; found again when it is reached
+        self._read = 0  # how far anybody has read since the attempt began, for `pause`
+        self._attempt: tuple[Deadlines, Options] | None = None
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody needs this audience any more."""
+        return not self._readers and self._attempt is None
+
+    # ------------------------------------------------------------ the attempt's side
+
+    def attend(self, deadlines: Deadlines, options: Options, seq: int) -> None:
+        """Let an attempt send to this audience, from the cursor `seq` on."""
+        if self._attempt is None:
+            self._attempt = (deadlines, options)
+            self._read = max(self._read, seq)
+            self._mind_the_unread()
+
+    def dismiss(self) -> None:
+        """End the attempt: nobody waits for readers any more."""
+        self._attempt = None
+        self._room.ring()
+
+    def room(self, last_seq: int) -> int:
+        """Return how many events may be sent when `last_seq` is the newest; never below 0."""
+        room = self._window - (last_seq - self._floor)
+        if room > 0:
+            return room
+        self._floor = min(
+            (r.cursor for r in self._readers if r.policy == "block" and r not in self._behind),
+            default=self._unread_floor(last_seq),
+        )
+        return max(0, self._window - (last_seq - self._floor))
+
+    def _unread_floor(self, last_seq: int) -> int:
+        pauses = self._attempt is not None and self._attempt[1].when_unread == "pause"
+        return self._read if pauses and not self._readers else last_seq
+
+    async def wait_room(self, last_seq: int) -> None:
+        """Wait until an event may be sent. The attempt's token clocks stand still meanwhile."""
+        while self._attempt is not None and not self.room(last_seq):
+            with self._attempt[0].standing_still():
+                await self._room.wait()
+
+    def _mind_the_unread(self) -> None:
+        if self._attempt is not None and self._attempt[1].when_unread == "cancel":
+            deadlines, options = self._attempt
+            deadlines.unread(None if self._readers else options.linger)
+
+    # ------------------------------------------------------------ the readers' side
+
+    def join(self, reader: Reader, last_seq: int) -> None:
+        """Count in a reader of a log that ends at `last_seq` now."""
+        self._readers.add(reader)
+        if last_seq - reader.cursor > self._window:
+            self._behind[reader] = last_seq
+        self._changed()
+
+    def leave(self, reader: Reader) -> None:
+        """Count a reader out."""
+        self._readers.discard(reader)
+        self._behind.pop(reader, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._floor = 0
+        self._room.ring()
+        self._mind_the_unread()
+
+    def advanced(self, reader: Reader) -> None:
+        """Note that a reader's cursor moved."""
+        self._read = max(self._read, reader.cursor)
+        if self._behind and reader.cursor >= self._behind.get(reader, reader.cursor + 1):
+            del self._behind[reader]
+            self._floor = 0
+        self._room.ring()
+
+
+class Audiences(dict[str, Audience]):
+    """The audiences of a process by job id. One exists only while somebody reads, or must be minded.
+
+    Args:
+        window: How many events a handler may be ahead of a reader.
+    """
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+
+    def __missing__(self, job_id: str) -> Audience:
+        audience = self[job_id] = Audience(self.window)
+        return audience
+
+    def release(self, job_id: str) -> None:
+        """Drop an audience that nobody needs any more."""
+        if job_id in self and self[job_id].idle:
+            del self[job_id]

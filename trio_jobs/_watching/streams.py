@@ -1,0 +1,229 @@
+"""Follow a job's log: replay, then live, with nothing between the two.
+
+A reader is a cursor. It asks the store for what lies behind the cursor; when nothing does, it waits
+for a hint that something may, and asks again. Live is thus nothing but a replay that has drawn level, so
+there is no seam at which an event could be lost or doubled, and a reader may leave and resume anywhere.
+The end is the terminal event, which is in the log like any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
+
+import trio
+
+from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
+from .._common.states import Reason, State
+from .._common.validate import choice
+from .._model.job import Ended, Event, Kind
+from .cursor import Place
+from .raised import Raised, chained
+from .readers import Audience, Audiences, Policy
+
+if TYPE_CHECKING:
+    from .._common.errors import ErrorRecord
+    from ..stores.contract import Store
+
+T_co = TypeVar("T_co", covariant=True)
+Restarts = Literal["raise", "continue"]
+_BATCH = 256
+_TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.QUEUE_TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT})
+
+
+def failure(job_id: str, attempt: int, ended: Ended) -> JobFailed:
+    """Return the exception that says how a job failed."""
+    message = ended.message or str(ended.error or ended.reason)
+    kind = JobTimedOut if ended.reason in _TIMEOUTS else JobFailed
+    return kind(job_id, ended.reason, message, ended.error, attempt)
+
+
+def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFailed | JobCancelled:
+    """Return the exception that says how a job ended that did not complete."""
+    if state is State.CANCELLED:
+        return JobCancelled(job_id, ended.reason, ended.message)
+    return failure(job_id, attempt, ended)
+
+
+def raise_end(place: Place, event: Event) -> None:
+    """Raise for the terminal event of a job that did not complete."""
+    if event.kind is not Kind.COMPLETED:
+        state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
+        error = end_error(place.job_id, event.attempt, event.data, state)
+        raise chained(error, place.raised(event.attempt), event.data.error)
+
+
+class Cursor(Place):
+    """A reader's place in a log that a store keeps.
+
+    Args:
+        store: Where the log is.
+        audiences: Who reads in this process.
+        job_id: Whose log it is.
+        after: Where to begin.
+        policy: What the handler does while this reader is slow.
+        raised: What handlers raised in this process.
+    """
+
+    def __init__(
+        self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy, *, raised: Raised
+    ) -> None:
+        super().__init__(job_id, after, policy)
+        self._raised = raised
+        self._store = store
+        self._audiences = audiences
+        self._audience: Audience
+
+    async def open(self) -> None:
+        """See `Place.open`."""
+        self._batch = await self._store.read(self.job_id, self.cursor, _BATCH)
+        if 0 < len(self._batch) < _BATCH:
+            last_seq = self._batch[-1].seq
+        else:
+            last_seq = (await self._store.get(self.job_id)).last_seq
+        if self.cursor > last_seq:
+            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+        self._audience = self._audiences[self.job_id]
+        self._audience.join(self, last_seq)
+        self._open = True
+
+    async def last(self) -> Event:
+        """See `Place.last`."""
+        return await last_event(self._store, self.job_id)
+
+    def raised(self, attempt: int) -> BaseException | None:
+        """See `Place.raised`."""
+        return self._raised.get(self.job_id, attempt)
+
+    async def _more(self) -> list[Event]:
+        return await self._store.follow(self.job_id, self.cursor, _BATCH)
+
+    def _moved(self) -> None:
+        self._audience.advanced(self)
+
+    def _leave(self) -> None:
+        self._audience.leave(self)
+        self._audiences.release(self.job_id)
+
+
+class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
+    """What the streams of a log have in common: a cursor, and the block in which they are open."""
+
+    def __init__(self, cursor: Place) -> None:
+        self._cursor = cursor
+
+    @property
+    def cursor(self) -> int:
+        """Where this reader is in the log: the `seq` to resume behind, with `after=cursor`."""
+        return self._cursor.cursor
+
+    async def __aenter__(self) -> Self:
+        """Begin to read.
+
+        Raises:
+            UnknownJob: The job was removed.
+            StreamGap: The cursor is ahead of the log.
+        """
+        await self._cursor.open()
+        return self
+
+    async def aclose(self) -> None:
+        """Stop reading. Always a checkpoint; the stream is closed even if that is cancelled.
+
+        A `receive` that another task has under way ends at the job's next event, with
+        `trio.ClosedResourceError`.
+        """
+        self._cursor.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop reading. Not a checkpoint."""
+        self._cursor.close()
+
+
+class EventStream(_LogStream[Event]):
+    """Every event of a job's log behind a cursor, as `JobHandle.events` opens it.
+
+    A Trio receive channel: use it in `async with`, and read it with `receive` or `async for`. It ends
+    after the terminal event. It may be left at any point, and resumed with `after=stream.cursor`.
+    """
+
+    async def receive(self) -> Event:
+        """Return the next event, waiting for it if need be.
+
+        Always a checkpoint. If it is cancelled, no event is lost: the next call returns it.
+
+        Raises:
+            trio.EndOfChannel: The terminal event has been delivered.
+            trio.ClosedResourceError: The stream is not open; use it in `async with`.
+            StreamGap: Events behind the cursor are gone; the next call continues after the gap.
+            UnknownJob: The job was removed meanwhile.
+        """
+        cursor = self._cursor
+        if cursor.peek() is not None:
+            await trio.lowlevel.checkpoint()
+        while (event := cursor.pull()) is None:
+            if not await cursor.fetch():
+                raise trio.EndOfChannel
+        return event
+
+
+class TokenStream(_LogStream[T_co]):
+    """The values that a job streams, as `JobHandle.stream` opens it.
+
+    A Trio receive channel: use it in `async with`, and read it with `receive`, `receive_many` or
+    `async for`. A stream that ends quietly is complete; any other end raises.
+    """
+
+    def __init__(self, cursor: Place, restarts: Restarts) -> None:
+        choice("restarts", restarts, ("raise", "continue"))
+        super().__init__(cursor)
+        self._restarts = restarts
+        self._failed: ErrorRecord | None = None  # how the last attempt that this reader has seen ended
+
+    async def receive(self) -> T_co:
+        """Return the next value, waiting for it if need be.
+
+        Always a checkpoint. If it is cancelled, no value is lost: the next call returns it.
+
+        Raises:
+            trio.EndOfChannel: The job completed and every value has been delivered.
+            JobFailed: The job failed.
+            JobCancelled: The job was cancelled.
+            StreamRestarted: A new attempt began, and the reader did not say `restarts="continue"`.
+            StreamGap: Values behind the cursor are gone; the next call continues after the gap.
+            trio.ClosedResourceError: The stream is not open; use it in `async with`.
+            UnknownJob: The job was removed meanwhile.
+        """
+        cursor = self._cursor
+        if cursor.peek() is not None:
+            await trio.lowlevel.checkpoint()
+        while (event := cursor.pull()) is None or event.kind is not Kind.TOKEN:
+            if event is None:
+                if await cursor.fetch():
+                    continue
+                # Resumed at the end, which has to be told all the same.
+                event = await cursor.last()
+            if event.kind is Kind.RETRIED:
+                self._failed = event.data.error
+            if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
+                error = StreamRestarted(cursor.job_id, event.attempt, event.seq)
+                raise chained(error, cursor.raised(event.attempt - 1), self._failed)
+            if event.kind.ends:
+                raise_end(cursor, event)
+                raise trio.EndOfChannel
+        return cast("T_co", event.data)
+
+    async def receive_many(self) -> list[T_co]:
+        """Return the next values: at least one, and with it those that are at hand, up to 256.
+
+        One checkpoint for all of them. If it is cancelled, no value is lost. Raises what `receive` does.
+        """
+        values = [await self.receive()]
+        values += (event.data for event in self._cursor.pull_tokens())
+        return values
+
+
+async def last_event(store: Store, job_id: str) -> Event:
+    """Return the newest event of a job's log: of a job that has ended, its end."""
+    job = await store.get(job_id)
+    return (await store.read(job_id, job.last_seq - 1, 1))[0]

@@ -1,0 +1,179 @@
+"""Who may come in: the checks of a request's head, before anything is done for it.
+
+A server on one's own machine can be reached by every page that its user's browser shows. So the `Host` must
+be one of ours (a name that a stranger's DNS points at us is not: DNS rebinding), and what changes anything,
+or opens a WebSocket, must not come from another site. Browsers send `Origin` and `Sec-Fetch-Site`, which
+pages cannot forge; programs that are no browsers send neither, and are none of those this is about.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeAlias, cast
+
+from .._common.errors import quoted
+from .._wire.requests import BEARER
+from .limits import Limits
+from .operations import ANYBODY, Caller
+from .problems import Refused, too_many
+
+Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_ANY: Final = "*"
+_IN_ADDRESSES: Final = frozenset("0123456789abcdef:.")
+_NOT_IN_NAMES: Final = frozenset("[]:/?#@,")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that is bound to that host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_bind(host: str, authenticate: Authenticate | None) -> None:
+    """Raise `ValueError` if everybody could use a server that is bound to that host."""
+    if authenticate is None and not is_loopback(host):
+        raise ValueError(
+            f"{host!r} can be reached from other machines, and anybody who does could run jobs: "
+            "give authenticate=, or bind to 127.0.0.1"
+        )
+
+
+def name_of(host: str) -> str:
+    """Return the name in a `Host`, without the port; of what is no `Host`, all of it."""
+    text = host.lower()
+    name, colon, port = text.rpartition(":")
+    if not colon or port.strip("0123456789"):
+        name = text
+    inner = name[1:-1]
+    if name == f"[{inner}]" and inner and _IN_ADDRESSES.issuperset(inner):
+        return inner
+    return name if name.split() == [name] and _NOT_IN_NAMES.isdisjoint(name) else text
+
+
+class Gate:
+    """The checks of a server.
+
+    Args:
+        authenticate: Says who asks, from the headers, by lower-case names; None if nobody that it knows.
+            Without it, everybody may do everything.
+        hosts: Names of the server besides those of this machine; `*` is any.
+        origins: Sites whose pages may use it besides its own, as `https://example.org`.
+        limits: How many may come.
+    """
+
+    def __init__(
+        self,
+        authenticate: Authenticate | None,
+        hosts: Iterable[str],
+        origins: Iterable[str],
+        limits: Limits,
+    ) -> None:
+        self._authenticate = authenticate
+        self._hosts = _LOOPBACK_NAMES | {name_of(host) for host in _texts("hosts", hosts)}
+        self.origins = frozenset(origin.rstrip("/") for origin in _texts("origins", origins))
+        self._limits = limits
+        self._seats: Counter[str] = Counter()
+        self._taken = 0
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks who comes."""
+        return self._authenticate is not None
+
+    # ------------------------------------------------------------ whence
+
+    def check(self, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> None:
+        """Raise `Refused` if a request is not meant for this server, or comes from another site."""
+        host = headers.get("host", "")
+        if _ANY not in self._hosts and name_of(host) not in self._hosts:
+            raise Refused("misdirected", "this server does not go by that name; see hosts=")
+        if method in _SAFE and not websocket:
+            return
+        origin = headers.get("origin")
+        if origin is not None:
+            if not self._is_ours(origin, host):
+                raise Refused("forbidden", "pages of other sites may not do this; see origins=")
+        elif headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            raise Refused("forbidden", "pages of other sites may not do this")
+
+    def _is_ours(self, origin: str, host: str) -> bool:
+        return origin in self.origins or origin.partition("://")[2].lower() == host.lower() != ""
+
+    # ------------------------------------------------------------ who
+
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Return who asks.
+
+        Raises:
+            Refused: Nobody that is known.
+            RuntimeError: `authenticate` failed; what it raised is for the log, not for who asks.
+        """
+        if self._authenticate is None:
+            return ANYBODY
+        try:
+            found = await self._authenticate(_with_bearer(headers))
+        except Exception as error:
+            raise RuntimeError("authenticate failed") from error
+        if not isinstance(cast("object", found), Caller | None):
+            got = quoted(found)
+            raise RuntimeError(f"authenticate returns a Caller or None; got {got}")  # noqa: TRY004  # not who asks
+        if found is None:
+            raise Refused(
+                "unauthenticated",
+                "say who you are, as with 'Authorization: Bearer …'",
+                {"www-authenticate": "Bearer"},
+            )
+        return found
+
+    # ------------------------------------------------------------ how many
+
+    @contextmanager
+    def seat(self, client: str, *, crowded: bool = False) -> Generator[None]:
+        """Count in one request or connection of a client.
+
+        Args:
+            client: Its address.
+            crowded: Whether there are too many connections already, apart from what they ask.
+
+        Raises:
+            Refused: There are too many, of its own or of all.
+        """
+        if (
+            crowded
+            or self._seats[client] >= self._limits.per_client
+            or self._taken >= self._limits.connections
+        ):
+            raise too_many()
+        self._seats[client] += 1
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            self._seats[client] -= 1
+            if not self._seats[client]:
+                del self._seats[client]
+
+
+def _texts(name: str, given: Iterable[str]) -> Iterable[str]:
+    if isinstance(given, str):
+        raise TypeError(f"{name} takes a list, as [{given!r}]; got the text {given!r}")
+    return given
+
+
+def _with_bearer(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers in which a token that came as a subprotocol stands where others put it."""
+    if "authorization" in headers:
+        return headers
+    for proposed in headers.get("sec-websocket-protocol", "").split(","):
+        if proposed.strip().startswith(BEARER):
+            return {**headers, "authorization": f"Bearer {proposed.strip().removeprefix(BEARER)}"}
+    return headers

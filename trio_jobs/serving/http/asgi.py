@@ -1,0 +1,221 @@
+"""What ASGI needs of us: a guard before every request, problem details, and a WebSocket as a `Pipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from typing import Final, TypeVar
+
+import trio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..._wire.requests import PROTOCOL
+from ..access import Gate
+from ..limits import Limits
+from ..operations import Desk
+from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body, told
+from ..websocket.connection import Gone, converse
+from .direct import direct_body, is_crowded
+
+T = TypeVar("T")
+
+PROBE: Final = "/healthz"
+"""What is answered to everybody, also under another name and where there is no place: the server lives."""
+_ALWAYS: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return a problem as RFC 9457 has it."""
+    return Response(
+        problem_body(problem),
+        problem.status,
+        dict(problem.headers),
+        media_type=PROBLEM_TYPE,
+    )
+
+
+class Guard:
+    """Checks where each request comes from, and counts it in, before anything is done for it.
+
+    Args:
+        app: What is guarded.
+        gate: The checks.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or say why not."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        websocket = scope["type"] == "websocket"
+        if not websocket and _is_probe(scope):
+            await self._app(scope, receive, _hardened(scope, receive, send))
+            return
+        client = scope.get("client") or ("",)
+        with ExitStack() as seats:
+            try:
+                self._gate.check(scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket)
+                seats.enter_context(self._gate.seat(str(client[0]), crowded=is_crowded(scope)))
+            except Refused as refused:
+                response = problem_response(told("a request failed", refused))
+                if websocket:
+                    await WebSocket(scope, receive, send).send_denial_response(response)
+                else:
+                    await response(scope, receive, _hardened(scope, receive, send))
+                return
+            await self._app(scope, receive, send if websocket else _hardened(scope, receive, send))
+
+
+def _is_probe(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) == PROBE and scope["method"] in {"GET", "HEAD"}
+
+
+def _hardened(scope: Scope, receive: Receive, send: Send) -> Send:
+    may_queue = direct_body(scope) is None
+
+    async def hardened(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if is_last and may_queue:
+            await _send_last(message, receive, send)
+        else:
+            await send(message)
+
+    return hardened
+
+
+async def _send_last(message: Message, receive: Receive, send: Send) -> None:
+    """Send the end of a response, while what comes of a body that nobody has read is thrown away.
+
+    Hypercorn queues a body, and says in the same queue that the request is over: while that is full, it would
+    wait there for ever, and keep the connection. Our own server queues nothing.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain, receive)
+        await send(message)
+        nursery.cancel_scope.cancel(reason="the response was sent")
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` returns, unless the client leaves before; nobody tells an application otherwise.
+
+    Raises:
+        ClientDisconnect: It left, and the work was cancelled.
+        Exception: What `work` raises.
+    """
+    found: list[T] = []
+    failure: Exception = ClientDisconnect()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
+        try:
+            found.append(await work())
+        except Exception as error:  # noqa: BLE001  # to be raised outside of the nursery, as it is
+            failure = error
+        nursery.cancel_scope.cancel(reason="it is over")
+    if not found:
+        raise failure
+    return found[0]
+
+
+async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    """Wait until the client has left, then cancel a scope."""
+    await _drain(receive)
+    scope.cancel(reason="the client left")
+
+
+class SocketEndpoint:
+    """`/v1/ws`, where another server speaks WebSocket.
+
+    Args:
+        gate: Who may come in.
+        desk: Does what is asked.
+        limits: What peers may ask for.
+        closing: Set when the server stops.
+    """
+
+    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
+        self._gate = gate
+        self._desk = desk
+        self._limits = limits
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        socket = WebSocket(scope, receive, send)
+        try:
+            caller = await self._gate.caller(dict(socket.headers))
+        except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
+            await socket.send_denial_response(problem_response(told("a handshake failed", error)))
+            return
+        await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
+        await converse(AsgiPipe(socket, self._limits.idle), self._desk, caller, self._limits, self._closing)
+
+
+class AsgiPipe:
+    """An ASGI WebSocket as a `Pipe`.
+
+    Args:
+        socket: The WebSocket.
+        idle: Seconds for the peer to take what is sent.
+    """
+
+    def __init__(self, socket: WebSocket, idle: float) -> None:
+        self._socket = socket
+        self._idle = idle
+        self._lock = trio.Lock()
+
+    waiting = False
+
+    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # as `Pipe` has it
+        """See `Pipe.send_now`; ASGI has no such way."""
+        return False
+
+    async def flush(self) -> None:
+        """See `Pipe.flush`."""
+
+    async def receive(self) -> str | bytes:
+        """See `Pipe.receive`."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise Gone
+        text: str | None = message.get("text")
+        return message["bytes"] if text is None else text
+
+    async def send(self, text: str) -> None:
+        """See `Pipe.send`."""
+        try:
+            with trio.fail_after(self._idle):
+                async with self._lock:
+                    await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError, trio.TooSlowError) as error:
+            raise Gone from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Pipe.close`."""
+        with suppress(WebSocketDisconnect, RuntimeError):  # it has gone already
+            await self._socket.close(code, reason)
+
+    async def abort(self) -> None:
+        """See `Pipe.abort`; returning from the endpoint is how ASGI drops a connection."""

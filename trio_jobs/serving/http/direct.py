@@ -1,0 +1,82 @@
+"""The body of a response past the layers of an ASGI application: for who sends often, or the same to many.
+
+Each layer between an application and its server is a task step for each piece; ours are five. So our server
+offers this beside them, as an extension of ASGI. Other servers do not, and the layers are the only way there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+import trio
+
+from ..net.outgoing import Outgoing
+from ..sse import chunk
+
+Scope: TypeAlias = Mapping[str, Any]
+"""What ASGI says of a request. Starlette has a name for it, but WebSockets are served without Starlette."""
+
+EXTENSION: Final = "trio_jobs.direct"
+CROWDED: Final = "trio_jobs.crowded"
+
+
+class PeerLost(Exception):
+    """The peer has gone, or takes nothing."""
+
+
+@attrs.frozen
+class DirectBody:
+    """Where a body goes, once its response was begun as ASGI has it; it is ended in that way, too.
+
+    Attributes:
+        outgoing: The way out; what is sent there is framed, and whole.
+        chunked: Whether each piece is a chunk of HTTP/1.1.
+    """
+
+    outgoing: Outgoing
+    chunked: bool
+
+    def framed(self, data: bytes) -> bytes:
+        """Return a piece of the body as it is sent; there is none that is empty."""
+        return chunk(data) if self.chunked else data
+
+    def send_now(self, framed: bytes) -> bool:
+        """Send what is framed already, as `Outgoing.send_now` does; a peer that has gone takes nothing."""
+        try:
+            return self.outgoing.send_now(framed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece, to its end, whoever is cancelled; a checkpoint.
+
+        Raises:
+            PeerLost: The peer has gone, or takes nothing.
+        """
+        try:
+            with trio.CancelScope(shield=True):  # it has a deadline of its own
+                await self.outgoing.send(self.framed(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerLost from error
+        await trio.lowlevel.checkpoint()
+
+    async def flush(self) -> None:
+        """Wait until what was begun is sent. Raises what `send` does; nothing breaks if it is cancelled."""
+        try:
+            await self.outgoing.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerLost from error
+
+
+def is_crowded(scope: Scope) -> bool:
+    """Return whether there is no place for the connection that a request came on."""
+    found: bool = scope.get("extensions", {}).get(CROWDED, False)
+    return found
+
+
+def direct_body(scope: Scope) -> DirectBody | None:
+    """Return the direct way for a request, where there is one."""
+    found: DirectBody | None = scope.get("extensions", {}).get(EXTENSION)
+    return found

@@ -1,0 +1,126 @@
+"""A job's log as the response to a request: server-sent events until the end, or until the client leaves."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import trio
+from starlette.types import Receive, Scope, Send
+
+from ..._model.job import Job
+from ..._watching.readers import Audience, Policy
+from ..feed import Feed, Follower
+from ..limits import Limits
+from ..operations import Caller, Desk
+from ..piece import Piece
+from ..problems import INTERNAL, told
+from ..sse import PING, message
+from ..websocket.session import Following
+from .asgi import cancel_when_gone
+from .direct import DirectBody, PeerLost, direct_body
+
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+_PING_SHARE: Final = 0.75
+_RETRY: Final = b"retry: 1000\n"  # with the first event: some clients take it for an event itself
+
+
+class EventStreamResponse:
+    """An ASGI response. The last write is made outside of the scope that the client's leaving cancels.
+
+    A server may tell the application that the client has gone from within that very write (hypercorn does),
+    and a cancellation there would leave the connection open for ever: with `Connection: close` it did.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        job: Job,
+        after: int,
+        policy: Policy,
+        *,
+        caller: Caller,
+        limits: Limits,
+        closing: trio.Event,
+    ) -> None:
+        self._desk = desk
+        self._job = job
+        self._follow = Following(0, job.id, policy, None, after, after)
+        self._expires = caller.expires
+        self._ping = limits.ping * _PING_SHARE
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the log."""
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        if scope["method"] != "HEAD":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
+                nursery.start_soon(self._until_closing, nursery.cancel_scope)
+                await _send(send, _RETRY)
+                await self._write(send, direct_body(scope))
+                nursery.cancel_scope.cancel(reason="the log has ended")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _until_closing(self, scope: trio.CancelScope) -> None:
+        with trio.move_on_after(float("inf") if self._expires is None else self._expires):
+            await self._closing.wait()
+        scope.cancel(reason="the server stops, or the caller's authentication has expired")
+
+    async def _write(self, send: Send, direct: DirectBody | None) -> None:
+        write = partial(_send, send) if direct is None else direct.send
+        try:
+            with self._desk.following(self._follow, self._job) as (feed, audience):
+                follower = _Reader(self._follow, direct, audience)
+                while (data := await self._next(feed, follower)) is not None:
+                    await write(data)
+                    audience.advanced(self._follow)
+        except PeerLost:
+            pass
+        except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
+            problem = told("an event stream failed", error)
+            text = "internal error" if problem is INTERNAL else problem.message
+            with suppress(PeerLost):
+                await write(message("problem", text, self._follow.sent).encode())
+
+    async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
+        with trio.move_on_after(self._ping):
+            piece = await feed.next(follower)
+            if piece is None:
+                return None
+            self._follow.moved(piece.last)
+            return piece.sse
+        return PING
+
+
+class _Reader(Follower):
+    """One who follows on an event stream; at once only where the server offers a direct way."""
+
+    def __init__(self, follow: Following, direct: DirectBody | None, audience: Audience) -> None:
+        super().__init__(follow)
+        self._direct = direct
+        self._audience = audience
+
+    def send_now(self, piece: Piece) -> bool:
+        """See `Follower.send_now`."""
+        direct = self._direct
+        if direct is None or not direct.send_now(piece.chunk if direct.chunked else piece.sse):
+            return False
+        self.follow.moved(piece.last)
+        if self.follow.policy == "block":
+            self._audience.advanced(self.follow)  # its handler may wait for that
+        return not direct.outgoing.waiting
+
+    async def ready(self) -> None:
+        """See `Follower.ready`."""
+        if self._direct is not None and self._direct.outgoing.waiting:
+            await self._direct.flush()
+
+
+async def _send(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": True})

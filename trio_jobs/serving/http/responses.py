@@ -1,0 +1,99 @@
+"""Answers as ASGI responses: each holds its room until it is sent, and ends when the client leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ..._wire.requests import AnyRequest, GetValue, json_fields
+from ..answers import Fields, answering
+from ..operations import Caller, Desk
+from ..problems import told
+from ..values import PIECE
+from .asgi import problem_response, unless_gone
+
+JSON: Final = "application/json"
+
+
+def whole(fields: Fields) -> Response:
+    """Return the response that has all fields of an answer."""
+    return Response(b"{%b}" % json_fields(fields), media_type=JSON)
+
+
+class AnswerResponse:
+    """Does what a request asks, and sends the answer.
+
+    Args:
+        desk: Does it.
+        caller: Who asks.
+        request: What is asked.
+        shape: Makes a response of the answer.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        caller: Caller,
+        request: AnyRequest,
+        shape: Callable[[Fields], Response] = whole,
+    ) -> None:
+        self._answering = partial(answering, desk, caller, desk.account, request)
+        self._shape = shape
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do it, and send the answer."""
+        async with AsyncExitStack() as room:  # until it is sent
+            try:
+                fields = await unless_gone(receive, partial(room.enter_async_context, self._answering()))
+                response = self._shape(fields)
+            except ClientDisconnect:
+                response = Response(status_code=400)  # that nobody reads
+            except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
+                response = problem_response(told("a request failed", error))
+            await response(scope, receive, send)
+
+
+class ValueResponse:
+    """Sends a value in pieces, each when the one before has left; its length is told before.
+
+    Args:
+        desk: Has the value.
+        caller: Who asks.
+        asked: Which value.
+        size: How many bytes it has.
+    """
+
+    def __init__(self, desk: Desk, caller: Caller, asked: GetValue, size: int) -> None:
+        self._desk = desk
+        self._caller = caller
+        self._asked = asked
+        self._size = size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the value.
+
+        Raises:
+            Refused: It is lost meanwhile; then the response is torn, as it must be.
+        """
+        headers = [(b"content-type", JSON.encode()), (b"content-length", b"%d" % self._size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["method"] != "HEAD":
+            try:
+                await unless_gone(receive, partial(self._pieces, send))
+            except ClientDisconnect:
+                return
+            self._desk.was_read(self._asked)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pieces(self, send: Send) -> None:
+        for offset in range(0, self._size, PIECE):
+            async with self._desk.account.room(PIECE):
+                value = await self._desk.value(self._caller, self._asked)
+                piece = value.data[offset : min(offset + PIECE, self._size)]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -1,0 +1,226 @@
+"""What callers may do, and with which jobs: every operation of both ways of serving, authorised here.
+
+A job of somebody else's is an unknown job: there is one answer for both, so nobody learns which ids exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from .._common.errors import InvalidPayload, QueueFull, StreamGap, UnknownHandler, UnknownJob
+from .._json.arguments import Arguments
+from .._json.values import encode
+from .._model.handler import mark_of
+from .._model.job import CancelReport, Event, Job, Statistics
+from .._model.summary import Page
+from .._registry.registry import JobRegistry, inside, submit_with_room
+from .._watching.handle import JobHandle
+from .._watching.readers import Audience
+from .._wire.requests import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
+from .account import Account
+from .describe import describe
+from .feed import Feed, Feeds
+from .limits import Limits
+from .problems import Refused
+from .values import Value, Values
+from .websocket.session import Following
+
+
+@attrs.frozen
+class Caller:
+    """Who asks.
+
+    Attributes:
+        owner: Whose jobs the caller sees, and whose the jobs are that it submits; None sees all of them.
+        expires: Seconds for which this holds; then a connection is closed. None: for as long as it lasts.
+    """
+
+    owner: str | None
+    expires: float | None = None
+
+
+ANYBODY: Final = Caller(None)
+
+
+class Desk:
+    """A registry, as callers from outside may use it.
+
+    Args:
+        jobs: The registry.
+        limits: What one of them may ask for.
+        tracebacks: Whether callers see what only programmers should: tracebacks, and stacks of stuck jobs.
+
+    Attributes:
+        account: Of what is made for all callers and not sent yet.
+    """
+
+    def __init__(self, jobs: JobRegistry, limits: Limits, *, tracebacks: bool) -> None:
+        self.tracebacks = tracebacks
+        self.account = Account(limits.all_unsent)
+        self._jobs = jobs
+        self._limits = limits
+        store, audiences = inside(jobs)
+        self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
+        self._values = Values(store)
+        self._arguments: dict[str, Arguments] = {}
+
+    # ------------------------------------------------------------ submitting
+
+    async def submit(self, caller: Caller, new: Submit | NewJob) -> str:
+        """Accept a job, and return its id.
+
+        Raises:
+            UnknownHandler: The registry was not given one of that name.
+            InvalidPayload: An argument does not fit.
+            BadRequest: The options exclude each other.
+            Refused: The job would be somebody else's, or too many of the caller's wait.
+            Exception: What `JobRegistry.submit` raises.
+        """
+        fn = self._jobs.handlers.get(new.handler)
+        if fn is None:
+            raise UnknownHandler(new.handler, self._jobs.handlers)
+        options = self._options(caller, new.options, fn)
+        # Also a store in memory is to hold nothing that could not be shown afterwards.
+        args = self._arguments_of(new.handler).convert(new.args)
+        encode("metadata", options.get("metadata"))
+        room = None if caller.owner is None else self._limits.queued
+        try:
+            return await submit_with_room(self._jobs, fn, tuple(args), options, room)
+        except InvalidPayload:
+            raise
+        except QueueFull as error:
+            if error.owner is None:
+                raise
+            raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
+        except (TypeError, ValueError) as error:  # options right each by itself, not together
+            raise BadRequest(str(error)) from None
+
+    @staticmethod
+    def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
+        given = options.given(mark_of(fn).options.retry)
+        if caller.owner is not None:
+            if given.get("owner", caller.owner) != caller.owner:
+                raise Refused("forbidden", "jobs can be submitted for oneself only; leave owner out")
+            given["owner"] = caller.owner
+        return given
+
+    def _arguments_of(self, name: str) -> Arguments:
+        if name not in self._arguments:
+            self._arguments[name] = Arguments(self._jobs.handlers[name])
+        return self._arguments[name]
+
+    @cached_property
+    def handlers(self) -> bytes:
+        """What can be submitted, as JSON: names, descriptions, and JSON Schemas of the arguments."""
+        return msgspec.json.encode([describe(name, fn) for name, fn in self._jobs.handlers.items()])
+
+    # ------------------------------------------------------------ looking
+
+    async def _handle(self, caller: Caller, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
+        handle = await self._jobs.get(job_id)
+        job = await handle.snapshot()
+        if caller.owner is not None and job.owner != caller.owner:
+            raise UnknownJob(job_id)
+        return handle, job
+
+    async def get(self, caller: Caller, job_id: str) -> Job:
+        """Return a job. Raises `UnknownJob`."""
+        _, job = await self._handle(caller, job_id)
+        return job
+
+    async def find(self, caller: Caller, wanted: List | Find, after: str | None) -> Page:
+        """Return a page of the caller's jobs that match, behind a cursor.
+
+        Raises:
+            BadRequest: The cursor is none that a page gave.
+        """
+        where: dict[str, Any] = {
+            name: value
+            for name in ("state", "tags", "handler", "parent")
+            if (value := getattr(wanted, name)) is not None
+        }
+        if caller.owner is not None:
+            where["owner"] = caller.owner
+        try:
+            return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
+        except ValueError as error:  # a cursor of somebody's own making
+            raise BadRequest(str(error)) from None
+
+    async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
+        """Return a job's events but for tokens and progress. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, job_id)
+        return await handle.history()
+
+    async def value(self, caller: Caller, asked: GetValue) -> Value:
+        """Return a value of a job, to be read in pieces.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            Refused: The value is not kept any more.
+        """
+        return await self._values.get(asked, caller.owner)
+
+    def was_read(self, asked: GetValue) -> None:
+        """Note that the end of a value was read."""
+        self._values.forget(asked)
+
+    async def wait(self, caller: Caller, job_id: str) -> None:
+        """Wait until a job has ended. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, job_id)
+        await handle.wait()
+
+    async def statistics(self, caller: Caller) -> Statistics:
+        """Return what the registry is doing.
+
+        Raises:
+            Refused: The caller does not see everything.
+        """
+        if caller.owner is not None:
+            raise Refused("forbidden", "the statistics are for those only who see all jobs")
+        return await self._jobs.statistics()
+
+    # ------------------------------------------------------------ cancelling
+
+    async def cancel(self, caller: Caller, asked: Cancel) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it, if asked to. Raises `UnknownJob`."""
+        handle, _ = await self._handle(caller, asked.job)
+        if not asked.wait:
+            done = await handle.request_cancel(asked.reason, grace=asked.grace)
+            return CancelReport("requested" if done else "already_over", 0.0)
+        report = await handle.cancel(asked.reason, grace=asked.grace, patience=asked.patience)
+        return report if self.tracebacks else attrs.evolve(report, stack=None)
+
+    # ------------------------------------------------------------ following
+
+    async def place(self, caller: Caller, job_id: str, after: int) -> Job:
+        """Return a job whose log has a place behind a cursor.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            StreamGap: The cursor is ahead of the log.
+        """
+        job = await self.get(caller, job_id)
+        if after > job.last_seq:
+            raise StreamGap(job_id, job.last_seq + 1, after, job.last_seq)
+        return job
+
+    @contextmanager
+    def following(self, follow: Following, job: Job) -> Generator[tuple[Feed, Audience]]:
+        """Give the feed of a job to one who follows it, and count it in among the job's readers."""
+        with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, audience):
+            audience.join(follow, job.last_seq)
+            try:
+                yield feed, audience
+            finally:
+                audience.leave(follow)
+
+
+def report_record(report: CancelReport) -> Mapping[str, Any]:
+    """Return a report as JSON has it."""
+    return attrs.asdict(report)

@@ -1,0 +1,56 @@
+"""Calls of a store that must have an answer, however often they have to be repeated.
+
+Every verb may be called again when its outcome is not known; see `contract.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import trio
+
+from .._common.error_text import indented, record_error
+from .._common.errors import StoreUnavailable, TrioJobsError
+from .._model.retry import Retry
+
+T = TypeVar("T")
+logger = logging.getLogger("trio_jobs")
+
+BACKOFF: Final = Retry(attempts=2, initial=0.05, factor=2, maximum=5.0)
+LAST_WORDS: Final = 10.0
+"""Seconds in which a registry that is being left insists on telling its store how each attempt ended."""
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until the store answers, at growing intervals. Raises what the store answers."""
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            failures += 1
+            if failures == 1:
+                logger.warning("the store is unavailable, trying again: %s", error)
+        await trio.sleep(BACKOFF.delay(failures))
+
+
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Do what is to be done for all jobs, whatever one of them does to it.
+
+    An error that is none of the package's comes from something that no code was written for, most likely one
+    job: it is logged, and the call is repeated, at growing intervals. Those of the package, but for
+    `StoreUnavailable`, come out.
+    """
+    failures = 0
+    while True:
+        try:
+            return await insist(call)
+        except (TrioJobsError, trio.ClosedResourceError):
+            raise
+        except Exception as error:  # noqa: BLE001  # the others must not suffer for it
+            failures += 1
+            told = indented(record_error(error).traceback)
+            logger.error("the work for all jobs failed, trying again:\n%s", told)  # noqa: TRY400  # escaped
+        await trio.sleep(BACKOFF.delay(failures))

@@ -1,0 +1,92 @@
+"""The rules that every store follows, as functions of what it knows: they decide, and the store writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from .._common.states import UNSPENT, Reason, Transition
+from .._model.job import Ended, Options
+from .contract import CRASHES, Outcome, Submission
+
+
+@attrs.frozen
+class Conclusion:
+    """What the end of an attempt means for its job.
+
+    Attributes:
+        transition: What happens.
+        ended: Why and how; None if the job completed.
+        delay: Seconds until it is due again; None if it is over.
+        unspent: Whether the attempt costs nothing.
+    """
+
+    transition: Transition
+    ended: Ended | None
+    delay: float | None = None
+    unspent: bool = False
+
+
+def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusion:
+    """Return what the end of a running attempt means: `finish` and `sweep` must not differ in that.
+
+    Args:
+        outcome: How the attempt ended.
+        asked: Whether cancellation was requested.
+        message: The free text of that request.
+    """
+    transition, ended = outcome.transition, outcome.ended
+    if ended is None:
+        return Conclusion(transition, None)
+    if transition is Transition.RETRIED:
+        if asked:
+            return Conclusion(Transition.CANCELLED, _cancelled(message, ended))
+        return Conclusion(transition, ended, ended.delay or 0.0, ended.reason in UNSPENT)
+    return Conclusion(transition, _cancelled(message, ended) if ended.reason is Reason.USER else ended)
+
+
+def _cancelled(message: str | None, ended: Ended) -> Ended:
+    """Return the end of an attempt that was to be cancelled; that nobody confirmed it has to be told."""
+    if ended.reason is Reason.WORKER_LOST:
+        message = ended.message if message is None else f"{message} ({ended.message})"
+    return Ended(Reason.USER, message, ended.error)
+
+
+def worker_lost(spent: int, attempts: int, *, asked: bool) -> Outcome:
+    """Return how an attempt ends whose worker was lost.
+
+    Args:
+        spent: What it has spent of its budget.
+        attempts: That budget.
+        asked: Whether cancellation was requested.
+    """
+    deadly = spent >= max(attempts, CRASHES)
+    message = f"Its worker was lost{f', {spent} times in all' if deadly else ''}"
+    how = Transition.FAILED if deadly and not asked else Transition.RETRIED
+    return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0))
+
+
+def not_started(limit: float) -> Ended:
+    """Return how a job ends that was not started within its queue timeout."""
+    return Ended(Reason.QUEUE_TIMEOUT, f"Job was not started within {round(limit, 6):g}s")
+
+
+def rooms(batch: Sequence[Submission]) -> dict[str, int]:
+    """Return how many jobs of each owner may wait, as the submissions of a batch say."""
+    return {
+        new.options.owner: new.room for new in batch if new.room is not None and new.options.owner is not None
+    }
+
+
+def due_at(options: Options, now: float, epoch: float = 0.0) -> float:
+    """Return when a job is due.
+
+    Args:
+        options: Its options.
+        now: The store's clock.
+        epoch: When that was 0, in seconds since 1970.
+    """
+    if options.run_at is not None:
+        return max(now, options.run_at.timestamp() - epoch)
+    return now + options.delay

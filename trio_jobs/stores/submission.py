@@ -1,0 +1,59 @@
+"""What a caller hands in, checked and made into submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from .._common.validate import text
+from .._model.handler import check_call, refuse_arguments
+from .._model.job import DEFAULT, Options, new_id
+from .._model.options import SpawnOptions, SubmitOptions, build
+from .contract import Submission
+
+
+def submission(
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any]
+) -> Submission:
+    """Return a checked submission.
+
+    Raises:
+        TypeError: `fn` is not an async function, does not take `args`, or an option has the wrong type.
+        ValueError: An option is out of range.
+    """
+    if unknown := given.keys() - SubmitOptions.__annotations__:
+        refuse_arguments(fn, unknown)
+    mark = check_call(fn, args)
+    if not given:
+        return Submission(new_id(), mark.name, fn, args, mark.options)
+    options = {name: value for name, value in given.items() if name != "key"}
+    key = given.get("key")
+    if key is not None:
+        text("key", key)
+    plain = None if key is None else build(DEFAULT, options)
+    return Submission(new_id(), mark.name, fn, args, build(mark.options, options), key, plain)
+
+
+def child_submission(
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], given: Mapping[str, Any], parent: Options
+) -> Submission:
+    """Return a checked submission of a child job.
+
+    Of its handler's mark only the timeouts count. Its parent's are its owner, who may see and cancel it as
+    the parent, and its priority.
+
+    Raises:
+        TypeError: As `submission`, or an option is none of a child's.
+        ValueError: An option is out of range.
+    """
+    if unknown := given.keys() - SubmitOptions.__annotations__:
+        refuse_arguments(fn, unknown)
+    mark = check_call(fn, args)
+    for name in given:
+        if name not in SpawnOptions.__annotations__:
+            known = ", ".join(SpawnOptions.__annotations__)
+            raise TypeError(f"a child job has no option {name!r}; it takes {known}")
+    base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts, owner=parent.owner, priority=parent.priority)
+    return Submission(new_id(), mark.name, fn, args, build(base, given))
