@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -343,6 +344,40 @@ async def test_arguments_that_cannot_be_compared(kind: type) -> None:
     assert await accept(store, make(value, key="k")) == [first]
     with pytest.raises(KeyConflict):
         await accept(store, make(kind(), key="k"))
+
+
+@attrs.frozen
+class Fare:
+    """Equal to another one also where its number differs."""
+
+    line: str
+    number: Any = attrs.field(default=0, eq=False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (1, 1.0),
+        ([1, 2], [1]),
+        ([1], (1,)),
+        ({"a": [0]}, {"a": [False]}),
+        ({"a": 0}, {"b": 0}),
+        ({1: "a"}, {True: "a"}),
+        ({1}, {1.0}),
+        ({1}, {2}),
+        (Fare("U1", 1), Fare("U1", 2)),
+        (Fare("U1"), Fare("U2")),
+        (Fare("U1", [1]), Fare("U1", [True])),
+    ],
+)
+async def test_different_values_are_a_conflict_under_a_key(one: object, other: object) -> None:
+    """Values are the same only if they are so all through, classes too; `==` is not asked for that."""
+    store = MemoryStore()
+    (first,) = await accept(store, make(one, key="k"))
+    assert await accept(store, make(copy.deepcopy(one), key="k")) == [first]
+    with pytest.raises(KeyConflict):
+        await accept(store, make(other, key="k"))
 
 
 @pytest.mark.parametrize("how", ["remove", "prune", "retention"])

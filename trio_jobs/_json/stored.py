@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import attrs
 import msgspec
@@ -17,6 +17,8 @@ from .._model.job import DEFAULT, Ended, Kind, Options, Priority, Progress, Time
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
+_EXACT: Final = 2**53
+"""Whole numbers below it are floats, too."""
 _EVERY = Retry().on
 
 
@@ -103,11 +105,12 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         raise InvalidPayload(
             f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {shown(retry.on)}"
         )
-    clocks = [_finite(one) for one in attrs.astuple(timeouts)]
-    factor = "inf" if retry.factor == math.inf else retry.factor
+    clocks = [None if one == math.inf else _as_written(one) for one in attrs.astuple(timeouts)]
+    factor = "inf" if retry.factor == math.inf else _as_written(retry.factor)
+    initial, maximum, jitter = map(_as_written, (retry.initial, retry.maximum, retry.jitter))
     kept = _Options(
         _Timeouts(*clocks),
-        _Retry(retry.attempts, retry.initial, factor, retry.maximum, retry.jitter, retry.on is not _EVERY),
+        _Retry(retry.attempts, initial, factor, maximum, jitter, retry.on is not _EVERY),
         options.delay,
         None if options.run_at is None else _in_utc(options.run_at),
         dict(options.tags),
@@ -134,8 +137,9 @@ def _in_utc(when: datetime) -> datetime:
         return when
 
 
-def _finite(number: float | None) -> float | None:
-    return None if number == math.inf else number
+def _as_written(number: Any) -> Any:
+    """Return a number as it is written: 5 and 5.0 are the same, so that they are under a key, too."""
+    return float(number) if isinstance(number, int) and number < _EXACT else number
 
 
 # What is left out is as it is written here: these are the defaults of the format, which never change,

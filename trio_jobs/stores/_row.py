@@ -23,14 +23,41 @@ _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is
 
 def same(one: Submission, other: Submission) -> bool:
     """Return whether two submissions ask for the same; values that cannot be compared do not."""
+    given, before = one.given or one.options, other.given or other.options
     try:
-        return one.target == other.target and bool(_given(one) == _given(other))
+        return (
+            one.target == other.target
+            and given == before
+            and _alike([*one.args, given.metadata], [*other.args, before.metadata])
+        )
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
         return False
 
 
-def _given(one: Submission) -> tuple[Any, ...]:
-    return one.args, one.given or one.options
+def _alike(one: object, other: object) -> bool:
+    """Return whether values are the same all through; for `==`, 1, True and 1.0 are, and what has its own."""
+    pairs: list[tuple[Any, Any]] = [(one, other)]
+    for this, that in pairs:  # which grows meanwhile
+        kind: type[Any] = type(this)
+        if this is that:
+            continue
+        if kind is not type(that):
+            return False
+        if isinstance(this, (list, tuple)):
+            if len(this) != len(that):
+                return False
+            pairs += zip(this, that, strict=True)
+        elif isinstance(this, (dict, set, frozenset)):
+            if this != that:
+                return False
+            found = {key: key for key in that}
+            pairs += [(key, found[key]) for key in this]
+            pairs += [(this[key], that[key]) for key in this] if isinstance(this, dict) else []
+        elif attrs.has(kind):
+            pairs += [(getattr(this, field.name), getattr(that, field.name)) for field in attrs.fields(kind)]
+        elif this != that:
+            return False
+    return True
 
 
 @attrs.define(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import pytest
 import trio
 
 from tests.serving.served import Site, served
-from trio_jobs import JobContext, StoreUnavailable, handler
+from trio_jobs import JobContext, Retry, StoreUnavailable, handler
 from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.http import app
 
@@ -63,6 +64,34 @@ async def test_a_job_is_submitted_and_looked_up() -> None:
         await ended(site, job_id)
         job = (await site.http.get(answer.headers["location"])).json()
         assert (job["id"], job["state"], job["result"], job["tags"]) == (job_id, "completed", 2, {"a": "1"})
+
+
+def charges(**mark: Any) -> Any:
+    """A handler of one name, of this release or the next."""
+
+    @handler(name="charge", **mark)
+    async def charge(job: JobContext[Any], cents: int) -> int:
+        return cents
+
+    return charge
+
+
+async def test_a_key_is_as_good_after_a_deploy(tmp_path: Path) -> None:
+    """What a client gave under a key is compared, not what the handler's options made of it; also where it
+    gave some of a retry, whose errors are always the handler's affair. 5 seconds are 5.0."""
+    file = {"store": f"sqlite:///{tmp_path}/jobs.db", "capacity": 0}
+    releases = [
+        charges(timeout=9, retry=Retry(attempts=2)),
+        charges(timeout=1, retry=Retry(attempts=7, on=ConnectionError)),
+    ]
+    jobs = list[list[str]]()
+    for release, seconds in zip(releases, (5, 5.0), strict=True):
+        async with served([release], registry=file) as site:
+            given: list[dict[str, Any]] = [{}, {"retry": {"initial": seconds}}, {"timeout": seconds}]
+            jobs.append([await site.submit("charge", 17, key=str(n), **one) for n, one in enumerate(given)])
+            body = {"handler": "charge", "args": [17], "options": {"key": "1", "retry": {"initial": 6}}}
+            refused(await site.http.post("/v1/jobs", json=body), 409, "key_conflict")
+    assert jobs[0] == jobs[1]
 
 
 async def test_a_key_submits_once() -> None:

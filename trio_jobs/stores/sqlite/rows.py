@@ -95,7 +95,7 @@ class Rows:
                 "args": args.decode(),
                 "options": text.decode(),
                 "metadata": None if metadata is None else metadata.decode(),
-                "given": None if new.key is None else _digest(new, args, on),
+                "given": None if new.key is None else _digest(new, args),
                 "priority": int(options.priority),
                 "owner": options.owner,
                 "key": new.key,
@@ -251,10 +251,14 @@ def _with_metadata(options: Options, text: str | None) -> Options:
     return options if text is None else attrs.evolve(options, metadata=decode(text))
 
 
-def _digest(new: Submission, args: bytes, on: Matcher) -> str:
-    """Return what tells a submission from another one under the same key: what its submitter gave."""
+def _digest(new: Submission, args: bytes) -> str:
+    """Return what tells a submission from another one under the same key: what its submitter gave.
+
+    Which errors are retried is the handler's own affair, whoever submits: it may change with the handler.
+    """
     given = new.given or new.options
-    parts = [new.handler.encode(), args, encode_options(given, on), encode_metadata(given) or b""]
+    plain = attrs.evolve(given, retry=attrs.evolve(given.retry, on=_EVERY))
+    parts = [new.handler.encode(), args, encode_options(plain, _EVERY), encode_metadata(given) or b""]
     parts.append(str(int(given.priority)).encode())
     return sha256(b"\0".join(parts)).hexdigest()
 
