@@ -593,6 +593,9 @@ async def test_what_is_claimed_is_damaged(change: str, said: str, tmp_path: Path
     [
         ("options = '{'", "its stored options cannot be read: "),
         ("state = 'bored'", "its stored state is not known: bored"),
+        ("priority = 9", "its stored priority is not known: 9"),
+        ("created = 9e300", None),
+        ("created = -1", None),
         ("reason = 'bored'", "(for a reason that is not known here: bored)"),
         ("progress = '['", None),
         ("result = '['", None),
@@ -608,9 +611,32 @@ async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path
         assert [bad.id, good.id] == ids
         assert said is None or said in str(bad.message)
         assert (good.message, good.tags) == (None, {"a": "b"})
-        if said is None and "progress" not in change:
+        assert sum((await store.count(Where())).values()) == (1 if "state" in change else 2)
+        if change.startswith(("result", "error")):
             with pytest.raises(StoreCorrupt, match=f"stored of job {ids[0]} is damaged: .* No other job is"):
                 await store.get(ids[0])
+
+
+@pytest.mark.parametrize("change", ["expires = 1", "lease = 1, seq = 0"])
+async def test_what_is_swept_is_damaged(
+    change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that a sweep cannot end is left as it is, with its name in the log, and the others are ended."""
+    async with opened(tmp_path / "jobs.db") as store:
+        hurt, lost = await accept(store, make(), make())
+        (late,) = await accept(store, make(timeouts=Timeouts(queue=9)))
+        await store.claim(2, HOLDER)
+        await store._writer.call(lambda tx: tx.db.execute(change_of(change), (hurt,)).get)
+        now = "UPDATE trio_jobs_job SET {} = 1 WHERE id = ?"
+        await store._writer.call(lambda tx: tx.db.execute(now.format("lease"), (lost,)).get)
+        await store._writer.call(lambda tx: tx.db.execute(now.format("expires"), (late,)).get)
+        await store.sweep()
+        states = [(await store.get(job_id)).state for job_id in (hurt, lost, late)]
+        assert states == [State.RUNNING, State.RETRYING, State.FAILED]
+        assert f"job {hurt} cannot be ended, and is left as it is" in caplog.text
+        caplog.clear()
+        await store.sweep()
+        assert caplog.text == ""
 
 
 async def test_a_record_of_another_version(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
+from ..._common.error_text import one_line
 from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
 from ..._common.states import Reason, State, Transition, advance
 from ..._json.stored import encode_error, encode_event
@@ -15,6 +19,7 @@ from ..rules import Conclusion, conclude, not_started, worker_lost
 from . import chunks
 from .group import FOREVER, Transaction
 
+logger = logging.getLogger("trio_jobs")
 BATCH: Final = 500
 """How many jobs a verb that may have much to do handles in one transaction, so that others get their turn."""
 
@@ -124,16 +129,28 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
 
 
 def sweep(tx: Transaction) -> int:
-    """End what waited too long, take back what no worker holds, and return how many jobs that were."""
+    """End what waited too long, take back what no worker holds, and return how many jobs that were.
+
+    A job of which that cannot be done, as its row makes no sense, is left as it is, and looked at no more.
+    """
     tx.check_compat()
     expired = list(tx.run("expired", now=tx.now, limit=BATCH))
     for number, limit in expired:
-        _end(tx, number, State.QUEUED, Conclusion(Transition.EXPIRED, not_started(limit)))
+        end = Conclusion(Transition.EXPIRED, not_started(limit))
+        _by_itself(tx, number, partial(_end, tx, number, State.QUEUED, end))
     lapsed = list(tx.run("lapsed", heard=min(tx.heard, tx.now), limit=BATCH))
     for *fields, attempts in lapsed:
         job = Running(*fields)
-        _conclude(tx, job, worker_lost(job.spent, attempts, asked=job.cancel_requested is not None))
+        lost = worker_lost(job.spent, attempts, asked=job.cancel_requested is not None)
+        _by_itself(tx, job.number, partial(_conclude, tx, job, lost))
     return len(expired) + len(lapsed)
+
+
+def _by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> None:
+    if (error := tx.alone(work)) is not None:
+        job_id = tx.one("id_of", number=number)
+        logger.error("job %s cannot be ended, and is left as it is: %s", *(job_id or "?"), one_line(error))
+        tx.run("leave_alone", number=number)
 
 
 # ------------------------------------------------------------ going

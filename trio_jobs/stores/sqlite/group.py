@@ -112,6 +112,25 @@ class Transaction:
             self.db.executemany(QUERIES["insert_event"], self._log)
             self._log.clear()
 
+    def alone(self, work: Callable[[], object]) -> Exception | None:
+        """Do something of which nothing stays if it fails, and return what it raised."""
+        self.write_log()
+        self.db.execute("SAVEPOINT alone")
+        error, told = None, len(self.ended)
+        try:
+            work()
+            self.write_log()
+        except Exception as raised:
+            if is_world(raised):
+                raise
+            error = raised
+            self._log.clear()
+            while len(self.ended) > told:
+                self.ended.popitem()
+            self.db.execute("ROLLBACK TO alone")
+        self.db.execute("RELEASE alone")
+        return error
+
 
 @attrs.define(eq=False)
 class Call(Generic[T]):
@@ -308,16 +327,7 @@ class Group:
     def _apart(self, db: Db, call: Call[Any]) -> None:
         """Serve one call; if it fails, take back what it wrote."""
         tx = self._transaction(db)
-        tx.db.execute("SAVEPOINT one")
-        try:
-            self.serve(tx, call)
-            tx.write_log()
-        except Exception as error:
-            if is_world(error):
-                raise
-            tx.db.execute("ROLLBACK TO one")
-            call.error = error
-        tx.db.execute("RELEASE one")
+        call.error = tx.alone(lambda: self.serve(tx, call))
 
 
 def _closed(path: Path) -> trio.ClosedResourceError:

@@ -6,7 +6,7 @@ index with the fewest entries leads, and what it gives is looked at for the rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -17,6 +17,7 @@ from ..._model.summary import EXAMINED
 from ..contract import COUNTED, Where
 from .group import Row, Transaction
 from .queries import SUMMARY, states_in
+from .rows import STATES
 
 _LAST: Final = 2**62
 _JOB: Final = "SELECT number FROM trio_jobs_job WHERE "
@@ -142,9 +143,14 @@ def count(tx: Transaction, where: Where) -> Mapping[State, int]:
             f"WHERE {' AND '.join(lead.left or ('1',))} LIMIT :limit"
         )
         rows = tx.select(f"SELECT state, count(*) FROM ({matching}) GROUP BY state", values)  # noqa: S608  # ours
-        return {State(state): jobs for state, jobs in rows}
+        return _by_state(rows)
     what, name = ("all", "") if where.owner is None else ("owner", where.owner)
     if where.handler is not None:
         what, name = "handler", where.handler
-    found = {State(state): jobs for state, jobs in tx.run("totals", what=what, name=name)}
+    found = _by_state(tx.run("totals", what=what, name=name))
     return {state: jobs for state, jobs in found.items() if where.states is None or state in where.states}
+
+
+def _by_state(rows: Iterable[Row]) -> dict[State, int]:
+    """Return counts by state, without those that no version knows up to this one."""
+    return {State(state): jobs for state, jobs in rows if state in STATES}

@@ -146,6 +146,9 @@ SELECT id, cancel_grace FROM trio_jobs_job WHERE state = 'running' AND cancel_re
 -- name: expired
 SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
 
+-- name: leave_alone
+UPDATE trio_jobs_job SET expires = NULL, lease = NULL WHERE number = :number;
+
 -- name: lapsed
 SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
     SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'

@@ -36,7 +36,7 @@ _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
-_STATES = frozenset(map(str, State))
+STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
 UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError)
 """What reading raises that something else has written, or another version."""
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
@@ -195,7 +195,7 @@ class Rows:
                 retry=given.retry,
                 spent=spent,
                 saved=None if saved is None else decode(saved),
-                created_at=datetime.fromtimestamp(created, UTC),
+                created_at=_date(created),
                 started_at=_wall(started),
                 finished_at=_wall(finished),
                 next_attempt_at=_wall(due) if waits else None,
@@ -213,8 +213,10 @@ class Rows:
         number, job_id, handler, state, reason, message, attempt, priority, options, owner, parent = row[:11]
         created, started, finished, due, cancel_requested, seq, args, result, size, progress = row[11:]
         given, fault = self._readable(options, priority, owner, handler)
-        if state not in _STATES:
+        if state not in STATES:
             state, fault = State.FAILED, f"its stored state is not known: {state}"
+        if priority not in _PRIORITIES:
+            priority, fault = Priority.NORMAL, f"its stored priority is not known: {priority}"
         why, message = reason_of(reason, message)
         return number, JobSummary(
             id=job_id,
@@ -228,7 +230,7 @@ class Rows:
             owner=owner,
             parent=parent,
             progress=_progress_of(progress),
-            created_at=datetime.fromtimestamp(created, UTC),
+            created_at=_date(created),
             started_at=_wall(started),
             finished_at=_wall(finished),
             next_attempt_at=_wall(due) if state in {State.QUEUED, State.RETRYING} else None,
@@ -264,7 +266,11 @@ def _digest(new: Submission, args: bytes) -> str:
 
 
 def _wall(when: float | None) -> datetime | None:
-    return None if when is None else datetime.fromtimestamp(min(when, _LAST), UTC)
+    return None if when is None else _date(when)
+
+
+def _date(when: float) -> datetime:
+    return datetime.fromtimestamp(max(0.0, min(when, _LAST)), UTC)
 
 
 def _refusing(fault: InvalidPayload) -> Callable[..., Awaitable[Any]]:

@@ -105,7 +105,8 @@ class SqliteStore:
     async def _search(self, work: Callable[..., T], *args: Any) -> T:
         """Look for jobs, beside what waits for claims, ends and events."""
         self._check()
-        result, _ = await self._searcher.call(lambda tx: work(tx, *args))
+        with self._understanding():
+            result, _ = await self._searcher.call(lambda tx: work(tx, *args))
         return result
 
     @contextmanager
