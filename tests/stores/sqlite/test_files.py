@@ -639,6 +639,17 @@ async def test_what_is_swept_is_damaged(
         assert caplog.text == ""
 
 
+async def test_what_is_cancelled_is_damaged(tmp_path: Path) -> None:
+    """What is no text is told as damage to who asks for that job."""
+    async with opened(tmp_path / "jobs.db") as store:
+        hurt, well = await accept(store, make(), make())
+        change = change_of("state = CAST(x'ff' AS TEXT)")
+        await store._writer.call(lambda tx: tx.db.execute(change, (hurt,)).get)
+        with pytest.raises(StoreCorrupt, match="can't decode byte 0xff"):
+            await store.request_cancel(hurt, None)
+        assert await store.request_cancel(well, None) == "cancelled"
+
+
 async def test_a_record_of_another_version(tmp_path: Path) -> None:
     """What options lack is as usual, and what is not known is passed over."""
     async with opened(tmp_path / "jobs.db") as store:

@@ -9,7 +9,17 @@ from typing import Any
 import apsw
 import pytest
 
-from trio_jobs import IllegalTransition, KeyConflict, QueueFull, Reason, Retention, State, Timeouts
+from trio_jobs import (
+    IllegalTransition,
+    InvalidPayload,
+    JobContext,
+    KeyConflict,
+    QueueFull,
+    Reason,
+    Retention,
+    State,
+    Timeouts,
+)
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
 from trio_jobs.stores.rules import Conclusion
 from trio_jobs.stores.sqlite import ends, listing, looking, open_sqlite, verbs
@@ -183,6 +193,22 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
         Reason.QUEUE_TIMEOUT,
         "Job was not started within 0.1s",
     )
+
+
+class Crew:
+    """Something whose methods are handlers."""
+
+    async def work(self, job: JobContext[Any], hours: int) -> None:
+        """Do nothing."""
+
+
+def test_any_callable_may_be_a_child(file: File) -> None:
+    """A child runs in its parent's process, so it may be a method; what it takes is looked at."""
+    (above,), _ = file.submit(1.0, {}, limit=1)
+    tx, child = file.at(1.0), file.rows.written(make(8, target=Crew().work), child=True)
+    assert verbs.spawn(tx, above, 1, child, HOLDER)
+    with pytest.raises(InvalidPayload, match="Expected `int`"):
+        file.rows.written(make("8", target=Crew().work), child=True)
 
 
 def test_children_however_deep(file: File) -> None:

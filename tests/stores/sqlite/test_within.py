@@ -85,6 +85,16 @@ async def test_what_cannot_be_is_refused(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM trio_jobs_job").fetchone() == (0,)
 
 
+async def test_a_file_of_an_older_version_is_refused(path: Path) -> None:
+    """To bring it up needs the file to itself, which a transaction of the program's has not."""
+    with connected(path) as db:
+        db.execute("UPDATE trio_jobs_meta SET value = 1 WHERE name = 'version'")
+        db.execute("BEGIN")
+        with pytest.raises(ValueError, match="of an older version: open it with open_registry"):
+            submit_within(db, ship, 7)
+        assert db.execute("SELECT count(*) FROM trio_jobs_job").fetchone() == (0,)
+
+
 def test_a_file_without_jobs_is_refused(tmp_path: Path) -> None:
     """The error says how to make it one that keeps jobs."""
     with connected(tmp_path / "empty.db") as db:

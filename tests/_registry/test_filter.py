@@ -1,0 +1,43 @@
+"""Which jobs are meant, and all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_jobs import JobContext, State, open_registry
+from trio_jobs._registry.filter import every
+from trio_jobs.stores import Where
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing.checks._kit import accept, make
+
+
+async def wait(job: JobContext[None]) -> None:
+    """Do nothing."""
+
+
+async def test_every_page_is_read() -> None:
+    """More jobs than a page holds come all, the oldest first."""
+    store = MemoryStore()
+    ids = await accept(store, *(make() for _ in range(2345)))
+    assert [job.id for job in await every(store, Where())] == ids
+
+
+async def test_more_jobs_than_a_page_holds() -> None:
+    """Cancelling by a filter goes on to the last page; a page itself is no larger than it may be."""
+    async with open_registry(capacity=0) as jobs:
+        await jobs.submit_many(wait, [()] * 1234, tags={"a": "b"})
+        with pytest.raises(ValueError, match="a page has at most 1000 jobs"):
+            await jobs.find(limit=1001)
+        assert await jobs.cancel_where(tags={"a": "b"}) == 1234
+        assert await jobs.count(state=State.CANCELLED) == 1234
+
+
+async def test_a_search_that_finds_nothing_for_long() -> None:
+    """A page ends also when 20,000 jobs were looked at: it is empty then, and says where to go on."""
+    store = MemoryStore()
+    await accept(store, *(make() for _ in range(20_001)))
+    (last,) = await accept(store, make(tags={"a": "b"}))
+    page = await store.find(Where(tags={"a": "b"}), 9)
+    assert list(page) == []
+    rest = await store.find(Where(tags={"a": "b"}), 9, after=page.next)
+    assert ([job.id for job in rest], rest.next) == ([last], None)
