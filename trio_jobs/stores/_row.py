@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -38,21 +38,21 @@ def _alike(one: object, other: object) -> bool:
     """Return whether values are the same all through; for `==`, 1, True and 1.0 are, and what has its own."""
     pairs: list[tuple[Any, Any]] = [(one, other)]
     for this, that in pairs:  # which grows meanwhile
-        kind: type[Any] = type(this)
+        kind = cast("type[Any]", type(this))
         if this is that:
             continue
         if kind is not type(that):
             return False
-        if isinstance(this, (list, tuple)):
+        if issubclass(kind, (list, tuple)):
             if len(this) != len(that):
                 return False
             pairs += zip(this, that, strict=True)
-        elif isinstance(this, (dict, set, frozenset)):
+        elif issubclass(kind, (dict, set, frozenset)):
             if this != that:
                 return False
             found = {key: key for key in that}
             pairs += [(key, found[key]) for key in this]
-            pairs += [(this[key], that[key]) for key in this] if isinstance(this, dict) else []
+            pairs += [(this[key], that[key]) for key in this] if issubclass(kind, dict) else []
         elif attrs.has(kind):
             pairs += [(getattr(this, field.name), getattr(that, field.name)) for field in attrs.fields(kind)]
         elif this != that:
