@@ -117,6 +117,27 @@ def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page
     assert box["x"] + box["width"] <= 360
 
 
+@in_browser(**PHONE)
+def test_long_errors_and_other_scripts_can_be_read_on_a_phone(page: Page, site: Site) -> None:
+    """What went wrong has the width of the history, and what is written from the right begins there."""
+    failed = site.submit("fail", "the upstream answered with an error that takes a few words to tell. " * 4)
+    hebrew = site.submit("shout", "\u05e9\u05dc\u05d5\u05dd, 12 + 3!")
+    open_page(page, failed)
+    expect_state(page, "failed")
+    text = page.locator("#job-history li[data-kind=failed] .text").bounding_box()
+    assert text is not None
+    assert text["width"] > 280
+    page.goto(f"/#job={hebrew}")
+    expect_state(page, "completed")
+    from_the_right = page.locator("#job-log .block").first.evaluate("""block => {
+        const range = document.createRange();
+        range.selectNodeContents(block);  // of which the first line counts
+        const [text, whole] = [range.getClientRects()[0], block.getBoundingClientRect()];
+        return whole.right - text.right < text.left - whole.left;
+    }""")
+    assert from_the_right
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @in_browser()
 def test_every_text_stands_out_from_its_ground(page: Page, site: Site, scheme: Any) -> None:
