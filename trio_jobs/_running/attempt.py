@@ -49,8 +49,7 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
 NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
-_AT_ONCE: Final = nullcontext()
-"""In the place of a scope, for a store in this process: it answers at once, so nothing can cut that short."""
+_NO_SCOPE: Final = nullcontext()
 
 
 @attrs.frozen
@@ -170,8 +169,9 @@ class Attempt:
         self.deadlines = Deadlines(claim.submission.options.timeouts)
         self.context: JobContext[Any] = JobContext(self)
         self._task: trio.lowlevel.Task | None = None
-        # How an attempt ended is recorded whatever is cancelled meanwhile; `hurry` puts an end to that.
-        self._last_words = trio.CancelScope(shield=True)
+        # How an attempt ended is recorded whatever is cancelled meanwhile; `hurry` puts an end to that. A store
+        # in this process answers at once, so nothing can cut that short.
+        self._last_words = trio.CancelScope(shield=True) if worker.store.durable else None
 
     async def run(self) -> None:
         """Run the handler, and record how that ended.
@@ -185,7 +185,7 @@ class Attempt:
         log_start(self.claim)
         try:
             run, cancelled = await self._execute()
-            with self._last_words if self.worker.store.durable else _AT_ONCE:
+            with self._last_words or _NO_SCOPE:
                 if self.worker.closed:
                     self.hurry()
                 await self.context.close()
@@ -195,7 +195,7 @@ class Attempt:
                     if run.error is not None and not snoozed:
                         self.worker.raised.add(self.claim, run.error)
                     await self._finish(outcome)
-            if self._last_words.cancelled_caught:
+            if self._last_words is not None and self._last_words.cancelled_caught:
                 logger.warning(
                     "the store did not hear how attempt %d of job %s ended; its lease will lapse",
                     self.claim.attempt,
@@ -298,7 +298,7 @@ class Attempt:
 
     def hurry(self) -> None:
         """Let the store be told how this attempt ended within `Worker.patience` seconds, or not at all."""
-        if not self.open:  # else `run` does it when that is so
+        if self._last_words is not None and not self.open:  # else `run` does it when that is so
             self._last_words.deadline = trio.current_time() + self.worker.patience
 
     def stack(self) -> str:
