@@ -169,8 +169,8 @@ class Attempt:
         self.deadlines = Deadlines(claim.submission.options.timeouts)
         self.context: JobContext[Any] = JobContext(self)
         self._task: trio.lowlevel.Task | None = None
-        # How an attempt ended is recorded whatever is cancelled meanwhile; `hurry` puts an end to that. A store
-        # in this process answers at once, so nothing can cut that short.
+        # How an attempt ended is recorded whatever is cancelled meanwhile; `hurry` puts an end to that.
+        # A store in this process answers at once, so nothing can cut that short.
         self._last_words = trio.CancelScope(shield=True) if worker.store.durable else None
 
     async def run(self) -> None:
