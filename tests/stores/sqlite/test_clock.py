@@ -204,6 +204,15 @@ async def test_a_clock_that_is_far_off(
     assert len(steps) >= 5
 
 
+async def test_a_clock_that_another_process_has_set_right(tmp_path: Path, machine: Machine) -> None:
+    """Who thinks that a clock is off looks at the file first, and sets nothing if that is right by now."""
+    async with opened(tmp_path / "jobs.db") as store:
+        before = store._now()
+        done, _ = await store._writer.call(lambda tx: FileClock(-1e9).set_right(tx.db))
+        assert not done
+        assert before <= store._now() < before + 60
+
+
 async def test_handlers_do_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry works on while the wall clock is set back and forth."""
 

@@ -617,7 +617,7 @@ async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path
                 await store.get(ids[0])
 
 
-@pytest.mark.parametrize("change", ["expires = 1", "lease = 1, seq = 0"])
+@pytest.mark.parametrize("change", ["expires = 1", "lease = 1, seq = 0", "lease = 1, seq = 0, spent = 9"])
 async def test_what_is_swept_is_damaged(
     change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
