@@ -102,7 +102,9 @@ options = st.fixed_dictionaries(
         ),
         "priority": st.sampled_from(Priority),
         "run_at": st.datetimes(timezones=st.timezones()),
-        "tags": st.dictionaries(texts, texts),
+        "tags": st.dictionaries(
+            texts.filter(lambda text: len(text) <= 100), texts.filter(lambda text: len(text) <= 500)
+        ),
         "metadata": st.dictionaries(texts, values),
         "owner": st.none() | texts,
         "when_unread": st.sampled_from(["continue", "pause", "cancel"]),
