@@ -77,6 +77,17 @@ async def test_the_tree_is_indented(autojump_clock: MockClock) -> None:
     assert text.endswith("\n")
 
 
+async def test_calls_in_some_files_are_left_out(autojump_clock: MockClock) -> None:
+    """A tree without the files of a folder has all tasks, and no call in these files."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep, 1, name="sleeper")
+        await wait_all_tasks_blocked()
+        here = trio.lowlevel.current_task()
+        everything, without = task_tree(here), task_tree(here, without=(str(Path(trio.__file__).parent),))
+    assert "in sleep\n" in everything
+    assert without.endswith("    task sleeper\n")
+
+
 async def test_a_frame_without_a_source(autojump_clock: MockClock) -> None:
     """Code that has no source file, as in a shell, is shown without its text."""
     names: dict[str, Any] = {"trio": trio}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -479,7 +480,7 @@ def test_a_failing_program_shrinks_to_its_minimum() -> None:
 
 
 def test_a_deadlock_is_named() -> None:
-    """Two tasks that wait for each other are found in virtual time; the rule and the line are named."""
+    """Two tasks that wait for each other are found in virtual time, with the line at which each waits."""
 
     class Machine(TrioMachine):
         @rule()
@@ -500,6 +501,10 @@ def test_a_deadlock_is_named() -> None:
         check(Machine)
     assert program(caught.value) == ["state.transfer()"]
     assert caught.value.__cause__ is not None
+    tree = str(caught.value).split("\n", maxsplit=1)[1]
+    assert re.match(r"task Machine\.transfer\n  \S+ in transfer\n +async with trio.open_nursery", tree)
+    assert len(re.findall(r"\n    task \S+take\n      \S+ in take\n +async with second:\n", tree)) == 2
+    assert "_core" not in tree
 
 
 def test_a_timeout_of_the_code_under_test_is_its_own() -> None:
@@ -619,7 +624,7 @@ def test_the_machine_does_not_survive_without_its_nursery() -> None:
 
 
 def test_a_busy_loop_is_found() -> None:
-    """A loop that never blocks ends at the real-time limit; the rule and the tasks are named."""
+    """A loop that never blocks ends at the real-time limit; the rule is named, and the line that spins."""
 
     class Machine(TrioMachine):
         real_time_limit = 0.1
@@ -642,7 +647,7 @@ def test_a_busy_loop_is_found() -> None:
             super().teardown()
             assert self.finished
 
-    expected = r"Machine\.start was not done after 0\.1 real .*Machine\.spin"
+    expected = r"(?s)Machine\.start was not done after 0\.1 real .*task \S+Machine\.spin\n +\S+ in spin\n"
     with pytest.raises(AssertionError, match=expected):
         check(Machine, NO_SHRINK)
     machine = Machine()
@@ -691,7 +696,8 @@ def test_a_run_that_cannot_be_ended_is_let_go(autojump: float) -> None:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
 
-    with pytest.raises(AssertionError, match=r"Machine\.hang was not done after 0\.1 real seconds"):
+    expected = r"Machine\.hang was not done after 0\.1 real seconds.*\ntask Machine\.hang\n  \S+ in hang\n"
+    with pytest.raises(AssertionError, match=expected):
         check(Machine, NO_SHRINK)
     gc.collect()
     trio.run(trio.sleep, 0)

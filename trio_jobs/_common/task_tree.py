@@ -1,4 +1,4 @@
-"""Where the tasks of a job are, as text for people."""
+"""Where tasks are, as text for people."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import traceback
 import trio
 
 
-def task_tree(task: trio.lowlevel.Task, indent: str = "") -> str:
-    """Return the stacks of a task and of all tasks under it, innermost call last."""
-    frames = traceback.StackSummary.extract(iter(list(task.iter_await_frames())))
+def task_tree(task: trio.lowlevel.Task, indent: str = "", *, without: tuple[str, ...] = ()) -> str:
+    """Return the stacks of a task and of all tasks under it, innermost call last.
+
+    Args:
+        task: Where to begin.
+        indent: What every line begins with.
+        without: How the paths of files begin whose calls are left out.
+    """
+    calls = [call for call in task.iter_await_frames() if not call[0].f_code.co_filename.startswith(without)]
+    frames = traceback.StackSummary.extract(iter(calls))
     lines = [f"task {task.name}"]
     for frame in frames:
         lines.append(f"  {frame.filename}:{frame.lineno} in {frame.name}")
@@ -18,5 +25,5 @@ def task_tree(task: trio.lowlevel.Task, indent: str = "") -> str:
     text = "".join(f"{indent}{line}\n" for line in lines)
     for nursery in task.child_nurseries:
         for child in sorted(nursery.child_tasks, key=lambda child: child.name):
-            text += task_tree(child, indent + "    ")
+            text += task_tree(child, indent + "    ", without=without)
     return text

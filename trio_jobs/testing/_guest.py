@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import queue
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import outcome
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from .._common.task_tree import task_tree
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 Result: TypeAlias = "outcome.Value[Any] | outcome.Error"
+_TRAPS = inspect.getfile(trio.lowlevel.wait_task_rescheduled)
+_MACHINERY: Final = (__file__, str(Path(_TRAPS).parent), inspect.getfile(outcome.acapture))
 
 
 @dataclass(eq=False)
@@ -53,6 +60,9 @@ class GuestRun:
         self._failure: BaseException | None = None
         self._reported: BaseException | None = None
         self._scope = trio.CancelScope()
+        self._call_scope = trio.CancelScope()
+        self._alarm = trio.CancelScope()
+        self._places = ""
         self._ticks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._calls, self._inbox = trio.open_memory_channel[_Call](1)
         trio.lowlevel.start_guest_run(
@@ -101,6 +111,8 @@ class GuestRun:
             self._take_failure().unwrap()
 
     async def _main(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        trio.lowlevel.spawn_system_task(self._watch)
         ended = await outcome.acapture(self._with_background)
         if isinstance(ended, outcome.Error):
             self._failure = _bare(ended.error)
@@ -124,19 +136,36 @@ class GuestRun:
 
     async def _limited(self, call: _Call) -> Any:
         blocked: BaseException | None = None
-        with trio.move_on_after(self._rule_time_limit):
-            try:
-                result = await call.fn()
-            except BaseException as error:
-                blocked = error
-                raise
-            await wait_all_tasks_blocked()
-            return result
+        self._task.name = f"{self._owner}.{call.name}"
+        self._alarm.deadline = trio.current_time() + self._rule_time_limit
+        try:
+            with trio.CancelScope() as self._call_scope:
+                try:
+                    result = await call.fn()
+                except BaseException as error:
+                    blocked = error
+                    raise
+                await wait_all_tasks_blocked()
+                return result
+        finally:
+            self._alarm.deadline = math.inf
         # The cause shows the line that was blocked.
         raise AssertionError(
             f"{self._owner}.{call.name} was blocked for {self._rule_time_limit:g} virtual seconds: "
-            "a deadlock, or rule_time_limit is too short"
+            f"a deadlock, or rule_time_limit is too short\n{self._places}"
         ) from blocked
+
+    async def _watch(self) -> None:
+        """Look where all tasks are when a call has had its time, before it is cancelled."""
+        while True:
+            with self._alarm:
+                await trio.sleep_forever()
+            self._alarm = trio.CancelScope()
+            self._places = self._where()
+            self._call_scope.cancel(reason="rule_time_limit")
+
+    def _where(self) -> str:
+        return task_tree(self._task, without=_MACHINERY)
 
     def _done(self, result: outcome.Outcome[None]) -> None:
         self.over = True
@@ -162,11 +191,9 @@ class GuestRun:
             return None
 
     def _too_long(self, name: str) -> AssertionError:
-        tasks = sorted(task.name for task in self.nursery.child_tasks)
         return AssertionError(
             f"{self._owner}.{name} was not done after {self._real_time_limit:g} real seconds: "
-            "a busy loop, a stuck thread, or a wait that cannot be cancelled; "
-            f"in the background: {', '.join(tasks) or 'nothing'}"
+            f"a busy loop, a stuck thread, or a wait that cannot be cancelled\n{self._where()}"
         )
 
     def _take_failure(self) -> Result:

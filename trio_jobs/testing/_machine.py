@@ -45,6 +45,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
 
     What a step raises comes out of it, taken out of an exception group that holds nothing else.
     What a background task raises comes out of the step during which that happened, or of `teardown`.
+    A step that hangs or spins fails with the tree of the tasks, and the lines at which each of them was.
 
     A failing example replays and shrinks, in any process, if the code under test uses neither real
     time nor threads, and no randomness that Hypothesis does not seed.
