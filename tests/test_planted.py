@@ -11,7 +11,8 @@ import pytest
 HERE = Path(__file__).parent / "planted"
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.planted.bugs import BUGS, Bug  # noqa: E402  # found only now
+from tests.planted.bug import Bug  # noqa: E402  # found only now
+from tests.planted.bugs import BUGS  # noqa: E402  # found only now
 from tests.planted.hunt import hunt, plant  # noqa: E402
 
 

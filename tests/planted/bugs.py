@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Bug(NamedTuple):
-    """A change that makes the package wrong.
-
-    Attributes:
-        name: What is wrong, in a few words.
-        seen: What a user would see.
-        file: The file in the package.
-        before: Text that is in it once.
-        after: What stands there instead.
-        lane: What is to find it: `store`, `simulation` or `lives`.
-    """
-
-    name: str
-    seen: str
-    file: str
-    before: str
-    after: str
-    lane: str
-
+from tests.planted.bug import Bug
+from tests.planted.lived import LIVED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
 RULES = "stores/rules.py"
 
-BUGS = [
+_FIRST = [
     Bug(
         "the attempt is not checked as the fence",
         "a worker that was given up writes into its successor's log",
@@ -296,3 +276,5 @@ BUGS = [
         "lives",
     ),
 ]
+
+BUGS = [*_FIRST, *LIVED]

@@ -11,7 +11,7 @@ import pytest
 
 from trio_jobs import Ended, Event, Kind, Reason
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
-from trio_jobs.testing._history import RULES
+from trio_jobs.testing._judge import RULES
 
 JOB = "j"
 
@@ -174,6 +174,8 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "a reader began too late": ("readers_agree", _set("readings.1.after", 5)),
     "a reader was told the end too early": ("readers_agree", _set("readings.0.ended", True)),
     "a reader of nothing": ("readers_agree", _set("readings.0.job_id", "nobody")),
+    "a wait that is never answered": ("nobody_waits_for_ever", _set("calls.4.waiting", True)),
+    "a reader that never hears of the end": ("nobody_waits_for_ever", _set("readings.1.waiting", True)),
     "a token that nobody sent": ("attempts_sent_what_is_kept", change(3, data="?")),
     "a token lost in the middle": (
         "attempts_sent_what_is_kept",

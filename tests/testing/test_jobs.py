@@ -114,7 +114,23 @@ def test_a_retry_that_goes_before_a_cancellation_is_found() -> None:
         run_state_machine_as_test(Broken, settings=once)
 
 
-@pytest.mark.parametrize("broken", [Skipping, Impatient])
+class Silent(MemoryStore):
+    """Who waits for a job's end is not woken."""
+
+    async def ended(self, job_id: str) -> Job:
+        if not (await self.get(job_id)).state.over:
+            await trio.sleep_forever()
+        return await super().ended(job_id)
+
+
+class Endless(MemoryStore):
+    """A reader that has read all is not told that this was all."""
+
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        return await super().follow(job_id, after, limit) or await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("broken", [Skipping, Impatient, Silent, Endless])
 def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
     """Each broken store is found within 200 lives of 30 steps."""
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import trio
 
-from trio_jobs import JobContext
+from trio_jobs import Job, JobContext
 from trio_jobs._common.error_text import leaves
 from trio_jobs._running.worker import Worker
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Scenario, SimulationFailed, simulate
 from trio_jobs.testing.__main__ import hunt, main
 from trio_jobs.testing._faults import FAULTS
-from trio_jobs.testing._history import BadHistory
+from trio_jobs.testing._judge import BadHistory
 
 FOUND = {
     151: "a worker was given a job back, of which an older attempt still ended there",
@@ -115,13 +115,22 @@ class Unfenced(MemoryStore):
         return super()._running(job_id, row.attempt)
 
 
+class Silent(MemoryStore):
+    """A store that wakes nobody who waits for a job's end."""
+
+    async def ended(self, job_id: str) -> Job:
+        if not (await self.get(job_id)).state.over:
+            await trio.sleep_forever()
+        return await super().ended(job_id)
+
+
 SEEDS = range(100, 200)  # a zombie that writes is found by about one seed in fifty
 
 
-@pytest.mark.parametrize("store", [Forgetful, Unfenced])
+@pytest.mark.parametrize("store", [Forgetful, Unfenced, Silent])
 def test_a_broken_store_is_found(store: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that never come back, and zombies that write, are found within 100 seeds; the same seed finds
-    them again, and the message says how."""
+    """Jobs that never come back, zombies that write, and waits without an end are found within 100 seeds; the
+    same seed finds them again, and the message says how."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", store)
     seed = next((seed for seed in SEEDS if _breaks(seed)), None)
     assert seed is not None

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
         store_checks,
     )
     from ._connection import Connection
-    from ._history import BadHistory, Call, HandlerRun, History, Reading, check_history
+    from ._history import Call, HandlerRun, History, Reading
     from ._jobs import JobMachine
+    from ._judge import BadHistory, check_history
     from ._life import Life, expect_events, expect_state, run_handler
     from ._lockstep import open_sqlite_in_lockstep
     from ._machine import TrioMachine, initialize, invariant, rule
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "QUEUE_LIMIT": "checks",
     "RETENTION": "checks",
-    "BadHistory": "_history",
+    "BadHistory": "_judge",
     "Call": "_history",
     "Check": "_conformance",
     "Connection": "_connection",
@@ -49,7 +50,7 @@ _HOMES = {
     "Trace": "_trace",
     "TrioMachine": "_machine",
     "cancel_at_every_checkpoint": "_cancel",
-    "check_history": "_history",
+    "check_history": "_judge",
     "check_store": "_conformance",
     "expect_events": "_life",
     "expect_state": "_life",

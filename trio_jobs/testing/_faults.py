@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -132,7 +133,7 @@ class FaultyConnection(Connection):
             await trio.sleep(delay)
 
     async def wait(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
-        """Wait as a store does that cannot rely on being woken: it looks again now and then."""
+        """Wait as a store does: where wake-ups may be lost, it looks again now and then."""
         answers: list[T] = []
 
         async def look() -> None:
@@ -141,7 +142,7 @@ class FaultyConnection(Connection):
         while not answers:
             if self._faults.strikes("deaf"):
                 await super().wait(name, partial(trio.sleep, _POLL))
-            with trio.move_on_after(_POLL):
+            with trio.move_on_after(_POLL if "deaf" in self._faults.kinds else inf):
                 await super().wait(name, look)
         if self._faults.strikes("late"):
             await trio.sleep(self._faults.random.uniform(0, 2 * _POLL))

@@ -1,7 +1,6 @@
-"""Judge what happened: logs, what clients were told, what readers read, and what handlers did.
+"""What happened: logs, what clients were told, what readers read, and what handlers did.
 
-The journals are plain records that those concerned write themselves. Nothing here asks the package anything,
-and nothing here shares code with it: a rule that both had wrong would hide what it is for.
+The journals are plain records that those concerned write themselves, and `_judge.py` judges them.
 
 Times are seconds of one clock that all journals and logs share the order of; a call whose `returned` is None
 has an unknown outcome and may have happened or not.
@@ -9,14 +8,11 @@ has an unknown outcome and may have happened or not.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import attrs
-
-from ._fold import OVER, fold
 
 if TYPE_CHECKING:
     from .._model.job import Event
@@ -34,6 +30,7 @@ class Call:
         invoked: When it was asked.
         returned: When it was answered; None if it never was.
         answer: Of a cancel, the outcome of its report; of a wait, the job's state.
+        waiting: Whether whoever asked still waits for the answer; see `History.ask`.
     """
 
     client: str
@@ -43,6 +40,7 @@ class Call:
     invoked: float = 0.0
     returned: float | None = None
     answer: str | None = None
+    waiting: bool = False
 
 
 @attrs.define
@@ -55,6 +53,7 @@ class Reading:
         after: The cursor at which it was opened.
         events: What was delivered, in order.
         ended: Whether the reader was told that this was all.
+        waiting: Whether the reader is still there; see `History.read`.
     """
 
     reader: str
@@ -62,6 +61,7 @@ class Reading:
     after: int = 0
     events: list[Event] = attrs.field(factory=list[Any])
     ended: bool = False
+    waiting: bool = False
 
 
 @attrs.define
@@ -100,7 +100,7 @@ class History:
         calls: The clients' journal.
         readings: The readers' journal.
         runs: The handlers' journal.
-        settled: Whether all jobs have had the time to end.
+        settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
         orderly: Whether no worker died, stood still or was cut off: each that went left in good order.
     """
 
@@ -111,231 +111,25 @@ class History:
     settled: bool = False
     orderly: bool = False
 
+    @contextmanager
+    def ask(self, call: Call) -> Generator[None]:
+        """Add a call to the journal; who asked waits for as long as the block lasts."""
+        self.calls.append(call)
+        with _waiting(call):
+            yield
 
-@attrs.frozen
-class Violation:
-    """A promise that was broken.
-
-    Attributes:
-        rule: The name of the rule.
-        job_id: Whose job.
-        message: What is wrong.
-    """
-
-    rule: str
-    job_id: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: job {self.job_id}: {self.message}"
+    @contextmanager
+    def read(self, reading: Reading) -> Generator[None]:
+        """Add a reading to the journal; the reader is there for as long as the block lasts."""
+        self.readings.append(reading)
+        with _waiting(reading):
+            yield
 
 
-class BadHistory(AssertionError):
-    """A history holds what may not happen.
-
-    Attributes:
-        violations: What, one for each promise that was broken.
-    """
-
-    def __init__(self, history: History, violations: list[Violation]) -> None:
-        lines = [str(violation) for violation in violations]
-        for job_id in dict.fromkeys(violation.job_id for violation in violations):
-            lines.append(f"the log of job {job_id}:")
-            lines += [
-                f"  {event.seq:>3} #{event.attempt} {event.kind}: {event.data!r}"
-                for event in history.logs.get(job_id, ())
-            ]
-        super().__init__("\n".join(lines))
-        self.violations = violations
-
-
-Found = Iterator[tuple[str, str]]
-
-
-def logs_are_legal(history: History) -> Found:
-    """Each log is dense, its events are where they may be, and nothing follows the end."""
-    for job_id, log in history.logs.items():
-        try:
-            seen = fold(log)
-        except AssertionError as error:
-            yield job_id, str(error)
-            continue
-        if history.settled and seen.state not in OVER:
-            yield job_id, f"it is {seen.state} although everything had time to end"
-
-
-def accepted_is_kept(history: History) -> Found:
-    """A job whose submit was answered is there, and a key stands for one job."""
-    by_key: dict[str, str] = {}
-    for call in history.calls:
-        if call.op != "submit" or call.returned is None or call.job_id is None:
-            continue
-        if call.job_id not in history.logs:
-            yield call.job_id, f"{call.client} was told that it is accepted, and it is not there"
-        if call.key is not None and by_key.setdefault(call.key, call.job_id) != call.job_id:
-            yield call.job_id, f"the key {call.key!r} stands for job {by_key[call.key]} too"
-
-
-def nothing_is_made_up(history: History) -> Found:
-    """There are no more top jobs than there were keys to submit them with."""
-    asked = {call.key for call in history.calls if call.op == "submit" and call.key is not None}
-    ran = {run.job_id for run in history.runs}
-    named = {call.job_id for call in history.calls if call.op == "submit" and call.job_id is not None}
-    if asked and len(ran | named) > len(asked):
-        extra = sorted((ran | named) - named)
-        yield (extra or ["?"])[0], f"{len(ran | named)} jobs ran, but only {len(asked)} were asked for"
-
-
-def answers_are_true(history: History) -> Found:
-    """What was answered to a cancel or a wait is what became of the job, and was so by then."""
-    for call in history.calls:
-        log = history.logs.get(call.job_id or "", [])
-        if call.returned is None or call.answer is None or not log or call.job_id is None:
-            continue
-        over, state = log[-1].kind.ends, _state(log)
-        if call.op == "wait" and call.answer != state:
-            yield call.job_id, f"{call.client} was told that it ended {call.answer}, and it is {state}"
-        if call.op != "cancel":
-            continue
-        if call.answer == "cancelled" and state != "cancelled":
-            yield call.job_id, f"{call.client} was told that it is cancelled, and it is {state}"
-        if call.answer in {"already_over", "finished_first"} and not over:
-            yield call.job_id, f"{call.client} was told {call.answer}, and it is {state}"
-        if call.answer == "finished_first" and state == "cancelled":
-            yield call.job_id, f"{call.client} was told that it finished first, and it is cancelled"
-        if call.answer != "already_over" and not any(event.kind == "cancel_requested" for event in log):
-            yield call.job_id, f"{call.client} asked for its cancellation, and the log does not know"
-
-
-def readers_agree(history: History) -> Found:
-    """A reader gets what the log holds behind its cursor: everything, once, in order, and then the end."""
-    for reading in history.readings:
-        log = history.logs.get(reading.job_id)
-        if log is None:
-            if reading.events:
-                yield reading.job_id, f"{reading.reader} read a log that is not there"
-            continue
-        part = log[reading.after : reading.after + len(reading.events)]
-        if reading.events != part:
-            got = [event.seq for event in reading.events]
-            yield reading.job_id, f"{reading.reader} read {got} behind {reading.after}, or other values"
-        if reading.ended and reading.after + len(reading.events) != len(log):
-            yield (
-                reading.job_id,
-                f"{reading.reader} was told the end behind {reading.after + len(part)}",
-            )
-        if reading.ended and not log[-1].kind.ends:
-            yield reading.job_id, f"{reading.reader} was told that it is over, and it is not"
-
-
-def attempts_sent_what_is_kept(history: History) -> Found:
-    """What an attempt left in the log is what its handler set out to send, from the first on, without holes.
-
-    If it completed, that is everything; if it ended otherwise by itself, at least all whose `send` returned.
-    """
-    for run in (run for run in history.runs if run.heard):
-        log = history.logs.get(run.job_id, [])
-        kept = [event.data for event in log if event.kind == "token" and event.attempt == run.attempt]
-        if kept != run.attempted[: len(kept)]:
-            yield run.job_id, f"attempt {run.attempt} set out to send {run.attempted}, and the log has {kept}"
-        how = _end_of(log, run.attempt)
-        if how is None or _lost(how):
-            continue
-        if how.kind == "completed" and kept != run.attempted:
-            yield run.job_id, f"attempt {run.attempt} completed having sent {run.attempted}; kept are {kept}"
-        if len(kept) < len(run.sent):
-            yield run.job_id, f"attempt {run.attempt} was told that {run.sent} were sent; kept are {kept}"
-
-
-def attempts_are_single(history: History) -> Found:
-    """An attempt runs once; two of one job overlap only when the first had lost its worker or its lease."""
-    runs: dict[str, list[HandlerRun]] = {}
-    for run in history.runs:
-        runs.setdefault(run.job_id, []).append(run)
-    for job_id, several in runs.items():
-        for number, count in Counter(run.attempt for run in several).items():
-            if count > 1:
-                yield job_id, f"attempt {number} ran {count} times"
-        log = history.logs.get(job_id, [])
-        several.sort(key=lambda run: run.attempt)
-        for earlier, later in itertools.pairwise(several):
-            over = earlier.ended is not None and earlier.ended <= later.began
-            how = _end_of(log, earlier.attempt)
-            if not over and not (how is not None and _lost(how)):
-                yield job_id, f"attempt {later.attempt} began while attempt {earlier.attempt} still ran"
-
-
-def ends_are_ends(history: History) -> Found:
-    """When an attempt is over, so is its handler, unless its worker was lost; the log knows all that ran."""
-    for run in history.runs:
-        log = history.logs.get(run.job_id, [])
-        if not any(event.kind == "started" and event.attempt == run.attempt for event in log):
-            yield run.job_id, f"attempt {run.attempt} ran, and the log does not know"
-        how = _end_of(log, run.attempt)
-        if how is None or run.severed or _lost(how):
-            continue
-        began = next(
-            (event for event in log if event.kind == "started" and event.attempt == run.attempt), how
-        )
-        lasted = how.timestamp - began.timestamp
-        if run.ended is None or run.ended - run.began > lasted + 0.001:
-            yield run.job_id, f"attempt {run.attempt} still ran when the log says that it had ended"
-
-
-def leaving_costs_nothing(history: History) -> Found:
-    """Where every worker left in good order, none was lost: what they had claimed was handed over."""
-    for job_id, log in history.logs.items() if history.orderly else ():
-        for event in log:
-            if event.kind in {"retried", "failed"} and event.data.reason == "worker_lost":
-                yield job_id, f"attempt {event.attempt} was left behind by a worker that did not die"
-
-
-def _state(log: list[Event]) -> str:
+@contextmanager
+def _waiting(entry: Call | Reading) -> Generator[None]:
+    entry.waiting = True
     try:
-        return fold(log).state
-    except AssertionError:
-        return "unknown"
-
-
-def _end_of(log: list[Event], attempt: int) -> Event | None:
-    """Return the event that ended an attempt."""
-    ends = {"completed", "failed", "cancelled", "retried"}
-    return next((event for event in log if event.attempt == attempt and event.kind in ends), None)
-
-
-def _lost(end: Event) -> bool:
-    """Return whether an attempt was taken from its worker, rather than ended by it."""
-    if end.kind == "completed":
-        return False
-    return end.data.reason == "worker_lost" or "worker was lost" in (end.data.message or "")
-
-
-RULES: Final[Mapping[str, Callable[[History], Found]]] = {
-    rule.__name__: rule
-    for rule in (
-        logs_are_legal,
-        accepted_is_kept,
-        nothing_is_made_up,
-        answers_are_true,
-        readers_agree,
-        attempts_sent_what_is_kept,
-        attempts_are_single,
-        ends_are_ends,
-        leaving_costs_nothing,
-    )
-}
-"""Every rule by its name; each finds what breaks it, as job id and message."""
-
-
-def check_history(history: History) -> None:
-    """Check that what happened may happen.
-
-    Args:
-        history: The journals and logs.
-
-    Raises:
-        BadHistory: It may not; the text names each broken rule, and shows the logs concerned.
-    """
-    found = [Violation(name, *what) for name, rule in RULES.items() for what in rule(history)]
-    if found:
-        raise BadHistory(history, found)
+        yield
+    finally:
+        entry.waiting = False

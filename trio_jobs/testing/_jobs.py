@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-import attrs
 import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
@@ -19,16 +19,17 @@ from .._model.job import Event, Job, Timeouts
 from .._model.retry import Retry
 from .._registry.filter import every
 from .._watching.handle import JobHandle
-from .._watching.readers import Policy
 from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
+from ._crowd import PACES, Crowd, Pace
 from ._fold import check_agrees
-from ._history import Call, History, Reading, check_history
+from ._history import Call, History
 from ._journal import Handler, journalled
+from ._judge import check_history
 from ._machine import TrioMachine, initialize, invariant, rule
 from ._order import Wait, check_capacity, check_limits, check_order, waits
 from ._scripted import ENDS, SECONDS, STEPS, scripted
-from ._workers import LOST, Worker
+from ._workers import Worker
 
 _ALL = 10**6
 OPTIONS = st.fixed_dictionaries(
@@ -52,33 +53,6 @@ OPTIONS = st.fixed_dictionaries(
         "when_unread": st.sampled_from(["pause", "cancel"]),
         "linger": st.sampled_from([0.0, 1.0]),
     },
-)
-
-
-@attrs.frozen
-class Pace:
-    """How somebody reads.
-
-    Attributes:
-        policy: Whether the handler waits for this reader.
-        seconds: How long each event takes.
-        cut: After how many events the reader leaves and resumes; 0 is never.
-        vanishes: Whether the reader does not resume.
-    """
-
-    policy: Policy = "gap"
-    seconds: float = 0.0
-    cut: int = 0
-    vanishes: bool = False
-
-
-POLICIES: tuple[Policy, ...] = ("gap", "block")
-PACES = st.builds(
-    Pace,
-    policy=st.sampled_from(POLICIES),
-    seconds=st.sampled_from([0.0, 0.0, 1.0]),
-    cut=st.sampled_from([0, 1, 3]),
-    vanishes=st.booleans(),
 )
 
 
@@ -140,6 +114,7 @@ class JobMachine(TrioMachine):
         self._history = History()
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
         self._workers: list[Worker] = []
+        self._crowd = Crowd(self._history, self._up)
         self._handles: list[JobHandle[Any, Any]] = []
         self._delays: dict[str, float] = {}
         self._submitted: dict[str, tuple[Any, ...]] = {}
@@ -148,6 +123,7 @@ class JobMachine(TrioMachine):
     @initialize()
     async def open(self) -> None:
         """Open the store, and bring a first worker up."""
+        await self.nursery.start(self._crowd.live)
         self._store = await self.nursery.start(self._keep_open)
         await self.start_worker()
 
@@ -182,9 +158,9 @@ class JobMachine(TrioMachine):
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
-        self._history.calls.append(call)
         submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
-        handle: JobHandle[Any, Any] = await submit(fn, *args, key=key, **options)
+        with self._history.ask(call):
+            handle: JobHandle[Any, Any] = await submit(fn, *args, key=key, **options)
         call.returned, call.job_id = trio.current_time(), handle.id
         if key in self._submitted:
             assert handle.id in self._delays, "the same key made another job"
@@ -192,8 +168,9 @@ class JobMachine(TrioMachine):
         self._submitted[key] = (fn, args, options)
         self._handles.append(handle)
         self._delays[handle.id] = options.get("delay", 0.0)
-        for worker in self._up():
-            self.nursery.start_soon(self._wait, worker, handle.id)
+        for number, worker in enumerate(self._up()):
+            wait = partial(self._crowd.wait, result=bool(number % 2))
+            self._crowd.nursery.start_soon(wait, worker, handle.id)
 
     @precondition(lambda self: self._up() and self._submitted)
     @rule(data=st.data())
@@ -203,15 +180,6 @@ class JobMachine(TrioMachine):
         fn, args, options = self._submitted[key]
         await self._submit(key, fn, args, options)
 
-    async def _wait(self, worker: Worker, job_id: str) -> None:
-        call = Call("waiter", "wait", job_id, invoked=trio.current_time())
-        self._history.calls.append(call)
-        try:
-            call.answer = str((await (await worker.jobs.get(job_id)).wait()).state)
-        except LOST:
-            return
-        call.returned = trio.current_time()
-
     @precondition(lambda self: self._up() and self._handles)
     @rule(data=st.data(), grace=st.sampled_from([0.0, 1.0]), patience=st.sampled_from([None, 1.0, 60.0]))
     async def cancel(self, data: st.DataObject, grace: float, patience: float | None) -> None:
@@ -220,16 +188,7 @@ class JobMachine(TrioMachine):
         if patience is None:
             await handle.request_cancel("as drawn", grace=grace)
             return
-        call = Call("canceller", "cancel", handle.id, invoked=trio.current_time())
-        self._history.calls.append(call)
-        self.nursery.start_soon(self._cancel, handle, call, grace, patience)
-
-    async def _cancel(self, handle: JobHandle[Any, Any], call: Call, grace: float, patience: float) -> None:
-        try:
-            call.answer = (await handle.cancel("as drawn", grace=grace, patience=patience)).outcome
-        except LOST:
-            return
-        call.returned = trio.current_time()
+        self._crowd.nursery.start_soon(self._crowd.cancel, handle, grace, patience)
 
     @precondition(lambda self: self._up() and self._handles)
     @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES)
@@ -237,29 +196,7 @@ class JobMachine(TrioMachine):
         """Follow a job: from the beginning or later, leaving and resuming, dawdling, or going for good."""
         handle = await self._drawn(data)
         if (await self._store.get(handle.id)).last_seq >= after:
-            self.nursery.start_soon(self._read, self._up()[0], handle.id, pace, after)
-
-    async def _read(self, worker: Worker, job_id: str, pace: Pace, cursor: int = 0) -> None:
-        while True:
-            reading = Reading("reader", job_id, cursor)
-            self._history.readings.append(reading)
-            try:
-                handle: JobHandle[Any, Any] = await worker.jobs.get(job_id)
-                async with handle.events(cursor, policy=pace.policy) as events:
-                    async for event in events:
-                        reading.events.append(event)
-                        cursor = event.seq
-                        await trio.sleep(pace.seconds)
-                        if pace.cut and cursor % pace.cut == 0:
-                            break
-                    else:
-                        reading.ended = True
-                        return
-            except LOST:
-                await trio.sleep(0.5)
-            if pace.vanishes or not self._up():
-                return
-            worker = self._up()[0]
+            self._crowd.nursery.start_soon(self._crowd.read, self._up()[0], handle.id, pace, after)
 
     async def _drawn(self, data: st.DataObject) -> JobHandle[Any, Any]:
         number = data.draw(st.integers(0, len(self._handles) - 1), "job")
@@ -320,10 +257,11 @@ class JobMachine(TrioMachine):
         # A job that pauses goes on only while it is read where it runs, and holds a slot until then.
         for handle in self._handles:
             for worker in self._up():
-                self.nursery.start_soon(self._read, worker, handle.id, Pace())
+                self._crowd.nursery.start_soon(self._crowd.read, worker, handle.id, Pace())
         with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each job there is
             for handle in self._handles:
                 await self._store.ended(handle.id)
+            await self._crowd.disperse()
         self._history.settled = True
         await trio.testing.wait_all_tasks_blocked(0.1)
         await self._judge()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from .._common.errors import StoreUnavailable
 from ._history import Call, History, Reading
+from ._workers import LOST, outcome_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ._simulation import Drawn
 
 T = TypeVar("T")
-_LOST = (StoreUnavailable, trio.ClosedResourceError)
 
 
 class Clients:
@@ -76,12 +75,12 @@ class Clients:
         """Ask once; None if nobody can tell what came of it."""
         jobs = await self._somebody()
         call.invoked = trio.current_time()
-        self._history.calls.append(call)
-        try:
-            answer = await ask(jobs)
-        except _LOST:
-            await trio.sleep(self._random.uniform(0, 2))
-            return None
+        with self._history.ask(call):
+            try:
+                answer = await ask(jobs)
+            except LOST:
+                await trio.sleep(self._random.uniform(0, 2))
+                return None
         call.returned = trio.current_time()
         return answer
 
@@ -113,15 +112,16 @@ class Clients:
                 return
 
     async def _wait(self, name: str, job_id: str) -> None:
+        result = self._random.random() < 0.5
         while True:
             call = Call(name, "wait", job_id)
 
-            async def wait(jobs: JobRegistry) -> Any:
-                return await (await jobs.get(job_id)).wait()
+            async def wait(jobs: JobRegistry) -> str:
+                handle = await jobs.get(job_id)
+                return await outcome_of(handle) if result else str((await handle.wait()).state)
 
-            job = await self._ask(call, wait)
-            if job is not None:
-                call.answer = str(job.state)
+            if (answer := await self._ask(call, wait)) is not None:
+                call.answer = answer
                 return
 
     async def _read(self, name: str, job_id: str) -> None:
@@ -130,20 +130,20 @@ class Clients:
         policy: Policy = self._random.choice(("gap", "block"))
         while True:
             reading = Reading(name, job_id, after=cursor)
-            self._history.readings.append(reading)
             vanish = self._random.choice((1, 3, 10**6))
-            try:
-                handle = await (await self._somebody()).get(job_id)
-                async with handle.events(cursor, policy=policy) as events:
-                    async for event in events:
-                        reading.events.append(event)
-                        cursor = event.seq
-                        await trio.sleep(pace)
-                        vanish -= 1
-                        if not vanish:
-                            break
-                    else:
-                        reading.ended = True
-                        return
-            except _LOST:
-                await trio.sleep(self._random.uniform(0, 2))
+            with self._history.read(reading):
+                try:
+                    handle = await (await self._somebody()).get(job_id)
+                    async with handle.events(cursor, policy=policy) as events:
+                        async for event in events:
+                            reading.events.append(event)
+                            cursor = event.seq
+                            await trio.sleep(pace)
+                            vanish -= 1
+                            if not vanish:
+                                break
+                        else:
+                            reading.ended = True
+                            return
+                except LOST:
+                    await trio.sleep(self._random.uniform(0, 2))

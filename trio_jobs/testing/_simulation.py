@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 import attrs
+import outcome
 import trio
 
 from .._common.errors import Permanent, RetryAfter
@@ -22,8 +23,9 @@ from ..stores.contract import Where
 from ..stores.memory import MemoryStore
 from ._faults import CUTTING, FAULTS, Faults
 from ._fold import check_agrees
-from ._history import History, check_history
+from ._history import History
 from ._journal import journalled
+from ._judge import check_history
 from ._nodes import Node, chaos
 from ._people import Clients
 from ._seeded import run_seeded
@@ -188,8 +190,11 @@ class Simulation:
                 await clients.done.wait()
             self.history.settled = True
             await self._collect(store)
+            judged = outcome.capture(check_history, self.history)  # who is cancelled waits no more
+            done = clients.done.is_set()
             nursery.cancel_scope.cancel()
-        check_history(self.history)
+        judged.unwrap()
+        assert done, "a client found nobody to ask"
 
     async def _collect(self, store: MemoryStore) -> None:
         for one in await every(store, Where()):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .._common.errors import StoreUnavailable
+from .._common.errors import JobCancelled, JobFailed, StoreUnavailable
 from .._registry.opening import open_registry
 from ._connection import Connection
 from ._journal import CONNECTION
 
 if TYPE_CHECKING:
     from .._registry.registry import JobRegistry
+    from .._watching.handle import JobHandle
     from ..stores.contract import Store
 
 LOST: Final = (StoreUnavailable, trio.ClosedResourceError)
@@ -68,3 +69,14 @@ class Worker:
         self.up = False
         self._connection.sever()
         self._scope.cancel(reason="the worker crashed")
+
+
+async def outcome_of(handle: JobHandle[Any, Any]) -> str:
+    """Wait for a job's result, and return in which state the job ended, as `result` tells it."""
+    try:
+        await handle.result()
+    except JobFailed:
+        return "failed"
+    except JobCancelled:
+        return "cancelled"
+    return "completed"

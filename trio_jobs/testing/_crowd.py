@@ -1,0 +1,123 @@
+"""Those who wait for jobs in a `JobMachine`, cancel them and read them, and write down how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from hypothesis import strategies as st
+
+from .._watching.readers import Policy
+from ._history import Call, History, Reading
+from ._workers import LOST, Worker, outcome_of
+
+if TYPE_CHECKING:
+    from .._watching.handle import JobHandle
+
+
+@attrs.frozen
+class Pace:
+    """How somebody reads.
+
+    Attributes:
+        policy: Whether the handler waits for this reader.
+        seconds: How long each event takes.
+        cut: After how many events the reader leaves and resumes; 0 is never.
+        vanishes: Whether the reader does not resume.
+    """
+
+    policy: Policy = "gap"
+    seconds: float = 0.0
+    cut: int = 0
+    vanishes: bool = False
+
+
+POLICIES: tuple[Policy, ...] = ("gap", "block")
+PACES = st.builds(
+    Pace,
+    policy=st.sampled_from(POLICIES),
+    seconds=st.sampled_from([0.0, 0.0, 1.0]),
+    cut=st.sampled_from([0, 1, 3]),
+    vanishes=st.booleans(),
+)
+
+
+class Crowd:
+    """Everybody who asks something and waits for the answer.
+
+    Args:
+        history: Where they write.
+        up: Returns the workers that may be asked.
+
+    Attributes:
+        nursery: Where each of them is a task.
+    """
+
+    nursery: trio.Nursery
+
+    def __init__(self, history: History, up: Callable[[], list[Worker]]) -> None:
+        self._history = history
+        self._up = up
+        self._more = trio.Event()
+        self._gone = trio.Event()
+
+    async def live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Be there, until `disperse` was called and nobody is left."""
+        async with trio.open_nursery() as self.nursery:
+            self.nursery.start_soon(self._more.wait)
+            task_status.started()
+        self._gone.set()
+
+    async def disperse(self) -> None:
+        """Wait until everybody has the answer that they wait for."""
+        self._more.set()
+        await self._gone.wait()
+
+    async def wait(self, worker: Worker, job_id: str, *, result: bool = False) -> None:
+        """Wait for a job's end, or for its result."""
+        call = Call("waiter", "wait", job_id, invoked=trio.current_time())
+        with self._history.ask(call):
+            try:
+                handle: JobHandle[Any, Any] = await worker.jobs.get(job_id)
+                if not result:
+                    call.answer = str((await handle.wait()).state)
+                else:
+                    call.answer = await outcome_of(handle)
+            except LOST:
+                return
+        call.returned = trio.current_time()
+
+    async def cancel(self, handle: JobHandle[Any, Any], grace: float, patience: float) -> None:
+        """Cancel a job, and wait for what becomes of it."""
+        call = Call("canceller", "cancel", handle.id, invoked=trio.current_time())
+        with self._history.ask(call):
+            try:
+                call.answer = (await handle.cancel("as drawn", grace=grace, patience=patience)).outcome
+            except LOST:
+                return
+        call.returned = trio.current_time()
+
+    async def read(self, worker: Worker, job_id: str, pace: Pace, cursor: int = 0) -> None:
+        """Read a job's log at a pace, through whichever worker is up."""
+        while True:
+            reading = Reading("reader", job_id, cursor)
+            with self._history.read(reading):
+                try:
+                    handle: JobHandle[Any, Any] = await worker.jobs.get(job_id)
+                    async with handle.events(cursor, policy=pace.policy) as events:
+                        async for event in events:
+                            reading.events.append(event)
+                            cursor = event.seq
+                            await trio.sleep(pace.seconds)
+                            if pace.cut and cursor % pace.cut == 0:
+                                break
+                        else:
+                            reading.ended = True
+                            return
+                except LOST:
+                    await trio.sleep(0.5)
+            if pace.vanishes or not self._up():
+                return
+            worker = self._up()[0]
