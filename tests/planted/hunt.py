@@ -1,7 +1,7 @@
 """Plant each bug in a copy of the package and see it found: `python tests/planted/hunt.py`.
 
 Lanes: `store` runs `check_store` and counts checks, `simulation` counts seeds, `lives` counts the examples of
-`JobMachine`, until the first that fails.
+`JobMachine`, `cancel` the checkpoints of `cancel_at_every_checkpoint`, until the first that fails.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _one(bug: Bug) -> Found:
 
 
 def _row(found: Found) -> str:
-    unit = {"store": "check", "simulation": "seed", "lives": "example"}[found.bug.lane]
+    unit = {"store": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}[
+        found.bug.lane
+    ]
     tries = f"{found.tries} {unit}{'s' * (found.tries != 1)}"
     if not found.tries:
         tries = "NOT FOUND" if found.tries is None else "a hang"

@@ -8,14 +8,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import trio
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from trio.testing import MockClock
 
-from trio_jobs import Reason
+from trio_jobs import JobContext, Reason
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing import SimulationFailed, narrow_store_checks, simulate, store_checks
+from trio_jobs.testing import (
+    Life,
+    SimulationFailed,
+    cancel_at_every_checkpoint,
+    narrow_store_checks,
+    simulate,
+    store_checks,
+)
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 
 SEEDS, EXAMPLES = 1500, 300
@@ -93,6 +101,43 @@ def lives_lane() -> str:
     return f"clean {tries}"
 
 
+async def _rests(job: JobContext[str]) -> None:
+    await trio.sleep(1)
+
+
+async def _does_all(job: JobContext[str]) -> str:
+    """Use all that a context has, and leave a child and a task behind that end it."""
+    await job.send("one")
+    await job.send_many(["two", "three"])
+    await job.progress(1, 2)
+    await job.save(1)
+    await (await job.spawn(_rests)).wait()
+    await job.tokens.send("four")
+    await job.send("five")
+    await job.save(2)
+    await job.spawn(_rests)
+    job.nursery.start_soon(trio.sleep, 0.5)
+    return "done"
+
+
+def cancel_lane() -> str:
+    """Cancel a handler at every checkpoint."""
+    tries = 0
+
+    def count(life: Life) -> None:
+        nonlocal tries
+        tries += 1
+
+    try:
+        cancel_at_every_checkpoint(_does_all, check=count)
+    except AssertionError as error:
+        print(error)
+        return f"found {tries + 1}"
+    return f"clean {tries}"
+
+
+LANES = {"store": store_lane, "simulation": simulation_lane, "lives": lives_lane, "cancel": cancel_lane}
+
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    print({"store": store_lane, "simulation": simulation_lane, "lives": lives_lane}[sys.argv[1]]())
+    print(LANES[sys.argv[1]]())

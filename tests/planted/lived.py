@@ -21,4 +21,12 @@ LIVED = [
         "        if row.waiters is not None and kind is Kind.COMPLETED:",
         "simulation",
     ),
+    Bug(
+        "a child keeps its parent's cancellation to itself",
+        "a cancelled job whose child was cancelled with it is COMPLETED",
+        "_running/attempt.py",
+        "        if cancelled is not None:\n            raise cancelled",
+        "        if cancelled is not None and self.parent is None:\n            raise cancelled",
+        "cancel",
+    ),
 ]

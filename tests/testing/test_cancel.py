@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 
@@ -127,6 +129,75 @@ def test_what_a_cancelled_handler_may_not_do(handler: object, message: str) -> N
     """To go on, or to raise an error of its own, is found without a check."""
     with pytest.raises(AssertionError, match=message):
         cancel_at_every_checkpoint(handler)  # type: ignore[arg-type]  # all of them are handlers
+
+
+async def goes_on(job: JobContext[int]) -> str:
+    for number in range(4):
+        try:
+            await job.send(number)
+            await trio.sleep(1)
+        except trio.Cancelled:
+            held.add("cancelled")
+    return "done"
+
+
+async def is_quiet(job: JobContext[str]) -> str:
+    with contextlib.suppress(BaseException):
+        await trio.sleep(1)
+    return "done"
+
+
+async def _swallows_once() -> None:
+    with contextlib.suppress(trio.Cancelled):
+        await trio.sleep(1)
+
+
+async def has_a_quiet_task(job: JobContext[str]) -> str:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_swallows_once)
+    return "done"
+
+
+async def leaves_a_quiet_task(job: JobContext[str]) -> str:
+    job.nursery.start_soon(_swallows_once)
+    return "done"
+
+
+async def _has_a_quiet_child(job: JobContext[str]) -> None:
+    await job.spawn(is_quiet)
+
+
+@pytest.mark.parametrize(
+    "handler", [goes_on, is_quiet, has_a_quiet_task, leaves_a_quiet_task, _has_a_quiet_child]
+)
+def test_a_handler_that_swallows_its_cancellation(handler: object) -> None:
+    """To complete after `Cancelled` was raised, in whichever task of the job, is found without a check."""
+    with pytest.raises(AssertionError, match=r"(?s)completed although it was cancelled.*the handler was at"):
+        cancel_at_every_checkpoint(handler)  # type: ignore[arg-type]  # all of them are handlers
+
+
+async def race(job: JobContext[str]) -> str:
+    """Take the first of two, and do the rest behind a shield: nothing of that swallows."""
+
+    async def run(seconds: float) -> None:
+        await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, 1)
+        nursery.start_soon(run, 1)
+    with trio.move_on_after(1):
+        await trio.sleep(2)
+    with trio.move_on_after(1, shield=True):
+        await trio.sleep(2)
+    return "done"
+
+
+def test_scopes_of_ones_own_swallow_nothing() -> None:
+    """What a handler cancels itself, and what it shields, may end at any time, and the job may complete."""
+    lives: list[Life] = []
+    assert cancel_at_every_checkpoint(race, check=lives.append) > 5
+    assert {life.job.state for life in lives} == {State.CANCELLED, State.COMPLETED}
 
 
 async def for_ever(job: JobContext[int]) -> None:

@@ -12,6 +12,7 @@ from .._common.states import Reason, State
 from .._registry.opening import open_registry
 from .._running.context import JobContext
 from .._running.worker import Worker
+from ._delivered import reached
 from ._fold import check_agrees
 from ._life import Life, life_of
 from ._seeded import run_seeded
@@ -63,15 +64,23 @@ class _Canceller(trio.abc.Instrument):
 
     Attributes:
         where: Where the handler was when it was cancelled; None if it ended before.
+        heard: Whether a `Cancelled` of it was raised in one of the job's tasks.
     """
 
     def __init__(self, at: int) -> None:
         self.where: str | None = None
         self.worker: Worker | None = None
         self.coroutine: _Stoppable | None = None
+        self.heard = False
+        self._scope: trio.CancelScope | None = None
         self._left = at
         self._spins = 0
         self._until = 0.0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Note whether the job's cancellation reaches the task."""
+        if self._scope is not None and not self.heard:
+            self.heard = reached(self._scope, task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Count a step of the job's tasks; the handler, once begun, is always among them."""
@@ -97,6 +106,7 @@ class _Canceller(trio.abc.Instrument):
         for attempt in attempts:
             if attempt.parent is None and self.coroutine is not None:
                 self.where = self.coroutine.where()
+                self._scope = attempt.deadlines.scope
                 self._until = trio.current_time() + PATIENCE
                 attempt.tell(Reason.USER, 0)
 
@@ -131,8 +141,9 @@ def cancel_at_every_checkpoint(
         How many checkpoints there were, `most` at most.
 
     Raises:
-        AssertionError: After some cancellation the job did not end, ended FAILED, or `check` raised. The text
-            says at which checkpoint, where the handler was, and what the log holds.
+        AssertionError: After some cancellation the job did not end, ended FAILED, completed although the
+            `Cancelled` was raised in one of its tasks, or `check` raised. The text says at which checkpoint,
+            where the handler was, and what the log holds.
     """
     for at in range(most + 1):
         canceller = _Canceller(at)
@@ -141,7 +152,7 @@ def cancel_at_every_checkpoint(
             return at
         try:
             check_agrees(life.job, life.log)
-            _check_end(life)
+            _check_end(life, canceller)
             if check is not None:
                 check(life)
         except Exception as error:
@@ -165,7 +176,12 @@ async def _live(canceller: _Canceller, fn: Handler, args: tuple[Any, ...], optio
         return await life_of(handle)
 
 
-def _check_end(life: Life) -> None:
+def _check_end(life: Life, canceller: _Canceller) -> None:
     if life.job.state not in {State.CANCELLED, State.COMPLETED} or life.job.error is not None:
         what = life.job.error or life.job.message or ""
         raise AssertionError(f"the job ended {life.job.state}: {what}")
+    if life.job.state is State.COMPLETED and canceller.heard:
+        raise AssertionError(
+            "the job completed although it was cancelled before its last checkpoint: trio.Cancelled was raised "
+            "in it, and swallowed; let it out, and use 'finally' for what has to be done in any case"
+        )
