@@ -24,6 +24,7 @@ from tests.planted.bug import Bug  # noqa: E402  # found only now
 from tests.planted.bugs import BUGS  # noqa: E402  # found only now
 
 LANES = Path(__file__).with_name("lanes.py")
+UNITS = {"store": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}
 LONGEST = 60  # seconds after which a lane hangs, which is a find too
 
 

@@ -155,6 +155,7 @@ async def _swallows_once() -> None:
 async def has_a_quiet_task(job: JobContext[str]) -> str:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_swallows_once)
+        nursery.start_soon(trio.lowlevel.checkpoint)
     return "done"
 
 

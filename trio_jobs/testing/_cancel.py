@@ -182,6 +182,6 @@ def _check_end(life: Life, canceller: _Canceller) -> None:
         raise AssertionError(f"the job ended {life.job.state}: {what}")
     if life.job.state is State.COMPLETED and canceller.heard:
         raise AssertionError(
-            "the job completed although it was cancelled before its last checkpoint: trio.Cancelled was raised "
-            "in it, and swallowed; let it out, and use 'finally' for what has to be done in any case"
+            "the job completed although it was cancelled before its last checkpoint: trio.Cancelled was "
+            "raised in it, and swallowed; let it out, and use 'finally' for what has to be done in any case"
         )
