@@ -20,6 +20,7 @@ nox.options.sessions = [
     "bench",
     "harness",
     "planted",
+    "mutation",
     "torture",
     "openapi",
     "fuzz",
@@ -95,6 +96,13 @@ def planted(session: nox.Session) -> None:
     """Every planted bug is caught."""
     install(session, "test")
     session.run("python", "tests/planted/hunt.py", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Small mistakes in the dense files are noticed by their mirrored tests; `-- --all` tries every one."""
+    install(session, "test")
+    session.run("python", "tests/mutation/run.py", *session.posargs)
 
 
 @nox.session

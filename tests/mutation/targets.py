@@ -1,0 +1,17 @@
+"""Which files are mutated, those whose rules are dense, and their mirrored tests, which are to notice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TARGETS: Final[dict[str, tuple[str, ...]]] = {
+    "trio_jobs/_common/states.py": ("tests/_common/test_states.py",),
+    "trio_jobs/_json/lost.py": ("tests/_json/test_lost.py",),
+    "trio_jobs/_model/retry.py": ("tests/_model/test_retry.py",),
+    "trio_jobs/_running/deadlines.py": ("tests/_running/test_deadlines.py",),
+    "trio_jobs/_watching/readers.py": ("tests/_watching/test_readers.py",),
+    "trio_jobs/serving/access.py": ("tests/serving/test_access.py",),
+    "trio_jobs/serving/websocket/session.py": ("tests/serving/websocket/test_session.py",),
+    "trio_jobs/stores/_log.py": ("tests/stores/test_log.py",),
+    "trio_jobs/stores/_queue.py": ("tests/stores/test_queue.py",),
+}
