@@ -15,6 +15,7 @@ nox.options.sessions = [
     "lint",
     "types",
     "coverage",
+    "deep",
     "docs",
     "demo",
     "bench",
@@ -34,6 +35,17 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # The rooms from `_common` to `_registry` (tests/test_layers.py): every test run must cover them completely.
 CORE = "--include=trio_jobs/_*/*,trio_jobs/stores/*"
 NOT_CORE = "--omit=trio_jobs/_wire/*"
+
+
+SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadgroup"]
+DEEP = ["-m", "deep or hypothesis", "--hypothesis-profile=fresh"]
+
+
+def seed(session: nox.Session) -> str:
+    """Return where chance begins: another number each time, unless `TRIO_JOBS_SEED` is set."""
+    first = os.environ.get("TRIO_JOBS_SEED") or str(secrets.randbelow(10**9))
+    session.log(f"TRIO_JOBS_SEED={first} has the same again")
+    return first
 
 
 def install(session: nox.Session, extra: str = "") -> None:
@@ -60,10 +72,20 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def quick(session: nox.Session) -> None:
+    """What to run before a commit."""
+    install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The test suite on this Python."""
     install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -76,19 +98,29 @@ def tests_all(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """The test suite under coverage: the core's branches must all be taken."""
     install(session, "test")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
+    session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
     session.run("coverage", "report", CORE, NOT_CORE, "--fail-under=100")
+
+
+@nox.session
+def deep(session: nox.Session) -> None:
+    """The tests that take long, and each property again, with more examples, others each time."""
+    install(session, "test")
+    session.run(
+        "python", "-m", "pytest", *SIDE_BY_SIDE, *DEEP, f"--hypothesis-seed={seed(session)}", *session.posargs
+    )
 
 
 @nox.session
 def harness(session: nox.Session) -> None:
     """Random lives of jobs and simulated faults, others each time, at the sizes that the docs state."""
     install(session, "test")
-    seed = os.environ.get("TRIO_JOBS_SEED") or str(secrets.randbelow(10**9))
-    session.log(f"TRIO_JOBS_SEED={seed} has the same again")
-    session.run("python", "tests/testing/lives.py", "--seed", seed, *session.posargs)
-    session.run("python", "-m", "trio_jobs.testing", "--seeds", "5000", "--first", seed)
+    first = seed(session)
+    session.run("python", "tests/testing/lives.py", "--seed", first, *session.posargs)
+    session.run("python", "-m", "trio_jobs.testing", "--seeds", "5000", "--first", first)
 
 
 @nox.session

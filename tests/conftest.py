@@ -10,12 +10,13 @@ import pytest
 import trio
 from hypothesis import settings
 
-# Nothing is left to chance: a failure is a failure of the change. What looks somewhere new each time is the
-# gate `harness`; `--hypothesis-profile=fresh` and a `TRIO_JOBS_SEED` do so here.
-settings.register_profile("same", deadline=None, print_blob=True, derandomize=True, database=None)
-settings.register_profile("ci", settings.get_profile("same"), max_examples=200)
-settings.register_profile("fresh", deadline=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "same")
+# Nothing is left to chance: a failure is a failure of the change. The gates `deep` and `harness` look
+# somewhere new each time; `--hypothesis-profile=fresh` and a `TRIO_JOBS_SEED` do so here.
+settings.register_profile(
+    "same", max_examples=30, deadline=None, print_blob=True, derandomize=True, database=None
+)
+settings.register_profile("fresh", max_examples=200, deadline=None, print_blob=True)
+settings.load_profile("same")
 
 SEED = os.environ.get("TRIO_JOBS_SEED", "0")
 

@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asking for a process by its pid is POSIX")
+@pytest.mark.deep
 def test_a_busy_loop_is_gone_with_its_job(tmp_path: Path) -> None:
     """A job in a busy loop is FAILED by its timeout, CANCELLED by a cancel, and ended by leaving the
     registry; each time the process that spun is not there any more."""

@@ -31,10 +31,25 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
 
+# Their programs take more than two seconds.
+SLOW = {
+    "writing-a-store",
+    "testing",
+    "testing/job-machine",
+    "testing/pytest",
+    "howto/cpu-bound",
+    "howto/serving",
+}
+
 _FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\w+\.py)\n")  # a block that begins so is a part of that file
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
 _DIRECTIVE = re.compile(r"^\.\. auto\w+:: ([\w.]+)", re.MULTILINE)
+
+
+def name_of(page: Path) -> str:
+    """Return a page's place in the documentation, or in the project, without its ending."""
+    return str(page.relative_to(DOCS if DOCS in page.parents else ROOT).with_suffix(""))
 
 
 class Snippet(NamedTuple):
@@ -101,7 +116,12 @@ def run_in_virtual_time(main: Callable[..., Awaitable[Any]], *args: Any, clock: 
 REAL_RUN = trio.run
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def may_be_slow(page: Path) -> Any:
+    """Return a page as a parameter of a test that runs its programs."""
+    return pytest.param(page, marks=[pytest.mark.deep] * (name_of(page) in SLOW))
+
+
+@pytest.mark.parametrize("page", [may_be_slow(page) for page in PAGES], ids=name_of)
 def test_the_programs_of_a_page_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +167,7 @@ def test_output_is_compared_exactly(shown: str, printed: str, same: bool) -> Non
     assert matches(shown, printed) is same
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_snippet_hides(page: Path) -> None:
     """Python is always in a fence that starts its line and says `python`: nothing escapes the tests."""
     text = page.read_text(encoding="utf-8")
@@ -157,7 +177,7 @@ def test_no_snippet_hides(page: Path) -> None:
     assert "" not in named, "a fence says what is in it"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     """Every link and picture of a page that is not on the web is a file of this repository."""
     prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
@@ -201,14 +221,14 @@ def test_every_page_is_reached() -> None:
         for line in body.splitlines()
         if line.strip() and not line.startswith(":")
     }
-    pages = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES[1:]}
+    pages = set(map(name_of, PAGES[1:]))
     assert pages - {"index"} == listed
 
 
 # Last, so that a draft shows all its other faults first.
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_figures_are_filled_in(page: Path) -> None:
     """No page has a place left where a measured figure was to be filled in."""
     text = page.read_text(encoding="utf-8")

@@ -30,6 +30,7 @@ def test_there_are_enough() -> None:
     assert {bug.lane for bug in BUGS} == {"store", "simulation", "lives", "cancel"}
 
 
+@pytest.mark.deep
 def test_a_bug_is_found() -> None:
     """The hunt finds a planted bug, and says after how many tries."""
     (bug,) = [bug for bug in BUGS if "key is ignored" in bug.name]
@@ -38,6 +39,7 @@ def test_a_bug_is_found() -> None:
     assert 0 < tries < 100
 
 
+@pytest.mark.deep
 def test_nothing_is_found_where_nothing_is() -> None:
     """A lane passes on the package as it is."""
     assert hunt(None, "store")[0] is None

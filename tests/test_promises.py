@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -29,7 +29,6 @@ from trio_jobs import (
     open_registry,
 )
 
-LIVES = settings(max_examples=50)
 SECONDS = st.integers(0, 6)
 
 
@@ -54,7 +53,6 @@ async def talk(job: JobContext[int], pauses: list[int], attempts: int = 1) -> st
     deadlines=st.lists(st.integers(0, 4), min_size=1, max_size=20),
     sizes=st.lists(st.integers(1, 3), min_size=20, max_size=20),
 )
-@LIVES
 def test_p1_accepted_is_kept(deadlines: list[int], sizes: list[int]) -> None:
     """Every job whose `submit` returned is in the store, complete, and nothing else is, whatever was
     cancelled at whatever step; and each of them comes to its end."""
@@ -96,7 +94,6 @@ def test_p1_accepted_is_kept(deadlines: list[int], sizes: list[int]) -> None:
     leave=SECONDS,
     attempts=st.integers(1, 3),
 )
-@LIVES
 def test_p2_at_most_one_outcome(
     work: int, timeout: int, cancels: list[int], leave: int, attempts: int
 ) -> None:
@@ -154,7 +151,6 @@ async def cancel_quietly(cancel: Any, after: int) -> None:
         max_size=4,
     ),
 )
-@LIVES
 def test_p3_the_stream_is_exact(
     pauses: list[int], attempts: int, window: int, readers: list[tuple[int, int, int, Any]]
 ) -> None:
@@ -214,7 +210,6 @@ def test_p3_the_stream_is_exact(
     obey=st.booleans(),
     how=st.sampled_from(["raise", "swallow"]),
 )
-@LIVES
 def test_p4_cancel_is_proven(
     work: int, cleanup: int, helpers: int, cancel_at: int, grace: int, obey: bool, how: str
 ) -> None:
@@ -277,7 +272,6 @@ def test_p4_cancel_is_proven(
     stops=st.integers(0, 60),
     finished=st.integers(1, 4),
 )
-@LIVES
 def test_p6_memory_is_bounded(window: int, keep: int, count: int, stops: int, finished: int) -> None:
     """A handler is never more than the window ahead of a reader that blocks; a log holds as many tokens as
     retention says, and announces the rest; no more ended jobs are kept than was said."""
@@ -336,7 +330,6 @@ def test_p6_memory_is_bounded(window: int, keep: int, count: int, stops: int, fi
     on_exit=st.sampled_from(["stop", "drain"]),
     how=st.sampled_from(["leave", "raise", "cancel"]),
 )
-@LIVES
 def test_p7_nothing_runs_that_is_not_under_the_block(
     jobs_of: list[tuple[list[int], bool, bool, int]], leave: int, on_exit: Any, how: str
 ) -> None:

@@ -59,7 +59,6 @@ def test_by_name() -> None:
         ([Service().method, Service().method], ValueError, "two handlers are named 'method'"),
         (ModuleType("empty"), ValueError, "^module empty defines no handlers; mark them with @trio_jobs"),
     ],
-    ids=str,
 )
 def test_what_is_none(given: Any, error: type[Exception], complaint: str) -> None:
     """The error says what was given, and what to do."""
@@ -109,7 +108,6 @@ async def bare(job, a, *b):  # type: ignore[no-untyped-def]  # is what is tried 
         (Service(), [int], None),
         (partial(Service().method, a=1), [], None),
     ],
-    ids=str,
 )
 def test_types_of_arguments(fn: Any, named: list[Any], rest: Any) -> None:
     """Those that a job may have: without the context, and without what is bound or must be named."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -159,7 +159,6 @@ async def test_a_handler_keeps_its_mark(autojump_clock: MockClock) -> None:
     capacity=st.integers(1, 5),
     data=st.data(),
 )
-@settings(max_examples=60)
 def test_capacity_is_never_exceeded_and_never_left_idle(
     durations: list[int], capacity: int, data: st.DataObject
 ) -> None:
@@ -324,7 +323,6 @@ async def test_a_job_that_becomes_due_does_not_wait_for_a_later_one(autojump_clo
 
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.sampled_from(Priority)), min_size=1, max_size=15))
-@settings(max_examples=60)
 def test_jobs_start_in_the_order_of_their_rank(wanted: list[tuple[int, Priority]]) -> None:
     """Jobs that wait start in the order of due time plus penalty, and of arrival where that is equal."""
     order: list[int] = []

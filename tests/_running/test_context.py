@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
@@ -190,7 +190,6 @@ async def test_every_verb_is_a_checkpoint(opened: bool, autojump_clock: MockCloc
         assert len(await jobs.find(parent=handle.id)) == 1
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     bursts=st.lists(st.integers(0, 12), max_size=5),
     window=st.integers(1, 5),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -93,7 +93,6 @@ async def test_a_claim_starts_no_job_that_is_too_late(autojump_clock: MockClock)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 6)), max_size=20))
-@settings(max_examples=60)
 def test_each_job_expires_exactly_at_its_time(wanted: list[tuple[int, int, int]]) -> None:
     """Of jobs that nothing runs, each ends at its due time plus its queue timeout, in whatever order
     they came."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -154,7 +154,6 @@ async def test_an_interrupt_cancels_everything_under_the_worker(autojump_clock: 
 
 
 @given(st.lists(st.one_of(st.sampled_from(["pause", "resume"]), st.integers(0, 4)), max_size=25))
-@settings(max_examples=60)
 def test_slots_are_counted_right_under_any_program(steps: list[str | int]) -> None:
     """Whatever is submitted, paused and resumed: `running` is what runs, never over the capacity, and
     nothing waits while there is a free slot and no pause."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import attrs
 import pytest
 import trio
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -36,7 +36,6 @@ COMMANDS = st.lists(
 )
 
 
-@settings(max_examples=300)
 @given(
     commands=COMMANDS,
     start=st.integers(2, 20),

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -168,7 +168,6 @@ async def same_for_all(sends: list[str | int], fails: bool, readers: list[Any]) 
     assert set(attempts) == set(range(2 + fails))
 
 
-@settings(deadline=None, max_examples=150)
 @given(sends=SENDS, fails=st.booleans(), readers=READERS, seed=st.integers(0, 2**32))
 def test_all_readers_see_the_same(sends: list[str | int], fails: bool, readers: list[Any], seed: int) -> None:
     """Whenever readers come, leave, are cancelled and resume, each sees every event once, in order, to
@@ -1040,7 +1039,6 @@ async def test_the_linger_time_of_each_attempt(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("many", [False, True])
 @given(keep=st.integers(1, 40), n=st.integers(0, 120))
-@settings(deadline=None, max_examples=30)
 def test_retention_bounds_the_count(many: bool, keep: int, n: int) -> None:
     """Of a job's tokens at most `events` are kept, always the newest, and all while they fit."""
 

@@ -28,6 +28,7 @@ async def work(job: JobContext[int], n: int) -> list[float]:
     return [n % 7, 0.0]
 
 
+@pytest.mark.deep
 def test_it_runs_and_measures_everything() -> None:
     """Without any peer, every section has its rows, every figure is more than 0, and no check fails."""
     rows = list(script.rows(TINY, [OURS]))

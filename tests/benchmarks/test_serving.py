@@ -51,6 +51,7 @@ trio.run(trio_websocket.main)
 """
 
 
+@pytest.mark.deep
 def test_it_runs_and_measures_everything() -> None:
     """Without any peer, every section has its rows, and each of our servers its figures, more than 0."""
     rows = list(script.rows(TINY, list(OURS.values())))

@@ -45,7 +45,7 @@ def test_what_still_runs_is_handed_over(cli: Any) -> None:
     assert stream.stdout.readline() == "begun\n"
 
 
-@pytest.mark.parametrize("handler", ["stubborn", "spin"])
+@pytest.mark.parametrize("handler", ["stubborn", pytest.param("spin", marks=pytest.mark.deep)])
 def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
     """The process is gone within grace + 2 s, names the job, and leaves it to its lease.
 

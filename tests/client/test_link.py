@@ -77,6 +77,7 @@ async def test_a_short_outage_is_not_told() -> None:
         assert answers == [3]
 
 
+@pytest.mark.deep
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that carries nothing any more is noticed by a ping that is not answered, and made
     again."""
@@ -94,6 +95,7 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
         assert proxy.connections > 2
 
 
+@pytest.mark.deep
 async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that gets stuck on every connection ends as the network's fault; others get through
     meanwhile."""

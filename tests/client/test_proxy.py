@@ -38,6 +38,7 @@ async def every_event(handle: JobHandle[Any, Any], pause: random.Random | None =
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.deep
 async def test_no_gap_no_repeat_and_an_end(kind: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a proxy that delays, cuts into pieces, cuts off in the middle of frames and falls silent: each
     job that was submitted is there once and has its result, and each reader sees exactly the events of the
@@ -111,6 +112,7 @@ async def free_port() -> int:
         return int(listener.socket.getsockname()[1])
 
 
+@pytest.mark.deep
 async def test_servers_are_killed(tmp_path: Path) -> None:
     """A server is killed in the middle of its work and another one takes over its file and its port, twice:
     the same client goes on, its streams read every event that is in the log, and its jobs have their

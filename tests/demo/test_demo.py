@@ -376,6 +376,7 @@ def test_a_signal_on_a_terminal_restores_it(text: str, number: signal.Signals) -
 
 
 @posix
+@pytest.mark.deep
 def test_it_survives_being_killed(text: str) -> None:
     """Killed in the middle and started again, it goes on with the same jobs, and all end as intended."""
     with subprocess.Popen(

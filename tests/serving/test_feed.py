@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -123,7 +123,6 @@ def seqs(pieces: list[Piece]) -> list[int]:
     return [event["seq"] for piece in pieces if not piece.is_gap for event in json.loads(piece.json)]
 
 
-@settings(max_examples=50)
 @given(st.data())
 def test_every_follower_reads_the_log(data: st.DataObject) -> None:
     """Followers that come at any time, at any place, and take any number at once, each read all that is

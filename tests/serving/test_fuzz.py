@@ -20,6 +20,7 @@ def test_a_session_answers_everything() -> None:
     assert {"Call", "Begin", "Stop", "Opened", "Reply", "Close", "NoneType"} <= steps.keys(), steps
 
 
+@pytest.mark.deep
 async def test_servers_serve_on() -> None:
     """Whatever arrives at its port, a server goes on serving, and logs no error of its own."""
     await fuzz_live(random.getrandbits(32), LIVE_INPUTS)

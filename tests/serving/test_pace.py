@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -14,7 +14,6 @@ SOON = 0.002
 """What a task may be woken too early, and a float be wrong."""
 
 
-@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 50), st.integers(0, 50), st.none() | st.integers(0, 60)),

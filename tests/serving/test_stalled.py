@@ -102,6 +102,7 @@ async def growth(watch: Watch) -> int:
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.deep
 async def test_one_stands_still(door: Door) -> None:
     """While one takes nothing, the handler goes on, another reader misses nothing, and memory does not grow.
 

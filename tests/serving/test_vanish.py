@@ -122,6 +122,7 @@ async def back_to(what: Callable[[], object], before: object) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.deep
 async def test_nothing_stays(door: Door) -> None:
     """After 500 peers vanished from each server, tasks, files, readers and memory are where they were."""
     async with place(door, limits=LIMITS) as here:

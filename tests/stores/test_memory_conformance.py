@@ -68,6 +68,7 @@ def test_shared(check: Check) -> None:
     check.run(Shared().open, clock=virtual)
 
 
+@pytest.mark.deep
 def test_in_real_time() -> None:
     """It keeps the contract on a real clock as well."""
     check_store(open_store, open_narrow=open_narrow)

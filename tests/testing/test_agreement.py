@@ -115,13 +115,21 @@ class WiderMachine(NarrowMachine):
         yield MemoryStore(queue_limit=4)
 
 
-@pytest.mark.parametrize("kind", [machine(MemoryStore), SharedMachine, NarrowMachine])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        machine(MemoryStore),
+        pytest.param(SharedMachine, marks=pytest.mark.deep),
+        pytest.param(NarrowMachine, marks=pytest.mark.deep),
+    ],
+)
 def test_a_sound_store_agrees(kind: type[StoreMachine]) -> None:
     """The store in memory agrees with itself: alone, through connections that come and go, and full."""
     run_state_machine_as_test(kind, settings=SOME)
 
 
 @pytest.mark.parametrize("name", FOUND)
+@pytest.mark.deep
 def test_a_planted_fault_is_found(name: str) -> None:
     """A store with one verb wrong is found to differ, within 300 programs of at most 30 steps."""
     with pytest.raises((AssertionError, KeyError)):
@@ -129,6 +137,7 @@ def test_a_planted_fault_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [ForgetfulMachine, WiderMachine])
+@pytest.mark.deep
 def test_a_wrong_way_of_opening_is_found(kind: type[StoreMachine]) -> None:
     """So is a store that keeps nothing, and one with another limit."""
     with pytest.raises(AssertionError):

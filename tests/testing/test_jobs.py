@@ -169,6 +169,7 @@ class Forgetful(SqliteStore):
         return [event for event in await super().read(job_id, after, limit) if event.kind is not Kind.SAVED]
 
 
+@pytest.mark.deep
 def test_a_broken_file_is_found() -> None:
     """A store in a file that breaks a promise is found, and fails again in the replay."""
 

@@ -430,6 +430,7 @@ run_state_machine_as_test(Machine, settings=how)
 """
 
 
+@pytest.mark.deep
 def test_replay_in_another_process() -> None:
     """The same examples have the same trace in processes with different hash seeds."""
     path = str(Path(trio_jobs.testing.__file__).parents[2])

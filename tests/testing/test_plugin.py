@@ -78,12 +78,14 @@ def run(folder: Path, code: str, *options: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("code", [OWN, OWN_FIXTURE])
+@pytest.mark.deep
 def test_it_keeps_out_of_the_way(tmp_path: Path, code: str) -> None:
     """A test that brings a clock or a fixture `jobs` of its own gets that one."""
     done = run(tmp_path, code, "-o", "trio_mode=true")
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.deep
 def test_without_pytest_trio(tmp_path: Path) -> None:
     """Without pytest-trio only tests that use the fixture fail, and pytest says why."""
     code = (

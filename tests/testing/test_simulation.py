@@ -41,7 +41,9 @@ def test_what_was_found_stays_mended(seed: int) -> None:
     simulate(seed=seed)
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "1", "42"])
+@pytest.mark.parametrize(
+    "hash_seed", ["0", *(pytest.param(seed, marks=pytest.mark.deep) for seed in ("1", "42"))]
+)
 def test_the_same_seed_takes_the_same_course(hash_seed: str) -> None:
     """In every process, whatever its hash seed, a seed says all: the traces are the same, step by step."""
     code = "from trio_jobs.testing import simulate; print(*[simulate(seed=n).digest for n in range(25)])"
@@ -56,6 +58,7 @@ def test_the_same_seed_takes_the_same_course(hash_seed: str) -> None:
     assert done.stdout.split() == [simulate(seed=seed).digest for seed in range(25)]
 
 
+@pytest.mark.deep
 def test_seeds_take_different_courses() -> None:
     """Nearly every seed explores something new, and every kind of fault happens."""
     traces = [simulate(seed=seed) for seed in range(100)]
@@ -186,12 +189,14 @@ def test_the_command_shows_what_a_seed_broke(
     assert f"--seed {seed}" in shown
 
 
+@pytest.mark.deep
 def test_the_command_hunts(capsys: pytest.CaptureFixture[str]) -> None:
     """`--seeds` simulates that many in several processes, and says how many courses they took."""
     assert main(["--seeds", "60", "--first", "1000", "--processes", "2"]) == 0
     assert "60 seeds from 1000 on, 60 different courses, 0 broken" in capsys.readouterr().out
 
 
+@pytest.mark.deep
 def test_a_hunt_reports_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hunt goes on after a find, and returns each with its seed."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)

@@ -27,6 +27,7 @@ def run(script: str, *arguments: str) -> str:
 
 
 @linux
+@pytest.mark.deep
 def test_a_few_kills() -> None:
     """Workers that are killed, stopped and terminated on one file break no promise."""
     printed = run("run.py", "--kills", "12", "--seed", "1")
@@ -35,6 +36,7 @@ def test_a_few_kills() -> None:
 
 
 @linux
+@pytest.mark.deep
 def test_some_failpoints() -> None:
     """Of the failpoint matrix some cases, one of each verb: all of them come to it, and all hold."""
     assert re.search(r"^10 cases, 10 of them met, 0 broken, \d+ s$", run("failpoints.py", "--every", "26"))

@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
+@pytest.mark.deep
 def test_the_checker_agrees() -> None:
     """mypy, strict, finds nothing wrong in accepts.py and each expected error in rejects.py."""
     pytest.importorskip("mypy", reason="the type checkers come with the extra `lint`")

@@ -225,6 +225,7 @@ async def test_a_frame_without_end(door: Door) -> None:
         await here.serves()
 
 
+@pytest.mark.deep
 async def test_a_million_fragments(door: Door) -> None:
     """A message of 10^6 fragments of one byte is closed, early and flat."""
     async with place(door, limits=SMALL) as here:
@@ -235,6 +236,7 @@ async def test_a_million_fragments(door: Door) -> None:
         await here.serves()
 
 
+@pytest.mark.deep
 async def test_a_million_empty_fragments(door: Door) -> None:
     """Fragments without a byte, which no limit of bytes sees, are bounded too, whoever answers pings."""
     async with place(door, limits=SMALL) as here:

@@ -12,6 +12,8 @@ from .chromium import expect_state, in_browser, open_page
 from .contrast import CONTRASTS
 from .site import Site
 
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("browser")]
+
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 WIDE = "https://example.org/" + "W" * 300
 

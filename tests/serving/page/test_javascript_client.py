@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from playwright.sync_api import Page, WebSocketRoute
 
 from .chromium import in_browser
 from .line import Line
 from .site import Site
+
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("browser")]
 
 HOWTO = Path(__file__).parents[3] / "docs/howto/javascript.md"
 

@@ -20,6 +20,8 @@ from trio_jobs.serving import http_app
 from .chromium import Browser, expect_state, in_browser, open_page
 from .site import Site
 
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("browser")]
+
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>&lt;b&gt;"
 
 

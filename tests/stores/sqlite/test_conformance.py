@@ -54,12 +54,13 @@ class SqliteMachine(StoreMachine):
             yield store
 
 
-def test_it_agrees_with_the_store_in_memory() -> None:
+@pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.deep)])
+def test_it_agrees_with_the_store_in_memory(examples: int) -> None:
     """Whatever is asked in whatever order, both stores answer the same and keep the same logs."""
     run_state_machine_as_test(
         SqliteMachine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples,
             stateful_step_count=30,
             deadline=None,
             phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink what uses threads takes minutes

@@ -260,6 +260,7 @@ async def look(path: Path, accepted: list[str]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what SQLite makes light of
+@pytest.mark.deep
 def test_each_write_fails_once(tmp_path: Path, disk: FailingDisk) -> None:
     """Whichever write or sync fails: the file is refused for now, or the submit is, or nobody notices; what
     was accepted runs to its end, every event once, and the file stays sound."""

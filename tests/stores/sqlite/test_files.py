@@ -509,6 +509,7 @@ async def everything(path: Path) -> list[Reading]:
         ]
 
 
+@pytest.mark.deep
 def test_flipped_bytes(tmp_path: Path) -> None:
     """A file with a damaged byte is refused as such, and then not written; or it reads right, but for the
     one job whose value was hit, as SQLite keeps no checksums."""

@@ -59,9 +59,7 @@ def test_no_handler_of_that_name() -> None:
         Rows({}).written(make("x", target=greet))
 
 
-@pytest.mark.parametrize(
-    "target", [partial(greet, mark="!"), partial(greet, "x"), impostor("greet")], ids=str
-)
+@pytest.mark.parametrize("target", [partial(greet, mark="!"), partial(greet, "x"), impostor("greet")])
 def test_another_function_of_that_name(target: Any) -> None:
     """What a partial has bound, or another function does, would be lost without a word: it is refused."""
     new = Submission("1", "greet", target, ("x",), DEFAULT)
