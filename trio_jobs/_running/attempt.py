@@ -265,7 +265,7 @@ class Attempt:
     async def _finish(self, outcome: Outcome) -> None:
         job_id = self.claim.submission.id
         try:
-            state = await insist(partial(self.worker.store.finish, job_id, self.claim.attempt, outcome))
+            state = await insist(partial(self.worker.finish, self, outcome))
         except LeaseLost:
             logger.warning("the end of attempt %d of job %s came too late", self.claim.attempt, job_id)
         except InvalidPayload as refusal:

@@ -13,7 +13,7 @@ import trio
 from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import LeaseLost
-from .._common.states import Reason, Transition
+from .._common.states import Reason, State, Transition
 from .._model.job import Ended
 from .._watching.raised import Raised
 from .._watching.readers import Audiences
@@ -40,7 +40,7 @@ class Worker:
     Attributes:
         raised: What the last attempts that failed here raised.
         attempts: The attempts that run now, child jobs included, by job id.
-        running: How many of them use a slot.
+        running: How many of them use a slot: all but child jobs and those whose end is being recorded.
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
         trio_token: What lets a thread call into the run.
@@ -158,6 +158,21 @@ class Worker:
             self._outdated.append(older)
             older.deadlines.stop(Reason.WORKER_LOST)
         self.attempts[submission.id] = attempt
+
+    async def finish(self, attempt: Attempt, outcome: Outcome) -> State:
+        """Tell the store how an attempt ended.
+
+        Its handler has ended, so its slot is claimed for meanwhile: a store that serves together what it is
+        asked together records the end of one job and the start of the next in one step. Between two tries,
+        when the store is unavailable, the slot is kept.
+        """
+        slots = int(attempt.parent is None)
+        self.running -= slots
+        self._changed.ring()
+        try:
+            return await self.store.finish(attempt.claim.submission.id, attempt.claim.attempt, outcome)
+        finally:
+            self.running += slots
 
     async def wait_for_turn(self, attempt: Attempt) -> None:
         """Wait until no older attempt of the same job runs here: a handler never runs beside itself."""

@@ -66,9 +66,9 @@ async def open_sqlite_in_lockstep(
         RUN.reset(before)
 
 
-async def _run_here(work: Callable[..., T], *args: Any, limiter: object = None) -> T:  # noqa: ARG001  # of threads
+async def _run_here(work: Callable[..., T], *args: Any) -> T:
     for _ in range(random.randint(1, 3)):  # others get in before it, and before the answer, or not
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
     answer = outcome.capture(work, *args)
     for _ in range(random.randint(0, 2)):
         await trio.lowlevel.cancel_shielded_checkpoint()

@@ -185,8 +185,7 @@ class Group:
         self._waiting: list[Call[Any]] = []
         self._bell = Bell()
         self._turn = trio.Lock()
-        # No thread of the program's keeps this one waiting, however many it has.
-        self._run = partial(RUN.get(), limiter=trio.CapacityLimiter(1))
+        self._run = RUN.get()
         self._closed = False
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
@@ -241,10 +240,9 @@ class Group:
             while True:
                 while not self._waiting:
                     await self._bell.wait()
-                async with self._turn:
+                async with self._turn:  # a checkpoint: what others call in the same step comes along
                     calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                     await self._serve(calls)
-                await trio.lowlevel.checkpoint_if_cancelled()
         finally:
             self._closed = True
             for call in self._waiting:
@@ -253,8 +251,7 @@ class Group:
 
     async def _serve(self, calls: list[Call[Any]]) -> None:
         try:
-            with trio.CancelScope(shield=True):  # noqa: ASYNC912  # the thread is always waited for
-                await self._run(self.transact, calls)
+            await self._run(self.transact, calls)
         except Exception as error:  # noqa: BLE001  # each caller gets it
             for call in calls:
                 call.error = translated(error, self._path)

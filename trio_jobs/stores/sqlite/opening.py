@@ -129,6 +129,7 @@ async def _connected(line: Line) -> AsyncGenerator[Line]:
     """
     refused = 0
     while not line.is_open:
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             await RUN.get()(line.open)
         except StoreUnavailable as error:
@@ -144,5 +145,4 @@ async def _connected(line: Line) -> AsyncGenerator[Line]:
         yield line
     finally:
         if os.getpid() == process:  # a child that was forked off has neither the threads nor the locks
-            with trio.CancelScope(shield=True):
-                await RUN.get()(line.close)
+            await RUN.get()(line.close)  # noqa: ASYNC102  # nothing cancels it

@@ -80,6 +80,7 @@ class SqliteStore:
         self._searcher = searcher
         self._now = now
         self._signals = Signals()
+        self._more = -1  # how often `work` had rung when it was known that jobs were left that are due
         self._process = os.getpid()
         self._identity = identity(path)
         self._closed = False
@@ -184,8 +185,9 @@ class SqliteStore:
         new = [self._rows.written(one) for one in batch]
         began = self._now()
         ids, rows = await self._write(verbs.submit, new, limit, self._rows.handlers, worker)
-        limits = [worker.lease, *(one.options.timeouts.queue for one in batch)]
-        self._signals.alarm.ring(began + min(limit for limit in limits if limit is not None))
+        limits = [one.options.timeouts.queue for one in batch]
+        soonest = min((limit for limit in limits if limit is not None), default=math.inf)
+        self._signals.alarm.ring(began + min(soonest, worker.lease if rows else math.inf))
         if len(rows) < len(batch):
             self._signals.work.ring()
         return ids, self._claims(rows)
@@ -200,8 +202,9 @@ class SqliteStore:
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
-        began = self._now()
-        rows = await self._write(verbs.claim, limit, self._rows.handlers, worker)
+        began, seen = self._now(), self._signals.work.count
+        rows, more = await self._write(verbs.claim_and_look, limit, self._rows.handlers, worker)
+        self._more = seen if more else -1
         if rows:
             self._signals.alarm.ring(began + worker.lease)
         return self._claims(rows)
@@ -310,6 +313,9 @@ class SqliteStore:
         work = self._signals.work
         while True:
             seen = work.count
+            known, self._more = self._more, -1
+            if known == seen:  # the claim before has seen it
+                return
             left = await self._read(looking.next_due, self._rows.handlers) - self._now()
             if left <= 0:
                 return

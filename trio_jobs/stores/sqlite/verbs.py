@@ -134,12 +134,19 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     For each handler and priority the jobs that are due lie in the order of their ranks in one index, so a
     claim costs the same however many wait; one query looks at all of these.
     """
+    return claim_and_look(tx, limit, handlers, worker)[0]
+
+
+def claim_and_look(
+    tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
+) -> tuple[list[Row], bool]:
+    """Claim, and return whether yet another job is due, too."""
     if not limit:
-        return []
+        return [], False
     tx.check_compat()
     tx.write_log()  # whatever an attempt has said is written before the next one begins
-    found = list(tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit))
-    return [_start(tx, number, worker) for (number,) in found]
+    found = list(tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit + 1))
+    return [_start(tx, number, worker) for (number,) in found[:limit]], len(found) > limit
 
 
 def _start(tx: Transaction, number: int, worker: Claimant) -> Row:

@@ -1,0 +1,73 @@
+"""What a job costs in a file, counted: how often is it written to, and how often read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trio_jobs import JobContext, JobHandle, open_registry
+from trio_jobs.stores.sqlite.group import Call, Group
+
+JOBS = 20
+SOME = 3  # what opening, the first look and the last one may take
+
+
+async def work(_job: JobContext[int], number: int) -> int:
+    return number
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'jobs.db'}?synchronous=normal"
+
+
+@pytest.fixture
+def transactions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many transactions there were, of those that write and of those that read."""
+    seen = Counter[str]()
+    real = Group.transact
+
+    def transact(group: Group, calls: list[Call[Any]]) -> None:
+        seen["writes" if group._writes else "reads"] += 1
+        real(group, calls)
+
+    monkeypatch.setattr(Group, "transact", transact)
+    return seen
+
+
+@pytest.mark.parametrize("capacity", [1, 5])
+async def test_jobs_that_wait(address: str, transactions: Counter[str], capacity: int) -> None:
+    """The end of one and the start of the next, in its slot, are one commit, and nothing is read between."""
+    async with open_registry(address, handlers=[work], capacity=0) as jobs:
+        handles = await jobs.submit_many(work, [(number,) for number in range(JOBS)])
+    transactions.clear()
+    async with open_registry(address, handlers=[work], capacity=capacity) as jobs:
+        for number, handle in enumerate(handles):
+            there: JobHandle[Any, Any] = await jobs.get(handle.id)
+            assert await there.result() == number
+    ends = JOBS // capacity
+    assert transactions["writes"] <= ends + SOME
+    assert transactions["reads"] <= 2 * JOBS + SOME  # by `get` and `result`
+
+
+async def test_jobs_that_are_awaited(address: str, transactions: Counter[str]) -> None:
+    """One that is submitted and awaited where it runs is two commits, and is never read."""
+    async with open_registry(address, handlers=[work], capacity=1) as jobs:
+        for number in range(JOBS):
+            assert await (await jobs.submit(work, number)).result() == number
+    assert transactions["writes"] <= 2 * JOBS + SOME
+    assert transactions["reads"] <= 2 * SOME
+
+
+async def test_jobs_that_nothing_runs_here(address: str, transactions: Counter[str]) -> None:
+    """To submit one where there are no slots is a commit, and no lease is looked for."""
+    async with open_registry(address, handlers=[work], capacity=0) as jobs:
+        for number in range(JOBS):
+            await jobs.submit(work, number)
+            await trio.testing.wait_all_tasks_blocked()
+    assert transactions["writes"] <= JOBS + SOME
+    assert transactions["reads"] <= 2 * SOME
