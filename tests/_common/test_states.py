@@ -40,6 +40,12 @@ def test_the_table_is_the_designs() -> None:
     assert set(TRANSITIONS) == set(State)
 
 
+@pytest.mark.parametrize("words", [State, Transition, Reason])
+def test_a_word_is_its_name(words: type[State | Transition | Reason]) -> None:
+    """What files and messages hold is the name in lower case, and must not change."""
+    assert [str(word) for word in words] == [word.name.lower() for word in words]
+
+
 @pytest.mark.parametrize(("state", "transition"), CELLS)
 def test_every_cell(state: State, transition: Transition) -> None:
     """A legal step leads where the design says; an illegal one raises, names both, and changes nothing."""

@@ -112,6 +112,36 @@ def test_what_fires_first_is_the_cause(commands: list[Any], timeouts: Timeouts) 
     trio.run(scenario, clock=clock)
 
 
+@pytest.mark.parametrize("first_token", [None, 1])
+@pytest.mark.parametrize("idle", [None, 1])
+async def test_who_minds_tokens(first_token: float | None, idle: float | None) -> None:
+    """Tokens matter where a clock runs between them, and only there."""
+    deadlines = Deadlines(Timeouts(run=1, first_token=first_token, idle=idle))
+    assert deadlines.mind_tokens is (first_token is not None or idle is not None)
+
+
+async def test_bringing_forward(autojump_clock: MockClock) -> None:
+    """A deadline is brought forward, and never put off: a longer grace changes nothing."""
+    for seconds in ([5, 3, 4], [3, 8], [4, 3]):
+        deadlines = Deadlines(Timeouts())
+        began = trio.current_time()
+        with deadlines.scope:
+            for each in seconds:
+                deadlines.bring_forward(Reason.USER, each)
+            await trio.sleep_forever()
+        assert trio.current_time() - began == 3
+
+
+async def test_a_stop_says_why() -> None:
+    """Whoever is stopped is told the reason."""
+    deadlines = Deadlines(Timeouts(run=5))
+    with deadlines.scope:
+        deadlines.stop(Reason.SHUTDOWN)
+        with pytest.raises(trio.Cancelled) as caught:
+            await trio.lowlevel.checkpoint()
+        assert caught.value.reason == Reason.SHUTDOWN
+
+
 async def test_nothing_is_set(autojump_clock: MockClock) -> None:
     """Without limits nothing fires, and taking back what was never set is nothing."""
     deadlines = Deadlines(Timeouts())

@@ -9,9 +9,13 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "trio_jobs/_json/lost.py": ("tests/_json/test_lost.py",),
     "trio_jobs/_model/retry.py": ("tests/_model/test_retry.py",),
     "trio_jobs/_running/deadlines.py": ("tests/_running/test_deadlines.py",),
+    "trio_jobs/_watching/cursor.py": ("tests/_watching/test_cursor.py",),
     "trio_jobs/_watching/readers.py": ("tests/_watching/test_readers.py",),
     "trio_jobs/serving/access.py": ("tests/serving/test_access.py",),
     "trio_jobs/serving/websocket/session.py": ("tests/serving/websocket/test_session.py",),
+    "trio_jobs/stores/_ended.py": ("tests/stores/test_ended.py",),
     "trio_jobs/stores/_log.py": ("tests/stores/test_log.py",),
     "trio_jobs/stores/_queue.py": ("tests/stores/test_queue.py",),
+    "trio_jobs/stores/_roll.py": ("tests/stores/test_roll.py",),
+    "trio_jobs/stores/rules.py": ("tests/stores/test_rules.py",),
 }

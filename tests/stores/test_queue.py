@@ -28,22 +28,22 @@ class QueueMachine(RuleBasedStateMachine):
         # (due, rank, how many came before, id)
         self.waiting: list[tuple[float, float, int, str]] = []
 
-    @rule(wait=SECONDS, penalty=PENALTIES)
-    def add(self, wait: float, penalty: float) -> None:
-        self._add(f"job {self.count}", wait, penalty)
+    @rule(wait=SECONDS, penalty=PENALTIES, ranked=st.booleans())
+    def add(self, wait: float, penalty: float, ranked: bool) -> None:
+        self._add(f"job {self.count}", wait, penalty, self.now if ranked else -math.inf)
 
     @precondition(lambda self: self.waiting)
-    @rule(data=st.data(), wait=SECONDS, penalty=PENALTIES)
-    def add_again(self, data: st.DataObject, wait: float, penalty: float) -> None:
+    @rule(data=st.data(), wait=SECONDS, penalty=PENALTIES, ranked=st.booleans())
+    def add_again(self, data: st.DataObject, wait: float, penalty: float, ranked: bool) -> None:
         """A job that left comes back under its id, as a retry does."""
         job_id = data.draw(st.sampled_from(self.waiting))[-1]
         self.queue.discard(job_id)
         self.waiting = [entry for entry in self.waiting if entry[-1] != job_id]
-        self._add(job_id, wait, penalty)
+        self._add(job_id, wait, penalty, self.now if ranked else -math.inf)
 
-    def _add(self, job_id: str, wait: float, penalty: float) -> None:
+    def _add(self, job_id: str, wait: float, penalty: float, now: float) -> None:
         due = self.now + wait
-        self.queue.add(job_id, due, penalty)
+        self.queue.add(job_id, due, penalty, now)
         self.waiting.append((due, due + penalty, self.count, job_id))
         self.count += 1
 
@@ -170,6 +170,50 @@ def test_next_due() -> None:
     assert queue.next_due() == 7.0
     queue.pop(7.0)
     assert queue.next_due() == -math.inf
+
+
+def test_what_is_due_is_ranked_at_once() -> None:
+    """A job that is due when it comes is known to be, before `pop` has looked; one that is not, is not."""
+    queue = Queue()
+    queue.add("later", 5.5, 0.0, 5.0)
+    assert queue.next_due() == 5.5
+    queue.add("low", 4.0, 2.0, 5.0)
+    assert queue.next_due() == -math.inf
+    queue.add("high", 5.0, 0.0, 5.0)
+    assert [queue.pop(5.0) for _ in range(3)] == ["high", "low", None]
+    assert queue.next_due() == 5.5
+    queue.add("now", 5.0, 0.0, 5.0)
+    assert queue.next_due() == -math.inf
+
+
+def test_when_it_is_rebuilt() -> None:
+    """Stale entries go when there are 65 more of them than of jobs that wait, and no sooner: each rebuild
+    is paid for by those that went."""
+    queue = Queue()
+    for n in range(60):
+        queue.add(str(n), 0.0, 0.0, 0.0)
+    for n in range(60, 100):
+        queue.add(str(n), 5.0, 0.0, 0.0)
+    for n in range(82):
+        queue.discard(str(n))
+        assert len(queue._later) + len(queue._ready) == 100
+    queue.discard("82")
+    assert len(queue._later) + len(queue._ready) == len(queue) == 17
+
+
+@given(st.permutations(range(100)), st.integers(2, 17))
+def test_what_is_not_due_survives_a_rebuild(times: list[int], stay: int) -> None:
+    """When most jobs that are not due have been cancelled, the others are still found when they are."""
+    queue = Queue()
+    for due in times:
+        queue.add(str(due), float(due), 0.0, -1.0)
+    for due in times[stay:]:
+        queue.discard(str(due))
+    for due in sorted(times[:stay]):
+        assert queue.next_due() <= due
+        assert queue.pop(due - 0.5) is None
+        assert queue.pop(float(due)) == str(due)
+    assert queue.pop(math.inf) is None
 
 
 @pytest.mark.parametrize("due_first", [False, True])

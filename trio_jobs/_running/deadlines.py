@@ -34,7 +34,7 @@ class Deadlines:
     def __init__(self, timeouts: Timeouts) -> None:
         self._idle = timeouts.idle
         self.mind_tokens = timeouts.idle is not None or timeouts.first_token is not None
-        self._left: dict[Reason, float] = {}  # what the clocks that stand still have left
+        self._left: dict[Reason, float | None] = {}  # what the clocks that stand still have left
         self._still = 0
         self._at: dict[Reason, float] = {}
         now = trio.current_time()
@@ -62,20 +62,17 @@ class Deadlines:
     def stop(self, reason: Reason) -> None:
         """Fire now, unless it has fired already."""
         if not self.scope.cancel_called:
-            self._at = {reason: -inf}
+            self._at = {reason: trio.current_time()}
             self.scope.cancel(reason=reason)
 
     def token_sent(self) -> None:
         """Restart the clocks that run between tokens."""
         if self._still:
             self._left.pop(Reason.FIRST_TOKEN_TIMEOUT, None)
-            if self._idle is not None:
-                self._left[Reason.IDLE_TIMEOUT] = self._idle
+            self._left[Reason.IDLE_TIMEOUT] = self._idle
             return
-        if Reason.FIRST_TOKEN_TIMEOUT in self._at:
-            self.set(Reason.FIRST_TOKEN_TIMEOUT, None)
-        if self._idle is not None:
-            self.set(Reason.IDLE_TIMEOUT, self._idle)
+        self.set(Reason.FIRST_TOKEN_TIMEOUT, None)
+        self.set(Reason.IDLE_TIMEOUT, self._idle)
 
     def unread(self, linger: float | None) -> None:
         """Fire in `linger` seconds because nobody reads; None when somebody does again."""

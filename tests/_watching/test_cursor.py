@@ -1,0 +1,184 @@
+"""A reader's place: what it gives, in which order, and what it says about what is missing."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from trio_jobs import StreamGap
+from trio_jobs._model.job import Event, Kind
+from trio_jobs._watching.cursor import Place
+
+
+class Given(Place):
+    """A place in a log that is given, part by part."""
+
+    def __init__(self, *batches: list[Event], after: int = 0) -> None:
+        super().__init__("job", after, "block")
+        self.batches = [*batches]
+        self.moves: list[int] = []
+        self.left = 0
+        self.more = trio.Event()
+
+    async def open(self) -> None:
+        """Open it."""
+        self._open = True
+
+    async def last(self) -> Event:
+        """Return the last event."""
+        return self.batches[-1][-1]
+
+    async def _more(self) -> list[Event]:
+        if not self.batches:
+            await self.more.wait()
+            return []
+        await trio.lowlevel.checkpoint()
+        return self.batches.pop(0)
+
+    def _moved(self) -> None:
+        self.moves.append(self.cursor)
+
+    def _leave(self) -> None:
+        self.left += 1
+
+
+def event(seq: int, kind: Kind = Kind.TOKEN) -> Event:
+    """Return an event."""
+    return Event(seq, 1, kind, 0.0, f"data {seq}")
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from([1, 1, 1, 2, 3]), st.sampled_from([Kind.TOKEN, Kind.TOKEN, Kind.PROGRESS])),
+    max_size=12,
+)
+
+
+def log_of(steps: list[tuple[int, Kind]], after: int) -> list[Event]:
+    """Return a log with holes, behind a cursor."""
+    found = list[Event]()
+    for step, kind in steps:
+        after += step
+        found.append(event(after, kind))
+    return found
+
+
+@given(EVENTS, st.integers(0, 3), st.lists(st.booleans(), max_size=30))
+def test_one_by_one_and_many_at_once(steps: list[tuple[int, Kind]], after: int, many: list[bool]) -> None:
+    """However it is read, a place gives every event once and in order, says of each hole from where to where
+    it is, gives many tokens up to a hole or another kind, and tells of each move where the cursor is."""
+    log = log_of(steps, after)
+    place = Given(after=after)
+    place._batch = [*log]
+    expected = after
+    for at_once in [*many, *[False] * 30]:
+        rest = [one for one in log if one.seq > expected]
+        place.moves.clear()
+        assert place.peek() == (rest[0] if rest else None)
+        if at_once:
+            wanted = list[Event]()
+            for one in rest:
+                if one.kind is not Kind.TOKEN or one.seq != expected + 1:
+                    break
+                wanted.append(one)
+                expected = one.seq
+            assert place.pull_tokens() == wanted
+            assert place.moves == [expected] * bool(wanted)
+        elif not rest:
+            assert place.pull() is None
+            assert place.moves == []
+        elif rest[0].seq == expected + 1:
+            expected += 1
+            assert place.pull() == rest[0]
+            assert place.moves == [expected]
+        else:
+            with pytest.raises(StreamGap) as caught:
+                place.pull()
+            gap = caught.value
+            assert (gap.job_id, gap.first, gap.last) == ("job", expected + 1, rest[0].seq - 1)
+            expected = rest[0].seq - 1
+            assert gap.oldest == expected
+            assert place.moves == [expected]
+        assert place.cursor == expected
+    assert expected == (log[-1].seq if log else after)
+
+
+async def test_fetching() -> None:
+    """What is fetched is read from its beginning; nothing means that the log has ended."""
+    place = Given([event(1), event(2)], [event(3)], [])
+    await place.open()
+    assert place.cursor == 0
+    assert place.peek() is None
+    for wanted in ([1, 2], [3]):
+        assert await place.fetch() is True
+        assert [one.seq for one in place.pull_tokens()] == wanted
+        assert place.pull() is None
+    assert await place.fetch() is False
+    assert place.raised(1) is None
+
+
+async def test_two_tasks_on_one_place() -> None:
+    """While one task waits for events another is refused; once that is over, or cancelled, it is not."""
+    place = Given()
+    await place.open()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.fetch)
+            await wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError):
+                await place.fetch()
+            scope.cancel()
+    place.batches = [[event(1)], [event(2)]]
+    assert await place.fetch()
+    assert await place.fetch()
+
+
+async def test_closed() -> None:
+    """A place that is not open, or was closed, cannot fetch, not even while a fetch waits; closing
+    it forgets what was at hand, and leaves once."""
+    place = Given([event(1), event(2)])
+    place.close()
+    assert place.left == 0
+    with pytest.raises(trio.ClosedResourceError):
+        await place.fetch()
+    await place.open()
+    await place.fetch()
+    assert place.pull() is not None
+    place.close()
+    place.close()
+    assert place.left == 1
+    assert place.pull() is None
+    assert place.pull_tokens() == []
+    assert place.peek() is None
+    with pytest.raises(trio.ClosedResourceError):
+        await place.fetch()
+
+    await place.open()
+    refused = list[trio.ClosedResourceError]()
+
+    async def fetch() -> None:
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            await place.fetch()
+        refused.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetch)
+        await wait_all_tasks_blocked()
+        place.close()
+        place.more.set()
+    assert len(refused) == 1
+    assert place.left == 2
+
+
+def test_what_is_no_place() -> None:
+    """A cursor is a whole number, and a policy one of two, each named where it is not."""
+    place = Given(after=3)
+    assert (place.job_id, place.cursor, place.policy) == ("job", 3, "block")
+    with pytest.raises(ValueError, match="after"):
+        Given(after=-1)
+    for policy in ("block", "gap"):
+        Place.__init__(Given(), "job", 0, policy)
+    with pytest.raises(ValueError, match=r"policy.*'block', 'gap'"):
+        Place.__init__(Given(), "job", 0, "drop")  # type: ignore[arg-type]

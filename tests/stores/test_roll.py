@@ -1,0 +1,199 @@
+"""The jobs of a store in memory, against a list that is searched from end to end every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trio_jobs import QueueFull, State
+from trio_jobs._model.job import Options
+from trio_jobs.stores import _roll
+from trio_jobs.stores._roll import Roll
+from trio_jobs.stores._row import Row
+from trio_jobs.stores.contract import Submission, Where
+
+OWNERS, HANDLERS = (None, "a", "b"), ("f", "g")
+WHERES = [
+    Where(states=states, handler=handler, owner=owner)
+    for states, handler, owner in product(
+        (None, {State.QUEUED}, {State.RUNNING, State.FAILED}), (None, *HANDLERS, "none"), (*OWNERS, "none")
+    )
+] + [Where(tags={"t": "1"}), Where(parent="0"), Where(parent="0", handler="f")]
+
+
+async def target() -> None: ...
+
+
+def row(
+    job_id: str, handler: str = "f", owner: str | None = None, tag: str = "", parent: str | None = None
+) -> Row:
+    options = Options(owner=owner, tags={"t": tag} if tag else {})
+    return Row(Submission(job_id, handler, target, (), options), 0.0, 0.0, parent)
+
+
+def pages(roll: Roll, where: Where, limit: int, *, newest: bool) -> list[str]:
+    """Return the ids of all pages."""
+    found, after = list[str](), None
+    while True:
+        page = roll.find(where, limit, after, newest=newest, epoch=0.0)
+        assert len(page.jobs) <= limit
+        found += [job.id for job in page.jobs]
+        if (after := page.next) is None:
+            return found
+
+
+class RollMachine(RuleBasedStateMachine):
+    """A roll and a list of the rows in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roll = Roll()
+        self.rows: list[Row] = []
+        self.count = 0
+
+    @rule(
+        handler=st.sampled_from(HANDLERS),
+        owner=st.sampled_from(OWNERS),
+        tag=st.sampled_from(["", "1"]),
+        parent=st.sampled_from([None, "0"]),
+    )
+    def add(self, handler: str, owner: str | None, tag: str, parent: str | None) -> None:
+        new = row(str(self.count), handler, owner, tag, parent)
+        self.count += 1
+        assert self.roll.add(new) is new
+        assert new.number == self.count
+        self.rows.append(new)
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), state=st.sampled_from(State))
+    def move(self, data: st.DataObject, state: State) -> None:
+        one = data.draw(st.sampled_from(self.rows))
+        self.roll.move(one, state)
+        assert one.state is state
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(self.rows))
+        self.rows.remove(one)
+        assert self.roll.forget(one.submission.id) is one
+
+    @invariant()
+    def it_counts(self) -> None:
+        assert [*self.roll.values()] == self.rows
+        for where in WHERES:
+            wanted = Counter(one.state for one in self.rows if one.matches(where))
+            assert self.roll.count(where) == wanted, where
+
+    @rule(where=st.sampled_from(WHERES), limit=st.integers(1, 4), newest=st.booleans())
+    def find(self, where: Where, limit: int, newest: bool) -> None:
+        wanted = [one.submission.id for one in self.rows if one.matches(where)]
+        assert pages(self.roll, where, limit, newest=newest) == (wanted[::-1] if newest else wanted)
+
+    @invariant()
+    def names_are_forgotten(self) -> None:
+        names = {("all", ""), *(("handler", one.submission.handler) for one in self.rows)}
+        names |= {("owner", one.submission.options.owner) for one in self.rows} - {("owner", None)}  # type: ignore[arg-type]
+        assert self.roll._totals.keys() == (names if self.rows else set())
+
+
+RollMachine.TestCase.__doc__ = "A roll counts and finds what a list that is searched does."
+RollMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=20)
+TestRoll = RollMachine.TestCase
+
+
+def test_jobs_that_are_gone_take_no_room() -> None:
+    """Numbers of jobs that are gone go when there are 65 more of them than of jobs, and no sooner."""
+    roll = Roll()
+    for n in range(100):
+        roll.add(row(str(n)))
+    for n in range(82):
+        roll.forget(str(n))
+        assert len(roll._order) == 100
+    roll.forget("82")
+    assert roll._order == [*range(84, 101)]
+    assert pages(roll, Where(), 10, newest=False) == [str(n) for n in range(83, 100)]
+    assert roll.add(row("new")).number == 101
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_pages_while_jobs_come_and_go(newest: bool) -> None:
+    """A page goes on behind the last one's end, also if the job there is gone."""
+    roll = Roll()
+    for n in range(6):
+        roll.add(row(str(n)))
+    page = roll.find(Where(), 2, None, newest=newest, epoch=0.0)
+    for job in page.jobs:
+        roll.forget(job.id)
+    left = ["3", "2", "1", "0"] if newest else ["2", "3", "4", "5"]
+    found = roll.find(Where(), 9, page.next, newest=newest, epoch=0.0)
+    assert [job.id for job in found.jobs] == left
+    assert found.next is None
+
+
+def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page ends behind so many jobs that were looked at, whether they matched or not, and says where."""
+    monkeypatch.setattr(_roll, "EXAMINED", 3)
+    roll = Roll()
+    for n in range(7):
+        roll.add(row(str(n), "g" if n == 6 else "f"))
+    found = list[Any]()
+    after = None
+    for _ in range(3):
+        page = roll.find(Where(handler="g"), 5, after, newest=False, epoch=0.0)
+        found.append(([job.id for job in page.jobs], page.next))
+        after = page.next
+    assert found == [([], "3"), ([], "6"), (["6"], None)]
+
+
+def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are asked for, a page has at most so many jobs."""
+    monkeypatch.setattr(_roll, "PAGE_JOBS", 3)
+    roll = Roll()
+    for n in range(4):
+        roll.add(row(str(n)))
+    page = roll.find(Where(), 10**9, None, newest=False, epoch=0.0)
+    assert [job.id for job in page.jobs] == ["0", "1", "2"]
+    assert page.next == "3"
+
+
+def test_a_search_counts_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to be searched for is counted up to a bound."""
+    monkeypatch.setattr(_roll, "COUNTED", 3)
+    roll = Roll()
+    for n in range(5):
+        roll.add(row(str(n), tag="1"))
+    assert roll.count(Where(tags={"t": "1"})) == {State.QUEUED: 3}
+    assert roll.count(Where()) == {State.QUEUED: 5}
+
+
+@given(
+    waiting=st.lists(st.tuples(st.sampled_from(OWNERS), st.sampled_from(State)), max_size=6),
+    batch=st.lists(st.sampled_from(OWNERS), max_size=4),
+    starting=st.integers(0, 2),
+    room=st.one_of(st.none(), st.integers(0, 5)),
+)
+def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int | None) -> None:
+    """An owner's jobs that wait, with those that come and do not start, are never more than the room."""
+    roll = Roll()
+    for n, (owner, state) in enumerate(waiting):
+        roll.move(roll.add(row(str(n), owner=owner)), state)
+    new = [Submission("new", "f", target, (), Options(owner=owner), room=room) for owner in batch]
+    full = set[str]()
+    for owner in {*batch} - {None}:
+        held = sum(one == owner and state in {State.QUEUED, State.RETRYING} for one, state in waiting)
+        if room is not None and held + batch.count(owner) - starting > room:
+            full.add(owner)
+    if not full:
+        roll.check_room(new, starting)
+        return
+    with pytest.raises(QueueFull) as caught:
+        roll.check_room(new, starting)
+    assert caught.value.owner in full
+    assert caught.value.limit == room

@@ -1,0 +1,120 @@
+"""What the end of an attempt means for its job, written out once more: the stores only write it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from trio_jobs import ErrorRecord, Reason
+from trio_jobs._common.states import Transition
+from trio_jobs._model.job import Ended, Options
+from trio_jobs.stores.contract import CRASHES, Outcome, Submission
+from trio_jobs.stores.rules import Conclusion, conclude, due_at, not_started, rooms, worker_lost
+
+ERROR = ErrorRecord("ValueError", "wrong", "Traceback …")
+COMPLETED, FAILED, CANCELLED, RETRIED = (
+    Transition.COMPLETED,
+    Transition.FAILED,
+    Transition.CANCELLED,
+    Transition.RETRIED,
+)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_completed_is_complete(asked: bool) -> None:
+    """A job that completed is over and has no reason, whether its cancellation was asked for or not."""
+    found = conclude(Outcome(COMPLETED, "result"), asked=asked, message="please")
+    assert found == Conclusion(COMPLETED, None, None, False)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_failed_has_failed(asked: bool) -> None:
+    """A job that failed, or was cancelled by others than who asks, keeps why."""
+    for transition, reason in ((FAILED, Reason.ERROR), (CANCELLED, Reason.PARENT)):
+        ended = Ended(reason, "how", ERROR)
+        found = conclude(Outcome(transition, ended=ended), asked=asked, message="please")
+        assert found == Conclusion(transition, ended, None, False)
+
+
+@pytest.mark.parametrize("message", ["please", None])
+def test_a_cancelled_job_has_the_words_of_the_request(message: str | None) -> None:
+    """A job that was cancelled as was asked has the request's text, and what its handler raised."""
+    outcome = Outcome(CANCELLED, ended=Ended(Reason.USER, "of the attempt", ERROR))
+    found = conclude(outcome, asked=True, message=message)
+    assert found == Conclusion(CANCELLED, Ended(Reason.USER, message, ERROR), None, False)
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("delay", [None, 0.0, 2.5])
+def test_a_retry(reason: Reason, delay: float | None) -> None:
+    """An attempt that is to be made again is, after its delay, and only a hand-over or a snooze is free."""
+    ended = Ended(reason, "how", ERROR, delay)
+    found = conclude(Outcome(RETRIED, ended=ended), asked=False, message=None)
+    assert found == Conclusion(RETRIED, ended, delay or 0.0, reason in {Reason.SHUTDOWN, Reason.SNOOZED})
+    assert found.delay is not None
+
+
+@pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED])
+def test_no_retry_of_what_is_to_be_cancelled(reason: Reason) -> None:
+    """A job whose cancellation was asked for is cancelled instead of being made again, as was asked."""
+    outcome = Outcome(RETRIED, ended=Ended(reason, "how", ERROR, 2.5))
+    found = conclude(outcome, asked=True, message="please")
+    assert found == Conclusion(CANCELLED, Ended(Reason.USER, "please", ERROR), None, False)
+
+
+@pytest.mark.parametrize(("message", "said"), [("please", "please (it was lost)"), (None, "it was lost")])
+def test_a_cancellation_that_nobody_confirmed(message: str | None, said: str) -> None:
+    """Where the worker was lost, the end says so beside the words of the request."""
+    outcome = Outcome(RETRIED, ended=Ended(Reason.WORKER_LOST, "it was lost", delay=0.0))
+    found = conclude(outcome, asked=True, message=message)
+    assert found == Conclusion(CANCELLED, Ended(Reason.USER, said), None, False)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("attempts", [1, CRASHES, CRASHES + 2])
+@pytest.mark.parametrize("spent", range(1, CRASHES + 4))
+def test_a_lost_worker(spent: int, attempts: int, asked: bool) -> None:
+    """A job that lost its worker is made again at once, until it has spent its budget and lost a few; then it
+    is over, and says how many, and that it is no hand-over."""
+    found = worker_lost(spent, attempts, asked=asked)
+    assert found.result is None
+    assert found.ended is not None
+    assert found.ended.reason is Reason.WORKER_LOST
+    assert found.ended.delay == 0.0
+    deadly = spent >= CRASHES and spent >= attempts
+    assert (f"{spent} times" in str(found.ended.message)) is deadly
+    assert found.transition is (FAILED if deadly and not asked else RETRIED)
+
+
+def test_a_job_that_was_not_started() -> None:
+    """A job that waited too long says how long it may wait, and no more digits than matter."""
+    found = not_started(0.1 + 0.2)
+    assert found == Ended(Reason.QUEUE_TIMEOUT, "Job was not started within 0.3s")
+    assert "0.000001s" in str(not_started(0.00000123).message).replace("1e-06", "0.000001")
+
+
+def submission(owner: str | None, room: int | None) -> Submission:
+    """Return a submission of an owner."""
+
+    async def target() -> None: ...
+
+    return Submission("id", "handler", target, (), Options(owner=owner), room=room)
+
+
+def test_rooms() -> None:
+    """Each owner has the room that its submissions say; without an owner or a limit there is none."""
+    given: list[tuple[Any, Any]] = [("a", 3), (None, 4), ("b", None), ("c", 0), ("a", 3)]
+    assert rooms([submission(owner, room) for owner, room in given]) == {"a": 3, "c": 0}
+
+
+def test_due() -> None:
+    """A job is due after its delay, or at its time; if that has passed, now."""
+    assert due_at(Options(), 5.0) == 5.0
+    assert due_at(Options(delay=2.0), 5.0) == 7.0
+    assert due_at(Options(delay=2.0), 5.0, epoch=100.0) == 7.0
+    at = Options(run_at=datetime.fromtimestamp(110, UTC))
+    assert due_at(at, 5.0) == 110.0
+    assert due_at(at, 5.0, epoch=100.0) == 10.0
+    assert due_at(at, 5.0, epoch=108.0) == 5.0
