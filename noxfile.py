@@ -120,6 +120,9 @@ def harness(session: nox.Session) -> None:
     install(session, "test")
     first = seed(session)
     session.run("python", "tests/testing/lives.py", "--seed", first, *session.posargs)
+    for of, examples in (("streams", "600"), ("streams-in-a-file", "200")):
+        given = ["--of", of, "--examples", examples, "--steps", "40", "--seed", first]
+        session.run("python", "tests/testing/lives.py", *given, *session.posargs)
     session.run("python", "-m", "trio_jobs.testing", "--seeds", "5000", "--first", first)
 
 

@@ -1,0 +1,729 @@
+"""One job, those who send for it and those who read it, against a model that knows who may go on.
+
+The handler is a puppet. The rules send for it, in tasks of its attempt and in each of the ways there are, and
+cut these off at any checkpoint; they open readers of every kind, let them read, stop and leave; they end
+attempts, and let time pass. After each step all has come to rest, and the model says what must be true then:
+
+- which calls wait, and that no other does: for room, and how much there is depends on the slowest reader that
+  blocks and has drawn level, or for an unread job that pauses on whoever has read furthest;
+- what is in the log: what was sent, once, in order, and nothing of a call that was cancelled;
+- what each reader got, with every gap and every new attempt, and that it waits only at the end of the log;
+- how attempts end, and when: the clocks between tokens stand still while a send waits, and a job that nobody
+  reads is cancelled when it is to be.
+
+`python tests/testing/lives.py --of streams` lets Hypothesis write many such lives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import attrs
+import trio
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition
+
+from trio_jobs import (
+    Event,
+    JobCancelled,
+    JobContext,
+    JobFailed,
+    JobHandle,
+    JobRegistry,
+    Kind,
+    LeaseLost,
+    Reason,
+    Retention,
+    Retry,
+    StreamGap,
+    StreamRestarted,
+    Timeouts,
+    handler,
+    open_registry,
+)
+from trio_jobs.stores import Store
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection, TrioMachine, initialize, invariant, open_sqlite_in_lockstep, rule
+
+KEPT, MOST = 24, 20  # what a log keeps, and how much may be on its way, so that the model sees every event
+SECONDS = st.sampled_from([0.5, 1.0, 2.0, 5.0])
+AMOUNTS = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 6, 12])
+CUTS = st.sampled_from([None, None, 1, 2, 3, 4, 5, 7])
+OWN = frozenset({Kind.STARTED, Kind.TOKEN, Kind.PROGRESS, Kind.SAVED})
+GOES = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.SAVED})
+ENDS = (trio.EndOfChannel, JobFailed, JobCancelled)
+Fate = tuple[Kind, Reason | None]
+_ALL = 10**6
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """An attempt of the job, as the rules steer it."""
+
+    job: JobContext[str] = attrs.field(repr=False)
+    channel: bool  # whether what it sends goes through one
+    start: int = 0  # where it begins in the log
+    how: str | None = None
+    over: trio.Event = attrs.field(factory=trio.Event, repr=False)
+
+
+@attrs.define(eq=False)
+class Sender:
+    """Some values on their way, sent by a task of their own."""
+
+    number: int
+    how: str
+    amount: int
+    attempt: Attempt = attrs.field(repr=False)
+    before: frozenset[str] = attrs.field(repr=False)  # what had been sent when it began
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
+    direct: bool = False  # whether its last call goes by the channel, as it began before that was opened
+    taken: int = 0  # values that were asked for
+    sent: int = 0  # those of which a call has told that they were sent
+    logged: int = 0
+    end: str = ""
+
+    @property
+    def values(self) -> Generator[str]:
+        for number in range(self.amount):
+            self.taken = number + 1
+            self.direct = not self.attempt.channel
+            yield f"{self.number}.{number}"
+
+    @property
+    def channel(self) -> bool:
+        """Whether what it sends now goes through the channel; `send_many` looks each time it goes on."""
+        return self.attempt.channel if self.how == "many" else not self.direct
+
+    @property
+    def notes(self) -> bool:
+        return self.how in {"progress", "save"}
+
+
+@attrs.define(eq=False)
+class Reader:
+    """An open stream, and how far it got."""
+
+    stream: Any = attrs.field(repr=False)
+    values: bool
+    policy: str
+    restarts: str
+    here: bool
+    cursor: int
+    joined: int  # where the log ended when it came, if that was more than a window away
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
+    busy: bool = False
+    got: list[tuple[Any, int]] = attrs.field(factory=list[Any], repr=False)
+
+    def passes(self, event: Event) -> bool:
+        """Return whether it goes over an event without a word."""
+        begins = event.kind is Kind.STARTED and event.attempt > 1 and self.restarts == "raise"
+        return self.values and not (event.kind is Kind.TOKEN or event.kind.ends or begins)
+
+
+class Cuts(trio.abc.Instrument):
+    """Cancels scopes when their tasks have taken so many steps."""
+
+    def __init__(self) -> None:
+        self._left: dict[trio.lowlevel.Task, tuple[int, trio.CancelScope]] = {}
+
+    def after(self, steps: int | None, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the current task has taken so many steps."""
+        if steps is not None:
+            self._left[trio.lowlevel.current_task()] = steps, scope
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count."""
+        if task in self._left:
+            steps, scope = self._left[task]
+            self._left[task] = steps - 1, scope
+            if steps == 1:
+                scope.cancel()
+
+
+MACHINE: ContextVar[FlowMachine] = ContextVar("MACHINE")
+
+
+@handler
+async def puppet(job: JobContext[str]) -> None:
+    """Do what the machine says."""
+    await MACHINE.get().act(job)
+
+
+class FlowMachine(TrioMachine):
+    """Lives of a job that streams, in memory; see above."""
+
+    folder: Path
+
+    def open_store(self) -> AbstractAsyncContextManager[Store]:
+        """Return the block in which the store is open."""
+        return _memory()
+
+    # ------------------------------------------------------------ what there is
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Event] = []
+        self.kept: set[int] = set()
+        self.attempts: list[Attempt] = []
+        self.senders: list[Sender] = []
+        self.readers: list[Reader] = []
+        self.tokens: set[str] = set()  # those that were in the log
+        self.furthest = 0  # how far anybody here has read, for `pause`
+        self.waits = False  # whether anything waits for room
+        self.still_since: float | None = None  # since when that is so
+        self.clocks: dict[Reason, float] = {}  # when the attempt is over because it sends nothing
+        self.unread_at = math.inf  # when it is cancelled because nobody reads,
+        self.asked_at = math.inf  # and when because somebody asked for that
+        self.due = math.inf  # when the next attempt begins
+        self.closing = False
+        self.waited = False
+        self.sound = False
+        self.cuts = Cuts()
+        self.store: Store
+        self.here: JobRegistry
+        self.elsewhere: JobRegistry
+        self.handle: JobHandle[str, None]
+
+    @initialize(
+        window=st.integers(1, 4),
+        unread=st.sampled_from(["continue", "continue", "pause", "cancel"]),
+        linger=st.sampled_from([1.0, 3.0, 3.0, 0.0]),
+        first=st.sampled_from([None, None, None, 2.0]),
+        idle=st.sampled_from([None, None, None, 2.0]),
+        retries=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.0, 0.0, 1.0]),
+        says=st.sampled_from([0, 1, 3, 6]),
+    )
+    async def open(self, **drawn: Any) -> None:
+        """Open a registry with the job in it, and one more that looks on from elsewhere."""
+        self.window, self.unread, self.linger = drawn["window"], drawn["unread"], drawn["linger"]
+        self.first, self.idle = drawn["first"], drawn["idle"]
+        self.retries, self.delay, self.says = drawn["retries"], drawn["delay"], drawn["says"]
+        trio.lowlevel.add_instrument(self.cuts)
+        await self.nursery.start(self._keep_open)
+        self.handle = await self.here.submit(
+            puppet,
+            timeouts=Timeouts(first_token=self.first, idle=self.idle),
+            retry=Retry(attempts=self.retries + 1, initial=self.delay, factor=1, jitter=0),
+            delay=self.delay,
+            when_unread=self.unread,
+            linger=self.linger,
+        )
+        self.due, self.sound = trio.current_time() + self.delay, True
+        self.nursery.start_soon(self._wait)
+
+    async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
+        MACHINE.set(self)
+        self.leaving, self.left = trio.Event(), trio.Event()
+        with TemporaryDirectory(prefix="trio_jobs-") as folder:
+            self.folder = Path(folder)
+            async with self.open_store() as self.store:
+                here = open_registry(self.store, window=self.window, handlers=[puppet])
+                elsewhere = open_registry(Connection(self.store), window=1, capacity=0, handlers=[puppet])
+                async with here as self.here, elsewhere as self.elsewhere:
+                    task_status.started()
+                    await self.leaving.wait()
+        self.left.set()
+
+    async def _wait(self) -> None:
+        await self.handle.wait()
+        self.waited = True
+
+    async def act(self, job: JobContext[str]) -> None:
+        """Run an attempt."""
+        attempt = Attempt(job, channel=self.store.durable)
+        self.attempts.append(attempt)
+        if self.closing:
+            return
+        if self.says:
+            self._send(attempt, "many", self.says, None)
+        await attempt.over.wait()
+        if attempt.how == "raise":
+            raise ValueError("as drawn")
+
+    @property
+    def state(self) -> Kind | None:
+        """The last event that changed the state."""
+        stay = {*GOES, Kind.CANCEL_REQUESTED}
+        return next((event.kind for event in reversed(self.log) if event.kind not in stay), None)
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended."""
+        return self.state is not None and self.state.ends
+
+    @property
+    def running(self) -> Attempt | None:
+        """The attempt that runs, if one does."""
+        return self.attempts[self.log[-1].attempt - 1] if self.state is Kind.STARTED else None
+
+    def _pending(self) -> int:
+        return sum(sender.amount - sender.logged for sender in self.senders if sender.attempt is self.running)
+
+    # ------------------------------------------------------------ who sends
+
+    @precondition(lambda self: self._may_send)
+    @rule(
+        how=st.sampled_from(["send", "send", "send", "tokens", "tokens", "progress", "save"]),
+        amount=AMOUNTS,
+        cut=CUTS,
+    )
+    async def send(self, how: str, amount: int, cut: int | None) -> None:
+        """Send some values one by one, and perhaps be cut off."""
+        self._send(self.running, how, min(amount, MOST - self._pending()), cut)
+
+    @precondition(lambda self: self._may_send)
+    @rule(amount=AMOUNTS, cut=CUTS)
+    async def send_many(self, amount: int, cut: int | None) -> None:
+        """Send some values at once, and perhaps be cut off."""
+        self._send(self.running, "many", min(amount, MOST - self._pending()), cut)
+
+    @property
+    def _may_send(self) -> bool:
+        return self.running is not None and self.running.how is None and self._pending() < MOST
+
+    def _send(self, attempt: Attempt | None, how: str, amount: int, cut: int | None) -> None:
+        assert attempt is not None
+        attempt.channel |= how == "tokens"
+        before = frozenset(
+            value
+            for one in self.senders
+            if one.attempt is attempt and not one.notes
+            for value in [f"{one.number}.{number}" for number in range(one.sent)]
+        )
+        sender = Sender(len(self.senders), how, amount, attempt, before)
+        self.senders.append(sender)
+        attempt.job.nursery.start_soon(self._call, sender, cut)
+
+    async def _call(self, sender: Sender, cut: int | None) -> None:
+        self.cuts.after(cut, sender.scope)
+        job = sender.attempt.job
+        sender.end = "cancelled"
+        with sender.scope:
+            sender.end = ""
+            try:
+                await self._say(sender, job)
+                sender.end = "done"
+            except trio.Cancelled:
+                sender.end = "cancelled"
+                raise
+            except (LeaseLost, trio.BrokenResourceError):
+                sender.end = "lost"
+
+    async def _say(self, sender: Sender, job: JobContext[str]) -> None:
+        if sender.how == "many":
+            await job.send_many(sender.values)
+            sender.sent = sender.amount
+            return
+        for number, value in enumerate(sender.values):
+            if sender.how == "progress":
+                await job.progress(number, message=value)
+            elif sender.how == "save":
+                await job.save(value)
+            else:
+                await (job.send if sender.how == "send" else job.tokens.send)(value)
+            sender.sent += 1
+
+    # ------------------------------------------------------------ who reads
+
+    @rule(
+        data=st.data(),
+        values=st.booleans(),
+        policy=st.sampled_from(["block", "block", "block", "gap"]),
+        restarts=st.sampled_from(["raise", "continue"]),
+        here=st.sampled_from([True, True, True, False]),
+        amount=st.sampled_from([0, 0, 1, 2, 3, 5]),
+    )
+    async def join(
+        self, data: st.DataObject, values: bool, policy: Any, restarts: Any, here: bool, amount: int
+    ) -> None:
+        """Open a stream, at the beginning, at the end, anywhere or beyond; and begin to read."""
+        end = len(self.log)
+        after = data.draw(st.sampled_from([0, end]) | st.integers(0, end + 2), "after")
+        handle = await (self.here if here else self.elsewhere).get(self.handle.id)
+        stream: Any = handle.stream(after, policy=policy, restarts=restarts)
+        if not values:
+            stream = handle.events(after, policy=policy)
+        try:
+            await stream.__aenter__()
+        except StreamGap as gap:
+            assert (gap.first, gap.last, gap.oldest) == (end + 1, after, end), f"{gap!r} at the end, {end}"
+            return
+        assert after <= end, f"a reader may begin at {after}, behind the end of the log, {end}"
+        joined = end if end - after > self.window else 0
+        self.readers.append(Reader(stream, values, policy, restarts, here, after, joined))
+        if amount:
+            self._start(self.readers[-1], amount)
+
+    @precondition(lambda self: any(not reader.busy for reader in self.readers))
+    @rule(data=st.data(), amount=AMOUNTS, cut=CUTS)
+    async def read(self, data: st.DataObject, amount: int, cut: int | None) -> None:
+        """Let somebody read so much, or wait for that; and perhaps be cut off."""
+        reader = data.draw(st.sampled_from([one for one in self.readers if not one.busy]), "reader")
+        self._start(reader, amount, cut)
+
+    @precondition(lambda self: any(not reader.busy and reader.values for reader in self.readers))
+    @rule(data=st.data(), amount=AMOUNTS, cut=CUTS)
+    async def read_many(self, data: st.DataObject, amount: int, cut: int | None) -> None:
+        """The same, with as much at once as there is."""
+        readers = [one for one in self.readers if not one.busy and one.values]
+        self._start(data.draw(st.sampled_from(readers), "reader"), amount, cut, many=True)
+
+    def _start(self, reader: Reader, amount: int, cut: int | None = None, *, many: bool = False) -> None:
+        reader.busy = True
+        reader.scope = trio.CancelScope()
+        self.nursery.start_soon(self._read, reader, amount, many, cut)
+
+    async def _read(self, reader: Reader, amount: int, many: bool, cut: int | None) -> None:
+        self.cuts.after(cut, reader.scope)
+        receive = reader.stream.receive_many if many else reader.stream.receive
+        try:
+            with reader.scope:
+                for _ in range(amount):
+                    try:
+                        got = await receive()
+                    except (StreamGap, StreamRestarted, *ENDS) as error:
+                        got = error
+                    reader.got.append((got, reader.stream.cursor))
+                    if isinstance(got, ENDS):
+                        break
+        finally:
+            reader.busy = False
+
+    @property
+    def _waiting(self) -> list[trio.CancelScope]:
+        calls = [sender.scope for sender in self.senders if not sender.end]
+        return calls + [reader.scope for reader in self.readers if reader.busy]
+
+    @precondition(lambda self: self._waiting)
+    @rule(data=st.data())
+    async def cut_off(self, data: st.DataObject) -> None:
+        """Cancel a call that waits; a stream that is read stays open."""
+        self._waiting[data.draw(st.integers(0, len(self._waiting) - 1), "which")].cancel()
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), how=st.sampled_from(["closed", "left", "cancelled"]))
+    async def leave(self, data: st.DataObject, how: str) -> None:
+        """Close a stream, and cancel who reads it."""
+        reader = data.draw(st.sampled_from(self.readers), "reader")
+        self.readers.remove(reader)
+        reader.scope.cancel()
+        with trio.CancelScope() as scope:
+            if how == "left":
+                await reader.stream.__aexit__(None, None, None)
+            else:
+                if how == "cancelled":
+                    scope.cancel()
+                await reader.stream.aclose()
+
+    # ------------------------------------------------------------ how it ends
+
+    @precondition(lambda self: not self.over and len(self.log) > 6)
+    @rule(how=st.sampled_from(["return", "raise", "raise", "cancelled", "asked"]))
+    async def end(self, how: str) -> None:
+        """Let the handler return, which waits for what it sends, or raise; or cancel the job."""
+        if how in {"cancelled", "asked"}:
+            self.asked_at = min(self.asked_at, trio.current_time() + (how == "asked"))
+            await self.handle.request_cancel(grace=1.0 if how == "asked" else 0.0)
+        elif self.running and self.running.how is None:
+            self.running.how = how
+            self.running.over.set()
+
+    @rule(seconds=SECONDS)
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, but not further than to the next thing that it brings."""
+        clocks = [] if self.waits else self.clocks.values()
+        moments = [self.due, self.unread_at, self.asked_at, *clocks]
+        await trio.sleep(min(seconds, *(moment - trio.current_time() for moment in moments)))
+
+    # ------------------------------------------------------------ what must be true
+
+    @invariant()
+    async def all_is_as_it_must_be(self) -> None:
+        """Everything rests; compare it with the model."""
+        self.sound, before, over = False, self.running, self.over
+        grown = await self._look()
+        if not over:
+            self._check_life(before, grown)
+        assert not over or not grown
+        for event in grown:
+            self._follow(event)
+        for sender in self.senders:
+            self._check_sender(sender)
+        for reader in self.readers:
+            self._check_reader(reader)
+        self._check_room(grown)
+        self._set_token_clocks(grown)
+        assert not self.over or self.waited, "who waits for the end was not told"
+        self.sound = True
+
+    async def _look(self) -> list[Event]:
+        """Read what is new in the log, and what is left of the rest."""
+        grown = await self.store.read(self.handle.id, len(self.log), _ALL)
+        assert [event.seq for event in grown] == [*range(len(self.log) + 1, len(self.log) + len(grown) + 1)]
+        self.log += grown
+        self.kept = {event.seq for event in await self.store.read(self.handle.id, 0, _ALL)}
+        goes = [event.seq for event in self.log if event.kind in GOES]
+        stays = [event.seq for event in self.log if event.kind not in GOES]
+        assert self.kept.issuperset(stays), "an event of the lifecycle is gone"
+        least, most = min(len(goes), KEPT - KEPT // 8), KEPT + 1
+        assert least <= len(self.kept) - len(stays) <= most, f"{len(self.kept)} of {len(self.log)} are kept"
+        return grown
+
+    # ------------------------------------------------------------ what was sent
+
+    def _follow(self, event: Event) -> None:
+        """Check that an event of the log is the next that somebody sent."""
+        if event.kind is Kind.STARTED:
+            self.attempts[event.attempt - 1].start = self.furthest = event.seq
+        if event.kind not in GOES:
+            return
+        told = event.data.message if event.kind is Kind.PROGRESS else event.data
+        number, value = map(int, told.split("."))
+        sender = self.senders[number]
+        assert sender.attempt.job.attempt == event.attempt, f"{event} is of another attempt"
+        assert value == sender.logged, f"{event} is not number {sender.logged} of {sender}"
+        assert sender.before <= self.tokens, f"{event} overtook {sender.before - self.tokens}"
+        sender.logged += 1
+        if not sender.notes:
+            self.tokens.add(told)
+
+    def _check_sender(self, sender: Sender) -> None:
+        over = sender.attempt is not self.running
+        assert sender.end or not over, f"{sender} still waits, although its attempt is over"
+        written = over or not sender.channel
+        if sender.notes:
+            most = sender.sent + (sender.end != "done")  # a cancelled one may be on its way
+            assert sender.sent <= sender.logged <= most, f"{sender} was told what is not so"
+        elif sender.how == "many":
+            assert sender.logged <= sender.taken, f"{sender}: more came than it took"
+            if written and sender.end == "done":
+                assert sender.logged == sender.amount, f"{sender}: some are lost"
+        else:
+            assert sender.logged <= sender.sent, f"{sender}: a call that did not return has sent something"
+            if written:
+                assert sender.logged == sender.sent, f"{sender}: some are lost"
+
+    # ------------------------------------------------------------ what was read
+
+    def _check_reader(self, reader: Reader) -> None:
+        """Check what a reader got, and that it waits for nothing that is there."""
+        for got, cursor in reader.got:
+            self._check_got(reader, got)
+            assert cursor == reader.cursor, f"{reader} is at {cursor} after {got!r}, not at {reader.cursor}"
+        at = reader.stream.cursor
+        assert all(map(reader.passes, self.log[reader.cursor : at])), (
+            f"{reader} dropped something before {at}"
+        )
+        if reader.here and (reader.got or at > reader.cursor):
+            self.furthest = max(self.furthest, at)
+        reader.cursor = at
+        reader.got.clear()
+        if reader.busy:
+            assert at == len(self.log), f"{reader} waits, and the log ends at {len(self.log)}"
+            assert not self.over, f"{reader} waits, and the job is over"
+
+    def _check_got(self, reader: Reader, got: Any) -> None:
+        """Check one thing that a reader got, and move on."""
+        if isinstance(got, StreamGap):
+            passed, gone = self.log[reader.cursor : got.first - 1], self.log[got.first - 1 : got.last]
+            assert gone, f"{reader} is told of a gap of nothing"
+            assert got.oldest == got.last
+            assert all(map(reader.passes, passed)), f"{reader} dropped some before {got!r}"
+            left = [event for event in gone if event.seq in self.kept or event.kind not in GOES]
+            assert not left, f"{reader} is told that {left[0]} is gone"
+            reader.cursor = got.last
+            return
+        while reader.cursor < len(self.log) and reader.passes(self.log[reader.cursor]):
+            reader.cursor += 1
+        if isinstance(got, ENDS) and reader.cursor == len(self.log):
+            reader.cursor -= 1  # who asks at the end is told of it again
+        event = self.log[reader.cursor]
+        if isinstance(got, list):
+            values = [one.data for one in self.log[reader.cursor :][: len(got)] if one.kind is Kind.TOKEN]
+            assert got == values != [], f"{reader} got {got}, not {values}"
+            reader.cursor += len(got)
+            return
+        assert self._fits(reader, got, event), f"{reader} got {got!r}, not {event}"
+        reader.cursor += 1
+
+    def _fits(self, reader: Reader, got: Any, event: Event) -> bool:
+        """Return whether a reader is right to get something for the event that is next for it."""
+        if isinstance(got, StreamRestarted):
+            begun = event.kind is Kind.STARTED and event.attempt > 1 and reader.values
+            return begun and (got.attempt, got.cursor) == (event.attempt, event.seq)
+        if isinstance(got, trio.EndOfChannel):
+            return event.kind is Kind.COMPLETED or (event.kind.ends and not reader.values)
+        if isinstance(got, ENDS):
+            failed = Kind.CANCELLED if isinstance(got, JobCancelled) else Kind.FAILED
+            return reader.values and event.kind is failed
+        return event.kind is Kind.TOKEN and got == event.data if reader.values else got == event
+
+    # ------------------------------------------------------------ who waits
+
+    def _floor(self) -> float:
+        """Return behind which cursor nobody is who may hold the handler."""
+        here = [reader for reader in self.readers if reader.here]
+        held = [one.cursor for one in here if one.policy == "block" and one.cursor >= one.joined]
+        if held:
+            return min(held)
+        return self.furthest if self.unread == "pause" and not here else math.inf
+
+    def _check_room(self, grown: list[Event]) -> None:
+        """Check that nobody waits who need not, and that nobody went on who had to wait."""
+        attempt = self.running
+        self.waits = False
+        if attempt is None:
+            return
+        floor = self._floor()
+        # That a cancellation was asked for is an event that an attempt learns of when it sends.
+        most = floor + self.window + sum(e.kind is Kind.CANCEL_REQUESTED for e in self.log[attempt.start :])
+        for event in grown:
+            if event.kind is Kind.TOKEN or (event.kind in GOES and attempt.channel):
+                assert event.attempt != attempt.job.attempt or event.seq <= most, f"{event} had no room"
+        room = floor + self.window - max(event.seq for event in self.log if event.kind in OWN)
+        calls = [one for one in self.senders if one.attempt is attempt and not one.end]
+        under_way = self._check_channel(attempt, calls)
+        self.waits = bool(under_way or [one for one in calls if not one.channel])
+        assert room <= 0 or not (calls or under_way), f"room for {room}, but {under_way} and {calls} wait"
+        assert not [one for one in calls if one.notes and not one.channel], (
+            "progress and saves wait for nobody"
+        )
+
+    def _check_channel(self, attempt: Attempt, calls: list[Sender]) -> int:
+        """Check the channel, through which some send, and return how many are under way in it."""
+        mine = [one for one in self.senders if one.attempt is attempt and one.channel and one.taken]
+        if not mine:
+            return 0
+        channel = attempt.job.tokens.statistics()
+        under_way = channel.current_buffer_used + (not channel.tasks_waiting_receive)
+        open_ended = [one for one in mine if one.end != "done" and one.how not in {"send", "tokens"}]
+        sure = sum(one.sent - one.logged for one in mine if one not in open_ended)
+        maybe = sum(one.taken - one.logged for one in open_ended)
+        assert sure <= under_way <= sure + maybe, (
+            f"{sure} to {sure + maybe} were sent, {under_way} are under way"
+        )
+        assert under_way <= self.window + 1, f"{under_way} under way are more than a window of {self.window}"
+        if [one for one in calls if one.how in {"send", "tokens"} and one.channel]:
+            assert under_way == self.window + 1, f"{calls} wait, although only {under_way} are under way"
+        return under_way
+
+    # ------------------------------------------------------------ what ends when
+
+    def _check_life(self, before: Attempt | None, grown: list[Event]) -> None:
+        """Check that attempts began and ended when they had to, and how."""
+        found = [
+            (event.kind, getattr(event.data, "reason", None))
+            for event in grown
+            if event.kind not in {*GOES, Kind.CANCEL_REQUESTED, Kind.SUBMITTED}
+        ]
+        right: list[Fate] = []
+        now, runs = trio.current_time(), before is not None
+        how = None if before is None else before.how
+        number = max((event.attempt for event in self.log[: len(self.log) - len(grown)]), default=0)
+        if not runs and self.asked_at < math.inf:
+            right, self.due = [(Kind.CANCELLED, Reason.USER)], math.inf
+        while runs or self.due <= now:
+            if not runs:
+                right.append((Kind.STARTED, None))
+                runs, how, number, self.due, self.unread_at = True, None, number + 1, math.inf, math.inf
+                self.still_since = None
+                self.clocks = {} if self.first is None else {Reason.FIRST_TOKEN_TIMEOUT: now + self.first}
+            read = any(reader.here for reader in self.readers)
+            unread_at = now + self.linger if self.unread == "cancel" and not read else math.inf
+            self.unread_at = math.inf if unread_at == math.inf else min(self.unread_at, unread_at)
+            fates = self._fates(now, how, number)
+            if not fates:
+                break
+            at = len(right)
+            right.append(found[at] if at < len(found) and found[at] in fates else fates[0])
+            runs = False
+            if right[-1][0] is Kind.RETRIED:
+                self.due = now + self.delay
+        assert found == right, f"{found} in the log, not {right}"
+
+    def _fates(self, now: float, how: str | None, number: int) -> list[Fate]:
+        """Return how an attempt must have ended by now: the first if the moments differ."""
+        again = Kind.RETRIED if number <= self.retries else Kind.FAILED
+        if again is Kind.RETRIED and self.asked_at < math.inf:
+            again = Kind.CANCELLED
+        moments: list[tuple[float, Fate]] = [
+            (self.asked_at, (Kind.CANCELLED, Reason.USER)),
+            (self.unread_at, (Kind.CANCELLED, Reason.UNREAD)),
+        ]
+        if self.still_since is None:
+            for reason, at in self.clocks.items():
+                moments.append((at, (again, Reason.USER if again is Kind.CANCELLED else reason)))
+        if how == "raise":
+            moments.append((now, (again, Reason.USER if again is Kind.CANCELLED else Reason.ERROR)))
+        mine = [one for one in self.senders if one.attempt.job.attempt == number]
+        if how == "return" and all(one.end for one in mine):
+            moments.append((now, (Kind.COMPLETED, None)))
+        first = min(at for at, _ in moments)
+        return [fate for at, fate in moments if at == first and at <= now]
+
+    def _set_token_clocks(self, grown: list[Event]) -> None:
+        """Wind up the clocks that run between tokens, but not while a send waits."""
+        now = trio.current_time()
+        if self.running is None:
+            self.clocks, self.still_since = {}, None
+            return
+        if self.still_since is not None:
+            self.clocks = {reason: at + now - self.still_since for reason, at in self.clocks.items()}
+        if any(e.kind is Kind.TOKEN and e.attempt == self.running.job.attempt for e in grown):
+            self.clocks = {} if self.idle is None else {Reason.IDLE_TIMEOUT: now + self.idle}
+        self.still_since = now if self.waits else None
+
+    async def finish(self) -> None:
+        """Let the job come to its end and everybody read up to there; then leave."""
+        if not self.sound:
+            return
+        self.closing = True
+        for reader in self.readers:
+            reader.scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        last = self.handle.events(len(self.log), policy="gap")  # what pauses goes on for anybody
+        await last.__aenter__()
+        self.readers.append(Reader(last, False, "gap", "continue", True, len(self.log), 0))
+        for reader in self.readers:
+            self._start(reader, _ALL)
+        for attempt in self.attempts:
+            attempt.over.set()
+        with trio.fail_after(1000):
+            await self.handle.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            for event in await self._look():
+                self._follow(event)
+            for sender in self.senders:
+                self._check_sender(sender)
+            for reader in self.readers:
+                self._check_reader(reader)
+                assert not reader.busy
+                assert reader.cursor == len(self.log)
+            self.leaving.set()
+            await self.left.wait()
+
+
+@asynccontextmanager
+async def _memory() -> AsyncGenerator[Store]:
+    store = MemoryStore(retention=Retention(events=KEPT))
+    try:
+        yield store
+    finally:
+        store.close(Reason.SHUTDOWN)
+
+
+class FlowInAFile(FlowMachine):
+    """Lives of a job that streams, in a file."""
+
+    def open_store(self) -> AbstractAsyncContextManager[Store]:
+        """See `FlowMachine.open_store`."""
+        kept = Retention(events=KEPT)
+        return open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=[puppet], retention=kept)
