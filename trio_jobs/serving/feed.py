@@ -125,6 +125,8 @@ class Feed:
         await trio.lowlevel.checkpoint_if_cancelled()
         follow = follower.follow
         while True:
+            if self._over and follow.sent == self.cursor:
+                return None  # the end is no event, and needs no window
             await follower.ready()
             cursor, most = follow.sent, _BATCH if follow.room is None else follow.room
             piece = self._row.pieces.get(cursor)

@@ -167,6 +167,23 @@ async def test_a_window_holds_the_sender(autojump_clock: MockClock) -> None:
         assert seqs == list(range(1, 104))
 
 
+@pytest.mark.parametrize("after", [0, 1])
+async def test_the_end_needs_no_window(autojump_clock: MockClock, after: int) -> None:
+    """Who was sent the last event is told of the end, although its window is full to the last event."""
+    pipe = Memory()
+    async with talking(pipe) as jobs:
+        jobs.pause()
+        job = (await pipe.ask("submit", 1, handler="count", args=[1]))["job"]["id"]
+        await pipe.say("follow", 2, job=job, after=after, window=4 - after)
+        await wait_all_tasks_blocked()
+        jobs.resume()
+        seq = 0
+        with trio.fail_after(10):
+            while "end" not in (frame := await pipe.hear()):
+                seq = frame["events"][-1]["seq"]
+        assert seq == 4
+
+
 @pytest.mark.parametrize("op", ["follow", "wait"])
 async def test_unfollow(autojump_clock: MockClock, op: str) -> None:
     """A follow or wait that is stopped says so, last; the job goes on, and the id may be used again."""
