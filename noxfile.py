@@ -157,8 +157,9 @@ def openapi(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """The server is sent nonsense, peers vanish, and one stands still for a minute."""
+    """Sessions of many peers, nonsense, peers that vanish, and one that stands still for a minute."""
     install(session, "test")
+    session.run("python", "tests/serving/machine/run.py")
     session.run("python", "tests/serving/fuzz.py", *session.posargs)
     stalled = "tests/serving/test_stalled.py"
     session.run("python", "-m", "pytest", stalled, env={"TRIO_JOBS_STALL_SECONDS": "60"})
