@@ -148,6 +148,14 @@ async def test_a_ring_without_room_waits_on(autojump_clock: MockClock) -> None:
         audience.advanced(slow)
 
 
+@pytest.mark.parametrize(("when_unread", "rooms"), [("pause", [2, 1, 0, 0]), ("continue", [2, 1, 2, 1])])
+async def test_the_room_of_a_new_job(when_unread: Any, rooms: list[int]) -> None:
+    """Before anybody reads, a job that pauses may send a window from its beginning, others more and more."""
+    audience = Audience(2)
+    audience.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), 0)
+    assert [audience.room(last_seq) for last_seq in range(4)] == rooms
+
+
 async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> None:
     """The first attendance counts until the attempt is dismissed: a second neither restarts the linger
     time nor

@@ -175,6 +175,7 @@ def _is_noise(node: ast.AST) -> bool:
             | (ast.Import() | ast.ImportFrom() | ast.Global() | ast.Nonlocal() | ast.pattern())
             | ast.If(test=ast.Name(id="TYPE_CHECKING"))
             | ast.AnnAssign(annotation=ast.Name(id="TypeAlias"))
+            | ast.keyword(arg="strict")  # it guards against what cannot be
         ):
             noise = True
         case _:

@@ -42,7 +42,6 @@ _PAIRS: Final = [
 ]
 CALLED: Final = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 CONVERTED: Final = frozenset({"lower", "upper", "strip", "lstrip", "rstrip", "copy"})
-IDLE: Final = frozenset({"strict"})  # keywords that guard against what cannot be
 _TRUE, _FALSE = ast.Constant(value=True), ast.Constant(value=False)
 
 
@@ -169,7 +168,7 @@ def _constants(value: object) -> Iterator[ast.expr]:
 
 def _calls(node: ast.Call) -> Iterator[ast.expr]:
     for place, keyword in enumerate(node.keywords):
-        if keyword.arg not in IDLE:
+        if keyword.arg != "strict":  # which guards against what cannot be
             yield _without(node, place, "keywords")
     match node.func:
         case ast.Name(id=name) if name in CALLED:

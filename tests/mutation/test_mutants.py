@@ -30,7 +30,7 @@ CHANGES = [
     ("min(a, b)", {"max(a, b)"}),
     ("a.lower()", {"a"}),
     ("f(a, b=c)", {"f(a)"}),
-    ("zip(a, b, strict=c)", set[str]()),
+    ("zip(a, b, strict=True)", set[str]()),
     ("a[b:c]", {"a[:c]", "a[b:]"}),
     ("{a, b}", {"{b}", "{a}"}),
     ("{a: b}", {"{}"}),

@@ -108,18 +108,19 @@ RollMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=20
 TestRoll = RollMachine.TestCase
 
 
-def test_jobs_that_are_gone_take_no_room() -> None:
+@pytest.mark.parametrize(("jobs", "gone"), [(100, 83), (101, 83)])
+def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
     """Numbers of jobs that are gone go when there are 65 more of them than of jobs, and no sooner."""
     roll = Roll()
-    for n in range(100):
+    for n in range(jobs):
         roll.add(row(str(n)))
-    for n in range(82):
+    for n in range(gone - 1):
         roll.forget(str(n))
-        assert len(roll._order) == 100
-    roll.forget("82")
-    assert roll._order == [*range(84, 101)]
-    assert pages(roll, Where(), 10, newest=False) == [str(n) for n in range(83, 100)]
-    assert roll.add(row("new")).number == 101
+        assert len(roll._order) == jobs
+    roll.forget(str(gone - 1))
+    assert roll._order == [*range(gone + 1, jobs + 1)]
+    assert pages(roll, Where(), 10, newest=False) == [str(n) for n in range(gone, jobs)]
+    assert roll.add(row("new")).number == jobs + 1
 
 
 @pytest.mark.parametrize("newest", [False, True])
@@ -150,6 +151,23 @@ def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -
         found.append(([job.id for job in page.jobs], page.next))
         after = page.next
     assert found == [([], "3"), ([], "6"), (["6"], None)]
+
+
+def test_a_page_looks_no_further_than_it_needs() -> None:
+    """However many jobs there are, a page looks at its own and one more, to know if there are more."""
+    looked = list[str]()
+
+    class Seen(Row):
+        def matches(self, where: Where) -> bool:
+            looked.append(self.submission.id)
+            return super().matches(where)
+
+    roll = Roll()
+    for n in range(9):
+        roll.add(Seen(row(str(n)).submission, 0.0, 0.0))
+    page = roll.find(Where(), 2, None, newest=False, epoch=0.0)
+    assert [job.id for job in page.jobs] == ["0", "1"]
+    assert looked == ["0", "1", "2"]
 
 
 def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

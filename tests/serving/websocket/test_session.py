@@ -113,6 +113,29 @@ def test_binary_and_large_messages_end_the_connection() -> None:
     assert isinstance(session.received(wide), Close)
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_message_of_exactly_the_limit(letter: str) -> None:
+    """A message may have as many bytes as the limit says, and not one more."""
+    message = json.dumps({"op": "ping", "id": 1, "more": letter * 2000}, ensure_ascii=False)
+    size = len(message.encode())
+    assert code(Session(Limits(message=size)).received(message)) == "bad_request"  # so it was read
+    assert said(Session(Limits(message=size)).received(text("ping") + " " * (size - len(text("ping")))))[
+        "pong"
+    ]
+    step = Session(Limits(message=size - 1)).received(message)
+    assert isinstance(step, Close)
+    assert step.code == 1009
+
+
+def test_a_message_of_exactly_the_depth() -> None:
+    """A message may be nested as deep as the limit says, and no deeper."""
+    message = text("submit", handler="work", args=[[[[[1]]]]])
+    depths = [
+        depth for depth in range(4, 10) if isinstance(Session(Limits(depth=depth)).received(message), Call)
+    ]
+    assert depths == [6, 7, 8, 9]
+
+
 def test_a_peer_that_makes_no_sense_is_left() -> None:
     """Ten messages in a row that are no requests close the connection with 1008; one good one starts anew."""
     session = Session(Limits())
@@ -180,7 +203,32 @@ def test_a_window_opens_by_acks() -> None:
     assert session.received(text("ack", cursor=2)) is None  # it came late
     assert code(session.received(text("ack", cursor=5))) == "bad_request"
     assert follow.cursor == 3
+    assert session.received(text("ack", cursor=3)) is None  # nothing new
+    assert said(session.received(text("ack", cursor=5)))["re"] == 1
+    assert session.received(text("ack", cursor=4)) == Opened(follow)  # of all that was sent
+    assert (follow.room, follow.cursor) == (4, 4)
     assert session.received(text("ack", 9, cursor=1)) is None  # of what ended, or never was
+
+
+def test_an_ack_that_is_refused_is_a_request() -> None:
+    """An ack of what was not sent is a request that is refused, not one of those that are none."""
+    session = Session(Limits())
+    begun(session, window=4)
+    for _ in range(2):
+        for _ in range(9):
+            assert isinstance(session.received("nonsense"), Reply)
+        assert said(session.received(text("ack", cursor=1)))["error"]["code"] == "bad_request"
+
+
+def test_more_than_the_window() -> None:
+    """Where more was sent than the window, there is no room, and never less than none."""
+    session = Session(Limits())
+    follow = begun(session, window=2, after=5)
+    assert (follow.sent, follow.cursor, follow.room) == (5, 5, 2)
+    follow.moved(9)
+    assert follow.room == 0
+    assert session.received(text("ack", cursor=8)) == Opened(follow)
+    assert follow.room == 1
 
 
 def test_an_ack_without_a_window_changes_nothing() -> None:

@@ -169,7 +169,7 @@ class Session:
         if follow is None or follow.window is None or request.cursor <= follow.cursor:
             return None
         if request.cursor > follow.sent:
-            return self._bad(BadRequest("an ack of what was not sent", request.id))
+            return Reply(_error_frame(request.id, BadRequest("an ack of what was not sent")))
         follow.cursor = request.cursor
         return Opened(follow)
 
