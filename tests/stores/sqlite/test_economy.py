@@ -71,3 +71,20 @@ async def test_jobs_that_nothing_runs_here(address: str, transactions: Counter[s
             await trio.testing.wait_all_tasks_blocked()
     assert transactions["writes"] <= JOBS + SOME
     assert transactions["reads"] <= 2 * SOME
+
+
+async def test_a_follower_where_the_job_runs(address: str, transactions: Counter[str]) -> None:
+    """What is appended to a log is given to who follows it in that process: a commit each, and no reading."""
+    send, receive = trio.open_memory_channel[str](0)
+
+    async def speak(job: JobContext[str]) -> None:
+        for number in range(JOBS):
+            await job.send(f"token {number}")
+            assert await receive.receive() == f"token {number}"
+
+    async with open_registry(address, handlers=[speak], capacity=1) as jobs:
+        async with (await jobs.submit(speak)).stream() as stream:
+            async for token in stream:
+                await send.send(token)
+    assert transactions["writes"] <= JOBS + SOME
+    assert transactions["reads"] <= 2 * SOME

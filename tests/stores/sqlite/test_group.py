@@ -301,6 +301,30 @@ async def test_the_version_of_what_is_there(path: Path) -> None:
     assert await one.version(second) == second
 
 
+async def test_the_version_is_looked_up_when_calls_have_returned(path: Path) -> None:
+    """What a transaction did that is under way is known before it is known what others did."""
+    begun, go_on = trio.Event(), trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    told: list[str] = []
+
+    def slow(tx: Transaction) -> None:
+        token.run_sync_soon(begun.set)
+        trio.from_thread.run(go_on.wait, trio_token=token)
+
+    async def look() -> None:
+        await one.version(0)
+        told.append("version")
+
+    async with opened(path) as one, trio.open_nursery() as nursery:
+        nursery.start_soon(one.call, slow)
+        await begun.wait()
+        nursery.start_soon(look)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == []
+        go_on.set()
+    assert told == ["version"]
+
+
 async def test_text_that_no_file_can_hold(path: Path) -> None:
     """It names nothing in the file, so looking for it finds nothing."""
     tx = Transaction(apsw.Connection(":memory:"), 0.0, LIMITS)

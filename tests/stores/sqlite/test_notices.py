@@ -7,6 +7,7 @@ import math
 import os
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
 from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
+from trio_jobs.stores.sqlite.clock import FileClock
 from trio_jobs.stores.sqlite.notices import tell, watching
+from trio_jobs.stores.sqlite.store import _REST
+from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks._kit import LONG, accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
@@ -54,6 +58,7 @@ async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: ob
     with watching(path) as found:
         assert found._file is None
         await found.wait(5)
+        found.clear()
     assert trio.current_time() == 5
 
 
@@ -229,3 +234,33 @@ async def test_one_query_for_all_handlers(path: Path) -> None:
             assert [claim.submission.id for claim in claims] == wanted[:3]
             counts.append(seen[True])
     assert counts == [2, 2]
+
+
+@pytest.mark.parametrize(("apart", "rests"), [(0.0, True), (1.0, False)])
+async def test_a_rest_between_looks(
+    path: Path, apart: float, rests: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    """However often it is told, two looks are a rest apart; what is told later than that waits for none."""
+    looks, cleared = list[float](), list[float]()
+
+    class Telling(notices.Notices):
+        async def wait(self, seconds: float) -> bool:
+            await trio.sleep(apart)
+            return True
+
+        def clear(self) -> None:
+            cleared.append(trio.current_time())
+
+    async def version(before: int) -> int:
+        looks.append(trio.current_time())
+        if len(looks) == 5:
+            scope.cancel()
+        return before
+
+    async with open_sqlite_in_lockstep(path, handlers=[work]) as store:
+        monkeypatch.setattr(store._writer, "version", version)
+        with trio.CancelScope() as scope:
+            await store.poll(60.0, FileClock(None), Telling(), 0)
+    gaps = [after - before for before, after in pairwise(looks)]
+    assert gaps == pytest.approx([max(apart, _REST)] * 4)
+    assert cleared == (looks[1:] if rests else [])

@@ -9,7 +9,7 @@ from ..._common.states import Reason
 from ..._json.stored import decode_event
 from ..._json.values import decode, encode
 from ..._model.job import SNOOZES, Event, Kind, folds
-from .group import Transaction
+from .group import Row, Transaction
 
 SEQ_BITS = 32
 
@@ -20,14 +20,13 @@ def log_ids(number: int, after: int = 0) -> dict[str, int]:
     return {"first": start + after + 1, "last": start + (1 << SEQ_BITS) - 1}
 
 
-def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> None:
-    """Add events in one row; `seq` is that of the last one."""
-    data = b"[" + b",".join(values) + b"]"
-    tx.note(
-        job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data.decode()
-    )
+def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> Row:
+    """Add events in one row, and return it; `seq` is that of the last one."""
+    data = (b"[" + b",".join(values) + b"]").decode()
+    tx.note(job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data)
     if kind is Kind.RETRIED and folds(attempt):
         _fold(tx, number)
+    return number << SEQ_BITS | seq, len(values), attempt, kind, tx.now, data
 
 
 def _fold(tx: Transaction, number: int) -> None:
@@ -46,7 +45,7 @@ def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
     """Return up to `limit` events behind a cursor."""
     events: list[Event] = []
     for row in tx.run("chunks", **log_ids(number, after)):
-        events += (event for event in _events(row) if event.seq > after)
+        events += (event for event in events_of(row) if event.seq > after)
         if len(events) >= limit:
             break
     return events[:limit]
@@ -54,10 +53,16 @@ def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
 
 def history(tx: Transaction, number: int) -> list[Event]:
     """Return the events but for tokens and progress."""
-    return [event for row in tx.run("history", **log_ids(number)) for event in _events(row)]
+    return [event for row in tx.run("history", **log_ids(number)) for event in events_of(row)]
 
 
-def _events(row: Sequence[Any]) -> Iterator[Event]:
+def last_seq(row: Sequence[Any]) -> int:
+    """Return the `seq` of the last event in a row."""
+    return int(row[0] & (1 << SEQ_BITS) - 1)
+
+
+def events_of(row: Sequence[Any]) -> Iterator[Event]:
+    """Return the events in a row."""
     last, count, attempt, word, at, data = row
     kind = Kind(word)
     first = (last & (1 << SEQ_BITS) - 1) - count + 1
@@ -65,20 +70,23 @@ def _events(row: Sequence[Any]) -> Iterator[Event]:
         yield Event(seq, attempt, kind, at, decode_event(kind, value))
 
 
-def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
+def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
     """Drop the oldest tokens, progress and saved values if there are too many or they are too large.
 
     An eighth of the bound goes at a time, which makes the cost per event constant. The last saved value is
     counted with the others in the row of the job, but neither goes nor makes others go.
+
+    Returns:
+        Whether any went.
     """
     keep = tx.limits.keep
     if kept <= keep.events and size <= keep.bytes:
-        return
+        return False
     saved = tx.one("saved_size", number=number)
     stays = (0, 0) if saved is None else (1, saved[0] + 2)
     kept, size = kept - stays[0], size - stays[1]
     if kept <= keep.events and size <= keep.bytes:
-        return
+        return False
     tx.write_log()
     last = tx.one("last_saved", **log_ids(number)) or (None,)
     most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
@@ -97,6 +105,7 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> None:
         break
     tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1, saved=last[0])
     tx.run("set_kept", number=number, kept=kept + stays[0], bytes=size + stays[1])
+    return True
 
 
 def _cut(tx: Transaction, chunk: int, events: int, size: int) -> tuple[int, int]:

@@ -59,7 +59,8 @@ class Transaction:
         limits: What the file is to hold at most.
         heard: Up to when it is known which workers live; see `Hearing`.
         started: The ids of the jobs that run now, by this transaction.
-        grown: The ids of those whose logs have grown.
+        grown: The ids of those whose logs have grown, once for each time.
+        rows: By the place in `grown`, what was added to the log, if that is all that happened to it.
         ended: The ids of those that have ended, and the rows of their snapshots; None for what is gone.
         told: Whether those who wait for any of this were told.
     """
@@ -70,6 +71,7 @@ class Transaction:
     heard: float = math.inf
     started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
+    rows: dict[int, list[Row]] = attrs.field(factory=dict[int, list[Row]])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
     told: bool = False
     _compatible: bool = False
@@ -187,6 +189,7 @@ class Group:
         self._turn = trio.Lock()
         self._run = RUN.get()
         self._closed = False
+        self._unanswered = 0
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
         """Have something done in the next transaction. A checkpoint.
@@ -218,7 +221,11 @@ class Group:
             self._waiting.remove(call)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        self._unanswered += 1
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        finally:
+            self._unanswered -= 1
         if call.error is not None:
             raise call.error
         return cast("tuple[T, Transaction]", call.result)
@@ -228,11 +235,16 @@ class Group:
 
         All calls that were served before it was looked up have returned by then.
         """
-        async with self._turn:
-            try:
-                return int(self._line.db.execute("PRAGMA data_version").get)  # sooner done than in a thread
-            except apsw.Error:
-                return before
+        if self._unanswered:
+            async with self._turn:
+                return self._version(before)
+        return self._version(before)
+
+    def _version(self, before: int) -> int:
+        try:
+            return int(self._line.db.execute("PRAGMA data_version").get)  # sooner done than in a thread
+        except apsw.Error:
+            return before
 
     async def run(self) -> None:
         """Serve calls until cancelled; what has begun is finished first."""

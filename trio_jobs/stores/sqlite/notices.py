@@ -30,7 +30,7 @@ def log_of(path: Path) -> Path:
 def tell(path: Path) -> None:
     """Tell who watches a file that it was written to."""
     with suppress(OSError):  # it is a hint
-        os.utime(log_of(path))
+        os.utime(f"{path}-wal")
 
 
 class Notices:
@@ -56,9 +56,15 @@ class Notices:
             if self._file is None:
                 await trio.sleep_forever()
             await trio.lowlevel.wait_readable(self._file)
-            os.read(self._file, _ENOUGH)
+            self.clear()
             return True
         return False
+
+    def clear(self) -> None:
+        """Take what was told up to now."""
+        if self._file is not None:
+            with suppress(BlockingIOError):
+                os.read(self._file, _ENOUGH)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ..._common.bell import Bell
 from .group import Row, Transaction
+from .tails import Tails
 
 S = TypeVar("S", bound="Signal")
 
@@ -80,6 +81,7 @@ class Signals:
         alarm: Rings when something may lapse or expire earlier than was known.
         requests: Rings when a cancellation may have been requested.
         open: The ids of jobs that were started here, and have not ended as far as anybody here can know.
+        tails: What was appended here to logs that are followed here.
     """
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class Signals:
         self.alarm = Alarm()
         self.requests = Signal()
         self.open = set[str]()
+        self.tails = Tails()
         self._logs: dict[str, tuple[Log, int]] = {}
         self._ends: dict[str, tuple[End, int]] = {}
 
@@ -106,6 +109,7 @@ class Signals:
             return
         tx.told = True
         self.open.update(tx.started)
+        self.tails.hear(tx)
         self._grown(tx.grown)
         self._ended(tx.ended)
 
@@ -149,6 +153,7 @@ class Signals:
         for signal in (self.work, self.alarm, self.requests):
             signal.ring()
         self.open.clear()
+        self.tails.forget()
 
 
 def _watched(signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> Generator[S]:

@@ -142,9 +142,12 @@ class SqliteStore:
 
     async def poll(self, seconds: float, clock: FileClock, notices: Notices, version: int) -> None:
         """Look when told to and now and then, and wake who waits for what others wrote, until cancelled."""
-        looked = clock()
+        looked, rested = clock(), -math.inf
         while True:
             told = await notices.wait(seconds)
+            if told and rested > trio.current_time():  # else nobody has to be woken for the rest alone
+                await trio.sleep_until(rested)
+                notices.clear()
             began = trio.current_time()
             try:
                 check_there(self._path, self._identity)
@@ -152,8 +155,8 @@ class SqliteStore:
                 self._fault = fault
                 self._signals.ring_all()
                 return
-            if (now := clock()) - looked > seconds + _STILL:  # and so may all who were to be heard
-                self._writer.hearing.missed(looked, now)
+            if (when := clock()) - looked > seconds + _STILL:  # and so may all who were to be heard
+                self._writer.hearing.missed(looked, when)
             if clock.is_off():
                 with suppress(StoreUnavailable):
                     await self._write(_set_right, clock)
@@ -164,7 +167,8 @@ class SqliteStore:
                 version, told = found, True
                 await self._hear_of_others()
             if told:
-                await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
+                now = trio.current_time()
+                rested = now + max(_REST, _RESTS * (now - began))
 
     async def _hear_of_others(self) -> None:
         """Wake those who wait for what other processes may have written: one query says which jobs it was."""
@@ -284,15 +288,25 @@ class SqliteStore:
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`."""
+        tails, waited = self._signals.tails, False
         with self._signals.events_of(job_id) as grown:
             while True:
-                seen = grown.count
-                events, over, seq = await self._read(looking.page, job_id, after, limit)
+                self._check()
+                seen, over = grown.count, False
+                if (known := tails.behind(job_id, after, limit)) is not None:
+                    events, seq = known
+                    if events and not waited:
+                        await trio.lowlevel.checkpoint()
+                else:
+                    events, over, seq = await self._read(looking.page, job_id, after, limit)
+                    if grown.count == seen and not over:
+                        tails.begin(job_id, seq)
                 if events or over:
                     return events
                 grown.seq = max(grown.seq, seq)
                 self._check_open()
                 await grown.wait_past(seen)
+                waited = True
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""

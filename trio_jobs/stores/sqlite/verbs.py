@@ -174,15 +174,16 @@ def append(
     fresh = values[job.appended - offset :]
     if not fresh:
         return job.seq
-    tx.grown.append(job_id)
     seq = job.seq + len(fresh)
     if kind is Kind.SAVED:  # each in a row of its own: all but the last may go
         kept, size = len(fresh), sum(map(len, fresh)) + 2 * len(fresh)
-        for place, value in enumerate(fresh, job.seq + 1):
+        rows = [
             chunks.add(tx, job.number, place, attempt, kind, value)
+            for place, value in enumerate(fresh, job.seq + 1)
+        ]
     else:
         kept, size = len(fresh), sum(map(len, fresh)) + len(fresh) + 1
-        chunks.add(tx, job.number, seq, attempt, kind, *fresh)
+        rows = [chunks.add(tx, job.number, seq, attempt, kind, *fresh)]
     tx.run(
         "append",
         number=job.number,
@@ -194,5 +195,7 @@ def append(
         saved=fresh[-1].decode() if kind is Kind.SAVED else None,
         progress=fresh[-1].decode() if kind is Kind.PROGRESS else None,
     )
-    chunks.trim(tx, job.number, job.kept + kept, job.bytes + size)
+    if not chunks.trim(tx, job.number, job.kept + kept, job.bytes + size):
+        tx.rows[len(tx.grown)] = rows
+    tx.grown.append(job_id)
     return seq

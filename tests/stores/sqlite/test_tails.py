@@ -1,0 +1,171 @@
+"""Tails: what a process has appended it knows, unless anything else may have happened to the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from trio_jobs import Kind, Retention, UnknownJob
+from trio_jobs.stores.sqlite import SqliteStore, open_sqlite, tails
+from trio_jobs.testing.checks._kit import completed, start, work
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+def opened(path: Path, **options: Any) -> Any:
+    return open_sqlite(path, handlers=[work], synchronous="normal", poll=60, **options)
+
+
+async def say(store: SqliteStore, job_id: str, offset: int, *words: str, kind: Kind = Kind.TOKEN) -> None:
+    await store.append(job_id, 1, kind, words, offset)
+
+
+def known(store: SqliteStore, job_id: str, after: int, limit: int = 99) -> list[Any] | None:
+    """Return what the events behind a cursor carry, if that is known without reading the file."""
+    found = store._signals.tails.behind(job_id, after, limit)
+    return None if found is None else [event.data for event in found[0]]
+
+
+async def followed(store: SqliteStore) -> str:
+    """Return a job that runs, and that is followed from its `started` on, which has seq 2."""
+    job_id = (await start(store)).submission.id
+    assert len(await store.follow(job_id, 0, 99)) == 2
+    return job_id
+
+
+async def test_what_is_appended_here_is_known(path: Path) -> None:
+    """Behind any cursor from where it was first read, as the file has it, and up to a limit."""
+    async with opened(path) as store:
+        job_id = await followed(store)
+        assert known(store, job_id, 2) == []
+        await say(store, job_id, 0, "a", "b")
+        await say(store, job_id, 2, "c")
+        await say(store, job_id, 3, "d", "e", kind=Kind.SAVED)
+        assert [known(store, job_id, after) for after in (1, 2, 3, 7, 8)] == [
+            None,
+            ["a", "b", "c", "d", "e"],
+            ["b", "c", "d", "e"],
+            [],
+            None,
+        ]
+        assert known(store, job_id, 3, limit=2) == ["b", "c"]
+        found = store._signals.tails.behind(job_id, 2, 99)
+        assert found is not None
+        assert found[0] == await store.read(job_id, 2, 99)
+        assert await store.follow(job_id, 2, 99) == found[0]
+
+
+async def test_a_follower_waits_for_what_comes(path: Path) -> None:
+    """It is given that without reading, and it is given the end."""
+    heard: list[Any] = []
+
+    async def follow(job_id: str) -> None:
+        cursor = 2
+        while events := await store.follow(job_id, cursor, 99):
+            heard.extend(event.kind for event in events)
+            cursor = events[-1].seq
+
+    async with opened(path) as store:
+        job_id = await followed(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, job_id)
+            await trio.testing.wait_all_tasks_blocked()
+            await say(store, job_id, 0, "a")
+            await trio.testing.wait_all_tasks_blocked()
+            await store.finish(job_id, 1, completed())
+        assert heard == [Kind.TOKEN, Kind.COMPLETED]
+
+
+async def test_giving_what_is_known_is_a_checkpoint(path: Path) -> None:
+    """And one that is cancelled there loses nothing."""
+    async with opened(path) as store:
+        job_id = await followed(store)
+        await say(store, job_id, 0, "a")
+        with trio.testing.assert_checkpoints():
+            await store.follow(job_id, 2, 9)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.follow(job_id, 2, 9)
+        assert scope.cancelled_caught
+        assert [event.data for event in await store.follow(job_id, 2, 9)] == ["a"]
+
+
+async def test_what_somebody_else_writes_is_read(path: Path) -> None:
+    """Whether that is heard of first, or shows as a hole in front of what is appended here next."""
+    async with opened(path) as store, opened(path) as other:
+        for heard in (True, False):
+            job_id = await followed(store)
+            await other.request_cancel(job_id, "stop", 9.0)
+            if heard:
+                store._signals.ring_all()
+            else:
+                await say(store, job_id, 0, "a")
+            assert known(store, job_id, 2) is None
+            assert (await store.follow(job_id, 2, 9))[0].kind is Kind.CANCEL_REQUESTED
+
+
+async def test_what_else_happens_here_is_read(path: Path) -> None:
+    """A request, an end, and that the job is gone."""
+    async with opened(path) as store:
+        job_id = await followed(store)
+        await store.request_cancel(job_id, "stop", 9.0)
+        assert known(store, job_id, 2) is None
+        assert (await store.follow(job_id, 2, 9))[0].kind is Kind.CANCEL_REQUESTED
+        await store.finish(job_id, 1, completed())
+        assert known(store, job_id, 3) is None
+        assert (await store.follow(job_id, 3, 9))[0].kind is Kind.COMPLETED
+        assert await store.follow(job_id, 4, 9) == []
+        await store.remove(job_id)
+        with pytest.raises(UnknownJob):
+            await store.follow(job_id, 4, 9)
+
+
+async def test_what_is_trimmed_is_not_given(path: Path) -> None:
+    """When the oldest go from the file, what is left is read there."""
+    async with opened(path, retention=Retention(events=8)) as store:
+        job_id = await followed(store)
+        await say(store, job_id, 0, *"abcdefgh")
+        assert known(store, job_id, 2) == [*"abcdefgh"]
+        await say(store, job_id, 8, "i")
+        assert known(store, job_id, 2) is None
+        assert await store.follow(job_id, 2, 99) == await store.read(job_id, 2, 99)
+
+
+async def test_tails_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In length, each, where the oldest rows go; and in number, where the oldest tail goes."""
+    monkeypatch.setattr(tails, "_MOST", 2)
+    async with opened(path) as store:
+        jobs = [await followed(store) for _ in range(3)]
+        assert [known(store, job_id, 2) for job_id in jobs] == [None, [], []]
+        text = "x" * (tails._LONG // 2)
+        for offset in range(3):
+            await say(store, jobs[1], offset, text)
+        assert [known(store, jobs[1], after) for after in (2, 3, 4)] == [None, None, [text]]
+        await say(store, jobs[1], 3, text * 3)
+        assert known(store, jobs[1], 5) is None
+        assert known(store, jobs[1], 6) == []
+
+
+async def test_a_look_that_is_overtaken_begins_no_tail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the log has grown while it was read, its newest cursor is not known."""
+    async with opened(path) as store:
+        job_id = (await start(store)).submission.id
+        real = store._reader.call
+
+        async def slow(asked: Any) -> Any:
+            answer = await real(asked)
+            await say(store, job_id, 0, "a")
+            return answer
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._reader, "call", slow)
+            assert len(await store.follow(job_id, 0, 99)) == 2
+        assert known(store, job_id, 2) is None
+        assert [event.data for event in await store.follow(job_id, 2, 99)] == ["a"]

@@ -1,0 +1,77 @@
+"""What this process has appended to logs that are followed in it: that need not be read in the file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..._model.job import Event
+from .chunks import events_of, last_seq
+from .group import Row, Transaction
+
+_MOST: Final = 1000
+"""How many logs have a tail; those who follow others read the file."""
+_LONG: Final = 16384
+"""Characters of a tail: it covers the time in which a follower is busy with what came before."""
+
+
+class _Tail:
+    """The rows of a log behind some cursor, without a hole.
+
+    Args:
+        seq: That cursor, which is the newest.
+    """
+
+    __slots__ = ("first", "rows", "seq", "size")
+
+    def __init__(self, seq: int) -> None:
+        self.first = self.seq = seq
+        self.rows: list[Row] = []
+        self.size = 0
+
+    def add(self, rows: list[Row] | None) -> bool:
+        """Add rows; return whether it is known now what lies behind the cursor."""
+        for row in rows or ():
+            _, count, *_, data = row
+            seq = last_seq(row)
+            if seq - count != self.seq:  # somebody else has written, too
+                return False
+            self.rows.append(row)
+            self.seq, self.size = seq, self.size + len(data)
+            while self.size > _LONG:
+                gone = self.rows.pop(0)
+                self.first, self.size = last_seq(gone), self.size - len(gone[-1])
+        return rows is not None
+
+
+class Tails:
+    """The tails of the logs that are followed here."""
+
+    def __init__(self) -> None:
+        self._tails: dict[str, _Tail] = {}
+
+    def begin(self, job_id: str, seq: int) -> None:
+        """Keep what will be appended to a log, of which it is known that this is the newest cursor."""
+        if job_id in self._tails:
+            return
+        if len(self._tails) >= _MOST:
+            del self._tails[next(iter(self._tails))]
+        self._tails[job_id] = _Tail(seq)
+
+    def hear(self, tx: Transaction) -> None:
+        """Take note of what a transaction did."""
+        for place, job_id in enumerate(tx.grown):
+            tail = self._tails.get(job_id)
+            if tail is not None and not tail.add(tx.rows.get(place)):
+                del self._tails[job_id]
+
+    def forget(self) -> None:
+        """Note that others may have written to any log."""
+        self._tails.clear()
+
+    def behind(self, job_id: str, after: int, limit: int) -> tuple[list[Event], int] | None:
+        """Return events behind a cursor and the newest cursor; None if the file has to be read."""
+        tail = self._tails.get(job_id)
+        if tail is None or not tail.first <= after <= tail.seq:
+            return None
+        events = [event for row in tail.rows if last_seq(row) > after for event in events_of(row)]
+        return [event for event in events if event.seq > after][:limit], tail.seq
