@@ -40,10 +40,20 @@ def passes(gate: Gate, method: str, headers: Mapping[str, str], *, websocket: bo
         ("[::1]", "::1"),
         ("::1", "::1"),
         ("", ""),
+        # What is no `Host` has no name that another has.
+        (":80", ":80"),
+        ("80", "80"),
+        ("[]:80", "[]:80"),
+        ("[localhost]:80", "[localhost]:80"),
+        ("[::1:80", "[::1:80"),
+        ("a@localhost:80", "a@localhost:80"),
+        ("localhost :80", "localhost :80"),
+        ("evil localhost:80", "evil localhost:80"),
+        ("localhost:8o", "localhost:8o"),
     ],
 )
 def test_the_name_in_a_host(host: str, name: str) -> None:
-    """The port and the brackets of a `Host` are no part of its name."""
+    """The port and the brackets of a `Host` are no part of its name; of what is no `Host`, all is."""
     assert name_of(host) == name
 
 
@@ -92,7 +102,8 @@ def test_other_sites(method: str, headers: dict[str, str], ours: bool) -> None:
     headers = {"host": "localhost:8000", **headers}
     assert passes(door, method, headers) is ours
     assert passes(door, "GET", headers, websocket=True) is ours
-    assert passes(door, "GET", headers)  # the browser keeps what it reads from the page
+    for safe in ("GET", "HEAD", "OPTIONS"):
+        door.check(safe, headers)  # the browser keeps what it reads from the page
 
 
 def test_lists_are_not_texts() -> None:
@@ -103,8 +114,18 @@ def test_lists_are_not_texts() -> None:
         gate(origins="https://friend.example")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("hosts", "ours"), [((), False), (("x",), False), (("*",), True)])
+def test_no_host(hosts: tuple[str, ...], ours: bool) -> None:
+    """A request without a `Host` goes by no name, and comes from no page of ours."""
+    assert passes(gate(hosts=hosts), "GET", {}) is ours
+    assert passes(gate(hosts=hosts), "POST", {}) is ours
+    for origin in ("", "http://", "http://x"):
+        assert not passes(gate(hosts=hosts), "POST", {"origin": origin})
+
+
 async def test_without_authentication() -> None:
     """Without `authenticate`, everybody is the one caller who sees everything."""
+    assert not gate().asks
     assert await gate().caller({}) is ANYBODY
 
 
@@ -117,6 +138,7 @@ async def test_authentication() -> None:
         return Caller("ann") if headers.get("authorization") == "Bearer t0ken" else None
 
     door = gate(authenticate)
+    assert door.asks
     assert await door.caller({"authorization": "Bearer t0ken"}) == Caller("ann")
     offered = "trio-jobs.v1, bearer.t0ken"
     assert await door.caller({"sec-websocket-protocol": offered}) == Caller("ann")

@@ -9,6 +9,7 @@ always draws level.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from .._common.bell import Bell
@@ -114,7 +115,7 @@ class Audience:
     def advanced(self, reader: Reader) -> None:
         """Note that a reader's cursor moved."""
         self._read = max(self._read, reader.cursor)
-        if self._behind and reader.cursor >= self._behind.get(reader, reader.cursor + 1):
+        if self._behind and reader.cursor >= self._behind.get(reader, inf):
             del self._behind[reader]
             self._floor = 0
         self._room.ring()

@@ -49,8 +49,8 @@ def check_bind(host: str, authenticate: Authenticate | None) -> None:
 def name_of(host: str) -> str:
     """Return the name in a `Host`, without the port; of what is no `Host`, all of it."""
     text = host.lower()
-    name, colon, port = text.rpartition(":")
-    if not colon or port.strip("0123456789"):
+    name, _, port = text.rpartition(":")
+    if port.strip("0123456789"):
         name = text
     inner = name[1:-1]
     if name == f"[{inner}]" and inner and _IN_ADDRESSES.issuperset(inner):
