@@ -88,6 +88,8 @@ def test_hosts(hosts: tuple[str, ...], host: str, ours: bool) -> None:
         ({"origin": "http://friend.example"}, False),
         ({"origin": "http://localhost:9000"}, False),
         ({"origin": "http://evil.example"}, False),
+        ({"origin": "http://evil.example://localhost:8000"}, False),
+        ({"origin": "http://localhost:8000", "host": "LOCALHOST:8000"}, True),
         ({"origin": "null"}, False),
         ({"origin": ""}, False),
         ({"sec-fetch-site": "same-origin"}, True),
@@ -152,6 +154,32 @@ async def test_authentication() -> None:
         assert refused.value.code == "unauthenticated"
         assert refused.value.headers == {"www-authenticate": "Bearer"}
     assert len(seen) == 5
+    assert seen[1] == {"sec-websocket-protocol": offered, "authorization": "Bearer t0ken"}
+
+
+@pytest.mark.parametrize("origin", ["https://friend.example", "https://friend.example/"])
+def test_a_friend_is_named_without_a_path(origin: str) -> None:
+    """A site may be given with the slash that browsers show and do not send."""
+    door = gate(origins=(origin,))
+    assert door.origins == {"https://friend.example"}
+
+
+async def test_authentication_that_fails() -> None:
+    """What `authenticate` raises, and what it returns that is no caller, is an error of ours, with its cause."""
+    wrong = KeyError("the password")
+
+    async def failing(_: Mapping[str, str]) -> Caller | None:
+        raise wrong
+
+    with pytest.raises(RuntimeError, match="authenticate failed") as caught:
+        await gate(failing).caller({})
+    assert caught.value.__cause__ is wrong
+
+    async def confused(_: Mapping[str, str]) -> Caller | None:
+        return "ann"  # type: ignore[return-value]
+
+    with pytest.raises(RuntimeError, match="returns a Caller or None; got 'ann'"):
+        await gate(confused).caller({})
 
 
 def test_seats() -> None:
@@ -166,6 +194,13 @@ def test_seats() -> None:
             raise ZeroDivisionError
         with door.seat("c"):
             pass
+    with door.seat("a"):
+        with door.seat("a"):
+            pass
+        with door.seat("a"), pytest.raises(Refused, match="too many"), door.seat("a"):
+            pass
+    with pytest.raises(Refused, match="too many"), door.seat("a", crowded=True):
+        pass
     assert not door._seats
     assert door._taken == 0
 
