@@ -69,6 +69,13 @@ def test_shared(check: Check) -> None:
 
 
 @pytest.mark.deep
+def test_each_verb_beside_each_other_one() -> None:
+    """Whichever two verbs meet at one job, it is as if one of them had come first."""
+    check_store(open_store, clock=virtual, thorough=True)
+    check_store(Shared().open, clock=virtual, thorough=True)
+
+
+@pytest.mark.deep
 def test_in_real_time() -> None:
     """It keeps the contract on a real clock as well."""
     check_store(open_store, open_narrow=open_narrow)

@@ -12,13 +12,13 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import attrs
 import trio
 
 from ..stores.contract import Store
-from .checks import CONCERNS, NARROW, Opener
+from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
 OpenStore: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Store]]
 """Opens the store that lives in a folder.
@@ -56,7 +56,7 @@ class Check:
 
     name: str
     claim: str
-    _check: Callable[[Opener], Awaitable[None]] = attrs.field(repr=False)
+    _check: Callable[[Opener], Awaitable[object]] = attrs.field(repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -79,14 +79,7 @@ class Check:
             try:
                 trio.run(self._check, opener, clock=None if clock is None else clock())
             except Exception as error:
-                raise _first(error) from error
-
-
-def _first(error: Exception) -> Exception:
-    """Return what went wrong first; what failed beside it followed from that."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
+                raise first_error(error) from error
 
 
 def _checks(concerns: Sequence[ModuleType]) -> list[Check]:
@@ -100,9 +93,26 @@ def _checks(concerns: Sequence[ModuleType]) -> list[Check]:
     ]
 
 
-def store_checks() -> list[Check]:
-    """Return the checks that every store is to pass."""
-    return _checks(CONCERNS)
+def store_checks(*, thorough: bool = False) -> list[Check]:
+    """Return the checks that every store is to pass.
+
+    The last ones let two verbs meet at one job, with one of them held up, or cancelled, at each of its
+    checkpoints.
+
+    Args:
+        thorough: Whether each verb meets each other one there, which takes four times as long, and not only
+            those after which most is different.
+    """
+    return [*_checks(CONCERNS), *(_race(where, thorough=thorough) for where in SCENES)]
+
+
+def _race(where: str, *, thorough: bool) -> Check:
+    return Check(
+        f"racing.{where.replace(' ', '_')}",
+        f"{where.capitalize()}: of two verbs at once it is as if one had come first, and the other one after "
+        "it; one that is cancelled happens, or does not.",
+        partial(race, scene=SCENES[where], thorough=thorough),
+    )
 
 
 def narrow_store_checks() -> list[Check]:
@@ -111,7 +121,11 @@ def narrow_store_checks() -> list[Check]:
 
 
 def check_store(
-    open_store: OpenStore, *, open_narrow: OpenStore | None = None, clock: MakeClock | None = None
+    open_store: OpenStore,
+    *,
+    open_narrow: OpenStore | None = None,
+    clock: MakeClock | None = None,
+    thorough: bool = False,
 ) -> None:
     """Check that a store does what the contract says.
 
@@ -124,12 +138,13 @@ def check_store(
             it, limits are not checked.
         clock: Makes the clock of each run. By default it is real time. A store in memory passes faster with
             `lambda: trio.testing.MockClock(autojump_threshold=0)`.
+        thorough: See `store_checks`.
 
     Raises:
         StoreCheckFailed: It does something else; the text has every claim that does not hold, and why.
     """
     failures: dict[Check, Exception] = {}
-    runs = [(open_store, store_checks())]
+    runs = [(open_store, store_checks(thorough=thorough))]
     if open_narrow is not None:
         runs.append((open_narrow, narrow_store_checks()))
     for opener, checks in runs:

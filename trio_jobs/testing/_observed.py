@@ -17,27 +17,34 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _WORDS = ("it failed", "once more", "tired", "bored")
 
 
-async def observed(call: Awaitable[object]) -> tuple[object, object]:
-    """Return what can be compared of what a call returns or raises, and what it returned."""
+async def observed(call: Awaitable[object], since: datetime | None = _NEVER) -> tuple[object, object]:
+    """Return what can be compared of what a call returns or raises, and what it returned.
+
+    Args:
+        call: What to await.
+        since: None if the times are not to be compared.
+    """
     try:
         result = await call
     except TrioJobsError as error:
         return (type(error).__name__, vars(error)), None
-    return _plain(result), result
+    return plain(result, since), result
 
 
-def _plain(value: object, since: datetime = _NEVER) -> object:
+def plain(value: object, since: datetime | None = _NEVER) -> object:
     """Return the part of an answer that the contract determines; times by when the job was submitted."""
     if attrs.has(type(value)):
-        since = getattr(value, "created_at", since)
+        since = since and getattr(value, "created_at", since)
         fields = {field.name: getattr(value, field.name) for field in attrs.fields(cast("Any", type(value)))}
         fields |= {name: settle(fields[name]) for name, settle in _OPEN.items() if name in fields}
-        return {name: _plain(item, since) for name, item in fields.items()}
+        return {name: plain(item, since) for name, item in fields.items()}
     if isinstance(value, Mapping):
-        return {key: _plain(item, since) for key, item in cast("Mapping[object, object]", value).items()}
+        return {key: plain(item, since) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, since) for item in cast("list[object]", value)]
-    return round((value - since).total_seconds() / TICK) if isinstance(value, datetime) else value
+        return [plain(item, since) for item in cast("list[object]", value)]
+    if isinstance(value, datetime):
+        return "a time" if since is None else round((value - since).total_seconds() / TICK)
+    return value
 
 
 def _said(message: str | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from trio_jobs.stores import Store
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.testing import QUEUE_LIMIT, RETENTION, Check, StoreMachine, narrow_store_checks, store_checks
+from trio_jobs.testing.checks import SCENES
 from trio_jobs.testing.checks._kit import other_work, work
 
 opened = partial(open_sqlite, handlers=[work, other_work])
@@ -32,9 +34,25 @@ async def open_narrow(folder: Path) -> AsyncIterator[Store]:
         yield store
 
 
-@pytest.mark.parametrize("check", store_checks(), ids=str)
+# Of the races, these are the ones that take below a second.
+SOON = {"racing.a_job_that_waits_to_run_again", "racing.a_job_that_is_to_be_cancelled"}
+
+
+def marked(check: Check) -> Any:
+    deep = str(check).startswith("racing.") and str(check) not in SOON
+    return pytest.param(check, marks=[pytest.mark.deep] * deep)
+
+
+@pytest.mark.parametrize("check", [marked(check) for check in store_checks()], ids=str)
 def test_the_contract(check: Check) -> None:
     """Each claim of the contract holds."""
+    check.run(open_store)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("check", store_checks(thorough=True)[len(store_checks()) - len(SCENES) :], ids=str)
+def test_each_verb_beside_each_other_one(check: Check) -> None:
+    """Whichever two verbs meet at one job, it is as if one of them had come first."""
     check.run(open_store)
 
 

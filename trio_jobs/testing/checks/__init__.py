@@ -23,7 +23,9 @@ from . import (
     waiting,
     writing,
 )
-from ._kit import QUEUE_LIMIT, RETENTION, Opener
+from ._kit import QUEUE_LIMIT, RETENTION, Opener, first_error
+from ._races import race
+from ._scenes import SCENES
 
 CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),
@@ -34,4 +36,4 @@ CONCERNS = (
 NARROW = (limiting,)
 """These need a store with `QUEUE_LIMIT` and `RETENTION`."""
 
-__all__ = ["CONCERNS", "NARROW", "QUEUE_LIMIT", "RETENTION", "Opener"]
+__all__ = ["CONCERNS", "NARROW", "QUEUE_LIMIT", "RETENTION", "SCENES", "Opener", "first_error", "race"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import trio
 
@@ -31,6 +31,11 @@ LONG: Final = 60.0
 """Seconds of what is not."""
 PATIENCE: Final = 10.0
 """Seconds after which a wait that should have ended is taken for one that never does."""
+
+PARTLY: Final = Claimant("partly", 0.2)
+"""A worker whose lease is a part of a second."""
+MANY: Final = 1001
+"""More jobs than a store is likely to handle in one go."""
 
 HOLDER: Final = Claimant("holder", LONG)
 DOOMED: Final = Claimant("doomed", BRIEF)
@@ -134,6 +139,13 @@ def ensure(what: str, *, holds: bool, came: object) -> None:
     """Raise an error that says what was expected and what came, unless it holds."""
     if not holds:
         raise AssertionError(f"{what}; got {came!r}")
+
+
+def first_error(error: Exception) -> Exception:
+    """Return what went wrong first; what failed beside it followed from that."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
 
 
 async def refused(what: str, error: type[E], call: Awaitable[object]) -> E:

@@ -7,8 +7,9 @@ import trio
 from ..._common.states import State
 from ..._model.job import Kind, Priority
 from ..._model.retry import Retry
-from ...stores.contract import Claim, Where
+from ...stores.contract import Claim, Store, Submission, Where
 from ._kit import (
+    ALL,
     BRIEF,
     HOLDER,
     LONG,
@@ -125,3 +126,27 @@ async def what_does_not_wait_is_not_claimed(open_store: Opener) -> None:
         expect("claim, while nothing waits,", await store.claim(9, HOLDER), [])
         states = [await state_of(store, job_id) for job_id in (running, ended, gone)]
         expect("claim, then get", states, [State.RUNNING, State.COMPLETED, State.CANCELLED])
+
+
+async def many_that_left_do_not_disturb_the_order(open_store: Opener) -> None:
+    """However many jobs left the queue by a cancel, those that stay start by rank, delayed ones included."""
+    async with open_store() as store:
+        ranks = [Priority(n * 3 % 4) for n in range(120)]
+        await _few(store, [make(one.value, priority=one) for one in ranks])
+        came = [claim.submission.args[0] for claim in await store.claim(ALL, HOLDER)]
+        expect("claim by priority, of those that are left,", came, sorted(one.value for one in ranks[::11]))
+        await _few(store, [make(delay=n * 37 % 120 / 1000) for n in range(120)])
+        left = await store.find(Where(states={State.QUEUED}), ALL)
+        order = [job.id for job in sorted(left, key=lambda job: job.next_attempt_at or job.created_at)]
+        await trio.sleep(0.15)
+        claims = [claim.submission.id for claim in await store.claim(ALL, HOLDER)]
+        expect("claim by due time, of those that are left,", claims, order)
+
+
+async def _few(store: Store, batch: list[Submission]) -> None:
+    """Submit a batch, and cancel most of it."""
+    ids = await accept(store, *batch)
+    async with trio.open_nursery() as nursery:
+        for place, job_id in enumerate(ids):
+            if place % 11:
+                nursery.start_soon(store.request_cancel, job_id, None)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 
+import trio
+
 from ..._common.states import Reason, State
 from ..._model.job import Kind
 from ..._model.retry import Retry
-from ...stores.contract import CRASHES, Claimant
+from ...stores.contract import CRASHES, Claimant, Where
 from ._kit import (
     BRIEF,
     DOOMED,
     HOLDER,
     LONG,
+    MANY,
     NOBODY,
     NOTHING,
+    PARTLY,
     Opener,
     accept,
     again,
@@ -219,3 +223,35 @@ async def each_lapsed_lease_is_swept(open_store: Opener) -> None:
         for job_id in lost | held:
             wanted = State.RETRYING if job_id in lost else State.RUNNING
             expect("sweep of 20 lapsed leases and 10 others, then get", await state_of(store, job_id), wanted)
+
+
+async def however_many_leases_are_swept(open_store: Opener) -> None:
+    """One sweep takes back all that has lapsed, be it a thousand attempts."""
+    async with open_store() as store:
+        await store.submit([make(n) for n in range(MANY)], MANY, DOOMED)
+        await lapse()
+        await store.sweep()
+        what = f"sweep of {MANY} lapsed leases, then count"
+        expect(what, dict(await store.count(Where())), {State.RETRYING: MANY})
+
+
+async def a_lease_is_as_long_as_was_said(open_store: Opener) -> None:
+    """A lease is not cut to whole seconds: neither that of a claim, nor that of a submit or a heartbeat."""
+    async with open_store() as store:
+        for _ in range(2):  # a part of a second apart, so that one of the two would be cut
+            begin = trio.current_time()
+            claimed = (await start(store, worker=PARTLY)).submission.id
+            (submitted,), _ = await store.submit([make()], 1, PARTLY)
+            renewed = (await start(store, worker=DOOMED)).submission.id
+            await store.heartbeat({renewed: 1}, PARTLY.lease)
+            await store.sweep()
+            states = [await state_of(store, job_id) for job_id in (claimed, submitted, renewed)]
+            if trio.current_time() - begin < PARTLY.lease:  # otherwise this machine was too slow to tell
+                what = f"sweep of leases of {PARTLY.lease:g} s, then get"
+                expect(what, states, [State.RUNNING] * 3)
+            await trio.sleep(PARTLY.lease + BRIEF)
+            await store.sweep()
+            states = [await state_of(store, job_id) for job_id in (claimed, submitted, renewed)]
+            expect("sweep, when they have lapsed, then get", states, [State.RETRYING] * 3)
+            for job_id in (claimed, submitted, renewed):
+                await store.request_cancel(job_id, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from ..._common.errors import InvalidPayload, QueueFull, UnknownJob
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress
@@ -193,3 +195,23 @@ async def only_so_many_ended_jobs_are_kept(open_store: Opener) -> None:
             await refused("get of a job that is kept no longer", UnknownJob, store.get(job_id))
         new = make("new", key="0")
         expect("submit under the key of a job that is kept no longer", await accept(store, new), [new.id])
+
+
+async def the_queue_fills_up_at_once(open_store: Opener) -> None:
+    """Of submits at the same time as many are accepted as may wait, and no more."""
+    async with open_store() as store:
+        refusals = list[QueueFull]()
+
+        async def submit() -> None:
+            try:
+                await store.submit([make()], 0, HOLDER)
+            except QueueFull as error:
+                refusals.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(QUEUE_LIMIT + 3):
+                nursery.start_soon(submit)
+        expect(
+            "submit, many at once, then count", dict(await store.count(Where())), {State.QUEUED: QUEUE_LIMIT}
+        )
+        expect("submit to a full queue, at once: QueueFull", len(refusals), 3)

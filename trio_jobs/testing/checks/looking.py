@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from ..._common.states import State
-from ..._model.job import Kind, Priority, Progress
+from ..._model.job import Kind, Priority, Progress, Timeouts
 from ..._model.summary import summary_of
 from ..._registry.filter import every
 from ...stores.contract import Store, Where
 from ._kit import (
     ALL,
+    BRIEF,
+    DOOMED,
     HOLDER,
     Opener,
     accept,
@@ -18,10 +21,13 @@ from ._kit import (
     ensure,
     expect,
     failed,
+    lapse,
     make,
     other_work,
     refused,
+    retried,
     start,
+    work,
 )
 
 
@@ -157,3 +163,44 @@ async def count_counts_what_find_finds(open_store: Opener) -> None:
         for where, _ in _questions(next(iter(names))):
             wanted = Counter(job.state for job in await every(store, where))
             expect(f"count of {where}", dict(await store.count(where)), dict(wanted))
+
+
+async def counts_are_right_after_every_verb(open_store: Opener) -> None:
+    """Whatever happens to jobs, `count` says what `find` finds: by state, handler, owner and both."""
+    mine, plain, hasty = (
+        make(owner="me", target=work),
+        make(target=other_work),
+        make(owner="me", timeouts=Timeouts(queue=BRIEF)),
+    )
+    child, grandchild, key = make(owner="me"), make(target=other_work), make(owner="me", key="k")
+    async with open_store() as store:
+        steps: dict[str, Callable[[], Awaitable[object]]] = {
+            "submit": lambda: accept(store, mine),
+            "submit and claim": lambda: store.submit([plain], 2, DOOMED),
+            "spawn": lambda: store.spawn(mine.id, 1, child, HOLDER),
+            "spawn by a child": lambda: store.spawn(child.id, 1, grandchild, HOLDER),
+            "finish of a grandchild": lambda: store.finish(grandchild.id, 1, failed()),
+            "finish (retried)": lambda: store.finish(mine.id, 1, retried()),
+            "submit with a queue timeout": lambda: accept(store, hasty),
+            "submit with a key": lambda: accept(store, key),
+            "submit with a key again": lambda: accept(store, make(owner="me", key="k")),
+            "time": lapse,
+            "sweep": store.sweep,
+            "claim": lambda: store.claim(1, HOLDER),
+            "request_cancel": lambda: store.request_cancel(key.id, None),
+            "request_cancel, once more": lambda: store.request_cancel(plain.id, None),
+            "remove": lambda: store.remove(child.id),
+            "prune": lambda: store.prune(0.01),
+            "claim of the rest": lambda: store.claim(ALL, HOLDER),
+        }
+        for name, step in steps.items():
+            await step()
+            for where in _COUNTED:
+                wanted = Counter(job.state for job in await every(store, where))
+                expect(f"count of {where}, after {name},", dict(await store.count(where)), dict(wanted))
+
+
+_COUNTED = (
+    *(Where(), Where(handler="work"), Where(owner="me"), Where(owner="me", states={State.QUEUED})),
+    *(Where(handler="work", owner="me"), Where(handler="other_work", states={State.CANCELLED, State.FAILED})),
+)

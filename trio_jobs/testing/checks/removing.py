@@ -6,12 +6,13 @@ import trio
 
 from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
 from ..._common.states import State
-from ..._model.job import Kind
+from ..._model.job import Kind, Timeouts
 from ...stores.contract import Where
 from ._kit import (
     ALL,
     BRIEF,
     LONG,
+    MANY,
     Opener,
     accept,
     again,
@@ -116,3 +117,14 @@ async def prune_goes_by_the_end(open_store: Opener) -> None:
         count = await store.prune(BRIEF)
         if trio.current_time() - begin < BRIEF:  # otherwise this machine was too slow to tell
             expect("prune of a job that has just ended", count, 0)
+
+
+async def however_many_are_pruned(open_store: Opener) -> None:
+    """`prune` forgets all that is old, be it a thousand jobs, and says how many."""
+    async with open_store() as store:
+        await accept(store, *[make(n, timeouts=Timeouts(queue=BRIEF)) for n in range(MANY)])
+        await lapse()
+        await store.sweep()
+        await lapse()
+        expect(f"prune of {MANY} jobs", await store.prune(0.01), MANY)
+        expect("prune, then find", [*await store.find(Where(), ALL)], [])

@@ -188,3 +188,21 @@ async def a_child_remembers_its_parent(open_store: Opener) -> None:
         expect("remove of a parent, then get of its child: parent", kept, parent)
         found = [job.id for job in await store.find(Where(parent=parent), ALL)]
         expect("remove of a parent, then find of its children", found, [child.id])
+
+
+async def a_heartbeat_for_a_child_renews_nothing(open_store: Opener) -> None:
+    """A child is not swept by itself, whatever was said of it, and to name it does not renew its parent."""
+    async with open_store() as store:
+        held = (await start(store)).submission.id
+        child = make()
+        await store.spawn(held, 1, child, HOLDER)
+        await store.heartbeat({child.id: 1}, DOOMED.lease)
+        lost = (await start(store, worker=DOOMED)).submission.id
+        other = make()
+        await store.spawn(lost, 1, other, HOLDER)
+        await store.heartbeat({other.id: 1}, LONG)
+        await lapse()
+        await store.sweep()
+        states = [await state_of(store, job_id) for job_id in (held, child.id, lost, other.id)]
+        wanted = [State.RUNNING, State.RUNNING, State.RETRYING, State.CANCELLED]
+        expect("heartbeat for children alone, then sweep", states, wanted)

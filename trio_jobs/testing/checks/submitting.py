@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
+import trio
+from trio.testing import MockClock
 
 from ..._common.errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
 from ..._common.states import State
@@ -214,9 +216,14 @@ async def a_delayed_job_is_not_due(open_store: Opener) -> None:
 
 
 async def run_at_is_when_a_job_is_due(open_store: Opener) -> None:
-    """A job with `run_at` is due then by the wall clock; at once, if that has passed."""
+    """A job with `run_at` is due then by the wall clock, as `created_at` is; at once, if that has passed."""
     async with open_store() as store:
-        now = datetime.now(UTC)
+        begun = datetime.now(UTC)
+        (first,) = await accept(store, make(delay=2 * LONG))
+        now = (await store.get(first)).created_at
+        if not isinstance(trio.lowlevel.current_clock(), MockClock):  # whose epoch is the store's choice
+            near = abs((now - begun).total_seconds()) < 3600
+            ensure("created_at is a time of the wall clock", holds=near, came=now)
         future, past = make(run_at=now + timedelta(hours=1)), make(run_at=now - timedelta(days=4000))
         await accept(store, future, past)
         claims = await store.claim(2, HOLDER)
@@ -292,3 +299,22 @@ async def an_owner_has_so_much_room(open_store: Opener) -> None:
         await accept(store, mine())
         _, claims = await store.submit([mine()], 1, HOLDER)
         expect("submit of what starts at once, without room: claims", len(claims), 1)
+
+
+async def an_owner_has_no_more_room_at_once(open_store: Opener) -> None:
+    """Of submits at the same time as many are accepted as there is room for, and no more."""
+    async with open_store() as store:
+        refusals = list[QueueFull]()
+
+        async def submit() -> None:
+            try:
+                await store.submit([attrs.evolve(make(owner="me"), room=3)], 0, HOLDER)
+            except QueueFull as error:
+                refusals.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(submit)
+        waiting = dict(await store.count(Where(owner="me")))
+        expect("submit, eight at once, with room for three", waiting, {State.QUEUED: 3})
+        expect("submit without room", len(refusals), 5)

@@ -1,0 +1,188 @@
+"""The store of the page on writing one, as it stands there or with a fault in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+PAGE = Path(__file__).parents[2] / "docs" / "writing-a-store.md"
+
+
+class Fault(NamedTuple):
+    """A change to that store.
+
+    Attributes:
+        name: What is wrong, in a few words.
+        check: A check that finds it.
+        before: Text that is in it once.
+        after: What stands there instead.
+    """
+
+    name: str
+    check: str
+    before: str
+    after: str
+
+
+def own_store(fault: Fault | None = None) -> ModuleType:
+    """Return the module that the page shows."""
+    blocks = re.findall(r"```python\n(# my_store\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    code = "".join(blocks)
+    if fault is not None:
+        if code.count(fault.before) != 1:
+            raise ValueError(
+                f"{fault.name}: its text is on the page {code.count(fault.before)} times, not once"
+            )
+        code = code.replace(fault.before, fault.after)
+    module = ModuleType("my_store")
+    exec(compile(code, str(PAGE), "exec", dont_inherit=True), vars(module))  # noqa: S102  # our own documentation
+    return module
+
+
+_LATER = "        await trio.lowlevel.checkpoint()\n"
+_STEP = "        with self.step():\n"
+
+FAULTS = [
+    Fault(
+        "submit looks for the holder of a key, and writes later",
+        "racing.no_job",
+        _STEP + "            ids = [self.accept(packed(new, self.now())) for new in batch]\n",
+        "        known = [self.load('key = ? AND owner IS ?', new.key, new.options.owner) for new in batch]\n"
+        + _LATER
+        + _STEP
+        + "            for new, held in zip(batch, known):\n"
+        "                held or self.save(packed(new, self.now()))\n"
+        "            ids = [held[0]['id'] if held else new.id for new, held in zip(batch, known)]\n",
+    ),
+    Fault(
+        "spawn looks for its parent, and writes later",
+        "racing.a_job_that_runs",
+        _STEP + "            self.running(parent, attempt)\n            for row in self.load",
+        "        self.running(parent, attempt)\n" + _LATER + _STEP + "            for row in self.load",
+    ),
+    Fault(
+        "claim looks for what is due, and writes later",
+        "racing.a_job_that_waits",
+        _STEP + "            return self.start_due(limit, worker)\n",
+        "        rows = self.load(\"state IN ('queued', 'retrying')\")\n"
+        "        rows = [row for row in rows if row['due'] <= self.now()]\n"
+        + _LATER
+        + _STEP
+        + "            return [self.start(row, worker) for row in rows[:limit]]\n",
+    ),
+    Fault(
+        "heartbeat looks at what runs, and writes later",
+        "racing.a_job_that_runs",
+        "        with self.step():\n            for job_id, attempt in held.items():\n                try:\n"
+        "                    row = self.running(job_id, attempt)\n",
+        "        rows = {row['id']: row for row in self.load(\"state = 'running'\")}\n"
+        + _LATER
+        + _STEP
+        + "            for job_id, attempt in held.items():\n                try:\n"
+        "                    row = rows.get(job_id) or self.running(job_id, attempt)\n",
+    ),
+    Fault(
+        "append looks at the job, and writes later",
+        "racing.a_job_that_runs",
+        _STEP + "            row = self.running(job_id, attempt)\n            data = data",
+        "        row = self.running(job_id, attempt)\n" + _LATER + _STEP + "            data = data",
+    ),
+    Fault(
+        "finish looks at the job, and writes later",
+        "racing.a_job_that_runs",
+        _STEP + "            return self.end(self.running(job_id, attempt), outcome)\n",
+        "        row = self.running(job_id, attempt)\n"
+        + _LATER
+        + _STEP
+        + "            return self.end(row, outcome)\n",
+    ),
+    Fault(
+        "request_cancel looks at the job, and writes later",
+        "racing.a_job_that_runs",
+        _STEP + "            row = self.one(job_id)\n            if State",
+        "        row = self.one(job_id)\n" + _LATER + _STEP + "            if State",
+    ),
+    Fault(
+        "sweep looks for what has lapsed, and writes later",
+        "racing.a_job_whose_worker_is_lost",
+        _STEP + "            self.expire()\n"
+        "            for row in self.load(\"state = 'running' AND parent IS NULL\"):\n",
+        "        rows = self.load(\"state = 'running' AND parent IS NULL\")\n"
+        + _LATER
+        + _STEP
+        + "            self.expire()\n            for row in rows:\n",
+    ),
+    Fault(
+        "remove looks at the state, and deletes later",
+        "racing.a_job_that_has_ended",
+        _STEP + '            state = State(self.one(job_id)["state"])\n',
+        '        state = State(self.one(job_id)["state"])\n' + _LATER + _STEP,
+    ),
+    Fault(
+        "an end that is cut short: the children end in one step, their parent in the next",
+        "racing.a_job_with_a_child",
+        _STEP + "            return self.end(self.running(job_id, attempt), outcome)\n",
+        _STEP + "            for child in self.load(\"parent = ? AND state = 'running'\", job_id):\n"
+        "                self.end(child, Outcome(Transition.CANCELLED, ended=Ended(Reason.PARENT)))\n"
+        + _LATER
+        + _STEP
+        + "            return self.end(self.running(job_id, attempt), outcome)\n",
+    ),
+    Fault(
+        "follow looks for events, and then whether the job is over",
+        "racing.a_job_that_runs",
+        "            if (await self.get(job_id)).state.over:\n                break\n",
+        "            await trio.lowlevel.checkpoint()\n"
+        "            if (await self.get(job_id)).state.over:\n                break\n",
+    ),
+    Fault(
+        "leases are cut to whole seconds",
+        "leasing.a_lease_is_as_long_as_was_said",
+        'row |= {"lease": self.now() + worker.lease,',
+        'row |= {"lease": self.now() + worker.lease // 1,',
+    ),
+    Fault(
+        "the leases of heartbeats end with a whole second",
+        "leasing.a_lease_is_as_long_as_was_said",
+        "else self.now() + lease})",
+        "else (self.now() + lease) // 1})",
+    ),
+    Fault(
+        "a queue timeout is cut to whole seconds",
+        "expiring.a_queue_timeout_is_as_long_as_was_said",
+        'row["due"] + limit <= self.now()',
+        'row["due"] + limit // 1 <= self.now()',
+    ),
+    Fault(
+        "a heartbeat for a child gives it a lease, and a sweep takes it",
+        "spawning.a_heartbeat_for_a_child_renews_nothing",
+        '{"lease": math.inf if row["parent"] else self.now() + lease}',
+        '{"lease": self.now() + lease, "parent": None}',
+    ),
+    Fault(
+        "a sweep ends a job that was started in time",
+        "expiring.a_job_that_was_claimed_in_time_goes_on",
+        "for row in self.load(\"state = 'queued'\"):",
+        "for row in self.load(\"state = 'queued' OR state = 'running' AND parent IS NULL\"):",
+    ),
+    Fault(
+        "a sweep takes back five hundred attempts, and leaves the rest",
+        "leasing.however_many_leases_are_swept",
+        "for row in self.load(\"state = 'running' AND parent IS NULL\"):",
+        "for row in self.load(\"state = 'running' AND parent IS NULL\")[:500]:",
+    ),
+    Fault(
+        "room is counted before the batch is accepted",
+        "submitting.an_owner_has_so_much_room",
+        "> new.room:",
+        "> new.room + 1:",
+    ),
+    Fault(
+        "a time of 0 is taken for none",
+        "removing.prune_forgets_what_is_old",
+        'row["finished"] is not None and row["finished"] < before',
+        '(row["finished"] or math.inf) < before',
+    ),
+]

@@ -1,0 +1,70 @@
+"""The store of the page on writing one keeps the contract, and `check_store` refuses it with each fault."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.stores.own import FAULTS, Fault, own_store
+from trio_jobs import TrioJobsError
+from trio_jobs.testing import check_store, store_checks
+from trio_jobs.testing._conformance import MakeClock, OpenStore
+
+CHECKS = {check.name: check for check in store_checks()}
+SOUND: OpenStore = own_store().open_store
+
+
+def virtual() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+def in_virtual_time(opener: Any) -> OpenStore:
+    return partial(opener, now=trio.current_time)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_fault_is_found(fault: Fault) -> None:
+    """The check that is there for a fault refuses the store that has it, in virtual time."""
+    with pytest.raises((AssertionError, TrioJobsError)):
+        CHECKS[fault.check].run(in_virtual_time(own_store(fault).open_store), clock=virtual)
+
+
+@pytest.mark.parametrize("name", sorted({fault.check for fault in FAULTS}))
+def test_these_checks_pass_without_a_fault(name: str) -> None:
+    """As it is on the page, the store passes the checks that find the faults."""
+    CHECKS[name].run(in_virtual_time(SOUND), clock=virtual)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("opener", "clock"), [(SOUND, None), (in_virtual_time(SOUND), virtual)], ids=["real", "virtual"]
+)
+def test_it_keeps_the_contract(opener: OpenStore, clock: MakeClock | None) -> None:
+    """As it is on the page, the store passes all checks, each verb beside each other one."""
+    check_store(opener, clock=clock, thorough=True)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_fault_is_found_in_real_time(fault: Fault) -> None:
+    """The same checks refuse the store with a fault in real time."""
+    with pytest.raises((AssertionError, TrioJobsError)):
+        CHECKS[fault.check].run(own_store(fault).open_store)
+
+
+def test_a_failure_says_who_met_whom_where() -> None:
+    """A race that is lost names both verbs, the checkpoint, what was seen, and what each order gives."""
+    (fault,) = [fault for fault in FAULTS if fault.name.startswith("sweep looks")]
+    with pytest.raises(AssertionError) as caught:
+        CHECKS[fault.check].run(in_virtual_time(own_store(fault).open_store), clock=virtual)
+    first, second, third = str(caught.value).split("\n")
+    assert first == (
+        "sweep was held up at checkpoint 1 and heartbeat happened meanwhile; "
+        "what came of it comes of no order of the two:"
+    )
+    assert second.startswith("      sweep, then heartbeat: heartbeat is {'lost': frozenset()")
+    assert third.startswith("      heartbeat, then sweep: ")
