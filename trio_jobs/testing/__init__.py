@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         store_checks,
     )
     from ._connection import Connection
+    from ._first_run import FIRST_RUN
     from ._history import Call, HandlerRun, History, Reading
     from ._jobs import JobMachine
     from ._judge import BadHistory, check_history
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .checks import QUEUE_LIMIT, RETENTION
 
 _HOMES = {
+    "FIRST_RUN": "_first_run",
     "QUEUE_LIMIT": "checks",
     "RETENTION": "checks",
     "BadHistory": "_judge",
@@ -65,6 +67,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "FIRST_RUN",
     "QUEUE_LIMIT",
     "RETENTION",
     "BadHistory",

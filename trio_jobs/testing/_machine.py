@@ -13,6 +13,7 @@ from hypothesis.control import cleanup, currently_in_test_context
 from hypothesis.errors import InvalidDefinition
 from trio.testing import MockClock
 
+from ._first_run import FirstRunTestCase
 from ._guest import GuestRun, unwrapped
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
     rule_time_limit: ClassVar[float] = 3600.0
     real_time_limit: ClassVar[float] = 10.0
 
+    TestCase: Any = FirstRunTestCase(vars(stateful.RuleBasedStateMachine)["TestCase"])
     clock: MockClock
 
     def __init__(self) -> None:

@@ -1,0 +1,163 @@
+"""The settings of a first run: what is wrong is found, and made short, in few examples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from trio_jobs import Event, Job, JobContext, Kind, State
+from trio_jobs.testing import FIRST_RUN, JobMachine, TrioMachine
+
+ITEMS = st.lists(st.sampled_from("abc"), max_size=5)
+held: dict[str, int] = {}
+asked: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_held(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.CRITICAL)
+    yield
+    held.clear()
+    asked.clear()
+
+
+class Idle(TrioMachine):
+    @rule()
+    def step(self) -> None:
+        pass
+
+
+def test_a_test_case_has_the_settings_of_a_first_run() -> None:
+    """A machine's `TestCase` takes a dozen steps and explains nothing; what it is told otherwise counts."""
+
+    class Other(Idle):
+        pass
+
+    found = Idle.TestCase.settings
+    assert found.stateful_step_count == FIRST_RUN.stateful_step_count == 12
+    assert Phase.explain not in found.phases
+    assert Phase.shrink in found.phases
+    Other.TestCase.settings = settings(stateful_step_count=50)
+    assert Other.TestCase.settings.stateful_step_count == 50
+    assert Idle.TestCase.settings.stateful_step_count == 12
+
+
+def test_a_profile_goes_before_the_settings_of_a_first_run() -> None:
+    """What a profile that is loaded says about steps is kept."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("long", settings(stateful_step_count=99))
+    try:
+        settings.load_profile("long")
+
+        class Long(Idle):
+            pass
+
+        assert Long.TestCase.settings.stateful_step_count == 99
+    finally:
+        settings.load_profile(before)
+
+
+async def saves_before_it_sends(job: JobContext[str], items: list[str]) -> int:
+    for number in range(job.saved or 0, len(items)):
+        await job.save(number + 1)
+        await trio.sleep(1)
+        await job.send(items[number])
+    return len(items)
+
+
+async def forgets_its_lock(job: JobContext[str], items: list[str]) -> None:
+    for item in items:
+        held[job.id] = job.attempt
+        await trio.sleep(0.5)
+        await job.send(item)
+        del held[job.id]
+
+
+async def counts_twice(job: JobContext[str], to: int) -> int:
+    asked[job.id] = to
+    total = job.saved or 0
+    for _ in range(to):
+        total += 1
+        await job.save(total)
+        await trio.sleep(1)
+    return total
+
+
+async def loses_the_order(job: JobContext[str], items: list[str]) -> None:
+    async with trio.open_nursery() as nursery:
+        for item in sorted(items):
+            nursery.start_soon(job.send, item)
+
+
+async def divides_the_second_time(job: JobContext[float], by: int) -> float:
+    await trio.sleep(1)
+    return 1 / (by if job.attempt > 1 else 1)
+
+
+def sent(log: list[Event], attempt: int | None = None) -> list[Any]:
+    return [one.data for one in log if one.kind is Kind.TOKEN and attempt in {None, one.attempt}]
+
+
+class Uploads(JobMachine):
+    handlers = {saves_before_it_sends: st.tuples(ITEMS)}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        assert job.state is not State.COMPLETED or len(sent(log)) >= job.result, "never sent"
+
+
+class Locks(JobMachine):
+    handlers = {forgets_its_lock: st.tuples(ITEMS)}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        assert job.id not in held, "still held"
+
+
+class Counts(JobMachine):
+    handlers = {counts_twice: st.tuples(st.integers(0, 5))}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        assert job.state is not State.COMPLETED or job.result == asked[job.id], "counted twice"
+
+
+class Orders(JobMachine):
+    handlers = {loses_the_order: st.tuples(ITEMS)}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        tokens = sent(log, job.attempt)
+        assert tokens == sorted(tokens), "out of order"
+
+
+class Divides(JobMachine):
+    handlers = {divides_the_second_time: st.tuples(st.integers(0, 9))}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        assert job.error is None or job.error.type != "ZeroDivisionError", "divided by zero"
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("machine", [Uploads, Locks, Counts, Orders, Divides])
+def test_a_handlers_bug_is_found_and_made_short(machine: type[JobMachine]) -> None:
+    """Each of five bugs in handlers is found by a first run, and made a program of a few steps, within a
+    number of examples that takes seconds."""
+    examples: list[int] = []
+
+    class Counted(machine):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            examples.append(0)
+
+        def check_invariants(self, *args: Any, **kwargs: Any) -> None:
+            examples[-1] += 1
+            super().check_invariants(*args, **kwargs)
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Counted, settings=settings(FIRST_RUN, max_examples=300))
+    assert len(examples) < 900
+    assert examples[-1] <= 8
