@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import trio
 
 from trio_jobs import JobContext, JobHandle, open_registry
 from trio_jobs.stores.sqlite.group import Call, Group
+from trio_jobs.stores.sqlite.rows import Rows
 
 JOBS = 20
 SOME = 3  # what opening, the first look and the last one may take
@@ -71,6 +74,23 @@ async def test_jobs_that_nothing_runs_here(address: str, transactions: Counter[s
             await trio.testing.wait_all_tasks_blocked()
     assert transactions["writes"] <= JOBS + SOME
     assert transactions["reads"] <= 2 * SOME
+
+
+async def test_lists_are_made_beside_the_loop(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The summaries of a page are made in the thread that searches, so that claims need not wait for that."""
+    threads: list[int] = []
+    real = Rows.summary_of
+
+    def summary_of(rows: Rows, row: Sequence[Any]) -> Any:
+        threads.append(get_ident())
+        return real(rows, row)
+
+    monkeypatch.setattr(Rows, "summary_of", summary_of)
+    async with open_registry(address, handlers=[work], capacity=0) as jobs:
+        await jobs.submit_many(work, [(number,) for number in range(JOBS)])
+        assert len(await jobs.find()) == JOBS
+    assert len(threads) == JOBS
+    assert get_ident() not in threads
 
 
 async def test_a_follower_where_the_job_runs(address: str, transactions: Counter[str]) -> None:

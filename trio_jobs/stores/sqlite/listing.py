@@ -6,7 +6,7 @@ index with the fewest entries leads, and what it gives is looked at for the rest
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -100,9 +100,17 @@ def _lead(tx: Transaction, where: Where) -> tuple[Lead, dict[str, Any]]:
 
 
 def find(
-    tx: Transaction, where: Where, limit: int, after: int | None, *, newest: bool
-) -> tuple[list[Row], int | None]:
-    """Return the rows of the summaries that match, and where looking stopped, if it did.
+    tx: Transaction,
+    where: Where,
+    limit: int,
+    after: int | None,
+    *,
+    newest: bool,
+    make: Callable[[Row], Any] = tuple,
+) -> tuple[list[Any], int | None]:
+    """Return the summaries that match, and where looking stopped, if it did.
+
+    They are made here, in a thread, and row by row: SQLite lets other threads run at each one.
 
     Args:
         tx: The transaction.
@@ -110,6 +118,7 @@ def find(
         limit: How many rows less one.
         after: The number of the job behind which to begin.
         newest: Whether the newest come first.
+        make: Makes a summary of a row; by default it is the row.
     """
     if _is_empty(where):
         return [], None
@@ -117,13 +126,12 @@ def find(
     values["after"] = after if after is not None else _LAST if newest else 0
     values |= {"limit": limit + 1, "most": EXAMINED if lead.left else limit + 1}
     numbers = lead.numbers(newest=newest)
-    found = list(
-        tx.select(
-            f"{SUMMARY} {_SEEN.format(numbers)} WHERE {' AND '.join(lead.left or ('1',))} "
-            f"ORDER BY job.number {'DESC' if newest else ''} LIMIT :limit",
-            values,
-        )
+    rows = tx.select(
+        f"{SUMMARY} {_SEEN.format(numbers)} WHERE {' AND '.join(lead.left or ('1',))} "
+        f"ORDER BY job.number {'DESC' if newest else ''} LIMIT :limit",
+        values,
     )
+    found = [make(row) for row in rows]
     if len(found) > limit or not lead.left:
         return found, None
     last = "min(number)" if newest else "max(number)"

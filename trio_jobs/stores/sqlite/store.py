@@ -267,9 +267,9 @@ class SqliteStore:
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
         limit = min(limit, PAGE_JOBS)
-        find = partial(listing.find, newest=newest)
-        rows, examined = await self._search(find, where, limit, place_of(after))
-        return page_of([self._rows.summary_of(row) for row in rows], limit, examined)
+        find = partial(listing.find, newest=newest, make=self._rows.summary_of)
+        found, examined = await self._search(find, where, limit, place_of(after))
+        return page_of(found, limit, examined)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
