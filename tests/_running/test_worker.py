@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -203,4 +204,24 @@ async def test_slots_that_a_slow_submit_did_not_fill_are_claimed_for(
         (job_id,), _ = await store.submit([new(1)], 0, Claimant("elsewhere"))
         with trio.fail_after(20):
             await store.ended(job_id)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_slot_is_kept_until_the_end_is_recorded(autojump_clock: MockClock) -> None:
+    """While the store takes its time with the end of a job, no other one is claimed for its slot."""
+
+    class Slow(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            if name == "finish":
+                await trio.sleep(10)
+            return await super().call(name, verb)
+
+    store = MemoryStore()
+    async with trio.open_nursery() as nursery:
+        worker = Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
+        nursery.start_soon(worker.run)
+        await worker.submit([new(1), new(1)])
+        await trio.sleep(5)
+        states = Counter({state: count for state, count in (await store.count(Where())).items() if count})
+        assert states == {State.RUNNING: 1, State.QUEUED: 1}
         nursery.cancel_scope.cancel()

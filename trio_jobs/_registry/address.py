@@ -16,6 +16,7 @@ from .._model.job import Retention
 from ..stores.contract import Store
 from ..stores.memory import MemoryStore
 
+MEMORY = "memory://"
 _KNOWN = "there are 'memory://' and 'sqlite:///jobs.db'"
 
 
@@ -39,7 +40,7 @@ def store_opener(
     if queue_limit is not None:
         whole("queue_limit", queue_limit, 1)
         limits["queue_limit"] = queue_limit
-    if store == "memory://":
+    if store == MEMORY:
         return _closing(partial(MemoryStore, **limits))
     path, options = sqlite_path(store)
     try:

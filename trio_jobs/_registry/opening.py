@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import ModuleType
 from typing import Literal, cast
 
@@ -16,7 +17,7 @@ from .._model.handlers import Handler, Handlers
 from .._model.job import Retention
 from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Where
-from .address import store_opener
+from .address import MEMORY, store_opener
 from .registry import JobRegistry
 
 OnExit = Literal["stop", "drain"]
@@ -63,7 +64,7 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
 
 
 def open_registry(
-    store: str | Store = "memory://",
+    store: str | Store = MEMORY,
     *,
     handlers: Iterable[Handler] | ModuleType = (),
     capacity: int = 100,
@@ -114,9 +115,10 @@ def open_registry(
     name = "worker" if name is None else text("name", name)
     known = Handlers(handlers)
     opened = store_opener(store, known, queue_limit, retention)
-    block = _registry_block(
-        opened, known, Claimant(name, lease), capacity=capacity, window=window, on_exit=on_exit, grace=grace
-    )
+    # A store that is passed in may be anything around one that batches: it is not asked.
+    file = isinstance(store, str) and store != MEMORY
+    making = partial(Worker, capacity=capacity, window=window, batches=file)
+    block = _registry_block(opened, known, Claimant(name, lease), making, on_exit=on_exit, grace=grace)
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
 
@@ -126,22 +128,23 @@ async def _registry_block(
     opened: AbstractAsyncContextManager[Store],
     handlers: Handlers,
     claimant: Claimant,
+    making: Callable[[Store, trio.Nursery, Claimant], Worker],
     *,
-    capacity: int,
-    window: int,
     on_exit: OnExit,
     grace: float,
 ) -> AsyncGenerator[JobRegistry]:
-    async with (
-        opened as kept,
-        _running(kept, claimant, capacity=capacity, window=window, on_exit=on_exit, grace=grace) as worker,
-    ):
+    async with opened as kept, _running(kept, claimant, making, on_exit=on_exit, grace=grace) as worker:
         yield JobRegistry(worker, handlers)
 
 
 @asynccontextmanager
 async def _running(
-    kept: Store, claimant: Claimant, *, capacity: int, window: int, on_exit: OnExit, grace: float
+    kept: Store,
+    claimant: Claimant,
+    making: Callable[[Store, trio.Nursery, Claimant], Worker],
+    *,
+    on_exit: OnExit,
+    grace: float,
 ) -> AsyncGenerator[Worker]:
     """Run a worker on an open store, and end it in order."""
     claimant = claimant if kept.durable else Claimant(claimant.name)
@@ -152,7 +155,7 @@ async def _running(
         async with trio.open_nursery() as vital:
             try:
                 async with trio.open_nursery() as nursery:
-                    worker = Worker(kept, nursery, claimant, capacity=capacity, window=window)
+                    worker = making(kept, nursery, claimant)
                     nursery.start_soon(worker.run, name="claim jobs")
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
                         vital.start_soon(worker.keep_leases, heart, name="keep leases")
@@ -178,7 +181,7 @@ async def _running(
 
 
 async def serve_jobs(
-    store: str | Store = "memory://",
+    store: str | Store = MEMORY,
     *,
     handlers: Iterable[Handler] | ModuleType = (),
     capacity: int = 100,

@@ -36,11 +36,13 @@ class Worker:
         claimant: What the `started` events say, and how long a lease is.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
+        batches: Whether the store does in one step what it is asked in one: then an end, and the claim for
+            the slot that it leaves, are asked together. Otherwise a slot is kept until the end is recorded.
 
     Attributes:
         raised: What the last attempts that failed here raised.
         attempts: The attempts that run now, child jobs included, by job id.
-        running: How many of them use a slot: all but child jobs and those whose end is being recorded.
+        running: How many of them use a slot: all but child jobs.
         paused: Whether claiming is paused.
         closed: Whether the registry has been left.
         trio_token: What lets a thread call into the run.
@@ -49,13 +51,21 @@ class Worker:
     """
 
     def __init__(
-        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, capacity: int, window: int
+        self,
+        store: Store,
+        nursery: trio.Nursery,
+        claimant: Claimant,
+        *,
+        capacity: int,
+        window: int,
+        batches: bool = False,
     ) -> None:
         self.store = store
         self.nursery = nursery
         self.trio_token = trio.lowlevel.current_trio_token()
         self.claimant = claimant
         self.capacity = capacity
+        self._batches = batches
         self.audiences = Audiences(window)
         self.raised = Raised()
         self.attempts: dict[str, Attempt] = {}
@@ -160,15 +170,14 @@ class Worker:
         self.attempts[submission.id] = attempt
 
     async def finish(self, attempt: Attempt, outcome: Outcome) -> State:
-        """Tell the store how an attempt ended.
+        """Tell the store how an attempt ended, and claim for its slot in the same step, if the store batches.
 
-        Its handler has ended, so its slot is claimed for meanwhile: a store that serves together what it is
-        asked together records the end of one job and the start of the next in one step. Between two tries,
-        when the store is unavailable, the slot is kept.
+        Between two tries, when the store is unavailable, the slot is kept.
         """
-        slots = int(attempt.parent is None)
-        self.running -= slots
-        self._changed.ring()
+        slots = int(self._batches and attempt.parent is None)
+        if slots:
+            self.running -= slots
+            self._changed.ring()
         try:
             return await self.store.finish(attempt.claim.submission.id, attempt.claim.attempt, outcome)
         finally:
