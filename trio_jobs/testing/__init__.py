@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ._judge import BadHistory, check_history
     from ._life import Life, expect_events, expect_state, run_handler
     from ._lockstep import open_sqlite_in_lockstep
-    from ._machine import TrioMachine, initialize, invariant, rule
+    from ._machine import TrioMachine
+    from ._rules import initialize, invariant, rule
     from ._simulation import Scenario, SimulationFailed, simulate
     from ._trace import Trace
     from .checks import QUEUE_LIMIT, RETENTION
@@ -56,11 +57,11 @@ _HOMES = {
     "check_store": "_conformance",
     "expect_events": "_life",
     "expect_state": "_life",
-    "initialize": "_machine",
-    "invariant": "_machine",
+    "initialize": "_rules",
+    "invariant": "_rules",
     "narrow_store_checks": "_conformance",
     "open_sqlite_in_lockstep": "_lockstep",
-    "rule": "_machine",
+    "rule": "_rules",
     "run_handler": "_life",
     "simulate": "_simulation",
     "store_checks": "_conformance",

@@ -42,8 +42,9 @@ from ._drawn import (
     WRITES,
 )
 from ._fold import check_agrees
-from ._machine import TrioMachine, initialize, invariant, rule
+from ._machine import TrioMachine
 from ._observed import TICK, observed
+from ._rules import initialize, invariant, rule
 from .checks._kit import ALL, completed, failed, make, other_work, retried, work
 
 

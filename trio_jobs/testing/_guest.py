@@ -18,11 +18,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from .._common.task_tree import task_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 Result: TypeAlias = "outcome.Value[Any] | outcome.Error"
 _TRAPS = inspect.getfile(trio.lowlevel.wait_task_rescheduled)
-_MACHINERY: Final = (__file__, str(Path(_TRAPS).parent), inspect.getfile(outcome.acapture))
+_OURS = tuple(str(Path(__file__).with_name(name)) for name in ("_guest.py", "_course.py"))
+_MACHINERY: Final = (*_OURS, str(Path(_TRAPS).parent), inspect.getfile(outcome.acapture))
 
 
 @dataclass(eq=False)
@@ -46,12 +47,19 @@ class GuestRun:
         owner: What messages call the owner of the run.
         rule_time_limit: How many seconds of `clock` a call may take.
         real_time_limit: How many real seconds a call may take.
+        instruments: The run's instruments.
     """
 
     nursery: trio.Nursery
 
     def __init__(
-        self, clock: MockClock, *, owner: str, rule_time_limit: float, real_time_limit: float
+        self,
+        clock: MockClock,
+        *,
+        owner: str,
+        rule_time_limit: float,
+        real_time_limit: float,
+        instruments: Sequence[trio.abc.Instrument] = (),
     ) -> None:
         self.over = False
         self._owner = owner
@@ -70,6 +78,7 @@ class GuestRun:
             run_sync_soon_threadsafe=self._ticks.put,
             done_callback=self._done,
             clock=clock,
+            instruments=instruments,
         )
 
     def call(self, name: str, fn: Callable[[], Awaitable[Any]], *, even_if_failed: bool = False) -> Result:
@@ -90,10 +99,18 @@ class GuestRun:
         if self._failure is not None and not even_if_failed:
             message = f"{self._owner}.{name} called after the run failed"
             raise RuntimeError(message) from self._failure
-        call = _Call(name, fn)
+        self._call = call = _Call(name, fn)
         self._calls.send_nowait(call)
-        self._pump(name, lambda: call.result is not None or self._failure is not self._reported)
-        return self._take_failure() if call.result is None else call.result
+        self._pump(name, lambda: call.result is not None or self._unreported)
+        if call.result is None or (self._unreported and isinstance(call.result, outcome.Value)):
+            return self._take_failure()
+        return call.result
+
+    def fail(self, error: BaseException) -> None:
+        """End the run as if the background had raised this, unless the call has an error of its own."""
+        if self._failure is None and not isinstance(self._call.result, outcome.Error):
+            self._failure = error
+            self._scope.cancel(reason="the run has failed")
 
     def end(self) -> None:
         """Cancel what is left and wait until the run is over. A second time it does nothing.
@@ -107,15 +124,19 @@ class GuestRun:
             self._pump("teardown", lambda: False)
             if not self.over:
                 self._abandon()
-        if self._failure is not self._reported:
+        if self._unreported:
             self._take_failure().unwrap()
+
+    @property
+    def _unreported(self) -> bool:
+        return self._failure is not self._reported
 
     async def _main(self) -> None:
         self._task = trio.lowlevel.current_task()
         trio.lowlevel.spawn_system_task(self._watch)
         ended = await outcome.acapture(self._with_background)
         if isinstance(ended, outcome.Error):
-            self._failure = _bare(ended.error)
+            self._failure = self._failure or _bare(ended.error)
         elif not self._scope.cancel_called:
             self._failure = RuntimeError(f"{self._owner}: its nursery was cancelled")
         # The background is gone, but the owner may still have things to close.

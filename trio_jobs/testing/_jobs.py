@@ -26,8 +26,9 @@ from ._fold import check_agrees
 from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
-from ._machine import TrioMachine, initialize, invariant, rule
+from ._machine import TrioMachine
 from ._order import Wait, check_capacity, check_limits, check_order, waits
+from ._rules import initialize, invariant, rule
 from ._scripted import ENDS, SECONDS, STEPS, scripted
 from ._workers import Worker
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, TypeVarTuple, cast
 
 import trio
 from hypothesis import stateful
@@ -13,13 +14,12 @@ from hypothesis.control import cleanup, currently_in_test_context
 from hypothesis.errors import InvalidDefinition
 from trio.testing import MockClock
 
+from ._course import Course
 from ._first_run import FirstRunTestCase
-from ._guest import GuestRun, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable
 
-P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
@@ -47,6 +47,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
     What a step raises comes out of it, taken out of an exception group that holds nothing else.
     What a background task raises comes out of the step during which that happened, or of `teardown`.
     A step that hangs or spins fails with the tree of the tasks, and the lines at which each of them was.
+    Any other error of a step says which tasks ran in it, in order, if that were several.
 
     A failing example replays and shrinks, in any process, if the code under test uses neither real
     time nor threads, and no randomness that Hypothesis does not seed.
@@ -73,7 +74,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
         super().__init__()
         self._reject_foreign_decorators()
         self.clock = self.make_clock()
-        self._guest = GuestRun(
+        self._course = Course(
             self.clock,
             owner=type(self).__name__,
             rule_time_limit=self.rule_time_limit,
@@ -81,8 +82,8 @@ class TrioMachine(stateful.RuleBasedStateMachine):
         )
         if currently_in_test_context():
             # Hypothesis calls no `teardown` if the `__init__` of a subclass fails.
-            cleanup(self._guest.end)
-        self._guest.call("__init__", trio.lowlevel.checkpoint).unwrap()
+            cleanup(self._course.guest.end)
+        self._course.call("__init__", trio.lowlevel.checkpoint)
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -91,7 +92,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
         To cancel some of them earlier, give them a nursery of their own within it: the run does not
         survive that this one is cancelled.
         """
-        return self._guest.nursery
+        return self._course.guest.nursery
 
     def make_clock(self) -> MockClock:
         """Return the clock of a new run. Override it for code that waits for more than Trio's clock.
@@ -112,26 +113,45 @@ class TrioMachine(stateful.RuleBasedStateMachine):
             BaseException: What `async_fn` raised, as it raised it, or what a background task raised.
         """
         name = getattr(async_fn, "__name__", repr(async_fn))
-        return cast("R", self._guest.call(name, functools.partial(async_fn, *args)).unwrap())
+        return cast("R", self._course.guest.call(name, functools.partial(async_fn, *args)).unwrap())
 
     async def finish(self) -> None:
         """Close what the rules opened. Does nothing by default; override it.
 
-        It runs once at the end of every example, also after a step has failed. The background still
-        runs then, unless it was what failed. The time limits hold here too.
+        It runs once at the end of every example, also after a step has failed, or before all initializers
+        have run. The background still runs then, unless it was what failed. The time limits hold here too.
         """
 
     def teardown(self) -> None:
-        """Call `finish`, then cancel the background and end the run. Override `finish` instead.
+        """Wait for rules in the background, call `finish`, and end the run. Override `finish` instead.
+
+        After a failure nothing is waited for, and what `finish` and the background raise is only noted on
+        the failure.
 
         Raises:
+            AssertionError: A rule in the background hangs.
             BaseException: What `finish` raised, or what a background task raised meanwhile.
         """
+        failure = sys.exception()
         try:
-            if not self._guest.over:
-                unwrapped(self._guest.call("finish", self.finish, even_if_failed=True)).unwrap()
+            self._end(wait=failure is None)
+        except Exception as error:
+            # A Cancelled came from an end of the run, whose reason is only known now.
+            if failure is None or isinstance(failure, trio.Cancelled):
+                raise
+            failure.add_note(f"And teardown raised {error!r}.")
+
+    def _end(self, *, wait: bool) -> None:
+        course = self._course
+        try:
+            if not course.guest.over:
+                try:
+                    if wait:
+                        course.wait_for_background()
+                finally:
+                    course.call("finish", self.finish, even_if_failed=True)
         finally:
-            self._guest.end()
+            course.guest.end()
 
     @stateful.initialize(seed=_schedules())
     def choose_schedule(self, seed: object) -> None:
@@ -146,75 +166,3 @@ class TrioMachine(stateful.RuleBasedStateMachine):
                     f"{fn.__qualname__} is async: decorate it with rule, initialize or invariant "
                     "from trio_jobs.testing, not from hypothesis.stateful"
                 )
-
-
-class Decorator(Protocol):
-    """Makes a method a step, which is synchronous for its callers whether the method is or not."""
-
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
-
-
-def _decorator(mark: Callable[[Callable[..., Any]], Any], *, settles: bool) -> Decorator:
-    def decorate(fn: Callable[..., Any]) -> Any:
-        # A `precondition` beneath hides that the function is async.
-        if inspect.iscoroutinefunction(inspect.unwrap(fn)):
-            return mark(_drive(fn))
-        return mark(_then_settle(fn) if settles else fn)
-
-    return decorate
-
-
-def _drive(fn: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    def step(self: TrioMachine, *args: Any, **kwargs: Any) -> Any:
-        return _call(self, fn.__name__, functools.partial(fn, self, *args, **kwargs))
-
-    return step
-
-
-def _then_settle(fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    def step(self: TrioMachine, *args: Any, **kwargs: Any) -> Any:
-        result = fn(self, *args, **kwargs)
-        _call(self, fn.__name__, trio.lowlevel.checkpoint)
-        return result
-
-    return step
-
-
-def _call(machine: TrioMachine, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
-    guest = machine._guest  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return unwrapped(guest.call(name, fn)).unwrap()
-
-
-def rule(
-    *,
-    targets: Sequence[stateful.Bundle[Any]] = (),
-    target: stateful.Bundle[Any] | None = None,
-    **strategies: st.SearchStrategy[Any],
-) -> Decorator:
-    """Like `hypothesis.stateful.rule`, for methods of a `TrioMachine`, which may be async.
-
-    The method becomes synchronous: a call runs it to its end, as a printed failing program does.
-    """
-    mark = cast("Any", stateful.rule)(targets=targets, target=target, **strategies)
-    return _decorator(mark, settles=True)
-
-
-def initialize(
-    *,
-    targets: Sequence[stateful.Bundle[Any]] = (),
-    target: stateful.Bundle[Any] | None = None,
-    **strategies: st.SearchStrategy[Any],
-) -> Decorator:
-    """Like `hypothesis.stateful.initialize`, for methods of a `TrioMachine`, which may be async."""
-    mark = cast("Any", stateful.initialize)(targets=targets, target=target, **strategies)
-    return _decorator(mark, settles=True)
-
-
-def invariant(*, check_during_init: bool = False) -> Decorator:
-    """Like `hypothesis.stateful.invariant`, for methods of a `TrioMachine`, which may be async."""
-    return _decorator(stateful.invariant(check_during_init=check_during_init), settles=False)
