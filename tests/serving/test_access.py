@@ -165,7 +165,7 @@ def test_a_friend_is_named_without_a_path(origin: str) -> None:
 
 
 async def test_authentication_that_fails() -> None:
-    """What `authenticate` raises, and what it returns that is no caller, is an error of ours and has a cause."""
+    """What `authenticate` raises, and what it returns that is no caller, is an error of ours."""
     wrong = KeyError("the password")
 
     async def failing(_: Mapping[str, str]) -> Caller | None:
