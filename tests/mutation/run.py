@@ -80,27 +80,33 @@ def main() -> int:
     every = [one for file in files for one in mutants(file, ROOT)]
     faults = [f"stale: {key}" for key in stale(known, (one.key for one in every))]
     chosen = choose(every, arguments, known)
+    alive, began = 0, time.monotonic()
     for file in files:
         try:
-            faults += _tried(file, [one for one in chosen if one.key.file == file], known, arguments)
+            lived, wrong = _tried(file, [one for one in chosen if one.key.file == file], known, arguments)
         except TestsFailed as error:
-            faults.append(f"fails without a mutant: {error}")
+            lived, wrong = 0, [f"fails without a mutant: {error}"]
+        alive += lived
+        faults += wrong
+    share = 100 * (1 - alive / max(1, len(chosen)))
+    print(f"{len(chosen)} mutants, {share:.1f} % killed, {time.monotonic() - began:.0f} s")
     print(*faults, sep="\n")
     return int(bool(faults))
 
 
 def _tried(
     file: str, chosen: Sequence[Mutant], known: Iterable[Key], arguments: argparse.Namespace
-) -> list[str]:
-    """Try the mutants of a file, tell of those that live, and return what is at fault."""
+) -> tuple[int, list[str]]:
+    """Try the mutants of a file, tell of those that live, and return how many do and what is at fault."""
     if not chosen:
-        return []
-    began = time.monotonic()
+        return 0, []
+    began, lived = time.monotonic(), 0
     alive, dead, faults = set[Key](), set[Key](), list[str]()
     listed_ones = set(known)
     for found in tried(chosen, TARGETS[file], ROOT, arguments.jobs):
         key, killed = found.mutant.key, found.verdict.killed
         (alive if killed is None else dead).add(key)
+        lived += killed is None
         if arguments.only:
             print(f"{found.mutant.diff()}\n{found.verdict.output}killed by {killed}")
         elif killed is None and key not in listed_ones:
@@ -109,10 +115,8 @@ def _tried(
     if arguments.all:
         faults += [f"listed, but killed: {key}" for key in listed_ones & dead - alive]
     seconds = time.monotonic() - began
-    print(
-        f"{file}: {len(chosen)} mutants, {len(alive)} live, {len(faults)} faults, {seconds:.0f} s", flush=True
-    )
-    return faults
+    print(f"{file}: {len(chosen)} mutants, {lived} live, {len(faults)} faults, {seconds:.0f} s", flush=True)
+    return lived, faults
 
 
 if __name__ == "__main__":

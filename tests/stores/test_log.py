@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import Ended, Event, InvalidPayload, Kind, Reason, Retention
+from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Reason, Retention
 from trio_jobs._model.job import SNOOZES, Progress
 from trio_jobs.stores._log import Log, weigh
 
@@ -189,6 +189,27 @@ def test_weigh_counts_once() -> None:
 def test_weigh_scalars(value: object) -> None:
     """A plain value weighs what Python says."""
     assert weigh(value) == sys.getsizeof(value)
+
+
+def test_size() -> None:
+    """A log takes what its values weigh, the texts of its errors, and as much again for each event, old or new."""
+    log, keep = Log(), Retention(events=4)
+    assert log.size == log.bytes == 0
+    log.append(0, Kind.SUBMITTED, 0.0, "h")
+    event = log.size
+    assert event > 0
+    record = ErrorRecord("ValueError", "m" * 100, "t" * 1000)
+    log.append(1, Kind.RETRIED, 0.0, Ended(Reason.ERROR, "message", record, delay=1.0))
+    log.append(2, Kind.RETRIED, 0.0, Ended(Reason.SHUTDOWN, delay=0.0))
+    assert log.size == 3 * event + 1100
+    for n in range(9):
+        log.extend(2, Kind.TOKEN, 0.0, [n], keep)
+    log.extend(2, Kind.SAVED, 0.0, ["saved"], keep)
+    kept = log.read(0, 99)
+    assert 3 < len(kept) < 12
+    values = sum(sys.getsizeof(one.data) for one in kept[3:])
+    assert log.bytes == values
+    assert log.size == len(kept) * event + values + 1100
 
 
 def snooze(log: Log, attempts: int, first: int = 1, *, keep: Retention | None = None) -> None:
