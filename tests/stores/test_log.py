@@ -85,6 +85,18 @@ def test_no_more_is_trimmed_than_an_eighth(events: int, written: int) -> None:
         assert min(n + 1, events - events // 8) <= len(log.read(0, 10**6)) <= events
 
 
+def test_exactly_the_bounds_may_stay() -> None:
+    """Nothing goes as long as the bounds hold; beyond one, what is left is an eighth below it."""
+    one = sys.getsizeof("x")
+    for keep in (Retention(events=72), Retention(bytes=72 * one)):
+        log = Log()
+        for n in range(1, 73):
+            log.extend(1, Kind.TOKEN, 0.0, ["x"], keep)
+            assert len(log.read(0, 99)) == n
+        log.extend(1, Kind.TOKEN, 0.0, ["x"], keep)
+        assert [event.seq for event in log.read(0, 99)] == [*range(11, 74)]
+
+
 def test_empty() -> None:
     """A log begins before 1, with nothing to read."""
     log = Log()
@@ -119,6 +131,14 @@ def test_a_token_of_the_exact_limit() -> None:
     ):
         log.extend(1, Kind.TOKEN, 0.0, ["a", fits + "x", "b"], keep)
     assert [event.data for event in log.read(0, 99)] == [fits]
+
+
+@pytest.mark.parametrize("kind", [Kind.SAVED, Kind.PROGRESS])
+def test_the_limit_of_a_token_is_for_tokens(kind: Kind) -> None:
+    """What is no token may be larger than a token."""
+    log = Log()
+    log.extend(1, kind, 0.0, ["x" * 1000], Retention(token_bytes=100))
+    assert log.last_seq == 1
 
 
 def test_a_token_over_the_bytes_of_the_job() -> None:
@@ -244,6 +264,15 @@ def test_old_snoozes_go() -> None:
     everything = log.read(0, 10**6)
     for after in range(0, log.last_seq + 2, 7):
         assert log.read(after, 5) == [event for event in everything if event.seq > after][:5]
+
+
+def test_old_snoozes_go_many_at_a_time() -> None:
+    """A log is looked through for old snoozes at each 25th attempt only, so that each costs little."""
+    log, kept = Log(), list[int]()
+    for attempt in range(1, 152):
+        snooze(log, 1, attempt)
+        kept.append(sum(event.kind is Kind.RETRIED for event in log.history()))
+    assert kept == [*range(1, 125), *range(101, 126), 101, 102]
 
 
 def test_snoozes_and_tokens_go_together() -> None:
