@@ -85,16 +85,18 @@ def test_no_more_is_trimmed_than_an_eighth(events: int, written: int) -> None:
         assert min(n + 1, events - events // 8) <= len(log.read(0, 10**6)) <= events
 
 
-def test_exactly_the_bounds_may_stay() -> None:
-    """Nothing goes as long as the bounds hold; beyond one, what is left is an eighth below it."""
+@pytest.mark.parametrize(("kind", "beside"), [(Kind.TOKEN, 0), (Kind.PROGRESS, 0), (Kind.SAVED, 1)])
+def test_exactly_the_bounds_may_stay(kind: Kind, beside: int) -> None:
+    """Nothing goes as long as the bounds hold, and beyond one, what is left is an eighth below it; the last
+    saved value does not count."""
     one = sys.getsizeof("x")
     for keep in (Retention(events=72), Retention(bytes=72 * one)):
         log = Log()
-        for n in range(1, 73):
-            log.extend(1, Kind.TOKEN, 0.0, ["x"], keep)
+        for n in range(1, 73 + beside):
+            log.extend(1, kind, 0.0, ["x"], keep)
             assert len(log.read(0, 99)) == n
-        log.extend(1, Kind.TOKEN, 0.0, ["x"], keep)
-        assert [event.seq for event in log.read(0, 99)] == [*range(11, 74)]
+        log.extend(1, kind, 0.0, ["x"], keep)
+        assert [event.seq for event in log.read(0, 99)] == [*range(11, 74 + beside)]
 
 
 def test_empty() -> None:
@@ -212,7 +214,7 @@ def test_weigh_scalars(value: object) -> None:
 
 
 def test_size() -> None:
-    """A log takes what its values weigh, the texts of its errors, and as much again for each event, old or new."""
+    """A log takes what its values weigh, the texts of its errors, and something for each event, old or new."""
     log, keep = Log(), Retention(events=4)
     assert log.size == log.bytes == 0
     log.append(0, Kind.SUBMITTED, 0.0, "h")
