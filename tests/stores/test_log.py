@@ -214,7 +214,7 @@ def test_weigh_scalars(value: object) -> None:
 
 
 def test_size() -> None:
-    """A log takes what its values weigh, the texts of its errors, and something for each event, old or new."""
+    """A log takes what its values weigh, the texts of its errors, and something for each event."""
     log, keep = Log(), Retention(events=4)
     assert log.size == log.bytes == 0
     log.append(0, Kind.SUBMITTED, 0.0, "h")
