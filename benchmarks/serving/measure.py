@@ -55,6 +55,7 @@ def connect(clients: Program, server: Server, plan: Plan, count: int, *, idle: b
         "do": "connect",
         "port": server.port,
         "websocket": side.websocket,
+        "tls": side.tls,
         "requests": [side.request(job) for job in follow],
         "hellos": [None if idle else side.hello(job) for job in follow],
         "until": None if idle else token(plan.tokens - 1) if plan.hold else side.end,

@@ -12,7 +12,7 @@ from benchmarks.inprocess import Check, Row, ratio
 from .measure import Heard, listen
 from .peers.protocol import Plan
 from .scale import Scale
-from .sides import BARE, IN_A_FILE, OURS, PEERS, STARLETTE, Server, serving
+from .sides import BARE, IN_A_FILE, LOOP, OURS, PEERS, STARLETTE, Server, serving
 
 MS = 1000
 RATE = 20
@@ -49,9 +49,10 @@ def followers(scale: Scale, servers: Sequence[Server]) -> Iterator[Row]:
         late = {side: [one.late * MS for one in rounds] for side, rounds in heard.items()}
         checks = [
             ratio(f"{side} / the interval", late[side], [scale.pause * MS] * len(late[side]), *LATE)
-            for side in (*OURS, *IN_A_FILE, BARE)
+            for side in (*OURS, *IN_A_FILE, BARE, LOOP)
             if side in late
         ]
+        checks += against(late, LOOP, None, None)
         yield Row("paced", f"{name}, lateness of who sends, p99", "ms", medians(late), checks)
 
 

@@ -35,6 +35,7 @@ class Side:
         headers: What it says besides.
         websocket: Whether it is a WebSocket, or server-sent events.
         follows: Whether a client has to say over its WebSocket which job it follows.
+        tls: Whether it speaks TLS, under a certificate that no client looks at.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Side:
     headers: str = ""
     websocket: bool = True
     follows: bool = False
+    tls: bool = False
 
     @property
     def command(self) -> Sequence[str]:
@@ -81,7 +83,7 @@ def serving(side: Side) -> Iterator[Server]:
 
 
 WEBSOCKET, HTTP, EVENTS = "serve_websocket", "serve_http, WebSocket", "serve_http, SSE"
-BARE, LIBRARY, STARLETTE = "trio-websocket", "websockets", "starlette"
+BARE, LIBRARY, STARLETTE, LOOP = "trio-websocket", "websockets", "starlette", "trio"
 
 OURS: Final = {
     side.name: side
@@ -108,6 +110,7 @@ PEERS: Final = {
             Library(STARLETTE, [STARLETTE, "uvicorn[standard]"], on_redis=False),
             websocket=False,
         ),
+        Side(LOOP, ["bare_trio"], Library(LOOP, on_redis=False), websocket=False),
     )
 }
 

@@ -14,7 +14,7 @@ from benchmarks.inprocess import Check, Row, ratio
 from .measure import Heard, listen
 from .peers.protocol import Plan
 from .scale import BURSTS, EACH, PATTERNS, Scale
-from .sides import BARE, EVENTS, LIBRARY, OURS, PEERS, STARLETTE, Server
+from .sides import BARE, EVENTS, LIBRARY, LOOP, OURS, PEERS, STARLETTE, Server
 
 # Our tokens per second over a peer's: the target, and what is good enough to go on.
 TARGETS: Mapping[tuple[str, str], tuple[float, float]] = {
@@ -79,7 +79,7 @@ def compare(speeds: Figures, case: Case) -> Iterator[Check]:
     """Compare each of our servers with the peers that speak as it does."""
     for name in OURS:
         for peer in PEERS:
-            if peer not in speeds or (name == EVENTS) != (peer == STARLETTE):
+            if peer not in speeds or peer == LOOP or (name == EVENTS) != (peer == STARLETTE):
                 continue
             yield ratio(f"{name} / {peer}", speeds[name], speeds[peer], *targets(case, peer), at_most=False)
 

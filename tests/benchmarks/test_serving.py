@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.durable.checks import WrongResult
 from benchmarks.serving import __main__ as script
-from benchmarks.serving import load, measure, speed
+from benchmarks.serving import load, measure, speed, tls
 from benchmarks.serving.frames import Reading, WrongBytes, read_events, read_websocket
 from benchmarks.serving.measure import listen
 from benchmarks.serving.peers.protocol import Plan, event, message, token
@@ -23,6 +23,7 @@ from benchmarks.serving.sides import (
     HTTP,
     IN_A_FILE,
     LIBRARY,
+    LOOP,
     OURS,
     PEERS,
     STARLETTE,
@@ -69,6 +70,23 @@ def test_bare_trio_websocket_is_measured_the_same_way() -> None:
     """The peer that needs no environment of its own delivers a frame per token, and one for the end."""
     with serving(BARE_SIDE) as server:
         assert listen(server, Plan(3, 10), 3).per_frame == 10 / 11
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_bare_loop_is_measured_the_same_way(jobs: int) -> None:
+    """A Trio program and no more delivers a chunk per event, one for the end, and how late it was."""
+    with serving(PEERS[LOOP]) as server:
+        heard = listen(server, Plan(jobs, 10, pause=0.001), 3)
+    assert heard.per_frame == 10 / 11
+    assert heard.late > 0
+
+
+@pytest.mark.deep
+def test_what_tls_costs_is_measured() -> None:
+    """Through TLS come the same tokens, of which each client has all."""
+    for row in tls.rows(1, {1: 70, 3: 70}):
+        assert len(row.figures) == 4
+        assert min(check.value for check in row.checks) > 0
 
 
 def test_a_stream_that_is_held_is_heard_to_its_last_token() -> None:

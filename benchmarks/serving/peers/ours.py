@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from functools import partial
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import trio
+import trustme
 
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
 from trio_jobs.serving import Limits, serve_http, serve_websocket
@@ -56,7 +58,13 @@ class Server:
         await trio.lowlevel.checkpoint()
 
 
-async def main(kind: str, folder: str | None) -> None:
+def certified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(HOST).configure_cert(context)
+    return context
+
+
+async def main(kind: str, folder: str | None, context: ssl.SSLContext | None) -> None:
     server = Server()
     serve = serve_http if kind == "http" else serve_websocket
     store = "memory://" if folder is None else f"sqlite:///{folder}/jobs.db"
@@ -64,7 +72,9 @@ async def main(kind: str, folder: str | None) -> None:
         open_registry(store, handlers=[server.speak], capacity=MANY, retention=KEEP_ALL) as server.jobs,
         trio.open_nursery() as nursery,
     ):
-        addresses = await nursery.start(partial(serve, server.jobs, host=HOST, port=0, limits=LIMITS))
+        addresses = await nursery.start(
+            partial(serve, server.jobs, host=HOST, port=0, limits=LIMITS, ssl_context=context)
+        )
         say({"port": urlsplit(addresses[0]).port})
         read_line = partial(trio.to_thread.run_sync, sys.stdin.readline)
         await take_orders(read_line, server.prepare, server.go)
@@ -73,4 +83,5 @@ async def main(kind: str, folder: str | None) -> None:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        trio.run(main, sys.argv[1], folder if sys.argv[2:] == ["file"] else None)
+        file, tls = "file" in sys.argv, "tls" in sys.argv
+        trio.run(main, sys.argv[1], folder if file else None, certified() if tls else None)
