@@ -51,10 +51,21 @@ from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Connection, TrioMachine, initialize, invariant, open_sqlite_in_lockstep, rule
 
-KEPT, MOST = 24, 20  # what a log keeps, and how much may be on its way, so that the model sees every event
+KEPT, MOST = 16, 13  # what a log keeps, and how much may be on its way, so that the model sees every event
 SECONDS = st.sampled_from([0.5, 1.0, 2.0, 5.0])
-AMOUNTS = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 6, 12])
+AMOUNTS = st.sampled_from([1, 1, 2, 3, 5, 8, 12])
 CUTS = st.sampled_from([None, None, 1, 2, 3, 4, 5, 7])
+OPTIONS = st.fixed_dictionaries(
+    {
+        "unread": st.sampled_from(["continue", "continue", "continue", "pause", "pause", "cancel"]),
+        "linger": st.sampled_from([3.0, 3.0, 1.0, 0.0]),
+        "first": st.sampled_from([None, None, None, 2.0]),
+        "idle": st.sampled_from([None, None, None, 2.0]),
+        "retries": st.integers(0, 3),
+        "delay": st.sampled_from([0.0, 0.0, 0.0, 0.0, 1.0]),
+        "says": st.sampled_from([0, 1, 3, 6]),
+    }
+)
 OWN = frozenset({Kind.STARTED, Kind.TOKEN, Kind.PROGRESS, Kind.SAVED})
 GOES = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.SAVED})
 ENDS = (trio.EndOfChannel, JobFailed, JobCancelled)
@@ -169,6 +180,16 @@ class FlowMachine(TrioMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.cuts = Cuts()
+        self.sound = False  # whether nothing was found yet
+        self.store: Store
+        self.here: JobRegistry
+        self.elsewhere: JobRegistry
+        self.handle: JobHandle[str, None]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of the job that comes now."""
         self.log: list[Event] = []
         self.kept: set[int] = set()
         self.attempts: list[Attempt] = []
@@ -182,41 +203,39 @@ class FlowMachine(TrioMachine):
         self.unread_at = math.inf  # when it is cancelled because nobody reads,
         self.asked_at = math.inf  # and when because somebody asked for that
         self.due = math.inf  # when the next attempt begins
-        self.closing = False
-        self.waited = False
-        self.sound = False
-        self.cuts = Cuts()
-        self.store: Store
-        self.here: JobRegistry
-        self.elsewhere: JobRegistry
-        self.handle: JobHandle[str, None]
+        self.closing = self.waited = False
 
-    @initialize(
-        window=st.integers(1, 4),
-        unread=st.sampled_from(["continue", "continue", "pause", "cancel"]),
-        linger=st.sampled_from([1.0, 3.0, 3.0, 0.0]),
-        first=st.sampled_from([None, None, None, 2.0]),
-        idle=st.sampled_from([None, None, None, 2.0]),
-        retries=st.integers(0, 2),
-        delay=st.sampled_from([0.0, 0.0, 0.0, 1.0]),
-        says=st.sampled_from([0, 1, 3, 6]),
-    )
-    async def open(self, **drawn: Any) -> None:
+    @initialize(window=st.integers(1, 4), options=OPTIONS)
+    async def open(self, window: int, options: dict[str, Any]) -> None:
         """Open a registry with the job in it, and one more that looks on from elsewhere."""
-        self.window, self.unread, self.linger = drawn["window"], drawn["unread"], drawn["linger"]
-        self.first, self.idle = drawn["first"], drawn["idle"]
-        self.retries, self.delay, self.says = drawn["retries"], drawn["delay"], drawn["says"]
+        self.window = window
         trio.lowlevel.add_instrument(self.cuts)
         await self.nursery.start(self._keep_open)
+        await self._submit(**options)
+        self.sound = True
+
+    @precondition(lambda self: self.over)
+    @rule(options=OPTIONS)
+    async def again(self, options: dict[str, Any]) -> None:
+        """Submit another job, once all readers have seen the end of the one before."""
+        await self._end_all()
+        self._begin()
+        await self._submit(**options)
+
+    async def _submit(
+        self, unread: Any, linger: float, first: Any, idle: Any, retries: int, delay: float, says: int
+    ) -> None:
+        self.unread, self.linger, self.first, self.idle = unread, linger, first, idle
+        self.retries, self.delay, self.says = retries, delay, says
         self.handle = await self.here.submit(
             puppet,
-            timeouts=Timeouts(first_token=self.first, idle=self.idle),
-            retry=Retry(attempts=self.retries + 1, initial=self.delay, factor=1, jitter=0),
-            delay=self.delay,
-            when_unread=self.unread,
-            linger=self.linger,
+            timeouts=Timeouts(first_token=first, idle=idle),
+            retry=Retry(attempts=retries + 1, initial=delay, factor=1, jitter=0),
+            delay=delay,
+            when_unread=unread,
+            linger=linger,
         )
-        self.due, self.sound = trio.current_time() + self.delay, True
+        self.due = trio.current_time() + delay
         self.nursery.start_soon(self._wait)
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
@@ -333,6 +352,7 @@ class FlowMachine(TrioMachine):
 
     # ------------------------------------------------------------ who reads
 
+    @precondition(lambda self: len(self.readers) < 5)
     @rule(
         data=st.data(),
         values=st.booleans(),
@@ -359,15 +379,22 @@ class FlowMachine(TrioMachine):
         assert after <= end, f"a reader may begin at {after}, behind the end of the log, {end}"
         joined = end if end - after > self.window else 0
         self.readers.append(Reader(stream, values, policy, restarts, here, after, joined))
-        if amount:
+        if amount and not self.waits:  # else it would race with what the joining may let go on
             self._start(self.readers[-1], amount)
 
     @precondition(lambda self: any(not reader.busy for reader in self.readers))
-    @rule(data=st.data(), amount=AMOUNTS, cut=CUTS)
-    async def read(self, data: st.DataObject, amount: int, cut: int | None) -> None:
-        """Let somebody read so much, or wait for that; and perhaps be cut off."""
+    @rule(data=st.data(), cut=CUTS)
+    async def read(self, data: st.DataObject, cut: int | None) -> None:
+        """Let somebody read on, most often to where something changes; and perhaps be cut off."""
         reader = data.draw(st.sampled_from([one for one in self.readers if not one.busy]), "reader")
-        self._start(reader, amount, cut)
+        marks = [reader.joined + step for step in (-1, 0, 1)] + [len(self.log) + step for step in (-1, 0, 2)]
+        ahead = [len(list(self._ahead(reader, mark))) for mark in marks]
+        self._start(reader, data.draw(st.sampled_from([1, 2, *filter(None, ahead)]), "amount"), cut)
+
+    def _ahead(self, reader: Reader, mark: int) -> Generator[int]:
+        for seq in range(reader.cursor + 1, mark + 1):
+            if seq > len(self.log) or not reader.passes(self.log[seq - 1]):
+                yield seq
 
     @precondition(lambda self: any(not reader.busy and reader.values for reader in self.readers))
     @rule(data=st.data(), amount=AMOUNTS, cut=CUTS)
@@ -425,7 +452,7 @@ class FlowMachine(TrioMachine):
 
     # ------------------------------------------------------------ how it ends
 
-    @precondition(lambda self: not self.over and len(self.log) > 6)
+    @precondition(lambda self: not self.over and len(self.log) > 14)
     @rule(how=st.sampled_from(["return", "raise", "raise", "cancelled", "asked"]))
     async def end(self, how: str) -> None:
         """Let the handler return, which waits for what it sends, or raise; or cancel the job."""
@@ -441,7 +468,7 @@ class FlowMachine(TrioMachine):
         """Let time pass, but not further than to the next thing that it brings."""
         clocks = [] if self.waits else self.clocks.values()
         moments = [self.due, self.unread_at, self.asked_at, *clocks]
-        await trio.sleep(min(seconds, *(moment - trio.current_time() for moment in moments)))
+        await trio.sleep(min(seconds, *(at - trio.current_time() for at in moments)))
 
     # ------------------------------------------------------------ what must be true
 
@@ -591,7 +618,7 @@ class FlowMachine(TrioMachine):
         room = floor + self.window - max(event.seq for event in self.log if event.kind in OWN)
         calls = [one for one in self.senders if one.attempt is attempt and not one.end]
         under_way = self._check_channel(attempt, calls)
-        self.waits = bool(under_way or [one for one in calls if not one.channel])
+        self.waits = bool(under_way or [one for one in calls if one.how == "many" or not one.channel])
         assert room <= 0 or not (calls or under_way), f"room for {room}, but {under_way} and {calls} wait"
         assert not [one for one in calls if one.notes and not one.channel], (
             "progress and saves wait for nobody"
@@ -683,8 +710,13 @@ class FlowMachine(TrioMachine):
 
     async def finish(self) -> None:
         """Let the job come to its end and everybody read up to there; then leave."""
-        if not self.sound:
-            return
+        if self.sound:
+            await self._end_all()
+            self.leaving.set()
+            with trio.fail_after(1000):
+                await self.left.wait()
+
+    async def _end_all(self) -> None:
         self.closing = True
         for reader in self.readers:
             reader.scope.cancel()
@@ -698,17 +730,16 @@ class FlowMachine(TrioMachine):
             attempt.over.set()
         with trio.fail_after(1000):
             await self.handle.wait()
-            await trio.testing.wait_all_tasks_blocked()
-            for event in await self._look():
-                self._follow(event)
-            for sender in self.senders:
-                self._check_sender(sender)
-            for reader in self.readers:
-                self._check_reader(reader)
-                assert not reader.busy
-                assert reader.cursor == len(self.log)
-            self.leaving.set()
-            await self.left.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        for event in await self._look():
+            self._follow(event)
+        for sender in self.senders:
+            self._check_sender(sender)
+        for reader in self.readers:
+            self._check_reader(reader)
+            assert not reader.busy, f"{reader} still waits, and all is over"
+            assert reader.cursor == len(self.log), f"{reader} has not seen the end"
+            await reader.stream.aclose()
 
 
 @asynccontextmanager
