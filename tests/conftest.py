@@ -18,6 +18,9 @@ settings.register_profile(
 settings.register_profile("fresh", max_examples=200, deadline=None, print_blob=True)
 settings.load_profile("same")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # tests are measured, what they start is not
+
 SEED = os.environ.get("TRIO_JOBS_SEED", "0")
 
 

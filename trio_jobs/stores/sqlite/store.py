@@ -207,7 +207,7 @@ class SqliteStore:
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
         began, seen = self._now(), self._signals.work.count
-        rows, more = await self._write(verbs.claim_and_look, limit, self._rows.handlers, worker)
+        rows, more = await self._write(verbs.claim, limit, self._rows.handlers, worker)
         self._more = seen if more else -1
         if rows:
             self._signals.alarm.ring(began + worker.lease)

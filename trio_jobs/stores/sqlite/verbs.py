@@ -46,7 +46,7 @@ def submit(
     for owner, room in rooms(fresh).items():
         if total(tx, "count_owned", owner=owner) - min(limit, at_once) > room:
             raise QueueFull(room, owner)
-    return ids, claim(tx, limit, handlers, worker)
+    return ids, claim(tx, limit, handlers, worker)[0]
 
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
@@ -128,19 +128,12 @@ def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Cl
 # ------------------------------------------------------------ attempts
 
 
-def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant) -> list[Row]:
-    """Start up to `limit` jobs of `handlers` that are due, and return their rows of `start`.
+def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant) -> tuple[list[Row], bool]:
+    """Start up to `limit` jobs that are due; return their rows of `start`, and whether yet another is due.
 
     For each handler and priority the jobs that are due lie in the order of their ranks in one index, so a
     claim costs the same however many wait; one query looks at all of these.
     """
-    return claim_and_look(tx, limit, handlers, worker)[0]
-
-
-def claim_and_look(
-    tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
-) -> tuple[list[Row], bool]:
-    """Claim, and return whether yet another job is due, too."""
     if not limit:
         return [], False
     tx.check_compat()
