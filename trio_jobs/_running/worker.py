@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
@@ -98,30 +98,33 @@ class Worker:
                 await persist(self._claim_once)
 
     async def _claim_once(self) -> None:
-        with self._asking(self.capacity) as free:
+        free = self._hold(self.capacity)
+        try:
             await self._take(await self.store.claim(free, self.claimant))
+        finally:
+            self._let_go(free)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start what there are free slots for."""
-        with self._asking(len(batch)) as free:
+        free = self._hold(len(batch))
+        try:
             ids, claims = await self.store.submit(batch, free, self.claimant)
             await self._take(claims)
+        finally:
+            self._let_go(free)
         return ids
 
-    @contextmanager
-    def _asking(self, most: int) -> Generator[int]:
-        """Hold free slots for what the store is asked in a block, `most` at most, and say how many these are.
-
-        Those that it does not fill are free again, which a claim that found none may wait for.
-        """
+    def _hold(self, most: int) -> int:
+        """Hold free slots, `most` at most, for what the store is asked, and return how many these are."""
         free = min(most, self._free())
         self._asked += free
-        try:
-            yield free
-        finally:
-            self._asked -= free
-            if free:
-                self._changed.ring()
+        return free
+
+    def _let_go(self, free: int) -> None:
+        """Hold slots no longer; a claim that found none free waits for those that were not filled."""
+        self._asked -= free
+        if free:
+            self._changed.ring()
 
     def _free(self) -> int:
         return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import trio
-import trustme
 
 from trio_jobs import JobContext, JobRegistry, Retention, open_registry
 from trio_jobs.serving import Limits, serve_http, serve_websocket
@@ -59,6 +58,8 @@ class Server:
 
 
 def certified() -> ssl.SSLContext:
+    import trustme  # of another extra
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert(HOST).configure_cert(context)
     return context

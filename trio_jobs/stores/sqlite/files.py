@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import apsw
+import msgspec
 
-from ..._common.errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
+from ..._common.errors import SchemaTooNew, StoreCorrupt, StoreUnavailable, TrioJobsError
 from . import clock, locks
 from .clock import Db
 from .queries import SCHEMAS
@@ -40,6 +41,7 @@ _NO_THREAD: Final = "can't start new thread"  # as Python says it
 _TOO_LITTLE: Final = (
     "this process has too little memory, or too many threads; raise its limits, see ulimit -a"
 )
+_NONSENSE: Final = (ValueError, TypeError, msgspec.MsgspecError)
 _NEEDED: Final = 4  # descriptors: the file, the two beside it, and its folder when these are created
 _WORLD: Final = (
     *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
@@ -72,6 +74,21 @@ def damaged(where: Path, what: object) -> StoreCorrupt:
         f"{where} is damaged: {what}. Nothing was written over it; restore a copy, or recover what is there "
         "with: sqlite3 FILE .recover"
     )
+
+
+class Understanding:
+    """A block in which the file is to blame for rows that make no sense."""
+
+    def __init__(self, where: Path) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        """Tell that the file is damaged, if that is what it was."""
+        if isinstance(error, _NONSENSE) and not isinstance(error, (UnicodeEncodeError, TrioJobsError)):
+            raise damaged(self._where, error) from error
 
 
 def is_world(error: BaseException) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 from ..._common.bell import Bell
 from .group import Row, Transaction
@@ -73,6 +72,35 @@ class End(Signal):
     row: Row | None = None
 
 
+class Watched(Generic[S]):
+    """A block in which a job's signal is there, which all have together who watch it.
+
+    Args:
+        signals: The signals by job, with how many watch each.
+        job_id: The job.
+        make: Makes a signal.
+    """
+
+    __slots__ = ("_job_id", "_make", "_signals")
+
+    def __init__(self, signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> None:
+        self._signals = signals
+        self._job_id = job_id
+        self._make = make
+
+    def __enter__(self) -> S:
+        """Begin to watch."""
+        signal, watchers = self._signals.get(self._job_id) or (self._make(), 0)
+        self._signals[self._job_id] = signal, watchers + 1
+        return signal
+
+    def __exit__(self, *_: object) -> None:
+        """End it; the signal goes with the last one."""
+        signal, watchers = self._signals.pop(self._job_id)
+        if watchers > 1:
+            self._signals[self._job_id] = signal, watchers - 1
+
+
 class Signals:
     """What there is to wait for in this process.
 
@@ -93,15 +121,13 @@ class Signals:
         self._logs: dict[str, tuple[Log, int]] = {}
         self._ends: dict[str, tuple[End, int]] = {}
 
-    @contextmanager
-    def events_of(self, job_id: str) -> Generator[Log]:
+    def events_of(self, job_id: str) -> Watched[Log]:
         """Give, for the length of a block, what rings when a job's log grows."""
-        yield from _watched(self._logs, job_id, Log)
+        return Watched(self._logs, job_id, Log)
 
-    @contextmanager
-    def end_of(self, job_id: str) -> Generator[End]:
+    def end_of(self, job_id: str) -> Watched[End]:
         """Give, for the length of a block, what rings when a job ends."""
-        yield from _watched(self._ends, job_id, End)
+        return Watched(self._ends, job_id, End)
 
     def hear(self, tx: Transaction) -> None:
         """Wake those who wait for what a transaction did; the first of its calls does it for all of them."""
@@ -154,16 +180,3 @@ class Signals:
             signal.ring()
         self.open.clear()
         self.tails.forget()
-
-
-def _watched(signals: dict[str, tuple[S, int]], job_id: str, make: Callable[[], S]) -> Generator[S]:
-    signal, watchers = signals.get(job_id) or (make(), 0)
-    signals[job_id] = signal, watchers + 1
-    try:
-        yield signal
-    finally:
-        watchers = signals[job_id][1] - 1
-        if watchers:
-            signals[job_id] = signal, watchers
-        else:
-            del signals[job_id]

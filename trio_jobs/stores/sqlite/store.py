@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,7 +28,7 @@ from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import ends, listing, looking, verbs
 from .clock import Clock, FileClock
-from .files import check_there, damaged, identity
+from .files import Understanding, check_there, damaged, identity
 from .group import Group, Row, Transaction
 from .notices import Notices
 from .rows import Rows
@@ -79,6 +79,7 @@ class SqliteStore:
         self._reader = reader
         self._searcher = searcher
         self._now = now
+        self._understanding = Understanding(path)
         self._signals = Signals()
         self._more = -1  # how often `work` had rung when it was known that jobs were left that are due
         self._process = os.getpid()
@@ -99,33 +100,23 @@ class SqliteStore:
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
         self._check()
-        with self._understanding():
+        with self._understanding:
             result, _ = await self._reader.call(lambda tx: work(tx, *args))
         return result
 
     async def _search(self, work: Callable[..., T], *args: Any) -> T:
         """Look for jobs, beside what waits for claims, ends and events."""
         self._check()
-        with self._understanding():
+        with self._understanding:
             result, _ = await self._searcher.call(lambda tx: work(tx, *args))
         return result
 
-    @contextmanager
-    def _understanding(self) -> Generator[None]:
-        """Blame the file for rows that make no sense."""
-        try:
-            yield
-        except (UnicodeEncodeError, TrioJobsError):
-            raise
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:
-            raise damaged(self._path, error) from error
-
     def _jobs(self, rows: Iterable[Row]) -> list[Job]:
-        with self._understanding():
+        with self._understanding:
             return [self._rows.job_of(row) for row in rows]
 
     def _claims(self, rows: Iterable[Row]) -> list[Claim]:
-        with self._understanding():
+        with self._understanding:
             return [self._rows.claim_of(row) for row in rows]
 
     def _check(self) -> None:
