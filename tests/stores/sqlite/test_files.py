@@ -622,7 +622,7 @@ async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path
 async def test_what_is_swept_is_damaged(
     change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A job that a sweep cannot end is left as it is, with its name in the log, and the others are ended."""
+    """A job that a sweep cannot end fails, and says what is damaged; the others are ended."""
     async with opened(tmp_path / "jobs.db") as store:
         hurt, lost = await accept(store, make(), make())
         (late,) = await accept(store, make(timeouts=Timeouts(queue=9)))
@@ -633,21 +633,22 @@ async def test_what_is_swept_is_damaged(
         await store._writer.call(lambda tx: tx.db.execute(now.format("expires"), (late,)).get)
         await store.sweep()
         states = [(await store.get(job_id)).state for job_id in (hurt, lost, late)]
-        assert states == [State.RUNNING, State.RETRYING, State.FAILED]
-        assert f"job {hurt} cannot be ended, and is left as it is" in caplog.text
+        assert states == [State.FAILED, State.RETRYING, State.FAILED]
+        assert f"what is stored of job {hurt} is damaged, and it fails: " in caplog.text
+        assert "what is stored of it is damaged: " in str((await store.get(hurt)).message)
         caplog.clear()
         await store.sweep()
         assert caplog.text == ""
 
 
 async def test_what_is_cancelled_is_damaged(tmp_path: Path) -> None:
-    """What is no text is told as damage to who asks for that job."""
+    """What is no state fails the job, so that it need not be cancelled any more."""
     async with opened(tmp_path / "jobs.db") as store:
         hurt, well = await accept(store, make(), make())
         change = change_of("state = CAST(x'ff' AS TEXT)")
         await store._writer.call(lambda tx: tx.db.execute(change, (hurt,)).get)
-        with pytest.raises(StoreCorrupt, match="can't decode byte 0xff"):
-            await store.request_cancel(hurt, None)
+        assert await store.request_cancel(hurt, None) == "already_over"
+        assert (await store.get(hurt)).message == "what is stored of it is damaged: state"
         assert await store.request_cancel(well, None) == "cancelled"
 
 

@@ -22,7 +22,7 @@ from trio_jobs import (
 )
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
 from trio_jobs.stores.rules import Conclusion
-from trio_jobs.stores.sqlite import ends, listing, looking, open_sqlite, verbs
+from trio_jobs.stores.sqlite import care, ends, listing, looking, open_sqlite, verbs
 from trio_jobs.stores.sqlite.group import UNLIMITED, Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 from trio_jobs.stores.sqlite.rows import Rows
@@ -133,9 +133,9 @@ def test_steps_that_are_not_legal(file: File) -> None:
     file.submit(1.0, {})
     before = list(file.db.execute("SELECT * FROM trio_jobs_job"))
     with pytest.raises(IllegalTransition, match="a job that is running cannot be started"):
-        verbs._start(file.at(2.0), 1, HOLDER)
+        verbs.start(file.at(2.0), 1, HOLDER)
     with pytest.raises(IllegalTransition, match="a job that is running cannot be completed"):
-        ends._end(file.at(2.0), 2, State.RUNNING, Conclusion(Transition.COMPLETED, None))
+        ends.end(file.at(2.0), 2, State.RUNNING, Conclusion(Transition.COMPLETED, None))
     assert list(file.db.execute("SELECT * FROM trio_jobs_job")) == before
 
 
@@ -150,7 +150,9 @@ def test_the_oldest_ends_go(file: File) -> None:
         ended.append(job_id)
         if number >= 2:
             assert ended[number - 2] in tx.ended
-    assert [row[1] for row in listing.find(file.at(9.0), Where(), 9, None, newest=False)[0]] == ended[3:]
+    assert [
+        row[1].decode() for row in listing.find(file.at(9.0), Where(), 9, None, newest=False)[0]
+    ] == ended[3:]
     assert file.db.execute("SELECT count(DISTINCT id >> 32) FROM trio_jobs_event").get == 2
 
 
@@ -158,7 +160,7 @@ def test_a_lease_without_end(file: File) -> None:
     """A worker whose leases never lapse is never swept."""
     batch = [file.rows.written(make())]
     verbs.submit(file.at(1.0), batch, 1, HANDLERS, Claimant("eternal"))
-    assert ends.sweep(file.at(1e12)) == 0
+    assert care.sweep(file.at(1e12)) == 0
     assert looking.next_overdue(file.at(1.0)) == float("inf")
 
 
@@ -185,7 +187,7 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
     """The message has the limit as it was given, at any time of day."""
     (job_id,), _ = file.submit(1.7e9, {"timeouts": Timeouts(queue=0.1)})
     tx = file.at(1.7e9 + 1)
-    assert ends.sweep(tx) == 1
+    assert care.sweep(tx) == 1
     tx.write_log()
     events, over, _ = looking.page(file.at(0), job_id, 1, 9)
     assert over
@@ -221,7 +223,7 @@ def test_children_however_deep(file: File) -> None:
         above = child.submission.id
     file.limits = UNLIMITED
     tx = file.at(1e6)
-    assert ends.sweep(tx) == 1
+    assert care.sweep(tx) == 1
     tx.write_log()
     assert file.totals() == {"retrying": 1, "cancelled": 1200}
 

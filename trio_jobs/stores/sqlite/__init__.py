@@ -6,8 +6,8 @@ Its files, in the order in which they tell the story:
     queries, clock             reading these; one clock for all processes
     locks, files, line         waiting for locks; opening a file; a connection that can be made anew
     threads, group             many calls, one transaction, in a thread
-    chunks, rows               logs and jobs, as rows and as records
-    verbs                      what a verb does in a transaction
+    chunks, repair, rows       logs and jobs, as rows and as records; what is made of damaged ones
+    ends, verbs, care          what a verb does in a transaction, and when a damaged row is in its way
     notices, signals           being told what others wrote; waking who waits for it
     store, opening             the store itself; opening one
     within                     submitting in a transaction of the program's own

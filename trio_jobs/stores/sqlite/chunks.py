@@ -22,6 +22,8 @@ def log_ids(number: int, after: int = 0) -> dict[str, int]:
 
 def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> Row:
     """Add events in one row, and return it; `seq` is that of the last one."""
+    if not 0 < seq < 1 << SEQ_BITS:
+        raise ValueError(f"no event has the number {seq}")  # it would be one of another job's
     data = (b"[" + b",".join(values) + b"]").decode()
     tx.note(job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data)
     if kind is Kind.RETRIED and folds(attempt):

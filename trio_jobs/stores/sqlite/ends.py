@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import attrs
 
-from ..._common.error_text import one_line
 from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
-from ..._common.states import Reason, State, Transition, advance
+from ..._common.states import UNFINISHED, Reason, State, Transition, advance
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..rules import Conclusion, conclude, not_started, worker_lost
-from . import chunks
+from ..rules import Conclusion, conclude
+from . import chunks, repair
 from .group import FOREVER, Transaction
 
-logger = logging.getLogger("trio_jobs")
 BATCH: Final = 500
 """How many jobs a verb that may have much to do handles in one transaction, so that others get their turn."""
 
@@ -29,7 +24,6 @@ class Running:
     """A job that runs, as it stands: the row of `running`."""
 
     number: int
-    parent: str | None
     seq: int
     appended: int
     kept: int
@@ -42,9 +36,16 @@ class Running:
 
 
 def total(tx: Transaction, query: str, **values: Any) -> int:
-    """Return the number that a statement gives; 0 for nothing."""
+    """Return the number of jobs that a statement gives; 0 for nothing.
+
+    Raises:
+        ValueError: There cannot be so many.
+    """
     row = tx.one(query, **values)
-    return int(row[0] or 0) if row else 0
+    jobs = int(row[0] or 0) if row else 0
+    if not 0 <= jobs <= repair.MOST:
+        raise ValueError(f"there cannot be {jobs} jobs")
+    return jobs
 
 
 def running(tx: Transaction, job_id: str, attempt: int) -> Running:
@@ -59,27 +60,33 @@ def running(tx: Transaction, job_id: str, attempt: int) -> Running:
     return Running(*row)
 
 
+def id_of(tx: Transaction, number: int) -> str:
+    """Return the id of a job, as far as it can be read."""
+    return repair.text(*tx.one("id_of", number=number) or (None,)) or ""
+
+
 # ------------------------------------------------------------ ends
 
 
 def finish(tx: Transaction, job_id: str, attempt: int, outcome: Outcome) -> State:
     """End a running attempt, and return the job's state now."""
-    return _conclude(tx, running(tx, job_id, attempt), outcome)
+    return settle(tx, running(tx, job_id, attempt), outcome)
 
 
-def _conclude(tx: Transaction, job: Running, outcome: Outcome) -> State:
+def settle(tx: Transaction, job: Running, outcome: Outcome) -> State:
+    """End the attempt of a job that runs, and the children that it left."""
     done = conclude(outcome, asked=job.cancel_requested is not None, message=job.cancel_message)
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
-            _end(tx, child, State.RUNNING, Conclusion(Transition.CANCELLED, Ended(Reason.PARENT)))
-    return _end(tx, job.number, State.RUNNING, done, outcome.result)
+            end(tx, child, State.RUNNING, Conclusion(Transition.CANCELLED, Ended(Reason.PARENT)))
+    return end(tx, job.number, State.RUNNING, done, outcome.result)
 
 
-def _end(tx: Transaction, number: int, state: State, end: Conclusion, result: bytes | None = None) -> State:
+def end(tx: Transaction, number: int, state: State, how: Conclusion, result: bytes | None = None) -> State:
     """Leave a state, and let the oldest ended jobs go when too many are kept."""
-    after, ended = advance(state, end.transition), end.ended
+    after, ended = advance(state, how.transition), how.ended
     row = tx.one(
-        f"end {end.transition}",
+        f"end {how.transition}",
         number=number,
         state=after,
         reason=None if ended is None else ended.reason,
@@ -87,13 +94,13 @@ def _end(tx: Transaction, number: int, state: State, end: Conclusion, result: by
         error=_text(None if ended is None else encode_error(ended.error)),
         result=_text(result),
         finished=tx.now if after.over else None,
-        due=None if end.delay is None else tx.now + end.delay,
-        unspent=end.unspent,
+        due=None if how.delay is None else tx.now + how.delay,
+        unspent=how.unspent,
     )
     if row is None:
-        raise IllegalTransition(state, end.transition)
+        raise IllegalTransition(state, how.transition)
     job_id, seq, attempt, *snapshot = row
-    kind = KIND_OF[end.transition]
+    kind = KIND_OF[how.transition]
     data = result or b"null" if ended is None else encode_event(kind, ended)
     chunks.add(tx, number, seq, attempt, kind, data)
     tx.grown.append(job_id)
@@ -124,33 +131,8 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
     tx.run("shorten_grace", number=number, grace=grace)
     if state is State.RUNNING:
         return "requested"
-    _end(tx, number, state, Conclusion(Transition.CANCELLED, Ended(Reason.USER, message)))
+    end(tx, number, state, Conclusion(Transition.CANCELLED, Ended(Reason.USER, message)))
     return "cancelled"
-
-
-def sweep(tx: Transaction) -> int:
-    """End what waited too long, take back what no worker holds, and return how many jobs that were.
-
-    A job of which that cannot be done, as its row makes no sense, is left as it is, and looked at no more.
-    """
-    tx.check_compat()
-    expired = list(tx.run("expired", now=tx.now, limit=BATCH))
-    for number, limit in expired:
-        end = Conclusion(Transition.EXPIRED, not_started(limit))
-        _by_itself(tx, number, partial(_end, tx, number, State.QUEUED, end))
-    lapsed = list(tx.run("lapsed", heard=min(tx.heard, tx.now), limit=BATCH))
-    for *fields, attempts in lapsed:
-        job = Running(*fields)
-        lost = worker_lost(job.spent, attempts, asked=job.cancel_requested is not None)
-        _by_itself(tx, job.number, partial(_conclude, tx, job, lost))
-    return len(expired) + len(lapsed)
-
-
-def _by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> None:
-    if (error := tx.alone(work)) is not None:
-        job_id = tx.one("id_of", number=number)
-        logger.error("job %s cannot be ended, and is left as it is: %s", *(job_id or "?"), one_line(error))
-        tx.run("leave_alone", number=number)
 
 
 # ------------------------------------------------------------ going
@@ -161,7 +143,7 @@ def remove(tx: Transaction, job_id: str) -> None:
     row = tx.one("cancellable", id=job_id)
     if row is None:
         raise UnknownJob(job_id)
-    if not State(row[1]).over:
+    if row[1] in UNFINISHED:
         raise IllegalTransition(State(row[1]), "removed", "; cancel it first, or wait for its end")
     _forget(tx, row[0])
 
@@ -185,9 +167,9 @@ def _keep_few(tx: Transaction) -> None:
 
 
 def _forget(tx: Transaction, number: int) -> None:
-    for (job_id,) in tx.run("id_of", number=number):
-        tx.grown.append(job_id)
-        tx.ended[job_id] = None
+    job_id = id_of(tx, number)
+    tx.grown.append(job_id)
+    tx.ended[job_id] = None
     tx.write_log()
     tx.run("forget_events", number=number)
     tx.run("forget_job", number=number)

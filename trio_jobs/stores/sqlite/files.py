@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from .clock import Db
 from .queries import SCHEMAS
 
 T = TypeVar("T")
+logger = logging.getLogger("trio_jobs")
 Stat = tuple[int, int] | None
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
@@ -41,7 +43,11 @@ _NO_THREAD: Final = "can't start new thread"  # as Python says it
 _TOO_LITTLE: Final = (
     "this process has too little memory, or too many threads; raise its limits, see ulimit -a"
 )
-_NONSENSE: Final = (ValueError, TypeError, msgspec.MsgspecError)
+_NONSENSE: Final = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
+_VALUE: Final = " value in trio_jobs_"
+"""What SQLite says of a value that its column may not hold."""
+_INDEX: Final = ("row ", "wrong # of entries in index ")
+"""How it says that an index does not hold what the table does."""
 _NEEDED: Final = 4  # descriptors: the file, the two beside it, and its folder when these are created
 _WORLD: Final = (
     *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
@@ -215,8 +221,8 @@ def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Seque
     _configure(db)
     if (found := version(db, path)) > len(schemas):
         raise SchemaTooNew(str(path), found, len(schemas))
-    if (fault := db.execute("PRAGMA integrity_check(1)").get if _is_small(path) else "ok") != "ok":
-        raise damaged(path, fault)
+    if _is_small(path):
+        _check_whole(db, path)
     if 0 < found < _ALONE:
         _check_alone(db, path)
     db.execute("PRAGMA journal_mode = WAL")
@@ -233,6 +239,30 @@ def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Seque
     db.execute("COMMIT")
     db.set_busy_timeout(0)  # whoever writes waits for the lock himself, and knows how long
     return epoch
+
+
+def _check_whole(db: Db, path: Path) -> None:
+    """Check what a file holds. An index that lacks a row is made anew: it holds nothing of its own.
+
+    Raises:
+        StoreCorrupt: The file is damaged, and not only a value in it, which concerns one job.
+    """
+    faults = _faults(db)
+    if not faults:
+        return
+    if all(fault.startswith(_INDEX) for fault in faults):
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("REINDEX")
+        faults = _faults(db)
+        db.execute("ROLLBACK" if faults else "COMMIT")
+    if faults:
+        raise damaged(path, faults[0])
+    logger.error("indexes of %s were damaged, and have been made anew", path)
+
+
+def _faults(db: Db) -> list[str]:
+    found = [fault for (fault,) in db.execute("PRAGMA integrity_check") if fault != "ok"]
+    return [fault for fault in found if _VALUE not in fault]
 
 
 def _check_alone(db: Db, path: Path) -> None:

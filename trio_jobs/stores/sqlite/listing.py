@@ -17,7 +17,6 @@ from ..._model.summary import EXAMINED
 from ..contract import COUNTED, Where
 from .group import Row, Transaction
 from .queries import SUMMARY, states_in
-from .rows import STATES
 
 _LAST: Final = 2**62
 _JOB: Final = "SELECT number FROM trio_jobs_job WHERE "
@@ -39,8 +38,11 @@ class Lead:
 
     def numbers(self, *, newest: bool = False) -> str:
         """Return a statement that gives the numbers behind `:after` in order, up to `:most`."""
-        way, order = ("<", "number DESC") if newest else (">", "number")
-        arms = (f"{arm} AND {'job' if arm.startswith(_TAG) else 'number'} {way} :after" for arm in self.arms)
+        way, order = ("<", "number DESC") if newest else (f"< {_LAST} AND {{}} >", "number")
+        names = ("job" if arm.startswith(_TAG) else "number" for arm in self.arms)
+        arms = (
+            f"{arm} AND {name} {way.format(name)} :after" for arm, name in zip(self.arms, names, strict=True)
+        )
         return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT :most"
 
 
@@ -150,7 +152,8 @@ def count(tx: Transaction, where: Where) -> Mapping[State, int]:
             f"SELECT job.state {_SEEN.format(lead.numbers())} "  # ours
             f"WHERE {' AND '.join(lead.left or ('1',))} LIMIT :limit"
         )
-        rows = tx.select(f"SELECT state, count(*) FROM ({matching}) GROUP BY state", values)  # noqa: S608  # ours
+        known = f"SELECT state, count(*) FROM ({matching}) WHERE state IN {states_in(State)} GROUP BY state"  # noqa: S608  # ours
+        rows = tx.select(known, values)
         return _by_state(rows)
     what, name = ("all", "") if where.owner is None else ("owner", where.owner)
     if where.handler is not None:
@@ -160,5 +163,4 @@ def count(tx: Transaction, where: Where) -> Mapping[State, int]:
 
 
 def _by_state(rows: Iterable[Row]) -> dict[State, int]:
-    """Return counts by state, without those that no version knows up to this one."""
-    return {State(state): jobs for state, jobs in rows if state in STATES}
+    return {State(state): jobs for state, jobs in rows}

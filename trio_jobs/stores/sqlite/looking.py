@@ -9,7 +9,7 @@ import msgspec
 
 from ..._common.errors import UnknownJob
 from ..._model.job import Event
-from . import chunks
+from . import chunks, repair
 from .group import Row, Transaction
 
 
@@ -68,4 +68,4 @@ def next_overdue(tx: Transaction) -> float:
 
 def cancelling(tx: Transaction) -> dict[str, float]:
     """Return the running jobs whose cancellation was requested, and the grace."""
-    return dict(tx.run("cancelling"))
+    return {repair.text(job_id) or "": grace for job_id, grace in tx.run("cancelling")}

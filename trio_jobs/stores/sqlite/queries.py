@@ -16,20 +16,56 @@ _COLUMNS: Final = (
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
     *("cancel_requested", "seq", "parent"),
 )
-SNAPSHOT: Final = f"SELECT {', '.join(f'job.{name}' for name in _COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
+_TEXTS: Final = (
+    *(
+        "id",
+        "handler",
+        "state",
+        "reason",
+        "message",
+        "error",
+        "result",
+        "options",
+        "metadata",
+        "owner",
+        "key",
+    ),
+    *("saved", "parent", "progress"),
+)
+
+
+def _read(*names: str, table: str = "job.") -> str:
+    """Return columns as they are read: text as bytes, as damaged text is none; of numbers, only numbers."""
+    return ", ".join(
+        f"CAST({column} AS BLOB)"
+        if column.removeprefix(table) in _TEXTS
+        else f"iif(typeof({column}) IN ('integer', 'real'), {column}, NULL)"
+        for column in (f"{table}{name}" for name in names)
+    )
+
+
+SNAPSHOT: Final = f"SELECT {_read(*_COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
+
+# A running job as it stands, as `ends.Running` takes it.
+_RUNNING: Final = """SELECT
+    number, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
+    EXISTS (
+        SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
+    )
+FROM trio_jobs_job AS job"""
 
 # Those of a summary, in the order in which `rows.summary_of` takes them.
-SUMMARY: Final = """SELECT job.number, job.id, job.handler, job.state, job.reason,
-    substr(coalesce(nullif(job.message, ''), CASE WHEN json_valid(job.error) THEN
+SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason")},
+    CAST(substr(coalesce(nullif(job.message, ''), CASE WHEN json_valid(job.error) THEN
         coalesce(json_extract(job.error, '$.type'), json_extract(job.error, '$[0]')) || coalesce(
             ': ' || nullif(
                 coalesce(json_extract(job.error, '$.message'), json_extract(job.error, '$[1]')), ''
             ), ''
         )
-    END), 1, 200),
-    job.attempt, job.priority, job.options, job.owner, job.parent, job.created,
-    job.started, job.finished, job.due, job.cancel_requested, job.seq, octet_length(job.args),
-    octet_length(job.result), job.bytes, job.progress"""
+    END), 1, 200) AS BLOB),
+    {_read("attempt", "priority", "options", "owner", "parent", "created")},
+    {_read("started", "finished", "due", "cancel_requested", "seq")},
+    octet_length(job.args), octet_length(job.result), {_read("bytes", "progress")}"""
 
 
 def states_in(states: Iterable[State]) -> str:
@@ -49,7 +85,8 @@ def _load() -> Mapping[str, str]:
     words["over"] = states_in(state for state in State if state.over)
     levels = (f"SELECT {level.value} AS priority, {PENALTY[level]} AS penalty" for level in Priority)
     words["levels"] = f"({' UNION ALL '.join(levels)})"
-    words["snapshot"], words["columns"] = SNAPSHOT, ", ".join(_COLUMNS)
+    words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="")
+    words["running"], words["known"] = _RUNNING, states_in(State)
     found: dict[str, str] = {}
     for name, sql in _blocks("queries.sql", "name").items():
         if "{sources}" in sql:  # a statement for each transition

@@ -2,22 +2,37 @@
 -- transition is legal, {over} for those that no transition leaves: they are written in from the table.
 
 -- name: totals
-SELECT state, jobs FROM trio_jobs_total WHERE what = :what AND name = :name AND jobs > 0;
+SELECT state, CAST(jobs AS INTEGER) FROM trio_jobs_total
+WHERE what = :what AND name = :name AND state IN {known} AND CAST(jobs AS INTEGER) > 0;
+
+-- name: odd_total
+SELECT 1 FROM trio_jobs_total WHERE typeof(jobs) <> 'integer' OR jobs NOT BETWEEN 0 AND 1 << 31 LIMIT 1;
+
+-- name: forget_totals
+DELETE FROM trio_jobs_total;
+
+-- name: count_anew
+INSERT INTO trio_jobs_total SELECT 'all', '', state, count(*) FROM trio_jobs_job
+    WHERE typeof(state) = 'text' GROUP BY state
+UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job
+    WHERE typeof(state) = 'text' AND typeof(handler) = 'text' GROUP BY handler, state
+UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
+    WHERE typeof(state) = 'text' AND typeof(owner) = 'text' GROUP BY owner, state;
 
 -- name: compat
 SELECT value FROM trio_jobs_meta WHERE name = 'compat';
 
 -- name: count_waiting
-SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {started};
+SELECT total(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {started};
 
 -- name: count_owned
-SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'owner' AND name = :owner AND state IN {started};
+SELECT total(jobs) FROM trio_jobs_total WHERE what = 'owner' AND name = :owner AND state IN {started};
 
 -- name: count_ended
-SELECT sum(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {over};
+SELECT total(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {over};
 
 -- name: find_key
-SELECT id, coalesce(given = :given, handler = :handler AND args = :args)  -- what version 1 wrote has no digest
+SELECT CAST(id AS BLOB), coalesce(given = :given, handler = :handler AND args = :args)  -- what version 1 wrote has no digest
 FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, x'');
 
 -- name: insert_job
@@ -26,8 +41,8 @@ INSERT INTO trio_jobs_job (
     spent, seq, created, due, expires, started, lease
 ) VALUES (
     max(
-        coalesce((SELECT max(number) FROM trio_jobs_job), 0),
-        coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number'), 0)
+        coalesce((SELECT max(number) FROM trio_jobs_job WHERE number < 1 << 31), 0),
+        coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number' AND value < 1 << 31), 0)
     ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
     :attempt, :attempt, :seq, :now, :due, :expires, :started, :lease
 ) ON CONFLICT (id) DO NOTHING;
@@ -36,7 +51,7 @@ INSERT INTO trio_jobs_job (
 SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
 
 -- name: insert_tag
-INSERT INTO trio_jobs_tag (job, name, value) VALUES (:job, :name, :value);
+REPLACE INTO trio_jobs_tag (job, name, value) VALUES (:job, :name, :value);
 
 -- name: insert_event
 INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data) VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
@@ -54,11 +69,12 @@ ORDER BY job.due + level.penalty, job.number LIMIT :limit;
 -- name: next_due
 SELECT min((
     SELECT min(due) FROM trio_jobs_job
-    WHERE state IN {started} AND handler = lane.value AND priority = level.priority
+    WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due > -9e999 AND due < 9e999
 )) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
 
 -- name: news
-SELECT id, seq, state IN {over} FROM trio_jobs_job WHERE id IN (SELECT value FROM json_each(:ids));
+SELECT asked.value, coalesce(CAST(job.seq AS INTEGER), 0), coalesce(job.state IN {over}, 0)
+FROM json_each(:ids) AS asked CROSS JOIN trio_jobs_job AS job ON job.id = asked.value;
 
 -- name: start
 UPDATE trio_jobs_job
@@ -68,10 +84,10 @@ WHERE number = :number AND state IN {started}
 RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq;
 
 -- name: running
-SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
-    SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
-)
-FROM trio_jobs_job AS job WHERE id = :id AND state = 'running' AND attempt = :attempt;
+{running} WHERE id = :id AND state = 'running' AND attempt = :attempt;
+
+-- name: running_number
+{running} WHERE number = :number AND state = 'running';
 
 -- name: append
 UPDATE trio_jobs_job
@@ -116,18 +132,18 @@ WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};
 
 -- name: open_children
-WITH RECURSIVE below (id, number, level) AS (
-    SELECT id, number, 0 FROM trio_jobs_job WHERE number = :number
-    UNION SELECT child.id, child.number, level + 1
+WITH RECURSIVE below (id, number) AS (  -- each once, so that a circle ends, which only damage makes
+    SELECT id, number FROM trio_jobs_job WHERE number = :number
+    UNION SELECT child.id, child.number
         FROM below CROSS JOIN trio_jobs_job AS child ON child.parent = below.id WHERE child.state = 'running'
 )
-SELECT number FROM below WHERE level > 0 ORDER BY level DESC, number DESC;
+SELECT number FROM below WHERE number <> :number ORDER BY number DESC;  -- a child comes after its parent
 
 -- name: renew
 UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END
 FROM json_each(:held) AS held
 WHERE trio_jobs_job.id = held.key AND attempt = held.value AND state = 'running'
-RETURNING id, cancel_requested, cancel_grace;
+RETURNING id, cancel_requested IS NOT NULL, coalesce(CAST(cancel_grace AS REAL), 0.0);
 
 -- name: cancellable
 SELECT number, state, cancel_requested, cancel_grace, seq, attempt FROM trio_jobs_job WHERE id = :id;
@@ -141,24 +157,34 @@ WHERE number = :number AND state NOT IN {over} AND cancel_requested IS NULL;
 UPDATE trio_jobs_job SET cancel_grace = :grace WHERE number = :number AND cancel_grace > :grace;
 
 -- name: cancelling
-SELECT id, cancel_grace FROM trio_jobs_job WHERE state = 'running' AND cancel_requested IS NOT NULL;
+SELECT CAST(id AS BLOB), coalesce(CAST(cancel_grace AS REAL), 0.0) FROM trio_jobs_job
+WHERE state = 'running' AND cancel_requested IS NOT NULL;
 
 -- name: expired
-SELECT number, expires - due FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
-
--- name: leave_alone
-UPDATE trio_jobs_job SET expires = NULL, lease = NULL WHERE number = :number;
+SELECT number FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
 
 -- name: lapsed
-SELECT number, parent, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent, EXISTS (
-    SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
-), attempts
-FROM trio_jobs_job AS job WHERE lease <= :heard AND state = 'running' ORDER BY lease LIMIT :limit;
+SELECT number FROM trio_jobs_job WHERE lease <= :heard AND state = 'running' ORDER BY lease LIMIT :limit;
+
+-- name: columns
+SELECT name, type, "notnull" FROM pragma_table_info('trio_jobs_job') WHERE name <> 'number';
+
+-- name: newest_event
+SELECT max(id) FROM trio_jobs_event WHERE id BETWEEN :first AND :last;
+
+-- name: terms
+SELECT state, attempts, expires - due FROM trio_jobs_job WHERE number = :number;
+
+-- name: number_of
+SELECT number FROM trio_jobs_job WHERE id = :id;
+
+-- name: leave_alone
+UPDATE trio_jobs_job SET expires = NULL, lease = NULL, due = 9e999 WHERE number = :number;
 
 -- name: next_overdue
 SELECT min(
-    coalesce((SELECT min(expires) FROM trio_jobs_job WHERE expires IS NOT NULL), 9e999),
-    coalesce((SELECT min(lease) FROM trio_jobs_job WHERE lease IS NOT NULL), 9e999)
+    coalesce((SELECT min(expires) FROM trio_jobs_job WHERE expires < 9e999), 9e999),
+    coalesce((SELECT min(lease) FROM trio_jobs_job WHERE lease < 9e999), 9e999)
 );
 
 -- name: job
@@ -182,7 +208,7 @@ SELECT number FROM trio_jobs_job WHERE finished IS NOT NULL ORDER BY finished, n
 SELECT number FROM trio_jobs_job WHERE finished < :before ORDER BY finished LIMIT :limit;
 
 -- name: id_of
-SELECT id FROM trio_jobs_job WHERE number = :number;
+SELECT CAST(id AS BLOB) FROM trio_jobs_job WHERE number = :number;
 
 -- name: forget_events
 DELETE FROM trio_jobs_event WHERE id BETWEEN :number << 32 AND (:number + 1 << 32) - 1;

@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
-import msgspec
 
 from ..._common.error_text import shown
 from ..._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
@@ -31,14 +30,13 @@ from ..._model.job import DEFAULT, Job, Kind, Options, Priority, Progress
 from ..._model.retry import Matcher, Retry
 from ..._model.summary import JobSummary, short_progress, shortened
 from ..contract import Claim, Submission
+from .repair import UNREADABLE, text, whole
 
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
 STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
-UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError)
-"""What reading raises that something else has written, or another version."""
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
 
@@ -124,21 +122,23 @@ class Rows:
             )
         return arguments
 
-    def options_of(self, text: str, priority: int, owner: str | None, handler: str) -> Options:
+    def options_of(self, data: str | bytes, priority: int, owner: str | None, handler: str) -> Options:
         """Return options as they were submitted, but for the metadata."""
-        if len(text) > _LONG:  # or a cache of many would be large
-            return self._decode_options(text, priority, owner, handler)
-        return self._options(text, priority, owner, handler)
+        if len(data) > _LONG:  # or a cache of many would be large
+            return self._decode_options(data, priority, owner, handler)
+        return self._options(data, priority, owner, handler)
 
-    def _readable(self, text: str, priority: int, owner: str | None, handler: str) -> tuple[Options, str]:
+    def _readable(
+        self, data: str | bytes, priority: int, owner: str | None, handler: str
+    ) -> tuple[Options, str]:
         """Return options, and what is to be told if they cannot be read; others stand in for them then."""
         try:
-            return self.options_of(text, priority, owner, handler), ""
+            return self.options_of(data, priority, owner, handler), ""
         except UNREADABLE as error:
             return attrs.evolve(DEFAULT, owner=owner), f"its stored options cannot be read: {error}"
 
-    def _decode_options(self, text: str, priority: int, owner: str | None, handler: str) -> Options:
-        return decode_options(text, priority, owner, self._on(handler))
+    def _decode_options(self, data: str | bytes, priority: int, owner: str | None, handler: str) -> Options:
+        return decode_options(data, priority, owner, self._on(handler))
 
     def _on(self, handler: str) -> Matcher:
         arguments = self._arguments.get(handler)
@@ -169,22 +169,23 @@ class Rows:
         Raises:
             StoreCorrupt: A value of the job's own cannot be read. That concerns no other job.
         """
-        job_id, handler, state, reason, message, error, result, attempt, priority, options = row[:10]
-        metadata, owner, key, spent, saved, created, started, finished, due, cancel_requested = row[10:20]
-        seq, parent = row[20:]
-        given, fault = self._readable(options, priority, owner, handler)
+        job_id, handler, state, reason, message = map(text, row[:5])
+        error, result, attempt, priority, options, metadata = row[5:11]
+        owner, key, parent = map(text, (*row[11:13], row[-1]))
+        spent, saved, created, started, finished, due, cancel_requested, seq = row[13:-1]
+        given, fault = self._readable(options, priority, owner, handler or "")
         waits = state in {State.QUEUED, State.RETRYING}
         try:
             why, message = reason_of(reason, message)
             return Job(
-                id=job_id,
-                handler=handler,
-                state=State(state),
+                id=job_id or "",
+                handler=handler or "",
+                state=State(state or ""),
                 reason=why,
                 message=f"{message} ({fault})" if message and fault else fault or message,
                 error=decode_error(error),
                 result=None if result is None else decode(result),
-                attempt=attempt,
+                attempt=whole(attempt),
                 priority=Priority(priority),
                 tags=given.tags,
                 metadata={} if metadata is None else decode(metadata),
@@ -193,14 +194,14 @@ class Rows:
                 parent=parent,
                 timeouts=given.timeouts,
                 retry=given.retry,
-                spent=spent,
+                spent=whole(spent),
                 saved=None if saved is None else decode(saved),
                 created_at=_date(created),
                 started_at=_wall(started),
                 finished_at=_wall(finished),
                 next_attempt_at=_wall(due) if waits else None,
                 cancel_requested_at=_wall(cancel_requested),
-                last_seq=seq,
+                last_seq=whole(seq),
             )
         except UNREADABLE as error_:
             raise StoreCorrupt(
@@ -210,9 +211,15 @@ class Rows:
 
     def summary_of(self, row: Sequence[Any]) -> tuple[int, JobSummary]:
         """Return the number of a job and its summary, as far as a row of `SUMMARY` can be read."""
-        number, job_id, handler, state, reason, message, attempt, priority, options, owner, parent = row[:11]
-        created, started, finished, due, cancel_requested, seq, args, result, size, progress = row[11:]
-        given, fault = self._readable(options, priority, owner, handler)
+        number, (job_id, handler, state, reason, message) = row[0], map(text, row[1:6])
+        attempt, priority, options, owner, parent, created, *times, seq, args, result, size, progress = row[
+            6:
+        ]
+        owner, parent = text(owner), text(parent)
+        started, finished, due, cancel_requested = map(_wall, times)
+        given, fault = self._readable(options, priority, owner, handler or "")
+        if not job_id or "\ufffd" in job_id:
+            job_id, fault = f"number-{number}", f"its stored id cannot be read: {job_id}"
         if state not in STATES:
             state, fault = State.FAILED, f"its stored state is not known: {state}"
         if priority not in _PRIORITIES:
@@ -220,37 +227,37 @@ class Rows:
         why, message = reason_of(reason, message)
         return number, JobSummary(
             id=job_id,
-            handler=handler,
+            handler=handler or "",
             state=State(state),
             reason=why,
             message=shortened(fault or message),
-            attempt=attempt,
+            attempt=whole(attempt),
             priority=Priority(priority),
             tags=given.tags,
             owner=owner,
             parent=parent,
             progress=_progress_of(progress),
             created_at=_date(created),
-            started_at=_wall(started),
-            finished_at=_wall(finished),
-            next_attempt_at=_wall(due) if state in {State.QUEUED, State.RETRYING} else None,
-            cancel_requested_at=_wall(cancel_requested),
-            last_seq=seq,
-            args_bytes=args,
+            started_at=started,
+            finished_at=finished,
+            next_attempt_at=due if state in {State.QUEUED, State.RETRYING} else None,
+            cancel_requested_at=cancel_requested,
+            last_seq=whole(seq),
+            args_bytes=args or 0,
             result_bytes=result or 0,
-            log_bytes=size,
+            log_bytes=whole(size),
         )
 
 
-def _progress_of(text: str | None) -> Progress | None:
+def _progress_of(data: bytes | None) -> Progress | None:
     try:
-        return None if text is None else short_progress(decode_event(Kind.PROGRESS, decode(text)))
+        return None if data is None else short_progress(decode_event(Kind.PROGRESS, decode(data)))
     except UNREADABLE:
         return None
 
 
-def _with_metadata(options: Options, text: str | None) -> Options:
-    return options if text is None else attrs.evolve(options, metadata=decode(text))
+def _with_metadata(options: Options, data: str | None) -> Options:
+    return options if data is None else attrs.evolve(options, metadata=decode(data))
 
 
 def _digest(new: Submission, args: bytes) -> str:
@@ -269,8 +276,8 @@ def _wall(when: float | None) -> datetime | None:
     return None if when is None else _date(when)
 
 
-def _date(when: float) -> datetime:
-    return datetime.fromtimestamp(max(0.0, min(when, _LAST)), UTC)
+def _date(when: float | None) -> datetime:
+    return datetime.fromtimestamp(max(0.0, min(when or 0.0, _LAST)), UTC)
 
 
 def _refusing(fault: InvalidPayload) -> Callable[..., Awaitable[Any]]:

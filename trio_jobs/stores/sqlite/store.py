@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import attrs
-import msgspec
 import trio
 
 from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
@@ -26,11 +25,12 @@ from ..._json.values import decode, encode
 from ..._model.job import Event, Job, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from . import ends, listing, looking, verbs
+from . import care, ends, listing, looking, verbs
 from .clock import Clock, FileClock
 from .files import Understanding, check_there, damaged, identity
-from .group import Group, Row, Transaction
+from .group import Group, Transaction
 from .notices import Notices
+from .repair import DAMAGE, is_damage
 from .rows import Rows
 from .signals import Signals
 
@@ -44,6 +44,10 @@ _RESTS: Final = 3
 """and the same in times that it took."""
 _STILL: Final = 3.0
 """Seconds after which this process must have stood still, or the machine slept."""
+
+
+_TRIES: Final = 3
+"""How often a call is tried that damaged rows stand in the way of."""
 
 
 class SqliteStore:
@@ -89,14 +93,36 @@ class SqliteStore:
 
     # ------------------------------------------------------------ asking the file
 
-    async def _write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+    async def _write(
+        self,
+        work: Callable[[Transaction], T],
+        weed: Callable[[Transaction, Exception], bool] = care.weed_none,
+        tries: int = _TRIES,
+    ) -> T:
+        """Have something done by the connection that writes.
+
+        Args:
+            work: What.
+            weed: What takes damaged jobs out of its way, and returns whether there was anything to mend.
+            tries: How often that is done.
+        """
         self._check()
         try:
-            result, tx = await self._writer.call(lambda tx: work(tx, *args, **named))
-        except (UnicodeDecodeError, msgspec.MsgspecError) as error:
-            raise damaged(self._path, error) from error
-        self._signals.hear(tx)
-        return result
+            result, tx = await self._writer.call(work)
+        except DAMAGE as error:
+            if not is_damage(error):
+                raise
+            damage = error
+        else:
+            self._signals.hear(tx)
+            return result
+        if tries and await self._write(lambda tx: weed(tx, damage), tries=0):
+            return await self._write(work, weed, tries - 1)
+        raise damage if isinstance(damage, care.ASKERS) else damaged(self._path, damage) from damage
+
+    async def _write_to(self, job_id: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Have something done to one job. If it cannot be, as its row is damaged, the job fails before."""
+        return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.weed_one, job_id))
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
         self._check()
@@ -110,14 +136,6 @@ class SqliteStore:
         with self._understanding:
             result, _ = await self._searcher.call(lambda tx: work(tx, *args))
         return result
-
-    def _jobs(self, rows: Iterable[Row]) -> list[Job]:
-        with self._understanding:
-            return [self._rows.job_of(row) for row in rows]
-
-    def _claims(self, rows: Iterable[Row]) -> list[Claim]:
-        with self._understanding:
-            return [self._rows.claim_of(row) for row in rows]
 
     def _check(self) -> None:
         if os.getpid() != self._process:
@@ -150,7 +168,7 @@ class SqliteStore:
                 self._writer.hearing.missed(looked, when)
             if clock.is_off():
                 with suppress(StoreUnavailable):
-                    await self._write(_set_right, clock)
+                    await self._write(lambda tx: clock.set_right(tx.db))
                     self._signals.ring_all()
             looked = clock()
             found = await self._writer.version(version)
@@ -179,18 +197,22 @@ class SqliteStore:
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
         began = self._now()
-        ids, rows = await self._write(verbs.submit, new, limit, self._rows.handlers, worker)
+        handlers = self._rows.handlers
+        ids, rows = await self._write(
+            lambda tx: verbs.submit(tx, new, limit, handlers, worker),
+            partial(care.weed_due, limit, handlers),
+        )
         limits = [one.options.timeouts.queue for one in batch]
         soonest = min((limit for limit in limits if limit is not None), default=math.inf)
         self._signals.alarm.ring(began + min(soonest, worker.lease if rows else math.inf))
         if len(rows) < len(batch):
             self._signals.work.ring()
-        return ids, self._claims(rows)
+        return ids, [self._rows.claim_of(row) for row in rows]
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
-        number, spent, saved, seq = await self._write(verbs.spawn, parent, attempt, new, worker)
+        number, spent, saved, seq = await self._write_to(parent, verbs.spawn, attempt, new, worker)
         return Claim(child, number, spent, None if saved is None else decode(saved), seq)
 
     # ------------------------------------------------------------ attempts
@@ -198,16 +220,23 @@ class SqliteStore:
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
         began, seen = self._now(), self._signals.work.count
-        rows, more = await self._write(verbs.claim, limit, self._rows.handlers, worker)
+        handlers = self._rows.handlers
+        rows, more = await self._write(
+            lambda tx: verbs.claim(tx, limit, handlers, worker),
+            partial(care.weed_due, limit, handlers),
+        )
         self._more = seen if more else -1
         if rows:
             self._signals.alarm.ring(began + worker.lease)
-        return self._claims(rows)
+        return [self._rows.claim_of(row) for row in rows]
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
         began = self._now()
-        answer = await self._write(verbs.heartbeat, dict(held), lease)
+        now_held = dict(held)
+        answer = await self._write(
+            lambda tx: verbs.heartbeat(tx, now_held, lease), partial(care.weed_held, now_held)
+        )
         self._signals.alarm.ring(began + lease)
         return answer
 
@@ -217,13 +246,13 @@ class SqliteStore:
         largest, most = max(map(len, encoded)), self._token_bytes
         if kind is Kind.TOKEN and largest > most:
             raise InvalidPayload(f"a token of {largest} bytes is over Retention.token_bytes={most}")
-        return await self._write(verbs.append, job_id, attempt, kind, encoded, offset=offset)
+        return await self._write_to(job_id, verbs.append, attempt, kind, encoded, offset=offset)
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
         if outcome.transition is Transition.COMPLETED:
             outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
-        state = await self._write(ends.finish, job_id, attempt, outcome)
+        state = await self._write_to(job_id, ends.finish, attempt, outcome)
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
@@ -232,7 +261,7 @@ class SqliteStore:
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
-        answer = await self._write(ends.request_cancel, job_id, message, grace)
+        answer = await self._write_to(job_id, ends.request_cancel, message, grace)
         self._signals.requests.ring()
         return answer
 
@@ -240,7 +269,7 @@ class SqliteStore:
         """See `Store.sweep`."""
         swept = ends.BATCH
         while swept >= ends.BATCH:
-            swept = await self._write(ends.sweep)
+            swept = await self._write(care.sweep)
             self._signals.work.ring()
 
     def close(self, reason: Reason) -> None:  # noqa: ARG002  # nothing ends: the file lives on
@@ -252,8 +281,7 @@ class SqliteStore:
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        (job,) = self._jobs([await self._read(looking.job, job_id)])
-        return job
+        return self._rows.job_of(await self._read(looking.job, job_id))
 
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
@@ -310,8 +338,7 @@ class SqliteStore:
                 self._check_open()
                 await end.wait_past(seen)
                 seen, row = end.count, end.row or await self._read(looking.ended, job_id)
-        (job,) = self._jobs([row])
-        return job
+        return self._rows.job_of(row)
 
     async def due(self) -> None:
         """See `Store.due`."""
@@ -352,17 +379,13 @@ class SqliteStore:
 
     async def remove(self, job_id: str) -> None:
         """See `Store.remove`."""
-        await self._write(ends.remove, job_id)
+        await self._write_to(job_id, ends.remove)
 
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
         before = self._now() - older_than
         pruned, batch = 0, ends.BATCH
         while batch >= ends.BATCH:
-            batch = await self._write(ends.prune, before)
+            batch = await self._write(lambda tx: ends.prune(tx, before))
             pruned += batch
         return pruned
-
-
-def _set_right(tx: Transaction, clock: FileClock) -> bool:
-    return clock.set_right(tx.db)

@@ -17,7 +17,7 @@ from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
 from ..rules import due_at, rooms
-from . import chunks, looking
+from . import chunks, looking, repair
 from .ends import running, total
 from .group import Row, Transaction
 from .rows import Written
@@ -67,8 +67,8 @@ def _holder(tx: Transaction, new: Written) -> str | None:
         return None
     job_id, same = holder
     if not same:
-        raise KeyConflict(key, job_id)
-    return str(job_id)
+        raise KeyConflict(key, repair.text(job_id) or "")
+    return repair.text(job_id)
 
 
 def _due(tx: Transaction, new: Written) -> float:
@@ -138,11 +138,18 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
         return [], False
     tx.check_compat()
     tx.write_log()  # whatever an attempt has said is written before the next one begins
-    found = list(tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit + 1))
-    return [_start(tx, number, worker) for (number,) in found[:limit]], len(found) > limit
+    found = due(tx, limit + 1, handlers)
+    return [start(tx, number, worker) for number in found[:limit]], len(found) > limit
 
 
-def _start(tx: Transaction, number: int, worker: Claimant) -> Row:
+def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[int]:
+    """Return the numbers of up to `limit` jobs of `handlers` that are due, in the order of their ranks."""
+    found = tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit)
+    return [number for (number,) in found]
+
+
+def start(tx: Transaction, number: int, worker: Claimant) -> Row:
+    """Start a job that waits, and return its row of `start`."""
     row = tx.one("start", number=number, now=tx.now, lease=_lapses(tx, worker.lease))
     if row is None:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
@@ -155,7 +162,7 @@ def _start(tx: Transaction, number: int, worker: Claimant) -> Row:
 def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbeat:
     """Renew the leases of what runs."""
     rows = list(tx.run("renew", held=msgspec.json.encode(held).decode(), lease=_lapses(tx, lease)))
-    cancels = {job_id: grace for job_id, requested, grace in rows if requested is not None}
+    cancels = {job_id: grace for job_id, requested, grace in rows if requested}
     return Heartbeat(frozenset(held) - {row[0] for row in rows}, cancels)
 
 

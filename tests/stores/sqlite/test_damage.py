@@ -1,0 +1,233 @@
+"""One damaged row: whatever stands in it, and whatever is done, the other jobs do not notice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.stores.sqlite.damage import KINDS, Place, hurt, places
+from trio_jobs import JobContext, Kind, State, Timeouts, TrioJobsError, open_registry
+from trio_jobs.stores import Claimant, Where
+from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
+from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, work
+
+OWNED: dict[str, Any] = {"owner": "ann", "tags": {"a": "b"}, "metadata": {"n": 1}}
+LIVES = ["waits", "runs", "expired", "lapsed", "cancelling", "over"]
+"""Where a job is when its row is hit."""
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    async with open_sqlite(path, handlers=[work], synchronous="normal", poll=60.0) as store:
+        yield store
+
+
+async def bring(store: SqliteStore, life: str, key: str) -> str:
+    """Submit a job, and bring it to where it is to be; those that run come before those that wait."""
+    late = Timeouts(queue=1e-9) if life == "expired" else Timeouts()
+    new = make("x", key=key, timeouts=late, **OWNED)
+    if life in {"waits", "expired"}:
+        return (await accept(store, new))[0]
+    (job_id,), (claim,) = await store.submit([new], 1, Claimant("holder", 1e-9 if life == "lapsed" else 1e9))
+    assert claim.attempt == 1
+    await store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0)
+    await store.append(job_id, 1, Kind.SAVED, ["s"], 2)
+    if life == "cancelling":
+        await store.request_cancel(job_id, "so", 5.0)
+    if life == "over":
+        await store.finish(job_id, 1, completed("r"))
+    return job_id
+
+
+async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: str, over: str) -> None:
+    """Do everything that a store can do; the neighbours are none the worse."""
+    good = {waits, runs, asked, over}
+    filters = [
+        *(
+            Where(),
+            Where(owner="ann"),
+            Where(handler="work"),
+            Where(tags={"a": "b"}),
+            Where(states=list(State)),
+        ),
+        *(Where(owner="ann", handler="work"), Where(owner="ann", tags={"a": "b"})),
+    ]
+    for where in filters:
+        for newest in (False, True):
+            assert good <= {job.id for job in await store.find(where, 1000, newest=newest)}
+        assert sum((await store.count(where)).values()) >= len(good)
+    assert (await store.cancelling({})).get(asked) == 5.0
+    beat = await store.heartbeat(dict.fromkeys([*bad, runs, asked], 1), 1e9)
+    assert beat.lost.isdisjoint([runs, asked])
+    assert beat.cancels[asked] == 5.0
+    with trio.move_on_after(0):
+        await store.overdue()
+    await store.sweep()
+    assert (await store.get(runs)).state is State.RUNNING
+    with trio.fail_after(5):
+        await store.due()
+    claims = await store.claim(1000, HOLDER)
+    assert waits in {claim.submission.id for claim in claims}
+    for job_id in [waits, runs, asked]:
+        await store.append(job_id, 1, Kind.TOKEN, ["c"], 0 if job_id == waits else 3)
+        await store.history(job_id)
+        assert await store.finish(job_id, 1, completed()) is State.COMPLETED
+    for claim in claims:
+        if claim.submission.id in bad:
+            with suppress(TrioJobsError):
+                await store.finish(claim.submission.id, claim.attempt, completed())
+    for job_id in bad:
+        for verb in (
+            *(store.get(job_id), store.history(job_id), store.read(job_id, 0, 9)),
+            *(store.append(job_id, 1, Kind.TOKEN, ["c"], 3), store.finish(job_id, 1, completed())),
+            *(store.request_cancel(job_id, None), store.remove(job_id)),
+        ):
+            with suppress(TrioJobsError):
+                await verb
+    await store.prune(0.0)
+    assert good.isdisjoint([job.id for job in await store.find(Where(), 1000)])
+    (job_id,) = await accept(store, make())
+    assert [claim.submission.id for claim in await store.claim(9, HOLDER)] == [job_id]
+
+
+async def suffer(path: Path, hits: list[tuple[Place, str, str]]) -> list[bool]:
+    """Hit a job for each place, life and kind, use the store, and return where there was something to hit."""
+    async with opened(path) as store:
+        well = [await bring(store, life, life) for life in ("runs", "cancelling", "over")]
+        bad = ["" for _ in hits]
+        for spot in sorted(range(len(hits)), key=lambda spot: hits[spot][1] in {"waits", "expired"}):
+            bad[spot] = await bring(store, hits[spot][1], f"k{spot}")
+        waits = await bring(store, "waits", "waits")
+        found, _ = await store._reader.call(
+            lambda tx: list(tx.select("SELECT id, number FROM trio_jobs_job", {}))
+        )
+        numbers: dict[str, int] = dict(found)
+        hit = hurt(
+            path, [(place, kind, numbers[job_id]) for (place, _, kind), job_id in zip(hits, bad, strict=True)]
+        )
+        async with trio.open_nursery() as nursery:
+            for job_id in bad:
+                nursery.start_soon(follow, store, job_id)
+            nursery.start_soon(expect_end, store, waits)
+            await trio.testing.wait_all_tasks_blocked()
+            await use(store, bad, waits, *well)
+            nursery.cancel_scope.cancel()
+    return hit
+
+
+async def follow(store: SqliteStore, job_id: str) -> None:
+    """Wait for what becomes of a job that is damaged."""
+    with suppress(TrioJobsError):
+        after = 0
+        while events := await store.follow(job_id, after, 9):
+            after = events[-1].seq
+        await store.ended(job_id)
+
+
+async def expect_end(store: SqliteStore, job_id: str) -> None:
+    """Wait for the end of one that is well."""
+    assert (await store.ended(job_id)).state is State.COMPLETED
+
+
+OF_JOBS = {"trio_jobs_job", "trio_jobs_event", "trio_jobs_tag"}
+"""The tables whose rows belong to one job each."""
+
+
+async def job_places(folder: Path) -> list[Place]:
+    """Return every column of a job's own."""
+    async with opened(folder / "empty.db"):
+        pass
+    return [place for place in places(folder / "empty.db") if place.table in OF_JOBS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_damaged_row(kind: str, tmp_path: Path) -> None:
+    """A value of this kind in any column, of jobs wherever they are in their life."""
+    spots = await job_places(tmp_path)
+    hits = [(place, LIVES[(n + len(kind)) % len(LIVES)], kind) for n, place in enumerate(spots)]
+    assert sum(await suffer(tmp_path / "jobs.db", hits)) > 30
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_damaged_row(kind: str, life: str, tmp_path: Path) -> None:
+    """The same for every column, kind and place in a life."""
+    spots = await job_places(tmp_path)
+    assert sum(await suffer(tmp_path / "jobs.db", [(place, life, kind) for place in spots])) > 30
+
+
+async def note(job: JobContext[str], said: str) -> str:
+    await job.send(said)
+    return said
+
+
+@pytest.mark.parametrize("life", ["waits", "lapsed"])
+async def test_a_worker_goes_on(life: str, tmp_path: Path) -> None:
+    """A worker runs all jobs but for the damaged ones, which it ends with what is damaged."""
+    path = tmp_path / "jobs.db"
+    columns = ["id", "args", "options", "owner", "key", "saved", "metadata", "attempt", "spent", "seq"]
+    async with open_sqlite(path, handlers=[note], synchronous="normal") as store:
+        new = [make(str(n), target=note, key=str(n), **OWNED) for n in range(len(columns) + 2)]
+        ids, _ = await store.submit(new, len(new) if life == "lapsed" else 0, Claimant("holder", 1e-9))
+        for number, column in enumerate(columns, 1):
+            kind = "no text" if number < 8 else "the largest number"
+            assert hurt(path, [(Place("trio_jobs_job", column), kind, number)]) == [True]
+    async with open_registry(f"sqlite:///{path}", handlers=[note]) as jobs:
+        for job_id in ids[-2:]:
+            assert await (await jobs.get(job_id)).result() in {"10", "11"}
+        assert len(await jobs.find()) == len(ids)
+        for job_id, column in zip(ids[1:], columns[1:], strict=False):  # the id of the first is no text
+            job = await (await jobs.get(job_id)).wait()
+            assert job.state is State.FAILED
+            if column != "spent" or life == "waits":  # else its worker was lost too often
+                assert str(job.message).startswith(f"what is stored of it is damaged: {column}")
+
+
+TOTALS = Place("trio_jobs_total", "jobs")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_damaged_counter(kind: str, tmp_path: Path) -> None:
+    """Jobs are counted anew when a counter makes no sense, and come, start and end all the while."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        over, runs = await bring(store, "over", "o"), await bring(store, "runs", "r")
+        waits = await bring(store, "waits", "w")
+        hurt(path, [(TOTALS, kind, 0)])
+        assert sum((await store.count(Where())).values()) >= 0
+        await accept(store, make())
+        assert await store.finish(runs, 1, completed()) is State.COMPLETED
+        assert waits in {claim.submission.id for claim in await store.claim(9, HOLDER)}
+        await store.remove(over)
+        if kind in {"nothing", "a fraction", "the largest number"}:  # SQLite makes numbers of the others
+            assert await store.count(Where()) == {State.RUNNING: 2, State.COMPLETED: 1}
+
+
+def test_an_index_that_does_not_know_of_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A byte that flips in a table is not in its indexes: they are made anew, and what is there is served."""
+    path = tmp_path / "jobs.db"
+
+    async def fill() -> None:
+        async with opened(path) as store:
+            await accept(
+                store, make(owner="somebody", tags={"a": "b"}), make(owner="elsebody", tags={"a": "b"})
+            )
+
+    async def serve() -> None:
+        async with opened(path) as store:
+            assert len(await store.find(Where(tags={"a": "b"}), 9)) == 2
+            assert len(await store.claim(9, HOLDER)) == 2
+
+    trio.run(fill)
+    data = path.read_bytes()
+    place = data.rindex(b"elsebody", 0, data.rindex(b"somebody"))  # in the table: there are few jobs
+    path.write_bytes(data[: place + 7] + b"z" + data[place + 8 :])
+    trio.run(serve)
+    assert "indexes" in caplog.text

@@ -1,0 +1,152 @@
+"""What is done with care, each job by itself: the sweep, and all that has met a damaged row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Final
+
+from ..._common.error_text import one_line
+from ..._common.states import Reason, State, Transition, sources
+from ..._model.job import Ended
+from ..contract import Claimant, Outcome
+from ..rules import Conclusion, not_started, worker_lost
+from . import ends, repair, verbs
+from .group import Transaction
+
+logger = logging.getLogger("trio_jobs")
+_NOBODY: Final = Claimant("nobody")
+_WAITING: Final = sources(Transition.STARTED)
+
+
+_GONE: Final = (State.RUNNING, Conclusion(Transition.CANCELLED, Ended(Reason.PARENT)))
+"""What a child is, and how it ends, whose parent ends."""
+ASKERS: Final = (TypeError, ArithmeticError)
+"""What may come from what was asked for, as well."""
+
+
+class _Undone(Exception):
+    """What was tried can be done."""
+
+
+def sweep(tx: Transaction) -> int:
+    """End what waited too long, take back what no worker holds, and return how many jobs that were."""
+    tx.check_compat()
+    expired = [number for (number,) in tx.run("expired", now=tx.now, limit=ends.BATCH)]
+    for number in expired:
+        by_itself(tx, number, partial(_expire, tx, number))
+    lapsed = [number for (number,) in tx.run("lapsed", heard=min(tx.heard, tx.now), limit=ends.BATCH)]
+    for number in lapsed:
+        by_itself(tx, number, partial(_take_back, tx, number))
+    return len(expired) + len(lapsed)
+
+
+def _expire(tx: Transaction, number: int) -> None:
+    ((_, _, waited),) = tx.run("terms", number=number)
+    ends.end(tx, number, State.QUEUED, Conclusion(Transition.EXPIRED, not_started(waited)))
+
+
+def _take_back(tx: Transaction, number: int) -> None:
+    ((_, attempts, _),) = tx.run("terms", number=number)
+    job = _running(tx, number)
+    ends.settle(tx, job, worker_lost(job.spent, attempts, asked=job.cancel_requested is not None))
+
+
+def _running(tx: Transaction, number: int) -> ends.Running:
+    ((*fields,),) = tx.run("running_number", number=number)
+    return ends.Running(*fields)
+
+
+# ------------------------------------------------------------ damage
+
+
+def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
+    """Do something to a job that concerns no other, and return whether it was done.
+
+    If it cannot be done, as the job's row is damaged, the job fails. If not even that can be done, it is left
+    as it is, and neither claimed nor swept any more.
+    """
+    error = tx.alone(work)
+    if not (error is None or isinstance(error, _Undone)) and _weed_children(tx, number):
+        error = tx.alone(work)
+    if error is None or isinstance(error, _Undone):
+        return True
+    job_id = one_line(ends.id_of(tx, number))
+    logger.error("what is stored of job %s is damaged, and it fails: %s", job_id, one_line(error))
+    if (error := tx.alone(partial(_fail, tx, number, error))) is not None:
+        logger.error("job %s cannot be ended, and is left as it is: %s", job_id, one_line(error))
+        tx.alone(partial(_leave, tx, number))
+    return False
+
+
+def _weed_children(tx: Transaction, number: int) -> bool:
+    """Fail each of the open children of a job that cannot be ended, and return whether there was one."""
+    children = [child for (child,) in tx.run("open_children", number=number)]
+    return bool([child for child in children if not _can(tx, child, partial(ends.end, tx, child, *_GONE))])
+
+
+def _fail(tx: Transaction, number: int, error: Exception) -> None:
+    """End a job whose row is damaged; one that waits is started before, as only what runs can fail."""
+    columns = ", ".join(repair.mend(tx, number))
+    ((state, *_),) = tx.run("terms", number=number)
+    if state in _WAITING:
+        verbs.start(tx, number, _NOBODY)
+    if not State(state).over:
+        said = f"what is stored of it is damaged: {columns or one_line(error)}"
+        ends.settle(tx, _running(tx, number), Outcome(Transition.FAILED, ended=Ended(Reason.ERROR, said)))
+
+
+def _leave(tx: Transaction, number: int) -> None:
+    repair.mend(tx, number)
+    tx.run("leave_alone", number=number)
+
+
+def weed_none(tx: Transaction, _: Exception) -> bool:
+    """Count all jobs anew if a counter is damaged, and return whether one was."""
+    return repair.mend_totals(tx)
+
+
+def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception) -> bool:
+    """Fail each of the jobs that are due and cannot be started, and return whether anything was mended."""
+    if repair.mend_totals(tx):
+        return True
+    found = verbs.due(tx, limit, handlers)
+    return bool(
+        [number for number in found if not _can(tx, number, partial(verbs.start, tx, number, _NOBODY))]
+    )
+
+
+def weed_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
+    """The same for those whose leases cannot be renewed."""
+    found = {job_id: tx.one("number_of", id=job_id) for job_id in held}
+    return bool(
+        [
+            job_id
+            for job_id, row in found.items()
+            if row and not _can(tx, row[0], partial(verbs.heartbeat, tx, {job_id: held[job_id]}, 0.0))
+        ]
+    )
+
+
+def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
+    """The same for one job, with which something could not be done."""
+
+    def fail() -> None:
+        raise error
+
+    row = tx.one("number_of", id=job_id)
+    if row is None or (isinstance(error, ASKERS) and not repair.odd(tx, row[0])):
+        return False
+    return repair.mend_totals(tx) or _weed_children(tx, row[0]) or not by_itself(tx, row[0], fail)
+
+
+def _can(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
+    """Return whether something can be done to a job, which fails if it cannot."""
+
+    def attempt() -> None:
+        work()
+        tx.write_log()
+        raise _Undone
+
+    return by_itself(tx, number, attempt)

@@ -1,0 +1,115 @@
+"""Damage of one row: whom it concerns, and what is made of it.
+
+SQLite keeps no checksums, so anything may stand in a row that a disk or a program has hit: text that is none,
+a value of another type, a number that cannot grow. Nobody looks for that. Who meets it hears of it by an
+error that is none of the package's; then the row is set right, so that its job can be ended, and what was
+asked for is done again. What is only read is read as far as it goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from ..._common.errors import TrioJobsError
+from ..._common.states import State
+from ..._json.values import decode
+from .chunks import SEQ_BITS, log_ids
+from .group import Transaction
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)
+"""What reading raises that something else has written, or another version."""
+DAMAGE: Final = (*UNREADABLE, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, ArithmeticError)
+"""What damage of a row raises, and other things do, too; see `is_damage`."""
+MOST: Final = 2**31 - 1
+"""The largest number that a job has: its events are found by it."""
+_ROOM: Final = 2**62  # what is smaller can grow
+_STATES: Final = frozenset(map(str, State))
+_VALUES: Final = frozenset({"metadata", "error", "result", "saved", "progress"})  # in JSON, if there is any
+_COUNTED: Final = frozenset({"state", "handler", "owner"})
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether an error may come from what nobody has written so."""
+    return isinstance(error, DAMAGE) and not isinstance(error, (TrioJobsError, UnicodeEncodeError))
+
+
+def text(data: bytes | None) -> str | None:
+    """Return text as far as it is any; what is none is shown as U+FFFD."""
+    return None if data is None else data.decode(errors="replace")
+
+
+def whole(value: object) -> int:
+    """Return a number, or 0 for what is none."""
+    return value if isinstance(value, int) else 0
+
+
+def odd(tx: Transaction, number: int) -> dict[str, Any]:
+    """Return the columns of a job that hold what no column of theirs may, with what they could hold."""
+    right: dict[str, Any] = {}
+    stands: dict[str, Any] = {}
+    for name, kind, needed in tx.run("columns"):
+        sql = f"SELECT typeof({name}), iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})"
+        for found, value in tx.select(f"{sql} FROM trio_jobs_job WHERE number = :number", {"number": number}):
+            fits, stands[name] = _fitting(name, kind, value), value
+            written = fits.encode() if isinstance(fits, str) else fits
+            if (value is not None or needed) and (found != kind.lower() or value != written):
+                right[name] = fits
+    if right.get("id") == "":
+        right["id"] = f"number-{number}"
+    if 0 < number <= MOST:
+        (newest,) = tx.one("newest_event", **log_ids(number)) or (None,)
+        last = 0 if newest is None else newest & (1 << SEQ_BITS) - 1
+        if not last <= right.get("seq", stands["seq"]) < 1 << SEQ_BITS:
+            right["seq"] = last
+    return right
+
+
+def mend(tx: Transaction, number: int) -> list[str]:
+    """Set right what is odd in the row of a job, and return in which columns that was.
+
+    What was there is lost, so the job has to fail.
+    """
+    right = odd(tx, number)
+    if right:
+        settings = ", ".join(f"{name} = :{name}" for name in right)
+        tx.select(f"UPDATE trio_jobs_job SET {settings} WHERE number = :number", {**right, "number": number})  # noqa: S608  # ours
+    if not right.keys().isdisjoint(_COUNTED):
+        _count_anew(tx)
+    return list(right)
+
+
+def _fitting(name: str, kind: str, value: Any) -> Any:
+    """Return what a column can have in the place of a value: the same, if there is nothing wrong with it."""
+    if kind == "TEXT":
+        said = text(value if isinstance(value, bytes) else str("" if value is None else value).encode())
+        if name in _VALUES and not _is_json(value):
+            return None
+        return State.RUNNING.value if name == "state" and said not in _STATES else said
+    if kind == "REAL":
+        return value if isinstance(value, (int, float)) else 0.0
+    fits = isinstance(value, int) and (0 <= value < _ROOM or name == "attempts")
+    return value if fits else 0
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        decode(value)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def mend_totals(tx: Transaction) -> bool:
+    """Count all jobs anew if a counter makes no sense; return whether one did not."""
+    odd = tx.one("odd_total") is not None
+    if odd:
+        _count_anew(tx)
+    return odd
+
+
+def _count_anew(tx: Transaction) -> None:
+    tx.run("forget_totals")
+    tx.run("count_anew")
