@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 from tests.planted.lived import LIVED
+from tests.planted.stored import STORED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
 RULES = "stores/rules.py"
@@ -277,4 +278,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED]
+BUGS = [*_FIRST, *LIVED, *STORED]

@@ -1,7 +1,8 @@
 """Plant each bug in a copy of the package and see it found: `python tests/planted/hunt.py`.
 
-Lanes: `store` runs `check_store` and counts checks, `simulation` counts seeds, `lives` counts the examples of
-`JobMachine`, `cancel` the checkpoints of `cancel_at_every_checkpoint`, until the first that fails.
+Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
+file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
+`cancel_at_every_checkpoint`, until the first that fails.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.planted.bug import Bug  # noqa: E402  # found only now
 from tests.planted.bugs import BUGS  # noqa: E402  # found only now
 
 LANES = Path(__file__).with_name("lanes.py")
-UNITS = {"store": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}
+UNITS = {"store": "check", "file": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}
 LONGEST = 60  # seconds after which a lane hangs, which is a find too
 
 
@@ -83,9 +84,7 @@ def _one(bug: Bug) -> Found:
 
 
 def _row(found: Found) -> str:
-    unit = {"store": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}[
-        found.bug.lane
-    ]
+    unit = UNITS[found.bug.lane]
     tries = f"{found.tries} {unit}{'s' * (found.tries != 1)}"
     if not found.tries:
         tries = "NOT FOUND" if found.tries is None else "a hang"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,15 +16,20 @@ from trio.testing import MockClock
 from trio_jobs import JobContext, Reason
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.testing import (
+    Check,
     Life,
+    OpenStore,
     SimulationFailed,
     cancel_at_every_checkpoint,
     narrow_store_checks,
     simulate,
     store_checks,
 )
+from trio_jobs.testing._conformance import MakeClock
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
+from trio_jobs.testing.checks._kit import other_work, work
 
 SEEDS, EXAMPLES = 1500, 300
 
@@ -47,9 +52,26 @@ def store_lane() -> str:
     """Run the checks of a store, the narrow ones first, as they are few."""
     checks = [(check, open_narrow) for check in narrow_store_checks()]
     checks += [(check, open_store) for check in store_checks()]
+    return _checked(checks, lambda: MockClock(autojump_threshold=0))
+
+
+def file_lane() -> str:
+    """Run the checks of a store on one in a file."""
+
+    @asynccontextmanager
+    async def open_file(folder: Path) -> AsyncIterator[Store]:
+        async with open_sqlite(
+            folder / "jobs.db", handlers=[work, other_work], synchronous="normal"
+        ) as store:
+            yield store
+
+    return _checked([(check, open_file) for check in store_checks()])
+
+
+def _checked(checks: Sequence[tuple[Check, OpenStore]], clock: MakeClock | None = None) -> str:
     for tries, (check, opener) in enumerate(checks, 1):
         try:
-            check.run(opener, clock=lambda: MockClock(autojump_threshold=0))
+            check.run(opener, clock=clock)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is found
             print(check, error)
             return f"found {tries}"
@@ -136,7 +158,13 @@ def cancel_lane() -> str:
     return f"clean {tries}"
 
 
-LANES = {"store": store_lane, "simulation": simulation_lane, "lives": lives_lane, "cancel": cancel_lane}
+LANES = {
+    "store": store_lane,
+    "file": file_lane,
+    "simulation": simulation_lane,
+    "lives": lives_lane,
+    "cancel": cancel_lane,
+}
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)

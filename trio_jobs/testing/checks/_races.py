@@ -139,23 +139,33 @@ class Races:
         Raises:
             AssertionError: What came is not what comes of the two in either order.
         """
-        (first, _), (second, _) = meeting.calls()
         steps = MOST if meeting.waits else (await self._in_order(meeting.calls()))[1]
-        for at in range(not begin, min(steps, MOST) + 1):
-            for cancel in (True, False) if at else (False,):
-                self.met += 1
-                try:
-                    seen, reached = await self._at_once(meeting, at, cancel=cancel)
-                    alone = [meeting.calls()[1:]] if cancel else []
-                    await self._compare(seen, [*meeting.orders(), *alone])
-                except Exception as error:
-                    how = f"{'cancelled' if cancel else 'held up'} at checkpoint {at}" if at else "begun"
-                    what = f"{first} was {how} and {second} happened meanwhile; {first_error(error)}"
-                    raise AssertionError(named(what)) from error
-                if at and not reached:
-                    return
-                if first in seen:  # what is not cut short takes the same course when it is not cancelled
+        if begin:
+            await self._meet(meeting, self._store, 0)
+        near = [self._store] if meeting.waits and self._other is not self._store else []
+        for line in (*near, self._other):
+            for at in range(1, min(steps, MOST) + 1):
+                reached, answered = await self._meet(meeting, line, at, cancel=True)
+                if reached and not answered:  # what is not cut short takes the same course without that
+                    reached, _ = await self._meet(meeting, line, at)
+                if not reached:
                     break
+
+    async def _meet(
+        self, meeting: Meeting, line: Store, at: int, *, cancel: bool = False
+    ) -> tuple[bool, bool]:
+        """Let them meet, and return whether the first verb got that far, and whether it gave an answer."""
+        (first, _), (second, _) = meeting.calls()
+        self.met += 1
+        try:
+            seen, reached = await self._at_once(meeting, line, at, cancel=cancel)
+            alone = [meeting.calls()[1:]] if cancel else []
+            await self._compare(seen, [*meeting.orders(), *alone])
+        except Exception as error:
+            how = f"{'cancelled' if cancel else 'held up'} at checkpoint {at}" if at else "begun"
+            what = f"{first} was {how} and {second} happened meanwhile; {first_error(error)}"
+            raise AssertionError(named(what)) from error
+        return reached, first in seen
 
     async def _in_order(self, calls: Order) -> tuple[Seen, int]:
         """Return what is seen after some verbs, and how many checkpoints the first one has."""
@@ -186,12 +196,13 @@ class Races:
             lines.append(f"\n      {order}: {'; '.join(came)}")
         raise AssertionError(f"what came of it comes of no order of the two:{''.join(lines)}")
 
-    async def _at_once(self, meeting: Meeting, at: int, *, cancel: bool) -> tuple[Seen, bool]:
+    async def _at_once(self, meeting: Meeting, line: Store, at: int, *, cancel: bool) -> tuple[Seen, bool]:
         """Hold up the first verb, let the second one happen, and go on.
 
         Args:
             meeting: Which they are.
-            at: At which checkpoint; at 0 both begin at once, on the same connection.
+            line: Through which connection the second one happens.
+            at: At which checkpoint; at 0 both begin at once.
             cancel: Whether the first one is cancelled where it is held up.
 
         Returns:
@@ -207,7 +218,7 @@ class Races:
                 seen[first] = await _answer(held.run())
 
         async def do_second() -> None:
-            seen[second] = await _answer(other_call(self._other if at else self._store))
+            seen[second] = await _answer(other_call(line))
             done.set()
 
         with trio.move_on_after(PATIENCE):

@@ -30,6 +30,7 @@ from ._kit import (
     make,
     other_work,
     refused,
+    retried,
     start,
     state_of,
     unchanged,
@@ -287,7 +288,8 @@ async def an_owner_has_so_much_room(open_store: Opener) -> None:
 
         await accept(store, *(make(owner="you") for _ in range(3)), make())
         await store.claim(ALL, HOLDER)
-        await accept(store, mine())
+        retrying = (await start(store, owner="me")).submission.id
+        await store.finish(retrying, 1, retried(delay=LONG))
         known = mine()
         await accept(store, known)
         error = await refused("submit without room", QueueFull, store.submit([mine()], 0, HOLDER))
