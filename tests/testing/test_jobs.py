@@ -59,6 +59,27 @@ def test_jobs_that_pause_hold_up_no_judgement() -> None:
     run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
+async def hasty(job: JobContext[str], many: bool) -> None:
+    """Give a send no time, and go on without it."""
+    with trio.move_on_after(0):
+        await (job.send_many(["one", "two"]) if many else job.send("one"))
+    await job.send("three")
+
+
+class Hasty(JobMachine):
+    """Handlers cut off what they send."""
+
+    async def start_worker(self) -> None:
+        await super().start_worker()
+        for many in (False, True):
+            await self._submit(f"hasty{many}", journalled(hasty, self._history), (many,), {})
+
+
+def test_who_goes_on_after_a_cancelled_send_is_not_accused() -> None:
+    """What was not sent is not missed in the log by the judge of lives."""
+    run_state_machine_as_test(Hasty, settings=settings(HUNT, max_examples=2, stateful_step_count=2))
+
+
 class Careless(MemoryStore):
     """A retry goes before a cancellation."""
 

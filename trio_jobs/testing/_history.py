@@ -76,7 +76,7 @@ class HandlerRun:
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
         heard: Whether the two lists below are all that was sent: what goes through a channel is not heard.
-        attempted: The values it set out to send, in order.
+        attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
     """
 

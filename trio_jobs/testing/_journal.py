@@ -22,17 +22,31 @@ class _Heard(JobContext[Any]):
     """A job's context that writes down what the handler sends, when it sets out to and when it has."""
 
     run: HandlerRun
+    cut = False  # whether a `send_many` was cancelled, of which nobody can see how much it sent
 
     async def send(self, value: Any) -> None:
-        self.run.attempted.append(value)
-        await super().send(value)
+        self._set_out([value])
+        try:
+            await super().send(value)
+        except trio.Cancelled:  # it was not sent: the handler may go on without it
+            attempted = self.run.attempted
+            del attempted[max(place for place, other in enumerate(attempted) if other is value)]
+            raise
         self.run.sent.append(value)
 
     async def send_many(self, values: Iterable[Any]) -> None:
         several = list(values)
-        self.run.attempted += several
-        await super().send_many(several)
+        self._set_out(several)
+        try:
+            await super().send_many(several)
+        except trio.Cancelled:
+            self.cut = True
+            raise
         self.run.sent += several
+
+    def _set_out(self, values: list[Any]) -> None:
+        self.run.heard &= not self.cut
+        self.run.attempted += values
 
     @property
     def tokens(self) -> trio.MemorySendChannel[Any]:

@@ -15,6 +15,7 @@ SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0])
 STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.integers(1, 5)),
+        st.tuples(st.just("cut"), SECONDS),
         st.tuples(st.just("pipe"), st.integers(1, 3)),
         st.tuples(st.just("sleep"), SECONDS),
         st.tuples(st.just("save"), st.integers(0, 9)),
@@ -40,6 +41,9 @@ async def scripted(job: JobContext[str], steps: list[Step], end: str) -> str:
     for number, (what, amount) in enumerate(steps):
         if what == "send":
             await job.send_many(f"{job.attempt}.{number}.{n}" for n in range(amount))
+        elif what == "cut":
+            with trio.move_on_after(amount):
+                await job.send(f"{job.attempt}.{number}")
         elif what == "pipe":
             for n in range(amount):
                 await job.tokens.send(f"{job.attempt}.{number}.{n}")
