@@ -275,6 +275,8 @@ CONVERTED: list[tuple[Any, Any, Any]] = [
     (dict[UUID, int], {str(UUID(int=5)): 1}, {UUID(int=5): 1}),
     (set[Charge], [{"order": "18", "_cents": 1}], {Charge("18", 1)}),
     (set[int], [], set()),
+    (set[tuple[int, int]], [[1, 2], [3, 4]], {(1, 2), (3, 4)}),
+    (frozenset[tuple[int, float]], [[1, 2], [3, 4]], frozenset({(1, 2.0), (3, 4.0)})),
     (tuple[int, ...], [1, 2], (1, 2)),
     (Pair, [1], Pair(1)),
     (datetime, "2030-01-01T00:00:00Z", datetime(2030, 1, 1, tzinfo=UTC)),

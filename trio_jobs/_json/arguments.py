@@ -13,6 +13,7 @@ from .._common.error_text import ANY, message_of
 from .._common.errors import InvalidPayload
 from .._model.handler import arity, mark_of
 from .._model.handlers import Handler, hinted, taken_by
+from .keys import check_keys, has_keys
 from .lost import Path, is_nested, lost, steps
 from .values import decode, whole, written
 
@@ -36,6 +37,7 @@ class Arguments:
         self._readers_of(len(self._called.named))
         if self._hinted is not None:
             self._readers_of(len(self._hinted.named))
+        self._keyed: dict[int, bool] = {}  # whether so many arguments hold what is kept by its hash
 
     def _readers_of(self, count: int) -> Sequence[_Reader]:
         """Return how so many arguments may be read: the first way that fits is it."""
@@ -70,8 +72,12 @@ class Arguments:
         """Return arguments that came as JSON as the annotations say, after checking that they hold no more.
 
         Raises:
-            InvalidPayload: They do not fit.
+            InvalidPayload: They do not fit, or were made to be slow.
         """
+        if len(args) not in self._keyed:
+            self._keyed[len(args)] = any(has_keys(one.types) for one in self._readers_of(len(args)))
+        if self._keyed[len(args)]:
+            check_keys(f"the arguments of {self.mark.name}", args)
         found, reader = self._read(written(f"the arguments of {self.mark.name}", args))
         self._check(args, found, reader)
         return found
@@ -124,7 +130,7 @@ class _Reader:
     """
 
     def __init__(self, name: str, types: tuple[Any, ...], known: int) -> None:
-        self._types = types
+        self.types = types
         self._known = known
         kind: Any = tuple[types] if types else tuple[()]  # type: ignore[valid-type]  # made as it runs
         try:
@@ -137,7 +143,7 @@ class _Reader:
     def may_become(self, path: Path, given: object) -> bool:
         """Return whether an argument is nested, and nothing is said of its type: then JSON's will do."""
         first, *places = steps(path) or [0]
-        return first < self._known and is_nested(given) and is_untyped(self._types[first], places)
+        return first < self._known and is_nested(given) and is_untyped(self.types[first], places)
 
 
 def is_untyped(kind: Any, places: Iterable[Any]) -> bool:

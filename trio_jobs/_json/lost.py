@@ -46,7 +46,8 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
     while todo:
         path, one, other, converted = todo.pop()
         # A record that is made from JSON may make of it what it likes; only the names have to be its own.
-        converted = converted or (type(one) is dict and not isinstance(other, dict))
+        # So may a set, which has an order of its own: one member stands there for all.
+        converted = converted or _is_made(one, other)
         try:
             for place, inner, found in _beside(one, other, path, may_become):
                 if (converted and _is_scalar(inner)) or _is_kept(inner, found):
@@ -55,6 +56,12 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
         except _Loss as loss:
             return f"{_shown(path if loss.place is _HERE else (path, loss.place))} {loss.why}"
     return None
+
+
+def _is_made(given: object, got: object) -> bool:
+    if type(given) is list:
+        return isinstance(got, (set, frozenset))
+    return type(given) is dict and not isinstance(got, dict)
 
 
 def _is_kept(given: object, got: object) -> bool:
