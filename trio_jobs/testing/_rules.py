@@ -62,7 +62,7 @@ def rule(
         )
     if cancel_within:
         strategies[_CANCEL_AT] = st.none() | st.integers(0, cancel_within - 1)
-    nothing: Any = stateful.multiple() if targets or target is not None else None
+    nothing = cast("Any", stateful).multiple() if targets or target is not None else None
     mark = cast("Any", stateful.rule)(targets=targets, target=target, **strategies)
 
     def decorate(fn: Callable[..., Any]) -> Any:
