@@ -110,8 +110,8 @@ STORED = [
         "a prune stops after one batch",
         "the file grows although it is pruned each night",
         STORE,
-        "        while batch >= ends.BATCH:\n            batch = await self._write(ends.prune, before)\n",
-        "        if batch >= ends.BATCH:\n            batch = await self._write(ends.prune, before)\n",
+        "        while batch >= ends.BATCH:\n",
+        "        while batch > pruned >= 0:\n",
         "file",
     ),
     Bug(
@@ -143,9 +143,9 @@ STORED = [
         "finish asks whether the attempt runs, and writes in a second transaction without asking",
         "a job whose cancellation was requested in between is retried",
         STORE,
-        "        state = await self._write(ends.finish, job_id, attempt, outcome)\n",
-        "        running = await self._write(ends.running, job_id, attempt)\n"
-        "        state = await self._write(ends._conclude, running, outcome)\n",
+        "        state = await self._write_to(job_id, ends.finish, attempt, outcome)\n",
+        "        running = await self._write_to(job_id, ends.running, attempt)\n"
+        "        state = await self._write(lambda tx: ends.settle(tx, running, outcome))\n",
         "file",
     ),
 ]
