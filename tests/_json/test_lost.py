@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from trio_jobs import InvalidPayload
 from trio_jobs._json.arguments import Arguments
+from trio_jobs._json.lost import lost, spelled_out
 from trio_jobs._json.values import decode, encode, to_json
 
 T = TypeVar("T")
@@ -72,6 +74,25 @@ class Lower:
     def __attrs_post_init__(self) -> None:
         self.text = self.text.lower()
         self.words = [word.lower() for word in self.words]
+
+
+@attrs.define
+class Upended:
+    """Keeps nothing of what it gets."""
+
+    text: str
+    flag: bool
+    number: int
+    part: float
+    nothing: None
+
+    def __attrs_post_init__(self) -> None:
+        self.text, self.flag, self.number, self.part = "", not self.flag, -self.number, -self.part
+        self.nothing = 0  # type: ignore[assignment]
+
+
+class Words(list[Any]):
+    """A list of its own class."""
 
 
 @dataclasses.dataclass
@@ -210,6 +231,18 @@ LOST: list[tuple[Any, Any, str]] = [
         "has a key that",
     ),
     (str, datetime(2030, 1, 1, tzinfo=UTC), r"\$\[0\] is of type datetime"),
+    *[
+        (
+            kind,
+            make([datetime(2030, 1, 1, fold=1, tzinfo=UTC).replace(tzinfo=None)]),
+            r"\[0\]\[0\] would come",
+        )
+        for kind, make in ((set[datetime], set), (frozenset[datetime], frozenset))
+    ],
+    *[(Any, make([b"abc"]), r"\$\[0\]\[0\] is of type bytes") for make in (tuple, Words, set, frozenset)],
+    (frozenset[Charge], [{"order": "17", "x": 1}], r"\$\[0\]\[0\]\.x is no field of Charge"),
+    (list[int], Words([1]), r"\$\[0\] is of type Words"),
+    (set[int], frozenset([1]), r"\$\[0\] is of type frozenset"),
     (str, Colour.RED, r"\$\[0\] is of type Colour"),
     (float, 2**53 + 1, r"\$\[0\] would come back as 9007199254740992.0"),
     (
@@ -274,9 +307,18 @@ CONVERTED: list[tuple[Any, Any, Any]] = [
     (dict[int, float], {"10": 0.5, "9": 1}, {10: 0.5, 9: 1.0}),
     (dict[UUID, int], {str(UUID(int=5)): 1}, {UUID(int=5): 1}),
     (set[Charge], [{"order": "18", "_cents": 1}], {Charge("18", 1)}),
+    (
+        Upended,
+        {"text": "a", "flag": True, "number": 1, "part": 0.5, "nothing": None},
+        Upended("a", True, 1, 0.5, None),
+    ),
     (set[int], [], set()),
     (set[tuple[int, int]], [[1, 2], [3, 4]], {(1, 2), (3, 4)}),
     (frozenset[tuple[int, float]], [[1, 2], [3, 4]], frozenset({(1, 2.0), (3, 4.0)})),
+    (set[int], [2, 1], {1, 2}),
+    (frozenset[int], [2, 1], frozenset([1, 2])),
+    (tuple[Charge, Message], [{"order": "a"}, {"to": "b"}], (Charge("a"), Message("b"))),
+    (Decimal, 0.1, Decimal("0.1")),
     (tuple[int, ...], [1, 2], (1, 2)),
     (Pair, [1], Pair(1)),
     (datetime, "2030-01-01T00:00:00Z", datetime(2030, 1, 1, tzinfo=UTC)),
@@ -348,6 +390,16 @@ def test_what_is_not_set_is_not_missed() -> None:
         _later: int = attrs.field(init=False)
 
     assert decode(encode("it", Lazy(1))) == {"x": 1}
+    assert spelled_out([Lazy(1)]) == [{"x": 1}]
+
+
+def test_a_record_without_a_tag_has_none() -> None:
+    """All fields of a record are spelled out, and its tag if it has one."""
+
+    class Plain(msgspec.Struct):
+        a: int
+
+    assert spelled_out((Plain(1), Struct(1))) == [{"a": 1}, {"type": "struct", "someName": 1, "inner": None}]
 
 
 def test_other_values_keep_all_their_fields() -> None:
@@ -370,6 +422,43 @@ def test_a_hidden_field_that_cannot_be_kept() -> None:
             kept(Opaque("a", object()))
     with pytest.raises(InvalidPayload, match=r"^a token cannot be kept as JSON: \$\._lock would be lost"):
         encode("a token", Opaque("a", object()))
+
+
+MADE: list[tuple[Any, Any, bool, str | None]] = [
+    ("x", Charge("x"), False, None),
+    ({"a": 1}, MappingProxyType({"a": 1}), False, None),
+    ([1], object(), False, None),
+    ("1", 1, False, None),
+    (1.5, 1, False, "$ would come back as 1"),
+    (1, 1.5, False, "$ would come back as 1.5"),
+    ([0, [1.5]], [0, [1.25]], False, "$[1][0] would come back as 1.25"),
+    (Mail("a"), Message("a"), True, "$ is of type Mail, and would come back as Message(to='a', _id=0)"),
+    (Charge("a"), "a charge", True, None),
+    (UUID(int=5), {}, True, None),
+    (
+        datetime.fromisoformat("2030-01-01"),
+        datetime.fromisoformat("2030-01-02"),
+        False,
+        "$ would come back as datetime.datetime(2030, 1, 2, 0, 0)",
+    ),
+    (time(12, fold=1), time(12), False, "$ would come back as datetime.time(12, 0)"),
+    (
+        datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))),
+        datetime(2030, 1, 1, 10, tzinfo=UTC),
+        False,
+        "$ would come back as datetime.datetime(2030, 1, 1, 10, 0, tzinfo=datetime.timezone.utc)",
+    ),
+    ({"1": 1, "01": 2}, {1: 2}, False, "$['1'] would be lost"),
+    ({"a": 1}, {"b": 1}, False, "$.a would be lost"),
+    ({"a": 1, "b": 2}, {1: 1, "b": 2}, False, "$.a would be lost"),
+    ({1: 1}, {2: 1}, False, "$[1] has a key that would come back as text"),
+]
+
+
+@pytest.mark.parametrize(("value", "made", "may_become", "complaint"), MADE, ids=repr)
+def test_what_a_type_makes_of_json(value: Any, made: Any, may_become: bool, complaint: str | None) -> None:
+    """What a type makes of JSON is its own affair, but numbers stay as large, and keys and classes stay."""
+    assert lost(value, made, lambda path, given: may_become) == complaint
 
 
 def partial_of(codec: Arguments) -> Callable[[Any], bytes]:

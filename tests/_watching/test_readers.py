@@ -185,6 +185,20 @@ async def test_leaving_twice_is_leaving_once(autojump_clock: MockClock) -> None:
     assert audience.idle
 
 
+@pytest.mark.parametrize("when_unread", ["continue", "pause"])
+async def test_an_unread_job_that_nobody_wants_cancelled(when_unread: Any, autojump_clock: MockClock) -> None:
+    """Only what is to be cancelled when nobody reads is, whoever came and went."""
+    deadlines = Deadlines(Timeouts())
+    audience = Audience(2)
+    reader = Reader(2, "gap")
+    with deadlines.scope:
+        audience.attend(deadlines, Options(when_unread=when_unread, linger=3), 2)
+        audience.join(reader, 2)
+        audience.leave(reader)
+        await trio.sleep(50)
+    assert deadlines.cause() is None
+
+
 async def test_audiences_exist_while_they_are_needed(autojump_clock: MockClock) -> None:
     """An audience is made when asked for, and dropped when nobody reads and nothing runs."""
     audiences = Audiences(7)

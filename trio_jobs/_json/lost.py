@@ -154,7 +154,7 @@ def names_in(value: object) -> Mapping[str, str] | None:
     if isinstance(value, msgspec.Struct):
         return dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
     fields = getattr(kind, "__attrs_attrs__", None)
-    if fields is None and dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind):
         fields = dataclasses.fields(kind)
     return None if fields is None else {field.name: field.name for field in fields}
 
