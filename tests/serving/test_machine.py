@@ -13,8 +13,8 @@ def test_sessions() -> None:
     run_state_machine_as_test(
         ServerMachine,
         settings=settings(
-            max_examples=8,
-            stateful_step_count=25,
+            max_examples=6,
+            stateful_step_count=15,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

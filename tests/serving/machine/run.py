@@ -57,7 +57,7 @@ def main() -> None:
     """Run as many sessions as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=300, help="sessions (default: 300)")
-    parser.add_argument("--steps", type=int, default=40, help="steps in each, at most (default: 40)")
+    parser.add_argument("--steps", type=int, default=20, help="steps in each, at most (default: 20)")
     parser.add_argument("--seed", type=int, help="what they are drawn from (default: by chance)")
     parser.add_argument("--shrink", action="store_true", help="make what fails as short as can be")
     given = parser.parse_args()
