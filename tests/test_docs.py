@@ -37,6 +37,7 @@ SLOW = {
     "testing",
     "testing/job-machine",
     "testing/pytest",
+    "testing/trio-machine",
     "howto/cpu-bound",
     "howto/serving",
 }
