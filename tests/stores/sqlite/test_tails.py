@@ -11,6 +11,7 @@ import trio.testing
 
 from trio_jobs import Kind, Retention, UnknownJob
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite, tails
+from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
 from trio_jobs.testing.checks._kit import completed, start, work
 
 
@@ -153,19 +154,58 @@ async def test_tails_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert known(store, jobs[1], 6) == []
 
 
-async def test_a_look_that_is_overtaken_begins_no_tail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the log has grown while it was read, its newest cursor is not known."""
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_is_appended_while_it_is_read(
+    path: Path, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is known, whether what was read has it already or not; then nothing has to be read again."""
     async with opened(path) as store:
         job_id = (await start(store)).submission.id
         real = store._reader.call
 
-        async def slow(asked: Any) -> Any:
+        async def overtaken(asked: Any) -> Any:
+            if before:
+                await say(store, job_id, 0, "a")
             answer = await real(asked)
-            await say(store, job_id, 0, "a")
+            if not before:
+                await say(store, job_id, 0, "a")
             return answer
 
         with monkeypatch.context() as patch:
-            patch.setattr(store._reader, "call", slow)
-            assert len(await store.follow(job_id, 0, 99)) == 2
-        assert known(store, job_id, 2) is None
-        assert [event.data for event in await store.follow(job_id, 2, 99)] == ["a"]
+            patch.setattr(store._reader, "call", overtaken)
+            assert len(await store.follow(job_id, 0, 99)) == 2 + before
+        assert known(store, job_id, 2) == ["a"]
+
+
+def appended(job_id: str, *seqs: int) -> Transaction:
+    """Return a transaction that has appended events, each in a row of its own."""
+    rows = [(seq, 1, 1, "token", 0.0, f'["{seq}"]') for seq in seqs]
+    return Transaction(None, 0.0, UNLIMITED, grown=[job_id], rows={0: rows})
+
+
+def test_a_hole_is_noticed() -> None:
+    """What somebody else wrote before what is appended here is read, even if nobody has told of it."""
+    of = tails.Tails()
+    of.begin("a")
+    assert of.behind("a", 2, 9) is None
+    of.have_read("a", 2, over=False)
+    of.hear(appended("a", 3))
+    of.hear(appended("a", 3, 4))  # of which the first is known
+    found = of.behind("a", 2, 9)
+    assert found is not None
+    assert [event.data for event in found[0]] == ["3", "4"]
+    of.begin("a")
+    of.have_read("a", 2, over=False)
+    assert of.behind("a", 2, 9) == found
+    of.hear(appended("a", 6))
+    assert of.behind("a", 2, 9) is None
+    of.have_read("a", 6, over=False)
+    assert of.behind("a", 6, 9) is None
+
+
+def test_the_end_of_a_log_has_no_tail() -> None:
+    """Who is level with it would wait for ever."""
+    of = tails.Tails()
+    of.begin("a")
+    of.have_read("a", 3, over=True)
+    assert of.behind("a", 3, 9) is None

@@ -15,16 +15,13 @@ _LONG: Final = 16384
 
 
 class _Tail:
-    """The rows of a log behind some cursor, without a hole.
-
-    Args:
-        seq: That cursor, which is the newest.
-    """
+    """The rows of a log behind a cursor, without a hole; of the newest cursor nothing is known at first."""
 
     __slots__ = ("first", "rows", "seq", "size")
 
-    def __init__(self, seq: int) -> None:
-        self.first = self.seq = seq
+    def __init__(self) -> None:
+        self.first = 0
+        self.seq: int | None = None
         self.rows: list[Row] = []
         self.size = 0
 
@@ -33,7 +30,11 @@ class _Tail:
         for row in rows or ():
             _, count, *_, data = row
             seq = last_seq(row)
-            if seq - count != self.seq:  # somebody else has written, too
+            if self.seq is None:
+                self.first = seq - count
+            elif seq <= self.seq:  # it was read before it was heard of
+                continue
+            elif seq - count != self.seq:  # somebody else has written, too
                 return False
             self.rows.append(row)
             self.seq, self.size = seq, self.size + len(data)
@@ -49,13 +50,23 @@ class Tails:
     def __init__(self) -> None:
         self._tails: dict[str, _Tail] = {}
 
-    def begin(self, job_id: str, seq: int) -> None:
-        """Keep what will be appended to a log, of which it is known that this is the newest cursor."""
-        if job_id in self._tails:
-            return
-        if len(self._tails) >= _MOST:
-            del self._tails[next(iter(self._tails))]
-        self._tails[job_id] = _Tail(seq)
+    def begin(self, job_id: str) -> None:
+        """Keep what is appended to a log from now on, for who is about to read what is there."""
+        if job_id not in self._tails:
+            if len(self._tails) >= _MOST:
+                del self._tails[next(iter(self._tails))]
+            self._tails[job_id] = _Tail()
+
+    def have_read(self, job_id: str, seq: int, *, over: bool) -> None:
+        """Note that this was the newest cursor after `begin`; what was appended since says more.
+
+        The end of a log is read in the file.
+        """
+        tail = self._tails.get(job_id)
+        if tail is not None and over:
+            del self._tails[job_id]
+        elif tail is not None and tail.seq is None:
+            tail.first = tail.seq = seq
 
     def hear(self, tx: Transaction) -> None:
         """Take note of what a transaction did."""
@@ -71,7 +82,7 @@ class Tails:
     def behind(self, job_id: str, after: int, limit: int) -> tuple[list[Event], int] | None:
         """Return events behind a cursor and the newest cursor; None if the file has to be read."""
         tail = self._tails.get(job_id)
-        if tail is None or not tail.first <= after <= tail.seq:
+        if tail is None or tail.seq is None or not tail.first <= after <= tail.seq:
             return None
         events = [event for row in tail.rows if last_seq(row) > after for event in events_of(row)]
         return [event for event in events if event.seq > after][:limit], tail.seq
