@@ -199,6 +199,18 @@ async def test_an_unread_job_that_nobody_wants_cancelled(when_unread: Any, autoj
     assert deadlines.cause() is None
 
 
+async def test_a_late_reader_that_comes_again() -> None:
+    """A reader that was behind, left, and comes again when it is level, holds the handler like any other."""
+    audience = Audience(2)
+    reader = Reader(0, "block")
+    audience.join(reader, 50)
+    assert audience.room(50) > 0
+    audience.leave(reader)
+    reader.cursor = 50
+    audience.join(reader, 50)
+    assert audience.room(52) == 0
+
+
 async def test_audiences_exist_while_they_are_needed(autojump_clock: MockClock) -> None:
     """An audience is made when asked for, and dropped when nobody reads and nothing runs."""
     audiences = Audiences(7)
