@@ -185,4 +185,16 @@ FAULTS = [
         'row["finished"] is not None and row["finished"] < before',
         '(row["finished"] or math.inf) < before',
     ),
+    Fault(
+        "who awaits what has ended does not hear of a cancellation",
+        "waiting.follow_and_ended_are_checkpoints",
+        "            await self.pause()\n        await trio.lowlevel.checkpoint()\n        return job\n",
+        "            await self.pause()\n        return job\n",
+    ),
+    Fault(
+        "a claim starts what waited too long, until a sweep comes",
+        "expiring.what_waited_too_long_is_not_started",
+        "        self.expire()\n        rows = ",
+        "        rows = ",
+    ),
 ]

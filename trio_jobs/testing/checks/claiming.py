@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import trio
+from trio.testing import MockClock
 
 from ..._common.states import State
-from ..._model.job import Kind, Priority
+from ..._model.job import PENALTY, Kind, Priority
 from ..._model.retry import Retry
 from ...stores.contract import Claim, Store, Submission, Where
 from ._kit import (
@@ -150,3 +151,20 @@ async def _few(store: Store, batch: list[Submission]) -> None:
         for place, job_id in enumerate(ids):
             if place % 11:
                 nursery.start_soon(store.request_cancel, job_id, None)
+
+
+async def who_waits_longer_gains_rank(open_store: Opener) -> None:
+    """Rank is due time plus `PENALTY`: a job of low priority that waited for long goes before urgent ones.
+
+    In real time this would take minutes, so only a store in virtual time is asked.
+    """
+    if not isinstance(trio.lowlevel.current_clock(), MockClock):
+        return
+    async with open_store() as store:
+        (old,) = await accept(store, make(priority=Priority.LOW))
+        await trio.sleep(PENALTY[Priority.LOW] - 1)
+        (urgent,) = await accept(store, make(priority=Priority.URGENT))
+        await trio.sleep(2)
+        (late,) = await accept(store, make(priority=Priority.URGENT))
+        order = [claim.submission.id for claim in await store.claim(3, HOLDER)]
+        expect("claim of a job of low priority that waited for long", order, [urgent, old, late])

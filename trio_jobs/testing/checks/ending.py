@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..._common.errors import LeaseLost
+from ..._common.errors import InvalidPayload, LeaseLost
 from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended, Kind
 from ...stores.contract import Outcome
@@ -199,3 +199,22 @@ async def ending_one_attempt_ends_no_other(open_store: Opener) -> None:
                 partial(store.finish, job_id, 1, failed()),
             )
         expect("finish of others, then get", await state_of(store, jobs[1]), State.RUNNING)
+
+
+async def what_cannot_be_kept_is_no_result(open_store: Opener) -> None:
+    """A result that the store cannot keep is `InvalidPayload`, and the attempt runs on."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        try:
+            await accept(store, make(object()))
+        except InvalidPayload:
+            pass
+        else:  # it can keep anything
+            return
+
+        async def finish() -> None:
+            what = "finish with a result that submit refuses as an argument"
+            await refused(what, InvalidPayload, store.finish(job_id, 1, completed(object())))
+
+        await unchanged("finish with a result that cannot be kept", store, job_id, finish)
+        expect("finish", await store.finish(job_id, 1, completed("fine")), State.COMPLETED)

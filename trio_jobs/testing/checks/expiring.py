@@ -116,3 +116,16 @@ async def a_queue_timeout_is_as_long_as_was_said(open_store: Opener) -> None:
             await store.sweep()
             expect("sweep after the queue timeout, then get", await state_of(store, waiting), State.FAILED)
             await again(store, delayed)
+
+
+async def what_waited_too_long_is_not_started(open_store: Opener) -> None:
+    """No claim starts a job whose queue timeout has passed, that of a submit neither, also before a sweep."""
+    async with open_store() as store:
+        await accept(store, make(timeouts=_SHORT))
+        await lapse()
+        expect("claim after the queue timeout", await store.claim(9, HOLDER), [])
+        await accept(store, make(timeouts=_SHORT))
+        await lapse()
+        (fresh,), claims = await store.submit([make()], 9, HOLDER)
+        started = [claim.submission.id for claim in claims]
+        expect("submit after the queue timeout of another job: claims", started, [fresh])

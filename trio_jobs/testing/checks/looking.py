@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from ..._common.states import State
 from ..._model.job import Kind, Priority, Progress, Timeouts
-from ..._model.summary import summary_of
+from ..._model.summary import PAGE_JOBS, summary_of
 from ..._registry.filter import every
 from ...stores.contract import Store, Where
 from ._kit import (
@@ -15,6 +15,7 @@ from ._kit import (
     BRIEF,
     DOOMED,
     HOLDER,
+    MANY,
     Opener,
     accept,
     completed,
@@ -204,3 +205,13 @@ _COUNTED = (
     *(Where(), Where(handler="work"), Where(owner="me"), Where(owner="me", states={State.QUEUED})),
     *(Where(handler="work", owner="me"), Where(handler="other_work", states={State.CANCELLED, State.FAILED})),
 )
+
+
+async def a_page_has_so_many_jobs(open_store: Opener) -> None:
+    """A page has no more than `PAGE_JOBS` jobs, whatever limit was asked for; the next ones have the rest."""
+    async with open_store() as store:
+        await accept(store, *[make() for _ in range(MANY)])
+        page = await store.find(Where(), ALL)
+        ensure(f"find of {MANY} jobs, how many are on a page", holds=len(page) <= PAGE_JOBS, came=len(page))
+        found = [job.id for job in await every(store, Where())]
+        expect(f"find of {MANY} jobs, page by page", (len(found), len({*found})), (MANY, MANY))

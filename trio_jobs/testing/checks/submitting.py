@@ -295,7 +295,7 @@ async def an_owner_has_so_much_room(open_store: Opener) -> None:
         error = await refused("submit without room", QueueFull, store.submit([mine()], 0, HOLDER))
         expect("QueueFull: its limit and its owner", (error.limit, error.owner), (2, "me"))
         expect("submit of a known id without room", await accept(store, known), [known.id])
-        await accept(store, attrs.evolve(make(owner="you"), room=1))
+        await accept(store, attrs.evolve(make(owner="you", delay=LONG), room=1))
         await refused("submit of too many", QueueFull, store.submit([mine(), mine()], 1, HOLDER))
         await store.request_cancel(known.id, None)
         await accept(store, mine())

@@ -307,3 +307,20 @@ async def a_job_that_is_removed_is_unknown(open_store: Opener) -> None:
         await store.remove(job_id)
         await refused("follow of a removed job", UnknownJob, store.follow(job_id, 0, 1))
         await refused("ended of a removed job", UnknownJob, store.ended(job_id))
+
+
+async def follow_and_ended_are_checkpoints(open_store: Opener) -> None:
+    """Whoever follows or awaits what is there already lets others run, and hears of a cancellation."""
+    async with open_store() as store:
+        job_id = (await start(store)).submission.id
+        await store.finish(job_id, 1, completed())
+        waits: dict[str, Callable[[], Awaitable[object]]] = {
+            "follow of what is there": lambda: store.follow(job_id, 0, 1),
+            "follow of an ended job": lambda: store.follow(job_id, 3, 1),
+            "ended of an ended job": lambda: store.ended(job_id),
+        }
+        for name, wait in waits.items():
+            with trio.CancelScope() as scope:
+                scope.cancel(reason="it is to hear of this")
+                await wait()
+            expect(f"{name}, when cancelled: whether it heard of that", scope.cancelled_caught, wanted=True)
