@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._lockstep import open_sqlite_in_lockstep
     from ._machine import TrioMachine
     from ._rules import initialize, invariant, rule
+    from ._schedules import all_schedules
     from ._simulation import Scenario, SimulationFailed, simulate
     from ._trace import Trace
     from .checks import QUEUE_LIMIT, RETENTION
@@ -52,6 +53,7 @@ _HOMES = {
     "StoreMachine": "_agreement",
     "Trace": "_trace",
     "TrioMachine": "_machine",
+    "all_schedules": "_schedules",
     "cancel_at_every_checkpoint": "_cancel",
     "check_history": "_judge",
     "check_store": "_conformance",
@@ -87,6 +89,7 @@ __all__ = [
     "StoreMachine",
     "Trace",
     "TrioMachine",
+    "all_schedules",
     "cancel_at_every_checkpoint",
     "check_history",
     "check_store",

@@ -17,8 +17,8 @@ _DICE: Final = "_r"
 
 
 @contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Seed Trio's scheduler and `random` for the length of a block, and put back what was.
+def deciding(dice: random.Random) -> Generator[None]:
+    """Let Trio take its order of tasks from these dice for the length of a block.
 
     Trio starts tasks that are ready in a random order, unless its own switch says that the order is to
     follow from its generator. Neither has a public name, so their absence is an error here and not silence.
@@ -31,17 +31,28 @@ def seeded(seed: int) -> Generator[None]:
             f"Trio {trio.__version__} cannot be made to schedule by a seed as earlier versions could; "
             "use a version that trio_jobs.testing was tested with, such as 0.32"
         )
-    allowed = _TRIO[_SWITCH]
-    states = _TRIO[_DICE].getstate(), random.getstate()
-    _TRIO[_SWITCH] = True
-    _TRIO[_DICE].seed(seed)
-    random.seed(seed)
+    before = _TRIO[_SWITCH], _TRIO[_DICE]
+    _TRIO[_SWITCH], _TRIO[_DICE] = True, dice
     try:
         yield
     finally:
-        _TRIO[_SWITCH] = allowed
-        _TRIO[_DICE].setstate(states[0])
-        random.setstate(states[1])
+        _TRIO[_SWITCH], _TRIO[_DICE] = before
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Seed Trio's scheduler and `random` for the length of a block, and put back what was.
+
+    Raises:
+        RuntimeError: This version of Trio cannot be seeded.
+    """
+    state = random.getstate()
+    with deciding(random.Random(seed)):
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(state)
 
 
 def run_seeded(async_fn: Callable[[], Awaitable[T]], seed: int) -> T:
