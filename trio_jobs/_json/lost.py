@@ -8,8 +8,10 @@ the JSON again would not do: what was not written the first time is missing ther
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, time
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -23,11 +25,12 @@ MayBecome: TypeAlias = Callable[[Path, object], bool]
 Pairs: TypeAlias = Iterable[tuple[Any, object, object]]
 """What was given and what would be read, each with its place."""
 
-_TEXT: Final[Set[type]] = {str}
+_TEXT: Final = frozenset[type]({str})
 _ATOMS: Final[Set[type]] = {str, int, bool, type(None)}
-_SCALARS: Final[Set[type]] = {*_ATOMS, float}
+_SCALARS: Final = frozenset[type]({*_ATOMS, float})
 _PLAIN: Final[Set[type]] = {*_SCALARS, list, dict}
 """What JSON has itself. An annotation may make something else of it, as of all that a client sends."""
+_TYPES: Final = 1000  # of which the fields are remembered
 _HERE: Final = object()
 _UNSET: Final = msgspec.UNSET
 
@@ -42,6 +45,11 @@ class _Loss(Exception):
 
 def lost(given: object, got: object, may_become: MayBecome) -> str | None:
     """Return where the first value would lose something by becoming the second, and what; None if nowhere."""
+    try:
+        if _is_same(given, got):
+            return None
+    except AttributeError:  # a field is not set
+        pass
     todo: list[tuple[Path, object, object, bool]] = [(None, given, got, False)]
     while todo:
         path, one, other, converted = todo.pop()
@@ -56,6 +64,40 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
         except _Loss as loss:
             return f"{_shown(path if loss.place is _HERE else (path, loss.place))} {loss.why}"
     return None
+
+
+def _is_same(given: Any, got: Any) -> bool:
+    """Return whether a value is the same all through, so that nothing is lost: most are, and this is quick.
+
+    Of what it does not know it says no; then the walk decides. What holds nothing but scalars is compared by
+    Python in one go.
+    """
+    kind = cast("Any", type(given))
+    if kind is not type(got):
+        return False
+    if kind is dict:
+        if given.keys() != got.keys() or not _TEXT.issuperset(map(type, given)):
+            return False
+        given, got = [*given.values()], [*map(got.get, given)]
+    elif kind is not list and kind is not tuple:
+        fields = _getter(cast("Hashable", kind))
+        if fields is None:
+            return False
+        given, got = fields(given), fields(got)
+    kinds = [*map(type, given)]
+    if kinds != [*map(type, got)]:
+        return False
+    if _SCALARS.issuperset(kinds):
+        return bool(given == got)
+    each = zip(kinds, given, got, strict=True)
+    return all(one == other if held in _SCALARS else _is_same(one, other) for held, one, other in each)
+
+
+@lru_cache(_TYPES)
+def _getter(kind: Hashable) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Return what gives the values of all fields of a record, if a class is one and has any."""
+    names = list((_names_of(kind) or {}).values())
+    return attrgetter(names[0], *names) if names else None
 
 
 def _is_made(given: object, got: object) -> bool:
@@ -150,9 +192,13 @@ def is_nested(value: object) -> bool:
 
 def names_in(value: object) -> Mapping[str, str] | None:
     """Return the fields of a record by their names in JSON; None if it is none."""
-    kind = cast("type[Any]", type(value))
-    if isinstance(value, msgspec.Struct):
-        return dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
+    return _names_of(cast("Any", type(value)))
+
+
+@lru_cache(_TYPES)
+def _names_of(kind: Any) -> Mapping[str, str] | None:
+    if issubclass(kind, msgspec.Struct):
+        return dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     fields = getattr(kind, "__attrs_attrs__", None)
     if dataclasses.is_dataclass(kind):
         fields = dataclasses.fields(kind)

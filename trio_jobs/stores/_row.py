@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ def same(one: Submission, other: Submission) -> bool:
     try:
         return (
             one.target == other.target
-            and given == before
+            and attrs.evolve(given, metadata={}) == attrs.evolve(before, metadata={})
             and _alike([*one.args, given.metadata], [*other.args, before.metadata])
         )
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
@@ -35,29 +36,48 @@ def same(one: Submission, other: Submission) -> bool:
 
 
 def _alike(one: object, other: object) -> bool:
-    """Return whether values are the same all through; for `==`, 1, True and 1.0 are, and what has its own."""
+    """Return whether values are the same all through; for `==`, 1, True and 1.0 are, and what has its own.
+
+    As in JSON, which is what other stores compare, a list and a tuple do not differ.
+    """
     pairs: list[tuple[Any, Any]] = [(one, other)]
+    seen = set[tuple[int, int]]()
     for this, that in pairs:  # which grows meanwhile
-        kind = cast("type[Any]", type(this))
-        if this is that:
+        if this is that or (id(this), id(that)) in seen:  # what holds itself is not looked at for ever
             continue
-        if kind is not type(that):
+        seen.add((id(this), id(that)))
+        kind = _kind(this)
+        if kind is not _kind(that):
             return False
         if issubclass(kind, (list, tuple)):
             if len(this) != len(that):
                 return False
             pairs += zip(this, that, strict=True)
         elif issubclass(kind, (dict, set, frozenset)):
-            if this != that:
+            if set(this) != set(that):
                 return False
             found = {key: key for key in that}
             pairs += [(key, found[key]) for key in this]
             pairs += [(this[key], that[key]) for key in this] if issubclass(kind, dict) else []
-        elif attrs.has(kind):
-            pairs += [(getattr(this, field.name), getattr(that, field.name)) for field in attrs.fields(kind)]
+        elif (names := _fields(kind)) is not None:
+            pairs += [(getattr(this, name, None), getattr(that, name, None)) for name in names]
         elif this != that:
             return False
     return True
+
+
+def _kind(value: object) -> type[Any]:
+    kind = cast("type[Any]", type(value))
+    return list if kind is tuple else kind
+
+
+def _fields(kind: type[Any]) -> Sequence[str] | None:
+    """Return the names of the fields of a record: of attrs, a dataclass, or a Struct of msgspec."""
+    if attrs.has(kind):
+        return [field.name for field in attrs.fields(kind)]
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return getattr(kind, "__struct_fields__", None)
 
 
 @attrs.define(eq=False)
