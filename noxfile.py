@@ -162,7 +162,7 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "tests/serving/machine/run.py")
     session.run("python", "tests/serving/fuzz.py", *session.posargs)
     stalled = "tests/serving/test_stalled.py"
-    session.run("python", "-m", "pytest", stalled, env={"TRIO_JOBS_STALL_SECONDS": "60"})
+    session.run("python", "-m", "pytest", "-m", "deep", stalled, env={"TRIO_JOBS_STALL_SECONDS": "60"})
 
 
 @nox.session
