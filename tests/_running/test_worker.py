@@ -225,3 +225,24 @@ async def test_a_slot_is_kept_until_the_end_is_recorded(autojump_clock: MockCloc
         states = Counter({state: count for state, count in (await store.count(Where())).items() if count})
         assert states == {State.RUNNING: 1, State.QUEUED: 1}
         nursery.cancel_scope.cancel()
+
+
+async def test_a_slot_is_kept_between_two_tries(autojump_clock: MockClock) -> None:
+    """Where an end and the next claim are one step, a store that is unavailable is asked for no claim."""
+    calls: list[str] = []
+
+    class Refusing(Connection):
+        async def call(self, name: str, verb: Any) -> Any:
+            calls.append(name)
+            if name == "finish" and calls.count(name) < 3:
+                raise StoreUnavailable("refused")
+            return await super().call(name, verb)
+
+    store = MemoryStore()
+    async with trio.open_nursery() as nursery:
+        worker = Worker(Refusing(store), nursery, Claimant("test"), capacity=1, window=8, batches=True)
+        nursery.start_soon(worker.run)
+        _, second = await worker.submit([new(1), new(1)])
+        await store.ended(second)
+        nursery.cancel_scope.cancel()
+    assert calls == ["submit", "finish", "finish", "finish", "claim", "finish"]
