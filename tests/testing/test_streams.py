@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, check_half_closeable_stream, wait_all_tasks_blocked
 
@@ -213,3 +213,31 @@ def test_a_fault_that_is_none() -> None:
     """A kind of fault that does not exist is named, with those that do."""
     with pytest.raises(ValueError, match=r"no such faults: rain; there are delay, tear"):
         memory_stream_pair(Random(0), {"rain", "cut"})
+
+
+def test_dice_shrink_to_the_faults_that_matter() -> None:
+    """Of a failure that takes a cut, the simplest example has that cut and no delay."""
+
+    @settings(
+        max_examples=300,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(dice=st.randoms(use_true_random=False))
+    def everything_arrives(dice: Random) -> None:
+        heard: list[tuple[bytes, bool, list[int], float]] = []
+
+        async def main() -> None:
+            near, far = memory_stream_pair(dice, {"cut", "delay"})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send, near, bytes(100))
+                heard.append(await receive(far))
+
+        run(main)
+        data, whole, pieces, seconds = heard[0]
+        assert whole, (len(data), pieces, seconds)
+
+    with pytest.raises(AssertionError, match=r"\(100, \[100\], 0\.0\)"):
+        everything_arrives()
