@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from .._common.task_tree import task_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
 Result: TypeAlias = "outcome.Value[Any] | outcome.Error"
 _TRAPS = inspect.getfile(trio.lowlevel.wait_task_rescheduled)
@@ -47,7 +47,6 @@ class GuestRun:
         owner: What messages call the owner of the run.
         rule_time_limit: How many seconds of `clock` a call may take.
         real_time_limit: How many real seconds a call may take.
-        instruments: The run's instruments.
     """
 
     nursery: trio.Nursery
@@ -59,7 +58,6 @@ class GuestRun:
         owner: str,
         rule_time_limit: float,
         real_time_limit: float,
-        instruments: Sequence[trio.abc.Instrument] = (),
     ) -> None:
         self.over = False
         self._owner = owner
@@ -78,7 +76,6 @@ class GuestRun:
             run_sync_soon_threadsafe=self._ticks.put,
             done_callback=self._done,
             clock=clock,
-            instruments=instruments,
         )
 
     def call(self, name: str, fn: Callable[[], Awaitable[Any]], *, even_if_failed: bool = False) -> Result:
