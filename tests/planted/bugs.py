@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 from tests.planted.lived import LIVED
+from tests.planted.served import SERVED
 from tests.planted.stored import STORED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
@@ -278,4 +279,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED]
+BUGS = [*_FIRST, *LIVED, *STORED, *SERVED]

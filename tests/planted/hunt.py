@@ -2,7 +2,7 @@
 
 Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
 file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
-`cancel_at_every_checkpoint`, until the first that fails.
+`cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, until the first that fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from tests.planted.bug import Bug  # noqa: E402  # found only now
 from tests.planted.bugs import BUGS  # noqa: E402  # found only now
 
 LANES = Path(__file__).with_name("lanes.py")
-UNITS = {"store": "check", "file": "check", "simulation": "seed", "lives": "example", "cancel": "checkpoint"}
+UNITS = {
+    "store": "check",
+    "file": "check",
+    "simulation": "seed",
+    "lives": "example",
+    "cancel": "checkpoint",
+    "serving": "session",
+}
 LONGEST = 60  # seconds after which a lane hangs, which is a find too
 
 

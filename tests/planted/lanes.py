@@ -22,6 +22,7 @@ from trio_jobs.testing import (
     Life,
     OpenStore,
     SimulationFailed,
+    TrioMachine,
     cancel_at_every_checkpoint,
     narrow_store_checks,
     simulate,
@@ -31,7 +32,7 @@ from trio_jobs.testing._conformance import MakeClock
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 from trio_jobs.testing.checks._kit import other_work, work
 
-SEEDS, EXAMPLES = 1500, 300
+SEEDS, EXAMPLES, SESSIONS = 1500, 300, 40
 
 
 @asynccontextmanager
@@ -89,13 +90,11 @@ def simulation_lane() -> str:
     return f"clean {SEEDS}"
 
 
-def lives_lane() -> str:
-    """Let Hypothesis write lives of jobs, and do not shrink what it finds."""
-    from trio_jobs.testing import JobMachine  # loads Hypothesis, which the other lanes need not
-
+def _written(machine: type[TrioMachine], examples: int, steps: int) -> str:
+    """Let Hypothesis write programs of a machine, and do not shrink what it finds."""
     tries = 0
 
-    class Counted(JobMachine):
+    class Counted(machine):  # type: ignore[valid-type, misc]  # whichever it is
         def __init__(self) -> None:
             nonlocal tries
             tries += 1
@@ -105,8 +104,8 @@ def lives_lane() -> str:
         run_state_machine_as_test(
             seed(0)(Counted),
             settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=50,
+                max_examples=examples,
+                stateful_step_count=steps,
                 deadline=None,
                 database=None,
                 phases=[Phase.generate],
@@ -121,6 +120,21 @@ def lives_lane() -> str:
         print(type(error).__name__, error)
         return f"found {tries}"
     return f"clean {tries}"
+
+
+def lives_lane() -> str:
+    """Write lives of jobs."""
+    from trio_jobs.testing import JobMachine  # loads Hypothesis, which the other lanes need not
+
+    return _written(JobMachine, EXAMPLES, 50)
+
+
+def serving_lane() -> str:
+    """Write sessions of peers with a server."""
+    sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
+    from tests.serving.machine.machine import ServerMachine
+
+    return _written(ServerMachine, SESSIONS, 20)
 
 
 async def _rests(job: JobContext[str]) -> None:
@@ -164,6 +178,7 @@ LANES = {
     "simulation": simulation_lane,
     "lives": lives_lane,
     "cancel": cancel_lane,
+    "serving": serving_lane,
 }
 
 if __name__ == "__main__":

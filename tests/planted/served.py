@@ -1,0 +1,99 @@
+"""Bugs of serving, which sessions of peers with a server show."""
+
+from __future__ import annotations
+
+from tests.planted.bug import Bug
+
+ACCOUNT, ACCESS, FEED, DESK = (f"serving/{name}.py" for name in ("account", "access", "feed", "operations"))
+SESSION, CONNECTION = "serving/websocket/session.py", "serving/websocket/connection.py"
+
+SERVED = [
+    Bug(
+        "one call more than may be open",
+        "a connection has more calls under way than its limit",
+        SESSION,
+        "elif len(self._calls) >= limits.calls:",
+        "elif len(self._calls) > limits.calls:",
+        "serving",
+    ),
+    Bug(
+        "the id of a wait is never free again",
+        "a client that waits for one job after another is told that its ids are in use",
+        SESSION,
+        "        self._waits.discard(re)\n",
+        "",
+        "serving",
+    ),
+    Bug(
+        "who takes no answers may ask on",
+        "a peer that reads nothing has the server do everything it can think of",
+        CONNECTION,
+        "while self._unsent >= self._limits.calls:",
+        "while self._unsent >= 10**9:",
+        "serving",
+    ),
+    Bug(
+        "the rest of a frame waits for the next one",
+        "a follower with a full buffer gets half of an event, and the rest when another one comes",
+        CONNECTION,
+        "return not pipe.waiting and follow.room != 0",
+        "return True",
+        "serving",
+    ),
+    Bug(
+        "what was sent in a round is sent again",
+        "a follower gets events twice",
+        CONNECTION,
+        "            return False\n        follow.moved(piece.last)\n",
+        "            return False\n",
+        "serving",
+    ),
+    Bug(
+        "room that is free again is told to nobody",
+        "answers wait for ever behind one that was taken",
+        ACCOUNT,
+        "        if by < 0:\n            self._freed.ring()",
+        "        pass",
+        "serving",
+    ),
+    Bug(
+        "a request that fails keeps its room",
+        "after some errors the server answers nothing any more",
+        ACCOUNT,
+        "        try:\n            yield room\n        finally:\n            room.becomes(0)",
+        "        yield room\n        room.becomes(0)",
+        "serving",
+    ),
+    Bug(
+        "one connection more than an address may have",
+        "an address has one seat too many",
+        ACCESS,
+        "self._seats[client] >= self._limits.per_client",
+        "self._seats[client] > self._limits.per_client",
+        "serving",
+    ),
+    Bug(
+        "anybody may read the history of a job",
+        "a caller sees what happened to somebody else's job",
+        DESK,
+        "        handle, _ = await self._handle(caller, job_id)\n        return await handle.history()",
+        "        handle = await self._jobs.get(job_id)\n        return await handle.history()",
+        "serving",
+    ),
+    Bug(
+        "anybody may wait for a job",
+        "a caller learns that a job of somebody else's exists, and when it ends",
+        DESK,
+        "        handle, _ = await self._handle(caller, job_id)\n        await handle.wait()",
+        "        handle = await self._jobs.get(job_id)\n        await handle.wait()",
+        "serving",
+    ),
+    Bug(
+        "nobody reads on when the first follower stops",
+        "the other followers of a job hear nothing any more",
+        FEED,
+        "self._dismiss(tuple(self._level)[:1])  # the next",
+        "self._dismiss(())  # the next",
+        "serving",
+    ),
+]
