@@ -247,3 +247,17 @@ def test_order_survives_a_rebuild(ranks: list[int], stay: int, due_first: bool) 
     assert len(queue._later) + len(queue._ready) < 100  # it was rebuilt
     wanted = [str(rank) for rank in sorted(ranks[:stay])]
     assert [queue.pop(0.0) for _ in range(stay + 1)] == [*wanted, None]
+
+
+@given(st.lists(st.tuples(SECONDS, PENALTIES), max_size=20), st.integers(0, 5), st.sets(st.integers(0, 19)))
+def test_first_tells_what_pop_would_give(jobs: list[tuple[float, float]], limit: int, gone: set[int]) -> None:
+    """The first jobs by rank are told as they would leave, and stay."""
+    queue = Queue()
+    for number, (due, penalty) in enumerate(jobs):
+        queue.add(str(number), due, penalty, 10.0)
+    for number in gone:
+        queue.discard(str(number))
+    told = queue.first(limit, 30.0)
+    left = [job_id for _ in range(limit) if (job_id := queue.pop(30.0)) is not None]
+    assert [job_id for _, job_id in told] == left
+    assert [rank for rank, _ in told] == [sum(jobs[int(job_id)]) for job_id in left]

@@ -209,9 +209,9 @@ def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int
         if room is not None and held + batch.count(owner) - starting > room:
             full.add(owner)
     if not full:
-        roll.check_room(new, starting)
+        roll.check_room(new, dict.fromkeys(batch, starting))
         return
     with pytest.raises(QueueFull) as caught:
-        roll.check_room(new, starting)
+        roll.check_room(new, dict.fromkeys(batch, starting))
     assert caught.value.owner in full
     assert caught.value.limit == room

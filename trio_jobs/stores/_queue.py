@@ -47,15 +47,24 @@ class Queue:
 
     def pop(self, now: float) -> str | None:
         """Take out the due job of the lowest rank, or return None."""
-        while self._later and self._later[0][0] <= now:
-            _, ticket, rank, job_id = heapq.heappop(self._later)
-            heapq.heappush(self._ready, (rank, ticket, job_id))
+        self._rank(now)
         while self._ready:
             _, ticket, job_id = heapq.heappop(self._ready)
             if self._tickets.get(job_id) == ticket:
                 del self._tickets[job_id]
                 return job_id
         return None
+
+    def first(self, limit: int, now: float) -> list[tuple[float, str]]:
+        """Return which jobs `pop` would give, up to `limit`, with their ranks. Looks at all that are due."""
+        self._rank(now)
+        waiting = (entry for entry in self._ready if self._tickets.get(entry[2]) == entry[1])
+        return [(rank, job_id) for rank, _, job_id in heapq.nsmallest(limit, waiting)]
+
+    def _rank(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, ticket, rank, job_id = heapq.heappop(self._later)
+            heapq.heappush(self._ready, (rank, ticket, job_id))
 
     def next_due(self) -> float:
         """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""

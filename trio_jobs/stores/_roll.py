@@ -70,12 +70,12 @@ class Roll(dict[str, Row]):
 
     # ------------------------------------------------------------ looking
 
-    def check_room(self, batch: Sequence[Submission], starting: int) -> None:
+    def check_room(self, batch: Sequence[Submission], starting: Mapping[str | None, int]) -> None:
         """Check that no owner has too many jobs that wait; see `Submission.room`.
 
         Args:
             batch: What is to come.
-            starting: How many of that start at once.
+            starting: How many jobs of each owner start at once, perhaps others than these.
 
         Raises:
             QueueFull: An owner has.
@@ -83,7 +83,7 @@ class Roll(dict[str, Row]):
         for owner, room in rooms(batch).items():
             total = self._totals.get(("owner", owner), _NONE)
             waiting = sum(total.get(state, 0) for state in _WAITING)
-            if waiting + sum(new.options.owner == owner for new in batch) - starting > room:
+            if waiting + sum(new.options.owner == owner for new in batch) - starting.get(owner, 0) > room:
                 raise QueueFull(room, owner)
 
     def count(self, where: Where) -> Mapping[State, int]:

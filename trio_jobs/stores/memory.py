@@ -7,7 +7,8 @@ atomic as it stands. Only the verbs that wait give up control.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,7 +76,8 @@ class MemoryStore:
         at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
         if len(self._waiting) + len(fresh) - min(limit, at_once) > self._limit and fresh:
             raise QueueFull(self._limit)
-        self._rows.check_room(list(fresh.values()), min(limit, at_once))
+        if any(new.room is not None for new in fresh.values()):
+            self._rows.check_room(list(fresh.values()), self._starting(fresh.values(), limit, now))
         rows = [self._accept(new, now) for new in fresh.values()]
         if len(rows) == 1 and limit and rows[0].due <= now and not self._waiting:
             return ids, [self._start(rows[0], worker, now)]  # nothing waits that it could overtake
@@ -85,6 +87,14 @@ class MemoryStore:
         if self._waiting:
             self._work.ring()
         return ids, claims
+
+    def _starting(self, fresh: Iterable[Submission], limit: int, now: float) -> Counter[str | None]:
+        """Return how many jobs of each owner would start if these came; perhaps not these."""
+        ranked = [(rank, self._rows[job_id].submission) for rank, job_id in self._waiting.first(limit, now)]
+        due = [(due_at(new.options, now, self._epoch), new) for new in fresh]
+        ranked += [(when + PENALTY[new.options.priority], new) for when, new in due if when <= now]
+        ranked.sort(key=lambda one: one[0])
+        return Counter(new.options.owner for _, new in ranked[:limit])
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:

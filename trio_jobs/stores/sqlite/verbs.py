@@ -43,10 +43,11 @@ def submit(
     at_once = sum(due_at(new.options, tx.now) <= tx.now for new in fresh)
     if fresh and waiting + len(fresh) - min(limit, at_once) > tx.limits.queue:
         raise QueueFull(tx.limits.queue)
+    claims = claim(tx, limit, handlers, worker)[0]  # perhaps of others, so only then it shows who waits
     for owner, room in rooms(fresh).items():
-        if total(tx, "count_owned", owner=owner) - min(limit, at_once) > room:
+        if total(tx, "count_owned", owner=owner) > room:
             raise QueueFull(room, owner)
-    return ids, claim(tx, limit, handlers, worker)[0]
+    return ids, claims
 
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:

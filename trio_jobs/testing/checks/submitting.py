@@ -320,3 +320,19 @@ async def an_owner_has_no_more_room_at_once(open_store: Opener) -> None:
         waiting = dict(await store.count(Where(owner="me")))
         expect("submit, eight at once, with room for three", waiting, {State.QUEUED: 3})
         expect("submit without room", len(refusals), 5)
+
+
+async def room_is_for_what_waits_afterwards(open_store: Opener) -> None:
+    """If a submit starts jobs of others, those of its owner wait, and need room."""
+    async with open_store() as store:
+        await accept(store, make(owner="you"))
+        await accept(store, attrs.evolve(make(owner="me"), room=1))
+        new = attrs.evolve(make(owner="me"), room=1)
+        await refused("submit that starts the job of another", QueueFull, store.submit([new], 1, HOLDER))
+        counted = dict(await store.count(Where()))
+        expect("submit without room, then count", counted, {State.QUEUED: 2})
+        _, claims = await store.submit([new], 2, HOLDER)
+        expect("submit that starts the job of another and one of its owner: claims", len(claims), 2)
+        delayed = attrs.evolve(make(owner="me", delay=LONG), room=1)
+        _, claims = await store.submit([delayed], 1, HOLDER)
+        expect("submit that starts the other job of its owner: claims", len(claims), 1)
