@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
-STORE, VERBS, ENDS = "stores/sqlite/store.py", "stores/sqlite/verbs.py", "stores/sqlite/ends.py"
+STORE, TAILS = "stores/sqlite/store.py", "stores/sqlite/tails.py"
 
 _WAIT = "        await trio.lowlevel.checkpoint()\n"
 
@@ -117,9 +117,9 @@ STORED = [
     Bug(
         "a follower of a file keeps a tail from where it looked, whatever came since",
         "a reader misses the event that came in between",
-        STORE,
-        "                    if grown.count == seen and not over:\n",
-        "                    if not over:\n",
+        TAILS,
+        "        elif tail is not None and tail.seq is None:\n",
+        "        elif tail is not None:\n",
         "file",
     ),
     Bug(
