@@ -117,9 +117,9 @@ def _run(
     seconds = math.ceil(limit)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    _end_if_idle()
-    assert mutant is None or mutant.name not in sys.modules
     if mutant is not None:
+        assert mutant.name not in sys.modules
+        _end_if_idle()
         sys.meta_path.insert(0, mutant)
     watch = Watch(order)
     code = int(pytest.main([*_OPTIONS, f"--basetemp={folder / 'tmp'}", *tests], plugins=[watch]))
