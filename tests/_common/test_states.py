@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trio_jobs import IllegalTransition, Kind, Reason, State
-from trio_jobs._common.states import TRANSITIONS, UNSPENT, Transition, advance, diagram, sources
+from trio_jobs._common.states import TRANSITIONS, UNFINISHED, UNSPENT, Transition, advance, diagram, sources
 from trio_jobs._model.job import KIND_OF
 
 LIFECYCLE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
@@ -38,6 +38,12 @@ def test_the_table_is_the_designs() -> None:
     }
     assert found == LEGAL
     assert set(TRANSITIONS) == set(State)
+
+
+def test_what_is_not_finished() -> None:
+    """A job has ended in a state that nothing leaves, and in no other."""
+    assert UNFINISHED == {State.QUEUED, State.RUNNING, State.RETRYING}
+    assert {state for state in State if state.over} == {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
 @pytest.mark.parametrize("words", [State, Transition, Reason])
