@@ -42,7 +42,7 @@ def test_the_table_is_the_designs() -> None:
 
 def test_what_is_not_finished() -> None:
     """A job has ended in a state that nothing leaves, and in no other."""
-    assert UNFINISHED == {State.QUEUED, State.RUNNING, State.RETRYING}
+    assert {State.QUEUED, State.RUNNING, State.RETRYING} == UNFINISHED
     assert {state for state in State if state.over} == {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
