@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
-STORE, TAILS = "stores/sqlite/store.py", "stores/sqlite/tails.py"
+STORE = "stores/sqlite/store.py"
 
 _WAIT = "        await trio.lowlevel.checkpoint()\n"
 
@@ -112,14 +112,6 @@ STORED = [
         STORE,
         "        while batch >= ends.BATCH:\n",
         "        while batch > pruned >= 0:\n",
-        "file",
-    ),
-    Bug(
-        "a follower of a file keeps a tail from where it looked, whatever came since",
-        "a reader misses the event that came in between",
-        TAILS,
-        "        elif tail is not None and tail.seq is None:\n",
-        "        elif tail is not None:\n",
         "file",
     ),
     Bug(
