@@ -35,6 +35,12 @@ def pytest_report_header() -> str:
     return f"trio_jobs: TRIO_JOBS_SEED={SEED}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a name that is another one in each process: the suite could not run side by side."""
+    if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"an address is in the name of a test: {unstable[0]}")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give each test chances of its own, the same whether it runs alone or in the suite."""
     random.seed(f"{SEED} {item.nodeid}")

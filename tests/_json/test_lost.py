@@ -427,7 +427,7 @@ def test_a_hidden_field_that_cannot_be_kept() -> None:
 MADE: list[tuple[Any, Any, bool, str | None]] = [
     ("x", Charge("x"), False, None),
     ({"a": 1}, MappingProxyType({"a": 1}), False, None),
-    ([1], object(), False, None),
+    ([1], NotImplemented, False, None),
     ("1", 1, False, None),
     (1.5, 1, False, "$ would come back as 1"),
     (1, 1.5, False, "$ would come back as 1.5"),
