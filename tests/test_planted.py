@@ -27,7 +27,8 @@ def test_a_bug_fits(bug: Bug, tmp_path: Path) -> None:
 def test_there_are_enough() -> None:
     """There are at least 25 bugs, each with a name of its own, and every lane has some."""
     assert len({bug.name for bug in BUGS}) == len(BUGS) >= 25
-    assert {bug.lane for bug in BUGS} == {"store", "file", "simulation", "lives", "cancel", "serving"}
+    lanes = {"store", "file", "simulation", "lives", "cancel", "serving", "damage"}
+    assert {bug.lane for bug in BUGS} == lanes
 
 
 @pytest.mark.deep

@@ -14,7 +14,7 @@ class Bug(NamedTuple):
         file: The file in the package.
         before: Text that is in it once.
         after: What stands there instead.
-        lane: What is to find it: `store`, `file`, `simulation`, `lives`, `cancel` or `serving`.
+        lane: What is to find it: `store`, `file`, `simulation`, `lives`, `cancel`, `serving` or `damage`.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.planted.bug import Bug
+from tests.planted.damaged import DAMAGED
 from tests.planted.lived import LIVED
 from tests.planted.served import SERVED
 from tests.planted.stored import STORED
@@ -279,4 +280,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED, *SERVED]
+BUGS = [*_FIRST, *LIVED, *STORED, *SERVED, *DAMAGED]

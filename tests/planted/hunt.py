@@ -2,7 +2,8 @@
 
 Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
 file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
-`cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, until the first that fails.
+`cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, `damage` the kinds of it in rows of a
+file, until the first that fails.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ UNITS = {
     "lives": "example",
     "cancel": "checkpoint",
     "serving": "session",
+    "damage": "kind",
 }
 LONGEST = 60  # seconds after which a lane hangs, which is a find too
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -172,7 +173,24 @@ def cancel_lane() -> str:
     return f"clean {tries}"
 
 
+def damage_lane() -> str:
+    """Use a file in which rows are damaged, in one way after the other."""
+    sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
+    from tests.stores.sqlite.damage import KINDS
+    from tests.stores.sqlite.test_damage import test_a_damaged_row
+
+    for tries, kind in enumerate(KINDS, 1):
+        with TemporaryDirectory() as folder:
+            try:
+                trio.run(test_a_damaged_row, kind, Path(folder))
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is found
+                print(kind, error)
+                return f"found {tries}"
+    return f"clean {len(KINDS)}"
+
+
 LANES = {
+    "damage": damage_lane,
     "store": store_lane,
     "file": file_lane,
     "simulation": simulation_lane,

@@ -1,0 +1,48 @@
+"""Bugs that one damaged row brings out: the other jobs notice it."""
+
+from __future__ import annotations
+
+from tests.planted.bug import Bug
+
+DAMAGED = [
+    Bug(
+        "a lease that cannot be renewed stops the others",
+        "one damaged row, and every running job of a worker is taken away and run twice",
+        "stores/sqlite/store.py",
+        "partial(care.weed_held, now_held)",
+        "care.weed_none",
+        "damage",
+    ),
+    Bug(
+        "a due job that cannot be started is met again and again",
+        "one damaged row, and nothing is claimed any more",
+        "stores/sqlite/care.py",
+        "if not _can(tx, number, partial(verbs.start, tx, number, _NOBODY))",
+        "if number < 0",
+        "damage",
+    ),
+    Bug(
+        "a list reads text that is none",
+        "one damaged row, and no job can be listed",
+        "stores/sqlite/queries.py",
+        'f"CAST({column} AS BLOB)"',
+        'f"{column}"',
+        "damage",
+    ),
+    Bug(
+        "a list takes any priority",
+        "one damaged row, and no job can be listed",
+        "stores/sqlite/rows.py",
+        "if priority not in _PRIORITIES:",
+        "if priority is None:",
+        "damage",
+    ),
+    Bug(
+        "a page goes on behind a number that is none",
+        "one damaged tag, and no search by tags ends",
+        "stores/sqlite/listing.py",
+        '(f"< {_LAST} AND {{}} >", "number")',
+        '(">", "number")',
+        "damage",
+    ),
+]
