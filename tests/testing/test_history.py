@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_jobs import Ended, Event, Kind, Reason
+from trio_jobs import Ended, ErrorRecord, Event, Kind, Reason
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
 from trio_jobs.testing._judge import RULES
 
@@ -130,6 +130,15 @@ def _overlap(history: History) -> None:
     history.runs[0] = HandlerRun(JOB, 1, "w1", 0, 12, False, True, ["1.0", "1.1"], ["1.0", "1.1"])
 
 
+def _unheard(history: History) -> None:
+    history.cut = set()
+    history.runs[0].severed = False
+
+
+def _untold(history: History) -> None:
+    history.cut, history.soon = {"w1"}, 1.0
+
+
 def _over_too_early(history: History) -> None:
     _not_over(history)
     history.calls.append(Call("c", "cancel", JOB, None, 5, 6, "already_over"))
@@ -191,6 +200,16 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "an attempt that the log does not know": ("ends_are_ends", _set("runs.1.attempt", 3)),
     "a handler outlived its job": ("ends_are_ends", _set("runs.1.ended", 20.0)),
     "a job was left behind": ("leaving_costs_nothing", lambda history: setattr(history, "orderly", True)),
+    "a job was left by a worker that did not die": (
+        "leaving_costs_nothing",
+        lambda history: setattr(history, "cut", {"w2"}),
+    ),
+    "an end that nobody heard of": ("ends_are_recorded", _unheard),
+    "a request that was not passed on": ("requests_are_passed_on", _untold),
+    "an attempt that ended because the store was away": (
+        "no_attempt_pays_for_the_store",
+        change(5, data=Ended(Reason.ERROR, error=ErrorRecord("StoreUnavailable", "away", ""), delay=0.0)),
+    ),
     "a handler never ended": ("ends_are_ends", _set("runs.1.ended", None)),
 }
 

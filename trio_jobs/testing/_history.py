@@ -78,6 +78,7 @@ class HandlerRun:
         heard: Whether the two lists below are all that was sent: what goes through a channel is not heard.
         attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
+        told: Whether it was told to end, by `JobContext.cancel_requested`.
     """
 
     job_id: str
@@ -89,6 +90,7 @@ class HandlerRun:
     heard: bool = True
     attempted: list[Any] = attrs.field(factory=list[Any])
     sent: list[Any] = attrs.field(factory=list[Any])
+    told: bool = False
 
 
 @attrs.define
@@ -102,6 +104,10 @@ class History:
         runs: The handlers' journal.
         settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
         orderly: Whether no worker died, stood still or was cut off: each that went left in good order.
+        cut: The workers that did, by name; None if that is not known.
+        mute: Those that could not say how their attempts ended, though they may have kept their leases.
+        drained: Those that ended what they ran before they left.
+        soon: Seconds in which a worker that is not cut hears of a request to cancel; None if not known.
     """
 
     logs: dict[str, list[Event]] = attrs.field(factory=dict[str, Any])
@@ -110,6 +116,10 @@ class History:
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
     settled: bool = False
     orderly: bool = False
+    cut: set[str] | None = None
+    mute: set[str] = attrs.field(factory=set[str])
+    drained: set[str] = attrs.field(factory=set[str])
+    soon: float | None = None
 
     @contextmanager
     def ask(self, call: Call) -> Generator[None]:

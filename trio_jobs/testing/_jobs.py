@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +14,10 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
-from .._common.states import Reason
+from .._common.states import Reason, State
 from .._model.job import Event, Job, Timeouts
 from .._model.retry import Retry
-from .._registry.filter import every
+from .._registry.filter import Filter, every, where_of
 from .._watching.handle import JobHandle
 from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
@@ -27,12 +27,16 @@ from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
 from ._machine import TrioMachine
-from ._order import Wait, check_capacity, check_limits, check_order, waits
+from ._order import Wait, check_capacity, check_child, check_limits, check_order, waits
 from ._rules import initialize, invariant, rule
 from ._scripted import ENDS, SECONDS, STEPS, scripted
-from ._workers import Worker
+from ._workers import LOST, Worker
 
 _ALL = 10**6
+VERBS = ["claim", "heartbeat", "append", "finish", "spawn", "sweep"]
+WHERES: st.SearchStrategy[Filter] = st.sampled_from(
+    [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": State.RUNNING}]
+)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -112,11 +116,12 @@ class JobMachine(TrioMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._history = History()
+        self._history = History(cut=set(), soon=self.lease)
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
         self._workers: list[Worker] = []
         self._crowd = Crowd(self._history, self._up)
         self._handles: list[JobHandle[Any, Any]] = []
+        self._drains = False
         self._delays: dict[str, float] = {}
         self._submitted: dict[str, tuple[Any, ...]] = {}
         self._store: Store
@@ -138,12 +143,18 @@ class JobMachine(TrioMachine):
 
     async def start_worker(self) -> None:
         """Bring a worker up."""
-        worker = Worker(self._store, f"worker{len(self._workers) + 1}")
+        worker = Worker(self._store, f"worker{len(self._workers) + 1}", drains=self._drains)
         self._workers.append(worker)
         await self._users.start(worker.live, self.capacity, self.window, self.lease)
 
     def _up(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.up]
+
+    def _cut(self, worker: Worker) -> None:
+        """Note that a worker may lose its leases, and not be heard."""
+        assert self._history.cut is not None
+        self._history.cut.add(worker.name)
+        self._history.mute.add(worker.name)
 
     # ------------------------------------------------------------ what happens
 
@@ -160,18 +171,39 @@ class JobMachine(TrioMachine):
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
         submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
-        with self._history.ask(call):
+        with self._history.ask(call), suppress(*LOST):
             handle: JobHandle[Any, Any] = await submit(fn, *args, key=key, **options)
-        call.returned, call.job_id = trio.current_time(), handle.id
+            call.returned, call.job_id = trio.current_time(), handle.id
+        if call.job_id is None:
+            return
         if key in self._submitted:
             assert handle.id in self._delays, "the same key made another job"
             return
         self._submitted[key] = (fn, args, options)
+        self._accepted(handle, options)
+
+    def _accepted(self, handle: JobHandle[Any, Any], options: Mapping[str, Any]) -> None:
         self._handles.append(handle)
         self._delays[handle.id] = options.get("delay", 0.0)
         for number, worker in enumerate(self._up()):
             wait = partial(self._crowd.wait, result=bool(number % 2))
             self._crowd.nursery.start_soon(wait, worker, handle.id)
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data(), count=st.integers(1, 5))
+    async def submit_many(self, data: st.DataObject, count: int) -> None:
+        """Submit several jobs at once, perhaps more than there are slots for."""
+        fn = data.draw(st.sampled_from([*self.handlers]), "handler")
+        several = [data.draw(self.handlers[fn], "arguments") for _ in range(count)]
+        options = data.draw(OPTIONS, "options")
+        calls = [Call("client", "submit", key=f"many{len(self._handles)}.{n}") for n in range(count)]
+        submit_many: Any = self._up()[0].jobs.submit_many
+        with suppress(*LOST):
+            handles: list[JobHandle[Any, Any]] = await submit_many(self._journalled[fn], several, **options)
+            for call, handle in zip(calls, handles, strict=True):
+                call.returned, call.job_id = trio.current_time(), handle.id
+                self._history.calls.append(call)
+                self._accepted(handle, options)
 
     @precondition(lambda self: self._up() and self._submitted)
     @rule(data=st.data())
@@ -185,24 +217,43 @@ class JobMachine(TrioMachine):
     @rule(data=st.data(), grace=st.sampled_from([0.0, 1.0]), patience=st.sampled_from([None, 1.0, 60.0]))
     async def cancel(self, data: st.DataObject, grace: float, patience: float | None) -> None:
         """Ask for a job's cancellation; with patience, wait for what becomes of it."""
-        handle = await self._drawn(data)
+        handle = self._drawn(data)
         if patience is None:
-            await handle.request_cancel("as drawn", grace=grace)
+            with suppress(*LOST):
+                await handle.request_cancel("as drawn", grace=grace)
             return
         self._crowd.nursery.start_soon(self._crowd.cancel, handle, grace, patience)
+
+    @precondition(lambda self: self._up())
+    @rule(where=WHERES)
+    async def cancel_where(self, where: Filter) -> None:
+        """Ask for the cancellation of all jobs that match; of those it is requested, and of no other one."""
+        before = [await self._store.get(one.id) for one in await every(self._store, Where())]
+        meant = {one.id for one in await every(self._store, where_of(where)) if not one.state.over}
+        try:
+            asked = await self._up()[0].jobs.cancel_where("as drawn", **where)
+        except LOST:
+            return
+        assert asked <= len(meant), f"{asked} were asked, and only {len(meant)} match"
+        for old in before:
+            new = await self._store.get(old.id)
+            if old.id in meant:
+                assert new.state.over or new.cancel_requested_at is not None, "one was passed over"
+            elif old.cancel_requested_at is None:
+                assert new.cancel_requested_at is None, "one was asked that does not match"
 
     @precondition(lambda self: self._up() and self._handles)
     @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES)
     async def read(self, data: st.DataObject, after: int, pace: Pace) -> None:
         """Follow a job: from the beginning or later, leaving and resuming, dawdling, or going for good."""
-        handle = await self._drawn(data)
+        handle = self._drawn(data)
         if (await self._store.get(handle.id)).last_seq >= after:
             self._crowd.nursery.start_soon(self._crowd.read, self._up()[0], handle.id, pace, after)
 
-    async def _drawn(self, data: st.DataObject) -> JobHandle[Any, Any]:
+    def _drawn(self, data: st.DataObject) -> JobHandle[Any, Any]:
         number = data.draw(st.integers(0, len(self._handles) - 1), "job")
         worker = data.draw(st.sampled_from(self._up()), "asked of")
-        return await worker.jobs.get(self._handles[number].id)
+        return worker.handle(self._handles[number].id)
 
     @rule(seconds=st.one_of(SECONDS, st.sampled_from([5.0, 30.0, 400.0, 2000.0])))
     async def advance(self, seconds: float) -> None:
@@ -217,22 +268,51 @@ class JobMachine(TrioMachine):
         jobs.pause() if paused else jobs.resume()
 
     @precondition(lambda self: len(self._up()) < 3)
-    @rule()
-    async def start(self) -> None:
+    @rule(drains=st.booleans())
+    async def start(self, drains: bool) -> None:  # noqa: FBT001  # drawn
         """Bring another worker up."""
+        self._drains = drains
         await self.start_worker()
 
     @precondition(lambda self: self._up())
     @rule(data=st.data())
     async def crash(self, data: st.DataObject) -> None:
         """Let a worker die: nothing that it still does reaches the store."""
-        data.draw(st.sampled_from(self._up()), "worker").crash()
+        worker = data.draw(st.sampled_from(self._up()), "worker")
+        self._cut(worker)
+        worker.crash()
 
     @precondition(lambda self: self._up())
-    @rule(data=st.data())
-    async def stop(self, data: st.DataObject) -> None:
-        """Leave a worker's registry in good order."""
-        data.draw(st.sampled_from(self._up()), "worker").leave()
+    @rule(data=st.data(), interrupted=st.booleans())
+    async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
+        """Leave a worker's registry in good order, or because what is around it was cancelled."""
+        worker = data.draw(st.sampled_from(self._up()), "worker")
+        if worker.line.busy:  # it waits for the answer, but not for ever
+            self._cut(worker)
+        worker.interrupt() if interrupted else worker.leave()
+        if worker.drained:
+            self._history.drained.add(worker.name)
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data(), verb=st.sampled_from(VERBS), leases=st.sampled_from([0.5, 2.5]))
+    async def slow_down(self, data: st.DataObject, verb: str, leases: float) -> None:
+        """Let a worker's next call of a verb take long before it reaches the store."""
+        worker = data.draw(st.sampled_from(self._up()), "worker")
+        if verb == "heartbeat":
+            assert self._history.cut is not None
+            self._history.cut.add(worker.name)
+        else:
+            self._history.mute.add(worker.name)
+        worker.line.slow_down(verb, leases * self.lease)
+
+    @rule(leases=st.sampled_from([0.05, 2.5]))
+    async def lose_the_store(self, leases: float) -> None:
+        """Let the store be away for a moment, or for longer than a lease."""
+        for worker in self._workers:
+            if not worker.over.is_set():
+                if leases > 1:
+                    self._cut(worker)
+                worker.line.be_away(leases * self.lease)
 
     # ------------------------------------------------------------ what must hold
 
@@ -255,9 +335,10 @@ class JobMachine(TrioMachine):
             await self.start_worker()
         for worker in self._up():
             worker.jobs.resume()
+            worker.line.be_well()
         # A job that pauses goes on only while it is read where it runs, and holds a slot until then.
         for handle in self._handles:
-            for worker in self._up():
+            for worker in [one for one in self._workers if one.up or one.drained]:
                 self._crowd.nursery.start_soon(self._crowd.read, worker, handle.id, Pace())
         with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each job there is
             for handle in self._handles:
@@ -281,7 +362,9 @@ class JobMachine(TrioMachine):
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
             check_limits(job, log)
-            if job.parent is None:
+            if job.parent is not None:
+                check_child(log)
+            else:
                 stays += waits(job, log, self._delays.get(job.id, 0.0))
                 if job.state.over:
                     self.check_job(job, log)

@@ -67,7 +67,7 @@ def journalled(fn: Handler, history: History) -> Handler:
         try:
             return await fn(job, *args)
         finally:
-            run.severed = connection.severed
+            run.severed, run.told = connection.severed, job.cancel_requested.is_set()
             run.ended = trio.current_time()
 
     return handler

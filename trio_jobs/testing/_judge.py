@@ -58,6 +58,8 @@ class BadHistory(AssertionError):
 
 
 Found = Iterator[tuple[str, str]]
+_ENDS: Final = frozenset({"completed", "failed", "cancelled", "retried"})
+_SLACK: Final = 0.001
 
 
 def logs_are_legal(history: History) -> Found:
@@ -193,20 +195,63 @@ def ends_are_ends(history: History) -> Found:
         how = _end_of(log, run.attempt)
         if how is None or run.severed or _lost(how):
             continue
-        began = next(
-            (event for event in log if event.kind == "started" and event.attempt == run.attempt), how
-        )
-        lasted = how.timestamp - began.timestamp
-        if run.ended is None or run.ended - run.began > lasted + 0.001:
+        lasted = how.timestamp - (_start_of(log, run.attempt) or how).timestamp
+        if run.ended is None or run.ended - run.began > lasted + _SLACK:
             yield run.job_id, f"attempt {run.attempt} still ran when the log says that it had ended"
 
 
 def leaving_costs_nothing(history: History) -> Found:
-    """Where every worker left in good order, none was lost: what they had claimed was handed over."""
-    for job_id, log in history.logs.items() if history.orderly else ():
+    """Who leaves in good order loses nothing: what was claimed is handed over at once, or ended first."""
+    cut = set[str]() if history.orderly else history.cut
+    for job_id, log in history.logs.items():
+        worker = None
         for event in log:
-            if event.kind in {"retried", "failed"} and event.data.reason == "worker_lost":
-                yield job_id, f"attempt {event.attempt} was left behind by a worker that did not die"
+            if event.kind == "started":
+                worker = event.data
+            if cut is None or event.kind not in _ENDS or event.kind == "completed" or worker in cut:
+                continue
+            if _lost(event):
+                yield job_id, f"attempt {event.attempt} was left behind by {worker}, which did not die"
+            elif event.data.reason == "shutdown" and event.data.delay:
+                yield job_id, f"attempt {event.attempt} was handed over, and is not due at once"
+    for run in history.runs:
+        how = _end_of(history.logs.get(run.job_id, []), run.attempt)
+        stopped = how is not None and how.kind == "retried" and how.data.reason == "shutdown"
+        if stopped and run.worker in history.drained:
+            yield run.job_id, f"attempt {run.attempt} was stopped by {run.worker}, which was to end it"
+
+
+def ends_are_recorded(history: History) -> Found:
+    """A handler that has ended is heard of: its attempt is not taken for lost later."""
+    for run in history.runs if history.cut is not None else ():
+        log = history.logs.get(run.job_id, [])
+        how, began = _end_of(log, run.attempt), _start_of(log, run.attempt)
+        if how is None or began is None or run.ended is None or run.severed or run.worker in history.mute:
+            continue
+        if _lost(how) and how.timestamp - began.timestamp > run.ended - run.began + _SLACK:
+            yield run.job_id, f"attempt {run.attempt} ended, and {run.worker} did not say so"
+
+
+def requests_are_passed_on(history: History) -> Found:
+    """A handler whose cancellation is requested is told so, soon."""
+    cut, soon = history.cut, history.soon
+    for run in history.runs:
+        if cut is None or soon is None or run.worker in cut or run.ended is None or run.told:
+            continue
+        log = history.logs.get(run.job_id, [])
+        began = _start_of(log, run.attempt)
+        asked = [one for one in log if one.kind == "cancel_requested" and one.attempt == run.attempt]
+        if began and asked and asked[0].timestamp - began.timestamp + soon < run.ended - run.began:
+            yield run.job_id, f"attempt {run.attempt} was not told of its cancellation"
+
+
+def no_attempt_pays_for_the_store(history: History) -> Found:
+    """That the store is away for a moment ends no attempt."""
+    for job_id, log in history.logs.items():
+        for event in log:
+            error = None if event.kind not in _ENDS or event.kind == "completed" else event.data.error
+            if error is not None and error.type.endswith("StoreUnavailable"):
+                yield job_id, f"attempt {event.attempt} ended because the store was away"
 
 
 def _state(log: list[Event]) -> str:
@@ -218,8 +263,11 @@ def _state(log: list[Event]) -> str:
 
 def _end_of(log: list[Event], attempt: int) -> Event | None:
     """Return the event that ended an attempt."""
-    ends = {"completed", "failed", "cancelled", "retried"}
-    return next((event for event in log if event.attempt == attempt and event.kind in ends), None)
+    return next((event for event in log if event.attempt == attempt and event.kind in _ENDS), None)
+
+
+def _start_of(log: list[Event], attempt: int) -> Event | None:
+    return next((event for event in log if event.attempt == attempt and event.kind == "started"), None)
 
 
 def _lost(end: Event) -> bool:
@@ -242,6 +290,9 @@ RULES: Final[Mapping[str, Callable[[History], Found]]] = {
         attempts_are_single,
         ends_are_ends,
         leaving_costs_nothing,
+        ends_are_recorded,
+        requests_are_passed_on,
+        no_attempt_pays_for_the_store,
     )
 }
 """Every rule by its name; each finds what breaks it, as job id and message."""

@@ -95,6 +95,18 @@ def check_limits(job: Job, log: Sequence[Event]) -> None:
             assert spent == 0, f"job {job.id} expired after it had started"
 
 
+def check_child(log: Sequence[Event]) -> None:
+    """Check that a child job was never on its own: it has no second attempt, and is not lost by itself.
+
+    Raises:
+        AssertionError: It was.
+    """
+    for event in log:
+        assert event.kind != "retried", f"{event} of a child, which nobody would run again"
+        lost = event.kind in {"failed", "cancelled"} and event.data.reason == "worker_lost"
+        assert not lost, f"{event} of a child, which has no lease"
+
+
 def check_capacity(running: Mapping[str, int], capacity: int) -> None:
     """Check that no worker runs more handlers at once than it may.
 

@@ -12,6 +12,7 @@ from .._running.context import JobContext
 
 Step = tuple[str, Any]
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0])
+LONG = st.sampled_from([0.0, 0.5, 1.0, 3.0, 25.0])  # the last is longer than a lease
 STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.integers(1, 5)),
@@ -20,18 +21,20 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
         st.tuples(st.just("sleep"), SECONDS),
         st.tuples(st.just("save"), st.integers(0, 9)),
         st.tuples(st.just("progress"), st.integers(0, 9)),
-        st.tuples(st.just("shield"), SECONDS),
+        st.tuples(st.just("shield"), LONG),
+        st.tuples(st.just("heed"), LONG),
         st.tuples(st.just("child"), st.booleans()),
+        st.tuples(st.just("old child"), st.booleans()),
     ),
     max_size=5,
 )
 ENDS = st.sampled_from(["return", "error", "permanent", "snooze", "exit", "group", "background"])
 
 
-async def child(job: JobContext[str], fails: bool) -> None:  # noqa: FBT001  # drawn
+async def child(job: JobContext[str], fails: bool, seconds: float = 0.5) -> None:  # noqa: FBT001  # drawn
     """Send something, take a while, and fail if told to."""
     await job.send("from a child")
-    await trio.sleep(0.5)
+    await trio.sleep(seconds)
     if fails:
         raise LookupError("child")
 
@@ -56,8 +59,12 @@ async def scripted(job: JobContext[str], steps: list[Step], end: str) -> str:
         elif what == "shield":
             with trio.CancelScope(shield=True):
                 await trio.sleep(amount)
+        elif what == "heed":
+            with trio.move_on_after(amount):
+                await job.cancel_requested.wait()
+                return "heeded"
         else:
-            await job.spawn(child, amount)
+            await job.spawn(child, amount, 0.5 if what == "child" else 25.0)
     return _end(job, end)
 
 

@@ -46,8 +46,8 @@ def history(tx: Transaction, job_id: str) -> list[Event]:
 
 
 def next_due(tx: Transaction, handlers: Iterable[str]) -> float:
-    """Return when the first of the jobs that wait for these handlers is due."""
-    (found,) = tx.one("next_due", handlers=listed(handlers)) or (None,)
+    """Return when the first of the jobs that a claim for these handlers may start is due."""
+    (found,) = tx.one("next_due", handlers=listed(handlers), now=tx.now) or (None,)
     return math.inf if found is None else found
 
 

@@ -70,6 +70,7 @@ ORDER BY job.due + level.penalty, job.number LIMIT :limit;
 SELECT min((
     SELECT min(due) FROM trio_jobs_job
     WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due > -9e999 AND due < 9e999
+        AND (expires IS NULL OR expires > :now)
 )) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
 
 -- name: news
