@@ -215,3 +215,16 @@ def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int
         roll.check_room(new, dict.fromkeys(batch, starting))
     assert caught.value.owner in full
     assert caught.value.limit == room
+
+
+@pytest.mark.parametrize("state", State)
+def test_which_jobs_wait(state: State) -> None:
+    """What is queued or to be made again takes the room of its owner; what runs or has ended does not."""
+    roll = Roll()
+    roll.move(roll.add(row("0", owner="a")), state)
+    new = [Submission("new", "f", target, (), Options(owner="a"), room=1)]
+    if state in {State.QUEUED, State.RETRYING}:
+        with pytest.raises(QueueFull):
+            roll.check_room(new, 0)
+    else:
+        roll.check_room(new, 0)
