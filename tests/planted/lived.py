@@ -70,4 +70,12 @@ LIVED = [
         "            await trio.sleep_forever()\n        if job.reason",
         "lives",
     ),
+    Bug(
+        "a drain waits for nothing",
+        "`on_exit='drain'` of a shared store stops what it was to end",
+        "_registry/opening.py",
+        "        worker.pause(paused=True)\n        await worker.wait_idle()\n",
+        "        worker.pause(paused=True)\n",
+        "lives",
+    ),
 ]
