@@ -231,3 +231,37 @@ def test_an_index_that_does_not_know_of_a_row(tmp_path: Path, caplog: pytest.Log
     path.write_bytes(data[: place + 7] + b"z" + data[place + 8 :])
     trio.run(serve)
     assert "indexes" in caplog.text
+
+
+async def test_a_damaged_child(tmp_path: Path) -> None:
+    """Its parent ends all the same, and it fails."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        parent = await bring(store, "runs", "p")
+        child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
+        assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
+        assert await store.finish(parent, 1, completed()) is State.COMPLETED
+        assert (await store.get(child)).message == "what is stored of it is damaged: priority"
+
+
+async def test_a_lost_id(tmp_path: Path) -> None:
+    """A job without an id is named by its number."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await bring(store, "waits", "w")
+        hurt(
+            path, [(Place("trio_jobs_job", "id"), "bytes", 1), (Place("trio_jobs_job", "owner"), "bytes", 1)]
+        )
+        hurt(path, [(Place("trio_jobs_job", "id"), "nothing", 1)])
+        assert [job.id for job in await store.find(Where(), 9)] == ["number-1"]
+        assert await store.claim(9, HOLDER) == []
+        assert (await store.get("number-1")).state is State.FAILED
+
+
+async def test_what_was_asked_for_is_no_damage(tmp_path: Path) -> None:
+    """What no file can hold is told to who asks, and the job is none the worse."""
+    async with opened(tmp_path / "jobs.db") as store:
+        job_id = await bring(store, "runs", "r")
+        with pytest.raises(OverflowError):
+            await store.request_cancel(job_id, None, 10**400)
+        assert (await store.get(job_id)).state is State.RUNNING
