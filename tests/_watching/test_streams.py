@@ -340,12 +340,13 @@ async def test_a_late_reader_does_not_hold_the_handler(autojump_clock: MockClock
             assert [token async for token in tokens] == list(range(1, 150))
 
 
-async def test_a_late_reader_draws_level(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_late_reader_draws_level(many: bool, autojump_clock: MockClock) -> None:
     """A late reader holds the handler once it has read what the log held when it came, so it draws level."""
 
-    async def endless(job: JobContext[int]) -> None:
+    async def chatty(job: JobContext[int]) -> None:
         number = 0
-        while True:
+        while number < 1000:
             await job.send(number)
             number += 1
             if number == 20:
@@ -354,16 +355,31 @@ async def test_a_late_reader_draws_level(autojump_clock: MockClock) -> None:
 
     twenty, go_on = trio.Event(), trio.Event()
     async with open_registry(window=4) as jobs:
-        handle = await jobs.submit(endless)
+        handle = await jobs.submit(chatty)
         await twenty.wait()
         async with handle.stream() as tokens:
-            for _ in range(20):
-                await tokens.receive()
+            if many:
+                assert len(await tokens.receive_many()) == 20
+            else:
+                for _ in range(20):
+                    await tokens.receive()
             go_on.set()
             for _ in range(50):
                 await settle()
                 assert (await handle.snapshot()).last_seq == tokens.cursor + 4
                 await tokens.receive()
+
+
+async def test_a_paused_job_counts_all_that_was_read_at_once(autojump_clock: MockClock) -> None:
+    """How far an unread job goes on counts from the last value that a reader took, however it took it."""
+    async with open_registry(window=4) as jobs:
+        _, handle = await submit_sender(jobs, when_unread="pause")
+        await settle()
+        async with handle.stream(2) as tokens:  # from where the attempt began: who comes late holds nobody
+            assert len(await tokens.receive_many()) == 4
+            cursor = tokens.cursor
+        await settle()
+        assert (await handle.snapshot()).last_seq == cursor + 4
 
 
 async def test_the_slower_of_two_readers_counts(autojump_clock: MockClock) -> None:

@@ -14,7 +14,7 @@ class Bug(NamedTuple):
         file: The file in the package.
         before: Text that is in it once.
         after: What stands there instead.
-        lane: What is to find it: `store`, `file`, `simulation`, `lives`, `cancel`, `serving` or `damage`.
+        lane: What is to find it: one of `UNITS` in `hunt.py`.
     """
 
     name: str

@@ -7,6 +7,7 @@ from tests.planted.damaged import DAMAGED
 from tests.planted.lived import LIVED
 from tests.planted.served import SERVED
 from tests.planted.stored import STORED
+from tests.planted.streamed import STREAMED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
 RULES = "stores/rules.py"
@@ -280,4 +281,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED, *SERVED, *DAMAGED]
+BUGS = [*_FIRST, *LIVED, *STORED, *STREAMED, *SERVED, *DAMAGED]

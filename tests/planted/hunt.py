@@ -32,6 +32,8 @@ UNITS = {
     "file": "check",
     "simulation": "seed",
     "lives": "example",
+    "streams": "example",
+    "file-streams": "example",
     "cancel": "checkpoint",
     "serving": "session",
     "damage": "kind",

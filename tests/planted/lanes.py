@@ -132,6 +132,22 @@ def lives_lane() -> str:
     return _written(JobMachine, EXAMPLES, 50)
 
 
+def streams_lane() -> str:
+    """Write lives of a job that streams."""
+    sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
+    from tests.testing.flow import FlowMachine
+
+    return _written(FlowMachine, EXAMPLES, 40)
+
+
+def file_streams_lane() -> str:
+    """Write the same in a file."""
+    sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
+    from tests.testing.flow import FlowInAFile
+
+    return _written(FlowInAFile, EXAMPLES, 40)
+
+
 def serving_lane() -> str:
     """Write sessions of peers with a server."""
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
@@ -197,6 +213,8 @@ LANES = {
     "file": file_lane,
     "simulation": simulation_lane,
     "lives": lives_lane,
+    "streams": streams_lane,
+    "file-streams": file_streams_lane,
     "cancel": cancel_lane,
     "serving": serving_lane,
 }

@@ -359,10 +359,18 @@ class FlowMachine(TrioMachine):
         policy=st.sampled_from(["block", "block", "block", "gap"]),
         restarts=st.sampled_from(["raise", "continue"]),
         here=st.sampled_from([True, True, True, False]),
-        amount=st.sampled_from([0, 0, 1, 2, 3, 5]),
+        amount=st.sampled_from([0, 1, 1, 2, 3, 5]),
+        many=st.booleans(),
     )
     async def join(
-        self, data: st.DataObject, values: bool, policy: Any, restarts: Any, here: bool, amount: int
+        self,
+        data: st.DataObject,
+        values: bool,
+        policy: Any,
+        restarts: Any,
+        here: bool,
+        amount: int,
+        many: bool,
     ) -> None:
         """Open a stream, at the beginning, at the end, anywhere or beyond; and begin to read."""
         end = len(self.log)
@@ -380,7 +388,7 @@ class FlowMachine(TrioMachine):
         joined = end if end - after > self.window else 0
         self.readers.append(Reader(stream, values, policy, restarts, here, after, joined))
         if amount and not self.waits:  # else it would race with what the joining may let go on
-            self._start(self.readers[-1], amount)
+            self._start(self.readers[-1], amount, many=many and values)
 
     @precondition(lambda self: any(not reader.busy for reader in self.readers))
     @rule(data=st.data(), cut=CUTS)
@@ -397,7 +405,7 @@ class FlowMachine(TrioMachine):
                 yield seq
 
     @precondition(lambda self: any(not reader.busy and reader.values for reader in self.readers))
-    @rule(data=st.data(), amount=AMOUNTS, cut=CUTS)
+    @rule(data=st.data(), amount=st.sampled_from([1, 1, 1, 2, 4]), cut=CUTS)
     async def read_many(self, data: st.DataObject, amount: int, cut: int | None) -> None:
         """The same, with as much at once as there is."""
         readers = [one for one in self.readers if not one.busy and one.values]
