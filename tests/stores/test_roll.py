@@ -225,6 +225,6 @@ def test_which_jobs_wait(state: State) -> None:
     new = [Submission("new", "f", target, (), Options(owner="a"), room=1)]
     if state in {State.QUEUED, State.RETRYING}:
         with pytest.raises(QueueFull):
-            roll.check_room(new, 0)
+            roll.check_room(new, {})
     else:
-        roll.check_room(new, 0)
+        roll.check_room(new, {})
