@@ -145,6 +145,7 @@ def torture(session: nox.Session) -> None:
     """Real processes on one file are killed, each verb meets each fault, and everything is checked."""
     install(session, "test")
     session.run("python", "tests/torture/run.py", *session.posargs)
+    session.run("python", "tests/torture/run.py", "--stops", "100")
     session.run("python", "tests/torture/failpoints.py")
 
 

@@ -20,12 +20,14 @@ from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite.group import Group
 
 LEASE: Final = 1.0
+PATIENT: Final = 15.0
+"""The lease where nothing dies: none lapses only because the machine is busy."""
 _GRACE: Final = 0.2
 _MOST_WAITING: Final = 150
 _AT_ONCE: Final = 25
 
 
-def run(role: str, name: str, folder: Path, failpoint: str | None, seed: int) -> None:
+def run(role: str, name: str, folder: Path, failpoint: str | None, seed: int, *, lease: float = LEASE) -> None:
     """Be a process of the torture.
 
     Args:
@@ -34,24 +36,28 @@ def run(role: str, name: str, folder: Path, failpoint: str | None, seed: int) ->
         folder: Where the file and the journals are.
         failpoint: Where to kill itself, as in `commit/after/12`: the 12th time.
         seed: For what it does at random.
+        lease: Seconds without a word after which a worker counts as dead.
     """
     random.seed(seed)
     path = folder / f"{name}.jsonl"
     handlers.journal = Journal(path)
+    handlers.calm = lease == PATIENT
     if failpoint is not None:
         _plant(failpoint, handlers.journal)
     roles: dict[str, Callable[[trio_jobs.JobRegistry, Journal, Path], Awaitable[None]]]
     roles = {"work": _work, "submit": _submit, "read": _read}
-    trio.run(_live, roles[role], role, name, folder, path)
+    trio.run(_live, roles[role], role, name, folder, path, lease)
 
 
-async def _live(part: Callable[..., Awaitable[None]], role: str, name: str, folder: Path, path: Path) -> None:
+async def _live(
+    part: Callable[..., Awaitable[None]], role: str, name: str, folder: Path, path: Path, lease: float
+) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio_jobs.open_registry(
             f"sqlite:///{folder / 'jobs.db'}",
             handlers=handlers.ALL,
             capacity=10 if role == "work" else 0,
-            lease=LEASE,
+            lease=lease,
             grace=_GRACE,
             name=name,
         ) as jobs:

@@ -1,9 +1,11 @@
 """Torture: real processes on one file, killed, stopped and told to go, over and over; then a check.
 
     python tests/torture/run.py --kills 300
+    python tests/torture/run.py --stops 100
 
 Three workers, two submitters and a reader share a file. Workers are killed at any moment and at named
 places in the store, stopped for longer than their leases, and terminated; the others are killed now and then.
+With `--stops` nothing dies: workers are only terminated, which may cost no job anything.
 What must hold is checked by `checker.py`, which shares no code with the package. The exit status is 1 if
 something does not.
 """
@@ -30,7 +32,7 @@ import attrs
 import trio
 from checker import AUDIT, check
 from journal import Journal, entries
-from process import LEASE, run
+from process import LEASE, PATIENT, run
 
 from trio_jobs.stores.sqlite.files import create, prepare_writer
 
@@ -57,10 +59,12 @@ class Torture:
     Args:
         folder: Where the file and the journals are.
         seed: For what is done at random; the moments at which processes get to run are not.
+        lease: The lease of the workers, in seconds.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, lease: float = LEASE) -> None:
         self.folder = folder
+        self._lease = lease
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._journal = Journal(folder / "torturer.jsonl")
@@ -90,6 +94,16 @@ class Torture:
             self._strike()
             self._tend()
 
+    def stop(self, stops: int) -> None:
+        """Terminate workers so many times, over and over, and kill nothing."""
+        for process in self._processes:
+            self._start(process, calm=True)
+        while self.counts["terminated"] < stops:
+            time.sleep(self._random.uniform(0.02, 0.2))
+            worker = self._random.choice([one for one in self._processes if one.role == "work"])
+            self._send(worker, signal.SIGTERM)
+            self._tend(calm=True)
+
     def _start(self, process: Process, *, calm: bool = False) -> None:
         process.generation += 1
         # Workers get a journal and a name for each life; the others go on in theirs.
@@ -105,7 +119,7 @@ class Torture:
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            run(process.role, name, self.folder, failpoint, seed)
+            run(process.role, name, self.folder, failpoint, seed, lease=self._lease)
             status = 0
         except BaseException:  # noqa: BLE001  # whatever it was, it is reported
             with (self.folder / f"{name}.crash").open("a") as file:
@@ -195,6 +209,14 @@ class Torture:
                 return
             time.sleep(0.02)
 
+    def lost(self) -> list[str]:
+        """Return what was taken from workers, though all of them left in good order."""
+        db = sqlite3.connect(self.folder / "jobs.db")
+        query = "SELECT id >> 32, data FROM trio_jobs_event WHERE kind IN ('retried', 'failed')"
+        found = [(number, data) for number, data in db.execute(query) if "worker_lost" in str(data)]
+        db.close()
+        return [f"job {number} was lost by a worker that left: {data}" for number, data in found]
+
     def crashes(self) -> list[str]:
         """Return the tracebacks of processes that ended with an error of their own."""
         return [f"{path.stem} crashed:\n{path.read_text()}" for path in sorted(self.folder.glob("*.crash"))]
@@ -204,6 +226,7 @@ def main() -> int:
     """Run it, check it, and say what came of it."""
     parser = argparse.ArgumentParser(description="Kill processes that share a store, and check the store.")
     parser.add_argument("--kills", type=int, default=300, help="how many kills (default: 300)")
+    parser.add_argument("--stops", type=int, help="only stop workers, so many times, and kill nothing")
     parser.add_argument("--seed", type=int, default=None, help="for what is done at random (default: any)")
     parser.add_argument("--keep", type=Path, help="keep the file and the journals in this folder")
     given = parser.parse_args()
@@ -212,12 +235,18 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
-    torture = Torture(folder, seed)
+    lease = LEASE if given.stops is None else PATIENT
+    torture = Torture(folder, seed, lease)
     torture.prepare()
-    torture.torture(given.kills)
+    if given.stops is None:
+        torture.torture(given.kills)
+    else:
+        torture.stop(given.stops)
     settled = torture.settle()
-    report = check(folder, LEASE)
+    report = check(folder, lease)
     faults = [*report.faults, *torture.crashes()]
+    if given.stops is not None:
+        faults += torture.lost()
     if torture.counts["did not stop"]:
         faults.append(f"{torture.counts['did not stop']} processes did not stop within 10 s of SIGTERM")
     counts = ", ".join(f"{number} {name}" for name, number in torture.counts.items())

@@ -37,6 +37,13 @@ def test_a_few_kills() -> None:
 
 @linux
 @pytest.mark.deep
+def test_a_few_stops() -> None:
+    """Workers that leave in good order, over and over, cost no job anything."""
+    assert re.search(r"^0 faults, \d+ s$", run("run.py", "--stops", "20", "--seed", "1"), re.MULTILINE)
+
+
+@linux
+@pytest.mark.deep
 def test_some_failpoints() -> None:
     """Of the failpoint matrix some cases, one of each verb: all of them come to it, and all hold."""
     assert re.search(r"^10 cases, 10 of them met, 0 broken, \d+ s$", run("failpoints.py", "--every", "26"))
