@@ -664,7 +664,8 @@ class FlowMachine(TrioMachine):
         how = None if before is None else before.how
         number = max((event.attempt for event in self.log[: len(self.log) - len(grown)]), default=0)
         if not runs and self.asked_at < math.inf:
-            right, self.due = [(Kind.CANCELLED, Reason.USER)], math.inf
+            right.append((Kind.CANCELLED, Reason.USER))
+            self.due = math.inf
         while runs or self.due <= now:
             if not runs:
                 right.append((Kind.STARTED, None))

@@ -77,23 +77,23 @@ CASES: Final = [Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)]
 def planted(case: Case) -> Iterator[list[Case]]:
     """Let the fault happen once inside the block; the list has the case when it has."""
     method, moment = case.step.split("/")
-    write, call, transact = SqliteStore._write, Group.call, Group.transact
+    verb, call, transact = getattr(SqliteStore, case.verb), Group.call, Group.transact
     reach = getattr(Group, method)
-    asked: ContextVar[str] = ContextVar("asked", default="")
+    asked: ContextVar[bool] = ContextVar("asked", default=False)
     marked: set[Any] = set()  # what the calls of the verb are to do
     within: set[Group] = set()  # whose transaction has such a call in it
     happened: list[Case] = []
     once = threading.Lock()
 
-    async def writing(store: SqliteStore, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        token = asked.set(work.__name__)
+    async def asking(*args: Any, **named: Any) -> Any:
+        token = asked.set(True)
         try:
-            return await write(store, work, *args, **named)
+            return await verb(*args, **named)
         finally:
             asked.reset(token)
 
     async def calling(group: Group, work: Callable[..., Any]) -> Any:
-        if asked.get() == case.verb:
+        if asked.get():
             marked.add(work)
         return await call(group, work)
 
@@ -126,7 +126,7 @@ def planted(case: Case) -> Iterator[list[Case]]:
             strike()
 
     with (
-        patch.object(SqliteStore, "_write", writing),
+        patch.object(SqliteStore, case.verb, asking),
         patch.object(Group, "call", calling),
         patch.object(Group, "transact", transacting),
         patch.object(Group, method, reaching),

@@ -27,7 +27,9 @@ _MOST_WAITING: Final = 150
 _AT_ONCE: Final = 25
 
 
-def run(role: str, name: str, folder: Path, failpoint: str | None, seed: int, *, lease: float = LEASE) -> None:
+def run(
+    role: str, name: str, folder: Path, failpoint: str | None, seed: int, *, lease: float = LEASE
+) -> None:
     """Be a process of the torture.
 
     Args:

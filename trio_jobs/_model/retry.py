@@ -18,7 +18,7 @@ def _is_matcher(_: object, field: attrs.Attribute[Any], on: object) -> None:
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return
-    if isinstance(on, type) or not callable(on):
+    if isinstance(on, type) or not callable(cast("object", on)):
         raise TypeError(
             f"{field.name} takes an exception class, a tuple of them, or a function from an exception "
             f"to a bool; got {cast('object', on)!r}"

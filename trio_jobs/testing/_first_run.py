@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hypothesis import HealthCheck, Phase, settings
 
@@ -15,7 +15,9 @@ _SHORT: Final[dict[str, Any]] = {
     "report_multiple_bugs": False,
 }
 
-FIRST_RUN: Final = settings(deadline=None, suppress_health_check=list(HealthCheck), **_SHORT)
+FIRST_RUN: Final = settings(
+    deadline=None, suppress_health_check=cast("list[HealthCheck]", list(HealthCheck)), **_SHORT
+)
 """What the `TestCase` of a `TrioMachine` runs with, unless it is told otherwise.
 
 A search that may take longer has more examples, and more steps in each, as in

@@ -171,10 +171,11 @@ class JobMachine(TrioMachine):
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
         submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
+        handle: JobHandle[Any, Any] | None = None
         with self._history.ask(call), suppress(*LOST):
-            handle: JobHandle[Any, Any] = await submit(fn, *args, key=key, **options)
+            handle = await submit(fn, *args, key=key, **options)
             call.returned, call.job_id = trio.current_time(), handle.id
-        if call.job_id is None:
+        if handle is None:
             return
         if key in self._submitted:
             assert handle.id in self._delays, "the same key made another job"

@@ -730,7 +730,8 @@ class ServerMachine(TrioMachine):
             peer = self.connect(who, address, small=small)
         wants_full = len(ops) == 1 and ops[0] == "submit" and peer.who in OWNERS
         full = wants_full and not peer.asked and await self.queued(peer.who) >= self.limits.queued
-        for turn, op in enumerate([*ops, *([last] if last else [])]):
+        asks: list[str] = [*ops, *([last] if last else [])]
+        for turn, op in enumerate(asks):
             asked = self.ask_http(peer, op, at + turn, chunked)
             if op == "submit" and peer.who in OWNERS and self.door == "http":
                 asked.want |= {"too_many"}

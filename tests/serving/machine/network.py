@@ -8,6 +8,9 @@ a part only.
 
 from __future__ import annotations
 
+# Of a socket these have what Trio asks of one, and no more.
+# pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
+
 import errno
 import itertools
 import os

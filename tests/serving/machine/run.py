@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -43,7 +44,7 @@ def sessions(number: int, examples: int, steps: int, *, shrink: bool) -> int:
                 deadline=None,
                 database=None,
                 phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=cast("list[HealthCheck]", list(HealthCheck)),
             ),
         )
     except BaseException as error:

@@ -105,7 +105,7 @@ async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> 
     background = trio.CancelScope(shield=True)
     block = HeldBack()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_serve, background, tasks)
+        nursery.start_soon(_serve, background, tasks)  # noqa: ASYNC113  # a call waits for them
         with block:
             yield
         store.close(Reason.SHUTDOWN)
