@@ -171,7 +171,7 @@ class JobMachine(TrioMachine):
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
         submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
-        handle: JobHandle[Any, Any] | None = None
+        handle: Any = None
         with self._history.ask(call), suppress(*LOST):
             handle = await submit(fn, *args, key=key, **options)
             call.returned, call.job_id = trio.current_time(), handle.id

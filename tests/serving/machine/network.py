@@ -10,7 +10,6 @@ from __future__ import annotations
 
 # Of a socket these have what Trio asks of one, and no more.
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
-
 import errno
 import itertools
 import os
