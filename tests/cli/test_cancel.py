@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 
 def test_jobs_that_wait_are_cancelled_at_once(cli: Any) -> None:
     """Each id has a line that says what became of it, and the reason is in the history."""
@@ -32,6 +34,7 @@ def test_a_job_elsewhere_is_cancelled(cli: Any) -> None:
     assert cli("cancel", job_id) == (0, f"{job_id} cancelled\n", "")
 
 
+@pytest.mark.deep
 def test_a_grace_lets_a_job_end_by_itself(cli: Any) -> None:
     """With --grace, a polite handler is told, and ends as it likes."""
     cli.start_worker()
@@ -40,6 +43,7 @@ def test_a_grace_lets_a_job_end_by_itself(cli: Any) -> None:
     assert (status, out) == (0, f"{job_id} ended by itself before it could be cancelled\n")
 
 
+@pytest.mark.deep
 def test_what_is_not_confirmed_is_told(cli: Any) -> None:
     """A handler that does not stop within the patience is a failure of the command."""
     cli.start_worker()

@@ -91,6 +91,7 @@ def test_jobs_may_live_in_memory(cli: Any) -> None:
     assert not (cli.folder / "jobs.db").exists()
 
 
+@pytest.mark.deep
 def test_it_goes_by_the_names_it_is_told(cli: Any) -> None:
     """A Host and an Origin that are not its own are refused, unless they are allowed by name."""
     _, url = cli.start_server("--allow-host", "jobs.example", "--allow-origin", "https://app.example")
@@ -104,6 +105,7 @@ def test_it_goes_by_the_names_it_is_told(cli: Any) -> None:
         assert httpx2.post(f"{url}/v1/jobs", json=job, headers=headers).status_code == status, headers
 
 
+@pytest.mark.deep
 def test_tokens_say_who_sees_what(cli: Any) -> None:
     """Without a token nothing is done; each owner sees its own jobs, and `*` all."""
     file = cli.folder / "tokens"
@@ -189,6 +191,7 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
     assert json.loads(cli("show", job_id, "--json")[1])["state"] == "completed"
 
 
+@pytest.mark.deep
 def test_what_still_runs_is_handed_over(cli: Any) -> None:
     """After the grace a job goes on at the next server, and its stream is resumed there by the cursor."""
     process, url = cli.start_server("--grace", "0.1")
@@ -210,6 +213,7 @@ def test_what_still_runs_is_handed_over(cli: Any) -> None:
     assert seen == ["retried", "started", "token"]
 
 
+@pytest.mark.deep
 def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
     """The process is gone within grace + 2 s, whatever its clients and its handlers do."""
     process, url = cli.start_server("--grace", "0.1")
@@ -230,6 +234,7 @@ def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
 # ------------------------------------------------------------ it does not start
 
 
+@pytest.mark.deep
 def test_a_port_that_is_taken_is_told_and_no_job_is_touched(cli: Any) -> None:
     """Two servers cannot have one port; the second one says so, and has claimed nothing meanwhile."""
     job_id = cli.submit("endless")

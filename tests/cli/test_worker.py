@@ -33,6 +33,7 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
     assert state_of(cli, job_id) == ("completed", None)
 
 
+@pytest.mark.deep
 def test_what_still_runs_is_handed_over(cli: Any) -> None:
     """After the grace a handler is cancelled, and its job waits for the next worker, which runs it."""
     worker = cli.start_worker("--grace", "0.1")
@@ -45,7 +46,8 @@ def test_what_still_runs_is_handed_over(cli: Any) -> None:
     assert stream.stdout.readline() == "begun\n"
 
 
-@pytest.mark.parametrize("handler", ["stubborn", pytest.param("spin", marks=pytest.mark.deep)])
+@pytest.mark.parametrize("handler", ["stubborn", "spin"])
+@pytest.mark.deep
 def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
     """The process is gone within grace + 2 s, names the job, and leaves it to its lease.
 
@@ -103,6 +105,7 @@ def test_a_failure_is_in_the_log(cli: Any) -> None:
     assert not [line for line in said.splitlines() if line.startswith("2026-01-01")]
 
 
+@pytest.mark.deep
 def test_only_failures_are_logged_by_default(cli: Any) -> None:
     """Without `--log-level` a worker tells of jobs that fail, and of nothing else."""
     worker = cli.start_worker("--grace", "60")

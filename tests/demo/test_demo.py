@@ -91,6 +91,7 @@ def test_in_a_pipe_it_writes_plain_lines(text: str) -> None:
         assert part in done.stdout
 
 
+@pytest.mark.deep
 def test_without_files_it_has_its_own() -> None:
     """It needs no argument."""
     done = run("demo", "--seconds", "0.5")
@@ -98,6 +99,7 @@ def test_without_files_it_has_its_own() -> None:
     assert "all as intended" in done.stdout
 
 
+@pytest.mark.deep
 def test_colour_cannot_be_forced_into_a_pipe(text: str) -> None:
     """Not even FORCE_COLOR brings control codes into a file."""
     done = run("demo", "--seconds", "0.5", text, env=environment(FORCE_COLOR="1"))
@@ -105,6 +107,7 @@ def test_colour_cannot_be_forced_into_a_pipe(text: str) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.deep
 def test_names_are_made_harmless(tmp_path: Path) -> None:
     """A file's name with control codes or no meaning in the locale's encoding does no harm."""
     path = tmp_path / "\x1b[7m[r]ü.txt"
@@ -120,6 +123,7 @@ def test_names_are_made_harmless(tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.deep
 def test_a_reader_that_leaves_is_no_crash(text: str) -> None:
     """When the pipe's other end is closed, as by `head`, the demo stops without a word."""
     with subprocess.Popen(
@@ -171,6 +175,7 @@ def test_its_page_is_served_while_it_runs(text: str) -> None:
             httpx2.get(f"{told[1]}/")
 
 
+@pytest.mark.deep
 def test_the_page_can_be_left_out(text: str) -> None:
     """With --no-page nothing is served, and nothing said of it."""
     done = run("demo", "--seconds", "0.5", "--no-page", text)
@@ -178,6 +183,7 @@ def test_the_page_can_be_left_out(text: str) -> None:
     assert "browser" not in done.stdout
 
 
+@pytest.mark.deep
 def test_without_the_extra_it_goes_on_without_a_page(text: str, tmp_path: Path) -> None:
     """Where the server's parts are not installed, one line says what brings them, and the jobs run."""
     (tmp_path / "starlette.py").write_text("raise ImportError('not here')", encoding="utf-8")
@@ -270,6 +276,7 @@ class Terminal:
 
 
 @posix
+@pytest.mark.deep
 def test_on_a_terminal_it_shows_a_live_view(text: str) -> None:
     """A table with colours is drawn and taken away, the summary stays, the cursor is back."""
     pytest.importorskip("rich")
@@ -284,6 +291,7 @@ def test_on_a_terminal_it_shows_a_live_view(text: str) -> None:
 
 
 @posix
+@pytest.mark.deep
 def test_a_terminal_without_colour_or_unicode_gets_neither(text: str) -> None:
     """NO_COLOR is obeyed, and where only ASCII can be shown, only ASCII is."""
     pytest.importorskip("rich")
@@ -296,6 +304,7 @@ def test_a_terminal_without_colour_or_unicode_gets_neither(text: str) -> None:
 
 
 @posix
+@pytest.mark.deep
 def test_a_terminal_that_cannot_show_it_gets_lines(text: str) -> None:
     """On a dumb terminal there are plain lines."""
     terminal = Terminal("demo", "--seconds", "0.5", text, TERM="dumb")
@@ -357,6 +366,7 @@ def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals)
 
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.deep
 def test_a_signal_on_a_terminal_restores_it(text: str, number: signal.Signals) -> None:
     """In the live view, by Ctrl-C or not: the cursor is back, no child is left, and no traceback."""
     pytest.importorskip("rich")

@@ -40,6 +40,7 @@ except TestsFailed as error:
 """
 
 
+@pytest.mark.deep
 def test_a_toy(tmp_path: Path) -> None:
     """Mutants that a test can tell are killed, by its name; one that no test can tell lives. Tests that fail
     without a mutant tell nothing, and that is said."""

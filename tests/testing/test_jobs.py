@@ -151,7 +151,9 @@ class Endless(MemoryStore):
         return await super().follow(job_id, after, limit) or await trio.sleep_forever()
 
 
-@pytest.mark.parametrize("broken", [Skipping, Impatient, Silent, Endless])
+@pytest.mark.parametrize(
+    "broken", [pytest.param(Skipping, marks=pytest.mark.deep), Impatient, Silent, Endless]
+)
 def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
     """Each broken store is found within 200 lives of 30 steps."""
 

@@ -130,7 +130,7 @@ class Silent(MemoryStore):
 SEEDS = range(100, 200)  # a zombie that writes is found by about one seed in fifty
 
 
-@pytest.mark.parametrize("store", [Forgetful, Unfenced, Silent])
+@pytest.mark.parametrize("store", [Forgetful, pytest.param(Unfenced, marks=pytest.mark.deep), Silent])
 def test_a_broken_store_is_found(store: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that never come back, zombies that write, and waits without an end are found within 100 seeds; the
     same seed finds them again, and the message says how."""
