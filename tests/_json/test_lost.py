@@ -117,6 +117,16 @@ class Struct(msgspec.Struct, rename="camel", tag="struct"):
     inner: Charge | None = None
 
 
+class Line(msgspec.Struct, array_like=True, tag="line"):
+    inner: Charge
+    number: int = 1
+
+
+@attrs.frozen
+class Sheet:
+    _line: Line
+
+
 class Sparse(msgspec.Struct, omit_defaults=True):
     a: int = 1
     b: int | msgspec.UnsetType = msgspec.UNSET
@@ -157,6 +167,8 @@ KEPT: list[tuple[Any, Any]] = [
     (Box[Charge], Box(Charge("17", 995))),
     (Struct, Struct(1, Charge("17", 5))),
     (Sparse, Sparse()),
+    (Line, Line(Charge("17", 5))),
+    (Sheet, Sheet(Line(Charge("17", 5), 2))),
     (Row, {"id": 1}),
     (Pair, Pair(1, {"a": [2]})),
     (dict[int, float], {10: 0.5, 9: 1.5}),
@@ -205,6 +217,8 @@ LOST: list[tuple[Any, Any, str]] = [
     (Charge, {"order": "17", "cents": 9}, r"\$\[0\]\.cents is no field of Charge"),
     (Message, {"to": "ann", "subjet": "x"}, r"\$\[0\]\.subjet is no field of Message"),
     (Struct, {"type": "struct", "someName": 1, "some_name": 2}, r"\$\[0\]\.some_name is no field of Struct"),
+    (Line, ["line", {"order": "17"}, 1, 2], r"\$\[0\]\[3\] is no field of Line"),
+    (Line, ["line", {"order": "17", "x": 1}], r"\$\[0\]\[1\]\.x is no field of Charge"),
     (Account, {"_charges": [{"order": "17", "x": 1}]}, r"\$\[0\]\._charges\[0\]\.x is no field of Charge"),
     (tuple[Charge, ...], [{"order": "17", "x": 1}], r"\$\[0\]\[0\]\.x is no field of Charge"),
     (set[Charge], [{"order": "17", "x": 1}], r"\$\[0\]\[0\]\.x is no field of Charge"),
@@ -276,6 +290,7 @@ BECOMES: list[tuple[Any, Any, Any]] = [
         Struct(1, Charge("17", 9)),
         {"type": "struct", "someName": 1, "inner": {"order": "17", "_cents": 9}},
     ),
+    (Any, Line(Charge("17", 9), 2), ["line", {"order": "17", "_cents": 9}, 2]),
     (Any, Sparse(), {}),
     (object, Pair(1), [1, None]),
     (Pair, Pair(1, (2,)), Pair(1, [2])),
@@ -407,6 +422,27 @@ def test_other_values_keep_all_their_fields() -> None:
     assert decode(encode("it", [Charge("17", 995)])) == [{"order": "17", "_cents": 995}]
     assert decode(to_json({"a": Charge("17", 995)})) == {"a": {"order": "17", "_cents": 995}}
     assert decode(encode("it", (UUID(int=5), b"a", Colour.RED))) == [str(UUID(int=5)), "YQ==", "red"]
+
+
+LETTERS = "abcdefghij"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "form"),
+    [
+        (
+            set[Charge],
+            {Charge(letter) for letter in LETTERS},
+            [{"order": one, "_cents": 0} for one in LETTERS],
+        ),
+        (Any, {1, *LETTERS}, [*LETTERS, 1]),
+        (dict[int, set[str]], {1: set(LETTERS)}, {"1": [*LETTERS]}),
+    ],
+)
+def test_a_set_is_written_in_one_order(kind: Any, value: Any, form: Any) -> None:
+    """In every process, or else what is submitted twice under a key would not count as the same."""
+    (found,) = decode(taking(kind).encode((value,)))
+    assert found == form
 
 
 @attrs.frozen

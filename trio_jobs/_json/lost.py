@@ -157,6 +157,11 @@ def _converted(given: Any, got: Any) -> Pairs:
         if isinstance(got, (set, frozenset)):  # in any order, so that one of them has to stand for all
             one = next(iter(cast("Set[object]", got)), None)
             return ((place, item, one) for place, item in enumerate(items) if not _is_scalar(item))
+        if names is not None:  # of a Struct that is an array
+            fields = items[: _tagged(got)] + [getattr(got, name) for name in names.values()]
+            if len(items) > len(fields):
+                raise _Loss(len(fields), f"is no field of {type(got).__qualname__}")
+            return _in_order(items, fields)
         return _in_order(items, cast("tuple[object, ...]", got)) if isinstance(got, tuple) else ()
     if isinstance(given, (int, float)) and isinstance(got, (int, float)) and given != got:
         raise _Loss(_HERE, _back_as(got))
@@ -174,6 +179,8 @@ def _flattened(given: Any, got: Any) -> Pairs:
         each = enumerate(cast("Set[object]", given))
         return ((place, one, found.get(_canonical(spelled_out(one)), _UNSET)) for place, one in each)
     names = names_in(given)
+    if names is not None and isinstance(got, list):  # of a Struct that is an array
+        got = dict(zip(names, cast("list[object]", got)[_tagged(given) :], strict=False))
     if names is None or not isinstance(got, dict):
         return ()
     fields = cast("dict[str, object]", got)
@@ -240,6 +247,11 @@ def _in_names(given: dict[str, object], got: object, names: Mapping[str, str]) -
     )
 
 
+def _tagged(value: Any) -> int:
+    """Return how many places the tag of a Struct takes that is an array: 1 if it has one."""
+    return int(value.__struct_config__.tag is not None)
+
+
 def _canonical(value: object) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
@@ -284,9 +296,13 @@ def spelled_out(value: Any) -> Any:
             name: spelled_out(getattr(value, names[name])) for name in names if hasattr(value, names[name])
         }
         config = value.__struct_config__ if isinstance(value, msgspec.Struct) else None
+        if config is not None and config.array_like:
+            return [*[config.tag][: _tagged(value)], *found.values()]
         return found if config is None or config.tag is None else {config.tag_field: config.tag, **found}
     if isinstance(value, dict):
         return {key: spelled_out(item) for key, item in cast("dict[Any, object]", value).items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [spelled_out(item) for item in cast("Iterable[object]", value)]
+    if isinstance(value, (set, frozenset)):  # in one order, in whatever process: equal values are equal JSON
+        return sorted(map(spelled_out, cast("Iterable[object]", value)), key=_canonical)
     return value

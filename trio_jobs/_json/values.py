@@ -105,7 +105,7 @@ def _dumped(value: object, *, typed_keys: bool) -> bytes:
     except TypeError as error:
         if not typed_keys or not str(error).startswith(_KEYS):
             raise
-    return _encoder.encode(msgspec.to_builtins(value, str_keys=True))
+    return _encoder.encode(msgspec.to_builtins(value, str_keys=True, order="deterministic"))
 
 
 def to_json(value: object) -> bytes:
