@@ -38,7 +38,7 @@ NOT_CORE = "--omit=trio_jobs/_wire/*"
 
 
 SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadgroup"]
-DEEP = ["-m", "deep or hypothesis", "--hypothesis-profile=fresh"]
+PROPERTIES = ["-m", "hypothesis and not deep", "--hypothesis-profile=fresh"]
 
 
 def seed(session: nox.Session) -> str:
@@ -109,9 +109,9 @@ def coverage(session: nox.Session) -> None:
 def deep(session: nox.Session) -> None:
     """The tests that take long, and each property again, with more examples, others each time."""
     install(session, "test")
-    session.run(
-        "python", "-m", "pytest", *SIDE_BY_SIDE, *DEEP, f"--hypothesis-seed={seed(session)}", *session.posargs
-    )
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, "-m", "deep", *session.posargs)
+    chance = f"--hypothesis-seed={seed(session)}"
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *PROPERTIES, chance, *session.posargs)
 
 
 @nox.session
