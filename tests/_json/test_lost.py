@@ -603,3 +603,19 @@ def test_different_values_differ_in_json(one: Any, other: Any) -> None:
     except InvalidPayload:
         return
     assert not alike or same(one, other, loosely=True) or same(decode(encode("it", one)), other, loosely=True)
+
+
+@attrs.define
+class Half:
+    """A record whose first field may not be set yet."""
+
+    first: int = attrs.field(init=False)
+    second: int = 1
+
+
+def test_a_field_that_is_not_set() -> None:
+    """It is as good as one that is not set there either, and is missed where it was set."""
+    whole = Half()
+    whole.first = 1
+    assert lost(Half(), Half(), lambda path, given: False) is None
+    assert lost(whole, Half(), lambda path, given: False) == "$.first would be lost"

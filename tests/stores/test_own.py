@@ -48,8 +48,11 @@ def test_it_keeps_the_contract(opener: OpenStore, clock: MakeClock | None) -> No
     check_store(opener, clock=clock, thorough=True)
 
 
+REAL = [fault for fault in FAULTS if fault.name != "a time of 0 is taken for none"]  # it is never 0 here
+
+
 @pytest.mark.deep
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+@pytest.mark.parametrize("fault", REAL, ids=[fault.name for fault in REAL])
 def test_a_fault_is_found_in_real_time(fault: Fault) -> None:
     """The same checks refuse the store with a fault in real time."""
     with pytest.raises((AssertionError, TrioJobsError)):

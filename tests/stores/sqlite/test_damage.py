@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.stores.sqlite.damage import KINDS, Place, hurt, places
-from trio_jobs import JobContext, Kind, State, Timeouts, TrioJobsError, open_registry
+from trio_jobs import JobContext, Kind, State, StoreCorrupt, Timeouts, TrioJobsError, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, work
@@ -265,3 +265,51 @@ async def test_what_was_asked_for_is_no_damage(tmp_path: Path) -> None:
         with pytest.raises(OverflowError):
             await store.request_cancel(job_id, None, 10**400)
         assert (await store.get(job_id)).state is State.RUNNING
+
+
+async def test_a_damaged_child_of_a_lost_parent(tmp_path: Path) -> None:
+    """A sweep takes its parent back all the same, and it fails."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        parent = await bring(store, "lapsed", "p")
+        child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
+        assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
+        await store.sweep()
+        assert (await store.get(parent)).state is not State.RUNNING
+        assert (await store.get(child)).message == "what is stored of it is damaged: priority"
+
+
+async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
+    """The jobs are counted anew, and it is accepted."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await bring(store, "waits", "w")
+        hurt(path, [(TOTALS, "nothing", number) for number in range(9)])
+        await accept(store, make())
+        assert await store.count(Where()) == {State.QUEUED: 2}
+
+
+async def test_a_text_that_is_none_is_no_damage(tmp_path: Path) -> None:
+    """What cannot be written as UTF-8 is the fault of who says it."""
+    async with opened(tmp_path / "jobs.db") as store:
+        job_id = await bring(store, "runs", "r")
+        with pytest.raises(UnicodeEncodeError):
+            await store.request_cancel(job_id, "\ud800")
+        assert (await store.get(job_id)).state is State.RUNNING
+
+
+def test_a_page_that_is_lost(tmp_path: Path) -> None:
+    """A small file in which more is damaged than an index is refused when it is opened."""
+    path = tmp_path / "jobs.db"
+
+    async def fill() -> None:
+        async with opened(path) as store:
+            await bring(store, "waits", "w")
+
+    trio.run(fill)
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"ann") // 4096 * 4096
+    data[place : place + 4096] = bytes(4096)
+    path.write_bytes(data)
+    with pytest.raises(StoreCorrupt, match="jobs.db"):
+        trio.run(fill)

@@ -131,11 +131,12 @@ export class JobView {
     }
     const result = element("job-result");
     result.hidden = job.state !== "completed" || job.result === null;
-    result.querySelector(".large")?.remove();
     const large = !result.hidden && "result" in (job.large ?? {});
     result.querySelector("pre").hidden = large;
-    if (large) result.append(this.#large(job, "result"));
-    else say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
+    const before = result.querySelector(".large");
+    if (!large || before?.dataset.job !== job.id) before?.remove();
+    if (large && !before?.isConnected) result.append(this.#large(job, "result")); // else it is shown, or on its way
+    if (!large) say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
     if (job.state === "completed") this.#progress(null);
   }
 
@@ -206,7 +207,9 @@ export class JobView {
         button.replaceWith(error.message);
       }
     });
-    return make("div", "large", button);
+    const shown = make("div", "large", button);
+    shown.dataset.job = job.id;
+    return shown;
   }
 
   #tag(name, value) {
