@@ -232,14 +232,6 @@ _FIRST = [
         "store",
     ),
     Bug(
-        "an old attempt and a new one share a place",
-        "a worker crashes when it is given back a job that it still cleans up after",
-        "_running/worker.py",
-        "        if self.attempts.get(job_id) is attempt:\n",
-        "        if self.attempts[job_id] is attempt:\n",
-        "simulation",
-    ),
-    Bug(
         "an answer after the end",
         "a process that is leaving crashes because a claim came late",
         "_running/worker.py",

@@ -30,22 +30,6 @@ LIVED = [
         "cancel",
     ),
     Bug(
-        "a handler is not told that it is to end",
-        "a cancellation with a grace waits for its end, as nobody says so to the handler",
-        "_running/attempt.py",
-        "        self.context.cancel_requested.set()\n",
-        "        if grace > 1:\n            self.context.cancel_requested.set()\n",
-        "lives",
-    ),
-    Bug(
-        "leases lapse while a cancelled registry cleans up",
-        "a job runs twice at once, as its first worker takes long to stop",
-        "_registry/opening.py",
-        "heart = trio.CancelScope(shield=True)",
-        "heart = trio.CancelScope()",
-        "lives",
-    ),
-    Bug(
         "the rest of a batch is not asked for",
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",

@@ -100,7 +100,7 @@ class Crowd:
         call.returned = trio.current_time()
 
     async def read(self, worker: Worker, job_id: str, pace: Pace, cursor: int = 0) -> None:
-        """Read a job's log at a pace, through whichever worker is up."""
+        """Read a job's log at a pace, through a worker, and through another one that is up when it is not."""
         while True:
             reading = Reading("reader", job_id, cursor)
             with self._history.read(reading):
@@ -120,4 +120,5 @@ class Crowd:
                     await trio.sleep(0.5)
             if pace.vanishes or not self._up():
                 return
-            worker = self._up()[0]
+            if pace.cut or not worker.up:  # a job that pauses is to be read where it runs
+                worker = self._up()[0]

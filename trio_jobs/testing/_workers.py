@@ -47,6 +47,7 @@ class Line(Connection):
     def be_well(self) -> None:
         """Be as fast and as near as a store can be."""
         self._slow.clear()
+        self._away_until = 0.0
 
     async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
         """See `Connection.call`."""

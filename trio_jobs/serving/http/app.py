@@ -6,7 +6,7 @@ there as server-sent events. What may be done, and by whom, is decided in `opera
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from ..._common.validate import TAGS
 from ..._registry.registry import JobRegistry
 from ..._wire.requests import (
     LONGEST_KEY,
@@ -314,7 +315,9 @@ def _query(request: Request, kind: type[Any], given: dict[str, Any], apart: tupl
         raise BadRequest(str(error)) from None
 
 
-def _tags(texts: Iterable[str]) -> dict[str, str]:
+def _tags(texts: Sequence[str]) -> dict[str, str]:
+    if len(texts) > TAGS:
+        raise BadRequest(f"there may be at most {TAGS} tags; got {len(texts)}")
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
