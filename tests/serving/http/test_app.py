@@ -244,6 +244,7 @@ async def test_jobs_are_found_by_what_they_are() -> None:
         "limit=x",
         "state=done",
         "tag=a",
+        "&".join(["tag=a=1"] * 65),
         "newest=maybe",
         "id=1",
         "op=get",
