@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Types are made while it runs, and a value may be of any of them.
+# pyright: basic, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportInvalidTypeArguments=false
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone

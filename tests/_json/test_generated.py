@@ -6,6 +6,9 @@ converters, defaults, and fields that `__init__` does not take.
 
 from __future__ import annotations
 
+# Types are made while it runs, and a value may be of any of them.
+# pyright: basic, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportInvalidTypeArguments=false
 import dataclasses
 import tempfile
 from datetime import datetime, time

@@ -14,7 +14,7 @@ import trio.testing
 from tests.stores.sqlite.damage import KINDS, Place, hurt, places
 from trio_jobs import JobContext, Kind, State, StoreCorrupt, Timeouts, TrioJobsError, open_registry
 from trio_jobs.stores import Claimant, Where
-from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
+from trio_jobs.stores.sqlite import SqliteStore, care, open_sqlite
 from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, work
 
 OWNED: dict[str, Any] = {"owner": "ann", "tags": {"a": "b"}, "metadata": {"n": 1}}
@@ -284,6 +284,8 @@ async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         await bring(store, "waits", "w")
+        mended, _ = await store._writer.call(lambda tx: care.weed_none(tx, ValueError()))
+        assert not mended
         hurt(path, [(TOTALS, "nothing", number) for number in range(9)])
         await accept(store, make())
         assert await store.count(Where()) == {State.QUEUED: 2}

@@ -512,6 +512,10 @@ async def everything(path: Path) -> list[Reading | None]:
                 )
             except UnknownJob:  # its id cannot be read
                 found.append(None)
+            except StoreCorrupt as error:
+                if "No other job is concerned" not in str(error):
+                    raise
+                found.append(None)
         return found
 
 
