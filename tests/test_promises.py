@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.tasks import tasks
 from trio_jobs import (
     Event,
     JobContext,
@@ -367,16 +368,3 @@ def test_p7_nothing_runs_that_is_not_under_the_block(
         assert all(row.state.over for row in store._rows.values())
 
     run(main)
-
-
-def tasks() -> set[trio.lowlevel.Task]:
-    """Return all tasks of this run."""
-    root = trio.lowlevel.current_root_task()
-    assert root is not None
-    found, to_see = set(), [root]
-    while to_see:
-        task = to_see.pop()
-        found.add(task)
-        for nursery in task.child_nurseries:
-            to_see += nursery.child_tasks
-    return found

@@ -7,7 +7,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, IntEnum, StrEnum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
@@ -19,22 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests._json.shapes import Colour, Level
 from trio_jobs import InvalidPayload
 from trio_jobs._json.arguments import Arguments
 from trio_jobs._json.lost import lost, spelled_out
 from trio_jobs._json.values import decode, encode, to_json
 
 T = TypeVar("T")
-
-
-class Colour(Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Level(IntEnum):
-    LOW = 1
-    HIGH = 2
 
 
 class Word(StrEnum):

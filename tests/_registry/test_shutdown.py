@@ -18,6 +18,7 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.tasks import task_names
 from trio_jobs import (
     JobCancelled,
     JobContext,
@@ -52,19 +53,6 @@ async def clean_up(job: JobContext[str], seconds: float) -> None:
         with trio.CancelScope(shield=True):
             await job.send("bye")
             await trio.sleep(seconds)
-
-
-def tasks() -> list[str]:
-    """Return the names of all tasks of this run but for Trio's own."""
-    root = trio.lowlevel.current_root_task()
-    assert root is not None
-    names, open_tasks = [], [root]
-    while open_tasks:
-        task = open_tasks.pop()
-        names.append(task.name)
-        for nursery in task.child_nurseries:
-            open_tasks += nursery.child_tasks
-    return sorted(names)
 
 
 def row(jobs: JobRegistry, handle: JobHandle[Any, Any]) -> tuple[State, Reason | None]:
@@ -436,7 +424,7 @@ async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None
         await trio.sleep_forever()
 
     leaked: list[trio.MemorySendChannel[Any]] = []
-    before = tasks()
+    before = task_names()
     async with open_registry(capacity=20) as jobs:
         for _ in range(10):
             await jobs.submit(busy, timeouts=Timeouts(idle=1000, queue=1000))
@@ -444,9 +432,9 @@ async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None
             await jobs.submit(sleep, delay=1000)
             await jobs.submit(fail, retry=Retry(attempts=3))
         await wait_all_tasks_blocked()
-        assert len(tasks()) > len(before) + 40
+        assert len(task_names()) > len(before) + 40
         worker = jobs._worker
-    assert tasks() == before
+    assert task_names() == before
     assert not worker.attempts
     assert not worker.audiences
     assert worker.running == 0

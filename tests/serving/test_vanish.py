@@ -12,6 +12,7 @@ import trio
 
 from tests.serving.place import DOORS, Door, Place, place
 from tests.serving.raw import TEXT, Peer, frame, handshake, open_files, request
+from tests.tasks import task_names
 from trio_jobs.serving import Limits
 
 ROUNDS, CYCLES = 4, 125  # of each server
@@ -81,20 +82,6 @@ WAYS: list[Way] = [
 HTTP_WAYS: list[Way] = [half_a_request, streaming, streaming]
 
 
-def tasks() -> list[str]:
-    """Return the names of all tasks that there are."""
-    found: list[str] = []
-    waiting_for = [trio.lowlevel.current_root_task()]
-    while waiting_for:
-        task = waiting_for.pop()
-        if task is None:
-            continue
-        found.append(task.name)
-        for nursery in task.child_nurseries:
-            waiting_for.extend(nursery.child_tasks)
-    return sorted(found)
-
-
 async def cycle(here: Place, job: str, number: int) -> None:
     """Connect, get somewhere, and vanish: with a reset, or with an end that is not waited for."""
     ways = WAYS + (HTTP_WAYS if here.door == "http" else [])
@@ -128,16 +115,16 @@ async def test_nothing_stays(door: Door) -> None:
     async with place(door, limits=LIMITS) as here:
         job = (await here.submit("wait")).id
         await trio.testing.wait_all_tasks_blocked(0.1)
-        before = tasks(), open_files()
+        before = task_names(), open_files()
         await cycles(here, job, WARM)
-        await back_to(lambda: (tasks(), open_files()), before)
+        await back_to(lambda: (task_names(), open_files()), before)
         gc.collect()
         tracemalloc.start()
         try:
             sizes: list[int] = []
             for _ in range(ROUNDS):
                 await cycles(here, job, CYCLES)
-                await back_to(lambda: (tasks(), open_files()), before)
+                await back_to(lambda: (task_names(), open_files()), before)
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
             assert min(after - less for less, after in pairwise(sizes)) < MEMORY, sizes

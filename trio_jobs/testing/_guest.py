@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 Result: TypeAlias = "outcome.Value[Any] | outcome.Error"
 _TRAPS = inspect.getfile(trio.lowlevel.wait_task_rescheduled)
-_OURS = tuple(str(Path(__file__).with_name(name)) for name in ("_guest.py", "_course.py"))
-_MACHINERY: Final = (*_OURS, str(Path(_TRAPS).parent), inspect.getfile(outcome.acapture))
+RUNNERS: Final = (
+    *(str(Path(__file__).with_name(name)) for name in ("_guest.py", "_course.py")),
+    inspect.getfile(outcome.acapture),
+)
+"""The files between a run and the functions that it is told to run."""
+_MACHINERY: Final = (*RUNNERS, str(Path(_TRAPS).parent))
 
 
 @dataclass(eq=False)
@@ -52,12 +56,7 @@ class GuestRun:
     nursery: trio.Nursery
 
     def __init__(
-        self,
-        clock: MockClock,
-        *,
-        owner: str,
-        rule_time_limit: float,
-        real_time_limit: float,
+        self, clock: MockClock, *, owner: str, rule_time_limit: float, real_time_limit: float
     ) -> None:
         self.over = False
         self._owner = owner

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import outcome
 import trio
+
+from ._guest import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_NOTED: Final = 30
-_HERE = Path(__file__)
-_MACHINERY: Final = (
-    str(_HERE.with_name("_guest.py")),
-    str(_HERE.with_name("_course.py")),
-    str(Path(trio.__file__).parent),
-    inspect.getfile(outcome.acapture),
-)
+_MACHINERY: Final = (*RUNNERS, str(Path(trio.__file__).parent))
 
 
 class Steps(trio.abc.Instrument):

@@ -35,6 +35,7 @@ from tests.serving.machine.moves import (
 from tests.serving.machine.network import Network
 from tests.serving.machine.peers import EVERYBODY, HOST, OWNERS, Asked, Peer, Work, mark
 from tests.serving.raw import BINARY, frame, request
+from tests.tasks import task_names
 from trio_jobs import (
     Job,
     JobContext,
@@ -211,13 +212,7 @@ class ServerMachine(TrioMachine):
 
     def _tasks(self) -> list[str]:
         """Return the tasks of the server."""
-        found, left = list[str](), [self.task]
-        while left:
-            task = left.pop()
-            found.append(task.name)
-            for nursery in task.child_nurseries:
-                left += nursery.child_tasks
-        return sorted(found)
+        return task_names(self.task)
 
     def _handler(self) -> Callable[..., Awaitable[str]]:
         async def act(job: JobContext[str], number: int) -> str:

@@ -233,13 +233,19 @@ def test_an_index_that_does_not_know_of_a_row(tmp_path: Path, caplog: pytest.Log
     assert "indexes" in caplog.text
 
 
+async def bring_with_a_damaged_child(store: SqliteStore, path: Path, life: str) -> tuple[str, str]:
+    """Bring a job to where it is to be, with a child whose row is damaged; return both."""
+    parent = await bring(store, life, "p")
+    child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
+    assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
+    return parent, child
+
+
 async def test_a_damaged_child(tmp_path: Path) -> None:
     """Its parent ends all the same, and it fails."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
-        parent = await bring(store, "runs", "p")
-        child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
-        assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
+        parent, child = await bring_with_a_damaged_child(store, path, "runs")
         assert await store.finish(parent, 1, completed()) is State.COMPLETED
         assert (await store.get(child)).message == "what is stored of it is damaged: priority"
 
@@ -271,9 +277,7 @@ async def test_a_damaged_child_of_a_lost_parent(tmp_path: Path) -> None:
     """A sweep takes its parent back all the same, and it fails."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
-        parent = await bring(store, "lapsed", "p")
-        child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
-        assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
+        parent, child = await bring_with_a_damaged_child(store, path, "lapsed")
         await store.sweep()
         assert (await store.get(parent)).state is not State.RUNNING
         assert (await store.get(child)).message == "what is stored of it is damaged: priority"
