@@ -17,20 +17,8 @@ _COLUMNS: Final = (
     *("cancel_requested", "seq", "parent"),
 )
 _TEXTS: Final = (
-    *(
-        "id",
-        "handler",
-        "state",
-        "reason",
-        "message",
-        "error",
-        "result",
-        "options",
-        "metadata",
-        "owner",
-        "key",
-    ),
-    *("saved", "parent", "progress"),
+    *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
+    *("key", "saved", "parent", "progress"),
 )
 
 
