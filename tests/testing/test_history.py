@@ -251,3 +251,17 @@ def test_no_event_can_be_missed(mutate: Callable[[list[Event], int], None], plac
     mutate(history.logs[JOB], place)
     with pytest.raises(BadHistory):
         check_history(history)
+
+
+def test_an_attempt_goes_on_for_as_long_as_its_child() -> None:
+    """One whose worker was cut off meanwhile may be lost, though its handler had ended; no other one may."""
+    history = good()
+    _unheard(history)
+    history.cut = {history.runs[0].worker}
+    assert list(RULES["ends_are_recorded"](history))
+    history.logs["child"] = [Event(1, 0, Kind.SUBMITTED, 0.0, "child"), Event(2, 1, Kind.STARTED, 0.0, "w")]
+    assert list(RULES["ends_are_recorded"](history))
+    history.parents["child"] = JOB
+    assert not list(RULES["ends_are_recorded"](history))
+    history.logs["child"].append(Event(3, 1, Kind.COMPLETED, 0.0, None))
+    assert list(RULES["ends_are_recorded"](history))

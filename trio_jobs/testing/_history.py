@@ -102,6 +102,7 @@ class History:
         calls: The clients' journal.
         readings: The readers' journal.
         runs: The handlers' journal.
+        parents: Whose child a job is, by id, as far as that is known.
         settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
         orderly: Whether no worker died, stood still or was cut off: each that went left in good order.
         cut: The workers that did, by name; None if that is not known.
@@ -114,6 +115,7 @@ class History:
     calls: list[Call] = attrs.field(factory=list[Call])
     readings: list[Reading] = attrs.field(factory=list[Reading])
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
+    parents: dict[str, str] = attrs.field(factory=dict[str, str])
     settled: bool = False
     orderly: bool = False
     cut: set[str] | None = None

@@ -364,6 +364,7 @@ class JobMachine(TrioMachine):
             check_agrees(job, log)
             check_limits(job, log)
             if job.parent is not None:
+                self._history.parents[job.id] = job.parent
                 check_child(log)
             else:
                 stays += waits(job, log, self._delays.get(job.id, 0.0))

@@ -228,7 +228,10 @@ def ends_are_recorded(history: History) -> Found:
         how, began = _end_of(log, run.attempt), _start_of(log, run.attempt)
         if how is None or began is None or run.ended is None or run.severed or run.worker in history.mute:
             continue
-        if _lost(how) and how.timestamp - began.timestamp > run.ended - run.began + _SLACK:
+        ended = began.timestamp + run.ended - run.began
+        if run.worker in (history.cut or ()) and _has_a_child(history, run.job_id, ended):
+            continue  # its attempt went on for as long as the child, and could not keep its lease
+        if _lost(how) and how.timestamp > ended + _SLACK:
             yield run.job_id, f"attempt {run.attempt} ended, and {run.worker} did not say so"
 
 
@@ -252,6 +255,12 @@ def no_attempt_pays_for_the_store(history: History) -> Found:
             error = None if event.kind not in _ENDS or event.kind == "completed" else event.data.error
             if error is not None and error.type.endswith("StoreUnavailable"):
                 yield job_id, f"attempt {event.attempt} ended because the store was away"
+
+
+def _has_a_child(history: History, job_id: str, at: float) -> bool:
+    """Return whether a child of a job has ended only after some moment, or not at all."""
+    children = [history.logs[child] for child, parent in history.parents.items() if parent == job_id]
+    return any(log[-1].kind not in _ENDS or log[-1].timestamp > at for log in children)
 
 
 def _state(log: list[Event]) -> str:
