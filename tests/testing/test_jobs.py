@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from trio_jobs import Event, Job, JobContext, Kind, Reason, Retry, State, StreamGap
+from trio_jobs import Event, Job, JobContext, Kind, Reason, Retry, State, StreamGap, Timeouts
 from trio_jobs.stores import Claimant, Outcome, Store, Transition
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
@@ -52,6 +52,23 @@ class Paused(JobMachine):
         await self._submit("late", *talk, {"delay": 0.5})
         for number in range(self.capacity):
             await self._submit(f"pauses{number}", *talk, {"when_unread": "pause"})
+
+
+class HeardLate(JobMachine):
+    """A job is done at once, and its worker takes longer than the job's time limit to say so."""
+
+    async def start_worker(self) -> None:
+        await super().start_worker()
+        worker = self._up()[-1]
+        self._history.mute.add(worker.name)
+        worker.line.slow_down("finish", self.lease / 2)
+        limit = {"timeouts": Timeouts(run=0.5)}
+        await self._submit("late", journalled(scripted, self._history), ([], "return"), limit)
+
+
+def test_an_end_that_is_heard_late_is_no_job_that_ran_too_long() -> None:
+    """Of a worker that is slow to say how attempts end, the time of the end says nothing."""
+    run_state_machine_as_test(HeardLate, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
 def test_jobs_that_pause_hold_up_no_judgement() -> None:

@@ -120,5 +120,6 @@ class Crowd:
                     await trio.sleep(0.5)
             if pace.vanishes or not self._up():
                 return
-            if pace.cut or not worker.up:  # a job that pauses is to be read where it runs
+            runs = worker.up or (worker.drained and not worker.over.is_set())
+            if pace.cut or not runs:  # a job that pauses is to be read where it runs
                 worker = self._up()[0]

@@ -362,7 +362,7 @@ class JobMachine(TrioMachine):
             job = await self._store.get(one.id)
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
-            check_limits(job, log)
+            check_limits(job, log, self._history.mute)
             if job.parent is not None:
                 self._history.parents[job.id] = job.parent
                 check_child(log)
