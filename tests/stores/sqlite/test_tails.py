@@ -186,26 +186,71 @@ def appended(job_id: str, *seqs: int) -> Transaction:
 def test_a_hole_is_noticed() -> None:
     """What somebody else wrote before what is appended here is read, even if nobody has told of it."""
     of = tails.Tails()
-    of.begin("a")
+    tail = of.begin("a")
     assert of.behind("a", 2, 9) is None
-    of.have_read("a", 2, over=False)
+    of.have_read("a", tail, 2, over=False)
     of.hear(appended("a", 3))
     of.hear(appended("a", 3, 4))  # of which the first is known
     found = of.behind("a", 2, 9)
     assert found is not None
     assert [event.data for event in found[0]] == ["3", "4"]
-    of.begin("a")
-    of.have_read("a", 2, over=False)
+    of.have_read("a", of.begin("a"), 2, over=False)
     assert of.behind("a", 2, 9) == found
     of.hear(appended("a", 6))
     assert of.behind("a", 2, 9) is None
-    of.have_read("a", 6, over=False)
+    of.have_read("a", tail, 6, over=False)
     assert of.behind("a", 6, 9) is None
 
 
 def test_the_end_of_a_log_has_no_tail() -> None:
-    """Who is level with it would wait for ever."""
+    """A reader that is level with it would wait for ever."""
     of = tails.Tails()
-    of.begin("a")
-    of.have_read("a", 3, over=True)
+    of.have_read("a", of.begin("a"), 3, over=True)
     assert of.behind("a", 3, 9) is None
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_read_says_nothing_of_a_tail_that_began_after_it(over: bool) -> None:
+    """The tail may lack what was appended in between, and a reader would wait for ever behind the read."""
+    of = tails.Tails()
+    earlier = of.begin("a")
+    of.forget()
+    of.hear(appended("a", 3))
+    later = of.begin("a")
+    of.have_read("a", earlier, 2, over=over)
+    assert of.behind("a", 2, 9) is None
+    of.have_read("a", later, 3, over=False)
+    assert of.behind("a", 3, 9) == ([], 3)
+
+
+async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read the file before the end was written, and goes on after another reader began to read."""
+    async with opened(path) as store:
+        claim = await start(store)
+        job_id, read = claim.submission.id, store._reader.call
+        late, may_go = trio.Event(), trio.Event()
+
+        async def held_up(work: Any) -> Any:
+            answer = await read(work)
+            if not late.is_set():
+                late.set()
+                await may_go.wait()
+            return answer
+
+        monkeypatch.setattr(store._reader, "call", held_up)
+        got: list[Any] = []
+
+        async def follow(after: int) -> None:
+            got.append(await store.follow(job_id, after, 99))
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, 2)
+                await late.wait()
+                store._signals.tails.forget()  # as after a write of another process
+                await store.finish(job_id, 1, completed(None))
+                store._signals.tails.begin(job_id)  # as another reader does
+                may_go.set()
+        assert [event.kind for event in got[0]] == [Kind.COMPLETED]

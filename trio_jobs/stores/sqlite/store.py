@@ -317,9 +317,9 @@ class SqliteStore:
                     if events and not waited:
                         await trio.lowlevel.checkpoint()
                 else:
-                    tails.begin(job_id)
+                    tail = tails.begin(job_id)
                     events, over, seq = await self._read(looking.page, job_id, after, limit)
-                    tails.have_read(job_id, seq, over=over)
+                    tails.have_read(job_id, tail, seq, over=over)
                 if events or over:
                     return events
                 grown.seq = max(grown.seq, seq)

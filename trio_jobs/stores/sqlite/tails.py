@@ -14,7 +14,7 @@ _LONG: Final = 16384
 """Characters of a tail: it covers the time in which a follower is busy with what came before."""
 
 
-class _Tail:
+class Tail:
     """The rows of a log behind a cursor, without a hole; of the newest cursor nothing is known at first."""
 
     __slots__ = ("first", "rows", "seq", "size")
@@ -48,24 +48,27 @@ class Tails:
     """The tails of the logs that are followed here."""
 
     def __init__(self) -> None:
-        self._tails: dict[str, _Tail] = {}
+        self._tails: dict[str, Tail] = {}
 
-    def begin(self, job_id: str) -> None:
-        """Keep what is appended to a log from now on, for who is about to read what is there."""
+    def begin(self, job_id: str) -> Tail:
+        """Keep what is appended to a log from now on, for a reader that reads next what is there."""
         if job_id not in self._tails:
             if len(self._tails) >= _MOST:
                 del self._tails[next(iter(self._tails))]
-            self._tails[job_id] = _Tail()
+            self._tails[job_id] = Tail()
+        return self._tails[job_id]
 
-    def have_read(self, job_id: str, seq: int, *, over: bool) -> None:
+    def have_read(self, job_id: str, tail: Tail, seq: int, *, over: bool) -> None:
         """Note that this was the newest cursor after `begin`; what was appended since says more.
 
-        The end of a log is read in the file.
+        A tail that began later than the read may lack what was appended in between, so the read says nothing
+        of it. The end of a log is read in the file.
         """
-        tail = self._tails.get(job_id)
-        if tail is not None and over:
+        if self._tails.get(job_id) is not tail:
+            return
+        if over:
             del self._tails[job_id]
-        elif tail is not None and tail.seq is None:
+        elif tail.seq is None:
             tail.first = tail.seq = seq
 
     def hear(self, tx: Transaction) -> None:
