@@ -49,7 +49,6 @@ ROOMS = [room for floor in FLOORS for room in floor]
 # code that needs it; there is to be no other.
 TO_CUT = {
     ("_watching/handle", "_running/worker"),  # for types only
-    ("_watching/readers", "_running/deadlines"),  # for types only
     ("serving/feed", "serving/websocket/session"),  # for types only
     ("serving/operations", "serving/websocket/session"),
     ("serving/websocket/server", "serving/http/direct"),

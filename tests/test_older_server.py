@@ -359,7 +359,7 @@ async def test_cleanup_after_each_kind_of_end(autojump_clock: MockClock, end: st
             assert (await read(jobs, tokens, 1))[-1] == "[DONE]"
         worker = jobs._worker
         assert not worker.attempts
-        assert not worker.audiences
+        assert not worker.readers
 
 
 # ------------------------------------------------------------------------------- ids

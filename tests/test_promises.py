@@ -363,7 +363,7 @@ def test_p7_nothing_runs_that_is_not_under_the_block(
             assert how == "raise"
         assert tasks() == before
         worker = jobs._worker
-        assert (worker.running, worker.attempts, dict(worker.audiences)) == (0, {}, {})
+        assert (worker.running, worker.attempts, dict(worker.readers)) == (0, {}, {})
         store: Any = worker.store
         assert all(row.state.over for row in store._rows.values())
 

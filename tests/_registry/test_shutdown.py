@@ -436,7 +436,7 @@ async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None
         worker = jobs._worker
     assert task_names() == before
     assert not worker.attempts
-    assert not worker.audiences
+    assert not worker.readers
     assert worker.running == 0
     for channel in leaked:
         with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):

@@ -295,7 +295,7 @@ async def test_a_context_that_leaked_waits_for_nobody(autojump_clock: MockClock)
             for write in (leaked[0].send(1), leaked[0].send_many([1])):
                 with pytest.raises(LeaseLost):
                     await write
-        assert not jobs._worker.audiences
+        assert not jobs._worker.readers
     assert trio.current_time() == 1
 
 

@@ -104,14 +104,14 @@ async def test_no_claim_takes_the_slot_of_a_submit(autojump_clock: MockClock) ->
 
 
 async def test_an_ended_attempt_leaves_no_trace(autojump_clock: MockClock) -> None:
-    """When an attempt is over its slot, its entry and, without readers, its audience are gone."""
+    """When an attempt is over its slot, its entry and, if it has no readers, their record are gone."""
     async with open_worker() as worker:
         (job_id,) = await worker.submit([new(1, when_unread="cancel", linger=100)])
         await wait_all_tasks_blocked()
-        assert job_id in worker.audiences
+        assert job_id in worker.readers
         await worker.store.ended(job_id)
         await worker.wait_idle()
-        assert (worker.running, worker.attempts, dict(worker.audiences)) == (0, {}, {})
+        assert (worker.running, worker.attempts, dict(worker.readers)) == (0, {}, {})
 
 
 async def test_wait_idle(autojump_clock: MockClock) -> None:

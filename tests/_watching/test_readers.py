@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_jobs import Timeouts
 from trio_jobs._model.job import Options
 from trio_jobs._running.deadlines import Deadlines
-from trio_jobs._watching.readers import Audience, Audiences, Policy
+from trio_jobs._watching.readers import Policy, Readers, ReadersByJob
 
 
 @attrs.define(eq=False)
@@ -55,47 +55,47 @@ def test_room(commands: list[Any], start: int, window: int, when_unread: Any, at
     behind; and the handler never gets further ahead of such a reader by sending than the window."""
 
     async def scenario() -> None:
-        audience = Audience(window)
+        readers = Readers(window)
         last_seq = furthest = start
         if attended:
-            audience.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), last_seq)
-        readers: list[Reader] = []
+            readers.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), last_seq)
+        present: list[Reader] = []
 
         def floor() -> int:
-            held = [r.cursor for r in readers if r.policy == "block" and r.cursor >= r.joined]
+            held = [r.cursor for r in present if r.policy == "block" and r.cursor >= r.joined]
             if held:
                 return min(held)
-            return furthest if attended and when_unread == "pause" and not readers else last_seq
+            return furthest if attended and when_unread == "pause" and not present else last_seq
 
         for command, amount, extra in commands:
             if command == "join":
                 reader = Reader(max(0, last_seq - amount), extra)
                 if last_seq - reader.cursor > window:
                     reader.joined = last_seq
-                audience.join(reader, last_seq)
-                readers.append(reader)
-            elif command == "leave" and readers:
-                audience.leave(readers.pop(amount % len(readers)))
-            elif command == "read" and readers:
-                reader = readers[amount % len(readers)]
+                readers.join(reader, last_seq)
+                present.append(reader)
+            elif command == "leave" and present:
+                readers.leave(present.pop(amount % len(present)))
+            elif command == "read" and present:
+                reader = present[amount % len(present)]
                 for _ in range(min(extra, last_seq - reader.cursor)):
                     reader.cursor += 1
                     furthest = max(furthest, reader.cursor)
-                    audience.advanced(reader)
+                    readers.advanced(reader)
             elif command == "send":
                 for _ in range(amount):
-                    if room := audience.room(last_seq):
+                    if room := readers.room(last_seq):
                         assert 1 <= room <= window
                         last_seq += 1
             elif command == "note":
                 last_seq += amount  # progress and the like ask for no room
             free = max(0, window - (last_seq - floor()))
-            assert (audience.room(last_seq) == 0) == (free == 0)
-            assert audience.room(last_seq) <= free
-            assert len(audience) == len(readers)
-            assert audience.idle == (not readers and not attended)
-        audience.dismiss()
-        assert audience.idle == (not readers)
+            assert (readers.room(last_seq) == 0) == (free == 0)
+            assert readers.room(last_seq) <= free
+            assert len(readers) == len(present)
+            assert readers.idle == (not present and not attended)
+        readers.dismiss()
+        assert readers.idle == (not present)
 
     trio.run(scenario, clock=MockClock())
 
@@ -105,16 +105,16 @@ async def test_waiting_for_room(autojump_clock: MockClock) -> None:
     deadlines = Deadlines(Timeouts())
 
     async def send(after: int) -> None:
-        await audience.wait_room(after)
+        await readers.wait_room(after)
         passed.append(trio.current_time())
 
     for release in ("read", "leave", "dismiss"):
         passed: list[float] = []
-        audience = Audience(2)
+        readers = Readers(2)
         reader = Reader(5, "block")
-        audience.join(reader, 5)
-        audience.attend(deadlines, Options(), 5)
-        await audience.wait_room(6)
+        readers.join(reader, 5)
+        readers.attend(deadlines, Options(), 5)
+        await readers.wait_room(6)
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send, 7)
@@ -122,38 +122,38 @@ async def test_waiting_for_room(autojump_clock: MockClock) -> None:
             assert passed == []
             if release == "read":
                 reader.cursor = 6
-                audience.advanced(reader)
+                readers.advanced(reader)
             elif release == "leave":
-                audience.leave(reader)
+                readers.leave(reader)
             else:
-                audience.dismiss()
+                readers.dismiss()
         assert passed == [began + 1]
 
 
 async def test_a_ring_without_room_waits_on(autojump_clock: MockClock) -> None:
     """Being woken is a hint: without room the attempt waits again."""
-    audience = Audience(2)
+    readers = Readers(2)
     slow, fast = Reader(5, "block"), Reader(5, "block")
     for reader in (slow, fast):
-        audience.join(reader, 5)
-    audience.attend(Deadlines(Timeouts()), Options(), 5)
+        readers.join(reader, 5)
+    readers.attend(Deadlines(Timeouts()), Options(), 5)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(audience.wait_room, 7)
+        nursery.start_soon(readers.wait_room, 7)
         for cursor in (6, 7):
             fast.cursor = cursor
-            audience.advanced(fast)
+            readers.advanced(fast)
             await wait_all_tasks_blocked()
             assert nursery.child_tasks
         slow.cursor = 6
-        audience.advanced(slow)
+        readers.advanced(slow)
 
 
 @pytest.mark.parametrize(("when_unread", "rooms"), [("pause", [2, 1, 0, 0]), ("continue", [2, 1, 2, 1])])
 async def test_the_room_of_a_new_job(when_unread: Any, rooms: list[int]) -> None:
     """Before anybody reads, a job that pauses may send a window from its beginning, others more and more."""
-    audience = Audience(2)
-    audience.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), 0)
-    assert [audience.room(last_seq) for last_seq in range(4)] == rooms
+    readers = Readers(2)
+    readers.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), 0)
+    assert [readers.room(last_seq) for last_seq in range(4)] == rooms
 
 
 async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> None:
@@ -161,91 +161,91 @@ async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> N
     time nor
     moves where reading is counted from."""
     deadlines = Deadlines(Timeouts())
-    audience = Audience(2)
+    readers = Readers(2)
     options = Options(when_unread="cancel", linger=3)
     with deadlines.scope:
-        audience.attend(deadlines, options, 2)
+        readers.attend(deadlines, options, 2)
         await trio.sleep(2)
-        audience.attend(deadlines, options, 2)
+        readers.attend(deadlines, options, 2)
         await trio.sleep_forever()
     assert trio.current_time() == 3
-    audience.dismiss()
-    assert audience.idle
+    readers.dismiss()
+    assert readers.idle
 
 
 async def test_leaving_twice_is_leaving_once(autojump_clock: MockClock) -> None:
     """A reader that is counted out twice, or was never in, disturbs nobody."""
-    audience = Audience(2)
+    readers = Readers(2)
     one, other = Reader(1, "block"), Reader(1, "block")
-    audience.join(one, 1)
-    audience.leave(other)
-    audience.leave(one)
-    audience.leave(one)
-    assert len(audience) == 0
-    assert audience.idle
+    readers.join(one, 1)
+    readers.leave(other)
+    readers.leave(one)
+    readers.leave(one)
+    assert len(readers) == 0
+    assert readers.idle
 
 
 @pytest.mark.parametrize("when_unread", ["continue", "pause"])
 async def test_an_unread_job_that_nobody_wants_cancelled(when_unread: Any, autojump_clock: MockClock) -> None:
     """Only what is to be cancelled when nobody reads is, whoever came and went."""
     deadlines = Deadlines(Timeouts())
-    audience = Audience(2)
+    readers = Readers(2)
     reader = Reader(2, "gap")
     with deadlines.scope:
-        audience.attend(deadlines, Options(when_unread=when_unread, linger=3), 2)
-        audience.join(reader, 2)
-        audience.leave(reader)
+        readers.attend(deadlines, Options(when_unread=when_unread, linger=3), 2)
+        readers.join(reader, 2)
+        readers.leave(reader)
         await trio.sleep(50)
     assert deadlines.cause() is None
 
 
 async def test_a_late_reader_that_comes_again() -> None:
     """A reader that was behind, left, and comes again when it is level, holds the handler like any other."""
-    audience = Audience(2)
+    readers = Readers(2)
     reader = Reader(0, "block")
-    audience.join(reader, 50)
-    assert audience.room(50) > 0
-    audience.leave(reader)
+    readers.join(reader, 50)
+    assert readers.room(50) > 0
+    readers.leave(reader)
     reader.cursor = 50
-    audience.join(reader, 50)
-    assert audience.room(52) == 0
+    readers.join(reader, 50)
+    assert readers.room(52) == 0
 
 
-async def test_audiences_exist_while_they_are_needed(autojump_clock: MockClock) -> None:
-    """An audience is made when asked for, and dropped when nobody reads and nothing runs."""
-    audiences = Audiences(7)
-    assert audiences.window == 7
-    audience = audiences["job"]
-    assert audiences["job"] is audience
+async def test_readers_are_kept_while_they_are_needed(autojump_clock: MockClock) -> None:
+    """A job's readers are kept from when they are first asked for until no reader and no attempt is left."""
+    by_job = ReadersByJob(7)
+    assert by_job.window == 7
+    readers = by_job["job"]
+    assert by_job["job"] is readers
     reader = Reader(0, "gap")
-    audience.join(reader, 0)
-    audiences.release("job")
-    assert "job" in audiences
-    audience.leave(reader)
-    audience.attend(Deadlines(Timeouts()), Options(), 0)
-    audiences.release("job")
-    assert "job" in audiences
-    audience.dismiss()
-    audiences.release("job")
-    assert "job" not in audiences
-    audiences.release("job")
-    assert not audiences
+    readers.join(reader, 0)
+    by_job.release("job")
+    assert "job" in by_job
+    readers.leave(reader)
+    readers.attend(Deadlines(Timeouts()), Options(), 0)
+    by_job.release("job")
+    assert "job" in by_job
+    readers.dismiss()
+    by_job.release("job")
+    assert "job" not in by_job
+    by_job.release("job")
+    assert not by_job
 
 
 @pytest.mark.parametrize("policy", ["block", "gap"])
 async def test_any_reader_stops_the_linger_time(policy: Any, autojump_clock: MockClock) -> None:
     """Readers of both policies keep an unread job alive; the last to leave starts its time anew."""
     deadlines = Deadlines(Timeouts())
-    audience = Audience(2)
+    readers = Readers(2)
     reader, other = Reader(2, cast("Policy", policy)), Reader(2, "gap")
     with deadlines.scope:
-        audience.attend(deadlines, Options(when_unread="cancel", linger=3), 2)
+        readers.attend(deadlines, Options(when_unread="cancel", linger=3), 2)
         await trio.sleep(2)
-        audience.join(reader, 2)
-        audience.join(other, 2)
+        readers.join(reader, 2)
+        readers.join(other, 2)
         await trio.sleep(50)
-        audience.leave(reader)
+        readers.leave(reader)
         await trio.sleep(50)
-        audience.leave(other)
+        readers.leave(other)
         await trio.sleep_forever()
     assert trio.current_time() == 105

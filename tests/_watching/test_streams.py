@@ -155,7 +155,7 @@ async def same_for_all(sends: list[str | int], fails: bool, readers: list[Any]) 
                 nursery.start_soon(reader, *how)
         whole = await follow(handle)
         assert (await jobs.statistics()).readers == 0
-        assert not jobs._worker.audiences
+        assert not jobs._worker.readers
     assert [event.seq for event in whole] == list(range(1, len(whole) + 1))
     assert [event.kind.ends for event in whole].index(True) == len(whole) - 1
     assert len(logs) == len(readers)

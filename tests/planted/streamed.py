@@ -60,8 +60,8 @@ STREAMED = [
         "the linger time runs while somebody reads",
         "a job is cancelled as unread before the eyes of its reader",
         READERS,
-        "deadlines.unread(None if self._readers else options.linger)",
-        "deadlines.unread(options.linger)",
+        "clocks.unread(None if self._readers else options.linger)",
+        "clocks.unread(options.linger)",
         "streams",
     ),
     Bug(
@@ -77,7 +77,7 @@ STREAMED = [
         "`send_many` runs ahead of a reader by up to two windows",
         CONTEXT,
         "max(0, self._room() - 1)",
-        "self._audiences.window - 1",
+        "self._readers.window - 1",
         "streams",
     ),
     Bug(
@@ -93,7 +93,7 @@ STREAMED = [
         "a library that sends through `job.tokens` is held by nobody",
         CONTEXT,
         "        await self._wait_room()\n        return self._room()",
-        "        return self._audiences.window",
+        "        return self._readers.window",
         "streams",
     ),
     Bug(

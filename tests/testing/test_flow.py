@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.testing.flow import FlowInAFile, FlowMachine
-from trio_jobs._watching.readers import Audience
+from trio_jobs._watching.readers import Readers
 
 FEW = settings(
     max_examples=12,
@@ -32,6 +32,6 @@ def test_who_waits_and_who_gets_what_in_a_file() -> None:
 
 def test_a_handler_that_is_not_let_go_on_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """That a reader which leaves wakes no handler is found in a few lives."""
-    monkeypatch.setattr(Audience, "_changed", lambda audience: setattr(audience, "_floor", 0))
+    monkeypatch.setattr(Readers, "_changed", lambda readers: setattr(readers, "_floor", 0))
     with pytest.raises(AssertionError, match="wait"):
         run_state_machine_as_test(FlowMachine, settings=settings(FEW, max_examples=100))

@@ -21,7 +21,7 @@ from .._running.context import JobContext
 from .._running.worker import Worker
 from .._watching.handle import JobHandle
 from .._watching.lines import LineStream
-from .._watching.readers import Audiences
+from .._watching.readers import ReadersByJob
 from ..stores.contract import COUNTED, Store, Submission, Where
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, where_of
@@ -31,9 +31,9 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-def inside(jobs: JobRegistry) -> tuple[Store, Audiences]:
+def inside(jobs: JobRegistry) -> tuple[Store, ReadersByJob]:
     """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
-    return jobs._worker.store, jobs._worker.audiences  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return jobs._worker.store, jobs._worker.readers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def submit_with_room(
@@ -239,7 +239,7 @@ class JobRegistry:
             running=worker.running,
             capacity=worker.capacity,
             paused=worker.paused,
-            readers=sum(map(len, worker.audiences.values())),
+            readers=sum(map(len, worker.readers.values())),
         )
 
     # ------------------------------------------------------------ changing

@@ -27,7 +27,7 @@ from .._model.job import Ended
 from .._model.retry import Retry
 from .._watching.handle import JobHandle
 from .._watching.raised import chained
-from .._watching.readers import Audience
+from .._watching.readers import Readers
 from .._watching.streams import failure
 from ..stores.contract import Claim, Outcome
 from ..stores.retrying import insist
@@ -281,12 +281,12 @@ class Attempt:
 
     # ------------------------------------------------------------ what others may ask of it
 
-    def attend(self) -> Audience:
-        """Return the audience of this attempt, which knows now that it may make it wait."""
+    def attend(self) -> Readers:
+        """Return the readers of the job, which may make this attempt wait from now on."""
         submission = self.claim.submission
-        audience = self.worker.audiences[submission.id]
-        audience.attend(self.deadlines, submission.options, self.claim.seq)
-        return audience
+        readers = self.worker.readers[submission.id]
+        readers.attend(self.deadlines, submission.options, self.claim.seq)
+        return readers
 
     def tell(self, reason: Reason, grace: float) -> None:
         """Ask the handler to end within `grace` seconds, and cancel it then. A shorter grace wins."""

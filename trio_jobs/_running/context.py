@@ -51,7 +51,7 @@ class JobContext(Generic[T]):
         self._attempt = attempt
         self._worker = attempt.worker
         self._store = attempt.worker.store
-        self._audiences = attempt.worker.audiences
+        self._readers = attempt.worker.readers
         self._deadlines = attempt.deadlines
         self._seq = claim.seq
         self._appended = 0
@@ -78,8 +78,8 @@ class JobContext(Generic[T]):
             await pipe.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        audience = self._audiences.get(self.id)
-        waited = audience is not None and not audience.room(self._seq) and await self._wait_room()
+        readers = self._readers.get(self.id)
+        waited = readers is not None and not readers.room(self._seq) and await self._wait_room()
         await self._write_tokens((value,))
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -145,7 +145,7 @@ class JobContext(Generic[T]):
         if self._pipe is None:
             if not self._attempt.open:
                 raise self._lost()
-            pipe = Pipe(self._audiences.window, self._find_room, self._carry, self._lost)
+            pipe = Pipe(self._readers.window, self._find_room, self._carry, self._lost)
             self._worker.nursery.start_soon(pipe.run, name=f"tokens of job {self.id}")
             self._pipe = pipe  # only now that it runs: `close` waits for its end
         return self._pipe
@@ -199,8 +199,8 @@ class JobContext(Generic[T]):
 
     def _room(self) -> int:
         """Return how many events may be sent now."""
-        audience = self._audiences.get(self.id)
-        return self._audiences.window if audience is None else audience.room(self._seq)
+        readers = self._readers.get(self.id)
+        return self._readers.window if readers is None else readers.room(self._seq)
 
     async def _wait_room(self) -> bool:
         """Wait until an event may be sent, and return whether that took a wait."""

@@ -16,7 +16,7 @@ from .._common.errors import LeaseLost
 from .._common.states import Reason, State, Transition
 from .._model.job import Ended
 from .._watching.raised import Raised
-from .._watching.readers import Audiences
+from .._watching.readers import ReadersByJob
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store, Submission
 from ..stores.retrying import LAST_WORDS, insist, persist
 from .attempt import Attempt
@@ -66,7 +66,7 @@ class Worker:
         self.claimant = claimant
         self.capacity = capacity
         self._batches = batches
-        self.audiences = Audiences(window)
+        self.readers = ReadersByJob(window)
         self.raised = Raised()
         self.attempts: dict[str, Attempt] = {}
         self._outdated: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
@@ -197,9 +197,9 @@ class Worker:
         job_id = attempt.claim.submission.id
         if self.attempts.get(job_id) is attempt:
             del self.attempts[job_id]
-            if job_id in self.audiences:
-                self.audiences[job_id].dismiss()
-                self.audiences.release(job_id)
+            if job_id in self.readers:
+                self.readers[job_id].dismiss()
+                self.readers.release(job_id)
         else:
             self._outdated.remove(attempt)
         if attempt.parent is None:

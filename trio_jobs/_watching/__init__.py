@@ -2,7 +2,7 @@
 
 In the order in which they tell the story:
 
-    readers   who reads a job, and whether its handler may go on
+    readers   the readers of a job, and whether its handler may go on
     cursor    how far a reader has read
     streams   a log as events and as tokens
     raised    what handlers raised in this process

@@ -124,7 +124,7 @@ class JobHandle(Generic[T_co, R_co]):
     def _cursor(self, after: int, policy: Policy) -> Place:
         self._worker.check_open()
         worker = self._worker
-        return Cursor(worker.store, worker.audiences, self.id, after, policy, raised=worker.raised)
+        return Cursor(worker.store, worker.readers, self.id, after, policy, raised=worker.raised)
 
     # ------------------------------------------------------------ cancelling
 

@@ -1,4 +1,4 @@
-"""Who reads a job in this process, and whether its handler may go on sending.
+"""The readers of a job in this process, and whether its handler may go on sending.
 
 The log is bounded by retention, not by its readers, so nothing here holds values. What is kept is one
 cursor per reader: a reader with policy `block` that has caught up lets the handler run at most `window`
@@ -9,6 +9,7 @@ always draws level.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,20 +17,29 @@ from .._common.bell import Bell
 
 if TYPE_CHECKING:
     from .._model.job import Options
-    from .._running.deadlines import Deadlines
 
 Policy = Literal["block", "gap"]
 
 
 class Reader(Protocol):
-    """What an audience needs to know of a reader."""
+    """What counts of a reader."""
 
     cursor: int
     policy: Policy
 
 
-class Audience:
-    """The readers of one job here, and the attempt that may have to wait for them.
+class Clocks(Protocol):
+    """The clocks of an attempt that depend on its readers."""
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """Stop the clocks that run between tokens, for as long as the block lasts."""
+
+    def unread(self, linger: float | None) -> None:
+        """Cancel the attempt in `linger` seconds; with None, do not any more."""
+
+
+class Readers:
+    """The readers of one job in this process, and the attempt that may have to wait for them.
 
     Args:
         window: How many events the handler may be ahead of a reader.
@@ -41,28 +51,28 @@ class Audience:
         self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
         self._room = Bell()
         self._floor = 0  # no reader to wait for is behind this cursor; found again when it is reached
-        self._read = 0  # how far anybody has read since the attempt began, for `pause`
-        self._attempt: tuple[Deadlines, Options] | None = None
+        self._read = 0  # the furthest that a reader has come since the attempt began, for `pause`
+        self._attempt: tuple[Clocks, Options] | None = None
 
     def __len__(self) -> int:
         return len(self._readers)
 
     @property
     def idle(self) -> bool:
-        """Whether nobody needs this audience any more."""
+        """Whether there is neither a reader nor an attempt."""
         return not self._readers and self._attempt is None
 
     # ------------------------------------------------------------ the attempt's side
 
-    def attend(self, deadlines: Deadlines, options: Options, seq: int) -> None:
-        """Let an attempt send to this audience, from the cursor `seq` on."""
+    def attend(self, clocks: Clocks, options: Options, seq: int) -> None:
+        """Let an attempt wait for these readers, from the cursor `seq` on."""
         if self._attempt is None:
-            self._attempt = (deadlines, options)
+            self._attempt = (clocks, options)
             self._read = max(self._read, seq)
             self._mind_the_unread()
 
     def dismiss(self) -> None:
-        """End the attempt: nobody waits for readers any more."""
+        """Note that the attempt has ended: what waits for room goes on."""
         self._attempt = None
         self._room.ring()
 
@@ -89,20 +99,20 @@ class Audience:
 
     def _mind_the_unread(self) -> None:
         if self._attempt is not None and self._attempt[1].when_unread == "cancel":
-            deadlines, options = self._attempt
-            deadlines.unread(None if self._readers else options.linger)
+            clocks, options = self._attempt
+            clocks.unread(None if self._readers else options.linger)
 
     # ------------------------------------------------------------ the readers' side
 
     def join(self, reader: Reader, last_seq: int) -> None:
-        """Count in a reader of a log that ends at `last_seq` now."""
+        """Add a reader of a log that ends at `last_seq` now."""
         self._readers.add(reader)
         if last_seq - reader.cursor > self._window:
             self._behind[reader] = last_seq
         self._changed()
 
     def leave(self, reader: Reader) -> None:
-        """Count a reader out."""
+        """Remove a reader."""
         self._readers.discard(reader)
         self._behind.pop(reader, None)
         self._changed()
@@ -121,8 +131,8 @@ class Audience:
         self._room.ring()
 
 
-class Audiences(dict[str, Audience]):
-    """The audiences of a process by job id. One exists only while somebody reads, or must be minded.
+class ReadersByJob(dict[str, Readers]):
+    """The readers in a process by job id. A job's are kept while there is a reader, or an attempt minds them.
 
     Args:
         window: How many events a handler may be ahead of a reader.
@@ -132,11 +142,11 @@ class Audiences(dict[str, Audience]):
         super().__init__()
         self.window = window
 
-    def __missing__(self, job_id: str) -> Audience:
-        audience = self[job_id] = Audience(self.window)
-        return audience
+    def __missing__(self, job_id: str) -> Readers:
+        readers = self[job_id] = Readers(self.window)
+        return readers
 
     def release(self, job_id: str) -> None:
-        """Drop an audience that nobody needs any more."""
+        """Forget a job that has neither a reader nor an attempt."""
         if job_id in self and self[job_id].idle:
             del self[job_id]

@@ -18,7 +18,7 @@ from .._common.validate import choice
 from .._model.job import Ended, Event, Kind
 from .cursor import Place
 from .raised import Raised, chained
-from .readers import Audience, Audiences, Policy
+from .readers import Policy, Readers, ReadersByJob
 
 if TYPE_CHECKING:
     from .._common.errors import ErrorRecord
@@ -57,7 +57,7 @@ class Cursor(Place):
 
     Args:
         store: Where the log is.
-        audiences: Who reads in this process.
+        readers: The readers in this process.
         job_id: Whose log it is.
         after: Where to begin.
         policy: What the handler does while this reader is slow.
@@ -65,13 +65,13 @@ class Cursor(Place):
     """
 
     def __init__(
-        self, store: Store, audiences: Audiences, job_id: str, after: int, policy: Policy, *, raised: Raised
+        self, store: Store, readers: ReadersByJob, job_id: str, after: int, policy: Policy, *, raised: Raised
     ) -> None:
         super().__init__(job_id, after, policy)
         self._raised = raised
         self._store = store
-        self._audiences = audiences
-        self._audience: Audience
+        self._by_job = readers
+        self._readers: Readers
 
     async def open(self) -> None:
         """See `Place.open`."""
@@ -82,8 +82,8 @@ class Cursor(Place):
             last_seq = (await self._store.get(self.job_id)).last_seq
         if self.cursor > last_seq:
             raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
-        self._audience = self._audiences[self.job_id]
-        self._audience.join(self, last_seq)
+        self._readers = self._by_job[self.job_id]
+        self._readers.join(self, last_seq)
         self._open = True
 
     async def last(self) -> Event:
@@ -98,11 +98,11 @@ class Cursor(Place):
         return await self._store.follow(self.job_id, self.cursor, _BATCH)
 
     def _moved(self) -> None:
-        self._audience.advanced(self)
+        self._readers.advanced(self)
 
     def _leave(self) -> None:
-        self._audience.leave(self)
-        self._audiences.release(self.job_id)
+        self._readers.leave(self)
+        self._by_job.release(self.job_id)
 
 
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):

@@ -18,7 +18,7 @@ import trio
 
 from .._common.bell import Bell
 from .._model.job import Event
-from .._watching.readers import Audience, Audiences, Policy
+from .._watching.readers import Policy, Readers, ReadersByJob
 from ..stores.contract import Store
 from .pace import Pace
 from .piece import Piece, cut, gap
@@ -68,7 +68,7 @@ class Feed:
         store: Where the log is.
         job_id: Whose log it is.
         after: Where its first follower begins.
-        audience: The readers of the job in this process, which the feed is one of.
+        readers: The readers of the job in this process, which the feed is one of.
         pace: How often it sends.
         shelf: Where it keeps what it read last, for who comes a little later.
         tracebacks: Whether these are shown.
@@ -84,7 +84,7 @@ class Feed:
         store: Store,
         job_id: str,
         after: int,
-        audience: Audience,
+        readers: Readers,
         *,
         pace: Pace,
         shelf: Shelf,
@@ -95,7 +95,7 @@ class Feed:
         self.followers = 0
         self._store = store
         self._job_id = job_id
-        self._audience = audience
+        self._readers = readers
         self._pace = pace
         self._tracebacks = tracebacks
         self._shelf = shelf
@@ -223,7 +223,7 @@ class Feed:
                 self.cursor = piece.last
         finally:
             self._over = not events or bool(pieces and pieces[-1].ends)
-            self._audience.advanced(self)
+            self._readers.advanced(self)
         return pieces
 
     def _dismiss(self, followers: Iterable[Follower]) -> None:
@@ -241,21 +241,21 @@ class Feeds:
 
     Args:
         store: Where the logs are.
-        audiences: Who reads in this process.
+        readers: The readers in this process.
         limits: How long to linger, and how much to keep.
         tracebacks: Whether these are shown.
     """
 
-    def __init__(self, store: Store, audiences: Audiences, limits: Limits, *, tracebacks: bool) -> None:
+    def __init__(self, store: Store, readers: ReadersByJob, limits: Limits, *, tracebacks: bool) -> None:
         self._store = store
-        self._audiences = audiences
+        self._readers = readers
         self._pace = Pace(limits.linger)
         self._shelf = Shelf(limits.kept)
         self._tracebacks = tracebacks
         self._feeds: dict[str, Feed] = {}
 
     @contextmanager
-    def following(self, job_id: str, after: int, last_seq: int) -> Generator[tuple[Feed, Audience]]:
+    def following(self, job_id: str, after: int, last_seq: int) -> Generator[tuple[Feed, Readers]]:
         """Give the feed of a job, for one follower.
 
         Args:
@@ -263,26 +263,26 @@ class Feeds:
             after: Where the follower begins.
             last_seq: The newest cursor of the log, as far as is known.
         """
-        audience = self._audiences[job_id]
+        readers = self._readers[job_id]
         feed = self._feeds.get(job_id)
         if feed is None:
             feed = self._feeds[job_id] = Feed(
                 self._store,
                 job_id,
                 after,
-                audience,
+                readers,
                 pace=self._pace,
                 shelf=self._shelf,
                 tracebacks=self._tracebacks,
             )
-            audience.join(feed, last_seq)
+            readers.join(feed, last_seq)
         feed.followers += 1
         try:
-            yield feed, audience
+            yield feed, readers
         finally:
             feed.followers -= 1
             if not feed.followers:
                 del self._feeds[job_id]
                 feed.close()
-                audience.leave(feed)
-                self._audiences.release(job_id)
+                readers.leave(feed)
+                self._readers.release(job_id)

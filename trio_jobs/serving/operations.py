@@ -21,7 +21,7 @@ from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.summary import Page
 from .._registry.registry import JobRegistry, inside, submit_with_room
 from .._watching.handle import JobHandle
-from .._watching.readers import Audience
+from .._watching.readers import Readers
 from .._wire.requests import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
 from .account import Account
 from .describe import describe
@@ -65,8 +65,8 @@ class Desk:
         self.account = Account(limits.all_unsent)
         self._jobs = jobs
         self._limits = limits
-        store, audiences = inside(jobs)
-        self._feeds = Feeds(store, audiences, limits, tracebacks=tracebacks)
+        store, readers = inside(jobs)
+        self._feeds = Feeds(store, readers, limits, tracebacks=tracebacks)
         self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
 
@@ -211,14 +211,14 @@ class Desk:
         return job
 
     @contextmanager
-    def following(self, follow: Following, job: Job) -> Generator[tuple[Feed, Audience]]:
+    def following(self, follow: Following, job: Job) -> Generator[tuple[Feed, Readers]]:
         """Give the feed of a job to one who follows it, and count it in among the job's readers."""
-        with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, audience):
-            audience.join(follow, job.last_seq)
+        with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, readers):
+            readers.join(follow, job.last_seq)
             try:
-                yield feed, audience
+                yield feed, readers
             finally:
-                audience.leave(follow)
+                readers.leave(follow)
 
 
 def report_record(report: CancelReport) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import trio
 from starlette.types import Receive, Scope, Send
 
 from ..._model.job import Job
-from ..._watching.readers import Audience, Policy
+from ..._watching.readers import Policy, Readers
 from ..feed import Feed, Follower
 from ..limits import Limits
 from ..operations import Caller, Desk
@@ -75,11 +75,11 @@ class EventStreamResponse:
     async def _write(self, send: Send, direct: DirectBody | None) -> None:
         write = partial(_send, send) if direct is None else direct.send
         try:
-            with self._desk.following(self._follow, self._job) as (feed, audience):
-                follower = _Reader(self._follow, direct, audience)
+            with self._desk.following(self._follow, self._job) as (feed, readers):
+                follower = _Reader(self._follow, direct, readers)
                 while (data := await self._next(feed, follower)) is not None:
                     await write(data)
-                    audience.advanced(self._follow)
+                    readers.advanced(self._follow)
         except PeerLost:
             pass
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
@@ -101,10 +101,10 @@ class EventStreamResponse:
 class _Reader(Follower):
     """One who follows on an event stream; at once only where the server offers a direct way."""
 
-    def __init__(self, follow: Following, direct: DirectBody | None, audience: Audience) -> None:
+    def __init__(self, follow: Following, direct: DirectBody | None, readers: Readers) -> None:
         super().__init__(follow)
         self._direct = direct
-        self._audience = audience
+        self._readers = readers
 
     def send_now(self, piece: Piece) -> bool:
         """See `Follower.send_now`."""
@@ -113,7 +113,7 @@ class _Reader(Follower):
             return False
         self.follow.moved(piece.last)
         if self.follow.policy == "block":
-            self._audience.advanced(self.follow)  # its handler may wait for that
+            self._readers.advanced(self.follow)  # its handler may wait for that
         return not direct.outgoing.waiting
 
     async def ready(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import trio
 
 from ..._common.bell import Bell
-from ..._watching.readers import Audience
+from ..._watching.readers import Readers
 from ..._wire.requests import AnyRequest
 from ..account import Account
 from ..answers import answering
@@ -93,10 +93,10 @@ class _Request:
 class _Follow(Follower):
     """One who follows over this connection."""
 
-    def __init__(self, follow: Following, pipe: Pipe, audience: Audience) -> None:
+    def __init__(self, follow: Following, pipe: Pipe, readers: Readers) -> None:
         super().__init__(follow)
         self._pipe = pipe
-        self._audience = audience
+        self._readers = readers
         self._room = Bell()
 
     def send_now(self, piece: Piece) -> bool:
@@ -107,7 +107,7 @@ class _Follow(Follower):
             return False
         follow.moved(piece.last)
         if follow.policy == "block":
-            self._audience.advanced(follow)  # its handler may wait for that
+            self._readers.advanced(follow)  # its handler may wait for that
         return not pipe.waiting and follow.room != 0
 
     async def ready(self) -> None:
@@ -115,13 +115,13 @@ class _Follow(Follower):
         if self._pipe.waiting:
             await self._pipe.flush()
         while self.follow.room == 0:
-            self._audience.advanced(self.follow)
+            self._readers.advanced(self.follow)
             await self._room.wait()
 
     def opened(self) -> None:
         """Go on: more may be sent, and the handler may have waited for what was read."""
         self._room.ring()
-        self._audience.advanced(self.follow)
+        self._readers.advanced(self.follow)
 
 
 async def converse(pipe: Pipe, desk: Desk, caller: Caller, limits: Limits, closing: trio.Event) -> None:
@@ -263,8 +263,8 @@ class Conversation:
         """Send a log until its end, and return the last frame."""
         try:
             snapshot = await self._desk.place(self._caller, follow.job_id, follow.sent)
-            with self._desk.following(follow, snapshot) as (feed, audience):
-                follower = running.follower = _Follow(follow, self._pipe, audience)
+            with self._desk.following(follow, snapshot) as (feed, readers):
+                follower = running.follower = _Follow(follow, self._pipe, readers)
                 while not running.stopped:
                     piece: Piece | None = None
                     with trio.CancelScope() as running.scope:
@@ -277,7 +277,7 @@ class Conversation:
                     message = piece.message(follow.id).decode()
                     async with self._account.room(len(message)):
                         await self._send(message)
-                    audience.advanced(follow)
+                    readers.advanced(follow)
             return self._session.unfollowed(follow.id)
         except (Gone, trio.Cancelled):
             raise

@@ -84,7 +84,7 @@ Step: TypeAlias = Call | Begin | Stop | Opened | Reply | Close | None
 class Following:
     """One follow: where it is in the log, and how much may be sent.
 
-    It is a reader of the job's audience too, for which `cursor` is what the handler need not wait for.
+    It is among the readers of the job, for which `cursor` is what the handler need not wait for.
 
     Attributes:
         id: The id of the request.
