@@ -14,7 +14,7 @@ from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import LeaseLost
 from .._common.states import Reason, State, Transition
-from .._model.job import Ended
+from .._model.job import CancelReport, Ended
 from .._watching.raised import Raised
 from .._watching.readers import ReadersByJob
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store, Submission
@@ -220,6 +220,34 @@ class Worker:
         """Shut down because of Ctrl-C."""
         self.interrupted = True
         self.nursery.cancel_scope.cancel(reason="KeyboardInterrupt")
+
+    # ------------------------------------------------------------ cancelling
+
+    async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
+        """Ask for a job's cancellation; see `JobHandle.request_cancel`."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        answer = await self.store.request_cancel(job_id, reason, grace)
+        attempt = self.attempts.get(job_id)
+        if answer == "requested" and attempt is not None:
+            attempt.tell(Reason.USER, grace)
+        return answer != "already_over"
+
+    async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`."""
+        began = trio.current_time()
+        if not await self.request_cancel(job_id, reason, grace):
+            return CancelReport("already_over", trio.current_time() - began)
+        job = None
+        with trio.move_on_after(grace + patience):
+            job = await self.store.ended(job_id)
+        took = trio.current_time() - began
+        if job is not None:
+            return CancelReport("cancelled" if job.state is State.CANCELLED else "finished_first", took)
+        attempt = self.attempts.get(job_id)
+        if attempt is None:
+            return CancelReport("requested", took)
+        return CancelReport("stuck", took, attempt.stack())
 
     # ------------------------------------------------------------ shutdown
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
-from .._common.states import Reason, State
 from .._common.validate import number, text
 from .._model.job import CancelReport, Ended, Event, Job
 from .cursor import Place
@@ -141,16 +140,10 @@ class JobHandle(Generic[T_co, R_co]):
         Returns:
             False if the job had ended already.
         """
-        self._worker.check_open()
         number("grace", grace)
         if reason is not None:
             text("reason", reason)
-        await trio.lowlevel.checkpoint()
-        answer = await self._worker.store.request_cancel(self.id, reason, grace)
-        attempt = self._worker.attempts.get(self.id)
-        if answer == "requested" and attempt is not None:
-            attempt.tell(Reason.USER, grace)
-        return answer != "already_over"
+        return await self._worker.request_cancel(self.id, reason, grace)
 
     async def cancel(
         self, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
@@ -167,18 +160,8 @@ class JobHandle(Generic[T_co, R_co]):
         Returns:
             What became of it; `cancelled` only after the job's nursery has closed.
         """
+        number("grace", grace)
         number("patience", patience)
-        began = trio.current_time()
-        if not await self.request_cancel(reason, grace=grace):
-            return CancelReport("already_over", trio.current_time() - began)
-        job = None
-        with trio.move_on_after(grace + patience):
-            job = await self._worker.store.ended(self.id)
-        took = trio.current_time() - began
-        if job is not None:
-            cancelled = job.state is State.CANCELLED
-            return CancelReport("cancelled" if cancelled else "finished_first", took)
-        attempt = self._worker.attempts.get(self.id)
-        if attempt is None:
-            return CancelReport("requested", took)
-        return CancelReport("stuck", took, attempt.stack())
+        if reason is not None:
+            text("reason", reason)
+        return await self._worker.cancel(self.id, reason, grace, patience)
