@@ -48,7 +48,7 @@ ROOMS = [room for floor in FLOORS for room in floor]
 # Imports that point up, left from when the rooms were filled with whole files. Each is to be cut, with the
 # code that needs it; there is to be no other.
 TO_CUT = {
-    ("_watching/handle", "_running/worker"),  # for types only
+    ("_watching/handle", "_running/runner"),  # for types only
     ("serving/feed", "serving/websocket/session"),  # for types only
     ("serving/operations", "serving/websocket/session"),
     ("serving/websocket/server", "serving/http/direct"),

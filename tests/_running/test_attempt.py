@@ -35,7 +35,7 @@ from trio_jobs import (
 )
 from trio_jobs._common.states import Transition
 from trio_jobs._model.job import Options
-from trio_jobs._running.attempt import Run, conclude
+from trio_jobs._running.outcome import Run, conclude
 from trio_jobs.stores.contract import Claim, Outcome, Submission, Where
 from trio_jobs.stores.submission import submission
 
@@ -400,7 +400,7 @@ async def test_cancelled_before_its_first_step(autojump_clock: MockClock) -> Non
 
     async with open_registry() as jobs:
         (job_id,) = await jobs._worker.submit([submission(handler, (), {})])
-        jobs._worker.attempts[job_id].tell(Reason.USER, 0)
+        jobs._worker.attempts[job_id].notify_cancel(Reason.USER, 0)
         job = await (await jobs.get(job_id)).wait()
     assert (job.state, job.reason) == (State.CANCELLED, Reason.USER)
     assert reached == ["start"]

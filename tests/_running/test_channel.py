@@ -731,7 +731,7 @@ async def test_two_threads_ask_at_once() -> None:
     """Of two that ask for the channel before either was answered, both get the same one."""
 
     async def handler(job: JobContext[int]) -> bool:
-        asks = [lambda: trio.from_thread.run_sync(job._open)] * 2
+        asks = [lambda: trio.from_thread.run_sync(job._writer._open)] * 2
         pipes = [await trio.to_thread.run_sync(ask) for ask in asks]
         return pipes[0] is pipes[1]
 

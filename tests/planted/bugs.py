@@ -266,7 +266,7 @@ _FIRST = [
     Bug(
         "a cancellation counts as a failure",
         "a job that its user stopped is FAILED, and retried",
-        "_running/attempt.py",
+        "_running/outcome.py",
         "_CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})",
         "_CANCELS: Final = frozenset({Reason.PARENT, Reason.UNREAD})",
         "lives",

@@ -24,7 +24,7 @@ LIVED = [
     Bug(
         "a child keeps its parent's cancellation to itself",
         "a cancelled job whose child was cancelled with it is COMPLETED",
-        "_running/attempt.py",
+        "_running/runner.py",
         "        if cancelled is not None:\n            raise cancelled",
         "        if cancelled is not None and self.parent is None:\n            raise cancelled",
         "cancel",
@@ -40,7 +40,7 @@ LIVED = [
     Bug(
         "what is handed over has to wait",
         "at each deploy all jobs stand still for a while",
-        "_running/attempt.py",
+        "_running/outcome.py",
         "delay=0.0 if durable else None",
         "delay=1.0 if durable else None",
         "lives",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 READERS, CURSOR, STREAMS = "_watching/readers.py", "_watching/cursor.py", "_watching/streams.py"
-CONTEXT, CHANNEL, DEADLINES = "_running/context.py", "_running/channel.py", "_running/deadlines.py"
+WRITER, CHANNEL, DEADLINES = "_running/writer.py", "_running/channel.py", "_running/deadlines.py"
 
 STREAMED = [
     Bug(
@@ -75,7 +75,7 @@ STREAMED = [
     Bug(
         "a burst is as long as the window",
         "`send_many` runs ahead of a reader by up to two windows",
-        CONTEXT,
+        WRITER,
         "max(0, self._room() - 1)",
         "self._readers.window - 1",
         "streams",
@@ -83,7 +83,7 @@ STREAMED = [
     Bug(
         "a cancelled send has sent",
         "what a handler takes for not sent, and sends again, is in the log twice",
-        CONTEXT,
+        WRITER,
         "        if not waited:\n            await trio.lowlevel.cancel_shielded_checkpoint()",
         "        if not waited:\n            await trio.lowlevel.checkpoint()",
         "streams",
@@ -91,7 +91,7 @@ STREAMED = [
     Bug(
         "the channel minds no window",
         "a library that sends through `job.tokens` is held by nobody",
-        CONTEXT,
+        WRITER,
         "        await self._wait_room()\n        return self._room()",
         "        return self._readers.window",
         "streams",
@@ -167,7 +167,7 @@ STREAMED = [
     Bug(
         "progress does not wait until it is written",
         "`progress` returns, and a reader that looks does not find it",
-        CONTEXT,
+        WRITER,
         "            await pipe.send(entry)\n            await entry.wait()",
         "            await pipe.send(entry)",
         "file-streams",

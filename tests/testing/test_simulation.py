@@ -84,11 +84,11 @@ def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyP
     for seed in range(12):
         simulate(comings_and_goings, seed)
 
-    async def forget(worker: Worker, claims: Any) -> None:
+    async def forget(worker: Worker, *_: Any) -> None:
         pass
 
     monkeypatch.setattr(Worker, "_give_back", forget)
-    monkeypatch.setattr("trio_jobs._running.attempt.Attempt._finish", forget)
+    monkeypatch.setattr("trio_jobs._running.runner.Runner._finish", forget)
     with pytest.raises(SimulationFailed, match="leaving_costs_nothing"):
         for seed in range(12):
             simulate(comings_and_goings, seed)
@@ -217,10 +217,10 @@ def test_the_command_refuses_nonsense(arguments: list[str], capsys: pytest.Captu
 def test_a_worker_that_forgets_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in the package itself comes out with its traceback, whatever exception it is."""
 
-    def ended(self: Worker, attempt: object) -> None:
+    def end(self: Worker, attempt: object) -> None:
         raise KeyError(attempt)
 
-    monkeypatch.setattr(Worker, "ended", ended)
+    monkeypatch.setattr(Worker, "_end", end)
     with pytest.raises(SimulationFailed) as failed:
         simulate(seed=0)
     assert isinstance(failed.value.__cause__, ExceptionGroup)

@@ -36,7 +36,7 @@ async def _drain(worker: Worker) -> None:
         return
     unfinished = Where(UNFINISHED)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_when_hopeless, worker, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when_nothing_runnable, worker, nursery.cancel_scope)
         while waiting := await worker.store.find(unfinished, _PAGE):
             for job in waiting:
                 await worker.store.ended(job.id)
@@ -48,8 +48,8 @@ async def _drain(worker: Worker) -> None:
         )
 
 
-async def _cancel_when_hopeless(worker: Worker, scope: trio.CancelScope) -> None:
-    await worker.wait_hopeless()
+async def _cancel_when_nothing_runnable(worker: Worker, scope: trio.CancelScope) -> None:
+    await worker.wait_nothing_runnable()
     scope.cancel()
 
 

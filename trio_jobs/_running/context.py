@@ -1,29 +1,28 @@
-"""What a handler is given: the job it runs for, and how to speak."""
+"""What a handler is given: its job, and how it sends, saves and starts children."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from .._common.errors import InvalidPayload, LeaseLost
-from .._common.states import Reason
 from .._common.validate import number
 from .._model.job import Kind, Progress
-from ..stores.retrying import insist
-from .channel import Entry, Pipe
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .._model.options import SpawnOptions
     from .._watching.handle import JobHandle
-    from .attempt import Attempt
+    from ..stores.contract import Claim
 
 T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+Spawn = Callable[
+    [Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]], "Awaitable[JobHandle[Any, Any]]"
+]
+"""Starts a child job: a function, its arguments and its options."""
 
 
 class JobContext(Generic[T]):
@@ -41,22 +40,15 @@ class JobContext(Generic[T]):
 
     nursery: trio.Nursery
 
-    def __init__(self, attempt: Attempt) -> None:
-        claim = attempt.claim
+    def __init__(self, claim: Claim, writer: Writer, spawn: Spawn) -> None:
         self.id: str = claim.submission.id
         self.attempt: int = claim.attempt
         self.tags: Mapping[str, str] = claim.submission.options.tags
         self.metadata: Mapping[str, Any] = claim.submission.options.metadata
         self.saved: Any = claim.saved
-        self._attempt = attempt
-        self._worker = attempt.worker
-        self._store = attempt.worker.store
-        self._readers = attempt.worker.readers
-        self._deadlines = attempt.deadlines
-        self._seq = claim.seq
-        self._appended = 0
-        self._pipe: Pipe | None = None
-        self._told: trio.Event | None = None
+        self._writer = writer
+        self._spawn = spawn
+        self._cancel_requested: trio.Event | None = None
 
     # ------------------------------------------------------------ stream
 
@@ -74,15 +66,7 @@ class JobContext(Generic[T]):
                 `limit`, even if this is caught.
             LeaseLost: The attempt is over.
         """
-        if (pipe := self._pipe or self._far_pipe()) is not None:
-            await pipe.send(value)
-            return
-        await trio.lowlevel.checkpoint_if_cancelled()
-        readers = self._readers.get(self.id)
-        waited = readers is not None and not readers.room(self._seq) and await self._wait_room()
-        await self._write_tokens((value,))
-        if not waited:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._writer.send(value)
 
     async def send_many(self, values: Iterable[T]) -> None:
         """Append tokens in bursts, which costs far less than one `send` each.
@@ -97,25 +81,7 @@ class JobContext(Generic[T]):
             InvalidPayload: A token is too large; none of its burst was sent. The job fails.
             LeaseLost: The attempt is over.
         """
-        iterator = iter(values)
-        await trio.lowlevel.checkpoint()
-        for value in iterator:
-            await self._wait_room()
-            burst, broken = [value], None
-            try:
-                burst.extend(islice(iterator, max(0, self._room() - 1)))
-            except Exception as error:  # noqa: BLE001  # raised below, when what came before it was sent
-                broken = error
-            await self._send_burst(burst)
-            if broken is not None:
-                raise broken
-
-    async def _send_burst(self, burst: list[T]) -> None:
-        if (pipe := self._pipe or self._far_pipe()) is None:
-            await self._write_tokens(burst)
-            await trio.lowlevel.checkpoint()
-        else:
-            await pipe.send_many(burst)
+        await self._writer.send_many(values)
 
     @property
     def tokens(self) -> trio.MemorySendChannel[T]:
@@ -129,29 +95,7 @@ class JobContext(Generic[T]):
         Raises:
             LeaseLost: The attempt is over.
         """
-        if self._pipe is not None:
-            return self._pipe.tokens
-        if trio.lowlevel.in_trio_run():
-            return self._open().tokens
-        # In a thread of the handler's: a library's callback, say, is what asks for it first.
-        return trio.from_thread.run_sync(lambda: self._open().tokens, trio_token=self._worker.trio_token)
-
-    def _far_pipe(self) -> Pipe | None:
-        """Return the channel that stands between a handler and a store far away, which takes its time."""
-        return self._open() if self._store.durable and self._attempt.open else None
-
-    def _open(self) -> Pipe:
-        """Send everything through a channel from now on."""
-        if self._pipe is None:
-            if not self._attempt.open:
-                raise self._lost()
-            pipe = Pipe(self._readers.window, self._find_room, self._carry, self._lost)
-            self._worker.nursery.start_soon(pipe.run, name=f"tokens of job {self.id}")
-            self._pipe = pipe  # only now that it runs: `close` waits for its end
-        return self._pipe
-
-    def _lost(self) -> LeaseLost:
-        return LeaseLost(self.id, self.attempt)
+        return self._writer.tokens
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell readers how far the job is. Always a checkpoint.
@@ -170,7 +114,7 @@ class JobContext(Generic[T]):
         number("done", done)
         if total is not None:
             number("total", total)
-        await self._note(Kind.PROGRESS, Progress(done, total, message))
+        await self._writer.note(Kind.PROGRESS, Progress(done, total, message))
 
     async def save(self, value: object) -> None:
         """Keep a value for the next attempt, which finds it in `saved`. The last one counts.
@@ -184,68 +128,8 @@ class JobContext(Generic[T]):
             LeaseLost: The attempt is over.
             InvalidPayload: The store cannot keep it, as one that outlives the process keeps JSON.
         """
-        await self._note(Kind.SAVED, value)
+        await self._writer.note(Kind.SAVED, value)
         self.saved = value
-
-    async def _note(self, kind: Kind, data: object) -> None:
-        if (pipe := self._pipe or self._far_pipe()) is not None:
-            entry = Entry(kind, data)
-            await pipe.send(entry)
-            await entry.wait()
-            return
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._append(kind, (data,))
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def _room(self) -> int:
-        """Return how many events may be sent now."""
-        readers = self._readers.get(self.id)
-        return self._readers.window if readers is None else readers.room(self._seq)
-
-    async def _wait_room(self) -> bool:
-        """Wait until an event may be sent, and return whether that took a wait."""
-        waited = False
-        while self._attempt.open and not self._room():
-            await self._attempt.attend().wait_room(self._seq)
-            waited = True
-        return waited
-
-    async def _find_room(self) -> int:
-        await self._wait_room()
-        return self._room()
-
-    async def _carry(self, kind: Kind, values: Sequence[Any]) -> None:
-        """Write what came through the channel."""
-        try:
-            if kind is Kind.TOKEN:
-                await insist(partial(self._write_tokens, values))
-            else:
-                await insist(partial(self._append, kind, values))
-        except LeaseLost:
-            self._deadlines.stop(Reason.WORKER_LOST)
-            raise
-
-    async def _append(self, kind: Kind, values: Sequence[Any]) -> None:
-        self._seq = await self._store.append(self.id, self.attempt, kind, values, self._appended)
-        self._appended += len(values)
-
-    async def _write_tokens(self, values: Sequence[Any]) -> None:
-        try:
-            await self._append(Kind.TOKEN, values)
-        except InvalidPayload as refusal:
-            self._attempt.refused = str(refusal)
-            self._deadlines.stop(Reason.LIMIT)
-            raise
-        if self._deadlines.mind_tokens:
-            self._deadlines.token_sent()
-
-    async def close(self) -> None:
-        """Write what is still in the channel; called once the nursery has closed."""
-        if self._pipe is not None:
-            try:
-                await self._pipe.close()
-            finally:
-                self._pipe = None
 
     # ------------------------------------------------------------ the rest
 
@@ -255,9 +139,9 @@ class JobContext(Generic[T]):
 
         Wait for it, or look at it, to end well within the grace period; then the job is cancelled.
         """
-        if self._told is None:
-            self._told = trio.Event()
-        return self._told
+        if self._cancel_requested is None:
+            self._cancel_requested = trio.Event()
+        return self._cancel_requested
 
     async def spawn(
         self,
@@ -288,4 +172,4 @@ class JobContext(Generic[T]):
             RecursionError: Child jobs would lie more than 100 deep in each other.
             LeaseLost: The attempt is over.
         """
-        return await self._attempt.spawn(fn, args, options)
+        return await self._spawn(fn, args, options)

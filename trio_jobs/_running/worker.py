@@ -1,34 +1,27 @@
-"""Claim jobs while there are free slots, and run each in a task of its own."""
+"""Claim jobs while there are free slots, and run their attempts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
 import trio
 
-from .._common.bell import Bell
-from .._common.error_text import indented
 from .._common.errors import LeaseLost
-from .._common.states import Reason, State, Transition
-from .._model.job import CancelReport, Ended
-from .._watching.raised import Raised
-from .._watching.readers import ReadersByJob
-from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store, Submission
-from ..stores.retrying import LAST_WORDS, insist, persist
-from .attempt import Attempt
-from .sweeper import sweep
+from .._common.states import Reason, Transition
+from .._model.job import Ended
+from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
+from ..stores.retrying import insist, persist
+from .runner import Runner
 
 logger = logging.getLogger("trio_jobs")
-STUCK_SECONDS = 10.0
-"""How long a shutdown waits before it says in the log which jobs hold it up."""
 
 
-class Worker:
-    """What runs jobs in this process.
+class Worker(Runner):
+    """Claims jobs and runs them in this process.
 
     Args:
         store: Where the jobs are.
@@ -40,14 +33,7 @@ class Worker:
             the slot that it leaves, are asked together. Otherwise a slot is kept until the end is recorded.
 
     Attributes:
-        raised: What the last attempts that failed here raised.
-        attempts: The attempts that run now, child jobs included, by job id.
-        running: How many of them use a slot: all but child jobs.
         paused: Whether claiming is paused.
-        closed: Whether the registry has been left.
-        trio_token: What lets a thread call into the run.
-        interrupted: Whether a KeyboardInterrupt came out of a handler.
-        patience: Seconds in which the store has to hear of an end, once the registry is being left.
     """
 
     def __init__(
@@ -60,25 +46,11 @@ class Worker:
         window: int,
         batches: bool = False,
     ) -> None:
-        self.store = store
-        self.nursery = nursery
-        self.trio_token = trio.lowlevel.current_trio_token()
-        self.claimant = claimant
+        super().__init__(store, nursery, claimant, window=window, batches=batches)
         self.capacity = capacity
-        self._batches = batches
-        self.readers = ReadersByJob(window)
-        self.raised = Raised()
-        self.attempts: dict[str, Attempt] = {}
-        self._outdated: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
-        self.running = 0
-        self._asked = 0  # slots for which a claim is under way
         self.paused = False
-        self.closed = False
-        self.interrupted = False
-        self.patience = min(claimant.lease, LAST_WORDS)
+        self._asked = 0  # slots for which a claim is under way
         self._background = trio.CancelScope()
-        self._changed = Bell()
-        self._heard: Mapping[str, float] = {}
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
 
@@ -86,8 +58,14 @@ class Worker:
         """Claim and start jobs, and sweep, until `stop`."""
         with self._background:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(sweep, self.store)
+                nursery.start_soon(self._sweep)
                 await self._claim()
+
+    async def _sweep(self) -> None:
+        """End the jobs that waited too long, whenever there may be any."""
+        while True:
+            await persist(self.store.overdue)
+            await persist(self.store.sweep)
 
     async def _claim(self) -> None:
         while True:  # asked only when work may wait: a claim holds the slots that a submit could fill at once
@@ -135,10 +113,9 @@ class Worker:
             return
         for claim in claims:
             self.running += 1
-            attempt = Attempt(self, claim)
-            self._context.run(self.start, attempt, self.nursery)
+            attempt = self._context.run(self.start, claim, self.nursery)
             if (grace := self._heard.get(claim.submission.id)) is not None:
-                attempt.tell(Reason.USER, grace)  # requested while the claim was on its way
+                attempt.notify_cancel(Reason.USER, grace)  # requested while the claim was on its way
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         """Hand over what will not be started here. Who asked for it is being cancelled, as a rule."""
@@ -158,136 +135,21 @@ class Worker:
         if left:
             logger.warning("the store did not hear that these jobs were not begun: %s", ", ".join(left))
 
-    def start(self, attempt: Attempt, nursery: trio.Nursery) -> None:
-        """Run an attempt in a task of `nursery`.
-
-        Raises:
-            RuntimeError: The nursery is closed.
-        """
-        submission = attempt.claim.submission
-        nursery.start_soon(attempt.run, name=f"{submission.handler} {submission.id}")
-        if (older := self.attempts.get(submission.id)) is not None:
-            # Its lease had lapsed, its job was taken back, and this worker was the next to claim it.
-            self._outdated.append(older)
-            older.deadlines.stop(Reason.WORKER_LOST)
-        self.attempts[submission.id] = attempt
-
-    async def finish(self, attempt: Attempt, outcome: Outcome) -> State:
-        """Tell the store how an attempt ended, and claim for its slot in the same step, if the store batches.
-
-        Between two tries, when the store is unavailable, the slot is kept.
-        """
-        slots = int(self._batches and attempt.parent is None)
-        if slots:
-            self.running -= slots
-            self._changed.ring()
-        try:
-            return await self.store.finish(attempt.claim.submission.id, attempt.claim.attempt, outcome)
-        finally:
-            self.running += slots
-
-    async def wait_for_turn(self, attempt: Attempt) -> None:
-        """Wait until no older attempt of the same job runs here: a handler never runs beside itself."""
-        job_id = attempt.claim.submission.id
-        while any(older.claim.submission.id == job_id for older in self._outdated):
-            await self._changed.wait()
-
-    def ended(self, attempt: Attempt) -> None:
-        """Note that an attempt is over, and give its slot back."""
-        job_id = attempt.claim.submission.id
-        if self.attempts.get(job_id) is attempt:
-            del self.attempts[job_id]
-            if job_id in self.readers:
-                self.readers[job_id].dismiss()
-                self.readers.release(job_id)
-        else:
-            self._outdated.remove(attempt)
-        if attempt.parent is None:
-            self.running -= 1
-        self._changed.ring()
-
     def pause(self, *, paused: bool) -> None:
         """Stop or resume claiming."""
         self._changed.ring()  # first, as it raises in a thread
         self.paused = paused
-
-    def check_open(self) -> None:
-        """Raise `trio.ClosedResourceError` if the registry has been left."""
-        if self.closed:
-            raise trio.ClosedResourceError("the registry is closed: its 'async with' block was left")
-
-    def interrupt(self) -> None:
-        """Shut down because of Ctrl-C."""
-        self.interrupted = True
-        self.nursery.cancel_scope.cancel(reason="KeyboardInterrupt")
-
-    # ------------------------------------------------------------ cancelling
-
-    async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
-        """Ask for a job's cancellation; see `JobHandle.request_cancel`."""
-        self.check_open()
-        await trio.lowlevel.checkpoint()
-        answer = await self.store.request_cancel(job_id, reason, grace)
-        attempt = self.attempts.get(job_id)
-        if answer == "requested" and attempt is not None:
-            attempt.tell(Reason.USER, grace)
-        return answer != "already_over"
-
-    async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`."""
-        began = trio.current_time()
-        if not await self.request_cancel(job_id, reason, grace):
-            return CancelReport("already_over", trio.current_time() - began)
-        job = None
-        with trio.move_on_after(grace + patience):
-            job = await self.store.ended(job_id)
-        took = trio.current_time() - began
-        if job is not None:
-            return CancelReport("cancelled" if job.state is State.CANCELLED else "finished_first", took)
-        attempt = self.attempts.get(job_id)
-        if attempt is None:
-            return CancelReport("requested", took)
-        return CancelReport("stuck", took, attempt.stack())
 
     # ------------------------------------------------------------ shutdown
 
     def stop(self, grace: float) -> None:
         """Claim no more, and ask every attempt to end within `grace` seconds."""
         self._background.cancel(reason="the registry is being left")
-        for attempt in [*self.attempts.values(), *self._outdated]:
-            attempt.hurry()
+        for scope in self._recording:
+            scope.deadline = self._patience_ends()
         for attempt in list(self.attempts.values()):
             if attempt.parent is None:
-                attempt.tell(Reason.SHUTDOWN, grace)
-
-    async def keep_leases(self, heart: trio.CancelScope) -> None:
-        """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
-
-        At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
-        """
-        lease = self.claimant.lease
-        with heart:
-            while True:
-                with trio.move_on_after(lease / 3):
-                    self._heard = await persist(partial(self.store.cancelling, self._heard))
-                held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
-                if held:
-                    self._heed(held, await persist(partial(self.store.heartbeat, held, lease)))
-
-    def _heed(self, held: Mapping[str, int], answer: Heartbeat) -> None:
-        for job_id, number in held.items():
-            attempt = self.attempts.get(job_id)
-            if attempt is None or attempt.claim.attempt != number:
-                continue  # it has ended meanwhile
-            if job_id in answer.lost:
-                attempt.deadlines.stop(Reason.WORKER_LOST)
-            elif job_id in answer.cancels:
-                attempt.tell(Reason.USER, answer.cancels[job_id])
-
-    async def wait_idle(self) -> None:
-        """Wait until no attempt runs here."""
-        while self.attempts or self._outdated:
-            await self._changed.wait()
+                attempt.notify_cancel(Reason.SHUTDOWN, grace)
 
     async def wait_answers(self) -> None:
         """Wait, for so long as that may take, until nothing is on its way here that is to be given back."""
@@ -295,14 +157,7 @@ class Worker:
             while self._asked:
                 await self._changed.wait()
 
-    async def wait_hopeless(self) -> None:
+    async def wait_nothing_runnable(self) -> None:
         """Wait until nothing runs here and nothing will."""
         while self.attempts or (self.capacity and not self.paused):
             await self._changed.wait()
-
-    async def report_stuck(self, grace: float) -> None:
-        """Say in the log which jobs hold up a shutdown, and where they are."""
-        with trio.move_on_after(grace + STUCK_SECONDS):
-            await self.wait_idle()
-        for job_id, attempt in self.attempts.items():
-            logger.warning("job %s does not stop; it is at\n%s", job_id, indented(attempt.stack()))

@@ -14,7 +14,7 @@ from .readers import Policy
 from .streams import Cursor, EventStream, Restarts, TokenStream, end_error
 
 if TYPE_CHECKING:
-    from .._running.worker import Worker
+    from .._running.runner import Runner as Worker
 
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)

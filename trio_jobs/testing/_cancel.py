@@ -108,7 +108,7 @@ class _Canceller(trio.abc.Instrument):
                 self.where = self.coroutine.where()
                 self._scope = attempt.deadlines.scope
                 self._until = trio.current_time() + PATIENCE
-                attempt.tell(Reason.USER, 0)
+                attempt.notify_cancel(Reason.USER, 0)
 
     def _belongs(self, task: trio.lowlevel.Task) -> bool:
         above: trio.lowlevel.Task | None = task

@@ -1,4 +1,4 @@
-"""The sweeper ends the jobs whose queue timeout has passed: at that time, and no others."""
+"""A worker ends the jobs whose queue timeout has passed: at that time, and no others."""
 
 from __future__ import annotations
 
@@ -11,29 +11,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext, JobTimedOut, Kind, Reason, Retry, State, Timeouts, open_registry
-from trio_jobs._running.sweeper import sweep
-from trio_jobs.stores.contract import Claimant
-from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.stores.submission import submission
 
 
 async def sleep(job: JobContext[Any], seconds: float = 1e6) -> None:
     await trio.sleep(seconds)
-
-
-async def test_the_sweeper_alone_ends_what_waited_too_long(autojump_clock: MockClock) -> None:
-    """Without any worker the sweep ends a job when its queue timeout has passed, again and again."""
-    store = MemoryStore()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sweep, store)
-        for limit in (5, 0, 7):
-            began = trio.current_time()
-            new = submission(sleep, (), {"timeouts": Timeouts(queue=limit)})
-            (job_id,), _ = await store.submit([new], 0, Claimant("nobody"))
-            job = await store.ended(job_id)
-            assert (job.state, job.reason) == (State.FAILED, Reason.QUEUE_TIMEOUT)
-            assert trio.current_time() - began == pytest.approx(limit)
-        nursery.cancel_scope.cancel()
 
 
 async def test_an_expired_job_says_so(autojump_clock: MockClock) -> None:

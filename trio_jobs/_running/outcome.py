@@ -1,0 +1,125 @@
+"""What an attempt's end means for its job.
+
+How it ended is recorded in `Run`; what follows from it is decided by `conclude`, a pure function over that
+record and one table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from .._common.error_text import indented, leaves, record_error
+from .._common.errors import Permanent, RetryAfter
+from .._common.states import Reason, Transition
+from .._model.job import Ended
+from .._model.retry import Retry
+from .._watching.raised import chained
+from .._watching.streams import failure
+from ..stores.contract import Claim, Outcome
+
+logger = logging.getLogger("trio_jobs")
+
+_CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
+    Reason.TIMEOUT: ("run", "Job timed out after {:g}s"),
+    Reason.FIRST_TOKEN_TIMEOUT: ("first_token", "Job sent no token within {:g}s"),
+    Reason.IDLE_TIMEOUT: ("idle", "Job sent nothing for {:g}s"),
+}
+_CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
+
+
+@attrs.frozen
+class Run:
+    """How an attempt ended, before anything is made of it.
+
+    Attributes:
+        claim: What ran.
+        cause: Why its scope fired; None if it did not.
+        returned: Whether the handler returned and nothing was stopped or raised after that.
+        value: What it returned.
+        error: What came out of its nursery, without any `Cancelled`.
+        escaped: Whether a `Cancelled` came out: something outside the attempt was cancelled.
+        refused: What the store said of a token that was too large.
+    """
+
+    claim: Claim
+    cause: Reason | None = None
+    returned: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    escaped: bool = False
+    refused: str | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the handler raised a KeyboardInterrupt."""
+        return self.error is not None and any(
+            isinstance(leaf, KeyboardInterrupt) for leaf in leaves(self.error)
+        )
+
+    def child_failure(self, ended: Ended | None) -> BaseException:
+        """Return what a child job that failed raises in its parent's nursery."""
+        if self.cause is None and self.error is not None:
+            return self.error
+        failed = failure(self.claim.submission.id, self.claim.attempt, ended or Ended(Reason.ERROR))
+        return chained(failed, self.error, None)
+
+
+def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -> Outcome:
+    """Decide what an attempt's end means for its job.
+
+    Args:
+        run: How it ended.
+        retry: The job's retry rule; None for a child, which nobody would run again.
+        outside: What a cancellation from outside means: `shutdown`, or `parent` for a child.
+        durable: Whether a job may wait for another process after a shutdown.
+
+    Returns:
+        What to record.
+    """
+    cause = outside if run.escaped and run.cause is None else run.cause
+    if run.returned and cause not in _CLOCKS and cause is not Reason.LIMIT:
+        return Outcome(Transition.COMPLETED, run.value)
+    error = None if run.error is None else record_error(run.error)
+    if cause is not None and cause in _CANCELS:
+        return Outcome(Transition.CANCELLED, ended=Ended(cause, error=error))
+    if cause is Reason.SHUTDOWN:
+        how = Transition.RETRIED if durable else Transition.CANCELLED
+        return Outcome(how, ended=Ended(cause, error=error, delay=0.0 if durable else None))
+    if cause is Reason.LIMIT:
+        return Outcome(Transition.FAILED, ended=Ended(cause, run.refused, error))
+    if cause is not None:
+        clock, message = _CLOCKS[cause]
+        limit = getattr(run.claim.submission.options.timeouts, clock)
+        ended = Ended(cause, message.format(limit), error)
+        timed_out = failure(run.claim.submission.id, run.claim.attempt, ended)
+        return _retry_or_fail(ended, [timed_out], retry, run.claim.spent)
+    errors = [] if run.error is None else list(leaves(run.error))
+    return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run.claim.spent)
+
+
+def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | None, spent: int) -> Outcome:
+    if retry is None or any(isinstance(error, Permanent) for error in errors):
+        return Outcome(Transition.FAILED, ended=ended)
+    waits = [error.seconds for error in errors if isinstance(error, RetryAfter)]
+    if waits:
+        snoozed = attrs.evolve(ended, reason=Reason.SNOOZED, delay=max(waits))
+        if len(waits) == len(errors) and ended.error is not None:
+            # A word, not an error: a job that polls says it over and over, and need not say where.
+            snoozed = attrs.evolve(snoozed, error=attrs.evolve(ended.error, traceback=""))
+        return Outcome(Transition.RETRIED, ended=snoozed)
+    if spent < retry.attempts and _matches(retry, errors):
+        return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, delay=retry.delay(spent)))
+    return Outcome(Transition.FAILED, ended=ended)
+
+
+def _matches(retry: Retry, errors: list[BaseException]) -> bool:
+    try:
+        return any(retry.matches(error) for error in errors)
+    except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
+        told = indented(record_error(error).traceback)
+        logger.error("Retry.on raised; the job is not retried\n%s", told)  # noqa: TRY400  # user text is escaped
+        return False

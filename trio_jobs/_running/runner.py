@@ -1,0 +1,294 @@
+"""Run attempts, each in a task of its own, and record how each ended.
+
+    start → handler → close the channel → conclude → finish
+
+The end of an attempt is recorded whatever is cancelled meanwhile. Once the registry is being left, the store
+has to hear of it within a few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+import trio
+
+from .._common.bell import Bell
+from .._common.error_text import indented
+from .._common.errors import InvalidPayload, LeaseLost
+from .._common.states import Reason, State, Transition
+from .._model.job import CancelReport, Ended
+from .._watching.handle import JobHandle
+from .._watching.raised import Raised
+from .._watching.readers import ReadersByJob
+from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.retrying import LAST_WORDS, insist, persist
+from ..stores.submission import child_submission
+from .attempt import Attempt
+from .logs import log_end, log_start
+from .outcome import Run
+from .writer import Resources
+
+logger = logging.getLogger("trio_jobs")
+NESTED: Final = 100
+"""How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
+STUCK_SECONDS = 10.0
+"""How long a shutdown waits before it says in the log which jobs hold it up."""
+_ANSWERS_AT_ONCE: Final = nullcontext()  # a store in this process: nothing can cut that short
+
+
+class Runner:
+    """The attempts that run in this process.
+
+    Args:
+        store: Where the jobs are.
+        nursery: Where the attempts' tasks run.
+        claimant: What the `started` events say, and how long a lease is.
+        window: How many events a handler may be ahead of a reader.
+        batches: See `Worker`.
+
+    Attributes:
+        readers: The readers of jobs in this process.
+        raised: What the last attempts that failed here raised.
+        attempts: The attempts that run now, child jobs included, by job id.
+        running: How many of them use a slot: all but child jobs.
+        closed: Whether the registry has been left.
+        interrupted: Whether a KeyboardInterrupt came out of a handler.
+        patience: Seconds in which the store has to hear of an end, once the registry is being left.
+    """
+
+    def __init__(
+        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, window: int, batches: bool
+    ) -> None:
+        self.store = store
+        self.nursery = nursery
+        self.claimant = claimant
+        self.readers = ReadersByJob(window)
+        self.raised = Raised()
+        self.attempts: dict[str, Attempt] = {}
+        self.running: int = 0
+        self.closed = False
+        self.interrupted = False
+        self.patience = min(claimant.lease, LAST_WORDS)
+        self._batches = batches
+        self._resources = Resources(store, self.readers, nursery, trio.lowlevel.current_trio_token())
+        self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
+        self._recording: set[trio.CancelScope] = set()
+        self._changed = Bell()
+        self._heard: Mapping[str, float] = {}
+
+    # ------------------------------------------------------------ one attempt
+
+    def start(self, claim: Claim, nursery: trio.Nursery, parent: Attempt | None = None) -> Attempt:
+        """Run an attempt in a task of `nursery`, and return it.
+
+        Raises:
+            RuntimeError: The nursery is closed.
+        """
+        attempt = Attempt(claim, self._resources, self.spawn, parent)
+        job_id = claim.submission.id
+        nursery.start_soon(self._run, attempt, name=f"{claim.submission.handler} {job_id}")
+        if (older := self.attempts.get(job_id)) is not None:
+            # Its lease had lapsed, its job was taken back, and this worker was the next to claim it.
+            self._superseded.append(older)
+            older.deadlines.stop(Reason.WORKER_LOST)
+            attempt.wait_first = partial(self._wait_until_sole, job_id)
+        self.attempts[job_id] = attempt
+        return attempt
+
+    async def _wait_until_sole(self, job_id: str) -> None:
+        """Wait until no older attempt of a job runs here: a handler never runs beside itself."""
+        while any(older.claim.submission.id == job_id for older in self._superseded):
+            await self._changed.wait()
+
+    async def _run(self, attempt: Attempt) -> None:
+        """Run an attempt, record how it ended, and give its slot back.
+
+        Raises:
+            trio.Cancelled: Something outside the attempt was cancelled.
+            BaseException: Of a child job, what it failed with, for its parent's nursery.
+        """
+        log_start(attempt.claim)
+        try:
+            run, cancelled = await attempt.run()
+            if run.interrupted:
+                self.interrupt()
+            outcome = await self._record(attempt, run)
+        finally:
+            self._end(attempt)
+        if attempt.parent is not None and outcome is not None and outcome.transition is Transition.FAILED:
+            raise run.child_failure(outcome.ended)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _record(self, attempt: Attempt, run: Run) -> Outcome | None:
+        """Write what is still in the attempt's channel and how it ended, and return that."""
+        outcome = None
+        with self._shielded(attempt) if self.store.durable else _ANSWERS_AT_ONCE:
+            await attempt.writer.close()
+            outcome = attempt.conclude(run, durable=self.store.durable)
+            if outcome is not None:
+                snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
+                if run.error is not None and not snoozed:
+                    self.raised.add(attempt.claim, run.error)
+                await self._finish(attempt, outcome)
+        return outcome
+
+    @contextmanager
+    def _shielded(self, attempt: Attempt) -> Generator[None]:
+        with trio.CancelScope(shield=True, deadline=self._patience_ends()) as scope:
+            self._recording.add(scope)
+            try:
+                yield
+            finally:
+                self._recording.remove(scope)
+        if scope.cancelled_caught:
+            job_id, number = attempt.claim.submission.id, attempt.claim.attempt
+            words = "the store did not hear how attempt %d of job %s ended; its lease will lapse"
+            logger.warning(words, number, job_id)
+
+    def _patience_ends(self) -> float:
+        """Return until when the store has to hear of an end."""
+        return trio.current_time() + self.patience if self.closed else inf
+
+    async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
+        claim = attempt.claim
+        try:
+            state = await insist(partial(self._finish_once, attempt, outcome))
+        except LeaseLost:
+            logger.warning(
+                "the end of attempt %d of job %s came too late", claim.attempt, claim.submission.id
+            )
+        except InvalidPayload as refusal:
+            bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
+            await self._finish(attempt, bad)
+        else:
+            log_end(claim, state, outcome.ended)
+
+    async def _finish_once(self, attempt: Attempt, outcome: Outcome) -> State:
+        """Tell the store how an attempt ended, and claim for its slot in the same step, if the store batches.
+
+        Between two tries, when the store is unavailable, the slot is kept.
+        """
+        slots = int(self._batches and attempt.parent is None)
+        if slots:
+            self.running -= slots
+            self._changed.ring()
+        try:
+            return await self.store.finish(attempt.claim.submission.id, attempt.claim.attempt, outcome)
+        finally:
+            self.running += slots
+
+    def _end(self, attempt: Attempt) -> None:
+        """Note that an attempt is over, and give its slot back."""
+        job_id = attempt.claim.submission.id
+        if self.attempts.get(job_id) is attempt:
+            del self.attempts[job_id]
+            if job_id in self.readers:
+                self.readers[job_id].dismiss()
+                self.readers.release(job_id)
+        else:
+            self._superseded.remove(attempt)
+        if attempt.parent is None:
+            self.running -= 1
+        self._changed.ring()
+
+    async def spawn(
+        self,
+        parent: Attempt,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """Start a child job in an attempt's nursery; see `JobContext.spawn`."""
+        above = parent.claim
+        child = child_submission(fn, args, given, above.submission.options)
+        if (depth := parent.depth) > NESTED:
+            raise RecursionError(f"child jobs can lie {NESTED} deep in each other, not {depth}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        job_id = above.submission.id
+        claim = await insist(partial(self.store.spawn, job_id, above.attempt, child, self.claimant))
+        try:
+            self.start(claim, parent.context.nursery, parent)
+        except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
+            raise LeaseLost(job_id, above.attempt) from None
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return JobHandle(self, child.id)
+
+    # ------------------------------------------------------------ cancelling
+
+    async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
+        """Ask for a job's cancellation; see `JobHandle.request_cancel`."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        answer = await self.store.request_cancel(job_id, reason, grace)
+        attempt = self.attempts.get(job_id)
+        if answer == "requested" and attempt is not None:
+            attempt.notify_cancel(Reason.USER, grace)
+        return answer != "already_over"
+
+    async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
+        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`."""
+        began = trio.current_time()
+        if not await self.request_cancel(job_id, reason, grace):
+            return CancelReport("already_over", trio.current_time() - began)
+        job = None
+        with trio.move_on_after(grace + patience):
+            job = await self.store.ended(job_id)
+        took = trio.current_time() - began
+        if job is not None:
+            return CancelReport("cancelled" if job.state is State.CANCELLED else "finished_first", took)
+        attempt = self.attempts.get(job_id)
+        if attempt is None:
+            return CancelReport("requested", took)
+        return CancelReport("stuck", took, attempt.stack())
+
+    async def keep_leases(self, heart: trio.CancelScope) -> None:
+        """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
+
+        At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
+        """
+        lease = self.claimant.lease
+        with heart:
+            while True:
+                with trio.move_on_after(lease / 3):
+                    self._heard = await persist(partial(self.store.cancelling, self._heard))
+                held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
+                if held:
+                    self._apply_heartbeat(held, await persist(partial(self.store.heartbeat, held, lease)))
+
+    def _apply_heartbeat(self, held: Mapping[str, int], answer: Heartbeat) -> None:
+        for job_id, number in held.items():
+            attempt = self.attempts.get(job_id)
+            if attempt is None or attempt.claim.attempt != number:
+                continue  # it has ended meanwhile
+            if job_id in answer.lost:
+                attempt.deadlines.stop(Reason.WORKER_LOST)
+            elif job_id in answer.cancels:
+                attempt.notify_cancel(Reason.USER, answer.cancels[job_id])
+
+    async def wait_idle(self) -> None:
+        """Wait until no attempt runs here."""
+        while self.attempts or self._superseded:
+            await self._changed.wait()
+
+    async def report_stuck(self, grace: float) -> None:
+        """Say in the log which jobs hold up a shutdown, and where they are."""
+        with trio.move_on_after(grace + STUCK_SECONDS):
+            await self.wait_idle()
+        for job_id, attempt in self.attempts.items():
+            logger.warning("job %s does not stop; it is at\n%s", job_id, indented(attempt.stack()))
+
+    def check_open(self) -> None:
+        """Raise `trio.ClosedResourceError` if the registry has been left."""
+        if self.closed:
+            raise trio.ClosedResourceError("the registry is closed: its 'async with' block was left")
+
+    def interrupt(self) -> None:
+        """Shut down because of Ctrl-C."""
+        self.interrupted = True
+        self.nursery.cancel_scope.cancel(reason="KeyboardInterrupt")
