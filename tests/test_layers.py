@@ -49,10 +49,6 @@ ROOMS = [room for floor in FLOORS for room in floor]
 # code that needs it; there is to be no other.
 TO_CUT = {
     ("_watching/handle", "_running/runner"),  # for types only
-    ("serving/feed", "serving/websocket/session"),  # for types only
-    ("serving/operations", "serving/websocket/session"),
-    ("serving/websocket/server", "serving/http/direct"),
-    ("serving/websocket/server", "serving/http/http1"),
 }
 
 MOST_LINES_IN_A_FILE = 400

@@ -26,14 +26,15 @@ from trio_jobs._wire import requests
 from trio_jobs._wire.replies import Unspoken, decode_reply
 from trio_jobs.client.conversation import Conversation
 from trio_jobs.client.refusal import least_wait, refusal
-from trio_jobs.serving.access import Gate
+from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.http.body import read_body
-from trio_jobs.serving.http.request_head import read_head
 from trio_jobs.serving.limits import DEFAULT, Limits
 from trio_jobs.serving.net.outgoing import Outgoing
+from trio_jobs.serving.net.request_head import read_head
+from trio_jobs.serving.options import ServerOptions
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.sse import cursor_of, field
-from trio_jobs.serving.websocket.server import TrioPipe
+from trio_jobs.serving.websocket.server import TrioWebSocket
 from trio_jobs.serving.websocket.session import Session
 
 SMALL = 64 * 1024
@@ -192,7 +193,7 @@ def test_json(read: Callable[[bytes], object], shape: Callable[[int], bytes]) ->
 
 
 def _gate(text: str) -> None:
-    gate = Gate(None, ["example.org"], ["https://example.org"], DEFAULT)
+    gate = AccessControl(ServerOptions(hosts=["example.org"], origins=["https://example.org"]))
     for headers in ({"host": text}, {"host": "localhost", "origin": text}):
         with suppress(Refused):
             gate.check("POST", headers)
@@ -264,7 +265,7 @@ async def _message_in(fragments: list[bytes]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_client, theirs, fragments)
         request = await wrap_server_stream(nursery, ours, max_message_size=ROOMY.message)
-        pipe = TrioPipe(await request.accept(), Outgoing(ours, ROOMY.idle))
+        pipe = TrioWebSocket(await request.accept(), Outgoing(ours, ROOMY.idle))
         assert len(await pipe.receive()) == len(fragments)
         nursery.cancel_scope.cancel(reason="it came")
 

@@ -27,7 +27,6 @@ from trio_jobs._json.records import plain
 from trio_jobs._model.job import Statistics
 from trio_jobs._wire.replies import Seen, Unspoken, decode_reply, events_of, job_of, report_of, statistics_of
 from trio_jobs._wire.requests import encode_event
-from trio_jobs.serving.operations import report_record
 from trio_jobs.serving.values import encode_job
 
 ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)
@@ -102,7 +101,7 @@ def test_events_come_back() -> None:
 def test_reports_and_statistics_come_back() -> None:
     """A cancellation's report and a registry's statistics are read as they were."""
     report = CancelReport("stuck", 1.5, "the stack")
-    assert report_of(said(report=msgspec.json.encode(report_record(report)).decode()).report) == report
+    assert report_of(said(report=msgspec.json.encode(report).decode()).report) == report
     there = Statistics({State.RUNNING: 3}, 3, 100, paused=False, readers=2)
     assert statistics_of(said(statistics=msgspec.json.encode(plain(there)).decode()).statistics) == there
 

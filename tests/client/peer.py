@@ -15,10 +15,11 @@ import msgspec
 
 from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, UnknownJob
 from trio_jobs._wire.requests import AnyRequest, Cancel, Get, Submit, Wait
+from trio_jobs.serving.batch import cut
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.piece import cut
+from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.values import encode_job
-from trio_jobs.serving.websocket.session import Begin, Call, Following, Opened, Reply, Session, Stop
+from trio_jobs.serving.websocket.session import Begin, Call, Opened, Reply, Session, Stop
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -79,7 +80,7 @@ class Peer:
         self.ahead = 0
         self.refused: list[str] = []
         self._limits = limits or Limits()
-        self.follows: dict[int, Following] = {}
+        self.follows: dict[int, Subscription] = {}
         self.connect()
 
     def connect(self) -> None:

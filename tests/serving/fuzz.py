@@ -29,11 +29,11 @@ from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
 from trio_jobs._wire.requests import Wait
 from trio_jobs.serving import Limits
 from trio_jobs.serving.problems import STATUS
+from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.websocket.session import (
     Begin,
     Call,
     Close,
-    Following,
     Opened,
     Reply,
     Session,
@@ -58,7 +58,7 @@ class Model:
         self.session = Session(LIMITS)
         self.calls: set[int] = set()
         self.waits: set[int] = set()
-        self.follows: dict[int, Following] = {}
+        self.follows: dict[int, Subscription] = {}
         self.faults = 0
 
     def step(self, message: str | bytes, *, valid: bool) -> str:

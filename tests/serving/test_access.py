@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from trio_jobs.serving.access import Authenticate, Gate, check_bind, is_loopback, name_of
+from trio_jobs.serving.access import AccessControl, name_of
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.operations import ANYBODY, Caller
+from trio_jobs.serving.options import ANYBODY, Authenticate, Caller, ServerOptions
 from trio_jobs.serving.problems import Refused
 
 
@@ -17,11 +17,14 @@ def gate(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     limits: Limits | None = None,
-) -> Gate:
-    return Gate(authenticate, hosts, origins, limits or Limits())
+) -> AccessControl:
+    options = ServerOptions(
+        authenticate=authenticate, hosts=hosts, origins=origins, limits=limits or Limits()
+    )
+    return AccessControl(options)
 
 
-def passes(gate: Gate, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> bool:
+def passes(gate: AccessControl, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> bool:
     try:
         gate.check(method, headers, websocket=websocket)
     except Refused as refused:
@@ -203,31 +206,3 @@ def test_seats() -> None:
         pass
     assert not door._seats
     assert door._taken == 0
-
-
-@pytest.mark.parametrize(
-    ("host", "alone"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),  # noqa: S104  # looked at
-        ("::", False),
-        ("192.168.1.2", False),
-        ("jobs.example", False),
-    ],
-)
-def test_binding(host: str, alone: bool) -> None:
-    """Where other machines can reach it, a server without `authenticate` refuses to start."""
-    assert is_loopback(host) is alone
-    if alone:
-        check_bind(host, None)
-        return
-    with pytest.raises(ValueError, match="give authenticate="):
-        check_bind(host, None)
-
-    async def authenticate(_: Mapping[str, str]) -> Caller | None:
-        return None
-
-    check_bind(host, authenticate)

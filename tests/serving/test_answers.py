@@ -26,13 +26,16 @@ from trio_jobs._wire.requests import (
     Submit,
     Wait,
 )
+from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.account import Account
 from trio_jobs.serving.answers import answering
+from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.operations import ANYBODY, Caller, Desk
+from trio_jobs.serving.operations import JobOperations
+from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
 from trio_jobs.serving.problems import Refused
 from trio_jobs.serving.values import PIECE
-from trio_jobs.serving.websocket.connection import converse
+from trio_jobs.serving.websocket.connection import WebSocketHandler
 
 MOST = 512 * 1024
 JUST_SMALL = "x" * (LARGE - 2)  # with its quotes, as large as an answer may hold
@@ -52,24 +55,24 @@ async def hang(job: JobContext[str]) -> None:
 
 
 @asynccontextmanager
-async def opened(**limits: Any) -> AsyncGenerator[tuple[JobRegistry, Desk]]:
+async def opened(**limits: Any) -> AsyncGenerator[tuple[JobRegistry, JobOperations]]:
     async with open_registry(handlers=[keep, hang]) as jobs:
-        yield jobs, Desk(jobs, Limits(**limits), tracebacks=False)
+        yield jobs, JobOperations(jobs, ServerOptions(limits=Limits(**limits)))
 
 
-async def answer(desk: Desk, request: AnyRequest, caller: Caller = ANYBODY) -> dict[str, Any]:
-    async with answering(desk, caller, desk.account, request) as fields:
-        assert desk.account.used == sum(map(len, fields.values()))
+async def answer(operations: JobOperations, request: AnyRequest, caller: Caller = ANYBODY) -> dict[str, Any]:
+    async with answering(operations, caller, operations.account, request) as fields:
+        assert operations.account.used == sum(map(len, fields.values()))
         found = {name: json.loads(text) for name, text in fields.items()}
-    assert desk.account.used == 0
+    assert operations.account.used == 0
     return found
 
 
-async def value(desk: Desk, job: str, field: Any, seq: int) -> Any:
+async def value(operations: JobOperations, job: str, field: Any, seq: int) -> Any:
     """Read a value piece by piece."""
     texts, offset = list[str](), 0
     while offset is not None:
-        found = await answer(desk, GetValue(1, job, field, seq, offset))
+        found = await answer(operations, GetValue(1, job, field, seq, offset))
         assert len(found["text"].encode()) <= PIECE
         texts.append(found["text"])
         offset = found["next"]
@@ -82,42 +85,42 @@ async def value(desk: Desk, job: str, field: Any, seq: int) -> Any:
 async def test_a_list_has_pages(autojump_clock: MockClock) -> None:
     """Its pages together have each job once, in order; a page is bounded in bytes, whatever the jobs hold."""
     tags = {str(n): "t" * 500 for n in range(20)}
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         ids = [(await jobs.submit(keep, JUST_SMALL, tags=tags)).id for _ in range(70)]
         found, cursor, pages = list[str](), None, 0
         while cursor is not None or not pages:
-            page = await answer(desk, List(1, limit=1000, cursor=cursor))
+            page = await answer(operations, List(1, limit=1000, cursor=cursor))
             assert len(json.dumps(page)) < MOST + 64 * 1024
             found += [job["id"] for job in page["jobs"]]
             assert not {"result", "saved", "metadata"} & page["jobs"][0].keys()
             cursor, pages = page["next"], pages + 1
         assert found == ids
         assert pages > 1
-        newest = await answer(desk, List(1, limit=1, newest=True))
+        newest = await answer(operations, List(1, limit=1, newest=True))
         assert [job["id"] for job in newest["jobs"]] == ids[-1:]
 
 
 async def test_a_cursor_of_somebodys_own_making(autojump_clock: MockClock) -> None:
     """What no page gave is a bad request."""
-    async with opened() as (_, desk):
+    async with opened() as (_, operations):
         with pytest.raises(BadRequest, match="got 'x'"):
-            await answer(desk, List(1, cursor="x"))
+            await answer(operations, List(1, cursor="x"))
 
 
 async def test_whole_jobs_are_cut(autojump_clock: MockClock) -> None:
     """Whole jobs end before the answer is too large; one that is so by itself is shown without its values."""
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         ids = [(await jobs.submit(keep, "x" * 100_000)).id for _ in range(9)]
         for job_id in ids:
             await (await jobs.get(job_id)).wait()
-        found = (await answer(desk, Find(1)))["jobs"]
+        found = (await answer(operations, Find(1)))["jobs"]
         assert [job["id"] for job in found] == ids[: len(found)]
         assert 1 < len(found) < 4  # result and saved
         assert found[0]["result"] == "x" * 100_000
         for size in (MOST, 9 * MOST):
             large = await jobs.submit(keep, "x" * size)
             await large.wait()
-            (job, other) = (await answer(desk, Find(1, newest=True, limit=2)))["jobs"]
+            (job, other) = (await answer(operations, Find(1, newest=True, limit=2)))["jobs"]
             assert (job["id"], job["result"], job["saved"]) == (large.id, None, None)
             assert job["message"] == "it is too large for a list; look it up by its id"
             assert other is not None
@@ -125,14 +128,14 @@ async def test_whole_jobs_are_cut(autojump_clock: MockClock) -> None:
 
 async def test_jobs_of_the_version_before(autojump_clock: MockClock) -> None:
     """`find` gives what it gave then: each field of a job, and no more jobs than were asked for."""
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         for number in range(3):
             await (await jobs.submit(keep, str(number))).wait()
-        found = (await answer(desk, Find(1, limit=2, newest=True)))["jobs"]
+        found = (await answer(operations, Find(1, limit=2, newest=True)))["jobs"]
         assert [job["result"] for job in found] == ["2", "1"]
         assert {field.name for field in attrs.fields(Job)} == found[0].keys()
         await jobs.remove(found[0]["id"])
-        assert [job["result"] for job in (await answer(desk, Find(1)))["jobs"]] == ["0", "1"]
+        assert [job["result"] for job in (await answer(operations, Find(1)))["jobs"]] == ["0", "1"]
 
 
 # ------------------------------------------------------------ large values
@@ -143,68 +146,68 @@ async def test_what_is_large_is_left_out(autojump_clock: MockClock, name: str) -
     """A value beyond a mebibyte is left out, its size is told, and in pieces it is what it was."""
     large = '"é\x01' * (LARGE // 4)
     metadata = {"text": large} if name == "metadata" else {}
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, JUST_SMALL if name == "metadata" else large, metadata=metadata)
         whole = await handle.wait()
-        found = (await answer(desk, Get(1, handle.id)))["job"]
+        found = (await answer(operations, Get(1, handle.id)))["job"]
         size = len(json.dumps(getattr(whole, name), ensure_ascii=False, separators=(",", ":")).encode())
         assert found["large"][name] == size
         assert name not in found
-        assert await value(desk, handle.id, name, found["last_seq"]) == getattr(whole, name)
+        assert await value(operations, handle.id, name, found["last_seq"]) == getattr(whole, name)
         if name == "metadata":  # the others are not
             assert (found["result"], found["large"]) == (JUST_SMALL, {"metadata": size})
-        assert (await answer(desk, Wait(1, handle.id)))["job"] == found
+        assert (await answer(operations, Wait(1, handle.id)))["job"] == found
 
 
 async def test_a_value_is_as_it_was(autojump_clock: MockClock) -> None:
     """`saved` is what it was at a cursor, whatever was saved since; if that cannot be told, it is refused."""
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, "one", "two")
         await handle.wait()
-        seen = [await value(desk, handle.id, "saved", seq) for seq in (3, 4, 5)]
+        seen = [await value(operations, handle.id, "saved", seq) for seq in (3, 4, 5)]
         assert seen == ["one", "two", "two"]
         with pytest.raises(Refused):
-            await value(desk, handle.id, "saved", 2)
+            await value(operations, handle.id, "saved", 2)
         empty = await jobs.submit(keep)
         await empty.wait()
-        assert await value(desk, empty.id, "saved", 2) is None
-        assert await value(desk, handle.id, "result", 5) == "two"
-        assert [await value(desk, handle.id, "data", seq) for seq in (1, 3)] == ["keep", "one"]
+        assert await value(operations, empty.id, "saved", 2) is None
+        assert await value(operations, handle.id, "result", 5) == "two"
+        assert [await value(operations, handle.id, "data", seq) for seq in (1, 3)] == ["keep", "one"]
 
 
 async def test_what_is_not_kept_has_changed(autojump_clock: MockClock) -> None:
     """The data of an event that is not there is refused, and told apart from one that says nothing."""
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep)
         await handle.wait()
         for seq in (0, 9):
             with pytest.raises(Refused) as refused:
-                await value(desk, handle.id, "data", seq)
+                await value(operations, handle.id, "data", seq)
             assert refused.value.code == "changed"
 
 
 @pytest.mark.parametrize("offset", [2, 9999])
 async def test_where_no_piece_begins(autojump_clock: MockClock, offset: int) -> None:
     """An offset in the midst of a character, or behind the end, is a bad request."""
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, "é")
         await handle.wait()
         with pytest.raises(BadRequest, match=f"offset {offset}"):
-            await answer(desk, GetValue(1, handle.id, "result", 4, offset))
+            await answer(operations, GetValue(1, handle.id, "result", 4, offset))
 
 
 async def test_a_value_is_made_once_for_all_who_read_it(autojump_clock: MockClock) -> None:
     """Pieces for two readers come of one encoding, until one has read the end; a stranger gets none."""
     large = "x" * (3 * PIECE)
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, large, owner="ann")
         await handle.wait()
-        first = await desk.value(Caller("ann"), GetValue(1, handle.id, "result", 4))
-        assert await desk.value(ANYBODY, GetValue(1, handle.id, "result", 4, PIECE)) is first
+        first = await operations.value(Caller("ann"), GetValue(1, handle.id, "result", 4))
+        assert await operations.value(ANYBODY, GetValue(1, handle.id, "result", 4, PIECE)) is first
         with pytest.raises(Exception, match="no job"):
-            await desk.value(Caller("bob"), GetValue(1, handle.id, "result", 4))
-        assert await value(desk, handle.id, "result", 4) == large
-        assert await desk.value(ANYBODY, GetValue(1, handle.id, "result", 4)) is not first
+            await operations.value(Caller("bob"), GetValue(1, handle.id, "result", 4))
+        assert await value(operations, handle.id, "result", 4) == large
+        assert await operations.value(ANYBODY, GetValue(1, handle.id, "result", 4)) is not first
 
 
 # ------------------------------------------------------------ histories
@@ -213,13 +216,13 @@ async def test_a_value_is_made_once_for_all_who_read_it(autojump_clock: MockCloc
 async def test_a_history_has_pages(autojump_clock: MockClock) -> None:
     """Its pages together have each event once, in order; data that is large is to be had by itself."""
     texts = ["x" * 300_000] * 5 + ["y" * LARGE]
-    async with opened() as (jobs, desk):
+    async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, *texts)
         found, after, pages = list[Any](), 0, 0
         await handle.wait()
         whole = await handle.history()
         while after is not None:
-            page = await answer(desk, History(1, handle.id, after))
+            page = await answer(operations, History(1, handle.id, after))
             assert len(json.dumps(page)) < MOST + LARGE
             found += page["history"]
             after, pages = page["next"], pages + 1
@@ -229,20 +232,18 @@ async def test_a_history_has_pages(autojump_clock: MockClock) -> None:
         for event in found[7:9]:
             assert event["large"] == LARGE + 2
             assert "data" not in event
-            assert await value(desk, handle.id, "data", event["seq"]) == texts[-1]
+            assert await value(operations, handle.id, "data", event["seq"]) == texts[-1]
 
 
 # ------------------------------------------------------------ room
 
 
 @asynccontextmanager
-async def greedy(
-    requests: list[dict[str, Any]], jobs: JobRegistry, desk: Desk, limits: Limits
-) -> AsyncGenerator[Memory]:
+async def greedy(requests: list[dict[str, Any]], context: ServerContext) -> AsyncGenerator[Memory]:
     """A peer that asks for all this, and takes nothing."""
     pipe = Memory(room=0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(converse, pipe, desk, ANYBODY, limits, trio.Event())
+        nursery.start_soon(WebSocketHandler(pipe, context, ANYBODY).run)
         for number, request in enumerate(requests, 1):
             await pipe.to_server.send(json.dumps({"id": number, **request}))
         await wait_all_tasks_blocked()
@@ -250,8 +251,8 @@ async def greedy(
         nursery.cancel_scope.cancel()
 
 
-class Counted(Desk):
-    """A desk that counts the searches."""
+class Counted(JobOperations):
+    """It counts the searches."""
 
     searches = 0
 
@@ -266,7 +267,9 @@ async def test_who_takes_nothing_costs_no_more_than_its_account(autojump_clock: 
     limits = Limits()
     metadata = {"x": "x" * 250_000}
     async with open_registry(handlers=[keep, hang]) as jobs:
-        desk = Counted(jobs, limits, tracebacks=False)
+        options = ServerOptions(limits=limits)
+        operations = Counted(jobs, options)
+        context = ServerContext(options, AccessControl(options), operations)
         ids = [
             (await jobs.submit(keep, "x" * 900_000, "y", metadata=metadata, key=str(n))).id
             for n in range(110)
@@ -280,33 +283,34 @@ async def test_who_takes_nothing_costs_no_more_than_its_account(autojump_clock: 
             asked |= {"handler": "keep", "args": [], "options": {"metadata": {"x": "x" * 200_000}}}
         else:
             asked["job"] = ids[0]
-        async with greedy([asked] * 32, jobs, desk, limits):
-            assert 0 < desk.account.used <= limits.unsent
+        async with greedy([asked] * 32, context):
+            assert 0 < operations.account.used <= limits.unsent
             if op == "find":
-                assert desk.searches < 10
+                assert operations.searches < 10
             other = Memory()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(converse, other, desk, ANYBODY, limits, trio.Event())
+                nursery.start_soon(WebSocketHandler(other, context, ANYBODY).run)
                 assert len((await other.ask("list", 1))["jobs"]) == 100
                 nursery.cancel_scope.cancel()
-        assert desk.account.used == 0  # and nothing is left of one that has gone
+        assert operations.account.used == 0  # and nothing is left of one that has gone
 
 
 async def test_all_together_cost_no_more_than_the_servers_account(autojump_clock: MockClock) -> None:
     """Peers that take nothing share what the server has; one that comes later waits until one leaves."""
     limits = Limits(all_unsent=2**20)
     async with open_registry(handlers=[keep]) as jobs:
-        desk = Desk(jobs, limits, tracebacks=False)
+        context = ServerContext.of(jobs, ServerOptions(limits=limits))
+        operations = context.operations
         handle = await jobs.submit(keep, "x" * 600_000, metadata={"x": "x"})
         await handle.wait()
         asked = {"op": "history", "job": handle.id}
         async with AsyncExitStack() as peers:
-            first = await peers.enter_async_context(greedy([asked] * 2, jobs, desk, limits))
-            account = Account(limits.unsent, desk.account)
+            first = await peers.enter_async_context(greedy([asked] * 2, context))
+            account = Account(limits.unsent, operations.account)
             arrived = trio.Event()
 
             async def late() -> None:
-                async with answering(desk, ANYBODY, account, History(1, handle.id)):
+                async with answering(operations, ANYBODY, account, History(1, handle.id)):
                     arrived.set()
 
             async with trio.open_nursery() as nursery:
@@ -319,11 +323,11 @@ async def test_all_together_cost_no_more_than_the_servers_account(autojump_clock
 
 async def test_a_submit_is_done_within_its_room(autojump_clock: MockClock) -> None:
     """Without room a job is not submitted; with it, it is, and its answer is the whole job."""
-    async with opened(all_unsent=2**20) as (jobs, desk):
-        async with desk.account.room(2**20):
+    async with opened(all_unsent=2**20) as (jobs, operations):
+        async with operations.account.room(2**20):
             with trio.move_on_after(1) as waited:
-                await answer(desk, Submit(1, "keep"))
+                await answer(operations, Submit(1, "keep"))
             assert waited.cancelled_caught
             assert await jobs.count() == 0
-        found = await answer(desk, Submit(1, "keep", ["x"]))
+        found = await answer(operations, Submit(1, "keep", ["x"]))
         assert found["job"]["handler"] == "keep"

@@ -1,4 +1,4 @@
-"""A feed sends every follower the log behind its cursor, once and in order, and makes each piece once."""
+"""A feed sends every follower the log behind its cursor, once and in order, and makes each batch once."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from trio_jobs import (
 )
 from trio_jobs._registry.registry import inside
 from trio_jobs._wire.requests import encode_event
+from trio_jobs.serving.batch import EventBatch, cut
 from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.piece import Piece, cut
-from trio_jobs.serving.websocket.session import Following
+from trio_jobs.serving.subscription import Subscription
 
 
 class Script:
@@ -50,7 +50,7 @@ class Reader(Follower):
 
     Args:
         after: Where it begins.
-        takes: Whether it takes a piece at once, each time anew; for ever the last of them.
+        takes: Whether it takes a batch at once, each time anew; for ever the last of them.
         most: How many events it takes at most.
         cost: Seconds that it takes to send to it at once.
     """
@@ -58,45 +58,45 @@ class Reader(Follower):
     def __init__(
         self, after: int, takes: Sequence[bool] = (True,), most: int | None = None, cost: float = 0.0
     ) -> None:
-        super().__init__(Following(1, "job", "gap", most, after, after))
-        self.pieces: list[Piece] = []
+        super().__init__(Subscription(1, "job", "gap", most, after, after))
+        self.batches: list[EventBatch] = []
         self.at: list[float] = []
         self.pulled = 0
         self._takes = deque(takes)
         self._cost = cost
 
-    def send_now(self, piece: Piece) -> bool:
+    def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
         takes = self._takes.popleft() if len(self._takes) > 1 else self._takes[0]
-        if takes and len(piece.events) <= (self.follow.window or math.inf):
-            self.take(piece)
+        if takes and len(batch.events) <= (self.follow.window or math.inf):
+            self.take(batch)
             _spend(self._cost)
             return True
         return False
 
-    def take(self, piece: Piece) -> None:
-        """Take note of a piece, and ack it."""
-        assert piece.after == self.follow.sent
-        assert len(piece.events) <= (self.follow.window or math.inf)
-        self.pieces.append(piece)
+    def take(self, batch: EventBatch) -> None:
+        """Take note of a batch, and ack it."""
+        assert batch.after == self.follow.sent
+        assert len(batch.events) <= (self.follow.window or math.inf)
+        self.batches.append(batch)
         self.at.append(trio.current_time())
-        self.follow.moved(piece.last)
-        self.follow.cursor = piece.last
+        self.follow.moved(batch.last)
+        self.follow.cursor = batch.last
 
-    async def pull(self, feed: Feed) -> Piece:
-        """Send itself one piece."""
-        piece = await feed.next(self)
-        assert piece is not None
+    async def pull(self, feed: Feed) -> EventBatch:
+        """Send itself one batch."""
+        batch = await feed.next(self)
+        assert batch is not None
         self.pulled += 1
-        self.take(piece)
-        return piece
+        self.take(batch)
+        return batch
 
-    async def read(self, feed: Feed) -> list[Piece]:
+    async def read(self, feed: Feed) -> list[EventBatch]:
         """Read to the end of the log."""
-        while (piece := await feed.next(self)) is not None:
+        while (batch := await feed.next(self)) is not None:
             self.pulled += 1
-            self.take(piece)
-        return self.pieces
+            self.take(batch)
+        return self.batches
 
 
 def _spend(seconds: float) -> None:
@@ -114,13 +114,13 @@ def feeds_of(jobs: JobRegistry, linger: float = 0.0, **limits: Any) -> Feeds:
     return Feeds(*inside(jobs), Limits(linger=linger, **limits), tracebacks=False)
 
 
-async def read(feed: Feed, cursor: int) -> list[Piece]:
+async def read(feed: Feed, cursor: int) -> list[EventBatch]:
     """Read to the end of the log."""
     return await Reader(cursor).read(feed)
 
 
-def seqs(pieces: list[Piece]) -> list[int]:
-    return [event["seq"] for piece in pieces if not piece.is_gap for event in json.loads(piece.json)]
+def seqs(batches: list[EventBatch]) -> list[int]:
+    return [event["seq"] for batch in batches if not batch.is_gap for event in json.loads(batch.json)]
 
 
 @given(st.data())
@@ -132,24 +132,24 @@ def test_every_follower_reads_the_log(data: st.DataObject) -> None:
     clock = MockClock(autojump_threshold=0)
     result = trio.run(_followed, data, kept, bursts, clock=clock)
     last_seq, followers = result
-    for after, pieces in followers:
+    for after, batches in followers:
         covered = after
-        for piece in pieces:
-            assert piece.after == covered
-            if not piece.is_gap:
-                found = json.loads(piece.json)
-                assert [event["seq"] for event in found] == list(range(piece.after + 1, piece.last + 1))
+        for batch in batches:
+            assert batch.after == covered
+            if not batch.is_gap:
+                found = json.loads(batch.json)
+                assert [event["seq"] for event in found] == list(range(batch.after + 1, batch.last + 1))
                 assert all(e["data"] == e["seq"] for e in found if e["kind"] == "token")
-            covered = piece.last
+            covered = batch.last
         assert covered == last_seq
         if kept == 1000:
-            assert not any(piece.is_gap for piece in pieces)
+            assert not any(batch.is_gap for batch in batches)
 
 
 async def _followed(
     data: st.DataObject, kept: int, bursts: list[int]
-) -> tuple[int, list[tuple[int, list[Piece]]]]:
-    followers: list[tuple[int, list[Piece]]] = []
+) -> tuple[int, list[tuple[int, list[EventBatch]]]]:
+    followers: list[tuple[int, list[EventBatch]]] = []
     script = Script()
     async with open_registry(retention=Retention(events=kept)) as jobs:
         handle = await jobs.submit(script)
@@ -181,13 +181,13 @@ values = flat | st.floats() | st.lists(flat, max_size=2)
 
 
 @given(st.lists(values, min_size=1, max_size=8), st.sets(st.integers(0, 7), max_size=2))
-async def test_pieces_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
-    """Pieces hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
+async def test_batches_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
+    """Batches hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
     events = [Event(n + 1, 1, Kind.TOKEN, 1.5, value) for n, value in enumerate(values) if n not in gone]
     found, expected = list[Any](), list[Any]()
     with suppress(InvalidPayload):
-        for piece in cut(0, events, tracebacks=False):
-            found += json.loads(piece.json) if piece.events else []
+        for batch in cut(0, events, tracebacks=False):
+            found += json.loads(batch.json) if batch.events else []
     with suppress(InvalidPayload):
         for event in events:
             expected.append(json.loads(encode_event(event, tracebacks=False)))
@@ -200,13 +200,13 @@ async def started(jobs: JobRegistry, script: Script) -> JobHandle[Any, str]:
     return handle
 
 
-async def test_a_piece_is_made_once(autojump_clock: MockClock) -> None:
-    """Followers who are level get the very same piece: its text is made once, for all of them."""
+async def test_a_batch_is_made_once(autojump_clock: MockClock) -> None:
+    """Followers who are level get the very same batch: its text is made once, for all of them."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
         feeds = feeds_of(jobs)
-        got: list[list[Piece]] = []
+        got: list[list[EventBatch]] = []
         async with trio.open_nursery() as nursery:
             for _ in range(5):
 
@@ -220,13 +220,13 @@ async def test_a_piece_is_made_once(autojump_clock: MockClock) -> None:
             await wait_all_tasks_blocked()
             script.send.close()
         assert len(got) == 5
-        for pieces in zip(*got, strict=True):
-            assert len(set(map(id, pieces))) == 1
-            assert len({id(piece.sse) for piece in pieces}) == 1
+        for batches in zip(*got, strict=True):
+            assert len(set(map(id, batches))) == 1
+            assert len({id(batch.sse) for batch in batches}) == 1
 
 
 async def test_lingering(autojump_clock: MockClock) -> None:
-    """The first event after a pause goes out at once; what follows within `linger` is joined to one piece."""
+    """The first event after a pause goes out at once; what follows within `linger` is joined to one batch."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -245,7 +245,7 @@ async def test_lingering(autojump_clock: MockClock) -> None:
 
 
 async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
-    """After a piece that was worth a frame the feed reads on at once: lingering is for crumbs."""
+    """After a batch that was worth a frame the feed reads on at once: lingering is for crumbs."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -278,12 +278,12 @@ async def test_who_has_much_to_send_rests(
             script.send.send_nowait([0])
             await wait_all_tasks_blocked()
             script.send.send_nowait([0] * 64)
-            while len(reader.pieces) < 2:
+            while len(reader.batches) < 2:
                 await trio.sleep(0.0005)
             script.send.send_nowait([0])
             script.send.close()
             await handle.wait()
-            while len(reader.pieces) < 3:
+            while len(reader.batches) < 3:
                 await trio.sleep(0.0005)
             first, second, third = reader.at[:3]
             assert second - first == pytest.approx(few, abs=0.001)
@@ -323,13 +323,13 @@ async def test_frames_grow_where_many_send(autojump_clock: MockClock, late: floa
                 nursery.start_soon(follow, handle.id, reader)
         elapsed = trio.current_time() - began
         others.cancel_scope.cancel()
-    frames = [len(reader.pieces) for reader in readers]
+    frames = [len(reader.batches) for reader in readers]
     assert 0.6 * share * elapsed < sum(frames) * cost < 1.2 * share * elapsed
     assert max(frames) <= 1.5 * min(frames)
 
 
 async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
-    """While a round goes on, others have a turn every other millisecond; all get the same piece."""
+    """While a round goes on, others have a turn every other millisecond; all get the same batch."""
     script = Script()
     gaps = list[float]()
 
@@ -351,11 +351,11 @@ async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
             nursery.start_soon(watch)
             await script.send.send([1])
             with trio.fail_after(5):
-                while not all(reader.pieces for reader in readers):
+                while not all(reader.batches for reader in readers):
                     await trio.lowlevel.checkpoint()
             assert max(gaps) < 0.0025
             assert sum(gaps) > 0.019
-            assert len({id(piece) for reader in readers for piece in reader.pieces}) == 1
+            assert len({id(batch) for reader in readers for batch in reader.batches}) == 1
             assert not any(reader.pulled for reader in readers)
             nursery.cancel_scope.cancel()
 
@@ -376,7 +376,7 @@ async def test_who_does_not_take_it_leaves_the_round(autojump_clock: MockClock) 
             script.send.close()
             await handle.wait()
             await wait_all_tasks_blocked()
-            assert [seqs(reader.pieces) for reader in readers] == [[3, 4, 5, 6]] * 3
+            assert [seqs(reader.batches) for reader in readers] == [[3, 4, 5, 6]] * 3
             assert [reader.pulled for reader in readers] == [0, 1, 0]
 
 
@@ -400,14 +400,14 @@ async def test_the_leader_leaves_in_the_midst_of_a_round(autojump_clock: MockClo
                 nursery.start_soon(reader.read, feed)
             await wait_all_tasks_blocked()
             script.send.send_nowait([1])
-            while not readers[0].pieces:
+            while not readers[0].batches:
                 await trio.lowlevel.checkpoint()
             scope.cancel()
             await wait_all_tasks_blocked()
             script.send.send_nowait([2])
             script.send.close()
             await trio.sleep(5)
-            assert [seqs(reader.pieces) for reader in readers[1:]] == [[3, 4, 5]] * 39
+            assert [seqs(reader.batches) for reader in readers[1:]] == [[3, 4, 5]] * 39
             assert any(reader.pulled for reader in readers[1:])
 
 
@@ -417,7 +417,7 @@ async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
     async with open_registry() as jobs:
         handle = await started(jobs, script)
         feeds = feeds_of(jobs)
-        got: list[list[Piece]] = []
+        got: list[list[EventBatch]] = []
 
         async def follow(scope: trio.CancelScope) -> None:
             with scope, feeds.following(handle.id, 0, 2) as (feed, _):
@@ -433,7 +433,7 @@ async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
             await wait_all_tasks_blocked()
             await script.send.send([1, 2, 3])
             script.send.close()
-        assert [seqs(pieces) for pieces in got] == [[1, 2, 3, 4, 5, 6]]
+        assert [seqs(batches) for batches in got] == [[1, 2, 3, 4, 5, 6]]
 
 
 async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
@@ -446,15 +446,15 @@ async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
         feeds = feeds_of(jobs)
         with feeds.following(handle.id, 0, 5) as (feed, _):
             reader = Reader(0, PULLS)
-            piece = await reader.pull(feed)
-            assert piece.last == 3
+            batch = await reader.pull(feed)
+            assert batch.last == 3
             for _ in range(2):
                 with pytest.raises(InvalidPayload, match="event 4 cannot be kept as JSON"):
                     await feed.next(reader)
-            assert (await Reader(0).pull(feed)) is piece
+            assert (await Reader(0).pull(feed)) is batch
         with feeds.following(handle.id, 4, 5) as (feed, _):
-            piece = await Reader(4, PULLS).pull(feed)
-            assert [event.data for event in piece.events] == [2]
+            batch = await Reader(4, PULLS).pull(feed)
+            assert [event.data for event in batch.events] == [2]
         script.send.close()
 
 
@@ -467,15 +467,15 @@ async def test_a_gap_before_what_json_cannot_hold(autojump_clock: MockClock) -> 
         await wait_all_tasks_blocked()
         with feeds_of(jobs).following(handle.id, 2, 5) as (feed, _):
             reader = Reader(2, PULLS)
-            piece = await reader.pull(feed)
-            assert (piece.is_gap, piece.after, piece.last) == (True, 2, 4)
+            batch = await reader.pull(feed)
+            assert (batch.is_gap, batch.after, batch.last) == (True, 2, 4)
             with pytest.raises(InvalidPayload):
                 await feed.next(reader)
         script.send.close()
 
 
-async def test_large_events_have_pieces_of_their_own(autojump_clock: MockClock) -> None:
-    """Pieces are cut at a size; an event that is larger is one by itself."""
+async def test_large_events_have_batches_of_their_own(autojump_clock: MockClock) -> None:
+    """Batches are cut at a size; an event that is larger is one by itself."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -483,9 +483,9 @@ async def test_large_events_have_pieces_of_their_own(autojump_clock: MockClock) 
         script.send.close()
         await handle.wait()
         with feeds_of(jobs).following(handle.id, 2, 6) as (feed, _):
-            pieces = await read(feed, 2)
-            assert [len(piece.events) for piece in pieces] == [1, 2, 1, 1]
-            assert seqs(pieces) == [3, 4, 5, 6, 7]
+            batches = await read(feed, 2)
+            assert [len(batch.events) for batch in batches] == [1, 2, 1, 1]
+            assert seqs(batches) == [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(2**30, 4 * 2**20), (10**6, 10**6)])

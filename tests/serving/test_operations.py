@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
@@ -13,6 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
+    CancelReport,
     InvalidPayload,
     Job,
     JobRegistry,
@@ -28,9 +30,14 @@ from trio_jobs import (
 )
 from trio_jobs._wire.requests import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.operations import ANYBODY, Caller, Desk, report_record
+from trio_jobs.serving.operations import JobOperations
+from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
 from trio_jobs.serving.problems import Refused
-from trio_jobs.serving.websocket.session import Following
+from trio_jobs.serving.subscription import Subscription
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
+
+T = TypeVar("T")
 
 ANN, BOB = Caller("ann"), Caller("bob")
 
@@ -65,35 +72,37 @@ def opened() -> Any:
     return open_registry(handlers=[measure, hang, stubborn])
 
 
-def desk_of(jobs: JobRegistry, *, tracebacks: bool = False, **limits: Any) -> Desk:
-    return Desk(jobs, Limits(**limits), tracebacks=tracebacks)
+def operations_of(jobs: JobRegistry, *, tracebacks: bool = False, **limits: Any) -> JobOperations:
+    return JobOperations(jobs, ServerOptions(limits=Limits(**limits), tracebacks=tracebacks))
 
 
 def new(name: str, *args: Any, **options: Any) -> NewJob:
     return NewJob(name, list(args), msgspec.convert(options, SubmitOptions))
 
 
-async def submitted(desk: Desk, caller: Caller, asked: NewJob) -> Job:
-    return await desk.get(ANYBODY, await desk.submit(caller, asked))
+async def submitted(operations: JobOperations, caller: Caller, asked: NewJob) -> Job:
+    return await operations.get(ANYBODY, await operations.submit(caller, asked))
 
 
-async def ended(desk: Desk, caller: Caller, job_id: str) -> Job:
-    await desk.wait(caller, job_id)
-    return await desk.get(caller, job_id)
+async def ended(operations: JobOperations, caller: Caller, job_id: str) -> Job:
+    await operations.wait(caller, job_id)
+    return await operations.get(caller, job_id)
 
 
-async def listed(desk: Desk, caller: Caller, **asked: Any) -> list[str]:
-    return [job.id for job in await desk.find(caller, List(1, **asked), None)]
+async def listed(operations: JobOperations, caller: Caller, **asked: Any) -> list[str]:
+    return [job.id for job in await operations.find(caller, List(1, **asked), None)]
 
 
 async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> None:
     """Arguments come as JSON and reach the handler as its annotations say, in memory too."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        job = await submitted(desk, ANYBODY, new("measure", {"width": 3, "height": 2}, 2, priority="high"))
+        operations = operations_of(jobs)
+        job = await submitted(
+            operations, ANYBODY, new("measure", {"width": 3, "height": 2}, 2, priority="high")
+        )
         assert (job.handler, job.priority, job.owner) == ("measure", Priority.HIGH, None)
         assert job.retry == Retry(2, on=OSError)
-        assert (await ended(desk, ANYBODY, job.id)).result == 12
+        assert (await ended(operations, ANYBODY, job.id)).result == 12
 
 
 @pytest.mark.parametrize(
@@ -113,34 +122,34 @@ async def test_what_does_not_fit_is_not_accepted(
     """What cannot run as asked is refused, and no job is made of it."""
     async with opened() as jobs:
         with pytest.raises(error):
-            await desk_of(jobs).submit(ANYBODY, asked)
+            await operations_of(jobs).submit(ANYBODY, asked)
         assert await jobs.count() == 0
 
 
 async def test_whose_a_job_is(autojump_clock: MockClock) -> None:
     """A caller's jobs are its own; nobody but one who sees all may submit for others."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        assert (await submitted(desk, ANN, new("hang"))).owner == "ann"
-        assert (await submitted(desk, ANN, new("hang", owner="ann"))).owner == "ann"
-        assert (await submitted(desk, ANYBODY, new("hang", owner="bob"))).owner == "bob"
+        operations = operations_of(jobs)
+        assert (await submitted(operations, ANN, new("hang"))).owner == "ann"
+        assert (await submitted(operations, ANN, new("hang", owner="ann"))).owner == "ann"
+        assert (await submitted(operations, ANYBODY, new("hang", owner="bob"))).owner == "bob"
         with pytest.raises(Refused) as refused:
-            await desk.submit(ANN, new("hang", owner="bob"))
+            await operations.submit(ANN, new("hang", owner="bob"))
         assert refused.value.code == "forbidden"
-        assert len(await listed(desk, ANN)) == 2
-        assert len(await listed(desk, BOB)) == 1
-        assert len(await listed(desk, ANYBODY)) == 3
+        assert len(await listed(operations, ANN)) == 2
+        assert len(await listed(operations, BOB)) == 1
+        assert len(await listed(operations, ANYBODY)) == 3
 
 
-OPERATIONS: dict[str, Callable[[Desk, Caller, str], Awaitable[object]]] = {
-    "get": lambda desk, caller, job: desk.get(caller, job),
-    "history": lambda desk, caller, job: desk.history(caller, job),
-    "value": lambda desk, caller, job: desk.value(caller, GetValue(1, job, "metadata", 1)),
-    "wait": lambda desk, caller, job: desk.wait(caller, job),
-    "cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job)),
-    "ask to cancel": lambda desk, caller, job: desk.cancel(caller, Cancel(1, job, wait=False)),
-    "follow": lambda desk, caller, job: desk.place(caller, job, 0),
-    "follow from beyond": lambda desk, caller, job: desk.place(caller, job, 99),
+OPERATIONS: dict[str, Callable[[JobOperations, Caller, str], Awaitable[object]]] = {
+    "get": lambda operations, caller, job: operations.get(caller, job),
+    "history": lambda operations, caller, job: operations.history(caller, job),
+    "value": lambda operations, caller, job: operations.value(caller, GetValue(1, job, "metadata", 1)),
+    "wait": lambda operations, caller, job: operations.wait(caller, job),
+    "cancel": lambda operations, caller, job: operations.cancel(caller, Cancel(1, job)),
+    "ask to cancel": lambda operations, caller, job: operations.cancel(caller, Cancel(1, job, wait=False)),
+    "follow": lambda operations, caller, job: operations.place(caller, job, 0),
+    "follow from beyond": lambda operations, caller, job: operations.place(caller, job, 99),
 }
 
 
@@ -149,37 +158,37 @@ async def test_another_owners_job_is_unknown(autojump_clock: MockClock, name: st
     """Whatever is tried on another's job ends as it does on a job that never was, and does nothing."""
     operation = OPERATIONS[name]
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        job = await submitted(desk, ANN, new("hang"))
+        operations = operations_of(jobs)
+        job = await submitted(operations, ANN, new("hang"))
         with pytest.raises(UnknownJob) as foreign:
-            await operation(desk, BOB, job.id)
+            await operation(operations, BOB, job.id)
         with pytest.raises(UnknownJob) as unknown:
-            await operation(desk, BOB, "f" * 32)
+            await operation(operations, BOB, "f" * 32)
         assert str(foreign.value).replace(job.id, "f" * 32) == str(unknown.value)
-        assert (await desk.get(ANN, job.id)).cancel_requested_at is None
+        assert (await operations.get(ANN, job.id)).cancel_requested_at is None
 
 
 async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None:
     """The same key is another key for another owner; so it tells nobody what others submitted."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        ann = await submitted(desk, ANN, new("hang", key="k"))
-        assert (await submitted(desk, ANN, new("hang", key="k"))).id == ann.id
-        assert (await submitted(desk, BOB, new("stubborn", key="k"))).id != ann.id
+        operations = operations_of(jobs)
+        ann = await submitted(operations, ANN, new("hang", key="k"))
+        assert (await submitted(operations, ANN, new("hang", key="k"))).id == ann.id
+        assert (await submitted(operations, BOB, new("stubborn", key="k"))).id != ann.id
         with pytest.raises(KeyConflict):
-            await desk.submit(ANN, new("stubborn", key="k"))
+            await operations.submit(ANN, new("stubborn", key="k"))
 
 
 async def test_filters(autojump_clock: MockClock) -> None:
     """Everything that `list` can be asked reaches the store."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        a = await submitted(desk, ANYBODY, new("hang", tags={"n": "1"}))
-        b = await submitted(desk, ANYBODY, new("measure", {"width": 1}))
-        await desk.wait(ANYBODY, b.id)
+        operations = operations_of(jobs)
+        a = await submitted(operations, ANYBODY, new("hang", tags={"n": "1"}))
+        b = await submitted(operations, ANYBODY, new("measure", {"width": 1}))
+        await operations.wait(ANYBODY, b.id)
 
         async def ids(**asked: Any) -> list[str]:
-            return await listed(desk, ANYBODY, **asked)
+            return await listed(operations, ANYBODY, **asked)
 
         assert await ids() == [a.id, b.id]
         assert await ids(newest=True) == [b.id, a.id]
@@ -194,23 +203,23 @@ async def test_filters(autojump_clock: MockClock) -> None:
 async def test_so_many_jobs_may_wait(autojump_clock: MockClock) -> None:
     """An owner's queue has a limit; those of others, and who sees all, are not touched by it."""
     async with open_registry(handlers=[hang], capacity=0) as jobs:
-        desk = desk_of(jobs, queued=2)
+        operations = operations_of(jobs, queued=2)
         for _ in range(2):
-            await desk.submit(ANN, new("hang"))
+            await operations.submit(ANN, new("hang"))
         with pytest.raises(Refused) as refused:
-            await desk.submit(ANN, new("hang"))
+            await operations.submit(ANN, new("hang"))
         assert refused.value.code == "too_many"
-        await desk.submit(BOB, new("hang"))
-        await desk.submit(ANYBODY, new("hang", owner="ann"))
+        await operations.submit(BOB, new("hang"))
+        await operations.submit(ANYBODY, new("hang", owner="ann"))
 
 
 async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -> None:
     """Numbers over all jobs tell of others' jobs."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        assert (await desk.statistics(ANYBODY)).running == 0
+        operations = operations_of(jobs)
+        assert (await operations.statistics(ANYBODY)).running == 0
         with pytest.raises(Refused) as refused:
-            await desk.statistics(ANN)
+            await operations.statistics(ANN)
         assert refused.value.code == "forbidden"
 
 
@@ -218,18 +227,18 @@ async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -
 async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
     """A cancellation is waited for, or only asked for; the stack of a stuck job is shown where wanted."""
     async with opened() as jobs:
-        desk = desk_of(jobs, tracebacks=tracebacks)
-        job = await submitted(desk, ANYBODY, new("hang"))
+        operations = operations_of(jobs, tracebacks=tracebacks)
+        job = await submitted(operations, ANYBODY, new("hang"))
         await wait_all_tasks_blocked()
-        report = await desk.cancel(ANYBODY, Cancel(1, job.id, "enough"))
-        assert report_record(report) == {"outcome": "cancelled", "took": 0.0, "stack": None}
-        assert (await desk.get(ANYBODY, job.id)).message == "enough"
-        again = await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))
+        report = await operations.cancel(ANYBODY, Cancel(1, job.id, "enough"))
+        assert report == CancelReport("cancelled", 0.0)
+        assert (await operations.get(ANYBODY, job.id)).message == "enough"
+        again = await operations.cancel(ANYBODY, Cancel(1, job.id, wait=False))
         assert again.outcome == "already_over"
-        job = await submitted(desk, ANYBODY, new("stubborn"))
+        job = await submitted(operations, ANYBODY, new("stubborn"))
         await wait_all_tasks_blocked()
-        assert (await desk.cancel(ANYBODY, Cancel(1, job.id, wait=False))).outcome == "requested"
-        report = await desk.cancel(ANYBODY, Cancel(1, job.id, patience=1))
+        assert (await operations.cancel(ANYBODY, Cancel(1, job.id, wait=False))).outcome == "requested"
+        report = await operations.cancel(ANYBODY, Cancel(1, job.id, patience=1))
         assert report.outcome == "stuck"
         assert ("stubborn" in (report.stack or "")) is tracebacks
 
@@ -237,16 +246,18 @@ async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
 async def test_a_place_in_a_log(autojump_clock: MockClock) -> None:
     """A cursor up to the end of the log is a place; one beyond it is none."""
     async with opened() as jobs:
-        desk = desk_of(jobs)
-        job = await ended(desk, ANYBODY, (await submitted(desk, ANYBODY, new("measure", {"width": 1}))).id)
-        assert [event.kind for event in await desk.history(ANYBODY, job.id)] == [
+        operations = operations_of(jobs)
+        job = await ended(
+            operations, ANYBODY, (await submitted(operations, ANYBODY, new("measure", {"width": 1}))).id
+        )
+        assert [event.kind for event in await operations.history(ANYBODY, job.id)] == [
             "submitted",
             "started",
             "completed",
         ]
-        assert await desk.place(ANYBODY, job.id, job.last_seq) == job
+        assert await operations.place(ANYBODY, job.id, job.last_seq) == job
         with pytest.raises(StreamGap):
-            await desk.place(ANYBODY, job.id, job.last_seq + 1)
+            await operations.place(ANYBODY, job.id, job.last_seq + 1)
 
 
 async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> None:
@@ -261,19 +272,43 @@ async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> N
 
     async with open_registry(handlers=[speak], window=8) as jobs:
         jobs.pause()
-        desk = desk_of(jobs)
-        job = await submitted(desk, ANYBODY, new("speak"))
-        with desk.following(Following(1, job.id, "block", 4, 1, 1), job):
+        operations = operations_of(jobs)
+        job = await submitted(operations, ANYBODY, new("speak"))
+        with operations.following(Subscription(1, job.id, "block", 4, 1, 1), job):
             jobs.resume()
             await wait_all_tasks_blocked()
             assert 0 < len(sent) < 10
-        assert (await ended(desk, ANYBODY, job.id)).state is State.COMPLETED
+        assert (await ended(operations, ANYBODY, job.id)).state is State.COMPLETED
 
 
 async def test_what_can_be_submitted(autojump_clock: MockClock) -> None:
     """Handlers are described by name, first paragraph and parameters."""
     async with opened() as jobs:
-        found = {one["name"]: one for one in json.loads(desk_of(jobs).handlers)}
+        found = {one["name"]: one for one in json.loads(operations_of(jobs).handlers)}
         assert list(found) == ["measure", "hang", "stubborn"]
         assert found["measure"]["description"] == "Measure something."
         assert [one["name"] for one in found["measure"]["parameters"]] == ["size", "factor"]
+
+
+class Counted(Connection):
+    """It counts how often a job is read."""
+
+    reads = 0
+
+    async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
+        self.reads += name == "get"
+        return await super().call(name, verb)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_a_job_is_read_once(autojump_clock: MockClock, name: str) -> None:
+    """Each operation on a job reads it once, to see whose it is; a large value is made of the same read."""
+    async with open_registry(Counted(MemoryStore()), handlers=[measure]) as jobs:
+        store: Any = jobs._store
+        operations = operations_of(jobs)
+        job = await submitted(operations, ANN, new("measure", {"width": 1}))
+        await operations.wait(ANN, job.id)
+        store.reads = 0
+        with suppress(StreamGap):
+            await OPERATIONS[name](operations, ANN, job.id)
+        assert store.reads == 1

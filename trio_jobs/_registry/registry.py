@@ -14,7 +14,7 @@ from .._common.errors import UnknownJob, quoted
 from .._common.states import UNFINISHED
 from .._common.validate import number, whole
 from .._model.handlers import Handler
-from .._model.job import CancelReport, Statistics
+from .._model.job import CancelReport, Job, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, Page, place_of
 from .._running.context import JobContext
@@ -34,6 +34,14 @@ Ts = TypeVarTuple("Ts")
 def inside(jobs: JobRegistry) -> tuple[Store, ReadersByJob]:
     """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
     return jobs._worker.store, jobs._worker.readers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def look_up(jobs: JobRegistry, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
+    """Return a handle on a job, and the job as it is now, by one read. Raises as `JobRegistry.get` does."""
+    jobs._worker.check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    await trio.lowlevel.checkpoint()
+    job = await jobs._store.get(job_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return JobHandle(jobs._worker, job_id), job  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def submit_with_room(
@@ -182,10 +190,8 @@ class JobRegistry:
         Raises:
             UnknownJob: No job has this id.
         """
-        self._worker.check_open()
-        await trio.lowlevel.checkpoint()
-        await self._store.get(job_id)
-        return JobHandle(self._worker, job_id)
+        handle, _ = await look_up(self, job_id)
+        return handle
 
     async def find(
         self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]

@@ -66,7 +66,7 @@ class Door:
         }
 
     def _authenticate(self) -> Authenticate | None:
-        from ..serving.access import is_loopback
+        from ..serving.options import is_loopback
 
         if self.token_file is not None:
             return authenticator(self.token_file)

@@ -4,18 +4,21 @@ In the order in which they tell the story:
 
     problems     what clients are told of errors
     limits       how much they may ask for
+    options      what a server is told when it is started, and who its callers are
+    access       who may come in
     account      how many bytes of answers wait to be sent
     sse          a log as server-sent events
-    piece        events that are sent together
+    batch        events that are sent together
     shelf        what was sent last
     pace         how often feeds send
+    subscription where a follower is in a log
     feed         what is sent of a log, made once for all who follow it
     describe     what handlers take
     values       the values of a job, whole or in pieces
     operations   what callers may do, and with which jobs
     answers      what is answered to each request
-    access       who may come in
-    net          bytes and ports
+    context      what all connections of a server have in common
+    net          ports, bytes, and HTTP/1.1 on a connection
     websocket    serve_websocket
     http         http_app
     page         the live page
@@ -32,14 +35,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .http.app import http_app
     from .limits import Limits
-    from .operations import Caller
+    from .options import Caller
     from .server import serve_http
     from .websocket.server import serve_websocket
 
 __all__ = ["Caller", "Limits", "http_app", "serve_http", "serve_websocket"]
 
 _HOMES = {
-    "Caller": ("operations", "http"),
+    "Caller": ("options", "http"),
     "Limits": ("limits", "http"),
     "http_app": ("http.app", "http"),
     "serve_http": ("server", "serve"),

@@ -8,42 +8,21 @@ pages cannot forge; programs that are no browsers send neither, and are none of 
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from .._common.errors import quoted
 from .._wire.requests import BEARER
-from .limits import Limits
-from .operations import ANYBODY, Caller
+from .options import ANYBODY, Caller, ServerOptions
 from .problems import Refused, too_many
-
-Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY: Final = "*"
 _IN_ADDRESSES: Final = frozenset("0123456789abcdef:.")
 _NOT_IN_NAMES: Final = frozenset("[]:/?#@,")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that is bound to that host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def check_bind(host: str, authenticate: Authenticate | None) -> None:
-    """Raise `ValueError` if everybody could use a server that is bound to that host."""
-    if authenticate is None and not is_loopback(host):
-        raise ValueError(
-            f"{host!r} can be reached from other machines, and anybody who does could run jobs: "
-            "give authenticate=, or bind to 127.0.0.1"
-        )
 
 
 def name_of(host: str) -> str:
@@ -58,28 +37,18 @@ def name_of(host: str) -> str:
     return name if name.split() == [name] and _NOT_IN_NAMES.isdisjoint(name) else text
 
 
-class Gate:
+class AccessControl:
     """The checks of a server.
 
     Args:
-        authenticate: Says who asks, from the headers, by lower-case names; None if nobody that it knows.
-            Without it, everybody may do everything.
-        hosts: Names of the server besides those of this machine; `*` is any.
-        origins: Sites whose pages may use it besides its own, as `https://example.org`.
-        limits: How many may come.
+        options: Whom to let in, and how many.
     """
 
-    def __init__(
-        self,
-        authenticate: Authenticate | None,
-        hosts: Iterable[str],
-        origins: Iterable[str],
-        limits: Limits,
-    ) -> None:
-        self._authenticate = authenticate
-        self._hosts = _LOOPBACK_NAMES | {name_of(host) for host in _texts("hosts", hosts)}
-        self.origins = frozenset(origin.rstrip("/") for origin in _texts("origins", origins))
-        self._limits = limits
+    def __init__(self, options: ServerOptions) -> None:
+        self._authenticate = options.authenticate
+        self._hosts = _LOOPBACK_NAMES | {name_of(host) for host in options.hosts}
+        self.origins = frozenset(origin.rstrip("/") for origin in options.origins)
+        self._limits = options.limits
         self._seats: Counter[str] = Counter()
         self._taken = 0
 
@@ -161,12 +130,6 @@ class Gate:
             self._seats[client] -= 1
             if not self._seats[client]:
                 del self._seats[client]
-
-
-def _texts(name: str, given: Iterable[str]) -> Iterable[str]:
-    if isinstance(given, str):
-        raise TypeError(f"{name} takes a list, as [{given!r}]; got the text {given!r}")
-    return given
 
 
 def _with_bearer(headers: Mapping[str, str]) -> Mapping[str, str]:

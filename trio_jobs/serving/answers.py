@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from .._common.errors import InvalidPayload, UnknownJob
-from .._json.records import plain, summary_record
+from .._json.records import summary_record
 from .._json.values import encode, to_json
 from .._model.job import Job
 from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
@@ -36,7 +36,8 @@ from .._wire.requests import (
     encode_event,
 )
 from .account import Account
-from .operations import Caller, Desk, report_record
+from .operations import JobOperations
+from .options import Caller
 from .values import PIECE, encode_job, made, outweighs
 
 Fields: TypeAlias = Mapping[str, bytes]
@@ -58,66 +59,66 @@ _ROOM: Final[Mapping[type[Any], int]] = {
 
 @asynccontextmanager
 async def answering(
-    desk: Desk, caller: Caller, account: Account, request: AnyRequest
+    operations: JobOperations, caller: Caller, account: Account, request: AnyRequest
 ) -> AsyncGenerator[Fields]:
     """Do what a request asks, and hold room for its answer for the length of a block, in which it is sent.
 
     Args:
-        desk: Does it.
+        operations: Does it.
         caller: Who asks.
         account: Of whoever is answered.
         request: What is asked.
 
     Raises:
-        Exception: What `Desk` raises.
+        Exception: What `JobOperations` raises.
     """
     match request:
         case Submit():
             async with account.room(_SMALL):
-                job_id = await desk.submit(caller, request)
+                job_id = await operations.submit(caller, request)
             request = Get(request.id, job_id)
         case Wait():
-            await desk.wait(caller, request.job)  # which may take any time, and holds nothing meanwhile
+            await operations.wait(caller, request.job)  # which may take any time, and holds nothing meanwhile
             request = Get(request.id, request.job)
         case Cancel():
-            report = await desk.cancel(caller, request)
+            report = await operations.cancel(caller, request)
             async with account.room(_SMALL):
-                yield {"report": msgspec.json.encode(report_record(report))}
+                yield {"report": msgspec.json.encode(report)}
             return
         case _:
             pass
     async with account.room(_ROOM.get(type(request), _SMALL)) as room:
-        fields = await _look(desk, caller, request)
+        fields = await _look(operations, caller, request)
         room.becomes(sum(map(len, fields.values())))
         yield fields
 
 
-async def _look(desk: Desk, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
+async def _look(operations: JobOperations, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
     match request:
         case Get():
-            job = await desk.get(caller, request.job)
-            return {"job": await made(partial(encode_job, job, tracebacks=desk.tracebacks), job)}
+            job = await operations.get(caller, request.job)
+            return {"job": await made(partial(encode_job, job, tracebacks=operations.tracebacks), job)}
         case List():
-            return await _list(desk, caller, request)
+            return await _list(operations, caller, request)
         case Find():
-            return {"jobs": await _whole_jobs(desk, caller, request)}
+            return {"jobs": await _whole_jobs(operations, caller, request)}
         case History():
-            return await _history(desk, caller, request)
+            return await _history(operations, caller, request)
         case GetValue():
-            text, following = (await desk.value(caller, request)).piece(request.offset)
+            text, following = (await operations.value(caller, request)).piece(request.offset)
             if following is None:
-                desk.was_read(request)
+                operations.was_read(request)
             return {"text": to_json(text), "next": to_json(following)}
         case ListHandlers():
-            return {"handlers": desk.handlers}
+            return {"handlers": operations.handlers}
         case GetStatistics():
-            return {"statistics": msgspec.json.encode(plain(await desk.statistics(caller)))}
+            return {"statistics": msgspec.json.encode(await operations.statistics(caller))}
         case _:
             raise AssertionError(request)
 
 
-async def _list(desk: Desk, caller: Caller, request: List) -> Fields:
-    page = await desk.find(caller, request, request.cursor)
+async def _list(operations: JobOperations, caller: Caller, request: List) -> Fields:
+    page = await operations.find(caller, request, request.cursor)
     texts: list[bytes] = []
     for summary in page:
         texts.append(_summary(summary))
@@ -134,10 +135,10 @@ def _summary(summary: JobSummary) -> bytes:
         return to_json(summary_record(attrs.evolve(summary, progress=None, message=str(error)[:SHOWN])))
 
 
-async def _history(desk: Desk, caller: Caller, request: History) -> Fields:
+async def _history(operations: JobOperations, caller: Caller, request: History) -> Fields:
     texts: list[bytes] = []
     size, last, following = 0, request.after, None
-    for event in await desk.history(caller, request.job):
+    for event in await operations.history(caller, request.job):
         if event.seq <= request.after:
             continue
         if size >= PAGE_BYTES:
@@ -145,7 +146,7 @@ async def _history(desk: Desk, caller: Caller, request: History) -> Fields:
             break
         if len(texts) % _TURN == _TURN - 1:
             await trio.lowlevel.checkpoint()
-        texts.append(await made(partial(encode_event, event, tracebacks=desk.tracebacks), event.data))
+        texts.append(await made(partial(encode_event, event, tracebacks=operations.tracebacks), event.data))
         size += len(texts[-1])
         last = event.seq
     return {"history": _array(texts), "next": to_json(following)}
@@ -154,7 +155,7 @@ async def _history(desk: Desk, caller: Caller, request: History) -> Fields:
 # ------------------------------------------------------------ for clients of the version before
 
 
-async def _whole_jobs(desk: Desk, caller: Caller, request: Find) -> bytes:
+async def _whole_jobs(operations: JobOperations, caller: Caller, request: Find) -> bytes:
     """Return whole jobs as a JSON array, up to a page of bytes; but one at least.
 
     One that JSON cannot hold, or that is larger by itself, hides no other: it says so in its message.
@@ -162,13 +163,13 @@ async def _whole_jobs(desk: Desk, caller: Caller, request: Find) -> bytes:
     texts: list[bytes] = []
     size, after = 0, None
     while len(texts) < request.limit:
-        page = await desk.find(caller, request, after)
+        page = await operations.find(caller, request, after)
         for summary in page[: request.limit - len(texts)]:
             try:
-                job = await desk.get(caller, summary.id)
+                job = await operations.get(caller, summary.id)
             except UnknownJob:
                 continue  # it was removed meanwhile
-            text = await _listed(job, tracebacks=desk.tracebacks)
+            text = await _listed(job, tracebacks=operations.tracebacks)
             size += len(text)
             if texts and size > PAGE_BYTES:
                 return _array(texts)

@@ -3,7 +3,7 @@
 There is no queue per follower and no task per job: a follower has a cursor. Who is level with the log waits.
 One of those that wait reads on, for all, and sends what comes to all of them, without waking them. Who does
 not take it at once leaves that round, and catches up by itself: it is given what is kept at hand, or reads
-the log for itself, in bigger and bigger pieces. So a slow one costs no memory, and nobody waits for it.
+the log for itself, in bigger and bigger batches. So a slow one costs no memory, and nobody waits for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -20,13 +20,11 @@ from .._common.bell import Bell
 from .._model.job import Event
 from .._watching.readers import Policy, Readers, ReadersByJob
 from ..stores.contract import Store
+from .batch import EventBatch, cut, gap
+from .limits import Limits
 from .pace import Pace
-from .piece import Piece, cut, gap
 from .shelf import Row, Shelf
-
-if TYPE_CHECKING:
-    from .limits import Limits
-    from .websocket.session import Following
+from .subscription import Subscription
 
 _BATCH: Final = 256
 _SLICE: Final = 0.001
@@ -44,13 +42,13 @@ class Follower(ABC):
         bell: Rung when there is something for it to do by itself.
     """
 
-    def __init__(self, follow: Following) -> None:
+    def __init__(self, follow: Subscription) -> None:
         self.follow = follow
         self.bell = Bell()
 
     @abstractmethod
-    def send_now(self, piece: Piece) -> bool:
-        """Send a piece that begins right behind what was sent, if it is taken at once, and take note of it.
+    def send_now(self, batch: EventBatch) -> bool:
+        """Send a batch that begins right behind what was sent, if it is taken at once, and take note of it.
 
         Returns:
             Whether the next one may be sent so too. If not, the follower is woken, to send for itself what
@@ -108,13 +106,13 @@ class Feed:
 
     # ------------------------------------------------------------ one follower
 
-    async def next(self, follower: Follower) -> Piece | None:
+    async def next(self, follower: Follower) -> EventBatch | None:
         """Return what a follower has to send for itself, waiting while all is sent to it in rounds.
 
         A checkpoint, but that it gives way only if it waits: what comes next is to be sent, which does.
 
         Returns:
-            A piece that begins right behind what it was sent; None if the log has ended there.
+            A batch that begins right behind what it was sent; None if the log has ended there.
 
         Raises:
             InvalidPayload: The next event holds what JSON cannot.
@@ -129,17 +127,17 @@ class Feed:
                 return None  # the end is no event, and needs no window
             await follower.ready()
             cursor, most = follow.sent, _BATCH if follow.room is None else follow.room
-            piece = self._row.pieces.get(cursor)
-            if piece is not None and len(piece.events) <= most:
-                return piece
+            batch = self._row.batches.get(cursor)
+            if batch is not None and len(batch.events) <= most:
+                return batch
             if cursor < self.cursor:
                 return await self._own(cursor, most)
             if self._over:
                 return None
             await self._be_level(follower)
 
-    async def _own(self, cursor: int, most: int) -> Piece:
-        """Return a piece for one follower that the others do not need; it ends where theirs begin."""
+    async def _own(self, cursor: int, most: int) -> EventBatch:
+        """Return a batch for one follower that the others do not need; it ends where theirs begin."""
         events = await self._store.read(self._job_id, cursor, min(most, _BATCH))
         events = [event for event in events if event.seq <= self.cursor]
         if not events:
@@ -196,10 +194,10 @@ class Feed:
     async def _round(self, events: Sequence[Event]) -> None:
         """Send events to all who are level, and let others run once in a while."""
         work, began = 0.0, trio.current_time()
-        for piece in self._taken(events):
+        for batch in self._taken(events):
             for follower in tuple(self._level):
                 if follower in self._level and not (
-                    follower.follow.sent == piece.after and follower.send_now(piece)
+                    follower.follow.sent == batch.after and follower.send_now(batch)
                 ):
                     self._dismiss((follower,))
                 if (now := trio.current_time()) >= began + _SLICE:
@@ -213,18 +211,18 @@ class Feed:
         elif len(self._level) == self.followers:
             self._shelf.clear(self._row)  # nobody is behind
 
-    def _taken(self, events: Sequence[Event]) -> Sequence[Piece]:
+    def _taken(self, events: Sequence[Event]) -> Sequence[EventBatch]:
         """Take note of what was read, and return it as it is sent."""
-        pieces: list[Piece] = []
+        batches: list[EventBatch] = []
         try:
-            for piece in cut(self.cursor, events, tracebacks=self._tracebacks):
-                pieces.append(piece)
-                self._shelf.put(self._row, piece)
-                self.cursor = piece.last
+            for batch in cut(self.cursor, events, tracebacks=self._tracebacks):
+                batches.append(batch)
+                self._shelf.put(self._row, batch)
+                self.cursor = batch.last
         finally:
-            self._over = not events or bool(pieces and pieces[-1].ends)
+            self._over = not events or bool(batches and batches[-1].ends)
             self._readers.advanced(self)
-        return pieces
+        return batches
 
     def _dismiss(self, followers: Iterable[Follower]) -> None:
         for follower in followers:

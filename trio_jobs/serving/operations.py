@@ -5,10 +5,10 @@ A job of somebody else's is an unknown job: there is one answer for both, so nob
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
@@ -19,54 +19,37 @@ from .._json.values import encode
 from .._model.handler import mark_of
 from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.summary import Page
-from .._registry.registry import JobRegistry, inside, submit_with_room
+from .._registry.registry import JobRegistry, inside, look_up, submit_with_room
 from .._watching.handle import JobHandle
 from .._watching.readers import Readers
 from .._wire.requests import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
 from .account import Account
 from .describe import describe
 from .feed import Feed, Feeds
-from .limits import Limits
+from .options import Caller, ServerOptions
 from .problems import Refused
+from .subscription import Subscription
 from .values import Value, Values
-from .websocket.session import Following
 
 
-@attrs.frozen
-class Caller:
-    """Who asks.
-
-    Attributes:
-        owner: Whose jobs the caller sees, and whose the jobs are that it submits; None sees all of them.
-        expires: Seconds for which this holds; then a connection is closed. None: for as long as it lasts.
-    """
-
-    owner: str | None
-    expires: float | None = None
-
-
-ANYBODY: Final = Caller(None)
-
-
-class Desk:
+class JobOperations:
     """A registry, as callers from outside may use it.
 
     Args:
         jobs: The registry.
-        limits: What one of them may ask for.
-        tracebacks: Whether callers see what only programmers should: tracebacks, and stacks of stuck jobs.
+        options: What one of them may ask for, and see.
 
     Attributes:
         account: Of what is made for all callers and not sent yet.
     """
 
-    def __init__(self, jobs: JobRegistry, limits: Limits, *, tracebacks: bool) -> None:
-        self.tracebacks = tracebacks
-        self.account = Account(limits.all_unsent)
+    def __init__(self, jobs: JobRegistry, options: ServerOptions) -> None:
+        self.tracebacks = options.tracebacks
+        self.account = Account(options.limits.all_unsent)
         self._jobs = jobs
-        self._limits = limits
+        self._queued = options.limits.queued
         store, readers = inside(jobs)
-        self._feeds = Feeds(store, readers, limits, tracebacks=tracebacks)
+        self._feeds = Feeds(store, readers, options.limits, tracebacks=options.tracebacks)
         self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
 
@@ -89,7 +72,7 @@ class Desk:
         # Also a store in memory is to hold nothing that could not be shown afterwards.
         args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
-        room = None if caller.owner is None else self._limits.queued
+        room = None if caller.owner is None else self._queued
         try:
             return await submit_with_room(self._jobs, fn, tuple(args), options, room)
         except InvalidPayload:
@@ -123,9 +106,8 @@ class Desk:
     # ------------------------------------------------------------ looking
 
     async def _handle(self, caller: Caller, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
-        handle = await self._jobs.get(job_id)
-        job = await handle.snapshot()
-        if caller.owner is not None and job.owner != caller.owner:
+        handle, job = await look_up(self._jobs, job_id)
+        if caller.owner not in (None, job.owner):
             raise UnknownJob(job_id)
         return handle, job
 
@@ -140,11 +122,8 @@ class Desk:
         Raises:
             BadRequest: The cursor is none that a page gave.
         """
-        where: dict[str, Any] = {
-            name: value
-            for name in ("state", "tags", "handler", "parent")
-            if (value := getattr(wanted, name)) is not None
-        }
+        fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent")}
+        where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if caller.owner is not None:
             where["owner"] = caller.owner
         try:
@@ -211,7 +190,7 @@ class Desk:
         return job
 
     @contextmanager
-    def following(self, follow: Following, job: Job) -> Generator[tuple[Feed, Readers]]:
+    def following(self, follow: Subscription, job: Job) -> Generator[tuple[Feed, Readers]]:
         """Give the feed of a job to one who follows it, and count it in among the job's readers."""
         with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, readers):
             readers.join(follow, job.last_seq)
@@ -219,8 +198,3 @@ class Desk:
                 yield feed, readers
             finally:
                 readers.leave(follow)
-
-
-def report_record(report: CancelReport) -> Mapping[str, Any]:
-    """Return a report as JSON has it."""
-    return attrs.asdict(report)

@@ -20,7 +20,7 @@ import trio
 from .._common.bell import Bell
 
 MANY: Final = 64
-"""Events in one piece that are worth a frame of their own, with no lingering for more."""
+"""Events in one batch that are worth a frame of their own, with no lingering for more."""
 _ROOM, _FULL = 2, 6
 """So many times as long as all sends take it is to the next: where the loop has room, and where not."""
 _LATE: Final = 0.005

@@ -149,7 +149,7 @@ def problem_body(problem: Problem) -> bytes:
 INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")
 
 
-def told(what: str, error: BaseException) -> Problem:
+def to_problem(what: str, error: BaseException) -> Problem:
     """Return what a client is told of an error; one that was not foreseen is logged, and told as that alone.
 
     Args:

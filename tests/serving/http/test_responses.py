@@ -13,7 +13,8 @@ from trio_jobs import JobContext, handler
 from trio_jobs._wire.requests import LARGE, Get
 from trio_jobs.serving import Caller, Limits
 from trio_jobs.serving.http.responses import AnswerResponse
-from trio_jobs.serving.operations import Desk
+from trio_jobs.serving.operations import JobOperations
+from trio_jobs.serving.options import ServerOptions
 
 TEXT = "é" * LARGE
 
@@ -98,7 +99,7 @@ async def test_a_list_goes_on() -> None:
 async def test_who_leaves_is_not_worked_for() -> None:
     """An answer that waits for room ends when its client leaves, and what it would have done is not done."""
     async with served([count]) as site:
-        desk = Desk(site.jobs, Limits(all_unsent=2**20), tracebacks=False)
+        operations = JobOperations(site.jobs, ServerOptions(limits=Limits(all_unsent=2**20)))
         job = await site.submit("count", 1)
         left = trio.Event()
         sent: list[Any] = []
@@ -110,13 +111,13 @@ async def test_who_leaves_is_not_worked_for() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        async with desk.account.room(2**20), trio.open_nursery() as nursery:
-            response = AnswerResponse(desk, Caller(None), Get(1, job))
+        async with operations.account.room(2**20), trio.open_nursery() as nursery:
+            response = AnswerResponse(operations, Caller(None), Get(1, job))
             nursery.start_soon(response, {"type": "http", "method": "GET"}, receive, send)
             await trio.testing.wait_all_tasks_blocked()
             assert sent == []
             left.set()
-        assert desk.account.used == 0
+        assert operations.account.used == 0
         assert sent[0]["status"] == 400  # which nobody reads
 
 

@@ -9,14 +9,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobRegistry, handler, open_registry
+from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import Limits
-from trio_jobs.serving.operations import ANYBODY, Caller, Desk
-from trio_jobs.serving.websocket.connection import Gone, converse
+from trio_jobs.serving.operations import JobOperations
+from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
+from trio_jobs.serving.websocket.connection import PeerGone, WebSocketHandler
 
 
 def payload_of(frame: bytes) -> str:
@@ -38,13 +41,13 @@ class Memory:
         try:
             return await self._arrives.receive()
         except trio.EndOfChannel:
-            raise Gone from None
+            raise PeerGone from None
 
     async def send(self, text: str) -> None:
         try:
             await self._leaves.send(text)
         except trio.BrokenResourceError:
-            raise Gone from None
+            raise PeerGone from None
 
     waiting = False
 
@@ -98,8 +101,8 @@ async def talking(
     found = Limits(**{"linger": 0.0, **limits})
     closing = trio.Event() if closing is None else closing
     async with open_registry(handlers=[count, hang], window=8) as jobs, trio.open_nursery() as nursery:
-        desk = Desk(jobs, found, tracebacks=False)
-        nursery.start_soon(converse, pipe, desk, caller, found, closing)
+        context = attrs.evolve(ServerContext.of(jobs, ServerOptions(limits=found)), closing=closing)
+        nursery.start_soon(WebSocketHandler(pipe, context, caller).run)
         yield jobs
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
@@ -314,7 +317,7 @@ async def test_a_fault_of_ours_ends_one_request(
     async def broken(*_: object) -> None:
         raise KeyError("secret")
 
-    monkeypatch.setattr(Desk, "get", broken)
+    monkeypatch.setattr(JobOperations, "get", broken)
     pipe = Memory()
     with caplog.at_level(logging.ERROR, "trio_jobs.serving"):
         async with talking(pipe):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from trio_jobs import QueueFull, UnknownJob
 from trio_jobs._wire.requests import Follow, Get, Wait
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.websocket.session import (
     Begin,
     Call,
     Close,
-    Following,
     Opened,
     Reply,
     Session,
@@ -41,7 +41,7 @@ def code(step: Step) -> str:
     return str(said(step)["error"]["code"])
 
 
-def begun(session: Session, **fields: Any) -> Following:
+def begun(session: Session, **fields: Any) -> Subscription:
     step = session.received(text("follow", job=JOB, **fields))
     assert isinstance(step, Begin)
     return step.follow

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
-import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -34,11 +33,11 @@ from ..._wire.requests import (
     NewJob,
     decode_new_job,
 )
-from ..access import Authenticate, Gate
 from ..answers import Fields
+from ..context import ServerContext
 from ..limits import DEFAULT, Limits
-from ..operations import Caller, Desk
-from ..problems import INTERNAL, Problem, Refused, told
+from ..options import Authenticate, Caller, ServerOptions
+from ..problems import INTERNAL, Problem, Refused, to_problem
 from ..sse import cursor_of
 from ..values import FIELDS
 from .asgi import PROBE, Guard, SocketEndpoint, problem_response
@@ -69,41 +68,36 @@ def http_app(
 ) -> Starlette:
     """Return an ASGI application that serves a registry's jobs; `serve_http` serves it by itself.
 
-    It needs no lifespan of its own, so it can be mounted anywhere. It runs on Trio.
-
-    Args:
-        jobs: The registry; it must be open while the application is used.
-        authenticate: Says who asks, from the headers, by lower-case names; it returns a `Caller`, or None for
-            nobody that it knows. Without it, everybody may do everything.
-        hosts: Names of the server besides those of this machine; `*` is any.
-        origins: Sites whose pages may use it besides its own.
-        limits: What clients may ask for.
-        tracebacks: Whether clients see tracebacks of handlers.
-        page: Whether there is a live page at `/`.
+    It needs no lifespan of its own, so it can be mounted anywhere. It runs on Trio. The registry must be open
+    while the application is used. `ServerOptions` says what the options mean.
 
     Raises:
-        TypeError: `hosts` or `origins` is a text, not a list of them.
+        TypeError: An option has a wrong type.
     """
-    gate = Gate(authenticate, hosts, origins, limits)
-    desk = Desk(jobs, limits, tracebacks=tracebacks)
-    return app_of(gate, desk, limits, trio.Event(), page=page, websocket=True)
+    options = ServerOptions(
+        authenticate=authenticate,
+        hosts=hosts,
+        origins=origins,
+        limits=limits,
+        tracebacks=tracebacks,
+        page=page,
+    )
+    return app_of(ServerContext.of(jobs, options), websocket=True)
 
 
-def app_of(
-    gate: Gate, desk: Desk, limits: Limits, closing: trio.Event, *, page: bool, websocket: bool
-) -> Starlette:
+def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
     """Return the application. Event streams end when `closing` is set."""
-    api = _Api(gate, desk, limits, closing)
-    routes = [*api.routes(), *(page_routes() if page else ())]
+    routes = [*_Api(context).routes(), *(page_routes() if context.options.page else ())]
     if websocket:
-        routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(gate, desk, limits, closing)))
-    middleware = [Middleware(Guard, gate=gate)]
-    if gate.origins:
+        routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(context)))
+    access = context.access
+    middleware = [Middleware(Guard, access=access)]
+    if access.origins:
         middleware.insert(  # around it, so that pages can read what they are refused
             0,
             Middleware(
                 CORSMiddleware,
-                allow_origins=sorted(gate.origins),
+                allow_origins=sorted(access.origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
                 expose_headers=["location", "retry-after"],
@@ -132,12 +126,10 @@ async def _mistake(_: Request, __: Exception) -> Response:  # noqa: ASYNC124  # 
 class _Api:
     """The endpoints under `/v1`."""
 
-    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
-        self._gate = gate
-        self._desk = desk
-        self._limits = limits
-        self._closing = closing
-        document = msgspec.json.encode(openapi(_SERVER, guarded=gate.asks))
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._operations = context.operations
+        document = msgspec.json.encode(openapi(_SERVER, guarded=context.access.asks))
         self._document = document.split(_SERVER.encode())
 
     def routes(self) -> list[BaseRoute]:
@@ -171,13 +163,13 @@ class _Api:
             method = "GET" if request.method == "HEAD" else request.method
             work = by_method[method]
             try:
-                caller = await self._gate.caller(dict(request.headers))
+                caller = await self._context.access.caller(dict(request.headers))
                 check_parameters(method, path, request.query_params.multi_items())
                 return await work(request, caller)
             except ClientDisconnect:
                 return Response(status_code=400)  # that nobody reads
             except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
-                return problem_response(told("a request failed", error))
+                return problem_response(to_problem("a request failed", error))
 
         return endpoint
 
@@ -187,8 +179,9 @@ class _Api:
         """`POST /v1/jobs`: accept a job, and say where to read it."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
-        new = decode_new_job(await read_body(request, self._limits), self._limits.depth)
-        job_id = await self._desk.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
+        limits = self._context.limits
+        new = decode_new_job(await read_body(request, limits), limits.depth)
+        job_id = await self._operations.submit(caller, _with_key(new, request.headers.get("idempotency-key")))
         base = _base(request)
         where = f"{base}/v1/jobs/{job_id}"
         answer = {"job_id": job_id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
@@ -197,14 +190,14 @@ class _Api:
     async def cancel(self, request: Request, caller: Caller) -> Answer:
         """`DELETE /v1/jobs/{id}`: cancel a job, and say what became of it."""
         asked = _query(request, Cancel, {"job": request.path_params["id"]})
-        return AnswerResponse(self._desk, caller, asked, _report)
+        return AnswerResponse(self._operations, caller, asked, _report)
 
     # ------------------------------------------------------------ looking
 
     async def get(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}`: a job."""
         return AnswerResponse(
-            self._desk, caller, Get(1, request.path_params["id"]), lambda found: _json(found["job"])
+            self._operations, caller, Get(1, request.path_params["id"]), lambda found: _json(found["job"])
         )
 
     async def list(self, request: Request, caller: Caller) -> Answer:
@@ -213,17 +206,17 @@ class _Api:
         given: dict[str, Any] = {"state": states} if states else {}
         if tags:
             given["tags"] = tags
-        return AnswerResponse(self._desk, caller, _query(request, List, given, ("state", "tag")))
+        return AnswerResponse(self._operations, caller, _query(request, List, given, ("state", "tag")))
 
     async def history(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/history`: a job's events but for tokens and progress."""
         return AnswerResponse(
-            self._desk, caller, _query(request, History, {"job": request.path_params["id"]})
+            self._operations, caller, _query(request, History, {"job": request.path_params["id"]})
         )
 
     async def field(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/result`, `saved`, `metadata`: one value of a job, however large it is."""
-        job = await self._desk.get(caller, request.path_params["id"])
+        job = await self._operations.get(caller, request.path_params["id"])
         name: Any = request.url.path.rpartition("/")[2]
         return await self._value(caller, GetValue(1, job.id, name, job.last_seq))
 
@@ -233,8 +226,8 @@ class _Api:
         return await self._value(caller, GetValue(1, request.path_params["id"], "data", seq or 0))
 
     async def _value(self, caller: Caller, asked: GetValue) -> Answer:
-        size = len((await self._desk.value(caller, asked)).data)
-        return ValueResponse(self._desk, caller, asked, size)
+        size = len((await self._operations.value(caller, asked)).data)
+        return ValueResponse(self._operations, caller, asked, size)
 
     async def stream(self, request: Request, caller: Caller) -> Answer:
         """`GET /v1/jobs/{id}/stream`: a job's log behind a cursor, and then live, as server-sent events."""
@@ -244,24 +237,24 @@ class _Api:
         policy: Any = query.get("policy", "gap")
         if policy not in {"gap", "block"}:
             raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
-        job = await self._desk.place(caller, request.path_params["id"], after)
+        job = await self._operations.place(caller, request.path_params["id"], after)
         if job.state.over and after == job.last_seq:
             return Response(status_code=204)  # the end was told: EventSource does not come back after this
-        return EventStreamResponse(
-            self._desk, job, after, policy, caller=caller, limits=self._limits, closing=self._closing
-        )
+        return EventStreamResponse(self._context, caller, job, after, policy)
 
     async def handlers(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/handlers`: what can be submitted."""
-        return AnswerResponse(self._desk, caller, ListHandlers(1))
+        return AnswerResponse(self._operations, caller, ListHandlers(1))
 
     async def statistics(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/statistics`: what the registry is doing."""
-        return AnswerResponse(self._desk, caller, GetStatistics(1), lambda found: _json(found["statistics"]))
+        return AnswerResponse(
+            self._operations, caller, GetStatistics(1), lambda found: _json(found["statistics"])
+        )
 
     async def metrics(self, _: Request, caller: Caller) -> Answer:
         """`GET /v1/metrics`: the same for Prometheus."""
-        text = exposition(await self._desk.statistics(caller))
+        text = exposition(await self._operations.statistics(caller))
         return Response(text, media_type="text/plain; version=0.0.4")
 
     async def openapi(self, request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it

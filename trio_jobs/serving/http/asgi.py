@@ -14,12 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..._wire.requests import PROTOCOL
-from ..access import Gate
-from ..limits import Limits
-from ..operations import Desk
-from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body, told
-from ..websocket.connection import Gone, converse
-from .direct import direct_body, is_crowded
+from ..access import AccessControl
+from ..context import ServerContext
+from ..net.direct import direct_body, is_crowded
+from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body, to_problem
+from ..websocket.connection import PeerGone, WebSocketHandler
 
 T = TypeVar("T")
 
@@ -47,12 +46,12 @@ class Guard:
 
     Args:
         app: What is guarded.
-        gate: The checks.
+        access: The checks.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, access: AccessControl) -> None:
         self._app = app
-        self._gate = gate
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or say why not."""
@@ -66,10 +65,12 @@ class Guard:
         client = scope.get("client") or ("",)
         with ExitStack() as seats:
             try:
-                self._gate.check(scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket)
-                seats.enter_context(self._gate.seat(str(client[0]), crowded=is_crowded(scope)))
+                self._access.check(
+                    scope.get("method", "GET"), dict(Headers(scope=scope)), websocket=websocket
+                )
+                seats.enter_context(self._access.seat(str(client[0]), crowded=is_crowded(scope)))
             except Refused as refused:
-                response = problem_response(told("a request failed", refused))
+                response = problem_response(to_problem("a request failed", refused))
                 if websocket:
                     await WebSocket(scope, receive, send).send_denial_response(response)
                 else:
@@ -149,32 +150,27 @@ class SocketEndpoint:
     """`/v1/ws`, where another server speaks WebSocket.
 
     Args:
-        gate: Who may come in.
-        desk: Does what is asked.
-        limits: What peers may ask for.
-        closing: Set when the server stops.
+        context: Who may come in, and what is done for them.
     """
 
-    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
-        self._gate = gate
-        self._desk = desk
-        self._limits = limits
-        self._closing = closing
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         socket = WebSocket(scope, receive, send)
         try:
-            caller = await self._gate.caller(dict(socket.headers))
+            caller = await self._context.access.caller(dict(socket.headers))
         except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
-            await socket.send_denial_response(problem_response(told("a handshake failed", error)))
+            await socket.send_denial_response(problem_response(to_problem("a handshake failed", error)))
             return
         await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
-        await converse(AsgiPipe(socket, self._limits.idle), self._desk, caller, self._limits, self._closing)
+        connection = AsgiWebSocket(socket, self._context.limits.idle)
+        await WebSocketHandler(connection, self._context, caller).run()
 
 
-class AsgiPipe:
-    """An ASGI WebSocket as a `Pipe`.
+class AsgiWebSocket:
+    """An ASGI WebSocket as a `WebSocketConnection`.
 
     Args:
         socket: The WebSocket.
@@ -188,34 +184,34 @@ class AsgiPipe:
 
     waiting = False
 
-    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # as `Pipe` has it
-        """See `Pipe.send_now`; ASGI has no such way."""
+    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # as `WebSocketConnection` has it
+        """See `WebSocketConnection.send_now`; ASGI has no such way."""
         return False
 
     async def flush(self) -> None:
-        """See `Pipe.flush`."""
+        """See `WebSocketConnection.flush`."""
 
     async def receive(self) -> str | bytes:
-        """See `Pipe.receive`."""
+        """See `WebSocketConnection.receive`."""
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
-            raise Gone
+            raise PeerGone
         text: str | None = message.get("text")
         return message["bytes"] if text is None else text
 
     async def send(self, text: str) -> None:
-        """See `Pipe.send`."""
+        """See `WebSocketConnection.send`."""
         try:
             with trio.fail_after(self._idle):
                 async with self._lock:
                     await self._socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError, trio.TooSlowError) as error:
-            raise Gone from error
+            raise PeerGone from error
 
     async def close(self, code: int, reason: str) -> None:
-        """See `Pipe.close`."""
+        """See `WebSocketConnection.close`."""
         with suppress(WebSocketDisconnect, RuntimeError):  # it has gone already
             await self._socket.close(code, reason)
 
     async def abort(self) -> None:
-        """See `Pipe.abort`; returning from the endpoint is how ASGI drops a connection."""
+        """See `WebSocketConnection.abort`; returning from the endpoint is how ASGI drops a connection."""

@@ -11,15 +11,15 @@ from starlette.types import Receive, Scope, Send
 
 from ..._model.job import Job
 from ..._watching.readers import Policy, Readers
+from ..batch import EventBatch
+from ..context import ServerContext
 from ..feed import Feed, Follower
-from ..limits import Limits
-from ..operations import Caller, Desk
-from ..piece import Piece
-from ..problems import INTERNAL, told
+from ..net.direct import DirectBody, PeerLost, direct_body
+from ..options import Caller
+from ..problems import INTERNAL, to_problem
 from ..sse import PING, message
-from ..websocket.session import Following
+from ..subscription import Subscription
 from .asgi import cancel_when_gone
-from .direct import DirectBody, PeerLost, direct_body
 
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -37,23 +37,13 @@ class EventStreamResponse:
     and a cancellation there would leave the connection open for ever: with `Connection: close` it did.
     """
 
-    def __init__(
-        self,
-        desk: Desk,
-        job: Job,
-        after: int,
-        policy: Policy,
-        *,
-        caller: Caller,
-        limits: Limits,
-        closing: trio.Event,
-    ) -> None:
-        self._desk = desk
+    def __init__(self, context: ServerContext, caller: Caller, job: Job, after: int, policy: Policy) -> None:
+        self._operations = context.operations
         self._job = job
-        self._follow = Following(0, job.id, policy, None, after, after)
+        self._follow = Subscription(0, job.id, policy, None, after, after)
         self._expires = caller.expires
-        self._ping = limits.ping * _PING_SHARE
-        self._closing = closing
+        self._ping = context.limits.ping * _PING_SHARE
+        self._closing = context.closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the log."""
@@ -75,7 +65,7 @@ class EventStreamResponse:
     async def _write(self, send: Send, direct: DirectBody | None) -> None:
         write = partial(_send, send) if direct is None else direct.send
         try:
-            with self._desk.following(self._follow, self._job) as (feed, readers):
+            with self._operations.following(self._follow, self._job) as (feed, readers):
                 follower = _Reader(self._follow, direct, readers)
                 while (data := await self._next(feed, follower)) is not None:
                     await write(data)
@@ -83,35 +73,35 @@ class EventStreamResponse:
         except PeerLost:
             pass
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
-            problem = told("an event stream failed", error)
+            problem = to_problem("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
             with suppress(PeerLost):
                 await write(message("problem", text, self._follow.sent).encode())
 
     async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
         with trio.move_on_after(self._ping):
-            piece = await feed.next(follower)
-            if piece is None:
+            batch = await feed.next(follower)
+            if batch is None:
                 return None
-            self._follow.moved(piece.last)
-            return piece.sse
+            self._follow.moved(batch.last)
+            return batch.sse
         return PING
 
 
 class _Reader(Follower):
     """One who follows on an event stream; at once only where the server offers a direct way."""
 
-    def __init__(self, follow: Following, direct: DirectBody | None, readers: Readers) -> None:
+    def __init__(self, follow: Subscription, direct: DirectBody | None, readers: Readers) -> None:
         super().__init__(follow)
         self._direct = direct
         self._readers = readers
 
-    def send_now(self, piece: Piece) -> bool:
+    def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
         direct = self._direct
-        if direct is None or not direct.send_now(piece.chunk if direct.chunked else piece.sse):
+        if direct is None or not direct.send_now(batch.chunk if direct.chunked else batch.sse):
             return False
-        self.follow.moved(piece.last)
+        self.follow.moved(batch.last)
         if self.follow.policy == "block":
             self._readers.advanced(self.follow)  # its handler may wait for that
         return not direct.outgoing.waiting

@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from ..._wire.requests import AnyRequest, GetValue, json_fields
 from ..answers import Fields, answering
-from ..operations import Caller, Desk
-from ..problems import told
+from ..operations import JobOperations
+from ..options import Caller
+from ..problems import to_problem
 from ..values import PIECE
 from .asgi import problem_response, unless_gone
 
@@ -30,7 +31,7 @@ class AnswerResponse:
     """Does what a request asks, and sends the answer.
 
     Args:
-        desk: Does it.
+        operations: Does it.
         caller: Who asks.
         request: What is asked.
         shape: Makes a response of the answer.
@@ -38,12 +39,12 @@ class AnswerResponse:
 
     def __init__(
         self,
-        desk: Desk,
+        operations: JobOperations,
         caller: Caller,
         request: AnyRequest,
         shape: Callable[[Fields], Response] = whole,
     ) -> None:
-        self._answering = partial(answering, desk, caller, desk.account, request)
+        self._answering = partial(answering, operations, caller, operations.account, request)
         self._shape = shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +56,7 @@ class AnswerResponse:
             except ClientDisconnect:
                 response = Response(status_code=400)  # that nobody reads
             except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
-                response = problem_response(told("a request failed", error))
+                response = problem_response(to_problem("a request failed", error))
             await response(scope, receive, send)
 
 
@@ -63,14 +64,14 @@ class ValueResponse:
     """Sends a value in pieces, each when the one before has left; its length is told before.
 
     Args:
-        desk: Has the value.
+        operations: Has the value.
         caller: Who asks.
         asked: Which value.
         size: How many bytes it has.
     """
 
-    def __init__(self, desk: Desk, caller: Caller, asked: GetValue, size: int) -> None:
-        self._desk = desk
+    def __init__(self, operations: JobOperations, caller: Caller, asked: GetValue, size: int) -> None:
+        self._operations = operations
         self._caller = caller
         self._asked = asked
         self._size = size
@@ -88,12 +89,12 @@ class ValueResponse:
                 await unless_gone(receive, partial(self._pieces, send))
             except ClientDisconnect:
                 return
-            self._desk.was_read(self._asked)
+            self._operations.was_read(self._asked)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pieces(self, send: Send) -> None:
         for offset in range(0, self._size, PIECE):
-            async with self._desk.account.room(PIECE):
-                value = await self._desk.value(self._caller, self._asked)
+            async with self._operations.account.room(PIECE):
+                value = await self._operations.value(self._caller, self._asked)
                 piece = value.data[offset : min(offset + PIECE, self._size)]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -16,34 +16,36 @@ from ..._watching.readers import Readers
 from ..._wire.requests import AnyRequest
 from ..account import Account
 from ..answers import answering
+from ..batch import EventBatch
+from ..context import ServerContext
 from ..feed import Follower
-from ..limits import Limits
-from ..operations import Caller, Desk
-from ..piece import Piece
-from ..problems import logger, told
-from .session import POLICY, Begin, Call, Close, Following, Opened, Reply, Session, Step, Stop
+from ..options import Caller
+from ..problems import logger, to_problem
+from ..subscription import Subscription
+from .session import POLICY, Begin, Call, Close, Opened, Reply, Session, Step, Stop
 
 GOING_AWAY: Final = 1001
 INTERNAL: Final = 1011
 _CLOSE_SECONDS: Final = 2.0
 
 
-class Gone(Exception):
+class PeerGone(Exception):
     """The peer has left, or was lost."""
 
 
-class Pipe(Protocol):
-    """A WebSocket connection, whoever's."""
+class WebSocketConnection(Protocol):
+    """A WebSocket connection, of whatever library."""
 
     async def receive(self) -> str | bytes:
-        """Return the next message, or raise `Gone`."""
+        """Return the next message, or raise `PeerGone`."""
         ...
 
     async def send(self, text: str) -> None:
         """Send a message, behind those of other tasks; a checkpoint.
 
         Raises:
-            Gone: The peer has left, or does not take it in time. If it is cancelled, the pipe is broken.
+            PeerGone: The peer has left, or does not take it in time. If it is cancelled, the connection is
+                broken.
         """
         ...
 
@@ -61,7 +63,7 @@ class Pipe(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Wait until what was begun is sent. Raises `Gone`; nothing breaks if it is cancelled."""
+        """Wait until what was begun is sent. Raises `PeerGone`; nothing breaks if it is cancelled."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -93,27 +95,27 @@ class _Request:
 class _Follow(Follower):
     """One who follows over this connection."""
 
-    def __init__(self, follow: Following, pipe: Pipe, readers: Readers) -> None:
+    def __init__(self, follow: Subscription, connection: WebSocketConnection, readers: Readers) -> None:
         super().__init__(follow)
-        self._pipe = pipe
+        self._connection = connection
         self._readers = readers
         self._room = Bell()
 
-    def send_now(self, piece: Piece) -> bool:
+    def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
-        follow, pipe = self.follow, self._pipe
+        follow, connection = self.follow, self._connection
         room = follow.room
-        if (room is not None and len(piece.events) > room) or not pipe.send_now(piece.frame(follow.id)):
+        if (room is not None and len(batch.events) > room) or not connection.send_now(batch.frame(follow.id)):
             return False
-        follow.moved(piece.last)
+        follow.moved(batch.last)
         if follow.policy == "block":
             self._readers.advanced(follow)  # its handler may wait for that
-        return not pipe.waiting and follow.room != 0
+        return not connection.waiting and follow.room != 0
 
     async def ready(self) -> None:
         """See `Follower.ready`."""
-        if self._pipe.waiting:
-            await self._pipe.flush()
+        if self._connection.waiting:
+            await self._connection.flush()
         while self.follow.room == 0:
             self._readers.advanced(self.follow)
             await self._room.wait()
@@ -124,29 +126,23 @@ class _Follow(Follower):
         self._readers.advanced(self.follow)
 
 
-async def converse(pipe: Pipe, desk: Desk, caller: Caller, limits: Limits, closing: trio.Event) -> None:
-    """Serve one connection until it ends, and close it. Raises nothing for what the peer does.
+class WebSocketHandler:
+    """Serves one connection.
 
     Args:
-        pipe: The connection.
-        desk: Does what is asked.
+        connection: The connection.
+        context: What is done for peers, and how much they may ask for.
         caller: Who asks.
-        limits: What the peer may ask for.
-        closing: Set when the server stops.
     """
-    await Conversation(pipe, desk, caller, limits).run(closing)
 
-
-class Conversation:
-    """One connection; see `converse`."""
-
-    def __init__(self, pipe: Pipe, desk: Desk, caller: Caller, limits: Limits) -> None:
-        self._pipe = pipe
-        self._desk = desk
+    def __init__(self, connection: WebSocketConnection, context: ServerContext, caller: Caller) -> None:
+        self._connection = connection
+        self._operations = context.operations
         self._caller = caller
-        self._limits = limits
-        self._session = Session(limits)
-        self._account = Account(limits.unsent, desk.account)
+        self._limits = context.limits
+        self._closing = context.closing
+        self._session = Session(context.limits)
+        self._account = Account(context.limits.unsent, context.operations.account)
         self._under_way = 0
         self._running: dict[int, _Request] = {}
         self._unsent = 0
@@ -154,14 +150,17 @@ class Conversation:
         self._nursery: trio.Nursery
         self._close: Close | None = None
 
-    async def run(self, closing: trio.Event) -> None:
-        """Serve until the peer leaves, or the server closes the connection."""
+    async def run(self) -> None:
+        """Serve until the peer leaves, or the server stops, and close the connection.
+
+        Raises nothing for what the peer does.
+        """
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._until_closing, closing)
+                self._nursery.start_soon(self._until_closing)
                 await self._read()
                 self._nursery.cancel_scope.cancel(reason="the connection ends")
-        except* Gone:
+        except* PeerGone:
             self._close = None
         except* Exception:  # noqa: BLE001  # one bad connection is no reason to end the others
             logger.exception("a connection failed")
@@ -172,19 +171,19 @@ class Conversation:
 
     async def _leave(self) -> None:
         if self._close is None or self._under_way:
-            await self._pipe.abort()
+            await self._connection.abort()
         else:
-            await self._pipe.close(self._close.code, self._close.reason)
+            await self._connection.close(self._close.code, self._close.reason)
 
     def _end(self, close: Close) -> None:
         if self._close is None:
             self._close = close
         self._nursery.cancel_scope.cancel(reason=close.reason)
 
-    async def _until_closing(self, closing: trio.Event) -> None:
+    async def _until_closing(self) -> None:
         seconds = self._caller.expires
         with trio.move_on_after(float("inf") if seconds is None else seconds):
-            await closing.wait()
+            await self._closing.wait()
             self._end(Close(GOING_AWAY, "the server stops; come back later"))
             return
         self._end(Close(POLICY, "your authentication has expired; connect again"))
@@ -195,7 +194,7 @@ class Conversation:
         while self._close is None:
             while self._unsent >= self._limits.calls:
                 await self._taken.wait()  # who does not take answers may not ask for more
-            message = await self._pipe.receive()
+            message = await self._connection.receive()
             step = self._session.received(message)
             if isinstance(step, Reply):
                 await self._send(step.frame)
@@ -224,7 +223,7 @@ class Conversation:
     async def _send(self, frame: str) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._under_way += 1
-        await self._pipe.send(frame)
+        await self._connection.send(frame)
         self._under_way -= 1  # not if it was cancelled: then a frame is torn
 
     async def _send_last(self, frame: str) -> None:
@@ -241,7 +240,7 @@ class Conversation:
         async with AsyncExitStack() as room:  # until the answer is sent
             with running.scope:
                 try:
-                    answer = answering(self._desk, self._caller, self._account, request)
+                    answer = answering(self._operations, self._caller, self._account, request)
                     frame = self._session.answered(request.id, await room.enter_async_context(answer))
                 except Exception as error:  # noqa: BLE001  # whatever it is, this peer is told, and nobody else
                     frame = self._failed(request.id, error)
@@ -249,37 +248,37 @@ class Conversation:
             await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
 
     def _failed(self, re: int, error: Exception) -> str:
-        told("a request failed", error)
+        to_problem("a request failed", error)
         return self._session.failed(re, error)
 
     # ------------------------------------------------------------ following
 
-    async def _follow(self, running: _Request, follow: Following) -> None:
+    async def _follow(self, running: _Request, follow: Subscription) -> None:
         frame = await self._until_end(running, follow)
         del self._running[follow.id]  # before it waits to be sent: the peer may use the id again
         await self._send_last(frame)
 
-    async def _until_end(self, running: _Request, follow: Following) -> str:
+    async def _until_end(self, running: _Request, follow: Subscription) -> str:
         """Send a log until its end, and return the last frame."""
         try:
-            snapshot = await self._desk.place(self._caller, follow.job_id, follow.sent)
-            with self._desk.following(follow, snapshot) as (feed, readers):
-                follower = running.follower = _Follow(follow, self._pipe, readers)
+            snapshot = await self._operations.place(self._caller, follow.job_id, follow.sent)
+            with self._operations.following(follow, snapshot) as (feed, readers):
+                follower = running.follower = _Follow(follow, self._connection, readers)
                 while not running.stopped:
-                    piece: Piece | None = None
+                    batch: EventBatch | None = None
                     with trio.CancelScope() as running.scope:
-                        piece = await feed.next(follower)
+                        batch = await feed.next(follower)
                     if running.scope.cancelled_caught:
                         break
-                    if piece is None:
+                    if batch is None:
                         return self._session.ended(follow)
-                    follow.moved(piece.last)  # before: the peer may ack it before this task runs again
-                    message = piece.message(follow.id).decode()
+                    follow.moved(batch.last)  # before: the peer may ack it before this task runs again
+                    message = batch.message(follow.id).decode()
                     async with self._account.room(len(message)):
                         await self._send(message)
                     readers.advanced(follow)
             return self._session.unfollowed(follow.id)
-        except (Gone, trio.Cancelled):
+        except (PeerGone, trio.Cancelled):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, this peer is told, and nobody else
             return self._failed(follow.id, error)

@@ -22,28 +22,28 @@ from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
+import trio_websocket
+from trio_websocket import ConnectionClosed, WebSocketRequest
 
-from ..._common.validate import number
 from ..._registry.registry import JobRegistry
 from ..._wire.requests import PROTOCOL
-from ..access import Authenticate, Gate, check_bind
-from ..http.direct import is_crowded
-from ..http.http1 import Http1, Send
+from ..context import ServerContext
 from ..limits import DEFAULT, Limits
-from ..net.listening import cancel_when, open_listeners, serve_until_cancelled, urls_of
+from ..net.direct import is_crowded
+from ..net.http1 import Send, serve_http1
+from ..net.listening import cancel_when
 from ..net.outgoing import Outgoing
 from ..net.streams import PeerStream
-from ..operations import Caller, Desk
-from ..problems import PROBLEM_TYPE, Refused, problem_body, told, too_many
-from .connection import Gone, Pipe, converse
+from ..options import Authenticate, Caller, ServerOptions
+from ..problems import PROBLEM_TYPE, Refused, problem_body, to_problem, too_many
+from .connection import PeerGone, WebSocketConnection, WebSocketHandler
 from .faults import handshake, is_faulty
 
 _CLOSE_SECONDS: Final = 1.0
 logging.getLogger("trio-websocket").addHandler(logging.NullHandler())
 
 
-async def serve_websocket(
+async def serve_websocket(  # noqa: ASYNC128  # what it calls does
     jobs: JobRegistry,
     *,
     host: str = "127.0.0.1",
@@ -59,42 +59,27 @@ async def serve_websocket(
 ) -> None:
     """Serve a registry's jobs over WebSockets until cancelled; start it with `nursery.start`.
 
-    Args:
-        jobs: The registry.
-        host: Where to listen; one that other machines can reach needs `authenticate`.
-        port: The port; 0 picks a free one.
-        ssl_context: For TLS; it holds the server's certificate.
-        authenticate: Says who connects, from the headers of the handshake, by lower-case names; it returns a
-            `Caller`, or None for nobody that it knows. Without it, everybody may do everything.
-        hosts: Names of the server besides those of this machine; `*` is any.
-        origins: Sites whose pages may connect besides its own.
-        limits: What peers may ask for.
-        tracebacks: Whether peers see tracebacks of handlers.
-        grace: Seconds that connections get to close when it is cancelled.
-        task_status: Told the URLs, such as `ws://127.0.0.1:8001`, once it listens.
+    `ServerOptions` says what the options mean. `task_status` is told the URLs, such as `ws://127.0.0.1:8001`,
+    once it listens.
 
     Raises:
-        ValueError: Everybody could use the server, or an argument is out of range.
+        TypeError: An option has a wrong type.
+        ValueError: Everybody could use the server, or an option is out of range.
         OSError: It cannot listen there.
     """
-    check_bind(host, authenticate)
-    number("grace", grace)
-    closing = trio.Event()
-    gate = Gate(authenticate, hosts, origins, limits)
-    websockets = WebSockets(gate, Desk(jobs, limits, tracebacks=tracebacks), limits, closing)
-    server = Http1(_nothing_else, websockets.connection, limits, closing)
-    listeners = await open_listeners(host, port, limits, ssl_context)
-    urls = urls_of(listeners, "ws" if ssl_context is None else "wss")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.until_closing)
-        await serve_until_cancelled(
-            server.connection,
-            listeners,
-            limits,
-            closing=closing,
-            grace=grace,
-            started=lambda: task_status.started(urls),
-        )
+    options = ServerOptions(
+        host=host,
+        port=port,
+        ssl_context=ssl_context,
+        authenticate=authenticate,
+        hosts=hosts,
+        origins=origins,
+        limits=limits,
+        tracebacks=tracebacks,
+        grace=grace,
+    )
+    context = ServerContext.of(jobs, options)
+    await serve_http1(context, _nothing_else, WebSockets(context).connection, "ws", task_status.started)
 
 
 async def _nothing_else(scope: Any, _: object, send: Send) -> None:
@@ -102,7 +87,7 @@ async def _nothing_else(scope: Any, _: object, send: Send) -> None:
     refused = Refused("upgrade_required", "WebSocket is spoken here", {"upgrade": "websocket"})
     if is_crowded(scope):
         refused = too_many()
-    problem = told("a request failed", refused)
+    problem = to_problem("a request failed", refused)
     body = problem_body(problem)
     headers = [
         (b"content-type", PROBLEM_TYPE.encode()),
@@ -121,17 +106,13 @@ class WebSockets:
     """What the connections of a server have in common.
 
     Args:
-        gate: Who may come in.
-        desk: Does what is asked.
-        limits: What peers may ask for.
-        closing: Set when the server stops.
+        context: Who may come in, what is done for them, and how long.
     """
 
-    def __init__(self, gate: Gate, desk: Desk, limits: Limits, closing: trio.Event) -> None:
-        self._closing = closing
-        self._gate = gate
-        self._desk = desk
-        self._limits = limits
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._access = context.access
+        self._limits = context.limits
 
     async def connection(self, stream: PeerStream) -> None:
         """Serve one connection; who calls this closes the stream."""
@@ -139,7 +120,7 @@ class WebSockets:
         faulty = False
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(cancel_when, self._closing, patience)
+                nursery.start_soon(cancel_when, self._context.closing, patience)
                 request: WebSocketRequest | None = None
                 with patience:
                     request = await handshake(nursery, stream, self._limits.message)
@@ -156,31 +137,33 @@ class WebSockets:
         headers = headers_of(request)
         with ExitStack() as seats:
             try:
-                self._gate.check("GET", headers, websocket=True)
-                seats.enter_context(self._gate.seat(stream.client[0]))
-                caller = await self._gate.caller(headers)
+                self._access.check("GET", headers, websocket=True)
+                seats.enter_context(self._access.seat(stream.client[0]))
+                caller = await self._access.caller(headers)
             except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
                 await self._reject(request, error)
                 return False
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
             socket = await request.accept(subprotocol=chosen)
             stream.go_on()  # trio-websocket would leave frames that came with the handshake lying
-            await self._talk(socket, TrioPipe(socket, stream.outgoing), caller)
+            await self._talk(socket, TrioWebSocket(socket, stream.outgoing), caller)
         return is_faulty(socket)
 
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:
-        problem = told("a handshake failed", error)
+        problem = to_problem("a handshake failed", error)
         headers = [(b"content-type", PROBLEM_TYPE.encode()), *_encoded(problem.headers)]
         await request.reject(problem.status, extra_headers=headers, body=problem_body(problem))
 
-    async def _talk(self, socket: WebSocketConnection, pipe: Pipe, caller: Caller) -> None:
+    async def _talk(
+        self, socket: trio_websocket.WebSocketConnection, connection: WebSocketConnection, caller: Caller
+    ) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive, socket, nursery.cancel_scope)
-            await converse(pipe, self._desk, caller, self._limits, self._closing)
-            nursery.cancel_scope.cancel(reason="the conversation ended")
+            await WebSocketHandler(connection, self._context, caller).run()
+            nursery.cancel_scope.cancel(reason="the connection ended")
 
-    async def _keep_alive(self, socket: WebSocketConnection, scope: trio.CancelScope) -> None:
+    async def _keep_alive(self, socket: trio_websocket.WebSocketConnection, scope: trio.CancelScope) -> None:
         """Ping the peer; drop it when it does not answer, or is at the same message from ping to ping."""
         begun: object = None
         with suppress(ConnectionClosed):
@@ -194,7 +177,7 @@ class WebSockets:
                     scope.cancel(reason="no answer to a ping")
 
 
-def begun_message(socket: WebSocketConnection) -> object:
+def begun_message(socket: trio_websocket.WebSocketConnection) -> object:
     """Return what is there of a message that has not ended, or None.
 
     Fragments may be empty, so no limit of bytes ends it; the list of them grows.
@@ -203,25 +186,25 @@ def begun_message(socket: WebSocketConnection) -> object:
     return parts or None
 
 
-class TrioPipe:
-    """A connection of trio-websocket as a `Pipe`.
+class TrioWebSocket:
+    """A connection of trio-websocket as a `WebSocketConnection`.
 
     Args:
         socket: The connection.
         outgoing: Where all that it sends leaves; what need not wait goes there straight.
     """
 
-    def __init__(self, socket: WebSocketConnection, outgoing: Outgoing) -> None:
+    def __init__(self, socket: trio_websocket.WebSocketConnection, outgoing: Outgoing) -> None:
         self._socket = socket
         self._outgoing = outgoing
 
     @property
     def waiting(self) -> bool:
-        """See `Pipe.waiting`."""
+        """See `WebSocketConnection.waiting`."""
         return self._outgoing.waiting
 
     def send_now(self, frame: bytes) -> bool:
-        """See `Pipe.send_now`; nothing may be sent behind the frame that closes."""
+        """See `WebSocketConnection.send_now`; nothing may be sent behind the frame that closes."""
         if self._socket.closed is not None:
             return False
         try:
@@ -230,33 +213,33 @@ class TrioPipe:
             return False  # the reader is told
 
     async def flush(self) -> None:
-        """See `Pipe.flush`."""
+        """See `WebSocketConnection.flush`."""
         try:
             await self._outgoing.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Gone from error
+            raise PeerGone from error
 
     async def receive(self) -> str | bytes:
-        """See `Pipe.receive`."""
+        """See `WebSocketConnection.receive`."""
         try:
             return await self._socket.get_message()
         except ConnectionClosed as error:
-            raise Gone from error
+            raise PeerGone from error
 
     async def send(self, text: str) -> None:
-        """See `Pipe.send`."""
+        """See `WebSocketConnection.send`."""
         try:
             await self._socket.send_message(text)
         except ConnectionClosed as error:
-            raise Gone from error
+            raise PeerGone from error
 
     async def close(self, code: int, reason: str) -> None:
-        """See `Pipe.close`."""
+        """See `WebSocketConnection.close`."""
         with trio.move_on_after(_CLOSE_SECONDS):
             await self._socket.aclose(code, reason)
 
     async def abort(self) -> None:
-        """See `Pipe.abort`; the stream is closed by who opened it."""
+        """See `WebSocketConnection.abort`; the stream is closed by who opened it."""
 
 
 def headers_of(request: WebSocketRequest) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ it is given. So all rules of the wire are here, and can be tested without a sock
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -26,6 +26,7 @@ from ..._wire.requests import (
 )
 from ..limits import Limits
 from ..problems import INTERNAL, Problem, problem_of
+from ..subscription import Subscription
 
 NOT_TEXT: Final = 1003
 POLICY: Final = 1008
@@ -45,7 +46,7 @@ class Call:
 class Begin:
     """Start to follow."""
 
-    follow: Following
+    follow: Subscription
 
 
 @attrs.frozen
@@ -59,7 +60,7 @@ class Stop:
 class Opened:
     """A follow may send again, or its handler may go on."""
 
-    follow: Following
+    follow: Subscription
 
 
 @attrs.frozen
@@ -80,40 +81,6 @@ class Close:
 Step: TypeAlias = Call | Begin | Stop | Opened | Reply | Close | None
 
 
-@attrs.define(eq=False)
-class Following:
-    """One follow: where it is in the log, and how much may be sent.
-
-    It is among the readers of the job, for which `cursor` is what the handler need not wait for.
-
-    Attributes:
-        id: The id of the request.
-        job_id: Whose log it is.
-        policy: Whether the handler waits for it.
-        window: How many events may be sent beyond the last ack; None is any number.
-        sent: The cursor of the last event sent.
-        cursor: The last cursor acked; without a window, what was sent.
-    """
-
-    id: int
-    job_id: str
-    policy: Literal["block", "gap"]
-    window: int | None
-    sent: int
-    cursor: int
-
-    @property
-    def room(self) -> int | None:
-        """How many events may be sent now; None is any number."""
-        return None if self.window is None else max(0, self.window - (self.sent - self.cursor))
-
-    def moved(self, last: int) -> None:
-        """Take note that the event with the cursor `last` was sent."""
-        self.sent = last
-        if self.window is None:
-            self.cursor = last
-
-
 class Session:
     """The protocol of one connection.
 
@@ -125,7 +92,7 @@ class Session:
         self._limits = limits
         self._calls: set[int] = set()
         self._waits: set[int] = set()
-        self._follows: dict[int, Following] = {}
+        self._follows: dict[int, Subscription] = {}
         self._faults = 0
 
     # ------------------------------------------------------------ what arrives
@@ -183,7 +150,7 @@ class Session:
         elif len(self._calls) >= limits.calls:
             return Reply(_too_many(request.id, f"waits for {limits.calls} answers"))
         if isinstance(request, Follow):
-            follow = Following(
+            follow = Subscription(
                 request.id, request.job, request.policy, request.window, request.after, request.after
             )
             self._follows[request.id] = follow
@@ -203,7 +170,7 @@ class Session:
         self._forget(re)
         return _error_frame(re, error)
 
-    def ended(self, follow: Following) -> str:
+    def ended(self, follow: Subscription) -> str:
         """Return the last frame of a follow whose job has ended."""
         self._forget(follow.id)
         return f'{{"re":{follow.id},"end":true}}'

@@ -1,4 +1,4 @@
-"""What a piece looks like on each way, as the libraries of others read it."""
+"""What a batch looks like on each way, as the libraries of others read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from trio_jobs import Event, Kind
-from trio_jobs.serving.piece import Piece, cut, gap, text_frame
+from trio_jobs.serving.batch import EventBatch, cut, gap, text_frame
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 300_000])
@@ -25,18 +25,18 @@ def test_a_frame_of_each_length(size: int) -> None:
     assert messages[-1].data == "y"
 
 
-def one() -> Piece:
-    (piece,) = cut(4, [Event(n, 1, Kind.TOKEN, 1.5, f"é{n}") for n in (5, 6)], tracebacks=False)
-    return piece
+def one() -> EventBatch:
+    (batch,) = cut(4, [Event(n, 1, Kind.TOKEN, 1.5, f"é{n}") for n in (5, 6)], tracebacks=False)
+    return batch
 
 
 def test_messages() -> None:
     """Events and gaps say to which request they belong; each id has a frame of its own."""
-    piece = one()
-    assert [event["data"] for event in json.loads(piece.message(7))["events"]] == ["é5", "é6"]
+    batch = one()
+    assert [event["data"] for event in json.loads(batch.message(7))["events"]] == ["é5", "é6"]
     assert json.loads(gap(4, 9).message(7)) == {"re": 7, "gap": {"first": 5, "last": 9}}
-    assert piece.frame(7) is piece.frame(7)
-    assert [piece.frame(re) for re in (8, 7)] == [text_frame(piece.message(re)) for re in (8, 7)]
+    assert batch.frame(7) is batch.frame(7)
+    assert [batch.frame(re) for re in (8, 7)] == [text_frame(batch.message(re)) for re in (8, 7)]
 
 
 def test_a_chunk() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_jobs.serving.http.request_head import read_head
+from trio_jobs.serving.net.request_head import read_head
 from trio_jobs.serving.problems import Refused
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from trio_jobs.serving.http.request_body import Body
+from trio_jobs.serving.net.request_body import Body
 from trio_jobs.serving.problems import Refused
 
 CHUNKS = b"5\r\nhello\r\n1;a=b;c\r\n,\r\n0006\r\n world\r\n0\r\n"

@@ -8,8 +8,8 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs.serving.http.asgi import AsgiPipe
-from trio_jobs.serving.websocket.connection import Gone
+from trio_jobs.serving.http.asgi import AsgiWebSocket
+from trio_jobs.serving.websocket.connection import PeerGone
 
 
 class Peer:
@@ -30,10 +30,10 @@ class Peer:
             self.sending -= 1
             self.taken.append(message["text"])
 
-    async def pipe(self, idle: float) -> AsgiPipe:
+    async def pipe(self, idle: float) -> AsgiWebSocket:
         socket = WebSocket({"type": "websocket"}, self.receive, self.send)
         await socket.accept()
-        return AsgiPipe(socket, idle)
+        return AsgiWebSocket(socket, idle)
 
 
 async def test_messages_are_sent_one_at_a_time(autojump_clock: MockClock) -> None:
@@ -55,6 +55,6 @@ async def test_a_peer_that_takes_nothing_is_gone(autojump_clock: MockClock) -> N
     peer = Peer()
     pipe = await peer.pipe(idle=30)
     began = trio.current_time()
-    with pytest.raises(Gone):
+    with pytest.raises(PeerGone):
         await pipe.send("a")
     assert trio.current_time() - began == 30

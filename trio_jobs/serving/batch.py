@@ -19,7 +19,7 @@ _SHORT, _MEDIUM = 125, 0xFFFF
 
 
 @attrs.define(eq=False)
-class Piece:
+class EventBatch:
     """A run of events that are sent together, or a gap. What it looks like is made once, for all.
 
     Attributes:
@@ -91,8 +91,8 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)
 
 
-def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[Piece]:
-    """Cut events into pieces: at gaps, at what is large, and before what JSON cannot hold.
+def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[EventBatch]:
+    """Cut events into batches: at gaps, at what is large, and before what JSON cannot hold.
 
     Args:
         after: The cursor that they were read behind.
@@ -105,7 +105,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[P
     if events and events[-1].seq == after + len(events):
         whole = encode_flat(events, [event.data for event in events], _BYTES)
         if whole is not None and len(whole) <= _BYTES:
-            yield Piece(after, events[-1].seq, events, whole, tracebacks)
+            yield EventBatch(after, events[-1].seq, events, whole, tracebacks)
             return
     run: list[Event] = []
     texts: list[bytes] = []
@@ -121,7 +121,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[P
             break  # what comes before it is sent first
         follows_on = event.seq == after + len(run) + 1
         if run and (not follows_on or size + len(text) > _BYTES):
-            yield _piece(after, run, texts, tracebacks=tracebacks)
+            yield _batch(after, run, texts, tracebacks=tracebacks)
             after, run, texts, size = run[-1].seq, [], [], 0
         if event.seq != after + len(run) + 1:
             yield gap(after, event.seq - 1)
@@ -130,13 +130,13 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[P
         texts.append(text)
         size += len(text)
     if run:
-        yield _piece(after, run, texts, tracebacks=tracebacks)
+        yield _batch(after, run, texts, tracebacks=tracebacks)
 
 
-def _piece(after: int, run: Sequence[Event], texts: Sequence[bytes], *, tracebacks: bool) -> Piece:
-    return Piece(after, run[-1].seq, run, b"[%b]" % b",".join(texts), tracebacks)
+def _batch(after: int, run: Sequence[Event], texts: Sequence[bytes], *, tracebacks: bool) -> EventBatch:
+    return EventBatch(after, run[-1].seq, run, b"[%b]" % b",".join(texts), tracebacks)
 
 
-def gap(after: int, last: int) -> Piece:
+def gap(after: int, last: int) -> EventBatch:
     """Return what says that the events up to `last` are gone."""
-    return Piece(after, last, (), b"", tracebacks=False)
+    return EventBatch(after, last, (), b"", tracebacks=False)

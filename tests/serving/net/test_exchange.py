@@ -10,8 +10,8 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.serving.net.test_streams import connected
-from trio_jobs.serving.http.exchange import Exchange
-from trio_jobs.serving.http.request_head import read_head
+from trio_jobs.serving.net.exchange import Exchange
+from trio_jobs.serving.net.request_head import read_head
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LEFT = {"type": "http.disconnect"}

@@ -7,37 +7,63 @@ from typing import Any, TypeAlias
 
 import trio
 
-from ..limits import Limits
-from ..net.streams import PeerStream
-from ..problems import INTERNAL, Refused, logger, told
+from ..context import ServerContext
+from ..problems import INTERNAL, Refused, logger, to_problem
 from .exchange import Exchange, Message, refusal
+from .listening import Handler, open_listeners, serve_until_cancelled, urls_of
 from .request_head import Head, read_head
+from .streams import PeerStream
 
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Callable[[], Awaitable[Message]], Send], Awaitable[None]]
+
+
+async def serve_http1(
+    context: ServerContext,
+    app: App,
+    websocket: Handler,
+    scheme: str,
+    started: Callable[[list[str]], None],
+) -> None:
+    """Listen, and serve connections until cancelled; then let them end in order.
+
+    Args:
+        context: What the server was told.
+        app: The ASGI application that answers requests.
+        websocket: Takes over a connection that asks for a WebSocket.
+        scheme: What URLs of the server begin with; with TLS, an "s" follows.
+        started: Called with the URLs once it listens.
+    """
+    options, limits = context.options, context.limits
+    server = Http1(context, app, websocket)
+    listeners = await open_listeners(options.host, options.port, limits, options.ssl_context)
+    urls = urls_of(listeners, scheme if options.ssl_context is None else f"{scheme}s")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.until_closing)
+        await serve_until_cancelled(
+            server.connection,
+            listeners,
+            limits,
+            closing=context.closing,
+            grace=options.grace,
+            started=lambda: started(urls),
+        )
 
 
 class Http1:
     """What the connections of a server have in common.
 
     Args:
+        context: How long a head may take, and when the server stops.
         app: The ASGI application that answers requests.
         websocket: Takes over a connection that asks for a WebSocket, in whichever of its requests.
-        limits: How long a head may take.
-        closing: Set when the server stops.
     """
 
-    def __init__(
-        self,
-        app: App,
-        websocket: Callable[[PeerStream], Awaitable[None]],
-        limits: Limits,
-        closing: trio.Event,
-    ) -> None:
+    def __init__(self, context: ServerContext, app: App, websocket: Handler) -> None:
         self._app = app
         self._websocket = websocket
-        self._limits = limits
-        self._closing = closing
+        self._header = context.limits.header
+        self._closing = context.closing
         self._idle: set[trio.CancelScope] = set()
 
     async def until_closing(self) -> None:
@@ -58,7 +84,7 @@ class Http1:
                 if not await self._answer(stream, head):
                     return
         except Refused as refused:
-            await stream.send_all(refusal(told("a request failed", refused)))
+            await stream.send_all(refusal(to_problem("a request failed", refused)))
             await stream.linger()
 
     async def _head(self, stream: PeerStream) -> Head | None:
@@ -70,7 +96,7 @@ class Http1:
         if self._closing.is_set():
             return None
         raw = b""
-        with trio.move_on_after(self._limits.header) as patience:
+        with trio.move_on_after(self._header) as patience:
             self._idle.add(patience)
             try:
                 raw = await stream.read_head()
@@ -78,7 +104,7 @@ class Http1:
                 self._idle.discard(patience)
         if not raw:
             if patience.cancelled_caught and stream.ahead and not self._closing.is_set():
-                raise Refused("too_slow", f"the head did not come within {self._limits.header:g}s")
+                raise Refused("too_slow", f"the head did not come within {self._header:g}s")
             return None
         return read_head(raw)
 
