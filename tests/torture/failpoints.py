@@ -207,6 +207,7 @@ async def programme(path: Path) -> None:
         waiting = await _submit(jobs, sleeper, "waiting", delay=600)
         for job in (stopped, waiting):
             report = await insist(partial(job.cancel, patience=30))
+            assert report.outcome in {"cancelled", "already_over"}, "nobody heard that the job had ended"
             journal.note("cancelled", job=job.id, outcome=report.outcome)
         assert await spoken.result() == "grown"
         (lost,) = await jobs.find(tags={"lost": "yes"})

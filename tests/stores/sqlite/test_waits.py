@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Kind, Reason, Timeouts
+from trio_jobs import Kind, Reason, StoreUnavailable, Timeouts
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.threads import RUN
@@ -151,4 +152,23 @@ async def test_what_is_written_ends_the_wait(
         assert not late, "it has not looked"
         if when == "while waiting":
             assert nursery.child_tasks, "it did not wait"
+            await act()
+
+
+@pytest.mark.parametrize("case", [*CASES[:4], *CASES[5:-1]], ids=lambda case: case.__name__[1:])
+async def test_what_is_written_ends_the_wait_though_nobody_could_say_so(
+    case: Case, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """It does so also when the answer to who wrote it was an error: the commit may have come first."""
+    async with _opened(tmp_path / "jobs.db", []) as store, trio.open_nursery() as nursery:
+        wait, act = await case(store)
+        nursery.start_soon(answered, "what waits", wait())
+        await trio.testing.wait_all_tasks_blocked()
+
+        def lost(db: Any) -> None:
+            db.execute("COMMIT")
+            raise apsw.IOError("the answer is lost")
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreUnavailable):
+            patch.setattr(store._writer, "commit", lost)
             await act()

@@ -113,6 +113,9 @@ class SqliteStore:
             if not is_damage(error):
                 raise
             damage = error
+        except StoreUnavailable:
+            self._signals.ring_all()  # the commit may have come first, and then nobody else would say so
+            raise
         else:
             self._signals.hear(tx)
             return result
