@@ -45,12 +45,6 @@ FLOORS = [
 ]
 ROOMS = [room for floor in FLOORS for room in floor]
 
-# Imports that point up, left from when the rooms were filled with whole files. Each is to be cut, with the
-# code that needs it; there is to be no other.
-TO_CUT = {
-    ("_watching/handle", "_running/runner"),  # for types only
-}
-
 MOST_LINES_IN_A_FILE = 400
 MOST_LINES_IN_A_FUNCTION = 60
 
@@ -145,23 +139,14 @@ def homeless(root: Path) -> list[str]:
     ]
 
 
-def rising(root: Path) -> list[Import]:
-    """Return the imports that point up."""
+def upward(root: Path) -> list[str]:
+    """Report the imports that point up."""
     return [
-        one
+        f"{one.importer}.py:{one.line} imports {one.imported}: imports point down only"
         for one in imports(root)
         if (low := place(one.importer)) is not None
         and (high := place(one.imported)) is not None
         and high > low
-    ]
-
-
-def upward(root: Path) -> list[str]:
-    """Report the imports that point up, but for those that are known and to be cut."""
-    return [
-        f"{one.importer}.py:{one.line} imports {one.imported}: imports point down only"
-        for one in rising(root)
-        if (one.importer, one.imported) not in TO_CUT
     ]
 
 
@@ -223,11 +208,6 @@ def test_the_package_keeps_its_shape(check: Check) -> None:
     """Every module has a room, imports point down without a cycle, nothing is too long or heavy."""
     found = check(ROOT)
     assert not found, "\n".join(found)
-
-
-def test_what_is_to_be_cut_is_there() -> None:
-    """An exception that nothing needs any more is taken out of the list."""
-    assert {(one.importer, one.imported) for one in rising(ROOT)} >= TO_CUT
 
 
 def test_every_room_is_there() -> None:

@@ -23,9 +23,9 @@ from trio_websocket import wrap_server_stream
 
 from tests.test_layers import ROOT, modules, plant
 from trio_jobs._wire import requests
-from trio_jobs._wire.replies import Unspoken, decode_reply
-from trio_jobs.client.conversation import Conversation
-from trio_jobs.client.refusal import least_wait, refusal
+from trio_jobs._wire.replies import ProtocolViolation, decode_reply
+from trio_jobs.client.errors import least_wait, refusal
+from trio_jobs.client.request_table import RequestTable
 from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.http.body import read_body
 from trio_jobs.serving.limits import DEFAULT, Limits
@@ -163,10 +163,10 @@ def _message(data: bytes) -> None:
 
 
 def _reply(data: bytes) -> None:
-    with suppress(Unspoken):
+    with suppress(ProtocolViolation):
         decode_reply(data.decode("latin-1"))
-    with suppress(Unspoken):
-        Conversation().received(
+    with suppress(ProtocolViolation):
+        RequestTable().received(
             '{"re":1,"events":[{"seq":1,"attempt":1,"data":' + data.decode("latin-1") + "}]}"
         )
 

@@ -118,7 +118,7 @@ def test_p2_at_most_one_outcome(
             for after in cancels:
                 nursery.start_soon(cancel_quietly, cancel, after)
             await trio.sleep(leave)
-        store: Any = handle._worker.store
+        store: Any = jobs._worker.store
         log: list[Event] = await store.read(handle.id, 0, 1000)
         assert [event.kind.ends for event in log] == [False] * (len(log) - 1) + [True]
         for job in contexts:

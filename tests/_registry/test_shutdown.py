@@ -57,7 +57,7 @@ async def clean_up(job: JobContext[str], seconds: float) -> None:
 
 def row(jobs: JobRegistry, handle: JobHandle[Any, Any]) -> tuple[State, Reason | None]:
     """Return how a job stands in a registry that was left, where nobody can be asked any more."""
-    store: Any = handle._worker.store
+    store: Any = jobs._worker.store
     found = store._rows[handle.id]
     return found.state, found.reason
 
@@ -89,7 +89,7 @@ async def test_stop_waits_for_cleanup(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         began = trio.current_time()
     assert trio.current_time() - began == pytest.approx(7)
-    store: Any = handle._worker.store
+    store: Any = jobs._worker.store
     assert [event.data for event in await store.read(handle.id, 0, 10) if event.kind is Kind.TOKEN] == ["bye"]
 
 
@@ -118,7 +118,7 @@ async def test_nothing_starts_while_the_registry_stops(autojump_clock: MockClock
         queued = await jobs.submit(sleep)
         await wait_all_tasks_blocked()
     assert row(jobs, queued) == (State.CANCELLED, Reason.SHUTDOWN)
-    store: Any = queued._worker.store
+    store: Any = jobs._worker.store
     assert (await store.get(queued.id)).attempt == 0
 
 
@@ -296,7 +296,7 @@ async def test_cancellation_from_outside_is_shutdown(autojump_clock: MockClock) 
     assert scope.cancelled_caught
     assert row(jobs, handle) == (State.CANCELLED, Reason.SHUTDOWN)
     assert row(jobs, child_of) == (State.CANCELLED, Reason.SHUTDOWN)
-    store: Any = handle._worker.store
+    store: Any = jobs._worker.store
     kinds = [event.kind for event in await store.read(handle.id, 0, 10)]
     assert Kind.CANCEL_REQUESTED not in kinds
 

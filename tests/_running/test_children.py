@@ -348,7 +348,7 @@ async def test_shutdown_reaches_children(autojump_clock: MockClock) -> None:
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert not ended
-    store: Any = child._worker.store
+    store: Any = jobs._worker.store
     job = await store.get(child.id)
     assert job.state is State.CANCELLED
     assert job.reason in {Reason.PARENT, Reason.SHUTDOWN}

@@ -10,14 +10,15 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import StreamGap
 from trio_jobs._model.job import Event, Kind
-from trio_jobs._watching.cursor import Place
+from trio_jobs._watching.cursor import LogCursor
+from trio_jobs._watching.raised import Raised
 
 
-class Given(Place):
+class Given(LogCursor):
     """A place in a log that is given, part by part."""
 
     def __init__(self, *batches: list[Event], after: int = 0) -> None:
-        super().__init__("job", after, "block")
+        super().__init__("job", after, "block", Raised())
         self.batches = [*batches]
         self.moves: list[int] = []
         self.left = 0
@@ -116,7 +117,6 @@ async def test_fetching() -> None:
         assert [one.seq for one in place.pull_tokens()] == wanted
         assert place.pull() is None
     assert await place.fetch() is False
-    assert place.raised(1) is None
 
 
 async def test_two_tasks_on_one_place() -> None:
@@ -179,6 +179,6 @@ def test_what_is_no_place() -> None:
     with pytest.raises(ValueError, match="after"):
         Given(after=-1)
     for policy in ("block", "gap"):
-        Place.__init__(Given(), "job", 0, policy)
+        LogCursor.__init__(Given(), "job", 0, policy, Raised())
     with pytest.raises(ValueError, match=r"policy.*'block', 'gap'"):
-        Place.__init__(Given(), "job", 0, "drop")  # type: ignore[arg-type]
+        LogCursor.__init__(Given(), "job", 0, "drop", Raised())  # type: ignore[arg-type]

@@ -25,7 +25,15 @@ from trio_jobs import (
 )
 from trio_jobs._json.records import plain
 from trio_jobs._model.job import Statistics
-from trio_jobs._wire.replies import Seen, Unspoken, decode_reply, events_of, job_of, report_of, statistics_of
+from trio_jobs._wire.replies import (
+    ProtocolViolation,
+    Seen,
+    decode_reply,
+    events_of,
+    job_of,
+    report_of,
+    statistics_of,
+)
 from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.values import encode_job
 
@@ -126,7 +134,7 @@ def test_what_a_newer_server_says_besides_is_left_out() -> None:
 )
 def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> None:
     """A record that lacks a field, or has a word that is none, is not made up."""
-    with pytest.raises(Unspoken):
+    with pytest.raises(ProtocolViolation):
         read(found)
 
 
@@ -135,7 +143,7 @@ def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> No
 )
 def test_an_end_without_its_record_is_noticed(data: str) -> None:
     """An event that should say how something ended, and does not, is no event."""
-    with pytest.raises(Unspoken):
+    with pytest.raises(ProtocolViolation):
         events_of(
             said(events=f'[{{"seq":1,"attempt":1,"kind":"failed","timestamp":1,"data":{data}}}]').events
         )

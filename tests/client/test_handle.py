@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,10 +11,19 @@ import pytest
 import trio
 
 from tests.client.site import count, fail, flaky, forever, permits, site, stubborn
-from trio_jobs import CancelReport, JobCancelled, JobFailed, JobHandle, JobTimedOut, Reason, UnknownJob
-from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
+from trio_jobs import (
+    CancelReport,
+    JobCancelled,
+    JobFailed,
+    JobHandle,
+    JobTimedOut,
+    Reason,
+    UnknownJob,
+    client,
+)
+from trio_jobs.client import RemoteRegistry, connect
 
-Handles = tuple[JobHandle[Any, Any], RemoteHandle[Any, Any]]
+Handles = tuple[JobHandle[Any, Any], JobHandle[Any, Any]]
 
 
 @asynccontextmanager
@@ -35,11 +43,12 @@ async def outcome(call: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
         return type(error), str(error), facts
 
 
-def test_it_is_a_handle() -> None:
-    """Whoever takes a `JobHandle` takes a remote one: it has all its methods, with the same parameters."""
-    for name, method in inspect.getmembers(JobHandle, inspect.isfunction):
-        if not name.startswith("_"):
-            assert inspect.signature(getattr(RemoteHandle, name)) == inspect.signature(method), name
+def test_the_former_name_of_its_handles() -> None:
+    """`RemoteHandle` is a deprecated name of `JobHandle`; other names that are not there are refused."""
+    with pytest.warns(DeprecationWarning, match=r"trio_jobs\.JobHandle"):
+        assert client.RemoteHandle is JobHandle
+    with pytest.raises(AttributeError, match="no attribute 'LocalHandle'"):
+        _ = client.LocalHandle  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,9 @@ async def test_a_mistake_is_told_at_once(arguments: dict[str, Any], error: type[
 
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
     """A wait that is cancelled ends at the server too, so as many as one likes may be given up."""
-    async with two_handles(forever) as (here, there):
+    async with site() as (jobs, url), connect(url) as remote:
+        here = await jobs.submit(forever)
+        there = await remote.get(here.id)
         for _ in range(120):
             with trio.move_on_after(0):
                 await there.wait()
@@ -157,8 +168,9 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
                     nursery.start_soon(there.wait)
                 await there.snapshot()
                 nursery.cancel_scope.cancel()
-        assert there._link.conversation._open == {}
-        assert there._link._waiting == set()
+        link = remote._link
+        assert link.table._open == {}
+        assert link._waiting == set()
         await there.snapshot()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(there.wait)  # one too many, if the others were still there

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.site import count, forever, permits, site
 from tests.serving.proxy import Weather, open_proxy
-from trio_jobs.client import Disconnected, connect, conversation
+from trio_jobs.client import Disconnected, connect, request_table
 from trio_jobs.client import socket as client_socket
 
 
@@ -101,7 +101,7 @@ async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPat
     meanwhile."""
     monkeypatch.setattr(client_socket, "PING", 0.05)
     monkeypatch.setattr(client_socket, "PONG", 0.1)
-    monkeypatch.setattr(conversation, "LOSSES", 4)
+    monkeypatch.setattr(request_table, "LOSSES", 4)
     async with site() as (_, url), open_proxy(url, Weather(life=20_000, silence=1.0), seed=1) as proxy:
         async with connect(proxy.url) as remote:
             with pytest.raises(Disconnected, match="ping|broke|handshake"):

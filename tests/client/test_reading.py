@@ -12,7 +12,7 @@ from tests.client.site import count, flaky, forever, permits, site
 from trio_jobs import JobFailed, Kind, Retention, StreamGap, StreamRestarted, UnknownJob
 from trio_jobs._watching.streams import EventStream, TokenStream
 from trio_jobs.client import connect
-from trio_jobs.client.following import WINDOW
+from trio_jobs.client.subscription import WINDOW
 
 
 async def test_a_stream_is_complete() -> None:
@@ -174,7 +174,7 @@ async def test_a_slow_reader_holds_up_no_other() -> None:
                 assert [event.seq async for event in events] == list(range(1, n + 4))
             assert (await slow.wait()).result == n
             place = unread._cursor
-            queued = place._follow._queue + place._batch  # type: ignore[attr-defined]
+            queued = place._subscription._queue + place._batch  # type: ignore[attr-defined]
             assert len(queued) <= WINDOW + 1
             assert [event.seq async for event in unread] == list(range(2, n + 4))
 

@@ -20,7 +20,7 @@ from trio_jobs import (
     UnknownHandler,
     UnknownJob,
 )
-from trio_jobs.client import RemoteHandle, ServerError, connect
+from trio_jobs.client import ServerError, connect
 
 both = pytest.mark.parametrize("kind", ["http", "websocket"])
 
@@ -30,7 +30,7 @@ async def test_submit(kind: Kind) -> None:
     """A handler is submitted by its name or by itself; what it returns and streams comes back."""
     async with site(kind) as (jobs, url), connect(url) as remote:
         for fn in ("count", count):
-            handle: RemoteHandle[Any, Any] = await remote.submit(fn, 3)
+            handle: JobHandle[Any, Any] = await remote.submit(fn, 3)
             assert await handle.result() == 3
             async with handle.stream() as numbers:
                 assert [number async for number in numbers] == [0, 1, 2]

@@ -17,11 +17,11 @@ from trio_websocket import WebSocketConnection
 
 from tests.client.peer import job, log
 from tests.client.site import websocket
-from trio_jobs import Retry, StoreUnavailable, StreamGap
+from trio_jobs import EventStream, JobHandle, Retry, StoreUnavailable, StreamGap, UnknownJob
 from trio_jobs._wire.requests import encode_event
-from trio_jobs.client import Disconnected, ServerError, backoff, connect
+from trio_jobs.client import Disconnected, RemoteRegistry, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
-from trio_jobs.client.following import WINDOW
+from trio_jobs.client.subscription import WINDOW
 from trio_jobs.serving.values import encode_job
 
 Talk = Callable[[WebSocketConnection], Awaitable[None]]
@@ -166,6 +166,87 @@ async def test_an_error_amid_a_log_is_told_once() -> None:
         assert follows == [0, 3, 8]
 
 
+@pytest.mark.parametrize(("after", "ops"), [(0, ["follow"]), (2, ["get", "follow"]), (3, ["get", "follow"])])
+async def test_a_stream_is_opened_with_few_requests(after: int, ops: list[str]) -> None:
+    """A log that is read from its beginning is asked for once; behind a cursor it may say nothing yet, so the
+    job is asked for too."""
+    asked_for: list[str] = []
+    opened = trio.Event()
+
+    async def talk(connection: WebSocketConnection) -> None:
+        while True:
+            request = await asked(connection)
+            asked_for.append(request["op"])
+            if request["op"] == "get":
+                found = json.loads(encode_job(job("7", last_seq=3), tracebacks=True))
+                await say(connection, request["id"], job=found)
+            elif request["op"] == "follow":
+                frame = [json.loads(encode_event(event, tracebacks=True)) for event in log(1)[after:3]]
+                if frame:
+                    await say(connection, request["id"], events=frame)
+                await opened.wait()
+
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote, remote_events(remote, after) as stream:
+                assert sorted(asked_for) == sorted(ops)
+                if after < 3:
+                    assert (await stream.receive()).seq == after + 1
+                opened.set()
+
+
+@pytest.mark.parametrize("code", ["unknown_job", "unauthenticated"])
+async def test_a_log_that_is_refused_is_not_opened(code: str) -> None:
+    """What the server answers to the request for a log from its beginning is raised on entering the block."""
+
+    async def talk(connection: WebSocketConnection) -> None:
+        request = await asked(connection)
+        assert request["op"] == "follow"
+        await say(connection, request["id"], error={"code": code, "message": "no"})
+        await connection.get_message()
+
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote:
+                with pytest.raises((UnknownJob, ServerError)) as caught:
+                    async with remote_events(remote, 0):
+                        raise AssertionError("it was opened")
+                assert isinstance(caught.value, UnknownJob) == (code == "unknown_job")
+
+
+async def test_the_end_of_a_log_is_asked_for_by_itself() -> None:
+    """A stream of values that is resumed behind the end of its job asks for that end alone."""
+    asked_for: list[tuple[str, int]] = []
+    events = log(1)
+
+    async def talk(connection: WebSocketConnection) -> None:
+        while True:
+            request = await asked(connection)
+            re, op = request["id"], request["op"]
+            asked_for.append((op, request.get("after", 0)))
+            if op == "get":
+                found = json.loads(encode_job(job("7", last_seq=4), tracebacks=True))
+                await say(connection, re, job=found)
+            elif op == "follow":
+                await say(connection, re, end=True)
+            else:
+                frame = [json.loads(encode_event(event, tracebacks=True)) for event in events[-1:]]
+                await say(connection, re, history=frame, next=None)
+
+    async with websocket(talk) as url:
+        with trio.fail_after(20):
+            async with connect(url) as remote, JobHandle[Any, Any](remote._jobs, "7").stream(4) as tokens:
+                with pytest.raises(trio.EndOfChannel):
+                    await tokens.receive()
+    assert asked_for[-1] == ("history", 3)
+
+
+def remote_events(remote: RemoteRegistry, after: int) -> EventStream:
+    """The log of a job whose handle was made without asking the server."""
+    handle: JobHandle[Any, Any] = JobHandle(remote._jobs, "7")
+    return handle.events(after)
+
+
 async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
     """A gap wider than the window, told while the reader is busy with what came before it, is acked as soon
     as the reader gets there: the server may be waiting for that."""
@@ -184,7 +265,7 @@ async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
                 await say(connection, follow, events=[json.loads(encode_event(event, tracebacks=True))])
             elif request["op"] == "get":
                 gets += 1
-                if gets == 3:
+                if gets == 2:
                     await say(connection, follow, gap={"first": 3, "last": last})
                 found = json.loads(encode_job(job("7", last_seq=last + 1), tracebacks=True))
                 await say(connection, request["id"], job=found)

@@ -22,7 +22,7 @@ from tests.serving.machine.network import Network
 from tests.serving.raw import CLOSE, MORE, PING, PONG, TEXT, frame, handshake, request
 from tests.test_linear import MOST, TIMES
 from trio_jobs import open_registry
-from trio_jobs.client.socket import Lost, Socket
+from trio_jobs.client.socket import ConnectionLost, Socket
 from trio_jobs.serving import Limits, serve_http
 
 SMALL = 1024
@@ -233,7 +233,7 @@ async def _heard(pieces: Pieces) -> int:
         nursery.start_soon(serve)
         connection = await wrap_client_stream(nursery, ours, "x", "/", max_message_size=2**20)  # type: ignore[arg-type]
         socket = Socket(connection, None)  # type: ignore[arg-type]
-        with suppress(Lost):
+        with suppress(ConnectionLost):
             while True:
                 await socket.receive()
         ended.set()

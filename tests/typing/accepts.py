@@ -31,7 +31,7 @@ from trio_jobs import (
 )
 from trio_jobs._model.job import Statistics
 from trio_jobs._watching.lines import LineStream
-from trio_jobs.client import RemoteHandle, RemoteRegistry, connect
+from trio_jobs.client import RemoteRegistry, connect
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
@@ -164,13 +164,12 @@ async def remotely(url: str) -> None:
     async with connect(url, token="t", patience=5) as jobs:
         assert_type(jobs, RemoteRegistry)
         typed = await jobs.submit(generate, "hi", 2, timeout=5)
-        assert_type(typed, RemoteHandle[str, int])
+        assert_type(typed, JobHandle[str, int])
         assert_type(await typed.result(), int)
-        as_ever: JobHandle[str, int] = typed
-        async with as_ever.stream() as tokens:
+        async with typed.stream() as tokens:
             assert_type(tokens, TokenStream[str])
         named = await jobs.submit("generate", "hi", key="k")
-        assert_type(named, RemoteHandle[Any, Any])
+        assert_type(named, JobHandle[Any, Any])
         assert_type(await jobs.find(state=State.FAILED, newest=True), Page)
 
 

@@ -21,10 +21,12 @@ from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import InvalidPayload, LeaseLost
 from .._common.states import Reason, State, Transition
-from .._model.job import CancelReport, Ended
+from .._model.job import CancelReport, Ended, Event, Job
+from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
-from .._watching.readers import ReadersByJob
+from .._watching.readers import Policy, ReadersByJob
+from .._watching.streams import StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
 from ..stores.retrying import LAST_WORDS, insist, persist
 from ..stores.submission import child_submission
@@ -219,7 +221,29 @@ class Runner:
         await trio.lowlevel.cancel_shielded_checkpoint()
         return JobHandle(self, child.id)
 
-    # ------------------------------------------------------------ cancelling
+    # ------------------------------------------------------------ what handles ask, see `JobAccess`
+
+    async def snapshot(self, job_id: str) -> Job:
+        """Return a job as it is now."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        return await self.store.get(job_id)
+
+    async def wait(self, job_id: str) -> Job:
+        """Return a job once it has ended."""
+        self.check_open()
+        return await self.store.ended(job_id)
+
+    async def history(self, job_id: str) -> list[Event]:
+        """Return a job's events but for tokens and progress."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        return await self.store.history(job_id)
+
+    def log(self, job_id: str, after: int, policy: Policy) -> LogCursor:
+        """Return a cursor in a job's log."""
+        self.check_open()
+        return StoreCursor(self.store, self.readers, job_id, after, policy, raised=self.raised)
 
     async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
         """Ask for a job's cancellation; see `JobHandle.request_cancel`."""
@@ -246,6 +270,8 @@ class Runner:
         if attempt is None:
             return CancelReport("requested", took)
         return CancelReport("stuck", took, attempt.stack())
+
+    # ------------------------------------------------------------ all of them
 
     async def keep_leases(self, heart: trio.CancelScope) -> None:
         """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.

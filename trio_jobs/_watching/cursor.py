@@ -1,7 +1,7 @@
-"""A reader's place in a log: the cursor, and what is at hand behind it.
+"""A reader's place in a log: the cursor, and the events that are at hand behind it.
 
-Where the events come from is left to those who know: `streams.Cursor` reads a store, `client/following.py` a
-server. What a reader sees, and in which order, is the same for all of them, because it is decided here.
+Subclasses say where the events come from: `streams.StoreCursor` reads a store, `client/cursor.py` a server.
+What a reader sees, and in which order, is the same for both, because it is decided here.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ import trio
 from .._common.errors import StreamGap
 from .._common.validate import choice, whole
 from .._model.job import Event, Kind
+from .raised import Raised
 from .readers import Policy
 
 
-class Place(ABC):
+class LogCursor(ABC):
     """A reader's place in a log, and the events it has at hand behind that.
 
     Args:
         job_id: Whose log it is.
         after: Where to begin.
         policy: What the handler does while this reader is slow.
+        raised: What handlers raised in this process.
 
     Attributes:
         cursor: The `seq` of the last event delivered.
     """
 
-    def __init__(self, job_id: str, after: int, policy: Policy) -> None:
+    def __init__(self, job_id: str, after: int, policy: Policy, raised: Raised) -> None:
         whole("after", after)
         choice("policy", policy, ("block", "gap"))
         self.job_id = job_id
         self.cursor = after
         self.policy: Policy = policy
+        self.raised = raised
         self._open = False
         self._batch: list[Event] = []
         self._next = 0
@@ -48,10 +51,6 @@ class Place(ABC):
     @abstractmethod
     async def last(self) -> Event:
         """Return the newest event of the log: of a job that has ended, its end."""
-
-    def raised(self, attempt: int) -> BaseException | None:  # noqa: ARG002  # for those who know
-        """Return what an attempt of the job ended with, if that was in this process and is known still."""
-        return None
 
     @abstractmethod
     async def _more(self) -> list[Event]:

@@ -1,23 +1,55 @@
-"""A job as those see it who submitted it or looked it up."""
+"""A handle on one job: read it, wait for it, cancel it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
-
-import trio
+from typing import Generic, Protocol, TypeVar, cast
 
 from .._common.validate import number, text
 from .._model.job import CancelReport, Ended, Event, Job
-from .cursor import Place
-from .raised import chained
+from .cursor import LogCursor
+from .raised import Raised, chained
 from .readers import Policy
-from .streams import Cursor, EventStream, Restarts, TokenStream, end_error
-
-if TYPE_CHECKING:
-    from .._running.runner import Runner as Worker
+from .streams import EventStream, Restarts, TokenStream, end_error
 
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
+
+
+class JobAccess(Protocol):
+    """What handles ask of the place where their jobs are: a worker in this process, or a server.
+
+    Everything here raises `UnknownJob` for a job that is not there, and `trio.ClosedResourceError` once the
+    block of the registry was left. All that is async is a checkpoint.
+
+    Attributes:
+        raised: What handlers raised in this process.
+    """
+
+    raised: Raised
+
+    async def snapshot(self, job_id: str) -> Job:
+        """Return a job as it is now."""
+        ...
+
+    async def wait(self, job_id: str) -> Job:
+        """Return a job once it has ended."""
+        ...
+
+    async def history(self, job_id: str) -> list[Event]:
+        """Return a job's events but for tokens and progress."""
+        ...
+
+    def log(self, job_id: str, after: int, policy: Policy) -> LogCursor:
+        """Return a cursor in a job's log, which is not open yet."""
+        ...
+
+    async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
+        """Ask for a job's cancellation; return whether it had not ended already."""
+        ...
+
+    async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
+        """Ask for a job's cancellation, and report what becomes of it."""
+        ...
 
 
 class JobHandle(Generic[T_co, R_co]):
@@ -27,14 +59,16 @@ class JobHandle(Generic[T_co, R_co]):
     Every method raises `UnknownJob` once the job was removed, and `trio.ClosedResourceError` once the
     registry was left.
 
+    For a job on a server, every method may also raise `Disconnected`, if the server was out of reach for too
+    long, and `ServerError`; all of them may then be called again, and streams read on.
+
     Attributes:
         id: The job's id.
     """
 
-    def __init__(self, worker: Worker, job_id: str) -> None:
+    def __init__(self, access: JobAccess, job_id: str) -> None:
         self.id = job_id
-        self._home: object = worker
-        self._worker = worker
+        self._access = access
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"
@@ -42,24 +76,21 @@ class JobHandle(Generic[T_co, R_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, JobHandle):
             return NotImplemented
-        return (self.id, self._home) == (other.id, other._home)
+        return self.id == other.id and self._access is other._access
 
     def __hash__(self) -> int:
         return hash(self.id)
 
     async def snapshot(self) -> Job:
         """Return the job as it is now. A checkpoint."""
-        self._worker.check_open()
-        await trio.lowlevel.checkpoint()
-        return await self._worker.store.get(self.id)
+        return await self._access.snapshot(self.id)
 
     async def wait(self) -> Job:
         """Wait for the job's end, and return the job. A checkpoint.
 
         Never raises for how the job ended. Cancelling the wait does not touch the job.
         """
-        self._worker.check_open()
-        return await self._worker.store.ended(self.id)
+        return await self._access.wait(self.id)
 
     async def result(self) -> R_co:
         """Wait for the job's end, and return what its handler returned. A checkpoint.
@@ -74,18 +105,12 @@ class JobHandle(Generic[T_co, R_co]):
         job = await self.wait()
         if job.reason is not None:
             error = end_error(job.id, job.attempt, Ended(job.reason, job.message, job.error), job.state)
-            raise chained(error, self._raised(job.attempt), job.error)
+            raise chained(error, self._access.raised.get(job.id, job.attempt), job.error)
         return cast("R_co", job.result)
-
-    def _raised(self, attempt: int) -> BaseException | None:
-        """Return what an attempt ended with, if that is known here."""
-        return self._worker.raised.get(self.id, attempt)
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
-        self._worker.check_open()
-        await trio.lowlevel.checkpoint()
-        return await self._worker.store.history(self.id)
+        return await self._access.history(self.id)
 
     # ------------------------------------------------------------ reading
 
@@ -101,7 +126,7 @@ class JobHandle(Generic[T_co, R_co]):
             ValueError: An argument is out of range.
             StreamGap: On entering, the cursor is ahead of the log.
         """
-        return EventStream(self._cursor(after, policy))
+        return EventStream(self._access.log(self.id, after, policy))
 
     def stream(
         self, after: int = 0, *, restarts: Restarts = "raise", policy: Policy = "block"
@@ -118,12 +143,7 @@ class JobHandle(Generic[T_co, R_co]):
             ValueError: An argument is out of range.
             StreamGap: On entering, the cursor is ahead of the log.
         """
-        return TokenStream(self._cursor(after, policy), restarts)
-
-    def _cursor(self, after: int, policy: Policy) -> Place:
-        self._worker.check_open()
-        worker = self._worker
-        return Cursor(worker.store, worker.readers, self.id, after, policy, raised=worker.raised)
+        return TokenStream(self._access.log(self.id, after, policy), restarts)
 
     # ------------------------------------------------------------ cancelling
 
@@ -131,7 +151,8 @@ class JobHandle(Generic[T_co, R_co]):
         """Ask for the job's cancellation, and do not wait for it. A checkpoint.
 
         A job that waits is CANCELLED at once. One that runs is told (`JobContext.cancel_requested`) and is
-        cancelled after `grace`; if it ends by itself before, that end counts.
+        cancelled after `grace`; if it ends by itself before, that end counts. For a job on a server, if this
+        call is cancelled, the cancellation may have been asked for.
 
         Args:
             reason: Free text for the job's log.
@@ -140,17 +161,16 @@ class JobHandle(Generic[T_co, R_co]):
         Returns:
             False if the job had ended already.
         """
-        number("grace", grace)
-        if reason is not None:
-            text("reason", reason)
-        return await self._worker.request_cancel(self.id, reason, grace)
+        _check(reason, grace)
+        return await self._access.request_cancel(self.id, reason, grace)
 
     async def cancel(
         self, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport:
         """Cancel the job, and wait for what becomes of it. A checkpoint.
 
-        Cancelling this call leaves the request in force.
+        Cancelling this call leaves the request in force. For a job on a server, if the connection was lost
+        meanwhile, `already_over` may mean that this very call ended the job before.
 
         Args:
             reason: Free text for the job's log.
@@ -160,8 +180,12 @@ class JobHandle(Generic[T_co, R_co]):
         Returns:
             What became of it; `cancelled` only after the job's nursery has closed.
         """
-        number("grace", grace)
+        _check(reason, grace)
         number("patience", patience)
-        if reason is not None:
-            text("reason", reason)
-        return await self._worker.cancel(self.id, reason, grace, patience)
+        return await self._access.cancel(self.id, reason, grace, patience)
+
+
+def _check(reason: str | None, grace: float) -> None:
+    number("grace", grace)
+    if reason is not None:
+        text("reason", reason)

@@ -33,9 +33,11 @@ class Clocks(Protocol):
 
     def standing_still(self) -> AbstractContextManager[None]:
         """Stop the clocks that run between tokens, for as long as the block lasts."""
+        ...
 
     def unread(self, linger: float | None) -> None:
         """Cancel the attempt in `linger` seconds; with None, do not any more."""
+        ...
 
 
 class Readers:

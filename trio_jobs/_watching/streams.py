@@ -1,7 +1,7 @@
 """Follow a job's log: replay, then live, with nothing between the two.
 
-A reader is a cursor. It asks the store for what lies behind the cursor; when nothing does, it waits
-for a hint that something may, and asks again. Live is thus nothing but a replay that has drawn level, so
+A reader is a cursor. It asks the store for what lies behind the cursor; if that is nothing, it waits for a
+hint that something may be there, and asks again. Live is thus nothing but a replay that has drawn level, so
 there is no seam at which an event could be lost or doubled, and a reader may leave and resume anywhere.
 The end is the terminal event, which is in the log like any other.
 """
@@ -16,7 +16,7 @@ from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, St
 from .._common.states import Reason, State
 from .._common.validate import choice
 from .._model.job import Ended, Event, Kind
-from .cursor import Place
+from .cursor import LogCursor
 from .raised import Raised, chained
 from .readers import Policy, Readers, ReadersByJob
 
@@ -44,15 +44,15 @@ def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFaile
     return failure(job_id, attempt, ended)
 
 
-def raise_end(place: Place, event: Event) -> None:
+def raise_end(cursor: LogCursor, event: Event) -> None:
     """Raise for the terminal event of a job that did not complete."""
     if event.kind is not Kind.COMPLETED:
         state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
-        error = end_error(place.job_id, event.attempt, event.data, state)
-        raise chained(error, place.raised(event.attempt), event.data.error)
+        error = end_error(cursor.job_id, event.attempt, event.data, state)
+        raise chained(error, cursor.raised.get(cursor.job_id, event.attempt), event.data.error)
 
 
-class Cursor(Place):
+class StoreCursor(LogCursor):
     """A reader's place in a log that a store keeps.
 
     Args:
@@ -67,14 +67,13 @@ class Cursor(Place):
     def __init__(
         self, store: Store, readers: ReadersByJob, job_id: str, after: int, policy: Policy, *, raised: Raised
     ) -> None:
-        super().__init__(job_id, after, policy)
-        self._raised = raised
+        super().__init__(job_id, after, policy, raised)
         self._store = store
         self._by_job = readers
         self._readers: Readers
 
     async def open(self) -> None:
-        """See `Place.open`."""
+        """See `LogCursor.open`."""
         self._batch = await self._store.read(self.job_id, self.cursor, _BATCH)
         if 0 < len(self._batch) < _BATCH:
             last_seq = self._batch[-1].seq
@@ -87,12 +86,8 @@ class Cursor(Place):
         self._open = True
 
     async def last(self) -> Event:
-        """See `Place.last`."""
+        """See `LogCursor.last`."""
         return await last_event(self._store, self.job_id)
-
-    def raised(self, attempt: int) -> BaseException | None:
-        """See `Place.raised`."""
-        return self._raised.get(self.job_id, attempt)
 
     async def _more(self) -> list[Event]:
         return await self._store.follow(self.job_id, self.cursor, _BATCH)
@@ -108,7 +103,7 @@ class Cursor(Place):
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
     """What the streams of a log have in common: a cursor, and the block in which they are open."""
 
-    def __init__(self, cursor: Place) -> None:
+    def __init__(self, cursor: LogCursor) -> None:
         self._cursor = cursor
 
     @property
@@ -174,7 +169,7 @@ class TokenStream(_LogStream[T_co]):
     `async for`. A stream that ends quietly is complete; any other end raises.
     """
 
-    def __init__(self, cursor: Place, restarts: Restarts) -> None:
+    def __init__(self, cursor: LogCursor, restarts: Restarts) -> None:
         choice("restarts", restarts, ("raise", "continue"))
         super().__init__(cursor)
         self._restarts = restarts
@@ -207,7 +202,8 @@ class TokenStream(_LogStream[T_co]):
                 self._failed = event.data.error
             if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
                 error = StreamRestarted(cursor.job_id, event.attempt, event.seq)
-                raise chained(error, cursor.raised(event.attempt - 1), self._failed)
+                raised = cursor.raised.get(cursor.job_id, event.attempt - 1)
+                raise chained(error, raised, self._failed)
             if event.kind.ends:
                 raise_end(cursor, event)
                 raise trio.EndOfChannel

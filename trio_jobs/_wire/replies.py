@@ -23,7 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=attrs.AttrsInstance)
 
 
-class Unspoken(Exception):
+class ProtocolViolation(Exception):
     """What a server sent is not `trio-jobs.v1`; the connection is of no use any more."""
 
 
@@ -110,11 +110,11 @@ _decoder: Final = msgspec.json.Decoder(Reply)
 
 
 def decode_reply(text: str) -> Reply:
-    """Return what a server says. Raises `Unspoken` if it makes no sense."""
+    """Return what a server says. Raises `ProtocolViolation` if it makes no sense."""
     try:
         return _decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Unspoken(str(error)) from None
+        raise ProtocolViolation(str(error)) from None
 
 
 # ------------------------------------------------------------ what is in them
@@ -168,7 +168,7 @@ def events_of(found: list[_Event]) -> list[Event]:
     """Return events as a server describes them, with `Large` data where it was left out.
 
     Raises:
-        Unspoken: One is none.
+        ProtocolViolation: One is none.
     """
     return [Event(one.seq, one.attempt, one.kind, one.timestamp, _data(one)) for one in found]
 
@@ -177,30 +177,30 @@ def _data(found: _Event) -> Any:
     if found.large is not None:
         return Large(found.large)
     if found.data is msgspec.UNSET:
-        raise Unspoken(f"event {found.seq} has no data")
+        raise ProtocolViolation(f"event {found.seq} has no data")
     return data_of(found.kind, found.data)
 
 
 def data_of(kind: Kind, value: Any) -> Any:
-    """Return what an event carries, of what JSON has in its place. Raises `Unspoken` if it is nothing."""
+    """Return what an event carries, of its JSON. Raises `ProtocolViolation` if it does not fit the kind."""
     try:
         return _DATA[kind](value) if kind in _DATA else value
     except _MALFORMED as error:
-        raise Unspoken(f"this is no event: {error}") from None
+        raise ProtocolViolation(f"this is no event: {error}") from None
 
 
 def job_of(found: Mapping[str, Any]) -> Seen:
-    """Return a job as a server describes it. Raises `Unspoken` if it is none."""
+    """Return a job as a server describes it. Raises `ProtocolViolation` if it is none."""
     large = found.get("large", {})
     try:
         given = {**found, **{name: Large(size) for name, size in large.items()}}
     except _MALFORMED as error:
-        raise Unspoken(f"this is no job: {error}") from None
+        raise ProtocolViolation(f"this is no job: {error}") from None
     return Seen(_record(Job, given), tuple(large))
 
 
 def summary_of(found: Mapping[str, Any]) -> JobSummary:
-    """Return what a server says of a job in a list. Raises `Unspoken` if it is nothing of the kind."""
+    """Return a job in a list as a server describes it. Raises `ProtocolViolation` if it is none."""
     return _record(JobSummary, found)
 
 
@@ -211,21 +211,21 @@ def _record(kind: type[R], found: Mapping[str, Any]) -> R:
             fields[name] = _FIELDS[name](fields[name])
         return kind(**fields)
     except _MALFORMED as error:
-        raise Unspoken(f"this is no job: {error}") from None
+        raise ProtocolViolation(f"this is no job: {error}") from None
 
 
 def report_of(found: Mapping[str, Any]) -> CancelReport:
-    """Return what became of a cancellation. Raises `Unspoken` if that is not said."""
+    """Return what became of a cancellation. Raises `ProtocolViolation` if that is not said."""
     return CancelReport(**_fields(CancelReport, found))
 
 
 def statistics_of(found: Mapping[str, Any]) -> Statistics:
-    """Return what a server is doing. Raises `Unspoken` if that is not said."""
+    """Return what a server is doing. Raises `ProtocolViolation` if that is not said."""
     fields = _fields(Statistics, found)
     try:
         fields["states"] = {State(name): count for name, count in fields["states"].items()}
     except _MALFORMED as error:
-        raise Unspoken(f"these are no statistics: {error}") from None
+        raise ProtocolViolation(f"these are no statistics: {error}") from None
     return Statistics(**fields)
 
 
@@ -233,5 +233,5 @@ def _fields(kind: type[attrs.AttrsInstance], found: Mapping[str, Any]) -> dict[s
     """Return the fields of a record; those of a newer server that are not known here are left out."""
     names = [field.name for field in attrs.fields(kind)]
     if missing := [name for name in names if name not in found]:
-        raise Unspoken(f"a {kind.__name__} has no {', '.join(missing)}")
+        raise ProtocolViolation(f"a {kind.__name__} has no {', '.join(missing)}")
     return {name: found[name] for name in names}

@@ -2,12 +2,16 @@
 
 The files in the order in which they tell the story:
 
-    errors, address, refusal, backoff   what can go wrong, where the server is, when to try again
-    requests, replies                   what is asked, and what is answered
-    following, conversation             all that is open: no I/O, no clock, no tasks
-    socket, link                        a connection, and the tasks that keep it
-    reading, handle, registry, connect  jobs, as in the process
+    errors, address, backoff        what can go wrong, where the server is, when to try again
+    requests                        what is asked
+    subscription, request_table     all that is open: no I/O, no clock, no tasks
+    socket, link                    a connection, and the tasks that keep it
+    values, jobs                    one job, for its handles; its log
+    registry, connect               jobs, as in the process
 """
+
+import warnings
+from typing import TYPE_CHECKING
 
 try:
     from .connect import connect
@@ -15,11 +19,22 @@ except ModuleNotFoundError as _error:
     raise ImportError(
         f"trio_jobs.client needs the extra: pip install 'trio-jobs[client]' ({_error})"
     ) from _error
+from .._watching.handle import JobHandle
 from .errors import Disconnected, ServerError
-from .handle import RemoteHandle
 from .registry import RemoteRegistry
 
-__all__ = ["Disconnected", "RemoteHandle", "RemoteRegistry", "ServerError", "connect"]
+__all__ = ["Disconnected", "RemoteRegistry", "ServerError", "connect"]
 
 for _public in map(globals().get, __all__):
     _public.__module__ = __name__
+
+
+if TYPE_CHECKING:
+    RemoteHandle = JobHandle
+else:
+
+    def __getattr__(name: str) -> type[JobHandle]:
+        if name == "RemoteHandle":
+            warnings.warn("RemoteHandle is trio_jobs.JobHandle now", DeprecationWarning, stacklevel=2)
+            return JobHandle
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,11 @@
-"""What only a client can meet, and which error of the package each code of the wire is."""
+"""The errors of a client, and which error each code of the wire, or status of a handshake, stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import msgspec
 
 from .._common.errors import (
     InvalidPayload,
@@ -18,7 +20,7 @@ from .._common.errors import (
 
 
 class ServerError(TrioJobsError):
-    """The server did not do what it was asked, for a reason that no other error of the package stands for.
+    """The server did not do what it was asked, for a reason that no other error of the package states.
 
     Attributes:
         code: Why, as a word of the wire: `unauthenticated`, `forbidden`, `too_many`, `bad_request`,
@@ -64,7 +66,7 @@ _OURS: Final[Mapping[str, Callable[[str, _Fact], TrioJobsError]]] = {
 
 
 def error_of(about: str, facts: _Fact) -> TrioJobsError:
-    """Return the error that a server told.
+    """Return the error that a server answered with.
 
     Args:
         about: The job, or the handler, that was asked about.
@@ -75,3 +77,43 @@ def error_of(about: str, facts: _Fact) -> TrioJobsError:
         return _OURS[code](about, facts)
     except (KeyError, TypeError):  # a code that has no class of ours, or another server's idea of one
         return ServerError(code, message)
+
+
+# ------------------------------------------------------------ a handshake that an HTTP status answers
+
+_CODES: Final[Mapping[int, str]] = {
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "not_found",
+    421: "misdirected",
+}
+_AGAIN: Final = frozenset({408, 425, 429})
+"""Statuses between 400 and 499 of a server that may answer otherwise soon; so may any from 500 on."""
+_LONGEST: Final = 60.0
+
+
+def refusal(status: int, body: bytes | None) -> ServerError | None:
+    """Return the error for all who wait; None if the server should be asked again.
+
+    Args:
+        status: The HTTP status.
+        body: The body of the answer: a problem in JSON, or text.
+    """
+    if status in _AGAIN or status >= 500:  # noqa: PLR2004  # the server's fault
+        return None
+    code, message = _CODES.get(status, "bad_request"), (body or b"").decode(errors="replace")
+    try:
+        problem = msgspec.json.decode(body or b"")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        problem = None
+    if isinstance(problem, dict):
+        facts = cast("Mapping[str, Any]", problem)
+        code, message = str(facts.get("code", code)), str(facts.get("detail", facts.get("title", "")))
+    return ServerError(code, message or f"HTTP status {status}")
+
+
+def least_wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a server asks to wait, by `Retry-After`; at most a minute."""
+    text = headers.get("retry-after", "")
+    return min(float(text), _LONGEST) if text.isascii() and text.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""The tasks of a client: they keep one connection to the server, and carry a conversation over it."""
+"""The tasks of a client: they keep one connection to the server, and carry requests and replies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NoReturn, TypeVar
 import trio
 
 from .._wire import requests
-from .._wire.replies import Reply, Unspoken
+from .._wire.replies import ProtocolViolation, Reply
 from .address import Address
 from .backoff import Backoff
-from .conversation import Conversation, ServerCloses
 from .errors import Disconnected
-from .socket import Lost, Socket, run_socket
+from .request_table import RequestTable, ServerCloses
+from .socket import ConnectionLost, Socket, run_socket
 
 T = TypeVar("T")
 
@@ -28,11 +28,11 @@ class Link:
         patience: Seconds that a call waits while the server is out of reach.
 
     Attributes:
-        conversation: What is asked over it.
+        table: The requests that are open.
     """
 
     def __init__(self, address: Address, patience: float) -> None:
-        self.conversation = Conversation()
+        self.table = RequestTable()
         self._address = address
         self._patience = patience
         self._served = False  # the server has answered on the connection that there is now
@@ -45,7 +45,7 @@ class Link:
 
     def new_id(self) -> int:
         """Return an id for a request."""
-        return self.conversation.new_id()
+        return self.table.new_id()
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if the block of `connect` was left."""
@@ -55,7 +55,7 @@ class Link:
     def close(self) -> None:
         """End all that is open: the block is left."""
         self._closed = True
-        self.conversation.fail(closed())
+        self.table.fail(closed())
         self._scope.cancel(reason="the block of connect was left")
 
     async def call(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> T:
@@ -70,13 +70,13 @@ class Link:
         """
         self.check_open()
         await trio.lowlevel.checkpoint_if_cancelled()
-        call = self.conversation.ask(request, about, read)
+        call = self.table.ask(request, about, read)
         try:
             with self.patience():
                 while not call.done:
                     await call.bell.wait()
         finally:
-            self.conversation.drop(call)
+            self.table.drop(call)
         return call.answer()
 
     @contextmanager
@@ -114,26 +114,26 @@ class Link:
             lost = await self._connect()
             served, self._why = self._served, lost.why
             self._set_served(served=False)
-            self.conversation.closed(lost.code, Disconnected(self._address.url, lost.why))
+            self.table.closed(lost.code, Disconnected(self._address.url, lost.why))
             if lost.final is not None:
-                self.conversation.fail(lost.final)
+                self.table.fail(lost.final)
             wait = backoff.delay(lost.code, served=served, least=lost.least)
             if not self._closed:
                 with trio.CancelScope() as self._scope:
                     await trio.sleep(wait)
 
-    async def _connect(self) -> Lost:
+    async def _connect(self) -> ConnectionLost:
         """Connect, and return why that ended."""
         with trio.CancelScope() as self._scope:  # noqa: ASYNC912  # it is cancelled by `close`
             try:
                 await run_socket(self._address, self._use)
-            except Lost as lost:
+            except ConnectionLost as lost:
                 return lost
-        return Lost("the block was left")
+        return ConnectionLost("the block was left")
 
     async def _use(self, socket: Socket) -> None:
-        """Carry the conversation over a connection until `close` is called. Raises `Lost`."""
-        self.conversation.connected()
+        """Send and receive over a connection until `close` is called. Raises `ConnectionLost`."""
+        self.table.connected()
         with trio.CancelScope() as self._scope:  # the tasks of the WebSocket go on, to close it
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(socket.keep_alive)
@@ -142,19 +142,20 @@ class Link:
 
     async def _write(self, socket: Socket) -> NoReturn:
         while True:
-            while (message := self.conversation.outgoing()) is not None:
+            while (message := self.table.outgoing()) is not None:
                 await socket.send(message)
-            await self.conversation.bell.wait()
+            await self.table.bell.wait()
 
     async def _read(self, socket: Socket) -> NoReturn:
         while True:
             message = await socket.receive()
             try:
-                self.conversation.received(message)
-            except Unspoken as error:
-                raise Lost(f"the server does not speak {requests.PROTOCOL}: {error}", 1002) from None
+                self.table.received(message)
+            except ProtocolViolation as error:
+                why = f"the server does not speak {requests.PROTOCOL}: {error}"
+                raise ConnectionLost(why, 1002) from None
             except ServerCloses:
-                raise Lost("the server is stopping", 1001) from None
+                raise ConnectionLost("the server is stopping", 1001) from None
             self._set_served(served=True)
 
 

@@ -11,11 +11,11 @@ from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, Page
 from .._registry.filter import Filter
 from .._running.context import JobContext
+from .._watching.handle import JobHandle
 from .._wire import requests
 from .._wire.replies import Reply, statistics_of, summary_of
-from .handle import RemoteHandle
+from .jobs import RemoteJobs, seen_in
 from .link import Link
-from .looking import last_seq_of, seen_in
 from .requests import filter_of, handler_of, options_of
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class RemoteRegistry:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._jobs = RemoteJobs(link)
 
     @overload
     async def submit(
@@ -42,14 +43,14 @@ class RemoteRegistry:
         /,
         *args: *Ts,
         **options: Unpack[SubmitOptions],
-    ) -> RemoteHandle[T, R]: ...
+    ) -> JobHandle[T, R]: ...
     @overload
     async def submit(
         self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
-    ) -> RemoteHandle[Any, Any]: ...
+    ) -> JobHandle[Any, Any]: ...
     async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         self, fn: Any, /, *args: Any, **options: Any
-    ) -> RemoteHandle[Any, Any]:
+    ) -> JobHandle[Any, Any]:
         """Have the server accept a job. When this returns, the job is in the server's store.
 
         However often the connection is lost meanwhile, it is one job: every submission has a `key`, if need
@@ -78,16 +79,16 @@ class RemoteRegistry:
         sent = options_of(fn, options)
         request = requests.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
         seen = await self._link.call(request, name, seen_in)
-        return RemoteHandle(self._link, seen.job.id)
+        return JobHandle(self._jobs, seen.job.id)
 
-    async def get(self, job_id: str) -> RemoteHandle[Any, Any]:
+    async def get(self, job_id: str) -> JobHandle[Any, Any]:
         """Return a handle on the job with this id.
 
         Raises:
             UnknownJob: No job has this id, or it is somebody else's.
         """
-        await last_seq_of(self._link, text("job_id", job_id))
-        return RemoteHandle(self._link, job_id)
+        await self._jobs.look(text("job_id", job_id))
+        return JobHandle(self._jobs, job_id)
 
     async def find(
         self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
@@ -118,12 +119,12 @@ class RemoteRegistry:
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it; see `RemoteHandle.cancel`.
+        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`.
 
         Raises:
             UnknownJob: No job has this id, or it is somebody else's.
         """
-        handle: RemoteHandle[Any, Any] = RemoteHandle(self._link, text("job_id", job_id))
+        handle: JobHandle[Any, Any] = JobHandle(self._jobs, text("job_id", job_id))
         return await handle.cancel(reason, grace=grace, patience=patience)
 
     async def handlers(self) -> list[dict[str, Any]]:

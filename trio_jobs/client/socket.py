@@ -21,8 +21,7 @@ from wsproto.utilities import ProtocolError
 
 from .._wire.requests import PROTOCOL
 from .address import Address
-from .errors import Disconnected, ServerError
-from .refusal import least_wait, refusal
+from .errors import Disconnected, ServerError, least_wait, refusal
 
 E = TypeVar("E", bound=BaseException)
 
@@ -36,7 +35,7 @@ MESSAGE: Final = 64 * 2**20
 logging.getLogger("trio-websocket").addHandler(logging.NullHandler())
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """A connection ended, or was not made.
 
     Attributes:
@@ -65,7 +64,7 @@ class Socket:
         self._torn = False
 
     async def send(self, text: str) -> None:
-        """Send a message. If that is cancelled, the connection is of no use any more. Raises `Lost`."""
+        """Send a message. Cancelled, it leaves a connection of no further use. Raises `ConnectionLost`."""
         self._torn = True
         try:
             await self._connection.send_message(text)
@@ -74,17 +73,17 @@ class Socket:
         self._torn = False
 
     async def receive(self) -> str:
-        """Return the next message. Raises `Lost`."""
+        """Return the next message. Raises `ConnectionLost`."""
         try:
             message = await self._connection.get_message()
         except ConnectionClosed as closed:
             raise _lost(closed) from None
         if isinstance(message, bytes):
-            raise Lost("the server sent binary data", 1003)
+            raise ConnectionLost("the server sent binary data", 1003)
         return message
 
     async def keep_alive(self) -> NoReturn:
-        """Ping the server now and then. Raises `Lost` once nothing comes from it, neither answer nor else."""
+        """Ping the server now and then. Raises `ConnectionLost` if nothing at all comes after a ping."""
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(PING)
@@ -93,7 +92,7 @@ class Socket:
                 await trio.sleep(PONG)
                 if self._stream.heard < asked:
                     self._torn = True
-                    raise Lost(f"no answer to a ping in {PONG:g} seconds")
+                    raise ConnectionLost(f"no answer to a ping in {PONG:g} seconds")
 
     async def _ping(self) -> None:
         try:
@@ -107,20 +106,20 @@ class Socket:
             await self._connection.aclose()
 
 
-def _lost(closed: ConnectionClosed) -> Lost:
+def _lost(closed: ConnectionClosed) -> ConnectionLost:
     reason = closed.reason
     if reason is None or reason.code == 1006:  # noqa: PLR2004  # "abnormal": the stream ended
-        return Lost("the connection broke")
-    return Lost(f"the connection was closed ({reason.code})", reason.code)
+        return ConnectionLost("the connection broke")
+    return ConnectionLost(f"the connection was closed ({reason.code})", reason.code)
 
 
 async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]]) -> None:
     """Connect to a server, use the connection until `use` returns, and then close it in order.
 
     Raises:
-        Lost: It was not made, or ended before that.
+        ConnectionLost: It was not made, or ended before that.
     """
-    lost: Lost | None = None
+    lost: ConnectionLost | None = None
     stream = await _dial(address)
     try:
         async with trio.open_nursery() as nursery:
@@ -129,12 +128,12 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
             with trio.move_on_after(CLOSE):
                 await socket.close()
             nursery.cancel_scope.cancel()
-    except* Lost as group:
+    except* ConnectionLost as group:
         lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
     except* ConnectionRejected as group:
         lost = _refused(*_leaves(group))
     except* ProtocolError as group:  # what trio-websocket does not expect of itself, such as a pong too late
-        lost = Lost(f"the connection broke: {group.exceptions[0]}")
+        lost = ConnectionLost(f"the connection broke: {group.exceptions[0]}")
     finally:
         await trio.aclose_forcefully(stream)
     if lost is not None:
@@ -148,11 +147,11 @@ def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
     return found
 
 
-def _refused(rejected: ConnectionRejected) -> Lost:
+def _refused(rejected: ConnectionRejected) -> ConnectionLost:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in rejected.headers or ()
     }
-    return Lost(
+    return ConnectionLost(
         f"the server refused the connection ({rejected.status_code})",
         least=least_wait(headers),
         final=refusal(rejected.status_code, rejected.body),
@@ -198,16 +197,16 @@ class _Noticed(trio.abc.Stream):
 
 
 async def _dial(address: Address) -> _Noticed:
-    """Open a stream to a server, with TLS if it wants it. Raises `Lost`."""
+    """Open a stream to a server, with TLS if it wants it. Raises `ConnectionLost`."""
     try:
         with trio.fail_after(CONNECT):
             stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
             if address.tls is not None:
                 stream = await _with_tls(stream, address, address.tls)
     except trio.TooSlowError:
-        raise Lost(f"no connection in {CONNECT:g} seconds") from None
+        raise ConnectionLost(f"no connection in {CONNECT:g} seconds") from None
     except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise Lost(_why(error), final=_untrusted(error, address)) from None
+        raise ConnectionLost(_why(error), final=_untrusted(error, address)) from None
     return _Noticed(stream)
 
 
@@ -236,7 +235,7 @@ def _untrusted(error: BaseException, address: Address) -> Exception | None:
 
 
 async def _shake_hands(nursery: trio.Nursery, stream: _Noticed, address: Address) -> WebSocketConnection:
-    """Make a stream a WebSocket. Raises `Lost`; a refusal comes out of the nursery."""
+    """Make a stream a WebSocket. Raises `ConnectionLost`; a refusal comes out of the nursery."""
 
     async def end_with_the_stream() -> None:
         await stream.ended.wait()
@@ -258,9 +257,11 @@ async def _shake_hands(nursery: trio.Nursery, stream: _Noticed, address: Address
             watching.cancel_scope.cancel()
     if connection is None:
         ended = stream.ended.is_set()
-        raise Lost("the connection broke" if ended else f"no answer to the handshake in {CONNECT:g} seconds")
+        raise ConnectionLost(
+            "the connection broke" if ended else f"no answer to the handshake in {CONNECT:g} seconds"
+        )
     if connection.subprotocol != PROTOCOL:
-        raise Lost(
+        raise ConnectionLost(
             "it is no such server", final=ServerError("not_found", f"there is no {PROTOCOL} at {address.url}")
         )
     return connection

@@ -15,11 +15,11 @@ from typing import Any, Final, Generic, TypeVar
 from .._common.bell import Bell
 from .._watching.readers import Policy
 from .._wire import requests
-from .._wire.replies import Reply, Unspoken, decode_reply, events_of
+from .._wire.replies import ProtocolViolation, Reply, decode_reply, events_of
 from .backoff import SUSPECT, TOO_LARGE
 from .errors import CLOSING, ServerError, error_of
-from .following import Following
 from .requests import text_of
+from .subscription import RemoteSubscription
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Call(Generic[T]):
     Args:
         request: The request.
         about: The job or the handler that it is about, for errors.
-        read: Makes the answer of the reply; raises `Unspoken` if it is not there.
+        read: Makes the answer of the reply; raises `ProtocolViolation` if it is not there.
 
     Attributes:
         id: Its id on the wire.
@@ -82,7 +82,7 @@ class Call(Generic[T]):
         return self._value  # type: ignore[return-value]  # set together with `done`
 
 
-class Conversation:
+class RequestTable:
     """What is open between a client and whatever connection it has to its server.
 
     Attributes:
@@ -92,7 +92,7 @@ class Conversation:
     def __init__(self) -> None:
         self.bell = Bell()
         self._last_id = 0
-        self._open: dict[int, Call[Any] | Following] = {}
+        self._open: dict[int, Call[Any] | RemoteSubscription] = {}
         self._connected = False
         self._calls: deque[int] = deque()  # to be sent, when fewer than CALLS are under way
         self._waits: deque[int] = deque()  # to be sent: waits and follows
@@ -113,32 +113,32 @@ class Conversation:
         self._add(call)
         return call
 
-    def follow(self, job_id: str, after: int, policy: Policy) -> Following:
+    def follow(self, job_id: str, after: int, policy: Policy) -> RemoteSubscription:
         """Open a follow."""
-        follow = Following(job_id, after, policy)
+        follow = RemoteSubscription(job_id, after, policy)
         self.refollow(follow)
         return follow
 
-    def refollow(self, follow: Following) -> None:
+    def refollow(self, follow: RemoteSubscription) -> None:
         """Open a follow again that has ended with an error."""
         follow.id = self.new_id()
         self._add(follow)
 
-    def _add(self, one: Call[Any] | Following) -> None:
+    def _add(self, one: Call[Any] | RemoteSubscription) -> None:
         self._open[one.id] = one
         self._line(one).append(one.id)
         self.bell.ring()
 
-    def _line(self, one: Call[Any] | Following) -> deque[int]:
+    def _line(self, one: Call[Any] | RemoteSubscription) -> deque[int]:
         return self._calls if isinstance(one, Call) and not one.waits else self._waits
 
-    def drop(self, one: Call[Any] | Following) -> None:
+    def drop(self, one: Call[Any] | RemoteSubscription) -> None:
         """Forget something open: nobody waits for it any more. What was not sent will not be."""
         if self._open.pop(one.id, None) is not None and one.sent and (one.id not in self._under_way):
             self._control.append(requests.Unfollow(id=one.id))
             self.bell.ring()
 
-    def was_read(self, follow: Following) -> None:
+    def was_read(self, follow: RemoteSubscription) -> None:
         """Note that a reader has got on."""
         if follow.ack() is not None and follow.id not in self._acks:
             self._acks[follow.id] = None
@@ -169,7 +169,7 @@ class Conversation:
             first = next(iter(self._acks))
             del self._acks[first]
             follow = self._open.get(first)
-            if isinstance(follow, Following) and (ack := follow.ack()) is not None:
+            if isinstance(follow, RemoteSubscription) and (ack := follow.ack()) is not None:
                 follow.acked(ack.cursor)
                 return text_of(ack)
         # Before logs, whose events could keep the answers from coming through while connections are bad.
@@ -185,7 +185,7 @@ class Conversation:
         return None
 
     @staticmethod
-    def _sent(one: Call[Any] | Following) -> str:
+    def _sent(one: Call[Any] | RemoteSubscription) -> str:
         one.sent = True
         return one.text if isinstance(one, Call) else text_of(one.request())
 
@@ -193,17 +193,17 @@ class Conversation:
         """Take in a message.
 
         Raises:
-            Unspoken: It makes no sense.
+            ProtocolViolation: It makes no sense.
             ServerCloses: The server is about to stop.
         """
         reply = decode_reply(message)
         if reply.re is None or not 0 < reply.re <= self._last_id:
-            raise Unspoken(f"a reply to nothing that was asked: {message[:200]}")
+            raise ProtocolViolation(f"a reply to nothing that was asked: {message[:200]}")
         one = self._open.get(reply.re)
         if one is not None and reply.error is not None and reply.error.get("code") == CLOSING:
             self._strike(one, ServerError(CLOSING, "the server is stopping, and does not stop"))
             raise ServerCloses
-        if isinstance(one, Following):
+        if isinstance(one, RemoteSubscription):
             self._told(one, reply)
         elif one is not None:
             self._answered(one, reply)
@@ -215,17 +215,17 @@ class Conversation:
         error = None if reply.error is None else error_of(call.about, reply.error)
         value = None if error is not None else call.read(reply)
         if value is None and error is None:
-            raise Unspoken(f"the reply to {call.text[:200]} lacks its answer")
+            raise ProtocolViolation(f"the reply to {call.text[:200]} lacks its answer")
         del self._open[call.id]
         call.finish(value, error)
 
-    def _told(self, follow: Following, reply: Reply) -> None:
+    def _told(self, follow: RemoteSubscription, reply: Reply) -> None:
         if reply.events is not None:
-            follow.came(events_of(reply.events))
+            follow.on_events(events_of(reply.events))
         elif reply.gap is not None:
-            follow.lacks(reply.gap)
+            follow.on_gap(reply.gap)
         elif reply.error is None and not reply.end:
-            raise Unspoken("a reply to a follow that says nothing")
+            raise ProtocolViolation("a reply to a follow that says nothing")
         else:
             del self._open[follow.id]
             follow.finish(None if reply.error is None else error_of(follow.job_id, reply.error))
@@ -258,7 +258,7 @@ class Conversation:
             if call.losses >= LOSSES:
                 self._give_up(call, lost)
 
-    def _strike(self, one: Call[Any] | Following, error: Exception) -> None:
+    def _strike(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
         one.strikes += 1
         if one.strikes >= STRIKES:
             self._give_up(one, error)
@@ -268,7 +268,7 @@ class Conversation:
         for one in list(self._open.values()):
             self._give_up(one, error)
 
-    def _give_up(self, one: Call[Any] | Following, error: Exception) -> None:
+    def _give_up(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
         if self._open.pop(one.id, None) is None:
             return  # for another reason already
         if isinstance(one, Call):

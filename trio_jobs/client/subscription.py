@@ -13,13 +13,13 @@ from .._common.bell import Bell
 from .._model.job import Event
 from .._watching.readers import Policy
 from .._wire import requests
-from .._wire.replies import Gap, Unspoken
+from .._wire.replies import Gap, ProtocolViolation
 
 WINDOW: Final = 256
 """How many events the server may be ahead of a reader."""
 
 
-class Following:
+class RemoteSubscription:
     """A follow, as the client sees it.
 
     Args:
@@ -33,6 +33,7 @@ class Following:
         strikes: How many connections in a row may have ended because of it.
         error: Why it ended, until the reader was told.
         ended: Whether the job's end has come.
+        heard: Whether the server has answered: with events, a gap, the end or an error.
         bell: Rings when there is something for the reader.
     """
 
@@ -42,7 +43,7 @@ class Following:
         self.sent = False
         self.strikes = 0
         self.error: Exception | None = None
-        self.ended = False
+        self.ended = self.heard = False
         self.bell = Bell()
         self._policy: Policy = policy
         self._queue: list[Event] = []
@@ -62,30 +63,30 @@ class Following:
             id=self.id, job=self.job_id, after=self._read, policy=self._policy, window=WINDOW
         )
 
-    def came(self, events: list[Event]) -> None:
-        """Take in events. Raises `Unspoken` if one is missing before them, or there are too many."""
+    def on_events(self, events: list[Event]) -> None:
+        """Take in events. Raises `ProtocolViolation` if one is missing before them, or there are too many."""
         for event in events:
             if event.seq == self._received + 1:
                 self._queue.append(event)
                 self._received = event.seq
             elif event.seq > self._received:
-                raise Unspoken(f"event {event.seq} follows {self._received}, and no gap was told")
+                raise ProtocolViolation(f"event {event.seq} follows {self._received}, and no gap was told")
         if len(self._queue) > WINDOW:
-            raise Unspoken(f"more than {WINDOW} events came that were not asked for")
+            raise ProtocolViolation(f"more than {WINDOW} events came that were not asked for")
         if events:
             self._seen = max(self._seen, events[-1].seq)
         self._progress()
 
-    def lacks(self, gap: Gap) -> None:
+    def on_gap(self, gap: Gap) -> None:
         """Note which events are gone. The reader is told by the next event, whose `seq` does not follow."""
         if gap.first > self._received + 1:
-            raise Unspoken(f"a gap from {gap.first} on follows {self._received}")
+            raise ProtocolViolation(f"a gap from {gap.first} on follows {self._received}")
         self._received = max(self._received, gap.last)
         self._seen = max(self._seen, gap.last)
         self._progress()
 
     def _progress(self) -> None:
-        self.strikes = 0
+        self.heard, self.strikes = True, 0
         if self._waiting:
             self._level()
         self.bell.ring()
@@ -95,11 +96,12 @@ class Following:
         self.sent = False
         self.error = error
         self.ended = error is None
+        self.heard = True
         self.bell.ring()
 
     # ------------------------------------------------------------ the reader's side
 
-    def take(self) -> list[Event]:
+    def drain(self) -> list[Event]:
         """Return what has come since the last time, to a reader that has read everything before."""
         self._level()
         events, self._queue = self._queue, []

@@ -1,4 +1,4 @@
-"""The conversation: every call is answered once, every log is read once, whatever connections do."""
+"""The table of requests: every call is answered once, every log is read once, whatever connections do."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ from trio.testing import wait_all_tasks_blocked
 from tests.client.peer import Peer, job, log
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
 from trio_jobs._wire import requests
-from trio_jobs._wire.replies import Seen, Unspoken
-from trio_jobs.client.conversation import CALLS, LOSSES, STRIKES, Call, Conversation, ServerCloses
+from trio_jobs._wire.replies import ProtocolViolation, Seen
 from trio_jobs.client.errors import Disconnected, ServerError
-from trio_jobs.client.following import WINDOW, Following
-from trio_jobs.client.looking import seen_in
+from trio_jobs.client.jobs import seen_in
+from trio_jobs.client.request_table import CALLS, LOSSES, STRIKES, Call, RequestTable, ServerCloses
+from trio_jobs.client.subscription import WINDOW, RemoteSubscription
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.values import encode_job
 
 LOST = Disconnected("ws://a", "it broke")
 
 
-def connected() -> Conversation:
-    """A conversation on a connection, whose ping was sent."""
-    conversation = Conversation()
-    conversation.connected()
-    assert sent(conversation)["op"] == "ping"
-    return conversation
+def connected() -> RequestTable:
+    """A table of requests on a connection, whose ping was sent."""
+    table = RequestTable()
+    table.connected()
+    assert sent(table)["op"] == "ping"
+    return table
 
 
-def sent(conversation: Conversation) -> dict[str, Any]:
+def sent(table: RequestTable) -> dict[str, Any]:
     """What is sent next."""
-    message = conversation.outgoing()
+    message = table.outgoing()
     assert message is not None
     return dict(msgspec.json.decode(message))
 
 
-def everything(conversation: Conversation) -> list[dict[str, Any]]:
+def everything(table: RequestTable) -> list[dict[str, Any]]:
     """All that is to be sent."""
     found = []
-    while (message := conversation.outgoing()) is not None:
+    while (message := table.outgoing()) is not None:
         found.append(msgspec.json.decode(message))
     return found
 
 
-def get(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
+def get(table: RequestTable, job_id: str = "7") -> Call[Seen]:
     """A call that looks a job up."""
-    return conversation.ask(requests.Get(id=conversation.new_id(), job=job_id), job_id, seen_in)
+    return table.ask(requests.Get(id=table.new_id(), job=job_id), job_id, seen_in)
 
 
-def wait(conversation: Conversation, job_id: str = "7") -> Call[Seen]:
+def wait(table: RequestTable, job_id: str = "7") -> Call[Seen]:
     """A call that waits for a job."""
-    return conversation.ask(requests.Wait(id=conversation.new_id(), job=job_id), job_id, seen_in)
+    return table.ask(requests.Wait(id=table.new_id(), job=job_id), job_id, seen_in)
 
 
-def submit(conversation: Conversation, key: str, handler: str = "work") -> Call[Seen]:
+def submit(table: RequestTable, key: str, handler: str = "work") -> Call[Seen]:
     """A call that submits a job."""
     options = requests.SubmitOptions(key=key)
-    request = requests.Submit(id=conversation.new_id(), handler=handler, options=options)
-    return conversation.ask(request, handler, seen_in)
+    request = requests.Submit(id=table.new_id(), handler=handler, options=options)
+    return table.ask(request, handler, seen_in)
 
 
-def reply(conversation: Conversation, re: int | None, **fields: object) -> None:
+def reply(table: RequestTable, re: int | None, **fields: object) -> None:
     """The server says something."""
-    conversation.received(msgspec.json.encode({"re": re, **fields}).decode())
+    table.received(msgspec.json.encode({"re": re, **fields}).decode())
 
 
-def error(conversation: Conversation, re: int | None, code: str, **facts: object) -> None:
+def error(table: RequestTable, re: int | None, code: str, **facts: object) -> None:
     """The server says that something was wrong."""
-    reply(conversation, re, error={"code": code, "message": "no", **facts})
+    reply(table, re, error={"code": code, "message": "no", **facts})
 
 
 def plain(one: Job) -> dict[str, Any]:
@@ -87,23 +87,23 @@ def plain(one: Job) -> dict[str, Any]:
 
 def test_an_answer_goes_to_its_call() -> None:
     """Two calls are answered in the other order, each with its own answer."""
-    conversation = connected()
-    one, two = get(conversation, "1"), get(conversation, "2")
-    assert [message["job"] for message in everything(conversation)] == ["1", "2"]
-    reply(conversation, two.id, job=plain(job("2")))
+    table = connected()
+    one, two = get(table, "1"), get(table, "2")
+    assert [message["job"] for message in everything(table)] == ["1", "2"]
+    reply(table, two.id, job=plain(job("2")))
     assert not one.done
-    reply(conversation, one.id, job=plain(job("1")))
+    reply(table, one.id, job=plain(job("1")))
     assert (one.answer().job.id, two.answer().job.id) == ("1", "2")
 
 
 def test_nothing_is_sent_without_a_connection() -> None:
     """What is asked before there is a connection is sent once there is one, in order, after a ping."""
-    conversation = Conversation()
-    get(conversation, "1")
-    follow = conversation.follow("2", 5, "gap")
-    assert conversation.outgoing() is None
-    conversation.connected()
-    messages = everything(conversation)
+    table = RequestTable()
+    get(table, "1")
+    follow = table.follow("2", 5, "gap")
+    assert table.outgoing() is None
+    table.connected()
+    messages = everything(table)
     assert [message["op"] for message in messages] == ["ping", "get", "follow"]
     assert messages[2] == {
         "op": "follow",
@@ -117,74 +117,74 @@ def test_nothing_is_sent_without_a_connection() -> None:
 
 def test_what_was_not_answered_is_asked_again() -> None:
     """After a reconnect, the same message is sent for each open call, and none for what was answered."""
-    conversation = connected()
-    one, two = submit(conversation, "a"), submit(conversation, "b")
-    first = everything(conversation)
-    reply(conversation, one.id, job=plain(job("1")))
-    conversation.closed(None, LOST)
-    assert conversation.outgoing() is None
-    conversation.connected()
-    assert everything(conversation)[1:] == [first[1]]
-    reply(conversation, two.id, job=plain(job("2")))
+    table = connected()
+    one, two = submit(table, "a"), submit(table, "b")
+    first = everything(table)
+    reply(table, one.id, job=plain(job("1")))
+    table.closed(None, LOST)
+    assert table.outgoing() is None
+    table.connected()
+    assert everything(table)[1:] == [first[1]]
+    reply(table, two.id, job=plain(job("2")))
     assert two.answer().job.id == "2"
 
 
 def test_a_dropped_call_that_was_not_sent_does_not_happen() -> None:
     """A call that nobody waits for any more is never sent, on this connection or another."""
-    conversation = connected()
-    call = submit(conversation, "a")
-    conversation.drop(call)
-    assert everything(conversation) == []
-    conversation.connected()
-    assert len(everything(conversation)) == 1
+    table = connected()
+    call = submit(table, "a")
+    table.drop(call)
+    assert everything(table) == []
+    table.connected()
+    assert len(everything(table)) == 1
 
 
 def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
     """An answer to a call that was dropped after it was sent is taken for what it is, and not asked for
     again."""
-    conversation = connected()
-    call = get(conversation)
-    everything(conversation)
-    conversation.drop(call)
-    reply(conversation, call.id, job=plain(job("7")))
+    table = connected()
+    call = get(table)
+    everything(table)
+    table.drop(call)
+    reply(table, call.id, job=plain(job("7")))
     assert not call.done
-    assert everything(conversation) == []
+    assert everything(table) == []
 
 
 def test_a_dropped_wait_is_ended_at_the_server() -> None:
     """A wait or a follow that nobody needs any more does not go on at the server."""
-    conversation = connected()
-    one, two = wait(conversation), conversation.follow("7", 0, "gap")
-    three, four = wait(conversation), wait(conversation)
-    everything(conversation)
-    conversation.drop(one)
-    conversation.drop(two)
-    assert everything(conversation) == [{"op": "unfollow", "id": one.id}, {"op": "unfollow", "id": two.id}]
-    reply(conversation, one.id, unfollowed=True)
-    conversation.closed(None, LOST)
-    conversation.drop(three)
-    conversation.connected()
-    conversation.drop(four)  # which this server has not been asked
-    assert [message["op"] for message in everything(conversation)] == ["ping"]
+    table = connected()
+    one, two = wait(table), table.follow("7", 0, "gap")
+    three, four = wait(table), wait(table)
+    everything(table)
+    table.drop(one)
+    table.drop(two)
+    assert everything(table) == [{"op": "unfollow", "id": one.id}, {"op": "unfollow", "id": two.id}]
+    reply(table, one.id, unfollowed=True)
+    table.closed(None, LOST)
+    table.drop(three)
+    table.connected()
+    table.drop(four)  # which this server has not been asked
+    assert [message["op"] for message in everything(table)] == ["ping"]
 
 
 def test_no_more_calls_are_under_way_than_servers_take() -> None:
     """The calls beyond the limit are sent as others are answered; those that were dropped count until
     then."""
-    conversation = connected()
-    calls = [get(conversation) for _ in range(CALLS + 2)]
-    wait(conversation)
-    messages = everything(conversation)
+    table = connected()
+    calls = [get(table) for _ in range(CALLS + 2)]
+    wait(table)
+    messages = everything(table)
     assert [message["op"] for message in messages] == ["get"] * CALLS + ["wait"]
-    conversation.drop(calls[0])
-    assert everything(conversation) == []
-    reply(conversation, calls[0].id, job=plain(job("7")))
-    assert [message["id"] for message in everything(conversation)] == [calls[CALLS].id]
-    error(conversation, calls[1].id, "unknown_job")
-    assert [message["id"] for message in everything(conversation)] == [calls[CALLS + 1].id]
-    conversation.closed(None, LOST)
-    conversation.connected()
-    assert [message["op"] for message in everything(conversation)] == ["ping"] + ["get"] * CALLS + ["wait"]
+    table.drop(calls[0])
+    assert everything(table) == []
+    reply(table, calls[0].id, job=plain(job("7")))
+    assert [message["id"] for message in everything(table)] == [calls[CALLS].id]
+    error(table, calls[1].id, "unknown_job")
+    assert [message["id"] for message in everything(table)] == [calls[CALLS + 1].id]
+    table.closed(None, LOST)
+    table.connected()
+    assert [message["op"] for message in everything(table)] == ["ping"] + ["get"] * CALLS + ["wait"]
 
 
 @pytest.mark.parametrize(
@@ -199,10 +199,10 @@ def test_no_more_calls_are_under_way_than_servers_take() -> None:
 )
 def test_an_error_is_the_answer(code: str, facts: dict[str, object], kind: type[Exception]) -> None:
     """An error that the server tells is raised for the call that it is about, and for no other."""
-    conversation = connected()
-    call, other = get(conversation), get(conversation)
-    everything(conversation)
-    error(conversation, call.id, code, **facts)
+    table = connected()
+    call, other = get(table), get(table)
+    everything(table)
+    error(table, call.id, code, **facts)
     with pytest.raises(kind):
         call.answer()
     assert not other.done
@@ -223,28 +223,28 @@ def test_an_error_is_the_answer(code: str, facts: dict[str, object], kind: type[
 )
 def test_nonsense_is_noticed(message: str) -> None:
     """What is no reply to anything that was asked is nothing to go on with."""
-    with pytest.raises(Unspoken):
+    with pytest.raises(ProtocolViolation):
         connected().received(message)
 
 
 def test_a_reply_without_its_answer_is_noticed() -> None:
     """A reply that does not hold what was asked for is no answer, and neither is half a job."""
-    conversation = connected()
-    call = get(conversation)
-    everything(conversation)
+    table = connected()
+    call = get(table)
+    everything(table)
     for fields in ({"pong": True}, {"job": {"id": "7"}}, {"job": {**plain(job("7")), "state": "gone"}}):
-        with pytest.raises(Unspoken):
-            reply(conversation, call.id, **fields)
+        with pytest.raises(ProtocolViolation):
+            reply(table, call.id, **fields)
     assert not call.done
 
 
-async def rings(conversation: Conversation, action: Callable[[], object]) -> bool:
+async def rings(table: RequestTable, action: Callable[[], object]) -> bool:
     """Whether who waits for something to send is woken by an action."""
     woken = False
 
     async def writer() -> None:
         nonlocal woken
-        await conversation.bell.wait()
+        await table.bell.wait()
         woken = True
 
     async with trio.open_nursery() as nursery:
@@ -259,24 +259,24 @@ async def rings(conversation: Conversation, action: Callable[[], object]) -> boo
 async def test_the_writer_is_woken_when_there_is_something_to_send() -> None:
     """Whatever makes a message due wakes the writer: a new connection, a request, an ack, the end of a wait,
     and an answer that lets another call have its turn."""
-    conversation = Conversation()
-    assert await rings(conversation, conversation.connected)
-    assert await rings(conversation, lambda: [get(conversation) for _ in range(CALLS + 1)])
-    first = everything(conversation)[1]["id"]
-    assert await rings(conversation, lambda: reply(conversation, first, job=plain(job("7"))))
-    assert len(everything(conversation)) == 1
-    follow = conversation.follow("7", 0, "gap")
-    other = wait(conversation)
-    everything(conversation)
+    table = RequestTable()
+    assert await rings(table, table.connected)
+    assert await rings(table, lambda: [get(table) for _ in range(CALLS + 1)])
+    first = everything(table)[1]["id"]
+    assert await rings(table, lambda: reply(table, first, job=plain(job("7"))))
+    assert len(everything(table)) == 1
+    follow = table.follow("7", 0, "gap")
+    other = wait(table)
+    everything(table)
     peer = Peer({"7": log(WINDOW)})
     peer.take(msgspec.json.encode(follow.request()).decode())
-    conversation.received(str(peer.send_on(follow.id, WINDOW)))
-    follow.take()
+    table.received(str(peer.send_on(follow.id, WINDOW)))
+    follow.drain()
     follow.read(WINDOW)
-    assert await rings(conversation, lambda: conversation.was_read(follow))
-    assert await rings(conversation, lambda: conversation.drop(other))
-    assert [message["op"] for message in everything(conversation)] == ["unfollow", "ack"]
-    assert not await rings(conversation, lambda: conversation.was_read(follow))
+    assert await rings(table, lambda: table.was_read(follow))
+    assert await rings(table, lambda: table.drop(other))
+    assert [message["op"] for message in everything(table)] == ["unfollow", "ack"]
+    assert not await rings(table, lambda: table.was_read(follow))
 
 
 # ------------------------------------------------------------ ends of connections
@@ -284,18 +284,18 @@ async def test_the_writer_is_woken_when_there_is_something_to_send() -> None:
 
 def test_a_server_that_closes_has_not_answered() -> None:
     """`closing` is no answer: the call is asked again, until it is plain that this server only says so."""
-    conversation = connected()
-    call = get(conversation)
+    table = connected()
+    call = get(table)
     for _ in range(STRIKES - 1):
-        everything(conversation)
+        everything(table)
         with pytest.raises(ServerCloses):
-            error(conversation, call.id, "closing")
-        conversation.closed(1001, LOST)
-        conversation.connected()
+            error(table, call.id, "closing")
+        table.closed(1001, LOST)
+        table.connected()
         assert not call.done
-    everything(conversation)
+    everything(table)
     with pytest.raises(ServerCloses):
-        error(conversation, call.id, "closing")
+        error(table, call.id, "closing")
     with pytest.raises(ServerError, match="closing"):
         call.answer()
 
@@ -304,15 +304,15 @@ def test_a_server_that_closes_has_not_answered() -> None:
 def test_what_ends_every_connection_is_given_up(code: int) -> None:
     """A request that was open each time when connections ended as if by its fault is not sent for ever; one
     that was not sent is not to blame."""
-    conversation = Conversation()
-    call, follow = get(conversation), conversation.follow("7", 0, "gap")
+    table = RequestTable()
+    call, follow = get(table), table.follow("7", 0, "gap")
     for _ in range(STRIKES):
         assert not call.done
-        conversation.connected()
-        everything(conversation)
-        late = get(conversation)
-        conversation.closed(code, LOST)
-        conversation.drop(late)
+        table.connected()
+        everything(table)
+        late = get(table)
+        table.closed(code, LOST)
+        table.drop(late)
     with pytest.raises(ServerError, match=str(code)):
         call.answer()
     assert isinstance(follow.error, ServerError)
@@ -322,12 +322,12 @@ def test_what_ends_every_connection_is_given_up(code: int) -> None:
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1006, 1008, 1013])
 def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
     """Whatever ends by the network, or because a server stops, is asked for again each time."""
-    conversation = Conversation()
-    call, follow = wait(conversation), conversation.follow("7", 0, "gap")
+    table = RequestTable()
+    call, follow = wait(table), table.follow("7", 0, "gap")
     for _ in range(3 * STRIKES):
-        conversation.connected()
-        assert {message["op"] for message in everything(conversation)} == {"ping", "wait", "follow"}
-        conversation.closed(code, LOST)
+        table.connected()
+        assert {message["op"] for message in everything(table)} == {"ping", "wait", "follow"}
+        table.closed(code, LOST)
     assert not call.done
     assert follow.error is None
 
@@ -335,14 +335,14 @@ def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
 def test_a_call_without_luck_is_given_up() -> None:
     """A call that was sent over many connections, and over none of them answered, ends as the network's
     fault; one that waited in line meanwhile has not had its chances."""
-    conversation = Conversation()
-    call = get(conversation)
+    table = RequestTable()
+    call = get(table)
     for _ in range(LOSSES):
         assert not call.done
-        late = get(conversation)
-        conversation.connected()
-        everything(conversation)
-        conversation.closed(None, LOST)
+        late = get(table)
+        table.connected()
+        everything(table)
+        table.closed(None, LOST)
     with pytest.raises(Disconnected):
         call.answer()
     assert not late.done
@@ -351,30 +351,30 @@ def test_a_call_without_luck_is_given_up() -> None:
 def test_the_largest_request_is_the_one_that_was_too_large() -> None:
     """After 1009 the largest call is given up, and the others are sent again; small ones are never to
     blame."""
-    conversation = connected()
-    small, large = submit(conversation, "a"), submit(conversation, "b" * 2000)
-    unsent = Conversation()
-    everything(conversation)
-    conversation.closed(1009, LOST)
+    table = connected()
+    small, large = submit(table, "a"), submit(table, "b" * 2000)
+    unsent = RequestTable()
+    everything(table)
+    table.closed(1009, LOST)
     with pytest.raises(ServerError, match="too_large"):
         large.answer()
-    conversation.connected()
-    assert [message["id"] for message in everything(conversation)[1:]] == [small.id]
-    conversation.closed(1009, LOST)
+    table.connected()
+    assert [message["id"] for message in everything(table)[1:]] == [small.id]
+    table.closed(1009, LOST)
     assert not small.done
     unsent.closed(1009, LOST)
 
 
 def test_an_error_that_waiting_does_not_mend_ends_all() -> None:
     """`fail` answers every call, and ends every follow, with the error."""
-    conversation = Conversation()
-    call, follow = get(conversation), conversation.follow("7", 0, "gap")
-    conversation.fail(ServerError("unauthenticated", "who are you?"))
+    table = RequestTable()
+    call, follow = get(table), table.follow("7", 0, "gap")
+    table.fail(ServerError("unauthenticated", "who are you?"))
     with pytest.raises(ServerError, match="unauthenticated"):
         call.answer()
     assert isinstance(follow.error, ServerError)
-    conversation.connected()
-    assert len(everything(conversation)) == 1
+    table.connected()
+    assert len(everything(table)) == 1
 
 
 # ------------------------------------------------------------ follows
@@ -383,68 +383,68 @@ def test_an_error_that_waiting_does_not_mend_ends_all() -> None:
 def test_a_log_is_asked_for_behind_what_was_read() -> None:
     """After a reconnect a log is asked for behind what its reader has read, and what comes again is
     dropped."""
-    conversation = connected()
-    follow = conversation.follow("7", 0, "gap")
-    everything(conversation)
+    table = connected()
+    follow = table.follow("7", 0, "gap")
+    everything(table)
     events = [msgspec.to_builtins(requests.shown(event, tracebacks=True)) for event in log(8)]
-    reply(conversation, follow.id, events=events[:6])
-    assert [event.seq for event in follow.take()] == [1, 2, 3, 4, 5, 6]
+    reply(table, follow.id, events=events[:6])
+    assert [event.seq for event in follow.drain()] == [1, 2, 3, 4, 5, 6]
     follow.read(2)
-    conversation.closed(None, LOST)
-    conversation.connected()
-    assert everything(conversation)[1]["after"] == 2
-    reply(conversation, follow.id, events=events[2:8])
-    assert [event.seq for event in follow.take()] == [7, 8]
+    table.closed(None, LOST)
+    table.connected()
+    assert everything(table)[1]["after"] == 2
+    reply(table, follow.id, events=events[2:8])
+    assert [event.seq for event in follow.drain()] == [7, 8]
 
 
 def test_a_follow_ends_once() -> None:
     """A follow whose end has come is not asked for again, nor ended at the server."""
-    conversation = connected()
-    follow = conversation.follow("7", 11, "gap")
-    everything(conversation)
-    reply(conversation, follow.id, end=True)
+    table = connected()
+    follow = table.follow("7", 11, "gap")
+    everything(table)
+    reply(table, follow.id, end=True)
     assert follow.ended
-    conversation.drop(follow)
-    conversation.connected()
-    assert [message["op"] for message in everything(conversation)] == ["ping"]
+    table.drop(follow)
+    table.connected()
+    assert [message["op"] for message in everything(table)] == ["ping"]
 
 
 def test_a_follow_that_failed_may_be_begun_again() -> None:
     """An error ends a follow; asked for again, it has another id, for the server may still use the old
     one."""
-    conversation = connected()
-    follow = conversation.follow("7", 11, "gap")
-    (first,) = everything(conversation)
-    error(conversation, follow.id, "stream_gap", first=9, last=11, oldest=8)
+    table = connected()
+    follow = table.follow("7", 11, "gap")
+    (first,) = everything(table)
+    error(table, follow.id, "stream_gap", first=9, last=11, oldest=8)
     assert isinstance(follow.error, StreamGap)
     follow.resume(8)
-    conversation.refollow(follow)
-    (second,) = everything(conversation)
+    table.refollow(follow)
+    (second,) = everything(table)
     assert second == {**first, "id": follow.id, "after": 8}
     assert second["id"] != first["id"]
 
 
 def test_a_reply_to_a_follow_says_something() -> None:
     """An empty reply to a follow is nothing to go on with."""
-    conversation = connected()
-    follow = conversation.follow("7", 0, "gap")
-    everything(conversation)
-    with pytest.raises(Unspoken):
-        reply(conversation, follow.id)
+    table = connected()
+    follow = table.follow("7", 0, "gap")
+    everything(table)
+    with pytest.raises(ProtocolViolation):
+        reply(table, follow.id)
 
 
 def test_only_the_newest_ack_is_sent() -> None:
     """However often a reader gets on while nothing can be sent, there is one ack to send for it."""
-    conversation = connected()
-    follow = conversation.follow("7", 0, "gap")
-    everything(conversation)
+    table = connected()
+    follow = table.follow("7", 0, "gap")
+    everything(table)
     peer = Peer({"7": log(WINDOW)})
     peer.take(msgspec.json.encode(follow.request()).decode())
-    conversation.received(str(peer.send_on(follow.id, WINDOW)))
-    for event in follow.take():
+    table.received(str(peer.send_on(follow.id, WINDOW)))
+    for event in follow.drain():
         follow.read(event.seq)
-        conversation.was_read(follow)
-    assert everything(conversation) == [{"op": "ack", "id": follow.id, "cursor": WINDOW}]
+        table.was_read(follow)
+    assert everything(table) == [{"op": "ack", "id": follow.id, "cursor": WINDOW}]
 
 
 # ------------------------------------------------------------ all of it, in any order
@@ -453,24 +453,24 @@ def test_only_the_newest_ack_is_sent() -> None:
 class Reader:
     """Reads a follow as `reading.RemotePlace` does, some events at a time."""
 
-    def __init__(self, conversation: Conversation, job_id: str, policy: Literal["gap", "block"]) -> None:
-        self.follow: Following = conversation.follow(job_id, 0, policy)
+    def __init__(self, table: RequestTable, job_id: str, policy: Literal["gap", "block"]) -> None:
+        self.follow: RemoteSubscription = table.follow(job_id, 0, policy)
         self.found: list[Event] = []
-        self._conversation = conversation
+        self._table = table
         self._batch: list[Event] = []
 
     def read(self, most: int) -> None:
         """Read at most so many events."""
         for _ in range(most):
             if not self._batch:
-                self._batch = self.follow.take()
-                self._conversation.was_read(self.follow)
+                self._batch = self.follow.drain()
+                self._table.was_read(self.follow)
                 if not self._batch:
                     return
             event = self._batch.pop(0)
             self.found.append(event)
             self.follow.read(event.seq)
-            self._conversation.was_read(self.follow)
+            self._table.was_read(self.follow)
 
 
 class Story:
@@ -481,10 +481,10 @@ class Story:
         full = log(3 * WINDOW)
         kept = full[:2] + full[2 + trimmed :]
         self.peer = Peer({"1": log(5), "2": kept, "3": log(WINDOW + 3)}, limits=Limits(calls=CALLS))
-        self.conversation = Conversation()
+        self.table = RequestTable()
         policies = self.random.choices(["gap", "block"], k=3)
         self.readers = [
-            Reader(self.conversation, job_id, "gap" if policy == "gap" else "block")
+            Reader(self.table, job_id, "gap" if policy == "gap" else "block")
             for job_id, policy in zip(self.peer.logs, policies, strict=True)
         ]
         self.submits: dict[str, Call[Seen]] = {}
@@ -502,14 +502,14 @@ class Story:
         )
         if what == "submit" and len(self.submits) < 60:
             key = f"key {len(self.submits)}"
-            self.submits[key] = submit(self.conversation, key)
-        elif what == "write" and (message := self.conversation.outgoing()) is not None:
+            self.submits[key] = submit(self.table, key)
+        elif what == "write" and (message := self.table.outgoing()) is not None:
             self.to_server.append(message)
         elif what == "arrive":
             if self.to_server:
                 self.to_client += self.peer.take(self.to_server.pop(0))
             if self.to_client:
-                self.conversation.received(self.to_client.pop(0))
+                self.table.received(self.to_client.pop(0))
         elif what == "answer" and self.peer.pending:
             self.to_client.append(self.peer.answer(chance.choice(list(self.peer.pending))))
         elif what == "send" and self.peer.follows:
@@ -520,18 +520,18 @@ class Story:
 
     def cut(self) -> None:
         """Break the connection, and make another: what was under way is lost, both ways."""
-        self.conversation.closed(None, LOST)
+        self.table.closed(None, LOST)
         self.to_server.clear()
         self.to_client.clear()
         self.peer.connect()
-        self.conversation.connected()
+        self.table.connected()
         self.connected = True
 
     def end(self) -> None:
         """Let all be said on a last connection that holds."""
         self.cut()
         for _ in range(20):
-            self.peer.flush(self.conversation.received, self.conversation.outgoing)
+            self.peer.flush(self.table.received, self.table.outgoing)
             for reader in self.readers:
                 reader.read(1000)
 
