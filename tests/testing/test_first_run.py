@@ -17,13 +17,15 @@ from trio_jobs.testing import FIRST_RUN, JobMachine, TrioMachine
 
 ITEMS = st.lists(st.sampled_from("abc"), max_size=5)
 asked: dict[str, int] = {}
+held: dict[str, int] = {}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_asked(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def _nothing_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.CRITICAL)
     yield
     asked.clear()
+    held.clear()
 
 
 class Idle(TrioMachine):
@@ -80,6 +82,14 @@ async def counts_twice(job: JobContext[str], to: int) -> int:
     return total
 
 
+async def forgets_its_lock(job: JobContext[str], items: list[str]) -> None:
+    for item in items:
+        held[job.id] = job.attempt
+        await trio.sleep(0.5)
+        await job.send(item)
+        del held[job.id]
+
+
 def sent(log: list[Event], attempt: int | None = None) -> list[Any]:
     return [one.data for one in log if one.kind is Kind.TOKEN and attempt in {None, one.attempt}]
 
@@ -98,10 +108,17 @@ class Counts(JobMachine):
         assert job.state is not State.COMPLETED or job.result == asked[job.id], "counted twice"
 
 
+class Locks(JobMachine):
+    handlers = {forgets_its_lock: st.tuples(ITEMS)}  # noqa: RUF012
+
+    def check_job(self, job: Job, log: list[Event]) -> None:
+        assert job.id not in held, "still held"
+
+
 @pytest.mark.deep
-@pytest.mark.parametrize("machine", [Uploads, Counts])
+@pytest.mark.parametrize("machine", [Uploads, Locks, Counts])
 def test_a_handlers_bug_is_found_and_made_short(machine: type[JobMachine]) -> None:
-    """Each of two bugs in handlers is found by a first run, and made a program of a few steps, within a
+    """Each of three bugs in handlers is found by a first run, and made a program of a few steps, within a
     number of examples that takes seconds."""
     examples: list[int] = []
 

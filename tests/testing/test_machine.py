@@ -33,6 +33,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_jobs.testing
 from trio_jobs.testing import TrioMachine, initialize, invariant, rule
+from trio_jobs.testing._seeded import Unshuffled
 
 QUICK = settings(
     max_examples=15,
@@ -356,7 +357,7 @@ class Door(TrioMachine):
     async def race(self) -> None:
         self.tried = True
         async with trio.open_nursery() as nursery:
-            for name in ("opener", "visitor", "closer"):
+            for name in ("closer", "opener", "visitor"):
                 nursery.start_soon(self.act, name)
 
     @rule()
@@ -369,11 +370,30 @@ class Door(TrioMachine):
 
 
 def test_a_race_is_found_because_schedules_are_explored() -> None:
-    """A race between three tasks is found, and its program shrinks to the one rule."""
+    """A race between three tasks is found, its program shrinks to the one rule, and the seed is shown."""
     with pytest.raises(AssertionError) as caught:
         check(Door, settings(QUICK, max_examples=100))
     look = "state.nobody_passed()"
     assert program(caught.value) == [look, "state.race()", look]
+    assert any("state.choose_schedule(seed=RandomSeeder(" in note for note in caught.value.__notes__)
+
+
+def test_what_fails_under_any_schedule_is_shown_without_one() -> None:
+    """What needs no schedule shrinks to the one in which the oldest task goes first, and shows no seed."""
+    seen: list[list[str]] = []
+
+    class Machine(Door):
+        @invariant()
+        def nobody_acted(self) -> None:
+            seen.append(self.order)
+            assert not self.order
+
+    with pytest.raises(AssertionError) as caught:
+        check(Machine, settings(QUICK, max_examples=30))
+    assert "state.race()" in program(caught.value)
+    assert any("state.choose_schedule(seed=None)" in note for note in caught.value.__notes__)
+    assert seen[-1] == ["closer", "opener", "visitor"]
+    assert not isinstance(trio._core._run._r, Unshuffled), "the next example has a seed again"
 
 
 def test_a_race_is_not_found_without_exploration() -> None:

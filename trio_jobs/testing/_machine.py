@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, TypeVarTuple, cast
 
 import trio
@@ -16,6 +17,7 @@ from trio.testing import MockClock
 
 from ._course import Course
 from ._first_run import FirstRunTestCase
+from ._seeded import Unshuffled, deciding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +29,13 @@ Ts = TypeVarTuple("Ts")
 @st.composite
 def _schedules(draw: st.DrawFn) -> object:
     machine: TrioMachine = draw(st.runner())
-    return draw(st.random_module()) if machine.explore_schedules else None
+    seeder = draw(st.random_module()) if machine.explore_schedules else None
+    if seeder is None or seeder.seed:
+        return seeder
+    example = ExitStack()
+    example.enter_context(deciding(Unshuffled()))
+    cleanup(example.close)
+    return None
 
 
 class TrioMachine(stateful.RuleBasedStateMachine):
@@ -54,9 +62,9 @@ class TrioMachine(stateful.RuleBasedStateMachine):
 
     Attributes:
         clock: The virtual clock.
-        explore_schedules: Whether each example draws a seed for Trio's scheduler. If False all have
-            the same, as Hypothesis would have it, and most races stay hidden. The drawing counts as
-            a step.
+        explore_schedules: Whether each example draws a seed for Trio's scheduler; the simplest is none:
+            then the oldest task that is ready goes first. If False all have the same, as Hypothesis
+            would have it, and most races stay hidden. The drawing counts as a step.
         rule_time_limit: A step that takes longer, in virtual seconds, is taken for a deadlock. It is
             cheap to reach unless background tasks keep waking up until then.
         real_time_limit: A step that takes longer, in real seconds, has a busy loop or a stuck
@@ -155,7 +163,7 @@ class TrioMachine(stateful.RuleBasedStateMachine):
 
     @stateful.initialize(seed=_schedules())
     def choose_schedule(self, seed: object) -> None:
-        """Print the seed of Trio's scheduler in a failing program; to draw it is to set it."""
+        """Print the seed of Trio's scheduler in a failing program that needs one; to draw it is to set it."""
 
     def _reject_foreign_decorators(self) -> None:
         setup = self.setup_state()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from trio.testing import MockClock
 
 from ._course import Course
-from ._seeded import deciding
+from ._seeded import Unshuffled, deciding
 
 
-class _Orders(random.Random):
+class _Orders(Unshuffled):
     """Stands in for Trio's dice, and comes to each order of what is ready once."""
 
     def __init__(self, steps: int | None) -> None:
@@ -26,7 +25,7 @@ class _Orders(random.Random):
 
     def shuffle(self, x: Any) -> None:
         """Put a list of tasks into the next order; Trio runs the last one first."""
-        x.reverse()
+        super().shuffle(x)
         if not self.on or len(x) < 2 or self._taken == self._steps:
             return
         self._taken += 1

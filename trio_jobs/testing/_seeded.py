@@ -16,6 +16,14 @@ _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _DICE: Final = "_r"
 
 
+class Unshuffled(random.Random):
+    """Stands in for Trio's dice, and lets the oldest of the tasks that are ready go first."""
+
+    def shuffle(self, x: Any) -> None:
+        """Put a list of tasks into that order; Trio runs the last one first."""
+        x.reverse()
+
+
 @contextmanager
 def deciding(dice: random.Random) -> Generator[None]:
     """Let Trio take its order of tasks from these dice for the length of a block.
