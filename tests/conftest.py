@@ -9,6 +9,7 @@ import signal
 import pytest
 import trio
 from hypothesis import settings
+from trio.testing import MockClock
 
 # Nothing is left to chance: a failure is a failure of the change. The gates `deep` and `harness` look
 # somewhere new each time; `--hypothesis-profile=fresh` and a `TRIO_JOBS_SEED` do so here.
@@ -46,3 +47,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     random.seed(f"{SEED} {item.nodeid}")
     # Trio schedules by this generator, deterministically once Hypothesis is imported.
     trio._core._run._r.seed(f"{SEED} {item.nodeid}")
+
+
+@pytest.fixture
+def socket_clock() -> MockClock:
+    """A clock for tests whose both ends of a socket are in one run: it jumps when neither has anything to do.
+
+    What one sends is there for the other at once, or as soon as the system comes to it; not in its own time.
+    """
+    return MockClock(autojump_threshold=0.02)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from trio.testing import MockClock
 
 from tests.client.site import Kind, Peer, count, forever, listening, site
 from trio_jobs import UnknownJob
@@ -80,7 +81,7 @@ async def test_a_cancellation_leaves_the_block() -> None:
         assert scope.cancelled_caught
 
 
-async def test_nobody_listens() -> None:
+async def test_nobody_listens(socket_clock: MockClock) -> None:
     """A server that is not there is told after `patience`, with what stood in the way."""
     url = await refused_url()
     with trio.fail_after(20), pytest.raises(Disconnected, match="refused") as caught:
@@ -111,7 +112,9 @@ async def gibberish(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.parametrize("peer", [silent, hangs_up, gibberish])
-async def test_what_listens_is_no_server(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_listens_is_no_server(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
+) -> None:
     """Whatever else listens there, the client does not wait for it longer than it has patience."""
     monkeypatch.setattr(client_socket, "CONNECT", 0.1)
     async with listening(peer) as url:
@@ -120,7 +123,7 @@ async def test_what_listens_is_no_server(peer: Peer, monkeypatch: pytest.MonkeyP
                 raise AssertionError("it was entered")
 
 
-async def test_who_hangs_up_is_not_waited_for() -> None:
+async def test_who_hangs_up_is_not_waited_for(socket_clock: MockClock) -> None:
     """A connection that ends while hands are shaken is known to have ended, long before the handshake's
     deadline."""
     async with listening(hangs_up) as url:
@@ -149,7 +152,7 @@ async def test_a_server_of_another_kind() -> None:
                     raise AssertionError("it was entered")
 
 
-async def test_a_server_that_is_busy_is_asked_again() -> None:
+async def test_a_server_that_is_busy_is_asked_again(socket_clock: MockClock) -> None:
     """A 503 is not the last word: the client comes back, and is let in."""
     answers = iter([b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"] * 2)
 
@@ -208,7 +211,7 @@ async def test_a_token_is_needed(kind: Kind) -> None:
                 await remote.get(job.id)
 
 
-async def test_an_authentication_that_expires_is_renewed() -> None:
+async def test_an_authentication_that_expires_is_renewed(socket_clock: MockClock) -> None:
     """A connection that the server closes because its authentication has expired is made again, with the same
     token, and goes on."""
     async with site(authenticate=by_token) as (_, url), connect(url, token="bob") as remote:
@@ -236,7 +239,7 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_tls(kind: Kind, authority: trustme.CA) -> None:
+async def test_tls(kind: Kind, authority: trustme.CA, socket_clock: MockClock) -> None:
     """Over TLS everything is as without it, if the server is trusted; if not, that is told at once."""
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.client.site import count, forever, permits, site
 from tests.serving.proxy import Weather, open_proxy
@@ -15,7 +15,7 @@ from trio_jobs.client import Disconnected, connect, request_table
 from trio_jobs.client import socket as client_socket
 
 
-async def test_calls_and_streams_outlive_connections() -> None:
+async def test_calls_and_streams_outlive_connections(socket_clock: MockClock) -> None:
     """Waits and streams that are open while connections are cut end as if nothing had been."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url) as remote:
         gate = permits("cuts")
@@ -33,7 +33,7 @@ async def test_calls_and_streams_outlive_connections() -> None:
         assert proxy.connections == 6
 
 
-async def test_those_who_wait_too_long_are_told() -> None:
+async def test_those_who_wait_too_long_are_told(socket_clock: MockClock) -> None:
     """While the server is out of reach, calls and receives raise `Disconnected` after `patience`; when it is
     there again, the same client and the same stream go on."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url, patience=0.3) as remote:
@@ -58,7 +58,7 @@ async def test_those_who_wait_too_long_are_told() -> None:
             assert [event.kind async for event in events] == ["cancel_requested", "cancelled"]
 
 
-async def test_a_short_outage_is_not_told() -> None:
+async def test_a_short_outage_is_not_told(socket_clock: MockClock) -> None:
     """A call whose server comes back within `patience` is answered."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url, patience=20) as remote:
         handle = await remote.submit(count, 3)
@@ -72,7 +72,7 @@ async def test_a_short_outage_is_not_told() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             while proxy.connections < 4:
-                await trio.lowlevel.checkpoint()
+                await trio.sleep(0.1)
             proxy.weather = Weather()
         assert answers == [3]
 
@@ -112,9 +112,9 @@ async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPat
             assert await (await remote.submit(count, 1)).result() == 1
 
 
-async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock) -> None:
     """A server that answers pings is not left, though nothing else is said for long."""
-    monkeypatch.setattr(client_socket, "PING", 0.01)
+    monkeypatch.setattr(client_socket, "PING", 0.05)
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url) as remote:
         handle = await remote.submit(forever)
         with trio.move_on_after(0.5):
@@ -123,18 +123,20 @@ async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
         assert proxy.connections == 1
 
 
-async def test_a_connection_that_is_busy_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_busy_is_kept(
+    monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
+) -> None:
     """A server whose answer to a ping is held up behind a large answer is heard all the while, and kept."""
-    monkeypatch.setattr(client_socket, "PING", 0.01)
-    monkeypatch.setattr(client_socket, "PONG", 0.06)
-    slow = Weather(piece=1000, delay=0.01)
+    monkeypatch.setattr(client_socket, "PING", 0.05)
+    monkeypatch.setattr(client_socket, "PONG", 0.2)
+    slow = Weather(piece=4000, delay=0.05)
     async with site() as (jobs, url), open_proxy(url, slow) as proxy, connect(proxy.url) as remote:
         there = await jobs.submit(count, 1, metadata={"large": "x" * 40_000})
         assert (await (await remote.get(there.id)).wait()).metadata == {"large": "x" * 40_000}
         assert proxy.connections == 1
 
 
-async def test_leaving_while_there_is_no_connection() -> None:
+async def test_leaving_while_there_is_no_connection(socket_clock: MockClock) -> None:
     """The block can be left, and scopes around it cancelled, also while the client tries to connect."""
     async with site() as (_, url), open_proxy(url) as proxy:
         async with connect(proxy.url) as remote:
@@ -142,14 +144,16 @@ async def test_leaving_while_there_is_no_connection() -> None:
             proxy.weather = Weather(refusal=1.0)
             proxy.cut()
             while proxy.connections < 2:
-                await trio.lowlevel.checkpoint()
+                await trio.sleep(0.1)
         with trio.move_on_after(0.2) as scope:
             async with connect(proxy.url):
                 raise AssertionError("it was entered")
         assert scope.cancelled_caught
 
 
-async def test_leaving_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaving_a_server_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
+) -> None:
     """A server that does not answer the good-bye is left all the same."""
     monkeypatch.setattr(client_socket, "CLOSE", 0.05)
     async with site() as (_, url), open_proxy(url) as proxy:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import trio_jobs
 from tests.serving.place import SERVE, Door, bearer, by_token, place
@@ -120,25 +121,25 @@ async def briefly(headers: Mapping[str, str]) -> Caller | None:
     return Caller("anna", expires=0.3)
 
 
-async def test_an_old_key_closes_the_socket(door: Door) -> None:
+async def test_an_old_key_closes_the_socket(door: Door, socket_clock: MockClock) -> None:
     """A connection ends with 1008 when its caller expires, in the midst of a follow."""
     async with place(door, authenticate=briefly) as here:
         job = await here.submit("wait", owner="anna")
         async with here.socket() as peer:
             await peer.tell(op="follow", id=1, job=job.id)
-            with trio.fail_after(3):
+            with trio.fail_after(1.5):
                 assert await peer.closed() == 1008
         await here.serves()
 
 
-async def test_an_old_key_ends_the_stream() -> None:
+async def test_an_old_key_ends_the_stream(socket_clock: MockClock) -> None:
     """A stream of events ends when its caller expires, without an end of the job in it."""
     async with place("http", authenticate=briefly) as here:
         job = await here.submit("wait", owner="anna")
         peer = await here.dial()
         async with peer.stream:
             await peer.send(request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host}))
-            with trio.fail_after(3):
+            with trio.fail_after(1.5):
                 said = (await peer.answer()).body
         assert b"event: token" in said
         assert b"[DONE]" not in said

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from tests.serving.place import Door, Place, bearer, by_token, place
 from tests.serving.raw import Gone, Peer, flat, handshake
@@ -57,12 +58,14 @@ async def room(here: Place) -> None:
             await trio.sleep(0.01)
 
 
-async def test_silent_connections_are_counted_too(door: Door) -> None:
+async def test_silent_connections_are_counted_too(door: Door, socket_clock: MockClock) -> None:
     """Connections that say nothing take places, and lose them at the deadline of the head."""
     async with place(door, limits=Limits(connections=3, header=0.5)) as here:
         async with AsyncExitStack() as stack:
             for _ in range(20):
                 await stack.enter_async_context((await here.dial()).stream)
+            assert await turned_away(here)
+            await trio.sleep(0.5)
             await room(here)
 
 
@@ -106,7 +109,7 @@ async def test_answers_that_nobody_reads_are_counted(door: Door) -> None:
         async with here.socket(buffer=4096) as peer, flat(16 * 2**20):
             for number in range(1, 1001):
                 await peer.tell(op="get", id=number, job=job)
-            await trio.testing.wait_all_tasks_blocked(0.2)
+            await trio.testing.wait_all_tasks_blocked(0.05)
         await here.serves()
 
 
@@ -146,7 +149,7 @@ async def test_many_at_once_are_no_way_round(door: Door, tmp_path: Path) -> None
         assert 0 < len(await here.jobs.find(owner="anna")) <= 5
 
 
-async def test_no_more_files(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_more_files(door: Door, caplog: pytest.LogCaptureFixture, socket_clock: MockClock) -> None:
     """When the process has no file left for a connection, it goes on, and accepts again when it has."""
     async with place(door) as here:
         peers = [trio.socket.socket() for _ in range(30)]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.serving.place import Door, Place, bearer, by_token, place
 from tests.serving.raw import Answer, Gone, Peer, handshake, request
@@ -181,7 +182,7 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
     "header", ["Connection: Upgrade, \xff", "Sec-WebSocket-Protocol: \xff", "X: \xff", "\xff: x"]
 )
 async def test_the_log_is_no_place_for_others_faults(
-    door: Door, header: str, caplog: pytest.LogCaptureFixture
+    door: Door, header: str, caplog: pytest.LogCaptureFixture, socket_clock: MockClock
 ) -> None:
     """Headers that are no ASCII end their connection, and leave no traceback; a later request's too."""
     async with place(door) as here:

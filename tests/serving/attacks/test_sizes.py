@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.serving.place import Door, Place, place
 from tests.serving.raw import (
@@ -79,7 +80,7 @@ async def test_a_length_is_a_number(length: str) -> None:
         await here.serves()
 
 
-async def test_a_body_that_is_longer_than_it_says() -> None:
+async def test_a_body_that_is_longer_than_it_says(socket_clock: MockClock) -> None:
     """What follows a body is another request, or nothing: it is never part of the first."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
@@ -92,13 +93,13 @@ async def test_a_body_that_is_longer_than_it_says() -> None:
         await here.serves()
 
 
-async def test_a_body_that_is_shorter_than_it_says() -> None:
+async def test_a_body_that_is_shorter_than_it_says(socket_clock: MockClock) -> None:
     """A body that does not come is waited for no longer than `limits.body`, and nothing is submitted."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
             sent = {"Host": here.host, "Content-Length": "100"}
-            with trio.fail_after(SMALL.body + 2):
+            with trio.fail_after(SMALL.body + 0.1):
                 await peer.send(request("POST", "/v1/jobs", sent, b'{"handler": "echo"}'))
                 await peer.rest()
         assert not await here.jobs.find()
@@ -199,18 +200,18 @@ async def test_a_large_message(door: Door) -> None:
         await here.serves()
 
 
-async def test_a_message_is_measured_in_bytes(door: Door) -> None:
+async def test_a_message_is_measured_in_bytes(door: Door, socket_clock: MockClock) -> None:
     """Characters of three bytes count three: the limit is one of memory."""
     async with place(door, limits=SMALL) as here:
         assert await code_of(here, frame(TEXT, ("\u20ac" * (SMALL.message // 2)).encode())) == 1009
 
 
-async def test_a_frame_that_promises_much(door: Door) -> None:
+async def test_a_frame_that_promises_much(door: Door, socket_clock: MockClock) -> None:
     """A frame that says it is 2^62 bytes long is not waited for, and nothing is kept ready for it."""
     async with place(door, limits=SMALL) as here:
         head = bytes([0x81, 0xFF]) + (2**62).to_bytes(8) + b"\0\0\0\0"
         async with flat(4 * 2**20):
-            with trio.fail_after(SMALL.ping + SMALL.idle + 3):
+            with trio.fail_after(SMALL.ping + SMALL.idle + 0.1):
                 assert await code_of(here, head) in {1009, 1006}
         await here.serves()
 
@@ -247,18 +248,18 @@ async def test_a_million_empty_fragments(door: Door) -> None:
         await here.serves()
 
 
-async def test_a_message_that_never_ends(door: Door) -> None:
+async def test_a_message_that_never_ends(door: Door, socket_clock: MockClock) -> None:
     """A message that was begun is to end between two pings, although its peer answers pings."""
     async with place(door, limits=SMALL) as here:
         async with here.socket() as peer:
             await peer.send(frame(TEXT, b"{", last=False))
-            with trio.fail_after(2 * SMALL.ping + 2):
+            with trio.fail_after(2 * SMALL.ping + 0.1):
                 with pytest.raises(Gone):
                     while True:
                         await peer.message()
 
 
-async def test_a_flood_of_pings(door: Door) -> None:
+async def test_a_flood_of_pings(door: Door, socket_clock: MockClock) -> None:
     """Pings whose pongs nobody reads fill no memory."""
     async with place(door, limits=SMALL) as here:
         async with here.socket(buffer=4096) as peer, flat(8 * 2**20):
@@ -271,7 +272,7 @@ async def test_a_flood_of_pings(door: Door) -> None:
         await here.serves()
 
 
-async def test_binary_is_not_spoken(door: Door) -> None:
+async def test_binary_is_not_spoken(door: Door, socket_clock: MockClock) -> None:
     """A binary message closes the connection with 1003."""
     async with place(door) as here:
         assert await code_of(here, frame(BINARY, b'{"op": "ping", "id": 1}')) == 1003

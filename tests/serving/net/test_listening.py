@@ -12,7 +12,7 @@ import attrs
 import pytest
 import trio
 import trustme
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs.serving import Limits
 from trio_jobs.serving.limits import DEFAULT
@@ -222,7 +222,7 @@ async def test_so_many_sockets_and_no_more(limits: Limits, told: int) -> None:
             await peer.aclose()
 
 
-async def test_a_handshake_has_its_time() -> None:
+async def test_a_handshake_has_its_time(socket_clock: MockClock) -> None:
     """A peer that does not speak TLS, or not in time, is let go; others get in meanwhile."""
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import WebSocketConnection
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -145,7 +145,7 @@ async def test_a_peer_that_vanishes_leaves_nothing(serve: Any) -> None:
 
 
 @BOTH
-async def test_the_socket_is_closed_whatever_the_peer_does(serve: Any) -> None:
+async def test_the_socket_is_closed_whatever_the_peer_does(serve: Any, socket_clock: MockClock) -> None:
     """A peer that does not answer a close loses its socket all the same, and holds nobody up."""
     async with served(serve=serve) as site:
         peer = await rude(site)
@@ -163,9 +163,9 @@ async def test_the_socket_is_closed_whatever_the_peer_does(serve: Any) -> None:
 
 
 @BOTH
-async def test_a_peer_that_answers_no_ping_is_dropped(serve: Any) -> None:
+async def test_a_peer_that_answers_no_ping_is_dropped(serve: Any, socket_clock: MockClock) -> None:
     """Who leaves a ping unanswered for too long is let go; who answers stays."""
-    async with served(serve=serve, limits=Limits(ping=0.02, idle=0.4)) as site:
+    async with served(serve=serve, limits=Limits(ping=0.1, idle=0.4)) as site:
         async with site.websocket() as polite:
             peer = await rude(site)
             await peer.begin()
