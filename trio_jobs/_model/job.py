@@ -1,6 +1,7 @@
-"""The records of the package: frozen facts about a job, with no behaviour of their own."""
+"""The records of the package: frozen facts about a job, with no behaviour of their own.
 
-from __future__ import annotations
+Their annotations are types, not text, so that a client can read records of JSON by them.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

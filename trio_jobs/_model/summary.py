@@ -1,6 +1,7 @@
-"""What lists say of jobs: records without payloads, in pages that are bounded whatever the jobs hold."""
+"""What lists say of jobs: records without payloads, in pages that are bounded whatever the jobs hold.
 
-from __future__ import annotations
+The annotations are types, not text, as in `job.py`.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,25 +1,16 @@
-"""What a server says, as records of the package.
-
-The structures here are the wire's; msgspec cannot fill the package's own records, which say that they are
-defined where they are imported from.
-"""
+"""What a server says, as records of the package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import msgspec
 
-from .._common.errors import ErrorRecord
-from .._common.states import Reason, State
-from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Timeouts
+from .._model.job import Ended, Event, Job, Kind, Priority, Progress
 from .._model.retry import Retry
-from .._model.summary import JobSummary
 
-T = TypeVar("T")
 R = TypeVar("R", bound=attrs.AttrsInstance)
 
 
@@ -67,25 +58,6 @@ class Seen:
     large: tuple[str, ...]
 
 
-class _Error(msgspec.Struct):
-    type: str
-    message: str
-    traceback: str | None = None
-
-
-class _Ended(msgspec.Struct):
-    reason: Reason
-    message: str | None = None
-    error: _Error | None = None
-    delay: float | None = None
-
-
-class _Progress(msgspec.Struct):
-    done: float
-    total: float | None = None
-    message: str | None = None
-
-
 class Reply(msgspec.Struct):
     """Any message of a server: `re`, and one of the others."""
 
@@ -117,51 +89,24 @@ def decode_reply(text: str) -> Reply:
         raise ProtocolViolation(str(error)) from None
 
 
-# ------------------------------------------------------------ what is in them
+# ------------------------------------------------------------ the records in them
 
-
-def _error(found: _Error) -> ErrorRecord:
-    return ErrorRecord(found.type, found.message, found.traceback or "")
-
-
-def _ended(data: Any) -> Ended:
-    found = msgspec.convert(data, _Ended)
-    return Ended(found.reason, found.message, _or_none(_error)(found.error), found.delay)
-
-
-def _progress(data: Any) -> Progress:
-    return Progress(*msgspec.structs.astuple(msgspec.convert(data, _Progress)))
-
-
-def _or_none(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    return lambda value: None if value is None else read(value)
-
-
-_DATA: Final[Mapping[Kind, Callable[[Any], Any]]] = {
-    Kind.PROGRESS: _progress,
-    Kind.RETRIED: _ended,
-    Kind.FAILED: _ended,
-    Kind.CANCELLED: _ended,
-    Kind.EXPIRED: _ended,
+_DATA: Final[Mapping[Kind, type[Any]]] = {
+    Kind.PROGRESS: Progress,
+    Kind.RETRIED: Ended,
+    Kind.FAILED: Ended,
+    Kind.CANCELLED: Ended,
+    Kind.EXPIRED: Ended,
 }
 """The kinds of events whose data is a record."""
 
-_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "state": State,
-    "reason": _or_none(Reason),
-    "progress": _or_none(_progress),
-    "error": _or_none(lambda value: _error(msgspec.convert(value, _Error))),
-    "priority": lambda value: Priority[value.upper()],
-    "timeouts": lambda value: Timeouts(**value),
-    "retry": lambda value: Retry(**value),
-    **{
-        name: _or_none(datetime.fromisoformat)
-        for name in ("created_at", "started_at", "finished_at", "next_attempt_at", "cancel_requested_at")
-    },
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "priority": lambda name: Priority[name.upper()],
+    "retry": lambda fields: Retry(**fields),  # msgspec does not know the type of `Retry.on`
 }
-"""The fields of a job that JSON has in another form, and how they are read."""
+"""The fields of a job that msgspec cannot read by their types."""
 
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
+_MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 
 
 def events_of(found: list[_Event]) -> list[Event]:
@@ -184,7 +129,7 @@ def _data(found: _Event) -> Any:
 def data_of(kind: Kind, value: Any) -> Any:
     """Return what an event carries, of its JSON. Raises `ProtocolViolation` if it does not fit the kind."""
     try:
-        return _DATA[kind](value) if kind in _DATA else value
+        return msgspec.convert(value, _DATA[kind]) if kind in _DATA else value
     except _MALFORMED as error:
         raise ProtocolViolation(f"this is no event: {error}") from None
 
@@ -192,46 +137,29 @@ def data_of(kind: Kind, value: Any) -> Any:
 def job_of(found: Mapping[str, Any]) -> Seen:
     """Return a job as a server describes it. Raises `ProtocolViolation` if it is none."""
     large = found.get("large", {})
+    if not isinstance(large, dict):
+        raise ProtocolViolation("what is large in a job is no object")
+    left_out = cast("dict[str, Any]", large)
+    sizes = {name: Large(left_out[name]) for name in left_out.keys() & attrs.fields_dict(Job)}
+    return Seen(record_of(Job, {**found, **sizes}), tuple(sizes))
+
+
+def record_of(kind: type[R], found: Mapping[str, Any]) -> R:
+    """Return a record as a server describes it, without the fields of a newer server.
+
+    Raises:
+        ProtocolViolation: It lacks a field, or a field has another type.
+    """
+    fields = attrs.fields_dict(kind)
+    if missing := fields.keys() - found:
+        raise ProtocolViolation(f"a {kind.__name__} has no {', '.join(sorted(missing))}")
     try:
-        given = {**found, **{name: Large(size) for name, size in large.items()}}
+        return kind(**{name: _field(name, found[name], field.type) for name, field in fields.items()})
     except _MALFORMED as error:
-        raise ProtocolViolation(f"this is no job: {error}") from None
-    return Seen(_record(Job, given), tuple(large))
+        raise ProtocolViolation(f"this is no {kind.__name__}: {error}") from None
 
 
-def summary_of(found: Mapping[str, Any]) -> JobSummary:
-    """Return a job in a list as a server describes it. Raises `ProtocolViolation` if it is none."""
-    return _record(JobSummary, found)
-
-
-def _record(kind: type[R], found: Mapping[str, Any]) -> R:
-    fields = _fields(kind, found)
-    try:
-        for name in _FIELDS.keys() & fields:
-            fields[name] = _FIELDS[name](fields[name])
-        return kind(**fields)
-    except _MALFORMED as error:
-        raise ProtocolViolation(f"this is no job: {error}") from None
-
-
-def report_of(found: Mapping[str, Any]) -> CancelReport:
-    """Return what became of a cancellation. Raises `ProtocolViolation` if that is not said."""
-    return CancelReport(**_fields(CancelReport, found))
-
-
-def statistics_of(found: Mapping[str, Any]) -> Statistics:
-    """Return what a server is doing. Raises `ProtocolViolation` if that is not said."""
-    fields = _fields(Statistics, found)
-    try:
-        fields["states"] = {State(name): count for name, count in fields["states"].items()}
-    except _MALFORMED as error:
-        raise ProtocolViolation(f"these are no statistics: {error}") from None
-    return Statistics(**fields)
-
-
-def _fields(kind: type[attrs.AttrsInstance], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a record; those of a newer server that are not known here are left out."""
-    names = [field.name for field in attrs.fields(kind)]
-    if missing := [name for name in names if name not in found]:
-        raise ProtocolViolation(f"a {kind.__name__} has no {', '.join(missing)}")
-    return {name: found[name] for name in names}
+def _field(name: str, value: Any, kind: Any) -> Any:
+    if isinstance(value, Large):
+        return value
+    return _READ[name](value) if name in _READ else msgspec.convert(value, kind)

@@ -12,7 +12,7 @@ from .._watching.cursor import LogCursor
 from .._watching.raised import Raised
 from .._watching.readers import Policy
 from .._wire import requests
-from .._wire.replies import Reply, Seen, events_of, job_of, report_of
+from .._wire.replies import Reply, Seen, events_of, job_of, record_of
 from .link import Link
 from .subscription import RemoteSubscription
 from .values import Changed, offset_in, whole, with_data
@@ -92,7 +92,7 @@ def _history_in(reply: Reply) -> tuple[list[Event], int | None] | None:
 
 
 def _report_in(reply: Reply) -> CancelReport | None:
-    return None if reply.report is None else report_of(reply.report)
+    return None if reply.report is None else record_of(CancelReport, reply.report)
 
 
 class RemoteCursor(LogCursor):

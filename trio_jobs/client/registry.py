@@ -8,12 +8,12 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 from .._common.validate import text, whole
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
-from .._model.summary import PAGE_JOBS, Page
+from .._model.summary import PAGE_JOBS, JobSummary, Page
 from .._registry.filter import Filter
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
-from .._wire.replies import Reply, statistics_of, summary_of
+from .._wire.replies import Reply, record_of
 from .jobs import RemoteJobs, seen_in
 from .link import Link
 from .requests import filter_of, handler_of, options_of
@@ -146,8 +146,9 @@ class RemoteRegistry:
 def _page_in(reply: Reply) -> Page | None:
     if reply.jobs is None:
         return None
-    return Page(tuple(map(summary_of, reply.jobs)), None if reply.next is None else str(reply.next))
+    jobs = tuple(record_of(JobSummary, one) for one in reply.jobs)
+    return Page(jobs, None if reply.next is None else str(reply.next))
 
 
 def _statistics_in(reply: Reply) -> Statistics | None:
-    return None if reply.statistics is None else statistics_of(reply.statistics)
+    return None if reply.statistics is None else record_of(Statistics, reply.statistics)
