@@ -232,6 +232,60 @@ async def test_a_handler_never_runs_beside_itself(autojump_clock: MockClock) -> 
         assert (await only.jobs.statistics()).running == 0
 
 
+async def test_a_handler_never_runs_beside_one_before_the_last(autojump_clock: MockClock) -> None:
+    """It waits for an older attempt that cleans up here, though the attempt between the two has ended."""
+    began: list[int] = []
+    ended: list[int] = []
+
+    async def handler(job: JobContext[str]) -> None:
+        assert began == ended
+        began.append(job.attempt)
+        try:
+            await trio.sleep(100 if job.attempt == 1 else 1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2 * LEASE)
+            ended.append(job.attempt)
+
+    async with machines() as m:
+        only = await m.start("only", capacity=2)
+        handle = await only.jobs.submit(handler)
+        for _ in range(2):
+            await trio.sleep(1)
+            m.store._leases.add(handle.id, trio.current_time(), 0)  # as if no heartbeat had come through
+            m.store._alarm.ring()
+        assert (await handle.wait()).state is State.COMPLETED
+        assert began == ended == [1, 3]
+
+
+async def test_a_claim_that_comes_late_replaces_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a claim that outlasted its lease stops no attempt that was claimed here meanwhile."""
+    began: list[int] = []
+
+    async def handler(job: JobContext[str]) -> None:
+        began.append(job.attempt)
+        await trio.sleep(3 * LEASE)
+
+    async with machines() as m:
+        only = await m.start("only", capacity=2)
+        at_once = only.connection.call
+
+        async def late(name: str, verb: Any) -> Any:
+            answer = await at_once(name, verb)
+            await trio.sleep(2 * LEASE if name == "submit" else 0)
+            return answer
+
+        monkeypatch.setattr(only.connection, "call", late)
+        handle = await only.jobs.submit(handler)
+        assert trio.current_time() == 2 * LEASE
+        assert (await handle.wait()).state is State.COMPLETED
+        assert began == [2]
+        assert trio.current_time() == 4 * LEASE
+        assert (await only.jobs.statistics()).running == 0
+
+
 async def test_two_attempts_end_together_at_a_stop(autojump_clock: MockClock) -> None:
     """Leaving a registry waits for an outdated attempt as for any other."""
 

@@ -98,6 +98,7 @@ class Runner:
             # Its lease had lapsed, its job was taken back, and this worker was the next to claim it.
             self._superseded.append(older)
             older.deadlines.stop(Reason.WORKER_LOST)
+        if self._superseded:  # perhaps by one of this job, though the attempt after it has ended
             attempt.wait_first = partial(self._wait_until_sole, job_id)
         self.attempts[job_id] = attempt
         return attempt

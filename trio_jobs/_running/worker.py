@@ -112,6 +112,9 @@ class Worker(Runner):
             await self._give_back(claims)
             return
         for claim in claims:
+            present = self.attempts.get(claim.submission.id)
+            if present is not None and present.claim.attempt > claim.attempt:
+                continue  # the answer came so late that the job was taken back, and claimed again here
             self.running += 1
             attempt = self._context.run(self.start, claim, self.nursery)
             if (grace := self._heard.get(claim.submission.id)) is not None:
