@@ -172,6 +172,17 @@ def test_next_due() -> None:
     assert queue.next_due() == -math.inf
 
 
+def test_next_due_of_what_is_put_off() -> None:
+    """Nobody looks for a job when it was due before it was put off."""
+    queue = Queue()
+    for due in (3.0, 5.0, 7.0):
+        queue.discard("a")
+        queue.add("a", due, 0.0)
+    assert queue.next_due() == 7.0
+    queue.discard("a")
+    assert queue.next_due() == math.inf
+
+
 def test_what_is_due_is_ranked_at_once() -> None:
     """A job that is due when it comes is known to be, before `pop` has looked; one that is not, is not."""
     queue = Queue()

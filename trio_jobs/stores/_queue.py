@@ -70,4 +70,6 @@ class Queue:
         """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""
         if self._ready:
             return -math.inf
+        while self._later and self._tickets.get(self._later[0][3]) != self._later[0][1]:
+            heapq.heappop(self._later)  # else each lease that is renewed would wake who sweeps
         return self._later[0][0] if self._later else math.inf
