@@ -14,7 +14,7 @@ from trio_jobs._model.job import new_id
 from trio_jobs.stores import Claimant, StoreUnavailable, Submission
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
-from trio_jobs.testing import Connection, Trace
+from trio_jobs.testing import Connection, History, Trace
 from trio_jobs.testing._faults import FAULTS, Faults, FaultyConnection
 
 W = Claimant("w", 10)
@@ -30,7 +30,7 @@ def new() -> Submission:
 
 def faulty(store: MemoryStore, *kinds: str, seed: int = 0) -> FaultyConnection:
     faults = Faults(Random(seed), frozenset(kinds), lease=10.0)
-    return FaultyConnection(store, "node", faults, Trace(seed))
+    return FaultyConnection(store, "node", faults, Trace(seed), History(cut=set()))
 
 
 async def test_nothing_passes_a_severed_connection() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_jobs import Ended, ErrorRecord, Event, Kind, Reason
+from trio_jobs import Ended, ErrorRecord, Event, Job, Kind, Reason, Timeouts
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
 from trio_jobs.testing._judge import RULES
 
@@ -18,6 +18,12 @@ JOB = "j"
 
 def event(seq: int, attempt: int, kind: str, at: float, data: Any = None) -> Event:
     return Event(seq, attempt, Kind(kind), at, data)
+
+
+def job(job_id: str, **fields: Any) -> Job:
+    """Return a job of which only that is known."""
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in attrs.fields(Job))
+    return Job(**{**unknown, "id": job_id, "tags": {}, "timeouts": Timeouts(), **fields})
 
 
 def good() -> History:
@@ -44,6 +50,11 @@ def good() -> History:
             Call("c", "cancel", JOB, None, 11.5, 13, "finished_first"),
             Call("c", "cancel", JOB, None, 14, 14, "already_over"),
             Call("c", "wait", JOB, None, 0, 13, "completed"),
+            Call("c", "submit_many", None, "many", 0, 1, count=2, found=[], cancelled=True),
+            Call("o", "cancel_where", invoked=9, returned=12, where={}, reason="all", count=1, grace=0.0),
+            Call("o", "cancel_where", invoked=3, returned=4, where={"owner": "you"}, reason="his", count=0),
+            Call("o", "cancel_where", invoked=3, returned=4, where={"tags": {"a": "b"}}, reason="b", count=0),
+            Call("o", "cancel_where", invoked=3, returned=None, where={"state": ["running"]}, reason="r"),
         ],
         readings=[
             Reading("r", JOB, 0, log[:4]),
@@ -54,6 +65,9 @@ def good() -> History:
             HandlerRun(JOB, 1, "w1", 0, 3, True, True, ["1.0", "1.1", "1.2"], ["1.0", "1.1", "1.2"]),
             HandlerRun(JOB, 2, "w2", 10, 13, False, True, ["2.0", "2.1"], ["2.0", "2.1"]),
         ],
+        jobs={JOB: job(JOB, owner="me")},
+        leaving={"w1": 5.0, "w2": 13.5},
+        leases={"w1": 9.0, "w2": 9.0},
         settled=True,
     )
 
@@ -139,6 +153,30 @@ def _untold(history: History) -> None:
     history.cut, history.soon = {"w1"}, 1.0
 
 
+def _asked(**fields: Any) -> Callable[[History], None]:
+    """Return a fault: something was asked that is not so."""
+    return lambda history: history.calls.append(Call("o", **{"op": "cancel_where", "invoked": 3, **fields}))
+
+
+def _stopped(told: bool) -> Callable[[History], None]:  # which of the two faults
+    def fault(history: History) -> None:
+        change(10, kind=Kind.CANCELLED, data=Ended(Reason.USER))(history)
+        history.runs[1].stopped, history.runs[1].told = True, told
+        history.calls = [Call("c", "cancel", JOB, None, 11.5, 13, "cancelled", grace=1.6 if told else 0.0)]
+
+    return fault
+
+
+def _lost(history: History) -> None:
+    history.runs[0].severed = False
+    history.leaving.clear()
+    history.troubles["w1"].append((2.0, 4.0))
+
+
+def _beside_itself(history: History) -> None:
+    history.runs[0].worker, history.runs[0].ended = "w2", 12
+
+
 def _over_too_early(history: History) -> None:
     _not_over(history)
     history.calls.append(Call("c", "cancel", JOB, None, 5, 6, "already_over"))
@@ -197,9 +235,44 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "the tokens of another attempt": ("attempts_sent_what_is_kept", change(7, data="1.2")),
     "an attempt ran twice": ("attempts_are_single", _ran_twice),
     "two attempts at once": ("attempts_are_single", _overlap),
+    "two attempts at once in one worker": ("attempts_are_single", _beside_itself),
+    "half of a batch is there": (
+        "batches_are_whole",
+        _asked(op="submit_many", key="two", count=2, found=[JOB]),
+    ),
+    "a cancelled batch is there": (
+        "batches_are_whole",
+        _asked(op="submit_many", key="one", found=[JOB], cancelled=True),
+    ),
+    "another batch is there": (
+        "batches_are_whole",
+        _asked(op="submit_many", key="one", returned=4, found=[JOB], job_ids=["other"]),
+    ),
+    "one was passed over": ("cancels_are_exact", _asked(returned=4, where={}, count=1)),
+    "one was asked that is another's": (
+        "cancels_are_exact",
+        _asked(invoked=11, returned=12, where={"owner": "you"}, reason="enough", count=0),
+    ),
+    "one was asked that ran": (
+        "cancels_are_exact",
+        _asked(invoked=11, returned=12, where={"state": ["queued"]}, reason="enough", count=0),
+    ),
+    "too few are said to be asked": (
+        "cancels_are_exact",
+        _asked(invoked=12, returned=12.5, where={}, count=0),
+    ),
+    "too many are said to be asked": (
+        "cancels_are_exact",
+        _asked(invoked=12, returned=12.5, where={"owner": "you"}, count=1),
+    ),
+    "cancelled without a word": ("graces_are_kept", _stopped(told=False)),
+    "a grace cut short": ("graces_are_kept", _stopped(told=True)),
+    "a result of nobody": ("only_what_ran_ends", lambda history: history.runs.__delitem__(1)),
+    "a lease that its worker let lapse": ("leases_are_kept", _lost),
+    "a claim while leaving": ("leaving_claims_nothing", lambda history: history.leaving.update(w2=5.0)),
     "an attempt that the log does not know": ("ends_are_ends", _set("runs.1.attempt", 3)),
     "a handler outlived its job": ("ends_are_ends", _set("runs.1.ended", 20.0)),
-    "a job was left behind": ("leaving_costs_nothing", lambda history: setattr(history, "orderly", True)),
+    "a job was left behind": ("leaving_costs_nothing", lambda history: setattr(history, "cut", set[str]())),
     "a job was left by a worker that did not die": (
         "leaving_costs_nothing",
         lambda history: setattr(history, "cut", {"w2"}),
@@ -261,7 +334,7 @@ def test_an_attempt_goes_on_for_as_long_as_its_child() -> None:
     assert list(RULES["ends_are_recorded"](history))
     history.logs["child"] = [Event(1, 0, Kind.SUBMITTED, 0.0, "child"), Event(2, 1, Kind.STARTED, 0.0, "w")]
     assert list(RULES["ends_are_recorded"](history))
-    history.parents["child"] = JOB
+    history.jobs["child"] = job("child", parent=JOB)
     assert not list(RULES["ends_are_recorded"](history))
     history.logs["child"].append(Event(3, 1, Kind.COMPLETED, 0.0, None))
     assert list(RULES["ends_are_recorded"](history))

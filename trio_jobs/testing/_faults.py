@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .._model.job import Event, Job
     from ..stores.contract import Store
+    from ._history import History
     from ._trace import Trace
 
 T = TypeVar("T")
@@ -33,12 +34,12 @@ FAULTS: Final = {
     "drift": "the clocks of workers run fast or slow",
     "crash": "a worker dies, and another one comes up later",
     "freeze": "a worker stands still for longer than a lease, and goes on",
-    "restart": "a worker is stopped in good order",
+    "restart": "a worker is left in good order: stopped, drained, or cancelled from outside",
 }
 """The kinds of fault, and what each does."""
 
-CUTTING: Final = frozenset({"slow", "refused", "unheard", "crash", "freeze"})
-"""The kinds after which a lease may lapse although nobody did anything wrong."""
+_LEASING: Final = frozenset({"submit", "spawn", "claim", "heartbeat", "append", "finish"})
+"""The calls on which leases hang."""
 
 _RATES: Final = {
     "slow": 0.05,
@@ -50,6 +51,7 @@ _RATES: Final = {
     "stale": 0.2,
 }
 _POLL: Final = 3.0
+_AT_ONCE: Final = (0.0, 0.0, 0.0, 0.005, 0.02)  # seconds that a message travels when nothing is wrong
 
 
 @attrs.define
@@ -76,7 +78,7 @@ class Faults:
         """Return how long a message travels, in seconds: mostly not at all, and with a heavy tail."""
         if self.strikes("slow"):
             return min(0.5 * self.random.paretovariate(0.8), 3 * self.lease)
-        return self.random.choice((0.0, 0.0, 0.0, 0.005, 0.02))
+        return self.random.choice(_AT_ONCE)
 
     def drift(self) -> float:
         """Return how fast a new worker's clock runs."""
@@ -91,25 +93,47 @@ class FaultyConnection(Connection):
         name: Whose it is, for the trace.
         faults: What goes wrong.
         trace: Where each call is noted.
+        history: Where it is noted when something goes wrong with a call that a lease may hang on.
     """
 
-    def __init__(self, store: Store, name: str, faults: Faults, trace: Trace) -> None:
+    def __init__(self, store: Store, name: str, faults: Faults, trace: Trace, history: History) -> None:
         super().__init__(store, name)
         self._faults = faults
         self._trace = trace
+        self._history = history
+        self._failures: dict[str, int] = {}
         self._frozen_until = 0.0
         self._seen: dict[str, int] = {}
 
     def freeze(self, seconds: float) -> None:
         """Let nothing through for a while, as from a process that is stopped."""
         self._frozen_until = trio.current_time() + seconds
+        self._trouble(seconds)
+
+    def sever(self) -> None:
+        """See `Connection.sever`."""
+        super().sever()
+        self._trouble(inf)
+
+    def _trouble(self, seconds: float) -> None:
+        now = trio.current_time()
+        self._history.troubles[self.name].append((now, now + seconds))
+        assert self._history.cut is not None
+        self._history.cut.add(self.name)
+
+    def _failed(self, name: str) -> None:
+        """Note that a call failed; who repeats it waits twice as long each time."""
+        self._failures[name] = self._failures.get(name, 0) + 1
+        if name in _LEASING:
+            self._trouble(0.1 * 2 ** self._failures[name])
 
     async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
         """Carry a call to the store and the answer back, if all goes well."""
         self._check()
-        await self._travel()
+        await self._travel(name)
         self._check()
         if self._faults.strikes("refused"):
+            self._failed(name)
             raise StoreUnavailable(f"{name} was refused")
         try:
             answer = await verb()
@@ -120,15 +144,19 @@ class FaultyConnection(Connection):
         with trio.CancelScope(shield=True) as back:  # what has happened is not torn apart by a cancellation
             self._waiting.add(back)
             try:
-                await self._travel()
+                await self._travel(name)
             finally:
                 self._waiting.discard(back)
         if self.severed or self._faults.strikes("unheard"):
+            self._failed(name)
             raise StoreUnavailable(f"the answer to {name} was lost")
+        self._failures.pop(name, None)
         return answer
 
-    async def _travel(self) -> None:
+    async def _travel(self, name: str = "") -> None:
         delay = max(self._faults.delay(), self._frozen_until - trio.current_time())
+        if delay > _AT_ONCE[-1] and name in _LEASING:
+            self._trouble(delay)
         if delay > 0:
             await trio.sleep(delay)
 

@@ -6,12 +6,13 @@ a mistake in the package's own table is found here, not repeated.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._model.job import Event, Job
 
@@ -26,6 +27,7 @@ NEXT: Final = {
     ("retrying", "started"): "running",
     ("retrying", "cancelled"): "cancelled",
 }
+ENDS: Final = frozenset({"completed", "failed", "cancelled", "retried"})
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
 _WRITTEN: Final = frozenset({"token", "progress", "saved"})  # by the attempt that runs
 _GIVEN_BACK: Final = frozenset({"shutdown", "snoozed"})
@@ -136,3 +138,38 @@ def check_agrees(job: Job, log: Sequence[Event]) -> None:
     assert (job.cancel_requested_at is not None) == seen.cancel_requested, "cancel_requested_at is wrong"
     assert (job.finished_at is not None) == over, "finished_at is wrong"
     assert (job.next_attempt_at is not None) == waits, "next_attempt_at is wrong"
+
+
+def state_of(log: Sequence[Event]) -> str:
+    """Return where a job is by its log; "unknown" if that may not be so."""
+    try:
+        return fold(log).state
+    except AssertionError:
+        return "unknown"
+
+
+def states_of(log: Sequence[Event]) -> Iterator[tuple[str, float, float]]:
+    """Return where a job was, one after the other, each with when that began and ended."""
+    state, since = "queued", log[0].timestamp
+    for event in log:
+        if (after := NEXT.get((state, str(event.kind)))) is not None:
+            yield state, since, event.timestamp
+            state, since = after, event.timestamp
+    yield state, since, inf
+
+
+def start_of(log: Sequence[Event], attempt: int) -> Event | None:
+    """Return the event that began an attempt."""
+    return next((event for event in log if event.attempt == attempt and event.kind == "started"), None)
+
+
+def end_of(log: Sequence[Event], attempt: int) -> Event | None:
+    """Return the event that ended an attempt."""
+    return next((event for event in log if event.attempt == attempt and event.kind in ENDS), None)
+
+
+def is_lost(end: Event) -> bool:
+    """Return whether an attempt was taken from its worker, rather than ended by it."""
+    if end.kind == "completed":
+        return False
+    return end.data.reason == "worker_lost" or "worker was lost" in (end.data.message or "")

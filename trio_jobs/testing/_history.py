@@ -8,14 +8,15 @@ has an unknown outcome and may have happened or not.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import defaultdict
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
-    from .._model.job import Event
+    from .._model.job import Event, Job
 
 
 @attrs.define
@@ -24,13 +25,20 @@ class Call:
 
     Attributes:
         client: Who asked.
-        op: `submit`, `cancel` or `wait`.
+        op: `submit`, `submit_many`, `cancel`, `cancel_where` or `wait`.
         job_id: Of which job; of a submit, the answer.
-        key: Of a submit, its idempotency key.
+        key: Of a submit, its idempotency key; of a submit_many, what all tries of the same have in common.
         invoked: When it was asked.
         returned: When it was answered; None if it never was.
         answer: Of a cancel, the outcome of its report; of a wait, the job's state.
         waiting: Whether whoever asked still waits for the answer; see `History.ask`.
+        count: Of a submit_many, how many jobs; of a cancel_where, the answer.
+        job_ids: Of a submit_many, the answer.
+        found: The ids of those of a submit_many that were there when it was over; None if nobody looked.
+        cancelled: Whether the call was cancelled.
+        where: Of a cancel_where, its filter; states are in a list.
+        reason: Of a cancel or cancel_where, its text, which no other call has.
+        grace: Of a cancel or cancel_where, its grace.
     """
 
     client: str
@@ -41,6 +49,20 @@ class Call:
     returned: float | None = None
     answer: str | None = None
     waiting: bool = False
+    count: int = 1
+    job_ids: list[str] = attrs.field(factory=list[str])
+    found: list[str] | None = None
+    cancelled: bool = False
+    where: Mapping[str, Any] | None = None
+    reason: str | None = None
+    grace: float | None = None
+
+    @property
+    def told(self) -> list[str]:
+        """The ids of the jobs of which this call was told that they are accepted."""
+        if self.returned is None:
+            return []
+        return [self.job_id] if self.op == "submit" and self.job_id is not None else self.job_ids
 
 
 @attrs.define
@@ -71,7 +93,7 @@ class HandlerRun:
     Attributes:
         job_id: For which job.
         attempt: Which attempt it was told it is.
-        worker: Who ran it.
+        worker: Who ran it: a name that no other process has, and no other life of this one.
         began: When.
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
@@ -79,6 +101,7 @@ class HandlerRun:
         attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
         told: Whether it was told to end, by `JobContext.cancel_requested`.
+        stopped: Whether it was cancelled.
     """
 
     job_id: str
@@ -91,6 +114,7 @@ class HandlerRun:
     attempted: list[Any] = attrs.field(factory=list[Any])
     sent: list[Any] = attrs.field(factory=list[Any])
     told: bool = False
+    stopped: bool = False
 
 
 @attrs.define
@@ -102,26 +126,33 @@ class History:
         calls: The clients' journal.
         readings: The readers' journal.
         runs: The handlers' journal.
-        parents: Whose child a job is, by id, as far as that is known.
+        jobs: The jobs by id, as far as they are known, for what their submitters said of them.
         settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
-        orderly: Whether no worker died, stood still or was cut off: each that went left in good order.
-        cut: The workers that did, by name; None if that is not known.
+        cut: The workers that died, stood still or were cut off, by name; None if that is not known. Who else
+            went, left in good order.
         mute: Those that could not say how their attempts ended, though they may have kept their leases.
         drained: Those that ended what they ran before they left.
         soon: Seconds in which a worker that is not cut hears of a request to cancel; None if not known.
+        leaving: When workers began to leave, by name.
+        leases: How long the leases of workers are, by name, of which `troubles` says all that may cost one.
+        troubles: When workers could not reach the store, by name: from when to when.
+        epoch: What the clock of the logs showed when that of the journals showed 0.
     """
 
     logs: dict[str, list[Event]] = attrs.field(factory=dict[str, Any])
     calls: list[Call] = attrs.field(factory=list[Call])
     readings: list[Reading] = attrs.field(factory=list[Reading])
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
-    parents: dict[str, str] = attrs.field(factory=dict[str, str])
+    jobs: dict[str, Job] = attrs.field(factory=dict[str, Any])
     settled: bool = False
-    orderly: bool = False
     cut: set[str] | None = None
     mute: set[str] = attrs.field(factory=set[str])
     drained: set[str] = attrs.field(factory=set[str])
     soon: float | None = None
+    leaving: dict[str, float] = attrs.field(factory=dict[str, float])
+    leases: dict[str, float] = attrs.field(factory=dict[str, float])
+    troubles: dict[str, list[tuple[float, float]]] = attrs.field(factory=lambda: defaultdict[str, Any](list))
+    epoch: float = 0.0
 
     @contextmanager
     def ask(self, call: Call) -> Generator[None]:

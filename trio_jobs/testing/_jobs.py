@@ -33,6 +33,10 @@ from ._scripted import ENDS, SECONDS, STEPS, scripted
 from ._workers import LOST, Worker
 
 _ALL = 10**6
+LISTS = st.lists(
+    st.one_of(*(st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in STEPS.items())),
+    max_size=5,
+)
 VERBS = ["claim", "heartbeat", "append", "finish", "spawn", "sweep"]
 WHERES: st.SearchStrategy[Filter] = st.sampled_from(
     [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": State.RUNNING}]
@@ -78,7 +82,7 @@ class JobMachine(TrioMachine):
     """
 
     handlers: ClassVar[Mapping[Handler, st.SearchStrategy[tuple[Any, ...]]]] = {
-        scripted: st.tuples(STEPS, ENDS)
+        scripted: st.tuples(LISTS, st.sampled_from(ENDS))
     }
     capacity: ClassVar[int] = 2
     window: ClassVar[int] = 4
@@ -256,7 +260,7 @@ class JobMachine(TrioMachine):
         worker = data.draw(st.sampled_from(self._up()), "asked of")
         return worker.handle(self._handles[number].id)
 
-    @rule(seconds=st.one_of(SECONDS, st.sampled_from([5.0, 30.0, 400.0, 2000.0])))
+    @rule(seconds=st.sampled_from(SECONDS) | st.sampled_from([5.0, 30.0, 400.0, 2000.0]))
     async def advance(self, seconds: float) -> None:
         """Let time pass."""
         await trio.sleep(seconds)
@@ -290,6 +294,7 @@ class JobMachine(TrioMachine):
         worker = data.draw(st.sampled_from(self._up()), "worker")
         if worker.line.busy:  # it waits for the answer, but not for ever
             self._cut(worker)
+        self._history.leaving[worker.name] = trio.current_time()
         worker.interrupt() if interrupted else worker.leave()
         if worker.drained:
             self._history.drained.add(worker.name)
@@ -363,8 +368,8 @@ class JobMachine(TrioMachine):
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
             check_limits(job, log, self._history.mute)
+            self._history.jobs[job.id] = job
             if job.parent is not None:
-                self._history.parents[job.id] = job.parent
                 check_child(log)
             else:
                 stays += waits(job, log, self._delays.get(job.id, 0.0))

@@ -66,6 +66,9 @@ def journalled(fn: Handler, history: History) -> Handler:
         vars(job)["run"] = run
         try:
             return await fn(job, *args)
+        except trio.Cancelled:
+            run.stopped = True
+            raise
         finally:
             run.severed, run.told = connection.severed, job.cancel_requested.is_set()
             run.ended = trio.current_time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -13,9 +13,8 @@ from ._journal import CONNECTION
 if TYPE_CHECKING:
     from .._registry.registry import JobRegistry
     from ..stores.contract import Store
+    from ._history import History
     from ._trace import Trace
-
-T = TypeVar("T")
 
 
 class Node:
@@ -23,50 +22,62 @@ class Node:
 
     Args:
         name: What it is called.
+        capacity: How many attempts it runs; 0 for a front end.
         store: The store that all share.
         faults: What goes wrong.
-        trace: Where it is noted.
-        capacity: How many attempts it runs; 0 for a front end.
+        trace: Where what happens is noted.
+        history: Where the judge is told what it did.
 
     Attributes:
         jobs: Its registry while it is up.
         connection: Its way to the store.
     """
 
-    def __init__(self, name: str, store: Store, faults: Faults, trace: Trace, capacity: int) -> None:
+    def __init__(
+        self, name: str, capacity: int, store: Store, faults: Faults, *, trace: Trace, history: History
+    ) -> None:
         self.name = name
         self.jobs: JobRegistry | None = None
         self.connection: FaultyConnection
         self._store = store
         self._faults = faults
         self._trace = trace
+        self._history = history
         self._capacity = capacity
         self._scope = trio.CancelScope()
         self._stopped = trio.Event()
+        self._up = self._drains = False
         self._lives = 0
 
     async def live(self) -> None:
         """Come up, and again after each death; ends only by cancellation."""
+        random = self._faults.random
         while True:
             self._lives += 1
             name = f"{self.name}.{self._lives}"
             self._trace.note(name, "up")
-            self.connection = FaultyConnection(self._store, name, self._faults, self._trace)
+            self.connection = FaultyConnection(self._store, name, self._faults, self._trace, self._history)
             CONNECTION.set(self.connection)
-            lease = self._faults.lease * self._faults.drift()
+            lease = self._history.leases[name] = self._faults.lease * self._faults.drift()
             self._stopped = trio.Event()
+            self._drains = random.random() < 0.5
+            self._up = True
             with trio.CancelScope() as self._scope:
-                registry = open_registry(self.connection, capacity=self._capacity, lease=lease, name=name)
-                async with registry as jobs:
-                    self.jobs = jobs
+                async with open_registry(
+                    self.connection,
+                    capacity=self._capacity,
+                    lease=lease,
+                    name=name,
+                    on_exit="drain" if self._drains else "stop",
+                    grace=random.choice((0.0, 0.0, 3.0)),
+                ) as self.jobs:
                     await self._stopped.wait()
-                    self.jobs = None
-            self.jobs = None
+            self._up, self.jobs = False, None
             await trio.sleep(self._faults.random.uniform(0, 2 * self._faults.lease))
 
     def crash(self) -> None:
         """Die: nothing that the node still does on its way down reaches the store."""
-        if self.jobs is not None:
+        if self._up and not self.connection.severed:
             self._trace.note(self.connection.name, "crash")
             self.jobs = None
             self.connection.sever()
@@ -74,14 +85,21 @@ class Node:
 
     def freeze(self) -> None:
         """Stand still, as a stopped process does, for longer than a lease."""
-        if self.jobs is not None:
+        if self._up:
             self._trace.note(self.connection.name, "freeze")
             self.connection.freeze(self._faults.lease * self._faults.random.uniform(0.5, 3))
 
     def restart(self) -> None:
-        """Leave the registry in good order, and come up again."""
+        """Leave the registry in good order, or by a cancellation from outside, and come up again."""
         if self.jobs is not None:
-            self._trace.note(self.connection.name, "restart")
+            name, interrupted = self.connection.name, self._faults.random.random() < 0.2
+            self._trace.note(name, "interrupt" if interrupted else "drain" if self._drains else "restart")
+            self.jobs = None
+            self._history.leaving[name] = trio.current_time()
+            if interrupted:
+                self._scope.cancel(reason="what is around the registry was cancelled")
+            elif self._drains:
+                self._history.drained.add(name)
             self._stopped.set()
 
 

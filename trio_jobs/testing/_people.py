@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from random import Random
+from typing import Any, Final, TypeVar
 
 import trio
 
+from .._common.states import State
+from .._registry.filter import Filter
+from .._registry.registry import JobRegistry
+from .._watching.readers import Policy
 from ._history import Call, History, Reading
+from ._nodes import Node
 from ._workers import LOST, outcome_of
 
-if TYPE_CHECKING:
-    from random import Random
-
-    from .._registry.registry import JobRegistry
-    from .._watching.handle import JobHandle
-    from .._watching.readers import Policy
-    from ._nodes import Node
-    from ._simulation import Drawn
-
 T = TypeVar("T")
+Drawn = tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]]
+_WHERES: Final[Sequence[Filter]] = (
+    {"owner": "me"},
+    {"owner": "you", "state": [State.RUNNING]},
+    {"state": [State.QUEUED, State.RETRYING]},
+    {"tags": {"several": "yes"}},
+    {},
+)
+_GRACES: Final = (0.0, 0.0, 2.0, 30.0)
 
 
 class Clients:
@@ -50,11 +58,16 @@ class Clients:
         async with trio.open_nursery() as self._nursery:
             for number in range(clients):
                 self._nursery.start_soon(self._client, f"client{number}", self._random.randint(1, jobs))
+            self._nursery.start_soon(self._operate)
         self.done.set()
 
     async def _client(self, name: str, jobs: int) -> None:
         for number in range(jobs):
             await trio.sleep(self._random.expovariate(0.5))
+            if self._random.random() < 0.3:
+                for job_id in await self._submit_many(name, f"{name}.{number}"):
+                    self._nursery.start_soon(self._wait, name, job_id)
+                continue
             job_id = await self._submit(name, f"{name}.{number}")
             for n in range(self._random.randint(1, 2)):
                 self._nursery.start_soon(self._read, f"{name}.{number}.reader{n}", job_id)
@@ -62,6 +75,15 @@ class Clients:
                 self._nursery.start_soon(self._cancel, name, job_id)
             if self._random.random() < 0.5:
                 self._nursery.start_soon(self._wait, name, job_id)
+
+    async def _operate(self) -> None:
+        """Now and then, ask for the cancellation of all jobs of a kind."""
+        for number in range(self._random.choice((0, 0, 1, 2))):
+            await trio.sleep(self._random.expovariate(0.1))
+            where, reason = self._random.choice(_WHERES), f"by order {number}"
+            call = Call("operator", "cancel_where", where=where, reason=reason, grace=0.0)
+            asked = await self._ask(call, partial(_cancel_where, reason=reason, where=where))
+            call.count = asked or 0
 
     def _up(self) -> list[JobRegistry]:
         return [node.jobs for node in self._nodes if node.jobs is not None]
@@ -89,23 +111,44 @@ class Clients:
         while True:
             call = Call(name, "submit", key=key)
 
-            async def submit(jobs: JobRegistry) -> JobHandle[Any, Any]:
+            async def submit(jobs: JobRegistry) -> str:
                 untyped: Any = jobs.submit  # how the handler is typed is not known here
-                handle: JobHandle[Any, Any] = await untyped(fn, *args, key=key, **options)
-                return handle
+                return str((await untyped(fn, *args, key=key, **options)).id)
 
-            handle = await self._ask(call, submit)
-            if handle is not None:
-                call.job_id = handle.id
-                return handle.id
+            call.job_id = await self._ask(call, submit)
+            if call.job_id is not None:
+                return call.job_id
+
+    async def _submit_many(self, name: str, key: str) -> Sequence[str]:
+        """Submit several jobs at once, with more or less patience, until they are found there."""
+        fn, args, options = self._draw()
+        options = {**options, "tags": {**options.get("tags", {}), "several": "yes", "batch": key}}
+        count, patience = self._random.randint(1, 3), self._random.choice((inf, inf, 1.0, 0.01, 0.0))
+        while True:
+            call = Call(name, "submit_many", key=key, count=count)
+
+            async def submit(jobs: JobRegistry, call: Call = call, patience: float = patience) -> list[str]:
+                untyped: Any = jobs.submit_many  # how the handler is typed is not known here
+                with trio.move_on_after(patience):
+                    return [handle.id for handle in await untyped(fn, [args] * count, **options)]
+                call.cancelled = True
+                return []
+
+            call.job_ids = await self._ask(call, submit) or []
+            while call.found is None:
+                call.found = await self._ask(Call(name, "find"), partial(_of_batch, key=key))
+            if call.found:
+                return call.found
+            patience = inf
 
     async def _cancel(self, name: str, job_id: str) -> None:
         await trio.sleep(self._random.expovariate(0.3))
-        grace, patience = self._random.choice((0.0, 0.0, 2.0)), self._random.choice((1.0, 60.0))
+        grace, patience = self._random.choice(_GRACES), self._random.choice((1.0, 60.0))
+        reason = f"{name} asked for {job_id}"
         while True:
-            call = Call(name, "cancel", job_id)
+            call = Call(name, "cancel", job_id, reason=reason, grace=grace)
             report = await self._ask(
-                call, lambda jobs: jobs.cancel(job_id, "as drawn", grace=grace, patience=patience)
+                call, lambda jobs: jobs.cancel(job_id, reason, grace=grace, patience=patience)
             )
             if report is not None:
                 call.answer = report.outcome
@@ -147,3 +190,11 @@ class Clients:
                             return
                 except LOST:
                     await trio.sleep(self._random.uniform(0, 2))
+
+
+async def _of_batch(jobs: JobRegistry, key: str) -> list[str]:
+    return [job.id for job in await jobs.find(tags={"batch": key})]
+
+
+async def _cancel_where(jobs: JobRegistry, reason: str, where: Filter) -> int:
+    return await jobs.cancel_where(reason, **where)

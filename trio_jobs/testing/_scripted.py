@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import trio
-from hypothesis import strategies as st
 
 from .._common.errors import Permanent, RetryAfter
 from .._running.context import JobContext
 
 Step = tuple[str, Any]
-SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0])
-LONG = st.sampled_from([0.0, 0.5, 1.0, 3.0, 25.0])  # the last is longer than a lease
-STEPS: st.SearchStrategy[list[Step]] = st.lists(
-    st.one_of(
-        st.tuples(st.just("send"), st.integers(1, 5)),
-        st.tuples(st.just("cut"), SECONDS),
-        st.tuples(st.just("pipe"), st.integers(1, 3)),
-        st.tuples(st.just("sleep"), SECONDS),
-        st.tuples(st.just("save"), st.integers(0, 9)),
-        st.tuples(st.just("progress"), st.integers(0, 9)),
-        st.tuples(st.just("shield"), LONG),
-        st.tuples(st.just("heed"), LONG),
-        st.tuples(st.just("child"), st.booleans()),
-        st.tuples(st.just("old child"), st.booleans()),
-    ),
-    max_size=5,
-)
-ENDS = st.sampled_from(["return", "error", "permanent", "snooze", "exit", "group", "background"])
+SECONDS: Final = (0.0, 0.5, 1.0, 3.0)
+LONG: Final = (*SECONDS, 25.0)  # the last is longer than a lease
+STEPS: Final[Mapping[str, Sequence[Any]]] = {
+    "send": range(1, 6),
+    "cut": SECONDS,
+    "pipe": range(1, 4),
+    "sleep": SECONDS,
+    "save": range(10),
+    "progress": range(10),
+    "shield": LONG,
+    "heed": LONG,
+    "child": (False, True),
+    "old child": (False, True),
+}
+"""The steps, and what each may be told."""
+ENDS: Final = ("return", "error", "permanent", "snooze", "exit", "group", "background")
 
 
 async def child(job: JobContext[str], fails: bool, seconds: float = 0.5) -> None:  # noqa: FBT001  # drawn
@@ -39,7 +37,7 @@ async def child(job: JobContext[str], fails: bool, seconds: float = 0.5) -> None
         raise LookupError("child")
 
 
-async def scripted(job: JobContext[str], steps: list[Step], end: str) -> str:
+async def scripted(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
     """Take the steps, and end as told; a snooze happens once."""
     for number, (what, amount) in enumerate(steps):
         if what == "send":

@@ -7,7 +7,7 @@ written down by those to whom it happened, in journals, and judged afterwards by
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
@@ -15,74 +15,40 @@ import attrs
 import outcome
 import trio
 
-from .._common.errors import Permanent, RetryAfter
 from .._model.retry import Retry
 from .._registry.filter import every
-from .._running.context import JobContext
 from ..stores.contract import Where
 from ..stores.memory import MemoryStore
-from ._faults import CUTTING, FAULTS, Faults
+from ._faults import FAULTS, Faults
 from ._fold import check_agrees
 from ._history import History
 from ._journal import journalled
 from ._judge import check_history
 from ._nodes import Node, chaos
-from ._people import Clients
+from ._people import Clients, Drawn
+from ._scripted import ENDS, STEPS, scripted
 from ._seeded import run_seeded
 from ._trace import Trace
 
 _ALL: Final = 10**6
-Drawn = tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]]
+_STEPS: Final = ("send", "send", "cut", "sleep", "save", "progress", "shield", "heed", "child", "old child")
 
 
 def draw_job(random: Random) -> Drawn:
-    """Draw a job that sends, sleeps and saves, and how it ends: what is simulated by default."""
+    """Draw a job that sends, sleeps, saves and heeds, and how it ends: what is simulated by default."""
     steps = [
-        (random.choice(("send", "send", "burst", "sleep", "save", "progress", "child")), random.randint(1, 4))
-        for _ in range(random.randint(0, 5))
+        (what, random.choice(STEPS[what]))
+        for what in (random.choice(_STEPS) for _ in range(random.randint(0, 5)))
     ]
-    end = random.choice(("return", "return", "return", "error", "permanent", "snooze"))
     options: dict[str, Any] = {
         "retry": Retry(attempts=random.randint(1, 4), initial=0.5, jitter=0),
         "priority": random.randint(0, 3),
         "delay": random.choice((0.0, 0.0, 0.0, 3.0)),
+        "owner": random.choice((None, None, "me", "you")),
     }
     if random.random() < 0.2:
         options["timeout"] = random.choice((0.5, 3.0))
-    return scripted, (tuple(steps), end), options
-
-
-async def child(job: JobContext[str], seconds: float) -> None:
-    """Send something, and take a while."""
-    await job.send("from a child")
-    await trio.sleep(seconds)
-
-
-async def scripted(job: JobContext[str], steps: tuple[tuple[str, int], ...], end: str) -> str:
-    """Do what the steps say. A token names its attempt and its place, so that none can stand for another."""
-    sent = 0
-    for what, amount in steps:
-        if what == "sleep":
-            await trio.sleep(amount)
-        elif what == "save":
-            await job.save(amount)
-        elif what == "progress":
-            await job.progress(amount)
-        elif what == "child":
-            await job.spawn(child, amount)
-        elif what == "burst":
-            await job.send_many(f"{job.attempt}.{sent + number}" for number in range(amount))
-            sent += amount
-        else:
-            await job.send(f"{job.attempt}.{sent}")
-            sent += 1
-    if end == "error":
-        raise ValueError(end)
-    if end == "permanent":
-        raise Permanent(ValueError(end))
-    if end == "snooze" and job.attempt == 1:
-        raise RetryAfter(1)
-    return f"{job.attempt}: {sent} sent"
+    return scripted, (tuple(steps), random.choice(("return",) * 6 + ENDS)), options
 
 
 @attrs.frozen
@@ -164,19 +130,22 @@ class Simulation:
         self.random = Random(seed)
         kinds = frozenset(kind for kind in sorted(scenario.faults) if self.random.random() < 0.5)
         self.trace = Trace(seed, kinds)
-        self.history = History(orderly=not kinds & CUTTING)
         self._scenario = scenario
         self._faults = Faults(self.random, kinds, self.random.choice((2.0, 5.0, 10.0)))
+        cut = set[str]()
+        self.history = History(cut=cut, mute=cut, soon=self._faults.lease)
 
     async def run(self) -> None:
         """Let it happen, and check it."""
         scenario, store, faults = self._scenario, MemoryStore(), self._faults
+        self.history.epoch = store._epoch  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         counts = {"worker": scenario.workers, "front": scenario.fronts}
         nodes: list[Node] = []
         for kind, count in counts.items():
             for number in range(count):
                 capacity = self.random.randint(1, scenario.capacity) if kind == "worker" else 0
-                nodes.append(Node(f"{kind}{number}", store, faults, self.trace, capacity))
+                name = f"{kind}{number}"
+                nodes.append(Node(name, capacity, store, faults, trace=self.trace, history=self.history))
         clients = Clients(nodes, self.history, self.random, self._draw)
         async with trio.open_nursery() as nursery:
             for node in nodes:
@@ -198,7 +167,7 @@ class Simulation:
 
     async def _collect(self, store: MemoryStore) -> None:
         for one in await every(store, Where()):
-            job = await store.get(one.id)
+            job = self.history.jobs[one.id] = await store.get(one.id)
             log = self.history.logs[job.id] = await store.read(job.id, 0, _ALL)
             self.trace.note("store", self.trace.number(job.id), log)
             check_agrees(job, log)

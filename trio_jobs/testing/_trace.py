@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from .._model.job import Event, Job
+from .._model.summary import JobSummary
 from ..stores.contract import Claim, Heartbeat
 
 _ID: Final = re.compile("[0-9a-f]{32}")
@@ -58,7 +59,7 @@ class Trace:
             return f"{self.number(value.submission.id)}#{value.attempt}"
         if isinstance(value, Event):
             return f"{value.seq}:{value.kind}"
-        if isinstance(value, Job):
+        if isinstance(value, (Job, JobSummary)):
             return f"{self.number(value.id)} {value.state}"
         if isinstance(value, Heartbeat):
             return f"lost {self._text(sorted(map(self.number, value.lost)))}, cancel {len(value.cancels)}"
