@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+import trio
 
 from trio_jobs.serving.describe import describe
 
@@ -37,8 +38,10 @@ async def bare(job: Any, x, y=Strange(), z=b"\0") -> None:  # type: ignore[no-un
     pass
 
 
-async def strange(job: Any, where: Strange, path: Path | None = None) -> None:
-    """Takes what has no schema."""
+async def strange(
+    job: Any, where: Strange, path: Path | None = None, until: trio.Event | None = None
+) -> None:
+    """Takes what has no schema; an event has fields, of types that are imported for type checkers only."""
 
 
 async def nothing(job: Any) -> None:
@@ -75,8 +78,8 @@ def test_what_has_no_annotation_is_anything() -> None:
 
 def test_what_has_no_schema_is_anything() -> None:
     """A type that JSON Schema cannot say is described as anything, not an error."""
-    where, path = describe("strange", strange)["parameters"]
-    assert where["schema"] == path["schema"] == {}
+    where, path, until = describe("strange", strange)["parameters"]
+    assert where["schema"] == path["schema"] == until["schema"] == {}
     assert path["default"] is None
 
 

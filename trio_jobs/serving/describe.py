@@ -59,5 +59,5 @@ def _parameter(parameter: inspect.Parameter, kind: Any) -> dict[str, Any]:
 def _schema(kind: Any) -> dict[str, Any]:
     try:
         return msgspec.json.schema(kind)
-    except (TypeError, ValueError, RecursionError):
+    except (NameError, TypeError, ValueError, RecursionError):
         return {}  # anything: what does not fit is said when it is submitted

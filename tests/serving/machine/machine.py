@@ -497,7 +497,7 @@ class ServerMachine(TrioMachine):
                 works.append(self.ask_web(peer, "submit", 1).work)
                 await trio.sleep(0.001)
             done = [await self.jobs.find(tags={"n": str(work.number)}) for work in works if work]
-            most = TAKEN + 2 * self.limits.calls
+            most = TAKEN + self.limits.calls
             assert sum(len(found) for found in done) <= most, f"more than {most} calls are open"
         peer.hang_up()
         await self.settle()

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs import JobRegistry, handler, open_registry
+from trio_jobs import JobContext, JobRegistry, handler, open_registry
 from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.operations import JobOperations
@@ -94,13 +94,22 @@ async def hang(job: Any) -> None:
     await trio.sleep_forever()
 
 
+@handler
+async def stay(job: JobContext[None]) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(50)
+
+
 @asynccontextmanager
 async def talking(
     pipe: Memory, *, caller: Caller = ANYBODY, closing: trio.Event | None = None, **limits: Any
 ) -> AsyncGenerator[JobRegistry]:
     found = Limits(**{"linger": 0.0, **limits})
     closing = trio.Event() if closing is None else closing
-    async with open_registry(handlers=[count, hang], window=8) as jobs, trio.open_nursery() as nursery:
+    async with open_registry(handlers=[count, hang, stay], window=8) as jobs, trio.open_nursery() as nursery:
         context = attrs.evolve(ServerContext.of(jobs, ServerOptions(limits=found)), closing=closing)
         nursery.start_soon(WebSocketHandler(pipe, context, caller).run)
         yield jobs
@@ -119,7 +128,11 @@ async def test_every_operation_is_answered(autojump_clock: MockClock) -> None:
         history = (await pipe.ask("history", 5, job=job["id"]))["history"]
         assert [event["kind"] for event in history] == ["submitted", "started", "completed"]
         assert (await pipe.ask("cancel", 6, job=job["id"]))["report"]["outcome"] == "already_over"
-        assert [one["name"] for one in (await pipe.ask("handlers", 7))["handlers"]] == ["count", "hang"]
+        assert [one["name"] for one in (await pipe.ask("handlers", 7))["handlers"]] == [
+            "count",
+            "hang",
+            "stay",
+        ]
         assert (await pipe.ask("statistics", 8))["statistics"]["states"] == {"completed": 1}
         assert (await pipe.ask("ping", 9))["pong"]
         assert (await pipe.ask("get", 10, job="x"))["error"]["code"] == "unknown_job"
@@ -360,3 +373,27 @@ async def test_an_id_may_be_used_again_while_its_last_frame_waits(autojump_clock
         await wait_all_tasks_blocked()
         await pipe.say("unfollow", 1)
         assert await pipe.hear() == {"re": 1, "unfollowed": True}
+
+
+async def test_who_takes_nothing_has_no_more_calls_open_than_there_may_be(autojump_clock: MockClock) -> None:
+    """Answers that wait to be taken are open calls, as those are that are not made yet."""
+    pipe = Memory(room=0)
+    async with talking(pipe, calls=3) as jobs:
+        many = [await jobs.submit(stay) for _ in range(5)]
+        await wait_all_tasks_blocked()
+        await pipe.say("get", 1, job=many[0].id)
+        await pipe.say("get", 2, job=many[0].id)
+        await wait_all_tasks_blocked()
+        for re, job in enumerate(many, 3):
+            await pipe.say("cancel", re, job=job.id, patience=100)
+        await wait_all_tasks_blocked()
+        begun = [await asked_to_end(many)]
+        await pipe.hear()
+        await wait_all_tasks_blocked()
+        begun.append(await asked_to_end(many))
+    assert begun == [1, 2]
+
+
+async def asked_to_end(jobs: list[Any]) -> int:
+    """Return how many of some jobs were cancelled."""
+    return sum([(await job.snapshot()).cancel_requested_at is not None for job in jobs])

@@ -192,7 +192,7 @@ class WebSocketHandler:
 
     async def _read(self) -> None:
         while self._close is None:
-            while self._unsent >= self._limits.calls:
+            while self._unsent and self._unsent + self._session.calls >= self._limits.calls:
                 await self._taken.wait()  # who does not take answers may not ask for more
             message = await self._connection.receive()
             step = self._session.received(message)

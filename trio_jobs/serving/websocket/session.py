@@ -95,6 +95,11 @@ class Session:
         self._follows: dict[int, Subscription] = {}
         self._faults = 0
 
+    @property
+    def calls(self) -> int:
+        """How many calls have no answer yet."""
+        return len(self._calls)
+
     # ------------------------------------------------------------ what arrives
 
     def received(self, message: str | bytes) -> Step:
@@ -147,7 +152,7 @@ class Session:
         if isinstance(request, (Follow, Wait)):
             if len(self._follows) + len(self._waits) >= limits.follows:
                 return Reply(_too_many(request.id, f"follows {limits.follows} jobs"))
-        elif len(self._calls) >= limits.calls:
+        elif self.calls >= limits.calls:
             return Reply(_too_many(request.id, f"waits for {limits.calls} answers"))
         if isinstance(request, Follow):
             follow = Subscription(
