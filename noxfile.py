@@ -19,6 +19,7 @@ nox.options.sessions = [
     "docs",
     "demo",
     "bench",
+    "bench-guard",
     "harness",
     "planted",
     "mutation",
@@ -194,3 +195,10 @@ def bench(session: nox.Session) -> None:
     install(session, "serve")
     for script in (["benchmarks/inprocess.py"], ["-m", "benchmarks.durable"], ["-m", "benchmarks.serving"]):
         session.run("python", *script, *(session.posargs or ["--quick"]))
+
+
+@nox.session(name="bench-guard")
+def bench_guard(session: nox.Session) -> None:
+    """The hot path takes no more instructions than it did; needs valgrind (Debian: `apt install valgrind`)."""
+    install(session, "serve")
+    session.run("python", "benchmarks/guard.py", *session.posargs)

@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "__trio_jobs_handler__"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Mark:
     """What `handler` wrote on a function: its name and the options that its jobs start from."""
 

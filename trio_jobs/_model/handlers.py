@@ -67,7 +67,7 @@ def _of_module(module: ModuleType) -> list[Handler]:
     return found
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Taken:
     """The arguments that a function takes after the job context.
 

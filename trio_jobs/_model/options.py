@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -134,6 +133,8 @@ def build(base: Options, given: Mapping[str, Any]) -> Options:
         if name in _CHECKS:
             changes[name] = _CHECKS[name](value)
         elif name != "timeout":
+            import difflib  # which a program needs only to be told of a mistake
+
             near = difflib.get_close_matches(name, [*_CHECKS, "timeout", "key"], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"there is no option {name!r}{hint}")

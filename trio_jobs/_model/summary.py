@@ -3,7 +3,6 @@
 The annotations are types, not text, as in `job.py`.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, cast, overload
@@ -165,6 +164,8 @@ def place_of(after: str | None) -> int | None:
 
 def json_bytes(summary: JobSummary) -> int:
     """Return how long a summary is in JSON, or somewhat more."""
+    import json  # which a program needs only for lists
+
     said = None if summary.progress is None else summary.progress.message
     texts = [summary.handler, summary.message, summary.owner, summary.parent, said, dict(summary.tags)]
     return _NAMES_AND_NUMBERS + len(json.dumps(texts, ensure_ascii=False).encode(errors="replace"))

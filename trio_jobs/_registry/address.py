@@ -14,7 +14,6 @@ from .._common.validate import choice, whole
 from .._model.handlers import Handlers
 from .._model.job import Retention
 from ..stores.contract import Store
-from ..stores.memory import MemoryStore
 
 MEMORY = "memory://"
 _KNOWN = "there are 'memory://' and 'sqlite:///jobs.db'"
@@ -41,6 +40,8 @@ def store_opener(
         whole("queue_limit", queue_limit, 1)
         limits["queue_limit"] = queue_limit
     if store == MEMORY:
+        from ..stores.memory import MemoryStore  # like the other one only where it is used
+
         return _closing(partial(MemoryStore, **limits))
     path, options = sqlite_path(store)
     try:

@@ -31,7 +31,7 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Run:
     """How an attempt ended, before anything is made of it.
 

@@ -20,7 +20,7 @@ from .channel import Entry, Pipe
 from .deadlines import Deadlines
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Resources:
     """What the attempts of one worker share.
 

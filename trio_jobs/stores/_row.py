@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -75,6 +74,8 @@ def _fields(kind: type[Any]) -> Sequence[str] | None:
     """Return the names of the fields of a record: of attrs, a dataclass, or a Struct of msgspec."""
     if attrs.has(kind):
         return [field.name for field in attrs.fields(kind)]
+    import dataclasses  # which attrs does not load, nor does Trio
+
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     return getattr(kind, "__struct_fields__", None)
