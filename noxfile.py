@@ -199,6 +199,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(name="bench-guard")
 def bench_guard(session: nox.Session) -> None:
-    """The hot path takes no more instructions than it did; needs valgrind (Debian: `apt install valgrind`)."""
+    """The hot path takes no more instructions than it did; valgrind counts them (`apt install valgrind`)."""
     install(session, "serve")
-    session.run("python", "benchmarks/guard.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.guard", *session.posargs)

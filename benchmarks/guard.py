@@ -1,12 +1,12 @@
 """How many instructions the hot path takes, next to the same thing in raw Trio: does a change make it dearer?
 
-    python benchmarks/guard.py [--write]
+    python -m benchmarks.guard [--write]
 
 Instructions are counted by callgrind (Debian: `apt install valgrind`), so that other programs change nothing.
 Each load runs with some operations and with three times as many, and what counts is the difference: opening
 and warming up cancel out. What is compared is the ratio to a load of raw Trio that is counted in the same
-process, with the ratio that `guard.json` has for this Python and this Trio; two runs differ by one or two percent,
-and there is room of ten. Without a stored ratio it is only printed; `--write` stores what was counted.
+process, with the ratio that `guard.json` has for this Python and this Trio; two runs differ by one or two
+percent, and there is room of ten. Without a stored ratio it is only printed; `--write` stores what was counted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ from urllib.parse import quote
 import attrs
 import trio
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import inprocess as by  # found only now
-
+from benchmarks import inprocess as by
 from trio_jobs import JobContext, open_registry
 from trio_jobs._common.states import Transition
 from trio_jobs.stores.contract import Claim, Claimant, Outcome
@@ -185,12 +182,18 @@ def count_instructions(arguments: list[str]) -> list[int]:
     """Run Python under callgrind; return the instructions between each two marks, and up to the end."""
     with TemporaryDirectory(prefix="trio_jobs-") as folder:
         out = Path(folder) / "counts"
-        command = ["valgrind", "--quiet", "--tool=callgrind", f"--dump-before={MARK}", f"--callgrind-out-file={out}"]
+        command = [
+            "valgrind",
+            "--quiet",
+            "--tool=callgrind",
+            f"--dump-before={MARK}",
+            f"--callgrind-out-file={out}",
+        ]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPYCACHEPREFIX": folder}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for before in ([], command):  # the first compiles what is imported
             whole = [*before, sys.executable, *arguments]
-            subprocess.run(whole, check=True, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run(whole, check=True, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603  # ours
         # What is left at the end is in the file without a number.
         parts = sorted(Path(folder).glob("counts.*"), key=lambda part: int(part.suffix[1:]))
         return [_total(part) for part in [*parts, out]]
@@ -203,7 +206,9 @@ def _total(part: Path) -> int:
 
 def operations() -> dict[str, float]:
     """Return the instructions of one operation of each load."""
-    counts = count_instructions([__file__, "--loads"])[1::2]  # every second one is between a begin and an end
+    counts = count_instructions(["-m", "benchmarks.guard", "--loads"])[
+        1::2
+    ]  # every second one is between a begin and an end
     runs = zip(LOADS.items(), zip(*[iter(counts)] * 3, strict=True), strict=True)
     return {name: (many - few) / (2 * guarded.count) for (name, guarded), (_, few, many) in runs}
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import trio
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "guard.py"
+from benchmarks import guard
 
 
-@pytest.fixture(scope="module")
-def guard() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("guard", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_load_is_marked_where_it_begins_and_ends(
-    guard: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_load_is_marked_where_it_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The counts are taken in pairs, so that one mark too many would compare the wrong loads."""
     marks: list[int] = []
     monkeypatch.setattr(os, "getpgrp", lambda: marks.append(1))
@@ -35,7 +20,7 @@ def test_every_load_is_marked_where_it_begins_and_ends(
         marks.clear()
 
 
-def test_what_became_dearer_is_said(guard: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_became_dearer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A tenth more than stored is fine, and what is not stored is only printed."""
     assert guard._show("submit", 100.0, 1.09, 1.0) == "fine"
     assert guard._show("submit", 100.0, 1.11, 1.0) == "DEARER"
