@@ -6,7 +6,7 @@ Instructions are counted by callgrind (Debian: `apt install valgrind`), so that 
 Each load runs with some operations and with three times as many, and what counts is the difference: opening
 and warming up cancel out. What is compared is the ratio to a load of raw Trio that is counted in the same
 process, with the ratio that `guard.json` has for this Python and this Trio; two runs differ by one or two
-percent, and there is room of ten. Without a stored ratio it is only printed; `--write` stores what was counted.
+percent, and there is room of ten. A ratio that is not stored is only printed; `--write` stores them all.
 """
 
 from __future__ import annotations
