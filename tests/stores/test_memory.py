@@ -1568,7 +1568,7 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
         assert store._ended.bytes == 0
 
 
-async def test_children_however_deep() -> None:
+async def test_children_however_deep(autojump_clock: MockClock) -> None:
     """A chain of 1,200 children, each the child of the one before, goes with the worker that is lost."""
     store = MemoryStore()
     doomed = Claimant("w", 1.0)

@@ -12,10 +12,19 @@ import pytest
 import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from trio.testing import MockClock
 
 from trio_jobs.stores import Store
 from trio_jobs.stores.sqlite import open_sqlite
-from trio_jobs.testing import QUEUE_LIMIT, RETENTION, Check, StoreMachine, narrow_store_checks, store_checks
+from trio_jobs.testing import (
+    QUEUE_LIMIT,
+    RETENTION,
+    Check,
+    StoreMachine,
+    narrow_store_checks,
+    open_sqlite_in_lockstep,
+    store_checks,
+)
 from trio_jobs.testing.checks import SCENES
 from trio_jobs.testing.checks._kit import other_work, work
 
@@ -34,18 +43,46 @@ async def open_narrow(folder: Path) -> AsyncIterator[Store]:
         yield store
 
 
-# Of the races, these are the ones that take below a second.
-SOON = {"racing.a_job_that_waits_to_run_again", "racing.a_job_that_is_to_be_cancelled"}
+in_lockstep = partial(open_sqlite_in_lockstep, handlers=[work, other_work])
+
+
+@asynccontextmanager
+async def open_lockstep(folder: Path) -> AsyncIterator[Store]:
+    async with in_lockstep(folder / "jobs.db") as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_narrow_lockstep(folder: Path) -> AsyncIterator[Store]:
+    async with in_lockstep(folder / "jobs.db", queue_limit=QUEUE_LIMIT, retention=RETENTION) as store:
+        yield store
+
+
+def virtual() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+# What needs threads, or real time: several connections, and of the races those that take below a second.
+SOON = ("sharing.", "racing.a_job_that_waits_to_run_again", "racing.a_job_that_is_to_be_cancelled")
+
+
+def is_alone(check: Check) -> bool:
+    return not str(check).startswith(("sharing.", "racing."))
 
 
 def marked(check: Check) -> Any:
-    deep = str(check).startswith("racing.") and str(check) not in SOON
-    return pytest.param(check, marks=[pytest.mark.deep] * deep)
+    return pytest.param(check, marks=[pytest.mark.deep] * (not str(check).startswith(SOON)))
+
+
+@pytest.mark.parametrize("check", [*filter(is_alone, store_checks())], ids=str)
+def test_the_contract_in_virtual_time(check: Check) -> None:
+    """Each claim of the contract about one connection holds."""
+    check.run(open_lockstep, clock=virtual)
 
 
 @pytest.mark.parametrize("check", [marked(check) for check in store_checks()], ids=str)
 def test_the_contract(check: Check) -> None:
-    """Each claim of the contract holds."""
+    """Each claim of the contract holds, with threads and in real time."""
     check.run(open_store)
 
 
@@ -57,8 +94,15 @@ def test_each_verb_beside_each_other_one(check: Check) -> None:
 
 
 @pytest.mark.parametrize("check", narrow_store_checks(), ids=str)
-def test_limits(check: Check) -> None:
+def test_limits_in_virtual_time(check: Check) -> None:
     """Each claim about limits holds."""
+    check.run(open_narrow_lockstep, clock=virtual)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("check", narrow_store_checks(), ids=str)
+def test_limits(check: Check) -> None:
+    """Each claim about limits holds, with threads and in real time."""
     check.run(open_narrow)
 
 
