@@ -4,7 +4,7 @@ In the order in which they tell the story:
 
     body           the body of a request, within its bounds
     asgi           a guard before every request; a WebSocket as a connection
-    parameters     the parameters of a URL
+    endpoints      where everything is, what it takes, and what it answers
     responses      answers as responses
     event_stream   a log as a response
     assets         the files of the page

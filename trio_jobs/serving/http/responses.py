@@ -27,6 +27,11 @@ def whole(fields: Fields) -> Response:
     return Response(b"{%b}" % json_fields(fields), media_type=JSON)
 
 
+def only(name: str) -> Callable[[Fields], Response]:
+    """Return what makes a response of one field of an answer."""
+    return lambda fields: Response(fields[name], media_type=JSON)
+
+
 class AnswerResponse:
     """Does what a request asks, and sends the answer.
 

@@ -1,0 +1,304 @@
+"""What each endpoint is called, takes and answers. Routes and OpenAPI are made from this.
+
+Functions do the work; `endpoint` makes an entry of `ENDPOINTS` of one, whose docstring is its description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..._common.errors import quoted
+from ..._common.states import State
+from ..._common.validate import TAGS
+from ..._wire import requests
+from ..._wire.requests import LONGEST_KEY, BadRequest, NewJob, decode_new_job
+from ..answers import Fields
+from ..context import ServerContext
+from ..options import Caller
+from ..problems import Refused
+from ..sse import cursor_of
+from ..values import FIELDS
+from .body import read_body
+from .event_stream import EventStreamResponse
+from .metrics import exposition
+from .responses import JSON, AnswerResponse, ValueResponse, only
+
+Answer: TypeAlias = Response | EventStreamResponse | AnswerResponse | ValueResponse
+Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[Answer]]
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """One endpoint.
+
+    Attributes:
+        method: Its method.
+        path: Its path.
+        work: Does it.
+        answers: The content of its responses as OpenAPI has it, by status.
+        problems: Statuses of its problems, besides those that every endpoint has.
+        parameters: What a URL or a header may say, as OpenAPI has it.
+        request: The request of the wire whose fields a URL may name, too.
+        body: The content of its body.
+    """
+
+    method: str
+    path: str
+    work: Work
+    answers: Mapping[int, Mapping[str, Any]]
+    problems: Sequence[int] = ()
+    parameters: Sequence[Mapping[str, Any]] = ()
+    request: type[requests.Request] | None = None
+    body: Mapping[str, Any] | None = None
+
+    def check(self, given: Iterable[tuple[str, str]]) -> None:
+        """Raise `BadRequest` if a URL has a parameter that is none of the endpoint, or one twice.
+
+        Args:
+            given: The parameters, by name. If they are fields of a request, that is checked elsewhere.
+        """
+        known = {one["name"]: one.get("explode", False) for one in self.parameters if one["in"] == "query"}
+        seen: set[str] = set()
+        for name, _ in given:
+            if name not in known and self.request is None:
+                has = f"there is {', '.join(sorted(known))}" if known else "there are none"
+                raise BadRequest(f"there is no parameter {quoted(name)} here: {has}")
+            if name in seen and not known.get(name):
+                raise BadRequest(f"the parameter {quoted(name)} is given twice")
+            seen.add(name)
+
+
+ENDPOINTS: Final[list[Endpoint]] = []
+
+
+def endpoint(method: str, *paths: str, **more: Any) -> Callable[[Work], Work]:
+    """Note that a function does what is asked at some paths; `more` are attributes of `Endpoint`."""
+
+    def noted(work: Work) -> Work:
+        ENDPOINTS.extend(Endpoint(method=method, path=path, work=work, **more) for path in paths)
+        return work
+
+    return noted
+
+
+def ref(name: str) -> Mapping[str, str]:
+    """Return a reference to a schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json_of(name: str) -> Mapping[str, Any]:
+    return {JSON: {"schema": ref(name)}}
+
+
+def _query(name: str, **schema: Any) -> Mapping[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "explode": schema.get("type") == "array"}
+
+
+def _header(name: str, **schema: Any) -> Mapping[str, Any]:
+    return {"name": name, "in": "header", "schema": schema}
+
+
+_CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
+_TAG: Final = {"type": "string", "pattern": r"^[^=\u0000]{0,100}=[^\u0000]{0,500}$"}
+_VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
+
+
+# ------------------------------------------------------------ submitting and cancelling
+
+
+@endpoint(
+    "POST",
+    "/v1/jobs",
+    answers={202: _json_of("Accepted")},
+    problems=(400, 408, 409, 413, 415, 422),
+    parameters=[_header("Idempotency-Key", type="string", minLength=1, maxLength=LONGEST_KEY)],
+    body=_json_of("NewJob"),
+)
+async def submit(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Submit a job. The answer says where to read it; the job is in the store."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
+    new = decode_new_job(await read_body(request, context.limits), context.limits.depth)
+    new = _with_key(new, request.headers.get("idempotency-key"))
+    job_id = await context.operations.submit(caller, new)
+    base = base_of(request)
+    where = f"{base}/v1/jobs/{job_id}"
+    answer = {"job_id": job_id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
+    return Response(msgspec.json.encode(answer), 202, {"location": where}, JSON)
+
+
+@endpoint(
+    "DELETE",
+    "/v1/jobs/{id}",
+    answers={200: _json_of("Report"), 202: _json_of("Report")},
+    problems=(400, 404, 422),
+    request=requests.Cancel,
+)
+async def cancel(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Cancel a job. The answer says what became of it; with 202, it has not stopped yet."""
+    asked = _asked(request, requests.Cancel, {"job": request.path_params["id"]})
+    return AnswerResponse(context.operations, caller, asked, _report)
+
+
+# ------------------------------------------------------------ looking
+
+
+@endpoint("GET", "/v1/jobs/{id}", answers={200: _json_of("Job")}, problems=[404])
+async def get(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Look a job up."""
+    asked = requests.Get(1, request.path_params["id"])
+    return AnswerResponse(context.operations, caller, asked, only("job"))
+
+
+@endpoint(
+    "GET",
+    "/v1/jobs",
+    answers={200: _json_of("JobPage")},
+    problems=(400, 422),
+    parameters=[
+        _query("state", type="array", minItems=1, items={"enum": [str(state) for state in State]}),
+        _query("tag", type="array", minItems=1, maxItems=TAGS, items=_TAG),
+        _query("cursor", type="string", pattern="^[0-9]{1,18}$", description="The `next` of a page."),
+    ],
+    request=requests.List,
+)
+async def find(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """List the jobs that match, page by page. `next` is the cursor of the next page."""
+    states, tags = request.query_params.getlist("state"), _tags(request.query_params.getlist("tag"))
+    given = {name: value for name, value in (("state", states), ("tags", tags)) if value}
+    return AnswerResponse(context.operations, caller, _asked(request, requests.List, given, "state", "tag"))
+
+
+@endpoint(
+    "GET",
+    "/v1/jobs/{id}/history",
+    answers={200: _json_of("HistoryPage")},
+    problems=(400, 404, 422),
+    request=requests.History,
+)
+async def history(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Read a job's events but for tokens and progress."""
+    asked = _asked(request, requests.History, {"job": request.path_params["id"]})
+    return AnswerResponse(context.operations, caller, asked)
+
+
+@endpoint("GET", *(f"/v1/jobs/{{id}}/{name}" for name in FIELDS), answers=_VALUE, problems=(400, 404, 409))
+async def field(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Read one value of a job, however large it is."""
+    job = await context.operations.get(caller, request.path_params["id"])
+    name: Any = request.url.path.rpartition("/")[2]
+    return await _value(context, caller, requests.GetValue(1, job.id, name, job.last_seq))
+
+
+@endpoint("GET", "/v1/jobs/{id}/history/{seq}", answers=_VALUE, problems=(400, 404, 409))
+async def data(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Read the data of one event, however large it is."""
+    seq = cursor_of(request.path_params["seq"]) or 0
+    return await _value(context, caller, requests.GetValue(1, request.path_params["id"], "data", seq))
+
+
+async def _value(context: ServerContext, caller: Caller, asked: requests.GetValue) -> Answer:
+    size = len((await context.operations.value(caller, asked)).data)
+    return ValueResponse(context.operations, caller, asked, size)
+
+
+@endpoint(
+    "GET",
+    "/v1/jobs/{id}/stream",
+    answers={200: {"text/event-stream": {}}, 204: {}},
+    problems=(400, 404, 409),
+    parameters=[
+        _query("after", **_CURSOR),
+        _query("policy", enum=["gap", "block"]),
+        _header("Last-Event-ID", **_CURSOR),
+    ],
+)
+async def stream(context: ServerContext, request: Request, caller: Caller) -> Answer:
+    """Read a job's log behind a cursor, and then live, as server-sent events. With 204 it has been read."""
+    query = request.query_params
+    resumed = cursor_of(request.headers.get("last-event-id"))
+    after = (cursor_of(query.get("after")) or 0) if resumed is None else resumed
+    policy: Any = query.get("policy", "gap")
+    if policy not in {"gap", "block"}:
+        raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
+    job = await context.operations.place(caller, request.path_params["id"], after)
+    if job.state.over and after == job.last_seq:
+        return Response(status_code=204)  # the end was told: EventSource does not come back after this
+    return EventStreamResponse(context, caller, job, after, policy)
+
+
+@endpoint("GET", "/v1/handlers", answers={200: _json_of("Handlers")})
+async def handlers(context: ServerContext, _: Request, caller: Caller) -> Answer:
+    """Ask what can be submitted."""
+    return AnswerResponse(context.operations, caller, requests.ListHandlers(1))
+
+
+@endpoint("GET", "/v1/statistics", answers={200: _json_of("Statistics")})
+async def statistics(context: ServerContext, _: Request, caller: Caller) -> Answer:
+    """Ask what the server is doing."""
+    return AnswerResponse(context.operations, caller, requests.GetStatistics(1), only("statistics"))
+
+
+@endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
+async def metrics(context: ServerContext, _: Request, caller: Caller) -> Answer:
+    """Ask the same for Prometheus."""
+    text = exposition(await context.operations.statistics(caller))
+    return Response(text, media_type="text/plain; version=0.0.4")
+
+
+# ------------------------------------------------------------ what is asked
+
+
+def base_of(request: Request) -> str:
+    """Return the URL that the paths begin with, behind a proxy and where it is mounted too."""
+    outer = request.url
+    # A client that lies here misleads nobody but itself: the URL is told to no one else.
+    scheme = "https" if request.headers.get("x-forwarded-proto", outer.scheme) == "https" else "http"
+    return f"{scheme}://{outer.netloc}{request.scope.get('root_path', '')}"
+
+
+def _report(found: Fields) -> Response:
+    stopped = msgspec.json.decode(found["report"])["outcome"] not in {"requested", "stuck"}
+    return Response(found["report"], 200 if stopped else 202, media_type=JSON)
+
+
+def _with_key(new: NewJob, key: str | None) -> NewJob:
+    if key is None:
+        return new
+    if new.options.key not in (key, None, msgspec.UNSET):
+        raise BadRequest("Idempotency-Key and options.key differ; give one of them")
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise BadRequest(f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    return msgspec.structs.replace(new, options=msgspec.structs.replace(new.options, key=key))
+
+
+def _asked(request: Request, kind: type[Any], given: Mapping[str, Any], *apart: str) -> Any:
+    """Return what the parameters of a URL ask for, checked as a message of the wire is."""
+    query = {name: value for name, value in request.query_params.items() if name not in apart}
+    for name in ("id", "job", "op"):
+        if name in query:
+            raise BadRequest(f"there is no parameter {name!r}")
+    try:
+        return msgspec.convert(
+            {"op": kind.__struct_config__.tag, "id": 1, **query, **given}, kind, strict=False
+        )
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _tags(texts: Sequence[str]) -> dict[str, str]:
+    if len(texts) > TAGS:
+        raise BadRequest(f"there may be at most {TAGS} tags; got {len(texts)}")
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadRequest(f"tag takes name=value, as in tag=user=7; got {text[:40]!r}")
+        found[name] = value
+    return found
