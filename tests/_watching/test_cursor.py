@@ -13,12 +13,14 @@ from trio_jobs._model.job import Event, Kind
 from trio_jobs._watching.cursor import LogCursor
 from trio_jobs._watching.raised import Raised
 
+RAISED = Raised()
+
 
 class Given(LogCursor):
     """A place in a log that is given, part by part."""
 
     def __init__(self, *batches: list[Event], after: int = 0) -> None:
-        super().__init__("job", after, "block", Raised())
+        super().__init__("job", after, "block", RAISED)
         self.batches = [*batches]
         self.moves: list[int] = []
         self.left = 0
@@ -176,9 +178,10 @@ def test_what_is_no_place() -> None:
     """A cursor is a whole number, and a policy one of two, each named where it is not."""
     place = Given(after=3)
     assert (place.job_id, place.cursor, place.policy) == ("job", 3, "block")
+    assert place.raised is RAISED
     with pytest.raises(ValueError, match="after"):
         Given(after=-1)
     for policy in ("block", "gap"):
-        LogCursor.__init__(Given(), "job", 0, policy, Raised())
+        LogCursor.__init__(Given(), "job", 0, policy, RAISED)
     with pytest.raises(ValueError, match=r"policy.*'block', 'gap'"):
-        LogCursor.__init__(Given(), "job", 0, "drop", Raised())  # type: ignore[arg-type]
+        LogCursor.__init__(Given(), "job", 0, "drop", RAISED)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ CANCELLED = "[CANCELLED]"
 
 
 def what_failed(failed: JobFailed) -> str:
-    """Return the exception's own text where there is one, and else what the library says."""
+    """Return the exception's own text if there is one, and else the message of the library."""
     error = failed.error
     if failed.reason is Reason.ERROR and error is not None:
         return error.message or error.type

@@ -196,7 +196,7 @@ class TokenStream(_LogStream[T_co]):
             if event is None:
                 if await cursor.fetch():
                     continue
-                # Resumed at the end, which has to be told all the same.
+                # The reader resumed behind the end, and still has to be given it.
                 event = await cursor.last()
             if event.kind is Kind.RETRIED:
                 self._failed = event.data.error

@@ -1,4 +1,4 @@
-"""What a server says, as records of the package."""
+"""The messages of a server, and the records of the package that are in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R", bound=attrs.AttrsInstance)
 
 
 class ProtocolViolation(Exception):
-    """What a server sent is not `trio-jobs.v1`; the connection is of no use any more."""
+    """A server sent a message that is not `trio-jobs.v1`; its connection cannot be used any more."""
 
 
 class Gap(msgspec.Struct):
@@ -82,7 +82,7 @@ _decoder: Final = msgspec.json.Decoder(Reply)
 
 
 def decode_reply(text: str) -> Reply:
-    """Return what a server says. Raises `ProtocolViolation` if it makes no sense."""
+    """Return a message of a server. Raises `ProtocolViolation` if it is none."""
     try:
         return _decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -22,7 +22,7 @@ _PATH: Final = "/v1/ws"
 
 @attrs.frozen
 class Address:
-    """Where a server is, and what it is told when it is called.
+    """Where a server is, and the headers to send to it.
 
     Attributes:
         url: The URL of its WebSocket.

@@ -1,4 +1,4 @@
-"""The block in which a server's jobs are at hand, under which every task of the client runs."""
+"""The block in which a server's jobs can be used; every task of the client runs inside it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def connect(
 ) -> AbstractAsyncContextManager[RemoteRegistry, None]:
     """Connect to a server of `trio_jobs.serving`, for the length of an `async with` block.
 
-    Over one WebSocket, whatever is asked. When it is lost it is made again, after a random part of a growing
-    time; calls that were not answered are then sent again, and every open stream goes on where it was,
-    without a gap and without a repeat. Leaving the block closes the connection; the jobs go on.
+    All calls and streams share one WebSocket. If it is lost, it is made again, after a random part of a
+    growing time; calls that were not answered are then sent again, and every open stream goes on where it
+    was, without a gap and without a repeat. Leaving the block closes the connection; the jobs go on.
 
     Args:
         url: The server, as in `http://127.0.0.1:8000` or `https://example.org/jobs`; or its WebSocket, as in
             `ws://127.0.0.1:8001`.
         token: Sent as `Authorization: Bearer …`.
         headers: Sent with the handshake too.
-        ssl_context: How to speak TLS, if not as usual.
-        patience: Seconds on end that the server may be out of reach before those who wait for it are told. It
-            may be infinite.
+        ssl_context: Settings for TLS; by default those of `ssl.create_default_context`.
+        patience: Seconds on end that the server may be out of reach before calls and reads raise
+            `Disconnected`. It may be infinite.
 
     Raises:
         TypeError: An argument has the wrong type.

@@ -25,7 +25,7 @@ class ServerError(TrioJobsError):
     Attributes:
         code: Why, as a word of the wire: `unauthenticated`, `forbidden`, `too_many`, `bad_request`,
             `internal` …
-        message: What the server said of it, in one line.
+        message: The server's own words, in one line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -35,13 +35,13 @@ class ServerError(TrioJobsError):
 
 
 class Disconnected(TrioJobsError, ConnectionError):
-    """The server could not be reached. Whether what was asked has happened is not known.
+    """The server could not be reached. It is not known whether a request was carried out.
 
     The client goes on trying: the call may be made again, and a stream read on.
 
     Attributes:
         url: Where the server was looked for.
-        why: What stood in the way last, in one line.
+        why: What went wrong last, in one line.
     """
 
     def __init__(self, url: str, why: str) -> None:
@@ -51,7 +51,7 @@ class Disconnected(TrioJobsError, ConnectionError):
 
 
 CLOSING: Final = "closing"
-"""The code of a server that is about to stop: what it says is no answer, the next one will give it."""
+"""The code of a server that is about to stop: the request is for the next one to answer."""
 
 _Fact = Mapping[str, Any]
 _OURS: Final[Mapping[str, Callable[[str, _Fact], TrioJobsError]]] = {
@@ -94,7 +94,7 @@ _LONGEST: Final = 60.0
 
 
 def refusal(status: int, body: bytes | None) -> ServerError | None:
-    """Return the error for all who wait; None if the server should be asked again.
+    """Return the error for all calls; None if the server should be asked again.
 
     Args:
         status: The HTTP status.

@@ -26,7 +26,7 @@ class RemoteJobs:
 
     Attributes:
         link: As given.
-        raised: Nothing: no handler runs here.
+        raised: Empty: no handler runs here.
     """
 
     def __init__(self, link: Link) -> None:
@@ -111,7 +111,7 @@ class RemoteCursor(LogCursor):
         self._link = jobs.link
         self._table = jobs.link.table
         self._subscription: RemoteSubscription
-        self._failed = False  # the reader was told why the log is not read on; asked again, it is
+        self._failed = False  # the reader was given an error; if it reads on, the log is asked for anew
         self._drained: list[Event] = []
 
     async def open(self) -> None:

@@ -41,7 +41,7 @@ class Link:
         self._closed = False
         self._scope = trio.CancelScope()  # around what there is to do now
 
-    # ------------------------------------------------------------ those who wait
+    # ------------------------------------------------------------ calls
 
     def new_id(self) -> int:
         """Return an id for a request."""
@@ -59,14 +59,14 @@ class Link:
         self._scope.cancel(reason="the block of connect was left")
 
     async def call(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> T:
-        """Ask the server, and return its answer. A checkpoint.
+        """Send a request, and return its answer. A checkpoint.
 
-        Cancelled, a request that was not sent has not happened, and one that was sent may have.
+        If the call is cancelled, a request that was not sent has no effect; one that was sent may have.
 
         Raises:
             Disconnected: The server was out of reach for too long.
             InvalidPayload: The request cannot be sent.
-            TrioJobsError: What the server answered.
+            TrioJobsError: The server answered with this error.
         """
         self.check_open()
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -81,7 +81,7 @@ class Link:
 
     @contextmanager
     def patience(self) -> Generator[None]:
-        """Bound how long is waited inside while the server is out of reach.
+        """Bound how long a wait in this block lasts while the server is out of reach.
 
         Raises:
             Disconnected: It was out of reach for too long.

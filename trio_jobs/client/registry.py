@@ -26,10 +26,10 @@ Ts = TypeVarTuple("Ts")
 class RemoteRegistry:
     """Submit jobs to a server, find them, and cancel them; `connect` makes one.
 
-    What its methods need of the network is done by the tasks of `connect`: one connection, which is made
-    again when it is lost, with everything that was under way. A method raises `Disconnected` when the server
-    was out of reach for `patience` seconds on end while it waited, `ServerError` for what the server has no
-    better word for, and `trio.ClosedResourceError` once the block was left. All are checkpoints.
+    The tasks of `connect` keep one connection for all of them, and make it again when it is lost. A method
+    raises `Disconnected` if the server was out of reach for `patience` seconds on end while it waited,
+    `ServerError` if the server refuses for a reason that has no class of its own, and
+    `trio.ClosedResourceError` once the block was left. All are checkpoints.
     """
 
     def __init__(self, link: Link) -> None:

@@ -1,9 +1,8 @@
-"""All that is open between a client and a server: replies in, results and messages out. No I/O, no clock.
+"""The requests that are open between a client and a server. No I/O, no clock.
 
-What is to be sent is not queued; it follows from what is open. So there is no outbox that could grow while
-the server is out of reach, and what to ask again after a reconnect needs no book-keeping: everything that is
-open, with the same ids, each log behind what was read of it. That is safe because each request may be
-repeated: a `submit` carries a key.
+Messages are not queued; they are made of what is open. So there is no outbox that could grow while the server
+is out of reach. After a reconnect everything that is open is asked again, with the same ids, each log behind
+what was read of it. That is safe because each request may be repeated: a `submit` carries a key.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _SMALL: Final = 1024  # bytes that every server takes in one message
 
 
 class ServerCloses(Exception):
-    """The server is about to stop: what it did not answer, the next one will."""
+    """The server is about to stop; requests that it did not answer are for the next one."""
 
 
 class Call(Generic[T]):
@@ -83,7 +82,7 @@ class Call(Generic[T]):
 
 
 class RequestTable:
-    """What is open between a client and whatever connection it has to its server.
+    """The requests that are open, and what to send of them on the present connection.
 
     Attributes:
         bell: Rings when there may be a message to send.
@@ -133,13 +132,13 @@ class RequestTable:
         return self._calls if isinstance(one, Call) and not one.waits else self._waits
 
     def drop(self, one: Call[Any] | RemoteSubscription) -> None:
-        """Forget something open: nobody waits for it any more. What was not sent will not be."""
+        """Forget a request whose answer is not wanted any more. If it was not sent, it will not be."""
         if self._open.pop(one.id, None) is not None and one.sent and (one.id not in self._under_way):
             self._control.append(requests.Unfollow(id=one.id))
             self.bell.ring()
 
     def was_read(self, follow: RemoteSubscription) -> None:
-        """Note that a reader has got on."""
+        """Note that a reader has read on."""
         if follow.ack() is not None and follow.id not in self._acks:
             self._acks[follow.id] = None
             self.bell.ring()
@@ -147,7 +146,7 @@ class RequestTable:
     # ------------------------------------------------------------ the connection's side
 
     def connected(self) -> None:
-        """Begin on a new connection: all that is open is to be sent, after a ping to see whether it works."""
+        """Begin on a new connection: send all that is open, after a ping to see whether it works."""
         self._connected = True
         self._control = deque([requests.Ping(id=self.new_id())])
         self._under_way.clear()
@@ -234,12 +233,12 @@ class RequestTable:
     def closed(self, code: int | None, lost: Exception) -> None:
         """Note that the connection is gone.
 
-        What was under way is open still, and will be asked again; but what may have been the reason too often
-        is given up.
+        All that is open will be asked again, but for requests that may have been the reason too often: these
+        end with an error.
 
         Args:
             code: The WebSocket's close code, if there was one.
-            lost: What is told of the network, to calls that had no luck too often.
+            lost: The error for calls under which too many connections have ended.
         """
         self._connected = False
         sent = [one for one in self._open.values() if one.sent]

@@ -1,4 +1,4 @@
-"""What a client asks, checked here as `JobRegistry` would check it, so that a mistake is told at once."""
+"""Requests of a client, checked as `JobRegistry` checks them, so that a mistake raises at once."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _WIRE: Mapping[str, Callable[[Any], Any]] = {
 def filter_of(where: Filter) -> dict[str, Any]:
     """Return a filter as it is sent. Raises as `JobRegistry.find` does."""
     if "owner" in where:
-        raise TypeError("a server finds whose jobs they are by who asks; leave owner out")
+        raise TypeError("a server takes the owner from the caller's credentials; leave owner out")
     wanted = where_of(where)
     found: dict[str, Any] = {
         name: value for name in where if (value := getattr(wanted, name, None)) is not None

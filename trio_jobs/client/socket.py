@@ -42,7 +42,7 @@ class ConnectionLost(Exception):
         why: In one line.
         code: The WebSocket's close code, if there was one.
         least: Seconds that the server asked to wait before the next attempt.
-        final: The error for all who wait, if trying again does not mend it.
+        final: The error for all calls and reads, if trying again does not mend it.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Socket:
             raise _lost(closed) from None
 
     async def close(self) -> None:
-        """Say good-bye, unless half a message was sent or nobody listens."""
+        """Close in order, unless half a message was sent or the server has fallen silent."""
         if not self._torn:
             await self._connection.aclose()
 
@@ -162,7 +162,7 @@ def _refused(rejected: ConnectionRejected) -> ConnectionLost:
 
 
 class _Noticed(trio.abc.Stream):
-    """A stream that tells when it has ended, which trio-websocket does not while it shakes hands.
+    """A stream that shows when it has ended; trio-websocket does not, while it shakes hands.
 
     Attributes:
         ended: Set when it has ended.
@@ -228,7 +228,7 @@ def _why(error: BaseException) -> str:
 
 
 def _untrusted(error: BaseException, address: Address) -> Exception | None:
-    """Return what all are told of a certificate that is not trusted: no waiting mends that."""
+    """Return the error for all calls if a certificate is not trusted: waiting does not mend that."""
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return Disconnected(address.url, f"its certificate is not trusted: {error.__cause__.verify_message}")
     return None

@@ -1,8 +1,8 @@
-"""One log on its way to one reader: what came, what was read, what may follow. No I/O, no clock.
+"""One log on its way to one reader: which events have come, and which were read. No I/O, no clock.
 
 At most `WINDOW` events lie between what the reader has read and what the server may send, so a reader that is
 slow holds up its own log and nothing else. After a reconnect the log is asked for again behind what was read;
-what comes twice by that is dropped here, so each event is at hand once.
+events that come twice by that are dropped here, so each is delivered once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WINDOW: Final = 256
 
 
 class RemoteSubscription:
-    """A follow, as the client sees it.
+    """A log that a server sends to this client.
 
     Args:
         job_id: Whose log it is.
@@ -31,7 +31,7 @@ class RemoteSubscription:
         id: The id of the request on the wire; a new one each time it is asked anew.
         sent: Whether the server of this connection has been asked.
         strikes: How many connections in a row may have ended because of it.
-        error: Why it ended, until the reader was told.
+        error: Why it ended, until the reader begins anew.
         ended: Whether the job's end has come.
         heard: Whether the server has answered: with events, a gap, the end or an error.
         bell: Rings when there is something for the reader.
@@ -78,7 +78,7 @@ class RemoteSubscription:
         self._progress()
 
     def on_gap(self, gap: Gap) -> None:
-        """Note which events are gone. The reader is told by the next event, whose `seq` does not follow."""
+        """Note which events are gone. The reader sees it by the next event, whose `seq` does not follow."""
         if gap.first > self._received + 1:
             raise ProtocolViolation(f"a gap from {gap.first} on follows {self._received}")
         self._received = max(self._received, gap.last)
@@ -102,7 +102,7 @@ class RemoteSubscription:
     # ------------------------------------------------------------ the reader's side
 
     def drain(self) -> list[Event]:
-        """Return what has come since the last time, to a reader that has read everything before."""
+        """Return the events that came since the last time; the reader has read all that came before."""
         self._level()
         events, self._queue = self._queue, []
         return events
@@ -122,10 +122,10 @@ class RemoteSubscription:
         self._received = self._read = cursor
 
     def ack(self) -> requests.Ack | None:
-        """Return what to tell the server of how far was read, if that is worth a message.
+        """Return the message that says how far was read, if it is worth sending.
 
-        It is when half a window was read; and when a handler may be waiting for this reader, who has read all
-        that came.
+        It is when half a window was read; and with `block`, when the reader has read all that came: the
+        handler may be waiting for it.
         """
         cursor = min(self._read, self._seen)  # of what this connection has brought
         read = cursor - self._acked
@@ -135,5 +135,5 @@ class RemoteSubscription:
         return requests.Ack(id=self.id, cursor=cursor)
 
     def acked(self, cursor: int) -> None:
-        """Note how far the server was told."""
+        """Note which cursor the server was sent."""
         self._acked = cursor
