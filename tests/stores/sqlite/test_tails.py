@@ -12,6 +12,7 @@ import trio.testing
 from trio_jobs import Kind, Retention, UnknownJob
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite, tails
 from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
+from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks._kit import completed, start, work
 
 
@@ -254,3 +255,49 @@ async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
                 store._signals.tails.begin(job_id)  # as another reader does
                 may_go.set()
         assert [event.kind for event in got[0]] == [Kind.COMPLETED]
+
+
+async def follow_into(store: SqliteStore, job_id: str, after: int, got: list[Any]) -> None:
+    got.append([event.data for event in await store.follow(job_id, after, 99)])
+
+
+@pytest.mark.parametrize("knows", [False, True])
+async def test_who_waits_hears_of_what_another_reader_has_found_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """Another process writes, and a reader finds that before this process is told: one that waits behind less
+    hears of it, and one that comes later and has a tail at hand, too."""
+    got: list[Any] = []
+    two = (open_sqlite_in_lockstep(path, handlers=[work]) for _ in range(2))
+    async with next(two) as store, next(two) as other, trio.open_nursery() as nursery:
+        job_id = await followed(store)
+        monkeypatch.setattr(store, "_hear_of_others", trio.lowlevel.checkpoint)  # not yet
+        if not knows:
+            nursery.start_soon(follow_into, store, job_id, 2, got)
+            await trio.testing.wait_all_tasks_blocked()
+        await say(other, job_id, 0, "a")
+        nursery.start_soon(follow_into, store, job_id, 3, [])
+        await trio.testing.wait_all_tasks_blocked()
+        if knows:
+            nursery.start_soon(follow_into, store, job_id, 2, got)
+            await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.undo()
+        await store._hear_of_others()
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == [["a"]]
+        nursery.cancel_scope.cancel()
+
+
+def test_a_tail_is_not_older_than_what_was_read() -> None:
+    """A read that finds more than a tail knows shows that others have written: the tail goes on behind it."""
+    of = tails.Tails()
+    tail = of.begin("a")
+    of.have_read("a", tail, 2, over=False)
+    of.hear(appended("a", 3))
+    of.have_read("a", tail, 5, over=False)
+    assert of.behind("a", 3, 9) is None
+    assert of.behind("a", 5, 9) == ([], 5)
+    of.hear(appended("a", 6))
+    found = of.behind("a", 5, 9)
+    assert found is not None
+    assert [event.data for event in found[0]] == ["6"]

@@ -56,10 +56,22 @@ class Log(Signal):
     """Rings when a job's log grows.
 
     Attributes:
-        seq: The newest event that somebody has seen who waits here for what is behind it.
+        seq: The newest event that anybody knows of who waits here for what is behind it.
     """
 
     seq = -1
+
+    def note(self, seq: int) -> bool:
+        """Note what was seen; if it is new, wake who waits behind less, for nobody else would any more.
+
+        Returns:
+            Whether it is.
+        """
+        new = seq > self.seq
+        if new:
+            self.seq = seq
+            self.ring()
+        return new
 
 
 class End(Signal):

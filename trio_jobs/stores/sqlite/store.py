@@ -325,7 +325,7 @@ class SqliteStore:
                     tails.have_read(job_id, tail, seq, over=over)
                 if events or over:
                     return events
-                grown.seq = max(grown.seq, seq)
+                seen += grown.note(seq)
                 self._check_open()
                 await grown.wait_past(seen)
                 waited = True

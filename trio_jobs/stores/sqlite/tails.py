@@ -25,6 +25,11 @@ class Tail:
         self.rows: list[Row] = []
         self.size = 0
 
+    def begin(self, seq: int) -> None:
+        """Begin again at the newest cursor."""
+        self.first = self.seq = seq
+        self.rows, self.size = [], 0
+
     def add(self, rows: list[Row] | None) -> bool:
         """Add rows; return whether it is known now what lies behind the cursor."""
         for row in rows or ():
@@ -68,8 +73,8 @@ class Tails:
             return
         if over:
             del self._tails[job_id]
-        elif tail.seq is None:
-            tail.first = tail.seq = seq
+        elif tail.seq is None or tail.seq < seq:  # somebody else has written, or it is heard of later
+            tail.begin(seq)
 
     def hear(self, tx: Transaction) -> None:
         """Take note of what a transaction did."""
