@@ -17,7 +17,7 @@ import trio
 from ..._common.errors import TrioJobsError
 from ...stores.contract import Store, Where
 from .._observed import observed
-from ._kit import ALL, BRIEF, HOLDER, LONG, PATIENCE, Opener, expect, failed, first_error
+from . import _kit as kit
 from ._scenes import VERBS, WAITS, Call, Scene, let_pass, named
 
 MOST: Final = 8
@@ -163,7 +163,7 @@ class Races:
             await self._compare(seen, [*meeting.orders(), *alone])
         except Exception as error:
             how = f"{'cancelled' if cancel else 'held up'} at checkpoint {at}" if at else "begun"
-            what = f"{first} was {how} and {second} happened meanwhile; {first_error(error)}"
+            what = f"{first} was {how} and {second} happened meanwhile; {kit.first_error(error)}"
             raise AssertionError(named(what)) from error
         return reached, first in seen
 
@@ -221,21 +221,21 @@ class Races:
             seen[second] = await _answer(other_call(line))
             done.set()
 
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(kit.PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(do_first)
                 if at:
-                    with trio.move_on_after(BRIEF if meeting.waits else PATIENCE):
+                    with trio.move_on_after(kit.BRIEF if meeting.waits else kit.PATIENCE):
                         await held.stopped.wait()
                 reached = held.stopped.is_set() and not held.over
                 if cancel:
                     scope.cancel(reason="it is cancelled at this checkpoint")
                 nursery.start_soon(do_second)
-                with trio.move_on_after(BRIEF):  # it may have to wait for the first one
+                with trio.move_on_after(kit.BRIEF):  # it may have to wait for the first one
                     await done.wait()
                 held.go.set()
             return await self._look(seen), reached
-        raise AssertionError(f"{first if done.is_set() else second} still waits after {PATIENCE:g} s")
+        raise AssertionError(f"{first if done.is_set() else second} still waits after {kit.PATIENCE:g} s")
 
     async def _look(self, seen: Seen) -> Seen:
         """Add what can be seen of the store, and what follows from it, and empty it."""
@@ -244,15 +244,15 @@ class Races:
         await self._see(seen, "")
         await self._store.sweep()
         await self._see(seen, " after a sweep")
-        claims = await self._store.claim(ALL, HOLDER)
+        claims = await self._store.claim(kit.ALL, kit.HOLDER)
         seen["what is claimed"] = sorted(claim.submission.id for claim in claims)
-        jobs = [*await self._store.find(Where(), ALL)]
+        jobs = [*await self._store.find(Where(), kit.ALL)]
         held = {job.id: job.attempt for job in jobs}
-        seen["what a heartbeat gives"] = await _answer(self._store.heartbeat(held, LONG))
+        seen["what a heartbeat gives"] = await _answer(self._store.heartbeat(held, kit.LONG))
         try:
             for job in jobs:
                 if not job.state.over and job.parent is None:
-                    await self._store.finish(job.id, job.attempt, failed())
+                    await self._store.finish(job.id, job.attempt, kit.failed())
             for job in jobs:
                 await self._store.remove(job.id)
         except TrioJobsError as error:
@@ -261,20 +261,22 @@ class Races:
         return seen
 
     async def _see(self, seen: Seen, when: str) -> None:
-        jobs = [*await self._store.find(Where(), ALL)]
+        jobs = [*await self._store.find(Where(), kit.ALL)]
 
         async def see(job_id: str) -> None:
             fields: Any = await _answer(self._store.get(job_id))
             seen.update({f"{name} of {job_id}{when}": value for name, value in fields.items()})
 
         async def see_log(job_id: str) -> None:
-            log: Any = await _answer(self._store.read(job_id, 0, ALL))
+            log: Any = await _answer(self._store.read(job_id, 0, kit.ALL))
             events = [tuple(event[name] for name in ("attempt", "kind", "data")) for event in log]
             seen.update({f"event {place} of {job_id}{when}": event for place, event in enumerate(events, 1)})
 
         async def see_count(where: Where) -> None:
             scan = Counter(job.state for job in jobs if where.owner in (None, job.owner))
-            expect(f"count of {where}{when}, beside find", dict(await self._store.count(where)), dict(scan))
+            kit.expect(
+                f"count of {where}{when}, beside find", dict(await self._store.count(where)), dict(scan)
+            )
 
         async with trio.open_nursery() as nursery:
             for job in jobs:
@@ -293,7 +295,7 @@ async def _answer(call: Awaitable[object]) -> object:
     return (await observed(call, None))[0]
 
 
-async def race(open_store: Opener, scene: Scene, *, thorough: bool = False) -> int:
+async def race(open_store: kit.Opener, scene: Scene, *, thorough: bool = False) -> int:
     """Let verbs meet in a scene, see `meetings`, and return how often they have."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store())

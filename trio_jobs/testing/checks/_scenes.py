@@ -10,7 +10,7 @@ import trio
 
 from ..._model.job import Kind, Progress, Timeouts
 from ...stores.contract import Claimant, Store, Submission, Where
-from ._kit import ALL, HOLDER, LONG, completed, failed, make, retried
+from . import _kit as kit
 
 Call: TypeAlias = Callable[[Store], Awaitable[Any]]
 
@@ -27,7 +27,7 @@ async def let_pass() -> None:
 
 
 def _known(number: int, *args: object, **options: Any) -> Submission:
-    return attrs.evolve(make(*args, **options), id=f"{number:032x}")
+    return attrs.evolve(kit.make(*args, **options), id=f"{number:032x}")
 
 
 JOB: Final = _known(1, "a", key="k", owner="me")
@@ -57,15 +57,15 @@ def _append(kind: Kind, *values: object, job: Submission = JOB, offset: int = 1)
     return lambda store: store.append(job.id, 1, kind, values, offset)
 
 
-def _submit(new: Submission, limit: int = 0, worker: Claimant = HOLDER) -> Call:
+def _submit(new: Submission, limit: int = 0, worker: Claimant = kit.HOLDER) -> Call:
     return lambda store: store.submit([new], limit, worker)
 
 
 async def _wait_too_long(store: Store) -> None:
-    await store.submit([_HASTY], 0, HOLDER)
+    await store.submit([_HASTY], 0, kit.HOLDER)
     while (await store.get(JOB.id)).state.over:  # it has waited for too long already
         await store.remove(JOB.id)
-        await store.submit([_HASTY], 0, HOLDER)
+        await store.submit([_HASTY], 0, kit.HOLDER)
 
 
 VERBS: Final[Mapping[str, Call]] = {
@@ -76,21 +76,21 @@ VERBS: Final[Mapping[str, Call]] = {
     "submit of the one there is room for": _submit(_LAST),
     "submit of another one": _submit(_TOO_MANY),
     "submit and claim for a moment": _submit(JOB, 1, _GONE),
-    "claim": lambda store: store.claim(1, HOLDER),
+    "claim": lambda store: store.claim(1, kit.HOLDER),
     "append of a token": _append(Kind.TOKEN, "b"),
     "append of progress": _append(Kind.PROGRESS, Progress(1)),
     "append of saved": _append(Kind.SAVED, "half", "whole"),
     "append to the child": _append(Kind.TOKEN, "c", job=_CHILD, offset=0),
-    "heartbeat": lambda store: store.heartbeat({JOB.id: 1}, LONG),
+    "heartbeat": lambda store: store.heartbeat({JOB.id: 1}, kit.LONG),
     "heartbeat for a moment": lambda store: store.heartbeat({JOB.id: 1}, _MOMENT),
-    "heartbeat for both": lambda store: store.heartbeat({JOB.id: 1, _CHILD.id: 1}, LONG),
-    "finish (completed)": lambda store: store.finish(JOB.id, 1, completed("done")),
-    "finish (failed)": lambda store: store.finish(JOB.id, 1, failed()),
-    "finish (retried)": lambda store: store.finish(JOB.id, 1, retried()),
-    "finish of the child": lambda store: store.finish(_CHILD.id, 1, completed()),
-    "spawn": lambda store: store.spawn(JOB.id, 1, _CHILD, HOLDER),
-    "spawn of a second child": lambda store: store.spawn(JOB.id, 1, _SECOND, HOLDER),
-    "spawn by the child": lambda store: store.spawn(_CHILD.id, 1, _SECOND, HOLDER),
+    "heartbeat for both": lambda store: store.heartbeat({JOB.id: 1, _CHILD.id: 1}, kit.LONG),
+    "finish (completed)": lambda store: store.finish(JOB.id, 1, kit.completed("done")),
+    "finish (failed)": lambda store: store.finish(JOB.id, 1, kit.failed()),
+    "finish (retried)": lambda store: store.finish(JOB.id, 1, kit.retried()),
+    "finish of the child": lambda store: store.finish(_CHILD.id, 1, kit.completed()),
+    "spawn": lambda store: store.spawn(JOB.id, 1, _CHILD, kit.HOLDER),
+    "spawn of a second child": lambda store: store.spawn(JOB.id, 1, _SECOND, kit.HOLDER),
+    "spawn by the child": lambda store: store.spawn(_CHILD.id, 1, _SECOND, kit.HOLDER),
     "request_cancel": lambda store: store.request_cancel(JOB.id, "tired", 5.0),
     "request_cancel with less grace": lambda store: store.request_cancel(JOB.id, "bored", 2.0),
     "request_cancel of the child": lambda store: store.request_cancel(_CHILD.id, "tired"),
@@ -98,15 +98,15 @@ VERBS: Final[Mapping[str, Call]] = {
     "remove": lambda store: store.remove(JOB.id),
     "prune": lambda store: store.prune(_MOMENT),
     "get": lambda store: store.get(JOB.id),
-    "read": lambda store: store.read(JOB.id, 0, ALL),
-    "find": lambda store: store.find(Where(), ALL),
+    "read": lambda store: store.read(JOB.id, 0, kit.ALL),
+    "find": lambda store: store.find(Where(), kit.ALL),
     "count": lambda store: store.count(Where()),
 }
 
 WAITS: Final[Mapping[str, Call]] = {
-    "follow": lambda store: store.follow(JOB.id, 3, ALL),
-    "follow from its beginning": lambda store: store.follow(JOB.id, 1, ALL),
-    "follow of the child": lambda store: store.follow(_CHILD.id, 2, ALL),
+    "follow": lambda store: store.follow(JOB.id, 3, kit.ALL),
+    "follow from its beginning": lambda store: store.follow(JOB.id, 1, kit.ALL),
+    "follow of the child": lambda store: store.follow(_CHILD.id, 2, kit.ALL),
     "ended": lambda store: store.ended(JOB.id),
     "ended, of the child": lambda store: store.ended(_CHILD.id),
     "due": lambda store: store.due(),

@@ -9,49 +9,49 @@ import trio
 from ..._common.states import Reason, State
 from ..._model.job import Ended
 from ...stores.contract import Store
-from ._kit import BRIEF, LONG, Opener, accept, answered, completed, expect, make, start, words
+from . import _kit as kit
 
 
-async def close_ends_what_does_not_outlive_it(open_store: Opener) -> None:
+async def close_ends_what_does_not_outlive_it(open_store: kit.Opener) -> None:
     """A store that is not durable ends its unfinished jobs, CANCELLED with the reason, and tells all."""
     async with open_store() as store:
         if store.durable:
             return
-        over = (await start(store)).submission.id
-        await store.finish(over, 1, completed())
-        running = (await start(store)).submission.id
-        (queued,) = await accept(store, make(delay=LONG))
+        over = (await kit.start(store)).submission.id
+        await store.finish(over, 1, kit.completed())
+        running = (await kit.start(store)).submission.id
+        (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
         found: list[object] = []
 
         async def wait(job_id: str) -> None:
-            job = await answered("ended, of a store that is closed,", store.ended(job_id))
+            job = await kit.answered("ended, of a store that is closed,", store.ended(job_id))
             found.append((job.state, job.reason))
 
         async with trio.open_nursery() as nursery:
             for job_id in (running, queued):
                 nursery.start_soon(wait, job_id)
-            await trio.sleep(BRIEF)
+            await trio.sleep(kit.BRIEF)
             store.close(Reason.SHUTDOWN)
-        expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
+        kit.expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
         for job_id in (running, queued):
-            last = (await words(store, job_id))[-1][1:]
-            expect("close, then read", last, ("cancelled", Ended(Reason.SHUTDOWN)))
-        expect("close, then get of an ended job", (await store.get(over)).state, State.COMPLETED)
+            last = (await kit.words(store, job_id))[-1][1:]
+            kit.expect("close, then read", last, ("cancelled", Ended(Reason.SHUTDOWN)))
+        kit.expect("close, then get of an ended job", (await store.get(over)).state, State.COMPLETED)
         store.close(Reason.SHUTDOWN)
 
 
-async def close_wakes_who_waits(open_store: Opener) -> None:
+async def close_wakes_who_waits(open_store: kit.Opener) -> None:
     """In a store that is durable, `follow` and `ended` of an unfinished job raise `ClosedResourceError`."""
     async with open_store() as store:
         if not store.durable:
             return
-        job_id = (await start(store)).submission.id
-        (queued,) = await accept(store, make(delay=LONG))
+        job_id = (await kit.start(store)).submission.id
+        (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
         told: list[str] = []
 
         async def wait(name: str, verb: Callable[[], Awaitable[object]]) -> None:
             try:
-                came = await answered(f"{name}, of a store that is closed,", verb())
+                came = await kit.answered(f"{name}, of a store that is closed,", verb())
             except trio.ClosedResourceError:
                 told.append(name)
             else:
@@ -60,9 +60,9 @@ async def close_wakes_who_waits(open_store: Opener) -> None:
         async with trio.open_nursery() as nursery:
             for name, verb in _waits(store, job_id, queued).items():
                 nursery.start_soon(wait, name, verb)
-            await trio.sleep(BRIEF)
+            await trio.sleep(kit.BRIEF)
             store.close(Reason.SHUTDOWN)
-        expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
+        kit.expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
 
 
 def _waits(store: Store, running: str, queued: str) -> dict[str, Callable[[], Awaitable[object]]]:

@@ -9,25 +9,7 @@ from ..._common.states import Reason
 from ..._model.job import Kind, Progress
 from ...stores.contract import Store
 from .._fold import check_agrees
-from ._kit import (
-    ALL,
-    DOOMED,
-    ERROR,
-    Opener,
-    accept,
-    again,
-    completed,
-    ensure,
-    expect,
-    failed,
-    lapse,
-    make,
-    refused,
-    retried,
-    start,
-    whole,
-    words,
-)
+from . import _kit as kit
 
 VALUES: tuple[object, ...] = (
     *("", " ", "[DONE]", "[ERROR] no", "data: x\n\n", "event: end", "a\nb\r\nc\r", "\t", "None", "null"),
@@ -45,24 +27,24 @@ VALUES: tuple[object, ...] = (
 """Values that every store keeps: what JSON can say. Some look like what stores and wires use themselves."""
 
 
-async def values_survive(open_store: Opener) -> None:
+async def values_survive(open_store: kit.Opener) -> None:
     """Whatever JSON can say comes back as it was: as token, saved, result, argument or metadata."""
     async with open_store() as store:
-        claim = await start(store, *VALUES, metadata={str(n): value for n, value in enumerate(VALUES)})
+        claim = await kit.start(store, *VALUES, metadata={str(n): value for n, value in enumerate(VALUES)})
         job_id = claim.submission.id
-        expect("claim: args", _exact(claim.submission.args), _exact(VALUES))
+        kit.expect("claim: args", _exact(claim.submission.args), _exact(VALUES))
         job = await store.get(job_id)
-        expect(
+        kit.expect(
             "get: metadata", _exact([job.metadata.get(str(n)) for n in range(len(VALUES))]), _exact(VALUES)
         )
         await store.append(job_id, 1, Kind.TOKEN, VALUES, 0)
         for offset, value in enumerate(VALUES, len(VALUES)):
             await store.append(job_id, 1, Kind.SAVED, [value], offset)
-            expect("append of saved, then get", repr((await store.get(job_id)).saved), repr(value))
-        data = [event.data for event in (await whole(store, job_id))[2:]]
-        expect("append, then read: data", _exact(data), _exact([*VALUES, *VALUES]))
-        await store.finish(job_id, 1, completed([*VALUES]))
-        expect("finish, then get: result", _exact((await store.get(job_id)).result), _exact(VALUES))
+            kit.expect("append of saved, then get", repr((await store.get(job_id)).saved), repr(value))
+        data = [event.data for event in (await kit.whole(store, job_id))[2:]]
+        kit.expect("append, then read: data", _exact(data), _exact([*VALUES, *VALUES]))
+        await store.finish(job_id, 1, kit.completed([*VALUES]))
+        kit.expect("finish, then get: result", _exact((await store.get(job_id)).result), _exact(VALUES))
 
 
 def _exact(values: object) -> list[str]:
@@ -70,58 +52,60 @@ def _exact(values: object) -> list[str]:
     return [repr(value) for value in values]  # type: ignore[attr-defined]
 
 
-async def texts_survive(open_store: Opener) -> None:
+async def texts_survive(open_store: kit.Opener) -> None:
     """Tags, owner, key, messages and errors come back as they were, in any script."""
     async with open_store() as store:
         text = "\u00e9 \U0001f600 \u2028 '\";\n\\ %s $1 {}"
-        claim = await start(store, tags={text: text, "": ""}, owner=text, key=text)
+        claim = await kit.start(store, tags={text: text, "": ""}, owner=text, key=text)
         job = await store.get(claim.submission.id)
-        expect("get: tags", dict(job.tags), {text: text, "": ""})
-        expect("get: owner and key", (job.owner, job.key), (text, text))
+        kit.expect("get: tags", dict(job.tags), {text: text, "": ""})
+        kit.expect("get: owner and key", (job.owner, job.key), (text, text))
         await store.request_cancel(job.id, text)
-        await store.finish(job.id, 1, failed(text, ERROR))
+        await store.finish(job.id, 1, kit.failed(text, kit.ERROR))
         job = await store.get(job.id)
-        expect("finish (failed), then get: message and error", (job.message, job.error), (text, ERROR))
-        expect("request_cancel, then read", (await words(store, job.id))[2][2], text)
+        kit.expect(
+            "finish (failed), then get: message and error", (job.message, job.error), (text, kit.ERROR)
+        )
+        kit.expect("request_cancel, then read", (await kit.words(store, job.id))[2][2], text)
 
 
-async def the_log_is_the_job(open_store: Opener) -> None:
+async def the_log_is_the_job(open_store: kit.Opener) -> None:
     """After every step the log is dense and legal, and the snapshot is its fold."""
     async with open_store() as store:
-        (job_id,) = await accept(store, make())
+        (job_id,) = await kit.accept(store, kit.make())
 
         async def agree(verb: str, step: Awaitable[object] | None = None) -> None:
             if step is not None:
                 await step
             try:
-                check_agrees(await store.get(job_id), await whole(store, job_id))
+                check_agrees(await store.get(job_id), await kit.whole(store, job_id))
             except AssertionError as error:
                 raise AssertionError(f"after {verb}, get and read disagree: {error}") from None
 
         await agree("submit")
-        await agree("claim", again(store, job_id, DOOMED))
+        await agree("claim", kit.again(store, job_id, kit.DOOMED))
         await agree("append", store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0))
         await agree("append", store.append(job_id, 1, Kind.SAVED, ["s"], 2))
-        await lapse()
+        await kit.lapse()
         await agree("sweep", store.sweep())
-        await agree("claim", again(store, job_id))
+        await agree("claim", kit.again(store, job_id))
         await agree("append", store.append(job_id, 2, Kind.PROGRESS, [Progress(1)], 0))
-        await agree("finish (retried)", store.finish(job_id, 2, retried(Reason.SNOOZED)))
-        await agree("claim", again(store, job_id))
+        await agree("finish (retried)", store.finish(job_id, 2, kit.retried(Reason.SNOOZED)))
+        await agree("claim", kit.again(store, job_id))
         await agree("request_cancel", store.request_cancel(job_id, "tired"))
-        await agree("finish (retried)", store.finish(job_id, 3, retried()))
+        await agree("finish (retried)", store.finish(job_id, 3, kit.retried()))
 
 
-async def times_are_in_order(open_store: Opener) -> None:
+async def times_are_in_order(open_store: kit.Opener) -> None:
     """Events and snapshots have aware UTC times, which never go backwards and belong to the same clock."""
     async with open_store() as store:
-        job_id = (await start(store)).submission.id
+        job_id = (await kit.start(store)).submission.id
         await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
         await store.request_cancel(job_id, None)
-        await store.finish(job_id, 1, completed())
-        job, log = await store.get(job_id), await whole(store, job_id)
+        await store.finish(job_id, 1, kit.completed())
+        job, log = await store.get(job_id), await kit.whole(store, job_id)
         stamps = [event.timestamp for event in log]
-        expect("read: timestamps", stamps, sorted(stamps))
+        kit.expect("read: timestamps", stamps, sorted(stamps))
         times = [job.created_at, job.started_at, job.cancel_requested_at, job.finished_at]
         places = [0, 1, 3, 4]
         for at, place in zip(times, places, strict=True):
@@ -130,57 +114,57 @@ async def times_are_in_order(open_store: Opener) -> None:
                 and at.utcoffset() is not None
                 and abs((at - log[place].at).total_seconds()) < 5
             )
-            ensure(f"get: a time is that of its event, {log[place].at}", holds=ok, came=at)
+            kit.ensure(f"get: a time is that of its event, {log[place].at}", holds=ok, came=at)
 
 
-async def read_pages_by_cursor(open_store: Opener) -> None:
+async def read_pages_by_cursor(open_store: kit.Opener) -> None:
     """`read` returns up to `limit` events behind the cursor; pages of any size make up the whole log."""
     async with open_store() as store:
-        job_id = (await start(store)).submission.id
+        job_id = (await kit.start(store)).submission.id
         await store.append(job_id, 1, Kind.TOKEN, [*range(10)], 0)
         await store.append(job_id, 1, Kind.SAVED, ["s"], 10)
-        log = await whole(store, job_id)
-        expect("read from 0: seq", [event.seq for event in log], [*range(1, 14)])
+        log = await kit.whole(store, job_id)
+        kit.expect("read from 0: seq", [event.seq for event in log], [*range(1, 14)])
         for after in range(14):
             for limit in (1, 3, 100):
                 page = await store.read(job_id, after, limit)
-                expect(f"read with after={after}, limit={limit}", page, log[after : after + limit])
+                kit.expect(f"read with after={after}, limit={limit}", page, log[after : after + limit])
         for after in (13, 14, 10**9):
-            expect(f"read with after={after}, where nothing is", await store.read(job_id, after, 5), [])
+            kit.expect(f"read with after={after}, where nothing is", await store.read(job_id, after, 5), [])
 
 
-async def history_leaves_out_tokens_and_progress(open_store: Opener) -> None:
+async def history_leaves_out_tokens_and_progress(open_store: kit.Opener) -> None:
     """`history` has all events but tokens and progress, with their seq."""
     async with open_store() as store:
-        job_id = (await start(store)).submission.id
+        job_id = (await kit.start(store)).submission.id
         await store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0)
         await store.append(job_id, 1, Kind.SAVED, ["s"], 2)
         await store.append(job_id, 1, Kind.PROGRESS, [Progress(1)], 3)
-        await store.finish(job_id, 1, retried())
-        await again(store, job_id)
+        await store.finish(job_id, 1, kit.retried())
+        await kit.again(store, job_id)
         await store.append(job_id, 2, Kind.TOKEN, ["c"], 0)
         await store.request_cancel(job_id, None)
-        await store.finish(job_id, 2, completed())
+        await store.finish(job_id, 2, kit.completed())
         found = [
-            event for event in await whole(store, job_id) if event.kind not in {Kind.TOKEN, Kind.PROGRESS}
+            event for event in await kit.whole(store, job_id) if event.kind not in {Kind.TOKEN, Kind.PROGRESS}
         ]
-        expect("history", await store.history(job_id), found)
-        expect("history: seq", [event.seq for event in found], [1, 2, 5, 7, 8, 10, 11])
+        kit.expect("history", await store.history(job_id), found)
+        kit.expect("history: seq", [event.seq for event in found], [1, 2, 5, 7, 8, 10, 11])
 
 
-async def an_unknown_job_is_said_to_be_unknown(open_store: Opener) -> None:
+async def an_unknown_job_is_said_to_be_unknown(open_store: kit.Opener) -> None:
     """Every verb about one job says which id it does not know."""
     verbs: dict[str, Callable[[Store], Awaitable[object]]] = {
         "get": lambda store: store.get("nobody"),
-        "read": lambda store: store.read("nobody", 0, ALL),
+        "read": lambda store: store.read("nobody", 0, kit.ALL),
         "history": lambda store: store.history("nobody"),
-        "follow": lambda store: store.follow("nobody", 0, ALL),
+        "follow": lambda store: store.follow("nobody", 0, kit.ALL),
         "ended": lambda store: store.ended("nobody"),
         "request_cancel": lambda store: store.request_cancel("nobody", None),
         "remove": lambda store: store.remove("nobody"),
     }
     async with open_store() as store:
-        await accept(store, make())
+        await kit.accept(store, kit.make())
         for name, call in verbs.items():
-            error = await refused(f"{name} of an unknown id", UnknownJob, call(store))
-            expect(f"UnknownJob of {name}", error.job_id, "nobody")
+            error = await kit.refused(f"{name} of an unknown id", UnknownJob, call(store))
+            kit.expect(f"UnknownJob of {name}", error.job_id, "nobody")
