@@ -76,6 +76,28 @@ def test_jobs_that_pause_hold_up_no_judgement() -> None:
     run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
+class Drained(Paused):
+    """The worker drains what pauses, and its readers meet a store that is away for a moment."""
+
+    async def start_worker(self) -> None:
+        self._drains = True
+        await super().start_worker()
+
+    async def finish(self) -> None:
+        self._history.drained.update(worker.name for worker in self._up())
+        for worker in self._up():
+            self._history.leaving[worker.name] = trio.current_time()
+            worker.leave()
+            worker.line.be_away(0.05 * self.lease)
+        await JobMachine.start_worker(self)
+        await super().finish()
+
+
+def test_who_reads_what_a_worker_drains_stays_with_that_worker() -> None:
+    """A reader that met a fault comes back to where the job pauses: elsewhere nobody could let it go on."""
+    run_state_machine_as_test(Drained, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
+
+
 async def hasty(job: JobContext[str], many: bool) -> None:
     """Give a send no time, and go on without it."""
     with trio.move_on_after(0):
