@@ -1,4 +1,4 @@
-"""`HeldBack`: what comes out of a block beside which tasks have failed."""
+"""`DeferredError`: what comes out of a block beside which tasks have failed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 import trio
 
 from trio_jobs import StoreCorrupt, StoreUnavailable
-from trio_jobs._common.deferred_error import HeldBack
+from trio_jobs._common.deferred_error import DeferredError
 
 DAMAGED, GONE, OUCH = StoreCorrupt("damaged"), StoreUnavailable("gone"), ValueError("ouch")
 
 
-def held(error: BaseException | None) -> HeldBack:
-    block = HeldBack()
+def held(error: BaseException | None) -> DeferredError:
+    block = DeferredError()
     with block:
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""What a block raises, held back until the tasks beside it have ended; a nursery would make a group of it."""
+"""The error of a block, raised when the tasks beside it have ended; a nursery would make a group of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
 _WORLD: Final = (StoreCorrupt, StoreUnavailable, SchemaTooNew)
 
 
-class HeldBack:
-    """A block of which nothing comes out until `release`.
+class DeferredError:
+    """A block whose error is raised by `release`.
 
     Args:
-        beside: What runs beside it, for people.
+        beside: What runs beside it, for the message of a group.
 
     Attributes:
         error: What it raised; None if nothing.
@@ -45,10 +45,10 @@ class HeldBack:
     def beside(self, other: BaseException) -> BaseException:
         """Return what to raise when the tasks beside the block failed.
 
-        That a store is out of reach or damaged is one fault, however many met it, and needs no group.
+        A store that is out of reach or damaged is one fault, however many tasks met it, and needs no group.
 
         Args:
-            other: What they failed with. They cancelled the block, which is no news then.
+            other: The error of the tasks. It cancelled the block, so a `Cancelled` of the block is left out.
         """
         own = self.error
         errors = [other] if own is None or isinstance(own, trio.Cancelled) else [own, other]

@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 import trio
 
-from .._common.deferred_error import HeldBack
+from .._common.deferred_error import DeferredError
 from .._common.states import UNFINISHED
 from .._common.validate import choice, number, text, whole
 from .._model.handlers import Handler, Handlers
@@ -150,7 +150,7 @@ async def _running(
     claimant = claimant if kept.durable else Claimant(claimant.name)
     heart = trio.CancelScope(shield=True)
     interrupted = False
-    block = HeldBack()
+    block = DeferredError()
     try:
         async with trio.open_nursery() as vital:
             try:

@@ -9,7 +9,7 @@ from typing import cast
 
 import trio
 
-from .._common.deferred_error import HeldBack
+from .._common.deferred_error import DeferredError
 from .._common.validate import number
 from .._wire import requests
 from .address import Address, address_of
@@ -55,7 +55,7 @@ def connect(
 @asynccontextmanager
 async def _connected(address: Address, patience: float) -> AsyncGenerator[RemoteRegistry]:
     link = Link(address, patience)
-    block = HeldBack(beside="client")
+    block = DeferredError(beside="client")
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run, name=f"connect to {address.authority}")

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from ..._common.deferred_error import HeldBack
+from ..._common.deferred_error import DeferredError
 from ..._common.errors import StoreUnavailable
 from ..._common.states import Reason
 from ..._common.validate import choice, number, whole
@@ -103,7 +103,7 @@ async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> 
     """Run the tasks of a store for the length of a block, and close it then."""
     # What is being cancelled still has ends to write, so the connections serve until the block is left.
     background = trio.CancelScope(shield=True)
-    block = HeldBack()
+    block = DeferredError()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_serve, background, tasks)  # noqa: ASYNC113  # a call waits for them
         with block:
