@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs.serving.http.asgi import AsgiWebSocket
-from trio_jobs.serving.websocket.connection import PeerGone
+from trio_jobs.serving.net.outgoing import PeerGone
 
 
 class Peer:

@@ -17,9 +17,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_jobs import JobContext, JobRegistry, handler, open_registry
 from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.net.outgoing import PeerGone
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
-from trio_jobs.serving.websocket.connection import PeerGone, WebSocketHandler
+from trio_jobs.serving.websocket.connection import WebSocketHandler
 
 
 def payload_of(frame: bytes) -> str:

@@ -17,8 +17,9 @@ from ..._wire.requests import PROTOCOL
 from ..access import AccessControl
 from ..context import ServerContext
 from ..net.direct import direct_body, is_crowded
+from ..net.outgoing import PeerGone
 from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body, to_problem
-from ..websocket.connection import PeerGone, WebSocketHandler
+from ..websocket.connection import WebSocketHandler
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from ..._watching.readers import Policy, Readers
 from ..batch import EventBatch
 from ..context import ServerContext
 from ..feed import Feed, Follower
-from ..net.direct import DirectBody, PeerLost, direct_body
+from ..net.direct import DirectBody, direct_body
+from ..net.outgoing import PeerGone
 from ..options import Caller
 from ..problems import INTERNAL, to_problem
 from ..sse import PING, message
@@ -70,12 +71,12 @@ class EventStreamResponse:
                 while (data := await self._next(feed, follower)) is not None:
                     await write(data)
                     readers.advanced(self._follow)
-        except PeerLost:
+        except PeerGone:
             pass
         except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
             problem = to_problem("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
-            with suppress(PeerLost):
+            with suppress(PeerGone):
                 await write(message("problem", text, self._follow.sent).encode())
 
     async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
@@ -99,7 +100,7 @@ class _Reader(Follower):
     def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
         direct = self._direct
-        if direct is None or not direct.send_now(batch.chunk if direct.chunked else batch.sse):
+        if direct is None or not direct.outgoing.send_now(batch.chunk if direct.chunked else batch.sse):
             return False
         self.follow.moved(batch.last)
         if self.follow.policy == "block":
@@ -109,7 +110,7 @@ class _Reader(Follower):
     async def ready(self) -> None:
         """See `Follower.ready`."""
         if self._direct is not None and self._direct.outgoing.waiting:
-            await self._direct.flush()
+            await self._direct.outgoing.flush()
 
 
 async def _send(send: Send, data: bytes) -> None:

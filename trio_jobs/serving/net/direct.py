@@ -22,10 +22,6 @@ EXTENSION: Final = "trio_jobs.direct"
 CROWDED: Final = "trio_jobs.crowded"
 
 
-class PeerLost(Exception):
-    """The peer has gone, or takes nothing."""
-
-
 @attrs.frozen
 class DirectBody:
     """Where a body goes, once its response was begun as ASGI has it; it is ended in that way, too.
@@ -38,36 +34,15 @@ class DirectBody:
     outgoing: Outgoing
     chunked: bool
 
-    def framed(self, data: bytes) -> bytes:
-        """Return a piece of the body as it is sent; there is none that is empty."""
-        return chunk(data) if self.chunked else data
-
-    def send_now(self, framed: bytes) -> bool:
-        """Send what is framed already, as `Outgoing.send_now` does; a peer that has gone takes nothing."""
-        try:
-            return self.outgoing.send_now(framed)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
-
     async def send(self, data: bytes) -> None:
-        """Send a piece, to its end, whoever is cancelled; a checkpoint.
+        """Send a piece, never an empty one, to its end, whoever is cancelled; a checkpoint.
 
         Raises:
-            PeerLost: The peer has gone, or takes nothing.
+            PeerGone: The peer has left, or takes nothing.
         """
-        try:
-            with trio.CancelScope(shield=True):  # it has a deadline of its own
-                await self.outgoing.send(self.framed(data))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise PeerLost from error
+        with trio.CancelScope(shield=True):  # it has a deadline of its own
+            await self.outgoing.send(chunk(data) if self.chunked else data)
         await trio.lowlevel.checkpoint()
-
-    async def flush(self) -> None:
-        """Wait until what was begun is sent. Raises what `send` does; nothing breaks if it is cancelled."""
-        try:
-            await self.outgoing.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise PeerLost from error
 
 
 def is_crowded(scope: Scope) -> bool:

@@ -16,6 +16,7 @@ import trio
 from ..net.streams import PeerStream
 from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body
 from .direct import CROWDED, EXTENSION, DirectBody
+from .outgoing import PeerGone
 from .request_body import Body
 from .request_head import Head
 
@@ -178,7 +179,7 @@ class Exchange:
     async def _write(self, data: bytes) -> None:
         try:
             await self._stream.send_whole(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except PeerGone:
             self._over.set()
 
 

@@ -16,6 +16,10 @@ _HAS_FILES: Final = os.name == "posix"
 """Whether a socket is a file too; elsewhere every send waits."""
 
 
+class PeerGone(trio.BrokenResourceError):
+    """The peer has left, takes nothing, or was hung up on."""
+
+
 class Outgoing:
     """The way out of one connection, for all the tasks that send on it.
 
@@ -46,14 +50,13 @@ class Outgoing:
         Returns:
             Whether they were taken. If not, none of them were: wait with `send`. If they were, and `waiting`
             is true now, the rest is kept, and the caller sees to it that a task awaits `flush`.
-
-        Raises:
-            trio.BrokenResourceError: The peer has gone.
-            trio.ClosedResourceError: The stream was closed.
         """
         if self._socket is None or self._rest or self._lock.locked():
             return False
-        sent = self._give(self._socket, data)
+        try:
+            sent = self._give(self._socket, data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):  # `send` says so
+            return False
         if 0 < sent < len(data):
             self._rest = memoryview(data)[sent:]
         return bool(sent)
@@ -64,24 +67,29 @@ class Outgoing:
         If it is cancelled, none of them are sent, or the rest of them is kept for who sends next.
 
         Raises:
-            trio.BrokenResourceError: The peer has gone, or did not take them in time; then it is dropped.
-            trio.ClosedResourceError: The stream was closed.
+            PeerGone: The peer has left, or did not take them in time, and is dropped; or it was closed.
         """
         async with self._lock:
             with trio.move_on_after(self._idle):
-                if self._socket is None:
-                    await self._slowly(data)
-                else:
-                    await self._flush(self._socket)
-                    await self._take(self._socket, data)
-                    await self._flush(self._socket)
+                try:
+                    await self._send(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    raise PeerGone(str(error)) from error
                 return
             await trio.aclose_forcefully(self._stream)
-            raise trio.BrokenResourceError("the peer takes nothing")
+            raise PeerGone("the peer takes nothing")
 
     async def flush(self) -> None:
         """Wait until what was begun is sent. Raises what `send` does."""
         await self.send(b"")
+
+    async def _send(self, data: bytes | bytearray | memoryview) -> None:
+        if self._socket is None:
+            await self._slowly(data)
+        else:
+            await self._flush(self._socket)
+            await self._take(self._socket, data)
+            await self._flush(self._socket)
 
     # ------------------------------------------------------------ a socket
 

@@ -110,19 +110,11 @@ class PeerStream(trio.abc.Stream):
         return bytes(await self._transport.receive_some(max_bytes))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes.
-
-        Raises:
-            trio.BrokenResourceError: The peer did not take them in time, or has gone.
-        """
+        """Send bytes. Raises `PeerGone`, which is a `trio.BrokenResourceError`."""
         await self.outgoing.send(data)
 
     async def send_whole(self, data: bytes) -> None:
-        """Send bytes that are not torn by a cancellation, as what follows them would make no sense.
-
-        Raises:
-            trio.BrokenResourceError: The peer did not take them in time, or has gone.
-        """
+        """Send bytes to their end, whoever is cancelled: behind half of them nothing makes sense."""
         with trio.CancelScope(shield=True):  # `Outgoing` has a deadline
             await self.outgoing.send(data)
 

@@ -19,6 +19,7 @@ from ..answers import answering
 from ..batch import EventBatch
 from ..context import ServerContext
 from ..feed import Follower
+from ..net.outgoing import PeerGone
 from ..options import Caller
 from ..problems import logger, to_problem
 from ..subscription import Subscription
@@ -27,10 +28,6 @@ from .session import POLICY, Begin, Call, Close, Opened, Reply, Session, Step, S
 GOING_AWAY: Final = 1001
 INTERNAL: Final = 1011
 _CLOSE_SECONDS: Final = 2.0
-
-
-class PeerGone(Exception):
-    """The peer has left, or was lost."""
 
 
 class WebSocketConnection(Protocol):

@@ -32,11 +32,11 @@ from ..limits import DEFAULT, Limits
 from ..net.direct import is_crowded
 from ..net.http1 import Send, serve_http1
 from ..net.listening import cancel_when
-from ..net.outgoing import Outgoing
+from ..net.outgoing import Outgoing, PeerGone
 from ..net.streams import PeerStream
 from ..options import Authenticate, Caller, ServerOptions
 from ..problems import PROBLEM_TYPE, Refused, problem_body, to_problem, too_many
-from .connection import PeerGone, WebSocketConnection, WebSocketHandler
+from .connection import WebSocketConnection, WebSocketHandler
 from .faults import handshake, is_faulty
 
 _CLOSE_SECONDS: Final = 1.0
@@ -205,19 +205,11 @@ class TrioWebSocket:
 
     def send_now(self, frame: bytes) -> bool:
         """See `WebSocketConnection.send_now`; nothing may be sent behind the frame that closes."""
-        if self._socket.closed is not None:
-            return False
-        try:
-            return self._outgoing.send_now(frame)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False  # the reader is told
+        return self._socket.closed is None and self._outgoing.send_now(frame)
 
     async def flush(self) -> None:
         """See `WebSocketConnection.flush`."""
-        try:
-            await self._outgoing.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise PeerGone from error
+        await self._outgoing.flush()
 
     async def receive(self) -> str | bytes:
         """See `WebSocketConnection.receive`."""
