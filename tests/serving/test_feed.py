@@ -30,6 +30,7 @@ from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.batch import EventBatch, cut
 from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.options import ServerOptions
 from trio_jobs.serving.subscription import Subscription
 
 
@@ -111,7 +112,7 @@ PULLS = (False,)
 
 
 def feeds_of(jobs: JobRegistry, linger: float = 0.0, **limits: Any) -> Feeds:
-    return Feeds(*inside(jobs), Limits(linger=linger, **limits), tracebacks=False)
+    return Feeds(*inside(jobs), ServerOptions(limits=Limits(linger=linger, **limits)))
 
 
 async def read(feed: Feed, cursor: int) -> list[EventBatch]:
@@ -172,7 +173,7 @@ async def _followed(
             nursery.start_soon(follow, data.draw(st.integers(0, seq), "after"), 256)
             script.send.close()
         assert not feeds._feeds
-        assert not feeds._shelf.weight
+        assert not feeds.shelf.weight
         return (await handle.snapshot()).last_seq, followers
 
 
@@ -502,9 +503,9 @@ async def test_what_is_kept_is_bounded(autojump_clock: MockClock, kept: int, exp
         feeds = feeds_of(jobs, kept=kept)
         with feeds.following(handle.id, 0, 43) as (feed, _), feeds.following(handle.id, 0, 43):
             await Reader(0, PULLS).read(feed)
-            assert expected - 500_000 < feeds._shelf.weight <= expected
+            assert expected - 500_000 < feeds.shelf.weight <= expected
             assert seqs(await read(feed, 0)) == list(range(1, 44))
-        assert not feeds._shelf.weight
+        assert not feeds.shelf.weight
 
 
 async def test_a_removed_job(autojump_clock: MockClock) -> None:

@@ -21,7 +21,7 @@ from .._model.job import Event
 from .._watching.readers import Policy, Readers, ReadersByJob
 from ..stores.contract import Store
 from .batch import EventBatch, cut, gap
-from .limits import Limits
+from .options import ServerOptions
 from .pace import Pace
 from .shelf import Row, Shelf
 from .subscription import Subscription
@@ -63,13 +63,10 @@ class Feed:
     """One job's log, on its way to those who follow it.
 
     Args:
-        store: Where the log is.
+        feeds: What it shares with the feeds of other jobs.
         job_id: Whose log it is.
         after: Where its first follower begins.
         readers: The readers of the job in this process, which the feed is one of.
-        pace: How often it sends.
-        shelf: Where it keeps what it read last, for who comes a little later.
-        tracebacks: Whether these are shown.
 
     Attributes:
         cursor: How far it has read.
@@ -77,26 +74,16 @@ class Feed:
         followers: How many there are.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        job_id: str,
-        after: int,
-        readers: Readers,
-        *,
-        pace: Pace,
-        shelf: Shelf,
-        tracebacks: bool,
-    ) -> None:
+    def __init__(self, feeds: Feeds, job_id: str, after: int, readers: Readers) -> None:
         self.cursor = after
         self.policy: Policy = "gap"
         self.followers = 0
-        self._store = store
+        self._store = feeds.store
+        self._pace = feeds.pace
+        self._shelf = feeds.shelf
+        self._tracebacks = feeds.tracebacks
         self._job_id = job_id
         self._readers = readers
-        self._pace = pace
-        self._tracebacks = tracebacks
-        self._shelf = shelf
         self._row = Row()
         self._level: dict[Follower, None] = {}
         self._led = False
@@ -240,16 +227,21 @@ class Feeds:
     Args:
         store: Where the logs are.
         readers: The readers in this process.
-        limits: How long to linger, and how much to keep.
+        options: How long to linger, how much to keep, and what is shown.
+
+    Attributes:
+        store: Where the logs are.
+        pace: How often feeds send.
+        shelf: Where they keep what they read last, for who comes a little later.
         tracebacks: Whether these are shown.
     """
 
-    def __init__(self, store: Store, readers: ReadersByJob, limits: Limits, *, tracebacks: bool) -> None:
-        self._store = store
+    def __init__(self, store: Store, readers: ReadersByJob, options: ServerOptions) -> None:
+        self.store = store
+        self.pace = Pace(options.limits.linger)
+        self.shelf = Shelf(options.limits.kept)
+        self.tracebacks = options.tracebacks
         self._readers = readers
-        self._pace = Pace(limits.linger)
-        self._shelf = Shelf(limits.kept)
-        self._tracebacks = tracebacks
         self._feeds: dict[str, Feed] = {}
 
     @contextmanager
@@ -264,15 +256,7 @@ class Feeds:
         readers = self._readers[job_id]
         feed = self._feeds.get(job_id)
         if feed is None:
-            feed = self._feeds[job_id] = Feed(
-                self._store,
-                job_id,
-                after,
-                readers,
-                pace=self._pace,
-                shelf=self._shelf,
-                tracebacks=self._tracebacks,
-            )
+            feed = self._feeds[job_id] = Feed(self, job_id, after, readers)
             readers.join(feed, last_seq)
         feed.followers += 1
         try:

@@ -49,7 +49,7 @@ class JobOperations:
         self._jobs = jobs
         self._queued = options.limits.queued
         store, readers = inside(jobs)
-        self._feeds = Feeds(store, readers, options.limits, tracebacks=options.tracebacks)
+        self._feeds = Feeds(store, readers, options)
         self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
 

@@ -146,6 +146,12 @@ def problem_body(problem: Problem) -> bytes:
     )
 
 
+def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
+    """Return the headers that go with the body of a problem."""
+    headers = {"content-type": PROBLEM_TYPE, **problem.headers}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
 INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")
 
 

@@ -14,7 +14,7 @@ import h11
 import trio
 
 from ..net.streams import PeerStream
-from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body
+from ..problems import Problem, Refused, problem_body, problem_headers
 from .direct import CROWDED, EXTENSION, DirectBody
 from .outgoing import PeerGone
 from .request_body import Body
@@ -187,10 +187,9 @@ def refusal(problem: Problem) -> bytes:
     """Return the response to what is no request, after which the connection is closed."""
     body = problem_body(problem)
     headers = [
-        (b"content-type", PROBLEM_TYPE.encode()),
+        *problem_headers(problem),
         (b"content-length", b"%d" % len(body)),
         (b"date", _date(int(time()))),
-        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
         _CLOSE,
     ]
     writer = h11.Connection(h11.SERVER)

@@ -35,7 +35,7 @@ from ..net.listening import cancel_when
 from ..net.outgoing import Outgoing, PeerGone
 from ..net.streams import PeerStream
 from ..options import Authenticate, Caller, ServerOptions
-from ..problems import PROBLEM_TYPE, Refused, problem_body, to_problem, too_many
+from ..problems import Refused, problem_body, problem_headers, to_problem, too_many
 from .connection import WebSocketConnection, WebSocketHandler
 from .faults import handshake, is_faulty
 
@@ -89,17 +89,9 @@ async def _nothing_else(scope: Any, _: object, send: Send) -> None:
         refused = too_many()
     problem = to_problem("a request failed", refused)
     body = problem_body(problem)
-    headers = [
-        (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
-        *_encoded(problem.headers),
-    ]
+    headers = [*problem_headers(problem), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 class WebSockets:
@@ -152,8 +144,8 @@ class WebSockets:
     @staticmethod
     async def _reject(request: WebSocketRequest, error: Exception) -> None:
         problem = to_problem("a handshake failed", error)
-        headers = [(b"content-type", PROBLEM_TYPE.encode()), *_encoded(problem.headers)]
-        await request.reject(problem.status, extra_headers=headers, body=problem_body(problem))
+        body, headers = problem_body(problem), problem_headers(problem)
+        await request.reject(problem.status, extra_headers=headers, body=body)
 
     async def _talk(
         self, socket: trio_websocket.WebSocketConnection, connection: WebSocketConnection, caller: Caller
