@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from tests.serving.machine.peers import EVERYBODY, OWNERS
+from tests.serving.machine.books import EVERYBODY, OWNERS
 
 MESSAGE, HEADER, IDLE, PING, GRACE = 1024, 5.0, 30.0, 10.0, 3.0
 CAPACITY: Final = 3

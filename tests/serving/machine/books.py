@@ -1,0 +1,125 @@
+"""The books of a peer: jobs, and what it has asked; a wrong answer raises `AssertionError`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+HOST: Final = "127.0.0.1"
+OWNERS: Final = ("anna", "bert")
+EVERYBODY: Final = "root"
+"""Who sees all jobs."""
+SHAPES: Final[Mapping[str, frozenset[str]]] = {
+    "submit": frozenset({"job"}),
+    "get": frozenset({"job"}),
+    "wait": frozenset({"job"}),
+    "list": frozenset({"jobs", "next"}),
+    "find": frozenset({"jobs"}),
+    "history": frozenset({"history", "next"}),
+    "value": frozenset({"text", "next"}),
+    "cancel": frozenset({"report"}),
+    "handlers": frozenset({"handlers"}),
+    "statistics": frozenset({"statistics"}),
+    "ping": frozenset({"pong"}),
+}
+"""What the last answer to each request holds."""
+
+
+def mark(who: str) -> str:
+    """Return what is in all that only `who` may read."""
+    return f"of-{who}"
+
+
+@attrs.define(eq=False)
+class Work:
+    """A job, as the model knows it.
+
+    Attributes:
+        number: Which.
+        owner: Whose it is; `EVERYBODY` if nobody's.
+        id: Its id, once somebody was told.
+        slow: Seconds that its handler goes on after it was cancelled.
+        log: What readers were told, by `seq`: the same to all.
+    """
+
+    number: int
+    owner: str
+    id: str = ""
+    slow: float = 0.0
+    log: dict[int, tuple[str, Any]] = attrs.field(factory=dict[int, "tuple[str, Any]"])
+
+    def seen_by(self, who: str) -> bool:
+        """Return whether `who` may know of it."""
+        return who in (EVERYBODY, self.owner)
+
+
+@attrs.define(eq=False)
+class Asked:
+    """A request, until its last answer has come.
+
+    Attributes:
+        op: What it asks for.
+        want: What the answer may be: `ok`, or codes of errors.
+        number: Its id; 0 over HTTP.
+        work: The job it is about.
+        until: When it is to be answered even if its job goes on.
+        sent: The cursor of the last event that came, if it follows.
+        acked: How far the peer said that it has read.
+        window: How many events may come beyond that.
+        policy: Whether the job waits for this reader.
+        outcome: What was answered.
+        fields: The same, in full.
+    """
+
+    op: str
+    want: frozenset[str]
+    number: int = 0
+    work: Work | None = None
+    until: float = math.inf
+    sent: int = 0
+    acked: int = 0
+    window: int | None = None
+    policy: str = "gap"
+    outcome: str | None = None
+    fields: Any = None
+    gaps: list[tuple[int, int]] = attrs.field(factory=list[tuple[int, int]])
+    method: str = "GET"
+
+    @property
+    def follows(self) -> bool:
+        """Whether events are sent for it."""
+        return self.op in {"follow", "stream"}
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may take any time."""
+        return self.follows or self.op == "wait"
+
+    def end(self, outcome: str, fields: Any = None) -> None:
+        """Take note of the last answer."""
+        assert self.outcome is None, f"{self.op} is answered twice: {self.outcome}, {outcome}"
+        assert outcome in self.want, f"{self.op} is answered {outcome} and not {set(self.want)}: {fields}"
+        self.outcome, self.fields = outcome, fields
+
+    # ------------------------------------------------------------ events
+
+    def event(self, seq: int, kind: str, data: Any) -> None:
+        """Take note of an event."""
+        assert self.work is not None
+        assert seq == self.sent + 1, f"event {seq} comes behind {self.sent}"
+        assert self.window is None or seq <= self.acked + self.window, f"event {seq} is beyond the window"
+        self.sent = seq
+        if kind == "token":
+            told = self.work.log.setdefault(seq, (kind, data))
+            assert told == (kind, data), f"event {seq} was {told}, and is {(kind, data)}"
+            others = [number for number, other in self.work.log.items() if other[1] == data]
+            assert others == [seq], f"the token {data} is there as events {others}"
+
+    def gap(self, first: int, last: int) -> None:
+        """Take note of events that are gone."""
+        assert first == self.sent + 1 <= last, f"a gap of {first} to {last} behind {self.sent}"
+        self.gaps.append((first, last))
+        self.sent = last

@@ -1,0 +1,168 @@
+"""Peers that speak HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import trio
+
+from tests.serving.machine.books import EVERYBODY, HOST, OWNERS, Asked
+from tests.serving.machine.by_websocket import ByWebSocket
+from tests.serving.machine.moves import (
+    MESSAGE,
+)
+from tests.serving.machine.peers import Peer
+from tests.serving.raw import request
+
+
+class ByHttp(ByWebSocket):
+    """What peers do over HTTP."""
+
+    def http_request(self, peer: Peer, op: str, at: int, chunked: bool = False) -> tuple[Asked, bytes]:
+        """Return a request, and its bytes."""
+        work = self.pick(self.known(), at)
+        job = work.id if work else "0" * 32
+        method, path, body = "GET", f"/v1/jobs/{job}", None
+        if op == "submit":
+            work = self.new_work(peer.who)
+            work.slow = 40.0 if at % 4 == 0 else 0.0
+            method, path, body = "POST", "/v1/jobs", json.dumps(self.body_of(work)).encode()
+        elif op == "cancel":
+            method, path = "DELETE", f"{path}?patience=20"
+        elif op in {"list", "find"}:
+            op, path, work = "list", "/v1/jobs", None
+        elif op in {"handlers", "statistics"}:
+            path, work = f"/v1/{op}", None
+        elif op == "ping":
+            op, path, work = "health", "/healthz", None
+        elif op == "value":
+            path += "/" + ("result", "saved", "metadata")[at % 3]
+        elif op in {"history", "stream"}:
+            path += f"/{op}"
+        asked = Asked(op, self.expected(peer.who, op, work), work=work, method=method)
+        if work is None and "/jobs/" in path:
+            asked.want = frozenset({"unknown_job"})
+        if op == "cancel":
+            asked.until = trio.current_time() + 20.2
+        headers = {"Host": HOST, "Authorization": f"Bearer {peer.who}"}
+        if chunked and body is not None:
+            half = len(body) // 2
+            pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (body[:half], body[half:], b"")]
+            headers |= {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+            return asked, request(method, path, headers) + b"".join(pieces)
+        return asked, request(method, path, headers, body)
+
+    def ask_http(self, peer: Peer, op: str, at: int, chunked: bool = False) -> Asked:
+        """Ask over HTTP, behind what was asked there before."""
+        full = self.full(peer)
+        asked, data = self.http_request(peer, op, at, chunked)
+        if self.door == "websocket":
+            asked.want = frozenset({"upgrade_required", "too_many"})
+        elif peer.asked:
+            asked.want |= {"too_many"}  # by then
+        elif "ok" not in full and asked.op != "health":
+            asked.want = full
+        else:
+            asked.want |= full - {"ok"}
+        peer.ask_http(asked, data)
+        return asked
+
+    def lines(self) -> list[Peer]:
+        """Return the connections that speak HTTP, and may be asked on."""
+        return [
+            peer
+            for peer in self.peers
+            if not (peer.is_web or peer.gone or peer.excused or peer.stalled or peer.says_close)
+            and not any(one.op in {"stream", "upgrade", "cancel"} for one in peer.asked)
+        ]
+
+    async def ask_by_http(
+        self,
+        who: str,
+        address: str,
+        small: bool,
+        at: int,
+        again: bool,
+        ops: list[str],
+        last: str | None,
+        chunked: bool,
+    ) -> None:
+        """A peer asks over a new connection or one that it has, for several things one behind the other."""
+        peer = self.pick(self.lines(), at) if again else None
+        if peer is None:
+            if self.sockets(address) >= 2 * self.limits.per_client + 8:
+                return
+            peer = self.connect(who, address, small=small)
+        wants_full = len(ops) == 1 and ops[0] == "submit" and peer.who in OWNERS
+        full = wants_full and not peer.asked and await self.queued(peer.who) >= self.limits.queued
+        asks: list[str] = [*ops, *([last] if last else [])]
+        for turn, op in enumerate(asks):
+            asked = self.ask_http(peer, op, at + turn, chunked)
+            if op == "submit" and peer.who in OWNERS and self.door == "http":
+                asked.want |= {"too_many"}
+                if full:
+                    asked.want = frozenset({"too_many"})
+        await self.settle()
+
+    async def be_refused(self, address: str, case: str) -> None:
+        """What may not be is refused with its code, and the seat is free again."""
+        if self.door != "http" or self.sockets(address) >= 2 * self.limits.per_client:
+            return
+        peer = self.connect("nobody" if case == "who" else EVERYBODY, address, small=False)
+        method, path, body = "POST", "/v1/jobs", json.dumps({"handler": "none"}).encode()
+        headers = {"Host": HOST, "Authorization": f"Bearer {peer.who}"}
+        want = {
+            "host": "misdirected",
+            "origin": "forbidden",
+            "who": "unauthenticated",
+            "path": "not_found",
+            "method": "method_not_allowed",
+            "type": "wrong_type",
+            "large": "too_large",
+            "most": "unknown_handler",
+            "version": "upgrade_required",
+        }[case]
+        if case == "host":
+            headers["Host"] = "example.org"
+        elif case == "origin":
+            headers["Origin"] = "https://example.org"
+        elif case == "path":
+            path = "/v1/nothing"
+        elif case == "method":
+            method = "PUT"
+        elif case == "type":
+            headers["Content-Type"] = "text/plain"
+        elif case in {"large", "most"}:
+            body += b" " * (MESSAGE - len(body) + (case == "large"))
+        elif case == "version":
+            method, path, body = "GET", "/v1/ws", None  # type: ignore[assignment]
+            headers |= {"Connection": "upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "7"}
+        full = self.full(peer)
+        always = {"host", "origin", "version"}  # is looked at before seats are
+        asked = Asked("refused", frozenset({want}), method=method)
+        if case not in always:
+            asked.want = full if "ok" not in full else (full - {"ok"}) | {want}
+        elif "too_many" in full:
+            asked.want |= {"too_many"}
+        peer.ask_http(asked, request(method, path, headers, body))
+        await self.settle()
+        assert asked.outcome is not None
+        peer.hang_up()
+        await self.settle()
+
+    async def upgrade_later(self, who: str, address: str, at: int, ops: list[str], early: bool) -> None:
+        """A connection that was used for HTTP asks for a WebSocket, behind what it asks besides.
+
+        It may ask for more before it was let in, which is done if it is.
+        """
+        if self.door != "http" or self.sockets(address) >= 2 * self.limits.per_client:
+            return
+        peer = self.connect(who, address, small=False)
+        for op in ops:
+            self.ask_http(peer, op, at)
+        want = self.full(peer) if not ops else frozenset({"ok", "too_many"})
+        asked = self.upgrade(peer, want)
+        if early:
+            self.ask_web(peer, "list", at)
+        await self.settle()
+        assert asked.outcome is not None

@@ -1,0 +1,53 @@
+"""What is around a server: a store that is away now and then, and a log that is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from trio_jobs import StoreUnavailable
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
+
+T = TypeVar("T")
+
+
+class Away(Connection):
+    """A store that is away now and then: what is asked meanwhile is done, or is not, and nobody knows."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.is_away = False
+        self.does_it = False
+
+    async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
+        """See `Connection.call`."""
+        if not self.is_away:
+            return await super().call(name, verb)
+        if self.does_it:
+            await super().call(name, verb)
+        raise StoreUnavailable("it is away for a moment")
+
+    async def wait(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
+        """See `Connection.wait`."""
+        if self.is_away:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("it is away for a moment")
+        return await super().wait(name, verb)
+
+
+class Mistakes(logging.Handler):
+    """Keeps what the server logs as a fault of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, unless the fault is that of `authenticate`."""
+        text = logging.Formatter().format(record)
+        if "authenticate failed" not in text:
+            self.found.append(text)
