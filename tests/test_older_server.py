@@ -355,7 +355,7 @@ async def test_cleanup_after_each_kind_of_end(autojump_clock: MockClock, end: st
         assert cleaned == ([] if end == "never started" else [end])
         statistics = await jobs.statistics()
         assert (statistics.running, statistics.readers) == (0, 0)
-        with trio.fail_after(2):
+        with trio.fail_after(20):
             assert (await read(jobs, tokens, 1))[-1] == "[DONE]"
         worker = jobs._worker
         assert not worker.attempts

@@ -187,7 +187,7 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
         began = time.monotonic()
         process.terminate()
         assert process.wait(60) == 143
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
     assert json.loads(cli("show", job_id, "--json")[1])["state"] == "completed"
 
 

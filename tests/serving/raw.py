@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which an answer that should have come is a failure of the test."""
 
 TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0

@@ -15,7 +15,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from tests.serving.place import Door, Place, bearer, by_token, place
-from tests.serving.raw import Gone, Peer, flat, handshake
+from tests.serving.raw import PATIENCE, Gone, Peer, flat, handshake
 from trio_jobs.serving import Limits
 
 
@@ -53,7 +53,7 @@ async def turned_away(here: Place) -> bool:
 
 async def room(here: Place) -> None:
     """Wait until a newcomer is let in: the server notices a hang-up a moment later."""
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         while await turned_away(here):
             await trio.sleep(0.01)
 

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.serving.place import Door, Place, place
-from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
+from tests.serving.raw import CLOSE, PATIENCE, TEXT, Gone, Peer, frame, handshake, request
 
 GRACE = 1.0
 
@@ -114,7 +114,7 @@ async def test_a_stream_ends_its_connection(kind: str) -> None:
             )
             assert b"[DONE]" in (await peer.answer()).body
             if kind == "close":
-                with trio.fail_after(2):
+                with trio.fail_after(PATIENCE):
                     assert await peer.rest() == b""
             else:
                 await peer.send(request("GET", "/healthz", {"Host": here.host}))
@@ -129,7 +129,7 @@ async def test_a_request_ends_its_connection(path: str) -> None:
         async with peer.stream:
             await peer.send(request("GET", path, {"Host": here.host, "Connection": "close"}))
             await peer.answer()
-            with trio.fail_after(2):
+            with trio.fail_after(PATIENCE):
                 assert await peer.rest() == b""
 
 
@@ -141,5 +141,5 @@ async def test_an_old_client_is_served() -> None:
         async with peer.stream:
             written = request("GET", f"/v1/jobs/{job.id}/stream", {"Host": here.host})
             await peer.send(written.replace(b"HTTP/1.1", b"HTTP/1.0"))
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 assert b"[DONE]" in (await peer.answer()).body

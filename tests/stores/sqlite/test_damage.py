@@ -70,7 +70,7 @@ async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: 
         await store.overdue()
     await store.sweep()
     assert (await store.get(runs)).state is State.RUNNING
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         await store.due()
     claims = await store.claim(1000, HOLDER)
     assert waits in {claim.submission.id for claim in claims}

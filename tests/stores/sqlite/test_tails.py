@@ -246,7 +246,7 @@ async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
         async def follow(after: int) -> None:
             got.append(await store.follow(job_id, after, 99))
 
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, 2)
                 await late.wait()
