@@ -6,7 +6,7 @@ Its files, in the order in which they tell the story:
     options, output, load                 what is typed, and what is printed
     ending, peek                          how a job ended; a look at a file
     watchdog, working, worker             running jobs
-    tokens, door, serve, submit           serving and submitting them
+    tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them
     cancel, prune, check, demo            the other commands
     app                                   all of it as one program

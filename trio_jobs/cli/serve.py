@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import trio
 
-from .door import Door
 from .faults import FAILED, Fault
 from .options import (
     DEFAULT_STORE,
@@ -22,9 +21,10 @@ from .options import (
     file_of,
 )
 from .output import note
+from .server_options import ServerOptions
 from .working import show_log, working
 
-_HERE: Final = Door()
+_HERE: Final = ServerOptions()
 _FAREWELL: Final = 0.5
 """Seconds that clients get to be told that the server stops; the jobs' grace begins behind it."""
 
@@ -39,7 +39,7 @@ async def serve(
     grace: Seconds = 10.0,
     name: WorkerName = None,
     log_level: LogLevel = "warning",
-    door: Door = _HERE,
+    server: ServerOptions = _HERE,
 ) -> None:
     """Run jobs, and serve them over HTTP and WebSocket, with a page to watch them, until SIGTERM or Ctrl-C.
 
@@ -60,7 +60,7 @@ async def serve(
     if store != MEMORY:
         file_of(store)
     show_log(log_level)
-    serving: Callable[..., Any] = partial(serve_http, **door.options(), grace=min(grace, _FAREWELL))
+    serving: Callable[..., Any] = partial(serve_http, **server.options(), grace=min(grace, _FAREWELL))
     async with (
         working(handlers, store=store, capacity=capacity, lease=lease, grace=grace, name=name) as work,
         trio.open_nursery() as nursery,
@@ -69,7 +69,7 @@ async def serve(
         try:
             urls: list[str] = await nursery.start(partial(serving, work.jobs))
         except OSError as error:
-            raise door.fault(error) from error
+            raise server.fault(error) from error
         work.jobs.resume()
         note(work.told)
         note(f"the page is at {urls[0]}/; Ctrl-C stops it")

@@ -1,9 +1,9 @@
-"""Who may come in: the checks of a request's head, before anything is done for it.
+"""The checks of a request's head, before anything is done for it.
 
 A server on one's own machine can be reached by every page that its user's browser shows. So the `Host` must
-be one of ours (a name that a stranger's DNS points at us is not: DNS rebinding), and what changes anything,
-or opens a WebSocket, must not come from another site. Browsers send `Origin` and `Sec-Fetch-Site`, which
-pages cannot forge; programs that are no browsers send neither, and are none of those this is about.
+be a name of this server (another site's name that resolves to it is not: DNS rebinding), and a request that
+changes something, or opens a WebSocket, must not come from another site. Browsers send `Origin` and
+`Sec-Fetch-Site`, which pages cannot forge. Other programs send neither, and need no such check.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class AccessControl:
 
     @property
     def asks(self) -> bool:
-        """Whether it asks who comes."""
+        """Whether callers have to say who they are."""
         return self._authenticate is not None
 
-    # ------------------------------------------------------------ whence
+    # ------------------------------------------------------------ where it comes from
 
     def check(self, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> None:
         """Raise `Refused` if a request is not meant for this server, or comes from another site."""
@@ -76,14 +76,14 @@ class AccessControl:
     def _is_ours(self, origin: str, host: str) -> bool:
         return origin in self.origins or origin.partition("://")[2].lower() == host.lower() != ""
 
-    # ------------------------------------------------------------ who
+    # ------------------------------------------------------------ who asks
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Return who asks.
 
         Raises:
-            Refused: Nobody that is known.
-            RuntimeError: `authenticate` failed; what it raised is for the log, not for who asks.
+            Refused: `authenticate` does not know the caller.
+            RuntimeError: `authenticate` failed; what it raised goes to the log, not to the caller.
         """
         if self._authenticate is None:
             return ANYBODY
@@ -106,7 +106,7 @@ class AccessControl:
 
     @contextmanager
     def seat(self, client: str, *, crowded: bool = False) -> Generator[None]:
-        """Count in one request or connection of a client.
+        """Count one request or connection of a client while the block runs.
 
         Args:
             client: Its address.

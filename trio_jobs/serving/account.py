@@ -1,7 +1,7 @@
-"""How many bytes of answers are made and not sent yet: one account for each connection, within one for all.
+"""Accounts of the bytes of answers that are made and not sent yet: one of each connection, within one of all.
 
-A request waits for room before anything is done for it, so what a peer asks for and does not take costs no
-more than its account, however much it is. Who waits gets room in the order of asking.
+A request waits for room before anything is done for it. So a peer that asks and does not read costs no more
+than its account. Requests get room in the order in which they ask.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is answered to each request, as JSON, and how much room that may take; for both ways of serving.
+"""The answer to each request as JSON, and how much room it may take; for HTTP and WebSocket alike.
 
-Whoever asks is authorised in `operations.py`. Here everything that a stranger chooses the size of is bounded:
-lists and histories go on by a cursor, and large values are left out, to be read in pieces.
+`operations.py` authorises the caller. This module bounds every answer whose size a caller can choose: lists
+and histories go on behind a cursor, and large values are left out, to be read in pieces.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def answering(
     Args:
         operations: Does it.
         caller: Who asks.
-        account: Of whoever is answered.
+        account: The account of the connection.
         request: What is asked.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run of events that are sent together, or a gap; how a log is cut into them, and what they look like."""
+"""Events that are sent together, or a gap: how a log is cut into batches, and their form on each wire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EventBatch:
         after: The cursor before it.
         last: The cursor behind it.
         events: The events; none if they are gone.
-        json: They as a JSON array.
+        json: The events as a JSON array.
         tracebacks: Whether these are shown.
     """
 
@@ -56,7 +56,7 @@ class EventBatch:
 
     @property
     def sse(self) -> bytes:
-        """They as server-sent events."""
+        """The events as server-sent events."""
         if self._sse is None:
             self._sse = encode_sse(self.events, self.after, self.last, tracebacks=self.tracebacks)
         return self._sse

@@ -1,4 +1,4 @@
-"""What a handler takes, as JSON Schema: for forms, for OpenAPI, and for people."""
+"""The parameters of a handler as JSON Schema, for forms and for people."""
 
 from __future__ import annotations
 

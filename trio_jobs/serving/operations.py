@@ -1,6 +1,6 @@
-"""What callers may do, and with which jobs: every operation of both ways of serving, authorised here.
+"""What callers may do, and with which jobs: each operation of HTTP and WebSocket, authorised here.
 
-A job of somebody else's is an unknown job: there is one answer for both, so nobody learns which ids exist.
+A job of another owner is answered like one that does not exist, so no caller learns which ids exist.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .values import Value, Values
 
 
 class JobOperations:
-    """A registry, as callers from outside may use it.
+    """The operations on a registry that callers may ask for.
 
     Args:
         jobs: The registry.

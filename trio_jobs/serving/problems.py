@@ -1,6 +1,6 @@
-"""What is told a client of an error: a code for programs, a line for people, and no traceback.
+"""Errors as clients see them: a code for programs, a line for people, and no traceback.
 
-One table for both ways of serving: HTTP takes its status from it, the WebSocket its code.
+HTTP and WebSocket share one table: HTTP takes its status from it, the WebSocket its code.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .._wire.requests import BadRequest
 
 
 class Refused(Exception):
-    """The server does not do what was asked, for a reason of its own.
+    """The server refuses what was asked, for a reason of its own.
 
     Attributes:
         code: Why, as a word of the wire.
-        headers: What HTTP is told besides.
+        headers: Headers of the HTTP response.
     """
 
     def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 @attrs.frozen
 class Problem:
-    """What a client is told.
+    """An error as a client sees it.
 
     Attributes:
         code: A word of the wire.
@@ -112,7 +112,7 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
 
 
 def problem_of(error: BaseException) -> Problem | None:
-    """Return what a client is told of an error; None if it was not foreseen, and is a fault of ours."""
+    """Return an error as clients see it; None if it is a fault of the server."""
     if isinstance(error, Refused):
         return _problem(error.code, str(error), {}, error.headers)
     for kind, (code, details) in _ERRORS.items():
@@ -156,7 +156,7 @@ INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log s
 
 
 def to_problem(what: str, error: BaseException) -> Problem:
-    """Return what a client is told of an error; one that was not foreseen is logged, and told as that alone.
+    """Return an error as clients see it; a fault of the server is logged, and clients see no more of it.
 
     Args:
         what: What went wrong, for the log.

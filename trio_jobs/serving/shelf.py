@@ -1,4 +1,4 @@
-"""What feeds have sent last, at hand for who is a little behind; bounded for each feed and for all."""
+"""The last batches of feeds, kept for followers who are a little behind; bounded per feed and for all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Shelf:
         self._rows: OrderedDict[EventBatch, Row] = OrderedDict()  # the oldest first
 
     def put(self, row: Row, batch: EventBatch) -> None:
-        """Add a batch to a row, and drop what is too much then: of that row first, then what is oldest."""
+        """Add a batch to a row, and drop what is then too much: of that row first, then the oldest of all."""
         row.batches[batch.after] = batch
         row.weight += batch.weight
         self._rows[batch] = row

@@ -1,7 +1,7 @@
-"""The values of a job as JSON: within its own, or, if they are large, by themselves and in pieces.
+"""The values of a job as JSON: as part of the job, or, if they are large, by themselves and in pieces.
 
-A value is made into JSON once for all who read it piece by piece. It is kept until somebody has read its end,
-or others need the room.
+A value that is read in pieces is made into JSON once for all its readers. It is kept until one of them has
+read its end, or others need the room.
 """
 
 from __future__ import annotations

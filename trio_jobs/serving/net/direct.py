@@ -1,4 +1,4 @@
-"""The body of a response past the layers of an ASGI application: for who sends often, or the same to many.
+"""The body of a response past the layers of an ASGI application: for streams that send often, or to many.
 
 Each layer between an application and its server is a task step for each piece; ours are five. So our server
 offers this beside them, as an extension of ASGI. Other servers do not, and the layers are the only way there.

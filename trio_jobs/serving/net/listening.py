@@ -1,4 +1,4 @@
-"""Listen, and stop in order: no new connections, time for the old ones, then none."""
+"""Listen, and stop in order: accept no more connections, give the open ones time, then close them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What leaves on one connection: whole, in one order, and at once where the kernel takes it.
+"""The sending side of one connection: each send whole, in one order, and at once if the kernel takes it.
 
-Waking a task and having Trio send for it takes twelve times as long as the send itself, so bytes are given to
-the kernel by whoever has them. Only for what it does not take, the task of who sends waits. TLS and streams
-that are no sockets have no such way: there, every send is one that waits.
+Waking a task that sends through Trio takes twelve times as long as the send itself, so the task that has the
+bytes gives them to the kernel. A task waits only for what the kernel does not take at once. TLS, and streams
+that are no sockets, cannot send so: there every send waits.
 """
 
 from __future__ import annotations

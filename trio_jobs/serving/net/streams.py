@@ -1,4 +1,4 @@
-"""One peer's byte stream, under the server's rules: what was read ahead, and how long it may stand still."""
+"""One peer's byte stream: what was read ahead of it, and how long the peer may take."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ _NO_SUCH_NAME: Final = {getattr(socket, name, None) for name in ("EAI_NONAME", "
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Door:
-    """The door of a server.
+class ServerOptions:
+    """The options of `serve` about the server.
 
     Attributes:
         host: Where to listen; a host that other machines can reach needs --token-file.
