@@ -50,6 +50,19 @@ COMMANDS = st.lists(
     when_unread="continue",
     attended=True,
 )
+@example(  # a job that pauses goes on from where its last reader had come, not from where it began
+    commands=[
+        ("join", 0, "gap"),
+        ("send", 3, None),
+        ("read", 0, 30),
+        ("leave", 0, None),
+        ("send", 5, None),
+    ],
+    start=10,
+    window=4,
+    when_unread="pause",
+    attended=True,
+)
 def test_room(commands: list[Any], start: int, window: int, when_unread: Any, attended: bool) -> None:
     """There is room unless a reader that has caught up, or the last one that a paused job had, is a window
     behind; and the handler never gets further ahead of such a reader by sending than the window."""
