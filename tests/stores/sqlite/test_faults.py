@@ -28,7 +28,7 @@ from trio_jobs import (
     open_registry,
 )
 from trio_jobs.stores import Where
-from trio_jobs.stores.sqlite import SqliteStore, files, open_sqlite
+from trio_jobs.stores.sqlite import SqliteStore, files, open_sqlite, opening
 from trio_jobs.testing.checks._kit import HOLDER, accept, make, start, work
 
 
@@ -308,8 +308,11 @@ async def test_a_locked_file(
         assert await kinds(handle) == SPOKEN
 
 
-def test_a_locked_file_is_not_opened(tmp_path: Path, impatient: None) -> None:
+def test_a_locked_file_is_not_opened(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error says that another program has it; later it opens."""
+    monkeypatch.setattr(opening, "_OPENINGS", 2)
 
     async def use() -> None:
         async with registry(tmp_path / "jobs.db") as jobs:
