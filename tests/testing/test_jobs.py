@@ -21,6 +21,7 @@ from trio_jobs.stores.sqlite import SqliteStore
 from trio_jobs.testing import JobMachine, open_sqlite_in_lockstep
 from trio_jobs.testing._journal import journalled
 from trio_jobs.testing._scripted import scripted
+from trio_jobs.testing._workers import Mishap
 
 HUNT = settings(
     max_examples=200,
@@ -61,7 +62,7 @@ class HeardLate(JobMachine):
         await super().start_worker()
         worker = self._up()[-1]
         self._history.mute.add(worker.name)
-        worker.line.slow_down("finish", self.lease / 2)
+        worker.line.meet(["finish"], Mishap(seconds=self.lease / 2))
         limit = {"timeouts": Timeouts(run=0.5)}
         await self._submit("late", journalled(scripted, self._history), ([], "return"), limit)
 

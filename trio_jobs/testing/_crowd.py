@@ -1,16 +1,23 @@
-"""Those who wait for jobs in a `JobMachine`, cancel them and read them, and write down how that went."""
+"""Those who wait for jobs in a `JobMachine`, cancel them and read them, and what they ask for at random."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 from hypothesis import strategies as st
 
+from .._common.errors import QueueFull
+from .._common.states import State
+from .._model.job import Timeouts
+from .._model.retry import Retry
+from .._registry.filter import Filter
 from .._watching.readers import Policy
 from ._history import Call, History, Reading
+from ._scripted import STEPS
 from ._workers import LOST, Worker, outcome_of
 
 if TYPE_CHECKING:
@@ -41,6 +48,39 @@ PACES = st.builds(
     seconds=st.sampled_from([0.0, 0.0, 1.0]),
     cut=st.sampled_from([0, 1, 3]),
     vanishes=st.booleans(),
+)
+LISTS = st.lists(
+    st.one_of(
+        st.just(("tidy", 25.0)),  # more often: what is left then is not over yet
+        *(st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in STEPS.items()),
+    ),
+    max_size=5,
+)
+VERBS = st.sets(st.sampled_from(["claim", "heartbeat", "append", "finish", "spawn", "sweep"]), min_size=1)
+WHERES: st.SearchStrategy[Filter] = st.sampled_from(
+    [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": State.RUNNING}]
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeouts": st.builds(
+            Timeouts,
+            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
+            queue=st.sampled_from([None, 0.5]),
+            first_token=st.sampled_from([None, 0.5]),
+            idle=st.sampled_from([None, 1.0]),
+        ),
+        "retry": st.builds(
+            Retry, attempts=st.integers(1, 4), initial=st.sampled_from([0.0, 1.0]), jitter=st.just(0.0)
+        ),
+        "priority": st.integers(0, 3),
+        "delay": st.sampled_from([0.5, 2.0]),
+        "tags": st.just({"of": "the machine"}),
+        "metadata": st.just({"n": 1}),
+        "owner": st.sampled_from(["me", "you"]),
+        "when_unread": st.sampled_from(["pause", "cancel"]),
+        "linger": st.sampled_from([0.0, 1.0]),
+    },
 )
 
 
@@ -88,6 +128,17 @@ class Crowd:
             except LOST:
                 return
         call.returned = trio.current_time()
+
+    async def submit(self, call: Call, submit: Callable[[], Awaitable[str]]) -> None:
+        """Submit a job for which there may be no room."""
+        call.invoked = trio.current_time()
+        with self._history.ask(call), suppress(*LOST):
+            try:
+                call.job_id = await submit()
+            except QueueFull:
+                call.answer = "full"
+            else:
+                call.returned, call.answer = trio.current_time(), "accepted"
 
     async def cancel(self, handle: JobHandle[Any, Any], grace: float, patience: float) -> None:
         """Cancel a job, and wait for what becomes of it."""

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from .._common.states import Reason, State
-from .._model.job import Event, Job, Timeouts
-from .._model.retry import Retry
+from .._model.job import Event, Job
 from .._registry.filter import Filter, every, where_of
+from .._registry.registry import submit_with_room
 from .._watching.handle import JobHandle
 from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
-from ._crowd import PACES, Crowd, Pace
+from ._crowd import LISTS, OPTIONS, PACES, VERBS, WHERES, Crowd, Pace
 from ._fold import check_agrees
 from ._history import Call, History
 from ._journal import Handler, journalled
@@ -29,40 +29,10 @@ from ._judge import check_history
 from ._machine import TrioMachine
 from ._order import Wait, check_capacity, check_child, check_limits, check_order, waits
 from ._rules import initialize, invariant, rule
-from ._scripted import ENDS, SECONDS, STEPS, scripted
-from ._workers import LOST, Worker
+from ._scripted import ENDS, SECONDS, scripted
+from ._workers import LOST, Mishap, Worker, note_leases
 
 _ALL = 10**6
-LISTS = st.lists(
-    st.one_of(*(st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in STEPS.items())),
-    max_size=5,
-)
-VERBS = ["claim", "heartbeat", "append", "finish", "spawn", "sweep"]
-WHERES: st.SearchStrategy[Filter] = st.sampled_from(
-    [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": State.RUNNING}]
-)
-OPTIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        "timeouts": st.builds(
-            Timeouts,
-            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
-            queue=st.sampled_from([None, 0.5]),
-            first_token=st.sampled_from([None, 0.5]),
-            idle=st.sampled_from([None, 1.0]),
-        ),
-        "retry": st.builds(
-            Retry, attempts=st.integers(1, 4), initial=st.sampled_from([0.0, 1.0]), jitter=st.just(0.0)
-        ),
-        "priority": st.integers(0, 3),
-        "delay": st.sampled_from([0.5, 2.0]),
-        "tags": st.just({"of": "the machine"}),
-        "metadata": st.just({"n": 1}),
-        "owner": st.sampled_from(["me", "you"]),
-        "when_unread": st.sampled_from(["pause", "cancel"]),
-        "linger": st.sampled_from([0.0, 1.0]),
-    },
-)
 
 
 class JobMachine(TrioMachine):
@@ -87,7 +57,7 @@ class JobMachine(TrioMachine):
     capacity: ClassVar[int] = 2
     window: ClassVar[int] = 4
     lease: ClassVar[float] = 10.0
-    patience: ClassVar[float] = 1000.0
+    patience: ClassVar[float] = 3000.0
 
     folder: Path
 
@@ -125,8 +95,9 @@ class JobMachine(TrioMachine):
         self._workers: list[Worker] = []
         self._crowd = Crowd(self._history, self._up)
         self._handles: list[JobHandle[Any, Any]] = []
-        self._drains = False
+        self._drains = True
         self._delays: dict[str, float] = {}
+        self._looked: dict[str, Job] = {}
         self._submitted: dict[str, tuple[Any, ...]] = {}
         self._store: Store
 
@@ -155,9 +126,8 @@ class JobMachine(TrioMachine):
         return [worker for worker in self._workers if worker.up]
 
     def _cut(self, worker: Worker) -> None:
-        """Note that a worker may lose its leases, and not be heard."""
-        assert self._history.cut is not None
-        self._history.cut.add(worker.name)
+        """Note that a worker may lose its leases, and not be heard, from now on."""
+        worker.line.be_troubled()
         self._history.mute.add(worker.name)
 
     # ------------------------------------------------------------ what happens
@@ -166,11 +136,15 @@ class JobMachine(TrioMachine):
     @rule(data=st.data())
     async def submit(self, data: st.DataObject) -> None:
         """Submit a job with some of the options."""
+        fn, (args,), options = self._drawn_work(data, 1)
+        await self._submit(f"key{len(self._handles)}", fn, args, options)
+
+    def _drawn_work(
+        self, data: st.DataObject, count: int
+    ) -> tuple[Handler, list[tuple[Any, ...]], dict[str, Any]]:
         fn = data.draw(st.sampled_from([*self.handlers]), "handler")
-        args = data.draw(self.handlers[fn], "arguments")
-        options = data.draw(OPTIONS, "options")
-        key = f"key{len(self._handles)}"
-        await self._submit(key, self._journalled[fn], args, options)
+        several = [data.draw(self.handlers[fn], "arguments") for _ in range(count)]
+        return self._journalled[fn], several, data.draw(OPTIONS, "options")
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         call = Call("client", "submit", key=key, invoked=trio.current_time())
@@ -198,17 +172,40 @@ class JobMachine(TrioMachine):
     @rule(data=st.data(), count=st.integers(1, 5))
     async def submit_many(self, data: st.DataObject, count: int) -> None:
         """Submit several jobs at once, perhaps more than there are slots for."""
-        fn = data.draw(st.sampled_from([*self.handlers]), "handler")
-        several = [data.draw(self.handlers[fn], "arguments") for _ in range(count)]
-        options = data.draw(OPTIONS, "options")
+        fn, several, options = self._drawn_work(data, count)
         calls = [Call("client", "submit", key=f"many{len(self._handles)}.{n}") for n in range(count)]
         submit_many: Any = self._up()[0].jobs.submit_many
         with suppress(*LOST):
-            handles: list[JobHandle[Any, Any]] = await submit_many(self._journalled[fn], several, **options)
+            handles: list[JobHandle[Any, Any]] = await submit_many(fn, several, **options)
             for call, handle in zip(calls, handles, strict=True):
                 call.returned, call.job_id = trio.current_time(), handle.id
                 self._history.calls.append(call)
                 self._accepted(handle, options)
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data(), count=st.integers(2, 6), room=st.integers(1, 4), delay=st.sampled_from([0.0, 0.5]))
+    async def submit_at_once(self, data: st.DataObject, count: int, room: int, delay: float) -> None:
+        """Submit jobs of an owner who may not have so many wait, all at once; as many get in as may."""
+        fn, several, options = self._drawn_work(data, count)
+        options |= {"owner": "crowd", "delay": delay}
+        waiting = Where(frozenset({State.QUEUED, State.RETRYING}), owner="crowd")
+        before = {one.id: one.attempt for one in await every(self._store, waiting)}
+        began, up, calls = trio.current_time(), self._up(), list[Call]()
+        async with trio.open_nursery() as nursery:
+            for number, args in enumerate(several):
+                calls.append(Call("client", "submit", key=f"once{len(self._handles)}.{number}"))
+                submit = partial(submit_with_room, up[number % len(up)].jobs, fn, args, options, room)
+                nursery.start_soon(self._crowd.submit, calls[-1], submit)
+        ids = [call.job_id for call in calls if call.job_id is not None]
+        for job_id in ids:
+            self._accepted(up[0].handle(job_id), options)
+        if trio.current_time() > began:
+            return
+        these = [await self._store.get(job_id) for job_id in (*before, *ids)]
+        still = sum(job.attempt == before.get(job.id, 0) and not job.state.over for job in these)
+        told = sum(call.answer is not None for call in calls)
+        assert len(ids) >= min(told, room - len(before)), "one was refused although there was room"
+        assert not ids or still <= room, f"{still} jobs wait where {room} may"
 
     @precondition(lambda self: self._up() and self._submitted)
     @rule(data=st.data())
@@ -266,7 +263,7 @@ class JobMachine(TrioMachine):
         await trio.sleep(seconds)
 
     @precondition(lambda self: self._up())
-    @rule(paused=st.booleans())
+    @rule(paused=st.sampled_from([True, False, False]))
     async def pause(self, paused: bool) -> None:  # noqa: FBT001  # drawn
         """Pause the first worker, or let it go on."""
         jobs = self._up()[0].jobs
@@ -290,9 +287,9 @@ class JobMachine(TrioMachine):
     @precondition(lambda self: self._up())
     @rule(data=st.data(), interrupted=st.booleans())
     async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
-        """Leave a worker's registry in good order, or because what is around it was cancelled."""
+        """Leave a worker's registry, or cancel what is around it."""
         worker = data.draw(st.sampled_from(self._up()), "worker")
-        if worker.line.busy:  # it waits for the answer, but not for ever
+        if worker.line.busy or worker.line.troubled:  # nobody waits for ever for an answer
             self._cut(worker)
         self._history.leaving[worker.name] = trio.current_time()
         worker.interrupt() if interrupted else worker.leave()
@@ -300,25 +297,33 @@ class JobMachine(TrioMachine):
             self._history.drained.add(worker.name)
 
     @precondition(lambda self: self._up())
-    @rule(data=st.data(), verb=st.sampled_from(VERBS), leases=st.sampled_from([0.5, 2.5]))
-    async def slow_down(self, data: st.DataObject, verb: str, leases: float) -> None:
-        """Let a worker's next call of a verb take long before it reaches the store."""
+    @rule(data=st.data(), verbs=VERBS, heard=st.booleans(), leases=st.sampled_from([0.5, 2.5]))
+    async def slow_down(self, data: st.DataObject, verbs: set[str], heard: bool, leases: float) -> None:  # noqa: FBT001
+        """Let a worker's next call of some verbs take long, before it reaches the store or after that."""
+        self._meet(data, verbs, Mishap(heard, seconds=leases * self.lease))
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data(), verbs=VERBS, heard=st.booleans())
+    async def lose(self, data: st.DataObject, verbs: set[str], heard: bool) -> None:  # noqa: FBT001  # drawn
+        """Let a worker's next call of some verbs be lost, or the answer to it."""
+        self._meet(data, verbs, Mishap(heard, lost=True))
+
+    def _meet(self, data: st.DataObject, verbs: set[str], mishap: Mishap) -> None:
         worker = data.draw(st.sampled_from(self._up()), "worker")
-        if verb == "heartbeat":
-            assert self._history.cut is not None
-            self._history.cut.add(worker.name)
-        else:
-            self._history.mute.add(worker.name)
-        worker.line.slow_down(verb, leases * self.lease)
+        self._history.mute.add(worker.name)
+        if "claim" in verbs and mishap.heard and mishap.lost:
+            self._cut(worker)  # of what was claimed it knows nothing
+        worker.line.meet(verbs, mishap)
 
     @rule(leases=st.sampled_from([0.05, 2.5]))
     async def lose_the_store(self, leases: float) -> None:
         """Let the store be away for a moment, or for longer than a lease."""
         for worker in self._workers:
             if not worker.over.is_set():
-                if leases > 1:
+                self._history.mute.add(worker.name)
+                worker.line.be_away(leases * self.lease, long=leases > 1)
+                if leases > 1 and not worker.up:
                     self._cut(worker)
-                worker.line.be_away(leases * self.lease)
 
     # ------------------------------------------------------------ what must hold
 
@@ -326,7 +331,9 @@ class JobMachine(TrioMachine):
     async def snapshots_are_folds(self) -> None:
         """Each job is what its log says, and no worker runs more than it may."""
         for handle in self._handles:
-            check_agrees(await self._store.get(handle.id), await self._log(handle.id))
+            if self._looked.get(handle.id) != (job := await self._store.get(handle.id)):
+                check_agrees(job, await self._log(handle.id))
+                self._looked[handle.id] = job
         live = Counter(run.worker for run in self._history.runs if run.ended is None)
         check_capacity(live, self.capacity)
 
@@ -376,6 +383,7 @@ class JobMachine(TrioMachine):
                 if job.state.over:
                     self.check_job(job, log)
         check_order(stays)
+        note_leases(self._history, self._workers, self.lease)
         check_history(self._history)
 
 

@@ -142,11 +142,13 @@ def leaving_costs_nothing(history: History) -> Found:
     """Who leaves in good order loses nothing: what was claimed is handed over at once, or ended first."""
     cut = history.cut
     for job_id, log in history.logs.items():
-        worker = None
+        worker = ""
         for event in log:
             if event.kind == "started":
                 worker = event.data
-            if cut is None or event.kind not in ENDS or event.kind == "completed" or worker in cut:
+            if cut is None or event.kind not in ENDS or event.kind == "completed":
+                continue
+            if _in_trouble(history, worker, event.timestamp, event.timestamp):
                 continue
             if is_lost(event):
                 yield job_id, f"attempt {event.attempt} was left behind by {worker}, which did not die"
@@ -204,7 +206,8 @@ def ends_are_recorded(history: History) -> Found:
         if how is None or began is None or run.ended is None or run.severed or run.worker in history.mute:
             continue
         ended = began.timestamp + run.ended - run.began
-        if run.worker in (history.cut or ()) and _has_a_child(history, run.job_id, ended):
+        troubled = _in_trouble(history, run.worker, how.timestamp, how.timestamp)
+        if troubled and _has_a_child(history, run.job_id, ended):
             continue  # its attempt went on for as long as the child, and could not keep its lease
         if is_lost(how) and how.timestamp > ended + SLACK:
             yield run.job_id, f"attempt {run.attempt} ended, and {run.worker} did not say so"
@@ -214,12 +217,14 @@ def requests_are_passed_on(history: History) -> Found:
     """A handler whose cancellation is requested is told so, soon."""
     cut, soon = history.cut, history.soon
     for run in history.runs:
-        if cut is None or soon is None or run.worker in cut or run.ended is None or run.told:
+        if cut is None or soon is None or run.ended is None or run.told:
             continue
         log = history.logs.get(run.job_id, [])
         began = start_of(log, run.attempt)
         asked = [one for one in log if one.kind == "cancel_requested" and one.attempt == run.attempt]
-        if began and asked and asked[0].timestamp - began.timestamp + soon < run.ended - run.began:
+        if not began or not asked or asked[0].timestamp - began.timestamp + soon >= run.ended - run.began:
+            continue
+        if not _in_trouble(history, run.worker, asked[0].timestamp, asked[0].timestamp + soon):
             yield run.job_id, f"attempt {run.attempt} was not told of its cancellation"
 
 
@@ -230,6 +235,13 @@ def no_attempt_pays_for_the_store(history: History) -> Found:
             error = None if event.kind not in ENDS or event.kind == "completed" else event.data.error
             if error is not None and error.type.endswith("StoreUnavailable"):
                 yield job_id, f"attempt {event.attempt} ended because the store was away"
+
+
+def _in_trouble(history: History, worker: str, since: float, until: float) -> bool:
+    """Return whether a worker was cut off, or could not reach the store, by the clock of the logs."""
+    spans = history.troubles.get(worker, ())
+    at = since - history.epoch, until - history.epoch
+    return worker in (history.cut or ()) or any(begin <= at[1] and at[0] <= end for begin, end in spans)
 
 
 def _has_a_child(history: History, job_id: str, at: float) -> bool:

@@ -22,6 +22,7 @@ STEPS: Final[Mapping[str, Sequence[Any]]] = {
     "progress": range(10),
     "shield": LONG,
     "heed": LONG,
+    "tidy": (1.0, 25.0),
     "child": (False, True),
     "old child": (False, True),
 }
@@ -38,7 +39,16 @@ async def child(job: JobContext[str], fails: bool, seconds: float = 0.5) -> None
 
 
 async def scripted(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
-    """Take the steps, and end as told; a snooze happens once."""
+    """Take the steps, and end as told; a snooze happens once. Tidying up comes last, however it ends."""
+    try:
+        return await _take(job, steps) or _end(job, end)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(max((amount for what, amount in steps if what == "tidy"), default=0.0))
+
+
+async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:
+    """Take the steps, and return what the handler is to return if one of them ends it."""
     for number, (what, amount) in enumerate(steps):
         if what == "send":
             await job.send_many(f"{job.attempt}.{number}.{n}" for n in range(amount))
@@ -61,9 +71,9 @@ async def scripted(job: JobContext[str], steps: Sequence[Step], end: str) -> str
             with trio.move_on_after(amount):
                 await job.cancel_requested.wait()
                 return "heeded"
-        else:
+        elif what != "tidy":
             await job.spawn(child, amount, 0.5 if what == "child" else 25.0)
-    return _end(job, end)
+    return None
 
 
 def _end(job: JobContext[str], end: str) -> str:
