@@ -220,7 +220,7 @@ def machine() -> str:
 
 def main() -> int:
     """Count, compare and print; return 1 if anything became dearer than may be."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="store the ratios, for this Python and Trio")
     parser.add_argument("--loads", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -20,7 +20,7 @@ import trio
 from trio_jobs import State
 from trio_jobs.stores import Claimant, Store, Where
 from trio_jobs.stores.sqlite import open_sqlite
-from trio_jobs.testing.checks._kit import make, work
+from trio_jobs.testing.checks.kit import make, work
 
 FILL = """
 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)

@@ -8,7 +8,7 @@ from trio_jobs import JobContext, State, open_registry
 from trio_jobs._registry.filter import every
 from trio_jobs.stores import Where
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing.checks._kit import accept, make
+from trio_jobs.testing.checks.kit import accept, make
 
 
 async def wait(job: JobContext[None]) -> None:

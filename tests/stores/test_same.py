@@ -14,7 +14,7 @@ from trio_jobs.stores import Submission
 from trio_jobs.stores._row import same
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import open_sqlite
-from trio_jobs.testing.checks._kit import HOLDER, make, work
+from trio_jobs.testing.checks.kit import HOLDER, make, work
 
 
 @dataclasses.dataclass(eq=False)

@@ -45,7 +45,7 @@ from ._fold import check_agrees
 from ._machine import TrioMachine
 from ._observed import TICK, observed
 from ._rules import initialize, invariant, rule
-from .checks._kit import ALL, completed, failed, make, other_work, retried, work
+from .checks.kit import ALL, completed, failed, make, other_work, retried, work
 
 
 class StoreMachine(TrioMachine):

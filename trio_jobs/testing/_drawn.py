@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from .._common.states import Reason, State
 from .._model.job import Kind, Priority
 from ..stores.contract import Outcome, Where
-from .checks._kit import cancelled, completed, failed, retried
+from .checks.kit import cancelled, completed, failed, retried
 
 # Time moves in even steps and everything else lasts an odd number of seconds, so nothing ever happens just
 # when it is due. A tick after each step makes every rank a different one.

@@ -29,7 +29,7 @@ Ts = TypeVarTuple("Ts")
 @st.composite
 def _schedules(draw: st.DrawFn) -> object:
     machine: TrioMachine = draw(st.runner())
-    seeder = draw(st.random_module()) if machine.explore_schedules else None
+    seeder: Any = draw(st.random_module()) if machine.explore_schedules else None
     if seeder is None or seeder.seed:
         return seeder
     example = ExitStack()

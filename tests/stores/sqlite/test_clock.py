@@ -16,7 +16,7 @@ from trio_jobs import JobContext, State, Timeouts, open_registry
 from trio_jobs.stores import Claim, Claimant, Where
 from trio_jobs.stores.sqlite import clock, open_sqlite
 from trio_jobs.stores.sqlite.clock import FileClock
-from trio_jobs.testing.checks._kit import accept, make, start, work
+from trio_jobs.testing.checks.kit import accept, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
 

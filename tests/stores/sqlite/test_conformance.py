@@ -26,7 +26,7 @@ from trio_jobs.testing import (
     store_checks,
 )
 from trio_jobs.testing.checks import SCENES
-from trio_jobs.testing.checks._kit import other_work, work
+from trio_jobs.testing.checks.kit import other_work, work
 
 opened = partial(open_sqlite, handlers=[work, other_work])
 

@@ -15,7 +15,7 @@ from tests.stores.sqlite.damage import KINDS, Place, hurt, places
 from trio_jobs import JobContext, Kind, State, StoreCorrupt, Timeouts, TrioJobsError, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import SqliteStore, care, open_sqlite
-from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, completed, make, work
 
 OWNED: dict[str, Any] = {"owner": "ann", "tags": {"a": "b"}, "metadata": {"n": 1}}
 LIVES = ["waits", "runs", "expired", "lapsed", "cancelling", "over"]

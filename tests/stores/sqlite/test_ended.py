@@ -16,7 +16,7 @@ from trio_jobs.stores.contract import Claim, Claimant, Outcome
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore
 from trio_jobs.stores.submission import submission
-from trio_jobs.testing.checks._kit import work
+from trio_jobs.testing.checks.kit import work
 
 opened = partial(open_sqlite, handlers=[work])
 WORKER = Claimant("worker", 30.0)

@@ -29,7 +29,7 @@ from trio_jobs import (
 )
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import SqliteStore, files, open_sqlite, opening
-from trio_jobs.testing.checks._kit import HOLDER, accept, make, start, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, make, start, work
 
 
 class Gate:

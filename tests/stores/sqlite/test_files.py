@@ -37,7 +37,7 @@ from trio_jobs import (
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import clock, files, open_sqlite
 from trio_jobs.stores.sqlite.queries import SCHEMAS
-from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, make, other_work, start, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, completed, failed, make, other_work, start, work
 
 RUNNING = "3bb503e0cde1f51316bf9c34469dae0b"  # in version_1.sql
 opened = partial(open_sqlite, handlers=[work, other_work])

@@ -17,7 +17,7 @@ import trio
 from trio_jobs import JobContext, StoreCorrupt, StoreUnavailable, open_registry
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import SqliteStore, line, open_sqlite
-from trio_jobs.testing.checks._kit import accept, completed, make, start, work
+from trio_jobs.testing.checks.kit import accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
 READ = ctypes.CFUNCTYPE(

@@ -16,7 +16,7 @@ from trio_jobs import JobContext, State, StoreUnavailable, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import files, locks, open_sqlite, submit_within
 from trio_jobs.stores.sqlite.locks import Hearing, patiently
-from trio_jobs.testing.checks._kit import HOLDER, accept, completed, make, start, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
 

@@ -23,7 +23,7 @@ from trio_jobs.stores.sqlite.clock import FileClock
 from trio_jobs.stores.sqlite.notices import tell, watching
 from trio_jobs.stores.sqlite.store import _REST
 from trio_jobs.testing import open_sqlite_in_lockstep
-from trio_jobs.testing.checks._kit import LONG, accept, completed, make, start, work
+from trio_jobs.testing.checks.kit import LONG, accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
 

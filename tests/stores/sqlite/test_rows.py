@@ -15,7 +15,7 @@ from trio_jobs._model.options import build
 from trio_jobs.stores import Submission
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.rows import Rows
-from trio_jobs.testing.checks._kit import HOLDER, accept, make
+from trio_jobs.testing.checks.kit import HOLDER, accept, make
 
 
 async def greet(job: object, name: str, mark: str = ".") -> None: ...

@@ -17,7 +17,7 @@ from trio_jobs import InvalidPayload, Kind, Reason, Retention, State, StoreUnava
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.threads import RUN
-from trio_jobs.testing.checks._kit import HOLDER, LONG, accept, completed, failed, make, start, woken, work
+from trio_jobs.testing.checks.kit import HOLDER, LONG, accept, completed, failed, make, start, woken, work
 
 opened = partial(open_sqlite, handlers=[work])
 

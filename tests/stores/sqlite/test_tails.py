@@ -13,7 +13,7 @@ from trio_jobs import Kind, Retention, UnknownJob
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite, tails
 from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
 from trio_jobs.testing import open_sqlite_in_lockstep
-from trio_jobs.testing.checks._kit import completed, start, work
+from trio_jobs.testing.checks.kit import completed, start, work
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from trio_jobs.stores.sqlite import care, ends, listing, looking, open_sqlite, v
 from trio_jobs.stores.sqlite.group import UNLIMITED, Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 from trio_jobs.stores.sqlite.rows import Rows
-from trio_jobs.testing.checks._kit import HOLDER, accept, completed, failed, lapse, make, start, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, completed, failed, lapse, make, start, work
 
 HANDLERS = {"work": work}
 

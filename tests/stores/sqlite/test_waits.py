@@ -18,7 +18,7 @@ from trio_jobs import Kind, Reason, StoreUnavailable, Timeouts
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.threads import RUN
-from trio_jobs.testing.checks._kit import HOLDER, accept, answered, completed, make, retried, start, work
+from trio_jobs.testing.checks.kit import HOLDER, accept, answered, completed, make, retried, start, work
 
 Act = Callable[[], Awaitable[object]]
 Case = Callable[[SqliteStore], Awaitable[tuple[Act, Act]]]

@@ -23,9 +23,9 @@ from . import (
     waiting,
     writing,
 )
-from ._kit import QUEUE_LIMIT, RETENTION, Opener, first_error
 from ._races import race
 from ._scenes import SCENES
+from .kit import QUEUE_LIMIT, RETENTION, Opener, first_error
 
 CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),

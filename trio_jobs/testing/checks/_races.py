@@ -17,7 +17,7 @@ import trio
 from ..._common.errors import TrioJobsError
 from ...stores.contract import Store, Where
 from .._observed import observed
-from . import _kit as kit
+from . import kit
 from ._scenes import VERBS, WAITS, Call, Scene, let_pass, named
 
 MOST: Final = 8

@@ -10,7 +10,7 @@ import trio
 
 from ..._model.job import Kind, Progress, Timeouts
 from ...stores.contract import Claimant, Store, Submission, Where
-from . import _kit as kit
+from . import kit
 
 Call: TypeAlias = Callable[[Store], Awaitable[Any]]
 

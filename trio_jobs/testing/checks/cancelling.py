@@ -8,7 +8,7 @@ from ..._common.errors import UnknownJob
 from ..._common.states import Reason, State
 from ..._model.job import Ended
 from ...stores.contract import Store
-from . import _kit as kit
+from . import kit
 
 
 async def a_queued_job_is_cancelled_at_once(open_store: kit.Opener) -> None:

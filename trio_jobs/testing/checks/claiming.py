@@ -9,7 +9,7 @@ from ..._common.states import State
 from ..._model.job import PENALTY, Kind, Priority
 from ..._model.retry import Retry
 from ...stores.contract import Claim, Store, Submission, Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_claim_says_what_to_run(open_store: kit.Opener) -> None:

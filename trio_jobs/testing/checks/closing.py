@@ -9,7 +9,7 @@ import trio
 from ..._common.states import Reason, State
 from ..._model.job import Ended
 from ...stores.contract import Store
-from . import _kit as kit
+from . import kit
 
 
 async def close_ends_what_does_not_outlive_it(open_store: kit.Opener) -> None:

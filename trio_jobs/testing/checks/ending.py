@@ -8,7 +8,7 @@ from ..._common.errors import InvalidPayload, LeaseLost
 from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended, Kind
 from ...stores.contract import Outcome
-from . import _kit as kit
+from . import kit
 
 
 async def a_completed_job_has_its_result(open_store: kit.Opener) -> None:

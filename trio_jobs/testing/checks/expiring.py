@@ -7,7 +7,7 @@ import trio
 from ..._common.states import Reason, State
 from ..._model.job import Timeouts
 from ...stores.contract import Where
-from . import _kit as kit
+from . import kit
 
 _SHORT = Timeouts(queue=kit.BRIEF)
 

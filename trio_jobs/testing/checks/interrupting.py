@@ -10,7 +10,7 @@ from ..._common.errors import LeaseLost
 from ..._common.states import State
 from ..._model.job import Kind
 from ...stores.contract import Where
-from . import _kit as kit
+from . import kit
 
 
 async def _interrupted(verb: Callable[[], Awaitable[object]]) -> None:

@@ -10,7 +10,7 @@ from ..._common.states import Reason, State
 from ..._model.job import Kind
 from ..._model.retry import Retry
 from ...stores.contract import CRASHES, Claimant, Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_lapsed_attempt_is_taken_back(open_store: kit.Opener) -> None:

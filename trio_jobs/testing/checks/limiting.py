@@ -8,7 +8,7 @@ from ..._common.errors import InvalidPayload, QueueFull, UnknownJob
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress
 from ...stores.contract import Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_full_queue_accepts_nothing(open_store: kit.Opener) -> None:

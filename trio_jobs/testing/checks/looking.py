@@ -10,7 +10,7 @@ from ..._model.job import Kind, Priority, Progress, Timeouts
 from ..._model.summary import PAGE_JOBS, summary_of
 from ..._registry.filter import every
 from ...stores.contract import Store, Where
-from . import _kit as kit
+from . import kit
 
 
 async def _four(store: Store) -> dict[str, str]:

@@ -9,7 +9,7 @@ from ..._common.states import Reason
 from ..._model.job import Kind, Progress
 from ...stores.contract import Store
 from .._fold import check_agrees
-from . import _kit as kit
+from . import kit
 
 VALUES: tuple[object, ...] = (
     *("", " ", "[DONE]", "[ERROR] no", "data: x\n\n", "event: end", "a\nb\r\nc\r", "\t", "None", "null"),

@@ -8,7 +8,7 @@ from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
 from ..._common.states import State
 from ..._model.job import Kind, Timeouts
 from ...stores.contract import Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_removed_job_is_gone(open_store: kit.Opener) -> None:

@@ -7,7 +7,7 @@ from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended, Event, Job, Kind, Progress, Timeouts
 from ..._model.retry import Retry
 from ...stores.contract import Claimant, Outcome, Store, Where
-from . import _kit as kit
+from . import kit
 
 
 async def _everything(store: Store) -> list[tuple[Job, list[Event]]]:

@@ -10,7 +10,7 @@ import trio
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Timeouts
 from ...stores.contract import Store, Where
-from . import _kit as kit
+from . import kit
 
 
 async def connections_see_the_same(open_store: kit.Opener) -> None:

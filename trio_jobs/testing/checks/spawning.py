@@ -6,7 +6,7 @@ from ..._common.states import Reason, State
 from ..._model.job import Ended, Kind
 from ..._model.summary import Page
 from ...stores.contract import Store, Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_child_runs_from_birth(open_store: kit.Opener) -> None:

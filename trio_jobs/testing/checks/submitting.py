@@ -14,7 +14,7 @@ from ..._common.states import State
 from ..._model.job import Kind, Priority, Timeouts
 from ..._model.retry import Retry
 from ...stores.contract import Store, Submission, Where
-from . import _kit as kit
+from . import kit
 
 
 async def a_job_is_as_it_was_submitted(open_store: kit.Opener) -> None:

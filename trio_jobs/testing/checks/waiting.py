@@ -13,7 +13,7 @@ from ..._common.states import State
 from ..._model.job import Event, Kind, Timeouts
 from ..._model.summary import Page
 from ...stores.contract import Store, Where
-from . import _kit as kit
+from . import kit
 
 
 async def follow_gives_what_is_there(open_store: kit.Opener) -> None:

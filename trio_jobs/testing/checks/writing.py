@@ -8,7 +8,7 @@ from ..._common.errors import LeaseLost
 from ..._common.states import State
 from ..._model.job import Kind, Progress
 from ...stores.contract import Where
-from . import _kit as kit
+from . import kit
 
 
 async def append_adds_an_event_for_each_value(open_store: kit.Opener) -> None:
