@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 ACCOUNT, ACCESS, FEED, DESK = (f"serving/{name}.py" for name in ("account", "access", "feed", "operations"))
+ANSWERS = "serving/answers.py"
 SESSION, CONNECTION = "serving/websocket/session.py", "serving/websocket/connection.py"
 
 SERVED = [
@@ -94,6 +95,38 @@ SERVED = [
         FEED,
         "self._dismiss(tuple(self._level)[:1])  # the next",
         "self._dismiss(())  # the next",
+        "serving",
+    ),
+    Bug(
+        "a seat stays taken after an exception",
+        "after some connections that broke in their handshake, an address has no place left",
+        ACCESS,
+        (
+            "        try:\n"
+            "            yield\n"
+            "        finally:\n"
+            "            self._taken -= 1\n"
+            "            self._seats[client] -= 1\n"
+            "            if not self._seats[client]:\n"
+            "                del self._seats[client]"
+        ),
+        "        yield\n        self._taken -= 1\n        self._seats[client] -= 1",
+        "serving",
+    ),
+    Bug(
+        "a list shows everybody's jobs",
+        "a caller sees jobs of others",
+        DESK,
+        '        if caller.owner is not None:\n            where["owner"] = caller.owner',
+        "        pass",
+        "serving",
+    ),
+    Bug(
+        "a list ends with its first page",
+        "jobs are missing",
+        ANSWERS,
+        '"next": to_json(page.next)}',
+        '"next": to_json(None)}',
         "serving",
     ),
 ]

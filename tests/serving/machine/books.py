@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import attrs
 
+from trio_jobs import Job, State
+
 HOST: Final = "127.0.0.1"
 OWNERS: Final = ("anna", "bert")
 EVERYBODY: Final = "root"
@@ -87,6 +89,17 @@ class Asked:
     fields: Any = None
     gaps: list[tuple[int, int]] = attrs.field(factory=list[tuple[int, int]])
     method: str = "GET"
+
+    def check(self, job: Job) -> None:
+        """Compare what was answered with the job as it is a little later."""
+        if self.follows and self.outcome == "ok" and self.method == "GET":
+            assert job.state.over, f"{self.op} was told of the end, and the job is {job.state}"
+            assert self.sent == job.last_seq, f"{self.op} ended at {self.sent} of {job.last_seq}"
+        found = (self.fields.get("job") or self.fields) if isinstance(self.fields, dict) else {}
+        if self.outcome == "ok" and "last_seq" in found:
+            assert found["last_seq"] <= job.last_seq
+            assert found["last_seq"] < job.last_seq or found["state"] == job.state
+            assert self.op != "wait" or State(found["state"]).over, "it waited for nothing"
 
     @property
     def follows(self) -> bool:

@@ -39,18 +39,37 @@ class ByHttp(ByWebSocket):
             path += "/" + ("result", "saved", "metadata")[at % 3]
         elif op in {"history", "stream"}:
             path += f"/{op}"
+        if (
+            method == "GET"
+            and op in {"get", "list", "history", "value", "handlers", "health"}
+            and at % 4 == 3
+        ):
+            method = "HEAD"
         asked = Asked(op, self.expected(peer.who, op, work), work=work, method=method)
         if work is None and "/jobs/" in path:
             asked.want = frozenset({"unknown_job"})
         if op == "cancel":
             asked.until = trio.current_time() + 20.2
         headers = {"Host": HOST, "Authorization": f"Bearer {peer.who}"}
+        if op == "stream" and work and work.number in self.truth and "ok" in asked.want:
+            path, more = self._resumed(path, asked, self.truth[work.number].last_seq, at)
+            headers |= more
         if chunked and body is not None:
             half = len(body) // 2
             pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (body[:half], body[half:], b"")]
             headers |= {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
             return asked, request(method, path, headers) + b"".join(pieces)
         return asked, request(method, path, headers, body)
+
+    @staticmethod
+    def _resumed(path: str, asked: Asked, last: int, at: int) -> tuple[str, dict[str, str]]:
+        """Have a stream begin behind a cursor, which a header says, or the URL; the header says more."""
+        asked.sent = asked.acked = cursor = (0, 1, last, last + 2)[at // 4 % 4]
+        if cursor > last:
+            asked.want |= {"stream_gap"}
+        by = at % 4
+        query = {0: f"?after={cursor}", 1: "", 2: f"?after={last}", 3: f"?after={cursor}"}[by]
+        return path + query, {"Last-Event-ID": str(cursor)} if by in {1, 2} else {}
 
     def ask_http(self, peer: Peer, op: str, at: int, chunked: bool = False) -> Asked:
         """Ask over HTTP, behind what was asked there before."""
@@ -137,6 +156,8 @@ class ByHttp(ByWebSocket):
         elif case == "version":
             method, path, body = "GET", "/v1/ws", None  # type: ignore[assignment]
             headers |= {"Connection": "upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "7"}
+        if case in {"host", "origin", "who", "path", "method", "type", "large"}:
+            body += request("GET", "/healthz")  # which is no request of its own
         full = self.full(peer)
         always = {"host", "origin", "version"}  # is looked at before seats are
         asked = Asked("refused", frozenset({want}), method=method)
@@ -147,6 +168,11 @@ class ByHttp(ByWebSocket):
         peer.ask_http(asked, request(method, path, headers, body))
         await self.settle()
         assert asked.outcome is not None
+        if not (peer.gone or peer.says_close):
+            again = Asked("health", frozenset({"ok"}))
+            peer.ask_http(again, request("GET", "/healthz"))
+            await self.settle()
+            assert again.outcome == "ok"
         peer.hang_up()
         await self.settle()
 

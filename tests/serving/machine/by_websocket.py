@@ -17,10 +17,11 @@ from tests.serving.machine.moves import (
     MESSAGE,
     SMALL,
     STRANGERS,
-    TAKEN,
 )
+from tests.serving.machine.network import taken
 from tests.serving.machine.peers import Peer
 from tests.serving.raw import BINARY, frame
+from trio_jobs import State
 
 
 class ByWebSocket(Model):
@@ -28,8 +29,8 @@ class ByWebSocket(Model):
 
     def connect(self, who: str, address: str, *, small: bool) -> Peer:
         """Connect."""
-        stream = self.network.connect(PORT, address, SMALL if small else None)
-        peer = Peer(stream, who, address)
+        stream, accepted = self.network.pair(PORT, address, SMALL if small else None)
+        peer = Peer(stream, accepted, who, address)
         peer.found = self.told
         self.peers.append(peer)
         self.nursery.start_soon(peer.run)
@@ -129,6 +130,8 @@ class ByWebSocket(Model):
         if op == "follow":
             asked.sent = asked.acked = message.get("after", 0)
             asked.window, asked.policy = message.get("window"), message.get("policy", "gap")
+        if op == "value" and work and "ok" in asked.want:
+            asked.want |= {"changed"}  # the job may have gone on
         if op == "cancel":
             asked.until = trio.current_time() + message.get("patience", 10.0) + 0.2
         peer.faults = 0
@@ -155,6 +158,43 @@ class ByWebSocket(Model):
             found = {one["id"] for one in asked.fields["jobs"]}
             assert found == {work.id for work in self.works_seen(peer.who)}
 
+    async def look_through(self, at: int, where: dict[str, Any], of: str, limit: int, newest: bool) -> None:
+        """A peer looks through the jobs that match, page by page: they are those that it may see."""
+        peer = self.pick([one for one in self.webs() if not (one.stalled or self.calls_of(one))], at)
+        if peer is None:
+            return
+        if of:
+            where = where | {"tags": {"of": mark(of)}}
+        before = {work.number: self.truth[work.number].state for work in self.listed(peer.who)}
+        found: list[str] = []
+        more: dict[str, Any] = {}
+        while True:
+            asked = self.ask_web(peer, "list", 0, None, **where, limit=limit, newest=newest, **more)
+            await self.settle()
+            if asked.outcome != "ok":
+                return
+            page = asked.fields["jobs"]
+            assert len(page) <= limit, f"{len(page)} jobs on a page of {limit}"
+            found += [one["id"] for one in page]
+            if asked.fields["next"] is None:
+                break
+            more = {"cursor": asked.fields["next"]}
+        seen = self.listed(peer.who)
+        if before == {work.number: self.truth[work.number].state for work in seen}:
+            states = where.get("state", list(State))
+            wanted = {
+                work.id
+                for work in seen
+                if self.truth[work.number].state in ([states] if isinstance(states, str) else states)
+                and of in ("", work.owner)
+                and where.get("handler", "act") == "act"
+            }
+            assert set(found) == wanted, f"{len(found)} jobs are listed, and not {len(wanted)}"
+            assert len(set(found)) == len(found), "a job is listed twice"
+        times = {work.id: self.truth[work.number].created_at for work in seen}
+        order = [times[one] for one in found]
+        assert order == sorted(order, reverse=newest), "they are not in order"
+
     async def ask_much(self, at: int, ops: list[str], job: int) -> None:
         """A peer asks for much at once; as much as it may is done, whether it takes the answers or not."""
         peer = self.pick(self.webs(), at)
@@ -180,7 +220,8 @@ class ByWebSocket(Model):
                 works.append(self.ask_web(peer, "submit", 1).work)
                 await trio.sleep(0.001)
             done = [await self.jobs.find(tags={"n": str(work.number)}) for work in works if work]
-            most = TAKEN + self.limits.calls
+            sent = taken(peer.stream).count(b',"job":{')
+            most = sent + self.limits.calls
             assert sum(len(found) for found in done) <= most, f"more than {most} calls are open"
         peer.hang_up()
         await self.settle()

@@ -42,6 +42,17 @@ class Failing(ByHttp):
         peer.go_on()
         await self.settle()
 
+    async def leave_in_the_handshake(self, who: str, address: str, count: int, steps: int) -> None:
+        """Peers ask for a WebSocket each, and do not wait for the answer."""
+        for _ in range(count):
+            if self.sockets(address) < 2 * self.limits.per_client:
+                peer = self.connect(who, address, small=True)
+                self.upgrade(peer, frozenset({"ok", "too_many"}))  # those before may hold their seats yet
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                peer.hang_up()
+        await self.settle()
+
     async def die_at_any_byte(
         self, who: str, address: str, at: int, op: str, web: bool, cut: int, waits: float, read: bool
     ) -> None:
@@ -126,9 +137,12 @@ class Failing(ByHttp):
             for asked in peer.asked
             if asked.op == "stream" and not (peer.gone or peer.excused or peer.stalled)
         ]
+        idle = [peer for peer in self.lines() if not peer.asked]
         for peer in self.peers:
             peer.excused = True
         self.serving.cancel()
+        await trio.sleep(0.1)
+        assert all(peer.gone for peer in idle), "who asks nothing is connected still"
         await trio.sleep(seconds)
         assert busy or not seconds or self.stopped.is_set(), "it waits for nobody"
         with trio.fail_after(GRACE + 15):

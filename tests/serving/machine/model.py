@@ -41,6 +41,10 @@ class Model(Hosting):
         """Return the jobs that a caller may know of."""
         return [work for work in self.works if work.seen_by(who)]
 
+    def listed(self, who: str) -> list[Work]:
+        """Return the jobs that a list shows a caller."""
+        return [work for work in self.works_seen(who) if work.number in self.truth]
+
     def seats(self, address: str | None = None) -> tuple[int, int]:
         """Return how many seats are taken, of an address or of all: at least, and at most."""
         least = most = 0
@@ -112,9 +116,18 @@ class Model(Hosting):
         await self._learn()
         now = trio.current_time()
         for peer in self.peers:
+            for asked in peer.done:
+                if asked.work is not None and asked.work.number in self.truth:
+                    asked.check(self.truth[asked.work.number])
+            peer.done.clear()
+            assert not peer.left or peer.accepted.fileno() < 0, f"{peer.who} has left, and is served still"
             if peer.stalled and now > peer.stalled_at + DROPPED:
+                assert not peer.is_web or peer.accepted.fileno() < 0, "it is silent, and not dropped"
                 peer.hang_up()  # nobody is there any more; the books forget it
         self.peers = [peer for peer in self.peers if not peer.gone]
+        open_ = sum(one.waits or one.op == "cancel" for peer in self.peers for one in peer.asked)
+        readers = (await self.jobs.statistics()).readers
+        assert readers <= 2 * open_, f"{readers} readers for {open_} that may read"  # feeds count, too
         unread = any(peer.stalled for peer in self.peers) if self.tight else False
         for peer in self.peers:
             if not (peer.stalled or peer.excused):

@@ -18,8 +18,6 @@ LAPSED: Final = 100.0
 """Seconds after which a lease has lapsed, and its job runs again."""
 SMALL: Final = 4608
 """Bytes that a server may be ahead of a peer with a small buffer; no kernel takes less."""
-TAKEN: Final = 8
-"""Answers that such a buffer takes, at most."""
 CALLERS: Final = (*OWNERS, EVERYBODY)
 STRANGERS: Final = ("nobody", "broken")
 """Who is not known, and whom the server fails to ask."""
@@ -62,6 +60,21 @@ TURNS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "watch_together": _given(
         job=jobs, window=st.sampled_from([None, None, 3]), large=st.sampled_from([0, 9000, 300_000])
     ),
+    "look_through": _given(
+        at=picks,
+        where=st.sampled_from(
+            [
+                {},
+                {"state": "running"},
+                {"state": ["queued", "completed"]},
+                {"handler": "act"},
+                {"handler": "none"},
+            ]
+        ),
+        of=st.sampled_from(["", "", *CALLERS]),
+        limit=st.sampled_from([1, 2, 100]),
+        newest=st.booleans(),
+    ),
     "ask_by_http": _given(
         who=whos,
         address=addresses,
@@ -98,6 +111,9 @@ HAPPENINGS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     ),
     "fail": _given(at=picks, how=st.sampled_from(["stall", "stall", "half", "leave", "reset"])),
     "go_on": _given(at=picks),
+    "leave_in_the_handshake": _given(
+        who=whos, address=addresses, count=st.integers(1, 3), steps=st.integers(2, 9)
+    ),
     "die_at_any_byte": _given(
         who=whos,
         address=addresses,

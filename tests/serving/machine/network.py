@@ -39,7 +39,11 @@ class Network(trio.abc.SocketFactory):
         return next(self._ports)
 
     def connect(self, port: int, address: str, buffer: int | None) -> trio.SocketStream:
-        """Connect.
+        """Connect; see `pair`."""
+        return self.pair(port, address, buffer)[0]
+
+    def pair(self, port: int, address: str, buffer: int | None) -> tuple[trio.SocketStream, Accepted]:
+        """Connect, and return both sides.
 
         Args:
             port: Where to.
@@ -57,7 +61,7 @@ class Network(trio.abc.SocketFactory):
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         accepted = Accepted(theirs, ("127.0.0.1", port), (address, self.free_port()))
         listening.queue.send_nowait(accepted)
-        return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        return trio.SocketStream(trio.socket.from_stdlib_socket(ours)), accepted
 
 
 class Listening(trio.socket.SocketType):

@@ -19,6 +19,7 @@ from wsproto import WSConnection, events
 from wsproto.utilities import LocalProtocolError
 
 from tests.serving.machine.books import EVERYBODY, HOST, OWNERS, SHAPES, Asked, Work, mark
+from tests.serving.machine.network import Accepted
 from tests.serving.raw import PONG, TEXT, frame
 from trio_jobs.serving.problems import STATUS
 
@@ -28,6 +29,7 @@ class Peer:
 
     Args:
         stream: The connection.
+        accepted: The server's side of it.
         who: The caller: one of `OWNERS`, `EVERYBODY`, or somebody unknown.
         address: Where it comes from.
 
@@ -44,8 +46,9 @@ class Peer:
         holds_back: Whether what it says is not sent yet.
     """
 
-    def __init__(self, stream: trio.SocketStream, who: str, address: str) -> None:
+    def __init__(self, stream: trio.SocketStream, accepted: Accepted, who: str, address: str) -> None:
         self.stream = stream
+        self.accepted = accepted
         self.who = who
         self.address = address
         self.asked: list[Asked] = []
@@ -160,6 +163,7 @@ class Peer:
         text = self._tail + data
         for secret in self._foreign:
             assert secret not in text, f"{self.who} was sent what is {secret.decode()}: {text!r}"
+        assert b"Traceback" not in text, f"{self.who} is shown what is for programmers: {text!r}"
         self._tail = text[-16:]
         self._ahead += data
         while self._ahead and (self.is_web or self.asked or self._web is not None):
@@ -209,12 +213,17 @@ class Peer:
 
     def _ended(self, asked: Asked) -> None:
         status, body = self._status, bytes(self._body)
-        if status >= 400:
+        if status >= 400 and asked.method == "HEAD":
+            assert not body, f"a body behind a head: {body!r}"
+            asked.end(next((one for one in asked.want if STATUS.get(one) == status), str(status)))
+        elif status >= 400:
             if status == 400 and not body and self.excused:
                 return  # what is told to nobody
             assert self._headers[b"content-type"] == b"application/problem+json"
             problem = json.loads(body)
             assert STATUS[problem["code"]] == problem["status"] == status, problem
+            needs = {401: b"www-authenticate", 405: b"allow", 429: b"retry-after", 503: b"retry-after"}
+            assert needs.get(status, b"content-type") in self._headers, f"{status} comes with {self._headers}"
             asked.end(problem["code"], problem)
         elif asked.op == "stream":
             if status == 200:
@@ -229,6 +238,10 @@ class Peer:
             assert (status == 202) == (asked.op == "submit") or asked.op == "cancel"
             kept = {"submit": "job_id", "get": "last_seq", "cancel": "outcome", "list": "jobs"}.get(asked.op)
             assert kept is None or kept in fields, fields
+            assert self._headers[b"cache-control"] == b"no-store"
+            assert self._headers[b"x-content-type-options"] == b"nosniff"
+            if asked.op == "submit":
+                assert self._headers[b"location"].decode() == f"http://{HOST}/v1/jobs/{fields['job_id']}"
             asked.end("ok", fields)
             self.found(asked.work, fields)
 

@@ -189,9 +189,9 @@ class WebSocketHandler:
 
     async def _read(self) -> None:
         while self._close is None:
+            message = await self._connection.receive()
             while self._unsent and self._unsent + self._session.calls >= self._limits.calls:
                 await self._taken.wait()  # who does not take answers may not ask for more
-            message = await self._connection.receive()
             step = self._session.received(message)
             if isinstance(step, Reply):
                 await self._send(step.frame)
