@@ -23,9 +23,8 @@ from trio_jobs.testing._faults import FAULTS
 from trio_jobs.testing._judge import BadHistory
 
 FOUND = {
-    151: "a worker was given a job back, of which an older attempt still ended there",
-    742: "a claim was answered after the registry was left",
-    1252: "an outdated attempt ended after the newer one",
+    24: "a worker that was given a job back for the third time did not wait for its first attempt",
+    23: "a claim was answered after the registry was left",
 }
 """The seeds that found something wrong in the package, and what."""
 
@@ -65,8 +64,20 @@ def test_seeds_take_different_courses() -> None:
     assert len({trace.digest for trace in traces}) >= 99
     assert {kind for trace in traces for kind in trace.faults} == set(FAULTS)
     told = Counter(what for trace in traces for _, _, what, _ in trace.steps)
-    for what in ("crash", "freeze", "restart", "claim", "heartbeat", "sweep", "append", "finish"):
-        assert told[what] > 10, what
+    for what in (
+        "crash",
+        "freeze",
+        "restart",
+        "drain",
+        "find",
+        "request_cancel",
+        "claim",
+        "heartbeat",
+        "sweep",
+        "append",
+        "finish",
+    ):
+        assert told[what] > 5, what
     assert any("LeaseLost" in outcome for trace in traces for *_, outcome in trace.steps)
 
 
@@ -75,7 +86,9 @@ def test_a_run_without_faults() -> None:
     for seed in range(20):
         trace = simulate(Scenario(faults=frozenset()), seed)
         assert trace.faults == frozenset()
-        assert not {"crash", "freeze", "restart"} & {what for _, _, what, _ in trace.steps}
+        assert not {"crash", "freeze", "restart", "drain", "interrupt"} & {
+            what for _, _, what, _ in trace.steps
+        }
 
 
 def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +140,7 @@ class Silent(MemoryStore):
         return await super().ended(job_id)
 
 
-SEEDS = range(100, 200)  # a zombie that writes is found by about one seed in fifty
+SEEDS = range(290, 390)  # a zombie that writes is found by few seeds in a hundred
 
 
 @pytest.mark.parametrize("store", [Forgetful, pytest.param(Unfenced, marks=pytest.mark.deep), Silent])

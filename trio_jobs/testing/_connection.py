@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import trio
 
 from .._common.errors import StoreUnavailable
+from .._common.states import Reason
+from ..stores.contract import Store
 
-if TYPE_CHECKING:
-    from .._common.states import Reason, State
-    from .._model.job import Event, Job, Kind
-    from .._model.summary import Page
-    from ..stores.contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Store, Submission, Where
-
+P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound=Coroutine[Any, Any, Any])
+
+
+def _carried(
+    verb: Callable[Concatenate[Any, P], C], *, waits: bool = False
+) -> Callable[Concatenate[Any, P], C]:
+    """Return a verb of `Store` as one that a connection carries to its store."""
+    name = verb.__name__
+
+    @wraps(verb)
+    async def carried(self: Connection, *args: Any, **options: Any) -> Any:
+        carry = self.wait if waits else self.call
+        return await carry(name, partial(getattr(self.store, name), *args, **options))
+
+    return cast("Callable[Concatenate[Any, P], C]", carried)
 
 
 class Connection:
@@ -30,6 +43,7 @@ class Connection:
         name: Whose it is.
 
     Attributes:
+        store: Where the jobs are.
         name: Whose it is.
         severed: Whether `sever` was called.
     """
@@ -39,7 +53,7 @@ class Connection:
     def __init__(self, store: Store, name: str = "worker") -> None:
         self.name = name
         self.severed = False
-        self._store = store
+        self.store = store
         self._closed = False
         self._waiting = set[trio.CancelScope]()
 
@@ -89,86 +103,23 @@ class Connection:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
-    # ------------------------------------------------------------ the verbs
-
-    async def submit(
-        self, batch: Sequence[Submission], limit: int, worker: Claimant
-    ) -> tuple[list[str], list[Claim]]:
-        """See `Store.submit`."""
-        return await self.call("submit", lambda: self._store.submit(batch, limit, worker))
-
-    async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
-        """See `Store.spawn`."""
-        return await self.call("spawn", lambda: self._store.spawn(parent, attempt, child, worker))
-
-    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        """See `Store.claim`."""
-        return await self.call("claim", lambda: self._store.claim(limit, worker))
-
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        """See `Store.heartbeat`."""
-        return await self.call("heartbeat", lambda: self._store.heartbeat(held, lease))
-
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
-        """See `Store.append`."""
-        return await self.call("append", lambda: self._store.append(job_id, attempt, kind, values, offset))
-
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
-        """See `Store.finish`."""
-        return await self.call("finish", lambda: self._store.finish(job_id, attempt, outcome))
-
-    async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
-        """See `Store.request_cancel`."""
-        return await self.call("request_cancel", lambda: self._store.request_cancel(job_id, message, grace))
-
-    async def sweep(self) -> None:
-        """See `Store.sweep`."""
-        await self.call("sweep", self._store.sweep)
-
-    async def get(self, job_id: str) -> Job:
-        """See `Store.get`."""
-        return await self.call("get", lambda: self._store.get(job_id))
-
-    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
-        """See `Store.find`."""
-        return await self.call("find", lambda: self._store.find(where, limit, after=after, newest=newest))
-
-    async def count(self, where: Where) -> Mapping[State, int]:
-        """See `Store.count`."""
-        return await self.call("count", lambda: self._store.count(where))
-
-    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """See `Store.read`."""
-        return await self.call("read", lambda: self._store.read(job_id, after, limit))
-
-    async def history(self, job_id: str) -> list[Event]:
-        """See `Store.history`."""
-        return await self.call("history", lambda: self._store.history(job_id))
-
-    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """See `Store.follow`."""
-        return await self.wait("follow", lambda: self._store.follow(job_id, after, limit))
-
-    async def ended(self, job_id: str) -> Job:
-        """See `Store.ended`."""
-        return await self.wait("ended", lambda: self._store.ended(job_id))
-
-    async def due(self) -> None:
-        """See `Store.due`."""
-        await self.wait("due", self._store.due)
-
-    async def overdue(self) -> None:
-        """See `Store.overdue`."""
-        await self.wait("overdue", self._store.overdue)
-
-    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
-        """See `Store.cancelling`."""
-        return await self.wait("cancelling", lambda: self._store.cancelling(heard))
-
-    async def remove(self, job_id: str) -> None:
-        """See `Store.remove`."""
-        await self.call("remove", lambda: self._store.remove(job_id))
-
-    async def prune(self, older_than: float) -> int:
-        """See `Store.prune`."""
-        return await self.call("prune", lambda: self._store.prune(older_than))
+    submit = _carried(Store.submit)
+    spawn = _carried(Store.spawn)
+    claim = _carried(Store.claim)
+    heartbeat = _carried(Store.heartbeat)
+    append = _carried(Store.append)
+    finish = _carried(Store.finish)
+    request_cancel = _carried(Store.request_cancel)
+    sweep = _carried(Store.sweep)
+    get = _carried(Store.get)
+    find = _carried(Store.find)
+    count = _carried(Store.count)
+    read = _carried(Store.read)
+    history = _carried(Store.history)
+    remove = _carried(Store.remove)
+    prune = _carried(Store.prune)
+    follow = _carried(Store.follow, waits=True)
+    ended = _carried(Store.ended, waits=True)
+    due = _carried(Store.due, waits=True)
+    overdue = _carried(Store.overdue, waits=True)
+    cancelling = _carried(Store.cancelling, waits=True)

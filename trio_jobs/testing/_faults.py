@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from .._model.job import Event, Job
-    from ..stores.contract import Store
+    from .._model.summary import Page
+    from ..stores.contract import Store, Where
     from ._history import History
     from ._trace import Trace
 
@@ -102,6 +104,7 @@ class FaultyConnection(Connection):
         self._trace = trace
         self._history = history
         self._failures: dict[str, int] = {}
+        self.on_claim: Callable[[], None] | None = None  # called once, when a claim is on its way back
         self._frozen_until = 0.0
         self._seen: dict[str, int] = {}
 
@@ -141,23 +144,31 @@ class FaultyConnection(Connection):
             self._trace.note(self.name, name, type(error).__name__)
             raise
         self._trace.note(self.name, name, answer)
-        with trio.CancelScope(shield=True) as back:  # what has happened is not torn apart by a cancellation
-            self._waiting.add(back)
-            try:
-                await self._travel(name)
-            finally:
-                self._waiting.discard(back)
+        if name in {"submit", "claim"} and self.on_claim is not None:
+            on_claim, self.on_claim = self.on_claim, None
+            on_claim()
+        if (delay := self._delay(name)) > 0:
+            with trio.CancelScope(shield=True) as back:  # what happened is not undone
+                self._waiting.add(back)
+                try:
+                    await trio.sleep(delay)
+                finally:
+                    self._waiting.discard(back)
         if self.severed or self._faults.strikes("unheard"):
             self._failed(name)
             raise StoreUnavailable(f"the answer to {name} was lost")
         self._failures.pop(name, None)
         return answer
 
-    async def _travel(self, name: str = "") -> None:
+    def _delay(self, name: str) -> float:
+        """Return how long a message of a call travels now."""
         delay = max(self._faults.delay(), self._frozen_until - trio.current_time())
         if delay > _AT_ONCE[-1] and name in _LEASING:
             self._trouble(delay)
-        if delay > 0:
+        return delay
+
+    async def _travel(self, name: str) -> None:
+        if (delay := self._delay(name)) > 0:
             await trio.sleep(delay)
 
     async def wait(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
@@ -170,11 +181,11 @@ class FaultyConnection(Connection):
         while not answers:
             if self._faults.strikes("deaf"):
                 await super().wait(name, partial(trio.sleep, _POLL))
-            with trio.move_on_after(_POLL if "deaf" in self._faults.kinds else inf):
+            with trio.move_on_after(_POLL) if "deaf" in self._faults.kinds else nullcontext():
                 await super().wait(name, look)
         if self._faults.strikes("late"):
             await trio.sleep(self._faults.random.uniform(0, 2 * _POLL))
-        await self._travel()
+        await self._travel(name)
         self._check()
         return answers[0]
 
@@ -197,6 +208,11 @@ class FaultyConnection(Connection):
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`; the newest events may be missing, but not all."""
         return self._aged(job_id, await super().follow(job_id, after, limit), 1)
+
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
+        """See `Store.find`; a page may be short, at any time."""
+        short = self._faults.random.choice((1, 2, limit))
+        return await super().find(where, min(limit, short), after=after, newest=newest)
 
     def _aged(self, job_id: str, events: Sequence[Event], least: int) -> list[Event]:
         seen = self._seen.get(job_id, 0)

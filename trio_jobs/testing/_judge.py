@@ -173,6 +173,13 @@ def leaving_claims_nothing(history: History) -> Found:
             late = event.timestamp - history.epoch - left
             if late > _TRAVELS and not on_its_way:
                 yield job_id, f"{event.data} claimed it {late:g} s after it began to leave"
+    for run in history.runs:
+        left = inf if run.worker in history.drained else history.leaving.get(run.worker, inf)
+        again = any(
+            one.job_id == run.job_id and one.worker == run.worker for one in history.runs if one is not run
+        )
+        if run.worker in history.leases and run.began > left + SLACK and not again:
+            yield run.job_id, f"attempt {run.attempt} was begun after {run.worker} had been left"
 
 
 def only_what_ran_ends(history: History) -> Found:

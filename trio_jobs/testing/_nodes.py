@@ -90,7 +90,14 @@ class Node:
             self.connection.freeze(self._faults.lease * self._faults.random.uniform(0.5, 3))
 
     def restart(self) -> None:
-        """Leave the registry in good order, or by a cancellation from outside, and come up again."""
+        """Leave the registry when a claim is on its way, or at once when asked again, and come up again."""
+        if self.jobs is not None and self.connection.on_claim is None:
+            self.connection.on_claim = self._leave
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the registry in good order, or by a cancellation from outside."""
         if self.jobs is not None:
             name, interrupted = self.connection.name, self._faults.random.random() < 0.2
             self._trace.note(name, "interrupt" if interrupted else "drain" if self._drains else "restart")

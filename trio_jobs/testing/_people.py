@@ -193,7 +193,12 @@ class Clients:
 
 
 async def _of_batch(jobs: JobRegistry, key: str) -> list[str]:
-    return [job.id for job in await jobs.find(tags={"batch": key})]
+    page = await jobs.find(tags={"batch": key})
+    found = [job.id for job in page]
+    while page.next is not None:
+        page = await jobs.find(tags={"batch": key}, after=page.next)
+        found += [job.id for job in page]
+    return found
 
 
 async def _cancel_where(jobs: JobRegistry, reason: str, where: Filter) -> int:
