@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 ACCOUNT, ACCESS, FEED, DESK = (f"serving/{name}.py" for name in ("account", "access", "feed", "operations"))
-ANSWERS = "serving/answers.py"
+ANSWERS, HTTP1 = "serving/answers.py", "serving/net/http1.py"
 SESSION, CONNECTION = "serving/websocket/session.py", "serving/websocket/connection.py"
 
 SERVED = [
@@ -127,6 +127,35 @@ SERVED = [
         ANSWERS,
         '"next": to_json(page.next)}',
         '"next": to_json(None)}',
+        "serving",
+    ),
+    Bug(
+        "idle connections outlive the server's stop",
+        "a stop takes all of its grace, though nobody asks for anything",
+        HTTP1,
+        '        for scope in self._idle:\n            scope.cancel(reason="the server stops")',
+        "        self._idle.clear()",
+        "serving",
+    ),
+    Bug(
+        "a follower stays among a job's readers",
+        "a job waits for a reader who has left",
+        DESK,
+        (
+            "            try:\n"
+            "                yield feed, readers\n"
+            "            finally:\n"
+            "                readers.leave(follow)"
+        ),
+        "            yield feed, readers",
+        "serving",
+    ),
+    Bug(
+        "a wait returns at once",
+        "a client takes a job that runs for one that has ended",
+        DESK,
+        "        await handle.wait()",
+        "        await handle.snapshot()",
         "serving",
     ),
 ]
