@@ -6,6 +6,7 @@ from tests.planted.bug import Bug
 from tests.planted.damaged import DAMAGED
 from tests.planted.lived import LIVED
 from tests.planted.served import SERVED
+from tests.planted.shared import SHARED
 from tests.planted.simulated import SIMULATED
 from tests.planted.stored import STORED
 from tests.planted.streamed import STREAMED
@@ -274,4 +275,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED, *STREAMED, *SERVED, *DAMAGED, *SIMULATED]
+BUGS = [*_FIRST, *LIVED, *STORED, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]

@@ -141,11 +141,11 @@ def streams_lane() -> str:
 
 
 def file_streams_lane() -> str:
-    """Write the same in a file."""
+    """Write the same in a file that two processes have open."""
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
-    from tests.testing.flow import FlowInAFile
+    from tests.testing.flow import FlowBetweenProcesses
 
-    return _written(FlowInAFile, EXAMPLES, 40)
+    return _written(FlowBetweenProcesses, EXAMPLES, 30)
 
 
 def serving_lane() -> str:

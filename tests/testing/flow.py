@@ -20,6 +20,7 @@ import math
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,6 +50,7 @@ from trio_jobs import (
 )
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.sqlite import SqliteStore
 from trio_jobs.testing import Connection, TrioMachine, initialize, invariant, open_sqlite_in_lockstep, rule
 
 KEPT, MOST = 16, 13  # what a log keeps, and how much may be on its way, so that the model sees every event
@@ -71,6 +73,8 @@ GOES = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.SAVED})
 ENDS = (trio.EndOfChannel, JobFailed, JobCancelled)
 Fate = tuple[Kind, Reason | None]
 _ALL = 10**6
+HOW = st.sampled_from(["return", "raise", "raise", "cancelled", "asked"])
+NEVER = 10**6  # seconds that no life takes
 
 
 @attrs.define(eq=False)
@@ -176,6 +180,14 @@ class FlowMachine(TrioMachine):
         """Return the block in which the store is open."""
         return _memory()
 
+    @property
+    def beside(self) -> Store:
+        """The store as another process has it."""
+        return self.store
+
+    async def hear(self) -> None:
+        """Let each process know what the other has written."""
+
     # ------------------------------------------------------------ what there is
 
     def __init__(self) -> None:
@@ -203,7 +215,8 @@ class FlowMachine(TrioMachine):
         self.unread_at = math.inf  # when it is cancelled because nobody reads,
         self.asked_at = math.inf  # and when because somebody asked for that
         self.due = math.inf  # when the next attempt begins
-        self.closing = self.waited = False
+        self.closing = False
+        self.waiters: list[trio.CancelScope] = []  # who waits for the end
 
     @initialize(window=st.integers(1, 4), options=OPTIONS)
     async def open(self, window: int, options: dict[str, Any]) -> None:
@@ -236,7 +249,8 @@ class FlowMachine(TrioMachine):
             linger=linger,
         )
         self.due = trio.current_time() + delay
-        self.nursery.start_soon(self._wait)
+        for jobs in [self.here, self.elsewhere][: 1 + (self.beside is not self.store)]:
+            self.nursery.start_soon(self._wait, jobs, None)
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
         MACHINE.set(self)
@@ -245,15 +259,21 @@ class FlowMachine(TrioMachine):
             self.folder = Path(folder)
             async with self.open_store() as self.store:
                 here = open_registry(self.store, window=self.window, handlers=[puppet])
-                elsewhere = open_registry(Connection(self.store), window=1, capacity=0, handlers=[puppet])
+                elsewhere = open_registry(Connection(self.beside), window=1, capacity=0, handlers=[puppet])
                 async with here as self.here, elsewhere as self.elsewhere:
                     task_status.started()
                     await self.leaving.wait()
         self.left.set()
 
-    async def _wait(self) -> None:
-        await self.handle.wait()
-        self.waited = True
+    async def _wait(self, jobs: JobRegistry, cut: int | None) -> None:
+        scope = trio.CancelScope()
+        self.waiters.append(scope)
+        self.cuts.after(cut, scope)
+        try:
+            with scope:
+                await (await jobs.get(self.handle.id)).wait()
+        finally:
+            self.waiters.remove(scope)
 
     async def act(self, job: JobContext[str]) -> None:
         """Run an attempt."""
@@ -461,12 +481,16 @@ class FlowMachine(TrioMachine):
     # ------------------------------------------------------------ how it ends
 
     @precondition(lambda self: not self.over and len(self.log) > 14)
-    @rule(how=st.sampled_from(["return", "raise", "raise", "cancelled", "asked"]))
+    @rule(how=HOW)
     async def end(self, how: str) -> None:
         """Let the handler return, which waits for what it sends, or raise; or cancel the job."""
+        await self._end_by(self.here, how)
+
+    async def _end_by(self, jobs: JobRegistry, how: str) -> None:
         if how in {"cancelled", "asked"}:
             self.asked_at = min(self.asked_at, trio.current_time() + (how == "asked"))
-            await self.handle.request_cancel(grace=1.0 if how == "asked" else 0.0)
+            handle = await jobs.get(self.handle.id)
+            await handle.request_cancel(grace=1.0 if how == "asked" else 0.0)
         elif self.running and self.running.how is None:
             self.running.how = how
             self.running.over.set()
@@ -484,6 +508,7 @@ class FlowMachine(TrioMachine):
     async def all_is_as_it_must_be(self) -> None:
         """Everything rests; compare it with the model."""
         self.sound, before, over = False, self.running, self.over
+        await self.hear()
         grown = await self._look()
         if not over:
             self._check_life(before, grown)
@@ -496,7 +521,7 @@ class FlowMachine(TrioMachine):
             self._check_reader(reader)
         self._check_room(grown)
         self._set_token_clocks(grown)
-        assert not self.over or self.waited, "who waits for the end was not told"
+        assert not self.over or not self.waiters, "who waits for the end was not told"
         self.sound = True
 
     async def _look(self) -> list[Event]:
@@ -740,6 +765,7 @@ class FlowMachine(TrioMachine):
         with trio.fail_after(1000):
             await self.handle.wait()
         await trio.testing.wait_all_tasks_blocked()
+        await self.hear()
         for event in await self._look():
             self._follow(event)
         for sender in self.senders:
@@ -767,3 +793,83 @@ class FlowInAFile(FlowMachine):
         """See `FlowMachine.open_store`."""
         kept = Retention(events=KEPT)
         return open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=[puppet], retention=kept)
+
+
+class FlowBetweenProcesses(FlowMachine):
+    """The same in a file that two processes have open, with much that happens at once."""
+
+    def open_store(self) -> AbstractAsyncContextManager[Store]:
+        """See `FlowMachine.open_store`."""
+        return self._open_twice()
+
+    @asynccontextmanager
+    async def _open_twice(self) -> AsyncGenerator[Store]:
+        kept, path = Retention(events=KEPT), self.folder / "jobs.db"
+        async with (
+            open_sqlite_in_lockstep(path, handlers=[puppet], retention=kept) as store,
+            open_sqlite_in_lockstep(path, handlers=[puppet], retention=kept) as other,
+        ):
+            self.versions = dict.fromkeys([store, other], 0)
+            yield store
+
+    @property
+    def beside(self) -> Store:
+        """See `FlowMachine.beside`."""
+        return [*self.versions][1]
+
+    async def hear(self) -> None:
+        """See `FlowMachine.hear`; what is heard may let others go on."""
+        while any([await self._hear(store) for store in self.versions]):
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def _hear(self, store: SqliteStore) -> bool:
+        before, self.versions[store] = self.versions[store], await store._writer.version(0)
+        if self.versions[store] != before:
+            await store._hear_of_others()
+        return self.versions[store] != before
+
+    @precondition(lambda self: not self.over and len(self.log) > 14)
+    @rule(how=HOW, here=st.booleans())
+    async def end(self, how: str, here: bool) -> None:  # type: ignore[override]  # one more is drawn
+        """See `FlowMachine.end`; the job may be cancelled by the other process."""
+        await self._end_by(self.here if here else self.elsewhere, how)
+
+    @rule(data=st.data(), number=st.integers(2, 6))
+    async def at_once(self, data: st.DataObject, number: int) -> None:
+        """Let readers come, read and be cut off, and both processes write and hear, all at once."""
+        for _ in range(number):
+            # One that draws level meanwhile may hold the handler in the middle of it, or not.
+            idle = [reader for reader in self.readers if not reader.busy and reader.cursor >= reader.joined]
+            ways = ["join", "join"] * (len(self.readers) < 6) + ["read", "read"] * bool(idle)
+            ways += ["cut"] * bool(self._waiting) + ["send"] * 3 * self._may_send
+            how = data.draw(st.sampled_from([*ways, "wait", "write", "hear"]), "how")
+            here, cut = data.draw(st.booleans(), "here"), data.draw(CUTS, "cut")
+            amount = data.draw(st.sampled_from([1, 3, _ALL, _ALL]), "amount")
+            jobs = self.here if here else self.elsewhere
+            if how == "join":
+                after = max(0, len(self.log) - data.draw(st.sampled_from([0, 0, 1, 3]), "behind"))
+                self.nursery.start_soon(self._join, jobs, after, amount, cut)
+            elif how == "read":
+                self._start(data.draw(st.sampled_from(idle), "reader"), amount, cut)
+            elif how == "cut":
+                data.draw(st.sampled_from(self._waiting), "who").cancel()
+            elif how == "send":
+                self._send(self.running, "many", min(amount, MOST - self._pending()), cut)
+            elif how == "wait":
+                self.nursery.start_soon(self._wait, jobs, cut)
+            elif how == "write":
+                self.nursery.start_soon(partial(jobs.submit, puppet, delay=NEVER))
+            else:
+                self.nursery.start_soon(self._hear, [*self.versions][not here])
+
+    async def _join(self, jobs: JobRegistry, after: int, amount: int, cut: int | None) -> None:
+        """Join while much else happens, in a way that nobody else minds, and be cut off before or later."""
+        here = jobs is self.here and self.unread == "continue"
+        handle = await (self.here if here else self.elsewhere).get(self.handle.id)
+        stream = handle.events(after, policy="gap")
+        reader = Reader(stream, False, "gap", "continue", here, after, 0)
+        self.cuts.after(cut, reader.scope)
+        with reader.scope:
+            await stream.__aenter__()
+            self.readers.append(reader)
+            self._start(reader, amount)

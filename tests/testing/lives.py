@@ -1,6 +1,7 @@
 """Let Hypothesis write many lives of jobs: `python tests/testing/lives.py --examples 500 --steps 50`.
 
-`--of streams` is about senders and readers (`flow.py`), `--of streams-in-a-file` is the same in a file.
+`--of streams` is about senders and readers (`flow.py`), `--of streams-in-a-file` is the same in a file, and
+`--of streams-between-processes` in one that two processes have open.
 A failing example prints the program that fails, at its shortest.
 """
 
@@ -22,12 +23,13 @@ from trio_jobs.testing import JobMachine, TrioMachine
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.testing.flow import FlowInAFile, FlowMachine  # found only now
+from tests.testing.flow import FlowBetweenProcesses, FlowInAFile, FlowMachine  # found only now
 
 MACHINES: dict[str, type[TrioMachine]] = {
     "jobs": JobMachine,
     "streams": FlowMachine,
     "streams-in-a-file": FlowInAFile,
+    "streams-between-processes": FlowBetweenProcesses,
 }
 
 

@@ -1,0 +1,58 @@
+"""Bugs of what a process knows of a file that others write to: tails, counts of rings, and news of others."""
+
+from __future__ import annotations
+
+from tests.planted.bug import Bug
+
+TAILS, SIGNALS, STORE = (f"stores/sqlite/{name}.py" for name in ("tails", "signals", "store"))
+
+SHARED = [
+    Bug(
+        "what one reader has found is news to nobody",
+        "a reader waits on, although another one in its process goes on",
+        STORE,
+        "                seen += grown.note(seq)\n",
+        "                grown.seq = max(grown.seq, seq)\n",
+        "file-streams",
+    ),
+    Bug(
+        "a tail outlives what others write",
+        "a reader does not see that its job's cancellation was requested elsewhere",
+        SIGNALS,
+        "        self.tails.forget()\n",
+        "",
+        "file-streams",
+    ),
+    Bug(
+        "a tail is asked for what came before it",
+        "a reader that begins early is told of a gap where nothing is gone",
+        TAILS,
+        "not tail.first <= after <= tail.seq",
+        "not after <= tail.seq",
+        "file-streams",
+    ),
+    Bug(
+        "a log that is over keeps its tail",
+        "a reader that has all of a log waits for ever for its end",
+        TAILS,
+        "        if over:\n            del self._tails[job_id]\n        elif",
+        "        if",
+        "file-streams",
+    ),
+    Bug(
+        "what is written during a look is waited for",
+        "a reader misses an event that is written just when it has looked",
+        STORE,
+        "                await grown.wait_past(seen)\n",
+        "                await grown.wait_past(grown.count)\n",
+        "file-streams",
+    ),
+    Bug(
+        "ends elsewhere are not told",
+        "`wait` never returns if another process ends the job",
+        SIGNALS,
+        "        self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})\n",
+        "",
+        "file-streams",
+    ),
+]
