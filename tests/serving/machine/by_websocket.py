@@ -278,7 +278,7 @@ class ByWebSocket(Model):
             fields["window"] = window
         held = sum(one.waits for one in peer.asked)
         asked = self.ask_web(peer, op, job, **fields)
-        if held >= self.limits.follows:
+        if held >= self.limits.follows and not peer.stalled:  # of one that reads nothing, some may have ended
             asked.want = frozenset({"too_many"})
         elif op == "follow" and work.seen_by(peer.who) and after > self.truth[work.number].last_seq:
             asked.want = frozenset({"stream_gap"})
