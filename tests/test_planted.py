@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +20,25 @@ from tests.planted.hunt import UNITS, hunt, plant  # noqa: E402
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_bug_fits(bug: Bug, tmp_path: Path) -> None:
-    """The text that a bug replaces is in the package exactly once, and what it makes of it is Python."""
+    """The text that a bug replaces is in the package exactly once, and the result is Python that can run.
+
+    A bug that uses a name which is not there would be found by the error, whatever the harness looks at.
+    """
     plant(bug, tmp_path)
     file = tmp_path / "trio_jobs" / bug.file
-    compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True)
+    text = file.read_text(encoding="utf-8")
+    compile(text, str(file), "exec", dont_inherit=True)
+    nodes = list(ast.walk(ast.parse(text)))
+    used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    known = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    for node in nodes:
+        if isinstance(node, ast.alias):
+            known.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler):
+            known.add(node.name or "")
+    assert used <= known | set(dir(builtins)) | {"__file__"}
 
 
 def test_there_are_enough() -> None:

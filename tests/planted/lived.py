@@ -26,7 +26,7 @@ LIVED = [
         "a cancelled job whose child was cancelled with it is COMPLETED",
         "_running/runner.py",
         "        if cancelled is not None:\n            raise cancelled",
-        "        if cancelled is not None and self.parent is None:\n            raise cancelled",
+        "        if cancelled is not None and attempt.parent is None:\n            raise cancelled",
         "cancel",
     ),
     Bug(
@@ -109,8 +109,8 @@ LIVED = [
         "`result()` of a cancelled job hangs, and `wait()` does not",
         "_watching/handle.py",
         "        job = await self.wait()\n        if job.reason",
-        "        job = await self.wait()\n        if job.state is State.CANCELLED:\n"
-        "            await trio.sleep_forever()\n        if job.reason",
+        "        job = await self.wait()\n        while job.state == 'cancelled':\n"
+        "            await __import__('trio').sleep_forever()\n        if job.reason",
         "lives",
     ),
     Bug(
