@@ -312,7 +312,7 @@ def test_a_locked_file_is_not_opened(
     tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error says that another program has it; later it opens."""
-    monkeypatch.setattr(opening, "_OPENINGS", 2)
+    monkeypatch.setattr(opening, "_OPENINGS", 3)
 
     async def use() -> None:
         async with registry(tmp_path / "jobs.db") as jobs:
