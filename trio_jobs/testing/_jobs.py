@@ -358,7 +358,7 @@ class JobMachine(TrioMachine):
                 await self._store.ended(handle.id)
             await self._crowd.disperse()
         self._history.settled = True
-        await trio.testing.wait_all_tasks_blocked(0.1)
+        await trio.testing.wait_all_tasks_blocked()
         await self._judge()
         for worker in self._up():
             worker.leave()
