@@ -374,7 +374,7 @@ class JobMachine(TrioMachine):
             job = await self._store.get(one.id)
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
-            check_limits(job, log, self._history.mute)
+            check_limits(job, log, {*self._history.mute, *self._history.leaving})
             self._history.jobs[job.id] = job
             if job.parent is not None:
                 check_child(log)
