@@ -204,7 +204,7 @@ def test_a_broken_store_is_found(broken: type[MemoryStore]) -> None:
             yield store
             store.close(Reason.SHUTDOWN)
 
-    with pytest.raises((AssertionError, StreamGap)):
+    with pytest.raises((AssertionError, StreamGap, ExceptionGroup)):  # several readers may find it at once
         run_state_machine_as_test(seed(2)(Broken), settings=settings(HUNT, report_multiple_bugs=False))
 
 

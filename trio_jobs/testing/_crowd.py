@@ -60,16 +60,6 @@ VERBS = st.sets(st.sampled_from(["claim", "heartbeat", "append", "finish", "spaw
 WHERES: st.SearchStrategy[Filter] = st.sampled_from(
     [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": State.RUNNING}]
 )
-
-
-def _judged(options: dict[str, Any]) -> dict[str, Any]:
-    """Let no run be both limited and cancelled for want of readers: nothing says which came first."""
-    limited = "timeouts" in options and options["timeouts"].run is not None
-    if limited and options.get("when_unread") == "cancel":
-        return {**options, "when_unread": "pause"}
-    return options
-
-
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -91,7 +81,7 @@ OPTIONS = st.fixed_dictionaries(
         "when_unread": st.sampled_from(["pause", "cancel"]),
         "linger": st.sampled_from([0.0, 1.0]),
     },
-).map(_judged)
+)
 
 
 class Crowd:

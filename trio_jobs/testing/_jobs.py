@@ -96,7 +96,7 @@ class JobMachine(TrioMachine):
         self._crowd = Crowd(self._history, self._up)
         self._handles: list[JobHandle[Any, Any]] = []
         self._drains = True
-        self._delays: dict[str, float] = {}
+        self._options: dict[str, Mapping[str, Any]] = {}
         self._looked: dict[str, Job] = {}
         self._submitted: dict[str, tuple[Any, ...]] = {}
         self._store: Store
@@ -156,14 +156,14 @@ class JobMachine(TrioMachine):
         if handle is None:
             return
         if key in self._submitted:
-            assert handle.id in self._delays, "the same key made another job"
+            assert handle.id in self._options, "the same key made another job"
             return
         self._submitted[key] = (fn, args, options)
         self._accepted(handle, options)
 
     def _accepted(self, handle: JobHandle[Any, Any], options: Mapping[str, Any]) -> None:
         self._handles.append(handle)
-        self._delays[handle.id] = options.get("delay", 0.0)
+        self._options[handle.id] = options
         for number, worker in enumerate(self._up()):
             wait = partial(self._crowd.wait, result=bool(number % 2))
             self._crowd.nursery.start_soon(wait, worker, handle.id)
@@ -374,12 +374,14 @@ class JobMachine(TrioMachine):
             job = await self._store.get(one.id)
             log = self._history.logs[job.id] = await self._log(job.id)
             check_agrees(job, log)
-            check_limits(job, log, {*self._history.mute, *self._history.leaving})
+            options = self._options.get(job.id, {"when_unread": "cancel"} if job.parent is None else {})
+            unread = options.get("when_unread") == "cancel"
+            check_limits(job, log, {*self._history.mute, *self._history.leaving}, unread=unread)
             self._history.jobs[job.id] = job
             if job.parent is not None:
                 check_child(log)
             else:
-                stays += waits(job, log, self._delays.get(job.id, 0.0))
+                stays += waits(job, log, options.get("delay", 0.0))
                 if job.state.over:
                     self.check_job(job, log)
         check_order(stays)
