@@ -157,7 +157,7 @@ class ByHttp(ByWebSocket):
             method, path, body = "GET", "/v1/ws", None  # type: ignore[assignment]
             headers |= {"Connection": "upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "7"}
         if case in {"host", "origin", "who", "path", "method", "type", "large"}:
-            body += request("GET", "/healthz")  # which is no request of its own
+            body = (body or b"") + request("GET", "/healthz")  # which is no request of its own
         full = self.full(peer)
         always = {"host", "origin", "version"}  # is looked at before seats are
         asked = Asked("refused", frozenset({want}), method=method)
