@@ -7,9 +7,10 @@ import random
 import signal
 
 import pytest
-import trio
 from hypothesis import settings
 from trio.testing import MockClock
+
+from tests.inside import seed_scheduler
 
 # Nothing is left to chance: a failure is a failure of the change. The gates `deep` and `harness` look
 # somewhere new each time; `--hypothesis-profile=fresh` and a `TRIO_JOBS_SEED` do so here.
@@ -46,7 +47,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give each test chances of its own, the same whether it runs alone or in the suite."""
     random.seed(f"{SEED} {item.nodeid}")
     # Trio schedules by this generator, deterministically once Hypothesis is imported.
-    trio._core._run._r.seed(f"{SEED} {item.nodeid}")
+    seed_scheduler(f"{SEED} {item.nodeid}")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import seed_scheduler
 from trio_jobs import (
     Event,
     Job,
@@ -277,5 +278,5 @@ def test_every_life_is_legal(on_exit: str, program: list[tuple[str, Any]], sched
     """Whatever happens to jobs, each log is dense, legal and ends once; each snapshot is the fold of its log,
     every reader sees the same events, and leaving the registry ends everything."""
     random.seed(schedule)
-    trio._core._run._r.seed(schedule)
+    seed_scheduler(schedule)
     trio.run(play, program, on_exit, clock=MockClock(autojump_threshold=0))

@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import worker_of
 from trio_jobs import (
     JobCancelled,
     JobContext,
@@ -357,7 +358,7 @@ async def test_cleanup_after_each_kind_of_end(autojump_clock: MockClock, end: st
         assert (statistics.running, statistics.readers) == (0, 0)
         with trio.fail_after(20):
             assert (await read(jobs, tokens, 1))[-1] == "[DONE]"
-        worker = jobs._worker
+        worker = worker_of(jobs)
         assert not worker.attempts
         assert not worker.readers
 

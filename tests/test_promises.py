@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import rows_of, store_of, worker_of
 from tests.tasks import tasks
 from trio_jobs import (
     Event,
@@ -118,7 +119,7 @@ def test_p2_at_most_one_outcome(
             for after in cancels:
                 nursery.start_soon(cancel_quietly, cancel, after)
             await trio.sleep(leave)
-        store: Any = jobs._worker.store
+        store = store_of(jobs)
         log: list[Event] = await store.read(handle.id, 0, 1000)
         assert [event.kind.ends for event in log] == [False] * (len(log) - 1) + [True]
         for job in contexts:
@@ -362,9 +363,9 @@ def test_p7_nothing_runs_that_is_not_under_the_block(
         except ZeroDivisionError:
             assert how == "raise"
         assert tasks() == before
-        worker = jobs._worker
+        worker = worker_of(jobs)
         assert (worker.running, worker.attempts, dict(worker.readers)) == (0, {}, {})
         store: Any = worker.store
-        assert all(row.state.over for row in store._rows.values())
+        assert all(row.state.over for row in rows_of(store).values())
 
     run(main)

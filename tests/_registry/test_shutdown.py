@@ -18,6 +18,7 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import rows_of, store_of, worker_of
 from tests.tasks import task_names
 from trio_jobs import (
     JobCancelled,
@@ -57,8 +58,8 @@ async def clean_up(job: JobContext[str], seconds: float) -> None:
 
 def row(jobs: JobRegistry, handle: JobHandle[Any, Any]) -> tuple[State, Reason | None]:
     """Return how a job stands in a registry that was left, where nobody can be asked any more."""
-    store: Any = jobs._worker.store
-    found = store._rows[handle.id]
+    store = store_of(jobs)
+    found = rows_of(store)[handle.id]
     return found.state, found.reason
 
 
@@ -89,7 +90,7 @@ async def test_stop_waits_for_cleanup(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         began = trio.current_time()
     assert trio.current_time() - began == pytest.approx(7)
-    store: Any = jobs._worker.store
+    store = store_of(jobs)
     assert [event.data for event in await store.read(handle.id, 0, 10) if event.kind is Kind.TOKEN] == ["bye"]
 
 
@@ -118,7 +119,7 @@ async def test_nothing_starts_while_the_registry_stops(autojump_clock: MockClock
         queued = await jobs.submit(sleep)
         await wait_all_tasks_blocked()
     assert row(jobs, queued) == (State.CANCELLED, Reason.SHUTDOWN)
-    store: Any = jobs._worker.store
+    store = store_of(jobs)
     assert (await store.get(queued.id)).attempt == 0
 
 
@@ -296,7 +297,7 @@ async def test_cancellation_from_outside_is_shutdown(autojump_clock: MockClock) 
     assert scope.cancelled_caught
     assert row(jobs, handle) == (State.CANCELLED, Reason.SHUTDOWN)
     assert row(jobs, child_of) == (State.CANCELLED, Reason.SHUTDOWN)
-    store: Any = jobs._worker.store
+    store = store_of(jobs)
     kinds = [event.kind for event in await store.read(handle.id, 0, 10)]
     assert Kind.CANCEL_REQUESTED not in kinds
 
@@ -433,7 +434,7 @@ async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None
             await jobs.submit(fail, retry=Retry(attempts=3))
         await wait_all_tasks_blocked()
         assert len(task_names()) > len(before) + 40
-        worker = jobs._worker
+        worker = worker_of(jobs)
     assert task_names() == before
     assert not worker.attempts
     assert not worker.readers

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -14,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import simulate, store_of, worker_of
 from trio_jobs import (
     Ended,
     Event,
@@ -40,13 +40,6 @@ from trio_jobs.stores.contract import Claim, Outcome, Submission, Where
 from trio_jobs.stores.submission import submission
 
 Handler = Callable[[JobContext[Any]], Awaitable[Any]]
-
-
-def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
-    """Run a scenario in virtual time, under the schedule that belongs to `seed`."""
-    random.seed(seed)
-    cast("Any", trio)._core._run._r.seed(seed)
-    trio.run(scenario, *args, clock=MockClock(autojump_threshold=0))
 
 
 async def quick(job: JobContext[Any]) -> str:
@@ -228,10 +221,10 @@ async def test_cancelled_from_outside_without_an_intent(autojump_clock: MockCloc
             handle = await jobs.submit(forever)
             await trio.sleep_forever()
     assert around.cancelled_caught
-    job = await jobs._store.get(handle.id)
+    job = await store_of(jobs).get(handle.id)
     assert (job.state, job.reason) == (State.CANCELLED, Reason.SHUTDOWN)
     assert job.cancel_requested_at is None
-    history = await jobs._store.history(handle.id)
+    history = await store_of(jobs).history(handle.id)
     assert [str(event.kind) for event in history] == ["submitted", "started", "cancelled"]
 
 
@@ -252,7 +245,7 @@ async def test_cancelled_from_outside_with_an_intent(autojump_clock: MockClock) 
             assert await handle.request_cancel("enough")
             await trio.sleep_forever()
     assert around.cancelled_caught
-    job = await jobs._store.get(handle.id)
+    job = await store_of(jobs).get(handle.id)
     assert (job.state, job.reason) == (State.CANCELLED, Reason.USER)
 
 
@@ -268,7 +261,7 @@ async def test_a_timeout_under_a_shutdown_stays_a_timeout(autojump_clock: MockCl
         async with open_registry() as jobs:
             handle = await jobs.submit(slow_to_stop, timeout=1)
             await trio.sleep_forever()
-    job = await jobs._store.get(handle.id)
+    job = await store_of(jobs).get(handle.id)
     assert (job.state, job.reason) == (State.FAILED, Reason.TIMEOUT)
 
 
@@ -293,7 +286,7 @@ async def test_an_error_mixed_with_an_outer_cancel(autojump_clock: MockClock) ->
             handle = await jobs.submit(handler)
             await trio.sleep_forever()
     assert around.cancelled_caught
-    job = await jobs._store.get(handle.id)
+    job = await store_of(jobs).get(handle.id)
     assert (job.state, job.reason) == (State.CANCELLED, Reason.SHUTDOWN)
     assert job.error is not None
     assert (job.error.type, job.error.message) == ("KeyError", "'in cleanup'")
@@ -310,7 +303,7 @@ async def test_a_stop_ends_jobs_within_the_grace(autojump_clock: MockClock) -> N
     async with open_registry(grace=2) as jobs:
         obeys = await jobs.submit(tidy)
         ignores = await jobs.submit(forever)
-    obeyed, ignored = await jobs._store.get(obeys.id), await jobs._store.get(ignores.id)
+    obeyed, ignored = await store_of(jobs).get(obeys.id), await store_of(jobs).get(ignores.id)
     assert (obeyed.state, obeyed.result) == (State.COMPLETED, "tidied up")
     assert (ignored.state, ignored.reason) == (State.CANCELLED, Reason.SHUTDOWN)
     assert trio.current_time() == 2
@@ -399,8 +392,8 @@ async def test_cancelled_before_its_first_step(autojump_clock: MockClock) -> Non
         reached.append("behind the checkpoint")
 
     async with open_registry() as jobs:
-        (job_id,) = await jobs._worker.submit([submission(handler, (), {})])
-        jobs._worker.attempts[job_id].notify_cancel(Reason.USER, 0)
+        (job_id,) = await worker_of(jobs).submit([submission(handler, (), {})])
+        worker_of(jobs).attempts[job_id].notify_cancel(Reason.USER, 0)
         job = await (await jobs.get(job_id)).wait()
     assert (job.state, job.reason) == (State.CANCELLED, Reason.USER)
     assert reached == ["start"]
@@ -539,7 +532,7 @@ async def test_the_retry_rule_sees_a_timeout(on: Any, attempts: int, autojump_cl
 
 def jump(seconds: float) -> None:
     """Let time pass without a checkpoint, as a loop that computes does."""
-    clock = cast("Any", trio)._core._run.GLOBAL_RUN_CONTEXT.runner.clock
+    clock = cast("MockClock", trio.lowlevel.current_clock())
     clock.jump(seconds)
 
 
@@ -905,7 +898,7 @@ def test_ctrl_c_in_a_handler_is_shutdown() -> None:
                 handles = [await jobs.submit(forever), await jobs.submit(handler, timeout=9)]
                 await trio.sleep_forever()
         finally:
-            ends[:] = [await jobs._store.get(handle.id) for handle in handles]
+            ends[:] = [await store_of(jobs).get(handle.id) for handle in handles]
 
     for handler in (interrupted, nested):
         with pytest.raises(KeyboardInterrupt) as raised:
@@ -1018,7 +1011,7 @@ async def test_an_attempt_that_was_given_up_writes_nothing(
         handle = await jobs.submit(handler)
         await wait_all_tasks_blocked()
         lost = Outcome(Transition.FAILED, ended=Ended(Reason.WORKER_LOST))
-        await jobs._store.finish(handle.id, 1, lost)
+        await store_of(jobs).finish(handle.id, 1, lost)
         before = await log_of(handle)
         await trio.sleep(2)
         assert await log_of(handle) == before
@@ -1194,8 +1187,8 @@ def test_spawning_while_the_nursery_closes() -> None:
 async def test_no_stack_before_the_first_step(autojump_clock: MockClock) -> None:
     """An attempt whose task has not run yet is nowhere, and says so."""
     async with open_registry() as jobs:
-        (job_id,) = await jobs._worker.submit([submission(quick, (), {})])
-        assert not jobs._worker.attempts[job_id].stack()
+        (job_id,) = await worker_of(jobs).submit([submission(quick, (), {})])
+        assert not worker_of(jobs).attempts[job_id].stack()
         assert (await (await jobs.get(job_id)).wait()).result == "quick"
 
 
@@ -1255,7 +1248,7 @@ async def under_fire(k: int, how: str, seed: int) -> bool:
                     nursery.cancel_scope.cancel()
         finally:
             trio.lowlevel.remove_instrument(stepper)
-    store = jobs._store
+    store = store_of(jobs)
     for job in await store.find(Where(), 99):
         log = await store.read(job.id, 0, 999)
         check_log(log)

@@ -4,11 +4,10 @@ leak."""
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import seed_scheduler, simulate, store_of, worker_of
 from trio_jobs import (
     Ended,
     Event,
@@ -38,13 +38,6 @@ from trio_jobs.stores import StoreUnavailable
 from trio_jobs.stores.contract import Outcome
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Connection
-
-
-def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
-    """Run a scenario in virtual time, under the schedule that belongs to `seed`."""
-    random.seed(seed)
-    cast("Any", trio)._core._run._r.seed(seed)
-    trio.run(scenario, *args, clock=MockClock(autojump_threshold=0))
 
 
 async def log_of(handle: JobHandle[Any, Any]) -> list[Event]:
@@ -295,7 +288,7 @@ async def test_a_context_that_leaked_waits_for_nobody(autojump_clock: MockClock)
             for write in (leaked[0].send(1), leaked[0].send_many([1])):
                 with pytest.raises(LeaseLost):
                     await write
-        assert not jobs._worker.readers
+        assert not worker_of(jobs).readers
     assert trio.current_time() == 1
 
 
@@ -338,7 +331,7 @@ async def test_the_channel_is_never_used(autojump_clock: MockClock) -> None:
         assert isinstance(job.tokens, trio.MemorySendChannel)
 
     for seed in range(8):
-        cast("Any", trio)._core._run._r.seed(seed)
+        seed_scheduler(seed)
         job, tokens = await run(handler)
         assert (job.state, tokens) == (State.COMPLETED, [])
 
@@ -405,8 +398,8 @@ async def test_sends_in_shielded_cleanup(opened: bool, autojump_clock: MockClock
         async with open_registry(window=4) as jobs:
             handle = await jobs.submit(handler)
             await trio.sleep_forever()
-    job = await jobs._store.get(handle.id)
-    log = await jobs._store.read(handle.id, 0, 100)
+    job = await store_of(jobs).get(handle.id)
+    log = await store_of(jobs).read(handle.id, 0, 100)
     tokens = [event.data for event in log if event.kind is Kind.TOKEN]
     assert tokens[:3] == ["before", "sent", "burst 0"]
     assert tokens[-1] == ("channel" if opened else "burst 19")
@@ -480,7 +473,7 @@ async def test_a_channel_that_was_given_up(
         handle = await jobs.submit(handler)
         await wait_all_tasks_blocked()
         lost = Outcome(Transition.FAILED, ended=Ended(Reason.WORKER_LOST))
-        await jobs._store.finish(handle.id, 1, lost)
+        await store_of(jobs).finish(handle.id, 1, lost)
         await trio.sleep(5)
         tokens = [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN]
         assert tokens == [1]

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_jobs
+from tests.inside import store_of
 from trio_jobs import (
     JobCancelled,
     JobContext,
@@ -348,7 +349,7 @@ async def test_shutdown_reaches_children(autojump_clock: MockClock) -> None:
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert not ended
-    store: Any = jobs._worker.store
+    store = store_of(jobs)
     job = await store.get(child.id)
     assert job.state is State.CANCELLED
     assert job.reason in {Reason.PARENT, Reason.SHUTDOWN}

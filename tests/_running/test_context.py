@@ -3,7 +3,6 @@ cancelled."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, cast
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
+from tests.inside import simulate
 from trio_jobs import (
     Event,
     InvalidPayload,
@@ -29,13 +29,6 @@ from trio_jobs import (
     Timeouts,
     open_registry,
 )
-
-
-def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
-    """Run a scenario in virtual time, under the schedule that belongs to `seed`."""
-    random.seed(seed)
-    cast("Any", trio)._core._run._r.seed(seed)
-    trio.run(scenario, *args, clock=MockClock(autojump_threshold=0))
 
 
 async def run(

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import worker_of
 from trio_jobs import (
     CancelReport,
     JobCancelled,
@@ -243,7 +244,7 @@ async def test_handles_on_one_job_are_equal(autojump_clock: MockClock) -> None:
         assert len({one, await jobs.get(one.id), two}) == 2
         assert one != two
         assert one != one.id
-        assert one != JobHandle(others._worker, one.id)
+        assert one != JobHandle(worker_of(others), one.id)
         assert repr(one) == f"<JobHandle {one.id}>"
 
 

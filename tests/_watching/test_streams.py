@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Literal, cast
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import seed_scheduler, simulate, store_of, worker_of
 from trio_jobs import (
     Event,
     EventStream,
@@ -34,13 +34,6 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-
-
-def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
-    """Run a scenario in virtual time, under the schedule that belongs to `seed`."""
-    random.seed(seed)
-    cast("Any", trio)._core._run._r.seed(seed)
-    trio.run(scenario, *args, clock=MockClock(autojump_threshold=0))
 
 
 async def counts(job: JobContext[int], n: int) -> int:
@@ -155,7 +148,7 @@ async def same_for_all(sends: list[str | int], fails: bool, readers: list[Any]) 
                 nursery.start_soon(reader, *how)
         whole = await follow(handle)
         assert (await jobs.statistics()).readers == 0
-        assert not jobs._worker.readers
+        assert not worker_of(jobs).readers
     assert [event.seq for event in whole] == list(range(1, len(whole) + 1))
     assert [event.kind.ends for event in whole].index(True) == len(whole) - 1
     assert len(logs) == len(readers)
@@ -997,7 +990,7 @@ async def test_clocks_stand_still_for_the_last_that_waits(autojump_clock: MockCl
 
     for seed in range(4):
         random.seed(seed)
-        cast("Any", trio)._core._run._r.seed(seed)
+        seed_scheduler(seed)
         async with open_registry(window=4) as jobs:
             handle = await jobs.submit(handler, timeouts=Timeouts(idle=5), when_unread="pause")
             await trio.sleep(100)
@@ -1062,7 +1055,7 @@ def test_retention_bounds_the_count(many: bool, keep: int, n: int) -> None:
         async with open_registry(retention=Retention(events=keep)) as jobs:
             handle = await jobs.submit(bursts if many else counts, n)
             await handle.wait()
-            log = await jobs._store.read(handle.id, 0, 1000)
+            log = await store_of(jobs).read(handle.id, 0, 1000)
         tokens = [event.data for event in log if event.kind is Kind.TOKEN]
         assert len(tokens) <= keep
         assert tokens == list(range(n - len(tokens), n))
@@ -1086,7 +1079,7 @@ async def test_retention_bounds_the_bytes(autojump_clock: MockClock) -> None:
     async with open_registry(retention=Retention(bytes=20_000)) as jobs:
         handle = await jobs.submit(handler)
         await handle.wait()
-        log = await jobs._store.read(handle.id, 0, 1000)
+        log = await store_of(jobs).read(handle.id, 0, 1000)
     tokens = [event.data[0] for event in log if event.kind is Kind.TOKEN]
     assert tokens == list(range(100 - len(tokens), 100))
     assert 10 <= len(tokens) <= 20

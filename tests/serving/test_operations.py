@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import store_of
 from trio_jobs import (
     CancelReport,
     InvalidPayload,
@@ -304,7 +305,7 @@ class Counted(Connection):
 async def test_a_job_is_read_once(autojump_clock: MockClock, name: str) -> None:
     """Each operation on a job reads it once, to see whose it is; a large value is made of the same read."""
     async with open_registry(Counted(MemoryStore()), handlers=[measure]) as jobs:
-        store: Any = jobs._store
+        store: Any = store_of(jobs)
         operations = operations_of(jobs)
         job = await submitted(operations, ANN, new("measure", {"width": 1}))
         await operations.wait(ANN, job.id)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
+from tests.inside import rows_of
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -50,7 +51,7 @@ W = Claimant("w")
 
 async def append(store: MemoryStore, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
     """Append behind all that the attempt has appended before."""
-    row = store._rows.get(job_id)
+    row = rows_of(store).get(job_id)
     return await store.append(job_id, attempt, kind, values, row.appended if row else 0)
 
 
@@ -627,7 +628,7 @@ async def test_ended_children_take_no_room() -> None:
         await store.spawn(parent, 1, child, W)
         await store.finish(child.id, 1, DONE)
     assert (await store.count(Where()))[State.COMPLETED] == 10
-    assert len(store._rows[parent].children or ()) <= 100
+    assert len(rows_of(store)[parent].children or ()) <= 100
 
 
 # ---------------------------------------------------------------- ends
@@ -1558,12 +1559,12 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
                 await store.finish(
                     job_id, 1, Outcome(Transition.COMPLETED, "x" * 10_000 * (part == "result"))
                 )
-        left = len(store._rows)
+        left = len(rows_of(store))
         assert 5 <= left <= 10, (part, left)
         assert store._ended.bytes <= 100_000
         (job_id,), _claims = await store.submit([make("x" * 200_000)], 1, W)
         await store.finish(job_id, 1, DONE)
-        assert [*store._rows] == [job_id]
+        assert [*rows_of(store)] == [job_id]
         await store.remove(job_id)
         assert store._ended.bytes == 0
 

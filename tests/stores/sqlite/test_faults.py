@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests import inside
 from trio_jobs import (
     JobContext,
     JobHandle,
@@ -73,7 +74,7 @@ async def registry(path: Path, **options: Any) -> AsyncIterator[JobRegistry]:
 
 
 def store_of(jobs: JobRegistry) -> SqliteStore:
-    store = jobs._store
+    store = inside.store_of(jobs)
     assert isinstance(store, SqliteStore)
     return store
 

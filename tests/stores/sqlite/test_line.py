@@ -14,6 +14,7 @@ import apsw
 import pytest
 import trio
 
+from tests.inside import store_of
 from trio_jobs import JobContext, StoreCorrupt, StoreUnavailable, open_registry
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import SqliteStore, line, open_sqlite
@@ -141,7 +142,7 @@ async def test_workers_work_on(tmp_path: Path, reads: Reads) -> None:
         return 2 * number
 
     async with open_registry(f"sqlite:///{tmp_path}/jobs.db", handlers=[double], capacity=1) as jobs:
-        store = jobs._store
+        store = store_of(jobs)
         assert isinstance(store, SqliteStore)
         await forget(store)
         handles = await jobs.submit_many(double, [(number,) for number in range(10)])

@@ -1,0 +1,41 @@
+"""The private parts that tests look at, each in one place: those of a registry, and Trio's scheduler."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+from trio.testing import MockClock
+
+if TYPE_CHECKING:
+    from trio_jobs import JobRegistry
+    from trio_jobs.stores import Store
+
+
+def worker_of(jobs: JobRegistry) -> Any:
+    """Return the worker of a registry, which knows its attempts and its readers."""
+    return cast("Any", jobs)._worker
+
+
+def store_of(jobs: JobRegistry) -> Store:
+    """Return the store of a registry, which can be read after the registry was left."""
+    return cast("Store", worker_of(jobs).store)
+
+
+def rows_of(store: Any) -> dict[str, Any]:
+    """Return what a store in memory holds of each job, which can be read without a checkpoint."""
+    return cast("dict[str, Any]", store._rows)
+
+
+def seed_scheduler(seed: object) -> None:
+    """Give Trio's scheduler, which is deterministic under Hypothesis, the schedule that belongs to `seed`."""
+    cast("Any", trio)._core._run._r.seed(seed)
+
+
+def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:
+    """Run a scenario in virtual time, under the schedule that belongs to `seed`."""
+    random.seed(seed)
+    seed_scheduler(seed)
+    trio.run(scenario, *args, clock=MockClock(autojump_threshold=0))
