@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import product
 from pathlib import Path
 
 import pytest
 
-from trio_jobs import IllegalTransition, Kind, Reason, State
-from trio_jobs._common.states import TRANSITIONS, UNFINISHED, UNSPENT, Transition, advance, diagram, sources
+from trio_jobs import Kind, Reason, State
+from trio_jobs._common.states import TRANSITIONS, UNFINISHED, UNSPENT, Transition, diagram, sources
 from trio_jobs._model.job import KIND_OF
 
 LIFECYCLE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
@@ -26,7 +25,6 @@ LEGAL = {
     ("retrying", "started"): "running",
     ("retrying", "cancelled"): "cancelled",
 }
-CELLS = list(product(State, Transition))
 
 
 def test_the_table_is_the_designs() -> None:
@@ -50,24 +48,6 @@ def test_what_is_not_finished() -> None:
 def test_a_word_is_its_name(words: type[State | Transition | Reason]) -> None:
     """What files and messages hold is the name in lower case, and must not change."""
     assert [str(word) for word in words] == [word.name.lower() for word in words]
-
-
-@pytest.mark.parametrize(("state", "transition"), CELLS)
-def test_every_cell(state: State, transition: Transition) -> None:
-    """A legal step leads where the design says; an illegal one raises, names both, and changes nothing."""
-    before = {state: dict(row) for state, row in TRANSITIONS.items()}
-    wanted = LEGAL.get((state.value, transition.value))
-    if wanted is not None:
-        assert advance(state, transition) is State(wanted)
-    else:
-        with pytest.raises(IllegalTransition) as caught:
-            advance(state, transition)
-        assert caught.value.state is state
-        assert caught.value.transition is transition
-        assert str(caught.value) == f"a job that is {state.value} cannot be {transition.value}"
-        assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
-    assert before == TRANSITIONS
 
 
 @pytest.mark.parametrize("state", State)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
 
-from trio_jobs import ErrorRecord, Reason
-from trio_jobs._common.states import Transition
+from tests._common.test_states import LEGAL
+from trio_jobs import ErrorRecord, IllegalTransition, Reason, State
+from trio_jobs._common.states import TRANSITIONS, Transition
 from trio_jobs._model.job import Ended, Options
 from trio_jobs.stores.contract import CRASHES, Outcome, Submission
-from trio_jobs.stores.rules import Conclusion, conclude, due_at, not_started, rooms, worker_lost
+from trio_jobs.stores.rules import Conclusion, advance, conclude, due_at, not_started, rooms, worker_lost
 
 ERROR = ErrorRecord("ValueError", "wrong", "Traceback …")
 COMPLETED, FAILED, CANCELLED, RETRIED = (
@@ -20,6 +22,24 @@ COMPLETED, FAILED, CANCELLED, RETRIED = (
     Transition.CANCELLED,
     Transition.RETRIED,
 )
+
+
+@pytest.mark.parametrize(("state", "transition"), list(product(State, Transition)))
+def test_every_cell(state: State, transition: Transition) -> None:
+    """A legal step leads where the design says; an illegal one raises, names both, and changes nothing."""
+    before = {state: dict(row) for state, row in TRANSITIONS.items()}
+    wanted = LEGAL.get((state.value, transition.value))
+    if wanted is not None:
+        assert advance(state, transition) is State(wanted)
+    else:
+        with pytest.raises(IllegalTransition) as caught:
+            advance(state, transition)
+        assert caught.value.state is state
+        assert caught.value.transition is transition
+        assert str(caught.value) == f"a job that is {state.value} cannot be {transition.value}"
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+    assert before == TRANSITIONS
 
 
 @pytest.mark.parametrize("asked", [False, True])

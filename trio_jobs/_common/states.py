@@ -20,8 +20,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from .errors import IllegalTransition
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -96,25 +94,6 @@ UNFINISHED: Final = frozenset(state for state in State if not state.over)
 """Those that a transition leaves."""
 UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED})
 """Reasons of `retried` that give back what the claim took from the retry budget."""
-
-
-def advance(state: State, transition: Transition) -> State:
-    """Return the state that follows, or raise.
-
-    Args:
-        state: Where the job is.
-        transition: What happened to it.
-
-    Returns:
-        The state after `transition`.
-
-    Raises:
-        IllegalTransition: The table has no such row; nothing was changed.
-    """
-    try:
-        return TRANSITIONS[state][transition]
-    except KeyError:
-        raise IllegalTransition(state, transition) from None
 
 
 def sources(transition: Transition) -> frozenset[State]:

@@ -11,7 +11,7 @@ In the order in which they tell the story:
 """
 
 from .._common.errors import StoreUnavailable
-from .._common.states import TRANSITIONS, UNSPENT, Transition, advance, sources
+from .._common.states import TRANSITIONS, UNSPENT, Transition, sources
 from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
 from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of
 from .contract import (
@@ -25,6 +25,7 @@ from .contract import (
     Submission,
     Where,
 )
+from .rules import advance
 
 __all__ = [
     "CRASHES",

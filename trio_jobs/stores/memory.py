@@ -16,7 +16,7 @@ import trio
 
 from .._common.bell import Bell
 from .._common.errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from .._common.states import Reason, State, Transition, advance
+from .._common.states import Reason, State, Transition
 from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
 from .._model.summary import Page
 from ._ended import EndedJobs
@@ -24,7 +24,7 @@ from ._queue import Queue
 from ._roll import Roll
 from ._row import Row, same
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from .rules import conclude, due_at, not_started, worker_lost
+from .rules import advance, conclude, due_at, not_started, worker_lost
 
 
 class MemoryStore:

@@ -6,9 +6,29 @@ from collections.abc import Sequence
 
 import attrs
 
-from .._common.states import UNSPENT, Reason, Transition
+from .._common.errors import IllegalTransition
+from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition
 from .._model.job import Ended, Options
 from .contract import CRASHES, Outcome, Submission
+
+
+def advance(state: State, transition: Transition) -> State:
+    """Return the state that follows, or raise.
+
+    Args:
+        state: Where the job is.
+        transition: What happened to it.
+
+    Returns:
+        The state after `transition`.
+
+    Raises:
+        IllegalTransition: The table has no such row; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state][transition]
+    except KeyError:
+        raise IllegalTransition(state, transition) from None
 
 
 @attrs.frozen

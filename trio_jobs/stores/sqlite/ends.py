@@ -7,11 +7,11 @@ from typing import Any, Final
 import attrs
 
 from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
-from ..._common.states import UNFINISHED, Reason, State, Transition, advance
+from ..._common.states import UNFINISHED, Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..rules import Conclusion, conclude
+from ..rules import Conclusion, advance, conclude
 from . import chunks, repair
 from .group import FOREVER, Transaction
 

@@ -12,11 +12,11 @@ from functools import lru_cache
 import msgspec
 
 from ..._common.errors import IllegalTransition, KeyConflict, QueueFull
-from ..._common.states import State, Transition, advance
+from ..._common.states import State, Transition
 from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
-from ..rules import due_at, rooms
+from ..rules import advance, due_at, rooms
 from . import chunks, looking, repair
 from .ends import running, total
 from .group import Row, Transaction
