@@ -30,6 +30,9 @@ from trio_jobs import (
     Retry,
     State,
     Timeouts,
+    UnknownHandler,
+    UnknownJob,
+    handler,
     open_registry,
     serve_jobs,
 )
@@ -550,7 +553,7 @@ async def test_readers_and_waiters_see_the_true_end(autojump_clock: MockClock) -
 Call = Callable[[Any], Awaitable[Any] | None]
 REGISTRY_CALLS: dict[str, Call] = {
     "cancel": lambda jobs: jobs.cancel("x"),
-    "cancel_where": lambda jobs: jobs.cancel_where(),
+    "cancel_where": lambda jobs: jobs.cancel_where(owner="x"),
     "count": lambda jobs: jobs.count(),
     "execute_and_stream": lambda jobs: jobs.execute_and_stream(sleep),
     "find": lambda jobs: jobs.find(),
@@ -616,21 +619,59 @@ async def test_a_stream_made_before_the_close_cannot_be_entered_after_it(autojum
             await values.receive()
 
 
-async def test_a_job_cannot_submit_while_the_registry_stops(autojump_clock: MockClock) -> None:
-    """During the grace the door is shut: a handler that submits then is told that it is closed."""
-    refused: list[str] = []
+@handler
+async def brief(job: JobContext[Any]) -> str:
+    """Be a child job, or one that waits for another worker."""
+    return "brief"
 
-    async def late(job: JobContext[Any]) -> None:
-        await job.cancel_requested.wait()
+
+SUBMITS = {"execute_and_stream", "submit", "submit_many"}
+
+
+@pytest.mark.parametrize("address", ["memory://", "sqlite"])
+async def test_handlers_use_the_registry_until_they_have_ended(tmp_path: Path, address: str) -> None:
+    """A handler that ends within its grace is answered by every method, so that leaving fails no job.
+
+    Only a registry in memory, which no worker outlives, accepts no more jobs then.
+    """
+    refused: set[str] = set()
+    began = trio.Event()
+
+    async def answered(name: str, call: Call, subject: Any) -> None:
         try:
-            await jobs.submit(sleep)
-        except trio.ClosedResourceError as closed:
-            refused.append(str(closed))
+            answer: Any = call(subject)
+            if inspect.isawaitable(answer):
+                await answer
+            elif answer is not None:
+                async with answer:
+                    pass
+        except trio.ClosedResourceError:
+            refused.add(name)
+        except (UnknownJob, UnknownHandler):
+            pass
 
-    async with open_registry(grace=5) as jobs:
-        await jobs.submit(late)
-        await wait_all_tasks_blocked()
-    assert len(refused) == 1
+    @handler
+    async def late(job: JobContext[Any]) -> str:
+        began.set()
+        await job.cancel_requested.wait()
+        for name, call in REGISTRY_CALLS.items():
+            await answered(name, call, jobs)
+        for name, call in HANDLE_CALLS.items():
+            await answered(name, call, await job.spawn(brief))
+        return "in time"
+
+    durable = address != "memory://"
+    if durable:
+        address = f"sqlite:///{tmp_path / 'jobs.db'}"
+    async with open_registry(address, handlers=[late, brief], grace=50) as jobs:
+        handle = await jobs.submit(late)
+        await began.wait()
+    assert refused == (set() if durable else SUBMITS)
+    if durable:
+        async with open_registry(address, capacity=0) as jobs:
+            assert await (await jobs.get(handle.id)).result() == "in time"
+    else:
+        assert row(jobs, handle)[0] is State.COMPLETED
 
 
 # ------------------------------------------------------------------------------- Ctrl-C

@@ -38,6 +38,8 @@ from trio_jobs.stores.sqlite.files import create, prepare_writer
 
 _PATIENCE: Final = 90.0
 _COUNTED: Final = {signal.SIGSTOP: "stopped for longer than a lease", signal.SIGTERM: "terminated"}
+# What handlers raise, and the reason of an attempt whose job goes on elsewhere.
+_MEANT: Final = ("OSError", '"shutdown"')
 _PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after")]
 
 
@@ -210,12 +212,16 @@ class Torture:
             time.sleep(0.02)
 
     def lost(self) -> list[str]:
-        """Return what was taken from workers, though all of them left in good order."""
+        """Return what became of jobs that no handler meant, though all workers left in good order."""
         db = sqlite3.connect(self.folder / "jobs.db")
-        query = "SELECT id >> 32, data FROM trio_jobs_event WHERE kind IN ('retried', 'failed')"
-        found = [(number, data) for number, data in db.execute(query) if "worker_lost" in str(data)]
+        query = "SELECT id >> 32, kind, data FROM trio_jobs_event WHERE kind IN ('retried', 'failed')"
+        found = [(number, kind, str(data)) for number, kind, data in db.execute(query)]
         db.close()
-        return [f"job {number} was lost by a worker that left: {data}" for number, data in found]
+        lost = [one for one in found if not any(meant in one[2] for meant in _MEANT)]
+        return [
+            f"job {number} {kind}, though its worker left in good order: {data}"
+            for number, kind, data in lost
+        ]
 
     def crashes(self) -> list[str]:
         """Return the tracebacks of processes that ended with an error of their own."""

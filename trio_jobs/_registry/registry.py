@@ -56,7 +56,7 @@ async def submit_with_room(
     Returns:
         The job's id.
     """
-    jobs._worker.check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    jobs._worker.check_open(submits=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     new = attrs.evolve(submission(fn, args, options), room=room)
     (job_id,) = await jobs._submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return job_id
@@ -65,8 +65,9 @@ async def submit_with_room(
 class JobRegistry:
     """Submit jobs, find them, and cancel them; `open_registry` makes one.
 
-    Its methods raise `trio.ClosedResourceError` once the registry was left. Those that are `async` are
-    checkpoints; a cancelled `submit` submitted nothing.
+    Its methods raise `trio.ClosedResourceError` once the registry was left. While its block is being left they
+    work on, for handlers that end within their grace; but a registry in memory accepts no more jobs then.
+    Those that are `async` are checkpoints; a cancelled `submit` submitted nothing.
 
     Attributes:
         name: What the `started` events of its jobs say.
@@ -113,7 +114,7 @@ class JobRegistry:
             KeyConflict: The key was used for something else.
             QueueFull: Too many jobs wait.
         """
-        self._worker.check_open()
+        self._worker.check_open(submits=True)
         new = submission(fn, args, options)
         (job_id,) = await self._submit([new])
         return JobHandle(self._worker, job_id)
@@ -140,7 +141,7 @@ class JobRegistry:
             ValueError: As for `submit`.
             QueueFull: The jobs do not all fit into the queue.
         """
-        self._worker.check_open()
+        self._worker.check_open(submits=True)
         if options.get("key") is not None:
             raise TypeError("submit_many takes no key: a key names one job; call submit for each")
         batch: list[Submission] = []
@@ -178,7 +179,7 @@ class JobRegistry:
         Raises:
             Exception: On entering the block, whatever `submit` raises.
         """
-        self._worker.check_open()
+        self._worker.check_open(submits=True)
         owned = "when_unread" not in options
         return LineStream(partial(self.submit, fn, *args, **options), owned=owned)
 

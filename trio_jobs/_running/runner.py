@@ -58,7 +58,7 @@ class Runner:
         raised: What the last attempts that failed here raised.
         attempts: The attempts that run now, child jobs included, by job id.
         running: How many of them use a slot: all but child jobs.
-        closed: Whether the registry has been left.
+        closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
         patience: Seconds in which the store has to hear of an end, once the registry is being left.
     """
@@ -310,9 +310,14 @@ class Runner:
         for job_id, attempt in self.attempts.items():
             logger.warning("job %s does not stop; it is at\n%s", job_id, indented(attempt.stack()))
 
-    def check_open(self) -> None:
-        """Raise `trio.ClosedResourceError` if the registry has been left."""
-        if self.closed:
+    def check_open(self, *, submits: bool = False) -> None:
+        """Raise `trio.ClosedResourceError` if the registry was left, and no attempt runs here any more.
+
+        Until then handlers use it: one that ends within its grace may wait for its child jobs. A job that is
+        submitted then waits for another worker, which a store in memory does not have.
+        """
+        used = bool(self.attempts or self._superseded) and (self.store.durable or not submits)
+        if self.closed and not used:
             raise trio.ClosedResourceError("the registry is closed: its 'async with' block was left")
 
     def interrupt(self) -> None:
