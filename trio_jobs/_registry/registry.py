@@ -65,9 +65,9 @@ async def submit_with_room(
 class JobRegistry:
     """Submit jobs, find them, and cancel them; `open_registry` makes one.
 
-    Its methods raise `trio.ClosedResourceError` once the registry was left. While its block is being left they
-    work on, for handlers that end within their grace; but a registry in memory accepts no more jobs then.
-    Those that are `async` are checkpoints; a cancelled `submit` submitted nothing.
+    Its methods raise `trio.ClosedResourceError` once the registry was left. While its block is being left
+    they work on, for handlers that end within their grace; but a registry in memory accepts no more jobs
+    then. Those that are `async` are checkpoints; a cancelled `submit` submitted nothing.
 
     Attributes:
         name: What the `started` events of its jobs say.
