@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +56,7 @@ class Check:
 
     name: str
     claim: str
-    _check: Callable[[Opener], Awaitable[object]] = attrs.field(repr=False)
+    _check: Callable[..., Awaitable[object]] = attrs.field(repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -77,9 +77,21 @@ class Check:
         with tempfile.TemporaryDirectory(prefix="trio_jobs-") as folder:
             opener = partial(open_store, Path(folder))
             try:
-                trio.run(self._check, opener, clock=None if clock is None else clock())
+                trio.run(_run, self._check, opener, clock=None if clock is None else clock())
             except Exception as error:
                 raise first_error(error) from error
+
+
+async def _run(check: Callable[..., Awaitable[object]], open_store: Opener) -> None:
+    """Run a check with the stores that its parameters ask for; see `checks`."""
+    names = [*inspect.signature(check).parameters]
+    if names[0] == "open_store":
+        await check(open_store)
+        return
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(open_store()) for _ in names]
+        if len(stores) == 1 or stores[0].durable:
+            await check(*stores)
 
 
 def _checks(concerns: Sequence[ModuleType]) -> list[Check]:

@@ -12,122 +12,110 @@ from ...stores.contract import Claim, Store, Submission, Where
 from . import kit
 
 
-async def a_claim_says_what_to_run(open_store: kit.Opener) -> None:
+async def a_claim_says_what_to_run(store: Store) -> None:
     """A claim has the submission, attempt, budget spent, what was saved, and where it began in the log."""
-    async with open_store() as store:
-        new = kit.make("a", 2, None, key="k", owner="me", retry=Retry(attempts=3), tags={"a": "b"})
-        await kit.accept(store, new)
-        (claim,) = await store.claim(5, kit.HOLDER)
-        for name in ("id", "handler", "args", "options", "key"):
-            came, wanted = getattr(claim.submission, name), getattr(new, name)
-            kit.expect(f"claim: submission.{name}", came, wanted)
-        if not store.durable:
-            kit.expect("claim: submission.target", claim.submission.target, kit.work)
-        kit.expect("claim: attempt, spent, saved, seq", _numbers(claim), (1, 1, None, 2))
-        job = await store.get(new.id)
-        kit.expect("claim, then get: state", (job.state, job.attempt, job.spent), (State.RUNNING, 1, 1))
-        kit.ensure("claim, then get: started_at is set", holds=job.started_at is not None, came=job)
-        kit.expect("claim, then get: next_attempt_at", job.next_attempt_at, None)
-        kit.expect("claim, then read", (await kit.words(store, new.id))[1:], [(1, "started", "holder")])
+    new = kit.make("a", 2, None, key="k", owner="me", retry=Retry(attempts=3), tags={"a": "b"})
+    await kit.accept(store, new)
+    (claim,) = await store.claim(5, kit.HOLDER)
+    for name in ("id", "handler", "args", "options", "key"):
+        came, wanted = getattr(claim.submission, name), getattr(new, name)
+        kit.expect(f"claim: submission.{name}", came, wanted)
+    if not store.durable:
+        kit.expect("claim: submission.target", claim.submission.target, kit.work)
+    kit.expect("claim: attempt, spent, saved, seq", _numbers(claim), (1, 1, None, 2))
+    job = await store.get(new.id)
+    kit.expect("claim, then get: state", (job.state, job.attempt, job.spent), (State.RUNNING, 1, 1))
+    kit.ensure("claim, then get: started_at is set", holds=job.started_at is not None, came=job)
+    kit.expect("claim, then get: next_attempt_at", job.next_attempt_at, None)
+    kit.expect("claim, then read", (await kit.words(store, new.id))[1:], [(1, "started", "holder")])
 
 
 def _numbers(claim: Claim) -> tuple[object, ...]:
     return claim.attempt, claim.spent, claim.saved, claim.seq
 
 
-async def claim_takes_up_to_its_limit(open_store: kit.Opener) -> None:
+async def claim_takes_up_to_its_limit(store: Store) -> None:
     """`claim` starts as many jobs as are due, at most `limit`, and each of them once."""
-    async with open_store() as store:
-        ids = await kit.accept(store, *[kit.make(n) for n in range(5)])
-        kit.expect("claim with limit=0", await store.claim(0, kit.HOLDER), [])
-        taken = list[str]()
-        for limit, wanted in ((2, 2), (2, 2), (2, 1), (2, 0)):
-            claims = await store.claim(limit, kit.HOLDER)
-            kit.expect(f"claim with limit={limit}, number of claims", len(claims), wanted)
-            taken += [claim.submission.id for claim in claims]
-        kit.expect("claim, until there is no more,", sorted(taken), sorted(ids))
+    ids = await kit.accept(store, *[kit.make(n) for n in range(5)])
+    kit.expect("claim with limit=0", await store.claim(0, kit.HOLDER), [])
+    taken = list[str]()
+    for limit, wanted in ((2, 2), (2, 2), (2, 1), (2, 0)):
+        claims = await store.claim(limit, kit.HOLDER)
+        kit.expect(f"claim with limit={limit}, number of claims", len(claims), wanted)
+        taken += [claim.submission.id for claim in claims]
+    kit.expect("claim, until there is no more,", sorted(taken), sorted(ids))
 
 
-async def claim_goes_by_rank(open_store: kit.Opener) -> None:
+async def claim_goes_by_rank(store: Store) -> None:
     """Of the jobs that are due the most urgent start first, in the order in which a claim returns them."""
-    async with open_store() as store:
-        order = [Priority.LOW, Priority.URGENT, Priority.NORMAL, Priority.HIGH]
-        await kit.accept(store, *[kit.make(one.value, priority=one) for one in order])
-        claims = [*await store.claim(1, kit.HOLDER), *await store.claim(3, kit.HOLDER)]
-        kit.expect(
-            "claim, by priority,", [claim.submission.args for claim in claims], [(0,), (1,), (2,), (3,)]
-        )
+    order = [Priority.LOW, Priority.URGENT, Priority.NORMAL, Priority.HIGH]
+    await kit.accept(store, *[kit.make(one.value, priority=one) for one in order])
+    claims = [*await store.claim(1, kit.HOLDER), *await store.claim(3, kit.HOLDER)]
+    kit.expect("claim, by priority,", [claim.submission.args for claim in claims], [(0,), (1,), (2,), (3,)])
 
 
-async def what_was_due_first_starts_first(open_store: kit.Opener) -> None:
+async def what_was_due_first_starts_first(store: Store) -> None:
     """Of equal priority, the job that was due earlier starts first, whatever the order of the batch."""
-    async with open_store() as store:
-        late, early = await kit.accept(store, kit.make(delay=kit.BRIEF), kit.make())
-        await kit.lapse()
-        claims = await store.claim(2, kit.HOLDER)
-        kit.expect("claim, by due time,", [claim.submission.id for claim in claims], [early, late])
+    late, early = await kit.accept(store, kit.make(delay=kit.BRIEF), kit.make())
+    await kit.lapse()
+    claims = await store.claim(2, kit.HOLDER)
+    kit.expect("claim, by due time,", [claim.submission.id for claim in claims], [early, late])
 
 
-async def a_retry_is_claimed_when_it_is_due(open_store: kit.Opener) -> None:
+async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:
     """A job that waits to run again is claimed once its delay has passed, as the next attempt."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
-        await store.finish(job_id, 1, kit.retried(delay=kit.LONG))
-        kit.expect("claim of a retry that is not due", await store.claim(1, kit.HOLDER), [])
-        second = (await kit.start(store)).submission.id
-        await store.append(second, 1, Kind.SAVED, ["first", "half"], 0)
-        await store.finish(second, 1, kit.retried(delay=kit.BRIEF))
-        await kit.lapse()
-        claim = await kit.again(store, second)
-        kit.expect("claim of a retry: attempt, spent, saved, seq", _numbers(claim), (2, 2, "half", 6))
+    job_id = (await kit.start(store)).submission.id
+    await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
+    await store.finish(job_id, 1, kit.retried(delay=kit.LONG))
+    kit.expect("claim of a retry that is not due", await store.claim(1, kit.HOLDER), [])
+    second = (await kit.start(store)).submission.id
+    await store.append(second, 1, Kind.SAVED, ["first", "half"], 0)
+    await store.finish(second, 1, kit.retried(delay=kit.BRIEF))
+    await kit.lapse()
+    claim = await kit.again(store, second)
+    kit.expect("claim of a retry: attempt, spent, saved, seq", _numbers(claim), (2, 2, "half", 6))
 
 
-async def claims_at_the_same_time_share_no_job(open_store: kit.Opener) -> None:
+async def claims_at_the_same_time_share_no_job(store: Store) -> None:
     """However many claim at once, no job is started twice and none is left out."""
-    async with open_store() as store:
-        ids = await kit.accept(store, *[kit.make(n) for n in range(20)])
-        taken = list[str]()
+    ids = await kit.accept(store, *[kit.make(n) for n in range(20)])
+    taken = list[str]()
 
-        async def worker() -> None:
-            while claims := await store.claim(3, kit.HOLDER):
-                taken.extend(claim.submission.id for claim in claims)
+    async def worker() -> None:
+        while claims := await store.claim(3, kit.HOLDER):
+            taken.extend(claim.submission.id for claim in claims)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(4):
-                nursery.start_soon(worker)
-        kit.expect("claim, by four tasks at once,", sorted(taken), sorted(ids))
-        kit.expect("claim, then count", dict(await store.count(Where())), {State.RUNNING: 20})
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(worker)
+    kit.expect("claim, by four tasks at once,", sorted(taken), sorted(ids))
+    kit.expect("claim, then count", dict(await store.count(Where())), {State.RUNNING: 20})
 
 
-async def what_does_not_wait_is_not_claimed(open_store: kit.Opener) -> None:
+async def what_does_not_wait_is_not_claimed(store: Store) -> None:
     """Jobs that run, or have ended, are never claimed."""
-    async with open_store() as store:
-        running = (await kit.start(store)).submission.id
-        ended = (await kit.start(store)).submission.id
-        await store.finish(ended, 1, kit.completed())
-        (gone,) = await kit.accept(store, kit.make())
-        await store.request_cancel(gone, None)
-        kit.expect("claim, while nothing waits,", await store.claim(9, kit.HOLDER), [])
-        states = [await kit.state_of(store, job_id) for job_id in (running, ended, gone)]
-        kit.expect("claim, then get", states, [State.RUNNING, State.COMPLETED, State.CANCELLED])
+    running = (await kit.start(store)).submission.id
+    ended = (await kit.start(store)).submission.id
+    await store.finish(ended, 1, kit.completed())
+    (gone,) = await kit.accept(store, kit.make())
+    await store.request_cancel(gone, None)
+    kit.expect("claim, while nothing waits,", await store.claim(9, kit.HOLDER), [])
+    states = [await kit.state_of(store, job_id) for job_id in (running, ended, gone)]
+    kit.expect("claim, then get", states, [State.RUNNING, State.COMPLETED, State.CANCELLED])
 
 
-async def many_that_left_do_not_disturb_the_order(open_store: kit.Opener) -> None:
+async def many_that_left_do_not_disturb_the_order(store: Store) -> None:
     """However many jobs left the queue by a cancel, those that stay start by rank, delayed ones included."""
-    async with open_store() as store:
-        ranks = [Priority(n * 3 % 4) for n in range(120)]
-        await _few(store, [kit.make(one.value, priority=one) for one in ranks])
-        came = [claim.submission.args[0] for claim in await store.claim(kit.ALL, kit.HOLDER)]
-        kit.expect(
-            "claim by priority, of those that are left,", came, sorted(one.value for one in ranks[::11])
-        )
-        await _few(store, [kit.make(delay=n * 37 % 120 / 1000) for n in range(120)])
-        left = await store.find(Where(states={State.QUEUED}), kit.ALL)
-        order = [job.id for job in sorted(left, key=lambda job: job.next_attempt_at or job.created_at)]
-        await trio.sleep(0.15)
-        claims = [claim.submission.id for claim in await store.claim(kit.ALL, kit.HOLDER)]
-        kit.expect("claim by due time, of those that are left,", claims, order)
+    ranks = [Priority(n * 3 % 4) for n in range(120)]
+    await _few(store, [kit.make(one.value, priority=one) for one in ranks])
+    came = [claim.submission.args[0] for claim in await store.claim(kit.ALL, kit.HOLDER)]
+    kit.expect("claim by priority, of those that are left,", came, sorted(one.value for one in ranks[::11]))
+    await _few(store, [kit.make(delay=n * 37 % 120 / 1000) for n in range(120)])
+    left = await store.find(Where(states={State.QUEUED}), kit.ALL)
+    order = [job.id for job in sorted(left, key=lambda job: job.next_attempt_at or job.created_at)]
+    await trio.sleep(0.15)
+    claims = [claim.submission.id for claim in await store.claim(kit.ALL, kit.HOLDER)]
+    kit.expect("claim by due time, of those that are left,", claims, order)
 
 
 async def _few(store: Store, batch: list[Submission]) -> None:
@@ -139,18 +127,17 @@ async def _few(store: Store, batch: list[Submission]) -> None:
                 nursery.start_soon(store.request_cancel, job_id, None)
 
 
-async def who_waits_longer_gains_rank(open_store: kit.Opener) -> None:
+async def who_waits_longer_gains_rank(store: Store) -> None:
     """Rank is due time plus `PENALTY`: a job of low priority that waited for long goes before urgent ones.
 
     In real time this would take minutes, so only a store in virtual time is asked.
     """
     if not isinstance(trio.lowlevel.current_clock(), MockClock):
         return
-    async with open_store() as store:
-        (old,) = await kit.accept(store, kit.make(priority=Priority.LOW))
-        await trio.sleep(PENALTY[Priority.LOW] - 1)
-        (urgent,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
-        await trio.sleep(2)
-        (late,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
-        order = [claim.submission.id for claim in await store.claim(3, kit.HOLDER)]
-        kit.expect("claim of a job of low priority that waited for long", order, [urgent, old, late])
+    (old,) = await kit.accept(store, kit.make(priority=Priority.LOW))
+    await trio.sleep(PENALTY[Priority.LOW] - 1)
+    (urgent,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
+    await trio.sleep(2)
+    (late,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
+    order = [claim.submission.id for claim in await store.claim(3, kit.HOLDER)]
+    kit.expect("claim of a job of low priority that waited for long", order, [urgent, old, late])

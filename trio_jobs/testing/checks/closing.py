@@ -12,57 +12,55 @@ from ...stores.contract import Store
 from . import kit
 
 
-async def close_ends_what_does_not_outlive_it(open_store: kit.Opener) -> None:
+async def close_ends_what_does_not_outlive_it(store: Store) -> None:
     """A store that is not durable ends its unfinished jobs, CANCELLED with the reason, and tells all."""
-    async with open_store() as store:
-        if store.durable:
-            return
-        over = (await kit.start(store)).submission.id
-        await store.finish(over, 1, kit.completed())
-        running = (await kit.start(store)).submission.id
-        (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
-        found: list[object] = []
+    if store.durable:
+        return
+    over = (await kit.start(store)).submission.id
+    await store.finish(over, 1, kit.completed())
+    running = (await kit.start(store)).submission.id
+    (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
+    found: list[object] = []
 
-        async def wait(job_id: str) -> None:
-            job = await kit.answered("ended, of a store that is closed,", store.ended(job_id))
-            found.append((job.state, job.reason))
+    async def wait(job_id: str) -> None:
+        job = await kit.answered("ended, of a store that is closed,", store.ended(job_id))
+        found.append((job.state, job.reason))
 
-        async with trio.open_nursery() as nursery:
-            for job_id in (running, queued):
-                nursery.start_soon(wait, job_id)
-            await trio.sleep(kit.BRIEF)
-            store.close(Reason.SHUTDOWN)
-        kit.expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
+    async with trio.open_nursery() as nursery:
         for job_id in (running, queued):
-            last = (await kit.words(store, job_id))[-1][1:]
-            kit.expect("close, then read", last, ("cancelled", Ended(Reason.SHUTDOWN)))
-        kit.expect("close, then get of an ended job", (await store.get(over)).state, State.COMPLETED)
+            nursery.start_soon(wait, job_id)
+        await trio.sleep(kit.BRIEF)
         store.close(Reason.SHUTDOWN)
+    kit.expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
+    for job_id in (running, queued):
+        last = (await kit.words(store, job_id))[-1][1:]
+        kit.expect("close, then read", last, ("cancelled", Ended(Reason.SHUTDOWN)))
+    kit.expect("close, then get of an ended job", (await store.get(over)).state, State.COMPLETED)
+    store.close(Reason.SHUTDOWN)
 
 
-async def close_wakes_who_waits(open_store: kit.Opener) -> None:
+async def close_wakes_who_waits(store: Store) -> None:
     """In a store that is durable, `follow` and `ended` of an unfinished job raise `ClosedResourceError`."""
-    async with open_store() as store:
-        if not store.durable:
-            return
-        job_id = (await kit.start(store)).submission.id
-        (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
-        told: list[str] = []
+    if not store.durable:
+        return
+    job_id = (await kit.start(store)).submission.id
+    (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
+    told: list[str] = []
 
-        async def wait(name: str, verb: Callable[[], Awaitable[object]]) -> None:
-            try:
-                came = await kit.answered(f"{name}, of a store that is closed,", verb())
-            except trio.ClosedResourceError:
-                told.append(name)
-            else:
-                raise AssertionError(f"{name}, of a store that is closed: got {came!r}")
+    async def wait(name: str, verb: Callable[[], Awaitable[object]]) -> None:
+        try:
+            came = await kit.answered(f"{name}, of a store that is closed,", verb())
+        except trio.ClosedResourceError:
+            told.append(name)
+        else:
+            raise AssertionError(f"{name}, of a store that is closed: got {came!r}")
 
-        async with trio.open_nursery() as nursery:
-            for name, verb in _waits(store, job_id, queued).items():
-                nursery.start_soon(wait, name, verb)
-            await trio.sleep(kit.BRIEF)
-            store.close(Reason.SHUTDOWN)
-        kit.expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
+    async with trio.open_nursery() as nursery:
+        for name, verb in _waits(store, job_id, queued).items():
+            nursery.start_soon(wait, name, verb)
+        await trio.sleep(kit.BRIEF)
+        store.close(Reason.SHUTDOWN)
+    kit.expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
 
 
 def _waits(store: Store, running: str, queued: str) -> dict[str, Callable[[], Awaitable[object]]]:

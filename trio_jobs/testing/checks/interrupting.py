@@ -9,7 +9,7 @@ import trio
 from ..._common.errors import LeaseLost
 from ..._common.states import State
 from ..._model.job import Kind
-from ...stores.contract import Where
+from ...stores.contract import Store, Where
 from . import kit
 
 
@@ -20,68 +20,62 @@ async def _interrupted(verb: Callable[[], Awaitable[object]]) -> None:
         await verb()
 
 
-async def an_interrupted_submit_is_whole(open_store: kit.Opener) -> None:
+async def an_interrupted_submit_is_whole(store: Store) -> None:
     """A batch whose submit was cancelled is there or not, and submitting it again gives it once."""
-    async with open_store() as store:
-        batch = [kit.make(n) for n in range(5)]
-        await _interrupted(lambda: store.submit(batch, 0, kit.HOLDER))
-        found = len(await store.find(Where(), kit.ALL))
-        kit.ensure(
-            "submit, cancelled, then find: all of the batch or none", holds=found in {0, 5}, came=found
-        )
-        kit.expect("submit again", await kit.accept(store, *batch), [one.id for one in batch])
-        kit.expect("submit again, then find", len(await store.find(Where(), kit.ALL)), 5)
+    batch = [kit.make(n) for n in range(5)]
+    await _interrupted(lambda: store.submit(batch, 0, kit.HOLDER))
+    found = len(await store.find(Where(), kit.ALL))
+    kit.ensure("submit, cancelled, then find: all of the batch or none", holds=found in {0, 5}, came=found)
+    kit.expect("submit again", await kit.accept(store, *batch), [one.id for one in batch])
+    kit.expect("submit again, then find", len(await store.find(Where(), kit.ALL)), 5)
 
 
-async def an_interrupted_append_is_whole(open_store: kit.Opener) -> None:
+async def an_interrupted_append_is_whole(store: Store) -> None:
     """Values whose append was cancelled are there or not, and appending them again gives them once."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        await _interrupted(lambda: store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0))
-        found = len(await kit.words(store, job_id)) - 2
-        kit.ensure("append, cancelled, then read: all values or none", holds=found in {0, 3}, came=found)
-        await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c", "d"], 0)
-        tokens = [data for _, _, data in (await kit.words(store, job_id))[2:]]
-        kit.expect("append again, then read", tokens, ["a", "b", "c", "d"])
+    job_id = (await kit.start(store)).submission.id
+    await _interrupted(lambda: store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0))
+    found = len(await kit.words(store, job_id)) - 2
+    kit.ensure("append, cancelled, then read: all values or none", holds=found in {0, 3}, came=found)
+    await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c", "d"], 0)
+    tokens = [data for _, _, data in (await kit.words(store, job_id))[2:]]
+    kit.expect("append again, then read", tokens, ["a", "b", "c", "d"])
 
 
-async def an_interrupted_finish_is_whole(open_store: kit.Opener) -> None:
+async def an_interrupted_finish_is_whole(store: Store) -> None:
     """An outcome whose finish was cancelled is there with all that belongs to it, or not at all."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        child = kit.make()
-        await store.spawn(job_id, 1, child, kit.HOLDER)
-        await _interrupted(lambda: store.finish(job_id, 1, kit.completed("done")))
-        states = await kit.state_of(store, job_id), await kit.state_of(store, child.id)
-        both = {(State.RUNNING, State.RUNNING), (State.COMPLETED, State.CANCELLED)}
-        kit.ensure("finish, cancelled, then get of parent and child", holds=states in both, came=states)
-        try:
-            await store.finish(job_id, 1, kit.completed("done"))
-        except LeaseLost:
-            kit.expect("finish again is LeaseLost only if it had happened", states[0], State.COMPLETED)
-        job = await store.get(job_id)
-        kit.expect("finish again, then get", (job.state, job.result), (State.COMPLETED, "done"))
+    job_id = (await kit.start(store)).submission.id
+    child = kit.make()
+    await store.spawn(job_id, 1, child, kit.HOLDER)
+    await _interrupted(lambda: store.finish(job_id, 1, kit.completed("done")))
+    states = await kit.state_of(store, job_id), await kit.state_of(store, child.id)
+    both = {(State.RUNNING, State.RUNNING), (State.COMPLETED, State.CANCELLED)}
+    kit.ensure("finish, cancelled, then get of parent and child", holds=states in both, came=states)
+    try:
+        await store.finish(job_id, 1, kit.completed("done"))
+    except LeaseLost:
+        kit.expect("finish again is LeaseLost only if it had happened", states[0], State.COMPLETED)
+    job = await store.get(job_id)
+    kit.expect("finish again, then get", (job.state, job.result), (State.COMPLETED, "done"))
 
 
-async def the_store_works_on_after_an_interruption(open_store: kit.Opener) -> None:
+async def the_store_works_on_after_an_interruption(store: Store) -> None:
     """Whatever was cut short, every verb works afterwards."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        for verb in (
-            lambda: store.claim(1, kit.HOLDER),
-            lambda: store.heartbeat({job_id: 1}, 60),
-            store.sweep,
-            lambda: store.get(job_id),
-            lambda: store.read(job_id, 0, kit.ALL),
-            lambda: store.find(Where(), kit.ALL),
-            lambda: store.follow(job_id, 9, 1),
-            lambda: store.ended(job_id),
-            store.due,
-            store.overdue,
-            lambda: store.cancelling({}),
-        ):
-            await _interrupted(verb)
-        await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
-        kit.expect("finish", await store.finish(job_id, 1, kit.completed()), State.COMPLETED)
-        (other,) = await kit.accept(store, kit.make())
-        kit.expect("claim", [claim.submission.id for claim in await store.claim(9, kit.HOLDER)], [other])
+    job_id = (await kit.start(store)).submission.id
+    for verb in (
+        lambda: store.claim(1, kit.HOLDER),
+        lambda: store.heartbeat({job_id: 1}, 60),
+        store.sweep,
+        lambda: store.get(job_id),
+        lambda: store.read(job_id, 0, kit.ALL),
+        lambda: store.find(Where(), kit.ALL),
+        lambda: store.follow(job_id, 9, 1),
+        lambda: store.ended(job_id),
+        store.due,
+        store.overdue,
+        lambda: store.cancelling({}),
+    ):
+        await _interrupted(verb)
+    await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
+    kit.expect("finish", await store.finish(job_id, 1, kit.completed()), State.COMPLETED)
+    (other,) = await kit.accept(store, kit.make())
+    kit.expect("claim", [claim.submission.id for claim in await store.claim(9, kit.HOLDER)], [other])

@@ -7,204 +7,188 @@ import trio
 from ..._common.errors import InvalidPayload, QueueFull, UnknownJob
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress
-from ...stores.contract import Where
+from ...stores.contract import Store, Where
 from . import kit
 
 
-async def a_full_queue_accepts_nothing(open_store: kit.Opener) -> None:
+async def a_full_queue_accepts_nothing(store: Store) -> None:
     """A batch for which there is no room is `QueueFull`, whole, and changes nothing."""
-    async with open_store() as store:
-        await kit.accept(store, *[kit.make(n) for n in range(kit.QUEUE_LIMIT - 1)])
-        batch = [kit.make("a", key="k"), kit.make("b")]
-        error = await kit.refused(
-            "submit of two, with room for one", QueueFull, store.submit(batch, 0, kit.HOLDER)
-        )
-        kit.expect("QueueFull of submit: limit", error.limit, kit.QUEUE_LIMIT)
-        kit.expect("QueueFull, then find", len(await store.find(Where(), kit.ALL)), kit.QUEUE_LIMIT - 1)
-        kit.expect(
-            "submit of one, with room for one", len(await kit.accept(store, kit.make("other", key="k"))), 1
-        )
-        await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
+    await kit.accept(store, *[kit.make(n) for n in range(kit.QUEUE_LIMIT - 1)])
+    batch = [kit.make("a", key="k"), kit.make("b")]
+    error = await kit.refused(
+        "submit of two, with room for one", QueueFull, store.submit(batch, 0, kit.HOLDER)
+    )
+    kit.expect("QueueFull of submit: limit", error.limit, kit.QUEUE_LIMIT)
+    kit.expect("QueueFull, then find", len(await store.find(Where(), kit.ALL)), kit.QUEUE_LIMIT - 1)
+    kit.expect(
+        "submit of one, with room for one", len(await kit.accept(store, kit.make("other", key="k"))), 1
+    )
+    await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
 
 
-async def what_waits_counts_and_nothing_else(open_store: kit.Opener) -> None:
+async def what_waits_counts_and_nothing_else(store: Store) -> None:
     """Jobs that run or have ended take no room; those that are delayed or wait to run again do."""
-    async with open_store() as store:
-        running = [(await kit.start(store, n)).submission.id for n in range(kit.QUEUE_LIMIT + 1)]
-        await store.finish(running[0], 1, kit.completed())
-        await store.finish(running[1], 1, kit.retried(delay=kit.LONG))
-        await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT - 1)])
-        await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
-        await store.request_cancel(running[1], None)
-        kit.expect("submit after a cancel made room", len(await kit.accept(store, kit.make())), 1)
-        await kit.again(
-            store, [job.id for job in await store.find(Where(states={State.QUEUED}), kit.ALL)][-1]
-        )
-        kit.expect("submit after a claim made room", len(await kit.accept(store, kit.make())), 1)
+    running = [(await kit.start(store, n)).submission.id for n in range(kit.QUEUE_LIMIT + 1)]
+    await store.finish(running[0], 1, kit.completed())
+    await store.finish(running[1], 1, kit.retried(delay=kit.LONG))
+    await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT - 1)])
+    await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
+    await store.request_cancel(running[1], None)
+    kit.expect("submit after a cancel made room", len(await kit.accept(store, kit.make())), 1)
+    await kit.again(store, [job.id for job in await store.find(Where(states={State.QUEUED}), kit.ALL)][-1])
+    kit.expect("submit after a claim made room", len(await kit.accept(store, kit.make())), 1)
 
 
-async def a_job_that_starts_at_once_needs_no_room(open_store: kit.Opener) -> None:
+async def a_job_that_starts_at_once_needs_no_room(store: Store) -> None:
     """What `submit` claims in the same step does not have to wait."""
-    async with open_store() as store:
-        batch = [kit.make(n) for n in range(kit.QUEUE_LIMIT + 2)]
-        ids, claims = await store.submit(batch, 2, kit.HOLDER)
-        kit.expect(
-            "submit of more than may wait, claiming two", (len(ids), len(claims)), (kit.QUEUE_LIMIT + 2, 2)
-        )
+    batch = [kit.make(n) for n in range(kit.QUEUE_LIMIT + 2)]
+    ids, claims = await store.submit(batch, 2, kit.HOLDER)
+    kit.expect(
+        "submit of more than may wait, claiming two", (len(ids), len(claims)), (kit.QUEUE_LIMIT + 2, 2)
+    )
 
 
-async def what_is_known_needs_no_room(open_store: kit.Opener) -> None:
+async def what_is_known_needs_no_room(store: Store) -> None:
     """A known id, or a key that is held, is answered although the queue is full."""
-    async with open_store() as store:
-        batch = [kit.make(n, key=str(n)) for n in range(kit.QUEUE_LIMIT)]
-        await kit.accept(store, *batch)
-        kit.expect("submit of known ids", await kit.accept(store, *batch), [one.id for one in batch])
-        twins = [kit.make(n, key=str(n)) for n in range(kit.QUEUE_LIMIT)]
-        kit.expect("submit of known keys", await kit.accept(store, *twins), [one.id for one in batch])
+    batch = [kit.make(n, key=str(n)) for n in range(kit.QUEUE_LIMIT)]
+    await kit.accept(store, *batch)
+    kit.expect("submit of known ids", await kit.accept(store, *batch), [one.id for one in batch])
+    twins = [kit.make(n, key=str(n)) for n in range(kit.QUEUE_LIMIT)]
+    kit.expect("submit of known keys", await kit.accept(store, *twins), [one.id for one in batch])
 
 
-async def old_tokens_go_first(open_store: kit.Opener) -> None:
+async def old_tokens_go_first(store: Store) -> None:
     """Of tokens and progress the newest are kept; what is gone shows as a gap in seq, which counts on."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        for offset in range(20):
-            kind, value = (Kind.TOKEN, offset) if offset % 3 else (Kind.PROGRESS, Progress(offset))
-            newest = await store.append(job_id, 1, kind, [value], offset)
-            kit.expect("append, beyond the limit,", newest, offset + 3)
-        kit.expect("append, beyond the limit, then get: last_seq", (await store.get(job_id)).last_seq, 22)
-        log = await kit.whole(store, job_id)
-        kept = [event.seq for event in log if event.kind in {Kind.TOKEN, Kind.PROGRESS}]
-        what = f"read: the newest tokens and progress, at most {kit.RETENTION.events}"
-        ok = 0 < len(kept) <= kit.RETENTION.events and kept == [*range(kept[0], 23)] if kept else False
-        kit.ensure(what, holds=ok, came=kept)
-        kit.expect("read: history is not trimmed", [event.seq for event in log][:2], [1, 2])
-        for after in (0, 1, 2, 5, kept[0] - 1, kept[0], 22):
-            wanted = [event for event in log if event.seq > after]
-            kit.expect(f"read with after={after}", await store.read(job_id, after, 3), wanted[:3])
+    job_id = (await kit.start(store)).submission.id
+    for offset in range(20):
+        kind, value = (Kind.TOKEN, offset) if offset % 3 else (Kind.PROGRESS, Progress(offset))
+        newest = await store.append(job_id, 1, kind, [value], offset)
+        kit.expect("append, beyond the limit,", newest, offset + 3)
+    kit.expect("append, beyond the limit, then get: last_seq", (await store.get(job_id)).last_seq, 22)
+    log = await kit.whole(store, job_id)
+    kept = [event.seq for event in log if event.kind in {Kind.TOKEN, Kind.PROGRESS}]
+    what = f"read: the newest tokens and progress, at most {kit.RETENTION.events}"
+    ok = 0 < len(kept) <= kit.RETENTION.events and kept == [*range(kept[0], 23)] if kept else False
+    kit.ensure(what, holds=ok, came=kept)
+    kit.expect("read: history is not trimmed", [event.seq for event in log][:2], [1, 2])
+    for after in (0, 1, 2, 5, kept[0] - 1, kept[0], 22):
+        wanted = [event for event in log if event.seq > after]
+        kit.expect(f"read with after={after}", await store.read(job_id, after, 3), wanted[:3])
 
 
-async def history_is_never_dropped(open_store: kit.Opener) -> None:
+async def history_is_never_dropped(store: Store) -> None:
     """However many tokens a job sends, its history stays: starts, the last saved value, retries, its end."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        for attempt in (1, 2):
-            await store.append(job_id, attempt, Kind.SAVED, [attempt], 0)
-            for offset in range(1, 41, 4):
-                await store.append(job_id, attempt, Kind.TOKEN, ["a", "b", "c", "d"], offset)
-            await store.finish(job_id, attempt, kit.retried() if attempt == 1 else kit.completed())
-            if attempt == 1:
-                await kit.again(store, job_id)
-        kinds = [event.kind.value for event in await store.history(job_id)]
-        wanted = ["submitted", "started", "retried", "started", "saved", "completed"]
-        if kinds.count("saved") > 1:  # that of the first attempt may go, and need not
-            wanted.insert(2, "saved")
-        kit.expect("history, after 80 tokens,", kinds, wanted)
-        kit.expect(
-            "read, after 80 tokens: the last saved value",
-            [one for one in await kit.words(store, job_id) if one[1] == "saved"][-1],
-            (2, "saved", 2),
-        )
-        seqs = [event.seq for event in await kit.whole(store, job_id)]
-        kit.expect("read, after 80 tokens: seq", seqs, sorted(set(seqs)))
-
-
-async def saved_values_are_bounded(open_store: kit.Opener) -> None:
-    """However often a job saves, no more of that is kept than of tokens, but always what it saved last."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        for number in range(5 * kit.RETENTION.events):
-            await store.append(job_id, 1, Kind.SAVED, [f"{number} {'x' * 40}"], number)
-        kept = [event for event in await store.history(job_id) if event.kind is Kind.SAVED]
-        what = f"history, after many saves: {kit.RETENTION.events} saved values and the last one, at most"
-        kit.ensure(what, holds=len(kept) <= kit.RETENTION.events + 1, came=len(kept))
-        last = (await store.get(job_id)).saved
-        kit.expect("history, after many saves: the last one", kept[-1].data, last)
-        for number in range(2 * kit.RETENTION.events):
-            await store.append(job_id, 1, Kind.TOKEN, [number], 5 * kit.RETENTION.events + number)
-        kept = [event for event in await store.history(job_id) if event.kind is Kind.SAVED]
-        kit.expect("history, after as many tokens: saved values", [event.data for event in kept], [last])
-
-
-async def snoozes_are_bounded(open_store: kit.Opener) -> None:
-    """However often a job snoozes, the newest hundred stay, with the starts behind them, or some more."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        for attempt in range(1, 301):
-            await store.finish(job_id, attempt, kit.retried(Reason.SNOOZED))
+    job_id = (await kit.start(store)).submission.id
+    for attempt in (1, 2):
+        await store.append(job_id, attempt, Kind.SAVED, [attempt], 0)
+        for offset in range(1, 41, 4):
+            await store.append(job_id, attempt, Kind.TOKEN, ["a", "b", "c", "d"], offset)
+        await store.finish(job_id, attempt, kit.retried() if attempt == 1 else kit.completed())
+        if attempt == 1:
             await kit.again(store, job_id)
-        history = await store.history(job_id)
-        kinds = [event.kind.value for event in history]
-        kit.expect("history, after 300 snoozes: the first events", kinds[:2], ["submitted", "started"])
-        pairs = kinds.count("retried")
-        what = "history, after 300 snoozes: the newest 100 to 125"
-        kit.ensure(what, holds=SNOOZES <= pairs <= 1.25 * SNOOZES, came=pairs)
-        kit.expect("history, after 300 snoozes", kinds[2:], ["retried", "started"] * pairs)
-        ends = [event.attempt for event in history if event.kind is Kind.RETRIED]
-        kit.expect("history, after 300 snoozes: attempts", ends, [*range(301 - pairs, 301)])
+    kinds = [event.kind.value for event in await store.history(job_id)]
+    wanted = ["submitted", "started", "retried", "started", "saved", "completed"]
+    if kinds.count("saved") > 1:  # that of the first attempt may go, and need not
+        wanted.insert(2, "saved")
+    kit.expect("history, after 80 tokens,", kinds, wanted)
+    kit.expect(
+        "read, after 80 tokens: the last saved value",
+        [one for one in await kit.words(store, job_id) if one[1] == "saved"][-1],
+        (2, "saved", 2),
+    )
+    seqs = [event.seq for event in await kit.whole(store, job_id)]
+    kit.expect("read, after 80 tokens: seq", seqs, sorted(set(seqs)))
 
 
-async def a_burst_beyond_the_limit_is_accepted(open_store: kit.Opener) -> None:
+async def saved_values_are_bounded(store: Store) -> None:
+    """However often a job saves, no more of that is kept than of tokens, but always what it saved last."""
+    job_id = (await kit.start(store)).submission.id
+    for number in range(5 * kit.RETENTION.events):
+        await store.append(job_id, 1, Kind.SAVED, [f"{number} {'x' * 40}"], number)
+    kept = [event for event in await store.history(job_id) if event.kind is Kind.SAVED]
+    what = f"history, after many saves: {kit.RETENTION.events} saved values and the last one, at most"
+    kit.ensure(what, holds=len(kept) <= kit.RETENTION.events + 1, came=len(kept))
+    last = (await store.get(job_id)).saved
+    kit.expect("history, after many saves: the last one", kept[-1].data, last)
+    for number in range(2 * kit.RETENTION.events):
+        await store.append(job_id, 1, Kind.TOKEN, [number], 5 * kit.RETENTION.events + number)
+    kept = [event for event in await store.history(job_id) if event.kind is Kind.SAVED]
+    kit.expect("history, after as many tokens: saved values", [event.data for event in kept], [last])
+
+
+async def snoozes_are_bounded(store: Store) -> None:
+    """However often a job snoozes, the newest hundred stay, with the starts behind them, or some more."""
+    job_id = (await kit.start(store)).submission.id
+    for attempt in range(1, 301):
+        await store.finish(job_id, attempt, kit.retried(Reason.SNOOZED))
+        await kit.again(store, job_id)
+    history = await store.history(job_id)
+    kinds = [event.kind.value for event in history]
+    kit.expect("history, after 300 snoozes: the first events", kinds[:2], ["submitted", "started"])
+    pairs = kinds.count("retried")
+    what = "history, after 300 snoozes: the newest 100 to 125"
+    kit.ensure(what, holds=SNOOZES <= pairs <= 1.25 * SNOOZES, came=pairs)
+    kit.expect("history, after 300 snoozes", kinds[2:], ["retried", "started"] * pairs)
+    ends = [event.attempt for event in history if event.kind is Kind.RETRIED]
+    kit.expect("history, after 300 snoozes: attempts", ends, [*range(301 - pairs, 301)])
+
+
+async def a_burst_beyond_the_limit_is_accepted(store: Store) -> None:
     """Repeating an append still works when its first values were trimmed meanwhile."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        values = [*range(30)]
-        kit.expect("append of 30 tokens", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
+    job_id = (await kit.start(store)).submission.id
+    values = [*range(30)]
+    kit.expect("append of 30 tokens", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
 
-        async def repeat() -> None:
-            kit.expect("append of 30 tokens again", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
+    async def repeat() -> None:
+        kit.expect("append of 30 tokens again", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
 
-        await kit.unchanged("append of 30 tokens again", store, job_id, repeat)
+    await kit.unchanged("append of 30 tokens again", store, job_id, repeat)
 
 
-async def a_token_too_large_is_refused(open_store: kit.Opener) -> None:
+async def a_token_too_large_is_refused(store: Store) -> None:
     """A token over `Retention.token_bytes` is `InvalidPayload`, and nothing of the call is written."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        large = "x" * (10 * kit.RETENTION.token_bytes)
+    job_id = (await kit.start(store)).submission.id
+    large = "x" * (10 * kit.RETENTION.token_bytes)
 
-        async def send() -> None:
-            call = store.append(job_id, 1, Kind.TOKEN, ["small", large], 0)
-            await kit.refused("append of a token too large", InvalidPayload, call)
+    async def send() -> None:
+        call = store.append(job_id, 1, Kind.TOKEN, ["small", large], 0)
+        await kit.refused("append of a token too large", InvalidPayload, call)
 
-        await kit.unchanged("append of a token too large", store, job_id, send)
-        kit.expect("append of a small token", await store.append(job_id, 1, Kind.TOKEN, ["small"], 0), 3)
+    await kit.unchanged("append of a token too large", store, job_id, send)
+    kit.expect("append of a small token", await store.append(job_id, 1, Kind.TOKEN, ["small"], 0), 3)
 
 
-async def only_so_many_ended_jobs_are_kept(open_store: kit.Opener) -> None:
+async def only_so_many_ended_jobs_are_kept(store: Store) -> None:
     """Of the jobs that have ended the last ones are kept; those that have not are not counted."""
-    async with open_store() as store:
-        (waiting,) = await kit.accept(store, kit.make(delay=kit.LONG))
-        ids = list[str]()
-        for number in range(kit.RETENTION.finished + 2):
-            ids.append((await kit.start(store, number, key=str(number))).submission.id)
-            await store.finish(ids[-1], 1, kit.completed())
-        found = {job.id for job in await store.find(Where(), kit.ALL)}
-        kit.expect("finish of many jobs, then find", found, {waiting, *ids[2:]})
-        for job_id in ids[:2]:
-            await kit.refused("get of a job that is kept no longer", UnknownJob, store.get(job_id))
-        new = kit.make("new", key="0")
-        kit.expect(
-            "submit under the key of a job that is kept no longer", await kit.accept(store, new), [new.id]
-        )
+    (waiting,) = await kit.accept(store, kit.make(delay=kit.LONG))
+    ids = list[str]()
+    for number in range(kit.RETENTION.finished + 2):
+        ids.append((await kit.start(store, number, key=str(number))).submission.id)
+        await store.finish(ids[-1], 1, kit.completed())
+    found = {job.id for job in await store.find(Where(), kit.ALL)}
+    kit.expect("finish of many jobs, then find", found, {waiting, *ids[2:]})
+    for job_id in ids[:2]:
+        await kit.refused("get of a job that is kept no longer", UnknownJob, store.get(job_id))
+    new = kit.make("new", key="0")
+    kit.expect("submit under the key of a job that is kept no longer", await kit.accept(store, new), [new.id])
 
 
-async def the_queue_fills_up_at_once(open_store: kit.Opener) -> None:
+async def the_queue_fills_up_at_once(store: Store) -> None:
     """Of submits at the same time as many are accepted as may wait, and no more."""
-    async with open_store() as store:
-        refusals = list[QueueFull]()
+    refusals = list[QueueFull]()
 
-        async def submit() -> None:
-            try:
-                await store.submit([kit.make()], 0, kit.HOLDER)
-            except QueueFull as error:
-                refusals.append(error)
+    async def submit() -> None:
+        try:
+            await store.submit([kit.make()], 0, kit.HOLDER)
+        except QueueFull as error:
+            refusals.append(error)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(kit.QUEUE_LIMIT + 3):
-                nursery.start_soon(submit)
-        kit.expect(
-            "submit, many at once, then count",
-            dict(await store.count(Where())),
-            {State.QUEUED: kit.QUEUE_LIMIT},
-        )
-        kit.expect("submit to a full queue, at once: QueueFull", len(refusals), 3)
+    async with trio.open_nursery() as nursery:
+        for _ in range(kit.QUEUE_LIMIT + 3):
+            nursery.start_soon(submit)
+    kit.expect(
+        "submit, many at once, then count",
+        dict(await store.count(Where())),
+        {State.QUEUED: kit.QUEUE_LIMIT},
+    )
+    kit.expect("submit to a full queue, at once: QueueFull", len(refusals), 3)

@@ -50,106 +50,97 @@ def _questions(parent: str) -> list[tuple[Where, str]]:
     ]
 
 
-async def find_gives_what_matches(open_store: kit.Opener) -> None:
+async def find_gives_what_matches(store: Store) -> None:
     """A job is found when each field that is given matches; the oldest comes first."""
-    async with open_store() as store:
-        names = await _four(store)
-        for where, wanted in _questions(next(iter(names))):
-            found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
-            kit.expect(f"find of {where}", found, wanted)
+    names = await _four(store)
+    for where, wanted in _questions(next(iter(names))):
+        found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
+        kit.expect(f"find of {where}", found, wanted)
 
 
-async def find_stops_at_its_limit(open_store: kit.Opener) -> None:
+async def find_stops_at_its_limit(store: Store) -> None:
     """`find` returns up to `limit` jobs, the oldest of those that match; on request, the newest."""
-    async with open_store() as store:
-        names = await _four(store)
-        for limit in range(6):
-            found = "".join(names[job.id] for job in await store.find(Where(), limit))
-            kit.expect(f"find with limit={limit}", found, "abcd"[:limit])
-            found = "".join(names[job.id] for job in await store.find(Where(), limit, newest=True))
-            kit.expect(f"find of the newest with limit={limit}", found, "dcba"[:limit])
-        found = "".join(names[job.id] for job in await store.find(Where(states={State.QUEUED}), 1))
-        kit.expect("find of QUEUED jobs with limit=1", found, "b")
+    names = await _four(store)
+    for limit in range(6):
+        found = "".join(names[job.id] for job in await store.find(Where(), limit))
+        kit.expect(f"find with limit={limit}", found, "abcd"[:limit])
+        found = "".join(names[job.id] for job in await store.find(Where(), limit, newest=True))
+        kit.expect(f"find of the newest with limit={limit}", found, "dcba"[:limit])
+    found = "".join(names[job.id] for job in await store.find(Where(states={State.QUEUED}), 1))
+    kit.expect("find of QUEUED jobs with limit=1", found, "b")
 
 
-async def find_and_get_agree(open_store: kit.Opener) -> None:
+async def find_and_get_agree(store: Store) -> None:
     """What `find` says of a job is what `get` says, with no more than the beginning of a message."""
-    async with open_store() as store:
-        names = await _four(store)
-        await store.finish(next(iter(names)), 1, kit.failed("it failed " * 100))
-        for one in await store.find(Where(), kit.ALL):
-            job = await store.get(one.id)
-            sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
-            kit.expect("find, then get", one, summary_of(job, **sizes))
+    names = await _four(store)
+    await store.finish(next(iter(names)), 1, kit.failed("it failed " * 100))
+    for one in await store.find(Where(), kit.ALL):
+        job = await store.get(one.id)
+        sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
+        kit.expect("find, then get", one, summary_of(job, **sizes))
 
 
-async def a_summary_says_how_far_and_how_large(open_store: kit.Opener) -> None:
+async def a_summary_says_how_far_and_how_large(store: Store) -> None:
     """A summary has the progress said last, and sizes that grow with arguments, result and log."""
-    async with open_store() as store:
-        small, large = await kit.start(store, "a"), await kit.start(store, "a" * 5000)
-        for claim, size in ((small, 1), (large, 5000)):
-            job_id = claim.submission.id
-            await store.append(job_id, 1, Kind.PROGRESS, [Progress(1), Progress(2, 3, "said " * 100)], 0)
-            await store.append(job_id, 1, Kind.TOKEN, ["b" * size], 2)
-        before = list(await store.find(Where(), kit.ALL))
-        kit.expect("find, the sizes of results", [one.result_bytes for one in before], [0, 0])
-        await store.finish(small.submission.id, 1, kit.completed("c"))
-        await store.finish(large.submission.id, 1, kit.completed("c" * 5000))
-        one, other = await store.find(Where(), kit.ALL)
-        kit.expect("find, the progress", one.progress, Progress(2, 3, ("said " * 100)[:200]))
-        for name in ("args_bytes", "result_bytes", "log_bytes"):
-            less, more = getattr(one, name), getattr(other, name)
-            kit.ensure(
-                f"find: {name} grows", holds=less > 0 and less + 4900 < more < less + 6000, came=(less, more)
-            )
+    small, large = await kit.start(store, "a"), await kit.start(store, "a" * 5000)
+    for claim, size in ((small, 1), (large, 5000)):
+        job_id = claim.submission.id
+        await store.append(job_id, 1, Kind.PROGRESS, [Progress(1), Progress(2, 3, "said " * 100)], 0)
+        await store.append(job_id, 1, Kind.TOKEN, ["b" * size], 2)
+    before = list(await store.find(Where(), kit.ALL))
+    kit.expect("find, the sizes of results", [one.result_bytes for one in before], [0, 0])
+    await store.finish(small.submission.id, 1, kit.completed("c"))
+    await store.finish(large.submission.id, 1, kit.completed("c" * 5000))
+    one, other = await store.find(Where(), kit.ALL)
+    kit.expect("find, the progress", one.progress, Progress(2, 3, ("said " * 100)[:200]))
+    for name in ("args_bytes", "result_bytes", "log_bytes"):
+        less, more = getattr(one, name), getattr(other, name)
+        kit.ensure(
+            f"find: {name} grows", holds=less > 0 and less + 4900 < more < less + 6000, came=(less, more)
+        )
 
 
-async def pages_follow_each_other(open_store: kit.Opener) -> None:
+async def pages_follow_each_other(store: Store) -> None:
     """`after` goes on behind a page, either way; jobs that come or go meanwhile change nothing about that."""
     tagged = Where(tags={"a": "b"})
-    async with open_store() as store:
-        ids = await kit.accept(store, *(kit.make(tags={"a": "b"}) for _ in range(5)))
-        page = await store.find(tagged, 2)
-        kit.expect("find, the first page", [job.id for job in page], ids[:2])
-        ids += await kit.accept(store, kit.make(), kit.make(tags={"a": "b"}))
-        await store.request_cancel(ids[1], None)
-        await store.remove(ids[1])
-        rest = await store.find(tagged, kit.ALL, after=page.next)
-        kit.expect("find, what is behind the first page", [job.id for job in rest], [*ids[2:5], ids[6]])
-        kit.expect("find, where to go on behind the last page", rest.next, None)
-        page = await store.find(tagged, 2, newest=True)
-        kit.expect("find of the newest, the first page", [job.id for job in page], [ids[6], ids[4]])
-        rest = await store.find(tagged, 3, newest=True, after=page.next)
-        kit.expect("find of the newest, the rest", [job.id for job in rest], [ids[3], ids[2], ids[0]])
-        kit.expect("find of exactly so many as there are, and then", rest.next, None)
-        for bad in ("", "no page gave this", "-1", "9" * 30):
-            await kit.refused(f"find with after={bad!r}", ValueError, store.find(Where(), 1, after=bad))
+    ids = await kit.accept(store, *(kit.make(tags={"a": "b"}) for _ in range(5)))
+    page = await store.find(tagged, 2)
+    kit.expect("find, the first page", [job.id for job in page], ids[:2])
+    ids += await kit.accept(store, kit.make(), kit.make(tags={"a": "b"}))
+    await store.request_cancel(ids[1], None)
+    await store.remove(ids[1])
+    rest = await store.find(tagged, kit.ALL, after=page.next)
+    kit.expect("find, what is behind the first page", [job.id for job in rest], [*ids[2:5], ids[6]])
+    kit.expect("find, where to go on behind the last page", rest.next, None)
+    page = await store.find(tagged, 2, newest=True)
+    kit.expect("find of the newest, the first page", [job.id for job in page], [ids[6], ids[4]])
+    rest = await store.find(tagged, 3, newest=True, after=page.next)
+    kit.expect("find of the newest, the rest", [job.id for job in rest], [ids[3], ids[2], ids[0]])
+    kit.expect("find of exactly so many as there are, and then", rest.next, None)
+    for bad in ("", "no page gave this", "-1", "9" * 30):
+        await kit.refused(f"find with after={bad!r}", ValueError, store.find(Where(), 1, after=bad))
 
 
-async def pages_are_bounded(open_store: kit.Opener) -> None:
+async def pages_are_bounded(store: Store) -> None:
     """A page ends at 512 KiB of JSON, and says where to go on."""
-    async with open_store() as store:
-        tags = {f"{number:0100}": "v" * 500 for number in range(64)}
-        ids = await kit.accept(store, *(kit.make(tags=tags) for _ in range(20)))
-        page = await store.find(Where(), kit.ALL)
-        kit.ensure(
-            "find of large summaries, how many are on a page", holds=10 <= len(page) < 20, came=len(page)
-        )
-        rest = await store.find(Where(), kit.ALL, after=page.next)
-        kit.expect("find of large summaries, page by page", [job.id for job in (*page, *rest)], ids)
+    tags = {f"{number:0100}": "v" * 500 for number in range(64)}
+    ids = await kit.accept(store, *(kit.make(tags=tags) for _ in range(20)))
+    page = await store.find(Where(), kit.ALL)
+    kit.ensure("find of large summaries, how many are on a page", holds=10 <= len(page) < 20, came=len(page))
+    rest = await store.find(Where(), kit.ALL, after=page.next)
+    kit.expect("find of large summaries, page by page", [job.id for job in (*page, *rest)], ids)
 
 
-async def count_counts_what_find_finds(open_store: kit.Opener) -> None:
+async def count_counts_what_find_finds(store: Store) -> None:
     """`count` says how many matching jobs are in each state, and leaves out states without any."""
-    async with open_store() as store:
-        kit.expect("count of an empty store", dict(await store.count(Where())), {})
-        names = await _four(store)
-        for where, _ in _questions(next(iter(names))):
-            wanted = Counter(job.state for job in await every(store, where))
-            kit.expect(f"count of {where}", dict(await store.count(where)), dict(wanted))
+    kit.expect("count of an empty store", dict(await store.count(Where())), {})
+    names = await _four(store)
+    for where, _ in _questions(next(iter(names))):
+        wanted = Counter(job.state for job in await every(store, where))
+        kit.expect(f"count of {where}", dict(await store.count(where)), dict(wanted))
 
 
-async def counts_are_right_after_every_verb(open_store: kit.Opener) -> None:
+async def counts_are_right_after_every_verb(store: Store) -> None:
     """Whatever happens to jobs, `count` says what `find` finds: by state, handler, owner and both."""
     mine, plain, hasty = (
         kit.make(owner="me", target=kit.work),
@@ -161,31 +152,30 @@ async def counts_are_right_after_every_verb(open_store: kit.Opener) -> None:
         kit.make(target=kit.other_work),
         kit.make(owner="me", key="k"),
     )
-    async with open_store() as store:
-        steps: dict[str, Callable[[], Awaitable[object]]] = {
-            "submit": lambda: kit.accept(store, mine),
-            "submit and claim": lambda: store.submit([plain], 2, kit.DOOMED),
-            "spawn": lambda: store.spawn(mine.id, 1, child, kit.HOLDER),
-            "spawn by a child": lambda: store.spawn(child.id, 1, grandchild, kit.HOLDER),
-            "finish of a grandchild": lambda: store.finish(grandchild.id, 1, kit.failed()),
-            "finish (retried)": lambda: store.finish(mine.id, 1, kit.retried()),
-            "submit with a queue timeout": lambda: kit.accept(store, hasty),
-            "submit with a key": lambda: kit.accept(store, key),
-            "submit with a key again": lambda: kit.accept(store, kit.make(owner="me", key="k")),
-            "time": kit.lapse,
-            "sweep": store.sweep,
-            "claim": lambda: store.claim(1, kit.HOLDER),
-            "request_cancel": lambda: store.request_cancel(key.id, None),
-            "request_cancel, once more": lambda: store.request_cancel(plain.id, None),
-            "remove": lambda: store.remove(child.id),
-            "prune": lambda: store.prune(0.01),
-            "claim of the rest": lambda: store.claim(kit.ALL, kit.HOLDER),
-        }
-        for name, step in steps.items():
-            await step()
-            for where in _COUNTED:
-                wanted = Counter(job.state for job in await every(store, where))
-                kit.expect(f"count of {where}, after {name},", dict(await store.count(where)), dict(wanted))
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "submit": lambda: kit.accept(store, mine),
+        "submit and claim": lambda: store.submit([plain], 2, kit.DOOMED),
+        "spawn": lambda: store.spawn(mine.id, 1, child, kit.HOLDER),
+        "spawn by a child": lambda: store.spawn(child.id, 1, grandchild, kit.HOLDER),
+        "finish of a grandchild": lambda: store.finish(grandchild.id, 1, kit.failed()),
+        "finish (retried)": lambda: store.finish(mine.id, 1, kit.retried()),
+        "submit with a queue timeout": lambda: kit.accept(store, hasty),
+        "submit with a key": lambda: kit.accept(store, key),
+        "submit with a key again": lambda: kit.accept(store, kit.make(owner="me", key="k")),
+        "time": kit.lapse,
+        "sweep": store.sweep,
+        "claim": lambda: store.claim(1, kit.HOLDER),
+        "request_cancel": lambda: store.request_cancel(key.id, None),
+        "request_cancel, once more": lambda: store.request_cancel(plain.id, None),
+        "remove": lambda: store.remove(child.id),
+        "prune": lambda: store.prune(0.01),
+        "claim of the rest": lambda: store.claim(kit.ALL, kit.HOLDER),
+    }
+    for name, step in steps.items():
+        await step()
+        for where in _COUNTED:
+            wanted = Counter(job.state for job in await every(store, where))
+            kit.expect(f"count of {where}, after {name},", dict(await store.count(where)), dict(wanted))
 
 
 _COUNTED = (
@@ -194,15 +184,12 @@ _COUNTED = (
 )
 
 
-async def a_page_has_so_many_jobs(open_store: kit.Opener) -> None:
+async def a_page_has_so_many_jobs(store: Store) -> None:
     """A page has no more than `PAGE_JOBS` jobs, whatever limit was asked for; the next ones have the rest."""
-    async with open_store() as store:
-        await kit.accept(store, *[kit.make() for _ in range(kit.MANY)])
-        page = await store.find(Where(), kit.ALL)
-        kit.ensure(
-            f"find of {kit.MANY} jobs, how many are on a page", holds=len(page) <= PAGE_JOBS, came=len(page)
-        )
-        found = [job.id for job in await every(store, Where())]
-        kit.expect(
-            f"find of {kit.MANY} jobs, page by page", (len(found), len({*found})), (kit.MANY, kit.MANY)
-        )
+    await kit.accept(store, *[kit.make() for _ in range(kit.MANY)])
+    page = await store.find(Where(), kit.ALL)
+    kit.ensure(
+        f"find of {kit.MANY} jobs, how many are on a page", holds=len(page) <= PAGE_JOBS, came=len(page)
+    )
+    found = [job.id for job in await every(store, Where())]
+    kit.expect(f"find of {kit.MANY} jobs, page by page", (len(found), len({*found})), (kit.MANY, kit.MANY))

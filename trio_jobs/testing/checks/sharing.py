@@ -13,132 +13,109 @@ from ...stores.contract import Store, Where
 from . import kit
 
 
-async def connections_see_the_same(open_store: kit.Opener) -> None:
+async def connections_see_the_same(one: Store, other: Store) -> None:
     """What is written through one connection is there for the other at once."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        job_id = (await kit.start(one)).submission.id
-        await one.append(job_id, 1, Kind.TOKEN, ["a"], 0)
-        await other.append(job_id, 1, Kind.TOKEN, ["b"], 1)
-        await other.request_cancel(job_id, "tired")
-        answer = await one.heartbeat({job_id: 1}, kit.LONG)
-        kit.expect("request_cancel elsewhere, then heartbeat", dict(answer.cancels), {job_id: 0.0})
-        await one.finish(job_id, 1, kit.completed())
-        kit.expect("get through two connections", await other.get(job_id), await one.get(job_id))
-        kit.expect(
-            "read through two connections", await kit.whole(other, job_id), await kit.whole(one, job_id)
-        )
+    job_id = (await kit.start(one)).submission.id
+    await one.append(job_id, 1, Kind.TOKEN, ["a"], 0)
+    await other.append(job_id, 1, Kind.TOKEN, ["b"], 1)
+    await other.request_cancel(job_id, "tired")
+    answer = await one.heartbeat({job_id: 1}, kit.LONG)
+    kit.expect("request_cancel elsewhere, then heartbeat", dict(answer.cancels), {job_id: 0.0})
+    await one.finish(job_id, 1, kit.completed())
+    kit.expect("get through two connections", await other.get(job_id), await one.get(job_id))
+    kit.expect("read through two connections", await kit.whole(other, job_id), await kit.whole(one, job_id))
 
 
-async def connections_share_no_attempt(open_store: kit.Opener) -> None:
+async def connections_share_no_attempt(one: Store, other: Store) -> None:
     """Workers on different connections claim each job once between them."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        ids = await kit.accept(one, *[kit.make(n) for n in range(20)])
-        taken = list[str]()
+    ids = await kit.accept(one, *[kit.make(n) for n in range(20)])
+    taken = list[str]()
 
-        async def worker(store: Store) -> None:
-            while claims := await store.claim(2, kit.HOLDER):
-                taken.extend(claim.submission.id for claim in claims)
+    async def worker(store: Store) -> None:
+        while claims := await store.claim(2, kit.HOLDER):
+            taken.extend(claim.submission.id for claim in claims)
 
-        async with trio.open_nursery() as nursery:
-            for store in (one, other, one, other):
-                nursery.start_soon(worker, store)
-        kit.expect("claim, through two connections,", sorted(taken), sorted(ids))
+    async with trio.open_nursery() as nursery:
+        for store in (one, other, one, other):
+            nursery.start_soon(worker, store)
+    kit.expect("claim, through two connections,", sorted(taken), sorted(ids))
 
 
-async def the_fence_holds_for_all(open_store: kit.Opener) -> None:
+async def the_fence_holds_for_all(one: Store, other: Store) -> None:
     """An attempt that was taken back through one connection can write through none."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        job_id = (await kit.start(one, worker=kit.DOOMED)).submission.id
-        await kit.lapse()
-        await other.sweep()
-        await kit.fenced(one, job_id, 1)
-        await kit.again(other, job_id)
-        await kit.fenced(one, job_id, 1)
-        kit.expect("finish", await other.finish(job_id, 2, kit.completed()), State.COMPLETED)
+    job_id = (await kit.start(one, worker=kit.DOOMED)).submission.id
+    await kit.lapse()
+    await other.sweep()
+    await kit.fenced(one, job_id, 1)
+    await kit.again(other, job_id)
+    await kit.fenced(one, job_id, 1)
+    kit.expect("finish", await other.finish(job_id, 2, kit.completed()), State.COMPLETED)
 
 
-async def keys_and_ids_are_shared(open_store: kit.Opener) -> None:
+async def keys_and_ids_are_shared(one: Store, other: Store) -> None:
     """A job that was submitted through one connection is known to the other, by id and by key."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        plain, keyed, twin = kit.make(1), kit.make(2, key="k"), kit.make(2, key="k")
-        await kit.accept(one, plain, keyed)
-        kit.expect("submit again, elsewhere", await kit.accept(other, plain, twin), [plain.id, keyed.id])
-        kit.expect("submit again, elsewhere, then find", len(await one.find(Where(), kit.ALL)), 2)
+    plain, keyed, twin = kit.make(1), kit.make(2, key="k"), kit.make(2, key="k")
+    await kit.accept(one, plain, keyed)
+    kit.expect("submit again, elsewhere", await kit.accept(other, plain, twin), [plain.id, keyed.id])
+    kit.expect("submit again, elsewhere, then find", len(await one.find(Where(), kit.ALL)), 2)
 
 
-async def waits_hear_from_other_connections(open_store: kit.Opener) -> None:
+async def waits_hear_from_other_connections(one: Store, other: Store) -> None:
     """`follow` and `ended` return what was written through another connection."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        job_id = (await kit.start(one)).submission.id
-        came = await kit.woken(
-            "follow, while another connection appends,",
-            lambda: one.follow(job_id, 2, 9),
-            lambda: other.append(job_id, 1, Kind.TOKEN, ["a"], 0),
-        )
-        kit.expect("follow, while another connection appends", [event.data for event in came], ["a"])
-        job = await kit.woken(
-            "ended, while another connection finishes,",
-            lambda: one.ended(job_id),
-            lambda: other.finish(job_id, 1, kit.completed()),
-        )
-        kit.expect("ended, while another connection finishes", job.state, State.COMPLETED)
+    job_id = (await kit.start(one)).submission.id
+    came = await kit.woken(
+        "follow, while another connection appends,",
+        lambda: one.follow(job_id, 2, 9),
+        lambda: other.append(job_id, 1, Kind.TOKEN, ["a"], 0),
+    )
+    kit.expect("follow, while another connection appends", [event.data for event in came], ["a"])
+    job = await kit.woken(
+        "ended, while another connection finishes,",
+        lambda: one.ended(job_id),
+        lambda: other.finish(job_id, 1, kit.completed()),
+    )
+    kit.expect("ended, while another connection finishes", job.state, State.COMPLETED)
 
 
-async def hints_hear_from_other_connections(open_store: kit.Opener) -> None:
+async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
     """`due` and `overdue` are not too late for what was written through another connection."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
 
-        async def claim() -> bool:
-            return bool(await one.claim(1, kit.HOLDER))
+    async def claim() -> bool:
+        return bool(await one.claim(1, kit.HOLDER))
 
-        async def sweep() -> bool:
-            await other.sweep()
-            return State.RETRYING in await other.count(Where())
+    async def sweep() -> bool:
+        await other.sweep()
+        return State.RETRYING in await other.count(Where())
 
-        acts: dict[str, Callable[[], Awaitable[object]]] = {
-            "submits": lambda: kit.accept(other, kit.make()),
-            "submits with a delay": lambda: kit.accept(other, kit.make(delay=kit.BRIEF)),
-        }
-        for name, act in acts.items():
-            what = f"due, while another connection {name},"
-            await kit.woken(what, partial(kit.soon, what, one.due, claim), act)
-        what = "overdue, while another connection claims,"
-        await kit.woken(
-            what, lambda: kit.soon(what, other.overdue, sweep), lambda: kit.start(one, worker=kit.DOOMED)
-        )
-        (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
-        kit.expect("submit, then get", await kit.state_of(other, job_id), State.QUEUED)
+    acts: dict[str, Callable[[], Awaitable[object]]] = {
+        "submits": lambda: kit.accept(other, kit.make()),
+        "submits with a delay": lambda: kit.accept(other, kit.make(delay=kit.BRIEF)),
+    }
+    for name, act in acts.items():
+        what = f"due, while another connection {name},"
+        await kit.woken(what, partial(kit.soon, what, one.due, claim), act)
+    what = "overdue, while another connection claims,"
+    await kit.woken(
+        what, lambda: kit.soon(what, other.overdue, sweep), lambda: kit.start(one, worker=kit.DOOMED)
+    )
+    (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
+    kit.expect("submit, then get", await kit.state_of(other, job_id), State.QUEUED)
 
 
-async def closing_one_leaves_the_other(open_store: kit.Opener) -> None:
+async def closing_one_leaves_the_other(one: Store, other: Store) -> None:
     """A connection that is closed ends nothing: the other one, and who waits there, goes on."""
-    async with open_store() as one, open_store() as other:
-        if not one.durable:
-            return
-        job_id = (await kit.start(one)).submission.id
-        (queued,) = await kit.accept(one, kit.make(delay=kit.LONG))
+    job_id = (await kit.start(one)).submission.id
+    (queued,) = await kit.accept(one, kit.make(delay=kit.LONG))
 
-        async def close_and_finish() -> None:
-            one.close(Reason.SHUTDOWN)
-            kit.expect("close elsewhere, then get", await kit.state_of(other, job_id), State.RUNNING)
-            kit.expect("close elsewhere, then get", await kit.state_of(other, queued), State.QUEUED)
-            kit.expect(
-                "close elsewhere, then finish", await other.finish(job_id, 1, kit.retried()), State.RETRYING
-            )
-            await kit.again(other, job_id)
-            await other.finish(job_id, 2, kit.completed("done"))
+    async def close_and_finish() -> None:
+        one.close(Reason.SHUTDOWN)
+        kit.expect("close elsewhere, then get", await kit.state_of(other, job_id), State.RUNNING)
+        kit.expect("close elsewhere, then get", await kit.state_of(other, queued), State.QUEUED)
+        kit.expect(
+            "close elsewhere, then finish", await other.finish(job_id, 1, kit.retried()), State.RETRYING
+        )
+        await kit.again(other, job_id)
+        await other.finish(job_id, 2, kit.completed("done"))
 
-        job = await kit.woken("ended, after close elsewhere,", lambda: other.ended(job_id), close_and_finish)
-        kit.expect("ended, after close elsewhere", (job.state, job.result), (State.COMPLETED, "done"))
+    job = await kit.woken("ended, after close elsewhere,", lambda: other.ended(job_id), close_and_finish)
+    kit.expect("ended, after close elsewhere", (job.state, job.result), (State.COMPLETED, "done"))

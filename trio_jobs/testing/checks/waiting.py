@@ -16,112 +16,104 @@ from ...stores.contract import Store, Where
 from . import kit
 
 
-async def follow_gives_what_is_there(open_store: kit.Opener) -> None:
+async def follow_gives_what_is_there(store: Store) -> None:
     """`follow` returns what `read` does, at once if there is something."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0)
-        for after, limit in ((0, 100), (0, 2), (2, 1), (4, 9)):
-            wanted = await store.read(job_id, after, limit)
-            came = await kit.answered("follow", store.follow(job_id, after, limit))
-            kit.expect(f"follow with after={after}, limit={limit}", came, wanted)
+    job_id = (await kit.start(store)).submission.id
+    await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0)
+    for after, limit in ((0, 100), (0, 2), (2, 1), (4, 9)):
+        wanted = await store.read(job_id, after, limit)
+        came = await kit.answered("follow", store.follow(job_id, after, limit))
+        kit.expect(f"follow with after={after}, limit={limit}", came, wanted)
 
 
-async def follow_waits_for_the_next_event(open_store: kit.Opener) -> None:
+async def follow_waits_for_the_next_event(store: Store) -> None:
     """`follow` waits until there is something behind the cursor: an event of any kind."""
-    async with open_store() as store:
-        (job_id,) = await kit.accept(store, kit.make())
-        steps: dict[str, Callable[[], Awaitable[object]]] = {
-            "claim": lambda: store.claim(1, kit.HOLDER),
-            "append of a token": lambda: store.append(job_id, 1, Kind.TOKEN, ["a"], 0),
-            "append of saved": lambda: store.append(job_id, 1, Kind.SAVED, ["s"], 1),
-            "finish (retried)": lambda: store.finish(job_id, 1, kit.retried()),
-            "claim again": lambda: store.claim(1, kit.HOLDER),
-            "request_cancel": lambda: store.request_cancel(job_id, None),
-            "finish": lambda: store.finish(job_id, 2, kit.completed()),
-        }
-        for after, (name, step) in enumerate(steps.items(), 1):
-            what = f"follow, woken by {name}"
-            came = await kit.woken(what, partial(store.follow, job_id, after, 9), step)
-            kit.expect(f"{what}: seq", [event.seq for event in came], [after + 1])
+    (job_id,) = await kit.accept(store, kit.make())
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "claim": lambda: store.claim(1, kit.HOLDER),
+        "append of a token": lambda: store.append(job_id, 1, Kind.TOKEN, ["a"], 0),
+        "append of saved": lambda: store.append(job_id, 1, Kind.SAVED, ["s"], 1),
+        "finish (retried)": lambda: store.finish(job_id, 1, kit.retried()),
+        "claim again": lambda: store.claim(1, kit.HOLDER),
+        "request_cancel": lambda: store.request_cancel(job_id, None),
+        "finish": lambda: store.finish(job_id, 2, kit.completed()),
+    }
+    for after, (name, step) in enumerate(steps.items(), 1):
+        what = f"follow, woken by {name}"
+        came = await kit.woken(what, partial(store.follow, job_id, after, 9), step)
+        kit.expect(f"{what}: seq", [event.seq for event in came], [after + 1])
 
 
-async def follow_ends_with_the_job(open_store: kit.Opener) -> None:
+async def follow_ends_with_the_job(store: Store) -> None:
     """Once the job has ended and nothing lies behind the cursor, `follow` returns nothing, at once."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
+    job_id = (await kit.start(store)).submission.id
 
-        async def ahead() -> list[Event]:
-            return await store.follow(job_id, 50, 9)
+    async def ahead() -> list[Event]:
+        return await store.follow(job_id, 50, 9)
 
-        came = await kit.woken(
-            "follow, ahead of the log", ahead, lambda: store.finish(job_id, 1, kit.completed())
-        )
-        kit.expect("follow, ahead of the log, at the job's end", came, [])
-        for after in (3, 50):
-            kit.expect(
-                "follow of an ended job", await kit.answered("follow", store.follow(job_id, after, 9)), []
-            )
+    came = await kit.woken(
+        "follow, ahead of the log", ahead, lambda: store.finish(job_id, 1, kit.completed())
+    )
+    kit.expect("follow, ahead of the log, at the job's end", came, [])
+    for after in (3, 50):
+        kit.expect("follow of an ended job", await kit.answered("follow", store.follow(job_id, after, 9)), [])
 
 
-async def readers_see_the_same(open_store: kit.Opener) -> None:
+async def readers_see_the_same(store: Store) -> None:
     """Readers that join early and late, with pages of any size, each get every event once and in order."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        seen: list[list[Event]] = []
+    job_id = (await kit.start(store)).submission.id
+    seen: list[list[Event]] = []
 
-        async def read(limit: int) -> None:
-            mine = list[Event]()
-            seen.append(mine)
-            while events := await store.follow(job_id, mine[-1].seq if mine else 0, limit):
-                mine += events
+    async def read(limit: int) -> None:
+        mine = list[Event]()
+        seen.append(mine)
+        while events := await store.follow(job_id, mine[-1].seq if mine else 0, limit):
+            mine += events
 
-        async def readers() -> None:
-            async with trio.open_nursery() as nursery:
-                for limit in (1, 3, 100):
-                    nursery.start_soon(read, limit)
-                for offset in range(0, 40, 2):
-                    await store.append(job_id, 1, Kind.TOKEN, [offset, offset + 1], offset)
-                    if offset == 20:
-                        nursery.start_soon(read, 5)
-                    await trio.lowlevel.checkpoint()
-                await store.finish(job_id, 1, kit.completed())
-                nursery.start_soon(read, 7)
+    async def readers() -> None:
+        async with trio.open_nursery() as nursery:
+            for limit in (1, 3, 100):
+                nursery.start_soon(read, limit)
+            for offset in range(0, 40, 2):
+                await store.append(job_id, 1, Kind.TOKEN, [offset, offset + 1], offset)
+                if offset == 20:
+                    nursery.start_soon(read, 5)
+                await trio.lowlevel.checkpoint()
+            await store.finish(job_id, 1, kit.completed())
+            nursery.start_soon(read, 7)
 
-        await kit.answered("follow, to the end of a job, by five readers,", readers())
-        log = await kit.whole(store, job_id)
-        for mine in seen:
-            kit.expect("follow, page after page, to the end", mine, log)
+    await kit.answered("follow, to the end of a job, by five readers,", readers())
+    log = await kit.whole(store, job_id)
+    for mine in seen:
+        kit.expect("follow, page after page, to the end", mine, log)
 
 
-async def ended_waits_for_the_end(open_store: kit.Opener) -> None:
+async def ended_waits_for_the_end(store: Store) -> None:
     """`ended` returns the job once it is over, at once if it is; a retry is no end."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
+    job_id = (await kit.start(store)).submission.id
 
-        async def end() -> None:
-            await store.finish(job_id, 1, kit.retried())
-            await kit.again(store, job_id)
-            await store.finish(job_id, 2, kit.completed("done"))
+    async def end() -> None:
+        await store.finish(job_id, 1, kit.retried())
+        await kit.again(store, job_id)
+        await store.finish(job_id, 2, kit.completed("done"))
 
-        job = await kit.woken("ended", lambda: store.ended(job_id), end)
-        kit.expect("ended", (job.state, job.result), (State.COMPLETED, "done"))
-        kit.expect("ended, then get", await store.get(job_id), job)
-        kit.expect("ended, of an ended job,", await kit.answered("ended", store.ended(job_id)), job)
+    job = await kit.woken("ended", lambda: store.ended(job_id), end)
+    kit.expect("ended", (job.state, job.result), (State.COMPLETED, "done"))
+    kit.expect("ended, then get", await store.get(job_id), job)
+    kit.expect("ended, of an ended job,", await kit.answered("ended", store.ended(job_id)), job)
 
 
-async def every_kind_of_end_is_told(open_store: kit.Opener) -> None:
+async def every_kind_of_end_is_told(store: Store) -> None:
     """All who wait are told, however the job ends: by its outcome, a cancel, a sweep, or with its parent."""
-    async with open_store() as store:
-        (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
-        await _told(store, queued, "request_cancel", lambda: store.request_cancel(queued, None))
-        await kit.accept(store, kit.make(timeouts=Timeouts(queue=kit.BRIEF)))
-        (expiring,) = [job.id for job in await _waiting(store)]
-        await _told(store, expiring, "sweep", lambda: _lapse_and_sweep(store))
-        parent = (await kit.start(store)).submission.id
-        child = kit.make()
-        await store.spawn(parent, 1, child, kit.HOLDER)
-        await _told(store, child.id, "finish of its parent", lambda: store.finish(parent, 1, kit.failed()))
+    (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
+    await _told(store, queued, "request_cancel", lambda: store.request_cancel(queued, None))
+    await kit.accept(store, kit.make(timeouts=Timeouts(queue=kit.BRIEF)))
+    (expiring,) = [job.id for job in await _waiting(store)]
+    await _told(store, expiring, "sweep", lambda: _lapse_and_sweep(store))
+    parent = (await kit.start(store)).submission.id
+    child = kit.make()
+    await store.spawn(parent, 1, child, kit.HOLDER)
+    await _told(store, child.id, "finish of its parent", lambda: store.finish(parent, 1, kit.failed()))
 
 
 async def _waiting(store: Store) -> Page:
@@ -149,67 +141,62 @@ async def _told(store: Store, job_id: str, how: str, act: Callable[[], Awaitable
     kit.expect(f"ended, of a job that ends by {how}, for three who wait: over", found, [True] * 3)
 
 
-async def due_is_never_late(open_store: kit.Opener) -> None:
+async def due_is_never_late(store: Store) -> None:
     """`due` returns when a job was submitted, when a delay has passed, and when a retry may run."""
-    async with open_store() as store:
 
-        async def claim() -> bool:
-            return bool(await store.claim(1, kit.HOLDER))
+    async def claim() -> bool:
+        return bool(await store.claim(1, kit.HOLDER))
 
-        await kit.accept(store, kit.make())
-        await kit.soon("due, with a job that is due,", store.due, claim)
-        await kit.accept(store, kit.make(delay=kit.BRIEF))
-        await kit.soon("due, with a job that becomes due,", store.due, claim)
-        await kit.accept(store, kit.make(delay=kit.LONG))
-        for name, new in (("at once", kit.make()), ("soon", kit.make(delay=kit.BRIEF))):
-            what = f"due, while a job is submitted that is due {name},"
-            await kit.woken(what, partial(kit.soon, what, store.due, claim), partial(kit.accept, store, new))
-        for name, delay in (("at once", 0.0), ("soon", kit.BRIEF)):
-            (job_id,) = [job.id for job in await store.find(Where(states={State.RUNNING}), 1)]
-            outcome = kit.retried(delay=delay)
-            attempt = (await store.get(job_id)).attempt
-            what = f"due, while a job is retried that is due {name},"
-            await kit.woken(
-                what,
-                partial(kit.soon, what, store.due, claim),
-                partial(store.finish, job_id, attempt, outcome),
-            )
-
-
-async def due_hears_of_the_sweep(open_store: kit.Opener) -> None:
-    """`due` returns when a sweep has taken a job back."""
-    async with open_store() as store:
-        await kit.start(store, worker=kit.DOOMED)
-        await kit.lapse()
-
-        async def claim() -> bool:
-            return bool(await store.claim(1, kit.HOLDER))
-
-        await kit.woken("due, during a sweep,", lambda: kit.soon("due", store.due, claim), store.sweep)
-
-
-async def overdue_is_never_late(open_store: kit.Opener) -> None:
-    """`overdue` returns when a lease has lapsed or a queue timeout passed, also of jobs that came later."""
-    async with open_store() as store:
-        await kit.start(store)
-        await kit.accept(store, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
-        what = "overdue, while a worker claims that will be lost,"
-
-        async def lose() -> None:
-            await kit.accept(store, kit.make())
-            await store.claim(1, kit.DOOMED)
-
-        await kit.woken(
-            what, lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)), lose
-        )
-        what = "overdue, while a job is submitted that will wait too long,"
-        await store.claim(1, kit.HOLDER)
-        hasty = kit.make(timeouts=Timeouts(queue=kit.BRIEF))
+    await kit.accept(store, kit.make())
+    await kit.soon("due, with a job that is due,", store.due, claim)
+    await kit.accept(store, kit.make(delay=kit.BRIEF))
+    await kit.soon("due, with a job that becomes due,", store.due, claim)
+    await kit.accept(store, kit.make(delay=kit.LONG))
+    for name, new in (("at once", kit.make()), ("soon", kit.make(delay=kit.BRIEF))):
+        what = f"due, while a job is submitted that is due {name},"
+        await kit.woken(what, partial(kit.soon, what, store.due, claim), partial(kit.accept, store, new))
+    for name, delay in (("at once", 0.0), ("soon", kit.BRIEF)):
+        (job_id,) = [job.id for job in await store.find(Where(states={State.RUNNING}), 1)]
+        outcome = kit.retried(delay=delay)
+        attempt = (await store.get(job_id)).attempt
+        what = f"due, while a job is retried that is due {name},"
         await kit.woken(
             what,
-            lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.FAILED)),
-            lambda: kit.accept(store, hasty),
+            partial(kit.soon, what, store.due, claim),
+            partial(store.finish, job_id, attempt, outcome),
         )
+
+
+async def due_hears_of_the_sweep(store: Store) -> None:
+    """`due` returns when a sweep has taken a job back."""
+    await kit.start(store, worker=kit.DOOMED)
+    await kit.lapse()
+
+    async def claim() -> bool:
+        return bool(await store.claim(1, kit.HOLDER))
+
+    await kit.woken("due, during a sweep,", lambda: kit.soon("due", store.due, claim), store.sweep)
+
+
+async def overdue_is_never_late(store: Store) -> None:
+    """`overdue` returns when a lease has lapsed or a queue timeout passed, also of jobs that came later."""
+    await kit.start(store)
+    await kit.accept(store, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
+    what = "overdue, while a worker claims that will be lost,"
+
+    async def lose() -> None:
+        await kit.accept(store, kit.make())
+        await store.claim(1, kit.DOOMED)
+
+    await kit.woken(what, lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)), lose)
+    what = "overdue, while a job is submitted that will wait too long,"
+    await store.claim(1, kit.HOLDER)
+    hasty = kit.make(timeouts=Timeouts(queue=kit.BRIEF))
+    await kit.woken(
+        what,
+        lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.FAILED)),
+        lambda: kit.accept(store, hasty),
+    )
 
 
 async def _swept(store: Store, state: State) -> bool:
@@ -217,97 +204,90 @@ async def _swept(store: Store, state: State) -> bool:
     return state in await store.count(Where())
 
 
-async def overdue_hears_of_a_shorter_lease(open_store: kit.Opener) -> None:
+async def overdue_hears_of_a_shorter_lease(store: Store) -> None:
     """`overdue` returns in time for a lease that a heartbeat has made shorter."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        what = "overdue, while a heartbeat shortens a lease,"
-        await kit.woken(
-            what,
-            lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)),
-            lambda: store.heartbeat({job_id: 1}, kit.BRIEF),
-        )
+    job_id = (await kit.start(store)).submission.id
+    what = "overdue, while a heartbeat shortens a lease,"
+    await kit.woken(
+        what,
+        lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)),
+        lambda: store.heartbeat({job_id: 1}, kit.BRIEF),
+    )
 
 
-async def cancelling_is_never_late(open_store: kit.Opener) -> None:
+async def cancelling_is_never_late(store: Store) -> None:
     """`cancelling` returns what running jobs are to be cancelled, and again when a grace is shortened."""
-    async with open_store() as store:
-        first, second = [(await kit.start(store)).submission.id for _ in range(2)]
-        (waits,) = await kit.accept(store, kit.make(delay=kit.LONG))
+    first, second = [(await kit.start(store)).submission.id for _ in range(2)]
+    (waits,) = await kit.accept(store, kit.make(delay=kit.LONG))
 
-        async def ask() -> None:
-            await store.request_cancel(waits, None)
-            await store.request_cancel(first, None, 5.0)
+    async def ask() -> None:
+        await store.request_cancel(waits, None)
+        await store.request_cancel(first, None, 5.0)
 
-        heard = await kit.woken("cancelling, while a request comes,", lambda: store.cancelling({}), ask)
-        kit.expect("cancelling, while a request comes", dict(heard), {first: 5.0})
-        kit.expect("cancelling, of what was not heard", dict(await store.cancelling({})), {first: 5.0})
-        for job_id, grace in ((second, 7.0), (first, 1.0)):
-            what = f"cancelling, while a request with a grace of {grace:g} s comes,"
-            heard = await kit.woken(
-                what, partial(store.cancelling, heard), partial(store.request_cancel, job_id, None, grace)
-            )
-            kit.expect(what, heard[job_id], grace)
-        await store.finish(first, 1, kit.cancelled())
-        with trio.move_on_after(kit.BRIEF):
-            came = await store.cancelling({second: 7.0})
-            raise AssertionError(f"cancelling, with nothing new: expected it to wait, got {came!r}")
-
-
-async def leaving_a_wait_loses_nothing(open_store: kit.Opener) -> None:
-    """Whoever stops waiting and waits again gets the same as if they had waited on."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        waits: dict[str, Callable[[], Awaitable[object]]] = {
-            "follow": lambda: store.follow(job_id, 2, 9),
-            "ended": lambda: store.ended(job_id),
-            "due": store.due,
-            "overdue": store.overdue,
-            "cancelling": lambda: store.cancelling({}),
-        }
-        for wait in waits.values():
-            with trio.move_on_after(kit.BRIEF):
-                await wait()
-        await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
-        came = await kit.answered("follow, again,", store.follow(job_id, 2, 9))
-        kit.expect("follow, left and called again", [event.data for event in came], ["a"])
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await store.follow(job_id, 3, 9)
-        await store.finish(job_id, 1, kit.completed())
-        kit.expect(
-            "ended, left and called again",
-            (await kit.answered("ended", store.ended(job_id))).state.over,
-            wanted=True,
+    heard = await kit.woken("cancelling, while a request comes,", lambda: store.cancelling({}), ask)
+    kit.expect("cancelling, while a request comes", dict(heard), {first: 5.0})
+    kit.expect("cancelling, of what was not heard", dict(await store.cancelling({})), {first: 5.0})
+    for job_id, grace in ((second, 7.0), (first, 1.0)):
+        what = f"cancelling, while a request with a grace of {grace:g} s comes,"
+        heard = await kit.woken(
+            what, partial(store.cancelling, heard), partial(store.request_cancel, job_id, None, grace)
         )
-        came = await kit.answered("follow, again,", store.follow(job_id, 3, 9))
-        kit.expect("follow, left and called again", [event.kind for event in came], [Kind.COMPLETED])
+        kit.expect(what, heard[job_id], grace)
+    await store.finish(first, 1, kit.cancelled())
+    with trio.move_on_after(kit.BRIEF):
+        came = await store.cancelling({second: 7.0})
+        raise AssertionError(f"cancelling, with nothing new: expected it to wait, got {came!r}")
 
 
-async def a_job_that_is_removed_is_unknown(open_store: kit.Opener) -> None:
+async def leaving_a_wait_loses_nothing(store: Store) -> None:
+    """Whoever stops waiting and waits again gets the same as if they had waited on."""
+    job_id = (await kit.start(store)).submission.id
+    waits: dict[str, Callable[[], Awaitable[object]]] = {
+        "follow": lambda: store.follow(job_id, 2, 9),
+        "ended": lambda: store.ended(job_id),
+        "due": store.due,
+        "overdue": store.overdue,
+        "cancelling": lambda: store.cancelling({}),
+    }
+    for wait in waits.values():
+        with trio.move_on_after(kit.BRIEF):
+            await wait()
+    await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
+    came = await kit.answered("follow, again,", store.follow(job_id, 2, 9))
+    kit.expect("follow, left and called again", [event.data for event in came], ["a"])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.follow(job_id, 3, 9)
+    await store.finish(job_id, 1, kit.completed())
+    kit.expect(
+        "ended, left and called again",
+        (await kit.answered("ended", store.ended(job_id))).state.over,
+        wanted=True,
+    )
+    came = await kit.answered("follow, again,", store.follow(job_id, 3, 9))
+    kit.expect("follow, left and called again", [event.kind for event in came], [Kind.COMPLETED])
+
+
+async def a_job_that_is_removed_is_unknown(store: Store) -> None:
     """To wait for a job that was removed is `UnknownJob`."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        await store.finish(job_id, 1, kit.completed())
-        await store.remove(job_id)
-        await kit.refused("follow of a removed job", UnknownJob, store.follow(job_id, 0, 1))
-        await kit.refused("ended of a removed job", UnknownJob, store.ended(job_id))
+    job_id = (await kit.start(store)).submission.id
+    await store.finish(job_id, 1, kit.completed())
+    await store.remove(job_id)
+    await kit.refused("follow of a removed job", UnknownJob, store.follow(job_id, 0, 1))
+    await kit.refused("ended of a removed job", UnknownJob, store.ended(job_id))
 
 
-async def follow_and_ended_are_checkpoints(open_store: kit.Opener) -> None:
+async def follow_and_ended_are_checkpoints(store: Store) -> None:
     """Whoever follows or awaits what is there already lets others run, and hears of a cancellation."""
-    async with open_store() as store:
-        job_id = (await kit.start(store)).submission.id
-        await store.finish(job_id, 1, kit.completed())
-        waits: dict[str, Callable[[], Awaitable[object]]] = {
-            "follow of what is there": lambda: store.follow(job_id, 0, 1),
-            "follow of an ended job": lambda: store.follow(job_id, 3, 1),
-            "ended of an ended job": lambda: store.ended(job_id),
-        }
-        for name, wait in waits.items():
-            with trio.CancelScope() as scope:
-                scope.cancel(reason="it is to hear of this")
-                await wait()
-            kit.expect(
-                f"{name}, when cancelled: whether it heard of that", scope.cancelled_caught, wanted=True
-            )
+    job_id = (await kit.start(store)).submission.id
+    await store.finish(job_id, 1, kit.completed())
+    waits: dict[str, Callable[[], Awaitable[object]]] = {
+        "follow of what is there": lambda: store.follow(job_id, 0, 1),
+        "follow of an ended job": lambda: store.follow(job_id, 3, 1),
+        "ended of an ended job": lambda: store.ended(job_id),
+    }
+    for name, wait in waits.items():
+        with trio.CancelScope() as scope:
+            scope.cancel(reason="it is to hear of this")
+            await wait()
+        kit.expect(f"{name}, when cancelled: whether it heard of that", scope.cancelled_caught, wanted=True)
