@@ -2,9 +2,9 @@
 
 Its files, in the order in which they tell the story:
 
-    faults, signals, escape, durations    what goes wrong, how it is stopped; text
-    options, output, load                 what is typed, and what is printed
-    ending, peek                          how a job ended; a look at a file
+    faults, signals, escape, durations    errors, signals, text
+    options, output, load                 what the user types, and what is printed
+    ending, readonly                      how a job ended; a file, read at one moment
     watchdog, working, worker             running jobs
     tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them

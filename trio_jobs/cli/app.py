@@ -1,4 +1,4 @@
-"""The commands as one program: what is typed is parsed by cyclopts, and faults are told on one line."""
+"""The program `trio-jobs`: cyclopts parses its arguments, and an error that was foreseen is one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .cancel import cancel
 from .check import check
 from .demo import demo
 from .escape import one_line
-from .faults import BAD_INPUT, INTERRUPTED, NOBODY_READS, Stopped, told
+from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .listing import list_jobs, stats
 from .output import console, note, on_terminal, prepare
 from .prune import prune
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command.
 
     Args:
-        arguments: What was typed.
+        arguments: Those of the command line, without the program's name.
 
     Returns:
         The exit status.
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         _forget_output()
-        return NOBODY_READS
+        return BROKEN_PIPE
     return status
 
 
@@ -74,7 +74,7 @@ def _status(arguments: Sequence[str]) -> int:
     try:
         result = program()(list(arguments))
     except CycloptsError as error:
-        note(f"trio-jobs: {_said(error)}")
+        note(f"trio-jobs: {_usage_error(error)}")
         return BAD_INPUT
     except Stopped as stopped:
         return stopped.status
@@ -83,7 +83,7 @@ def _status(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (Exception, BaseExceptionGroup) as error:
-        fault = told(error)
+        fault = to_fault(error)
         if fault is None:
             raise
         note(f"trio-jobs: {fault}")
@@ -91,7 +91,7 @@ def _status(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _said(error: CycloptsError) -> str:
+def _usage_error(error: CycloptsError) -> str:
     error.verbose = False
     chain = " ".join(["trio-jobs", *(error.command_chain or ())])
     text = " ".join(str(error).split()).removesuffix(".")
@@ -99,7 +99,7 @@ def _said(error: CycloptsError) -> str:
 
 
 def _forget_output() -> None:
-    """Have what is still in the buffer go nowhere, so that nothing complains of it at exit."""
+    """Discard what is still in the buffers, so that Python does not report it at exit."""
     for output in (sys.stdout, sys.stderr):
         try:
             output.flush()

@@ -1,4 +1,4 @@
-"""`trio-jobs cancel`: stop jobs, and say what became of each."""
+"""`trio-jobs cancel`: cancel jobs, and print how each cancellation ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .._registry.registry import JobRegistry
 from .faults import FAILED, Fault
 from .options import DEFAULT_STORE, Json, Seconds, Store
 from .output import json_line, line
-from .peek import resolve
+from .readonly import resolve
 from .signals import stopped_by_signals
 
-_SAID = {
+_TEXTS = {
     "cancelled": "cancelled",
     "finished_first": "ended by itself before it could be cancelled",
     "already_over": "had ended already",
-    "stuck": "was told, and has not stopped",
+    "stuck": "was cancelled, and has not stopped",
     "requested": "was asked for, but its worker has not confirmed it; the request stays in force",
 }
 _DONE = frozenset({"cancelled", "finished_first", "already_over"})
@@ -37,9 +37,9 @@ async def cancel(
     patience: Seconds = 10.0,
     json: Json = False,
 ) -> int:
-    """Cancel jobs, wait for what becomes of them, and print it.
+    """Cancel jobs, wait until they have ended, and print how each did.
 
-    The exit status is 0 if all are over, 1 if one may still run.
+    The exit status is 0 if all have ended, 1 if one may still run.
 
     Args:
         reason: Free text for the job's history.
@@ -60,7 +60,7 @@ async def cancel(
         if json:
             json_line({"id": job_id, **plain(report)})
         else:
-            line(f"{job_id} {_SAID[report.outcome]}")
+            line(f"{job_id} {_TEXTS[report.outcome]}")
     return 0 if all(report.outcome in _DONE for report in reports.values()) else FAILED
 
 

@@ -1,4 +1,4 @@
-"""`trio-jobs check`: is the file sound, and does each job agree with its log?"""
+"""`trio-jobs check`: check that the file is sound, and that each job agrees with its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..testing._fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line
-from .peek import Peek, peek
+from .readonly import ReadOnlyFile, open_readonly
 
 _ORPHANS: Final = (
     "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
@@ -32,10 +32,10 @@ FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE sa
 
 @attrs.frozen
 class Flaw:
-    """Something in a file that may not be so.
+    """A fault in a file.
 
     Attributes:
-        job: The id of the job that it is about; None if it is about the file.
+        job: The id of the job that has it; None if the file has it.
         text: What is wrong.
     """
 
@@ -49,7 +49,7 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     Prints each fault, and nothing is changed. The exit status is 0 if there is none, 1 if there is one.
     """
     number, flaws = 0, 0
-    with peek(store) as seen:
+    with open_readonly(store) as seen:
         for flaw in flaws_of(seen):
             flaws += 1
             if json:
@@ -62,8 +62,8 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     return FAILED if flaws else 0
 
 
-def flaws_of(seen: Peek) -> Iterator[Flaw]:
-    """Find what is wrong in a file; where SQLite itself finds something, nothing else is looked at."""
+def flaws_of(seen: ReadOnlyFile) -> Iterator[Flaw]:
+    """Find what is wrong in a file; if SQLite itself finds damage, nothing else is checked."""
     damage = [row[0] for row in seen.ask("PRAGMA integrity_check") if row[0] != "ok"]
     yield from (Flaw(None, text) for text in damage)
     if damage:
@@ -77,21 +77,21 @@ def flaws_of(seen: Peek) -> Iterator[Flaw]:
         yield from (Flaw(job_id, text) for text in _flaws_of_job(seen, number, job_id, kept, leased=leased))
 
 
-def _jobs(seen: Peek) -> Iterable[tuple[int, str, int, bool]]:
-    for number, job_id, kept, lacks in seen.ask(
+def _jobs(seen: ReadOnlyFile) -> Iterable[tuple[int, str, int, bool]]:
+    for number, job_id, kept, unleased in seen.ask(
         f"SELECT number, id, kept, {_RUNS} AND lease IS NULL FROM trio_jobs_job AS job"  # noqa: S608  # ours
     ):
-        yield number, job_id, kept, not lacks
+        yield number, job_id, kept, not unleased
 
 
-def _flaws_of_job(seen: Peek, number: int, job_id: str, kept: int, *, leased: bool) -> Iterator[str]:
+def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int, *, leased: bool) -> Iterator[str]:
     try:
         job, log = seen.job(job_id), seen.log(number)
     except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it
         yield f"it cannot be read: {type(error).__name__}: {error}"
         return
     if not leased:
-        yield "it is running and has no lease, so nobody would ever take it back"
+        yield "it is running and has no lease, so no sweep would ever take it back"
     trimmable = sum(event.kind in TRIMMABLE for event in log)
     saved = sum(event.kind is Kind.SAVED for event in log)
     if not trimmable <= kept <= trimmable + saved:  # an older version did not count what was saved
@@ -105,11 +105,11 @@ def _flaws_of_job(seen: Peek, number: int, job_id: str, kept: int, *, leased: bo
 def _check_log(job: Job, log: Sequence[Event]) -> None:
     """Check a log that retention may have trimmed.
 
-    What was trimmed are tokens, progress and saved values, the oldest first: behind the first that is kept,
-    all are. Only of a job with many attempts old snoozes are gone, too, and its log does not tell all.
+    Retention trims tokens, progress and saved values, the oldest first: behind the first that is kept, all
+    are. Of a job with many attempts it trims old snoozes too, and the log of such a job is not checked further.
 
     Raises:
-        AssertionError: It is not so, or the job does not agree with the log.
+        AssertionError: The log has other holes, or the job does not agree with it.
     """
     if not log or [event.seq for event in log] == [*range(1, len(log) + 1)]:
         check_agrees(job, log)

@@ -1,4 +1,4 @@
-"""Durations as people write and read them: `90`, `1.5h`, `7d`."""
+"""Parse and print durations as people write them: `90`, `1.5h`, `7d`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FEW: Final = 10
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that a text says.
+    """Parse a duration, and return it in seconds.
 
     Raises:
-        ValueError: It says none.
+        ValueError: The text is no duration.
     """
     found = _WRITTEN.fullmatch(text.strip())
     value = float(found[1]) * _UNITS[found[2] or "s"] if found else -1.0
@@ -28,7 +28,7 @@ def seconds(text: str) -> float:
 
 
 def brief(span: float) -> str:
-    """Return a duration in one unit: the largest of which there are at least one."""
+    """Return a duration in one unit, the largest that fits into it at least once."""
     if span < _FEW:
         return f"{max(0.0, span):.3g}s"
     unit = max((unit for unit, size in _UNITS.items() if size <= span), key=_UNITS.__getitem__)
@@ -36,7 +36,7 @@ def brief(span: float) -> str:
 
 
 def ago(when: datetime, now: datetime | None = None) -> str:
-    """Return how long ago something was, or how long it is until then."""
+    """Return how long ago a moment was, or how long it is until then."""
     past = ((now or datetime.now(UTC)) - when).total_seconds()
     return f"{brief(past)} ago" if past >= 0 else f"in {brief(-past)}"
 

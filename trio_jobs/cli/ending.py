@@ -1,4 +1,4 @@
-"""How a job ended, as a line and as an exit status."""
+"""Describe how a job ended: as a line, and as an exit status."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def state_of(job: Job | JobSummary) -> str:
 
 
 def detail_of(job: Job) -> str:
-    """Return what there is to say of a job's state, on one line."""
+    """Return the message or the error that explains a job's state, on one line."""
     if job.message:
         return job.message
     return str(job.error) if job.error is not None else ""
 
 
-def told_end(job: Job) -> str:
-    """Return how a job ended."""
+def describe_end(job: Job) -> str:
+    """Return a line that says how a job ended."""
     detail = detail_of(job)
     return f"{job.id} {state_of(job)}" + (f": {detail}" if detail else "")

@@ -1,4 +1,4 @@
-"""Text from jobs, made harmless for terminals: nothing in it is obeyed, and nothing in it is lost."""
+"""Make text of jobs harmless for terminals: control characters are escaped, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lines(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    r"""Return a value as JSON on one line, with what a terminal might obey as `\u` escapes.
+    r"""Return a value as JSON on one line, with control characters as `\u` escapes.
 
     What JSON does not have is written as text.
     """

@@ -1,4 +1,4 @@
-"""What goes wrong foreseeably, told on one line, and the exit status that says so."""
+"""Errors that a command foresees: each becomes one line of text and an exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BAD_INPUT: Final = 2
 CANCELLED: Final = 3
 BY_SIGNAL: Final = 128
 INTERRUPTED: Final = BY_SIGNAL + 2
-NOBODY_READS: Final = BY_SIGNAL + 13
+BROKEN_PIPE: Final = BY_SIGNAL + 13
 _CALLERS: Final = (InvalidPayload, KeyConflict, UnknownHandler, UnknownJob)
 
 
@@ -40,17 +40,17 @@ class Stopped(Exception):
         self.status = BY_SIGNAL + number
 
 
-def told(error: BaseException) -> Fault | None:
-    """Return an error as what a user is told; None if it was not foreseen, and is a mistake of ours.
+def to_fault(error: BaseException) -> Fault | None:
+    """Return the fault that an error is to the user; None if it was not foreseen, and is a bug.
 
     Args:
         error: What was raised; a group counts if each of its leaves is foreseen, by the first of them.
     """
-    found = [_told(leaf) for leaf in leaves(error)]
+    found = [_leaf_to_fault(leaf) for leaf in leaves(error)]
     return None if None in found or not found else found[0]
 
 
-def _told(error: BaseException) -> Fault | None:
+def _leaf_to_fault(error: BaseException) -> Fault | None:
     if isinstance(error, Fault):
         return error
     if isinstance(error, TrioJobsError):
@@ -76,7 +76,7 @@ def _top(error: ImportError) -> str:
 
 
 def missing(error: ImportError) -> Fault:
-    """Return the fault that something of an extra is not installed."""
+    """Return the fault for a module of an extra that is not installed."""
     extra = _EXTRAS.get(_top(error), "cli")
-    who = {"cli": "the command line", "serve": "serving"}[extra]
-    return Fault(f"{who} needs the extra: pip install 'trio-jobs[{extra}]' ({error})", FAILED)
+    what = {"cli": "the command line", "serve": "serving"}[extra]
+    return Fault(f"{what} needs the extra: pip install 'trio-jobs[{extra}]' ({error})", FAILED)

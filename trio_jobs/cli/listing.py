@@ -1,4 +1,4 @@
-"""`trio-jobs list` and `trio-jobs stats`: what jobs there are."""
+"""`trio-jobs list` and `trio-jobs stats`: print which jobs there are, and how many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .ending import state_of
 from .faults import Fault
 from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
 from .output import json_line, note, table
-from .peek import peek
+from .readonly import open_readonly
 
 _NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
 
@@ -52,7 +52,7 @@ def list_jobs(
     if owner is not None:
         wanted["owner"] = owner
     where = where_of(wanted)
-    with peek(store) as seen:
+    with open_readonly(store) as seen:
         jobs = seen.newest(where, limit)
         if json:
             for job in jobs:
@@ -71,7 +71,7 @@ def _row(short: str, job: JobSummary, now: datetime) -> list[str]:
 
 
 def _size(path: str) -> int:
-    """Return what a file takes on the disk, with the log of writes beside it, which may be the larger."""
+    """Return the size of a file on the disk, with its write-ahead log, which may be the larger of them."""
     size = 0
     for one in (Path(path), Path(f"{path}-wal")):
         with suppress(FileNotFoundError):
@@ -81,7 +81,7 @@ def _size(path: str) -> int:
 
 def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
     """Print how many jobs are in each state."""
-    with peek(store) as seen:
+    with open_readonly(store) as seen:
         found = seen.count(where_of({}))
         counts = {state: found.get(state, 0) for state in State}
         size = _size(file_of(store))

@@ -1,4 +1,4 @@
-"""`app:handlers`: the handlers that a program names on the command line."""
+"""Load the handlers that the command line names, as `app:handlers`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_handlers(address: str) -> Handlers:
     The module is looked for in the current directory too.
 
     Raises:
-        Fault: There is none such, importing it failed, or what is there are no handlers.
+        Fault: The module or attribute does not exist, importing it failed, or it holds no handlers.
     """
     name, colon, path = address.partition(":")
     if not all(part.isidentifier() for part in name.split(".")) or (colon and not path):
@@ -49,12 +49,12 @@ def _module(name: str) -> ModuleType:
             raise Fault(
                 f"there is no module {name!r}, neither in {here} nor installed; run this where it is"
             ) from error
-        raise Fault(_said(name, error)) from error
+        raise Fault(_import_error(name, error)) from error
     except (Exception, SystemExit) as error:  # the program's own code, which may raise anything
-        raise Fault(_said(name, error)) from error
+        raise Fault(_import_error(name, error)) from error
 
 
-def _said(name: str, error: BaseException) -> str:
+def _import_error(name: str, error: BaseException) -> str:
     place = ""
     if isinstance(error, SyntaxError):
         place = f" ({error.filename}, line {error.lineno})"

@@ -1,4 +1,4 @@
-"""The options that several commands take, and how their texts become values."""
+"""The options that several commands take, and the functions that parse them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def tags_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return tags by name.
 
     Raises:
-        Fault: One is not written as name=value.
+        Fault: A tag is not written as name=value.
     """
     found: dict[str, str] = {}
     for text in given or ():
@@ -79,7 +79,7 @@ def tags_of(given: Sequence[str] | None) -> dict[str, str]:
 
 
 def value_of(text: str) -> Any:
-    """Return the JSON value that a text is; a text that is none, as it is."""
+    """Return an argument: the value of a text that is JSON, and any other text itself."""
     try:
         return json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError):
@@ -94,11 +94,11 @@ def file_of(store: str) -> str:
     """Return the path of the file that an address names.
 
     Raises:
-        Fault: It names none.
+        Fault: The address does not name a file.
     """
     if store == MEMORY:
         raise Fault(
-            "memory:// lives in the process that opens it, so there is nothing to see; name a file: sqlite:///jobs.db"
+            "memory:// is of the process that opens it, and holds no jobs of others; name a file: sqlite:///jobs.db"
         )
     try:
         path, _ = sqlite_path(store)

@@ -1,6 +1,6 @@
-"""What is printed: tables and lines, for a terminal or plain for a pipe, and JSON for programs.
+"""Print lines and tables, styled on a terminal and plain in a pipe, and JSON for programs.
 
-Commands hand over text that may be anything; here it is made harmless.
+The text may come from jobs: it is made harmless for terminals here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NARROW: Final = 24  # what a column keeps of a terminal's width, if it needs it
 
 
 def prepare() -> None:
-    """Make sure that no character is one too many for the locale's encoding."""
+    """Have characters that the locale's encoding lacks printed as escapes, in place of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(cast("object", stream), io.TextIOWrapper):
             cast("io.TextIOWrapper[Any]", stream).reconfigure(errors="backslashreplace")
@@ -51,7 +51,7 @@ def console() -> Console:
 
 
 def line(text: str, style: str = "") -> None:
-    """Print a line, or several; only the line ends in it mean something."""
+    """Print a text of one or more lines; control characters but line ends and tabs are escaped."""
     text = lines(text)
     if style and on_terminal():
         console().print(Text(text, style), soft_wrap=True)

@@ -1,22 +1,22 @@
-"""`trio-jobs prune`: forget jobs that ended long ago."""
+"""`trio-jobs prune`: delete the jobs that ended long ago."""
 
 from __future__ import annotations
 
 from .._registry.opening import open_registry
 from .options import DEFAULT_STORE, Json, Seconds, Store
 from .output import json_line, line
-from .peek import peek
+from .readonly import open_readonly
 from .signals import stopped_by_signals
 
 
 async def prune(*, older_than: Seconds, store: Store = DEFAULT_STORE, json: Json = False) -> None:
-    """Forget the jobs that ended long ago, with their histories, and print how many there were.
+    """Delete the jobs that ended long ago, with their histories, and print how many there were.
 
     Args:
         older_than: How long ago, as 7d.
     """
-    with peek(store):
-        pass  # there is such a file, and it is one of ours
+    with open_readonly(store):
+        pass  # the file exists and holds jobs; opening a registry would make it
     async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
         pruned = await jobs.prune(older_than=older_than)
     if json:

@@ -24,9 +24,9 @@ from .output import note
 from .server_options import ServerOptions
 from .working import show_log, working
 
-_HERE: Final = ServerOptions()
+_DEFAULTS: Final = ServerOptions()
 _FAREWELL: Final = 0.5
-"""Seconds that clients get to be told that the server stops; the jobs' grace begins behind it."""
+"""Seconds for the server to close its connections; the grace of the jobs begins after them."""
 
 
 async def serve(
@@ -39,12 +39,12 @@ async def serve(
     grace: Seconds = 10.0,
     name: WorkerName = None,
     log_level: LogLevel = "warning",
-    server: ServerOptions = _HERE,
+    server: ServerOptions = _DEFAULTS,
 ) -> None:
     """Run jobs, and serve them over HTTP and WebSocket, with a page to watch them, until SIGTERM or Ctrl-C.
 
-    Then it claims no more, tells its clients, which come back to the next server, and stops as `worker`
-    does: within the grace and two seconds.
+    Then it claims no more, closes its connections, so that clients connect to the next server, and stops as
+    `worker` does: within the grace and two seconds.
 
     Args:
         lease: After so long without a sign of life, another worker may take over a job.
@@ -65,13 +65,13 @@ async def serve(
         working(handlers, store=store, capacity=capacity, lease=lease, grace=grace, name=name) as work,
         trio.open_nursery() as nursery,
     ):
-        work.jobs.pause()  # no job begins that would have to stop at once because the port is taken
+        work.jobs.pause()  # no job starts before the port is known to be free
         try:
             urls: list[str] = await nursery.start(partial(serving, work.jobs))
         except OSError as error:
             raise server.fault(error) from error
         work.jobs.resume()
-        note(work.told)
+        note(work.description)
         note(f"the page is at {urls[0]}/; Ctrl-C stops it")
         await work.stopping.wait()
         work.jobs.pause()

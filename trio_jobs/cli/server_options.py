@@ -1,4 +1,4 @@
-"""Where a server listens, and whom it lets in: options of `serve`, and what they are to `serve_http`."""
+"""The options of `serve` that say where a server listens and who may use it, and those of `serve_http`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _NO_SUCH_NAME: Final = {getattr(socket, name, None) for name in ("EAI_NONAME", "
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class ServerOptions:
-    """The options of `serve` about the server.
+    """The options of `serve` that concern the server.
 
     Attributes:
         host: Where to listen; a host that other machines can reach needs --token-file.
         port: The port; 0 picks a free one.
-        allow_host: A name that the server goes by besides those of this machine; may be repeated.
+        allow_host: A name of the server besides those of this machine; may be repeated.
         allow_origin: A site whose pages may use it, as https://example.org; may be repeated.
-        per_client: How many connections one address may have; behind a proxy that is everybody.
-        token_file: Who may do what: on each line an owner and a token. Whoever has it sees the jobs of that
-            owner; with * in place of an owner, all jobs.
+        per_client: How many connections one address may have; behind a proxy, all clients have one.
+        token_file: Who may do what: on each line an owner and a token, which gives access to the jobs of that
+            owner; with * in place of an owner, to all jobs.
         certfile: For TLS: the server's certificate, and those that lead to it.
         keyfile: Its key, if that is in a file of its own.
     """
@@ -48,7 +48,7 @@ class ServerOptions:
         """Return the options of `serve_http`.
 
         Raises:
-            Fault: They cannot be had.
+            Fault: They contradict each other, or a certificate is unusable.
             OSError: A file cannot be read.
         """
         from ..serving import Limits
@@ -72,8 +72,8 @@ class ServerOptions:
             return authenticator(self.token_file)
         if not is_loopback(self.host):
             raise Fault(
-                f"--host {self.host} can be reached from other machines, and anybody who does could run "
-                "jobs; say who may with --token-file"
+                f"--host {self.host} can be reached from other machines, which could all run jobs; "
+                "say who may with --token-file"
             )
         return None
 
@@ -83,18 +83,18 @@ class ServerOptions:
                 raise Fault("--keyfile needs the certificate that it belongs to: --certfile")
             return None
         for path in (self.certfile, self.keyfile or self.certfile):
-            with Path(path).open("rb"):  # what cannot be read is told by its name
+            with Path(path).open("rb"):  # the error of load_cert_chain does not name the file
                 pass
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self.certfile, self.keyfile)
         except ssl.SSLError as error:
-            told = f"--certfile {self.certfile}: no certificate in PEM with its key ({error.reason})"
-            raise Fault(told) from error
+            text = f"--certfile {self.certfile}: no certificate in PEM with its key ({error.reason})"
+            raise Fault(text) from error
         return context
 
     def fault(self, error: OSError) -> Fault:
-        """Return what is told when it cannot listen there."""
+        """Return the fault for an error of listening at host and port."""
         where = f"{self.host}:{self.port}"
         if error.errno == errno.EADDRINUSE:
             return Fault(f"{where} is taken by another program; choose another --port, or 0 for any", FAILED)

@@ -1,4 +1,4 @@
-"""`trio-jobs show`: one job, its history as a timeline, and what it raised."""
+"""`trio-jobs show`: print one job, its history as a timeline, and what it raised."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .ending import detail_of, state_of
 from .escape import as_json
 from .options import DEFAULT_STORE, Id, Json, Store
 from .output import STYLES, json_line, line, table
-from .peek import peek
+from .readonly import open_readonly
 
 
 def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> None:
     """Print a job, its history and what it raised."""
-    with peek(store) as seen:
+    with open_readonly(store) as seen:
         job = seen.job(seen.resolve(job_id))
         history = seen.history(job.id)
         ((args,),) = seen.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job.id)
@@ -77,12 +77,12 @@ def _timeline(history: Sequence[Event]) -> list[list[str]]:
     rows: list[list[str]] = []
     for before, event in zip([history[0], *history], history, strict=False):
         after = f"+{brief(event.timestamp - before.timestamp)}"
-        rows.append([str(event.seq), moment(event.at), after, event.kind, told_event(event)])
+        rows.append([str(event.seq), moment(event.at), after, event.kind, describe_event(event)])
     return rows
 
 
-def told_event(event: Event) -> str:
-    """Return what an event says, on one line."""
+def describe_event(event: Event) -> str:
+    """Return what an event carries, on one line."""
     data = event.data
     if event.kind is Kind.STARTED:
         return f"attempt {event.attempt} at {data}"

@@ -1,4 +1,4 @@
-"""Signals: an asynchronous command is cancelled by one, and says which it was."""
+"""Cancel an asynchronous command when a signal comes, and raise which one it was."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Seen:
 async def stopped_by_signals() -> AsyncGenerator[None]:
     """Cancel the block when a signal comes.
 
-    Not with KeyboardInterrupt: that would come out of whatever line runs, perhaps half-way through one.
+    KeyboardInterrupt would not do: Python raises it in any line, perhaps half-way through a step.
 
     Raises:
         Stopped: A signal came, and the block ended by its cancellation.

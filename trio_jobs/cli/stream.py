@@ -1,4 +1,4 @@
-"""`trio-jobs stream`: what a job sends, live, from any cursor on."""
+"""`trio-jobs stream`: print what a job sends, live, from any cursor on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .escape import shown
 from .faults import Fault, Stopped
 from .options import DEFAULT_STORE, Id, Json, Store
 from .output import json_line, note
-from .peek import resolve
-from .show import told_event
+from .readonly import resolve
+from .show import describe_event
 from .signals import stopped_by_signals
 
 
@@ -33,13 +33,14 @@ async def stream(
     join: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
-    """Print what a job streams, as it comes: each token on a line, and its states on standard error.
+    """Print what a job sends, live: each token on a line, and its states on standard error.
 
     The exit status is 0 if the job completed, 1 if it failed, 3 if it was cancelled. Ctrl-C ends the
-    reading, not the job, and says where to go on. With --json, every event is a line on standard output.
+    reading, not the job, and prints the command that goes on. With --json, each event is a line on standard
+    output.
 
     Args:
-        after: The cursor to go on behind, as Ctrl-C says it; 0 is the beginning.
+        after: The cursor to go on behind, as Ctrl-C prints it; 0 is the beginning.
         join: Run text together as it was sent, without a line end behind each token.
     """
     if after < 0:
@@ -70,8 +71,8 @@ class _Reader:
     Args:
         handle: The job.
         events: Its log.
-        json: Whether each event is a line of JSON.
-        join: Whether text runs together.
+        json: Whether each event is printed as a line of JSON.
+        join: Whether no line end is printed behind a token.
 
     Attributes:
         place: The cursor of the last event that was printed.
@@ -110,7 +111,7 @@ class _Reader:
             json_line(event_record(event))
         elif event.kind is not Kind.TOKEN:
             self.close()
-            note(_told(event))
+            note(_event_line(event))
         elif self._join:
             print(shown(event.data), end="", flush=True)
             self._broken = True
@@ -118,12 +119,12 @@ class _Reader:
             print(shown(event.data), flush=True)
 
 
-def _told(event: Event) -> str:
+def _event_line(event: Event) -> str:
     data = event.data
     if isinstance(data, Progress):
         total = "" if data.total is None else f" of {data.total:g}"
         text = f"{data.done:g}{total}" + (f": {data.message}" if data.message else "")
     else:
-        text = told_event(event)
+        text = describe_event(event)
     again = "; what came before is void" if event.kind is Kind.STARTED and event.attempt > 1 else ""
     return f"[{event.seq}] {event.kind}{': ' if text else ''}{text}{again}"

@@ -1,4 +1,4 @@
-"""`trio-jobs submit`: accept a job, and perhaps wait for its end."""
+"""`trio-jobs submit`: submit a job, and wait for its end if asked to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .._model.job import Job
 from .._model.options import SubmitOptions
 from .._registry.opening import open_registry
 from .._watching.handle import JobHandle
-from .ending import ended_status, told_end
+from .ending import describe_end, ended_status
 from .escape import as_json
 from .faults import Fault
 from .load import load_handlers
@@ -63,7 +63,7 @@ async def submit(
     ends the waiting, not the job.
 
     Args:
-        name: Which of them is to run.
+        name: The name of the handler that is to run.
         args: Its arguments, as JSON; what is no JSON is text. Behind --, they may begin with a hyphen.
         timeout: How long each attempt may run.
         queue_timeout: How long it may wait for its first start.
@@ -128,5 +128,5 @@ async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
     elif job.state is State.COMPLETED:
         line(as_json(job.result))
     else:
-        note(told_end(job))
+        note(describe_end(job))
     return ended_status(job.state)

@@ -1,4 +1,4 @@
-"""`--token-file`: who may do what, as lines of an owner and a token."""
+"""Read `--token-file`, which says in lines of an owner and a token who may do what."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Authenticate: TypeAlias = "Callable[[Mapping[str, str]], Awaitable[Caller | None]]"
 
-EVERYBODY: Final = "*"
-"""In place of an owner: who comes with this token sees and does everything."""
+ANY_OWNER: Final = "*"
+"""Written in place of an owner: the token gives access to the jobs of all."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+-]{16,}")  # fit for a header, and for a WebSocket's subprotocol
 _LARGEST: Final = 2**20
@@ -27,7 +27,7 @@ _OTHERS: Final = stat.S_IRWXO | stat.S_IWGRP  # a service manager shows a group 
 
 
 def authenticator(path: str) -> Authenticate:
-    """Return what tells callers by the tokens of a file, which is read once.
+    """Return a function that finds the caller of a request by its token; the file is read once.
 
     Args:
         path: The file: on each line an owner and a token, or `*` and a token; `#` begins a comment.
@@ -45,7 +45,10 @@ def authenticator(path: str) -> Authenticate:
             return None
         given = _digest(token.strip())
         found = None
-        for digest, caller in callers:  # all of them, in any case: the time it takes tells nothing
+        for (
+            digest,
+            caller,
+        ) in callers:  # all are compared, so the time does not depend on the token
             if hmac.compare_digest(digest, given):
                 found = caller
         return found
@@ -71,7 +74,7 @@ def _text(path: str) -> str:
 
 
 def _tokens(path: str, text: str) -> dict[bytes, str | None]:
-    """Return the owner of each token, by its digest; None for one who sees everything."""
+    """Return the owner of each token, by its digest; None for the jobs of all."""
     found: dict[bytes, str | None] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
@@ -86,12 +89,12 @@ def _tokens(path: str, text: str) -> dict[bytes, str | None]:
         digest = _digest(token)
         if digest in found:
             raise Fault(f"{where}: a line above has the same token")
-        found[digest] = None if owner == EVERYBODY else owner
+        found[digest] = None if owner == ANY_OWNER else owner
     if not found:
-        raise Fault(f"--token-file {path} has no token, so nobody could do anything")
+        raise Fault(f"--token-file {path} has no token, so every request would be refused")
     return found
 
 
 def _digest(token: str) -> bytes:
-    # Of one length, whatever the token's: what is compared tells nothing of it.
+    # Digests have one length, so that the time of a comparison does not depend on the token's.
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""What ends a worker by force: a thread, as a handler that does not stop may hold up the event loop too."""
+"""End a worker by force, from a thread: a handler that does not stop may hold up the event loop too."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .faults import BY_SIGNAL
 from .signals import SIGNALS
 
 MARGIN: Final = 1.5
-"""Seconds that a worker may take beyond its grace, for what it still has to tell the store."""
+"""Seconds that a worker may take beyond its grace, for its last calls to the store."""
 
-_OVER: Final = 0
+_BLOCK_LEFT: Final = 0
 _TWICE: Final = 1.0  # seconds: some programs pass on a signal that the terminal has sent already
 
 
 class Watchdog:
-    """Waits for a signal, tells the worker, and ends the process if that is not over in time.
+    """Sets `stopping` at a signal, and ends the process if the block is not left in time.
 
     Another signal, a second or more after the first, ends it at once.
 
     Args:
         grace: Seconds that handlers have to end by themselves.
-        left: Says which jobs run, by id, and what their handlers are.
+        left: Returns the handlers of the jobs that run, by job id.
 
     Attributes:
         signal: The signal that came first.
-        stopping: Set when it came.
+        stopping: Set when that signal came.
     """
 
     def __init__(self, grace: float, left: Callable[[], Mapping[str, str]]) -> None:
@@ -45,10 +45,10 @@ class Watchdog:
         self._grace = grace
         self._left = left
         self._token = trio.lowlevel.current_trio_token()
-        self._news: SimpleQueue[int] = SimpleQueue()  # may be put to from a signal handler at any point
+        self._signals: SimpleQueue[int] = SimpleQueue()  # may be put to from a signal handler at any point
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        self._news.put(number)
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._signals.put(number)
         if self.signal is None:
             self.signal = number
             try:
@@ -59,39 +59,39 @@ class Watchdog:
     @contextmanager
     def on_guard(self) -> Generator[None]:
         """Watch over a block."""
-        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         thread = threading.Thread(target=self._watch, name="trio_jobs watchdog", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            self._news.put(_OVER)
+            self._signals.put(_BLOCK_LEFT)
             thread.join()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _watch(self) -> None:
-        first = self._news.get()
-        if first == _OVER:
+        first = self._signals.get()
+        if first == _BLOCK_LEFT:
             return
-        came = time.monotonic()
-        ends = came + self._grace + MARGIN
+        began = time.monotonic()
+        ends = began + self._grace + MARGIN
         while (left := ends - time.monotonic()) > 0:
             try:
-                news = self._news.get(timeout=left)
+                found = self._signals.get(timeout=left)
             except Empty:
                 break
-            if news == _OVER:
+            if found == _BLOCK_LEFT:
                 return
-            if time.monotonic() - came > _TWICE:
+            if time.monotonic() - began > _TWICE:
                 self._force(BY_SIGNAL + first, "still ran at a second signal")
         self._force(BY_SIGNAL + first, f"did not stop within {self._grace:g}s")
 
     def _force(self, status: int, why: str) -> None:
         left = self._left()
-        told = [f"job {job_id} ({handler}) {why}; its lease will lapse" for job_id, handler in left.items()]
+        texts = [f"job {job_id} ({handler}) {why}; its lease will lapse" for job_id, handler in left.items()]
         try:
-            for text in told or [f"the worker {why}"]:
+            for text in texts or [f"the worker {why}"]:
                 data = one_line(f"trio-jobs: {text}; ended by force").encode("utf-8", "backslashreplace")
                 os.write(2, data + b"\n")
         finally:

@@ -1,4 +1,4 @@
-"""`trio-jobs worker`: run jobs until a signal comes, and then stop in order, or by force."""
+"""`trio-jobs worker`: run jobs until a signal comes, then stop in order, or by force."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ async def worker(
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C.
 
-    Then it claims no more, tells the jobs, waits for the grace, and hands over what still runs: another
-    worker goes on with it. It is gone within the grace and two seconds, by force if a handler does not
+    Then it claims no more, asks the jobs to end, waits for the grace, and hands over what still runs: another
+    worker goes on with it. It exits within the grace and two seconds, by force if a handler does not
     stop. Another signal, a second or more after the first, ends it at once.
 
     Args:
@@ -34,5 +34,5 @@ async def worker(
     file_of(store)
     show_log(log_level)
     async with working(handlers, store=store, capacity=capacity, lease=lease, grace=grace, name=name) as work:
-        note(f"{work.told}; Ctrl-C stops it")
+        note(f"{work.description}; Ctrl-C stops it")
         await work.stopping.wait()

@@ -1,4 +1,4 @@
-"""Jobs run until a signal comes, and then stop in order, or by force: what `worker` and `serve` do."""
+"""Run jobs until a signal comes, then stop them in order, or by force: what `worker` and `serve` share."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .watchdog import Watchdog
 
 @attrs.frozen
 class Working:
-    """Jobs that run.
+    """A registry that runs jobs until a signal comes.
 
     Attributes:
         jobs: The registry.
-        told: Who runs what from where, for people.
+        description: Which worker runs which handlers from which store, as a line of text.
         stopping: Set when a signal came, and the block is to be left.
     """
 
     jobs: JobRegistry
-    told: str
+    description: str
     stopping: trio.Event
 
 
 def show_log(level: str) -> None:
-    """Write what this package logs to standard error, from a level on, and of others what Python does.
+    """Log to standard error: of this package from `level` on, of others from warnings on.
 
-    A program that has said itself where its log goes keeps that.
+    A program that has configured logging itself keeps its configuration.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("trio_jobs").setLevel(level.upper())
@@ -53,7 +53,7 @@ async def working(
 
     Raises:
         Stopped: A signal came.
-        Fault: There are no such handlers, or the registry refuses what it is given.
+        Fault: The handlers cannot be loaded, or the registry refuses an option.
     """
     found = load_handlers(handlers)
     name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -68,8 +68,8 @@ async def working(
             raise Fault(str(error)) from error
         async with opened as jobs:
             running.append(jobs)
-            told = f"{name} runs {', '.join(found)} from {store}, {capacity} at once"
-            yield Working(jobs, told, watchdog.stopping)
+            description = f"{name} runs {', '.join(found)} from {store}, {capacity} at once"
+            yield Working(jobs, description, watchdog.stopping)
             if left := len(jobs.running):
                 what = f"{left} job{'' if left == 1 else 's'}"
                 note(f"stopping: {grace:g}s for {what} to end; what still runs then is handed over")

@@ -10,7 +10,7 @@ import pytest
 
 from trio_jobs import SchemaTooNew, StoreCorrupt
 from trio_jobs.cli.faults import Fault
-from trio_jobs.cli.peek import peek
+from trio_jobs.cli.readonly import open_readonly
 
 STORE = "sqlite:///jobs.db"
 
@@ -28,7 +28,7 @@ def with_ids(cli: Any, *ids: str) -> None:
 def test_an_id_may_be_cut_short_while_it_is_clear(cli: Any) -> None:
     """A beginning that one id has stands for it; one that several have is refused, and they are named."""
     with_ids(cli, "abc1" + "0" * 28, "abc2" + "0" * 28, "b" + "0" * 31)
-    with peek(STORE) as seen:
+    with open_readonly(STORE) as seen:
         assert seen.resolve("b") == "b" + "0" * 31
         assert seen.resolve("abc1") == "abc1" + "0" * 28
         with pytest.raises(Fault, match=r"several jobs .*: abc10000, abc20000; write more"):
@@ -38,14 +38,14 @@ def test_an_id_may_be_cut_short_while_it_is_clear(cli: Any) -> None:
 def test_an_id_that_another_begins_with_is_itself(cli: Any) -> None:
     """A whole id is never ambiguous."""
     with_ids(cli, "abc", "abcd")
-    with peek(STORE) as seen:
+    with open_readonly(STORE) as seen:
         assert seen.resolve("abc") == "abc"
 
 
 def test_short_ids_are_long_enough(cli: Any) -> None:
     """What a table shows of an id leads to that job, and has at least eight characters."""
     with_ids(cli, "a" * 20 + "b", "a" * 20 + "c", "d" * 32)
-    with peek(STORE) as seen:
+    with open_readonly(STORE) as seen:
         assert seen.short("a" * 20 + "b") == "a" * 20 + "b"
         assert seen.short("d" * 32) == "d" * 8
         for job in seen.newest(looked_for(), 10):
@@ -61,7 +61,7 @@ def looked_for() -> Any:
 def test_nothing_can_be_written(cli: Any) -> None:
     """The connection refuses to write."""
     cli.submit("add", "1", "2")
-    with pytest.raises(Exception, match=r"readonly|read-only|attempt to write"), peek(STORE) as seen:
+    with pytest.raises(Exception, match=r"readonly|read-only|attempt to write"), open_readonly(STORE) as seen:
         seen.ask("DELETE FROM trio_jobs_job")
 
 
@@ -69,11 +69,11 @@ def test_other_files_are_told_apart(cli: Any) -> None:
     """A newer schema, a file without jobs and one that is none of SQLite's are each told as what they are."""
     cli.submit("add", "1", "2")
     change("UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
-    with pytest.raises(SchemaTooNew), peek(STORE):
+    with pytest.raises(SchemaTooNew), open_readonly(STORE):
         pass
     with closing(sqlite3.connect("empty.db")) as db, db:
         db.execute("CREATE TABLE other (x)")
-    with pytest.raises(Fault, match="holds no jobs"), peek("sqlite:///empty.db"):
+    with pytest.raises(Fault, match="holds no jobs"), open_readonly("sqlite:///empty.db"):
         pass
-    with pytest.raises(StoreCorrupt), peek("sqlite:///program.py"):
+    with pytest.raises(StoreCorrupt), open_readonly("sqlite:///program.py"):
         pass

@@ -1,4 +1,4 @@
-"""Look at a file of jobs without changing it: one connection that only reads, one moment in time."""
+"""Read a file of jobs as it is at one moment, over a connection that cannot write."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _EVERY_ID: Final = 2**31
 _FITS: Final = 4
 
 
-class Peek:
-    """What a file holds at one moment.
+class ReadOnlyFile:
+    """Answers what a file holds at one moment.
 
     Args:
         db: A connection in a transaction.
@@ -78,10 +78,10 @@ class Peek:
     # ------------------------------------------------------------ ids
 
     def resolve(self, prefix: str) -> str:
-        """Return the id that begins so.
+        """Return the one id that begins with a prefix.
 
         Raises:
-            Fault: No id does, or several do.
+            Fault: No id begins with it, or several do.
         """
         if not prefix:
             raise Fault("an id cannot be empty; 'trio-jobs list' shows those that there are")
@@ -102,17 +102,17 @@ class Peek:
         return found[0]
 
     def short(self, job_id: str) -> str:
-        """Return as much of an id as tells it from all others."""
+        """Return the shortest beginning of an id that no other id has."""
         ((before,), (after,)) = self.ask(
             "SELECT max(id) FROM trio_jobs_job WHERE id < ?1 UNION ALL "
             "SELECT min(id) FROM trio_jobs_job WHERE id > ?1",
             job_id,
         )
-        alike = max(_alike(job_id, before or ""), _alike(job_id, after or ""))
-        return job_id[: max(SHORTEST, alike + 1)]
+        same = max(_common_length(job_id, before or ""), _common_length(job_id, after or ""))
+        return job_id[: max(SHORTEST, same + 1)]
 
 
-def _alike(one: str, other: str) -> int:
+def _common_length(one: str, other: str) -> int:
     count = 0
     for here, there in zip(one, other, strict=False):
         if here != there:
@@ -122,14 +122,14 @@ def _alike(one: str, other: str) -> int:
 
 
 @contextmanager
-def peek(store: str) -> Generator[Peek]:
+def open_readonly(store: str) -> Generator[ReadOnlyFile]:
     """Open a file for reading only, for the length of a block.
 
     Raises:
-        Fault: The address names no file, there is none, or it holds no jobs.
-        StoreCorrupt: It is damaged.
+        Fault: The address names no file, the file does not exist, or it holds no jobs.
+        StoreCorrupt: The file is damaged.
         StoreUnavailable: It cannot be read.
-        SchemaTooNew: It is of a newer version.
+        SchemaTooNew: A newer version of the library wrote it.
     """
     path = Path(file_of(store)).absolute()
     if not path.exists():
@@ -142,7 +142,7 @@ def peek(store: str) -> Generator[Peek]:
             prepare_reader(db)
             db.execute("BEGIN")
             _check_version(db, path)
-            yield Peek(db)
+            yield ReadOnlyFile(db)
         finally:
             db.close()
     except apsw.Error as error:
@@ -162,10 +162,10 @@ def _check_version(db: apsw.Connection, path: Path) -> None:
 
 
 def resolve(store: str, prefixes: Sequence[str]) -> list[str]:
-    """Return the ids that begin so.
+    """Return the ids that begin with the prefixes.
 
     Raises:
-        Exception: What `peek` and `Peek.resolve` raise.
+        Exception: What `open_readonly` and `ReadOnlyFile.resolve` raise.
     """
-    with peek(store) as seen:
+    with open_readonly(store) as seen:
         return [seen.resolve(prefix) for prefix in prefixes]
