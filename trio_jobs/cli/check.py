@@ -106,7 +106,7 @@ def _check_log(job: Job, log: Sequence[Event]) -> None:
     """Check a log that retention may have trimmed.
 
     Retention trims tokens, progress and saved values, the oldest first: behind the first that is kept, all
-    are. Of a job with many attempts it trims old snoozes too, and the log of such a job is not checked further.
+    are. Of a job with many attempts it trims old snoozes too, and such a log is not checked further.
 
     Raises:
         AssertionError: The log has other holes, or the job does not agree with it.
