@@ -84,7 +84,7 @@ LIVED = [
         "a spawn is asked only once",
         "a job fails because the store was away when it started a child",
         "_running/runner.py",
-        "await insist(partial(self.store.spawn, job_id, above.attempt, child, self.claimant))",
+        "await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)",
         "await self.store.spawn(job_id, above.attempt, child, self.claimant)",
         "lives",
     ),

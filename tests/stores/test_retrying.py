@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from trio_jobs import JobContext, State, StoreCorrupt, Timeouts, open_registry
 from trio_jobs.stores import StoreUnavailable
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.stores.retrying import BACKOFF, insist, persist
+from trio_jobs.stores.retrying import BACKOFF, retry_until_answered, retry_until_done
 from trio_jobs.testing import Connection
 
 
@@ -37,7 +37,7 @@ async def test_a_call_is_repeated_until_it_is_answered(
 ) -> None:
     """Each failure is followed by another try, after waits that grow to a bound; the log says so once."""
     flaky = Flaky(12)
-    assert await insist(flaky) == 13
+    assert await retry_until_answered(flaky) == 13
     longest = sum(BACKOFF.initial * BACKOFF.factor**n for n in range(7)) + 5 * BACKOFF.maximum
     assert longest * (1 - BACKOFF.jitter) <= trio.current_time() <= longest
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -50,13 +50,13 @@ async def test_an_error_of_another_kind_is_an_answer(autojump_clock: MockClock) 
         raise LookupError
 
     with pytest.raises(LookupError):
-        await insist(refuse)
+        await retry_until_answered(refuse)
 
 
-async def test_insisting_can_be_cancelled(autojump_clock: MockClock) -> None:
+async def test_trying_again_can_be_cancelled(autojump_clock: MockClock) -> None:
     """What is asked in vain can be given up."""
     with trio.move_on_after(60) as scope:
-        await insist(Flaky(10**9))
+        await retry_until_answered(Flaky(10**9))
     assert scope.cancelled_caught
 
 
@@ -73,7 +73,7 @@ async def test_what_is_done_for_all_goes_on(
             raise answer
         return answer
 
-    assert await persist(call) == "done"
+    assert await retry_until_done(call) == "done"
     first, second = [record.getMessage() for record in caplog.records]
     assert "the work for all jobs failed" in first
     assert "  | RecursionError: too\n  | deep" in first
@@ -81,7 +81,7 @@ async def test_what_is_done_for_all_goes_on(
     for error in (StoreCorrupt("damaged"), trio.ClosedResourceError()):
         answers.append(error)
         with pytest.raises(type(error)):
-            await persist(call)
+            await retry_until_done(call)
 
 
 @pytest.mark.parametrize("broken", ["sweep", "claim", "heartbeat", "due", "overdue", "cancelling"])

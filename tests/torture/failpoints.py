@@ -181,7 +181,7 @@ ENDS: Final = [
 """What becomes of the jobs without a parent, by key; the one of the dead worker has none."""
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_answered(call: Callable[[], Awaitable[T]]) -> T:
     """Ask again until there is an answer, as a careful program does."""
     while True:
         try:
@@ -206,7 +206,7 @@ async def programme(path: Path) -> None:
         stopped = await _submit(jobs, sleeper, "stopped")
         waiting = await _submit(jobs, sleeper, "waiting", delay=600)
         for job in (stopped, waiting):
-            report = await insist(partial(job.cancel, patience=30))
+            report = await retry_until_answered(partial(job.cancel, patience=30))
             assert report.outcome in {"cancelled", "already_over"}, "nobody heard that the job had ended"
             journal.note("cancelled", job=job.id, outcome=report.outcome)
         assert await spoken.result() == "grown"
@@ -214,16 +214,16 @@ async def programme(path: Path) -> None:
         assert await (await jobs.get(lost.id)).result() == "grown"
         for old in await jobs.find(tags={"old": "yes"}):
             try:
-                await insist(partial(jobs.remove, old.id))
+                await retry_until_answered(partial(jobs.remove, old.id))
             except trio_jobs.UnknownJob:  # the answer to the first call was lost
                 pass
-        await insist(partial(jobs.prune, older_than=1e6))
+        await retry_until_answered(partial(jobs.prune, older_than=1e6))
 
 
 async def _submit(
     jobs: trio_jobs.JobRegistry, fn: Any, key: str, **options: Any
 ) -> trio_jobs.JobHandle[Any, Any]:
-    handle = await insist(partial(jobs.submit, fn, key=key, **options))
+    handle = await retry_until_answered(partial(jobs.submit, fn, key=key, **options))
     journal.note("submitted", key=key, job=handle.id)
     return handle
 

@@ -28,7 +28,7 @@ from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.streams import StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
-from ..stores.retrying import LAST_WORDS, insist, persist
+from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.submission import child_submission
 from .attempt import Attempt
 from .logs import log_end, log_start
@@ -161,7 +161,7 @@ class Runner:
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         claim = attempt.claim
         try:
-            state = await insist(partial(self._finish_once, attempt, outcome))
+            state = await retry_until_answered(self._finish_once, attempt, outcome)
         except LeaseLost:
             logger.warning(
                 "the end of attempt %d of job %s came too late", claim.attempt, claim.submission.id
@@ -214,7 +214,7 @@ class Runner:
             raise RecursionError(f"child jobs can lie {NESTED} deep in each other, not {depth}")
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = above.submission.id
-        claim = await insist(partial(self.store.spawn, job_id, above.attempt, child, self.claimant))
+        claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)
         try:
             self.start(claim, parent.context.nursery, parent)
         except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
@@ -283,10 +283,10 @@ class Runner:
         with heart:
             while True:
                 with trio.move_on_after(lease / 3):
-                    self._heard = await persist(partial(self.store.cancelling, self._heard))
+                    self._heard = await retry_until_done(self.store.cancelling, self._heard)
                 held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
                 if held:
-                    self._apply_heartbeat(held, await persist(partial(self.store.heartbeat, held, lease)))
+                    self._apply_heartbeat(held, await retry_until_done(self.store.heartbeat, held, lease))
 
     def _apply_heartbeat(self, held: Mapping[str, int], answer: Heartbeat) -> None:
         for job_id, number in held.items():

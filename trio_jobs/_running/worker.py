@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 
 import trio
 
@@ -14,7 +13,7 @@ from .._common.errors import LeaseLost
 from .._common.states import Reason, Transition
 from .._model.job import Ended
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
-from ..stores.retrying import insist, persist
+from ..stores.retrying import retry_until_answered, retry_until_done
 from .runner import Runner
 
 logger = logging.getLogger("trio_jobs")
@@ -64,16 +63,16 @@ class Worker(Runner):
     async def _sweep(self) -> None:
         """End the jobs that waited too long, whenever there may be any."""
         while True:
-            await persist(self.store.overdue)
-            await persist(self.store.sweep)
+            await retry_until_done(self.store.overdue)
+            await retry_until_done(self.store.sweep)
 
     async def _claim(self) -> None:
         while True:  # asked only when work may wait: a claim holds the slots that a submit could fill at once
             while not self._free():
                 await self._changed.wait()
-            await persist(self.store.due)
+            await retry_until_done(self.store.due)
             if self._free():
-                await persist(self._claim_once)
+                await retry_until_done(self._claim_once)
 
     async def _claim_once(self) -> None:
         free = self._hold(self.capacity)
@@ -128,7 +127,7 @@ class Worker(Runner):
             outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
             with suppress(trio.ClosedResourceError):  # a submit may outlast the registry
                 with suppress(LeaseLost):
-                    await insist(partial(self.store.finish, claim.submission.id, claim.attempt, outcome))
+                    await retry_until_answered(self.store.finish, claim.submission.id, claim.attempt, outcome)
                 left.discard(claim.submission.id)
 
         with trio.move_on_after(self.patience, shield=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,7 +14,7 @@ from .._common.states import Reason
 from .._model.job import Kind
 from .._watching.readers import Readers, ReadersByJob
 from ..stores.contract import Claim, Store
-from ..stores.retrying import insist
+from ..stores.retrying import retry_until_answered
 from .channel import Entry, Pipe
 from .deadlines import Deadlines
 
@@ -148,9 +147,9 @@ class Writer:
         """Write what came through the channel."""
         try:
             if kind is Kind.TOKEN:
-                await insist(partial(self._write_tokens, values))
+                await retry_until_answered(self._write_tokens, values)
             else:
-                await insist(partial(self._append, kind, values))
+                await retry_until_answered(self._append, kind, values)
         except LeaseLost:
             self._deadlines.stop(Reason.WORKER_LOST)
             raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
@@ -16,19 +16,20 @@ from .._common.errors import StoreUnavailable, TrioJobsError
 from .._model.retry import Retry
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("trio_jobs")
 
 BACKOFF: Final = Retry(attempts=2, initial=0.05, factor=2, maximum=5.0)
 LAST_WORDS: Final = 10.0
-"""Seconds in which a registry that is being left insists on telling its store how each attempt ended."""
+"""Seconds in which a registry that is being left goes on telling its store how each attempt ended."""
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_answered(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Repeat a call until the store answers, at growing intervals. Raises what the store answers."""
     failures = 0
     while True:
         try:
-            return await call()
+            return await call(*args)
         except StoreUnavailable as error:
             failures += 1
             if failures == 1:
@@ -36,7 +37,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
         await trio.sleep(BACKOFF.delay(failures))
 
 
-async def persist(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_done(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Do what is to be done for all jobs, whatever one of them does to it.
 
     An error that is none of the package's comes from something that no code was written for, most likely one
@@ -46,7 +47,7 @@ async def persist(call: Callable[[], Awaitable[T]]) -> T:
     failures = 0
     while True:
         try:
-            return await insist(call)
+            return await retry_until_answered(call, *args)
         except (TrioJobsError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # the others must not suffer for it
