@@ -16,7 +16,7 @@ import pytest
 from trio_jobs import InvalidPayload, handler
 from trio_jobs._json.arguments import Arguments
 from trio_jobs._model.handler import check_call
-from trio_jobs._model.handlers import Handler, Handlers, taken_by
+from trio_jobs._model.handlers import Handler, Handlers, parameters_of
 
 
 async def plain(job: object, a: int, b: str = "", *rest: float) -> None: ...
@@ -111,7 +111,7 @@ async def bare(job, a, *b):  # type: ignore[no-untyped-def]  # is what is tried 
 )
 def test_types_of_arguments(fn: Any, named: list[Any], rest: Any) -> None:
     """Those that a job may have: without the context, and without what is bound or must be named."""
-    taken = taken_by(fn)
+    taken = parameters_of(fn)
     assert (list(taken.named), taken.rest) == (named, rest)
 
 
@@ -257,7 +257,7 @@ def test_an_annotation_that_means_nothing() -> None:
     async def take(job: object, item: Local) -> None: ...
 
     with pytest.raises(TypeError) as caught:
-        taken_by(take)
+        parameters_of(take)
     assert str(caught.value) == (
         "the annotation 'Local' of item in handler take cannot be resolved: name 'Local' is not defined; "
         "it must be a name at the top of its module"

@@ -33,7 +33,7 @@ from trio_jobs import (
     open_registry,
 )
 from trio_jobs._common.states import Transition
-from trio_jobs._running.channel import Pipe
+from trio_jobs._running.channel import TokenChannel
 from trio_jobs.stores import StoreUnavailable
 from trio_jobs.stores.contract import Outcome
 from trio_jobs.stores.memory import MemoryStore
@@ -709,15 +709,15 @@ async def test_who_waits_for_what_is_never_written(write: str, autojump_clock: M
 
 async def test_sending_after_the_end_through_a_channel_that_was_closed(autojump_clock: MockClock) -> None:
     """Whoever sends in the moment in which the attempt ends is told that it is over, as at any later time."""
-    pipe = Pipe(1, partial(trio.sleep, 0), partial(trio.sleep, 0), partial(LeaseLost, "j", 1))  # type: ignore[arg-type]
+    channel = TokenChannel(1, partial(trio.sleep, 0), partial(trio.sleep, 0), partial(LeaseLost, "j", 1))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pipe.run)
+        nursery.start_soon(channel.run)
         await wait_all_tasks_blocked()
-        await pipe.close()
+        await channel.close()
     with pytest.raises(LeaseLost):
-        await pipe.send(1)
+        await channel.send(1)
     with pytest.raises(LeaseLost):
-        await pipe.send_many([1])
+        await channel.send_many([1])
 
 
 async def test_two_threads_ask_at_once() -> None:
@@ -725,8 +725,8 @@ async def test_two_threads_ask_at_once() -> None:
 
     async def handler(job: JobContext[int]) -> bool:
         asks = [lambda: trio.from_thread.run_sync(job._writer._open)] * 2
-        pipes = [await trio.to_thread.run_sync(ask) for ask in asks]
-        return pipes[0] is pipes[1]
+        channels = [await trio.to_thread.run_sync(ask) for ask in asks]
+        return channels[0] is channels[1]
 
     async with open_registry() as jobs:
         assert await (await jobs.submit(handler)).result()

@@ -168,8 +168,8 @@ STREAMED = [
         "progress does not wait until it is written",
         "`progress` returns, and a reader that looks does not find it",
         WRITER,
-        "            await pipe.send(entry)\n            await entry.wait()",
-        "            await pipe.send(entry)",
+        "            await channel.send(entry)\n            await entry.wait()",
+        "            await channel.send(entry)",
         "file-streams",
     ),
 ]

@@ -1,12 +1,12 @@
-"""What all rooms above share: what can go wrong, what may follow what, and small tools.
+"""What all rooms above share: errors, the states of a job, and small tools.
 
 In the order in which they tell the story:
 
-    errors           what can go wrong, by whose fault it is
-    states           what may follow what
+    errors           every error of the package, by whose fault it is
+    states           the states of a job, and which may follow which
     validate         checks of what callers pass in
     error_text       exceptions as text
     deferred_error   an error that waits until the tasks beside it have ended
-    bell             waking all who wait
-    task_tree        where the tasks of a job are
+    bell             waking all tasks that wait
+    task_tree        the stacks of a job's tasks
 """

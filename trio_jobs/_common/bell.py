@@ -1,7 +1,7 @@
-"""A bell: tasks wait for it, and everyone who waits wakes when it rings.
+"""Wake all tasks that wait for something.
 
-`trio.lowlevel.ParkingLot` can do this and much more; waking a task through it takes five times as
-long, and tokens wake a task each.
+`trio.lowlevel.ParkingLot` can do this and much more, but takes five times as long to wake a task, and each
+token wakes one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import trio
 
 
 class Bell:
-    """Wakes all the tasks that wait. Ringing it when nobody waits does nothing."""
+    """Wakes all the tasks that wait for it. To ring it does nothing if no task waits."""
 
     __slots__ = ("_tasks",)
 
@@ -29,8 +29,8 @@ class Bell:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def ring(self) -> None:
-        """Wake all who wait, in the order in which they came."""
+        """Wake all tasks that wait, in the order in which they began to."""
         if self._tasks:
-            for task in self._tasks:  # in another thread the first one raises, and nobody is lost
+            for task in self._tasks:  # in another thread the first one raises, and no task is lost
                 trio.lowlevel.reschedule(task)
             self._tasks = {}

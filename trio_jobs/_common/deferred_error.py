@@ -1,4 +1,4 @@
-"""The error of a block, raised when the tasks beside it have ended; a nursery would make a group of it."""
+"""Raise the error of a block after the tasks beside it have ended; a nursery would make a group of it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import trio
 from .error_text import leaves
 from .errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
 
-_WORLD: Final = (StoreCorrupt, StoreUnavailable, SchemaTooNew)
+_OF_THE_STORE: Final = (StoreCorrupt, StoreUnavailable, SchemaTooNew)
 
 
 class DeferredError:
-    """A block whose error is raised by `release`.
+    """Keeps the error of a block until `release` raises it.
 
     Args:
-        beside: What runs beside it, for the message of a group.
+        beside: What runs beside the block, for the message of a group.
 
     Attributes:
-        error: What it raised; None if nothing.
+        error: What the block raised; None if nothing.
     """
 
     def __init__(self, beside: str = "registry") -> None:
@@ -33,12 +33,12 @@ class DeferredError:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Keep what it raised, whatever that is."""
+        """Keep what the block raised."""
         self.error = error
         return True
 
     def release(self) -> None:
-        """Raise what the block raised, if it did."""
+        """Raise what the block raised, if anything."""
         if self.error is not None:
             raise self.error
 
@@ -53,7 +53,7 @@ class DeferredError:
         own = self.error
         errors = [other] if own is None or isinstance(own, trio.Cancelled) else [own, other]
         found = [leaf for error in errors for leaf in leaves(error)]
-        if all(isinstance(leaf, _WORLD) for leaf in found):
+        if all(isinstance(leaf, _OF_THE_STORE) for leaf in found):
             return found[0]
         if len(errors) == 1:
             return other

@@ -1,4 +1,4 @@
-"""Exceptions as text that any store can keep: short, printable, and made without ever raising."""
+"""Turn exceptions into text that any store can keep: short, and made without ever raising."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import ErrorRecord, Permanent, quoted
 
 LIMIT = 16 * 1024
 _CUT = "\n… cut …\n"
-# What user code may raise while it is asked to describe itself; Ctrl-C still comes through.
+# What the __str__ or __repr__ of user code may raise; KeyboardInterrupt still passes.
 ANY = (Exception, SystemExit, GeneratorExit)
 
 
@@ -35,12 +35,12 @@ def escaped(char: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text on one line; what a terminal or a log might obey is written as Python writes it."""
+    """Return a text on one line; line ends and control characters are escaped as in a Python literal."""
     return "".join(char if char.isprintable() else escaped(char) for char in str(text))
 
 
 def indented(text: str) -> str:
-    """Return a text of several lines, each as `one_line` and behind a mark that says whose they are."""
+    """Return a text of several lines, each as `one_line` and behind a mark: they are quoted in a log."""
     return "\n".join(f"  | {one_line(line)}" for line in text.splitlines())
 
 
@@ -57,7 +57,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says; what it says of itself may fail, or be no text that can be kept."""
+    """Return the text of an exception, also if its `__str__` raises or returns what no store can keep."""
     try:
         return safe_text(str(error))
     except ANY as broken:
@@ -65,7 +65,7 @@ def message_of(error: BaseException) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a short repr of a value, whatever that value does when it is asked for one."""
+    """Return a short repr of a value, also if its `__repr__` raises."""
     try:
         return safe_text(quoted(value))
     except ANY:
@@ -74,7 +74,7 @@ def shown(value: object) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        # Each piece is cut before the next is asked for: one message may be a hundred megabytes.
+        # Each piece is cut before the next is made: one message may be a hundred megabytes.
         pieces = (safe_text(piece) for piece in traceback.TracebackException.from_exception(error).format())
         return safe_text("".join(pieces))
     except ANY as broken:
@@ -82,7 +82,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def record_error(error: BaseException) -> ErrorRecord:
-    """Return what an exception says, as text of at most 16 KiB a field.
+    """Return the record of an exception, with at most 16 KiB of text a field.
 
     A group with a single leaf is described by that leaf, and `Permanent` by what it wraps.
     """

@@ -3,8 +3,8 @@
 The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
 `QueueFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`, `SchemaTooNew`. The
 job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation: `StreamGap`,
-`StreamRestarted`. Two more are not errors of ours but words that a handler says by raising them: `RetryAfter`
-and `Permanent`.
+`StreamRestarted`. Two more are not errors of the package: a handler raises `RetryAfter` and `Permanent` to
+decide whether its job runs again.
 
 None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
 watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in
@@ -53,11 +53,11 @@ class TrioJobsError(Exception):
 
 
 class IllegalTransition(TrioJobsError):
-    """The lifecycle has no such step from here; nothing was changed.
+    """The state of the job does not allow this transition; nothing was changed.
 
     Attributes:
-        state: Where the job is.
-        transition: What was asked for.
+        state: The state of the job.
+        transition: The transition that was refused.
     """
 
     def __init__(self, state: State, transition: str, hint: str = "") -> None:
@@ -67,10 +67,10 @@ class IllegalTransition(TrioJobsError):
 
 
 class UnknownJob(TrioJobsError):
-    """No job has this id: it never had one, or it was removed.
+    """No job has this id: none ever had it, or the job was removed.
 
     Attributes:
-        job_id: What was asked for.
+        job_id: The id.
     """
 
     def __init__(self, job_id: str) -> None:
@@ -79,11 +79,11 @@ class UnknownJob(TrioJobsError):
 
 
 class UnknownHandler(TrioJobsError):
-    """A store that outlives the process can run only the handlers that its registry was given by name.
+    """The registry has no handler of this name; a durable store runs handlers by name only.
 
     Attributes:
-        name: The handler that was asked for.
-        known: The names that there are.
+        name: The name.
+        known: The names that the registry has.
     """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -94,7 +94,7 @@ class UnknownHandler(TrioJobsError):
 
 
 class InvalidPayload(TrioJobsError, ValueError):
-    """A value cannot be stored as it is; the text names it and says what would do."""
+    """A value cannot be stored as it is; the text names it and what to pass instead."""
 
 
 class KeyConflict(TrioJobsError):
@@ -115,11 +115,11 @@ class KeyConflict(TrioJobsError):
 
 
 class QueueFull(TrioJobsError):
-    """So many jobs wait already that this one was not accepted; try again later.
+    """As many jobs wait as may, so this one was not accepted; try again later.
 
     Attributes:
         limit: How many jobs may wait.
-        owner: Whose jobs, if it is one owner's that are too many.
+        owner: The owner who has too many, if the limit is that of one owner; else None.
     """
 
     def __init__(self, limit: int, owner: str | None = None) -> None:
@@ -137,7 +137,7 @@ class StoreUnavailable(TrioJobsError):
 
 
 class StoreCorrupt(TrioJobsError):
-    """The store's data is damaged, or was taken away while it was open. Nothing was written over it."""
+    """The store's data is damaged, or was removed while it was open. Nothing was written over it."""
 
 
 class SchemaTooNew(TrioJobsError):
@@ -255,8 +255,8 @@ class StreamRestarted(TrioJobsError):
         self.cursor = cursor
 
 
-class RetryAfter(Exception):  # a word that a handler says, not an error
-    """Raised by a handler: run me again in `seconds`; this attempt does not count.
+class RetryAfter(Exception):  # no error: it says what is to happen next
+    """Raised by a handler: its job runs again in `seconds`, and this attempt does not count.
 
     Args:
         seconds: How long to wait; at least 0.
@@ -273,8 +273,8 @@ class RetryAfter(Exception):  # a word that a handler says, not an error
         self.seconds = float(seconds)
 
 
-class Permanent(Exception):  # a word that a handler says, not an error
-    """Raised by a handler: I failed, and trying again will not help.
+class Permanent(Exception):  # no error: it says what is to happen next
+    """Raised by a handler: its job has failed, and is not tried again.
 
     Args:
         error: The error, or a line of text. The job's record shows it in place of this wrapper.

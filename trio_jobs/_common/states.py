@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where a job is in its life."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -91,7 +91,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
 }
 
 UNFINISHED: Final = frozenset(state for state in State if not state.over)
-"""Those that a transition leaves."""
+"""The states that a transition leaves."""
 UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED})
 """Reasons of `retried` that give back what the claim took from the retry budget."""
 

@@ -1,4 +1,4 @@
-"""Where tasks are, as text for people."""
+"""Print the stacks of tasks, as text for people."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def task_tree(task: trio.lowlevel.Task, indent: str = "", *, without: tuple[str,
     """Return the stacks of a task and of all tasks under it, innermost call last.
 
     Args:
-        task: Where to begin.
-        indent: What every line begins with.
-        without: How the paths of files begin whose calls are left out.
+        task: The topmost task.
+        indent: It begins every line.
+        without: Beginnings of paths; calls in those files are left out.
     """
     calls = [call for call in task.iter_await_frames() if not call[0].f_code.co_filename.startswith(without)]
     frames = traceback.StackSummary.extract(iter(calls))

@@ -1,4 +1,4 @@
-"""Checks of what callers pass in, each with an error that names the fault and the fix."""
+"""Check what callers pass in; each error names the fault and the fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TAGS = 64
 """How many tags a job has at most."""
 _NAME, _VALUE = 100, 500  # characters of one
-_BITS = 1000  # a whole number beyond that is none that a float can hold
+_BITS = 1000  # a float cannot hold a whole number with more
 
 
 def number(name: str, value: object, least: float = 0, most: float = math.inf) -> None:

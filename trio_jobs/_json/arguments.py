@@ -12,7 +12,7 @@ from msgspec import inspect
 from .._common.error_text import ANY, message_of
 from .._common.errors import InvalidPayload
 from .._model.handler import arity, mark_of
-from .._model.handlers import Handler, hinted, taken_by
+from .._model.handlers import Handler, hinted, parameters_of
 from .keys import check_keys, has_keys
 from .lost import Path, is_nested, lost, steps
 from .values import decode, whole, written
@@ -30,7 +30,7 @@ class Arguments:
 
     def __init__(self, fn: Handler) -> None:
         self.mark = mark_of(fn)
-        self._called = taken_by(fn)
+        self._called = parameters_of(fn)
         self._hinted = hinted(fn, self._called)
         self._least, self._most = arity(fn)
         self._readers: dict[int, Sequence[_Reader]] = {}

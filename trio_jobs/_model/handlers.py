@@ -68,14 +68,14 @@ def _of_module(module: ModuleType) -> list[Handler]:
 
 
 @attrs.frozen(eq=False)
-class Taken:
-    """The arguments that a function takes after the job context.
+class Parameters:
+    """The parameters of a function after the job context.
 
     Attributes:
-        named: The types of the named ones, in order. What has no annotation is `Any`.
+        named: The types of the named ones, in order; without an annotation, `Any`.
         least: How many of these have no default.
-        rest: The type of all further ones; None if it takes no more.
-        open: Whether nothing is said of the further ones.
+        rest: The type of `*args`; None if there is none.
+        open: Whether `*args` has no annotation.
     """
 
     named: Sequence[Any]
@@ -88,20 +88,20 @@ class Taken:
         return (*self.named[:count], *[self.rest] * (count - len(self.named)))
 
 
-def taken_by(fn: Handler, *, follow_wrapped: bool = False) -> Taken:
-    """Return what a handler takes.
+def parameters_of(fn: Handler, *, follow_wrapped: bool = False) -> Parameters:
+    """Return the parameters of a handler.
 
     Args:
         fn: The handler.
-        follow_wrapped: Look at the function that decorators wrapped, in place of what is called.
+        follow_wrapped: Return those of the function that decorators wrapped, in place of the outermost.
 
     Raises:
         TypeError: An annotation cannot be resolved.
     """
-    all_taken = [*inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()]
-    rest = next((one for one in all_taken if one.kind is one.VAR_POSITIONAL), None)
-    named = [one for one in all_taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
-    return Taken(
+    every = [*inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()]
+    rest = next((one for one in every if one.kind is one.VAR_POSITIONAL), None)
+    named = [one for one in every if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
+    return Parameters(
         [_resolved(fn, one) for one in named],
         sum(one.default is one.empty for one in named),
         None if rest is None else _resolved(fn, rest),
@@ -109,21 +109,21 @@ def taken_by(fn: Handler, *, follow_wrapped: bool = False) -> Taken:
     )
 
 
-def hinted(fn: Handler, called: Taken) -> Taken | None:
-    """Return what the function takes that is wrapped in a handler which says nothing of its arguments itself.
+def hinted(fn: Handler, called: Parameters) -> Parameters | None:
+    """Return the parameters of the wrapped function if those of the handler itself have no types, else None.
 
-    Most decorators pass on what they are given. One that does not may well be given something else, so these
-    types are tried, and no more.
+    Most decorators pass on their arguments. As one may not, a value that does not fit these types is accepted
+    too.
     """
     if not called.open or inspect.unwrap(unwrap(fn)) is unwrap(fn):
         return None
-    return taken_by(fn, follow_wrapped=True)
+    return parameters_of(fn, follow_wrapped=True)
 
 
 def _resolved(fn: Handler, parameter: inspect.Parameter) -> Any:
     if parameter.annotation is inspect.Parameter.empty:
         return Any
-    inner = inspect.unwrap(unwrap(fn))  # what a decorator wrapped is written in a module of its own
+    inner = inspect.unwrap(unwrap(fn))  # its annotations are names of the module that it was written in
     scope = getattr(inner, "__globals__", None) or getattr(inner.__call__, "__globals__", {})
     one = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:

@@ -1,4 +1,4 @@
-"""The memory channel pair of an attempt, for code that wants a channel rather than a context.
+"""The memory channel pair of an attempt, for libraries that write to a channel.
 
 An attempt that only calls `send` needs no channel: its values go straight into the log. The pair is
 opened when `JobContext.tokens` is first asked for. From then on everything the attempt writes goes through
@@ -31,12 +31,12 @@ class Entry:
     _over: trio.Event = attrs.field(factory=trio.Event)
 
     def settle(self, refusal: LeaseLost | InvalidPayload | None = None) -> None:
-        """Say that it was written, or why not."""
+        """End the waiting: the event was written, or was refused."""
         self.refusal = refusal
         self._over.set()
 
     async def wait(self) -> None:
-        """Wait until that is so. Raises why it was not written."""
+        """Wait until the event is written; raise the refusal if it was refused."""
         await self._over.wait()
         if self.refusal is not None:
             raise self.refusal
@@ -46,14 +46,14 @@ def _is_token(entry: object) -> bool:
     return not isinstance(entry, Entry)
 
 
-class Pipe:
-    """A channel pair and its pump.
+class TokenChannel:
+    """Carries what an attempt sends into the log: a channel pair and its pump.
 
     Args:
         window: The size of the channel's buffer.
-        room: Waits until the log may take an event, and says how many it may take.
+        room: Waits until the log may take an event, and returns how many it may take.
         write: Writes events of one kind to the log.
-        lost: Makes what is raised to those who send when it is too late.
+        lost: Makes the error that is raised when something is sent after the channel was closed.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Pipe:
                 break
 
     async def _deliver(self) -> None:
-        """Write what is in hand. What was written has left it, so a cancellation leaves just the rest."""
+        """Write what is in hand. A cancellation leaves in hand only what was not written."""
         singly = 0  # how many tokens to write one at a time: one of them was refused, and with it all
         while self._hand:
             entry = self._hand[0]
@@ -141,7 +141,7 @@ class Pipe:
         entry.settle(refusal)
 
     async def close(self) -> None:
-        """Write all that was sent, and close the channel: a clone that leaked out hangs nobody."""
+        """Write all that was sent, and close the channel; to send into a clone of it raises from now on."""
         with trio.CancelScope(shield=True):  # the pump ends at once, or with its call of the store
             self._scope.cancel()
             await self._stopped.wait()
@@ -151,7 +151,7 @@ class Pipe:
         self._receive.close()
         try:
             await self._deliver()
-        finally:  # of what could not be written, somebody may still wait for an answer
+        finally:  # a task may still wait for the answer to what could not be written
             for entry in self._hand:
                 if isinstance(entry, Entry):
                     entry.settle(self._lost())

@@ -1,4 +1,4 @@
-"""Write what an attempt says into its job's log: in one order, and no faster than its readers allow."""
+"""Write the events of an attempt into its job's log, in one order and no faster than its readers allow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._model.job import Kind
 from .._watching.readers import Readers, ReadersByJob
 from ..stores.contract import Claim, Store
 from ..stores.retrying import retry_until_answered
-from .channel import Entry, Pipe
+from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
 
 
@@ -25,9 +25,9 @@ class Resources:
 
     Attributes:
         store: Where the jobs are.
-        readers: Who reads them in this process.
-        nursery: Where the tasks run that empty the attempts' channels.
-        trio_token: What lets a thread call into the run.
+        readers: The readers of jobs in this process.
+        nursery: It runs the tasks that empty the attempts' channels.
+        trio_token: With it a thread calls into the run.
     """
 
     store: Store
@@ -37,16 +37,16 @@ class Resources:
 
 
 class Writer:
-    """Writes what one attempt says.
+    """Writes the events of one attempt.
 
     Args:
         claim: The right to run the attempt.
-        resources: What it shares with others.
+        resources: What the attempts of the worker share.
         deadlines: The attempt's clocks: a token restarts some, and a token that is refused stops the attempt.
 
     Attributes:
         open: Whether the attempt's nursery is open.
-        refused: What the store said of a token that was too large.
+        refused: The message of the store about a token that was too large.
     """
 
     def __init__(self, claim: Claim, resources: Resources, deadlines: Deadlines) -> None:
@@ -60,14 +60,14 @@ class Writer:
         self._deadlines = deadlines
         self._seq = claim.seq
         self._appended = 0
-        self._pipe: Pipe | None = None
+        self._channel: TokenChannel | None = None
 
-    # ------------------------------------------------------------ what the handler asks
+    # ------------------------------------------------------------ what the handler sends
 
     async def send(self, value: object) -> None:
         """Write a token; see `JobContext.send`."""
-        if (pipe := self._pipe or self._far_pipe()) is not None:
-            await pipe.send(value)
+        if (channel := self._channel or self._far_channel()) is not None:
+            await channel.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         readers = self._readers.get(self._id)
@@ -92,17 +92,17 @@ class Writer:
                 raise broken
 
     async def _send_burst(self, burst: list[object]) -> None:
-        if (pipe := self._pipe or self._far_pipe()) is None:
+        if (channel := self._channel or self._far_channel()) is None:
             await self._write_tokens(burst)
             await trio.lowlevel.checkpoint()
         else:
-            await pipe.send_many(burst)
+            await channel.send_many(burst)
 
     async def note(self, kind: Kind, data: object) -> None:
         """Write an event that is no token. A checkpoint."""
-        if (pipe := self._pipe or self._far_pipe()) is not None:
+        if (channel := self._channel or self._far_channel()) is not None:
             entry = Entry(kind, data)
-            await pipe.send(entry)
+            await channel.send(entry)
             await entry.wait()
             return
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -114,27 +114,27 @@ class Writer:
     @property
     def tokens(self) -> trio.MemorySendChannel[Any]:
         """The sending end of the attempt's channel; see `JobContext.tokens`."""
-        if self._pipe is not None:
-            return self._pipe.tokens
+        if self._channel is not None:
+            return self._channel.tokens
         if trio.lowlevel.in_trio_run():
             return self._open().tokens
-        # In a thread of the handler's: a library's callback, say, is what asks for it first.
+        # In a thread of the handler: the first to use it may be a callback of a library.
         trio_token = self._resources.trio_token
         return trio.from_thread.run_sync(lambda: self._open().tokens, trio_token=trio_token)
 
-    def _far_pipe(self) -> Pipe | None:
-        """Return the channel that stands between a handler and a store that takes its time."""
+    def _far_channel(self) -> TokenChannel | None:
+        """Return the channel through which an attempt on a durable store sends, while it is open."""
         return self._open() if self._store.durable and self.open else None
 
-    def _open(self) -> Pipe:
+    def _open(self) -> TokenChannel:
         """Send everything through a channel from now on."""
-        if self._pipe is None:
+        if self._channel is None:
             if not self.open:
                 raise self._lost()
-            pipe = Pipe(self._readers.window, self._find_room, self._carry, self._lost)
-            self._resources.nursery.start_soon(pipe.run, name=f"tokens of job {self._id}")
-            self._pipe = pipe  # only now that it runs: `close` waits for its end
-        return self._pipe
+            channel = TokenChannel(self._readers.window, self._find_room, self._carry, self._lost)
+            self._resources.nursery.start_soon(channel.run, name=f"tokens of job {self._id}")
+            self._channel = channel  # only now that it runs: `close` waits for its end
+        return self._channel
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(self._id, self._claim.attempt)
@@ -156,11 +156,11 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is still in the channel; called once the nursery has closed."""
-        if self._pipe is not None:
+        if self._channel is not None:
             try:
-                await self._pipe.close()
+                await self._channel.close()
             finally:
-                self._pipe = None
+                self._channel = None
 
     # ------------------------------------------------------------ room, and the log
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .._model.handlers import Handler, taken_by
+from .._model.handlers import Handler, parameters_of
 
 _EMPTY = inspect.Parameter.empty
 _ANYTHING = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -27,7 +27,7 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
     taken = _parameters(fn, follow_wrapped=says_nothing)
     parameters = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
     try:
-        found = taken_by(fn, follow_wrapped=says_nothing)
+        found = parameters_of(fn, follow_wrapped=says_nothing)
         named, rest = found.named, found.rest
     except TypeError:  # its own affair: it is said when it is submitted, and the others can be described
         named = [Any] * len(parameters)
