@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trio_jobs.demo.files import sources
-from trio_jobs.demo.live import LiveView, frame, print_summary
+from trio_jobs.demo.live import LiveView, frame
 from trio_jobs.demo.play import play
 from trio_jobs.demo.rows import Row
 from trio_jobs.demo.screen import summary
@@ -39,14 +39,16 @@ class Camera:
 
     event = LiveView.event
     say = LiveView.say
+    summary = LiveView.summary
 
 
 async def record(console: Console, names: Sequence[str]) -> None:
     """Run the demo on these files."""
     began = trio.current_time()
     with tempfile.TemporaryDirectory() as folder:
-        rows = await play(sources(names), SECONDS, Camera(console), Path(folder) / "demo.db", page=True)
-    print_summary(console, summary(rows, trio.current_time() - began))
+        screen = Camera(console)
+        rows = await play(sources(names), SECONDS, screen, Path(folder) / "demo.db", page=True)
+    screen.summary(summary(rows, trio.current_time() - began))
 
 
 def main() -> None:

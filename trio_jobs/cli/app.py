@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .listing import list_jobs, stats
-from .output import console, note, on_terminal, prepare
+from .output import console, forget_output, note, on_terminal, prepare
 from .prune import prune
 from .serve import serve
 from .show import show
@@ -65,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # it is None where it was closed
             sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        forget_output()
         return BROKEN_PIPE
     return status
 
@@ -96,12 +95,3 @@ def _usage_error(error: CycloptsError) -> str:
     chain = " ".join(["trio-jobs", *(error.command_chain or ())])
     text = " ".join(str(error).split()).removesuffix(".")
     return one_line(f"{text}; see '{chain} --help'")
-
-
-def _forget_output() -> None:
-    """Discard what is still in the buffers, so that Python does not report it at exit."""
-    for output in (sys.stdout, sys.stderr):
-        try:
-            output.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())

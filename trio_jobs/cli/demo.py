@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Annotated, Any
+import logging
+import sys
+from typing import Annotated, Final
 
-from cyclopts import Parameter, Token
+import trio
+from cyclopts import Parameter
 
-_LONGEST = 3600.0
+from .faults import BAD_INPUT, FAILED, Fault, Stopped
+from .options import Seconds
+from .output import console, forget_output, note, prepare
+from .signals import stopped_by_signals
 
-
-def _to_seconds(_: Any, tokens: Sequence[Token]) -> float:
-    text = tokens[0].value
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"takes seconds, more than 0 and at most {_LONGEST:g}; got {text!r}")
-    return seconds
+_LONGEST: Final = 3600.0
+_TO_WATCH, _TO_LOG = 10.0, 3.0
 
 
-def demo(
-    *files: Annotated[
-        str, Parameter(name="FILE", help="a text file; by default, the project's own documents")
-    ],
-    seconds: Annotated[
-        float | None,
-        Parameter(
-            converter=_to_seconds,
-            n_tokens=1,
-            metavar="S",
-            help="about how long it takes (default: 10 on a terminal, 3 otherwise)",
-        ),
-    ] = None,
-    page: Annotated[
-        bool,
-        Parameter(help="serve the live page meanwhile, to browsers on this machine (needs trio-jobs[serve])"),
-    ] = True,
+async def demo(
+    *files: Annotated[str, Parameter(name="FILE")],
+    seconds: Seconds | None = None,
+    page: bool = True,
 ) -> int:
     """Run real jobs at once and watch what they stream.
 
@@ -47,7 +30,42 @@ def demo(
 
     Exit status: 0 if each job ended as it was meant to, 1 if one did not, 2 for bad arguments or files,
     128 + N if signal N stopped it (Ctrl-C: 130).
-    """
-    from ..demo import run
 
-    return run(files, seconds, page=page)
+    Args:
+        files: Text files; by default, the project's own documents.
+        seconds: About how long it takes; by default, 10 on a terminal, 3 otherwise.
+        page: Serve the live page meanwhile, to browsers on this machine (needs trio-jobs[serve]).
+    """
+    from ..demo.files import BadFile, sources
+    from ..demo.live import LiveView
+    from ..demo.place import place
+    from ..demo.play import play
+    from ..demo.screen import Plain, summary
+
+    if seconds is not None and not 0 < seconds <= _LONGEST:
+        raise Fault(f"--seconds takes more than 0 and at most {_LONGEST:g}; got {seconds:g}")
+    # The view shows how each job ended, those that are to fail too: the log would only say it again.
+    logging.getLogger("trio_jobs.job").addHandler(logging.NullHandler())
+    try:
+        texts = sources(files)
+    except BadFile as error:
+        note(f"trio-jobs demo: {error}")
+        return BAD_INPUT
+    prepare("replace")  # by one character, so that the columns stay
+    terminal = console()
+    live = terminal.is_terminal and not terminal.is_dumb_terminal
+    screen = LiveView(terminal) if live else Plain(sys.stdout)
+    seconds = seconds or (_TO_WATCH if live else _TO_LOG)
+    status, began = FAILED, trio.current_time()
+    try:
+        try:
+            async with stopped_by_signals():
+                rows = await play(texts, seconds, screen, place(), page=page)
+        except Stopped:
+            print("Stopped: nothing is left running. The same command goes on from here.", flush=True)
+            raise
+        screen.summary(summary(rows, trio.current_time() - began))
+        status = 0 if all(row.as_intended for row in rows) else FAILED
+    except* BrokenPipeError:  # the reader has left, as in `trio-jobs demo | head`
+        forget_output()
+    return status

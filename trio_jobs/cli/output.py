@@ -6,6 +6,7 @@ The text may come from jobs: it is made harmless for terminals here.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO, cast
@@ -28,11 +29,20 @@ STYLES: Final[Mapping[str, str]] = {
 _NARROW: Final = 24  # what a column keeps of a terminal's width, if it needs it
 
 
-def prepare() -> None:
-    """Have characters that the locale's encoding lacks printed as escapes, in place of an error."""
+def prepare(errors: str = "backslashreplace") -> None:
+    """Have characters that the locale's encoding lacks printed in another way, in place of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(cast("object", stream), io.TextIOWrapper):
-            cast("io.TextIOWrapper[Any]", stream).reconfigure(errors="backslashreplace")
+            cast("io.TextIOWrapper[Any]", stream).reconfigure(errors=errors)
+
+
+def forget_output() -> None:
+    """Discard what is still in the buffers, so that Python does not report it at exit."""
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
 
 
 def on_terminal() -> bool:

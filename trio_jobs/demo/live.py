@@ -1,4 +1,4 @@
-"""The live view of the demo. The only module of it that needs rich."""
+"""The live view of the demo."""
 
 from __future__ import annotations
 
@@ -58,10 +58,16 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """Write a line above the table."""
-        self._console.print(text)
+        self._console.print(text, highlight=True)
 
     def event(self, row: Row, event: Event) -> None:
         """Do nothing: the next frame shows it."""
+
+    def summary(self, lines: Iterable[tuple[str, Row | None]]) -> None:
+        """Print the lines of the summary, each in the colour of its row."""
+        for line, row in lines:
+            style = "bold" if row is None else STYLES[row.state]
+            self._console.print(Text(line, style), no_wrap=True, overflow="crop")
 
 
 def frame(rows: Sequence[Row], console: Console, seconds: float) -> RenderableType:
@@ -116,10 +122,3 @@ def _footer(rows: Sequence[Row], hidden: int, seconds: float) -> str:
     parts = [f"{seconds:.0f} s", *(f"{states[state]} {state}" for state in State if states[state])]
     parts += [f"{hidden} not shown"] if hidden else []
     return ", ".join([*parts, "Ctrl-C stops"])
-
-
-def print_summary(console: Console, lines: Iterable[tuple[str, Row | None]]) -> None:
-    """Print the lines of the summary, each in the colour of its row."""
-    for line, row in lines:
-        style = "bold" if row is None else STYLES[row.state]
-        console.print(Text(line, style), no_wrap=True, overflow="crop")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import deque
 from typing import Any
 
 import attrs
+from rich.cells import cell_len, set_cell_size
 
-from .._common.states import Reason, State
-from .._model.job import Event, Job, Kind, Progress
+from .._common.states import TRANSITIONS, Reason, State
+from .._model.job import KIND_OF, Event, Job, Kind, Progress
 from .._watching.handle import JobHandle
 
 NAME_WIDTH = 15
 _RATE_WINDOW = 2.0
 _RECENT = 64
 _INTERRUPTIONS = frozenset({Reason.SHUTDOWN, Reason.WORKER_LOST})
-_STATES = {
-    Kind.SUBMITTED: State.QUEUED,
-    Kind.STARTED: State.RUNNING,
-    Kind.RETRIED: State.RETRYING,
-    Kind.COMPLETED: State.COMPLETED,
-    Kind.FAILED: State.FAILED,
-    Kind.EXPIRED: State.FAILED,
-    Kind.CANCELLED: State.CANCELLED,
-}
+_STATES = {KIND_OF[how]: after for row in TRANSITIONS.values() for how, after in row.items()}
 
 
 def printable(text: str) -> str:
@@ -127,7 +119,7 @@ class Row:
         text = self.recent[-1] if self.recent else ""
         for token in list(self.recent)[-2::-1]:
             longer = f"{token}{self.between}{text}"
-            if cells(longer) > width:
+            if cell_len(longer) > width:
                 break
             text = longer
         return shorten(text, width)
@@ -170,24 +162,15 @@ def describe(event: Event) -> str:
             return ""
 
 
-def cells(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    none = sum(unicodedata.combining(char) > 0 for char in text)
-    return len(text) + wide - none
-
-
 def shorten(text: str, width: int) -> str:
     """Return the beginning of a text, at most `width` columns of it."""
-    while cells(text) > width:
-        text = text[:-1]
-    return text
+    return text if cell_len(text) <= width else set_cell_size(text, width)
 
 
 def tail(text: str, width: int) -> str:
     """Return the end of a text, at most `width` columns of it; two dots say that there is more."""
-    if cells(text) <= width:
+    if cell_len(text) <= width:
         return text
-    while cells(text) > width - 2:
+    while cell_len(text) > width - 2:
         text = text[1:]
     return f"..{text}"

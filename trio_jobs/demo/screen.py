@@ -1,15 +1,16 @@
-"""What the demo shows: plain lines, which need nothing, and the summary at the end."""
+"""What the demo shows: plain lines, and the summary at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TextIO
 
 import attrs
 import trio
+from rich.cells import cell_len, set_cell_size
 
 from .._model.job import Event, Kind
-from .rows import NAME_WIDTH, Row, cells, describe, shorten, tail
+from .rows import NAME_WIDTH, Row, describe, shorten, tail
 
 WIDTH = 79
 _STREAMED = "> "
@@ -25,7 +26,10 @@ class Screen(Protocol):
         """Take note of an event that `row` has taken in already."""
 
     def say(self, text: str) -> None:
-        """Say something that concerns no single row."""
+        """Write a line that concerns no single row."""
+
+    def summary(self, lines: Iterable[tuple[str, Row | None]]) -> None:
+        """Write the lines of the summary, each with the row that it is about."""
 
 
 @attrs.define(eq=False)
@@ -47,6 +51,10 @@ class Plain:
         """Write a line."""
         print(text, file=self.out, flush=True)
 
+    def summary(self, lines: Iterable[tuple[str, Row | None]]) -> None:
+        """Write the lines of the summary below an empty one."""
+        print("", *(line for line, _ in lines), sep="\n", file=self.out, flush=True)
+
     def event(self, row: Row, event: Event) -> None:
         """Write what an event says; words are collected until they fill a line."""
         if event.kind is Kind.TOKEN:
@@ -59,7 +67,7 @@ class Plain:
     def _collect(self, row: Row, text: str) -> None:
         waiting = self._waiting.get(row)
         longer = text if waiting is None else f"{waiting}{row.between}{text}"
-        if waiting is not None and cells(self._start(row) + _STREAMED + longer) > WIDTH:
+        if waiting is not None and cell_len(self._start(row) + _STREAMED + longer) > WIDTH:
             self._flush(row)
             longer = text
         self._waiting[row] = longer
@@ -77,8 +85,7 @@ class Plain:
 
 def column(name: str) -> str:
     """Return a name in exactly the width of its column."""
-    name = tail(name, NAME_WIDTH)
-    return name + " " * (NAME_WIDTH - cells(name))
+    return set_cell_size(tail(name, NAME_WIDTH), NAME_WIDTH)
 
 
 def summary(rows: Sequence[Row], seconds: float) -> list[tuple[str, Row | None]]:
