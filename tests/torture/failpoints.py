@@ -46,6 +46,7 @@ from trio_jobs.testing._fold import check_agrees
 
 T = TypeVar("T")
 LEASE: Final = 0.4
+PATIENCE: Final = 90.0
 JOURNAL: Final = "programme.jsonl"
 VERBS: Final = (
     *("submit", "claim", "heartbeat", "append", "finish"),
@@ -196,28 +197,29 @@ async def programme(path: Path) -> None:
     Beside it a rival waits, with connections of its own, and takes what the first worker loses.
     """
     opened = partial(trio_jobs.open_registry, f"sqlite:///{path}", handlers=HANDLERS, lease=LEASE)
-    async with (
-        opened(name="rival"),
-        opened() as jobs,
-        trio.open_nursery() as nursery,
-    ):
-        spoken = await _submit(jobs, talk, "talk")
-        nursery.start_soon(_follow, spoken, path.parent)
-        stopped = await _submit(jobs, sleeper, "stopped")
-        waiting = await _submit(jobs, sleeper, "waiting", delay=600)
-        for job in (stopped, waiting):
-            report = await retry_until_answered(partial(job.cancel, patience=30))
-            assert report.outcome in {"cancelled", "already_over"}, "nobody heard that the job had ended"
-            journal.note("cancelled", job=job.id, outcome=report.outcome)
-        assert await spoken.result() == "grown"
-        (lost,) = await jobs.find(tags={"lost": "yes"})
-        assert await (await jobs.get(lost.id)).result() == "grown"
-        for old in await jobs.find(tags={"old": "yes"}):
-            try:
-                await retry_until_answered(partial(jobs.remove, old.id))
-            except trio_jobs.UnknownJob:  # the answer to the first call was lost
-                pass
-        await retry_until_answered(partial(jobs.prune, older_than=1e6))
+    with trio.fail_after(PATIENCE):  # a wait that does not end is this case's fault, and holds up no other
+        async with opened(name="rival"), opened() as jobs, trio.open_nursery() as nursery:
+            await _run_through(jobs, path, nursery)
+
+
+async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nursery) -> None:
+    spoken = await _submit(jobs, talk, "talk")
+    nursery.start_soon(_follow, spoken, path.parent)
+    stopped = await _submit(jobs, sleeper, "stopped")
+    waiting = await _submit(jobs, sleeper, "waiting", delay=600)
+    for job in (stopped, waiting):
+        report = await retry_until_answered(partial(job.cancel, patience=30))
+        assert report.outcome in {"cancelled", "already_over"}, "nobody heard that the job had ended"
+        journal.note("cancelled", job=job.id, outcome=report.outcome)
+    assert await spoken.result() == "grown"
+    (lost,) = await jobs.find(tags={"lost": "yes"})
+    assert await (await jobs.get(lost.id)).result() == "grown"
+    for old in await jobs.find(tags={"old": "yes"}):
+        try:
+            await retry_until_answered(partial(jobs.remove, old.id))
+        except trio_jobs.UnknownJob:  # the answer to the first call was lost
+            pass
+    await retry_until_answered(partial(jobs.prune, older_than=1e6))
 
 
 async def _submit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Kind, Reason, StoreUnavailable, Timeouts
+from trio_jobs import IllegalTransition, Kind, LeaseLost, Reason, StoreUnavailable, Timeouts
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.threads import RUN
@@ -155,20 +155,25 @@ async def test_what_is_written_ends_the_wait(
             await act()
 
 
+@pytest.mark.parametrize("error", [apsw.IOError, apsw.BusyError], ids=["io", "busy"])
 @pytest.mark.parametrize("case", [*CASES[:4], *CASES[5:-1]], ids=lambda case: case.__name__[1:])
-async def test_what_is_written_ends_the_wait_though_nobody_could_say_so(
-    case: Case, tmp_path: Path, autojump_clock: MockClock
+async def test_what_is_written_ends_the_wait_though_the_answer_is_lost(
+    case: Case, error: type[apsw.Error], tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """It does so also when the answer to who wrote it was an error: the commit may have come first."""
+    """It does so also when the answer to the commit was an error, after which a busy file is tried again."""
     async with _opened(tmp_path / "jobs.db", []) as store, trio.open_nursery() as nursery:
         wait, act = await case(store)
         nursery.start_soon(answered, "what waits", wait())
         await trio.testing.wait_all_tasks_blocked()
+        real, lost = store._writer.commit, list[type[apsw.Error]]()
 
-        def lost(db: Any) -> None:
-            db.execute("COMMIT")
-            raise apsw.IOError("the answer is lost")
+        def commit(db: Any) -> None:
+            real(db)
+            if not lost:
+                lost.append(error)
+                raise error("the answer is lost")
 
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreUnavailable):
-            patch.setattr(store._writer, "commit", lost)
+        with pytest.MonkeyPatch.context() as patch, suppress(StoreUnavailable, LeaseLost, IllegalTransition):
+            patch.setattr(store._writer, "commit", commit)
             await act()
+        assert lost

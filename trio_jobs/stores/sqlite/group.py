@@ -162,6 +162,8 @@ class Group:
 
     Attributes:
         hearing: When it could not write to the file.
+        in_doubt: Whether a commit was answered by an error, since this was last set to False: it may have
+            come about all the same, and what is tried again then finds its work done.
     """
 
     def __init__(
@@ -176,6 +178,7 @@ class Group:
         committed: Callable[[], object] = lambda: None,
     ) -> None:
         self.hearing = Hearing()
+        self.in_doubt = False
         self._line = line
         self._path = line.path
         self._now = now
@@ -293,7 +296,7 @@ class Group:
                     self._apart(db, call)
             if self._writes:
                 self._ending()
-            self.commit(db)
+            self._commit(db)
             if db.total_changes() != before:
                 self._committed()
         except BaseException:
@@ -310,6 +313,13 @@ class Group:
     def commit(self, db: Db) -> None:
         """Commit it."""
         db.execute("COMMIT")
+
+    def _commit(self, db: Db) -> None:
+        try:
+            self.commit(db)
+        except BaseException:
+            self.in_doubt = True
+            raise
 
     def serve(self, tx: Transaction, call: Call[Any]) -> None:
         """Serve one call."""

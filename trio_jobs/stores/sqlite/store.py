@@ -113,12 +113,13 @@ class SqliteStore:
             if not is_damage(error):
                 raise
             damage = error
-        except StoreUnavailable:
-            self._signals.ring_all()  # the commit may have come first, and then nobody else would say so
-            raise
         else:
             self._signals.hear(tx)
             return result
+        finally:
+            if self._writer.in_doubt:  # no answer says what was written, and no other process will
+                self._writer.in_doubt = False
+                self._signals.ring_all()
         if tries and await self._write(lambda tx: weed(tx, damage), tries=0):
             return await self._write(work, weed, tries - 1)
         raise damage if isinstance(damage, care.ASKERS) else damaged(self._path, damage) from damage
