@@ -1,4 +1,4 @@
-"""A handler's arguments as JSON, and back with the types that its annotations say."""
+"""Turn a handler's arguments into JSON, and back into the types of its annotations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .values import decode, whole, written
 
 
 class Arguments:
-    """A handler's arguments on their way to a store and back.
+    """Encodes and decodes the arguments of one handler.
 
     Args:
         fn: The handler.
@@ -37,10 +37,10 @@ class Arguments:
         self._readers_of(len(self._called.named))
         if self._hinted is not None:
             self._readers_of(len(self._hinted.named))
-        self._keyed: dict[int, bool] = {}  # whether so many arguments hold what is kept by its hash
+        self._keyed: dict[int, bool] = {}  # by number of arguments: whether they hold sets or typed keys
 
     def _readers_of(self, count: int) -> Sequence[_Reader]:
-        """Return how so many arguments may be read: the first way that fits is it."""
+        """Return the readers for so many arguments; the first that can read them counts."""
         found = self._readers.get(count)
         if found is None:
             called, hints = self._called, self._hinted
@@ -69,10 +69,10 @@ class Arguments:
         return data
 
     def convert(self, args: list[Any]) -> tuple[Any, ...]:
-        """Return arguments that came as JSON as the annotations say, after checking that they hold no more.
+        """Return arguments that came as JSON in the types of the annotations, if nothing is lost by that.
 
         Raises:
-            InvalidPayload: They do not fit, or were made to be slow.
+            InvalidPayload: They do not fit, or have keys that were chosen to be slow.
         """
         if len(args) not in self._keyed:
             self._keyed[len(args)] = any(has_keys(one.types) for one in self._readers_of(len(args)))
@@ -91,10 +91,10 @@ class Arguments:
             raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {loss}")
 
     def decode(self, data: bytes | str) -> tuple[Any, ...]:
-        """Return the arguments that `encode` made `data` of, as the annotations say.
+        """Return the arguments that `encode` made `data` of, in the types of the annotations.
 
         Raises:
-            InvalidPayload: They do not fit: the handler was another one then.
+            InvalidPayload: They do not fit, as the handler was changed since.
         """
         found, _ = self._read(data)
         return found
@@ -117,13 +117,13 @@ class Arguments:
 
 
 class _Reader:
-    """Reads arguments as types say.
+    """Reads arguments from JSON by types.
 
     Args:
         name: The handler's name.
         types: The types.
-        known: Of how many of them it is known that they are right; what JSON makes of the others has to be
-            what they are.
+        known: How many of the types, the first ones, are certain. An argument of another one has to come back
+            from JSON as it was given.
 
     Raises:
         TypeError: A value of such a type cannot be made from JSON.
@@ -141,13 +141,13 @@ class _Reader:
             ) from error
 
     def may_become(self, path: Path, given: object) -> bool:
-        """Return whether an argument is nested, and nothing is said of its type: then JSON's will do."""
+        """Return whether an argument is nested and has no type: it may come back as JSON has it."""
         first, *places = steps(path) or [0]
         return first < self._known and is_nested(given) and is_untyped(self.types[first], places)
 
 
 def is_untyped(kind: Any, places: Iterable[Any]) -> bool:
-    """Return whether a type says nothing of what is at that place in it."""
+    """Return whether a type leaves open what is at that place in it."""
     found = _alternatives(inspect.type_info(kind))
     for place in places:
         found = [one for outer in found for inner in _inside(outer, place) for one in _alternatives(inner)]
@@ -165,7 +165,7 @@ def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
 
 
 def _inside(kind: inspect.Type, place: Any) -> list[inspect.Type]:
-    """Return what a type says of what is at a place in it."""
+    """Return the types that a type has for what is at a place in it."""
     match kind:
         case inspect.AnyType():
             return [kind]

@@ -1,8 +1,8 @@
-"""Keys that a stranger chose: many with one hash would make a set or a dict of them take quadratic time.
+"""Refuse keys with one hash: a set or a dict of many of them takes quadratic time.
 
-Python's hashes of text are salted, those of numbers are not, nor are those of what is made of numbers: UUIDs,
-decimals, tuples. So of a handler's arguments that become members of sets or keys of dicts, no more than a few
-may share a hash. That is looked at before anything is made of them.
+Python salts the hashes of text, but not those of numbers, nor those of UUIDs, decimals and tuples of numbers.
+So of a handler's arguments that become members of sets or keys of dicts, only a few may share a hash. That is
+checked before the sets and dicts are made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def has_keys(types: Iterable[Any]) -> bool:
     todo, seen = list[Any](inspect.multi_type_info(types)), set[int]()
     while todo:
         kind = todo.pop()
-        if id(kind) in seen:  # a record in itself
+        if id(kind) in seen:  # a type that contains itself
             continue
         seen.add(id(kind))
         if isinstance(kind, (inspect.SetType, inspect.FrozenSetType)):
@@ -46,14 +46,14 @@ def has_keys(types: Iterable[Any]) -> bool:
 
 
 def check_keys(what: str, value: object) -> None:
-    """Check that not many members of a list, or keys of an object, share a hash, whatever is made of them.
+    """Check that few members of a list, or keys of an object, share a hash in any type they may become.
 
     Args:
-        what: What it is, for the error.
-        value: What came as JSON.
+        what: The name of the value, for the error.
+        value: The value that came as JSON.
 
     Raises:
-        InvalidPayload: They do.
+        InvalidPayload: Too many do.
     """
     todo = [value]
     while todo:
@@ -67,12 +67,12 @@ def check_keys(what: str, value: object) -> None:
             ((_, alike),) = Counter(map(_hash, different.values())).most_common(1)
             if alike > _ALIKE:
                 raise InvalidPayload(
-                    f"{what} hold {alike} different keys or members with one hash; they seem made to be slow"
+                    f"{what} hold {alike} different keys or members with one hash; use other keys"
                 )
 
 
 def _hash(value: object) -> int:
-    """Return what is the hash of a value of JSON, once a type has made of it what it may."""
+    """Return the hash that a value of JSON has once it was converted to a type."""
     if isinstance(value, str):
         return _hash_of_text(value)
     if isinstance(value, list):
@@ -83,7 +83,7 @@ def _hash(value: object) -> int:
 
 
 def _hash_of_text(text: str) -> int:
-    if len(text) > _LONG:  # of which no message holds many
+    if len(text) > _LONG:  # no message holds many of these
         return hash(text)
     digits = text.replace("-", "")
     try:

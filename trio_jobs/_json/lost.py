@@ -1,8 +1,8 @@
-"""What a value would lose on its way through JSON: what was given, walked beside what would be read.
+"""Find what a value would lose as JSON, by comparing it with the value that would be read.
 
-A field that the encoder does not write, a subclass where its base is declared, a key that no field has: each
-makes less of a value without a word. So what is to be kept is read once before, and compared here. To compare
-the JSON again would not do: what was not written the first time is missing there too.
+An encoder leaves out fields it does not write, what a subclass adds to the declared base, and keys that are
+no field, without an error. So a value is encoded and decoded before it is kept, and the two are compared
+here. To compare their JSON would not do: what the encoder left out is missing in both.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import msgspec
 from .._common.error_text import shown
 
 Path: TypeAlias = "tuple[Path, Any] | None"
-"""Where a value is: where that is which holds it, and its place there. None is the whole."""
+"""Where a value is: the path of its container, and its place in that. None is the whole."""
 MayBecome: TypeAlias = Callable[[Path, object], bool]
-"""Whether, at that place, a value may come back as what JSON makes of it."""
+"""Whether the value at that path may come back as JSON has it, a list for a tuple, say."""
 Pairs: TypeAlias = Iterable[tuple[Any, object, object]]
-"""What was given and what would be read, each with its place."""
+"""Place, value given and value read of each member."""
 
 _TEXT: Final = frozenset[type]({str})
 _ATOMS: Final[Set[type]] = {str, int, bool, type(None)}
 _SCALARS: Final = frozenset[type]({*_ATOMS, float})
 _PLAIN: Final[Set[type]] = {*_SCALARS, list, dict}
-"""What JSON has itself. An annotation may make something else of it, as of all that a client sends."""
-_TYPES: Final = 1000  # of which the fields are remembered
+"""The types of JSON. An annotation may convert a value of them, as all that a client sends."""
+_TYPES: Final = 1000  # whose fields are cached
 _HERE: Final = object()
 _UNSET: Final = msgspec.UNSET
 
 
 class _Loss(Exception):
-    """What is lost: its place in the value at hand, and why."""
+    """Something is lost: its place in the value at hand, and why."""
 
     def __init__(self, place: Any, why: str) -> None:
         self.place = place
@@ -44,7 +44,7 @@ class _Loss(Exception):
 
 
 def lost(given: object, got: object, may_become: MayBecome) -> str | None:
-    """Return where the first value would lose something by becoming the second, and what; None if nowhere."""
+    """Return where and what a value loses by becoming another one, as text; None if nothing."""
     try:
         if _is_same(given, got):
             return None
@@ -53,8 +53,8 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
     todo: list[tuple[Path, object, object, bool]] = [(None, given, got, False)]
     while todo:
         path, one, other, converted = todo.pop()
-        # A record that is made from JSON may make of it what it likes; only the names have to be its own.
-        # So may a set, which has an order of its own: one member stands there for all.
+        # A record that is made from JSON may convert its fields; only their names are compared.
+        # So may a set, whose order is another one: one member is compared in place of all.
         converted = converted or _is_made(one, other)
         try:
             for place, inner, found in _beside(one, other, path, may_become):
@@ -67,10 +67,9 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
 
 
 def _is_same(given: Any, got: Any) -> bool:
-    """Return whether a value is the same all through, so that nothing is lost: most are, and this is quick.
+    """Return whether two values are quickly seen to be the same, as most are; else the walk decides.
 
-    Of what it does not know it says no; then the walk decides. What holds nothing but scalars is compared by
-    Python in one go.
+    Containers of scalars only are compared by Python in one go.
     """
     kind = cast("Any", type(given))
     if kind is not type(got):
@@ -95,7 +94,7 @@ def _is_same(given: Any, got: Any) -> bool:
 
 @lru_cache(_TYPES)
 def _getter(kind: Hashable) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Return what gives the values of all fields of a record, if a class is one and has any."""
+    """Return a function that gives the values of all fields of a record; None if a class has no fields."""
     names = list((_names_of(kind) or {}).values())
     return attrgetter(names[0], *names) if names else None
 
@@ -107,7 +106,7 @@ def _is_made(given: object, got: object) -> bool:
 
 
 def _is_kept(given: object, got: object) -> bool:
-    """Return whether something simple has come back, so that no more needs to be asked."""
+    """Return whether a simple value has come back unchanged, so that no more needs to be compared."""
     return type(given) in _ATOMS and type(given) is type(got) and given == got
 
 
@@ -131,7 +130,7 @@ def _beside(given: Any, got: Any, path: Path, may_become: MayBecome) -> Pairs:
 
 
 def _same(given: Any, got: Any) -> Pairs:
-    """Compare what comes back with the same class."""
+    """Compare two values of the same class."""
     if isinstance(given, dict):
         return _in_dicts(cast("dict[Any, object]", given), got)
     if isinstance(given, (list, tuple)):
@@ -148,13 +147,13 @@ def _same(given: Any, got: Any) -> Pairs:
 
 
 def _converted(given: Any, got: Any) -> Pairs:
-    """Compare what JSON has itself with what an annotation made of it."""
+    """Compare a value of JSON with what an annotation converted it to."""
     names = names_in(got)
     if isinstance(given, dict) and names is not None:
         return _in_names(cast("dict[str, object]", given), got, names)
     if isinstance(given, list):
         items = cast("list[Any]", given)
-        if isinstance(got, (set, frozenset)):  # in any order, so that one of them has to stand for all
+        if isinstance(got, (set, frozenset)):  # in any order, so one of them is compared in place of all
             one = next(iter(cast("Set[object]", got)), None)
             return ((place, item, one) for place, item in enumerate(items) if not _is_scalar(item))
         if names is not None:  # of a Struct that is an array
@@ -169,7 +168,7 @@ def _converted(given: Any, got: Any) -> Pairs:
 
 
 def _flattened(given: Any, got: Any) -> Pairs:
-    """Compare something with what JSON makes of it."""
+    """Compare a value with its form in JSON."""
     if isinstance(given, dict):
         return _in_dicts(cast("dict[Any, object]", given), got)
     if isinstance(given, (list, tuple)):
@@ -184,21 +183,21 @@ def _flattened(given: Any, got: Any) -> Pairs:
     if names is None or not isinstance(got, dict):
         return ()
     fields = cast("dict[str, object]", got)
-    if isinstance(given, msgspec.Struct):  # which says itself what of it is written
+    if isinstance(given, msgspec.Struct):  # it decides itself which fields are written
         names = {name: names[name] for name in names if name in fields}
     return ((name, getattr(given, names[name], _UNSET), fields.get(name, _UNSET)) for name in names)
 
 
-# ------------------------------------------------------------ what holds others
+# ------------------------------------------------------------ containers
 
 
 def is_nested(value: object) -> bool:
-    """Return whether a value is made of others."""
+    """Return whether a value is a container or a record."""
     return isinstance(value, (dict, list, tuple, set, frozenset)) or names_in(value) is not None
 
 
 def names_in(value: object) -> Mapping[str, str] | None:
-    """Return the fields of a record by their names in JSON; None if it is none."""
+    """Return the fields of a record by their names in JSON; None if the value is no record."""
     return _names_of(cast("Any", type(value)))
 
 
@@ -219,7 +218,7 @@ def _in_order(given: Sequence[object], got: Sequence[object]) -> Pairs:
 def _in_dicts(given: dict[Any, object], got: dict[Any, object]) -> Pairs:
     only_text = set(map(type, given)) <= _TEXT
     if only_text and len(given) == len(got) and _TEXT.isdisjoint(map(type, got)):
-        # An annotation made other keys of them, in the order that they have in JSON.
+        # An annotation converted the keys, in the order that they have in JSON.
         return ((key, given[key], value) for key, value in zip(sorted(given), got.values(), strict=True))
     keys = {key: key for key in got}
     for key in given:
@@ -248,7 +247,7 @@ def _in_names(given: dict[str, object], got: object, names: Mapping[str, str]) -
 
 
 def _tagged(value: Any) -> int:
-    """Return how many places the tag of a Struct takes that is an array: 1 if it has one."""
+    """Return how many places the tag takes in a Struct that is an array: 1 if it has a tag, else 0."""
     return int(value.__struct_config__.tag is not None)
 
 
@@ -259,7 +258,7 @@ def _canonical(value: object) -> bytes:
 def _equal(given: Any, got: Any) -> bool:
     if isinstance(given, (datetime, time)):
         offset = given.utcoffset()
-        if offset is None:  # then `==` does not see which of two equal hours it is
+        if offset is None:  # then `==` does not tell apart the two hours when clocks are set back
             return bool(given == got and given.fold == got.fold)
         return bool(given == got and offset == got.utcoffset())
     return bool(given == got)
@@ -269,11 +268,11 @@ def _back_as(got: object) -> str:
     return f"would come back as {shown(got)}"
 
 
-# ------------------------------------------------------------ where it is
+# ------------------------------------------------------------ paths
 
 
 def steps(path: Path) -> list[Any]:
-    """Return the places on the way to a value, from outside."""
+    """Return the places of a path, the outermost first."""
     found: list[Any] = []
     while path is not None:
         path, place = path
@@ -289,7 +288,7 @@ def _shown(path: Path) -> str:
 
 
 def spelled_out(value: Any) -> Any:
-    """Return a value with its records as dicts of all their fields; attrs ones hide some from the encoder."""
+    """Return a value with its records as dicts of all fields, as encoders leave out some of attrs classes."""
     names = names_in(value)
     if names is not None:
         found = {

@@ -1,4 +1,4 @@
-"""Jobs and events as JSON has them: names of the public records, values of JSON."""
+"""Turn jobs and events into mappings of JSON, under the names of the public records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMES = tuple(name for name in _SUMMARY if name.endswith("_at"))
 
 
 def plain(value: Any) -> Any:
-    """Return a record as a mapping, and what is in it likewise; other values as they are."""
+    """Return a record as a mapping, with the records in it as mappings too; other values as they are."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
@@ -31,15 +31,15 @@ def plain(value: Any) -> Any:
 
 
 def job_record(job: Job) -> dict[str, Any]:
-    """Return a job; its priority by name."""
+    """Return a job as a mapping; its priority by name."""
     return {**plain(job), "priority": job.priority.name.lower()}
 
 
 def summary_record(summary: JobSummary) -> dict[str, Any]:
-    """Return a job as lists have it; its priority by name."""
+    """Return a summary as a mapping; its priority by name."""
     found = {
         name: getattr(summary, name) for name in _SUMMARY
-    }  # of all that `plain` does, what is needed here
+    }  # what `plain` does for these fields, only quicker
     for name in _TIMES:
         if (time := found[name]) is not None:
             found[name] = time.isoformat()
@@ -47,7 +47,7 @@ def summary_record(summary: JobSummary) -> dict[str, Any]:
 
 
 def event_record(event: Event) -> dict[str, Any]:
-    """Return an event."""
+    """Return an event as a mapping."""
     return {
         "seq": event.seq,
         "attempt": event.attempt,

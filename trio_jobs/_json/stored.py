@@ -1,4 +1,4 @@
-"""Records as a durable store keeps them: events, errors and options as JSON, and back."""
+"""Turn events, errors and options into the JSON that durable stores keep, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
 _EXACT: Final = 2**53
-"""Whole numbers below it are floats, too."""
+"""A float holds each whole number below it exactly."""
 _EVERY = Retry().on
 
 
@@ -33,7 +33,7 @@ def decode_error(data: bytes | str | None) -> ErrorRecord | None:
 
 
 def encode_event(kind: Kind, value: Any) -> bytes:
-    """Return what an event of that kind carries, as JSON.
+    """Return the data of an event of that kind as JSON.
 
     Raises:
         InvalidPayload: JSON cannot hold it, or would change it.
@@ -46,7 +46,7 @@ def encode_event(kind: Kind, value: Any) -> bytes:
 
 
 def decode_event(kind: Kind, value: Any) -> Any:
-    """Return what an event of that kind carries, of what JSON has in its place."""
+    """Return the data of an event of that kind, of its value in JSON."""
     if kind is Kind.PROGRESS:
         given = _fields(Progress, value)
         return Progress(given.get("done", 0), given.get("total"), given.get("message"))
@@ -58,7 +58,7 @@ def decode_event(kind: Kind, value: Any) -> Any:
 
 
 def reason_of(word: str | None, message: str | None) -> tuple[Reason | None, str | None]:
-    """Return the reason that a word is, and the message; one of another version is told in the message."""
+    """Return the reason of that name and the message; a name that is not known goes into the message."""
     try:
         return None if word is None else Reason(word), message
     except ValueError:
@@ -66,7 +66,7 @@ def reason_of(word: str | None, message: str | None) -> tuple[Reason | None, str
 
 
 def _as_object(record: Any) -> dict[str, Any]:
-    """Return a record by the names of its fields, without what is as usual."""
+    """Return a record by the names of its fields, without those that have their defaults."""
     return attrs.asdict(record, filter=lambda field, value: value != field.default)
 
 
@@ -90,15 +90,15 @@ def _error_of(value: Any) -> ErrorRecord | None:
 def encode_options(options: Options, on: Matcher) -> bytes:
     """Return options as JSON, but for `priority`, `owner` and `metadata`, which stores keep apart.
 
-    Which exceptions are retried is code, so a store keeps no more than whose rule it is: everybody's
-    (`Exception`), or that of the handler's mark.
+    `Retry.on` is code, so a store keeps only whether it is the default (`Exception`) or that of the handler's
+    mark.
 
     Args:
         options: The options.
         on: The `Retry.on` of the handler's mark.
 
     Raises:
-        InvalidPayload: `Retry.on` is neither, or JSON cannot hold the metadata.
+        InvalidPayload: `Retry.on` is neither of these, or JSON cannot hold an option.
     """
     retry, timeouts = options.retry, options.timeouts
     if retry.on not in (on, _EVERY):
@@ -130,20 +130,20 @@ def encode_metadata(options: Options) -> bytes | None:
 
 
 def _in_utc(when: datetime) -> datetime:
-    """Return a time as it can be written: an offset is written in whole minutes."""
+    """Return a time in UTC, as an offset can be written in whole minutes only."""
     try:
         return when.astimezone(UTC)
-    except OverflowError:  # at the ends of what there is
+    except OverflowError:  # near the first or last year that a datetime has
         return when
 
 
 def _as_written(number: Any) -> Any:
-    """Return a number as it is written: 5 and 5.0 are the same, so that they are under a key, too."""
+    """Return a number as it is written: 5 and 5.0 alike, so that they are the same under a key, too."""
     return float(number) if isinstance(number, int) and number < _EXACT else number
 
 
-# What is left out is as it is written here: these are the defaults of the format, which never change,
-# whatever becomes of those of the library. What is not known here is passed over.
+# A field that is left out has the default that is written here. These defaults belong to the format and never
+# change, even if those of the library do. Unknown fields are ignored.
 
 
 class _Timeouts(msgspec.Struct, omit_defaults=True):
@@ -201,4 +201,4 @@ def decode_options(data: bytes | str, priority: int, owner: str | None, on: Matc
 
 
 DEFAULT_OPTIONS = encode_options(DEFAULT, _EVERY)
-"""What most jobs are submitted with."""
+"""The options of most jobs."""

@@ -1,10 +1,9 @@
-"""Values as JSON, for stores that outlive the process, and back.
+"""Turn values into JSON for durable stores, and back.
 
-What is read back is what JSON makes of a value: a tuple becomes a list, an attrs record an object, bytes
-Base64. Only a handler's arguments get their types back, from its annotations (`_json/arguments.py`). What
-JSON would change without a word is refused, as NaN and what it leaves out (`_json/lost.py`), and so is text
-that not every store can hold, and nesting so deep that not every reader could follow it. Needs msgspec, which
-only such stores load.
+A value is read back as JSON has it: a tuple as a list, an attrs record as an object, bytes as Base64. Only a
+handler's arguments get their types back, from its annotations (`_json/arguments.py`). Refused is what JSON
+would change or leave out without an error (`_json/lost.py`), such as NaN, text that not every store can hold,
+and nesting that not every reader can parse. Needs msgspec, which only durable stores load.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from .._common.errors import InvalidPayload
 from .lost import Path, lost, spelled_out
 
 DEPTH: Final = 200
-"""How deep lists and objects may lie in each other. How deep JSON can be read depends on who reads it, from
-how deep in a program; this much can be read anywhere."""
+"""How deep lists and objects may be nested. What a reader of JSON can parse depends on the reader and on the
+depth
+of its stack; this much can be parsed anywhere."""
 
 _KEYS: Final = "Only dicts with str keys"  # as msgspec refuses to sort others
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -37,7 +37,7 @@ def encode(what: str, value: object) -> bytes:
     """Return a value as JSON.
 
     Args:
-        what: What it is, for the error.
+        what: The name of the value, for the error.
         value: The value.
 
     Raises:
@@ -62,10 +62,10 @@ def _anything(_: Path, __: object) -> bool:
 
 
 def whole(value: object, keep: Callable[[object], bytes]) -> bytes:
-    """Return what `keep` makes of a value, or of its spelled out form if it refuses the value itself.
+    """Return `keep` of a value, or of its spelled out form if it refuses the value itself.
 
     Raises:
-        InvalidPayload: It refuses both.
+        InvalidPayload: `keep` refuses both.
     """
     try:
         return keep(value)
@@ -76,10 +76,10 @@ def whole(value: object, keep: Callable[[object], bytes]) -> bytes:
 
 
 def written(what: str, value: object, *, typed_keys: bool = False) -> bytes:
-    """Return a value as JSON, though it may lose something by that.
+    """Return a value as JSON, without checking that nothing is lost.
 
     Args:
-        what: What it is, for the error.
+        what: The name of the value, for the error.
         value: The value.
         typed_keys: Whether a dict may have other keys than text, which become text.
 
@@ -109,15 +109,15 @@ def _dumped(value: object, *, typed_keys: bool) -> bytes:
 
 
 def to_json(value: object) -> bytes:
-    """Return a value that `encode` took as JSON."""
+    """Return a value as JSON that `encode` has accepted before."""
     if type(value) not in _FLAT:
-        with suppress(InvalidPayload):  # for what is no value of a program's, and was not taken
+        with suppress(InvalidPayload):  # for records of the package, which `encode` would refuse
             return encode("it", value)
     return _encoder.encode(value)
 
 
 _FLAT: Final[Set[type]] = {str, int, bool, type(None)}
-"""What is not nested, and what JSON holds as it is or not at all."""
+"""Types that are not nested, and whose values JSON holds unchanged or not at all."""
 
 
 def encode_flat(records: Sequence[Any], values: Sequence[object], most: int) -> bytes | None:
@@ -125,11 +125,11 @@ def encode_flat(records: Sequence[Any], values: Sequence[object], most: int) -> 
 
     Args:
         records: The records.
-        values: What is in them that may be anything.
+        values: The values in them that come from a program.
         most: How many characters these may have together.
 
     Returns:
-        None if that is too much, or one of them has to be looked at by itself, to be encoded or refused.
+        None if they have more, or one of them has to be encoded or refused by itself.
     """
     if not set(map(type, values)) <= _FLAT:
         return None
@@ -143,20 +143,20 @@ def encode_flat(records: Sequence[Any], values: Sequence[object], most: int) -> 
 
 
 def _why(error: Exception) -> str:
-    """Return what speaks against a value; it becomes the message of a job, so it has to be fit for that."""
+    """Return why a value was refused, as text that fits the message of a job."""
     if isinstance(error, RecursionError):
         return f"it is nested more than {DEPTH} deep, or holds itself"
     if isinstance(error, UnicodeEncodeError):
         return "it holds a lone surrogate, which is no text"
-    said = message_of(error) or type(error).__name__
-    return "the keys of a dict must be str" if said.startswith(_KEYS) else said
+    text = message_of(error) or type(error).__name__
+    return "the keys of a dict must be str" if text.startswith(_KEYS) else text
 
 
 def depth(data: bytes) -> int:
-    """Return how deep lists and objects lie in each other in JSON, or in what is to become it.
+    """Return how deep lists and objects are nested in JSON, or in text that may be JSON.
 
-    It takes time in proportion to the size of the data, which a stranger may have sent; so it uses no regular
-    expression. Without pairs of backslashes, a quote behind a backslash is one in a text.
+    It takes time in proportion to the size of the data, which may come from an attacker; so it uses no
+    regular expression. Once pairs of backslashes are removed, a quote behind a backslash is part of a text.
     """
     texts_between = data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
     brackets = b"".join(texts_between[::2]).translate(None, _NO_BRACKETS)

@@ -4,8 +4,8 @@ In the order in which they tell the story:
 
     retry      when a failed job runs again
     job        the records
-    summary    what lists say of jobs
+    summary    the records of jobs in lists
     handler    which functions are handlers, and the mark on one
-    options    what a caller may choose for a job
+    options    the options of a job, checked
     handlers   handlers by name
 """

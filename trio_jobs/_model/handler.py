@@ -1,4 +1,4 @@
-"""Handlers: ordinary async functions, how they are named, marked and checked."""
+"""Handlers are ordinary async functions: mark them, find their names and options, and check calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MARK = "__trio_jobs_handler__"
 
 @attrs.frozen(eq=False)
 class Mark:
-    """What `handler` wrote on a function: its name and the options that its jobs start from."""
+    """The name of a handler and the default options of its jobs."""
 
     name: str
     options: Options
@@ -51,14 +51,14 @@ def handler(
     retry: Retry | None = None,
     priority: Priority | None = None,
 ) -> F | Callable[[F], F]:
-    """Mark an async function as a handler: give it a name, and its jobs their usual options.
+    """Mark an async function as a handler: give it a name, and its jobs their default options.
 
     The function stays callable as it was. A registry in memory runs any async function; the mark is
     needed only to change a default. Options given to `submit` win over those given here.
 
     Args:
         fn: The function, when used without parentheses.
-        name: What the handler is called in records; the function's own name by default.
+        name: The handler's name in records; the function's own name by default.
         timeout: Seconds each attempt may run.
         timeouts: All clocks, in place of `timeout`.
         retry: How its jobs are retried.
@@ -81,7 +81,7 @@ def handler(
 
 
 def unwrap(fn: object) -> Any:
-    """Return what `functools.partial` was applied to, if it was."""
+    """Return the function inside a `functools.partial`, and any other object itself."""
     while isinstance(fn, functools.partial):
         fn = cast("functools.partial[Any]", fn).func
     return fn
@@ -99,12 +99,12 @@ def mark_of(fn: Callable[..., Awaitable[Any]]) -> Mark:
 
 
 def is_marked(fn: object) -> bool:
-    """Return whether `handler` wrote a name and options on it."""
+    """Return whether a function was marked by `handler`."""
     return isinstance(getattr(fn, _MARK, None), Mark)
 
 
 def check_async(fn: object) -> None:
-    """Raise `TypeError` unless `fn` is an async function, and say what it is instead."""
+    """Raise `TypeError` unless `fn` is an async function; the text says what to write."""
     inner = unwrap(fn)
     method = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004  # looked at
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method):
@@ -131,7 +131,7 @@ def check_async(fn: object) -> None:
 def arity(fn: Any) -> tuple[float, float]:
     """Return how few and how many positional arguments `fn` takes, after checking that it is async.
 
-    What is called counts, not what a decorator wrapped in it: that may be given more than the caller gave.
+    The outermost function counts, not one that a decorator wrapped: the decorator may add arguments.
     """
     check_async(fn)
     least, most = 0.0, 0.0
@@ -150,11 +150,11 @@ def arity(fn: Any) -> tuple[float, float]:
 
 
 def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
-    """Raise `TypeError` if what was given by name is an argument of a handler, and say how to give it.
+    """Raise `TypeError` if a keyword names an argument of a handler; the text says how to pass it.
 
     Args:
-        fn: The handler; what is none is left to others to refuse.
-        given: The names, none of which is an option.
+        fn: The handler; anything else is refused elsewhere.
+        given: The keywords, none of which is an option.
     """
     try:
         parameters = inspect.signature(fn, follow_wrapped=False).parameters
@@ -164,7 +164,7 @@ def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
         if name in parameters:
             raise TypeError(
                 f"{name!r} is an argument of {_plain_name(fn)}, and jobs get arguments by their places, "
-                f"as in submit({_plain_name(fn)}, …): what has a name there is an option"
+                f"as in submit({_plain_name(fn)}, …): a keyword there is an option"
             )
 
 

@@ -1,4 +1,4 @@
-"""Handlers by name, for stores that outlive the process: a job is a name and arguments, never code."""
+"""Find handlers by name, and their parameters: a durable store keeps a name and arguments, never code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Handler: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class Handlers(Mapping[str, Handler]):
-    """Handlers by name.
+    """Maps names to handlers.
 
     Args:
         given: The handlers; or a module, for the functions in it that are marked with `@handler`.
@@ -49,7 +49,7 @@ class Handlers(Mapping[str, Handler]):
         return iter(self._by_name)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of handlers."""
         return len(self._by_name)
 
 

@@ -18,7 +18,7 @@ from .retry import NO_RETRY, Retry
 
 
 class Kind(StrEnum):
-    """What an event says. Each `Transition` is also a kind, with the same word."""
+    """The kind of an event. Each `Transition` is also a kind, with the same word."""
 
     SUBMITTED = "submitted"
     STARTED = "started"
@@ -40,14 +40,14 @@ class Kind(StrEnum):
 
 _ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
 TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})
-"""The kinds that are no history. Of history only saved values but the last one may go, and old snoozes."""
+"""The kinds that are no history. Of history, only old snoozes and all saved values but the last may go."""
 
 SNOOZES: Final = 100
-"""How many snoozes of a job are kept: of more, the oldest go, with the start that followed each."""
+"""How many snoozes of a job are kept; the oldest of more are dropped, each with the start that followed."""
 
 
 def folds(attempt: int) -> bool:
-    """Return whether a log is to be looked through for old snoozes when this attempt ends in a retry."""
+    """Return whether old snoozes are to be trimmed from a log when this attempt ends in a retry."""
     return attempt % (SNOOZES // 4) == 0
 
 
@@ -93,12 +93,12 @@ class Timeouts:
 NO_TIMEOUTS: Final = Timeouts()
 
 Unread = Literal["continue", "pause", "cancel"]
-"""What a job does while nobody reads it: go on, wait on a full window, or be cancelled after `linger`."""
+"""What a job does while it has no reader: go on, wait on a full window, or be cancelled after `linger`."""
 
 
 @attrs.frozen
 class Progress:
-    """How far a handler says it is.
+    """The progress that a handler reports.
 
     Attributes:
         done: How much is done, in a unit of the handler's choice.
@@ -135,7 +135,7 @@ class Event:
     Attributes:
         seq: Its place in the log: 1, 2, 3 … without holes. Also the cursor to resume behind it.
         attempt: The attempt that wrote it; 0 before the first.
-        kind: What it says.
+        kind: What happened.
         timestamp: When, in seconds since 1970.
         data: By kind. submitted: the handler's name. started: the worker's name. token: the value.
             progress: a `Progress`. saved: the value. cancel_requested: the free text or None.
@@ -161,9 +161,9 @@ class Job:
     Attributes:
         id: 128 random bits as text.
         handler: The handler's name.
-        state: Where the job is.
+        state: The state of the job.
         reason: Why it failed, was cancelled or is to run again; None otherwise.
-        message: What the library or the canceller said of that, in one line, if anything.
+        message: One line that explains it, from the library or the request to cancel; None if there is none.
         error: What the last ended attempt raised, if it did.
         result: What the handler returned, once COMPLETED.
         attempt: The number of the last attempt started; 0 before the first. It never falls.
@@ -213,12 +213,12 @@ class Job:
 
 @attrs.frozen
 class CancelReport:
-    """What became of a cancellation.
+    """The result of a cancellation.
 
     Attributes:
         outcome: `cancelled`: the job is CANCELLED and its nursery has closed. `finished_first`: it ended
-            in another way after it was asked. `already_over`: it had ended before. `stuck`: it was told
-            and has not stopped; `stack` shows where it is. `requested`: its worker is silent.
+            in another way after the request. `already_over`: it had ended before. `stuck`: it was cancelled
+            and has not stopped; `stack` shows where it is. `requested`: its worker has not answered.
         took: Seconds from the request to this report.
         stack: The stacks of the job's tasks, as text, when it is stuck.
     """
@@ -249,10 +249,11 @@ class Statistics:
 
 @attrs.frozen
 class Retention:
-    """What is kept, at most. What is more goes, the oldest first, and readers are told of it as of a gap.
+    """What is kept, at most. The oldest of more are dropped, and readers get a gap in their place.
 
     Of a job's log tokens, progress, and saved values may go, but never the value that was saved last. All
-    other events stay, but that only the newest 100 to 125 snoozes are kept, each with the start that follows.
+    other events stay, except that of snoozes the newest 100 to 125 are kept, each with the start that
+    follows.
 
     Attributes:
         events: Tokens, progress events and saved values per job, the last saved one not counted.
@@ -294,5 +295,5 @@ KIND_OF: Final[Mapping[Transition, Kind]] = {what: Kind(what.value) for what in 
 
 
 def new_id() -> str:
-    """Return 128 random bits as 32 hexadecimal digits: an id that nobody can guess."""
+    """Return 128 random bits as 32 hexadecimal digits: an id that cannot be guessed."""
     return token_hex(16)

@@ -41,7 +41,7 @@ class SubmitOptions(SpawnOptions, total=False):
         run_at: When it is due, as an aware datetime; in place of `delay`.
         key: Idempotency key: submitting the same again gives the same job.
         owner: Whose job it is; part of the key's address.
-        when_unread: What the job does while nobody reads it: `continue`, `pause` or `cancel`.
+        when_unread: What the job does while it has no reader: `continue`, `pause` or `cancel`.
         linger: With `cancel`, seconds without a reader before it is.
     """
 
@@ -133,7 +133,7 @@ def build(base: Options, given: Mapping[str, Any]) -> Options:
         if name in _CHECKS:
             changes[name] = _CHECKS[name](value)
         elif name != "timeout":
-            import difflib  # which a program needs only to be told of a mistake
+            import difflib  # needed only for this error
 
             near = difflib.get_close_matches(name, [*_CHECKS, "timeout", "key"], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

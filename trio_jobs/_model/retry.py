@@ -1,4 +1,4 @@
-"""When to run a failed job again: pure rules, no clock and no tasks."""
+"""Decide when a failed job runs again: pure rules, no clock and no tasks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Retry:
     on: Matcher = attrs.field(default=Exception, validator=_is_matcher)
 
     def matches(self, error: BaseException) -> bool:
-        """Return whether `on` names this error. What an `on` function raises comes out."""
+        """Return whether `on` names this error. An exception of an `on` function is raised."""
         on: Any = self.on
         return isinstance(error, on) if isinstance(on, (type, tuple)) else bool(on(error))
 

@@ -1,4 +1,4 @@
-"""What lists say of jobs: records without payloads, in pages that are bounded whatever the jobs hold.
+"""The records of jobs in lists, without payloads, and pages of them, which are bounded in size.
 
 The annotations are types, not text, as in `job.py`.
 """
@@ -18,7 +18,7 @@ PAGE_JOBS: Final = 1000
 PAGE_BYTES: Final = 512 * 2**10
 """How many bytes of JSON a page has at most, unless it has one job only."""
 EXAMINED: Final = 20_000
-"""How many entries of an index are looked at for a page."""
+"""How many entries of an index are examined for a page at most."""
 SHOWN: Final = 200
 """How many characters of a message a summary has."""
 _DIGITS: Final = 18
@@ -28,20 +28,20 @@ _NAMES_AND_NUMBERS: Final = 800
 
 @attrs.frozen
 class JobSummary:
-    """A job in a list: what `Job` says but for what may be large, and how large that is.
+    """A job in a list: the fields of `Job` but for those that may be large, and the sizes of these.
 
     Attributes:
-        id: As of `Job`, and so are the following.
+        id: 128 random bits as text.
         handler: The handler's name.
-        state: Where the job is.
+        state: The state of the job.
         reason: Why it failed, was cancelled or is to run again; None otherwise.
-        message: The first 200 characters of what was said of that, or else of what was raised, if anything.
+        message: The first 200 characters of the job's message, or else of its error, if it has either.
         attempt: The number of the last attempt started; 0 before the first.
         priority: As submitted.
         tags: As submitted.
         owner: As submitted.
         parent: The job whose attempt spawned this one, if any.
-        progress: What the handler said last of how far it is.
+        progress: The progress that the handler reported last.
         created_at: When it was submitted.
         started_at: When its last attempt started.
         finished_at: When it ended.
@@ -81,8 +81,8 @@ class Page(Sequence[JobSummary]):
 
     Attributes:
         jobs: The summaries. There may be none on a page that is not the last.
-        next: What `find(after=…)` takes to go on behind this page; None on the last one. Jobs that come or
-            go meanwhile are neither repeated nor skipped.
+        next: What `find(after=…)` takes to go on behind this page; None on the last one. Jobs that are
+            added or removed meanwhile make no other job appear twice or be left out.
     """
 
     jobs: tuple[JobSummary, ...] = ()
@@ -97,7 +97,7 @@ class Page(Sequence[JobSummary]):
         return self.jobs[index]
 
     def __len__(self) -> int:
-        """Return how many summaries there are."""
+        """Return the number of summaries."""
         return len(self.jobs)
 
     def __iter__(self) -> Iterator[JobSummary]:
@@ -106,12 +106,12 @@ class Page(Sequence[JobSummary]):
 
 
 def shortened(text: str | None) -> str | None:
-    """Return as much of a message as a summary has."""
+    """Return a message, cut as in a summary."""
     return None if text is None else text[:SHOWN]
 
 
 def short_progress(progress: Progress | None) -> Progress | None:
-    """Return progress as a summary has it."""
+    """Return progress with its message cut as in a summary."""
     return None if progress is None else attrs.evolve(progress, message=shortened(progress.message))
 
 
@@ -152,32 +152,32 @@ def place_of(after: str | None) -> int | None:
     """Return the number of the job that a page ended with.
 
     Raises:
-        ValueError: No page has given this.
+        ValueError: No page returned this.
     """
     if after is None:
         return None
     text = isinstance(cast("object", after), str)
     if not (text and after.isascii() and after.isdecimal() and len(after) <= _DIGITS):
-        raise ValueError(f"after takes what Page.next gave; got {quoted(after)}")
+        raise ValueError(f"after takes the next of a page; got {quoted(after)}")
     return int(after)
 
 
 def json_bytes(summary: JobSummary) -> int:
-    """Return how long a summary is in JSON, or somewhat more."""
-    import json  # which a program needs only for lists
+    """Return an upper bound of the size of a summary in JSON."""
+    import json  # needed only for lists
 
-    said = None if summary.progress is None else summary.progress.message
-    texts = [summary.handler, summary.message, summary.owner, summary.parent, said, dict(summary.tags)]
+    text = None if summary.progress is None else summary.progress.message
+    texts = [summary.handler, summary.message, summary.owner, summary.parent, text, dict(summary.tags)]
     return _NAMES_AND_NUMBERS + len(json.dumps(texts, ensure_ascii=False).encode(errors="replace"))
 
 
 def page_of(found: Sequence[tuple[int, JobSummary]], limit: int, examined: int | None) -> Page:
-    """Return a page.
+    """Return the page of jobs that fits its bounds.
 
     Args:
         found: The jobs that match, with their numbers, in order: one more than `limit`, if there are so many.
         limit: How many jobs at most.
-        examined: The number of the last job that was looked at, if others were not.
+        examined: The number of the last job that was examined, if there are more behind it.
     """
     size, jobs = 0, list[JobSummary]()
     last = 0

@@ -2,10 +2,10 @@
 
 In the order in which they tell the story:
 
-    contract     what a store does
-    rules        what every store decides in the same way
-    submission   what a caller hands in, checked
-    retrying     calls of a store that must have an answer
+    contract     the verbs of a store
+    rules        decisions that are the same in every store
+    submission   a job as a caller submits it, checked
+    retrying     calls of a store that are repeated until it answers
     memory       the store in memory
     sqlite       the store in a file
 """

@@ -1,20 +1,21 @@
-"""The store contract: what keeps jobs, and the only thing that decides about them.
+"""The store contract: a store keeps jobs, and it alone decides about them.
 
-Every verb is atomic and conditional. The writes of an attempt (`append`, `finish`) take effect only while
-the job is RUNNING that very attempt, so an attempt that was given up can write nothing; all other writes
-are conditional on the job's state. A verb decides and writes in one step, so there is no moment between
-the two in which somebody else's write could be overwritten.
+Every verb is atomic and conditional. The writes of an attempt (`append`, `finish`) take effect only while the
+job is RUNNING that very attempt, so an attempt that a sweep has reclaimed can write nothing; all other writes
+are conditional on the job's state. A verb decides and writes in one step, so no write of another caller can
+come between the two and be overwritten.
 
-Cancellation: a verb that writes is not cut short by it. A store that has to wait for its answer shields
-that, for a few seconds at most; what is given up then may have happened or not, as below. Verbs may be
+Cancellation does not cut short a verb that writes. A store that has to wait for its answer shields the wait,
+for a few seconds at most; a call that is cancelled then may have happened or not, as below. Verbs may be
 checkpoints; those of the memory store are not, except those that wait.
 
 Failure: a verb that raises `StoreUnavailable` may have happened or not. Every verb may then be called
 again: `submit` and `spawn` know the id, `append` the offset, a `finish` that had happened is answered with
 `LeaseLost`, and what a lost answer to `claim` had started comes back when its lease lapses.
 
-Leases: an attempt belongs to whoever claimed it until its lease has lapsed *and* a sweep has taken it back.
-Its number is the fence: a claim always raises it, so whoever was fenced out can write nothing.
+Leases: an attempt belongs to the worker that claimed it until its lease has lapsed *and* a sweep has
+reclaimed it. Its number is the fence: a claim always raises it, so the worker of an earlier attempt can write
+nothing.
 
 Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
 hints: they return when looking again may be worth while, may return too early, and never too late; so does
@@ -98,7 +99,7 @@ class Outcome:
 
 @attrs.frozen
 class Where:
-    """Which jobs are meant; None means any. A job matches when each given field matches."""
+    """A filter of jobs; None means any. A job matches when each given field matches."""
 
     states: Collection[State] | None = None
     tags: Mapping[str, str] | None = None
@@ -108,18 +109,18 @@ class Where:
 
     @property
     def searched(self) -> bool:
-        """Whether no counter tells how many match: only the states of a handler or an owner are counted."""
+        """Whether a count has to search: there are counters only for the states of one handler or owner."""
         both = self.handler is not None and self.owner is not None
         return bool(self.tags) or self.parent is not None or both
 
 
 @attrs.frozen
 class Claimant:
-    """Who claims, and for how long at a time.
+    """The worker that claims, and how long its leases are.
 
     Attributes:
-        name: What the `started` events say.
-        lease: Seconds after which an attempt may be taken back, unless a heartbeat renews it.
+        name: The worker's name in `started` events.
+        lease: Seconds after which an attempt may be reclaimed, unless a heartbeat renews it.
     """
 
     name: str
@@ -128,10 +129,10 @@ class Claimant:
 
 @attrs.frozen
 class Heartbeat:
-    """What a store answers to a heartbeat.
+    """The answer of a store to a heartbeat.
 
     Attributes:
-        lost: The jobs that do not run the attempt they were said to run.
+        lost: The jobs that do not run the attempt that the worker holds.
         cancels: Those whose cancellation was requested, and the grace in seconds.
     """
 
@@ -140,16 +141,16 @@ class Heartbeat:
 
 
 CRASHES: Final = 3
-"""How often a job may lose its worker at least, before that is taken for the job's fault."""
+"""How many attempts of a job may lose their worker, at least, before the job fails of it."""
 
 COUNTED: Final = 10_000
-"""How many jobs a count finds at most that has to be searched for."""
+"""How many jobs a count that has to search finds at most."""
 
 CancelAnswer = Literal["cancelled", "requested", "already_over"]
 
 
 class Store(Protocol):
-    """What every store does. `stores.memory` is the readable reference.
+    """The verbs of every store. `stores.memory` is the readable reference.
 
     A store object belongs to one registry, as a connection does; several may reach the same jobs.
     """
@@ -197,14 +198,14 @@ class Store(Protocol):
         ...
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        """Renew the leases of running attempts, also those that have lapsed and nobody has taken back.
+        """Renew the leases of running attempts, also those that have lapsed and no sweep has reclaimed.
 
         Args:
             held: The attempt that runs, by job id; child jobs included, which have no lease.
             lease: Seconds from now.
 
         Returns:
-            What the caller runs in vain, and what it is to cancel.
+            The jobs whose attempts are over for the store, and those that the caller is to cancel.
         """
         ...
 
@@ -217,7 +218,7 @@ class Store(Protocol):
             kind: `token`, `progress` or `saved`.
             values: At least one.
             offset: How many events this attempt has appended before. Those of `values` that the store has
-                already, from a call whose answer was lost, are passed over.
+                already, from a call whose answer was lost, are skipped.
 
         Returns:
             The newest `seq` of the log.
@@ -238,7 +239,7 @@ class Store(Protocol):
             The job's state now.
 
         Raises:
-            LeaseLost: The job is not running that attempt; its outcome is somebody else's.
+            LeaseLost: The job is not running that attempt; another writer decides its outcome.
             InvalidPayload: The store cannot keep the result.
         """
         ...
@@ -251,7 +252,7 @@ class Store(Protocol):
         Args:
             job_id: The job.
             message: Free text for its log.
-            grace: Seconds that a running handler has to end by itself, from when its worker hears of it.
+            grace: Seconds that a running handler has to end by itself, from when its worker learns of it.
 
         Returns:
             `cancelled`: it was waiting and has ended. `requested`: it runs, and its worker is to stop it.
@@ -263,7 +264,7 @@ class Store(Protocol):
         ...
 
     async def sweep(self) -> None:
-        """End the queued jobs whose queue timeout has passed, and take back what no worker holds any more.
+        """End the queued jobs whose queue timeout has passed, and reclaim attempts with lapsed leases.
 
         An attempt whose lease has lapsed is `cancelled`, if that was requested; `failed`, once `spent` is at
         least the greater of `Retry.attempts` and `CRASHES`, as such a job kills its workers; and else
@@ -284,23 +285,23 @@ class Store(Protocol):
         """Return summaries of matching jobs, the oldest first; or the newest first.
 
         A page ends with `limit` jobs or `PAGE_JOBS`, with `PAGE_BYTES` of JSON, or when `EXAMINED` entries
-        have been looked at; so it may be empty and not the last.
+        were examined; so it may be empty and not the last.
 
         Args:
-            where: Which jobs are meant.
+            where: The filter.
             limit: How many at most.
             after: The `next` of the page before; None for the first page.
             newest: Whether the newest come first.
 
         Raises:
-            ValueError: No page has given this `after`.
+            ValueError: No page returned this `after`.
         """
         ...
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """Return how many matching jobs are in each state; states without any are left out.
 
-        Where that has to be searched for (`Where.searched`), counting stops at `COUNTED` jobs.
+        A count that has to search (`Where.searched`) stops at `COUNTED` jobs.
         """
         ...
 
@@ -323,7 +324,7 @@ class Store(Protocol):
         ...
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """Return what `read` does, but wait until there is something. A checkpoint.
+        """Wait until there are events behind a cursor, and return them as `read` does. A checkpoint.
 
         Returns:
             Up to `limit` events; none if the job has ended and nothing lies behind `after`.
@@ -356,13 +357,13 @@ class Store(Protocol):
             heard: What the last call returned.
 
         Returns:
-            All the running jobs whose cancellation was requested, and the grace in seconds; what of it was
-            not in `heard` is new.
+            All the running jobs whose cancellation was requested, and the grace in seconds; those that
+            differ from `heard` are new.
         """
         ...
 
     async def remove(self, job_id: str) -> None:
-        """Forget a job that has ended, its log and its key.
+        """Delete a job that has ended, its log and its key.
 
         Raises:
             UnknownJob: No job has this id.
@@ -371,13 +372,13 @@ class Store(Protocol):
         ...
 
     async def prune(self, older_than: float) -> int:
-        """Forget the jobs that ended more than `older_than` seconds ago, and return how many."""
+        """Delete the jobs that ended more than `older_than` seconds ago, and return how many."""
         ...
 
     def close(self, reason: Reason) -> None:
-        """Let go of the store, and wake everybody who waits in this process.
+        """Close this store object, and wake all tasks that wait in this process.
 
-        A store that does not outlive it ends what is unfinished. In one that does, `follow` and `ended` of
+        A store that is not durable ends the unfinished jobs. In a durable one, `follow` and `ended` of
         a job that has not ended raise `trio.ClosedResourceError`.
         """
         ...

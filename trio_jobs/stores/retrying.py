@@ -1,4 +1,4 @@
-"""Calls of a store that must have an answer, however often they have to be repeated.
+"""Repeat calls of a store until it answers.
 
 Every verb may be called again when its outcome is not known; see `contract.py`.
 """
@@ -21,7 +21,7 @@ logger = logging.getLogger("trio_jobs")
 
 BACKOFF: Final = Retry(attempts=2, initial=0.05, factor=2, maximum=5.0)
 LAST_WORDS: Final = 10.0
-"""Seconds in which a registry that is being left goes on telling its store how each attempt ended."""
+"""Seconds in which a registry that is being left still tries to record how its attempts ended."""
 
 
 async def retry_until_answered(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
@@ -38,11 +38,10 @@ async def retry_until_answered(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) 
 
 
 async def retry_until_done(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """Do what is to be done for all jobs, whatever one of them does to it.
+    """Repeat a call that serves all jobs until it succeeds, so that an error with one job does not stop it.
 
-    An error that is none of the package's comes from something that no code was written for, most likely one
-    job: it is logged, and the call is repeated, at growing intervals. Those of the package, but for
-    `StoreUnavailable`, come out.
+    An error that is not the package's own is unexpected, most likely caused by one job: it is logged, and the
+    call is repeated, at growing intervals. Errors of the package other than `StoreUnavailable` are raised.
     """
     failures = 0
     while True:
@@ -52,6 +51,6 @@ async def retry_until_done(call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T
             raise
         except Exception as error:  # noqa: BLE001  # the others must not suffer for it
             failures += 1
-            told = indented(record_error(error).traceback)
-            logger.error("the work for all jobs failed, trying again:\n%s", told)  # noqa: TRY400  # escaped
+            text = indented(record_error(error).traceback)
+            logger.error("the work for all jobs failed, trying again:\n%s", text)  # noqa: TRY400  # escaped
         await trio.sleep(BACKOFF.delay(failures))

@@ -1,4 +1,4 @@
-"""The rules that every store follows, as functions of what it knows: they decide, and the store writes."""
+"""Decide what a store writes: the rules that are the same in every store, as pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def advance(state: State, transition: Transition) -> State:
     """Return the state that follows, or raise.
 
     Args:
-        state: Where the job is.
+        state: The state of the job.
         transition: What happened to it.
 
     Returns:
@@ -38,8 +38,8 @@ class Conclusion:
     Attributes:
         transition: What happens.
         ended: Why and how; None if the job completed.
-        delay: Seconds until it is due again; None if it is over.
-        unspent: Whether the attempt costs nothing.
+        delay: Seconds until it is due again; None if it has ended.
+        unspent: Whether the attempt is not counted by the retry budget.
     """
 
     transition: Transition
@@ -49,7 +49,7 @@ class Conclusion:
 
 
 def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusion:
-    """Return what the end of a running attempt means: `finish` and `sweep` must not differ in that.
+    """Return what the end of a running attempt means for its job, alike for `finish` and `sweep`.
 
     Args:
         outcome: How the attempt ended.
@@ -67,7 +67,7 @@ def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusio
 
 
 def _cancelled(message: str | None, ended: Ended) -> Ended:
-    """Return the end of an attempt that was to be cancelled; that nobody confirmed it has to be told."""
+    """Return the end of an attempt that was to be cancelled; the message tells if its worker was lost."""
     if ended.reason is Reason.WORKER_LOST:
         message = ended.message if message is None else f"{message} ({ended.message})"
     return Ended(Reason.USER, message, ended.error)

@@ -1,4 +1,4 @@
-"""What a caller hands in, checked and made into submissions."""
+"""Check what a caller submits, and make a submission of it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def child_submission(
 ) -> Submission:
     """Return a checked submission of a child job.
 
-    Of its handler's mark only the timeouts count. Its parent's are its owner, who may see and cancel it as
-    the parent, and its priority.
+    Of its handler's mark only the timeouts count. Its priority is that of its parent, and so is its owner,
+    who may thus see and cancel both.
 
     Raises:
-        TypeError: As `submission`, or an option is none of a child's.
+        TypeError: As `submission`, or a child job does not have this option.
         ValueError: An option is out of range.
     """
     if unknown := given.keys() - SubmitOptions.__annotations__:
