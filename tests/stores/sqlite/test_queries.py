@@ -73,6 +73,12 @@ def test_no_statement_reads_a_whole_table(name: str) -> None:
             ), step
 
 
+@pytest.mark.parametrize("name", [name for name in QUERIES if name not in REPAIR])
+def test_no_statement_walks_through_all_that_runs(name: str) -> None:
+    """None finds a job by its state alone, as then an event would cost more the more jobs run."""
+    assert "trio_jobs_by_state" not in plan(QUERIES[name])
+
+
 def test_a_claim_sorts_no_more_than_it_may_take() -> None:
     """Of each handler and priority, what is due comes out of its index in the order of its rank."""
     before, lane = plan(QUERIES["due_jobs"]).split("CORRELATED LIST SUBQUERY")

@@ -38,7 +38,7 @@ SNAPSHOT: Final = f"SELECT {_read(*_COLUMNS)} FROM trio_jobs_job AS job"  # noqa
 _RUNNING: Final = """SELECT
     number, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
     EXISTS (
-        SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND child.state = 'running'
+        SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND +child.state = 'running'
     )
 FROM trio_jobs_job AS job"""
 

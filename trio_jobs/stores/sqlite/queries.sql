@@ -1,5 +1,6 @@
 -- Every statement of the store, by name. {started} and the like stand for the states from which that
 -- transition is legal, {over} for those that no transition leaves: they are written in from the table.
+-- A `+state` keeps SQLite from walking through all the jobs that run, where another index finds those wanted.
 
 -- name: totals
 SELECT state, CAST(jobs AS INTEGER) FROM trio_jobs_total
@@ -136,14 +137,14 @@ RETURNING id, seq, attempt, {columns};
 WITH RECURSIVE below (id, number) AS (  -- each once, so that a circle ends, which only damage makes
     SELECT id, number FROM trio_jobs_job WHERE number = :number
     UNION SELECT child.id, child.number
-        FROM below CROSS JOIN trio_jobs_job AS child ON child.parent = below.id WHERE child.state = 'running'
+        FROM below CROSS JOIN trio_jobs_job AS child ON child.parent = below.id WHERE +child.state = 'running'
 )
 SELECT number FROM below WHERE number <> :number ORDER BY number DESC;  -- a child comes after its parent
 
 -- name: renew
 UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END
 FROM json_each(:held) AS held
-WHERE trio_jobs_job.id = held.key AND attempt = held.value AND state = 'running'
+WHERE trio_jobs_job.id = held.key AND attempt = held.value AND +state = 'running'
 RETURNING id, cancel_requested IS NOT NULL, coalesce(CAST(cancel_grace AS REAL), 0.0);
 
 -- name: cancellable
@@ -158,14 +159,14 @@ WHERE number = :number AND state NOT IN {over} AND cancel_requested IS NULL;
 UPDATE trio_jobs_job SET cancel_grace = :grace WHERE number = :number AND cancel_grace > :grace;
 
 -- name: cancelling
-SELECT CAST(id AS BLOB), coalesce(CAST(cancel_grace AS REAL), 0.0) FROM trio_jobs_job
-WHERE state = 'running' AND cancel_requested IS NOT NULL;
+SELECT CAST(id AS BLOB), coalesce(CAST(cancel_grace AS REAL), 0.0)
+FROM trio_jobs_job INDEXED BY trio_jobs_cancelling WHERE state = 'running' AND cancel_requested IS NOT NULL;
 
 -- name: expired
 SELECT number FROM trio_jobs_job WHERE expires <= :now ORDER BY expires LIMIT :limit;
 
 -- name: lapsed
-SELECT number FROM trio_jobs_job WHERE lease <= :heard AND state = 'running' ORDER BY lease LIMIT :limit;
+SELECT number FROM trio_jobs_job WHERE lease <= :heard AND +state = 'running' ORDER BY lease LIMIT :limit;
 
 -- name: columns
 SELECT name, type, "notnull" FROM pragma_table_info('trio_jobs_job') WHERE name <> 'number';
