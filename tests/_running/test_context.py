@@ -26,9 +26,11 @@ from trio_jobs import (
     Retention,
     Retry,
     State,
+    StreamGap,
     Timeouts,
     open_registry,
 )
+from trio_jobs.stores.memory import MemoryStore
 
 
 async def run(
@@ -464,3 +466,35 @@ async def test_grandchildren_end_with_the_top(autojump_clock: MockClock) -> None
         ends = [await (await jobs.get(job_id)).snapshot() for job_id in ids]
         assert [job.reason for job in ends] == [Reason.PARENT, Reason.PARENT]
         assert [job.parent for job in ends] == [handle.id, ids[0]]
+
+
+async def test_a_store_that_is_passed_in_is_written_by_its_verbs(autojump_clock: MockClock) -> None:
+    """Only the store that a registry made itself is written in place: one of yours hears of each token."""
+    heard: list[Any] = []
+
+    class Mine(MemoryStore):
+        async def append(self, job_id: str, attempt: int, kind: Kind, values: Any, offset: int) -> int:
+            heard.extend(values)
+            return await super().append(job_id, attempt, kind, values, offset)
+
+    async def handler(job: JobContext[int]) -> None:
+        await job.send(1)
+        await job.send(2)
+
+    async with open_registry(Mine()) as jobs, (await jobs.submit(handler)).stream() as stream:
+        assert [token async for token in stream] == [1, 2] == heard
+
+
+async def test_the_first_values_are_gone(autojump_clock: MockClock) -> None:
+    """A reader that comes late is told of what is gone, and reads on behind it."""
+
+    async def handler(job: JobContext[int]) -> None:
+        await job.send_many(range(30))
+
+    async with open_registry(retention=Retention(events=8)) as jobs:
+        handle = await jobs.submit(handler)
+        await handle.wait()
+        async with handle.stream() as stream:
+            with pytest.raises(StreamGap) as gap:
+                await stream.receive()
+            assert await stream.receive_many() == [*range(gap.value.last - 2, 30)]

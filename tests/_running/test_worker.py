@@ -240,7 +240,7 @@ async def test_a_slot_is_kept_between_two_tries(autojump_clock: MockClock) -> No
 
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(Refusing(store), nursery, Claimant("test"), capacity=1, window=8, batches=True)
+        worker = Worker(Refusing(store), nursery, Claimant("test"), capacity=1, window=8, made_here=True)
         nursery.start_soon(worker.run)
         _, second = await worker.submit([new(1), new(1)])
         await store.ended(second)

@@ -67,18 +67,17 @@ _FIRST = [
         "a gap between replay and live",
         "a reader that has drawn level misses the first of several events",
         MEMORY,
-        "            await row.followers.wait()\n            events = row.log.read(after, limit)",
-        "            await row.followers.wait()\n"
-        "            events = row.log.read(row.log.last_seq - 1, limit)",
+        "            await row.log.wait()\n            events = row.log.read(after, limit)",
+        "            await row.log.wait()\n            events = row.log.read(row.log.last_seq - 1, limit)",
         "simulation",
     ),
     Bug(
         "the end of the stream is lost",
         "a reader waits for ever for a job that has ended",
-        MEMORY,
-        "        if row.followers is not None:\n            row.followers.ring()\n        if row.waiters",
-        "        if row.followers is not None and row.finished is None:\n"
-        "            row.followers.ring()\n        if row.waiters",
+        LOG,
+        "        if self.followers is not None:\n            self.followers.ring()\n        return seq",
+        "        if self.followers is not None and not self.over:\n            self.followers.ring()\n"
+        "        return seq",
         "store",
     ),
     Bug(
@@ -92,9 +91,9 @@ _FIRST = [
     Bug(
         "the count of appended events goes on over a retry",
         "the first tokens of a second attempt vanish",
-        MEMORY,
-        "        row.appended = 0\n",
-        "",
+        LOG,
+        "self.writer, self._others = attempt, seq\n",
+        "self.writer = attempt\n",
         "simulation",
     ),
     Bug(
@@ -141,16 +140,16 @@ _FIRST = [
         "trimming drops the history",
         "after a million tokens nobody knows when the job was started",
         LOG,
-        "            else:\n                kept.append(event)\n",
-        "",
+        "for place, weight in enumerate(weights[:passed]) if not weight]",
+        "for place, weight in enumerate(weights[:passed]) if False]",
         "store",
     ),
     Bug(
         "trimming leaves a hole in the numbers",
         "a reader that was up to date is told of a gap that is none",
         LOG,
-        "self._start += rest\n",
-        "self._start += rest + 1\n",
+        "self.before += rest\n",
+        "self.before += rest + 1\n",
         "store",
     ),
     Bug(
@@ -165,7 +164,7 @@ _FIRST = [
         "a repeated append is taken for a new one",
         "tokens are doubled when an answer is lost",
         MEMORY,
-        "if offset != row.appended and not (values := values[row.appended - offset :]):",
+        "if offset != row.log.appended and not (values := values[row.log.appended - offset :]):",
         "if not values:",
         "simulation",
     ),

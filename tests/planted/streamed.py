@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 READERS, CURSOR, STREAMS = "_watching/readers.py", "_watching/cursor.py", "_watching/streams.py"
+STORE_CURSOR = "_watching/store_cursor.py"
 WRITER, CHANNEL, DEADLINES = "_running/writer.py", "_running/channel.py", "_running/deadlines.py"
 
 STREAMED = [
@@ -12,8 +13,8 @@ STREAMED = [
         "who leaves wakes nobody",
         "a handler waits for ever for a reader that has left",
         READERS,
-        "        self._floor = 0\n        self._room.ring()\n        self._mind",
-        "        self._floor = 0\n        self._mind",
+        "        self._room.ring()\n        self._mind",
+        "        self._mind",
         "streams",
     ),
     Bug(
@@ -116,11 +117,9 @@ STREAMED = [
         "a receive takes before it gives others a turn",
         "a value is lost when `receive` is cancelled",
         STREAMS,
-        "        values = [await self.receive()]\n"
-        "        values += (event.data for event in self._cursor.pull_tokens())\n",
-        "        values = [await self.receive()]\n"
-        "        values += (event.data for event in self._cursor.pull_tokens())\n"
-        "        await trio.lowlevel.checkpoint()\n",
+        "        return [await self.receive(), *self._cursor.pull_tokens()]\n",
+        "        values = [await self.receive(), *self._cursor.pull_tokens()]\n"
+        "        await trio.lowlevel.checkpoint()\n        return values\n",
         "streams",
     ),
     Bug(
@@ -142,7 +141,7 @@ STREAMED = [
     Bug(
         "a cursor ahead of the log is taken",
         "a reader with the cursor of another job waits for ever",
-        STREAMS,
+        STORE_CURSOR,
         "        if self.cursor > last_seq:",
         "        if False:",
         "streams",
@@ -171,5 +170,37 @@ STREAMED = [
         "            await channel.send(entry)\n            await entry.wait()",
         "            await channel.send(entry)",
         "file-streams",
+    ),
+    Bug(
+        "a reader in place takes an entry back",
+        "a value comes twice, when many are read at once",
+        STORE_CURSOR,
+        "            self.cursor += len(tokens)\n",
+        "            self.cursor += len(tokens) - 1\n",
+        "streams",
+    ),
+    Bug(
+        "a reader in place goes over a note",
+        "`receive_many` hands out a retry as a value of the job's",
+        "stores/_log.py",
+        "self._notes[note] - self.before - 1 if note",
+        "self._notes[note] - self.before if note",
+        "streams",
+    ),
+    Bug(
+        "a handler in place waits for no reader",
+        "a job in memory runs away from its readers",
+        WRITER,
+        "not readers.room(self._seq) and",
+        "not readers.room(0) and",
+        "streams",
+    ),
+    Bug(
+        "a reader that waits for the handler keeps it waiting",
+        "a handler waits for ever for a reader that has read everything",
+        READERS,
+        "            self.watchful = True\n",
+        "",
+        "streams",
     ),
 ]

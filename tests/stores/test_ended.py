@@ -6,6 +6,7 @@ import pytest
 
 from trio_jobs._model.job import Options, Retention
 from trio_jobs.stores._ended import EndedJobs
+from trio_jobs.stores._log import Log
 from trio_jobs.stores._row import Row
 from trio_jobs.stores.contract import Submission
 
@@ -15,7 +16,8 @@ async def target() -> None: ...
 
 def row(job_id: str, size: int = 0) -> Row:
     """Return a job, with arguments of about a size."""
-    return Row(Submission(job_id, "f", target, ("x" * size,), Options()), 0.0, 0.0)
+    new = Submission(job_id, "f", target, ("x" * size,), Options())
+    return Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0)
 
 
 def test_the_oldest_go_first() -> None:

@@ -24,12 +24,17 @@ STEPS = st.lists(
 )
 
 
-def write(log: Log, every: list[Event], kind: Kind, data: Any, keep: Retention) -> None:
+def log_of(keep: Retention) -> Log:
+    return Log(keep, lambda: 0.0)
+
+
+def write(log: Log, every: list[Event], kind: Kind, data: Any) -> None:
     """Write to the log, and to a list of all that was ever written."""
     seq = len(every) + 1
     if kind in TRIMMED:
-        log.extend(seq % 5, kind, float(seq), data, keep)
-        every += [Event(seq + n, seq % 5, kind, float(seq), value) for n, value in enumerate(data)]
+        log.extend(kind, float(seq), data)
+        attempt = every[-1].attempt if every else 0
+        every += [Event(seq + n, attempt, kind, float(seq), value) for n, value in enumerate(data)]
     else:
         assert log.append(seq % 5, kind, float(seq), data) == seq
         every.append(Event(seq, seq % 5, kind, float(seq), data))
@@ -45,10 +50,10 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
     """After any writes, the log is what was written less its oldest tokens, progress and saved values, but
     with the last saved one, and within bounds."""
     keep = Retention(events=events, bytes=size, token_bytes=10**6)
-    log, every = Log(), list[Event]()
+    log, every = log_of(keep), list[Event]()
     for kind, data in steps:
         before = log.read(0, 10**6)
-        write(log, every, kind, data, keep)
+        write(log, every, kind, data)
         kept = log.read(0, 10**6)
         assert log.last_seq == len(every)
 
@@ -79,9 +84,9 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
 @given(st.integers(1, 50), st.integers(1, 300))
 def test_no_more_is_trimmed_than_an_eighth(events: int, written: int) -> None:
     """At most an eighth of the bound is free after trimming, so what is kept is nearly what was promised."""
-    log, every = Log(), list[Event]()
+    log, every = log_of(Retention(events=events)), list[Event]()
     for n in range(written):
-        write(log, every, Kind.TOKEN, [n], Retention(events=events))
+        write(log, every, Kind.TOKEN, [n])
         assert min(n + 1, events - events // 8) <= len(log.read(0, 10**6)) <= events
 
 
@@ -91,29 +96,29 @@ def test_exactly_the_bounds_may_stay(kind: Kind, beside: int) -> None:
     saved value does not count."""
     one = sys.getsizeof("x")
     for keep in (Retention(events=72), Retention(bytes=72 * one)):
-        log = Log()
+        log = log_of(keep)
         for n in range(1, 73 + beside):
-            log.extend(1, kind, 0.0, ["x"], keep)
+            log.extend(kind, 0.0, ["x"])
             assert len(log.read(0, 99)) == n
-        log.extend(1, kind, 0.0, ["x"], keep)
+        log.extend(kind, 0.0, ["x"])
         assert [event.seq for event in log.read(0, 99)] == [*range(11, 74 + beside)]
 
 
 def test_empty() -> None:
     """A log begins before 1, with nothing to read."""
-    log = Log()
+    log = log_of(Retention())
     assert log.last_seq == 0
     assert log.read(0, 10) == log.read(5, 10) == log.read(-5, 10) == log.history() == []
 
 
 def test_reading_over_a_gap() -> None:
     """A reader behind the kept tokens gets the history, then the tokens; the missing cursors show the gap."""
-    log, every, keep = Log(), list[Event](), Retention(events=2)
-    write(log, every, Kind.SUBMITTED, "f", keep)
-    write(log, every, Kind.STARTED, "w", keep)
-    write(log, every, Kind.TOKEN, list("abcd"), keep)
-    write(log, every, Kind.SAVED, [1], keep)
-    write(log, every, Kind.TOKEN, ["e"], keep)
+    log, every = log_of(Retention(events=2)), list[Event]()
+    write(log, every, Kind.SUBMITTED, "f")
+    write(log, every, Kind.STARTED, "w")
+    write(log, every, Kind.TOKEN, list("abcd"))
+    write(log, every, Kind.SAVED, [1])
+    write(log, every, Kind.TOKEN, ["e"])
     assert [event.seq for event in log.read(0, 99)] == [1, 2, 6, 7, 8]
     assert [event.seq for event in log.read(0, 3)] == [1, 2, 6]
     assert [event.seq for event in log.read(1, 1)] == [2]
@@ -125,54 +130,55 @@ def test_a_token_of_the_exact_limit() -> None:
     """A token of `token_bytes` passes; one byte more is refused, with all that came beside it."""
     fits = "x" * 100
     keep = Retention(token_bytes=sys.getsizeof(fits))
-    log = Log()
-    log.extend(1, Kind.TOKEN, 0.0, [fits], keep)
+    log = log_of(keep)
+    log.extend(Kind.TOKEN, 0.0, [fits])
     with pytest.raises(
         InvalidPayload,
         match=rf"^a token of {keep.token_bytes + 1} bytes is over Retention.token_bytes={keep.token_bytes}$",
     ):
-        log.extend(1, Kind.TOKEN, 0.0, ["a", fits + "x", "b"], keep)
+        log.extend(Kind.TOKEN, 0.0, ["a", fits + "x", "b"])
     assert [event.data for event in log.read(0, 99)] == [fits]
 
 
 @pytest.mark.parametrize("kind", [Kind.SAVED, Kind.PROGRESS])
 def test_the_limit_of_a_token_is_for_tokens(kind: Kind) -> None:
     """What is no token may be larger than a token."""
-    log = Log()
-    log.extend(1, kind, 0.0, ["x" * 1000], Retention(token_bytes=100))
+    log = log_of(Retention(token_bytes=100))
+    log.extend(kind, 0.0, ["x" * 1000])
     assert log.last_seq == 1
 
 
 def test_a_token_over_the_bytes_of_the_job() -> None:
     """A token that may be sent, but is more than a job may keep, takes all older ones with it, and
     goes too."""
-    log, keep = Log(), Retention(bytes=500)
-    log.extend(1, Kind.TOKEN, 0.0, ["a", "b"], keep)
-    log.extend(1, Kind.SAVED, 0.0, ["kept"], keep)
-    log.extend(1, Kind.TOKEN, 0.0, ["x" * 1000], keep)
+    log = log_of(Retention(bytes=500))
+    log.extend(Kind.TOKEN, 0.0, ["a", "b"])
+    log.extend(Kind.SAVED, 0.0, ["kept"])
+    log.extend(Kind.TOKEN, 0.0, ["x" * 1000])
     assert [(event.seq, event.data) for event in log.read(0, 99)] == [(3, "kept")]
-    log.extend(1, Kind.TOKEN, 0.0, ["c"], keep)
+    log.extend(Kind.TOKEN, 0.0, ["c"])
     assert [(event.seq, event.data) for event in log.read(0, 99)] == [(3, "kept"), (5, "c")]
 
 
 def test_progress_is_bounded_too() -> None:
     """The text of progress events counts: a job that reports long messages keeps no more than its bytes."""
-    log, keep = Log(), Retention(bytes=100_000)
+    keep = Retention(bytes=100_000)
+    log = log_of(keep)
     for n in range(100):
-        log.extend(1, Kind.PROGRESS, 0.0, [Progress(n, None, "x" * 10_000)], keep)
+        log.extend(Kind.PROGRESS, 0.0, [Progress(n, None, "x" * 10_000)])
     kept = log.read(0, 1000)
     assert sum(len(event.data.message) for event in kept) <= keep.bytes
 
 
 def test_a_value_that_grows_after_it_was_sent() -> None:
     """Weights are taken once, so a value that changes later does not upset the count."""
-    log, keep = Log(), Retention(bytes=10_000)
+    log = log_of(Retention(bytes=10_000))
     values: list[list[int]] = [[] for _ in range(20)]
-    log.extend(1, Kind.TOKEN, 0.0, values, keep)
+    log.extend(Kind.TOKEN, 0.0, values)
     for value in values:
         value.extend(range(1000))
-    log.extend(1, Kind.TOKEN, 0.0, ["x" * 9_000], keep)
-    log.extend(1, Kind.TOKEN, 0.0, ["y" * 9_000], keep)
+    log.extend(Kind.TOKEN, 0.0, ["x" * 9_000])
+    log.extend(Kind.TOKEN, 0.0, ["y" * 9_000])
     assert [event.data[0] for event in log.read(0, 99)] == ["y"]
 
 
@@ -215,7 +221,7 @@ def test_weigh_scalars(value: object) -> None:
 
 def test_size() -> None:
     """A log takes what its values weigh, the texts of its errors, and something for each event."""
-    log, keep = Log(), Retention(events=4)
+    log = log_of(Retention(events=4))
     assert log.size == log.bytes == 0
     log.append(0, Kind.SUBMITTED, 0.0, "h")
     event = log.size
@@ -225,8 +231,8 @@ def test_size() -> None:
     log.append(2, Kind.RETRIED, 0.0, Ended(Reason.SHUTDOWN, delay=0.0))
     assert log.size == 3 * event + 1100
     for n in range(9):
-        log.extend(2, Kind.TOKEN, 0.0, [n], keep)
-    log.extend(2, Kind.SAVED, 0.0, ["saved"], keep)
+        log.extend(Kind.TOKEN, 0.0, [n])
+    log.extend(Kind.SAVED, 0.0, ["saved"])
     kept = log.read(0, 99)
     assert 3 < len(kept) < 12
     values = sum(sys.getsizeof(one.data) for one in kept[3:])
@@ -234,18 +240,18 @@ def test_size() -> None:
     assert log.size == len(kept) * event + values + 1100
 
 
-def snooze(log: Log, attempts: int, first: int = 1, *, keep: Retention | None = None) -> None:
+def snooze(log: Log, attempts: int, first: int = 1) -> None:
     """Let attempts begin and snooze, each with a token."""
     for attempt in range(first, first + attempts):
         log.append(attempt, Kind.STARTED, 0.0, "w")
-        log.extend(attempt, Kind.TOKEN, 0.0, [f"t{attempt}"], keep or Retention())
+        log.extend(Kind.TOKEN, 0.0, [f"t{attempt}"])
         log.append(attempt, Kind.RETRIED, 0.0, Ended(Reason.SNOOZED, delay=1.0))
 
 
 def test_old_snoozes_go() -> None:
     """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it;
     its first start, what else ended an attempt, and the tokens stay."""
-    log = Log()
+    log = log_of(Retention())
     log.append(0, Kind.SUBMITTED, 0.0, "h")
     snooze(log, 30)
     log.append(31, Kind.STARTED, 0.0, "w")
@@ -270,7 +276,7 @@ def test_old_snoozes_go() -> None:
 
 def test_old_snoozes_go_many_at_a_time() -> None:
     """A log is looked through for old snoozes at each 25th attempt only, so that each costs little."""
-    log, kept = Log(), list[int]()
+    log, kept = log_of(Retention()), list[int]()
     for attempt in range(1, 152):
         snooze(log, 1, attempt)
         kept.append(sum(event.kind is Kind.RETRIED for event in log.history()))
@@ -279,9 +285,9 @@ def test_old_snoozes_go_many_at_a_time() -> None:
 
 def test_snoozes_and_tokens_go_together() -> None:
     """Folding and trimming take nothing from each other: both bounds hold, whatever went before."""
-    log, keep = Log(), Retention(events=40)
+    log = log_of(Retention(events=40))
     log.append(0, Kind.SUBMITTED, 0.0, "h")
-    snooze(log, 2000, keep=keep)
+    snooze(log, 2000)
     tokens = [event.data for event in log.read(0, 10**6) if event.kind is Kind.TOKEN]
     assert tokens == [f"t{attempt}" for attempt in range(2001 - len(tokens), 2001)]
     assert 35 <= len(tokens) <= 40
@@ -292,11 +298,11 @@ def test_snoozes_and_tokens_go_together() -> None:
 def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
     """However large it is, the last saved value stays, and tokens stay beside it; once there is a newer one
     it is counted, and goes."""
-    log, keep = Log(), Retention(bytes=10_000)
-    log.extend(1, Kind.TOKEN, 0.0, ["a"], keep)
+    log = log_of(Retention(bytes=10_000))
+    log.extend(Kind.TOKEN, 0.0, ["a"])
     for number in range(100):
-        log.extend(1, Kind.SAVED, 0.0, [str(number) * 50_000], keep)
-        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+        log.extend(Kind.SAVED, 0.0, [str(number) * 50_000])
+        log.extend(Kind.TOKEN, 0.0, [number])
     kept = log.read(0, 10**6)
     assert [event.data[:2] for event in kept if event.kind is Kind.SAVED] == ["99"]
     assert [event.data for event in kept if event.kind is Kind.TOKEN] == [98, 99]
@@ -305,12 +311,26 @@ def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
 
 def test_a_saved_value_that_lies_far_back() -> None:
     """A value that was the last one for long, so that all around it has gone, may go like any other then."""
-    log, keep = Log(), Retention(events=8)
-    log.extend(1, Kind.SAVED, 0.0, ["first"], keep)
+    log = log_of(Retention(events=8))
+    log.extend(Kind.SAVED, 0.0, ["first"])
     for number in range(30):
-        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+        log.extend(Kind.TOKEN, 0.0, [number])
     assert log.read(0, 1)[0].data == "first"
-    log.extend(1, Kind.SAVED, 0.0, ["second"], keep)
+    log.extend(Kind.SAVED, 0.0, ["second"])
     for number in range(30, 60):
-        log.extend(1, Kind.TOKEN, 0.0, [number], keep)
+        log.extend(Kind.TOKEN, 0.0, [number])
     assert [event.data for event in log.history()] == ["second"]
+
+
+def test_tokens() -> None:
+    """The values that follow a cursor at once: up to a note or a limit, and none where something is gone."""
+    log = log_of(Retention(events=4))
+    log.append(1, Kind.STARTED, 0.0, "w")
+    log.extend(Kind.TOKEN, 0.0, ["a", "b"])
+    log.extend(Kind.SAVED, 0.0, ["saved"])
+    log.send("c")
+    assert [log.tokens(after, 9) for after in range(6)] == [[], ["a", "b"], ["b"], [], ["c"], []]
+    assert log.tokens(1, 1) == ["a"]
+    log.extend(Kind.TOKEN, 0.0, ["d", "e"])
+    assert log.tokens(0, 9) == []
+    assert log.tokens(5, 9) == ["d", "e"]

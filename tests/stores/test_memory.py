@@ -52,7 +52,7 @@ W = Claimant("w")
 async def append(store: MemoryStore, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
     """Append behind all that the attempt has appended before."""
     row = rows_of(store).get(job_id)
-    return await store.append(job_id, attempt, kind, values, row.appended if row else 0)
+    return await store.append(job_id, attempt, kind, values, row.log.appended if row else 0)
 
 
 async def nothing(job: object, arg: object = None) -> None: ...

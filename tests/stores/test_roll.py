@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trio_jobs import QueueFull, State
-from trio_jobs._model.job import Options
+from trio_jobs._model.job import Options, Retention
 from trio_jobs.stores import _roll
+from trio_jobs.stores._log import Log
 from trio_jobs.stores._roll import Roll
 from trio_jobs.stores._row import Row
 from trio_jobs.stores.contract import Submission, Where
@@ -34,7 +35,8 @@ def row(
     job_id: str, handler: str = "f", owner: str | None = None, tag: str = "", parent: str | None = None
 ) -> Row:
     options = Options(owner=owner, tags={"t": tag} if tag else {})
-    return Row(Submission(job_id, handler, target, (), options), 0.0, 0.0, parent)
+    new = Submission(job_id, handler, target, (), options)
+    return Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0, parent)
 
 
 def pages(roll: Roll, where: Where, limit: int, *, newest: bool) -> list[str]:
@@ -164,7 +166,8 @@ def test_a_page_looks_no_further_than_it_needs() -> None:
 
     roll = Roll()
     for n in range(9):
-        roll.add(Seen(row(str(n)).submission, 0.0, 0.0))
+        plain = row(str(n))
+        roll.add(Seen(plain.submission, plain.log, 0.0, 0.0))
     page = roll.find(Where(), 2, None, newest=False, epoch=0.0)
     assert [job.id for job in page.jobs] == ["0", "1"]
     assert looked == ["0", "1", "2"]

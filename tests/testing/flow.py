@@ -30,6 +30,7 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
+from tests.inside import store_of
 from trio_jobs import (
     Event,
     JobCancelled,
@@ -54,6 +55,7 @@ from trio_jobs.stores.sqlite import SqliteStore
 from trio_jobs.testing import Connection, TrioMachine, initialize, invariant, open_sqlite_in_lockstep, rule
 
 KEPT, MOST = 16, 13  # what a log keeps, and how much may be on its way, so that the model sees every event
+KEEP = Retention(events=KEPT)
 SECONDS = st.sampled_from([0.5, 1.0, 2.0, 5.0])
 AMOUNTS = st.sampled_from([1, 1, 2, 3, 5, 8, 12])
 CUTS = st.sampled_from([None, None, 1, 2, 3, 4, 5, 7])
@@ -218,10 +220,14 @@ class FlowMachine(TrioMachine):
         self.closing = False
         self.waiters: list[trio.CancelScope] = []  # who waits for the end
 
-    @initialize(window=st.integers(1, 4), options=OPTIONS)
-    async def open(self, window: int, options: dict[str, Any]) -> None:
-        """Open a registry with the job in it, and one more that looks on from elsewhere."""
+    @initialize(window=st.integers(1, 4), in_place=st.booleans(), options=OPTIONS)
+    async def open(self, window: int, in_place: bool, options: dict[str, Any]) -> None:
+        """Open a registry with the job in it, and one more that looks on from elsewhere.
+
+        What a registry made itself, in memory, is read and written in place; any other store by its verbs.
+        """
         self.window = window
+        self.in_place = in_place and type(self) is FlowMachine
         trio.lowlevel.add_instrument(self.cuts)
         await self.nursery.start(self._keep_open)
         await self._submit(**options)
@@ -257,13 +263,24 @@ class FlowMachine(TrioMachine):
         self.leaving, self.left = trio.Event(), trio.Event()
         with TemporaryDirectory(prefix="trio_jobs-") as folder:
             self.folder = Path(folder)
-            async with self.open_store() as self.store:
-                here = open_registry(self.store, window=self.window, handlers=[puppet])
+            async with self._open_here():
                 elsewhere = open_registry(Connection(self.beside), window=1, capacity=0, handlers=[puppet])
-                async with here as self.here, elsewhere as self.elsewhere:
+                async with elsewhere as self.elsewhere:
                     task_status.started()
                     await self.leaving.wait()
         self.left.set()
+
+    @asynccontextmanager
+    async def _open_here(self) -> AsyncGenerator[None]:
+        if self.in_place:
+            made = open_registry("memory://", retention=KEEP, window=self.window, handlers=[puppet])
+            async with made as self.here:
+                self.store = store_of(self.here)
+                yield
+            return
+        async with self.open_store() as self.store:
+            async with open_registry(self.store, window=self.window, handlers=[puppet]) as self.here:
+                yield
 
     async def _wait(self, jobs: JobRegistry, cut: int | None) -> None:
         scope = trio.CancelScope()
@@ -779,7 +796,7 @@ class FlowMachine(TrioMachine):
 
 @asynccontextmanager
 async def _memory() -> AsyncGenerator[Store]:
-    store = MemoryStore(retention=Retention(events=KEPT))
+    store = MemoryStore(retention=KEEP)
     try:
         yield store
     finally:
@@ -791,8 +808,7 @@ class FlowInAFile(FlowMachine):
 
     def open_store(self) -> AbstractAsyncContextManager[Store]:
         """See `FlowMachine.open_store`."""
-        kept = Retention(events=KEPT)
-        return open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=[puppet], retention=kept)
+        return open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=[puppet], retention=KEEP)
 
 
 class FlowBetweenProcesses(FlowMachine):
@@ -804,10 +820,10 @@ class FlowBetweenProcesses(FlowMachine):
 
     @asynccontextmanager
     async def _open_twice(self) -> AsyncGenerator[Store]:
-        kept, path = Retention(events=KEPT), self.folder / "jobs.db"
+        path = self.folder / "jobs.db"
         async with (
-            open_sqlite_in_lockstep(path, handlers=[puppet], retention=kept) as store,
-            open_sqlite_in_lockstep(path, handlers=[puppet], retention=kept) as other,
+            open_sqlite_in_lockstep(path, handlers=[puppet], retention=KEEP) as store,
+            open_sqlite_in_lockstep(path, handlers=[puppet], retention=KEEP) as other,
         ):
             self.versions = dict.fromkeys([store, other], 0)
             yield store

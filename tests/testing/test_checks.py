@@ -128,7 +128,7 @@ class ClaimsInTwoSteps(MemoryStore):
 class AppendsAgain(MemoryStore):
     async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
         row = self._running(job_id, attempt)
-        return await super().append(job_id, attempt, kind, values, row.appended)
+        return await super().append(job_id, attempt, kind, values, row.log.appended)
 
 
 class NeedsNoFence(MemoryStore):

@@ -115,9 +115,8 @@ def open_registry(
     name = "worker" if name is None else text("name", name)
     known = Handlers(handlers)
     opened = store_opener(store, known, queue_limit, retention)
-    # A store that is passed in may be anything around one that batches: it is not asked.
-    file = isinstance(store, str) and store != MEMORY
-    making = partial(Worker, capacity=capacity, window=window, batches=file)
+    # A store that is passed in may be anything around one of ours: it is not asked.
+    making = partial(Worker, capacity=capacity, window=window, made_here=isinstance(store, str))
     block = _registry_block(opened, known, Claimant(name, lease), making, on_exit=on_exit, grace=grace)
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)

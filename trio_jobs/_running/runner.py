@@ -26,8 +26,9 @@ from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
-from .._watching.streams import StoreCursor
+from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.memory import MemoryStore
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.submission import child_submission
 from .attempt import Attempt
@@ -51,7 +52,7 @@ class Runner:
         nursery: Where the attempts' tasks run.
         claimant: What the `started` events say, and how long a lease is.
         window: How many events a handler may be ahead of a reader.
-        batches: See `Worker`.
+        made_here: See `Worker`.
 
     Attributes:
         readers: The readers of jobs in this process.
@@ -61,10 +62,11 @@ class Runner:
         closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
         patience: Seconds in which the store has to hear of an end, once the registry is being left.
+        local: The store, if its logs may be read and written in place.
     """
 
     def __init__(
-        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, window: int, batches: bool
+        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, window: int, made_here: bool
     ) -> None:
         self.store = store
         self.nursery = nursery
@@ -76,8 +78,10 @@ class Runner:
         self.closed = False
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
-        self._batches = batches
-        self._resources = Resources(store, self.readers, nursery, trio.lowlevel.current_trio_token())
+        self.local = store if made_here and isinstance(store, MemoryStore) else None
+        self._batches = made_here and self.local is None
+        trio_token = trio.lowlevel.current_trio_token()
+        self._resources = Resources(store, self.readers, nursery, trio_token, self.local)
         self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
@@ -244,7 +248,8 @@ class Runner:
     def log(self, job_id: str, after: int, policy: Policy) -> LogCursor:
         """Return a cursor in a job's log."""
         self.check_open()
-        return StoreCursor(self.store, self.readers, job_id, after, policy, raised=self.raised)
+        cursor = StoreCursor if self.local is None else LocalCursor
+        return cursor(self.store, self.readers, job_id, after, policy, raised=self.raised)
 
     async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
         """Ask for a job's cancellation; see `JobHandle.request_cancel`."""

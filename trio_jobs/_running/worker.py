@@ -28,8 +28,10 @@ class Worker(Runner):
         claimant: What the `started` events say, and how long a lease is.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
-        batches: Whether the store does in one step what it is asked in one: then an end, and the claim for
-            the slot that it leaves, are asked together. Otherwise a slot is kept until the end is recorded.
+        made_here: Whether the store was made from an address, so that it is known to be none that wraps
+            another. Then the logs of one in memory are read and written in place, without its verbs. One in
+            a file is asked for an end and for the claim of the slot that it leaves together, as it does in
+            one step what it is asked in one; otherwise a slot is kept until the end is recorded.
 
     Attributes:
         paused: Whether claiming is paused.
@@ -43,9 +45,9 @@ class Worker(Runner):
         *,
         capacity: int,
         window: int,
-        batches: bool = False,
+        made_here: bool = False,
     ) -> None:
-        super().__init__(store, nursery, claimant, window=window, batches=batches)
+        super().__init__(store, nursery, claimant, window=window, made_here=made_here)
         self.capacity = capacity
         self.paused = False
         self._asked = 0  # slots for which a claim is under way

@@ -14,6 +14,7 @@ from .._common.states import Reason
 from .._model.job import Kind
 from .._watching.readers import Readers, ReadersByJob
 from ..stores.contract import Claim, Store
+from ..stores.memory import MemoryStore
 from ..stores.retrying import retry_until_answered
 from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
@@ -28,12 +29,14 @@ class Resources:
         readers: The readers of jobs in this process.
         nursery: It runs the tasks that empty the attempts' channels.
         trio_token: With it a thread calls into the run.
+        local: The same store, if its logs may be written in place: `open_registry` made it, in memory.
     """
 
     store: Store
     readers: ReadersByJob
     nursery: trio.Nursery
     trio_token: trio.lowlevel.TrioToken
+    local: MemoryStore | None
 
 
 class Writer:
@@ -57,6 +60,7 @@ class Writer:
         self._resources = resources
         self._store = resources.store
         self._readers = resources.readers
+        self._log = None if resources.local is None else resources.local.log(self._id)
         self._deadlines = deadlines
         self._seq = claim.seq
         self._appended = 0
@@ -70,9 +74,21 @@ class Writer:
             await channel.send(value)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        readers = self._readers.get(self._id)
+        log, readers = self._log, self._readers.get(self._id)
         waited = readers is not None and not readers.room(self._seq) and await self._wait_room()
-        await self._write_tokens((value,))
+        if log is None:
+            await self._write_tokens((value,))
+        else:  # what `_write_tokens` does, by the shortest way
+            if log.writer != self._claim.attempt:
+                raise self._lost()
+            try:
+                log.send(value)
+            except InvalidPayload as refusal:
+                self._refuse(refusal)
+                raise
+            self._seq = log.last_seq
+            if self._deadlines.mind_tokens:
+                self._deadlines.token_sent()
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -80,8 +96,12 @@ class Writer:
         """Write tokens in bursts; see `JobContext.send_many`."""
         iterator = iter(values)
         await trio.lowlevel.checkpoint()
+        rested = True  # one checkpoint a burst: a wait for room is one
         for value in iterator:
-            await self._wait_room()
+            if not await self._wait_room() and not rested:
+                await trio.lowlevel.checkpoint()
+                await self._wait_room()
+            rested = False
             burst, broken = [value], None
             try:
                 burst.extend(islice(iterator, max(0, self._room() - 1)))
@@ -89,12 +109,14 @@ class Writer:
                 broken = error
             await self._send_burst(burst)
             if broken is not None:
+                await trio.lowlevel.checkpoint()
                 raise broken
+        if not rested:
+            await trio.lowlevel.checkpoint()
 
     async def _send_burst(self, burst: list[object]) -> None:
         if (channel := self._channel or self._far_channel()) is None:
             await self._write_tokens(burst)
-            await trio.lowlevel.checkpoint()
         else:
             await channel.send_many(burst)
 
@@ -184,15 +206,19 @@ class Writer:
         return waited
 
     async def _append(self, kind: Kind, values: Sequence[Any]) -> None:
-        self._seq = await self._store.append(self._id, self._claim.attempt, kind, values, self._appended)
+        offset = self._appended if self._log is None else self._log.appended
+        self._seq = await self._store.append(self._id, self._claim.attempt, kind, values, offset)
         self._appended += len(values)
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:
             await self._append(Kind.TOKEN, values)
         except InvalidPayload as refusal:
-            self.refused = str(refusal)
-            self._deadlines.stop(Reason.LIMIT)
+            self._refuse(refusal)
             raise
         if self._deadlines.mind_tokens:
             self._deadlines.token_sent()
+
+    def _refuse(self, refusal: InvalidPayload) -> None:
+        self.refused = str(refusal)
+        self._deadlines.stop(Reason.LIMIT)

@@ -1,12 +1,13 @@
 """A reader's place in a log: the cursor, and the events that are at hand behind it.
 
-Subclasses say where the events come from: `streams.StoreCursor` reads a store, `client/cursor.py` a server.
+Subclasses say where the events come from: `store_cursor.py` reads a store, `client/cursor.py` a server.
 What a reader sees, and in which order, is the same for both, because it is decided here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import trio
 
@@ -82,20 +83,21 @@ class LogCursor(ABC):
         if self._next == len(self._batch):
             return None
         event = self._batch[self._next]
+        self._pass(event.seq)
+        self._next += 1
+        return event
+
+    def _pass(self, seq: int) -> None:
+        """Move over the event `seq`, or over the gap before it, which is raised."""
         missing = self.cursor + 1
-        gap = event.seq != missing
-        if gap:
-            self.cursor = event.seq - 1
-        else:
-            self._next += 1
-            self.cursor = missing
+        gap = seq != missing
+        self.cursor = seq - 1 if gap else seq
         self._moved()
         if gap:
             raise StreamGap(self.job_id, missing, self.cursor, self.cursor)
-        return event
 
-    def pull_tokens(self) -> list[Event]:
-        """Move over the tokens that are at hand next, up to a gap or another kind of event."""
+    def pull_tokens(self) -> list[Any]:
+        """Move over the tokens that are at hand next, up to a gap or another event. Returns values."""
         end = self._next
         for event in self._batch[self._next :]:
             if event.kind is not Kind.TOKEN or event.seq != self.cursor + 1 + end - self._next:
@@ -106,7 +108,7 @@ class LogCursor(ABC):
         self.cursor += len(tokens)
         if tokens:
             self._moved()
-        return tokens
+        return [event.data for event in tokens]
 
     def peek(self) -> Event | None:
         """Return the next event if it is at hand."""

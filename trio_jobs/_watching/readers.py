@@ -45,16 +45,20 @@ class Readers:
 
     Args:
         window: How many events the handler may be ahead of a reader.
+
+    Attributes:
+        watchful: Whether a reader that moves has to say so: the attempt waits, or it has not caught up.
     """
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._readers: set[Reader] = set()
+        self._readers: dict[Reader, int] = {}  # and where each began
         self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
         self._room = Bell()
         self._floor = 0  # no reader to wait for is behind this cursor; found again when it is reached
-        self._read = 0  # the furthest that a reader has come since the attempt began, for `pause`
+        self._read = 0  # the furthest that a reader which left has come since the attempt began, for `pause`
         self._attempt: tuple[Clocks, Options] | None = None
+        self.watchful = False
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -96,6 +100,7 @@ class Readers:
     async def wait_room(self, last_seq: int) -> None:
         """Wait until an event may be sent. The attempt's token clocks stand still meanwhile."""
         while self._attempt is not None and not self.room(last_seq):
+            self.watchful = True
             with self._attempt[0].standing_still():
                 await self._room.wait()
 
@@ -108,28 +113,30 @@ class Readers:
 
     def join(self, reader: Reader, last_seq: int) -> None:
         """Add a reader of a log that ends at `last_seq` now."""
-        self._readers.add(reader)
+        self._readers[reader] = reader.cursor
         if last_seq - reader.cursor > self._window:
             self._behind[reader] = last_seq
         self._changed()
 
     def leave(self, reader: Reader) -> None:
         """Remove a reader."""
-        self._readers.discard(reader)
+        if reader.cursor > self._readers.pop(reader, reader.cursor):
+            self._read = max(self._read, reader.cursor)
         self._behind.pop(reader, None)
         self._changed()
 
     def _changed(self) -> None:
         self._floor = 0
+        self.watchful = bool(self._behind)
         self._room.ring()
         self._mind_the_unread()
 
     def advanced(self, reader: Reader) -> None:
-        """Note that a reader's cursor moved."""
-        self._read = max(self._read, reader.cursor)
+        """Note that a reader's cursor moved; to be called if `watchful`."""
         if self._behind and reader.cursor >= self._behind.get(reader, inf):
             del self._behind[reader]
             self._floor = 0
+        self.watchful = bool(self._behind)
         self._room.ring()
 
 

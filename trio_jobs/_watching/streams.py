@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 
 import trio
 
-from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamGap, StreamRestarted
+from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamRestarted
 from .._common.states import Reason, State
 from .._common.validate import choice
 from .._model.job import Ended, Event, Kind
+from ..stores._log import Note
 from .cursor import LogCursor
-from .raised import Raised, chained
-from .readers import Policy, Readers, ReadersByJob
+from .raised import chained
+from .store_cursor import LocalCursor
 
 if TYPE_CHECKING:
     from .._common.errors import ErrorRecord
-    from ..stores.contract import Store
 
 T_co = TypeVar("T_co", covariant=True)
 Restarts = Literal["raise", "continue"]
-_BATCH = 256
 _TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.QUEUE_TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT})
 
 
@@ -44,60 +43,12 @@ def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFaile
     return failure(job_id, attempt, ended)
 
 
-def raise_end(cursor: LogCursor, event: Event) -> None:
+def raise_end(cursor: LogCursor, event: Event | Note) -> None:
     """Raise for the terminal event of a job that did not complete."""
     if event.kind is not Kind.COMPLETED:
         state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
         error = end_error(cursor.job_id, event.attempt, event.data, state)
         raise chained(error, cursor.raised.get(cursor.job_id, event.attempt), event.data.error)
-
-
-class StoreCursor(LogCursor):
-    """A reader's place in a log that a store keeps.
-
-    Args:
-        store: Where the log is.
-        readers: The readers in this process.
-        job_id: Whose log it is.
-        after: Where to begin.
-        policy: What the handler does while this reader is slow.
-        raised: What handlers raised in this process.
-    """
-
-    def __init__(
-        self, store: Store, readers: ReadersByJob, job_id: str, after: int, policy: Policy, *, raised: Raised
-    ) -> None:
-        super().__init__(job_id, after, policy, raised)
-        self._store = store
-        self._by_job = readers
-        self._readers: Readers
-
-    async def open(self) -> None:
-        """See `LogCursor.open`."""
-        self._batch = await self._store.read(self.job_id, self.cursor, _BATCH)
-        if 0 < len(self._batch) < _BATCH:
-            last_seq = self._batch[-1].seq
-        else:
-            last_seq = (await self._store.get(self.job_id)).last_seq
-        if self.cursor > last_seq:
-            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
-        self._readers = self._by_job[self.job_id]
-        self._readers.join(self, last_seq)
-        self._open = True
-
-    async def last(self) -> Event:
-        """See `LogCursor.last`."""
-        return await last_event(self._store, self.job_id)
-
-    async def _more(self) -> list[Event]:
-        return await self._store.follow(self.job_id, self.cursor, _BATCH)
-
-    def _moved(self) -> None:
-        self._readers.advanced(self)
-
-    def _leave(self) -> None:
-        self._readers.leave(self)
-        self._by_job.release(self.job_id)
 
 
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
@@ -190,6 +141,15 @@ class TokenStream(_LogStream[T_co]):
             UnknownJob: The job was removed meanwhile.
         """
         cursor = self._cursor
+        while isinstance(cursor, LocalCursor) and await cursor.ready():
+            while cursor.at_hand():
+                if not isinstance(entry := cursor.take(), Note):
+                    return cast("T_co", entry)
+                self._pass(entry)
+        return await self._receive_event()
+
+    async def _receive_event(self) -> T_co:
+        cursor = self._cursor
         if cursor.peek() is not None:
             await trio.lowlevel.checkpoint()
         while (event := cursor.pull()) is None or event.kind is not Kind.TOKEN:
@@ -198,28 +158,25 @@ class TokenStream(_LogStream[T_co]):
                     continue
                 # The reader resumed behind the end, and still has to be given it.
                 event = await cursor.last()
-            if event.kind is Kind.RETRIED:
-                self._failed = event.data.error
-            if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
-                error = StreamRestarted(cursor.job_id, event.attempt, event.seq)
-                raised = cursor.raised.get(cursor.job_id, event.attempt - 1)
-                raise chained(error, raised, self._failed)
-            if event.kind.ends:
-                raise_end(cursor, event)
-                raise trio.EndOfChannel
+            self._pass(event)
         return cast("T_co", event.data)
+
+    def _pass(self, event: Event | Note) -> None:
+        """Go on after an event that is no token, or raise what it means for this reader."""
+        cursor = self._cursor
+        if event.kind is Kind.RETRIED:
+            self._failed = event.data.error
+        if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
+            error = StreamRestarted(cursor.job_id, event.attempt, cursor.cursor)
+            raised = cursor.raised.get(cursor.job_id, event.attempt - 1)
+            raise chained(error, raised, self._failed)
+        if event.kind.ends:
+            raise_end(cursor, event)
+            raise trio.EndOfChannel
 
     async def receive_many(self) -> list[T_co]:
         """Return the next values: at least one, and with it those that are at hand, up to 256.
 
         One checkpoint for all of them. If it is cancelled, no value is lost. Raises what `receive` does.
         """
-        values = [await self.receive()]
-        values += (event.data for event in self._cursor.pull_tokens())
-        return values
-
-
-async def last_event(store: Store, job_id: str) -> Event:
-    """Return the newest event of a job's log: of a job that has ended, its end."""
-    job = await store.get(job_id)
-    return (await store.read(job_id, job.last_seq - 1, 1))[0]
+        return [await self.receive(), *self._cursor.pull_tokens()]

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import Any, Final
 
+import attrs
+
+from .._common.bell import Bell
 from .._common.errors import InvalidPayload
 from .._common.states import Reason
 from .._model.job import SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
 
 _EVENT: Final = 150  # bytes of an event, but for its data
+_FLAT: Final[Mapping[type, Any]] = {kind: kind.__sizeof__ for kind in (str, bytes, int, float)}
 _seq = attrgetter("seq")
 
 
 def weigh(value: object) -> int:
     """Return about how many bytes `value` takes, the contents of containers included."""
-    if isinstance(value, (str, bytes, int, float)):
-        return sys.getsizeof(value)
     total, seen, stack = 0, set[int](), [value]
     while stack:
         item = stack.pop()
@@ -38,42 +41,64 @@ def weigh(value: object) -> int:
     return total
 
 
+@attrs.define(eq=False)
+class Note:
+    """An event that is no token, as it stands in a log among the values of tokens."""
+
+    attempt: int
+    kind: Kind
+    data: Any
+
+
 class Log:
     """Events numbered 1, 2, 3 …; the newest are dense, of the older ones only some are left.
 
-    `_recent` holds every event from `_start` on, so the event after a cursor is found by subtraction; `_old`
-    what is left of those before. Each event has a weight beside it, which is 0 as long as it has to stay.
-    Trimming drops an eighth of the bound at a time, which makes the cost per event constant. Weights are
-    kept, not taken again, because a value may have changed since it was sent.
+    `entries` holds all that came after the event `before`: the bare value of a token, and a `Note` of any
+    other event. So the entry behind a cursor is found by subtraction, and an `Event` is made only for
+    who reads events. A token is of the same attempt as the note before it. `_old` is what is left of the
+    events up to `before`.
+
+    Each entry has a weight beside it, which is 0 as long as it has to stay. Trimming drops an eighth of the
+    bound at a time, which makes the cost per event constant. Weights are kept, not taken again, because a
+    value may have changed since it was sent.
+
+    Args:
+        keep: How much is kept.
+        now: Returns the time that an event bears.
+
+    Attributes:
+        last_seq: The newest cursor; 0 when empty.
+        writer: The attempt that may write; 0 if none may.
+        over: Whether the job has ended.
+        followers: Rings with each event, once somebody waits for one.
     """
 
     __slots__ = (
-        "_bytes",
-        "_count",
-        "_fixed",
-        "_old",
-        "_old_weights",
-        "_recent",
-        "_saved",
-        "_start",
-        "_weights",
-    )
+        "_attempt", "_bytes", "_count", "_fixed", "_keep", "_notes", "_now", "_old", "_old_weights",
+        "_others", "_saved", "_times", "_weights", "before", "entries", "followers", "last_seq", "over",
+        "writer",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Retention, now: Callable[[], float]) -> None:
+        self._keep = keep
+        self._now = now
         self._old: Sequence[Event] = ()
         self._old_weights: Sequence[int] = ()
-        self._recent: list[Event] = []
+        self.before = 0
+        self.last_seq = 0
+        self.entries: list[Any] = []
+        self._times = array("d")
         self._weights: list[int] = []
-        self._start = 1
+        self._notes: list[int] = []  # where the notes are
+        self._attempt = 0  # the attempt of the last note before `entries`
+        self._others = 0  # how many events were written by others than the present attempt
         self._count = 0  # events that may go,
         self._bytes = 0  # and their weight
         self._fixed = 0  # what is known of the weight of the others
         self._saved: tuple[int, int] | None = None  # the last saved value, which stays: its place and weight
-
-    @property
-    def last_seq(self) -> int:
-        """The newest cursor; 0 when empty."""
-        return self._start + len(self._recent) - 1
+        self.writer = 0
+        self.over = False
+        self.followers: Bell | None = None
 
     @property
     def bytes(self) -> int:
@@ -83,42 +108,83 @@ class Log:
     @property
     def size(self) -> int:
         """About how many bytes all of it takes, but for the result."""
-        return self.bytes + self._fixed + (len(self._old) + len(self._recent)) * _EVENT
+        return self.bytes + self._fixed + (len(self._old) + len(self.entries)) * _EVENT
+
+    @property
+    def appended(self) -> int:
+        """How many events the present attempt has written."""
+        return self.last_seq - self._others
+
+    # ------------------------------------------------------------ writing
 
     def append(self, attempt: int, kind: Kind, timestamp: float, data: Any) -> int:
         """Add an event that stays, and return its `seq`."""
-        seq = self._start + len(self._recent)
-        self._recent.append(Event(seq, attempt, kind, timestamp, data))
+        self.last_seq = seq = self.last_seq + 1
+        self._others += 1
+        if kind is Kind.STARTED:
+            self.writer, self._others = attempt, seq
+        elif kind is not Kind.CANCEL_REQUESTED:
+            self.writer = 0
+            self.over = kind.ends
+        self.entries.append(Note(attempt, kind, data))
+        self._notes.append(seq)
+        self._times.append(timestamp)
         self._weights.append(0)
         if kind is Kind.RETRIED:
             if data.error is not None:
                 self._fixed += len(data.error.message) + len(data.error.traceback)
             if folds(attempt):
                 self._fold()
+        if self.followers is not None:
+            self.followers.ring()
         return seq
 
-    def extend(
-        self, attempt: int, kind: Kind, timestamp: float, values: Sequence[Any], keep: Retention
-    ) -> None:
-        """Add an event for each value, which may go one day, and trim what is over the bound.
+    def extend(self, kind: Kind, timestamp: float, values: Sequence[object]) -> None:
+        """Add an event of the present attempt for each value, and trim what is too much.
 
         Raises:
             InvalidPayload: A token is too large; nothing was added.
         """
-        weights = [weigh(value) for value in values]
-        if kind is Kind.TOKEN and max(weights) > keep.token_bytes:
-            raise InvalidPayload(
-                f"a token of {max(weights)} bytes is over Retention.token_bytes={keep.token_bytes}"
-            )
-        first = self._start + len(self._recent)
-        self._recent += [Event(seq, attempt, kind, timestamp, data) for seq, data in enumerate(values, first)]
+        weights = [_FLAT.get(type(value), weigh)(value) for value in values]
+        if kind is Kind.TOKEN:
+            if max(weights) > self._keep.token_bytes:
+                raise self._too_large(max(weights))
+            self.entries += values
+        else:
+            self._notes += range(self.last_seq + 1, self.last_seq + len(values) + 1)
+            self.entries += [Note(self._attempt_at(self.last_seq), kind, value) for value in values]
+        self.last_seq += len(weights)
+        self._times.extend([timestamp] * len(weights))
         self._weights += weights
         self._bytes += sum(weights)
         self._count += len(weights)
         if kind is Kind.SAVED:
             self._keep_last(self.last_seq, weights[-1])
+        self._added()
+
+    def send(self, value: object) -> None:
+        """Add one token, as `extend` does."""
+        weight = _FLAT.get(type(value), weigh)(value)
+        if weight > self._keep.token_bytes:
+            raise self._too_large(weight)
+        self.last_seq += 1
+        self.entries.append(value)
+        self._times.append(self._now())
+        self._weights.append(weight)
+        self._bytes += weight
+        self._count += 1
+        self._added()
+
+    def _too_large(self, weight: int) -> InvalidPayload:
+        most = self._keep.token_bytes
+        return InvalidPayload(f"a token of {weight} bytes is over Retention.token_bytes={most}")
+
+    def _added(self) -> None:
+        keep = self._keep
         if self._count > keep.events or self._bytes > keep.bytes:
             self._trim(keep.events - keep.events // 8, keep.bytes - keep.bytes // 8)
+        if self.followers is not None:
+            self.followers.ring()
 
     def _keep_last(self, seq: int, weight: int) -> None:
         """Let the last saved value stay, and the one before go."""
@@ -132,61 +198,95 @@ class Log:
         self._saved = seq, weight
 
     def _weigh(self, seq: int, weight: int) -> None:
-        if seq >= self._start:
-            self._weights[seq - self._start] = weight
+        if seq > self.before:
+            self._weights[seq - self.before - 1] = weight
         else:
             weights = [*self._old_weights]
             weights[bisect_left(self._old, seq, key=_seq)] = weight
             self._old_weights = weights
 
+    # ------------------------------------------------------------ what goes
+
     def _trim(self, events: int, size: int) -> None:
-        kept: list[Event] = []
-        passed = 0
-        for event, weight in self._weighed():
-            if self._count <= events and self._bytes <= size:
+        passed, count, total = 0, self._count, self._bytes
+        weights = [*self._old_weights, *self._weights]
+        for weight in weights:
+            if count <= events and total <= size:
                 break
             passed += 1
-            self._bytes -= weight
             if weight:
-                self._count -= 1
-            else:
-                kept.append(event)
-        self._replace(passed, kept, [0] * len(kept))
+                count -= 1
+                total -= weight
+        self._count, self._bytes = count, total
+        self._replace(passed, [place for place, weight in enumerate(weights[:passed]) if not weight])
 
     def _fold(self) -> None:
         """Drop all but the newest snoozes: the end of one attempt and the beginning of the next."""
-        every = list(self._weighed())
+        every = self.read(0, self.last_seq)
         snoozed = [
             place
-            for place, (event, _) in enumerate(every[:-1])
+            for place, event in enumerate(every[:-1])
             if event.kind is Kind.RETRIED and event.data.reason is Reason.SNOOZED
         ]
         gone = {place + both for place in snoozed[:-SNOOZES] for both in (0, 1)}
         passed = max(gone, default=-1) + 1
-        kept = [one for place, one in enumerate(every[:passed]) if place not in gone]
-        self._replace(passed, [event for event, _ in kept], [weight for _, weight in kept])
+        self._replace(passed, [place for place in range(passed) if place not in gone])
 
-    def _weighed(self) -> Iterator[tuple[Event, int]]:
-        yield from zip(self._old, self._old_weights, strict=True)
-        yield from zip(self._recent, self._weights, strict=True)
+    def _replace(self, passed: int, kept: Sequence[int]) -> None:
+        """Keep of the `passed` oldest events those at the places `kept`, and no other."""
+        old, weights = len(self._old), [*self._old_weights, *self._weights]
+        events = [self._old[place] if place < old else self._event(place - old) for place in kept]
+        self._old = [*events, *self._old[passed:]]
+        self._old_weights = [*(weights[place] for place in kept), *self._old_weights[passed:]]
+        if (rest := passed - old) > 0:
+            self._attempt = self._attempt_at(self.before + rest)
+            del self.entries[:rest], self._times[:rest], self._weights[:rest]
+            self.before += rest
+            del self._notes[: bisect_right(self._notes, self.before)]
 
-    def _replace(self, passed: int, kept: list[Event], weights: list[int]) -> None:
-        """Put `kept` in the place of the oldest events."""
-        self._old, rest = [*kept, *self._old[passed:]], max(0, passed - len(self._old))
-        self._old_weights = [*weights, *self._old_weights[passed:]]
-        del self._recent[:rest]
-        del self._weights[:rest]
-        self._start += rest
+    async def wait(self) -> None:
+        """Wait for the next event. A checkpoint."""
+        if self.followers is None:
+            self.followers = Bell()
+        await self.followers.wait()
+
+    def clear(self) -> None:
+        """Let go of everything, because the job is forgotten."""
+        self.entries = []
+        if self.followers is not None:
+            self.followers.ring()
+
+    # ------------------------------------------------------------ reading
+
+    def _attempt_at(self, seq: int) -> int:
+        place = bisect_right(self._notes, seq)
+        return self._attempt if place == 0 else self.entries[self._notes[place - 1] - self.before - 1].attempt
+
+    def _event(self, place: int) -> Event:
+        seq, entry, timestamp = self.before + place + 1, self.entries[place], self._times[place]
+        if isinstance(entry, Note):
+            return Event(seq, entry.attempt, entry.kind, timestamp, entry.data)
+        return Event(seq, self._attempt_at(seq), Kind.TOKEN, timestamp, entry)
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to `limit` kept events behind the cursor `after`."""
-        behind = after + 1 - self._start
-        if behind >= 0:
-            return self._recent[behind : behind + limit]
-        place = bisect_right(self._old, after, key=_seq)
-        found = [*self._old[place : place + limit]]
-        return found + self._recent[: limit - len(found)]
+        found: list[Event] = []
+        if after < self.before:
+            place = bisect_right(self._old, after, key=_seq)
+            found += self._old[place : place + limit]
+        first = max(0, after - self.before)
+        last = min(len(self.entries), first + limit - len(found))
+        return found + [self._event(place) for place in range(first, last)]
+
+    def tokens(self, after: int, limit: int) -> list[Any]:
+        """Return the values of up to `limit` tokens that follow the cursor `after` at once."""
+        if (first := after - self.before) < 0:
+            return []
+        note = bisect_right(self._notes, after)
+        last = self._notes[note] - self.before - 1 if note < len(self._notes) else len(self.entries)
+        return self.entries[first : min(last, first + limit)]
 
     def history(self) -> list[Event]:
         """Return the events but for tokens and progress."""
-        return [event for part in (self._old, self._recent) for event in part if event.kind not in TRIMMABLE]
+        recent = (self._event(seq - self.before - 1) for seq in self._notes)
+        return [event for part in (self._old, recent) for event in part if event.kind not in TRIMMABLE]

@@ -86,6 +86,7 @@ class Row:
     """One job. Times are seconds on Trio's clock."""
 
     submission: Submission
+    log: Log
     created: float
     due: float
     parent: str | None = None
@@ -106,9 +107,6 @@ class Row:
     cancel_requested: float | None = None
     cancel_message: str | None = None
     cancel_grace: float = 0.0
-    appended: int = 0  # events that the present attempt has appended
-    log: Log = attrs.field(factory=Log)
-    followers: Bell | None = None
     waiters: Bell | None = None
 
     def matches(self, where: Where) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from .._common.states import Reason, State, Transition
 from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
 from .._model.summary import Page
 from ._ended import EndedJobs
+from ._log import Log
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row, same
@@ -52,6 +53,7 @@ class MemoryStore:
         self._requests = Bell()
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
         self._epoch = datetime.now(UTC).timestamp() - trio.current_time()
+        self._now: Callable[[], float] = lambda: trio.current_time() + self._epoch
 
     # ------------------------------------------------------------ coming in
 
@@ -108,7 +110,7 @@ class MemoryStore:
     def _accept(self, new: Submission, now: float) -> Row:
         options = new.options
         due = due_at(options, now, self._epoch)
-        row = self._rows.add(Row(new, now, due))
+        row = self._rows.add(Row(new, Log(self._keep, self._now), now, due))
         if new.key is not None:
             self._keys[options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
@@ -127,13 +129,17 @@ class MemoryStore:
         now = trio.current_time()
         if (known := self._rows.get(child.id)) is not None:
             return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
-        row = self._rows.add(Row(child, now, now, parent))
+        row = self._rows.add(Row(child, Log(self._keep, self._now), now, now, parent))
         above.children = above.children or {}
         above.children[child.id] = None
         self._write(row, Kind.SUBMITTED, now, child.handler)
         return self._start(row, Claimant(worker.name), now)
 
     # ------------------------------------------------------------ attempts
+
+    def log(self, job_id: str) -> Log:
+        """Return a job's log, for what reads and writes it in place."""
+        return self._row(job_id).log
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
@@ -154,7 +160,6 @@ class MemoryStore:
         row.reason = row.message = row.error = None
         row.attempt += 1
         row.spent += 1
-        row.appended = 0
         row.started = now
         seq = self._write(row, Kind.STARTED, now, worker.name)
         if worker.lease != math.inf:
@@ -185,17 +190,13 @@ class MemoryStore:
     async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt)
-        if offset != row.appended and not (values := values[row.appended - offset :]):
+        if offset != row.log.appended and not (values := values[row.log.appended - offset :]):
             return row.log.last_seq
-        timestamp = trio.current_time() + self._epoch
-        row.log.extend(attempt, kind, timestamp, values, self._keep)
+        row.log.extend(kind, self._now(), values)
         if kind is Kind.PROGRESS:
             row.progress = values[-1]
         elif kind is Kind.SAVED:
             row.saved = values[-1]
-        row.appended += len(values)
-        if row.followers is not None:
-            row.followers.ring()
         return row.log.last_seq
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
@@ -300,8 +301,6 @@ class MemoryStore:
     def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
         """Add the event and wake those it concerns, in the same step as the change that it records."""
         seq = row.log.append(row.attempt, kind, now + self._epoch, data)
-        if row.followers is not None:
-            row.followers.ring()
         if row.waiters is not None and row.finished is not None:
             row.waiters.ring()
         return seq
@@ -343,8 +342,7 @@ class MemoryStore:
         if events or row.finished is not None:
             await trio.lowlevel.checkpoint()
         while not events and row.finished is None:
-            row.followers = row.followers or Bell()
-            await row.followers.wait()
+            await row.log.wait()
             events = row.log.read(after, limit)
         return events
 
@@ -395,6 +393,7 @@ class MemoryStore:
 
     def _forget(self, job_id: str) -> None:
         row = self._rows.forget(job_id)
+        row.log.clear()
         self._ended.discard(job_id)
         if row.submission.key is not None:
             del self._keys[row.submission.options.owner, row.submission.key]

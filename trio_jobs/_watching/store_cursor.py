@@ -1,0 +1,148 @@
+"""A reader's place in a log that a store keeps, and in one that is in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .._common.bell import Bell
+from .._common.errors import StreamGap
+from .._model.job import Event, Kind
+from ..stores._log import Log, Note
+from .cursor import LogCursor
+from .raised import Raised
+from .readers import Policy, Readers, ReadersByJob
+
+if TYPE_CHECKING:
+    from ..stores.contract import Store
+    from ..stores.memory import MemoryStore
+
+_BATCH = 256
+
+
+class StoreCursor(LogCursor):
+    """A reader's place in a log that a store keeps.
+
+    Args:
+        store: Where the log is.
+        readers: The readers in this process.
+        job_id: Whose log it is.
+        after: Where to begin.
+        policy: What the handler does while this reader is slow.
+        raised: What handlers raised in this process.
+    """
+
+    def __init__(
+        self, store: Store, readers: ReadersByJob, job_id: str, after: int, policy: Policy, *, raised: Raised
+    ) -> None:
+        super().__init__(job_id, after, policy, raised)
+        self._store = store
+        self._by_job = readers
+        self._readers: Readers
+
+    async def open(self) -> None:
+        """See `LogCursor.open`."""
+        self._batch = await self._store.read(self.job_id, self.cursor, _BATCH)
+        if 0 < len(self._batch) < _BATCH:
+            last_seq = self._batch[-1].seq
+        else:
+            last_seq = (await self._store.get(self.job_id)).last_seq
+        self._join(last_seq)
+
+    def _join(self, last_seq: int) -> None:
+        """Begin to read a log that ends at `last_seq` now."""
+        if self.cursor > last_seq:
+            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+        self._readers = self._by_job[self.job_id]
+        self._readers.join(self, last_seq)
+        self._open = True
+
+    async def last(self) -> Event:
+        """See `LogCursor.last`."""
+        return await last_event(self._store, self.job_id)
+
+    async def _more(self) -> list[Event]:
+        return await self._store.follow(self.job_id, self.cursor, _BATCH)
+
+    def _moved(self) -> None:
+        if self._readers.watchful:
+            self._readers.advanced(self)
+
+    def _leave(self) -> None:
+        self._readers.leave(self)
+        self._by_job.release(self.job_id)
+
+
+class LocalCursor(StoreCursor):
+    """A reader's place in a log in this process, of which the streams of values read the entries in place.
+
+    Args:
+        store: Where the log is; see `StoreCursor` for the others.
+    """
+
+    _store: MemoryStore
+    _log: Log
+
+    async def open(self) -> None:
+        """See `LogCursor.open`."""
+        self._log = self._store.log(self.job_id)
+        self._join(self._log.last_seq)
+
+    def at_hand(self) -> bool:
+        """Return whether there is something behind the cursor."""
+        log = self._log
+        place = self.cursor - log.before
+        return place < len(log.entries) and (place >= 0 or bool(log.read(self.cursor, 1)))
+
+    async def ready(self) -> bool:
+        """Wait until there is something behind the cursor. A checkpoint, unless it returns False.
+
+        Returns:
+            False if there will be nothing, or another task waits, or the stream is closed: see `fetch`.
+        """
+        if not self._open:
+            return False
+        if self.at_hand():
+            await trio.lowlevel.checkpoint()
+        log = self._log
+        while not self.at_hand():
+            if log.over or self._fetching:
+                return False
+            if log.followers is None:
+                log.followers = Bell()
+            self._fetching = True
+            try:
+                await log.followers.wait()
+            finally:
+                self._fetching = False
+        return self._open
+
+    def take(self) -> Any:
+        """Move over the next entry, and return it: the value of a token, or a `Note`.
+
+        Raises:
+            StreamGap: Events are missing before it; the cursor moved over the gap.
+        """
+        place = self.cursor - self._log.before
+        if place < 0:
+            event = self._log.read(self.cursor, 1)[0]
+            self._pass(event.seq)
+            return event.data if event.kind is Kind.TOKEN else Note(event.attempt, event.kind, event.data)
+        self.cursor += 1
+        self._moved()
+        return self._log.entries[place]
+
+    def pull_tokens(self) -> list[Any]:
+        """See `LogCursor.pull_tokens`."""
+        tokens = self._log.tokens(self.cursor, _BATCH - 1)
+        if tokens:
+            self.cursor += len(tokens)
+            self._moved()
+        return tokens
+
+
+async def last_event(store: Store, job_id: str) -> Event:
+    """Return the newest event of a job's log: of a job that has ended, its end."""
+    job = await store.get(job_id)
+    return (await store.read(job_id, job.last_seq - 1, 1))[0]
