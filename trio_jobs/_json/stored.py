@@ -13,7 +13,7 @@ import msgspec
 from .._common.error_text import shown
 from .._common.errors import ErrorRecord, InvalidPayload
 from .._common.states import Reason
-from .._model.job import DEFAULT, Ended, Kind, Options, Priority, Progress, Timeouts, Unread
+from .._model.job import DEFAULT, Ended, Kind, Options, Progress, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
@@ -100,24 +100,31 @@ def encode_options(options: Options, on: Matcher) -> bytes:
     Raises:
         InvalidPayload: `Retry.on` is neither of these, or JSON cannot hold an option.
     """
-    retry, timeouts = options.retry, options.timeouts
+    retry = options.retry
     if retry.on not in (on, _EVERY):
         raise InvalidPayload(
             f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {shown(retry.on)}"
         )
-    clocks = [None if one == math.inf else _as_written(one) for one in attrs.astuple(timeouts)]
-    factor = "inf" if retry.factor == math.inf else _as_written(retry.factor)
-    initial, maximum, jitter = map(_as_written, (retry.initial, retry.maximum, retry.jitter))
-    kept = _Options(
-        _Timeouts(*clocks),
-        _Retry(retry.attempts, initial, factor, maximum, jitter, retry.on is not _EVERY),
-        options.delay,
-        None if options.run_at is None else _in_utc(options.run_at),
-        dict(options.tags),
-        options.when_unread,
-        options.linger,
-    )
-    return encode("the options", kept)
+    limits = attrs.asdict(options.timeouts).items()
+    numbers = {name: _as_written(getattr(retry, name)) for name in ("initial", "factor", "maximum", "jitter")}
+    kept = {
+        "timeouts": {name: _as_written(limit) for name, limit in limits if limit not in {None, math.inf}},
+        "retry": _unusual({"attempts": retry.attempts, **numbers, "own": retry.on is not _EVERY}),
+        "delay": options.delay,
+        "run_at": None if options.run_at is None else _in_utc(options.run_at),
+        "tags": dict(sorted(options.tags.items())),
+        "when_unread": options.when_unread,
+        "linger": options.linger,
+    }
+    return msgspec.json.encode(_unusual(kept))
+
+
+_USUAL: Final = {"attempts": 1, "own": False, "run_at": None, "when_unread": "continue"}
+"""What is left out of stored options. All else is written, as files have digests of it."""
+
+
+def _unusual(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in _USUAL or value != _USUAL[name]}
 
 
 def encode_metadata(options: Options) -> bytes | None:
@@ -139,65 +146,25 @@ def _in_utc(when: datetime) -> datetime:
 
 def _as_written(number: Any) -> Any:
     """Return a number as it is written: 5 and 5.0 alike, so that they are the same under a key, too."""
+    if number == math.inf:
+        return "inf"  # JSON has none
     return float(number) if isinstance(number, int) and number < _EXACT else number
 
 
-# A field that is left out has the default that is written here. These defaults belong to the format and never
-# change, even if those of the library do. Unknown fields are ignored.
-
-
-class _Timeouts(msgspec.Struct, omit_defaults=True):
-    run: int | float | None = None
-    queue: int | float | None = None
-    first_token: int | float | None = None
-    idle: int | float | None = None
-
-
-class _Retry(msgspec.Struct, omit_defaults=True):
-    attempts: int = 1
-    initial: int | float = 1.0
-    factor: int | float | str = 2.0
-    maximum: int | float = 60.0
-    jitter: int | float = 0.5
-    own: bool = False
-
-
-class _Options(msgspec.Struct, omit_defaults=True):
-    timeouts: _Timeouts = msgspec.field(default_factory=_Timeouts)
-    retry: _Retry = msgspec.field(default_factory=_Retry)
-    delay: int | float = 0.0
-    run_at: datetime | None = None
-    tags: dict[str, str] = msgspec.field(default_factory=dict[str, str])
-    when_unread: str = "continue"
-    linger: int | float = 10.0
-
-
-_stored = msgspec.json.Decoder(_Options)
-
-
 def decode_options(data: bytes | str, priority: int, owner: str | None, on: Matcher) -> Options:
-    """Return the options that `encode_options` made `data` of."""
-    kept = _stored.decode(data)
-    retry = kept.retry
-    known = kept.when_unread in get_args(Unread)
-    return Options(
-        timeouts=Timeouts(*msgspec.structs.astuple(kept.timeouts)),
-        retry=Retry(
-            retry.attempts,
-            retry.initial,
-            math.inf if isinstance(retry.factor, str) else retry.factor,
-            retry.maximum,
-            retry.jitter,
-            on if retry.own else _EVERY,
-        ),
-        priority=Priority(priority),
-        delay=kept.delay,
-        run_at=kept.run_at,
-        tags=kept.tags,
-        owner=owner,
-        when_unread=cast("Unread", kept.when_unread) if known else "continue",
-        linger=kept.linger,
-    )
+    """Return the options that `encode_options` made `data` of.
+
+    A field that is left out has the default of the record, which therefore never changes. Unknown fields are
+    ignored.
+    """
+    found: dict[str, Any] = {**decode(data), "priority": priority, "owner": owner}
+    if found.get("when_unread") not in get_args(Unread):
+        found.pop("when_unread", None)
+    retry: dict[str, Any] = {**found.get("retry", {})}
+    if retry.get("factor") == "inf":
+        retry["factor"] = math.inf
+    options = msgspec.convert({**found, "retry": retry}, Options)
+    return attrs.evolve(options, retry=attrs.evolve(options.retry, on=on)) if retry.get("own") else options
 
 
 DEFAULT_OPTIONS = encode_options(DEFAULT, _EVERY)

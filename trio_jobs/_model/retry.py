@@ -1,20 +1,26 @@
-"""Decide when a failed job runs again: pure rules, no clock and no tasks."""
+"""Decide when a failed job runs again: pure rules, no clock and no tasks.
 
-from __future__ import annotations
+The annotations are types, not text, as in `job.py`.
+"""
 
 import math
 import random
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
 from .._common.validate import at_least, finite
 
-Matcher = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+if TYPE_CHECKING:
+    Matcher: TypeAlias = (
+        type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+    )
+else:
+    Matcher = Any  # for msgspec, which fills the record from JSON, where this never is
 
 
-def _is_matcher(_: object, field: attrs.Attribute[Any], on: object) -> None:
+def _is_matcher(_: object, field: "attrs.Attribute[Any]", on: object) -> None:
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return
