@@ -17,9 +17,10 @@ from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, Unknow
 from trio_jobs._wire.requests import AnyRequest, Cancel, Get, Submit, Wait
 from trio_jobs.serving.batch import cut
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.problems import to_problem
 from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.values import encode_job
-from trio_jobs.serving.websocket.session import Begin, Call, Opened, Reply, Session, Stop
+from trio_jobs.serving.websocket.session import Perform, Reply, ResumeFollow, Session, StartFollow, Stop
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -96,16 +97,16 @@ class Peer:
                 if '"error"' in frame:
                     self.refused.append(frame)
                 return [frame]
-            case Call(request):
+            case Perform(request):
                 self._do(request)
                 self.pending[request.id] = request
-            case Begin(follow):
+            case StartFollow(follow):
                 self.follows[follow.id] = follow
             case Stop(id=re):
                 self.pending.pop(re, None)
                 self.follows.pop(re, None)
                 return [self._session.unfollowed(re)]
-            case None | Opened():
+            case None | ResumeFollow():
                 pass
             case other:
                 raise AssertionError(other)
@@ -129,7 +130,7 @@ class Peer:
                 report = {"outcome": "cancelled", "took": 0.0, "stack": None}
                 return self._session.answered(re, {"report": msgspec.json.encode(report)})
             case _:
-                return self._session.failed(re, UnknownJob("?"))
+                return self._session.failed(re, to_problem("a test", UnknownJob("?")))
 
     def _job(self, re: int, job_id: str) -> str:
         last_seq = len(self.logs.get(job_id, ()))
@@ -144,7 +145,7 @@ class Peer:
         rest = [event for event in events if event.seq > follow.sent]
         if not rest:
             del self.follows[re]
-            return self._session.ended(follow)
+            return self._session.ended(follow.id)
         room = most if follow.room is None else min(most, follow.room)
         if room == 0:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 ACCOUNT, ACCESS, FEED, DESK = (f"serving/{name}.py" for name in ("account", "access", "feed", "operations"))
-ANSWERS, HTTP1 = "serving/answers.py", "serving/net/http1.py"
+ANSWERS, CONTEXT, LIMITS = (f"serving/{name}.py" for name in ("answers", "context", "limits"))
 SESSION, CONNECTION = "serving/websocket/session.py", "serving/websocket/connection.py"
 
 SERVED = [
@@ -13,8 +13,8 @@ SERVED = [
         "one call more than may be open",
         "a connection has more calls under way than its limit",
         SESSION,
-        "elif self.calls >= limits.calls:",
-        "elif self.calls > limits.calls:",
+        "elif self.unanswered >= limits.calls:",
+        "elif self.unanswered > limits.calls:",
         "serving",
     ),
     Bug(
@@ -29,15 +29,15 @@ SERVED = [
         "who takes no answers may ask on",
         "a peer that reads nothing has the server do everything it can think of",
         CONNECTION,
-        "while self._unsent and self._unsent + self._session.calls >= self._limits.calls:",
-        "while self._unsent >= 10**9:",
+        "while self._unsent_answers and self._unsent_answers + self._session.unanswered >= calls:",
+        "while self._unsent_answers >= 10**9:",
         "serving",
     ),
     Bug(
         "the rest of a frame waits for the next one",
         "a follower with a full buffer gets half of an event, and the rest when another one comes",
         CONNECTION,
-        "return not connection.waiting and follow.room != 0",
+        "return not connection.waiting and subscription.room != 0",
         "return True",
         "serving",
     ),
@@ -45,7 +45,7 @@ SERVED = [
         "what was sent in a round is sent again",
         "a follower gets events twice",
         CONNECTION,
-        "            return False\n        follow.moved(batch.last)\n",
+        "            return False\n        subscription.moved(batch.last)\n",
         "            return False\n",
         "serving",
     ),
@@ -69,8 +69,8 @@ SERVED = [
         "one connection more than an address may have",
         "an address has one seat too many",
         ACCESS,
-        "self._seats[client] >= self._limits.per_client",
-        "self._seats[client] > self._limits.per_client",
+        "self.seats.by_client[client] >= self._limits.per_client",
+        "self.seats.by_client[client] > self._limits.per_client",
         "serving",
     ),
     Bug(
@@ -100,17 +100,17 @@ SERVED = [
     Bug(
         "a seat stays taken after an exception",
         "after some connections that broke in their handshake, an address has no place left",
-        ACCESS,
+        LIMITS,
         (
             "        try:\n"
             "            yield\n"
             "        finally:\n"
-            "            self._taken -= 1\n"
-            "            self._seats[client] -= 1\n"
-            "            if not self._seats[client]:\n"
-            "                del self._seats[client]"
+            "            self.total -= 1\n"
+            "            self.by_client[client] -= 1\n"
+            "            if not self.by_client[client]:\n"
+            "                del self.by_client[client]"
         ),
-        "        yield\n        self._taken -= 1\n        self._seats[client] -= 1",
+        "        yield\n        self.total -= 1\n        self.by_client[client] -= 1",
         "serving",
     ),
     Bug(
@@ -132,22 +132,17 @@ SERVED = [
     Bug(
         "idle connections outlive the server's stop",
         "a stop takes all of its grace, though nobody asks for anything",
-        HTTP1,
-        '        for scope in self._idle:\n            scope.cancel(reason="the server stops")',
-        "        self._idle.clear()",
+        CONTEXT,
+        '        for scope in self._scopes:\n            scope.cancel(reason="the server stops")',
+        "        self._scopes.clear()",
         "serving",
     ),
     Bug(
         "a follower stays among a job's readers",
         "a job waits for a reader who has left",
-        DESK,
-        (
-            "            try:\n"
-            "                yield feed, readers\n"
-            "            finally:\n"
-            "                readers.leave(follow)"
-        ),
-        "            yield feed, readers",
+        FEED,
+        "            feed.readers.leave(subscription)\n",
+        "",
         "serving",
     ),
     Bug(

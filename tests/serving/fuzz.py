@@ -28,18 +28,19 @@ from tests.serving.place import DOORS, Place, place
 from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
 from trio_jobs._wire.requests import Wait
 from trio_jobs.serving import Limits
-from trio_jobs.serving.problems import STATUS
+from trio_jobs.serving.problems import INTERNAL, STATUS, Problem
 from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.websocket.session import (
-    Begin,
-    Call,
     Close,
-    Opened,
+    Perform,
     Reply,
+    ResumeFollow,
     Session,
+    StartFollow,
     Stop,
 )
 
+STRANGE: Final = Problem.of("changed", "x\n\x1b")
 LIMITS: Final = Limits(message=4096, calls=4, follows=3)
 LIVE_LIMITS: Final = Limits(message=4096, header=0.5, body=0.5, idle=1.0, ping=0.5)
 AT_ONCE: Final = 20
@@ -65,15 +66,15 @@ class Model:
         """Give the session a message, check what it says, and return what kind of step that was."""
         step = self.session.received(message)
         match step:
-            case Call(request):
+            case Perform(request):
                 self._fresh(request.id)
                 (self.waits if isinstance(request, Wait) else self.calls).add(request.id)
-            case Begin(follow):
+            case StartFollow(follow):
                 self._fresh(follow.id)
                 self.follows[follow.id] = follow
             case Stop(stopped):
                 assert stopped in self.follows or stopped in self.waits
-            case Opened(follow):
+            case ResumeFollow(follow):
                 assert self.follows[follow.id] is follow
                 assert follow.cursor <= follow.sent
             case Reply(text):
@@ -122,18 +123,16 @@ class Model:
                     frame_of: Callable[[], str] = self.rng.choice(
                         [
                             lambda number=number: self.session.answered(number, {"job": b"{}"}),
-                            lambda number=number: self.session.failed(number, ValueError("x\n\x1b")),
-                            lambda number=number: self.session.failed(number, KeyError()),
+                            lambda number=number: self.session.failed(number, STRANGE),
+                            lambda number=number: self.session.failed(number, INTERNAL),
                         ]
                     )
                     assert json.loads(frame_of())["re"] == number
         for number in list(self.follows):
             if self.rng.random() < 0.1:
-                follow = self.follows.pop(number)
-                ended = (
-                    self.session.ended(follow) if self.rng.random() < 0.5 else self.session.unfollowed(number)
-                )
-                assert json.loads(ended)["re"] == number
+                del self.follows[number]
+                ended = self.session.ended if self.rng.random() < 0.5 else self.session.unfollowed
+                assert json.loads(ended(number))["re"] == number
 
 
 def fuzz_session(seed: int, inputs: int) -> Counter[str]:

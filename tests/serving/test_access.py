@@ -204,5 +204,5 @@ def test_seats() -> None:
             pass
     with pytest.raises(Refused, match="too many"), door.seat("a", crowded=True):
         pass
-    assert not door._seats
-    assert door._taken == 0
+    assert not door.seats.by_client
+    assert door.seats.total == 0

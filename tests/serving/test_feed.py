@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -69,7 +69,7 @@ class Reader(Follower):
     def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
         takes = self._takes.popleft() if len(self._takes) > 1 else self._takes[0]
-        if takes and len(batch.events) <= (self.follow.window or math.inf):
+        if takes and len(batch.events) <= (self.subscription.window or math.inf):
             self.take(batch)
             _spend(self._cost)
             return True
@@ -77,12 +77,12 @@ class Reader(Follower):
 
     def take(self, batch: EventBatch) -> None:
         """Take note of a batch, and ack it."""
-        assert batch.after == self.follow.sent
-        assert len(batch.events) <= (self.follow.window or math.inf)
+        assert batch.after == self.subscription.sent
+        assert len(batch.events) <= (self.subscription.window or math.inf)
         self.batches.append(batch)
         self.at.append(trio.current_time())
-        self.follow.moved(batch.last)
-        self.follow.cursor = batch.last
+        self.subscription.moved(batch.last)
+        self.subscription.cursor = batch.last
 
     async def pull(self, feed: Feed) -> EventBatch:
         """Send itself one batch."""
@@ -113,6 +113,13 @@ PULLS = (False,)
 
 def feeds_of(jobs: JobRegistry, linger: float = 0.0, **limits: Any) -> Feeds:
     return Feeds(*inside(jobs), ServerOptions(limits=Limits(linger=linger, **limits)))
+
+
+@contextmanager
+def feed_of(feeds: Feeds, job_id: str, after: int, last_seq: int) -> Generator[Feed]:
+    """Give the feed of a job to a follower that begins at a place."""
+    with feeds.following(Subscription(1, job_id, "gap", None, after, after), last_seq) as feed:
+        yield feed
 
 
 async def read(feed: Feed, cursor: int) -> list[EventBatch]:
@@ -157,7 +164,7 @@ async def _followed(
         feeds = feeds_of(jobs, data.draw(st.sampled_from([0.0, 0.01]), "linger"))
 
         async def follow(after: int, most: int) -> None:
-            with feeds.following(handle.id, after, (await handle.snapshot()).last_seq) as (feed, _):
+            with feed_of(feeds, handle.id, after, (await handle.snapshot()).last_seq) as feed:
                 takes = data.draw(st.lists(st.booleans(), min_size=1, max_size=4), "takes")
                 followers.append((after, await Reader(after, takes, most).read(feed)))
 
@@ -172,7 +179,7 @@ async def _followed(
                 await wait_all_tasks_blocked()
             nursery.start_soon(follow, data.draw(st.integers(0, seq), "after"), 256)
             script.send.close()
-        assert not feeds._feeds
+        assert (await jobs.statistics()).readers == 0
         assert not feeds.shelf.weight
         return (await handle.snapshot()).last_seq, followers
 
@@ -212,7 +219,7 @@ async def test_a_batch_is_made_once(autojump_clock: MockClock) -> None:
             for _ in range(5):
 
                 async def follow() -> None:
-                    with feeds.following(handle.id, 0, 2) as (feed, _):
+                    with feed_of(feeds, handle.id, 0, 2) as feed:
                         got.append(await read(feed, 0))
 
                 nursery.start_soon(follow)
@@ -231,7 +238,7 @@ async def test_lingering(autojump_clock: MockClock) -> None:
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs, linger=5.0).following(handle.id, 2, 2) as (feed, _):
+        with feed_of(feeds_of(jobs, linger=5.0), handle.id, 2, 2) as feed:
             await trio.sleep(10)
             began, reader = trio.current_time(), Reader(2, PULLS)
             await script.send.send([1])
@@ -250,7 +257,7 @@ async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs, linger=5.0).following(handle.id, 2, 2) as (feed, _):
+        with feed_of(feeds_of(jobs, linger=5.0), handle.id, 2, 2) as feed:
             began, reader = trio.current_time(), Reader(2, PULLS)
             await script.send.send([0] * 100)
             await wait_all_tasks_blocked()
@@ -270,25 +277,26 @@ async def test_who_has_much_to_send_rests(
 ) -> None:
     """As long as a round took nothing is read, however long that is."""
     script = Script()
-    async with open_registry() as jobs, trio.open_nursery() as nursery:
+    async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs, linger=0.01).following(handle.id, 2, 2) as (feed, _):
-            reader = Reader(2, cost=sending)
-            nursery.start_soon(reader.read, feed)
-            await trio.sleep(1)
-            script.send.send_nowait([0])
-            await wait_all_tasks_blocked()
-            script.send.send_nowait([0] * 64)
-            while len(reader.batches) < 2:
-                await trio.sleep(0.0005)
-            script.send.send_nowait([0])
-            script.send.close()
-            await handle.wait()
-            while len(reader.batches) < 3:
-                await trio.sleep(0.0005)
-            first, second, third = reader.at[:3]
-            assert second - first == pytest.approx(few, abs=0.001)
-            assert third - second == pytest.approx(many, abs=0.001)
+        with feed_of(feeds_of(jobs, linger=0.01), handle.id, 2, 2) as feed:
+            async with trio.open_nursery() as nursery:
+                reader = Reader(2, cost=sending)
+                nursery.start_soon(reader.read, feed)
+                await trio.sleep(1)
+                script.send.send_nowait([0])
+                await wait_all_tasks_blocked()
+                script.send.send_nowait([0] * 64)
+                while len(reader.batches) < 2:
+                    await trio.sleep(0.0005)
+                script.send.send_nowait([0])
+                script.send.close()
+                await handle.wait()
+                while len(reader.batches) < 3:
+                    await trio.sleep(0.0005)
+                first, second, third = reader.at[:3]
+                assert second - first == pytest.approx(few, abs=0.001)
+                assert third - second == pytest.approx(many, abs=0.001)
 
 
 @pytest.mark.parametrize(("late", "share"), [(0.0, 1 / 2), (0.02, 1 / 6)])
@@ -315,7 +323,7 @@ async def test_frames_grow_where_many_send(autojump_clock: MockClock, late: floa
         readers = [Reader(0, cost=cost) for _ in handles]
 
         async def follow(job_id: str, reader: Reader) -> None:
-            with feeds.following(job_id, 0, 2) as (feed, _):
+            with feed_of(feeds, job_id, 0, 2) as feed:
                 await reader.read(feed)
 
         began = trio.current_time()
@@ -341,75 +349,78 @@ async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
             gaps.append(trio.current_time() - last)
             last = trio.current_time()
 
-    async with open_registry() as jobs, trio.open_nursery() as nursery:
+    async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
-            feed.followers = 200
-            readers = [Reader(2, cost=0.0001) for _ in range(200)]
-            for reader in readers:
-                nursery.start_soon(reader.read, feed)
-            await wait_all_tasks_blocked()
-            nursery.start_soon(watch)
-            await script.send.send([1])
-            with trio.fail_after(5):
-                while not all(reader.batches for reader in readers):
-                    await trio.lowlevel.checkpoint()
-            assert max(gaps) < 0.0025
-            assert sum(gaps) > 0.019
-            assert len({id(batch) for reader in readers for batch in reader.batches}) == 1
-            assert not any(reader.pulled for reader in readers)
-            nursery.cancel_scope.cancel()
+        with feed_of(feeds_of(jobs), handle.id, 2, 2) as feed:
+            async with trio.open_nursery() as nursery:
+                feed.followers = 200
+                readers = [Reader(2, cost=0.0001) for _ in range(200)]
+                for reader in readers:
+                    nursery.start_soon(reader.read, feed)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(watch)
+                await script.send.send([1])
+                with trio.fail_after(5):
+                    while not all(reader.batches for reader in readers):
+                        await trio.lowlevel.checkpoint()
+                assert max(gaps) < 0.0025
+                assert sum(gaps) > 0.019
+                assert len({id(batch) for reader in readers for batch in reader.batches}) == 1
+                assert not any(reader.pulled for reader in readers)
+                nursery.cancel_scope.cancel()
 
 
 async def test_who_does_not_take_it_leaves_the_round(autojump_clock: MockClock) -> None:
     """Who takes nothing at once sends for itself, and is level again; the others do not notice."""
     script = Script()
-    async with open_registry() as jobs, trio.open_nursery() as nursery:
+    async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
-            feed.followers = 3
-            readers = [Reader(2), Reader(2, (False, True)), Reader(2)]
-            for reader in readers:
-                nursery.start_soon(reader.read, feed)
-            for values in ([1], [2], [3]):
+        with feed_of(feeds_of(jobs), handle.id, 2, 2) as feed:
+            async with trio.open_nursery() as nursery:
+                feed.followers = 3
+                readers = [Reader(2), Reader(2, (False, True)), Reader(2)]
+                for reader in readers:
+                    nursery.start_soon(reader.read, feed)
+                for values in ([1], [2], [3]):
+                    await wait_all_tasks_blocked()
+                    script.send.send_nowait(values)
+                script.send.close()
+                await handle.wait()
                 await wait_all_tasks_blocked()
-                script.send.send_nowait(values)
-            script.send.close()
-            await handle.wait()
-            await wait_all_tasks_blocked()
-            assert [seqs(reader.batches) for reader in readers] == [[3, 4, 5, 6]] * 3
-            assert [reader.pulled for reader in readers] == [0, 1, 0]
+                assert [seqs(reader.batches) for reader in readers] == [[3, 4, 5, 6]] * 3
+                assert [reader.pulled for reader in readers] == [0, 1, 0]
 
 
 async def test_the_leader_leaves_in_the_midst_of_a_round(autojump_clock: MockClock) -> None:
     """Whom a round did not reach when it broke off catches up, and another one leads."""
     script = Script()
-    async with open_registry() as jobs, trio.open_nursery() as nursery:
+    async with open_registry() as jobs:
         handle = await started(jobs, script)
-        with feeds_of(jobs).following(handle.id, 2, 2) as (feed, _):
-            feed.followers = 40
-            readers = [Reader(2, cost=0.0002) for _ in range(40)]
-            scope = trio.CancelScope()
+        with feed_of(feeds_of(jobs), handle.id, 2, 2) as feed:
+            async with trio.open_nursery() as nursery:
+                feed.followers = 40
+                readers = [Reader(2, cost=0.0002) for _ in range(40)]
+                scope = trio.CancelScope()
 
-            async def lead() -> None:
-                with scope:
-                    await readers[0].read(feed)
+                async def lead() -> None:
+                    with scope:
+                        await readers[0].read(feed)
 
-            nursery.start_soon(lead)
-            await wait_all_tasks_blocked()
-            for reader in readers[1:]:
-                nursery.start_soon(reader.read, feed)
-            await wait_all_tasks_blocked()
-            script.send.send_nowait([1])
-            while not readers[0].batches:
-                await trio.lowlevel.checkpoint()
-            scope.cancel()
-            await wait_all_tasks_blocked()
-            script.send.send_nowait([2])
-            script.send.close()
-            await trio.sleep(5)
-            assert [seqs(reader.batches) for reader in readers[1:]] == [[3, 4, 5]] * 39
-            assert any(reader.pulled for reader in readers[1:])
+                nursery.start_soon(lead)
+                await wait_all_tasks_blocked()
+                for reader in readers[1:]:
+                    nursery.start_soon(reader.read, feed)
+                await wait_all_tasks_blocked()
+                script.send.send_nowait([1])
+                while not readers[0].batches:
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+                await wait_all_tasks_blocked()
+                script.send.send_nowait([2])
+                script.send.close()
+                await trio.sleep(5)
+                assert [seqs(reader.batches) for reader in readers[1:]] == [[3, 4, 5]] * 39
+                assert any(reader.pulled for reader in readers[1:])
 
 
 async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
@@ -421,7 +432,7 @@ async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
         got: list[list[EventBatch]] = []
 
         async def follow(scope: trio.CancelScope) -> None:
-            with scope, feeds.following(handle.id, 0, 2) as (feed, _):
+            with scope, feed_of(feeds, handle.id, 0, 2) as feed:
                 got.append(await read(feed, 0))
 
         first, second = trio.CancelScope(), trio.CancelScope()
@@ -445,7 +456,7 @@ async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
         await script.send.send([1, object(), 2])
         await wait_all_tasks_blocked()
         feeds = feeds_of(jobs)
-        with feeds.following(handle.id, 0, 5) as (feed, _):
+        with feed_of(feeds, handle.id, 0, 5) as feed:
             reader = Reader(0, PULLS)
             batch = await reader.pull(feed)
             assert batch.last == 3
@@ -453,7 +464,7 @@ async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
                 with pytest.raises(InvalidPayload, match="event 4 cannot be kept as JSON"):
                     await feed.next(reader)
             assert (await Reader(0).pull(feed)) is batch
-        with feeds.following(handle.id, 4, 5) as (feed, _):
+        with feed_of(feeds, handle.id, 4, 5) as feed:
             batch = await Reader(4, PULLS).pull(feed)
             assert [event.data for event in batch.events] == [2]
         script.send.close()
@@ -466,7 +477,7 @@ async def test_a_gap_before_what_json_cannot_hold(autojump_clock: MockClock) -> 
         handle = await started(jobs, script)
         await script.send.send([1, 2, object()])
         await wait_all_tasks_blocked()
-        with feeds_of(jobs).following(handle.id, 2, 5) as (feed, _):
+        with feed_of(feeds_of(jobs), handle.id, 2, 5) as feed:
             reader = Reader(2, PULLS)
             batch = await reader.pull(feed)
             assert (batch.is_gap, batch.after, batch.last) == (True, 2, 4)
@@ -483,7 +494,7 @@ async def test_large_events_have_batches_of_their_own(autojump_clock: MockClock)
         await script.send.send(["x" * 200_000, "y" * 200_000, "z", "w" * 300_000])
         script.send.close()
         await handle.wait()
-        with feeds_of(jobs).following(handle.id, 2, 6) as (feed, _):
+        with feed_of(feeds_of(jobs), handle.id, 2, 6) as feed:
             batches = await read(feed, 2)
             assert [len(batch.events) for batch in batches] == [1, 2, 1, 1]
             assert seqs(batches) == [3, 4, 5, 6, 7]
@@ -501,7 +512,7 @@ async def test_what_is_kept_is_bounded(autojump_clock: MockClock, kept: int, exp
         script.send.close()
         await handle.wait()
         feeds = feeds_of(jobs, kept=kept)
-        with feeds.following(handle.id, 0, 43) as (feed, _), feeds.following(handle.id, 0, 43):
+        with feed_of(feeds, handle.id, 0, 43) as feed, feed_of(feeds, handle.id, 0, 43):
             await Reader(0, PULLS).read(feed)
             assert expected - 500_000 < feeds.shelf.weight <= expected
             assert seqs(await read(feed, 0)) == list(range(1, 44))
@@ -515,20 +526,20 @@ async def test_a_removed_job(autojump_clock: MockClock) -> None:
         handle = await started(jobs, script)
         script.send.close()
         await handle.wait()
-        with feeds_of(jobs).following(handle.id, 0, 3) as (feed, _):
+        with feed_of(feeds_of(jobs), handle.id, 0, 3) as feed:
             await jobs.remove(handle.id)
             with pytest.raises(UnknownJob):
                 await feed.next(Reader(0))
 
 
 async def test_followers_are_readers(autojump_clock: MockClock) -> None:
-    """A feed counts as a reader while somebody follows, and no longer; a job that minds goes by that."""
+    """A feed and its follower count as readers, and no longer; a job that minds goes by that."""
     script = Script()
     async with open_registry() as jobs:
         handle = await jobs.submit(script, when_unread="cancel", linger=5)
         feeds = feeds_of(jobs)
-        with feeds.following(handle.id, 0, 1):
+        with feed_of(feeds, handle.id, 0, 1):
             await trio.sleep(60)
             assert (await handle.snapshot()).state == "running"
-            assert (await jobs.statistics()).readers == 1
+            assert (await jobs.statistics()).readers == 2
         assert (await handle.wait()).state == "cancelled"

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.serving.fuzz import fuzz_live, fuzz_session, main
-from trio_jobs.serving.websocket import session
+from trio_jobs.serving.websocket.session import Session
 
 SESSION_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_INPUTS", "5000"))
 LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
@@ -17,7 +17,9 @@ LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
 def test_a_session_answers_everything() -> None:
     """Whatever arrives, a session says what to do, keeps its counts, and takes proper requests for proper."""
     steps = fuzz_session(random.getrandbits(32), SESSION_INPUTS)
-    assert {"Call", "Begin", "Stop", "Opened", "Reply", "Close", "NoneType"} <= steps.keys(), steps
+    assert {"Perform", "StartFollow", "Stop", "ResumeFollow", "Reply", "Close", "NoneType"} <= steps.keys(), (
+        steps
+    )
 
 
 @pytest.mark.deep
@@ -27,8 +29,8 @@ async def test_servers_serve_on() -> None:
 
 
 def test_a_fault_is_found_and_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that forgets which ids are in use is found out, and the note says how to see it again."""
-    monkeypatch.setattr(session.Session, "_begun", lambda self, request: session.Call(request))
+    """A session that does not count its requests is found out, and the note says how to see it again."""
+    monkeypatch.setattr(Session, "unanswered", 0)
     with pytest.raises(AssertionError) as caught:
         fuzz_session(7, 5000)
     (note,) = caught.value.__notes__

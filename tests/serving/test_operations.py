@@ -275,7 +275,7 @@ async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> N
         jobs.pause()
         operations = operations_of(jobs)
         job = await submitted(operations, ANYBODY, new("speak"))
-        with operations.following(Subscription(1, job.id, "block", 4, 1, 1), job):
+        with operations.following(Subscription(1, job.id, "block", 4, 1, 1), job.last_seq):
             jobs.resume()
             await wait_all_tasks_blocked()
             assert 0 < len(sent) < 10

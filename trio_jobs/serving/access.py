@@ -8,13 +8,13 @@ changes something, or opens a WebSocket, must not come from another site. Browse
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, cast
 
 from .._common.errors import quoted
 from .._wire.requests import BEARER
+from .limits import Seats
 from .options import ANYBODY, Caller, ServerOptions
 from .problems import Refused, too_many
 
@@ -26,7 +26,7 @@ _NOT_IN_NAMES: Final = frozenset("[]:/?#@,")
 
 
 def name_of(host: str) -> str:
-    """Return the name in a `Host`, without the port; of what is no `Host`, all of it."""
+    """Return the name in a `Host`, without its port; if the text is no `Host`, return all of it."""
     text = host.lower()
     name, _, port = text.rpartition(":")
     if port.strip("0123456789"):
@@ -41,7 +41,11 @@ class AccessControl:
     """The checks of a server.
 
     Args:
-        options: Whom to let in, and how many.
+        options: The server's: who may come in, and how many.
+
+    Attributes:
+        origins: Other sites whose pages may use the server.
+        seats: The requests and WebSockets that are open.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -49,15 +53,14 @@ class AccessControl:
         self._hosts = _LOOPBACK_NAMES | {name_of(host) for host in options.hosts}
         self.origins = frozenset(origin.rstrip("/") for origin in options.origins)
         self._limits = options.limits
-        self._seats: Counter[str] = Counter()
-        self._taken = 0
+        self.seats = Seats()
 
     @property
     def asks(self) -> bool:
         """Whether callers have to say who they are."""
         return self._authenticate is not None
 
-    # ------------------------------------------------------------ where it comes from
+    # ------------------------------------------------------------ the origin of a request
 
     def check(self, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> None:
         """Raise `Refused` if a request is not meant for this server, or comes from another site."""
@@ -76,10 +79,10 @@ class AccessControl:
     def _is_ours(self, origin: str, host: str) -> bool:
         return origin in self.origins or origin.partition("://")[2].lower() == host.lower() != ""
 
-    # ------------------------------------------------------------ who asks
+    # ------------------------------------------------------------ the caller
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """Return who asks.
+        """Return the caller that a request comes from.
 
         Raises:
             Refused: `authenticate` does not know the caller.
@@ -93,7 +96,7 @@ class AccessControl:
             raise RuntimeError("authenticate failed") from error
         if not isinstance(cast("object", found), Caller | None):
             got = quoted(found)
-            raise RuntimeError(f"authenticate returns a Caller or None; got {got}")  # noqa: TRY004  # not who asks
+            raise RuntimeError(f"authenticate returns a Caller or None; got {got}")  # noqa: TRY004  # not the caller's
         if found is None:
             raise Refused(
                 "unauthenticated",
@@ -102,38 +105,31 @@ class AccessControl:
             )
         return found
 
-    # ------------------------------------------------------------ how many
+    # ------------------------------------------------------------ the number of requests
 
     @contextmanager
     def seat(self, client: str, *, crowded: bool = False) -> Generator[None]:
-        """Count one request or connection of a client while the block runs.
+        """Count one request or WebSocket of a client while the block runs.
 
         Args:
             client: Its address.
-            crowded: Whether there are too many connections already, apart from what they ask.
+            crowded: Whether its connection is one too many already.
 
         Raises:
-            Refused: There are too many, of its own or of all.
+            Refused: The client has, or all clients have, as many as the limits allow.
         """
         if (
             crowded
-            or self._seats[client] >= self._limits.per_client
-            or self._taken >= self._limits.connections
+            or self.seats.by_client[client] >= self._limits.per_client
+            or self.seats.total >= self._limits.connections
         ):
             raise too_many()
-        self._seats[client] += 1
-        self._taken += 1
-        try:
+        with self.seats.held(client):
             yield
-        finally:
-            self._taken -= 1
-            self._seats[client] -= 1
-            if not self._seats[client]:
-                del self._seats[client]
 
 
 def _with_bearer(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers in which a token that came as a subprotocol stands where others put it."""
+    """Return headers in which `authorization` has a token that came as a subprotocol."""
     if "authorization" in headers:
         return headers
     for proposed in headers.get("sec-websocket-protocol", "").split(","):

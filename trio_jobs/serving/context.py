@@ -1,6 +1,10 @@
-"""What all connections of a server have in common."""
+"""What all connections of a server share."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -9,17 +13,17 @@ from .._registry.registry import JobRegistry
 from .access import AccessControl
 from .limits import Limits
 from .operations import JobOperations
-from .options import ServerOptions
+from .options import Caller, ServerOptions
 
 
 @attrs.frozen
 class ServerContext:
-    """What all connections of a server have in common.
+    """What all connections of a server share.
 
     Attributes:
-        options: What the server was told when it was started.
-        access: Who may come in.
-        operations: Does what callers ask.
+        options: The options of the server.
+        access: The checks of every request.
+        operations: What callers may do.
         closing: Set when the server stops.
     """
 
@@ -27,6 +31,7 @@ class ServerContext:
     access: AccessControl
     operations: JobOperations
     closing: trio.Event = attrs.field(factory=trio.Event)
+    _scopes: set[trio.CancelScope] = attrs.field(factory=set[trio.CancelScope])
 
     @classmethod
     def of(cls, jobs: JobRegistry, options: ServerOptions) -> ServerContext:
@@ -35,5 +40,33 @@ class ServerContext:
 
     @property
     def limits(self) -> Limits:
-        """What clients may ask for."""
+        """How much clients may ask for."""
         return self.options.limits
+
+    def close(self) -> None:
+        """Set `closing`, and end each block of `until_closing`."""
+        self.closing.set()
+        for scope in self._scopes:
+            scope.cancel(reason="the server stops")
+
+    @contextmanager
+    def until_closing(self, seconds: float) -> Generator[trio.CancelScope]:
+        """End a block when the server stops, as after a time limit: it waits for the first bytes of a peer.
+
+        Args:
+            seconds: The time limit.
+        """
+        with trio.move_on_after(seconds) as scope:
+            self._scopes.add(scope)
+            if self.closing.is_set():
+                scope.cancel(reason="the server stops")
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+
+    async def wait_closing(self, caller: Caller) -> bool:
+        """Wait until the server stops, or a caller's authentication expires; return whether it stops."""
+        with trio.move_on_after(math.inf if caller.expires is None else caller.expires):
+            await self.closing.wait()
+        return self.closing.is_set()

@@ -1,9 +1,10 @@
-"""A job's log on its way to all who follow it: read once, made once, and sent to all by one of them.
+"""The log of a job for all its followers: read once, encoded once, and sent to all by one of them.
 
-There is no queue per follower and no task per job: a follower has a cursor. Who is level with the log waits.
-One of those that wait reads on, for all, and sends what comes to all of them, without waking them. Who does
-not take it at once leaves that round, and catches up by itself: it is given what is kept at hand, or reads
-the log for itself, in bigger and bigger batches. So a slow one costs no memory, and nobody waits for it.
+There is no queue per follower and no task per job: a follower has a cursor. A follower that is level with
+the log waits. One of those leads: it reads on, and sends each batch to all of them in a round, without
+waking them. A follower whose peer does not take a batch at once leaves the round, and catches up by itself:
+from the batches that are kept, or by reading the log, in bigger and bigger batches. So a slow peer costs no
+memory, and no other one waits for it.
 """
 
 from __future__ import annotations
@@ -32,58 +33,58 @@ _SLICE: Final = 0.001
 
 
 class Follower(ABC):
-    """One who follows a job.
+    """Sends the log of one job to one peer.
 
     Args:
-        follow: Where it is in the log, and how much may be sent.
+        subscription: Its place in the log, and how much may be sent.
 
     Attributes:
-        follow: The same.
-        bell: Rung when there is something for it to do by itself.
+        subscription: The same.
+        bell: Rung when the follower has to send by itself.
     """
 
-    def __init__(self, follow: Subscription) -> None:
-        self.follow = follow
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
         self.bell = Bell()
 
     @abstractmethod
     def send_now(self, batch: EventBatch) -> bool:
-        """Send a batch that begins right behind what was sent, if it is taken at once, and take note of it.
+        """Send a batch that begins right behind what was sent, if the peer takes it at once, and note it.
 
         Returns:
-            Whether the next one may be sent so too. If not, the follower is woken, to send for itself what
-            `Feed.next` gives it.
+            Whether the next batch may be sent so too. If not, the follower is woken, to send by itself what
+            `Feed.next` returns.
         """
 
-    async def ready(self) -> None:  # noqa: B027  # there may be nothing to wait for
-        """Wait until something may be sent to it; a checkpoint only if it waits."""
+    async def ready(self) -> None:  # noqa: B027  # not every follower waits
+        """Wait until more may be sent; a checkpoint only if it waits."""
 
 
 class Feed:
-    """One job's log, on its way to those who follow it.
+    """The log of one job for its followers.
 
     Args:
-        feeds: What it shares with the feeds of other jobs.
-        job_id: Whose log it is.
-        after: Where its first follower begins.
-        readers: The readers of the job in this process, which the feed is one of.
+        feeds: The feeds of the server.
+        first: The first subscription: the job, and the place where it begins to read.
+        readers: The readers of the job in this process; the feed is one of them.
 
     Attributes:
         cursor: How far it has read.
-        policy: The handler does not wait for it; it may for a follower.
+        policy: The handler does not wait for the feed; it may for a follower.
+        readers: The readers of the job.
         followers: How many there are.
     """
 
-    def __init__(self, feeds: Feeds, job_id: str, after: int, readers: Readers) -> None:
-        self.cursor = after
+    def __init__(self, feeds: Feeds, first: Subscription, readers: Readers) -> None:
+        self.cursor = first.sent
         self.policy: Policy = "gap"
+        self.readers = readers
         self.followers = 0
         self._store = feeds.store
         self._pace = feeds.pace
         self._shelf = feeds.shelf
         self._tracebacks = feeds.tracebacks
-        self._job_id = job_id
-        self._readers = readers
+        self._job_id = first.job_id
         self._row = Row()
         self._level: dict[Follower, None] = {}
         self._led = False
@@ -94,12 +95,12 @@ class Feed:
     # ------------------------------------------------------------ one follower
 
     async def next(self, follower: Follower) -> EventBatch | None:
-        """Return what a follower has to send for itself, waiting while all is sent to it in rounds.
+        """Return the batch that a follower has to send by itself, waiting while rounds send it everything.
 
-        A checkpoint, but that it gives way only if it waits: what comes next is to be sent, which does.
+        A checkpoint, but it yields only if it waits: the caller sends the batch then, which yields.
 
         Returns:
-            A batch that begins right behind what it was sent; None if the log has ended there.
+            A batch that begins right behind what was sent; None if the log has ended there.
 
         Raises:
             InvalidPayload: The next event holds what JSON cannot.
@@ -108,23 +109,24 @@ class Feed:
             Exception: What `Follower.ready` raises.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        follow = follower.follow
+        subscription = follower.subscription
         while True:
-            if self._over and follow.sent == self.cursor:
+            if self._over and subscription.sent == self.cursor:
                 return None  # the end is no event, and needs no window
             await follower.ready()
-            cursor, most = follow.sent, _BATCH if follow.room is None else follow.room
+            cursor, room = subscription.sent, subscription.room
+            most = _BATCH if room is None else room
             batch = self._row.batches.get(cursor)
             if batch is not None and len(batch.events) <= most:
                 return batch
             if cursor < self.cursor:
-                return await self._own(cursor, most)
+                return await self._read_alone(cursor, most)
             if self._over:
                 return None
             await self._be_level(follower)
 
-    async def _own(self, cursor: int, most: int) -> EventBatch:
-        """Return a batch for one follower that the others do not need; it ends where theirs begin."""
+    async def _read_alone(self, cursor: int, most: int) -> EventBatch:
+        """Read a batch for one follower that is behind the others."""
         events = await self._store.read(self._job_id, cursor, min(most, _BATCH))
         events = [event for event in events if event.seq <= self.cursor]
         if not events:
@@ -132,7 +134,7 @@ class Feed:
         return next(cut(cursor, events, tracebacks=self._tracebacks))
 
     async def _be_level(self, follower: Follower) -> None:
-        """Wait while a follower is sent all in rounds; lead them if nobody does."""
+        """Wait while rounds send a follower everything; lead them if no other one does."""
         self._level[follower] = None
         try:
             while follower in self._level:
@@ -145,26 +147,28 @@ class Feed:
             if not self._led:
                 self._dismiss(tuple(self._level)[:1])  # the next one leads
 
-    # ------------------------------------------------------------ all who are level
+    # ------------------------------------------------------------ all followers that are level
 
     async def _lead(self, leader: Follower) -> None:
-        """Read on, and send what comes to all, until the leader has to look after itself."""
+        """Read on, and send each batch to all, until the leader has to send by itself."""
         self._led = True
         try:
             while leader in self._level:
-                events = await self._more()
+                events = await self._read_on()
                 await self._round(events)
         finally:
             self._led = False
-            self._dismiss([one for one in self._level if one.follow.sent != self.cursor])
+            self._dismiss([one for one in self._level if one.subscription.sent != self.cursor])
 
-    async def _more(self) -> Sequence[Event]:
+    async def _read_on(self) -> Sequence[Event]:
         """Read on, but not before the feed's turn.
 
-        Where the last frame had one event only, the turn is awaited only if another one comes before: so rare
-        events cost no timer each.
+        If the last frame had one event only, the feed waits for its turn only if another event comes before:
+        so rare events cost no timer each.
         """
-        when, rare = self._when(), self._got <= 1
+        more_at_hand = self._got == _BATCH
+        when = self._read_at if more_at_hand else self._pace.next_turn(self._read_at, self._got)
+        rare = self._got <= 1
         if not rare and when > trio.current_time():
             await self._pace.sleep_until(when)
         events = await self._store.follow(self._job_id, self.cursor, _BATCH)
@@ -174,32 +178,28 @@ class Feed:
         self._read_at, self._got = trio.current_time(), len(events)
         return events
 
-    def _when(self) -> float:
-        """Return when to read on: at once if there is more."""
-        return self._read_at if self._got == _BATCH else self._pace.next_turn(self._read_at, self._got)
-
     async def _round(self, events: Sequence[Event]) -> None:
-        """Send events to all who are level, and let others run once in a while."""
+        """Send events to all followers that are level, and let other tasks run once in a while."""
         work, began = 0.0, trio.current_time()
-        for batch in self._taken(events):
+        for batch in self._batches(events):
             for follower in tuple(self._level):
                 if follower in self._level and not (
-                    follower.follow.sent == batch.after and follower.send_now(batch)
+                    follower.subscription.sent == batch.after and follower.send_now(batch)
                 ):
                     self._dismiss((follower,))
                 if (now := trio.current_time()) >= began + _SLICE:
                     work += now - began
                     await trio.lowlevel.checkpoint()
                     began = trio.current_time()
-        if len(events) < _BATCH:  # more than that is sent without rest
+        if len(events) < _BATCH:  # a full read is followed by the next one without rest
             self._pace.worked(work + trio.current_time() - began)
         if self._over:
             self._dismiss(tuple(self._level))
         elif len(self._level) == self.followers:
-            self._shelf.clear(self._row)  # nobody is behind
+            self._shelf.clear(self._row)  # no follower is behind
 
-    def _taken(self, events: Sequence[Event]) -> Sequence[EventBatch]:
-        """Take note of what was read, and return it as it is sent."""
+    def _batches(self, events: Sequence[Event]) -> Sequence[EventBatch]:
+        """Cut the events that were read into batches, and keep these; none means that the log has ended."""
         batches: list[EventBatch] = []
         try:
             for batch in cut(self.cursor, events, tracebacks=self._tracebacks):
@@ -208,7 +208,7 @@ class Feed:
                 self.cursor = batch.last
         finally:
             self._over = not events or bool(batches and batches[-1].ends)
-            self._readers.advanced(self)
+            self.readers.advanced(self)
         return batches
 
     def _dismiss(self, followers: Iterable[Follower]) -> None:
@@ -217,23 +217,23 @@ class Feed:
             follower.bell.ring()
 
     def close(self) -> None:
-        """Drop what is kept, when nobody follows any more."""
+        """Drop the batches that are kept."""
         self._shelf.clear(self._row)
 
 
 class Feeds:
-    """The feeds of a server, by job; one exists while somebody follows the job.
+    """The feeds of a server, by job; a feed exists while its job has followers.
 
     Args:
-        store: Where the logs are.
+        store: The store of the jobs.
         readers: The readers in this process.
-        options: How long to linger, how much to keep, and what is shown.
+        options: The options of the server.
 
     Attributes:
-        store: Where the logs are.
+        store: The same.
         pace: How often feeds send.
-        shelf: Where they keep what they read last, for who comes a little later.
-        tracebacks: Whether these are shown.
+        shelf: The batches that were sent last, for followers that are a little behind.
+        tracebacks: Whether clients see these.
     """
 
     def __init__(self, store: Store, readers: ReadersByJob, options: ServerOptions) -> None:
@@ -245,26 +245,27 @@ class Feeds:
         self._feeds: dict[str, Feed] = {}
 
     @contextmanager
-    def following(self, job_id: str, after: int, last_seq: int) -> Generator[tuple[Feed, Readers]]:
-        """Give the feed of a job, for one follower.
+    def following(self, subscription: Subscription, last_seq: int) -> Generator[Feed]:
+        """Give the feed of a job to one subscription, which counts among the job's readers meanwhile.
 
         Args:
-            job_id: The job.
-            after: Where the follower begins.
+            subscription: The job, and the place in its log.
             last_seq: The newest cursor of the log, as far as is known.
         """
-        readers = self._readers[job_id]
+        job_id = subscription.job_id
         feed = self._feeds.get(job_id)
         if feed is None:
-            feed = self._feeds[job_id] = Feed(self, job_id, after, readers)
-            readers.join(feed, last_seq)
+            feed = self._feeds[job_id] = Feed(self, subscription, self._readers[job_id])
+            feed.readers.join(feed, last_seq)
         feed.followers += 1
+        feed.readers.join(subscription, last_seq)
         try:
-            yield feed, readers
+            yield feed
         finally:
+            feed.readers.leave(subscription)
             feed.followers -= 1
             if not feed.followers:
                 del self._feeds[job_id]
                 feed.close()
-                readers.leave(feed)
+                feed.readers.leave(feed)
                 self._readers.release(job_id)

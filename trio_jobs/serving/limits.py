@@ -1,7 +1,10 @@
-"""How much one peer, and all of them together, may ask of a server."""
+"""How much one client, and all of them together, may ask of a server."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -51,3 +54,29 @@ class Limits:
 
 
 DEFAULT: Final = Limits()
+
+
+class Seats:
+    """Counts requests or connections: those of each client, by its address, and all of them.
+
+    Attributes:
+        total: How many there are.
+        by_client: How many each client has that has any.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.by_client: Counter[str] = Counter()
+
+    @contextmanager
+    def held(self, client: str) -> Generator[None]:
+        """Count one of a client while a block runs."""
+        self.total += 1
+        self.by_client[client] += 1
+        try:
+            yield
+        finally:
+            self.total -= 1
+            self.by_client[client] -= 1
+            if not self.by_client[client]:
+                del self.by_client[client]

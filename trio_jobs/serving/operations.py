@@ -5,8 +5,8 @@ A job of another owner is answered like one that does not exist, so no caller le
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,6 @@ from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.summary import Page
 from .._registry.registry import JobRegistry, inside, look_up, submit_with_room
 from .._watching.handle import JobHandle
-from .._watching.readers import Readers
 from .._wire.requests import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
 from .account import Account
 from .describe import describe
@@ -189,12 +188,6 @@ class JobOperations:
             raise StreamGap(job_id, job.last_seq + 1, after, job.last_seq)
         return job
 
-    @contextmanager
-    def following(self, follow: Subscription, job: Job) -> Generator[tuple[Feed, Readers]]:
-        """Give the feed of a job to one who follows it, and count it in among the job's readers."""
-        with self._feeds.following(follow.job_id, follow.sent, job.last_seq) as (feed, readers):
-            readers.join(follow, job.last_seq)
-            try:
-                yield feed, readers
-            finally:
-                readers.leave(follow)
+    def following(self, subscription: Subscription, last_seq: int) -> AbstractContextManager[Feed]:
+        """Give the feed of a job that `place` has returned; see `Feeds.following`."""
+        return self._feeds.following(subscription, last_seq)

@@ -1,6 +1,6 @@
 """Errors as clients see them: a code for programs, a line for people, and no traceback.
 
-HTTP and WebSocket share one table: HTTP takes its status from it, the WebSocket its code.
+HTTP and WebSocket share one table of codes; the HTTP status follows from the code.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .._wire.requests import BadRequest
 
 
 class Refused(Exception):
-    """The server refuses what was asked, for a reason of its own.
+    """The server refuses a request.
 
     Attributes:
-        code: Why, as a word of the wire.
+        code: The reason, as a word of the wire.
         headers: Headers of the HTTP response.
     """
 
@@ -38,25 +38,6 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.headers = headers or {}
-
-
-@attrs.frozen
-class Problem:
-    """An error as a client sees it.
-
-    Attributes:
-        code: A word of the wire.
-        status: The HTTP status.
-        message: One line for people.
-        details: Facts that a program may act on.
-        headers: Headers of the HTTP response.
-    """
-
-    code: str
-    status: int
-    message: str
-    details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
 logger: Final = logging.getLogger("trio_jobs.serving")
@@ -111,20 +92,60 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
 }
 
 
+@attrs.frozen
+class Problem:
+    """An error as a client sees it.
+
+    Attributes:
+        code: A word of the wire.
+        status: The HTTP status.
+        message: One line for people.
+        details: Facts that a program may act on.
+        headers: Headers of the HTTP response.
+    """
+
+    code: str
+    status: int
+    message: str
+    details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+    @classmethod
+    def of(cls, code: str, message: str, headers: Mapping[str, str] | None = None, **details: Any) -> Problem:
+        """Return a problem whose status, and some of whose headers, follow from its code."""
+        again = RETRY_AFTER if code in _TRY_AGAIN else {}
+        return cls(code, STATUS[code], message, details, {**again, **(headers or {})})
+
+    @property
+    def body(self) -> bytes:
+        """The problem in JSON, as RFC 9457 has it."""
+        return msgspec.json.encode(
+            {
+                "type": "about:blank",
+                "title": self.code.replace("_", " ").capitalize(),
+                "status": self.status,
+                "code": self.code,
+                "detail": self.message,
+                **self.details,
+            }
+        )
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that go with the body, but for its length."""
+        headers = {"content-type": PROBLEM_TYPE, **self.headers}
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
 def problem_of(error: BaseException) -> Problem | None:
     """Return an error as clients see it; None if it is a fault of the server."""
     if isinstance(error, Refused):
-        return _problem(error.code, str(error), {}, error.headers)
+        return Problem.of(error.code, str(error), error.headers)
     for kind, (code, details) in _ERRORS.items():
         if isinstance(error, kind):
             facts = {name: getattr(error, name) for name in details}
-            return _problem(code, _OTHER_WORDS.get(code, str(error)), facts, {})
+            return Problem.of(code, _OTHER_WORDS.get(code, str(error)), **facts)
     return None
-
-
-def _problem(code: str, message: str, details: Mapping[str, Any], headers: Mapping[str, str]) -> Problem:
-    again = RETRY_AFTER if code in _TRY_AGAIN else {}
-    return Problem(code, STATUS[code], message, details, {**again, **headers})
 
 
 def too_many() -> Refused:
@@ -132,34 +153,14 @@ def too_many() -> Refused:
     return Refused("too_many", "too many connections; close some, or try again later")
 
 
-def problem_body(problem: Problem) -> bytes:
-    """Return a problem as RFC 9457 has it, in JSON."""
-    return msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": problem.code.replace("_", " ").capitalize(),
-            "status": problem.status,
-            "code": problem.code,
-            "detail": problem.message,
-            **problem.details,
-        }
-    )
-
-
-def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
-    """Return the headers that go with the body of a problem."""
-    headers = {"content-type": PROBLEM_TYPE, **problem.headers}
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
 INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")
 
 
 def to_problem(what: str, error: BaseException) -> Problem:
-    """Return an error as clients see it; a fault of the server is logged, and clients see no more of it.
+    """Return an error as clients see it; a fault of the server goes to the log, and clients see `INTERNAL`.
 
     Args:
-        what: What went wrong, for the log.
+        what: What failed, for the log.
         error: The error.
     """
     problem = problem_of(error)

@@ -1,4 +1,4 @@
-"""Where one who follows a job over the wire is in the log, and how much may be sent."""
+"""The place of one follower in the log of a job, and how much may be sent to it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .._watching.readers import Policy
 
 @attrs.define(eq=False)
 class Subscription:
-    """One follow: where it is in the log, and how much may be sent.
+    """The place of one follower in the log of a job, and how much may be sent to it.
 
-    It is one of the job's readers too, for which `cursor` is what the handler need not wait for.
+    It is one of the job's readers, too: the handler may be a window ahead of its `cursor`.
 
     Attributes:
         id: The id of the request.
-        job_id: Whose log it is.
+        job_id: The job.
         policy: Whether the handler waits for it.
         window: How many events may be sent beyond the last ack; None is any number.
         sent: The cursor of the last event sent.

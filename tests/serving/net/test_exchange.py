@@ -10,8 +10,11 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.serving.net.test_streams import connected
+from trio_jobs import open_registry
+from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.net.exchange import Exchange
 from trio_jobs.serving.net.request_head import read_head
+from trio_jobs.serving.options import ServerOptions
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LEFT = {"type": "http.disconnect"}
@@ -28,9 +31,9 @@ async def asked(
 ) -> AsyncGenerator[tuple[Exchange, trio.SocketStream, bytearray, trio.Event]]:
     """A request, the peer who asked it, what was read ahead, and the event that says the server stops."""
     head = "\r\n".join([*(lines or ("GET / HTTP/1.1",)), "Host: x", "", ""]).encode()
-    closing = trio.Event()
-    async with connected(idle) as (stream, peer):
-        yield Exchange(stream, read_head(head), closing), peer, stream.ahead, closing
+    async with open_registry() as jobs, connected(idle) as (stream, peer):
+        context = ServerContext.of(jobs, ServerOptions())
+        yield Exchange(stream, read_head(head), context), peer, stream.ahead, context.closing
 
 
 async def test_what_is_sent_ahead_is_bounded() -> None:

@@ -14,10 +14,13 @@ import trio
 import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_jobs import open_registry
 from trio_jobs.serving import Limits
+from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import DEFAULT
 from trio_jobs.serving.net.listening import Handler, open_listeners, serve_until_cancelled, urls_of
 from trio_jobs.serving.net.streams import PeerStream
+from trio_jobs.serving.options import ServerOptions
 
 LOCAL = "127.0.0.1"
 
@@ -53,23 +56,22 @@ async def running(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Server]:
     """Serve connections with a handler that is given the stream and the event `closing`."""
-    closing, stopped = trio.Event(), trio.Event()
-    one: Handler = partial(handler, closing=closing)  # type: ignore[call-arg,assignment]
-    listeners = await open_listeners(LOCAL, 0, limits, tls)
+    stopped, scope = trio.Event(), trio.CancelScope()
+    options = ServerOptions(port=0, limits=limits, ssl_context=tls, grace=grace)
+    listeners = await open_listeners(options)
     port = int(urls_of(listeners, "x")[0].rpartition(":")[2])
-    scope = trio.CancelScope()
 
-    async def live(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # passed on
+    async def live(context: ServerContext, one: Handler, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # passed on
         with scope:
-            await serve_until_cancelled(
-                one, listeners, limits, closing=closing, grace=grace, started=task_status.started
-            )
+            await serve_until_cancelled(context, one, listeners, task_status.started)
         stopped.set()
 
     with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(live)
-            server = Server(port, scope, closing, stopped, [])
+        async with open_registry() as jobs, trio.open_nursery() as nursery:
+            context = ServerContext.of(jobs, options)
+            one: Handler = partial(handler, closing=context.closing)  # type: ignore[call-arg,assignment]
+            await nursery.start(live, context, one)
+            server = Server(port, scope, context.closing, stopped, [])
             try:
                 yield server
             finally:
@@ -253,14 +255,14 @@ async def test_a_port_that_is_taken() -> None:
     """The error says where it cannot listen."""
     async with running(echo) as server:
         with pytest.raises(OSError, match=f"cannot listen on {LOCAL} port {server.port}: "):
-            await open_listeners(LOCAL, server.port, DEFAULT, None)
+            await open_listeners(ServerOptions(port=server.port))
 
 
 async def test_urls() -> None:
     """Each listener has a URL, an IPv6 address in brackets."""
-    listeners = await open_listeners("127.0.0.1", 0, DEFAULT, None)
+    listeners = await open_listeners(ServerOptions(port=0))
     try:
-        listeners = [*listeners, *await open_listeners("::1", 0, DEFAULT, None)]
+        listeners = [*listeners, *await open_listeners(ServerOptions(host="::1", port=0))]
     except OSError:
         pytest.skip("no IPv6 here")
     finally:

@@ -20,7 +20,7 @@ from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.net.outgoing import PeerGone
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
-from trio_jobs.serving.websocket.connection import WebSocketHandler
+from trio_jobs.serving.websocket.connection import WebSocketConnection, WebSocketHandler
 
 
 def payload_of(frame: bytes) -> str:
@@ -29,14 +29,14 @@ def payload_of(frame: bytes) -> str:
     return frame[{126: 4, 127: 10}.get(size, 2) :].decode()
 
 
-class Memory:
+class Memory(WebSocketConnection):
     """A pipe whose other end is the test."""
 
     def __init__(self, room: float = math.inf) -> None:
         self.to_server, self._arrives = trio.open_memory_channel[str | bytes](math.inf)
         self._leaves, self.from_server = trio.open_memory_channel[str](room)
         self.closed: tuple[int, str] | None = None
-        self.aborted = False
+        self.ended = False
 
     async def receive(self) -> str | bytes:
         try:
@@ -50,8 +50,6 @@ class Memory:
         except trio.BrokenResourceError:
             raise PeerGone from None
 
-    waiting = False
-
     def send_now(self, frame: bytes) -> bool:
         try:
             self._leaves.send_nowait(payload_of(frame))
@@ -59,14 +57,8 @@ class Memory:
             return False
         return True
 
-    async def flush(self) -> None:
-        raise AssertionError("nothing waits")
-
     async def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
-
-    async def abort(self) -> None:
-        self.aborted = True
 
     # ------------------------------------------------------------ the test's end
 
@@ -112,7 +104,12 @@ async def talking(
     closing = trio.Event() if closing is None else closing
     async with open_registry(handlers=[count, hang, stay], window=8) as jobs, trio.open_nursery() as nursery:
         context = attrs.evolve(ServerContext.of(jobs, ServerOptions(limits=found)), closing=closing)
-        nursery.start_soon(WebSocketHandler(pipe, context, caller).run)
+
+        async def run() -> None:
+            await WebSocketHandler(pipe, context, caller).run()
+            pipe.ended = True
+
+        nursery.start_soon(run)
         yield jobs
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
@@ -259,8 +256,8 @@ async def test_the_peer_leaves(autojump_clock: MockClock) -> None:
         assert (await jobs.statistics()).readers > 0
         pipe.to_server.close()
         await wait_all_tasks_blocked()
-        assert pipe.aborted
         assert pipe.closed is None
+        assert pipe.ended
         assert (await jobs.statistics()).readers == 0
         assert (await jobs.statistics()).running == 1
 
@@ -273,7 +270,8 @@ async def test_the_peer_leaves_in_the_middle_of_a_frame(autojump_clock: MockCloc
         await wait_all_tasks_blocked()
         pipe.from_server.close()
         await wait_all_tasks_blocked()
-        assert pipe.aborted
+        assert pipe.closed is None
+        assert pipe.ended
 
 
 async def test_the_server_stops(autojump_clock: MockClock) -> None:
@@ -298,8 +296,8 @@ async def test_the_server_stops_in_the_middle_of_a_frame(autojump_clock: MockClo
         await wait_all_tasks_blocked()
         closing.set()
         await wait_all_tasks_blocked()
-        assert pipe.aborted
         assert pipe.closed is None
+        assert pipe.ended
 
 
 async def test_a_caller_expires(autojump_clock: MockClock) -> None:

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from trio_jobs import QueueFull, UnknownJob
 from trio_jobs._wire.requests import Follow, Get, Wait
 from trio_jobs.serving.limits import Limits
+from trio_jobs.serving.problems import to_problem
 from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.websocket.session import (
-    Begin,
-    Call,
     Close,
-    Opened,
+    Perform,
     Reply,
+    ResumeFollow,
     Session,
+    StartFollow,
     Step,
     Stop,
 )
@@ -43,8 +44,8 @@ def code(step: Step) -> str:
 
 def begun(session: Session, **fields: Any) -> Subscription:
     step = session.received(text("follow", job=JOB, **fields))
-    assert isinstance(step, Begin)
-    return step.follow
+    assert isinstance(step, StartFollow)
+    return step.subscription
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def begun(session: Session, **fields: Any) -> Subscription:
 def test_a_request_is_a_call(message: str) -> None:
     """What asks for something is handed on as it was read."""
     step = Session(Limits()).received(message)
-    assert isinstance(step, Call)
+    assert isinstance(step, Perform)
     assert step.request.id == 1
 
 
@@ -98,7 +99,7 @@ def test_what_is_no_request_is_told_so(message: str, re: int | None) -> None:
     assert code(step) == "bad_request"
     if "[[[[" not in message.replace(" ", ""):  # what is too deep is not read at all
         assert said(step)["re"] == re
-    assert isinstance(session.received(text("get", 4, job=JOB)), Call)
+    assert isinstance(session.received(text("get", 4, job=JOB)), Perform)
 
 
 def test_binary_and_large_messages_end_the_connection() -> None:
@@ -131,7 +132,7 @@ def test_a_message_of_exactly_the_depth() -> None:
     """A message may be nested as deep as the limit says, and no deeper."""
     message = text("submit", handler="work", args=[[[[[1]]]]])
     depths = [
-        depth for depth in range(4, 10) if isinstance(Session(Limits(depth=depth)).received(message), Call)
+        depth for depth in range(4, 10) if isinstance(Session(Limits(depth=depth)).received(message), Perform)
     ]
     assert depths == [6, 7, 8, 9]
 
@@ -155,29 +156,29 @@ def test_an_id_means_one_thing_at_a_time(first: str, second: str) -> None:
     """An id that something unfinished has is refused; once it is answered, it may be used again."""
     session = Session(Limits())
     step = session.received(text(first, 5, job=JOB))
-    assert isinstance(step, Call | Begin)
+    assert isinstance(step, Perform | StartFollow)
     assert code(session.received(text(second, 5, job=JOB))) == "bad_request"
-    if isinstance(step, Begin):
-        session.ended(step.follow)
+    if isinstance(step, StartFollow):
+        session.ended(step.subscription.id)
     else:
         session.answered(5, {"job": b"{}"})
-    assert isinstance(session.received(text(second, 5, job=JOB)), Call | Begin)
+    assert isinstance(session.received(text(second, 5, job=JOB)), Perform | StartFollow)
 
 
 def test_so_many_at_once() -> None:
     """Calls have a limit, and follows and waits another; an end makes room."""
     session = Session(Limits(calls=2, follows=2))
-    assert isinstance(session.received(text("get", 1, job=JOB)), Call)
-    assert isinstance(session.received(text("handlers", 2)), Call)
+    assert isinstance(session.received(text("get", 1, job=JOB)), Perform)
+    assert isinstance(session.received(text("handlers", 2)), Perform)
     assert code(session.received(text("get", 3, job=JOB))) == "too_many"
-    assert isinstance(session.received(text("follow", 3, job=JOB)), Begin)
-    assert isinstance(session.received(text("wait", 4, job=JOB)), Call)
+    assert isinstance(session.received(text("follow", 3, job=JOB)), StartFollow)
+    assert isinstance(session.received(text("wait", 4, job=JOB)), Perform)
     assert code(session.received(text("follow", 5, job=JOB))) == "too_many"
     assert said(session.received(text("ping", 6)))["pong"]
-    session.failed(1, UnknownJob(JOB))
-    assert isinstance(session.received(text("get", 7, job=JOB)), Call)
+    session.failed(1, to_problem("a test", UnknownJob(JOB)))
+    assert isinstance(session.received(text("get", 7, job=JOB)), Perform)
     assert json.loads(session.unfollowed(4)) == {"re": 4, "unfollowed": True}
-    assert isinstance(session.received(text("follow", 5, job=JOB)), Begin)
+    assert isinstance(session.received(text("follow", 5, job=JOB)), StartFollow)
 
 
 def test_a_follow_from_its_beginning_to_its_end() -> None:
@@ -187,7 +188,7 @@ def test_a_follow_from_its_beginning_to_its_end() -> None:
     assert (follow.sent, follow.cursor, follow.room, follow.policy) == (3, 3, None, "gap")
     follow.moved(5)
     assert (follow.sent, follow.cursor) == (5, 5)
-    assert json.loads(session.ended(follow)) == {"re": 1, "end": True}
+    assert json.loads(session.ended(follow.id)) == {"re": 1, "end": True}
     assert session.received(text("unfollow")) is None  # it ended before that arrived
 
 
@@ -198,14 +199,14 @@ def test_a_window_opens_by_acks() -> None:
     assert follow.room == 4
     follow.moved(4)
     assert (follow.room, follow.cursor) == (0, 0)
-    assert session.received(text("ack", cursor=3)) == Opened(follow)
+    assert session.received(text("ack", cursor=3)) == ResumeFollow(follow)
     assert (follow.room, follow.cursor) == (3, 3)
     assert session.received(text("ack", cursor=2)) is None  # it came late
     assert code(session.received(text("ack", cursor=5))) == "bad_request"
     assert follow.cursor == 3
     assert session.received(text("ack", cursor=3)) is None  # nothing new
     assert said(session.received(text("ack", cursor=5)))["re"] == 1
-    assert session.received(text("ack", cursor=4)) == Opened(follow)  # of all that was sent
+    assert session.received(text("ack", cursor=4)) == ResumeFollow(follow)  # of all that was sent
     assert (follow.room, follow.cursor) == (4, 4)
     assert session.received(text("ack", 9, cursor=1)) is None  # of what ended, or never was
 
@@ -227,7 +228,7 @@ def test_more_than_the_window() -> None:
     assert (follow.sent, follow.cursor, follow.room) == (5, 5, 2)
     follow.moved(9)
     assert follow.room == 0
-    assert session.received(text("ack", cursor=8)) == Opened(follow)
+    assert session.received(text("ack", cursor=8)) == ResumeFollow(follow)
     assert follow.room == 1
 
 
@@ -255,12 +256,12 @@ def test_stopping() -> None:
 def test_errors_carry_facts_and_no_more() -> None:
     """An error of ours goes out with its code and facts; one that was not foreseen as `internal` alone."""
     session = Session(Limits())
-    assert json.loads(session.failed(1, QueueFull(7)))["error"] == {
+    assert json.loads(session.failed(1, to_problem("a test", QueueFull(7))))["error"] == {
         "code": "queue_full",
         "message": str(QueueFull(7)),
         "limit": 7,
     }
-    secret = json.loads(session.failed(1, KeyError("the password")))["error"]
+    secret = json.loads(session.failed(1, to_problem("a test", KeyError("the password"))))["error"]
     assert secret["code"] == "internal"
     assert "password" not in json.dumps(secret)
 
@@ -269,26 +270,26 @@ def test_errors_carry_facts_and_no_more() -> None:
 def test_limits_hold_whatever_is_asked(data: st.DataObject) -> None:
     """Whatever comes in whatever order, an id is never given twice, and no limit is passed."""
     session = Session(Limits(calls=3, follows=2))
-    active: dict[int, Call | Begin] = {}
+    active: dict[int, Perform | StartFollow] = {}
     for _ in range(data.draw(st.integers(1, 30))):
         if active and data.draw(st.sampled_from([True, False])):
             done = data.draw(st.sampled_from(sorted(active)))
             step = active.pop(done)
             frame = (
-                session.ended(step.follow)
-                if isinstance(step, Begin)
+                session.ended(step.subscription.id)
+                if isinstance(step, StartFollow)
                 else session.answered(done, {"job": b"{}"})
             )
             assert json.loads(frame)["re"] == done
             continue
         re = data.draw(st.integers(1, 8))
         found = session.received(text(data.draw(st.sampled_from(["get", "wait", "follow"])), re, job=JOB))
-        if isinstance(found, Call | Begin):
+        if isinstance(found, Perform | StartFollow):
             assert re not in active
             active[re] = found
         else:
             assert code(found) in {"bad_request", "too_many"}
-        long = sum(isinstance(one, Begin) or isinstance(one.request, Wait) for one in active.values())
+        long = sum(isinstance(one, StartFollow) or isinstance(one.request, Wait) for one in active.values())
         assert long <= 2
         assert len(active) - long <= 3
 
@@ -296,6 +297,6 @@ def test_limits_hold_whatever_is_asked(data: st.DataObject) -> None:
 def test_requests_are_what_they_say() -> None:
     """A request comes out with its own type and defaults."""
     step = Session(Limits()).received(text("get", job=JOB))
-    assert isinstance(step, Call)
+    assert isinstance(step, Perform)
     assert step.request == Get(1, JOB)
     assert Follow(1, JOB).policy == "gap"

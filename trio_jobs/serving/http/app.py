@@ -69,14 +69,13 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
     routes = [*_routes(context), *(page_routes() if context.options.page else ())]
     if websocket:
         routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(context)))
-    access = context.access
-    middleware = [Middleware(Guard, access=access)]
-    if access.origins:
+    middleware = [Middleware(Guard, context=context)]
+    if context.access.origins:
         middleware.insert(  # around it, so that pages can read what they are refused
             0,
             Middleware(
                 CORSMiddleware,
-                allow_origins=sorted(access.origins),
+                allow_origins=sorted(context.access.origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
                 expose_headers=["location", "retry-after"],

@@ -1,4 +1,4 @@
-"""What ASGI needs of us: a guard before every request, problem details, and a WebSocket as a `Pipe`."""
+"""For ASGI: a guard before every request, problem details, and a WebSocket as a `WebSocketConnection`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..._wire.requests import PROTOCOL
-from ..access import AccessControl
 from ..context import ServerContext
 from ..net.direct import direct_body, is_crowded
 from ..net.outgoing import PeerGone
-from ..problems import PROBLEM_TYPE, Problem, Refused, problem_body, to_problem
-from ..websocket.connection import WebSocketHandler
+from ..problems import PROBLEM_TYPE, Problem, Refused, to_problem
+from ..websocket.connection import WebSocketConnection, WebSocketHandler
 
 T = TypeVar("T")
 
 PROBE: Final = "/healthz"
-"""What is answered to everybody, also under another name and where there is no place: the server lives."""
+"""The path of the health check, which is answered without the checks of the guard."""
 _ALWAYS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -34,28 +33,23 @@ _ALWAYS: Final = {
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem as RFC 9457 has it."""
-    return Response(
-        problem_body(problem),
-        problem.status,
-        dict(problem.headers),
-        media_type=PROBLEM_TYPE,
-    )
+    return Response(problem.body, problem.status, dict(problem.headers), media_type=PROBLEM_TYPE)
 
 
 class Guard:
     """Checks where each request comes from, and counts it in, before anything is done for it.
 
     Args:
-        app: What is guarded.
-        access: The checks.
+        app: The application behind it.
+        context: The context of the server.
     """
 
-    def __init__(self, app: ASGIApp, access: AccessControl) -> None:
+    def __init__(self, app: ASGIApp, context: ServerContext) -> None:
         self._app = app
-        self._access = access
+        self._access = context.access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or say why not."""
+        """Let a request through, or refuse it."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -104,10 +98,10 @@ def _hardened(scope: Scope, receive: Receive, send: Send) -> Send:
 
 
 async def _send_last(message: Message, receive: Receive, send: Send) -> None:
-    """Send the end of a response, while what comes of a body that nobody has read is thrown away.
+    """Send the end of a response, and discard the rest of the request's body meanwhile.
 
-    Hypercorn queues a body, and says in the same queue that the request is over: while that is full, it would
-    wait there for ever, and keep the connection. Our own server queues nothing.
+    Hypercorn puts a body into a queue, and then the end of the request. While the queue is full it would wait
+    for ever, and keep the connection. Our own server has no such queue.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_drain, receive)
@@ -121,7 +115,7 @@ async def _drain(receive: Receive) -> None:
 
 
 async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
-    """Return what `work` returns, unless the client leaves before; nobody tells an application otherwise.
+    """Return the value of `work`, unless the client leaves before; ASGI says that in `receive` only.
 
     Raises:
         ClientDisconnect: It left, and the work was cancelled.
@@ -133,7 +127,7 @@ async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
         nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
         try:
             found.append(await work())
-        except Exception as error:  # noqa: BLE001  # to be raised outside of the nursery, as it is
+        except Exception as error:  # noqa: BLE001  # raised outside of the nursery, not in a group
             failure = error
         nursery.cancel_scope.cancel(reason="it is over")
     if not found:
@@ -148,10 +142,10 @@ async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
 
 
 class SocketEndpoint:
-    """`/v1/ws`, where another server speaks WebSocket.
+    """`/v1/ws`, where the application runs on another server.
 
     Args:
-        context: Who may come in, and what is done for them.
+        context: The context of the server.
     """
 
     def __init__(self, context: ServerContext) -> None:
@@ -170,7 +164,7 @@ class SocketEndpoint:
         await WebSocketHandler(connection, self._context, caller).run()
 
 
-class AsgiWebSocket:
+class AsgiWebSocket(WebSocketConnection):
     """An ASGI WebSocket as a `WebSocketConnection`.
 
     Args:
@@ -182,15 +176,6 @@ class AsgiWebSocket:
         self._socket = socket
         self._idle = idle
         self._lock = trio.Lock()
-
-    waiting = False
-
-    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # as `WebSocketConnection` has it
-        """See `WebSocketConnection.send_now`; ASGI has no such way."""
-        return False
-
-    async def flush(self) -> None:
-        """See `WebSocketConnection.flush`."""
 
     async def receive(self) -> str | bytes:
         """See `WebSocketConnection.receive`."""
@@ -213,6 +198,3 @@ class AsgiWebSocket:
         """See `WebSocketConnection.close`."""
         with suppress(WebSocketDisconnect, RuntimeError):  # it has gone already
             await self._socket.close(code, reason)
-
-    async def abort(self) -> None:
-        """See `WebSocketConnection.abort`; returning from the endpoint is how ASGI drops a connection."""

@@ -39,12 +39,10 @@ class EventStreamResponse:
     """
 
     def __init__(self, context: ServerContext, caller: Caller, job: Job, after: int, policy: Policy) -> None:
-        self._operations = context.operations
+        self._context = context
+        self._caller = caller
         self._job = job
-        self._follow = Subscription(0, job.id, policy, None, after, after)
-        self._expires = caller.expires
-        self._ping = context.limits.ping * _PING_SHARE
-        self._closing = context.closing
+        self._subscription = Subscription(0, job.id, policy, None, after, after)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the log."""
@@ -59,52 +57,52 @@ class EventStreamResponse:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_closing(self, scope: trio.CancelScope) -> None:
-        with trio.move_on_after(float("inf") if self._expires is None else self._expires):
-            await self._closing.wait()
+        await self._context.wait_closing(self._caller)
         scope.cancel(reason="the server stops, or the caller's authentication has expired")
 
     async def _write(self, send: Send, direct: DirectBody | None) -> None:
         write = partial(_send, send) if direct is None else direct.send
+        subscription = self._subscription
         try:
-            with self._operations.following(self._follow, self._job) as (feed, readers):
-                follower = _Reader(self._follow, direct, readers)
+            with self._context.operations.following(subscription, self._job.last_seq) as feed:
+                follower = _EventStreamFollower(subscription, direct, feed.readers)
                 while (data := await self._next(feed, follower)) is not None:
                     await write(data)
-                    readers.advanced(self._follow)
+                    feed.readers.advanced(subscription)
         except PeerGone:
             pass
-        except Exception as error:  # noqa: BLE001  # the status is sent; what remains is to say it in the stream
+        except Exception as error:  # noqa: BLE001  # the status is sent, so the stream has to say it
             problem = to_problem("an event stream failed", error)
             text = "internal error" if problem is INTERNAL else problem.message
             with suppress(PeerGone):
-                await write(message("problem", text, self._follow.sent).encode())
+                await write(message("problem", text, subscription.sent).encode())
 
     async def _next(self, feed: Feed, follower: Follower) -> bytes | None:
-        with trio.move_on_after(self._ping):
+        with trio.move_on_after(self._context.limits.ping * _PING_SHARE):
             batch = await feed.next(follower)
             if batch is None:
                 return None
-            self._follow.moved(batch.last)
+            self._subscription.moved(batch.last)
             return batch.sse
         return PING
 
 
-class _Reader(Follower):
-    """One who follows on an event stream; at once only where the server offers a direct way."""
+class _EventStreamFollower(Follower):
+    """Sends a log as an event stream; at once only if the server has a direct way for bodies."""
 
-    def __init__(self, follow: Subscription, direct: DirectBody | None, readers: Readers) -> None:
-        super().__init__(follow)
+    def __init__(self, subscription: Subscription, direct: DirectBody | None, readers: Readers) -> None:
+        super().__init__(subscription)
         self._direct = direct
         self._readers = readers
 
     def send_now(self, batch: EventBatch) -> bool:
         """See `Follower.send_now`."""
-        direct = self._direct
+        direct, subscription = self._direct, self.subscription
         if direct is None or not direct.outgoing.send_now(batch.chunk if direct.chunked else batch.sse):
             return False
-        self.follow.moved(batch.last)
-        if self.follow.policy == "block":
-            self._readers.advanced(self.follow)  # its handler may wait for that
+        subscription.moved(batch.last)
+        if subscription.policy == "block":
+            self._readers.advanced(subscription)  # its handler may wait for that
         return not direct.outgoing.waiting
 
     async def ready(self) -> None:

@@ -1,7 +1,7 @@
-"""The body of a response past the layers of an ASGI application: for streams that send often, or to many.
+"""An ASGI extension: an endpoint sends the body of a response past the layers of its application.
 
-Each layer between an application and its server is a task step for each piece; ours are five. So our server
-offers this beside them, as an extension of ASGI. Other servers do not, and the layers are the only way there.
+Each of the five layers between an endpoint and the server costs a task step for each piece. Streams that send
+often, or to many, save them here. Only our own server offers the extension.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
-from ..net.outgoing import Outgoing
 from ..sse import chunk
+from .outgoing import Outgoing
 
 Scope: TypeAlias = Mapping[str, Any]
-"""What ASGI says of a request. Starlette has a name for it, but WebSockets are served without Starlette."""
+"""The scope of an ASGI request; not Starlette's type, as WebSockets are served without Starlette."""
 
 EXTENSION: Final = "trio_jobs.direct"
 CROWDED: Final = "trio_jobs.crowded"
@@ -24,34 +24,33 @@ CROWDED: Final = "trio_jobs.crowded"
 
 @attrs.frozen
 class DirectBody:
-    """Where a body goes, once its response was begun as ASGI has it; it is ended in that way, too.
+    """Sends the pieces of a body; the response is begun and ended as ASGI has it.
 
     Attributes:
-        outgoing: The way out; what is sent there is framed, and whole.
-        chunked: Whether each piece is a chunk of HTTP/1.1.
+        outgoing: The sending side of the connection.
+        chunked: Whether each piece is to be a chunk of HTTP/1.1.
     """
 
     outgoing: Outgoing
     chunked: bool
 
     async def send(self, data: bytes) -> None:
-        """Send a piece, never an empty one, to its end, whoever is cancelled; a checkpoint.
+        """Send a piece that is not empty to its end, even if the caller is cancelled; a checkpoint.
 
         Raises:
-            PeerGone: The peer has left, or takes nothing.
+            PeerGone: The peer has left, or reads nothing.
         """
-        with trio.CancelScope(shield=True):  # it has a deadline of its own
-            await self.outgoing.send(chunk(data) if self.chunked else data)
+        await self.outgoing.send_whole(chunk(data) if self.chunked else data)
         await trio.lowlevel.checkpoint()
 
 
 def is_crowded(scope: Scope) -> bool:
-    """Return whether there is no place for the connection that a request came on."""
+    """Return whether a request came on a connection that is one too many."""
     found: bool = scope.get("extensions", {}).get(CROWDED, False)
     return found
 
 
 def direct_body(scope: Scope) -> DirectBody | None:
-    """Return the direct way for a request, where there is one."""
+    """Return the direct way for the body of a response; None if the server has none."""
     found: DirectBody | None = scope.get("extensions", {}).get(EXTENSION)
     return found

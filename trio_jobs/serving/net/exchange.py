@@ -13,12 +13,13 @@ from urllib.parse import unquote
 import h11
 import trio
 
-from ..net.streams import PeerStream
-from ..problems import Problem, Refused, problem_body, problem_headers
+from ..context import ServerContext
+from ..problems import Problem, Refused
 from .direct import CROWDED, EXTENSION, DirectBody
 from .outgoing import PeerGone
 from .request_body import Body
 from .request_head import Head
+from .streams import PeerStream
 
 Message: TypeAlias = MutableMapping[str, Any]
 
@@ -35,17 +36,17 @@ class Exchange:
     Args:
         stream: The connection.
         head: The head of the request.
-        closing: Set when the server stops: then the connection is not kept.
+        context: Says whether the server stops: then the connection is not kept.
 
     Attributes:
         has_begun: Whether anything of the response may have left.
     """
 
-    def __init__(self, stream: PeerStream, head: Head, closing: trio.Event) -> None:
+    def __init__(self, stream: PeerStream, head: Head, context: ServerContext) -> None:
         self._stream = stream
         self._request = head.request
         self._writer = head.writer
-        self._closing = closing
+        self._closing = context.closing
         self._body = Body(head.length)
         self._all_received = False
         self._start: Message | None = None
@@ -53,11 +54,11 @@ class Exchange:
         self._chunks = head.request.http_version == b"1.1"
         self.has_begun = False
         self._over = trio.Event()
-        """Set when nothing more can be said: the response is complete, or was not taken."""
+        """Set when nothing more can be sent: the response is complete, or the client has gone."""
 
     @property
     def scope(self) -> dict[str, Any]:
-        """What ASGI tells an application of the request."""
+        """The request as an ASGI application is given it."""
         path, _, query = self._request.target.partition(b"?")
         return {
             "type": "http",
@@ -80,18 +81,18 @@ class Exchange:
 
     @property
     def has_unread(self) -> bool:
-        """Whether something of the request may come still."""
+        """Whether a part of the request may still come."""
         return not self._body.done
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the connection can take another request: nothing is left of this one."""
+        """Whether another request can follow on the connection: nothing is left of this one."""
         return self._writer.our_state is h11.DONE and self._may_be_kept()
 
     # ------------------------------------------------------------ the request
 
     async def receive(self) -> Message:
-        """Return the next piece of the body; behind it, wait until the client leaves or was answered.
+        """Return the next piece of the body; behind the last, wait until the client leaves or has its answer.
 
         Raises:
             Refused: The body is malformed.
@@ -120,7 +121,7 @@ class Exchange:
     async def _until_over(self) -> None:
         while not self._over.is_set():
             if len(self._stream.ahead) >= _MOST_AHEAD:
-                await self._over.wait()  # its leaving shows when it is sent something
+                await self._over.wait()  # the next send shows whether it has left
             elif not await self._read():
                 return
 
@@ -135,8 +136,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Send the head of the response, with the first piece of its body, or a piece of it.
 
-        What is begun is written to its end, whoever is cancelled. If the client has gone, nothing happens:
-        `receive` says so.
+        A piece is written to its end even if the caller is cancelled. If the client has gone, nothing
+        happens: `receive` says so.
         """
         if self._over.is_set():
             await trio.lowlevel.checkpoint()
@@ -171,23 +172,23 @@ class Exchange:
     def _may_be_kept(self) -> bool:
         if not self._all_received:
             try:
-                self._take()  # a body that nobody wants, if it is here already
+                self._take()  # a body that the application has not read, if it has arrived
             except Refused:
                 return False
         return self._body.done and not self._closing.is_set() and not self._stream.crowded
 
     async def _write(self, data: bytes) -> None:
         try:
-            await self._stream.send_whole(data)
+            await self._stream.outgoing.send_whole(data)
         except PeerGone:
             self._over.set()
 
 
 def refusal(problem: Problem) -> bytes:
-    """Return the response to what is no request, after which the connection is closed."""
-    body = problem_body(problem)
+    """Return the bytes of a response after which the connection is closed."""
+    body = problem.body
     headers = [
-        *problem_headers(problem),
+        *problem.raw_headers,
         (b"content-length", b"%d" % len(body)),
         (b"date", _date(int(time()))),
         _CLOSE,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
-
-import trio
 
 from ..context import ServerContext
 from ..problems import INTERNAL, Refused, logger, to_problem
@@ -28,53 +27,27 @@ async def serve_http1(
     """Listen, and serve connections until cancelled; then let them end in order.
 
     Args:
-        context: What the server was told.
+        context: The context of the server.
         app: The ASGI application that answers requests.
-        websocket: Takes over a connection that asks for a WebSocket.
-        scheme: What URLs of the server begin with; with TLS, an "s" follows.
-        started: Called with the URLs once it listens.
+        websocket: Takes over a connection that asks for a WebSocket, in whichever of its requests.
+        scheme: The scheme of the server's URLs; with TLS, an "s" follows.
+        started: Called with the URLs once the server listens.
     """
-    options, limits = context.options, context.limits
-    server = Http1(context, app, websocket)
-    listeners = await open_listeners(options.host, options.port, limits, options.ssl_context)
-    urls = urls_of(listeners, scheme if options.ssl_context is None else f"{scheme}s")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.until_closing)
-        await serve_until_cancelled(
-            server.connection,
-            listeners,
-            limits,
-            closing=context.closing,
-            grace=options.grace,
-            started=lambda: started(urls),
-        )
+    listeners = await open_listeners(context.options)
+    connection = Http1(context, app, websocket).connection
+    await serve_until_cancelled(context, connection, listeners, partial(started, urls_of(listeners, scheme)))
 
 
 class Http1:
-    """What the connections of a server have in common.
-
-    Args:
-        context: How long a head may take, and when the server stops.
-        app: The ASGI application that answers requests.
-        websocket: Takes over a connection that asks for a WebSocket, in whichever of its requests.
-    """
+    """Serves connections; the arguments are those of `serve_http1`."""
 
     def __init__(self, context: ServerContext, app: App, websocket: Handler) -> None:
+        self._context = context
         self._app = app
         self._websocket = websocket
-        self._header = context.limits.header
-        self._closing = context.closing
-        self._idle: set[trio.CancelScope] = set()
-
-    async def until_closing(self) -> None:
-        """Have the connections that are between two requests end once the server stops."""
-        with trio.CancelScope(shield=True):
-            await self._closing.wait()
-        for scope in self._idle:
-            scope.cancel(reason="the server stops")
 
     async def connection(self, stream: PeerStream) -> None:
-        """Serve one connection; who calls this closes the stream."""
+        """Serve one connection; the caller closes the stream."""
         try:
             while (head := await self._head(stream)) is not None:
                 if head.websocket and not stream.crowded:
@@ -91,26 +64,23 @@ class Http1:
         """Return the head of the next request; None if none comes, or the server stops.
 
         Raises:
-            Refused: It is none, or did not come in time.
+            Refused: The bytes are no head, or did not come in time.
         """
-        if self._closing.is_set():
+        closing, seconds = self._context.closing, self._context.limits.header
+        if closing.is_set():
             return None
         raw = b""
-        with trio.move_on_after(self._header) as patience:
-            self._idle.add(patience)
-            try:
-                raw = await stream.read_head()
-            finally:
-                self._idle.discard(patience)
+        with self._context.until_closing(seconds) as patience:
+            raw = await stream.read_head()
         if not raw:
-            if patience.cancelled_caught and stream.ahead and not self._closing.is_set():
-                raise Refused("too_slow", f"the head did not come within {self._header:g}s")
+            if patience.cancelled_caught and stream.ahead and not closing.is_set():
+                raise Refused("too_slow", f"the head did not come within {seconds:g}s")
             return None
         return read_head(raw)
 
     async def _answer(self, stream: PeerStream, head: Head) -> bool:
         """Have one request answered, and return whether another one may follow."""
-        exchange = Exchange(stream, head, self._closing)
+        exchange = Exchange(stream, head, self._context)
         try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001  # one bad request is no reason to end the others

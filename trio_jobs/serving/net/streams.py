@@ -1,4 +1,4 @@
-"""One peer's byte stream: what was read ahead of it, and how long the peer may take."""
+"""The byte stream of one peer, with the bytes that were read ahead."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LINGER_BYTES: Final = 256 * 1024
 
 
 class PeerStream(trio.abc.Stream):
-    """A peer's stream: a send that the peer does not take in time breaks it.
+    """The byte stream of one peer; a send that the peer does not take in time breaks it.
 
     Args:
         transport: The stream below.
         idle: Seconds for the peer to take what is sent.
 
     Attributes:
-        outgoing: The way out, for who sends without waiting.
+        outgoing: Its sending side, for tasks that send without waiting.
         client: The peer's address and port.
-        server: Those that it connected to.
+        server: The address and port that the peer connected to.
         encrypted: Whether it is TLS.
-        ahead: What was read and not used yet.
-        crowded: Whether there is no place for it: it is let in to be told so.
+        ahead: The bytes that were read and not used yet.
+        crowded: Whether it is one connection too many, which is refused in HTTP.
     """
 
     def __init__(self, transport: Transport, idle: float) -> None:
@@ -53,7 +53,7 @@ class PeerStream(trio.abc.Stream):
         self.client = _address(self.socket.getpeername)
 
     async def read_ahead(self) -> bool:
-        """Wait for bytes, and keep them; return whether any came, rather than the end."""
+        """Wait for bytes, and keep them; return False at the end of the stream."""
         data = await self._transport.receive_some(_PIECE)
         self.ahead += data
         return bool(data)
@@ -65,11 +65,11 @@ class PeerStream(trio.abc.Stream):
             Nothing if the peer sends no more.
 
         Raises:
-            Refused: It is too long, or cannot be one.
+            Refused: The bytes are no head, or it is too long.
         """
         searched = 0
         while True:
-            while self.ahead.startswith(b"\r\n"):  # some clients end a body so
+            while self.ahead.startswith(b"\r\n"):  # some clients send these behind a body
                 del self.ahead[:2]
             end = self.ahead.find(_END, searched)
             _check_lines(self.ahead, searched, len(self.ahead) if end < 0 else end)
@@ -82,18 +82,18 @@ class PeerStream(trio.abc.Stream):
                 return b""
 
     def take(self, count: int) -> bytes:
-        """Take so many of the bytes that were read ahead."""
+        """Take `count` of the bytes that were read ahead."""
         data = bytes(self.ahead[:count])
         del self.ahead[:count]
         return data
 
     def put_back(self, head: bytes) -> None:
-        """Have a head read again, and what comes behind it only after `go_on`."""
+        """Return a head to the stream: it is read again, and the bytes behind it after `go_on`."""
         self._head = head
         self._may_go_on = trio.Event()
 
     def go_on(self) -> None:
-        """Have what comes behind a head that was put back be read, too."""
+        """Let the bytes behind a head that was put back be read, too."""
         self._may_go_on.set()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -113,25 +113,19 @@ class PeerStream(trio.abc.Stream):
         """Send bytes. Raises `PeerGone`, which is a `trio.BrokenResourceError`."""
         await self.outgoing.send(data)
 
-    async def send_whole(self, data: bytes) -> None:
-        """Send bytes to their end, whoever is cancelled: behind half of them nothing makes sense."""
-        with trio.CancelScope(shield=True):  # `Outgoing` has a deadline
-            await self.outgoing.send(data)
-
     async def wait_send_all_might_not_block(self) -> None:
         """See `trio.abc.SendStream`."""
         await self._transport.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Say that nothing more is sent, where the transport can."""
+        """End the sending side, where the transport can."""
         if isinstance(self._transport, trio.SocketStream):
             await self._transport.send_eof()
 
     async def linger(self) -> None:
-        """Say that nothing more is sent, and throw away what still comes, for a while.
+        """End the sending side, and discard what the peer still sends, for a while.
 
-        A socket that is closed with unread bytes is reset, and the peer may lose what it was told last.
-        Nothing comes of a peer that has gone, or was hung up on.
+        A socket that is closed with unread bytes is reset, and the peer may lose the last bytes sent to it.
         """
         taken = 0
         with (
@@ -156,7 +150,7 @@ def _address(name: Callable[[], Any]) -> tuple[str, int]:
 
 
 def _check_lines(data: bytearray, start: int, end: int) -> None:
-    """Raise `Refused` if lines of a head end in anything but CR LF: servers disagree about those."""
+    """Raise `Refused` if lines of a head end in anything but CR LF: servers read those in different ways."""
     if data and data[0] < _LEAST_PRINTED and data[0] != _RETURN:
         raise Refused("bad_request", "this port speaks HTTP/1.1")
     before = max(0, start - 1)  # a pair may lie across what was searched before

@@ -1,14 +1,14 @@
 """`serve_websocket`: jobs over WebSockets alone, on trio-websocket.
 
-That library leaves to its users what a server must not be without; each line of it is here once:
+That library leaves these duties of a server to its users:
 
-    W1  what a connection raises ends that connection, not the server
+    W1  an error of a connection ends that connection, not the server
     W2  a ping has a deadline, after which the stream is dropped
     W3  the reader never waits for the writer, so pings of a live peer are answered in time
-    W5  the stream is ours, and is closed whatever happened
+    W5  the server opened the stream, and closes it whatever happened
     W6  one writer; a send that was cancelled ends the connection (connection.py)
     W7  when the server stops, each peer is told (1001) before its connection is closed
-    W8  subprotocol and origin are checked by hand
+    W8  subprotocol and origin are checked here
     W9  message sizes count bytes (session.py), connections are counted, silence is noticed, and so
         is a message without end
 """
@@ -31,11 +31,10 @@ from ..context import ServerContext
 from ..limits import DEFAULT, Limits
 from ..net.direct import is_crowded
 from ..net.http1 import Send, serve_http1
-from ..net.listening import cancel_when
 from ..net.outgoing import Outgoing, PeerGone
 from ..net.streams import PeerStream
-from ..options import Authenticate, Caller, ServerOptions
-from ..problems import Refused, problem_body, problem_headers, to_problem, too_many
+from ..options import Authenticate, ServerOptions
+from ..problems import Refused, to_problem, too_many
 from .connection import WebSocketConnection, WebSocketHandler
 from .faults import handshake, is_faulty
 
@@ -59,7 +58,7 @@ async def serve_websocket(  # noqa: ASYNC128  # what it calls does
 ) -> None:
     """Serve a registry's jobs over WebSockets until cancelled; start it with `nursery.start`.
 
-    `ServerOptions` says what the options mean. `task_status` is told the URLs, such as `ws://127.0.0.1:8001`,
+    `ServerOptions` says what the options mean. `task_status` gets the URLs, such as `ws://127.0.0.1:8001`,
     once it listens.
 
     Raises:
@@ -83,107 +82,93 @@ async def serve_websocket(  # noqa: ASYNC128  # what it calls does
 
 
 async def _nothing_else(scope: Any, _: object, send: Send) -> None:
-    """Say that there are only WebSockets, or no place for one more."""
+    """Refuse a request: the server has only WebSockets, or no place for one more."""
     refused = Refused("upgrade_required", "WebSocket is spoken here", {"upgrade": "websocket"})
     if is_crowded(scope):
         refused = too_many()
     problem = to_problem("a request failed", refused)
-    body = problem_body(problem)
-    headers = [*problem_headers(problem), (b"content-length", b"%d" % len(body))]
+    headers = [*problem.raw_headers, (b"content-length", b"%d" % len(problem.body))]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": problem.body})
 
 
 class WebSockets:
-    """What the connections of a server have in common.
+    """Serves the WebSocket connections of a server.
 
     Args:
-        context: Who may come in, what is done for them, and how long.
+        context: The context of the server.
     """
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
-        self._access = context.access
-        self._limits = context.limits
 
     async def connection(self, stream: PeerStream) -> None:
-        """Serve one connection; who calls this closes the stream."""
-        patience = trio.CancelScope(relative_deadline=self._limits.header)
+        """Serve one connection; the caller closes the stream."""
+        limits = self._context.limits
         faulty = False
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(cancel_when, self._context.closing, patience)
-                request: WebSocketRequest | None = None
-                with patience:
-                    request = await handshake(nursery, stream, self._limits.message)
-                if request is not None:
-                    faulty = await self._handshake(request, stream)
+                with self._context.until_closing(limits.header) as patience:
+                    request = await handshake(nursery, stream, limits.message)
+                if not patience.cancelled_caught:
+                    faulty = await self._admit(request, stream)
                 nursery.cancel_scope.cancel(reason="the connection ended")
         except* ConnectionClosed:
             pass  # the peer's affair
         if faulty:
             await stream.linger()  # or the code of its fault may not arrive
 
-    async def _handshake(self, request: WebSocketRequest, stream: PeerStream) -> bool:
-        """Let a peer in, and talk with it; or say why not. Return whether a fault of its ended that."""
-        headers = headers_of(request)
+    async def _admit(self, request: WebSocketRequest, stream: PeerStream) -> bool:
+        """Serve a peer, or refuse its handshake; return whether a fault of the peer ended the connection."""
+        access, headers = self._context.access, headers_of(request)
         with ExitStack() as seats:
             try:
-                self._access.check("GET", headers, websocket=True)
-                seats.enter_context(self._access.seat(stream.client[0]))
-                caller = await self._access.caller(headers)
+                access.check("GET", headers, websocket=True)
+                seats.enter_context(access.seat(stream.client[0]))
+                caller = await access.caller(headers)
             except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
-                await self._reject(request, error)
+                problem = to_problem("a handshake failed", error)
+                await request.reject(problem.status, extra_headers=problem.raw_headers, body=problem.body)
                 return False
             chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
             socket = await request.accept(subprotocol=chosen)
-            stream.go_on()  # trio-websocket would leave frames that came with the handshake lying
-            await self._talk(socket, TrioWebSocket(socket, stream.outgoing), caller)
+            stream.go_on()  # trio-websocket does not read frames that came with the handshake
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_alive, socket, nursery.cancel_scope)
+                await WebSocketHandler(TrioWebSocket(socket, stream.outgoing), self._context, caller).run()
+                nursery.cancel_scope.cancel(reason="the connection ended")
         return is_faulty(socket)
-
-    @staticmethod
-    async def _reject(request: WebSocketRequest, error: Exception) -> None:
-        problem = to_problem("a handshake failed", error)
-        body, headers = problem_body(problem), problem_headers(problem)
-        await request.reject(problem.status, extra_headers=headers, body=body)
-
-    async def _talk(
-        self, socket: trio_websocket.WebSocketConnection, connection: WebSocketConnection, caller: Caller
-    ) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_alive, socket, nursery.cancel_scope)
-            await WebSocketHandler(connection, self._context, caller).run()
-            nursery.cancel_scope.cancel(reason="the connection ended")
 
     async def _keep_alive(self, socket: trio_websocket.WebSocketConnection, scope: trio.CancelScope) -> None:
         """Ping the peer; drop it when it does not answer, or is at the same message from ping to ping."""
+        limits = self._context.limits
         begun: object = None
         with suppress(ConnectionClosed):
             while True:
-                await trio.sleep(self._limits.ping)
+                await trio.sleep(limits.ping)
                 if begun is (begun := begun_message(socket)) is not None:
                     scope.cancel(reason="a message without end")
-                with trio.move_on_after(self._limits.idle) as patience:
+                with trio.move_on_after(limits.idle) as patience:
                     await socket.ping()
                 if patience.cancelled_caught:
                     scope.cancel(reason="no answer to a ping")
 
 
 def begun_message(socket: trio_websocket.WebSocketConnection) -> object:
-    """Return what is there of a message that has not ended, or None.
+    """Return the fragments of a message that has not ended; None if there is none.
 
-    Fragments may be empty, so no limit of bytes ends it; the list of them grows.
+    Fragments may be empty, so no limit of bytes ends a message; the list of them grows.
     """
     parts = socket._message_parts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no other way
     return parts or None
 
 
-class TrioWebSocket:
+class TrioWebSocket(WebSocketConnection):
     """A connection of trio-websocket as a `WebSocketConnection`.
 
     Args:
         socket: The connection.
-        outgoing: Where all that it sends leaves; what need not wait goes there straight.
+        outgoing: The sending side of its stream, for frames that need not wait.
     """
 
     def __init__(self, socket: trio_websocket.WebSocketConnection, outgoing: Outgoing) -> None:
@@ -221,9 +206,6 @@ class TrioWebSocket:
         """See `WebSocketConnection.close`."""
         with trio.move_on_after(_CLOSE_SECONDS):
             await self._socket.aclose(code, reason)
-
-    async def abort(self) -> None:
-        """See `WebSocketConnection.abort`; the stream is closed by who opened it."""
 
 
 def headers_of(request: WebSocketRequest) -> Mapping[str, str]:

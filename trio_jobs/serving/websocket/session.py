@@ -1,7 +1,7 @@
 """One connection's protocol: messages in, steps and frames out. No I/O, no clock, no tasks.
 
-A driver (`connection.py`) hands it what arrives, does the step that comes back, and sends the frames that
-it is given. So all rules of the wire are here, and can be tested without a socket.
+`connection.py` gives it each message that arrives, does the step that comes back, and sends its frames. So
+all rules of the wire are here, and can be tested without a socket.
 """
 
 from __future__ import annotations
@@ -25,47 +25,48 @@ from ..._wire.requests import (
     json_fields,
 )
 from ..limits import Limits
-from ..problems import INTERNAL, Problem, problem_of
+from ..problems import Problem
 from ..subscription import Subscription
 
 NOT_TEXT: Final = 1003
 POLICY: Final = 1008
 TOO_LARGE: Final = 1009
 _FAULTS: Final = 10
-"""So many messages in a row that are none, and the connection is closed: that peer does not mean us."""
+"""After so many messages in a row that are no requests, the connection is closed."""
+_ALREADY: Final = "already; end one of them first"
 
 
 @attrs.frozen
-class Call:
+class Perform:
     """Do what a request asks, then send what `answered` or `failed` returns."""
 
     request: AnyRequest
 
 
 @attrs.frozen
-class Begin:
-    """Start to follow."""
+class StartFollow:
+    """Start to follow a job, until `ended`, `failed` or `unfollowed`."""
 
-    follow: Subscription
+    subscription: Subscription
 
 
 @attrs.frozen
 class Stop:
-    """Stop to follow, or to wait; what was under way may still be sent, then what `unfollowed` returns."""
+    """Stop to follow, or to wait; what was begun may still be sent, then what `unfollowed` returns."""
 
     id: int
 
 
 @attrs.frozen
-class Opened:
-    """A follow may send again, or its handler may go on."""
+class ResumeFollow:
+    """Send more of a log: the peer has acked events, so there is room, and the handler may go on."""
 
-    follow: Subscription
+    subscription: Subscription
 
 
 @attrs.frozen
 class Reply:
-    """Send this."""
+    """Send a frame."""
 
     frame: str
 
@@ -78,32 +79,32 @@ class Close:
     reason: str
 
 
-Step: TypeAlias = Call | Begin | Stop | Opened | Reply | Close | None
+Step: TypeAlias = Perform | StartFollow | Stop | ResumeFollow | Reply | Close | None
 
 
 class Session:
     """The protocol of one connection.
 
     Args:
-        limits: What the peer may ask for.
+        limits: How much the peer may ask for.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._calls: set[int] = set()
+        self._requests: set[int] = set()
         self._waits: set[int] = set()
-        self._follows: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, Subscription] = {}
         self._faults = 0
 
     @property
-    def calls(self) -> int:
-        """How many calls have no answer yet."""
-        return len(self._calls)
+    def unanswered(self) -> int:
+        """How many requests have no answer yet, besides follows and waits."""
+        return len(self._requests)
 
-    # ------------------------------------------------------------ what arrives
+    # ------------------------------------------------------------ messages of the peer
 
     def received(self, message: str | bytes) -> Step:
-        """Take in a message, and return what is to be done."""
+        """Return the step that a message asks for."""
         if isinstance(message, bytes):
             return Close(NOT_TEXT, f"{PROTOCOL} is text")
         try:
@@ -116,69 +117,68 @@ class Session:
         except BadRequest as error:
             return self._bad(error)
         self._faults = 0
-        return self._taken(request)
+        return self._step(request)
 
-    def _taken(self, request: AnyRequest) -> Step:
+    def _step(self, request: AnyRequest) -> Step:
         match request:
             case Ping():
                 return Reply(_frame(request.id, {"pong": b"true"}))
             case Ack():
                 return self._acked(request)
             case Unfollow():
-                known = request.id in self._follows or request.id in self._waits
+                known = request.id in self._subscriptions or request.id in self._waits
                 return Stop(request.id) if known else None  # it ended meanwhile
             case _:
-                return self._begun(request)
+                return self._begin(request)
 
     def _bad(self, error: BadRequest) -> Step:
         self._faults += 1
         if self._faults >= _FAULTS:
             return Close(POLICY, f"{_FAULTS} messages in a row were no requests")
-        return Reply(_error_frame(error.re, error))
+        return _refuse(error.re, "bad_request", str(error))
 
     def _acked(self, request: Ack) -> Step:
-        follow = self._follows.get(request.id)
-        if follow is None or follow.window is None or request.cursor <= follow.cursor:
+        subscription = self._subscriptions.get(request.id)
+        if subscription is None or subscription.window is None or request.cursor <= subscription.cursor:
             return None
-        if request.cursor > follow.sent:
-            return Reply(_error_frame(request.id, BadRequest("an ack of what was not sent")))
-        follow.cursor = request.cursor
-        return Opened(follow)
+        if request.cursor > subscription.sent:
+            return _refuse(request.id, "bad_request", "an ack of what was not sent")
+        subscription.cursor = request.cursor
+        return ResumeFollow(subscription)
 
-    def _begun(self, request: AnyRequest) -> Step:
-        limits = self._limits
-        if request.id in self._calls or request.id in self._follows or request.id in self._waits:
-            return Reply(_error_frame(request.id, BadRequest(f"id {request.id} is in use; take another")))
+    def _begin(self, request: AnyRequest) -> Step:
+        re, limits = request.id, self._limits
+        if re in self._requests or re in self._subscriptions or re in self._waits:
+            return _refuse(re, "bad_request", f"id {re} is in use; take another")
         if isinstance(request, (Follow, Wait)):
-            if len(self._follows) + len(self._waits) >= limits.follows:
-                return Reply(_too_many(request.id, f"follows {limits.follows} jobs"))
-        elif self.calls >= limits.calls:
-            return Reply(_too_many(request.id, f"waits for {limits.calls} answers"))
+            if len(self._subscriptions) + len(self._waits) >= limits.follows:
+                return _refuse(re, "too_many", f"this connection follows {limits.follows} jobs {_ALREADY}")
+        elif self.unanswered >= limits.calls:
+            return _refuse(re, "too_many", f"this connection waits for {limits.calls} answers {_ALREADY}")
         if isinstance(request, Follow):
-            follow = Subscription(
-                request.id, request.job, request.policy, request.window, request.after, request.after
-            )
-            self._follows[request.id] = follow
-            return Begin(follow)
-        (self._waits if isinstance(request, Wait) else self._calls).add(request.id)
-        return Call(request)
+            after = request.after
+            subscription = Subscription(re, request.job, request.policy, request.window, after, after)
+            self._subscriptions[re] = subscription
+            return StartFollow(subscription)
+        (self._waits if isinstance(request, Wait) else self._requests).add(re)
+        return Perform(request)
 
-    # ------------------------------------------------------------ what leaves
+    # ------------------------------------------------------------ last frames of requests
 
     def answered(self, re: int, fields: Mapping[str, bytes]) -> str:
-        """Return the reply to a call: its fields, whose values are JSON."""
+        """Return the reply to a request: its fields, whose values are JSON."""
         self._forget(re)
         return _frame(re, fields)
 
-    def failed(self, re: int, error: BaseException) -> str:
-        """Return the reply to a call or follow that failed; of an error of ours, no more than that."""
+    def failed(self, re: int, problem: Problem) -> str:
+        """Return the reply to a request that failed."""
         self._forget(re)
-        return _error_frame(re, error)
+        return _problem_frame(re, problem)
 
-    def ended(self, follow: Subscription) -> str:
+    def ended(self, re: int) -> str:
         """Return the last frame of a follow whose job has ended."""
-        self._forget(follow.id)
-        return f'{{"re":{follow.id},"end":true}}'
+        self._forget(re)
+        return f'{{"re":{re},"end":true}}'
 
     def unfollowed(self, re: int) -> str:
         """Return the last frame of a follow or wait that the peer stopped."""
@@ -186,23 +186,17 @@ class Session:
         return f'{{"re":{re},"unfollowed":true}}'
 
     def _forget(self, re: int) -> None:
-        self._calls.discard(re)
+        self._requests.discard(re)
         self._waits.discard(re)
-        self._follows.pop(re, None)
+        self._subscriptions.pop(re, None)
 
 
 def _frame(re: int, fields: Mapping[str, bytes]) -> str:
     return f'{{"re":{re},{json_fields(fields).decode()}}}'
 
 
-def _too_many(re: int, what: str) -> str:
-    return _problem_frame(
-        re, Problem("too_many", 429, f"this connection {what} already; end one of them first")
-    )
-
-
-def _error_frame(re: int | None, error: BaseException) -> str:
-    return _problem_frame(re, problem_of(error) or INTERNAL)
+def _refuse(re: int | None, code: str, message: str) -> Reply:
+    return Reply(_problem_frame(re, Problem.of(code, message)))
 
 
 def _problem_frame(re: int | None, problem: Problem) -> str:
