@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 import msgspec
 
-from .._model.job import Ended, Event, Job, Kind, Priority, Progress
-from .._model.retry import Retry
+from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics
+from .._model.summary import JobSummary
+from .requests import Large
 
-R = TypeVar("R", bound=attrs.AttrsInstance)
+R = TypeVar("R", Job, JobSummary)
 
 
 class ProtocolViolation(Exception):
@@ -32,17 +33,6 @@ class _Event(msgspec.Struct):
     timestamp: float
     data: Any = msgspec.UNSET
     large: int | None = None
-
-
-@attrs.frozen
-class Large:
-    """What stands in place of a value that has to be asked for by itself.
-
-    Attributes:
-        size: How many bytes of JSON it has.
-    """
-
-    size: int
 
 
 @attrs.frozen
@@ -72,9 +62,9 @@ class Reply(msgspec.Struct):
     history: list[_Event] | None = None
     text: str | None = None
     next: str | int | None = None
-    report: dict[str, Any] | None = None
+    report: CancelReport | None = None
     handlers: list[dict[str, Any]] | None = None
-    statistics: dict[str, Any] | None = None
+    statistics: Statistics | None = None
     pong: bool | None = None
 
 
@@ -99,12 +89,6 @@ _DATA: Final[Mapping[Kind, type[Any]]] = {
     Kind.EXPIRED: Ended,
 }
 """The kinds of events whose data is a record."""
-
-_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "priority": lambda name: Priority[name.upper()],
-    "retry": lambda fields: Retry(**fields),  # msgspec does not know the type of `Retry.on`
-}
-"""The fields of a job that msgspec cannot read by their types."""
 
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 
@@ -139,27 +123,17 @@ def job_of(found: Mapping[str, Any]) -> Seen:
     large = found.get("large", {})
     if not isinstance(large, dict):
         raise ProtocolViolation("what is large in a job is no object")
-    left_out = cast("dict[str, Any]", large)
-    sizes = {name: Large(left_out[name]) for name in left_out.keys() & attrs.fields_dict(Job)}
-    return Seen(record_of(Job, {**found, **sizes}), tuple(sizes))
+    names = tuple(cast("dict[str, Any]", large).keys() & attrs.fields_dict(Job))
+    return Seen(record_of(Job, {**found, **{name: {} for name in names}}), names)
 
 
 def record_of(kind: type[R], found: Mapping[str, Any]) -> R:
-    """Return a record as a server describes it, without the fields of a newer server.
+    """Return a job or its summary as a server describes it, without the fields of a newer server.
 
     Raises:
         ProtocolViolation: It lacks a field, or a field has another type.
     """
-    fields = attrs.fields_dict(kind)
-    if missing := fields.keys() - found:
-        raise ProtocolViolation(f"a {kind.__name__} has no {', '.join(sorted(missing))}")
     try:
-        return kind(**{name: _field(name, found[name], field.type) for name, field in fields.items()})
+        return msgspec.convert({**found, "priority": Priority[found["priority"].upper()]}, kind)
     except _MALFORMED as error:
         raise ProtocolViolation(f"this is no {kind.__name__}: {error}") from None
-
-
-def _field(name: str, value: Any, kind: Any) -> Any:
-    if isinstance(value, Large):
-        return value
-    return _READ[name](value) if name in _READ else msgspec.convert(value, kind)

@@ -309,8 +309,8 @@ def json_fields(fields: Mapping[str, bytes]) -> bytes:
 
 
 @attrs.frozen
-class LeftOut:
-    """What stands in an event in place of data that is `LARGE`.
+class Large:
+    """What stands in place of a value that is `LARGE`, and is read by itself.
 
     Attributes:
         size: How many bytes of JSON it has.
@@ -336,7 +336,7 @@ def light(event: Event, *, tracebacks: bool) -> tuple[Event, bytes]:
         return event, text
     size = len(to_json(event.data))
     fields = attrs.asdict(event, filter=lambda field, _: field.name != "data")
-    return attrs.evolve(event, data=LeftOut(size)), to_json({**fields, "large": size})
+    return attrs.evolve(event, data=Large(size)), to_json({**fields, "large": size})
 
 
 def shown(event: Event, *, tracebacks: bool) -> Event:

@@ -10,7 +10,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .._common.states import State
-from .._json.records import summary_record
 from .._model.summary import JobSummary
 from .._registry.filter import Filter, where_of
 from .durations import ago
@@ -56,7 +55,7 @@ def list_jobs(
         jobs = seen.newest(where, limit)
         if json:
             for job in jobs:
-                json_line(summary_record(job))
+                json_line(job)
             return
         now = datetime.now(UTC)
         table(_NAMES, [_row(seen.short(job.id), job, now) for job in jobs], state=1)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._json.records import plain
 from .escape import as_json, lines, one_line
 
 STYLES: Final[Mapping[str, str]] = {
@@ -70,8 +71,8 @@ def line(text: str, style: str = "") -> None:
 
 
 def json_line(record: Any) -> None:
-    """Print a value as one line of JSON, at once."""
-    print(as_json(record), flush=True)
+    """Print a record or another value as one line of JSON, at once."""
+    print(as_json(plain(record)), flush=True)
 
 
 def note(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._json.records import event_record, job_record
+from .._json.records import plain
 from .._model.job import Ended, Event, Job, Kind
 from .._model.retry import NO_RETRY
 from .durations import brief, moment
@@ -23,9 +23,7 @@ def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> 
         history = seen.history(job.id)
         ((args,),) = seen.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job.id)
     if json:
-        json_line(
-            {**job_record(job), "args": _decoded(args), "history": [event_record(one) for one in history]}
-        )
+        json_line({**plain(job), "args": _decoded(args), "history": [*map(plain, history)]})
         return
     line(f"job {job.id}")
     _print_facts(_facts(job, _decoded(args)), job)

@@ -9,7 +9,6 @@ import trio
 from cyclopts import Parameter
 
 from .._common.errors import StreamGap
-from .._json.records import event_record
 from .._model.job import Event, Kind, Progress
 from .._registry.opening import open_registry
 from .._watching.handle import JobHandle
@@ -108,7 +107,7 @@ class _Reader:
 
     def _print(self, event: Event) -> None:
         if self._json:
-            json_line(event_record(event))
+            json_line(event)
         elif event.kind is not Kind.TOKEN:
             self.close()
             note(_event_line(event))

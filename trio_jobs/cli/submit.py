@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from .._common.errors import TrioJobsError
 from .._common.states import State
-from .._json.records import job_record
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Job
@@ -124,7 +123,7 @@ async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
         note(f"job {handle.id} goes on; watch it with: trio-jobs stream {handle.id}")
         raise
     if json:
-        json_line(job_record(job))
+        json_line(job)
     elif job.state is State.COMPLETED:
         line(as_json(job.result))
     else:

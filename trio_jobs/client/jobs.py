@@ -12,7 +12,7 @@ from .._watching.cursor import LogCursor
 from .._watching.raised import Raised
 from .._watching.readers import Policy
 from .._wire import requests
-from .._wire.replies import Reply, Seen, events_of, job_of, record_of
+from .._wire.replies import Reply, Seen, events_of, job_of
 from .link import Link
 from .subscription import RemoteSubscription
 from .values import Changed, offset_in, whole, with_data
@@ -79,7 +79,7 @@ class RemoteJobs:
         request = requests.Cancel(
             id=self.link.new_id(), job=job_id, reason=reason, grace=grace, patience=patience, wait=wait
         )
-        return await self.link.call(request, job_id, _report_in)
+        return await self.link.call(request, job_id, lambda reply: reply.report)
 
 
 def seen_in(reply: Reply) -> Seen | None:
@@ -89,10 +89,6 @@ def seen_in(reply: Reply) -> Seen | None:
 
 def _history_in(reply: Reply) -> tuple[list[Event], int | None] | None:
     return None if reply.history is None else (events_of(reply.history), offset_in(reply))
-
-
-def _report_in(reply: Reply) -> CancelReport | None:
-    return None if reply.report is None else record_of(CancelReport, reply.report)
 
 
 class RemoteCursor(LogCursor):

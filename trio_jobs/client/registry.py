@@ -140,7 +140,7 @@ class RemoteRegistry:
     async def statistics(self) -> Statistics:
         """Return what the server's registry is doing; for those only who see all jobs."""
         request = requests.GetStatistics(id=self._link.new_id())
-        return await self._link.call(request, "", _statistics_in)
+        return await self._link.call(request, "", lambda reply: reply.statistics)
 
 
 def _page_in(reply: Reply) -> Page | None:
@@ -148,7 +148,3 @@ def _page_in(reply: Reply) -> Page | None:
         return None
     jobs = tuple(record_of(JobSummary, one) for one in reply.jobs)
     return Page(jobs, None if reply.next is None else str(reply.next))
-
-
-def _statistics_in(reply: Reply) -> Statistics | None:
-    return None if reply.statistics is None else record_of(Statistics, reply.statistics)

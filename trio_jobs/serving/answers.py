@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from .._common.errors import InvalidPayload, UnknownJob
-from .._json.records import summary_record
+from .._json.records import plain
 from .._json.values import encode, to_json
 from .._model.job import Job
 from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
@@ -130,9 +130,9 @@ async def _list(operations: JobOperations, caller: Caller, request: List) -> Fie
 def _summary(summary: JobSummary) -> bytes:
     """Return a summary as JSON; one that JSON cannot hold hides no other, and says so in its message."""
     try:
-        return encode(f"job {summary.id}", summary_record(summary))
+        return encode(f"job {summary.id}", plain(summary))
     except InvalidPayload as error:
-        return to_json(summary_record(attrs.evolve(summary, progress=None, message=str(error)[:SHOWN])))
+        return to_json(plain(attrs.evolve(summary, progress=None, message=str(error)[:SHOWN])))
 
 
 async def _history(operations: JobOperations, caller: Caller, request: History) -> Fields:

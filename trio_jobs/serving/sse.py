@@ -16,7 +16,7 @@ from .._json.values import to_json
 from .._model.job import Event, Kind
 from .._watching.lines import CANCELLED, DONE, what_failed
 from .._watching.streams import failure
-from .._wire.requests import BadRequest, LeftOut, shown
+from .._wire.requests import BadRequest, Large, shown
 
 PING: Final = b": ping\n\n"
 _DIGITS: Final = 16
@@ -54,7 +54,7 @@ def _one(event: Event, *, tracebacks: bool) -> str:
     if event.kind.ends:
         return message(_NAMES.get(event.kind, event.kind), ending(event), event.seq)
     data = event.data
-    if isinstance(data, LeftOut):
+    if isinstance(data, Large):
         return message("large", f'{{"kind":"{event.kind}","bytes":{data.size}}}', event.seq)
     if type(data) is not str:
         data = shown(event, tracebacks=tracebacks).data

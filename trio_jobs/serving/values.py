@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from .._common.errors import UnknownJob
-from .._json.records import job_record
+from .._json.records import plain
 from .._json.values import encode
 from .._model.job import Event, Job, Kind
 from .._wire.requests import LARGE, BadRequest, GetValue, json_fields
@@ -58,7 +58,7 @@ def encode_job(job: Job, *, tracebacks: bool, most: int = LARGE) -> bytes:
     """
     if job.error is not None and not tracebacks:
         job = attrs.evolve(job, error=attrs.evolve(job.error, traceback=""))
-    record = job_record(job)
+    record = plain(job)
     texts = {name: encode(f"job {job.id}", record.pop(name)) for name in FIELDS}
     large = {name: len(text) for name, text in texts.items() if len(text) > most}
     if large:
