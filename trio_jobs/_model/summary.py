@@ -75,6 +75,9 @@ class JobSummary:
     log_bytes: int
 
 
+_AS_OF_JOB: Final = (attrs.fields_dict(JobSummary).keys() & attrs.fields_dict(Job)) - {"message"}
+
+
 @attrs.frozen
 class Page(Sequence[JobSummary]):
     """Some of the jobs that match, in order, and where to go on: a sequence of summaries.
@@ -125,23 +128,9 @@ def summary_of(
 ) -> JobSummary:
     """Return the summary of a job."""
     return JobSummary(
-        id=job.id,
-        handler=job.handler,
-        state=job.state,
-        reason=job.reason,
+        **{name: getattr(job, name) for name in _AS_OF_JOB},
         message=shortened(job.message or (None if job.error is None else str(job.error))),
-        attempt=job.attempt,
-        priority=job.priority,
-        tags=job.tags,
-        owner=job.owner,
-        parent=job.parent,
         progress=short_progress(progress),
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        next_attempt_at=job.next_attempt_at,
-        cancel_requested_at=job.cancel_requested_at,
-        last_seq=job.last_seq,
         args_bytes=args_bytes,
         result_bytes=result_bytes,
         log_bytes=log_bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from cyclopts import Parameter, Token
 
@@ -46,19 +46,6 @@ HandlersAt: TypeAlias = Annotated[
         name="HANDLERS",
         help="module:attribute, where a list of handlers is; a module stands for its @handler functions.",
     ),
-]
-Capacity: TypeAlias = Annotated[int, Parameter(metavar="N", help="How many jobs may run at once.")]
-WorkerName: TypeAlias = Annotated[
-    str | None,
-    Parameter(
-        metavar="X",
-        show_default=False,
-        help="What the histories of its jobs say; by default, host and process.",
-    ),
-]
-LogLevel: TypeAlias = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    Parameter(help="What is logged on standard error: at info, each start and end of a job too."),
 ]
 Id: TypeAlias = Annotated[str, Parameter(name="ID", help="The job's id, or an unambiguous beginning of it.")]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Any
+from typing import Annotated
 
+import attrs
 import trio
 from cyclopts import Parameter
 
 from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
 from .._registry.opening import open_registry
-from .._watching.handle import JobHandle
 from .._watching.streams import EventStream
 from .ending import ended_status
 from .escape import shown
@@ -45,77 +45,68 @@ async def stream(
     if after < 0:
         raise Fault(f"--after takes a cursor, from 0 on; got {after}")
     (found,) = resolve(store, [job_id])
-    place = after
+    printer = _Printer(after, json=json, join=join)
     try:
         async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
             handle = await jobs.get(found)
             async with handle.events(after, policy="gap") as events:
-                reader = _Reader(handle, events, json=json, join=join)
-                try:
-                    return await reader.run()
-                finally:
-                    place = reader.place
-                    reader.close()
+                await _read(events, printer)
+            return ended_status((await handle.snapshot()).state)
     except StreamGap as gap:
         raise Fault(f"--after {after} is ahead of the log, which has come to {gap.oldest}") from gap
     except Stopped:
         where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(store)}"
-        note(f"to go on: trio-jobs stream {found} --after {place}{where}")
+        note(f"to go on: trio-jobs stream {found} --after {printer.place}{where}")
         raise
 
 
-class _Reader:
-    """Prints the events of a job.
+async def _read(events: EventStream, printer: _Printer) -> None:
+    try:
+        while True:
+            try:
+                printer.print(await events.receive())
+            except StreamGap as gap:
+                note(f"events {gap.first} to {gap.last} are not kept any more")
+    except trio.EndOfChannel:
+        return
+    finally:
+        printer.end_line()
 
-    Args:
-        handle: The job.
-        events: Its log.
-        json: Whether each event is printed as a line of JSON.
-        join: Whether no line end is printed behind a token.
+
+@attrs.define
+class _Printer:
+    """Prints the events of a job.
 
     Attributes:
         place: The cursor of the last event that was printed.
+        json: Whether each event is printed as a line of JSON.
+        join: Whether no line end is printed behind a token.
     """
 
-    def __init__(self, handle: JobHandle[Any, Any], events: EventStream, *, json: bool, join: bool) -> None:
-        self.place = events.cursor
-        self._handle = handle
-        self._events = events
-        self._json = json
-        self._join = join
-        self._broken = False  # whether the last line on standard output has no end yet
+    place: int
+    json: bool = attrs.field(kw_only=True)
+    join: bool = attrs.field(kw_only=True)
+    _broken: bool = False  # whether the last line on standard output has no end yet
 
-    async def run(self) -> int:
-        """Print until the end, and return the exit status that says how the job ended."""
-        while True:
-            try:
-                event = await self._events.receive()
-            except StreamGap as gap:
-                note(f"events {gap.first} to {gap.last} are not kept any more")
-                continue
-            except trio.EndOfChannel:
-                break
-            self._print(event)
-            self.place = event.seq
-        return ended_status((await self._handle.snapshot()).state)
-
-    def close(self) -> None:
+    def end_line(self) -> None:
         """End the last line."""
         if self._broken:
             print(flush=True)
             self._broken = False
 
-    def _print(self, event: Event) -> None:
-        if self._json:
+    def print(self, event: Event) -> None:
+        """Print an event."""
+        if self.json:
             json_line(event)
         elif event.kind is not Kind.TOKEN:
-            self.close()
+            self.end_line()
             note(_event_line(event))
-        elif self._join:
+        elif self.join:
             print(shown(event.data), end="", flush=True)
             self._broken = True
         else:
             print(shown(event.data), flush=True)
+        self.place = event.seq
 
 
 def _event_line(event: Event) -> str:

@@ -7,16 +7,44 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Annotated, Final, Literal
 
 import attrs
 import trio
+from cyclopts import Parameter
 
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
 from .load import load_handlers
+from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class WorkerOptions:
+    """The options of `worker` and `serve` about the jobs that they run.
+
+    Attributes:
+        store: Where the jobs are kept, as sqlite:///jobs.db.
+        capacity: How many jobs may run at once.
+        lease: After so long without a sign of life, another worker may take over a job.
+        grace: How long jobs may take to end by themselves when the process is to stop.
+        name: What the histories of its jobs say; by default, host and process.
+        log_level: What is logged on standard error: at info, each start and end of a job too.
+    """
+
+    store: Store = DEFAULT_STORE
+    capacity: Annotated[int, Parameter(metavar="N")] = 100
+    lease: Seconds = 30.0
+    grace: Seconds = 10.0
+    name: Annotated[str | None, Parameter(metavar="X", show_default=False)] = None
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+
+DEFAULTS: Final = WorkerOptions()
 
 
 @attrs.frozen
@@ -34,19 +62,8 @@ class Working:
     stopping: trio.Event
 
 
-def show_log(level: str) -> None:
-    """Log to standard error: of this package from `level` on, of others from warnings on.
-
-    A program that has configured logging itself keeps its configuration.
-    """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("trio_jobs").setLevel(level.upper())
-
-
 @asynccontextmanager
-async def working(
-    handlers: str, *, store: str, capacity: int, lease: float, grace: float, name: str | None
-) -> AsyncGenerator[Working]:
+async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Working]:
     """Run jobs for the length of the block, and stop them in order when it is left.
 
     The block has the time that the watchdog leaves beyond the grace: it should end soon after `stopping`.
@@ -55,24 +72,32 @@ async def working(
         Stopped: A signal came.
         Fault: The handlers cannot be loaded, or the registry refuses an option.
     """
+    # A program that has configured logging itself keeps its configuration.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trio_jobs").setLevel(options.log_level.upper())
     found = load_handlers(handlers)
-    name = name or f"{socket.gethostname()}:{os.getpid()}"
+    name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     running: list[JobRegistry] = []
-    watchdog = Watchdog(grace, lambda: running[0].running if running else {})
+    watchdog = Watchdog(options.grace, lambda: running[0].running if running else {})
     with watchdog.on_guard():
         try:
             opened = open_registry(
-                store, handlers=found.values(), capacity=capacity, lease=lease, grace=grace, name=name
+                options.store,
+                handlers=found.values(),
+                capacity=options.capacity,
+                lease=options.lease,
+                grace=options.grace,
+                name=name,
             )
         except (TypeError, ValueError) as error:
             raise Fault(str(error)) from error
         async with opened as jobs:
             running.append(jobs)
-            description = f"{name} runs {', '.join(found)} from {store}, {capacity} at once"
+            description = f"{name} runs {', '.join(found)} from {options.store}, {options.capacity} at once"
             yield Working(jobs, description, watchdog.stopping)
             if left := len(jobs.running):
                 what = f"{left} job{'' if left == 1 else 's'}"
-                note(f"stopping: {grace:g}s for {what} to end; what still runs then is handed over")
+                note(f"stopping: {options.grace:g}s for {what} to end; what still runs then is handed over")
     if watchdog.signal is not None:
         note("stopped: nothing runs here any more")
         raise Stopped(watchdog.signal)
