@@ -64,11 +64,13 @@ async def _read(events: EventStream, printer: _Printer) -> None:
     try:
         while True:
             try:
-                printer.print(await events.receive())
+                event = await events.receive()
             except StreamGap as gap:
                 note(f"events {gap.first} to {gap.last} are not kept any more")
-    except trio.EndOfChannel:
-        return
+                continue
+            except trio.EndOfChannel:
+                break
+            printer.print(event)
     finally:
         printer.end_line()
 
