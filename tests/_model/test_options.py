@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from trio_jobs import InvalidPayload, Priority, Retry, Timeouts
 from trio_jobs._model.job import DEFAULT, Options, Unread
-from trio_jobs._model.options import SpawnOptions, SubmitOptions, build
+from trio_jobs._model.options import SpawnOptions, SubmitOptions, build, build_once
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 BASE = Options(
@@ -194,3 +195,45 @@ def test_a_number_too_large_for_a_float(name: str) -> None:
     """A whole number that no clock can count to is out of range as any other, not an `OverflowError`."""
     with pytest.raises(ValueError, match=f"^{name} "):
         build(DEFAULT, {name: 10**400})
+
+
+def test_what_was_given_before_is_built_once() -> None:
+    """The same plain values give the same record; what is only equal to them, or another base, does not."""
+    first = build_once(BASE, {"timeout": 3.0, "owner": "you"})
+    assert first == build(BASE, {"timeout": 3.0, "owner": "you"})
+    assert build_once(BASE, {"timeout": 3.0, "owner": "you"}) is first
+    assert build_once(DEFAULT, {"timeout": 3.0, "owner": "you"}) == build(
+        DEFAULT, {"timeout": 3.0, "owner": "you"}
+    )
+    assert type(build_once(BASE, {"timeout": 3, "owner": "you"}).timeouts.run) is int
+    assert build_once(BASE, {}) is BASE
+
+
+@pytest.mark.parametrize("name", ["tags", "metadata"])
+def test_a_mapping_is_looked_at_each_time(name: str) -> None:
+    """What the caller changes between two jobs counts for the second."""
+    mapping = {"a": "1"}
+    before = build_once(BASE, {name: mapping})
+    mapping["a"] = "2"
+    assert getattr(before, name) == {"a": "1"}
+    assert getattr(build_once(BASE, {name: mapping}), name) == {"a": "2"}
+
+
+def test_a_wrong_value_is_refused_each_time() -> None:
+    """Whether it has a hash or not, and also when its equal was taken before."""
+    build_once(BASE, {"timeout": 1})
+    for _ in range(2):
+        for wrong in ([1], "1", True):
+            with pytest.raises(TypeError, match="timeout"):
+                build_once(BASE, {"timeout": wrong})
+
+
+def test_built_options_are_kept_within_bounds() -> None:
+    """However many values are given, no more than a thousand records are kept for the next job."""
+    for n in range(1001):
+        build_once(BASE, {"owner": f"owner {n}"})
+    gc.collect()
+    kept = [
+        one for one in gc.get_objects() if isinstance(one, Options) and str(one.owner).startswith("owner ")
+    ]
+    assert 1 <= len(kept) <= 1000

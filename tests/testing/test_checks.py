@@ -213,9 +213,9 @@ class SweepsOldLeases(MemoryStore):
     """Takes back a lapsed lease as it was seen earlier, whatever has happened since."""
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
-        old = dict(self._leases._tickets)
+        old = dict(self._leases.tickets)
         state = await super().finish(job_id, attempt, outcome)
-        self._leases._tickets = old
+        self._leases.tickets = old
         return state
 
     async def sweep(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypedDict, cast, get_args
+from typing import Any, Final, TypedDict, cast, get_args
 
 import attrs
 
@@ -117,6 +117,32 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "linger": lambda value: _seconds("linger", value),
 }
 _TOGETHER = (("timeout", "timeouts"), ("delay", "run_at"))
+_PLAIN = frozenset({"timeout", "priority", "delay", "owner", "when_unread", "linger"})
+_KEPT: Final = 1000
+_built: dict[tuple[object, ...], tuple[Options, Options]] = {}
+
+
+def build_once(base: Options, given: Mapping[str, Any]) -> Options:
+    """Return what `build` does: the same record again for what was given before, as most jobs are alike.
+
+    Only for a base that lasts, as the options of a handler's mark do: it is kept, and found by its identity.
+    """
+    if not given:
+        return base
+    if (
+        not given.keys() <= _PLAIN
+    ):  # a record or a mapping may be equal to another, and not the same all through
+        return build(base, given)
+    key = (id(base), *given.items(), *map(type, given.values()))  # 1, 1.0 and True are equal
+    try:
+        if (known := _built.get(key)) is not None:
+            return known[1]
+    except TypeError:  # what has no hash is refused
+        return build(base, given)
+    if len(_built) >= _KEPT:
+        _built.clear()
+    _built[key] = base, build(base, given)
+    return _built[key][1]
 
 
 def build(base: Options, given: Mapping[str, Any]) -> Options:

@@ -56,6 +56,7 @@ class Attempt:
         writer: What writes to its job's log.
         context: What its handler is given.
         wait_first: Waits for what has to be over before the handler starts, if anything has.
+        outcome: How it ended, as the store is to record it; None before, and if the job is another attempt's.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Attempt:
         self.writer = Writer(claim, resources, self.deadlines)
         self.context: JobContext[Any] = JobContext(claim, self.writer, partial(spawn, self))
         self.wait_first: Callable[[], Awaitable[None]] | None = None
+        self.outcome: Outcome | None = None
         self._task: trio.lowlevel.Task | None = None
 
     async def run(self) -> tuple[Run, BaseException | None]:
@@ -104,6 +106,8 @@ class Attempt:
         except BaseException as exc:  # noqa: ASYNC103, BLE001  # the worker raises what is not the job's
             error = exc
         self.writer.open = False
+        if returned and error is None and cause is None:  # as nearly always
+            return Run(self.claim, returned=True, value=value), None
         cancelled, rest = _split(error)
         rest = _joined(raised, rest)
         if not returned and cause is None and error is None and rest is None:

@@ -31,7 +31,7 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Run:
     """How an attempt ended, before anything is made of it.
 

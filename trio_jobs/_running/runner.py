@@ -9,8 +9,7 @@ has to hear of it within a few seconds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -41,7 +40,6 @@ NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 STUCK_SECONDS = 10.0
 """How long a shutdown waits before it says in the log which jobs hold it up."""
-_ANSWERS_AT_ONCE: Final = nullcontext()  # a store in this process: nothing can cut that short
 
 
 class Runner:
@@ -122,35 +120,35 @@ class Runner:
         log_start(attempt.claim)
         try:
             run, cancelled = await attempt.run()
-            if run.interrupted:
+            if run.error is not None and run.interrupted:
                 self.interrupt()
-            outcome = await self._record(attempt, run)
+            # A store in this process answers at once: nothing can cut that short.
+            record = self._record_shielded if self.store.durable else self._record
+            await record(attempt, run)
         finally:
             self._end(attempt)
+        outcome = attempt.outcome
         if attempt.parent is not None and outcome is not None and outcome.transition is Transition.FAILED:
             raise run.child_failure(outcome.ended)
         if cancelled is not None:
             raise cancelled
 
-    async def _record(self, attempt: Attempt, run: Run) -> Outcome | None:
-        """Write what is still in the attempt's channel and how it ended, and return that."""
-        outcome = None
-        with self._shielded(attempt) if self.store.durable else _ANSWERS_AT_ONCE:
-            await attempt.writer.close()
-            outcome = attempt.conclude(run, durable=self.store.durable)
-            if outcome is not None:
-                snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
-                if run.error is not None and not snoozed:
-                    self.raised.add(attempt.claim, run.error)
-                await self._finish(attempt, outcome)
-        return outcome
+    async def _record(self, attempt: Attempt, run: Run) -> None:
+        """Write what is still in the attempt's channel and how it ended."""
+        await attempt.writer.close()
+        outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
+        if outcome is not None:
+            snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
+            if run.error is not None and not snoozed:
+                self.raised.add(attempt.claim, run.error)
+            await self._finish(attempt, outcome)
 
-    @contextmanager
-    def _shielded(self, attempt: Attempt) -> Generator[None]:
+    async def _record_shielded(self, attempt: Attempt, run: Run) -> None:
+        """Do what `_record` does, whatever is cancelled; once the registry is being left, not for long."""
         with trio.CancelScope(shield=True, deadline=self._patience_ends()) as scope:
             self._recording.add(scope)
             try:
-                yield
+                await self._record(attempt, run)
             finally:
                 self._recording.remove(scope)
         if scope.cancelled_caught:

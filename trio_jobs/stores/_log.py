@@ -24,6 +24,8 @@ _seq = attrgetter("seq")
 
 def weigh(value: object) -> int:
     """Return about how many bytes `value` takes, the contents of containers included."""
+    if (flat := _FLAT.get(type(value))) is not None:
+        return int(flat(value))
     total, seen, stack = 0, set[int](), [value]
     while stack:
         item = stack.pop()

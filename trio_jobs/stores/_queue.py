@@ -13,23 +13,26 @@ class Queue:
     A job that leaves the queue by cancellation stays in its heap as a stale entry, which is passed over
     when it comes up. When more than half of the entries are stale, both heaps are rebuilt, so the cost
     per job stays logarithmic and the memory stays in proportion to the jobs that really wait.
+
+    Attributes:
+        tickets: What tells an entry from a stale one, by job id: empty if no job waits.
     """
 
     def __init__(self) -> None:
         self._later: list[tuple[float, int, float, str]] = []
         self._ready: list[tuple[float, int, str]] = []
-        self._tickets: dict[str, int] = {}
+        self.tickets: dict[str, int] = {}
         self._counter = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self.tickets)
 
     def add(self, job_id: str, due: float, penalty: float, now: float = -math.inf) -> None:
         """Let a job wait. Jobs of equal rank leave in the order in which they came.
 
         A job that is due by `now` is ranked at once, which spares `pop` a long first step after a pause.
         """
-        ticket = self._tickets[job_id] = next(self._counter)
+        ticket = self.tickets[job_id] = next(self._counter)
         if due <= now:
             heapq.heappush(self._ready, (due + penalty, ticket, job_id))
         else:
@@ -37,11 +40,11 @@ class Queue:
 
     def discard(self, job_id: str) -> None:
         """Forget a job, if it waits."""
-        self._tickets.pop(job_id, None)
-        stale = len(self._later) + len(self._ready) - len(self._tickets)
-        if stale > len(self._tickets) + 64:
-            self._later = [entry for entry in self._later if self._tickets.get(entry[3]) == entry[1]]
-            self._ready = [entry for entry in self._ready if self._tickets.get(entry[2]) == entry[1]]
+        self.tickets.pop(job_id, None)
+        stale = len(self._later) + len(self._ready) - len(self.tickets)
+        if stale > len(self.tickets) + 64:
+            self._later = [entry for entry in self._later if self.tickets.get(entry[3]) == entry[1]]
+            self._ready = [entry for entry in self._ready if self.tickets.get(entry[2]) == entry[1]]
             heapq.heapify(self._later)
             heapq.heapify(self._ready)
 
@@ -50,15 +53,15 @@ class Queue:
         self._rank(now)
         while self._ready:
             _, ticket, job_id = heapq.heappop(self._ready)
-            if self._tickets.get(job_id) == ticket:
-                del self._tickets[job_id]
+            if self.tickets.get(job_id) == ticket:
+                del self.tickets[job_id]
                 return job_id
         return None
 
     def first(self, limit: int, now: float) -> list[tuple[float, str]]:
         """Return which jobs `pop` would give, up to `limit`, with their ranks. Looks at all that are due."""
         self._rank(now)
-        waiting = (entry for entry in self._ready if self._tickets.get(entry[2]) == entry[1])
+        waiting = (entry for entry in self._ready if self.tickets.get(entry[2]) == entry[1])
         return [(rank, job_id) for rank, _, job_id in heapq.nsmallest(limit, waiting)]
 
     def _rank(self, now: float) -> None:
@@ -70,6 +73,6 @@ class Queue:
         """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""
         if self._ready:
             return -math.inf
-        while self._later and self._tickets.get(self._later[0][3]) != self._later[0][1]:
+        while self._later and self.tickets.get(self._later[0][3]) != self._later[0][1]:
             heapq.heappop(self._later)  # else each lease that is renewed would wake who sweeps
         return self._later[0][0] if self._later else math.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._common.errors import QueueFull
@@ -31,7 +31,8 @@ class Roll(dict[str, Row]):
         self._by_number: dict[int, Row] = {}
         self._order: list[int] = []  # numbers, rising; some of jobs that are gone
         self._newest = 0
-        self._totals: dict[tuple[str, str], Counter[State]] = {}
+        self._totals = defaultdict[tuple[str, str], Counter[State]](Counter)
+        self._places: dict[tuple[str, str | None], Sequence[Counter[State]]] = {}
 
     def add(self, row: Row) -> Row:
         """Take in a job, and give it its number."""
@@ -39,8 +40,11 @@ class Roll(dict[str, Row]):
         row.number = self._newest
         self[row.submission.id] = self._by_number[row.number] = row
         self._order.append(row.number)
-        row.totals = tuple(map(self._total, _names(row)))
-        for total in row.totals:
+        place = row.submission.handler, row.submission.options.owner
+        if (totals := self._places.get(place)) is None:
+            totals = self._places[place] = tuple(map(self._totals.__getitem__, _names(row)))
+        row.totals = totals
+        for total in totals:
             total[row.state] += 1
         return row
 
@@ -59,14 +63,11 @@ class Roll(dict[str, Row]):
             total[row.state] -= 1
             if not any(total.values()):
                 del self._totals[name]
+                self._places.clear()
         if len(self._order) > 2 * len(self) + 64:
             self._order = list(self._by_number)
+            self._places.clear()
         return row
-
-    def _total(self, name: tuple[str, str]) -> Counter[State]:
-        if (total := self._totals.get(name)) is None:
-            total = self._totals[name] = Counter()
-        return total
 
     # ------------------------------------------------------------ looking
 

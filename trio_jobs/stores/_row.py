@@ -143,8 +143,11 @@ class Row:
     def size(self) -> int:
         """Return about how many bytes a job takes that has ended."""
         new = self.submission
-        values = (self.result, *new.args, new.options.metadata or None)
-        return self.log.size + sum(weigh(value) for value in values if value is not None)
+        size = self.log.size
+        for value in (self.result, *new.args, new.options.metadata or None):
+            if value is not None:
+                size += weigh(value)
+        return size
 
     def snapshot(self, epoch: float) -> Job:
         """Return the job as it is now.

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from .._model.summary import Page
 
 
-@attrs.frozen
+# Of the records those that each job takes are not frozen, which would take three times as long; none changes.
+@attrs.define
 class Submission:
     """A job as it is handed to a store.
 
@@ -63,7 +64,7 @@ class Submission:
     room: int | None = None
 
 
-@attrs.frozen
+@attrs.define
 class Claim:
     """The right to run one attempt.
 
@@ -82,7 +83,7 @@ class Claim:
     seq: int
 
 
-@attrs.frozen
+@attrs.define
 class Outcome:
     """How an attempt ended, as `finish` records it.
 

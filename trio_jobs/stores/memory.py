@@ -16,7 +16,7 @@ import trio
 
 from .._common.bell import Bell
 from .._common.errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
-from .._common.states import Reason, State, Transition
+from .._common.states import UNFINISHED, Reason, State, Transition
 from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
 from .._model.summary import Page
 from ._ended import EndedJobs
@@ -62,17 +62,17 @@ class MemoryStore:
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         now = trio.current_time()
+        if len(batch) == 1 and limit and self._starts_at_once(batch[0]):
+            return [batch[0].id], [self._start(self._accept(batch[0], now), worker, now)]
         fresh: dict[str, Submission] = {}
         keyed: dict[tuple[str | None, str], Submission] = {}
         ids: list[str] = []
         for new in batch:
-            if new.id in self._rows:  # the answer to an earlier call was lost
-                ids.append(new.id)
-                continue
-            old = self._holder(new, keyed)
+            # One that is known already is from a call whose answer was lost.
+            old = new if new.id in self._rows else self._holder(new, keyed)
             if old is None:
                 fresh[new.id] = new
-            elif not same(old, new):
+            elif old is not new and not same(old, new):
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
         at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
@@ -81,14 +81,17 @@ class MemoryStore:
         if any(new.room is not None for new in fresh.values()):
             self._rows.check_room(list(fresh.values()), self._starting(fresh.values(), limit, now))
         rows = [self._accept(new, now) for new in fresh.values()]
-        if len(rows) == 1 and limit and rows[0].due <= now and not self._waiting:
-            return ids, [self._start(rows[0], worker, now)]  # nothing waits that it could overtake
         for row in rows:
             self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
         if self._waiting:
             self._work.ring()
         return ids, claims
+
+    def _starts_at_once(self, new: Submission) -> bool:
+        """Return whether a slot that is free is for this job: nothing waits that it could overtake."""
+        known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
+        return not (known or self._waiting.tickets or new.options.delay or new.options.run_at)
 
     def _starting(self, fresh: Iterable[Submission], limit: int, now: float) -> Counter[str | None]:
         """Return how many jobs of each owner would start if these came; perhaps not these."""
@@ -108,11 +111,10 @@ class MemoryStore:
         return None if holder is new else holder
 
     def _accept(self, new: Submission, now: float) -> Row:
-        options = new.options
-        due = due_at(options, now, self._epoch)
+        due = due_at(new.options, now, self._epoch)
         row = self._rows.add(Row(new, Log(self._keep, self._now), now, due))
         if new.key is not None:
-            self._keys[options.owner, new.key] = new.id
+            self._keys[new.options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
         return row
 
@@ -146,7 +148,7 @@ class MemoryStore:
         return self._claim(limit, worker, trio.current_time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
-        if limit and self._expiring:
+        if limit and self._expiring.tickets:
             self._expire(now)
         claims: list[Claim] = []
         while len(claims) < limit and (job_id := self._waiting.pop(now)) is not None:
@@ -155,7 +157,7 @@ class MemoryStore:
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
         self._rows.move(row, advance(row.state, Transition.STARTED))
-        if self._expiring:
+        if self._expiring.tickets:
             self._expiring.discard(row.submission.id)
         row.reason = row.message = row.error = None
         row.attempt += 1
@@ -208,14 +210,15 @@ class MemoryStore:
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
         done = conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
-        if self._leases:
+        if self._leases.tickets:
             self._leases.discard(row.submission.id)
         if done.delay is not None:
             row.spent -= done.unspent
             row.due = now + done.delay
             self._enqueue(row, now)
             self._work.ring()
-        self._end_children(row, now)
+        if row.children:
+            self._end_children(row, now)
         row.result = outcome.result
         self._end(row, done.transition, outcome.result if done.ended is None else done.ended, now)
 
@@ -287,9 +290,9 @@ class MemoryStore:
         self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
             row.reason, row.message, row.error = data.reason, data.message, data.error
-        if row.state.over:
+        if row.state not in UNFINISHED:
             row.finished = now
-            above = self._rows.get(row.parent or "")
+            above = None if row.parent is None else self._rows.get(row.parent)
             if above is not None and above.children is not None:
                 above.children.pop(row.submission.id, None)
         self._write(row, KIND_OF[transition], now, data)
@@ -308,10 +311,9 @@ class MemoryStore:
     # ------------------------------------------------------------ looking
 
     def _row(self, job_id: str) -> Row:
-        try:
-            return self._rows[job_id]
-        except KeyError:
+        if (row := self._rows.get(job_id)) is None:
             raise UnknownJob(job_id) from None
+        return row
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
@@ -385,8 +387,7 @@ class MemoryStore:
 
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
-        before = trio.current_time() - older_than
-        old = self._ended.before(before)
+        old = self._ended.before(trio.current_time() - older_than)
         for job_id in old:
             self._forget(job_id)
         return len(old)

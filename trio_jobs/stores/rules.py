@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -48,6 +49,9 @@ class Conclusion:
     unspent: bool = False
 
 
+_BARE: Final[Mapping[Transition, Conclusion]] = {how: Conclusion(how, None) for how in Transition}
+
+
 def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusion:
     """Return what the end of a running attempt means for its job, alike for `finish` and `sweep`.
 
@@ -58,7 +62,7 @@ def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusio
     """
     transition, ended = outcome.transition, outcome.ended
     if ended is None:
-        return Conclusion(transition, None)
+        return _BARE[transition]
     if transition is Transition.RETRIED:
         if asked:
             return Conclusion(Transition.CANCELLED, _cancelled(message, ended))

@@ -10,8 +10,10 @@ import attrs
 from .._common.validate import text
 from .._model.handler import check_call, refuse_arguments
 from .._model.job import DEFAULT, Options, new_id
-from .._model.options import SpawnOptions, SubmitOptions, build
+from .._model.options import SpawnOptions, SubmitOptions, build, build_once
 from .contract import Submission
+
+_NAMES = frozenset(SubmitOptions.__annotations__)
 
 
 def submission(
@@ -23,17 +25,16 @@ def submission(
         TypeError: `fn` is not an async function, does not take `args`, or an option has the wrong type.
         ValueError: An option is out of range.
     """
-    if unknown := given.keys() - SubmitOptions.__annotations__:
-        refuse_arguments(fn, unknown)
+    if not given.keys() <= _NAMES:
+        refuse_arguments(fn, given.keys() - _NAMES)
     mark = check_call(fn, args)
-    if not given:
-        return Submission(new_id(), mark.name, fn, args, mark.options)
+    if "key" not in given:
+        return Submission(new_id(), mark.name, fn, args, build_once(mark.options, given))
     options = {name: value for name, value in given.items() if name != "key"}
-    key = given.get("key")
-    if key is not None:
+    if (key := given["key"]) is not None:
         text("key", key)
-    plain = None if key is None else build(DEFAULT, options)
-    return Submission(new_id(), mark.name, fn, args, build(mark.options, options), key, plain)
+    plain = None if key is None else build_once(DEFAULT, options)
+    return Submission(new_id(), mark.name, fn, args, build_once(mark.options, options), key, plain)
 
 
 def child_submission(
@@ -48,8 +49,8 @@ def child_submission(
         TypeError: As `submission`, or a child job does not have this option.
         ValueError: An option is out of range.
     """
-    if unknown := given.keys() - SubmitOptions.__annotations__:
-        refuse_arguments(fn, unknown)
+    if not given.keys() <= _NAMES:
+        refuse_arguments(fn, given.keys() - _NAMES)
     mark = check_call(fn, args)
     for name in given:
         if name not in SpawnOptions.__annotations__:
