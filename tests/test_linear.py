@@ -22,8 +22,7 @@ from starlette.requests import Request
 from trio_websocket import wrap_server_stream
 
 from tests.test_layers import ROOT, modules, plant
-from trio_jobs._wire import requests
-from trio_jobs._wire.replies import ProtocolViolation, decode_reply
+from tests.wire import ProtocolViolation, decode_reply, requests
 from trio_jobs.client.errors import least_wait, refusal
 from trio_jobs.client.request_table import RequestTable
 from trio_jobs.serving.access import AccessControl

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trio_jobs import Kind, Reason, State
-from trio_jobs._common.states import TRANSITIONS, UNFINISHED, UNSPENT, Transition, diagram, sources
-from trio_jobs._model.job import KIND_OF
+from trio_jobs._common.states import UNFINISHED, diagram
+from trio_jobs.stores import KIND_OF, TRANSITIONS, UNSPENT, Transition, sources
 
 LIFECYCLE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 

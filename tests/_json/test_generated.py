@@ -21,10 +21,9 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests._json.coding import Arguments, decode, encode
 from tests._json.shapes import shapes
 from trio_jobs import InvalidPayload, JobContext, Kind, Reason, State, open_registry
-from trio_jobs._json.arguments import Arguments
-from trio_jobs._json.values import decode, encode
 
 
 def taking(kind: Any, seen: list[Any] | None = None) -> Any:

@@ -11,8 +11,8 @@ from uuid import UUID
 import attrs
 import pytest
 
+from tests._json.coding import Arguments
 from trio_jobs import InvalidPayload
-from trio_jobs._json.arguments import Arguments
 
 MODULUS = sys.hash_info.modulus
 

@@ -19,11 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests._json.coding import Arguments, decode, encode, to_json
 from tests._json.shapes import Colour, Level
 from trio_jobs import InvalidPayload
-from trio_jobs._json.arguments import Arguments
 from trio_jobs._json.lost import lost, spelled_out
-from trio_jobs._json.values import decode, encode, to_json
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests._json.coding import Arguments, decode
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -23,7 +24,6 @@ from trio_jobs import (
     Timeouts,
     handler,
 )
-from trio_jobs._json.arguments import Arguments
 from trio_jobs._json.stored import (
     DEFAULT_OPTIONS,
     decode_error,
@@ -35,9 +35,8 @@ from trio_jobs._json.stored import (
     encode_options,
     reason_of,
 )
-from trio_jobs._json.values import decode
-from trio_jobs._model.job import DEFAULT, Options
-from trio_jobs._model.options import build
+from trio_jobs.stores import Options
+from trio_jobs.stores.submission import submission
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -114,10 +113,13 @@ options = st.fixed_dictionaries(
 )
 
 
+async def nothing(job: object) -> None: ...
+
+
 @given(options)
 def test_options_come_back(given_options: dict[str, Any]) -> None:
     """Equal to what was submitted, infinities too; an endless timeout is none."""
-    before = build(DEFAULT, given_options)
+    before = submission(nothing, (), given_options).options
     after = decode_options(encode_options(before, OWN), before.priority, before.owner, OWN)
     clocks = attrs.astuple(before.timeouts)
     assert attrs.astuple(after.timeouts) == tuple(None if one == math.inf else one for one in clocks)
@@ -164,7 +166,7 @@ def test_default_options_come_back() -> None:
         when_unread="continue",
         linger=10.0,
     )
-    assert decode_options(DEFAULT_OPTIONS, Priority.NORMAL, None, OWN) == DEFAULT
+    assert decode_options(DEFAULT_OPTIONS, Priority.NORMAL, None, OWN) == Options()
 
 
 @pytest.mark.parametrize("on", [ValueError, (OwnError,), lambda error: True])

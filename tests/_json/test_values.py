@@ -17,17 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests._json.coding import DEPTH, Arguments, decode, encode, encode_flat, to_json
 from trio_jobs import (
     InvalidPayload,
     State,
-)
-from trio_jobs._json.arguments import Arguments
-from trio_jobs._json.values import (
-    DEPTH,
-    decode,
-    encode,
-    encode_flat,
-    to_json,
 )
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trio_jobs import InvalidPayload, JobContext, Priority, Retry, Timeouts, handler
 from trio_jobs._model.handler import check_async, check_call, mark_of
-from trio_jobs._model.job import DEFAULT, Options
+from trio_jobs.stores import Options
 
 Context = JobContext[Any]
 
@@ -240,7 +240,7 @@ def test_arity_is_pythons(required: int, optional: int, star: bool, given: int) 
 def test_unmarked() -> None:
     """Without a mark a handler goes by its own name and the default options."""
     assert mark_of(plain).name == "plain"
-    assert mark_of(plain).options is DEFAULT
+    assert mark_of(plain).options == Options()
     assert mark_of(service.method).name == "method"
     assert mark_of(functools.partial(two, b=1)).name == "two"
     assert mark_of(Render()).name == "Render"
@@ -253,7 +253,7 @@ def test_a_bare_decorator() -> None:
 
     assert handler(own) is own
     assert mark_of(own).name == "own"
-    assert mark_of(own).options == DEFAULT
+    assert mark_of(own).options == Options()
 
 
 def test_a_decorator_with_options() -> None:
@@ -328,7 +328,7 @@ def test_a_wrong_mark(options: dict[str, Any], error: type[Exception], said: str
     with pytest.raises(error, match=f"^{said}"):
         handler(**options)(own)
     assert mark_of(own).name == "own"
-    assert mark_of(own).options is DEFAULT
+    assert mark_of(own).options == Options()
 
 
 def test_marking_what_is_no_handler() -> None:

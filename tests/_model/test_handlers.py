@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 import pytest
 
+from tests._json.coding import Arguments
 from trio_jobs import InvalidPayload, handler
-from trio_jobs._json.arguments import Arguments
-from trio_jobs._model.handler import check_call
 from trio_jobs._model.handlers import Handler, Handlers, parameters_of
+from trio_jobs.stores.submission import submission
 
 
 async def plain(job: object, a: int, b: str = "", *rest: float) -> None: ...
@@ -219,7 +219,7 @@ async def greet(job: object, item: Item, user: str, *, page: int) -> Any:
 )
 async def test_what_is_called_decides(fn: Any, args: tuple[Any, ...], result: Any) -> None:
     """A decorator may pass on more than it is given, or less; what it does pass on keeps its types."""
-    check_call(fn, args)
+    submission(fn, args, {})
     arguments = Arguments(fn)
     found = arguments.decode(arguments.encode(args))
     assert found == args
@@ -234,10 +234,10 @@ async def test_what_is_called_decides(fn: Any, args: tuple[Any, ...], result: An
 def test_what_is_called_decides_how_many(fn: Any, args: tuple[Any, ...] | None) -> None:
     """What a decorator says itself is checked."""
     if args is None:
-        assert check_call(fn, ()).name == "store"
+        assert submission(fn, (), {}).handler == "store"
     else:
         with pytest.raises(TypeError, match="store takes 1 to 2 arguments"):
-            check_call(fn, args)
+            submission(fn, args, {})
 
 
 def test_what_nothing_is_said_of_has_to_be_plain() -> None:

@@ -23,7 +23,8 @@ from trio_jobs import (
     Retry,
     Timeouts,
 )
-from trio_jobs._model.job import DEFAULT, NO_TIMEOUTS, PENALTY, TRIMMABLE, Options, Statistics, new_id
+from trio_jobs._model.job import DEFAULT, NO_TIMEOUTS, Statistics, new_id
+from trio_jobs.stores import PENALTY, TRIMMABLE, Options
 
 
 @pytest.mark.parametrize("kind", Kind)

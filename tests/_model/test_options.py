@@ -6,7 +6,7 @@ import gc
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 import pytest
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import InvalidPayload, Priority, Retry, Timeouts
-from trio_jobs._model.job import DEFAULT, Options, Unread
 from trio_jobs._model.options import SpawnOptions, SubmitOptions, build, build_once
+from trio_jobs.stores import Options
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 BASE = Options(
@@ -62,12 +62,12 @@ def test_every_option_is_tested() -> None:
     """No option of `submit` is without a row above; the key is not the job's to run by."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
     assert {name for name, *_ in GOOD} == set(known) - {"key"}
-    assert {value for name, value, *_ in GOOD if name == "when_unread"} == set(get_args(Unread))
+    assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}
 
 
 def test_types_are_exact() -> None:
     """What is stored has one type: a `Priority` and floats, whatever number was given."""
-    built = build(DEFAULT, {"priority": 0, "delay": 1, "linger": True - False + 1})
+    built = build(Options(), {"priority": 0, "delay": 1, "linger": True - False + 1})
     assert isinstance(built.priority, Priority)
     assert isinstance(built.delay, float)
     assert isinstance(built.linger, float)
@@ -82,7 +82,7 @@ def test_nothing_given() -> None:
 def test_mappings_are_copied(name: str) -> None:
     """Changing a mapping after it was handed in changes no job."""
     given: dict[str, Any] = {"a": "b"}
-    built = build(DEFAULT, {name: given})
+    built = build(Options(), {name: given})
     given["c"] = "d"
     assert getattr(built, name) == {"a": "b"}
 
@@ -159,8 +159,8 @@ def test_refused(given: dict[str, Any], error: type[Exception], said: str) -> No
 def test_no_timeout_beside_timeouts() -> None:
     """`timeout=None` beside `timeouts` is no contradiction, and takes none of its clocks away."""
     clocks = Timeouts(run=5, idle=3)
-    assert build(DEFAULT, {"timeouts": clocks, "timeout": None}).timeouts == clocks
-    assert build(DEFAULT, {"timeout": None, "timeouts": clocks}).timeouts == clocks
+    assert build(Options(), {"timeouts": clocks, "timeout": None}).timeouts == clocks
+    assert build(Options(), {"timeout": None, "timeouts": clocks}).timeouts == clocks
 
 
 NAMES = sorted(set(SubmitOptions.__annotations__) - {"key"})
@@ -182,7 +182,7 @@ JUNK = st.one_of(
 def test_junk_is_built_or_refused(given: dict[str, Any]) -> None:
     """Whatever is given, the answer is options or an error of the caller's, never a breakdown inside."""
     try:
-        built = build(DEFAULT, given)
+        built = build(Options(), given)
     except (TypeError, ValueError):
         return
     assert isinstance(built, Options)
@@ -194,7 +194,7 @@ def test_junk_is_built_or_refused(given: dict[str, Any]) -> None:
 def test_a_number_too_large_for_a_float(name: str) -> None:
     """A whole number that no clock can count to is out of range as any other, not an `OverflowError`."""
     with pytest.raises(ValueError, match=f"^{name} "):
-        build(DEFAULT, {name: 10**400})
+        build(Options(), {name: 10**400})
 
 
 def test_what_was_given_before_is_built_once() -> None:
@@ -202,8 +202,8 @@ def test_what_was_given_before_is_built_once() -> None:
     first = build_once(BASE, {"timeout": 3.0, "owner": "you"})
     assert first == build(BASE, {"timeout": 3.0, "owner": "you"})
     assert build_once(BASE, {"timeout": 3.0, "owner": "you"}) is first
-    assert build_once(DEFAULT, {"timeout": 3.0, "owner": "you"}) == build(
-        DEFAULT, {"timeout": 3.0, "owner": "you"}
+    assert build_once(Options(), {"timeout": 3.0, "owner": "you"}) == build(
+        Options(), {"timeout": 3.0, "owner": "you"}
     )
     assert type(build_once(BASE, {"timeout": 3, "owner": "you"}).timeouts.run) is int
     assert build_once(BASE, {}) is BASE

@@ -34,7 +34,7 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-from trio_jobs._model.job import PENALTY
+from trio_jobs.stores import PENALTY
 
 
 async def echo(job: JobContext[Any], value: object = None) -> object:

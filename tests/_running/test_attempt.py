@@ -33,9 +33,8 @@ from trio_jobs import (
     Timeouts,
     open_registry,
 )
-from trio_jobs._common.states import Transition
-from trio_jobs._model.job import Options
 from trio_jobs._running.outcome import Run, conclude
+from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claim, Outcome, Submission, Where
 from trio_jobs.stores.submission import submission
 

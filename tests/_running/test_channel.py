@@ -32,9 +32,8 @@ from trio_jobs import (
     Timeouts,
     open_registry,
 )
-from trio_jobs._common.states import Transition
 from trio_jobs._running.channel import TokenChannel
-from trio_jobs.stores import StoreUnavailable
+from trio_jobs.stores import StoreUnavailable, Transition
 from trio_jobs.stores.contract import Outcome
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Connection

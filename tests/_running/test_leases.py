@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -25,14 +25,14 @@ from trio_jobs import (
     State,
     open_registry,
 )
-from trio_jobs._registry.opening import OnExit
 from trio_jobs.stores import StoreUnavailable
 from trio_jobs.stores.contract import Claimant, Where
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
-from trio_jobs.testing._connection import Connection
+from trio_jobs.testing import Connection
 
 LEASE = 9.0
+OnExit = Literal["stop", "drain"]
 
 
 class Process:

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_jobs import StreamGap
-from trio_jobs._model.job import Event, Kind
+from trio_jobs import Event, Kind, StreamGap
 from trio_jobs._watching.cursor import LogCursor
 from trio_jobs._watching.raised import Raised
 

@@ -27,7 +27,6 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-from trio_jobs._running.worker import Worker
 from trio_jobs.stores.contract import Claimant
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
@@ -656,10 +655,9 @@ async def test_a_handler_in_a_thread_is_reported_as_stuck() -> None:
 async def test_a_job_that_somebody_else_runs_is_requested(autojump_clock: MockClock) -> None:
     """Where the attempt is not in this process and its worker is silent, nobody claims to know the end."""
     store = MemoryStore()
-    async with trio.open_nursery() as nursery:
-        worker = Worker(store, nursery, Claimant("here"), capacity=1, window=1)
+    async with open_registry(store) as jobs:
         (job_id,), _ = await store.submit([submission(sleep, (), {})], 1, Claimant("elsewhere"))
-        handle: JobHandle[Any, Any] = JobHandle(worker, job_id)
+        handle = await jobs.get(job_id)
         report = await handle.cancel(patience=3)
         assert report.outcome == "requested"
         assert report.took == pytest.approx(3)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import Timeouts
-from trio_jobs._model.job import Options
 from trio_jobs._running.deadlines import Deadlines
 from trio_jobs._watching.readers import Policy, Readers, ReadersByJob
+from trio_jobs.stores import Options
 
 
 @attrs.define(eq=False)

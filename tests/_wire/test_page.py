@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import trio_jobs
-from trio_jobs._wire.requests import AnyRequest, decode_request, schema
+from tests.wire import AnyRequest, decode_request, schema
 from trio_jobs.serving.problems import STATUS
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.client.peer import AT, job
+from tests.wire import ProtocolViolation, Seen, decode_reply, encode_event, events_of, job_of, record_of
 from trio_jobs import (
     CancelReport,
     Ended,
@@ -28,15 +29,6 @@ from trio_jobs import (
 )
 from trio_jobs._json.records import plain
 from trio_jobs._model.job import Statistics
-from trio_jobs._wire.replies import (
-    ProtocolViolation,
-    Seen,
-    decode_reply,
-    events_of,
-    job_of,
-    record_of,
-)
-from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.values import encode_job
 
 ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)

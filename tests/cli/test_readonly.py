@@ -11,6 +11,7 @@ import pytest
 from trio_jobs import SchemaTooNew, StoreCorrupt
 from trio_jobs.cli.faults import Fault
 from trio_jobs.cli.readonly import open_readonly
+from trio_jobs.stores import Where
 
 STORE = "sqlite:///jobs.db"
 
@@ -48,14 +49,8 @@ def test_short_ids_are_long_enough(cli: Any) -> None:
     with open_readonly(STORE) as seen:
         assert seen.short("a" * 20 + "b") == "a" * 20 + "b"
         assert seen.short("d" * 32) == "d" * 8
-        for job in seen.newest(looked_for(), 10):
+        for job in seen.newest(Where(), 10):
             assert seen.resolve(seen.short(job.id)) == job.id
-
-
-def looked_for() -> Any:
-    from trio_jobs._registry.filter import where_of
-
-    return where_of({})
 
 
 def test_nothing_can_be_written(cli: Any) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from tests.wire import AnyRequest, Cancel, Get, Submit, Wait
 from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts, UnknownJob
-from trio_jobs._wire.requests import AnyRequest, Cancel, Get, Submit, Wait
 from trio_jobs.serving.batch import cut
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.problems import to_problem

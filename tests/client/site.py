@@ -11,8 +11,8 @@ import trio
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
 import trio_jobs
+from tests.wire import PROTOCOL
 from trio_jobs import JobContext, JobRegistry
-from trio_jobs._wire.requests import PROTOCOL
 from trio_jobs.serving import serve_http, serve_websocket
 
 Kind = Literal["http", "websocket"]

@@ -9,8 +9,16 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.site import count, flaky, forever, permits, site
-from trio_jobs import JobFailed, Kind, Retention, StreamGap, StreamRestarted, UnknownJob
-from trio_jobs._watching.streams import EventStream, TokenStream
+from trio_jobs import (
+    EventStream,
+    JobFailed,
+    Kind,
+    Retention,
+    StreamGap,
+    StreamRestarted,
+    TokenStream,
+    UnknownJob,
+)
 from trio_jobs.client import connect
 from trio_jobs.client.subscription import WINDOW
 

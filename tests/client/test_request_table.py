@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.peer import Peer, job, log
+from tests.wire import ProtocolViolation, Seen, requests
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
-from trio_jobs._wire import requests
-from trio_jobs._wire.replies import ProtocolViolation, Seen
 from trio_jobs.client.errors import Disconnected, ServerError
 from trio_jobs.client.jobs import seen_in
 from trio_jobs.client.request_table import CALLS, LOSSES, STRIKES, Call, RequestTable, ServerCloses

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 import trio_jobs
+from tests.wire import requests
 from trio_jobs import InvalidPayload, Priority, Retry, State, Timeouts
-from trio_jobs._wire import requests
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
 
 

@@ -17,8 +17,8 @@ from trio_websocket import WebSocketConnection
 
 from tests.client.peer import job, log
 from tests.client.site import websocket
+from tests.wire import encode_event
 from trio_jobs import EventStream, JobHandle, Retry, StoreUnavailable, StreamGap, UnknownJob
-from trio_jobs._wire.requests import encode_event
 from trio_jobs.client import Disconnected, RemoteRegistry, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
 from trio_jobs.client.subscription import WINDOW

@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from tests.client.peer import log
+from tests.wire import Gap, ProtocolViolation
 from trio_jobs import Event
-from trio_jobs._wire.replies import Gap, ProtocolViolation
 from trio_jobs.client.subscription import WINDOW, RemoteSubscription
 
 LOG = log(2 * WINDOW)

@@ -10,8 +10,8 @@ from typing import Any
 import trio
 
 import trio_jobs
+from tests.wire import Large
 from trio_jobs import Event, JobContext, JobRegistry, Kind, Retention
-from trio_jobs._wire.requests import Large
 from trio_jobs.client import RemoteRegistry, connect
 from trio_jobs.client.values import with_data
 from trio_jobs.serving import serve_http

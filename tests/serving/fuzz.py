@@ -26,7 +26,7 @@ import trio  # found only now
 from tests.serving.fuzzed import mutated, nonsense, proper, raw
 from tests.serving.place import DOORS, Place, place
 from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
-from trio_jobs._wire.requests import Wait
+from tests.wire import Wait
 from trio_jobs.serving import Limits
 from trio_jobs.serving.problems import INTERNAL, STATUS, Problem
 from trio_jobs.serving.subscription import Subscription

@@ -13,19 +13,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.websocket.test_connection import Memory
+from tests.wire import LARGE, AnyRequest, BadRequest, Find, Get, GetValue, History, List, Submit, Wait
 from trio_jobs import Job, JobContext, JobRegistry, Page, handler, open_registry
-from trio_jobs._wire.requests import (
-    LARGE,
-    AnyRequest,
-    BadRequest,
-    Find,
-    Get,
-    GetValue,
-    History,
-    List,
-    Submit,
-    Wait,
-)
 from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.account import Account
 from trio_jobs.serving.answers import answering

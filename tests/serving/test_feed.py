@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.wire import encode_event
 from trio_jobs import (
     Event,
     InvalidPayload,
@@ -26,7 +27,6 @@ from trio_jobs import (
     open_registry,
 )
 from trio_jobs._registry.registry import inside
-from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.batch import EventBatch, cut
 from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits

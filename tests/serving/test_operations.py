@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import store_of
+from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
 from trio_jobs import (
     CancelReport,
     InvalidPayload,
@@ -29,7 +30,6 @@ from trio_jobs import (
     handler,
     open_registry,
 )
-from trio_jobs._wire.requests import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_jobs._common import errors
-from trio_jobs._common.errors import (
+from tests.wire import BadRequest
+from trio_jobs import (
     IllegalTransition,
     InvalidPayload,
     JobCancelled,
@@ -18,6 +18,7 @@ from trio_jobs._common.errors import (
     LeaseLost,
     QueueFull,
     SchemaTooNew,
+    State,
     StoreCorrupt,
     StoreUnavailable,
     StreamGap,
@@ -26,8 +27,7 @@ from trio_jobs._common.errors import (
     UnknownHandler,
     UnknownJob,
 )
-from trio_jobs._common.states import State
-from trio_jobs._wire.requests import BadRequest
+from trio_jobs._common import errors
 from trio_jobs.serving import problems
 from trio_jobs.serving.problems import INTERNAL, STATUS, Refused, problem_of
 

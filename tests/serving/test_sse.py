@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.serving.served import Sent, parse
-from trio_jobs import ErrorRecord, Event, Kind, Reason
-from trio_jobs._model.job import Ended
-from trio_jobs._wire.requests import BadRequest
+from tests.wire import BadRequest
+from trio_jobs import Ended, ErrorRecord, Event, Kind, Reason
 from trio_jobs.serving.sse import PING, cursor_of, encode_sse, ending, field, message
 
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n: \0\x0b\x1c\x85\u2028\u2029\ufeff"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trio_jobs._model.job import Options, Retention
+from trio_jobs import Retention
+from trio_jobs.stores import Options
 from trio_jobs.stores._ended import EndedJobs
 from trio_jobs.stores._log import Log
 from trio_jobs.stores._row import Row

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Reason, Retention
-from trio_jobs._model.job import SNOOZES, Progress
+from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Progress, Reason, Retention
 from trio_jobs.stores._log import Log, weigh
 
+SNOOZES = 100  # see `Retention`
 TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}
 KINDS = sorted(set(Kind) - TRIMMED - {Kind.RETRIED})
 VALUES = st.lists(st.text("x", max_size=40), min_size=1, max_size=12)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
+from uuid import uuid4
 
 import attrs
 import pytest
@@ -37,9 +38,7 @@ from trio_jobs import (
     Timeouts,
     UnknownJob,
 )
-from trio_jobs._common.states import Transition
-from trio_jobs._model.job import Options, new_id
-from trio_jobs._model.summary import summary_of
+from trio_jobs.stores import Options, Transition, summary_of
 from trio_jobs.stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.memory import MemoryStore
 
@@ -69,7 +68,7 @@ def make(
     **options: Any,
 ) -> Submission:
     """Return a submission with a new id."""
-    return Submission(new_id(), target.__name__, target, (arg,), Options(**options), key)
+    return Submission(uuid4().hex, target.__name__, target, (arg,), Options(**options), key)
 
 
 def failed(reason: Reason = Reason.ERROR, error: ErrorRecord | None = None) -> Outcome:

@@ -12,8 +12,7 @@ from trio.testing import MockClock
 from trio_jobs import Reason, Retention
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing._conformance import Check, check_store, narrow_store_checks, store_checks
-from trio_jobs.testing._connection import Connection
+from trio_jobs.testing import Check, Connection, check_store, narrow_store_checks, store_checks
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 
 

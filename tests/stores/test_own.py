@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from tests.stores.own import FAULTS, Fault, own_store
 from trio_jobs import TrioJobsError
-from trio_jobs.testing import check_store, store_checks
-from trio_jobs.testing._conformance import MakeClock, OpenStore
+from trio_jobs.testing import OpenStore, check_store, store_checks
+from trio_jobs.testing._conformance import MakeClock
 
 CHECKS = {check.name: check for check in store_checks()}
 SOUND: OpenStore = own_store().open_store

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trio_jobs import Priority
-from trio_jobs._model.job import PENALTY
+from trio_jobs.stores import PENALTY
 from trio_jobs.stores._queue import Queue
 
 SECONDS = st.integers(0, 50).map(float)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trio_jobs import QueueFull, State
-from trio_jobs._model.job import Options, Retention
-from trio_jobs.stores import _roll
+from trio_jobs import QueueFull, Retention, State
+from trio_jobs.stores import Options, _roll
 from trio_jobs.stores._log import Log
 from trio_jobs.stores._roll import Roll
 from trio_jobs.stores._row import Row

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests._common.test_states import LEGAL
-from trio_jobs import ErrorRecord, IllegalTransition, Reason, State
-from trio_jobs._common.states import TRANSITIONS, Transition
-from trio_jobs._model.job import Ended, Options
+from trio_jobs import Ended, ErrorRecord, IllegalTransition, Reason, State
+from trio_jobs.stores import TRANSITIONS, Options, Transition
 from trio_jobs.stores.contract import CRASHES, Outcome, Submission
 from trio_jobs.stores.rules import Conclusion, advance, conclude, due_at, not_started, rooms, worker_lost
 

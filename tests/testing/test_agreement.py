@@ -16,8 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from trio_jobs import Reason
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing._agreement import StoreMachine
-from trio_jobs.testing._connection import Connection
+from trio_jobs.testing import Connection, StoreMachine
 
 SOME = settings(
     max_examples=60,

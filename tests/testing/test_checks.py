@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_jobs import Event, Kind, Page, Reason, State, TrioJobsError
-from trio_jobs._common.states import Transition
+from trio_jobs.stores import Transition
 from trio_jobs.stores._queue import Queue
 from trio_jobs.stores.contract import (
     CancelAnswer,
@@ -27,15 +27,15 @@ from trio_jobs.stores.contract import (
     Where,
 )
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing._conformance import (
+from trio_jobs.testing import (
     Check,
+    Connection,
     OpenStore,
     StoreCheckFailed,
     check_store,
     narrow_store_checks,
     store_checks,
 )
-from trio_jobs.testing._connection import Connection
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 
 CHECKS = {check.name: check for check in (*store_checks(), *narrow_store_checks())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import trio
@@ -11,7 +12,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import rows_of
 from trio_jobs import Event, JobContext, Kind, Reason, open_registry
-from trio_jobs._model.job import new_id
 from trio_jobs.stores import Claimant, StoreUnavailable, Submission
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
@@ -97,7 +97,7 @@ async def test_a_call_may_fail_before_or_after(autojump_clock: MockClock, kind: 
     connection = faulty(store, kind)
     failed = 0
     for _ in range(100):
-        batch = [Submission(new_id(), "nothing", nothing, (), new().options)]
+        batch = [Submission(uuid4().hex, "nothing", nothing, (), new().options)]
         try:
             await connection.submit(batch, 0, W)
         except StoreUnavailable:

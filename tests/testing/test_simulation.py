@@ -17,10 +17,9 @@ from trio_jobs import Job, JobContext
 from trio_jobs._common.error_text import leaves
 from trio_jobs._running.worker import Worker
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.testing import Scenario, SimulationFailed, simulate
+from trio_jobs.testing import BadHistory, Scenario, SimulationFailed, simulate
 from trio_jobs.testing.__main__ import hunt, main
 from trio_jobs.testing._faults import FAULTS
-from trio_jobs.testing._judge import BadHistory
 
 FOUND = {
     24: "a worker that was given a job back for the third time did not wait for its first attempt",

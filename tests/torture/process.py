@@ -14,9 +14,6 @@ import trio
 from journal import Journal, entries_of
 
 import trio_jobs
-from trio_jobs._registry.filter import every
-from trio_jobs._registry.registry import inside
-from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite.group import Group
 
 LEASE: Final = 1.0
@@ -135,6 +132,16 @@ async def _cancel(handle: trio_jobs.JobHandle[Any, Any], journal: Journal) -> No
 # ------------------------------------------------------------ reading
 
 
+async def every(jobs: trio_jobs.JobRegistry) -> list[trio_jobs.JobSummary]:
+    """Return all jobs, page by page."""
+    page = await jobs.find(limit=1000)
+    found = [*page]
+    while page.next is not None:
+        page = await jobs.find(limit=1000, after=page.next)
+        found += page
+    return found
+
+
 async def _read(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> None:
     cursors: dict[str, int] = {}
     ended: set[str] = set()
@@ -146,7 +153,7 @@ async def _read(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> No
     places = trio.CapacityLimiter(_AT_ONCE)
     async with trio.open_nursery() as nursery:
         while True:
-            for job in await every(inside(jobs)[0], Where()):
+            for job in await every(jobs):
                 # A sixteenth of all jobs, always the same ones.
                 if job.id not in ended and job.id[0] == "7":
                     ended.add(job.id)

@@ -29,8 +29,6 @@ from trio_jobs import (
     open_registry,
     serve_jobs,
 )
-from trio_jobs._model.job import Statistics
-from trio_jobs._watching.lines import LineStream
 from trio_jobs.client import RemoteRegistry, connect
 
 
@@ -144,9 +142,9 @@ async def looking(jobs: JobRegistry) -> None:
     assert_type(await jobs.cancel("id", grace=1), CancelReport)
     assert_type(await jobs.cancel_where("why", state=State.QUEUED), int)
     assert_type(await jobs.prune(older_than=1.5), int)
-    assert_type(await jobs.statistics(), Statistics)
+    assert_type((await jobs.statistics()).running, int)
     async with jobs.execute_and_stream(generate, "hi", timeout=5) as lines:
-        assert_type(lines, LineStream)
+        assert_type(lines.handle, JobHandle[Any, Any])
         async for line in lines:
             assert_type(line, str)
 

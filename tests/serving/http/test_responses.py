@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from tests.serving.served import count, parse, served
+from tests.wire import LARGE, Get
 from trio_jobs import JobContext, handler
-from trio_jobs._wire.requests import LARGE, Get
 from trio_jobs.serving import Caller, Limits
 from trio_jobs.serving.http.responses import AnswerResponse
 from trio_jobs.serving.operations import JobOperations

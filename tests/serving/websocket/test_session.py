@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire import Follow, Get, Wait
 from trio_jobs import QueueFull, UnknownJob
-from trio_jobs._wire.requests import Follow, Get, Wait
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.problems import to_problem
 from trio_jobs.serving.subscription import Subscription

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from trio_jobs import Ended, Event, Kind, Progress, Reason, Retention
 from trio_jobs._json.stored import encode_event
-from trio_jobs._model.job import SNOOZES
 from trio_jobs.stores.sqlite import chunks, verbs
 from trio_jobs.stores.sqlite.group import Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 
 JOB = 7
+SNOOZES = 100  # see `Retention`
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
 tokens = (

@@ -10,8 +10,7 @@ import trio
 import trio.testing
 
 from trio_jobs import Job, State
-from trio_jobs._common.states import Transition
-from trio_jobs.stores import sqlite
+from trio_jobs.stores import Transition, sqlite
 from trio_jobs.stores.contract import Claim, Claimant, Outcome
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore

@@ -16,7 +16,6 @@ import trio
 import trio.testing
 
 from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
-from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
 from trio_jobs.stores.sqlite.clock import FileClock
@@ -212,7 +211,7 @@ async def test_one_query_for_all_handlers(path: Path) -> None:
     counts: list[int] = []
     for many in (1, 100):
         handlers = {f"h{number}": work for number in range(many)}
-        async with open_sqlite(path.with_name(f"{many}.db"), handlers=Handlers([work])) as store:
+        async with open_sqlite(path.with_name(f"{many}.db"), handlers=[work]) as store:
             store._rows.handlers = {**store._rows.handlers, **handlers}
             wanted = [
                 *await accept(store, make(priority=Priority.URGENT)),

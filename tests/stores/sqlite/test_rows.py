@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from trio_jobs import InvalidPayload, Job, Permanent, Retry, UnknownHandler, handler
-from trio_jobs._model.job import DEFAULT
-from trio_jobs._model.options import build
-from trio_jobs.stores import Submission
+from trio_jobs.stores import Options, Submission
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.rows import Rows
+from trio_jobs.stores.submission import submission
 from trio_jobs.testing.checks.kit import HOLDER, accept, make
 
 
@@ -62,7 +61,7 @@ def test_no_handler_of_that_name() -> None:
 @pytest.mark.parametrize("target", [partial(greet, mark="!"), partial(greet, "x"), impostor("greet")])
 def test_another_function_of_that_name(target: Any) -> None:
     """What a partial has bound, or another function does, would be lost without a word: it is refused."""
-    new = Submission("1", "greet", target, ("x",), DEFAULT)
+    new = Submission("1", "greet", target, ("x",), Options())
     with pytest.raises(InvalidPayload) as caught:
         rows().written(new)
     assert "is not the handler this registry was given as 'greet'" in str(caught.value)
@@ -133,7 +132,7 @@ async def test_arguments_that_do_not_fit_any_more(tmp_path: Path) -> None:
 
 def test_options_of_a_handler_that_is_not_here() -> None:
     """They are read all the same, and its rule for retries, which is code, is everybody's."""
-    options = build(picky_options := rows()._arguments["picky"].mark.options, {})
+    options = submission(picky, (), {}).options
     text = rows().written(make(target=picky)).values["options"]
-    assert rows().options_of(text, 2, None, "picky") == options == picky_options
+    assert rows().options_of(text, 2, None, "picky") == options
     assert Rows({}).options_of(text, 2, None, "picky").retry == Retry(attempts=3)
