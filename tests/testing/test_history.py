@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_jobs import Ended, ErrorRecord, Event, Job, Kind, Reason, Timeouts
+from trio_jobs import Ended, ErrorRecord, Event, Job, Kind, Priority, Reason, Retry, Timeouts
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
 from trio_jobs.testing._judge import RULES
 
@@ -23,7 +23,8 @@ def event(seq: int, attempt: int, kind: str, at: float, data: Any = None) -> Eve
 def job(job_id: str, **fields: Any) -> Job:
     """Return a job of which only that is known."""
     unknown: dict[str, Any] = dict.fromkeys(field.name for field in attrs.fields(Job))
-    return Job(**{**unknown, "id": job_id, "tags": {}, "timeouts": Timeouts(), **fields})
+    known = {"tags": {}, "timeouts": Timeouts(), "retry": Retry(), "priority": Priority.NORMAL}
+    return Job(**{**unknown, **known, "id": job_id, **fields})
 
 
 def good() -> History:
@@ -182,6 +183,43 @@ def _over_too_early(history: History) -> None:
     history.calls.append(Call("c", "cancel", JOB, None, 5, 6, "already_over"))
 
 
+def _submitted(**options: Any) -> Callable[[History], None]:
+    """Return a fault: the job was submitted with these options."""
+
+    def fault(history: History) -> None:
+        fields = {name: options[name] for name in ("retry", "timeouts") if name in options}
+        history.jobs[JOB] = attrs.evolve(history.jobs[JOB], **fields)
+        history.options[JOB] = options
+        history.leaving.clear()  # who leaves may ask a handler to end
+
+    return fault
+
+
+def _passed_over(history: History) -> None:
+    history.jobs["urgent"] = job("urgent", priority=Priority.URGENT)
+    history.options["urgent"] = {}
+    history.logs["urgent"] = [event(1, 0, "submitted", 5, "h"), event(2, 1, "started", 12, "w1")]
+
+
+def _retried_too_often(history: History) -> None:
+    _submitted(retry=Retry(attempts=1))(history)
+    change(5, data=Ended(Reason.ERROR, delay=0.0))(history)
+
+
+def _expired_late(history: History) -> None:
+    history.logs[JOB][5] = event(6, 1, "expired", 10, Ended(Reason.QUEUE_TIMEOUT))
+
+
+def _child(*events: Event) -> Callable[[History], None]:
+    """Return a fault: a child of the job has such a log."""
+
+    def fault(history: History) -> None:
+        history.jobs["child"] = job("child", parent=JOB)
+        history.logs["child"] = [event(1, 0, "submitted", 1, "h"), event(2, 1, "started", 1, "w1"), *events]
+
+    return fault
+
+
 BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "a hole in seq": ("logs_are_legal", drop(7)),
     "no beginning": ("logs_are_legal", drop(1)),
@@ -283,6 +321,19 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
         "no_attempt_pays_for_the_store",
         change(5, data=Ended(Reason.ERROR, error=ErrorRecord("StoreUnavailable", "away", ""), delay=0.0)),
     ),
+    "started before it was due": ("starts_are_in_order", _submitted(delay=5.0)),
+    "started while a more urgent one waited": ("starts_are_in_order", _passed_over),
+    "completed after its time": ("limits_are_kept", _submitted(timeouts=Timeouts(run=1.0))),
+    "retried too often": ("limits_are_kept", _retried_too_often),
+    "expired after it had started": ("limits_are_kept", _expired_late),
+    "a child that is to run again": (
+        "children_have_no_lease",
+        _child(event(3, 1, "retried", 2, Ended(Reason.ERROR, delay=0.0))),
+    ),
+    "a child that is lost by itself": (
+        "children_have_no_lease",
+        _child(event(3, 1, "failed", 2, Ended(Reason.WORKER_LOST))),
+    ),
     "a handler never ended": ("ends_are_ends", _set("runs.1.ended", None)),
 }
 
@@ -338,3 +389,24 @@ def test_an_attempt_goes_on_for_as_long_as_its_child() -> None:
     assert not list(RULES["ends_are_recorded"](history))
     history.logs["child"].append(Event(3, 1, Kind.COMPLETED, 0.0, None))
     assert list(RULES["ends_are_recorded"](history))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"when_unread": "cancel"}, None], ids=["in time", "perhaps unread", "unknown"]
+)
+def test_who_may_have_been_asked_to_end_in_time_may_complete_late(options: dict[str, Any] | None) -> None:
+    """A cancellation within its time, nobody who reads a job that is cancelled then, and options that are not
+    known: a late end accuses none of these."""
+    history = good()
+    _submitted(timeouts=Timeouts(run=2.0 if options == {} else 1.0), **(options or {}))(history)
+    if options is None:
+        del history.options[JOB]
+    assert not list(RULES["limits_are_kept"](history))
+
+
+def test_a_delay_that_is_not_known_accuses_nobody() -> None:
+    """If a job's submit was not answered, its delay is unknown; when it is to run again, its log says."""
+    history = good()
+    assert not list(RULES["starts_are_in_order"](history))
+    history.logs[JOB][4] = event(5, 1, "retried", 10, Ended(Reason.WORKER_LOST, delay=3.0))
+    assert list(RULES["starts_are_in_order"](history))

@@ -20,8 +20,8 @@ from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
 from trio_jobs.testing import JobMachine, open_sqlite_in_lockstep
 from trio_jobs.testing._journal import journalled
+from trio_jobs.testing._mishaps import Mishap
 from trio_jobs.testing._scripted import scripted
-from trio_jobs.testing._workers import Mishap
 
 HUNT = settings(
     max_examples=200,
@@ -62,7 +62,7 @@ class HeardLate(JobMachine):
         await super().start_worker()
         worker = self._up()[-1]
         self._history.mute.add(worker.name)
-        worker.line.meet(["finish"], Mishap(seconds=self.lease / 2))
+        worker.connection.meet(["finish"], Mishap(seconds=self.lease / 2))
         limit = {"timeouts": Timeouts(run=0.5)}
         await self._submit("late", journalled(scripted, self._history), ([], "return"), limit)
 
@@ -85,11 +85,9 @@ class Drained(Paused):
         await super().start_worker()
 
     async def finish(self) -> None:
-        self._history.drained.update(worker.name for worker in self._up())
         for worker in self._up():
-            self._history.leaving[worker.name] = trio.current_time()
             worker.leave()
-            worker.line.be_away(0.05 * self.lease)
+            worker.connection.be_away(0.05 * self.lease)
         await JobMachine.start_worker(self)
         await super().finish()
 
@@ -159,7 +157,7 @@ class AskedInTime(JobMachine):
         await super().start_worker()
         fails = journalled(scripted, self._history), ([("sleep", 0.5)], "error")
         await self._submit("asked", *fails, {"retry": Retry(attempts=3, initial=0.5, jitter=0)})
-        await self._handles[-1].request_cancel("in time", grace=60)
+        await self._client.request_cancel(self._up()[0].jobs, self._ids[-1], "in time", grace=60)
 
 
 def test_a_retry_that_goes_before_a_cancellation_is_found() -> None:

@@ -81,7 +81,7 @@ def test_seeds_take_different_courses() -> None:
 
 
 def test_a_run_without_faults() -> None:
-    """With no fault to choose from, no node dies, stands still or restarts."""
+    """With no fault to choose from, no process dies, stands still or restarts."""
     for seed in range(20):
         trace = simulate(Scenario(faults=frozenset()), seed)
         assert trace.faults == frozenset()

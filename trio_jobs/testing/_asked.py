@@ -144,11 +144,11 @@ def readers_agree(history: History) -> Found:
             if reading.events:
                 yield reading.job_id, f"{reading.reader} read a log that is not there"
             continue
-        part = log[reading.after : reading.after + len(reading.events)]
+        part = log[reading.after : reading.cursor]
         if reading.events != part:
             got = [event.seq for event in reading.events]
             yield reading.job_id, f"{reading.reader} read {got} behind {reading.after}, or other values"
-        if reading.ended and reading.after + len(reading.events) != len(log):
+        if reading.ended and reading.cursor != len(log):
             yield (
                 reading.job_id,
                 f"{reading.reader} was told the end behind {reading.after + len(part)}",
@@ -164,5 +164,4 @@ def nobody_waits_for_ever(history: History) -> Found:
             yield call.job_id or "?", f"{call.client} still waits for the answer to a {call.op}"
     for reading in history.readings if history.settled else ():
         if reading.waiting:
-            at = reading.after + len(reading.events)
-            yield reading.job_id, f"{reading.reader} still waits for what comes behind {at}"
+            yield reading.job_id, f"{reading.reader} still waits for what comes behind {reading.cursor}"

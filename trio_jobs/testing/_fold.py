@@ -30,7 +30,7 @@ NEXT: Final = {
 ENDS: Final = frozenset({"completed", "failed", "cancelled", "retried"})
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
 _WRITTEN: Final = frozenset({"token", "progress", "saved"})  # by the attempt that runs
-_GIVEN_BACK: Final = frozenset({"shutdown", "snoozed"})
+GIVEN_BACK: Final = frozenset({"shutdown", "snoozed"})
 
 
 @attrs.define
@@ -95,7 +95,7 @@ class Folded:
             self.reason = str(event.data.reason)
         if event.kind == "retried":
             assert not self.cancel_requested, f"{event}: its cancellation was requested"
-            self.spent -= self.reason in _GIVEN_BACK
+            self.spent -= self.reason in GIVEN_BACK
 
 
 def fold(log: Sequence[Event]) -> Folded:

@@ -8,6 +8,7 @@ has an unknown outcome and may have happened or not.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -15,8 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .._registry.filter import every
+from ..stores.contract import Where
+from ._fold import check_agrees
+
 if TYPE_CHECKING:
     from .._model.job import Event, Job
+    from ..stores.contract import Store
 
 
 @attrs.define
@@ -25,7 +31,7 @@ class Call:
 
     Attributes:
         client: Who asked.
-        op: `submit`, `submit_many`, `cancel`, `cancel_where` or `wait`.
+        op: `submit`, `submit_many`, `request_cancel`, `cancel`, `cancel_where` or `wait`.
         job_id: Of which job; of a submit, the answer.
         key: Of a submit, its idempotency key; of a submit_many, what all tries of the same have in common.
         invoked: When it was asked.
@@ -37,8 +43,8 @@ class Call:
         found: The ids of those of a submit_many that were there when it was over; None if nobody looked.
         cancelled: Whether the call was cancelled.
         where: Of a cancel_where, its filter; states are in a list.
-        reason: Of a cancel or cancel_where, its text, which no other call has.
-        grace: Of a cancel or cancel_where, its grace.
+        reason: Of what asks for a cancellation, its text; that of a cancel_where no other call has.
+        grace: Of what asks for a cancellation, its grace.
     """
 
     client: str
@@ -85,6 +91,11 @@ class Reading:
     ended: bool = False
     waiting: bool = False
 
+    @property
+    def cursor(self) -> int:
+        """The cursor behind what was delivered, if nothing is missing."""
+        return self.after + len(self.events)
+
 
 @attrs.define
 class HandlerRun:
@@ -127,6 +138,7 @@ class History:
         readings: The readers' journal.
         runs: The handlers' journal.
         jobs: The jobs by id, as far as they are known, for what their submitters said of them.
+        options: With which options they were submitted, by job id, as far as that is known.
         settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
         cut: The workers that died, stood still or were cut off, by name; None if that is not known. Who else
             went, left in good order.
@@ -144,6 +156,7 @@ class History:
     readings: list[Reading] = attrs.field(factory=list[Reading])
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
     jobs: dict[str, Job] = attrs.field(factory=dict[str, Any])
+    options: dict[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
     settled: bool = False
     cut: set[str] | None = None
     mute: set[str] = attrs.field(factory=set[str])
@@ -153,6 +166,17 @@ class History:
     leases: dict[str, float] = attrs.field(factory=dict[str, float])
     troubles: dict[str, list[tuple[float, float]]] = attrs.field(factory=lambda: defaultdict[str, Any](list))
     epoch: float = 0.0
+
+    async def collect(self, store: Store) -> None:
+        """Add each job of a store and its log.
+
+        Raises:
+            AssertionError: A job is not the fold of its log.
+        """
+        for one in await every(store, Where()):
+            job = self.jobs[one.id] = await store.get(one.id)
+            log = self.logs[one.id] = await store.read(one.id, 0, sys.maxsize)
+            check_agrees(job, log)
 
     @contextmanager
     def ask(self, call: Call) -> Generator[None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -16,23 +17,24 @@ from hypothesis.stateful import precondition
 
 from .._common.states import Reason, State
 from .._model.job import Event, Job
-from .._registry.filter import Filter, every, where_of
+from .._registry.filter import Filter, every
 from .._registry.registry import submit_with_room
-from .._watching.handle import JobHandle
 from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
-from ._crowd import LISTS, OPTIONS, PACES, VERBS, WHERES, Crowd, Pace
+from ._client import Pace, SimulatedClient
+from ._drawn_lives import LISTS, OPTIONS, PACES, VERBS, WHERES
 from ._fold import check_agrees
 from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
 from ._machine import TrioMachine
-from ._order import Wait, check_capacity, check_child, check_limits, check_order, waits
+from ._mishaps import Mishap, SteeredConnection, note_troubles
+from ._process import SimulatedProcess
 from ._rules import initialize, invariant, rule
 from ._scripted import ENDS, SECONDS, scripted
-from ._workers import LOST, Mishap, Worker, note_leases
 
 _ALL = 10**6
+Worker = SimulatedProcess[SteeredConnection]
 
 
 class JobMachine(TrioMachine):
@@ -93,10 +95,11 @@ class JobMachine(TrioMachine):
         self._history = History(cut=set(), soon=self.lease)
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
         self._workers: list[Worker] = []
-        self._crowd = Crowd(self._history, self._up)
-        self._handles: list[JobHandle[Any, Any]] = []
+        self._client = SimulatedClient("client", self._history)
+        self._clients: trio.Nursery
+        self._dispersed, self._gone = trio.Event(), trio.Event()
+        self._ids: list[str] = []
         self._drains = True
-        self._options: dict[str, Mapping[str, Any]] = {}
         self._looked: dict[str, Job] = {}
         self._submitted: dict[str, tuple[Any, ...]] = {}
         self._store: Store
@@ -104,9 +107,15 @@ class JobMachine(TrioMachine):
     @initialize()
     async def open(self) -> None:
         """Open the store, and bring a first worker up."""
-        await self.nursery.start(self._crowd.live)
+        await self.nursery.start(self._wait_for_clients)
         self._store = await self.nursery.start(self._keep_open)
         await self.start_worker()
+
+    async def _wait_for_clients(self, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114  # in open()
+        async with trio.open_nursery() as self._clients:
+            task_status.started()
+            await self._dispersed.wait()
+        self._gone.set()
 
     async def _keep_open(self, task_status: trio.TaskStatus[Store]) -> None:
         with TemporaryDirectory(prefix="trio_jobs-") as folder:
@@ -118,16 +127,17 @@ class JobMachine(TrioMachine):
 
     async def start_worker(self) -> None:
         """Bring a worker up."""
-        worker = Worker(self._store, f"worker{len(self._workers) + 1}", drains=self._drains)
+        connection = SteeredConnection(self._store, f"worker{len(self._workers) + 1}")
+        worker = SimulatedProcess(connection, self._history, drains=self._drains)
         self._workers.append(worker)
-        await self._users.start(worker.live, self.capacity, self.window, self.lease)
+        await self._users.start(partial(worker.live, self.lease, capacity=self.capacity, window=self.window))
 
     def _up(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.up]
 
     def _cut(self, worker: Worker) -> None:
         """Note that a worker may lose its leases, and not be heard, from now on."""
-        worker.line.be_troubled()
+        worker.connection.be_troubled()
         self._history.mute.add(worker.name)
 
     # ------------------------------------------------------------ what happens
@@ -137,7 +147,7 @@ class JobMachine(TrioMachine):
     async def submit(self, data: st.DataObject) -> None:
         """Submit a job with some of the options."""
         fn, (args,), options = self._drawn_work(data, 1)
-        await self._submit(f"key{len(self._handles)}", fn, args, options)
+        await self._submit(f"key{len(self._ids)}", fn, args, options)
 
     def _drawn_work(
         self, data: st.DataObject, count: int
@@ -147,40 +157,30 @@ class JobMachine(TrioMachine):
         return self._journalled[fn], several, data.draw(OPTIONS, "options")
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        call = Call("client", "submit", key=key, invoked=trio.current_time())
-        submit: Any = self._up()[0].jobs.submit  # how the handler is typed is not known here
-        handle: Any = None
-        with self._history.ask(call), suppress(*LOST):
-            handle = await submit(fn, *args, key=key, **options)
-            call.returned, call.job_id = trio.current_time(), handle.id
-        if handle is None:
+        job_id = await self._client.submit(self._up()[0].jobs, key, fn, args, options)
+        if job_id is None:
             return
         if key in self._submitted:
-            assert handle.id in self._options, "the same key made another job"
+            assert job_id in self._ids, "the same key made another job"
             return
         self._submitted[key] = (fn, args, options)
-        self._accepted(handle, options)
+        self._accepted(job_id)
 
-    def _accepted(self, handle: JobHandle[Any, Any], options: Mapping[str, Any]) -> None:
-        self._handles.append(handle)
-        self._options[handle.id] = options
+    def _accepted(self, job_id: str) -> None:
+        self._ids.append(job_id)
         for number, worker in enumerate(self._up()):
-            wait = partial(self._crowd.wait, result=bool(number % 2))
-            self._crowd.nursery.start_soon(wait, worker, handle.id)
+            wait = partial(self._client.wait, worker.jobs, job_id, result=bool(number % 2))
+            self._clients.start_soon(wait)
 
     @precondition(lambda self: self._up())
     @rule(data=st.data(), count=st.integers(1, 5))
     async def submit_many(self, data: st.DataObject, count: int) -> None:
         """Submit several jobs at once, perhaps more than there are slots for."""
         fn, several, options = self._drawn_work(data, count)
-        calls = [Call("client", "submit", key=f"many{len(self._handles)}.{n}") for n in range(count)]
-        submit_many: Any = self._up()[0].jobs.submit_many
-        with suppress(*LOST):
-            handles: list[JobHandle[Any, Any]] = await submit_many(fn, several, **options)
-            for call, handle in zip(calls, handles, strict=True):
-                call.returned, call.job_id = trio.current_time(), handle.id
-                self._history.calls.append(call)
-                self._accepted(handle, options)
+        key = f"many{len(self._ids)}"
+        call = await self._client.submit_many(self._up()[0].jobs, key, fn, several, options)
+        for job_id in call.job_ids:
+            self._accepted(job_id)
 
     @precondition(lambda self: self._up())
     @rule(data=st.data(), count=st.integers(2, 6), room=st.integers(1, 4), delay=st.sampled_from([0.0, 0.5]))
@@ -193,12 +193,12 @@ class JobMachine(TrioMachine):
         began, up, calls = trio.current_time(), self._up(), list[Call]()
         async with trio.open_nursery() as nursery:
             for number, args in enumerate(several):
-                calls.append(Call("client", "submit", key=f"once{len(self._handles)}.{number}"))
+                calls.append(Call("client", "submit", key=f"once{len(self._ids)}.{number}"))
                 submit = partial(submit_with_room, up[number % len(up)].jobs, fn, args, options, room)
-                nursery.start_soon(self._crowd.submit, calls[-1], submit)
+                nursery.start_soon(self._client.submit_if_room, calls[-1], submit, options)
         ids = [call.job_id for call in calls if call.job_id is not None]
         for job_id in ids:
-            self._accepted(up[0].handle(job_id), options)
+            self._accepted(job_id)
         if trio.current_time() > began:
             return
         these = [await self._store.get(job_id) for job_id in (*before, *ids)]
@@ -215,47 +215,54 @@ class JobMachine(TrioMachine):
         fn, args, options = self._submitted[key]
         await self._submit(key, fn, args, options)
 
-    @precondition(lambda self: self._up() and self._handles)
+    @precondition(lambda self: self._up() and self._ids)
     @rule(data=st.data(), grace=st.sampled_from([0.0, 1.0]), patience=st.sampled_from([None, 1.0, 60.0]))
     async def cancel(self, data: st.DataObject, grace: float, patience: float | None) -> None:
         """Ask for a job's cancellation; with patience, wait for what becomes of it."""
-        handle = self._drawn(data)
+        job_id, worker = self._drawn(data)
         if patience is None:
-            with suppress(*LOST):
-                await handle.request_cancel("as drawn", grace=grace)
-            return
-        self._crowd.nursery.start_soon(self._crowd.cancel, handle, grace, patience)
+            await self._client.request_cancel(worker.jobs, job_id, "as drawn", grace=grace)
+        else:
+            cancel = partial(self._client.cancel, grace=grace, patience=patience)
+            self._clients.start_soon(cancel, worker.jobs, job_id, "as drawn")
 
     @precondition(lambda self: self._up())
     @rule(where=WHERES)
     async def cancel_where(self, where: Filter) -> None:
-        """Ask for the cancellation of all jobs that match; of those it is requested, and of no other one."""
-        before = [await self._store.get(one.id) for one in await every(self._store, Where())]
-        meant = {one.id for one in await every(self._store, where_of(where)) if not one.state.over}
-        try:
-            asked = await self._up()[0].jobs.cancel_where("as drawn", **where)
-        except LOST:
-            return
-        assert asked <= len(meant), f"{asked} were asked, and only {len(meant)} match"
-        for old in before:
-            new = await self._store.get(old.id)
-            if old.id in meant:
-                assert new.state.over or new.cancel_requested_at is not None, "one was passed over"
-            elif old.cancel_requested_at is None:
-                assert new.cancel_requested_at is None, "one was asked that does not match"
+        """Ask for the cancellation of all jobs that match."""
+        reason = f"drawn, the {len(self._history.calls)}th"
+        call = Call("client", "cancel_where", where=where, reason=reason, grace=0.0)
+        cancel_where = partial(self._up()[0].jobs.cancel_where, reason, **where)
+        call.count = await self._client.ask(call, cancel_where) or 0
 
-    @precondition(lambda self: self._up() and self._handles)
-    @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES)
-    async def read(self, data: st.DataObject, after: int, pace: Pace) -> None:
+    @precondition(lambda self: self._up() and self._ids)
+    @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES, vanishes=st.booleans())
+    async def read(self, data: st.DataObject, after: int, pace: Pace, vanishes: bool) -> None:  # noqa: FBT001
         """Follow a job: from the beginning or later, leaving and resuming, dawdling, or going for good."""
-        handle = self._drawn(data)
-        if (await self._store.get(handle.id)).last_seq >= after:
-            self._crowd.nursery.start_soon(self._crowd.read, self._up()[0], handle.id, pace, after)
+        job_id, _ = self._drawn(data)
+        if (await self._store.get(job_id)).last_seq >= after:
+            read = partial(self._read, vanishes=vanishes)
+            self._clients.start_soon(read, self._up()[0], job_id, pace, after)
 
-    def _drawn(self, data: st.DataObject) -> JobHandle[Any, Any]:
-        number = data.draw(st.integers(0, len(self._handles) - 1), "job")
-        worker = data.draw(st.sampled_from(self._up()), "asked of")
-        return worker.handle(self._handles[number].id)
+    async def _read(
+        self, worker: Worker, job_id: str, pace: Pace, after: int = 0, *, vanishes: bool = False
+    ) -> None:
+        """Read to the end, each time from where the last reading stopped, unless the reader vanishes."""
+        while True:
+            reading = await self._client.read(worker.jobs, job_id, after, pace)
+            if reading.ended:
+                return
+            after = reading.cursor
+            if len(reading.events) < pace.most:
+                await trio.sleep(0.5)
+            if vanishes or not self._up():
+                return
+            if pace.most < inf or not worker.runs_jobs:  # a job that pauses is to be read where it runs
+                worker = self._up()[0]
+
+    def _drawn(self, data: st.DataObject) -> tuple[str, Worker]:
+        number = data.draw(st.integers(0, len(self._ids) - 1), "job")
+        return self._ids[number], data.draw(st.sampled_from(self._up()), "asked of")
 
     @rule(seconds=st.sampled_from(SECONDS) | st.sampled_from([5.0, 30.0, 400.0, 2000.0]))
     async def advance(self, seconds: float) -> None:
@@ -289,12 +296,9 @@ class JobMachine(TrioMachine):
     async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
         """Leave a worker's registry, or cancel what is around it."""
         worker = data.draw(st.sampled_from(self._up()), "worker")
-        if worker.line.busy or worker.line.troubled:  # nobody waits for ever for an answer
+        if worker.connection.busy or worker.connection.troubled:  # nobody waits for ever for an answer
             self._cut(worker)
-        self._history.leaving[worker.name] = trio.current_time()
-        worker.interrupt() if interrupted else worker.leave()
-        if worker.drained:
-            self._history.drained.add(worker.name)
+        worker.leave(interrupted=interrupted)
 
     @precondition(lambda self: self._up())
     @rule(data=st.data(), verbs=VERBS, heard=st.booleans(), leases=st.sampled_from([0.5, 2.5]))
@@ -313,7 +317,7 @@ class JobMachine(TrioMachine):
         self._history.mute.add(worker.name)
         if "claim" in verbs and mishap.heard and mishap.lost:
             self._cut(worker)  # of what was claimed it knows nothing
-        worker.line.meet(verbs, mishap)
+        worker.connection.meet(verbs, mishap)
 
     @rule(leases=st.sampled_from([0.05, 2.5]))
     async def lose_the_store(self, leases: float) -> None:
@@ -321,7 +325,7 @@ class JobMachine(TrioMachine):
         for worker in self._workers:
             if not worker.over.is_set():
                 self._history.mute.add(worker.name)
-                worker.line.be_away(leases * self.lease, long=leases > 1)
+                worker.connection.be_away(leases * self.lease, long=leases > 1)
                 if leases > 1 and not worker.up:
                     self._cut(worker)
 
@@ -330,15 +334,12 @@ class JobMachine(TrioMachine):
     @invariant()
     async def snapshots_are_folds(self) -> None:
         """Each job is what its log says, and no worker runs more than it may."""
-        for handle in self._handles:
-            if self._looked.get(handle.id) != (job := await self._store.get(handle.id)):
-                check_agrees(job, await self._log(handle.id))
-                self._looked[handle.id] = job
-        live = Counter(run.worker for run in self._history.runs if run.ended is None)
-        check_capacity(live, self.capacity)
-
-    async def _log(self, job_id: str) -> list[Event]:
-        return await self._store.read(job_id, 0, _ALL)
+        for job_id in self._ids:
+            if self._looked.get(job_id) != (job := await self._store.get(job_id)):
+                check_agrees(job, await self._store.read(job_id, 0, _ALL))
+                self._looked[job_id] = job
+        for worker, count in Counter(run.worker for run in self._history.runs if run.ended is None).items():
+            assert count <= self.capacity, f"{worker} runs {count} handlers at once"
 
     async def finish(self) -> None:
         """Let everything come to its end, and judge it."""
@@ -348,15 +349,16 @@ class JobMachine(TrioMachine):
             await self.start_worker()
         for worker in self._up():
             worker.jobs.resume()
-            worker.line.be_well()
+            worker.connection.be_well()
         # A job that pauses goes on only while it is read where it runs, and holds a slot until then.
-        for handle in self._handles:
-            for worker in [one for one in self._workers if one.up or one.drained]:
-                self._crowd.nursery.start_soon(self._crowd.read, worker, handle.id, Pace())
+        for job_id in self._ids:
+            for worker in [one for one in self._workers if one.runs_jobs]:
+                self._clients.start_soon(self._read, worker, job_id, Pace())
         with trio.move_on_after(self.patience):  # noqa: ASYNC912  # waits for each job there is
-            for handle in self._handles:
-                await self._store.ended(handle.id)
-            await self._crowd.disperse()
+            for job_id in self._ids:
+                await self._store.ended(job_id)
+            self._dispersed.set()
+            await self._gone.wait()
         self._history.settled = True
         await trio.testing.wait_all_tasks_blocked()
         await self._judge()
@@ -369,24 +371,12 @@ class JobMachine(TrioMachine):
         assert not left, f"{left} handlers still run although every worker is down"
 
     async def _judge(self) -> None:
-        stays: list[Wait] = []
-        for one in await every(self._store, Where()):
-            job = await self._store.get(one.id)
-            log = self._history.logs[job.id] = await self._log(job.id)
-            check_agrees(job, log)
-            options = self._options.get(job.id, {"when_unread": "cancel"} if job.parent is None else {})
-            unread = options.get("when_unread") == "cancel"
-            check_limits(job, log, {*self._history.mute, *self._history.leaving}, unread=unread)
-            self._history.jobs[job.id] = job
-            if job.parent is not None:
-                check_child(log)
-            else:
-                stays += waits(job, log, options.get("delay", 0.0))
-                if job.state.over:
-                    self.check_job(job, log)
-        check_order(stays)
-        note_leases(self._history, self._workers, self.lease)
+        await self._history.collect(self._store)
+        note_troubles(self._history, [worker.connection for worker in self._workers], self.lease)
         check_history(self._history)
+        for job in self._history.jobs.values():
+            if job.parent is None and job.state.over:
+                self.check_job(job, self._history.logs[job.id])
 
 
 @asynccontextmanager

@@ -27,11 +27,10 @@ from ._asked import (
     readers_agree,
 )
 from ._fold import ENDS, OVER, end_of, fold, is_lost, start_of
+from ._order import TRAVELS, children_have_no_lease, limits_are_kept, starts_are_in_order
 
 if TYPE_CHECKING:
     from ._history import HandlerRun, History
-
-_TRAVELS: Final = 0.1  # seconds that a call is under way, as long as nothing is wrong
 
 
 @attrs.frozen
@@ -171,7 +170,7 @@ def leaving_claims_nothing(history: History) -> Found:
             left = history.leaving.get(event.data, inf)
             on_its_way = any(since <= left <= until for since, until in history.troubles.get(event.data, ()))
             late = event.timestamp - history.epoch - left
-            if late > _TRAVELS and not on_its_way:
+            if late > TRAVELS and not on_its_way:
                 yield job_id, f"{event.data} claimed it {late:g} s after it began to leave"
     for run in history.runs:
         left = inf if run.worker in history.drained else history.leaving.get(run.worker, inf)
@@ -279,6 +278,9 @@ RULES: Final[Mapping[str, Callable[[History], Found]]] = {
         ends_are_recorded,
         requests_are_passed_on,
         no_attempt_pays_for_the_store,
+        starts_are_in_order,
+        limits_are_kept,
+        children_have_no_lease,
     )
 }
 """Every rule by its name; each finds what breaks it, as job id and message."""

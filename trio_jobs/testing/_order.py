@@ -1,24 +1,29 @@
-"""What the time and order of starts and ends say, by the numbers of the design and nobody else's."""
+"""Judge when jobs start, how long and how often they run, by the numbers of the design; see `_judge.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ._asked import SLACK, Found
+from ._fold import GIVEN_BACK
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from .._model.job import Event, Job
+    from ._history import History
 
 PENALTY: Final = {0: 0.0, 1: 60.0, 2: 300.0, 3: 1800.0}
 _CRASHES: Final = 3
-_SLACK: Final = 1e-3  # wall times are floats of 1e9 seconds
+TRAVELS: Final = 0.1  # seconds that a call is under way, as long as nothing is wrong
 
 
 @attrs.frozen
-class Wait:
+class _Stay:
     """A job's stay in the queue.
 
     Attributes:
@@ -36,94 +41,85 @@ class Wait:
     rank: float
 
 
-def waits(job: Job, log: Sequence[Event], delay: float) -> Iterator[Wait]:
-    """Return each stay of a job in the queue.
-
-    Args:
-        job: The job.
-        log: Its log.
-        delay: The delay with which it was submitted.
-    """
-    due: float | None = log[0].timestamp + delay
+def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Stay]:
+    """Return each stay of a job in the queue, but for the first one if its delay is not known."""
+    due = None if delay is None else log[0].timestamp + delay
     for event in log[1:]:
         if due is not None and event.kind in {"started", "cancelled", "expired"}:
             rank = due + PENALTY[int(job.priority)]
-            yield Wait(job.id, due, event.timestamp, event.kind == "started", rank)
+            yield _Stay(job.id, due, event.timestamp, event.kind == "started", rank)
             due = None
         elif event.kind == "retried":
             due = event.timestamp + (event.data.delay or 0.0)
     if due is not None:
-        yield Wait(job.id, due, float("inf"), started=False, rank=due + PENALTY[int(job.priority)])
+        yield _Stay(job.id, due, inf, started=False, rank=due + PENALTY[int(job.priority)])
 
 
-def check_order(stays: Sequence[Wait]) -> None:
-    """Check that nothing started before it was due, and nothing while something else was to go first.
+def _tops(history: History) -> Iterator[tuple[Job, Sequence[Event]]]:
+    """Return the jobs that are known and no child of another one, with their logs."""
+    for job in history.jobs.values():
+        if job.parent is None and history.logs.get(job.id):
+            yield job, history.logs[job.id]
 
-    Raises:
-        AssertionError: It did.
-    """
-    for stay in stays:
-        if not stay.started:
-            continue
-        assert stay.left >= stay.due - _SLACK, f"job {stay.job_id} started before it was due"
+
+def starts_are_in_order(history: History) -> Found:
+    """Nothing starts before it is due, nor while something of a lower rank was due and waited."""
+    stays = list[_Stay]()
+    for job, log in _tops(history):
+        options = history.options.get(job.id)
+        stays += _stays(job, log, None if options is None else options.get("delay", 0.0))
+    for stay in (stay for stay in stays if stay.started):
+        if stay.left < stay.due - SLACK:
+            yield stay.job_id, f"it started {stay.due - stay.left:g} s before it was due"
         for other in stays:
-            passed_over = other.due < stay.left - _SLACK and other.left > stay.left + _SLACK
-            assert not (passed_over and other.rank < stay.rank - _SLACK), (
-                f"job {stay.job_id} started {stay.left - other.due:g} s after job {other.job_id} was due, "
-                f"which has a lower rank and still waited"
-            )
+            passed_over = other.due < stay.left - SLACK and other.left > stay.left + SLACK
+            if passed_over and other.rank < stay.rank - SLACK:
+                late = f"{stay.left - other.due:g} s after job {other.job_id} was due"
+                yield stay.job_id, f"it started {late}, which has a lower rank and still waited"
 
 
-def check_limits(job: Job, log: Sequence[Event], mute: Collection[str] = (), *, unread: bool = False) -> None:
-    """Check that a job ran no longer and no more often than it may.
+def limits_are_kept(history: History) -> Found:
+    """A job runs no more often than it may, and completes in no longer time.
 
     A handler that was asked to end before its time was over may take long to do so, and completes then.
-
-    Args:
-        job: The job.
-        log: Its log.
-        mute: The workers that may have been late to say how an attempt had ended, or have asked it to end
-            themselves, by name.
-        unread: Whether it may have been asked to end because nobody read it, of which its log says nothing.
-
-    Raises:
-        AssertionError: It did.
     """
-    spent, began, worker, asked = 0, 0.0, "", inf
-    for event in log:
-        if event.kind == "started":
-            spent, began, worker, asked = spent + 1, event.timestamp, event.data, inf
-        elif event.kind == "cancel_requested":
-            asked = min(asked, event.timestamp - began)
-        elif event.kind == "completed" and job.timeouts.run is not None and worker not in mute:
-            took, most = event.timestamp - began, job.timeouts.run + _SLACK
-            assert unread or took <= most or asked <= most, f"job {job.id} completed after {took:g} s"
-        elif event.kind == "retried":
-            reason = str(event.data.reason)
-            most = max(job.retry.attempts, _CRASHES) if reason == "worker_lost" else job.retry.attempts
-            spent -= reason in {"shutdown", "snoozed"}
-            assert spent < most or reason in {"shutdown", "snoozed"}, f"job {job.id} is retried too often"
-        elif event.kind == "expired":
-            assert spent == 0, f"job {job.id} expired after it had started"
+    for job, log in _tops(history):
+        spent, began, worker, asked = 0, 0.0, "", inf
+        for event in log:
+            if event.kind == "started":
+                spent, began, worker, asked = spent + 1, event.timestamp, event.data, inf
+            elif event.kind == "cancel_requested":
+                asked = min(asked, event.timestamp - began)
+            elif event.kind == "completed" and job.timeouts.run is not None:
+                took, most = event.timestamp - began, job.timeouts.run + TRAVELS
+                if min(took, asked) > most and _shows_when_it_ended(history, job.id, worker):
+                    yield job.id, f"it completed after {took:g} s"
+            elif event.kind == "retried":
+                lost, free = event.data.reason == "worker_lost", event.data.reason in GIVEN_BACK
+                most = max(job.retry.attempts, _CRASHES) if lost else job.retry.attempts
+                spent -= free
+                if spent >= most and not free:
+                    yield job.id, "it is retried too often"
+            elif event.kind == "expired" and spent:
+                yield job.id, "it expired after it had started"
 
 
-def check_child(log: Sequence[Event]) -> None:
-    """Check that a child job was never on its own: it has no second attempt, and is not lost by itself.
+def _shows_when_it_ended(history: History, job_id: str, worker: str) -> bool:
+    """Return whether a job's log says how long it ran, and what asked it to end.
 
-    Raises:
-        AssertionError: It was.
+    A worker may be late to say how an attempt ended, or ask it to end as it leaves; and a job that is
+    cancelled if it is unread has a log that does not say when that happened.
     """
-    for event in log:
-        assert event.kind != "retried", f"{event} of a child, which nobody would run again"
-        lost = event.kind in {"failed", "cancelled"} and event.data.reason == "worker_lost"
-        assert not lost, f"{event} of a child, which has no lease"
+    options = history.options.get(job_id, {"when_unread": "unknown"})
+    watched = options.get("when_unread") in {None, "continue", "pause"}
+    return watched and worker not in history.mute and worker not in history.leaving
 
 
-def check_capacity(running: Mapping[str, int], capacity: int) -> None:
-    """Check that no worker runs more handlers at once than it may.
-
-    Raises:
-        AssertionError: One does.
-    """
-    for worker, count in running.items():
-        assert count <= capacity, f"{worker} runs {count} handlers at once, and may run {capacity}"
+def children_have_no_lease(history: History) -> Found:
+    """A child job is never on its own: it has no second attempt, and is not lost by itself."""
+    for job in history.jobs.values():
+        for event in history.logs.get(job.id, ()) if job.parent is not None else ():
+            if event.kind == "retried":
+                yield job.id, "it is a child, which nobody would run again"
+            elif event.kind in {"failed", "cancelled"} and event.data.reason == "worker_lost":
+                yield job.id, "it is a child, which has no lease"

@@ -16,21 +16,17 @@ import outcome
 import trio
 
 from .._model.retry import Retry
-from .._registry.filter import every
-from ..stores.contract import Where
 from ..stores.memory import MemoryStore
 from ._faults import FAULTS, Faults
-from ._fold import check_agrees
 from ._history import History
+from ._host import Host, chaos
 from ._journal import journalled
 from ._judge import check_history
-from ._nodes import Node, chaos
-from ._people import Clients, Drawn
+from ._load import Drawn, Load
 from ._scripted import ENDS, STEPS, scripted
 from ._seeded import run_seeded
 from ._trace import Trace
 
-_ALL: Final = 10**6
 _STEPS: Final = [what for what in STEPS if what not in {"pipe", "tidy"}] + ["send", "shield"]
 
 
@@ -56,8 +52,8 @@ class Scenario:
     """What is simulated, but for what the seed decides.
 
     Attributes:
-        workers: Nodes that run jobs, or only one.
-        fronts: Nodes that only submit and watch.
+        workers: Hosts of processes that run jobs, or only one.
+        fronts: Hosts of processes that only submit and watch.
         clients: Tasks that submit jobs, watch, cancel and resume.
         jobs: How many jobs each client submits, at most.
         capacity: How many attempts a worker runs at once, at most.
@@ -141,37 +137,32 @@ class Simulation:
         self.history.epoch = store._epoch  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         workers = self.random.choice((1, scenario.workers))  # what is lost comes back to one that is alone
         counts = {"worker": workers, "front": scenario.fronts}
-        nodes: list[Node] = []
+        hosts: list[Host] = []
         for kind, count in counts.items():
             for number in range(count):
                 capacity = self.random.randint(1, scenario.capacity) if kind == "worker" else 0
                 name = f"{kind}{number}"
-                nodes.append(Node(name, capacity, store, faults, trace=self.trace, history=self.history))
-        clients = Clients(nodes, self.history, self.random, self._draw)
+                hosts.append(Host(name, capacity, store, faults, trace=self.trace, history=self.history))
+        load = Load(hosts, self.history, self.random, self._draw)
         async with trio.open_nursery() as nursery:
-            for node in nodes:
-                nursery.start_soon(node.live, name=node.name)
-            nursery.start_soon(clients.run, scenario.clients, scenario.jobs)
+            for host in hosts:
+                nursery.start_soon(host.run, name=host.name)
+            nursery.start_soon(load.run, scenario.clients, scenario.jobs)
             with trio.move_on_after(scenario.seconds):
-                await chaos(nodes, faults)
+                await chaos(hosts, faults)
             faults.on = False
             self.trace.note("", "calm")
             with trio.move_on_after(scenario.patience):
-                await clients.done.wait()
+                await load.done.wait()
             self.history.settled = True
-            await self._collect(store)
+            await self.history.collect(store)
+            for job_id, log in self.history.logs.items():
+                self.trace.note("store", self.trace.number(job_id), log)
             judged = outcome.capture(check_history, self.history)  # who is cancelled waits no more
-            done = clients.done.is_set()
+            done = load.done.is_set()
             nursery.cancel_scope.cancel()
         judged.unwrap()
         assert done, "a client found nobody to ask"
-
-    async def _collect(self, store: MemoryStore) -> None:
-        for one in await every(store, Where()):
-            job = self.history.jobs[one.id] = await store.get(one.id)
-            log = self.history.logs[job.id] = await store.read(job.id, 0, _ALL)
-            self.trace.note("store", self.trace.number(job.id), log)
-            check_agrees(job, log)
 
     def _draw(self) -> Drawn:
         fn, args, options = self._scenario.draw_job(self.random)

@@ -1,0 +1,169 @@
+"""A client of a state machine or of a simulation, which writes down what it asks, is told and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+import trio
+
+from .._common.errors import JobCancelled, JobFailed, QueueFull, StoreUnavailable
+from ._history import Call, Reading
+
+if TYPE_CHECKING:
+    from .._registry.registry import JobRegistry
+    from .._watching.handle import JobHandle
+    from .._watching.readers import Policy
+    from ._history import History
+    from ._journal import Handler
+
+T = TypeVar("T")
+LOST: Final = (StoreUnavailable, trio.ClosedResourceError)
+"""What a client is told if the process that it asked is gone."""
+
+
+@attrs.frozen
+class Pace:
+    """How a client reads a log.
+
+    Attributes:
+        policy: Whether the handler waits for this reader.
+        seconds: How long each event takes.
+        most: After how many events the reader leaves.
+    """
+
+    policy: Policy = "gap"
+    seconds: float = 0.0
+    most: float = inf
+
+
+class SimulatedClient:
+    """A client that asks processes, each time perhaps another one, and keeps its journal.
+
+    Args:
+        name: What the journal calls it.
+        history: The journal.
+    """
+
+    def __init__(self, name: str, history: History) -> None:
+        self.name = name
+        self._history = history
+
+    async def ask(self, call: Call, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask once, and return the answer; None if it is lost, and with it whether the call took effect."""
+        call.invoked = trio.current_time()
+        with self._history.ask(call), suppress(*LOST):
+            answer = await ask()
+            call.returned = trio.current_time()
+            return answer
+        return None
+
+    async def submit(
+        self, jobs: JobRegistry, key: str, fn: Handler, args: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> str | None:
+        """Submit one job under a key, and return its id; None if that is lost."""
+        call = Call(self.name, "submit", key=key)
+        submit: Any = jobs.submit  # how the handler is typed is not known here
+        handle: JobHandle[Any, Any] | None = await self.ask(
+            call, partial(submit, fn, *args, key=key, **options)
+        )
+        if handle is not None:
+            call.job_id = handle.id
+            self._history.options[handle.id] = options
+        return call.job_id
+
+    async def submit_if_room(
+        self, call: Call, submit: Callable[[], Awaitable[str]], options: Mapping[str, Any]
+    ) -> None:
+        """Submit one job for which there may be no room; the call has its id, or that the queue is full."""
+        try:
+            call.job_id = await self.ask(call, submit)
+        except QueueFull:
+            call.answer = "full"
+            return
+        if call.job_id is not None:
+            call.answer = "accepted"
+            self._history.options[call.job_id] = options
+
+    async def submit_many(
+        self,
+        jobs: JobRegistry,
+        key: str,
+        fn: Handler,
+        several: Sequence[tuple[Any, ...]],
+        options: Mapping[str, Any],
+        *,
+        patience: float = inf,
+    ) -> Call:
+        """Submit several jobs at once, for as long as the patience lasts; the call has their ids."""
+        call = Call(self.name, "submit_many", key=key, count=len(several))
+
+        async def submit() -> list[str]:
+            submit_many: Any = jobs.submit_many  # as above
+            with trio.move_on_after(patience):
+                return [handle.id for handle in await submit_many(fn, several, **options)]
+            call.cancelled = True
+            return []
+
+        call.job_ids = await self.ask(call, submit) or []
+        self._history.options |= dict.fromkeys(call.job_ids, options)
+        return call
+
+    async def cancel(
+        self, jobs: JobRegistry, job_id: str, reason: str, *, grace: float, patience: float
+    ) -> bool:
+        """Cancel a job and wait for what becomes of it; return whether that was answered."""
+        call = Call(self.name, "cancel", job_id, reason=reason, grace=grace)
+        report = await self.ask(call, lambda: jobs.cancel(job_id, reason, grace=grace, patience=patience))
+        call.answer = None if report is None else report.outcome
+        return report is not None
+
+    async def request_cancel(self, jobs: JobRegistry, job_id: str, reason: str, *, grace: float) -> None:
+        """Ask for a job's cancellation."""
+
+        async def request() -> None:
+            handle: JobHandle[Any, Any] = await jobs.get(job_id)
+            await handle.request_cancel(reason, grace=grace)
+
+        await self.ask(Call(self.name, "request_cancel", job_id, reason=reason, grace=grace), request)
+
+    async def wait(self, jobs: JobRegistry, job_id: str, *, result: bool) -> bool:
+        """Wait for a job's end, or for its result; return whether it was answered."""
+        call = Call(self.name, "wait", job_id)
+
+        async def wait() -> str:
+            handle: JobHandle[Any, Any] = await jobs.get(job_id)
+            return await _outcome_of(handle) if result else str((await handle.wait()).state)
+
+        call.answer = await self.ask(call, wait)
+        return call.answer is not None
+
+    async def read(self, jobs: JobRegistry, job_id: str, after: int, pace: Pace) -> Reading:
+        """Read a job's log behind a cursor until it ends, the pace says so, or the process is gone."""
+        reading = Reading(self.name, job_id, after)
+        with self._history.read(reading), suppress(*LOST):
+            handle: JobHandle[Any, Any] = await jobs.get(job_id)
+            async with handle.events(after, policy=pace.policy) as events:
+                async for event in events:
+                    reading.events.append(event)
+                    await trio.sleep(pace.seconds)
+                    if len(reading.events) >= pace.most:
+                        break
+                else:
+                    reading.ended = True
+        return reading
+
+
+async def _outcome_of(handle: JobHandle[Any, Any]) -> str:
+    """Wait for a job's result, and return in which state the job ended, as `result` tells it."""
+    try:
+        await handle.result()
+    except JobFailed:
+        return "failed"
+    except JobCancelled:
+        return "cancelled"
+    return "completed"

@@ -1,0 +1,56 @@
+"""What a `JobMachine` draws: what handlers do, the options of jobs, how clients read, and what goes wrong."""
+
+from __future__ import annotations
+
+from math import inf
+
+from hypothesis import strategies as st
+
+from .._common.states import State
+from .._model.job import Timeouts
+from .._model.retry import Retry
+from .._registry.filter import Filter
+from .._watching.readers import Policy
+from ._client import Pace
+from ._scripted import STEPS
+
+POLICIES: tuple[Policy, ...] = ("gap", "block")
+PACES = st.builds(
+    Pace,
+    policy=st.sampled_from(POLICIES),
+    seconds=st.sampled_from([0.0, 0.0, 1.0]),
+    most=st.sampled_from([inf, 1, 3]),
+)
+LISTS = st.lists(
+    st.one_of(
+        st.just(("tidy", 25.0)),  # more often: what is left then is not over yet
+        *(st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in STEPS.items()),
+    ),
+    max_size=5,
+)
+VERBS = st.sets(st.sampled_from(["claim", "heartbeat", "append", "finish", "spawn", "sweep"]), min_size=1)
+WHERES: st.SearchStrategy[Filter] = st.sampled_from(
+    [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": [State.RUNNING]}]
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeouts": st.builds(
+            Timeouts,
+            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
+            queue=st.sampled_from([None, 0.5]),
+            first_token=st.sampled_from([None, 0.5]),
+            idle=st.sampled_from([None, 1.0]),
+        ),
+        "retry": st.builds(
+            Retry, attempts=st.integers(1, 4), initial=st.sampled_from([0.0, 1.0]), jitter=st.just(0.0)
+        ),
+        "priority": st.integers(0, 3),
+        "delay": st.sampled_from([0.5, 2.0]),
+        "tags": st.just({"of": "the machine"}),
+        "metadata": st.just({"n": 1}),
+        "owner": st.sampled_from(["me", "you"]),
+        "when_unread": st.sampled_from(["pause", "cancel"]),
+        "linger": st.sampled_from([0.0, 1.0]),
+    },
+)
