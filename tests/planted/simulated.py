@@ -104,4 +104,12 @@ SIMULATED = [
         "attempt.notify_cancel(Reason.USER, 0.0)",
         "simulation",
     ),
+    Bug(
+        "handlers are not answered while their registry is being left",
+        "a handler that waits for a child job fails when its worker is told to go",
+        RUNNER,
+        "        if self.closed and not used:\n",
+        "        if self.closed:\n",
+        "simulation",
+    ),
 ]

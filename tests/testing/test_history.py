@@ -220,6 +220,7 @@ def _child(*events: Event) -> Callable[[History], None]:
     return fault
 
 
+LEFT = ErrorRecord("ClosedResourceError", "the registry is closed", "")
 BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "a hole in seq": ("logs_are_legal", drop(7)),
     "no beginning": ("logs_are_legal", drop(1)),
@@ -333,6 +334,10 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
     "a child that is lost by itself": (
         "children_have_no_lease",
         _child(event(3, 1, "failed", 2, Ended(Reason.WORKER_LOST))),
+    ),
+    "an attempt that ended because its registry was being left": (
+        "no_attempt_pays_for_the_store",
+        change(5, data=Ended(Reason.ERROR, error=LEFT, delay=0.0)),
     ),
     "a handler never ended": ("ends_are_ends", _set("runs.1.ended", None)),
 }

@@ -235,12 +235,16 @@ def requests_are_passed_on(history: History) -> Found:
 
 
 def no_attempt_pays_for_the_store(history: History) -> Found:
-    """That the store is away for a moment ends no attempt."""
+    """That the store is away for a moment, or that the registry is being left, ends no attempt."""
     for job_id, log in history.logs.items():
         for event in log:
             error = None if event.kind not in ENDS or event.kind == "completed" else event.data.error
-            if error is not None and error.type.endswith("StoreUnavailable"):
+            if error is None:
+                continue
+            if error.type.endswith("StoreUnavailable"):
                 yield job_id, f"attempt {event.attempt} ended because the store was away"
+            if error.type.endswith("ClosedResourceError") and "registry" in error.message:
+                yield job_id, f"attempt {event.attempt} ended because its registry was being left"
 
 
 def _in_trouble(history: History, worker: str, since: float, until: float) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
 
-from .._common.errors import Permanent, RetryAfter
+from .._common.errors import Permanent, RetryAfter, StoreUnavailable
 from .._running.context import JobContext
 
 Step = tuple[str, Any]
@@ -25,6 +26,7 @@ STEPS: Final[Mapping[str, Sequence[Any]]] = {
     "tidy": (1.0, 25.0),
     "child": (False, True),
     "old child": (False, True),
+    "await child": (False, True),
 }
 """The steps, and what each may be told."""
 ENDS: Final = ("return", "error", "permanent", "snooze", "exit", "group", "background")
@@ -71,6 +73,10 @@ async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:
             with trio.move_on_after(amount):
                 await job.cancel_requested.wait()
                 return "heeded"
+        elif what == "await child":
+            spawned = await job.spawn(child, amount)
+            with suppress(StoreUnavailable):
+                await spawned.wait()
         elif what != "tidy":
             await job.spawn(child, amount, 0.5 if what == "child" else 25.0)
     return None
