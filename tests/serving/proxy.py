@@ -118,9 +118,8 @@ async def open_proxy(target: str, weather: Weather = CALM, *, seed: int = 0) -> 
     """A proxy before the server at a URL."""
     proxy = Proxy(target, weather, seed)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    parts = urlsplit(target)
     port = listeners[0].socket.getsockname()[1]
-    proxy.url = parts._replace(netloc=f"127.0.0.1:{port}").geturl()
+    proxy.url = target.replace(urlsplit(target).netloc, f"127.0.0.1:{port}")
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, proxy.pass_on, listeners)
         yield proxy

@@ -137,6 +137,29 @@ async def served(
                 nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def stubborn_job(**options: Any) -> AsyncGenerator[tuple[Site, str, trio.Event]]:
+    """Serve a job that no cancellation ends, but an event: return the site, the id of the job, the event."""
+    started, go_on = trio.Event(), trio.Event()
+
+    @handler
+    async def stubborn(job: JobContext[Any]) -> None:
+        with trio.CancelScope(shield=True):
+            started.set()
+            await go_on.wait()
+
+    async with served([stubborn], **options) as site:
+        job_id = await site.submit("stubborn")
+        await started.wait()
+        yield site, job_id, go_on
+
+
+async def cancel_requested(site: Site, job_id: str) -> None:
+    """Wait until a job is asked to stop."""
+    while not (await (await site.jobs.get(job_id)).snapshot()).cancel_requested_at:
+        await trio.lowlevel.checkpoint()
+
+
 async def ask(socket: WebSocketConnection, **request: Any) -> Any:
     """Send one request, and return the next frame."""
     await socket.send_message(json.dumps(request))
@@ -218,7 +241,7 @@ class Wire:
         """Return the next response, whose length is said."""
         head = await self.head()
         size = int(head.headers["content-length"])
-        return head._replace(body=await self.some(size))
+        return Answer(head.status, head.headers, await self.some(size))
 
     async def some(self, size: int) -> bytes:
         """Return so many bytes."""

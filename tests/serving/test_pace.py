@@ -36,7 +36,9 @@ def test_each_is_woken_in_its_time(plans: list[tuple[int, int, int | None]]) -> 
         async with trio.open_nursery() as nursery:
             for number, plan in enumerate(plans):
                 nursery.start_soon(rest, pace, number, *plan)
-        assert pace._alarm is None
+        due = trio.current_time() + 1
+        await pace.sleep_until(due)
+        assert trio.current_time() == pytest.approx(due), "the timer of those who left is left, too"
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     for number, (comes, until, cancelled) in enumerate(plans):

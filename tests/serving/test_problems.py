@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import trio_jobs
 from tests.wire import BadRequest
 from trio_jobs import (
     IllegalTransition,
@@ -26,10 +27,9 @@ from trio_jobs import (
     TrioJobsError,
     UnknownHandler,
     UnknownJob,
+    serving,
 )
-from trio_jobs._common import errors
-from trio_jobs.serving import problems
-from trio_jobs.serving.problems import INTERNAL, STATUS, Refused, problem_of
+from trio_jobs.serving.problems import ERRORS, INTERNAL, STATUS, Refused, problem_of
 
 TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (BadRequest("no"), "bad_request", {}),
@@ -60,12 +60,12 @@ def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
     """A new error of the package has a code, or is named here as none that a caller meets."""
     ours = {
         kind
-        for kind in vars(errors).values()
+        for kind in vars(trio_jobs).values()
         if isinstance(kind, type) and issubclass(kind, TrioJobsError) and kind is not TrioJobsError
     }
     told = {type(error) for error, _, _ in TOLD}
     assert {kind for kind in ours - told if not issubclass(kind, tuple(NOT_THEIRS))} == set()
-    assert told == set(problems._ERRORS)
+    assert told == set(ERRORS)
 
 
 def test_a_fault_of_the_servers_is_no_problem_of_the_clients() -> None:
@@ -86,7 +86,7 @@ def test_the_servers_own_trouble_is_not_told_in_detail() -> None:
 def test_every_code_that_is_raised_has_a_status() -> None:
     """Each code that the package refuses with is in the table, and is no word of its own."""
     used = set()
-    for file in Path(problems.__file__).parent.rglob("*.py"):
+    for file in Path(serving.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]

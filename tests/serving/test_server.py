@@ -12,8 +12,17 @@ import trio
 import trustme
 from trio.testing import wait_all_tasks_blocked
 
-from tests.serving.served import EventStream, ask, closed, follow, hear, served
-from trio_jobs import JobContext, handler, open_registry
+from tests.serving.served import (
+    EventStream,
+    ask,
+    cancel_requested,
+    closed,
+    follow,
+    hear,
+    served,
+    stubborn_job,
+)
+from trio_jobs import open_registry
 from trio_jobs.serving import Limits, serve_http, serve_websocket
 
 HEALTH = "GET /healthz HTTP/1.1"
@@ -151,24 +160,13 @@ async def test_what_is_no_http(said: bytes) -> None:
 
 async def test_it_stops_in_order() -> None:
     """When it stops, sockets are told (1001), streams end, a request is answered, idle connections close."""
-    go_on, there = trio.Event(), trio.Event()
-
-    @handler
-    async def stubborn(job: JobContext[Any]) -> None:
-        with trio.CancelScope(shield=True):
-            there.set()
-            await go_on.wait()
-
-    async with served([stubborn]) as site, site.websocket() as socket:
-        job_id = await site.submit("stubborn")
-        await there.wait()
+    async with stubborn_job() as (site, job_id, go_on), site.websocket() as socket:
         idle, busy = await site.connect(), await site.connect()
         await idle.say(HEALTH)
         assert (await idle.answer()).status == 200
         stream = await follow(site, f"/v1/jobs/{job_id}/stream")
         await busy.say(f"DELETE /v1/jobs/{job_id}?patience=5 HTTP/1.1")
-        while not (await (await site.jobs.get(job_id)).snapshot()).cancel_requested_at:
-            await trio.lowlevel.checkpoint()
+        await cancel_requested(site, job_id)
         site.stop()
         assert await closed(socket) == 1001
         assert "completed" not in [one.event for one in await stream.all()]
@@ -196,21 +194,10 @@ async def test_who_has_not_asked_yet_is_not_waited_for(serve: Any, said: bytes) 
 
 async def test_what_does_not_end_is_closed_after_the_grace() -> None:
     """A request that takes longer than the grace is cut off; the job is not touched by that."""
-    go_on, there = trio.Event(), trio.Event()
-
-    @handler
-    async def stubborn(job: JobContext[Any]) -> None:
-        with trio.CancelScope(shield=True):
-            there.set()
-            await go_on.wait()
-
-    async with served([stubborn], grace=0.05) as site:
-        job_id = await site.submit("stubborn")
-        await there.wait()
+    async with stubborn_job(grace=0.05) as (site, job_id, go_on):
         wire = await site.connect()
         await wire.say(f"DELETE /v1/jobs/{job_id}?patience=60 HTTP/1.1")
-        while not (await (await site.jobs.get(job_id)).snapshot()).cancel_requested_at:
-            await trio.lowlevel.checkpoint()
+        await cancel_requested(site, job_id)
         site.stop()
         await site.stopped.wait()
         assert await wire.rest() == b""

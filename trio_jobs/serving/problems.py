@@ -74,7 +74,7 @@ STATUS: Final[Mapping[str, int]] = {
 
 _TRY_AGAIN: Final = frozenset({"too_many", "queue_full", "unavailable", "closing"})
 
-_ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
+ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
     BadRequest: ("bad_request", ()),
     UnknownJob: ("unknown_job", ()),
     UnknownHandler: ("unknown_handler", ("known",)),
@@ -86,6 +86,7 @@ _ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
     StoreUnavailable: ("unavailable", ()),
     trio.ClosedResourceError: ("closing", ()),
 }
+"""The code of each error that a client can meet, and the attributes that are its details."""
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     "unavailable": "the store cannot be reached; whether it was done is not known",
     "closing": "the server is stopping; try again",
@@ -141,7 +142,7 @@ def problem_of(error: BaseException) -> Problem | None:
     """Return an error as clients see it; None if it is a fault of the server."""
     if isinstance(error, Refused):
         return Problem.of(error.code, str(error), error.headers)
-    for kind, (code, details) in _ERRORS.items():
+    for kind, (code, details) in ERRORS.items():
         if isinstance(error, kind):
             facts = {name: getattr(error, name) for name in details}
             return Problem.of(code, _OTHER_WORDS.get(code, str(error)), **facts)

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.serving.served import Site, served
+from tests.serving.served import Site, served, stubborn_job
 from trio_jobs import JobContext, Retry, StoreUnavailable, handler
 from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.http import app
@@ -334,17 +334,7 @@ async def test_a_job_is_cancelled() -> None:
 @pytest.mark.parametrize("shown", [True, False])
 async def test_a_job_that_does_not_stop(shown: bool) -> None:
     """A job that is stuck is 202, as it may stop yet; where it is stuck, only programmers see."""
-    go_on, there = trio.Event(), trio.Event()
-
-    @handler
-    async def stubborn(job: JobContext[Any]) -> None:
-        with trio.CancelScope(shield=True):
-            there.set()
-            await go_on.wait()
-
-    async with served([stubborn], tracebacks=shown) as site:
-        job_id = await site.submit("stubborn")
-        await there.wait()
+    async with stubborn_job(tracebacks=shown) as (site, job_id, go_on):
         answer = await site.http.delete(f"/v1/jobs/{job_id}?patience=0.01")
         assert (answer.status_code, answer.json()["outcome"]) == (202, "stuck")
         assert ("stubborn" in (answer.json()["stack"] or "")) is shown

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from trio_jobs import State
-from trio_jobs._model.job import Statistics
+import attrs
+
+from trio_jobs import State, open_registry
 from trio_jobs.serving.http.metrics import exposition
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{state="([a-z]+)"\})? (\S+)')
@@ -31,11 +32,17 @@ def samples(text: str) -> dict[tuple[str, str | None], float]:
     return found
 
 
-def test_all_statistics_are_exposed() -> None:
+async def test_all_statistics_are_exposed() -> None:
     """Each figure is one sample, each state one too, also those that no job is in."""
-    statistics = Statistics(
-        states={State.QUEUED: 3, State.COMPLETED: 7}, running=2, capacity=5, paused=True, readers=4
-    )
+    async with open_registry() as jobs:
+        statistics = attrs.evolve(
+            await jobs.statistics(),
+            states={State.QUEUED: 3, State.COMPLETED: 7},
+            running=2,
+            capacity=5,
+            paused=True,
+            readers=4,
+        )
     found = samples(exposition(statistics))
     states = {state: found.pop(("trio_jobs_jobs", str(state))) for state in State}
     assert states == {**dict.fromkeys(State, 0), State.QUEUED: 3, State.COMPLETED: 7}
@@ -47,8 +54,9 @@ def test_all_statistics_are_exposed() -> None:
     }
 
 
-def test_the_text_ends_with_a_line_end() -> None:
+async def test_the_text_ends_with_a_line_end() -> None:
     """Prometheus refuses a text whose last line has no end."""
-    text = exposition(Statistics(states={}, running=0, capacity=1, paused=False, readers=0))
+    async with open_registry() as jobs:
+        text = exposition(await jobs.statistics())
     assert text.endswith("\n")
     assert "\n\n" not in text

@@ -6,13 +6,11 @@ import json
 from typing import Any
 
 import pytest
-import trio
 from starlette.responses import Response
 from trio.testing import wait_all_tasks_blocked
 
 from tests.serving.raw import PING, PONG, frame
-from tests.serving.served import Answer, served
-from trio_jobs import JobContext, handler
+from tests.serving.served import Answer, cancel_requested, served, stubborn_job
 from trio_jobs.serving import Limits
 from trio_jobs.serving.http import app
 
@@ -213,21 +211,10 @@ async def test_http_1_0(kept: tuple[str, ...]) -> None:
 
 async def test_an_answer_while_the_server_stops_says_that_it_is_the_last() -> None:
     """What was asked before the server stops is answered, with `Connection: close`."""
-    go_on, there = trio.Event(), trio.Event()
-
-    @handler
-    async def stubborn(job: JobContext[Any]) -> None:
-        with trio.CancelScope(shield=True):
-            there.set()
-            await go_on.wait()
-
-    async with served([stubborn]) as site:
-        job_id = await site.submit("stubborn")
-        await there.wait()
+    async with stubborn_job() as (site, job_id, go_on):
         wire = await site.connect()
         await wire.say(f"DELETE /v1/jobs/{job_id}?patience=5 HTTP/1.1")
-        while not (await (await site.jobs.get(job_id)).snapshot()).cancel_requested_at:
-            await trio.lowlevel.checkpoint()
+        await cancel_requested(site, job_id)
         site.stop()
         await wait_all_tasks_blocked()
         go_on.set()
