@@ -29,7 +29,7 @@ async def a_queued_job_is_cancelled_at_once(store: Store) -> None:
 async def a_retrying_job_is_cancelled_at_once(store: Store) -> None:
     """So does a job that waits to run again, due or not."""
     for delay in (0.0, kit.LONG):
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.finish(job_id, 1, kit.retried(delay=delay))
         kit.expect("request_cancel of a RETRYING job", await store.request_cancel(job_id, None), "cancelled")
         job = await store.get(job_id)
@@ -46,7 +46,7 @@ async def a_delayed_job_is_cancelled_at_once(store: Store) -> None:
 
 async def a_running_job_is_marked(store: Store) -> None:
     """A job that runs goes on: the request is in its snapshot, its log, and the next heartbeat's answer."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     kit.expect(
         "request_cancel of a RUNNING job", await store.request_cancel(job_id, "tired", 3.0), "requested"
     )
@@ -66,7 +66,7 @@ async def a_running_job_is_marked(store: Store) -> None:
 
 async def the_first_request_counts(store: Store) -> None:
     """A second request adds nothing to the log of a job that runs; when it was asked for stays as it was."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.request_cancel(job_id, "first", 5.0)
 
     async def repeat() -> None:
@@ -77,7 +77,7 @@ async def the_first_request_counts(store: Store) -> None:
 
 async def a_shorter_grace_counts(store: Store) -> None:
     """A later request with a shorter grace shortens it; one with a longer grace does not make it longer."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for grace, wanted in ((5.0, 5.0), (9.0, 5.0), (2.0, 2.0), (3.0, 2.0), (0.0, 0.0)):
         await store.request_cancel(job_id, None, grace)
         answer = await store.heartbeat({job_id: 1}, kit.LONG)
@@ -87,7 +87,7 @@ async def a_shorter_grace_counts(store: Store) -> None:
 
 async def nobody_else_is_cancelled(store: Store) -> None:
     """A heartbeat names only the jobs whose cancellation was requested."""
-    one, other = [(await kit.start(store)).submission.id for _ in range(2)]
+    one, other = [await kit.started(store) for _ in range(2)]
     await kit.unchanged(
         "request_cancel of another job", store, other, lambda: store.request_cancel(one, None)
     )
@@ -98,7 +98,7 @@ async def nobody_else_is_cancelled(store: Store) -> None:
 async def what_is_over_stays_as_it_is(store: Store) -> None:
     """A request for a job that has ended changes nothing and says so, also the second time."""
     for outcome in (kit.completed("done"), kit.failed()):
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.finish(job_id, 1, outcome)
         for _ in range(2):
             await kit.unchanged("request_cancel", store, job_id, partial(_over, store, job_id))

@@ -64,11 +64,11 @@ async def what_was_due_first_starts_first(store: Store) -> None:
 
 async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:
     """A job that waits to run again is claimed once its delay has passed, as the next attempt."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
     await store.finish(job_id, 1, kit.retried(delay=kit.LONG))
     kit.expect("claim of a retry that is not due", await store.claim(1, kit.HOLDER), [])
-    second = (await kit.start(store)).submission.id
+    second = await kit.started(store)
     await store.append(second, 1, Kind.SAVED, ["first", "half"], 0)
     await store.finish(second, 1, kit.retried(delay=kit.BRIEF))
     await kit.lapse()
@@ -94,8 +94,8 @@ async def claims_at_the_same_time_share_no_job(store: Store) -> None:
 
 async def what_does_not_wait_is_not_claimed(store: Store) -> None:
     """Jobs that run, or have ended, are never claimed."""
-    running = (await kit.start(store)).submission.id
-    ended = (await kit.start(store)).submission.id
+    running = await kit.started(store)
+    ended = await kit.started(store)
     await store.finish(ended, 1, kit.completed())
     (gone,) = await kit.accept(store, kit.make())
     await store.request_cancel(gone, None)
@@ -114,7 +114,7 @@ async def many_that_left_do_not_disturb_the_order(store: Store) -> None:
     left = await store.find(Where(states={State.QUEUED}), kit.ALL)
     order = [job.id for job in sorted(left, key=lambda job: job.next_attempt_at or job.created_at)]
     await trio.sleep(0.15)
-    claims = [claim.submission.id for claim in await store.claim(kit.ALL, kit.HOLDER)]
+    claims = await kit.claimed(store, kit.ALL)
     kit.expect("claim by due time, of those that are left,", claims, order)
 
 
@@ -139,5 +139,5 @@ async def who_waits_longer_gains_rank(store: Store) -> None:
     (urgent,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
     await trio.sleep(2)
     (late,) = await kit.accept(store, kit.make(priority=Priority.URGENT))
-    order = [claim.submission.id for claim in await store.claim(3, kit.HOLDER)]
+    order = await kit.claimed(store, 3)
     kit.expect("claim of a job of low priority that waited for long", order, [urgent, old, late])

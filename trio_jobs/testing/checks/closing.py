@@ -16,9 +16,9 @@ async def close_ends_what_does_not_outlive_it(store: Store) -> None:
     """A store that is not durable ends its unfinished jobs, CANCELLED with the reason, and tells all."""
     if store.durable:
         return
-    over = (await kit.start(store)).submission.id
+    over = await kit.started(store)
     await store.finish(over, 1, kit.completed())
-    running = (await kit.start(store)).submission.id
+    running = await kit.started(store)
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
     found: list[object] = []
 
@@ -43,7 +43,7 @@ async def close_wakes_who_waits(store: Store) -> None:
     """In a store that is durable, `follow` and `ended` of an unfinished job raise `ClosedResourceError`."""
     if not store.durable:
         return
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
     told: list[str] = []
 

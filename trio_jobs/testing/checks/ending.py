@@ -13,7 +13,7 @@ from . import kit
 
 async def a_completed_job_has_its_result(store: Store) -> None:
     """`completed` ends the job with its result, in the snapshot and as the last event."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     state = await store.finish(job_id, 1, kit.completed({"answer": 42}))
     kit.expect("finish (completed) returns", state, State.COMPLETED)
     job = await store.get(job_id)
@@ -26,7 +26,7 @@ async def a_completed_job_has_its_result(store: Store) -> None:
 async def a_failed_job_says_why(store: Store) -> None:
     """`failed` ends the job with reason, message and error, in the snapshot and as the last event."""
     for reason in (Reason.ERROR, Reason.TIMEOUT, Reason.IDLE_TIMEOUT, Reason.LIMIT, Reason.BAD_RESULT):
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         ended = Ended(reason, "it failed", kit.ERROR)
         state = await store.finish(job_id, 1, Outcome(Transition.FAILED, None, ended))
         kit.expect("finish (failed) returns", state, State.FAILED)
@@ -38,7 +38,7 @@ async def a_failed_job_says_why(store: Store) -> None:
 
 async def a_cancelled_job_has_the_words_of_the_request(store: Store) -> None:
     """`cancelled` ends the job; the message of a user's request, the first one, is told with it."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.request_cancel(job_id, "tired", 5.0)
     await store.request_cancel(job_id, "again", 5.0)
     state = await store.finish(job_id, 1, kit.cancelled())
@@ -52,7 +52,7 @@ async def a_cancelled_job_has_the_words_of_the_request(store: Store) -> None:
 
 async def other_reasons_have_words_of_their_own(store: Store) -> None:
     """Whoever else cancels a job says why; the request of a user does not change that."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.request_cancel(job_id, "tired")
     ended = Ended(Reason.UNREAD, "nobody reads")
     await store.finish(job_id, 1, Outcome(Transition.CANCELLED, None, ended))
@@ -61,7 +61,7 @@ async def other_reasons_have_words_of_their_own(store: Store) -> None:
 
 async def a_retried_job_waits(store: Store) -> None:
     """`retried` lets the job wait for its delay, and says why."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     ended = Ended(Reason.ERROR, "once more", kit.ERROR, kit.LONG)
     state = await store.finish(job_id, 1, Outcome(Transition.RETRIED, None, ended))
     kit.expect("finish (retried) returns", state, State.RETRYING)
@@ -80,7 +80,7 @@ async def an_attempt_ends_once(store: Store) -> None:
     """A second `finish`, with the same outcome or another, is `LeaseLost` and changes nothing."""
     first = [kit.completed(1), kit.failed(), kit.cancelled(), kit.retried(delay=kit.LONG)]
     for outcome in first:
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.finish(job_id, 1, outcome)
 
         async def finish_again(job_id: str = job_id, before: str = outcome.transition.value) -> None:
@@ -93,7 +93,7 @@ async def an_attempt_ends_once(store: Store) -> None:
 
 async def a_new_attempt_forgets_the_last_error(store: Store) -> None:
     """Once a job runs again, its snapshot says nothing of how the last attempt ended."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     outcome = Outcome(Transition.RETRIED, None, Ended(Reason.ERROR, "oh", kit.ERROR, 0.0))
     await store.finish(job_id, 1, outcome)
     await kit.again(store, job_id)
@@ -107,7 +107,7 @@ async def a_new_attempt_forgets_the_last_error(store: Store) -> None:
 
 async def shutdown_and_snoozing_cost_nothing(store: Store) -> None:
     """What an attempt took from the budget is given back, if it ended for shutdown or was snoozed."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     spent = 1
     reasons = [Reason.ERROR, Reason.SHUTDOWN, Reason.TIMEOUT, Reason.SNOOZED, Reason.WORKER_LOST]
     for attempt, reason in enumerate(reasons, 1):
@@ -123,7 +123,7 @@ async def shutdown_and_snoozing_cost_nothing(store: Store) -> None:
 async def a_cancelled_job_is_not_retried(store: Store) -> None:
     """With cancellation requested, `retried` becomes `cancelled` in the same step, whatever the reason."""
     for reason in (Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED):
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.request_cancel(job_id, "tired")
         state = await store.finish(job_id, 1, kit.retried(reason))
         kit.expect("finish (retried) after request_cancel returns", state, State.CANCELLED)
@@ -141,7 +141,7 @@ async def a_cancelled_job_is_not_retried(store: Store) -> None:
 async def what_ended_first_stays(store: Store) -> None:
     """A job that completes or fails after its cancellation was requested ends as it did."""
     for outcome in (kit.completed("done"), kit.failed()):
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.request_cancel(job_id, None)
         state = await store.finish(job_id, 1, outcome)
         kit.expect("finish after request_cancel returns", state.value, outcome.transition.value)
@@ -159,7 +159,7 @@ async def what_ended_first_stays(store: Store) -> None:
 
 async def ending_one_attempt_ends_no_other(store: Store) -> None:
     """The outcome of one job is nothing to the others."""
-    jobs = [(await kit.start(store, n)).submission.id for n in range(3)]
+    jobs = [await kit.started(store, n) for n in range(3)]
     await store.append(jobs[1], 1, Kind.TOKEN, ["a"], 0)
     for job_id in (jobs[0], jobs[2]):
         await kit.unchanged(
@@ -173,7 +173,7 @@ async def ending_one_attempt_ends_no_other(store: Store) -> None:
 
 async def what_cannot_be_kept_is_no_result(store: Store) -> None:
     """A result that the store cannot keep is `InvalidPayload`, and the attempt runs on."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     try:
         await kit.accept(store, kit.make(object()))
     except InvalidPayload:

@@ -39,8 +39,8 @@ async def the_queue_timeout_begins_when_a_job_is_due(store: Store) -> None:
 
 async def the_queue_timeout_ends_with_the_first_start(store: Store) -> None:
     """A job that was started once in time may wait as long as it has to before it runs again."""
-    running = (await kit.start(store, timeouts=Timeouts(queue=kit.LONG))).submission.id
-    waiting = (await kit.start(store, timeouts=Timeouts(queue=kit.LONG))).submission.id
+    running = await kit.started(store, timeouts=Timeouts(queue=kit.LONG))
+    waiting = await kit.started(store, timeouts=Timeouts(queue=kit.LONG))
     await store.finish(waiting, 1, kit.retried(delay=kit.LONG))
     (quick,), _ = await store.submit([kit.make(timeouts=_SHORT)], 1, kit.HOLDER)
     await store.finish(quick, 1, kit.retried(delay=kit.LONG))

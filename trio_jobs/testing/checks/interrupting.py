@@ -32,7 +32,7 @@ async def an_interrupted_submit_is_whole(store: Store) -> None:
 
 async def an_interrupted_append_is_whole(store: Store) -> None:
     """Values whose append was cancelled are there or not, and appending them again gives them once."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await _interrupted(lambda: store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0))
     found = len(await kit.words(store, job_id)) - 2
     kit.ensure("append, cancelled, then read: all values or none", holds=found in {0, 3}, came=found)
@@ -43,7 +43,7 @@ async def an_interrupted_append_is_whole(store: Store) -> None:
 
 async def an_interrupted_finish_is_whole(store: Store) -> None:
     """An outcome whose finish was cancelled is there with all that belongs to it, or not at all."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     child = kit.make()
     await store.spawn(job_id, 1, child, kit.HOLDER)
     await _interrupted(lambda: store.finish(job_id, 1, kit.completed("done")))
@@ -60,7 +60,7 @@ async def an_interrupted_finish_is_whole(store: Store) -> None:
 
 async def the_store_works_on_after_an_interruption(store: Store) -> None:
     """Whatever was cut short, every verb works afterwards."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for verb in (
         lambda: store.claim(1, kit.HOLDER),
         lambda: store.heartbeat({job_id: 1}, 60),
@@ -78,4 +78,4 @@ async def the_store_works_on_after_an_interruption(store: Store) -> None:
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     kit.expect("finish", await store.finish(job_id, 1, kit.completed()), State.COMPLETED)
     (other,) = await kit.accept(store, kit.make())
-    kit.expect("claim", [claim.submission.id for claim in await store.claim(9, kit.HOLDER)], [other])
+    kit.expect("claim", await kit.claimed(store, 9), [other])

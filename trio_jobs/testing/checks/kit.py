@@ -97,6 +97,16 @@ async def start(store: Store, *args: object, worker: Claimant = HOLDER, **option
     return await again(store, job_id, worker)
 
 
+async def started(store: Store, *args: object, worker: Claimant = HOLDER, **options: Any) -> str:
+    """Submit a job and claim it, as `start` does, and return its id."""
+    return (await start(store, *args, worker=worker, **options)).submission.id
+
+
+async def claimed(store: Store, limit: int) -> list[str]:
+    """Claim jobs, and return their ids."""
+    return [claim.submission.id for claim in await store.claim(limit, HOLDER)]
+
+
 async def again(store: Store, job_id: str, worker: Claimant = HOLDER) -> Claim:
     """Claim the only job that is due."""
     claims = await store.claim(1, worker)
@@ -221,3 +231,13 @@ async def soon(what: str, hint: Callable[[], Awaitable[None]], look: Callable[[]
             await trio.sleep(BRIEF / 10)
 
     await answered(what, wait())
+
+
+async def hinted(
+    what: str,
+    hint: Callable[[], Awaitable[None]],
+    look: Callable[[], Awaitable[bool]],
+    act: Callable[[], Awaitable[object]],
+) -> None:
+    """Wait for a hint, do what is to give it, and look; see `woken` and `soon`."""
+    await woken(what, lambda: soon(what, hint, look), act)

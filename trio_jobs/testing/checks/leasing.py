@@ -15,7 +15,7 @@ from . import kit
 
 async def a_lapsed_attempt_is_taken_back(store: Store) -> None:
     """A sweep lets the job of a lost worker run again at once, and says why; its attempt is fenced out."""
-    job_id = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    job_id = await kit.started(store, worker=kit.DOOMED)
     await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
     await kit.lapse()
     await store.sweep()
@@ -44,14 +44,14 @@ async def submitted_and_claimed_jobs_have_leases(store: Store) -> None:
 async def a_lease_that_holds_is_left_alone(store: Store) -> None:
     """A sweep changes nothing about an attempt whose lease has not lapsed, or never does."""
     for lease in (kit.LONG, math.inf):
-        job_id = (await kit.start(store, worker=Claimant("holder", lease))).submission.id
+        job_id = await kit.started(store, worker=Claimant("holder", lease))
         await kit.lapse()
         await kit.unchanged(f"sweep of a lease of {lease:g} s", store, job_id, store.sweep)
 
 
 async def a_lapsed_attempt_still_holds_until_the_sweep(store: Store) -> None:
     """Until a sweep has taken it back, an attempt may write, although its lease has lapsed."""
-    job_id = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     kit.expect("claim of a lapsed attempt", await store.claim(1, kit.HOLDER), [])
     await store.append(job_id, 1, Kind.TOKEN, ["late"], 0)
@@ -61,12 +61,12 @@ async def a_lapsed_attempt_still_holds_until_the_sweep(store: Store) -> None:
 
 async def a_heartbeat_renews(store: Store) -> None:
     """A heartbeat sets the lease to so many seconds from now: longer than it was, shorter, or for ever."""
-    for_ever = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    for_ever = await kit.started(store, worker=kit.DOOMED)
     await store.heartbeat({for_ever: 1}, math.inf)
-    longer = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    longer = await kit.started(store, worker=kit.DOOMED)
     answer = await store.heartbeat({longer: 1}, kit.LONG)
     kit.expect("heartbeat", (answer.lost, dict(answer.cancels)), (kit.NOBODY, kit.NOTHING))
-    shorter = (await kit.start(store)).submission.id
+    shorter = await kit.started(store)
     await store.heartbeat({shorter: 1}, kit.BRIEF)
     await kit.lapse()
     await store.sweep()
@@ -81,7 +81,7 @@ async def a_heartbeat_renews(store: Store) -> None:
 
 async def a_heartbeat_revives(store: Store) -> None:
     """A heartbeat renews a lease that has lapsed, if nobody has taken the attempt back."""
-    job_id = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     answer = await store.heartbeat({job_id: 1}, kit.LONG)
     kit.expect("heartbeat of a lapsed lease: lost", answer.lost, kit.NOBODY)
@@ -90,7 +90,7 @@ async def a_heartbeat_revives(store: Store) -> None:
 
 async def a_heartbeat_writes_nothing(store: Store) -> None:
     """A heartbeat is no event: the log and the snapshot stay as they are. Without jobs it does nothing."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await kit.unchanged("heartbeat", store, job_id, lambda: store.heartbeat({job_id: 1}, kit.LONG))
     answer = await store.heartbeat({}, kit.LONG)
     kit.expect("heartbeat without jobs", (answer.lost, dict(answer.cancels)), (kit.NOBODY, kit.NOTHING))
@@ -98,11 +98,11 @@ async def a_heartbeat_writes_nothing(store: Store) -> None:
 
 async def a_heartbeat_says_what_was_lost(store: Store) -> None:
     """Jobs that wait, have ended, run another attempt, or are unknown are lost; the others are not."""
-    holds, ended, moved = [(await kit.start(store)).submission.id for _ in range(3)]
+    holds, ended, moved = [await kit.started(store) for _ in range(3)]
     await store.finish(ended, 1, kit.completed())
     await store.finish(moved, 1, kit.retried())
     await kit.again(store, moved)
-    waits = (await kit.start(store)).submission.id
+    waits = await kit.started(store)
     await store.finish(waits, 1, kit.retried(delay=kit.LONG))
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
     held = dict.fromkeys([holds, ended, moved, waits, queued, "nobody"], 1)
@@ -112,7 +112,7 @@ async def a_heartbeat_says_what_was_lost(store: Store) -> None:
 
 async def a_late_heartbeat_renews_nothing(store: Store) -> None:
     """The heartbeat of an attempt that was taken back does not renew the lease of the one that runs now."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.finish(job_id, 1, kit.retried())
     await kit.again(store, job_id, kit.DOOMED)
     answer = await store.heartbeat({job_id: 1}, kit.LONG)
@@ -124,9 +124,9 @@ async def a_late_heartbeat_renews_nothing(store: Store) -> None:
 
 async def an_old_lease_does_not_lapse_later(store: Store) -> None:
     """The lease of an attempt that has ended is nothing to the one that runs now, nor to an ended job."""
-    ended = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    ended = await kit.started(store, worker=kit.DOOMED)
     await store.finish(ended, 1, kit.completed())
-    running = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    running = await kit.started(store, worker=kit.DOOMED)
     await store.finish(running, 1, kit.retried())
     await kit.again(store, running)
     await kit.lapse()
@@ -136,7 +136,7 @@ async def an_old_lease_does_not_lapse_later(store: Store) -> None:
 
 async def a_second_sweep_changes_nothing(store: Store) -> None:
     """What was taken back once is not taken back again."""
-    job_id = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     await store.sweep()
     await kit.unchanged("sweep again", store, job_id, store.sweep)
@@ -208,9 +208,9 @@ async def a_lease_is_as_long_as_was_said(store: Store) -> None:
     """A lease is not cut to whole seconds: neither that of a claim, nor that of a submit or a heartbeat."""
     for _ in range(2):  # a part of a second apart, so that one of the two would be cut
         begin = trio.current_time()
-        claimed = (await kit.start(store, worker=kit.PARTLY)).submission.id
+        claimed = await kit.started(store, worker=kit.PARTLY)
         (submitted,), _ = await store.submit([kit.make()], 1, kit.PARTLY)
-        renewed = (await kit.start(store, worker=kit.DOOMED)).submission.id
+        renewed = await kit.started(store, worker=kit.DOOMED)
         await store.heartbeat({renewed: 1}, kit.PARTLY.lease)
         await store.sweep()
         states = [await kit.state_of(store, job_id) for job_id in (claimed, submitted, renewed)]

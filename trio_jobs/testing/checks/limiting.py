@@ -28,7 +28,7 @@ async def a_full_queue_accepts_nothing(store: Store) -> None:
 
 async def what_waits_counts_and_nothing_else(store: Store) -> None:
     """Jobs that run or have ended take no room; those that are delayed or wait to run again do."""
-    running = [(await kit.start(store, n)).submission.id for n in range(kit.QUEUE_LIMIT + 1)]
+    running = [await kit.started(store, n) for n in range(kit.QUEUE_LIMIT + 1)]
     await store.finish(running[0], 1, kit.completed())
     await store.finish(running[1], 1, kit.retried(delay=kit.LONG))
     await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT - 1)])
@@ -59,7 +59,7 @@ async def what_is_known_needs_no_room(store: Store) -> None:
 
 async def old_tokens_go_first(store: Store) -> None:
     """Of tokens and progress the newest are kept; what is gone shows as a gap in seq, which counts on."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for offset in range(20):
         kind, value = (Kind.TOKEN, offset) if offset % 3 else (Kind.PROGRESS, Progress(offset))
         newest = await store.append(job_id, 1, kind, [value], offset)
@@ -78,7 +78,7 @@ async def old_tokens_go_first(store: Store) -> None:
 
 async def history_is_never_dropped(store: Store) -> None:
     """However many tokens a job sends, its history stays: starts, the last saved value, retries, its end."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for attempt in (1, 2):
         await store.append(job_id, attempt, Kind.SAVED, [attempt], 0)
         for offset in range(1, 41, 4):
@@ -102,7 +102,7 @@ async def history_is_never_dropped(store: Store) -> None:
 
 async def saved_values_are_bounded(store: Store) -> None:
     """However often a job saves, no more of that is kept than of tokens, but always what it saved last."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for number in range(5 * kit.RETENTION.events):
         await store.append(job_id, 1, Kind.SAVED, [f"{number} {'x' * 40}"], number)
     kept = [event for event in await store.history(job_id) if event.kind is Kind.SAVED]
@@ -118,7 +118,7 @@ async def saved_values_are_bounded(store: Store) -> None:
 
 async def snoozes_are_bounded(store: Store) -> None:
     """However often a job snoozes, the newest hundred stay, with the starts behind them, or some more."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     for attempt in range(1, 301):
         await store.finish(job_id, attempt, kit.retried(Reason.SNOOZED))
         await kit.again(store, job_id)
@@ -135,7 +135,7 @@ async def snoozes_are_bounded(store: Store) -> None:
 
 async def a_burst_beyond_the_limit_is_accepted(store: Store) -> None:
     """Repeating an append still works when its first values were trimmed meanwhile."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     values = [*range(30)]
     kit.expect("append of 30 tokens", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
 
@@ -147,7 +147,7 @@ async def a_burst_beyond_the_limit_is_accepted(store: Store) -> None:
 
 async def a_token_too_large_is_refused(store: Store) -> None:
     """A token over `Retention.token_bytes` is `InvalidPayload`, and nothing of the call is written."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     large = "x" * (10 * kit.RETENTION.token_bytes)
 
     async def send() -> None:
@@ -163,7 +163,7 @@ async def only_so_many_ended_jobs_are_kept(store: Store) -> None:
     (waiting,) = await kit.accept(store, kit.make(delay=kit.LONG))
     ids = list[str]()
     for number in range(kit.RETENTION.finished + 2):
-        ids.append((await kit.start(store, number, key=str(number))).submission.id)
+        ids.append(await kit.started(store, number, key=str(number)))
         await store.finish(ids[-1], 1, kit.completed())
     found = {job.id for job in await store.find(Where(), kit.ALL)}
     kit.expect("finish of many jobs, then find", found, {waiting, *ids[2:]})

@@ -93,7 +93,7 @@ async def the_log_is_the_job(store: Store) -> None:
 
 async def times_are_in_order(store: Store) -> None:
     """Events and snapshots have aware UTC times, which never go backwards and belong to the same clock."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await store.request_cancel(job_id, None)
     await store.finish(job_id, 1, kit.completed())
@@ -109,7 +109,7 @@ async def times_are_in_order(store: Store) -> None:
 
 async def read_pages_by_cursor(store: Store) -> None:
     """`read` returns up to `limit` events behind the cursor; pages of any size make up the whole log."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, [*range(10)], 0)
     await store.append(job_id, 1, Kind.SAVED, ["s"], 10)
     log = await kit.whole(store, job_id)
@@ -124,7 +124,7 @@ async def read_pages_by_cursor(store: Store) -> None:
 
 async def history_leaves_out_tokens_and_progress(store: Store) -> None:
     """`history` has all events but tokens and progress, with their seq."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0)
     await store.append(job_id, 1, Kind.SAVED, ["s"], 2)
     await store.append(job_id, 1, Kind.PROGRESS, [Progress(1)], 3)

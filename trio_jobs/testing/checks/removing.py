@@ -14,7 +14,7 @@ from . import kit
 async def a_removed_job_is_gone(store: Store) -> None:
     """A removed job, its log and its key are gone; other jobs stay."""
     (other,) = await kit.accept(store, kit.make(delay=kit.LONG))
-    job_id = (await kit.start(store, key="k")).submission.id
+    job_id = await kit.started(store, key="k")
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await store.finish(job_id, 1, kit.completed())
     await store.remove(job_id)
@@ -48,8 +48,8 @@ async def an_id_may_come_again_after_removal(store: Store) -> None:
 
 async def what_has_not_ended_is_not_removed(store: Store) -> None:
     """To remove a job that waits or runs is `IllegalTransition`, and changes nothing."""
-    running = (await kit.start(store)).submission.id
-    retrying = (await kit.start(store)).submission.id
+    running = await kit.started(store)
+    retrying = await kit.started(store)
     await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
     (queued,) = await kit.accept(store, kit.make())
     states = {queued: State.QUEUED, running: State.RUNNING, retrying: State.RETRYING}
@@ -66,11 +66,11 @@ async def what_has_not_ended_is_not_removed(store: Store) -> None:
 
 async def prune_forgets_what_is_old(store: Store) -> None:
     """`prune` forgets the jobs that ended longer ago than it is told, no others, and says how many."""
-    ended = [(await kit.start(store, n, key=str(n))).submission.id for n in range(3)]
+    ended = [await kit.started(store, n, key=str(n)) for n in range(3)]
     for job_id, outcome in zip(ended, (kit.completed(), kit.failed(), kit.completed()), strict=True):
         await store.finish(job_id, 1, outcome)
-    running = (await kit.start(store)).submission.id
-    retrying = (await kit.start(store)).submission.id
+    running = await kit.started(store)
+    retrying = await kit.started(store)
     await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
     (queued,) = await kit.accept(store, kit.make())
     await kit.lapse()
@@ -88,7 +88,7 @@ async def prune_forgets_what_is_old(store: Store) -> None:
 
 async def prune_goes_by_the_end(store: Store) -> None:
     """What counts is when a job ended, not when it was submitted or started."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await kit.lapse()
     begin = trio.current_time()
     await store.finish(job_id, 1, kit.completed())

@@ -23,9 +23,7 @@ async def everything_is_there_again(open_store: kit.Opener) -> None:
         if not store.durable:
             return
         await kit.accept(store, kit.make("queued", delay=kit.LONG, key="k", owner="me", tags={"a": "b"}))
-        running = (
-            await kit.start(store, retry=Retry(attempts=3), timeouts=Timeouts(1, 2, 3, 4))
-        ).submission.id
+        running = await kit.started(store, retry=Retry(attempts=3), timeouts=Timeouts(1, 2, 3, 4))
         await store.append(running, 1, Kind.TOKEN, ["a", None, {"b": [1]}], 0)
         await store.append(running, 1, Kind.PROGRESS, [Progress(1, 2, "x")], 3)
         await store.append(running, 1, Kind.SAVED, [{"half": True}], 4)
@@ -37,7 +35,7 @@ async def everything_is_there_again(open_store: kit.Opener) -> None:
             kit.retried(Reason.SNOOZED, kit.LONG),
         )
         for outcome in outcomes:
-            await store.finish((await kit.start(store)).submission.id, 1, outcome)
+            await store.finish(await kit.started(store), 1, outcome)
         await store.spawn(running, 1, kit.make("child"), kit.HOLDER)
         before = await _everything(store)
     async with open_store() as store:
@@ -53,7 +51,7 @@ async def an_attempt_goes_on(open_store: kit.Opener) -> None:
     async with open_store() as store:
         if not store.durable:
             return
-        job_id = (await kit.start(store)).submission.id
+        job_id = await kit.started(store)
         await store.finish(job_id, 1, kit.retried())
         await kit.again(store, job_id)
         await store.append(job_id, 2, Kind.TOKEN, ["a", "b"], 0)
@@ -70,8 +68,8 @@ async def leases_are_kept(open_store: kit.Opener) -> None:
     async with open_store() as store:
         if not store.durable:
             return
-        held = (await kit.start(store)).submission.id
-        lost = (await kit.start(store, worker=kit.DOOMED)).submission.id
+        held = await kit.started(store)
+        lost = await kit.started(store, worker=kit.DOOMED)
         child = kit.make()
         await store.spawn(lost, 1, child, kit.HOLDER)
     await kit.lapse()
@@ -107,8 +105,8 @@ async def requests_are_kept(open_store: kit.Opener) -> None:
     async with open_store() as store:
         if not store.durable:
             return
-        heard = (await kit.start(store)).submission.id
-        lost = (await kit.start(store, worker=kit.DOOMED)).submission.id
+        heard = await kit.started(store)
+        lost = await kit.started(store, worker=kit.DOOMED)
         for job_id in (heard, lost):
             await store.request_cancel(job_id, "tired", 4.0)
     await kit.lapse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
@@ -15,7 +14,7 @@ from . import kit
 
 async def connections_see_the_same(one: Store, other: Store) -> None:
     """What is written through one connection is there for the other at once."""
-    job_id = (await kit.start(one)).submission.id
+    job_id = await kit.started(one)
     await one.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await other.append(job_id, 1, Kind.TOKEN, ["b"], 1)
     await other.request_cancel(job_id, "tired")
@@ -43,7 +42,7 @@ async def connections_share_no_attempt(one: Store, other: Store) -> None:
 
 async def the_fence_holds_for_all(one: Store, other: Store) -> None:
     """An attempt that was taken back through one connection can write through none."""
-    job_id = (await kit.start(one, worker=kit.DOOMED)).submission.id
+    job_id = await kit.started(one, worker=kit.DOOMED)
     await kit.lapse()
     await other.sweep()
     await kit.fenced(one, job_id, 1)
@@ -62,7 +61,7 @@ async def keys_and_ids_are_shared(one: Store, other: Store) -> None:
 
 async def waits_hear_from_other_connections(one: Store, other: Store) -> None:
     """`follow` and `ended` return what was written through another connection."""
-    job_id = (await kit.start(one)).submission.id
+    job_id = await kit.started(one)
     came = await kit.woken(
         "follow, while another connection appends,",
         lambda: one.follow(job_id, 2, 9),
@@ -81,7 +80,7 @@ async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
     """`due` and `overdue` are not too late for what was written through another connection."""
 
     async def claim() -> bool:
-        return bool(await one.claim(1, kit.HOLDER))
+        return bool(await kit.claimed(one, 1))
 
     async def sweep() -> bool:
         await other.sweep()
@@ -93,18 +92,16 @@ async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
     }
     for name, act in acts.items():
         what = f"due, while another connection {name},"
-        await kit.woken(what, partial(kit.soon, what, one.due, claim), act)
+        await kit.hinted(what, one.due, claim, act)
     what = "overdue, while another connection claims,"
-    await kit.woken(
-        what, lambda: kit.soon(what, other.overdue, sweep), lambda: kit.start(one, worker=kit.DOOMED)
-    )
+    await kit.hinted(what, other.overdue, sweep, lambda: kit.start(one, worker=kit.DOOMED))
     (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
     kit.expect("submit, then get", await kit.state_of(other, job_id), State.QUEUED)
 
 
 async def closing_one_leaves_the_other(one: Store, other: Store) -> None:
     """A connection that is closed ends nothing: the other one, and who waits there, goes on."""
-    job_id = (await kit.start(one)).submission.id
+    job_id = await kit.started(one)
     (queued,) = await kit.accept(one, kit.make(delay=kit.LONG))
 
     async def close_and_finish() -> None:

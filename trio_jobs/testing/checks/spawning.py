@@ -11,7 +11,7 @@ from . import kit
 
 async def a_child_runs_from_birth(store: Store) -> None:
     """A child is RUNNING its first attempt, knows its parent, and writes a log of its own."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     new = kit.make("arg", tags={"a": "b"})
     claim = await store.spawn(parent, 1, new, kit.HOLDER)
     came: tuple[object, ...] = (
@@ -39,7 +39,7 @@ async def _children(store: Store, parent: str) -> Page:
 
 async def spawn_is_repeatable(store: Store) -> None:
     """To spawn a known id again gives the same claim, and makes no second child."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     new = kit.make()
     first = await store.spawn(parent, 1, new, kit.HOLDER)
 
@@ -56,7 +56,7 @@ async def spawn_is_repeatable(store: Store) -> None:
 async def children_end_with_the_attempt(store: Store) -> None:
     """However an attempt ends, its open children are cancelled with reason parent, in the same step."""
     for outcome in (kit.completed(), kit.failed(), kit.cancelled(), kit.retried(delay=kit.LONG)):
-        parent = (await kit.start(store)).submission.id
+        parent = await kit.started(store)
         children = [kit.make(n) for n in range(2)]
         for child in children:
             await store.spawn(parent, 1, child, kit.HOLDER)
@@ -73,7 +73,7 @@ async def children_end_with_the_attempt(store: Store) -> None:
 async def grandchildren_end_too(store: Store) -> None:
     """When an attempt ends, the children of its children are cancelled as well."""
     for way in ("finish", "sweep"):
-        parent = (await kit.start(store, worker=kit.DOOMED if way == "sweep" else kit.HOLDER)).submission.id
+        parent = await kit.started(store, worker=kit.DOOMED if way == "sweep" else kit.HOLDER)
         child, grandchild = kit.make(), kit.make()
         await store.spawn(parent, 1, child, kit.HOLDER)
         await store.spawn(child.id, 1, grandchild, kit.HOLDER)
@@ -88,7 +88,7 @@ async def grandchildren_end_too(store: Store) -> None:
 
 async def a_child_that_ended_stays_as_it_is(store: Store) -> None:
     """What a child became before its parent's attempt ended is not touched."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     child = kit.make()
     await store.spawn(parent, 1, child, kit.HOLDER)
     kit.expect("finish of a child", await store.finish(child.id, 1, kit.completed("mine")), State.COMPLETED)
@@ -100,7 +100,7 @@ async def a_child_that_ended_stays_as_it_is(store: Store) -> None:
 
 async def only_its_own_attempt_ends_a_child(store: Store) -> None:
     """The next attempt has children of its own; a late word of the first one does not touch them."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     old, new = kit.make("old"), kit.make("new")
     await store.spawn(parent, 1, old, kit.HOLDER)
     await store.finish(parent, 1, kit.retried())
@@ -115,7 +115,7 @@ async def only_its_own_attempt_ends_a_child(store: Store) -> None:
 
 async def a_child_has_no_lease(store: Store) -> None:
     """A child is held for as long as its parent is, whatever lease was asked for."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     child = kit.make()
     await store.spawn(parent, 1, child, kit.DOOMED)
     await kit.lapse()
@@ -126,7 +126,7 @@ async def a_child_has_no_lease(store: Store) -> None:
 
 async def a_child_can_be_cancelled(store: Store) -> None:
     """A request to cancel a child is reported for the child, and not for its parent."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     child = kit.make()
     await store.spawn(parent, 1, child, kit.HOLDER)
     kit.expect("request_cancel of a child", await store.request_cancel(child.id, None, 2.0), "requested")
@@ -136,7 +136,7 @@ async def a_child_can_be_cancelled(store: Store) -> None:
 
 async def a_lost_parent_takes_its_children_along(store: Store) -> None:
     """When a sweep takes an attempt back, its open children are cancelled with reason parent."""
-    parent = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    parent = await kit.started(store, worker=kit.DOOMED)
     open_child, ended = kit.make(), kit.make()
     for child in (open_child, ended):
         await store.spawn(parent, 1, child, kit.DOOMED)
@@ -152,7 +152,7 @@ async def a_lost_parent_takes_its_children_along(store: Store) -> None:
 
 async def a_child_remembers_its_parent(store: Store) -> None:
     """A child's snapshot names its parent, and it is found by that, also when the parent was removed."""
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     child = kit.make()
     await store.spawn(parent, 1, child, kit.HOLDER)
     await store.finish(parent, 1, kit.completed())
@@ -165,11 +165,11 @@ async def a_child_remembers_its_parent(store: Store) -> None:
 
 async def a_heartbeat_for_a_child_renews_nothing(store: Store) -> None:
     """A child is not swept by itself, whatever was said of it, and to name it does not renew its parent."""
-    held = (await kit.start(store)).submission.id
+    held = await kit.started(store)
     child = kit.make()
     await store.spawn(held, 1, child, kit.HOLDER)
     await store.heartbeat({child.id: 1}, kit.DOOMED.lease)
-    lost = (await kit.start(store, worker=kit.DOOMED)).submission.id
+    lost = await kit.started(store, worker=kit.DOOMED)
     other = kit.make()
     await store.spawn(lost, 1, other, kit.HOLDER)
     await store.heartbeat({other.id: 1}, kit.LONG)

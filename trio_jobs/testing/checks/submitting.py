@@ -252,7 +252,7 @@ async def an_owner_has_so_much_room(store: Store) -> None:
 
     await kit.accept(store, *(kit.make(owner="you") for _ in range(3)), kit.make())
     await store.claim(kit.ALL, kit.HOLDER)
-    retrying = (await kit.start(store, owner="me")).submission.id
+    retrying = await kit.started(store, owner="me")
     await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
     known = mine()
     await kit.accept(store, known)

@@ -18,7 +18,7 @@ from . import kit
 
 async def follow_gives_what_is_there(store: Store) -> None:
     """`follow` returns what `read` does, at once if there is something."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0)
     for after, limit in ((0, 100), (0, 2), (2, 1), (4, 9)):
         wanted = await store.read(job_id, after, limit)
@@ -46,7 +46,7 @@ async def follow_waits_for_the_next_event(store: Store) -> None:
 
 async def follow_ends_with_the_job(store: Store) -> None:
     """Once the job has ended and nothing lies behind the cursor, `follow` returns nothing, at once."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
 
     async def ahead() -> list[Event]:
         return await store.follow(job_id, 50, 9)
@@ -61,7 +61,7 @@ async def follow_ends_with_the_job(store: Store) -> None:
 
 async def readers_see_the_same(store: Store) -> None:
     """Readers that join early and late, with pages of any size, each get every event once and in order."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     seen: list[list[Event]] = []
 
     async def read(limit: int) -> None:
@@ -90,7 +90,7 @@ async def readers_see_the_same(store: Store) -> None:
 
 async def ended_waits_for_the_end(store: Store) -> None:
     """`ended` returns the job once it is over, at once if it is; a retry is no end."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
 
     async def end() -> None:
         await store.finish(job_id, 1, kit.retried())
@@ -110,7 +110,7 @@ async def every_kind_of_end_is_told(store: Store) -> None:
     await kit.accept(store, kit.make(timeouts=Timeouts(queue=kit.BRIEF)))
     (expiring,) = [job.id for job in await _waiting(store)]
     await _told(store, expiring, "sweep", lambda: _lapse_and_sweep(store))
-    parent = (await kit.start(store)).submission.id
+    parent = await kit.started(store)
     child = kit.make()
     await store.spawn(parent, 1, child, kit.HOLDER)
     await _told(store, child.id, "finish of its parent", lambda: store.finish(parent, 1, kit.failed()))
@@ -143,10 +143,7 @@ async def _told(store: Store, job_id: str, how: str, act: Callable[[], Awaitable
 
 async def due_is_never_late(store: Store) -> None:
     """`due` returns when a job was submitted, when a delay has passed, and when a retry may run."""
-
-    async def claim() -> bool:
-        return bool(await store.claim(1, kit.HOLDER))
-
+    claim = partial(_claimed, store)
     await kit.accept(store, kit.make())
     await kit.soon("due, with a job that is due,", store.due, claim)
     await kit.accept(store, kit.make(delay=kit.BRIEF))
@@ -154,28 +151,22 @@ async def due_is_never_late(store: Store) -> None:
     await kit.accept(store, kit.make(delay=kit.LONG))
     for name, new in (("at once", kit.make()), ("soon", kit.make(delay=kit.BRIEF))):
         what = f"due, while a job is submitted that is due {name},"
-        await kit.woken(what, partial(kit.soon, what, store.due, claim), partial(kit.accept, store, new))
+        await kit.hinted(what, store.due, claim, partial(kit.accept, store, new))
     for name, delay in (("at once", 0.0), ("soon", kit.BRIEF)):
         (job_id,) = [job.id for job in await store.find(Where(states={State.RUNNING}), 1)]
-        outcome = kit.retried(delay=delay)
-        attempt = (await store.get(job_id)).attempt
-        what = f"due, while a job is retried that is due {name},"
-        await kit.woken(
-            what,
-            partial(kit.soon, what, store.due, claim),
-            partial(store.finish, job_id, attempt, outcome),
-        )
+        finish = partial(store.finish, job_id, (await store.get(job_id)).attempt, kit.retried(delay=delay))
+        await kit.hinted(f"due, while a job is retried that is due {name},", store.due, claim, finish)
+
+
+async def _claimed(store: Store) -> bool:
+    return bool(await kit.claimed(store, 1))
 
 
 async def due_hears_of_the_sweep(store: Store) -> None:
     """`due` returns when a sweep has taken a job back."""
     await kit.start(store, worker=kit.DOOMED)
     await kit.lapse()
-
-    async def claim() -> bool:
-        return bool(await store.claim(1, kit.HOLDER))
-
-    await kit.woken("due, during a sweep,", lambda: kit.soon("due", store.due, claim), store.sweep)
+    await kit.hinted("due, during a sweep,", store.due, partial(_claimed, store), store.sweep)
 
 
 async def overdue_is_never_late(store: Store) -> None:
@@ -188,14 +179,12 @@ async def overdue_is_never_late(store: Store) -> None:
         await kit.accept(store, kit.make())
         await store.claim(1, kit.DOOMED)
 
-    await kit.woken(what, lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)), lose)
+    await kit.hinted(what, store.overdue, partial(_swept, store, State.RETRYING), lose)
     what = "overdue, while a job is submitted that will wait too long,"
     await store.claim(1, kit.HOLDER)
     hasty = kit.make(timeouts=Timeouts(queue=kit.BRIEF))
-    await kit.woken(
-        what,
-        lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.FAILED)),
-        lambda: kit.accept(store, hasty),
+    await kit.hinted(
+        what, store.overdue, partial(_swept, store, State.FAILED), lambda: kit.accept(store, hasty)
     )
 
 
@@ -206,18 +195,15 @@ async def _swept(store: Store, state: State) -> bool:
 
 async def overdue_hears_of_a_shorter_lease(store: Store) -> None:
     """`overdue` returns in time for a lease that a heartbeat has made shorter."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     what = "overdue, while a heartbeat shortens a lease,"
-    await kit.woken(
-        what,
-        lambda: kit.soon(what, store.overdue, lambda: _swept(store, State.RETRYING)),
-        lambda: store.heartbeat({job_id: 1}, kit.BRIEF),
-    )
+    shorten = partial(store.heartbeat, {job_id: 1}, kit.BRIEF)
+    await kit.hinted(what, store.overdue, partial(_swept, store, State.RETRYING), shorten)
 
 
 async def cancelling_is_never_late(store: Store) -> None:
     """`cancelling` returns what running jobs are to be cancelled, and again when a grace is shortened."""
-    first, second = [(await kit.start(store)).submission.id for _ in range(2)]
+    first, second = [await kit.started(store) for _ in range(2)]
     (waits,) = await kit.accept(store, kit.make(delay=kit.LONG))
 
     async def ask() -> None:
@@ -241,7 +227,7 @@ async def cancelling_is_never_late(store: Store) -> None:
 
 async def leaving_a_wait_loses_nothing(store: Store) -> None:
     """Whoever stops waiting and waits again gets the same as if they had waited on."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     waits: dict[str, Callable[[], Awaitable[object]]] = {
         "follow": lambda: store.follow(job_id, 2, 9),
         "ended": lambda: store.ended(job_id),
@@ -270,7 +256,7 @@ async def leaving_a_wait_loses_nothing(store: Store) -> None:
 
 async def a_job_that_is_removed_is_unknown(store: Store) -> None:
     """To wait for a job that was removed is `UnknownJob`."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.finish(job_id, 1, kit.completed())
     await store.remove(job_id)
     await kit.refused("follow of a removed job", UnknownJob, store.follow(job_id, 0, 1))
@@ -279,7 +265,7 @@ async def a_job_that_is_removed_is_unknown(store: Store) -> None:
 
 async def follow_and_ended_are_checkpoints(store: Store) -> None:
     """Whoever follows or awaits what is there already lets others run, and hears of a cancellation."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.finish(job_id, 1, kit.completed())
     waits: dict[str, Callable[[], Awaitable[object]]] = {
         "follow of what is there": lambda: store.follow(job_id, 0, 1),

@@ -13,7 +13,7 @@ from . import kit
 
 async def append_adds_an_event_for_each_value(store: Store) -> None:
     """`append` adds an event for each value, in order, and returns the newest seq."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     kit.expect("append of 3 tokens", await store.append(job_id, 1, Kind.TOKEN, ["a", "b", "c"], 0), 5)
     kit.expect("append of 1 token", await store.append(job_id, 1, Kind.TOKEN, ["d"], 3), 6)
     log = [(1, "token", value) for value in "abcd"]
@@ -24,7 +24,7 @@ async def append_adds_an_event_for_each_value(store: Store) -> None:
 
 async def progress_is_kept(store: Store) -> None:
     """A progress event has the `Progress` that was reported."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     reports = [Progress(1), Progress(2.5, 10), Progress(3, None, "three")]
     await store.append(job_id, 1, Kind.PROGRESS, reports, 0)
     kit.expect(
@@ -34,7 +34,7 @@ async def progress_is_kept(store: Store) -> None:
 
 async def the_last_value_saved_counts(store: Store) -> None:
     """A snapshot and the next claim have what was saved last, from whichever attempt."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.SAVED, [{"at": 1}, {"at": 2}], 0)
     kit.expect("append of saved, then get", (await store.get(job_id)).saved, {"at": 2})
     for attempt in (2, 3):
@@ -45,7 +45,7 @@ async def the_last_value_saved_counts(store: Store) -> None:
 
 async def append_is_repeatable(store: Store) -> None:
     """What an attempt has appended already, by its offset, is passed over; what is new is added."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0)
 
     async def repeat() -> None:
@@ -61,10 +61,10 @@ async def append_is_repeatable(store: Store) -> None:
 
 async def the_offset_counts_what_this_attempt_appended(store: Store) -> None:
     """The offset counts the events of every kind that the attempt appended; the next one starts at 0."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await store.append(job_id, 1, Kind.SAVED, ["s"], 1)
-    await store.request_cancel((await kit.start(store)).submission.id, None)
+    await store.request_cancel(await kit.started(store), None)
     await store.append(job_id, 1, Kind.PROGRESS, [Progress(1)], 2)
     await store.append(job_id, 1, Kind.SAVED, ["s"], 1)
     kit.expect("append again, of another kind,", (await store.get(job_id)).last_seq, 5)
@@ -104,7 +104,7 @@ async def an_unknown_job_has_no_attempts(store: Store) -> None:
 
 async def lease_lost_says_of_what(store: Store) -> None:
     """`LeaseLost` names the job and the attempt."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     error = await kit.refused("append", LeaseLost, store.append(job_id, 7, Kind.TOKEN, ["a"], 0))
     kit.expect("LeaseLost of append", (error.job_id, error.attempt), (job_id, 7))
     error = await kit.refused("finish", LeaseLost, store.finish(job_id, 8, kit.completed()))
@@ -113,7 +113,7 @@ async def lease_lost_says_of_what(store: Store) -> None:
 
 async def a_big_burst_is_dense(store: Store) -> None:
     """Thousands of tokens in few calls are all there, numbered without holes."""
-    job_id = (await kit.start(store)).submission.id
+    job_id = await kit.started(store)
     values = [f"token {n}" for n in range(3000)]
     for offset in range(0, 3000, 1000):
         await store.append(job_id, 1, Kind.TOKEN, values[offset : offset + 1000], offset)
