@@ -237,11 +237,11 @@ def main() -> int:
     ratios = {
         name: each[name] / each[guarded.raw] for name, guarded in LOADS.items() if guarded.raw is not None
     }
-    verdicts = [_show(name, each[name], ratios.get(name), before.get(name)) for name in LOADS]
+    verdicts = [show(name, each[name], ratios.get(name), before.get(name)) for name in LOADS]
     bare = sum(count_instructions(["-c", "import trio"]))
     print("and of those of `import trio`")
     for name, (arguments, most) in COMMANDS.items():
-        verdicts.append(_show(name, None, sum(count_instructions(arguments)) / bare, most / ROOM))
+        verdicts.append(show(name, None, sum(count_instructions(arguments)) / bare, most / ROOM))
     if given.write:
         stored[machine()] = {name: round(ratio, 3) for name, ratio in ratios.items()}
         STORED.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -249,7 +249,7 @@ def main() -> int:
     return 1 if DEARER in verdicts else 0
 
 
-def _show(name: str, each: float | None, ratio: float | None, before: float | None) -> str:
+def show(name: str, each: float | None, ratio: float | None, before: float | None) -> str:
     """Print a line, and return how a ratio compares."""
     verdict = ""
     if ratio is not None:

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 if TYPE_CHECKING:
     from trio_jobs import JobRegistry
+    from trio_jobs.client import RemoteRegistry
     from trio_jobs.stores import Store
 
 
@@ -29,9 +30,25 @@ def rows_of(store: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", store._rows)
 
 
+def epoch_of(store: Any) -> float:
+    """Return when the clock of a store in memory was 0, in seconds since 1970."""
+    return cast("float", store._epoch)
+
+
+def scheduler() -> tuple[bool, random.Random]:
+    """Return whether Trio's scheduler is deterministic, as it is under Hypothesis, and its generator."""
+    run = cast("Any", trio)._core._run
+    return run._ALLOW_DETERMINISTIC_SCHEDULING, run._r
+
+
 def seed_scheduler(seed: object) -> None:
-    """Give Trio's scheduler, which is deterministic under Hypothesis, the schedule that belongs to `seed`."""
-    cast("Any", trio)._core._run._r.seed(seed)
+    """Give Trio's scheduler the schedule that belongs to `seed`."""
+    scheduler()[1].seed(str(seed))
+
+
+def link_of(remote: RemoteRegistry) -> Any:
+    """Return the connection of a client to its server."""
+    return remote._link
 
 
 def simulate(scenario: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trio_jobs._model.job import Statistics
 from trio_jobs._wire import requests
 from trio_jobs._wire.replies import (
     Gap,
@@ -51,6 +52,7 @@ __all__ = [
     "NewJob",
     "ProtocolViolation",
     "Seen",
+    "Statistics",
     "Submit",
     "SubmitOptions",
     "Wait",

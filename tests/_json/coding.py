@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_jobs._json.arguments import Arguments
+from trio_jobs._json.records import plain
 from trio_jobs._json.values import DEPTH, decode, encode, encode_flat, to_json
 
-__all__ = ["DEPTH", "Arguments", "decode", "encode", "encode_flat", "to_json"]
+__all__ = ["DEPTH", "Arguments", "decode", "encode", "encode_flat", "plain", "to_json"]

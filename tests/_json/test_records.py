@@ -7,10 +7,10 @@ import json
 import attrs
 import msgspec
 
+from tests._json.coding import plain
 from tests.client.peer import job
+from tests.wire import encode_event
 from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Progress, Reason
-from trio_jobs._json.records import plain
-from trio_jobs._wire.requests import encode_event
 from trio_jobs.serving.values import encode_job
 
 ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)

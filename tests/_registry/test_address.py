@@ -11,11 +11,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trio_jobs import Reason, Retention, open_registry
+from tests.stores.sqlite.parts import writer_of
+from trio_jobs import InvalidPayload, Kind, QueueFull, Reason, Retention, open_registry
 from trio_jobs._model.handlers import Handlers
 from trio_jobs._registry.address import sqlite_path, store_opener
+from trio_jobs.stores import Claimant, Store
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
+from trio_jobs.stores.submission import submission
 
 
 @pytest.mark.parametrize(
@@ -84,12 +87,26 @@ def test_arguments_are_checked(arguments: dict[str, Any], error: type[Exception]
         open_registry(**arguments)
 
 
+async def nothing(job: object) -> None: ...
+
+
+async def check_limits(store: Store) -> None:
+    """Check that seven jobs may wait in a store, and that a token has at most a byte."""
+    batch = [submission(nothing, (), {}) for _ in range(8)]
+    with pytest.raises(QueueFull) as full:
+        await store.submit(batch, 0, Claimant("w"))
+    assert full.value.limit == 7
+    (job_id,), _ = await store.submit(batch[:1], 1, Claimant("w"))
+    with pytest.raises(InvalidPayload, match="a token"):
+        await store.append(job_id, 1, Kind.TOKEN, ["long"], 0)
+
+
 async def test_memory() -> None:
     """An address in memory opens a store there, with the limits given."""
-    limits = Retention(events=3)
-    async with store_opener("memory://", Handlers(), 7, limits) as store:
+    limits = Retention(token_bytes=1)
+    async with store_opener("memory://", Handlers([nothing]), 7, limits) as store:
         assert isinstance(store, MemoryStore)
-        assert (store._keep, store._limit) == (limits, 7)
+        await check_limits(store)
 
 
 async def test_a_store_of_ones_own_is_closed() -> None:
@@ -109,14 +126,14 @@ async def test_a_store_of_ones_own_is_closed() -> None:
 async def test_a_file_opens(tmp_path: Path) -> None:
     """An address of a file opens that file, with the limits and options given, and only on entering."""
     path = tmp_path / "a#b.db"
-    limits = Retention(events=3)
-    opener = store_opener(f"sqlite:///{quote(str(path))}?synchronous=normal", Handlers(), 7, limits)
+    limits = Retention(token_bytes=1)
+    opener = store_opener(f"sqlite:///{quote(str(path))}?synchronous=normal", Handlers([nothing]), 7, limits)
     assert not path.exists()
     async with opener as store:
         assert isinstance(store, SqliteStore)
         assert path.exists()
-        assert (store._writer._limits.queue, store._writer._limits.keep) == (7, limits)
-        level = await store._writer.call(lambda tx: tx.db.execute("PRAGMA synchronous").get)
+        await check_limits(store)
+        level = await writer_of(store).call(lambda tx: tx.db.execute("PRAGMA synchronous").get)
         assert level[0] == 1
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 

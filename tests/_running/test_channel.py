@@ -723,7 +723,7 @@ async def test_two_threads_ask_at_once() -> None:
     """Of two that ask for the channel before either was answered, both get the same one."""
 
     async def handler(job: JobContext[int]) -> bool:
-        asks = [lambda: trio.from_thread.run_sync(job._writer._open)] * 2
+        asks = [lambda: job.tokens] * 2
         channels = [await trio.to_thread.run_sync(ask) for ask in asks]
         return channels[0] is channels[1]
 

@@ -68,6 +68,11 @@ class Machines:
         self.store = MemoryStore()
         self.nursery = nursery
 
+    def lapse(self, job_id: str) -> None:
+        """End the lease of a job's attempt, as if no heartbeat had come through."""
+        self.store._leases.add(job_id, trio.current_time(), 0)
+        self.store._alarm.ring()
+
     async def start(self, name: str = "w", capacity: int = 1, on_exit: OnExit = "stop") -> Process:
         process = Process(self.store)
         await self.nursery.start(process.live, name, capacity, on_exit)
@@ -225,8 +230,7 @@ async def test_a_handler_never_runs_beside_itself(autojump_clock: MockClock) -> 
         only = await m.start("only", capacity=2)
         handle = await only.jobs.submit(handler)
         await trio.sleep(1)
-        m.store._leases.add(handle.id, trio.current_time(), 0)  # as if no heartbeat had come through
-        m.store._alarm.ring()
+        m.lapse(handle.id)
         assert (await handle.wait()).attempt == 2
         assert seen == [[1], [2]]
         assert (await only.jobs.statistics()).running == 0
@@ -252,8 +256,7 @@ async def test_a_handler_never_runs_beside_one_before_the_last(autojump_clock: M
         handle = await only.jobs.submit(handler)
         for _ in range(2):
             await trio.sleep(1)
-            m.store._leases.add(handle.id, trio.current_time(), 0)  # as if no heartbeat had come through
-            m.store._alarm.ring()
+            m.lapse(handle.id)
         assert (await handle.wait()).state is State.COMPLETED
         assert began == ended == [1, 3]
 
@@ -299,8 +302,7 @@ async def test_two_attempts_end_together_at_a_stop(autojump_clock: MockClock) ->
         only = await m.start("only", capacity=2)
         handle = await only.jobs.submit(handler)
         await trio.sleep(1)
-        m.store._leases.add(handle.id, trio.current_time(), 0)
-        m.store._alarm.ring()
+        m.lapse(handle.id)
         await trio.sleep(1)
         only.left.set()
         await only.over.wait()

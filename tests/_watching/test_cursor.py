@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import Event, Kind, StreamGap
-from trio_jobs._watching.cursor import LogCursor
-from trio_jobs._watching.raised import Raised
+from trio_jobs._watching import cursor, raised
 
-RAISED = Raised()
+RAISED = raised.Raised()
 
 
-class Given(LogCursor):
+class Given(cursor.LogCursor):
     """A place in a log that is given, part by part."""
 
     def __init__(self, *batches: list[Event], after: int = 0) -> None:
@@ -181,6 +180,6 @@ def test_what_is_no_place() -> None:
     with pytest.raises(ValueError, match="after"):
         Given(after=-1)
     for policy in ("block", "gap"):
-        LogCursor.__init__(Given(), "job", 0, policy, RAISED)
+        cursor.LogCursor.__init__(Given(), "job", 0, policy, RAISED)
     with pytest.raises(ValueError, match=r"policy.*'block', 'gap'"):
-        LogCursor.__init__(Given(), "job", 0, "drop", RAISED)  # type: ignore[arg-type]
+        cursor.LogCursor.__init__(Given(), "job", 0, "drop", RAISED)  # type: ignore[arg-type]

@@ -10,8 +10,18 @@ import attrs
 import msgspec
 import pytest
 
+from tests._json.coding import plain
 from tests.client.peer import AT, job
-from tests.wire import ProtocolViolation, Seen, decode_reply, encode_event, events_of, job_of, record_of
+from tests.wire import (
+    ProtocolViolation,
+    Seen,
+    Statistics,
+    decode_reply,
+    encode_event,
+    events_of,
+    job_of,
+    record_of,
+)
 from trio_jobs import (
     CancelReport,
     Ended,
@@ -27,8 +37,6 @@ from trio_jobs import (
     State,
     Timeouts,
 )
-from trio_jobs._json.records import plain
-from trio_jobs._model.job import Statistics
 from trio_jobs.serving.values import encode_job
 
 ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)

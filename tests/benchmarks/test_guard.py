@@ -22,7 +22,7 @@ def test_every_load_is_marked_where_it_begins_and_ends(monkeypatch: pytest.Monke
 
 def test_what_became_dearer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A tenth more than stored is fine, and what is not stored is only printed."""
-    assert guard._show("submit", 100.0, 1.09, 1.0) == "fine"
-    assert guard._show("submit", 100.0, 1.11, 1.0) == "DEARER"
-    assert guard._show("submit", 100.0, 1.11, None) == "not stored yet"
+    assert guard.show("submit", 100.0, 1.09, 1.0) == "fine"
+    assert guard.show("submit", 100.0, 1.11, 1.0) == "DEARER"
+    assert guard.show("submit", 100.0, 1.11, None) == "not stored yet"
     assert "DEARER, at most 1.10" in capsys.readouterr().out

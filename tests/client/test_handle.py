@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.client.site import count, fail, flaky, forever, permits, site, stubborn
+from tests.inside import link_of
 from trio_jobs import (
     CancelReport,
     JobCancelled,
@@ -168,7 +169,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
                     nursery.start_soon(there.wait)
                 await there.snapshot()
                 nursery.cancel_scope.cancel()
-        link = remote._link
+        link = link_of(remote)
         assert link.table._open == {}
         assert link._waiting == set()
         await there.snapshot()

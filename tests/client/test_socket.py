@@ -18,7 +18,7 @@ from trio_websocket import WebSocketConnection
 from tests.client.peer import job, log
 from tests.client.site import websocket
 from tests.wire import encode_event
-from trio_jobs import EventStream, JobHandle, Retry, StoreUnavailable, StreamGap, UnknownJob
+from trio_jobs import JobHandle, Retry, StoreUnavailable, StreamGap, UnknownJob
 from trio_jobs.client import Disconnected, RemoteRegistry, ServerError, backoff, connect
 from trio_jobs.client import socket as client_socket
 from trio_jobs.client.subscription import WINDOW
@@ -188,7 +188,7 @@ async def test_a_stream_is_opened_with_few_requests(after: int, ops: list[str]) 
 
     async with websocket(talk) as url:
         with trio.fail_after(20):
-            async with connect(url) as remote, remote_events(remote, after) as stream:
+            async with connect(url) as remote, unasked_handle(remote).events(after) as stream:
                 assert sorted(asked_for) == sorted(ops)
                 if after < 3:
                     assert (await stream.receive()).seq == after + 1
@@ -209,7 +209,7 @@ async def test_a_log_that_is_refused_is_not_opened(code: str) -> None:
         with trio.fail_after(20):
             async with connect(url) as remote:
                 with pytest.raises((UnknownJob, ServerError)) as caught:
-                    async with remote_events(remote, 0):
+                    async with unasked_handle(remote).events(0):
                         raise AssertionError("it was opened")
                 assert isinstance(caught.value, UnknownJob) == (code == "unknown_job")
 
@@ -235,16 +235,15 @@ async def test_the_end_of_a_log_is_asked_for_by_itself() -> None:
 
     async with websocket(talk) as url:
         with trio.fail_after(20):
-            async with connect(url) as remote, JobHandle[Any, Any](remote._jobs, "7").stream(4) as tokens:
+            async with connect(url) as remote, unasked_handle(remote).stream(4) as tokens:
                 with pytest.raises(trio.EndOfChannel):
                     await tokens.receive()
     assert asked_for[-1] == ("history", 3)
 
 
-def remote_events(remote: RemoteRegistry, after: int) -> EventStream:
-    """The log of a job whose handle was made without asking the server."""
-    handle: JobHandle[Any, Any] = JobHandle(remote._jobs, "7")
-    return handle.events(after)
+def unasked_handle(remote: RemoteRegistry) -> JobHandle[Any, Any]:
+    """A handle that was made without asking the server."""
+    return JobHandle(remote._jobs, "7")
 
 
 async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
@@ -298,8 +297,9 @@ async def test_a_connection_that_ends_badly_is_only_lost() -> None:
         if not ends:
             await say(connection, request["id"], handlers=[])
             await connection.get_message()
-        await connection._stream.send_all(ends.pop())
-        await connection._stream.aclose()
+        stream = connection._stream
+        await stream.send_all(ends.pop())
+        await stream.aclose()
 
     async with websocket(rude) as url:
         with trio.fail_after(20):

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 import trio_jobs
+from tests.inside import link_of
 from tests.wire import Large
 from trio_jobs import Event, JobContext, JobRegistry, Kind, Retention
 from trio_jobs.client import RemoteRegistry, connect
@@ -114,5 +115,5 @@ async def test_what_is_gone_before_it_was_got_is_left_out() -> None:
         here = await jobs.submit(flood)
         await here.wait()
         news = [Event(seq, 1, Kind.TOKEN, 0.0, Large(SIZE)) for seq in (3, 10)]
-        link = remote._link  # to ask as a stream would that was told before
+        link = link_of(remote)  # to ask as a stream would that was told before
         assert [event.seq for event in await with_data(link, here.id, news)] == [10]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,6 @@ from trio_jobs.testing import (
     simulate,
     store_checks,
 )
-from trio_jobs.testing._conformance import MakeClock
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 from trio_jobs.testing.checks.kit import other_work, work
 
@@ -72,7 +71,7 @@ def file_lane() -> str:
     return _checked([(check, open_file) for check in store_checks()])
 
 
-def _checked(checks: Sequence[tuple[Check, OpenStore]], clock: MakeClock | None = None) -> str:
+def _checked(checks: Sequence[tuple[Check, OpenStore]], clock: Callable[[], MockClock] | None = None) -> str:
     for tries, (check, opener) in enumerate(checks, 1):
         try:
             check.run(opener, clock=clock)

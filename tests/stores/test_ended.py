@@ -5,25 +5,22 @@ from __future__ import annotations
 import pytest
 
 from trio_jobs import Retention
-from trio_jobs.stores import Options
-from trio_jobs.stores._ended import EndedJobs
-from trio_jobs.stores._log import Log
-from trio_jobs.stores._row import Row
+from trio_jobs.stores import Options, _ended, _log, _row
 from trio_jobs.stores.contract import Submission
 
 
 async def target() -> None: ...
 
 
-def row(job_id: str, size: int = 0) -> Row:
+def row(job_id: str, size: int = 0) -> _row.Row:
     """Return a job, with arguments of about a size."""
     new = Submission(job_id, "f", target, ("x" * size,), Options())
-    return Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0)
+    return _row.Row(new, _log.Log(Retention(), lambda: 0.0), 0.0, 0.0)
 
 
 def test_the_oldest_go_first() -> None:
     """Of more jobs than may stay the oldest goes; a job that was taken out already is none of them."""
-    ended = EndedJobs(Retention(finished=2))
+    ended = _ended.EndedJobs(Retention(finished=2))
     for n in range(2):
         ended.add(row(str(n)), 0.0)
         assert ended.one_too_many() is None
@@ -42,7 +39,7 @@ def test_bytes() -> None:
     jobs = [row(str(n), 1000) for n in range(3)]
     size = jobs[0].size()
     assert size > 1000
-    ended = EndedJobs(Retention(finished_bytes=2 * size))
+    ended = _ended.EndedJobs(Retention(finished_bytes=2 * size))
     for n, job in enumerate(jobs, 1):
         ended.add(job, 0.0)
         assert ended.bytes == n * size
@@ -55,7 +52,7 @@ def test_bytes() -> None:
 @pytest.mark.parametrize("bound", [1, 2])
 def test_the_last_may_always_stay(bound: int) -> None:
     """However much it takes, the job that ended last is kept."""
-    ended = EndedJobs(Retention(finished=bound, finished_bytes=1))
+    ended = _ended.EndedJobs(Retention(finished=bound, finished_bytes=1))
     ended.add(row("a", 5000), 0.0)
     assert ended.one_too_many() is None
     ended.add(row("b", 5000), 0.0)
@@ -64,7 +61,7 @@ def test_the_last_may_always_stay(bound: int) -> None:
 
 def test_before() -> None:
     """Those that ended before a moment are older than it, not of its age."""
-    ended = EndedJobs(Retention())
+    ended = _ended.EndedJobs(Retention())
     for when in (1.0, 2.0, 3.0):
         ended.add(row(str(when)), when)
     assert ended.before(1.0) == []

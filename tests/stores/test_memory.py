@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
-from tests.inside import rows_of
+from tests.inside import epoch_of, rows_of
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -800,7 +800,7 @@ def test_due_and_overdue_are_never_late(jobs: list[tuple[int, int, int]]) -> Non
             for job_id, when in expires.items():
                 finished = (await store.get(job_id)).finished_at
                 assert finished is not None
-                assert finished.timestamp() == pytest.approx(when + store._epoch, abs=1e-3)
+                assert finished.timestamp() == pytest.approx(when + epoch_of(store), abs=1e-3)
             nursery.start_soon(work)
             for before, delay, queue in jobs:
                 await trio.sleep(before)
@@ -1241,7 +1241,7 @@ class Program:
         self.followed: dict[str, list[Event]] = {}
 
     def wall(self, when: float | None) -> datetime | None:
-        return None if when is None else datetime.fromtimestamp(when + self.store._epoch, UTC)
+        return None if when is None else datetime.fromtimestamp(when + epoch_of(self.store), UTC)
 
     async def submit(self) -> None:
         """Submit up to three jobs with the same options."""
@@ -1543,6 +1543,7 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
     never the one that ended last, however large it is."""
     for part in ("tokens", "saved", "argument", "result", "errors"):
         store = MemoryStore(retention=Retention(finished_bytes=100_000))
+        ended = store._ended
         for _ in range(50):
             argument = "x" * 10_000 if part == "argument" else None
             (job_id,), _claims = await store.submit([make(argument)], 1, W)
@@ -1560,12 +1561,12 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
                 )
         left = len(rows_of(store))
         assert 5 <= left <= 10, (part, left)
-        assert store._ended.bytes <= 100_000
+        assert ended.bytes <= 100_000
         (job_id,), _claims = await store.submit([make("x" * 200_000)], 1, W)
         await store.finish(job_id, 1, DONE)
         assert [*rows_of(store)] == [job_id]
         await store.remove(job_id)
-        assert store._ended.bytes == 0
+        assert ended.bytes == 0
 
 
 async def test_children_however_deep(autojump_clock: MockClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,6 @@ from trio.testing import MockClock
 from tests.stores.own import FAULTS, Fault, own_store
 from trio_jobs import TrioJobsError
 from trio_jobs.testing import OpenStore, check_store, store_checks
-from trio_jobs.testing._conformance import MakeClock
 
 CHECKS = {check.name: check for check in store_checks()}
 SOUND: OpenStore = own_store().open_store
@@ -43,7 +43,7 @@ def test_these_checks_pass_without_a_fault(name: str) -> None:
 @pytest.mark.parametrize(
     ("opener", "clock"), [(SOUND, None), (in_virtual_time(SOUND), virtual)], ids=["real", "virtual"]
 )
-def test_it_keeps_the_contract(opener: OpenStore, clock: MakeClock | None) -> None:
+def test_it_keeps_the_contract(opener: OpenStore, clock: Callable[[], trio.abc.Clock] | None) -> None:
     """As it is on the page, the store passes all checks, each verb beside each other one."""
     check_store(opener, clock=clock, thorough=True)
 

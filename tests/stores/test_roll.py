@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trio_jobs import QueueFull, Retention, State
-from trio_jobs.stores import Options, _roll
-from trio_jobs.stores._log import Log
-from trio_jobs.stores._roll import Roll
-from trio_jobs.stores._row import Row
+from trio_jobs.stores import Options, _log, _roll, _row
 from trio_jobs.stores.contract import Submission, Where
 
 OWNERS, HANDLERS = (None, "a", "b"), ("f", "g")
@@ -32,13 +29,13 @@ async def target() -> None: ...
 
 def row(
     job_id: str, handler: str = "f", owner: str | None = None, tag: str = "", parent: str | None = None
-) -> Row:
+) -> _row.Row:
     options = Options(owner=owner, tags={"t": tag} if tag else {})
     new = Submission(job_id, handler, target, (), options)
-    return Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0, parent)
+    return _row.Row(new, _log.Log(Retention(), lambda: 0.0), 0.0, 0.0, parent)
 
 
-def pages(roll: Roll, where: Where, limit: int, *, newest: bool) -> list[str]:
+def pages(roll: _roll.Roll, where: Where, limit: int, *, newest: bool) -> list[str]:
     """Return the ids of all pages."""
     found, after = list[str](), None
     while True:
@@ -54,8 +51,8 @@ class RollMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.roll = Roll()
-        self.rows: list[Row] = []
+        self.roll = _roll.Roll()
+        self.rows: list[_row.Row] = []
         self.count = 0
 
     @rule(
@@ -112,7 +109,7 @@ TestRoll = RollMachine.TestCase
 @pytest.mark.parametrize(("jobs", "gone"), [(100, 83), (101, 83)])
 def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
     """Numbers of jobs that are gone go when there are 65 more of them than of jobs, and no sooner."""
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(jobs):
         roll.add(row(str(n)))
     for n in range(gone - 1):
@@ -127,7 +124,7 @@ def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
 @pytest.mark.parametrize("newest", [False, True])
 def test_pages_while_jobs_come_and_go(newest: bool) -> None:
     """A page goes on behind the last one's end, also if the job there is gone."""
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(6):
         roll.add(row(str(n)))
     page = roll.find(Where(), 2, None, newest=newest, epoch=0.0)
@@ -142,7 +139,7 @@ def test_pages_while_jobs_come_and_go(newest: bool) -> None:
 def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends behind so many jobs that were looked at, whether they matched or not, and says where."""
     monkeypatch.setattr(_roll, "EXAMINED", 3)
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(7):
         roll.add(row(str(n), "g" if n == 6 else "f"))
     found = list[Any]()
@@ -158,12 +155,12 @@ def test_a_page_looks_no_further_than_it_needs() -> None:
     """However many jobs there are, a page looks at its own and one more, to know if there are more."""
     looked = list[str]()
 
-    class Seen(Row):
+    class Seen(_row.Row):
         def matches(self, where: Where) -> bool:
             looked.append(self.submission.id)
             return super().matches(where)
 
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(9):
         plain = row(str(n))
         roll.add(Seen(plain.submission, plain.log, 0.0, 0.0))
@@ -175,7 +172,7 @@ def test_a_page_looks_no_further_than_it_needs() -> None:
 def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are asked for, a page has at most so many jobs."""
     monkeypatch.setattr(_roll, "PAGE_JOBS", 3)
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(4):
         roll.add(row(str(n)))
     page = roll.find(Where(), 10**9, None, newest=False, epoch=0.0)
@@ -186,7 +183,7 @@ def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_search_counts_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has to be searched for is counted up to a bound."""
     monkeypatch.setattr(_roll, "COUNTED", 3)
-    roll = Roll()
+    roll = _roll.Roll()
     for n in range(5):
         roll.add(row(str(n), tag="1"))
     assert roll.count(Where(tags={"t": "1"})) == {State.QUEUED: 3}
@@ -201,7 +198,7 @@ def test_a_search_counts_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int | None) -> None:
     """An owner's jobs that wait, with those that come and do not start, are never more than the room."""
-    roll = Roll()
+    roll = _roll.Roll()
     for n, (owner, state) in enumerate(waiting):
         roll.move(roll.add(row(str(n), owner=owner)), state)
     new = [Submission("new", "f", target, (), Options(owner=owner), room=room) for owner in batch]
@@ -222,7 +219,7 @@ def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int
 @pytest.mark.parametrize("state", State)
 def test_which_jobs_wait(state: State) -> None:
     """What is queued or to be made again takes the room of its owner; what runs or has ended does not."""
-    roll = Roll()
+    roll = _roll.Roll()
     roll.move(roll.add(row("0", owner="a")), state)
     new = [Submission("new", "f", target, (), Options(owner="a"), room=1)]
     if state in {State.QUEUED, State.RETRYING}:

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from tests.inside import store_of
+from tests.stores.sqlite.parts import look_again, writer_of
 from trio_jobs import (
     Event,
     JobCancelled,
@@ -839,9 +840,9 @@ class FlowBetweenProcesses(FlowMachine):
             await trio.testing.wait_all_tasks_blocked()
 
     async def _hear(self, store: SqliteStore) -> bool:
-        before, self.versions[store] = self.versions[store], await store._writer.version(0)
+        before, self.versions[store] = self.versions[store], await writer_of(store).version(0)
         if self.versions[store] != before:
-            await store._hear_of_others()
+            await look_again(store)
         return self.versions[store] != before
 
     @precondition(lambda self: not self.over and len(self.log) > 14)

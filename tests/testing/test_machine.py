@@ -32,6 +32,7 @@ from hypothesis.stateful import rule as foreign_rule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_jobs.testing
+from tests.inside import scheduler
 from trio_jobs.testing import TrioMachine, initialize, invariant, rule
 from trio_jobs.testing._seeded import Unshuffled
 
@@ -393,7 +394,7 @@ def test_what_fails_under_any_schedule_is_shown_without_one() -> None:
     assert "state.race()" in program(caught.value)
     assert any("state.choose_schedule(seed=None)" in note for note in caught.value.__notes__)
     assert seen[-1] == ["closer", "opener", "visitor"]
-    assert not isinstance(trio._core._run._r, Unshuffled), "the next example has a seed again"
+    assert not isinstance(scheduler()[1], Unshuffled), "the next example has a seed again"
 
 
 def test_a_race_is_not_found_without_exploration() -> None:
@@ -407,7 +408,7 @@ def test_a_race_is_not_found_without_exploration() -> None:
 
 def test_scheduling_is_deterministic_under_hypothesis() -> None:
     """Trio's hook for Hypothesis is there and on; without it nothing here would replay."""
-    assert trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING
+    assert scheduler()[0]
 
 
 TRACE = """

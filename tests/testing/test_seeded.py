@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_jobs.testing import _seeded
+from tests.inside import scheduler
 from trio_jobs.testing._seeded import run_seeded, seeded
 
 
@@ -48,18 +48,18 @@ def test_what_was_is_put_back() -> None:
     random.seed(5)
     expected = random.random()
     random.seed(5)
-    switch, dice = _seeded._TRIO[_seeded._SWITCH], _seeded._TRIO[_seeded._DICE].getstate()
+    (switch, dice), state = scheduler(), scheduler()[1].getstate()
     with pytest.raises(ZeroDivisionError), seeded(3):
         raise ZeroDivisionError
     run_seeded(race, 3)
     assert random.random() == expected
-    assert _seeded._TRIO[_seeded._SWITCH] == switch
-    assert _seeded._TRIO[_seeded._DICE].getstate() == dice
+    assert scheduler() == (switch, dice)
+    assert dice.getstate() == state
 
 
 def test_a_trio_without_the_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version of Trio that cannot be seeded is an error that says so."""
     without: dict[str, Any] = {}
-    monkeypatch.setattr(_seeded, "_TRIO", without)
+    monkeypatch.setattr("trio_jobs.testing._seeded._TRIO", without)
     with pytest.raises(RuntimeError, match="cannot be made to schedule by a seed"):
         run_seeded(race, 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.stores.sqlite.parts import time_in, writer_of
 from trio_jobs import JobContext, State, Timeouts, open_registry
 from trio_jobs.stores import Claim, Claimant, Where
 from trio_jobs.stores.sqlite import clock, open_sqlite
@@ -56,7 +57,7 @@ def test_all_processes_agree(tmp_path: Path) -> None:
         "time.time = lambda: real() + float(sys.argv[2])\n"
         "async def main():\n"
         "    async with open_sqlite(sys.argv[1]) as store:\n"
-        "        print(store._now())\n"
+        "        print(time_in(store))\n"
         "trio.run(main)\n"
     )
 
@@ -132,15 +133,15 @@ async def test_a_boot_with_the_clock_behind(tmp_path: Path, machine: Machine, no
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         (waiting,) = await accept(store, make())
-        before = store._now()
+        before = time_in(store)
         if not noted:
-            await store._writer.call(
+            await writer_of(store).call(
                 lambda tx: tx.db.execute("DELETE FROM trio_jobs_meta WHERE name = 'newest'")
             )
     machine.name, machine.behind = "second", 3600.0
     async with opened(path) as store:
         newest = before if noted else (await store.get(waiting)).created_at.timestamp()
-        assert newest <= store._now() <= before + 30
+        assert newest <= time_in(store) <= before + 30
         assert len(await store.claim(9, Claimant("w", 60.0))) == 1
     assert await claimed(path) == 0
 
@@ -150,11 +151,11 @@ async def test_the_clock_is_set_right_after_a_boot(tmp_path: Path, machine: Mach
     that time, and nobody loses his lease by it."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
-        now = store._now()
+        now = time_in(store)
         await accept(store, make(timeouts=Timeouts(queue=60.0), delay=7300.0))
     machine.name, machine.skipped, machine.behind = "second", 7200.0, 7200.0 + 3600.0
     async with opened(path) as here, opened(path) as there:
-        assert here._now() < now + 60
+        assert time_in(here) < now + 60
         held = (await start(here, worker=Claimant("w", 60.0))).submission.id
         at = datetime.fromtimestamp(now + 7200.0, UTC)
         (waits,) = await accept(there, make(run_at=at))
@@ -163,7 +164,7 @@ async def test_the_clock_is_set_right_after_a_boot(tmp_path: Path, machine: Mach
             await there.due()
             (claim,) = await there.claim(9, Claimant("w", 60.0))
             assert claim.submission.id == waits
-            while here._now() < now + 7200:
+            while time_in(here) < now + 7200:
                 await here.get(held)
             for store in (here, there):
                 await store.sweep()
@@ -184,7 +185,7 @@ async def test_a_clock_that_is_far_off(
     machine.behind = 1e9
     steps: list[float] = []
     async with opened(tmp_path / "jobs.db", poll=0.001) as store:
-        now = store._now()
+        now = time_in(store)
         machine.behind = 0.0
         own = FileClock(now - clock.since_boot())
         assert not own.is_off()
@@ -197,20 +198,20 @@ async def test_a_clock_that_is_far_off(
         machine.skipped = 181.0
         assert own.is_off()
         with trio.fail_after(30):
-            while store._now() < now + 1e9:
+            while time_in(store) < now + 1e9:
                 machine.skipped += 10.0
                 await trio.sleep(0.002)
-                steps.append(store._now())
+                steps.append(time_in(store))
     assert len(steps) >= 5
 
 
 async def test_a_clock_that_another_process_has_set_right(tmp_path: Path, machine: Machine) -> None:
     """Who thinks that a clock is off looks at the file first, and sets nothing if that is right by now."""
     async with opened(tmp_path / "jobs.db") as store:
-        before = store._now()
-        done, _ = await store._writer.call(lambda tx: FileClock(-1e9).set_right(tx.db))
+        before = time_in(store)
+        done, _ = await writer_of(store).call(lambda tx: FileClock(-1e9).set_right(tx.db))
         assert not done
-        assert before <= store._now() < before + 60
+        assert before <= time_in(store) < before + 60
 
 
 async def test_handlers_do_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from tests.stores.sqlite.damage import KINDS, Place, hurt, places
+from tests.stores.sqlite.parts import reader_of, writer_of
 from trio_jobs import JobContext, Kind, State, StoreCorrupt, Timeouts, TrioJobsError, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import SqliteStore, care, open_sqlite
@@ -104,7 +105,7 @@ async def suffer(path: Path, hits: list[tuple[Place, str, str]]) -> list[bool]:
         for spot in sorted(range(len(hits)), key=lambda spot: hits[spot][1] in {"waits", "expired"}):
             bad[spot] = await bring(store, hits[spot][1], f"k{spot}")
         waits = await bring(store, "waits", "waits")
-        found, _ = await store._reader.call(
+        found, _ = await reader_of(store).call(
             lambda tx: list(tx.select("SELECT id, number FROM trio_jobs_job", {}))
         )
         numbers: dict[str, int] = dict(found)
@@ -288,7 +289,7 @@ async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         await bring(store, "waits", "w")
-        mended, _ = await store._writer.call(lambda tx: care.weed_none(tx, ValueError()))
+        mended, _ = await writer_of(store).call(lambda tx: care.weed_none(tx, ValueError()))
         assert not mended
         hurt(path, [(TOTALS, "nothing", number) for number in range(9)])
         await accept(store, make())

@@ -18,6 +18,7 @@ import trio
 import trio.testing
 
 from tests import inside
+from tests.stores.sqlite.parts import writer_of
 from trio_jobs import (
     JobContext,
     JobHandle,
@@ -102,7 +103,7 @@ async def until_warned(caplog: pytest.LogCaptureFixture, text: str) -> None:
 
 
 async def limit_pages(jobs: JobRegistry, pages: int) -> None:
-    await store_of(jobs)._writer.call(lambda tx: tx.db.execute(f"PRAGMA max_page_count = {pages}"))
+    await writer_of(store_of(jobs)).call(lambda tx: tx.db.execute(f"PRAGMA max_page_count = {pages}"))
 
 
 async def test_a_full_disk(tmp_path: Path, gate: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from tests.inside import store_of
+from tests.stores.sqlite.parts import line_of, reader_of, writer_of
 from trio_jobs import JobContext, StoreCorrupt, StoreUnavailable, open_registry
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import SqliteStore, line, open_sqlite
@@ -73,7 +74,7 @@ async def fill(store: SqliteStore, jobs: int) -> None:
 
 async def forget(store: SqliteStore) -> None:
     """Have the store read everything from the disk again."""
-    for group in (store._reader, store._writer):
+    for group in (reader_of(store), writer_of(store)):
         await group.call(lambda tx: [tx.db.execute("PRAGMA cache_size = 1"), tx.db.release_memory()])
 
 
@@ -162,24 +163,24 @@ async def test_damage_is_told_as_damage(tmp_path: Path, monkeypatch: pytest.Monk
     async with opened(path, poll=60) as store:
         await fill(store, 9)
         await forget(store)
-        (before,) = [store._reader._line.db]
+        (before,) = [line_of(reader_of(store)).db]
 
         def broken(tx: Any) -> None:
             raise apsw.CorruptError("malformed")
 
         with pytest.raises(StoreCorrupt, match="is damaged: malformed"):
-            await store._reader.call(broken)
-        assert store._reader._line.db is not before
+            await reader_of(store).call(broken)
+        assert line_of(reader_of(store)).db is not before
         assert await results(store) == list(range(9))
 
 
 def test_a_file_without_a_log(tmp_path: Path) -> None:
     """That the system has refused nothing is known there too."""
-    db = apsw.Connection(str(tmp_path / "jobs.db"))
-    assert not line._failed_to_read(db)
+    db, failed = apsw.Connection(str(tmp_path / "jobs.db")), line._failed_to_read
+    assert not failed(db)
     db.execute("CREATE TABLE t (x)")
-    assert not line._failed_to_read(db)
+    assert not failed(db)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("INSERT INTO t VALUES (1)")
-    assert not line._failed_to_read(db)
+    assert not failed(db)
     db.close()

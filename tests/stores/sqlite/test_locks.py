@@ -12,6 +12,7 @@ import apsw
 import pytest
 import trio
 
+from tests.stores.sqlite.parts import reader_of, time_in
 from trio_jobs import JobContext, State, StoreUnavailable, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import files, locks, open_sqlite, submit_within
@@ -173,7 +174,7 @@ async def test_times_are_taken_under_the_lock(path: Path, pauses: Any) -> None:
     released: list[float] = []
 
     def release() -> None:
-        released.append(store._now())
+        released.append(time_in(store))
         other.execute("ROLLBACK")
 
     async with opened(path) as store:
@@ -186,7 +187,9 @@ async def test_times_are_taken_under_the_lock(path: Path, pauses: Any) -> None:
         other.execute("BEGIN IMMEDIATE")
         pauses(release)
         await store.claim(1, Claimant("w", 5.0))
-        lease, _ = await store._reader.call(lambda tx: tx.db.execute("SELECT lease FROM trio_jobs_job").get)
+        lease, _ = await reader_of(store).call(
+            lambda tx: tx.db.execute("SELECT lease FROM trio_jobs_job").get
+        )
         assert lease >= released[1] + 5.0
         other.close()
 
@@ -260,11 +263,11 @@ async def test_a_lease_that_lapses_under_a_lock(
         other.execute("BEGIN IMMEDIATE")
 
         def release() -> None:
-            while store._now() < lapsed:
+            while time_in(store) < lapsed:
                 time.sleep(0.01)  # noqa: TID251  # in a thread
             other.execute("ROLLBACK")
 
-        lapsed = store._now() + 0.21
+        lapsed = time_in(store) + 0.21
         pauses(release)
         await store.sweep()
         other.close()

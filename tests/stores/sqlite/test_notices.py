@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.stores.sqlite.parts import line_of, reader_of, writer_of
 from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
@@ -25,6 +26,11 @@ from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks.kit import LONG, accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
+
+
+def file_of(found: notices.Notices) -> int | None:
+    """Return the descriptor that a process is told of writes by."""
+    return found._file
 
 
 @pytest.fixture
@@ -46,16 +52,17 @@ async def test_a_touch_is_told(path: Path) -> None:
         tell(path)
         tell(path)
         await found.wait(60)
-    assert found._file is not None
+    descriptor = file_of(found)
+    assert descriptor is not None
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(found._file)
+        os.fstat(descriptor)
 
 
 async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: object) -> None:
     """To tell is a hint; and where nothing is told, the wait ends by itself."""
     tell(path)
     with watching(path) as found:
-        assert found._file is None
+        assert file_of(found) is None
         await found.wait(5)
         found.clear()
     assert trio.current_time() == 5
@@ -74,10 +81,10 @@ def test_where_there_is_no_watch_to_be_had(path: Path, missing: str, monkeypatch
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Refusing())
     with watching(path) as found:
-        assert found._file is None
+        assert file_of(found) is None
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     with watching(path) as found:
-        assert found._file is None
+        assert file_of(found) is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -107,13 +114,13 @@ class Counted:
 
     def __init__(self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reads = Counter[str]()
-        real = store._reader.call
+        real = reader_of(store).call
 
         async def call(work: Any) -> Any:
             self.reads[work.__closure__[1].cell_contents.__name__] += 1
             return await real(work)
 
-        monkeypatch.setattr(store._reader, "call", call)
+        monkeypatch.setattr(reader_of(store), "call", call)
 
 
 async def test_quiet_followers_are_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +185,7 @@ async def test_a_job_that_another_process_removes(path: Path) -> None:
                 nursery.start_soon(hear, lambda: here.ended(job_id))
                 await trio.testing.wait_all_tasks_blocked()
                 await here.get(job_id)
-                await there._writer.call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
+                await writer_of(there).call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
         assert told == ["gone"] * 2
 
 
@@ -201,7 +208,7 @@ async def test_who_waits_is_woken_though_nothing_can_be_read(
                 nursery.start_soon(hear)
                 await trio.testing.wait_all_tasks_blocked()
                 await here.get(job_id)
-                monkeypatch.setattr(here._reader, "call", unavailable)
+                monkeypatch.setattr(reader_of(here), "call", unavailable)
                 await accept(there, make())
 
 
@@ -212,7 +219,8 @@ async def test_one_query_for_all_handlers(path: Path) -> None:
     for many in (1, 100):
         handlers = {f"h{number}": work for number in range(many)}
         async with open_sqlite(path.with_name(f"{many}.db"), handlers=[work]) as store:
-            store._rows.handlers = {**store._rows.handlers, **handlers}
+            rows = store._rows
+            rows.handlers = {**rows.handlers, **handlers}
             wanted = [
                 *await accept(store, make(priority=Priority.URGENT)),
                 *await accept(store, make(priority=Priority.HIGH), make(priority=Priority.HIGH)),
@@ -224,12 +232,12 @@ async def test_one_query_for_all_handlers(path: Path) -> None:
                 seen["json_each(:handlers)" in sql] += 1
                 return True
 
-            for group in (store._reader, store._writer):
-                group._line.db.exec_trace = trace
+            for group in (reader_of(store), writer_of(store)):
+                line_of(group).db.exec_trace = trace
             await store.due()
             claims = await store.claim(3, Claimant("w", LONG))
-            for group in (store._reader, store._writer):
-                group._line.db.exec_trace = None
+            for group in (reader_of(store), writer_of(store)):
+                line_of(group).db.exec_trace = None
             assert [claim.submission.id for claim in claims] == wanted[:3]
             counts.append(seen[True])
     assert counts == [2, 2]
@@ -257,7 +265,7 @@ async def test_a_rest_between_looks(
         return before
 
     async with open_sqlite_in_lockstep(path, handlers=[work]) as store:
-        monkeypatch.setattr(store._writer, "version", version)
+        monkeypatch.setattr(writer_of(store), "version", version)
         with trio.CancelScope() as scope:
             await store.poll(60.0, FileClock(None), Telling(), 0)
     gaps = [after - before for before, after in pairwise(looks)]

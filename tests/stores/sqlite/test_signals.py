@@ -72,15 +72,16 @@ async def test_all_can_be_woken() -> None:
 async def test_watchers_share_and_leave() -> None:
     """Those of one job have one signal, which goes with the last of them, also when that one fails."""
     signals = Signals()
+    logs = signals._logs
     with pytest.raises(KeyError):
         with signals.events_of("a") as first:
             with signals.events_of("a") as second:
                 assert first is second
-            assert list(signals._logs) == ["a"]
+            assert list(logs) == ["a"]
             signals.hear(transaction(grown=["a"]))
             assert first.count == 1
             raise KeyError
-    assert signals._logs == {}
+    assert logs == {}
     with signals.events_of("a") as third:
         assert third is not first
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.stores.sqlite.parts import line_of, reader_of, writer_of
 from trio_jobs import InvalidPayload, Kind, Reason, Retention, State, StoreUnavailable, UnknownJob
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import open_sqlite
@@ -50,7 +51,7 @@ async def test_arguments_are_checked(
 async def test_what_is_accepted_is_on_the_disk(given: dict[str, Any], level: int, path: Path) -> None:
     """By default each commit waits for the disk, as the log of writes is kept; it may be told not to."""
     async with opened(path, **given) as store:
-        (found, mode), _ = await store._writer.call(
+        (found, mode), _ = await writer_of(store).call(
             lambda tx: [tx.db.execute(f"PRAGMA {name}").get for name in ("synchronous", "journal_mode")]
         )
         assert (found, mode) == (level, "wal")
@@ -60,7 +61,7 @@ async def test_a_reader_cannot_write(path: Path) -> None:
     """The connection that reads refuses to write, whatever it is asked."""
     async with opened(path) as store:
         with pytest.raises(StoreUnavailable, match="readonly"):
-            await store._reader.call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
+            await reader_of(store).call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
 
 
 async def test_nothing_is_left(path: Path) -> None:
@@ -162,7 +163,7 @@ async def test_a_child_leaves_the_connections_alone(path: Path, monkeypatch: pyt
     have, and closes nothing, which would undo locks of its parent's."""
     with monkeypatch.context() as patch:
         async with opened(path) as store:
-            lines = [store._writer._line, store._reader._line]
+            lines = [line_of(writer_of(store)), line_of(reader_of(store))]
             patch.setattr(os, "getpid", lambda: -1)
     for line in lines:
         assert line.db.execute("SELECT 1").get == 1

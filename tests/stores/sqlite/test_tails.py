@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.stores.sqlite.parts import look_again, reader_of, signals_of
 from trio_jobs import Kind, Retention, UnknownJob
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite, tails
 from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
@@ -31,7 +32,7 @@ async def say(store: SqliteStore, job_id: str, offset: int, *words: str, kind: K
 
 def known(store: SqliteStore, job_id: str, after: int, limit: int = 99) -> list[Any] | None:
     """Return what the events behind a cursor carry, if that is known without reading the file."""
-    found = store._signals.tails.behind(job_id, after, limit)
+    found = signals_of(store).tails.behind(job_id, after, limit)
     return None if found is None else [event.data for event in found[0]]
 
 
@@ -58,7 +59,7 @@ async def test_what_is_appended_here_is_known(path: Path) -> None:
             None,
         ]
         assert known(store, job_id, 3, limit=2) == ["b", "c"]
-        found = store._signals.tails.behind(job_id, 2, 99)
+        found = signals_of(store).tails.behind(job_id, 2, 99)
         assert found is not None
         assert found[0] == await store.read(job_id, 2, 99)
         assert await store.follow(job_id, 2, 99) == found[0]
@@ -106,7 +107,7 @@ async def test_what_somebody_else_writes_is_read(path: Path) -> None:
             job_id = await followed(store)
             await other.request_cancel(job_id, "stop", 9.0)
             if heard:
-                store._signals.ring_all()
+                signals_of(store).ring_all()
             else:
                 await say(store, job_id, 0, "a")
             assert known(store, job_id, 2) is None
@@ -162,7 +163,7 @@ async def test_what_is_appended_while_it_is_read(
     """It is known, whether what was read has it already or not; then nothing has to be read again."""
     async with opened(path) as store:
         job_id = (await start(store)).submission.id
-        real = store._reader.call
+        real = reader_of(store).call
 
         async def overtaken(asked: Any) -> Any:
             if before:
@@ -173,7 +174,7 @@ async def test_what_is_appended_while_it_is_read(
             return answer
 
         with monkeypatch.context() as patch:
-            patch.setattr(store._reader, "call", overtaken)
+            patch.setattr(reader_of(store), "call", overtaken)
             assert len(await store.follow(job_id, 0, 99)) == 2 + before
         assert known(store, job_id, 2) == ["a"]
 
@@ -230,7 +231,7 @@ async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
     """It read the file before the end was written, and goes on after another reader began to read."""
     async with opened(path) as store:
         claim = await start(store)
-        job_id, read = claim.submission.id, store._reader.call
+        job_id, read = claim.submission.id, reader_of(store).call
         late, may_go = trio.Event(), trio.Event()
 
         async def held_up(work: Any) -> Any:
@@ -240,7 +241,7 @@ async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
                 await may_go.wait()
             return answer
 
-        monkeypatch.setattr(store._reader, "call", held_up)
+        monkeypatch.setattr(reader_of(store), "call", held_up)
         got: list[Any] = []
 
         async def follow(after: int) -> None:
@@ -250,9 +251,9 @@ async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, 2)
                 await late.wait()
-                store._signals.tails.forget()  # as after a write of another process
+                signals_of(store).tails.forget()  # as after a write of another process
                 await store.finish(job_id, 1, completed(None))
-                store._signals.tails.begin(job_id)  # as another reader does
+                signals_of(store).tails.begin(job_id)  # as another reader does
                 may_go.set()
         assert [event.kind for event in got[0]] == [Kind.COMPLETED]
 
@@ -282,7 +283,7 @@ async def test_who_waits_hears_of_what_another_reader_has_found_first(
             nursery.start_soon(follow_into, store, job_id, 2, got)
             await trio.testing.wait_all_tasks_blocked()
         monkeypatch.undo()
-        await store._hear_of_others()
+        await look_again(store)
         await trio.testing.wait_all_tasks_blocked()
         assert got == [["a"]]
         nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.stores.sqlite.parts import writer_of
 from trio_jobs import IllegalTransition, Kind, LeaseLost, Reason, StoreUnavailable, Timeouts
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
@@ -165,7 +166,7 @@ async def test_what_is_written_ends_the_wait_though_the_answer_is_lost(
         wait, act = await case(store)
         nursery.start_soon(answered, "what waits", wait())
         await trio.testing.wait_all_tasks_blocked()
-        real, lost = store._writer.commit, list[type[apsw.Error]]()
+        real, lost = writer_of(store).commit, list[type[apsw.Error]]()
 
         def commit(db: Any) -> None:
             real(db)
@@ -174,6 +175,6 @@ async def test_what_is_written_ends_the_wait_though_the_answer_is_lost(
                 raise error("the answer is lost")
 
         with pytest.MonkeyPatch.context() as patch, suppress(StoreUnavailable, LeaseLost, IllegalTransition):
-            patch.setattr(store._writer, "commit", commit)
+            patch.setattr(writer_of(store), "commit", commit)
             await act()
         assert lost
