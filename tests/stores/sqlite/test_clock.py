@@ -57,7 +57,7 @@ def test_all_processes_agree(tmp_path: Path) -> None:
         "time.time = lambda: real() + float(sys.argv[2])\n"
         "async def main():\n"
         "    async with open_sqlite(sys.argv[1]) as store:\n"
-        "        print(time_in(store))\n"
+        "        print(store._now())\n"
         "trio.run(main)\n"
     )
 
