@@ -60,17 +60,29 @@ def at_least(
     return check
 
 
+def seconds(name: str, value: Any) -> float:
+    """Return a number of seconds that is at least 0 and not infinite.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is out of range.
+    """
+    number(name, value)
+    if value == math.inf:
+        raise ValueError(f"{name} must be finite; got {value!r}")
+    return float(value)
+
+
 def finite(_: object, field: attrs.Attribute[Any], value: object) -> None:
     """Validate a number of seconds that is at least 0 and not infinite."""
-    number(field.name, value)
-    if value == math.inf:
-        raise ValueError(f"{field.name} must be finite; got {value!r}")
+    seconds(field.name, value)
 
 
-def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless `value` is one of `choices`."""
+def choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    """Return `value` if it is one of `choices`. Raises `ValueError` if not."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {quoted(value)}")
+    return value
 
 
 def seconds_or_none(_: object, field: attrs.Attribute[Any], value: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypedDict, cast, get_args
@@ -10,7 +9,7 @@ from typing import Any, Final, TypedDict, cast, get_args
 import attrs
 
 from .._common.errors import quoted
-from .._common.validate import choice, number, tags, text
+from .._common.validate import choice, number, seconds, tags, text
 from .job import Options, Priority, Timeouts, Unread
 from .retry import Retry
 
@@ -55,15 +54,10 @@ class SubmitOptions(SpawnOptions, total=False):
     linger: float
 
 
-def _timeouts(value: object) -> Timeouts:
-    if not isinstance(value, Timeouts):
-        raise TypeError(f"timeouts takes a Timeouts record; got {quoted(value)}")
-    return value
-
-
-def _retry(value: object) -> Retry:
-    if not isinstance(value, Retry):
-        raise TypeError(f"retry takes a Retry record, such as Retry(attempts=3); got {quoted(value)}")
+def _record(kind: type[Any], value: object, hint: str = "") -> Any:
+    if not isinstance(value, kind):
+        name = kind.__name__
+        raise TypeError(f"{name.lower()} takes a {name} record{hint}; got {quoted(value)}")
     return value
 
 
@@ -72,13 +66,6 @@ def _priority(value: object) -> Priority:
         return Priority(value)
     names = ", ".join(f"{one.name} ({one.value})" for one in Priority)
     raise ValueError(f"priority must be one of {names}; got {quoted(value)}")
-
-
-def _seconds(name: str, value: Any) -> float:
-    number(name, value)
-    if value == math.inf:
-        raise ValueError(f"{name} must be finite; got {value!r}")
-    return float(value)
 
 
 def _run_at(value: object) -> datetime:
@@ -99,22 +86,17 @@ def _metadata(value: object) -> Mapping[str, Any]:
     raise TypeError(f"metadata takes a mapping with str names; got {quoted(cast('object', value))}")
 
 
-def _when_unread(value: Any) -> Unread:
-    choice("when_unread", value, get_args(Unread))
-    return cast("Unread", value)
-
-
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "timeouts": _timeouts,
-    "retry": _retry,
+    "timeouts": lambda value: _record(Timeouts, value),
+    "retry": lambda value: _record(Retry, value, ", such as Retry(attempts=3)"),
     "priority": _priority,
-    "delay": lambda value: _seconds("delay", value),
+    "delay": lambda value: seconds("delay", value),
     "run_at": _run_at,
     "tags": tags,
     "metadata": _metadata,
     "owner": lambda value: None if value is None else text("owner", value),
-    "when_unread": _when_unread,
-    "linger": lambda value: _seconds("linger", value),
+    "when_unread": lambda value: choice("when_unread", value, get_args(Unread)),
+    "linger": lambda value: seconds("linger", value),
 }
 _TOGETHER = (("timeout", "timeouts"), ("delay", "run_at"))
 _PLAIN = frozenset({"timeout", "priority", "delay", "owner", "when_unread", "linger"})

@@ -27,7 +27,6 @@ from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
-from ..stores.memory import MemoryStore
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.submission import child_submission
 from .attempt import Attempt
@@ -76,6 +75,8 @@ class Runner:
         self.closed = False
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
+        from ..stores.memory import MemoryStore  # a store is loaded when it is opened, not with the package
+
         self.local = store if made_here and isinstance(store, MemoryStore) else None
         self._batches = made_here and self.local is None
         trio_token = trio.lowlevel.current_trio_token()

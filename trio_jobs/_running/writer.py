@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -14,10 +14,12 @@ from .._common.states import Reason
 from .._model.job import Kind
 from .._watching.readers import Readers, ReadersByJob
 from ..stores.contract import Claim, Store
-from ..stores.memory import MemoryStore
 from ..stores.retrying import retry_until_answered
 from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from ..stores.memory import MemoryStore
 
 
 @attrs.frozen(eq=False)

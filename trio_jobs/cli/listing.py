@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import Parameter
 
@@ -41,16 +41,8 @@ def list_jobs(
     """
     if limit < 1:
         raise Fault(f"--limit takes a number from 1; got {limit}")
-    wanted: Filter = {}
-    if state:
-        wanted["state"] = state
-    if tag:
-        wanted["tags"] = tags_of(tag)
-    if handler is not None:
-        wanted["handler"] = handler
-    if owner is not None:
-        wanted["owner"] = owner
-    where = where_of(wanted)
+    given = {"state": state or None, "tags": tags_of(tag) or None, "handler": handler, "owner": owner}
+    where = where_of(cast("Filter", {name: value for name, value in given.items() if value is not None}))
     with open_readonly(store) as seen:
         jobs = seen.newest(where, limit)
         if json:

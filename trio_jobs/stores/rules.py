@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from .._common.errors import IllegalTransition
 from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition
@@ -32,8 +30,7 @@ def advance(state: State, transition: Transition) -> State:
         raise IllegalTransition(state, transition) from None
 
 
-@attrs.frozen
-class Conclusion:
+class Conclusion(NamedTuple):
     """What the end of an attempt means for its job.
 
     Attributes:
