@@ -61,8 +61,8 @@ SERVED = [
         "a request that fails keeps its room",
         "after some errors the server answers nothing any more",
         ACCOUNT,
-        "        try:\n            yield room\n        finally:\n            room.becomes(0)",
-        "        yield room\n        room.becomes(0)",
+        "        try:\n            yield resize\n        finally:\n            resize(0)",
+        "        yield resize\n        resize(0)",
         "serving",
     ),
     Bug(

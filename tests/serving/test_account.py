@@ -39,11 +39,11 @@ async def test_an_answer_that_is_smaller_makes_room(autojump_clock: MockClock) -
     outer = Account(10)
     account, order, done = Account(10, outer), list[int](), trio.Event()
     async with trio.open_nursery() as nursery:
-        async with account.room(8) as room:
+        async with account.room(8) as resize:
             nursery.start_soon(lambda: hold(account, 5, order, until=done))
             await wait_all_tasks_blocked()
             assert order == []
-            room.becomes(3)
+            resize(3)
             await wait_all_tasks_blocked()
             assert (order, account.used, outer.used) == ([5], 8, 8)
         assert (account.used, outer.used) == (5, 5)

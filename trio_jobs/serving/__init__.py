@@ -2,22 +2,22 @@
 
 In the order in which they tell the story:
 
-    problems     what clients are told of errors
-    limits       how much they may ask for
-    options      what a server is told when it is started, and who its callers are
-    access       who may come in
+    problems     errors as clients see them
+    limits       how much clients may ask for
+    options      the options of a server, and its callers
+    access       the checks of a request's head
     account      how many bytes of answers wait to be sent
     sse          a log as server-sent events
     batch        events that are sent together
-    shelf        what was sent last
+    shelf        the batches that were sent last
     pace         how often feeds send
-    subscription where a follower is in a log
-    feed         what is sent of a log, made once for all who follow it
-    describe     what handlers take
+    subscription the place of a follower in a log
+    feed         the log of a job for all its followers
+    describe     the parameters of handlers
     values       the values of a job, whole or in pieces
     operations   what callers may do, and with which jobs
-    answers      what is answered to each request
-    context      what all connections of a server have in common
+    answers      the answer to each request
+    context      what all connections of a server share
     net          ports, bytes, and HTTP/1.1 on a connection
     websocket    serve_websocket
     http         http_app

@@ -57,7 +57,7 @@ class AccessControl:
 
     @property
     def asks(self) -> bool:
-        """Whether callers have to say who they are."""
+        """Whether callers have to authenticate."""
         return self._authenticate is not None
 
     # ------------------------------------------------------------ the origin of a request

@@ -1,34 +1,17 @@
 """Accounts of the bytes of answers that are made and not sent yet: one of each connection, within one of all.
 
-A request waits for room before anything is done for it. So a peer that asks and does not read costs no more
-than its account. Requests get room in the order in which they ask.
+A request waits for room before it is carried out. So a peer that asks and does not read costs no more than
+its account. Requests get room in the order in which they ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
 from .._common.bell import Bell
-
-
-class Room:
-    """What an answer takes of an account.
-
-    Attributes:
-        size: How many bytes.
-    """
-
-    def __init__(self, account: Account, size: int) -> None:
-        self.size = size
-        self._account = account
-
-    def becomes(self, size: int) -> None:
-        """Note how large the answer is, now that it is made; what it does not need is for others."""
-        self._account.changed(size - self.size)
-        self.size = size
 
 
 class Account:
@@ -50,23 +33,32 @@ class Account:
         self._freed = Bell()
 
     @asynccontextmanager
-    async def room(self, size: int) -> AsyncGenerator[Room]:
+    async def room(self, size: int) -> AsyncGenerator[Callable[[int], None]]:
         """Hold room for an answer for the length of a block, after waiting for it.
+
+        The block is given a function to call with the size of the answer, once that is made: room that the
+        answer does not need is free then.
 
         Args:
             size: As many bytes as the answer may have.
         """
         await self.take(size)
-        room = Room(self, size)
+        held = size
+
+        def resize(actual: int) -> None:
+            nonlocal held
+            self.changed(actual - held)
+            held = actual
+
         try:
-            yield room
+            yield resize
         finally:
-            room.becomes(0)
+            resize(0)
 
     async def take(self, size: int) -> None:
         """Count bytes in, after waiting for room; a checkpoint only if it waits."""
         if self._turn.locked() or self._is_full(size):
-            async with self._turn:  # no sooner than those who came before
+            async with self._turn:  # behind the requests that came before
                 while self._is_full(size):
                     await self._freed.wait()
                 self.used += size
@@ -76,7 +68,8 @@ class Account:
             try:
                 await self._within.take(size)
             except BaseException:
-                self._change(-size)
+                self.used -= size
+                self._freed.ring()
                 raise
 
     def _is_full(self, size: int) -> bool:
@@ -84,11 +77,8 @@ class Account:
 
     def changed(self, by: int) -> None:
         """Count bytes in, or out."""
-        self._change(by)
-        if self._within is not None:
-            self._within.changed(by)
-
-    def _change(self, by: int) -> None:
         self.used += by
         if by < 0:
             self._freed.ring()
+        if self._within is not None:
+            self._within.changed(by)

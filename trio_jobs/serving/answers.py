@@ -45,7 +45,7 @@ Fields: TypeAlias = Mapping[str, bytes]
 
 _SMALL: Final = 64 * 1024
 _TURN: Final = 100
-"""Records that are made into JSON before others have their turn."""
+"""Records that are made into JSON before other tasks have their turn."""
 _TOO_HEAVY: Final = 8 * PAGE_BYTES
 _ROOM: Final[Mapping[type[Any], int]] = {
     Get: 3 * LARGE + _SMALL,
@@ -61,13 +61,13 @@ _ROOM: Final[Mapping[type[Any], int]] = {
 async def answering(
     operations: JobOperations, caller: Caller, account: Account, request: AnyRequest
 ) -> AsyncGenerator[Fields]:
-    """Do what a request asks, and hold room for its answer for the length of a block, in which it is sent.
+    """Carry a request out, and hold room for its answer for the length of a block, which sends it.
 
     Args:
-        operations: Does it.
-        caller: Who asks.
+        operations: The operations of the server.
+        caller: The caller.
         account: The account of the connection.
-        request: What is asked.
+        request: The request.
 
     Raises:
         Exception: What `JobOperations` raises.
@@ -78,7 +78,7 @@ async def answering(
                 job_id = await operations.submit(caller, request)
             request = Get(request.id, job_id)
         case Wait():
-            await operations.wait(caller, request.job)  # which may take any time, and holds nothing meanwhile
+            await operations.wait(caller, request.job)  # for any time; it holds no room meanwhile
             request = Get(request.id, request.job)
         case Cancel():
             report = await operations.cancel(caller, request)
@@ -87,13 +87,13 @@ async def answering(
             return
         case _:
             pass
-    async with account.room(_ROOM.get(type(request), _SMALL)) as room:
-        fields = await _look(operations, caller, request)
-        room.becomes(sum(map(len, fields.values())))
+    async with account.room(_ROOM.get(type(request), _SMALL)) as resize:
+        fields = await _read(operations, caller, request)
+        resize(sum(map(len, fields.values())))
         yield fields
 
 
-async def _look(operations: JobOperations, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
+async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
     match request:
         case Get():
             job = await operations.get(caller, request.job)
@@ -128,7 +128,7 @@ async def _list(operations: JobOperations, caller: Caller, request: List) -> Fie
 
 
 def _summary(summary: JobSummary) -> bytes:
-    """Return a summary as JSON; one that JSON cannot hold hides no other, and says so in its message."""
+    """Return a summary as JSON; if JSON cannot hold it, its `message` is why: the others are listed still."""
     try:
         return encode(f"job {summary.id}", plain(summary))
     except InvalidPayload as error:
@@ -158,7 +158,8 @@ async def _history(operations: JobOperations, caller: Caller, request: History) 
 async def _whole_jobs(operations: JobOperations, caller: Caller, request: Find) -> bytes:
     """Return whole jobs as a JSON array, up to a page of bytes; but one at least.
 
-    One that JSON cannot hold, or that is larger by itself, hides no other: it says so in its message.
+    A job that JSON cannot hold, or that is larger than a page, is listed without its values, and its message
+    is why.
     """
     texts: list[bytes] = []
     size, after = 0, None

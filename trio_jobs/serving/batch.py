@@ -20,7 +20,7 @@ _SHORT, _MEDIUM = 125, 0xFFFF
 
 @attrs.define(eq=False)
 class EventBatch:
-    """A run of events that are sent together, or a gap. What it looks like is made once, for all.
+    """A run of events that are sent together, or a gap. It is encoded once for all followers.
 
     Attributes:
         after: The cursor before it.
@@ -51,7 +51,7 @@ class EventBatch:
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes in memory: the events, and all that is made of them."""
+        """About how many bytes it takes in memory: the events, and their encoded forms."""
         return _WEIGHT * len(self.json)
 
     @property
@@ -69,13 +69,13 @@ class EventBatch:
         return self._chunk
 
     def message(self, re: int) -> bytes:
-        """Return what is said of them over a WebSocket, in reply to the request `re`."""
+        """Return the message with the events over a WebSocket, in reply to the request `re`."""
         if self.is_gap:
             return b'{"re":%d,"gap":{"first":%d,"last":%d}}' % (re, self.after + 1, self.last)
         return b'{"re":%d,"events":%b}' % (re, self.json)
 
     def frame(self, re: int) -> bytes:
-        """Return the same in a frame; most peers give their only request the same id."""
+        """Return the message in a frame, kept for one id: most peers give their only request the same."""
         if self._frame is None or self._frame[0] != re:
             self._frame = re, text_frame(self.message(re))
         return self._frame[1]
@@ -92,7 +92,7 @@ def text_frame(text: bytes) -> bytes:
 
 
 def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[EventBatch]:
-    """Cut events into batches: at gaps, at what is large, and before what JSON cannot hold.
+    """Cut events into batches: at gaps, at 256 KiB, and before an event that JSON cannot hold.
 
     Args:
         after: The cursor that they were read behind.
@@ -100,7 +100,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[E
         tracebacks: Whether these are shown.
 
     Raises:
-        InvalidPayload: The very first holds what JSON cannot.
+        InvalidPayload: JSON cannot hold the first event.
     """
     if events and events[-1].seq == after + len(events):
         whole = encode_flat(events, [event.data for event in events], _BYTES)
@@ -138,5 +138,5 @@ def _batch(after: int, run: Sequence[Event], texts: Sequence[bytes], *, tracebac
 
 
 def gap(after: int, last: int) -> EventBatch:
-    """Return what says that the events up to `last` are gone."""
+    """Return the batch which says that the events up to `last` are gone."""
     return EventBatch(after, last, (), b"", tracebacks=False)

@@ -16,20 +16,20 @@ _ANYTHING = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def describe(name: str, fn: Handler) -> dict[str, Any]:
-    """Return a handler's name, what its docstring says first, and its parameters.
+    """Return the name, the first paragraph of the docstring, and the parameters of a handler.
 
     Returns:
         `name`, `description`, `parameters` (each with `name`, `schema` and `required`, and `default` if it
         has one that JSON can hold), and `rest`: the schema of further arguments, or None.
     """
-    # Where the handler itself says nothing, what it wraps is the best that can be said.
+    # If the handler names no parameters itself, those of the function that it wraps are shown.
     says_nothing = all(one.kind in _ANYTHING for one in _parameters(fn, follow_wrapped=False))
     taken = _parameters(fn, follow_wrapped=says_nothing)
     parameters = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
     try:
         found = parameters_of(fn, follow_wrapped=says_nothing)
         named, rest = found.named, found.rest
-    except TypeError:  # its own affair: it is said when it is submitted, and the others can be described
+    except TypeError:  # an annotation cannot be resolved: a submit fails by it, a form need not
         named = [Any] * len(parameters)
         rest = Any if any(one.kind is one.VAR_POSITIONAL for one in taken) else None
     return {
@@ -60,4 +60,4 @@ def _schema(kind: Any) -> dict[str, Any]:
     try:
         return msgspec.json.schema(kind)
     except (NameError, TypeError, ValueError, RecursionError):
-        return {}  # anything: what does not fit is said when it is submitted
+        return {}  # any value: a submit checks it

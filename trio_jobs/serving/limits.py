@@ -30,10 +30,10 @@ class Limits:
         all_unsent: The same for all together.
         follows: Jobs that one WebSocket may follow, or wait for, at once.
         queued: Jobs of one owner that may wait in the queue.
-        linger: Seconds that a reader who is level may wait, so that one frame carries what comes meanwhile.
-            The first event after a pause of that length never waits. It is longer where it takes long to send
-            to all who follow: that takes half of the time at most, and a sixth where handlers need the rest.
-        kept: Bytes of events that are kept at hand for followers who are a little behind, of all jobs.
+        linger: Seconds that a follower may wait, so that one frame carries several events. The first event
+            after a pause of that length never waits. It is longer where it takes long to send to all
+            followers: that takes half of the time at most, and a sixth where handlers need the rest.
+        kept: Bytes of events of all jobs that are kept in memory for followers that are a little behind.
     """
 
     message: int = attrs.field(default=256 * 1024, validator=at_least(1024))

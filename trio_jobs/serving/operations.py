@@ -36,10 +36,11 @@ class JobOperations:
 
     Args:
         jobs: The registry.
-        options: What one of them may ask for, and see.
+        options: The options of the server.
 
     Attributes:
-        account: Of what is made for all callers and not sent yet.
+        tracebacks: Whether callers see these.
+        account: The bytes that are made for all callers and not sent yet.
     """
 
     def __init__(self, jobs: JobRegistry, options: ServerOptions) -> None:
@@ -58,17 +59,17 @@ class JobOperations:
         """Accept a job, and return its id.
 
         Raises:
-            UnknownHandler: The registry was not given one of that name.
+            UnknownHandler: The registry has no handler of that name.
             InvalidPayload: An argument does not fit.
             BadRequest: The options exclude each other.
-            Refused: The job would be somebody else's, or too many of the caller's wait.
+            Refused: The job would belong to another owner, or too many of the caller's jobs wait.
             Exception: What `JobRegistry.submit` raises.
         """
         fn = self._jobs.handlers.get(new.handler)
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
         options = self._options(caller, new.options, fn)
-        # Also a store in memory is to hold nothing that could not be shown afterwards.
+        # A store in memory, too, is to hold only what can be shown afterwards.
         args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
@@ -99,10 +100,10 @@ class JobOperations:
 
     @cached_property
     def handlers(self) -> bytes:
-        """What can be submitted, as JSON: names, descriptions, and JSON Schemas of the arguments."""
+        """The handlers as JSON: names, descriptions, and JSON Schemas of the arguments."""
         return msgspec.json.encode([describe(name, fn) for name, fn in self._jobs.handlers.items()])
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ reading
 
     async def _handle(self, caller: Caller, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
         handle, job = await look_up(self._jobs, job_id)
@@ -119,7 +120,7 @@ class JobOperations:
         """Return a page of the caller's jobs that match, behind a cursor.
 
         Raises:
-            BadRequest: The cursor is none that a page gave.
+            BadRequest: No page gave this cursor.
         """
         fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent")}
         where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
@@ -127,7 +128,7 @@ class JobOperations:
             where["owner"] = caller.owner
         try:
             return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
-        except ValueError as error:  # a cursor of somebody's own making
+        except ValueError as error:  # a cursor that no page gave
             raise BadRequest(str(error)) from None
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
@@ -145,7 +146,7 @@ class JobOperations:
         return await self._values.get(asked, caller.owner)
 
     def was_read(self, asked: GetValue) -> None:
-        """Note that the end of a value was read."""
+        """Drop a value whose end was read."""
         self._values.forget(asked)
 
     async def wait(self, caller: Caller, job_id: str) -> None:
@@ -154,10 +155,10 @@ class JobOperations:
         await handle.wait()
 
     async def statistics(self, caller: Caller) -> Statistics:
-        """Return what the registry is doing.
+        """Return the statistics of the registry.
 
         Raises:
-            Refused: The caller does not see everything.
+            Refused: The caller does not see all jobs.
         """
         if caller.owner is not None:
             raise Refused("forbidden", "the statistics are for those only who see all jobs")
@@ -166,7 +167,7 @@ class JobOperations:
     # ------------------------------------------------------------ cancelling
 
     async def cancel(self, caller: Caller, asked: Cancel) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it, if asked to. Raises `UnknownJob`."""
+        """Cancel a job, and wait for its end, if the request says so. Raises `UnknownJob`."""
         handle, _ = await self._handle(caller, asked.job)
         if not asked.wait:
             done = await handle.request_cancel(asked.reason, grace=asked.grace)
@@ -177,7 +178,7 @@ class JobOperations:
     # ------------------------------------------------------------ following
 
     async def place(self, caller: Caller, job_id: str, after: int) -> Job:
-        """Return a job whose log has a place behind a cursor.
+        """Return a job whose log reaches up to a cursor.
 
         Raises:
             UnknownJob: There is no such job, for this caller.

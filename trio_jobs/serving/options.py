@@ -1,4 +1,4 @@
-"""What a server is told when it is started, and who its callers are."""
+"""The options of a server, and its callers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .limits import DEFAULT, Limits
 
 @attrs.frozen
 class Caller:
-    """Who asks.
+    """The caller of a request.
 
     Attributes:
-        owner: Whose jobs the caller sees, and whose the jobs are that it submits; None sees all of them.
-        expires: Seconds for which this holds; then a connection is closed. None: for as long as it lasts.
+        owner: The owner of the jobs that the caller sees, and of those that it submits; None sees all jobs.
+        expires: Seconds for which this holds; then a connection is closed. None: as long as it lasts.
     """
 
     owner: str | None
@@ -53,18 +53,18 @@ class ServerOptions:
         host: Where to listen; a host that other machines can reach needs `authenticate`.
         port: The port; 0 picks a free one.
         ssl_context: For TLS; it holds the server's certificate.
-        authenticate: Says who asks, from the headers of the request or the handshake, by lower-case names. It
-            returns a `Caller`, or None if it knows none. Without it, everybody may do everything.
+        authenticate: Returns the `Caller`, from the headers of the request or the handshake, by lower-case
+            names; None if it knows none. Without it, every caller may do everything.
         hosts: Names of the server besides those of this machine; `*` is any.
         origins: Sites whose pages may use it besides its own, as `https://example.org`.
-        limits: What clients may ask for.
-        tracebacks: Whether clients see what only programmers should: tracebacks, and stacks of stuck jobs.
+        limits: How much clients may ask for.
+        tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers.
         page: Whether there is a live page at `/`.
         grace: Seconds that connections get to end when the server is cancelled.
 
     Raises:
         TypeError: `hosts` or `origins` is a text, not a list of them.
-        ValueError: Everybody could use the server, or `grace` is out of range.
+        ValueError: Other machines could use the server without authentication, or `grace` is out of range.
     """
 
     host: str = "127.0.0.1"

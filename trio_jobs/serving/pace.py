@@ -1,12 +1,12 @@
 """How often the feeds of a server send, so that handlers have most of the loop's time.
 
-There is one rest between two sends, the same for all feeds. It is as long as it took all of them to send:
-what they take together is half of the time, however many there are and however many follow. Where the loop
-has no room, which a timer that is late shows, it is five times as long, and they take a sixth. When there is
-more to send than fits in there, frames get larger, not more.
+All feeds have the same rest between two sends. It is as long as all of them took to send: together they take
+half of the time, however many feeds and followers there are. Where the loop has no room, which a late timer
+shows, the rest is five times as long, and they take a sixth. If there is more to send, frames get larger, and
+their number stays.
 
-Resting tasks have one timer together: the first of them has it, and wakes the others. A timer each would cost
-more than what is sent then.
+Resting tasks share one timer: the first of them sets it, and wakes the others. A timer each would cost more
+than the sends.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .._common.bell import Bell
 MANY: Final = 64
 """Events in one batch that are worth a frame of their own, with no lingering for more."""
 _ROOM, _FULL = 2, 6
-"""So many times as long as all sends take it is to the next: where the loop has room, and where not."""
+"""The time between two sends, in times of what all sends take: where the loop has room, and where not."""
 _LATE: Final = 0.005
 """Seconds by which a timer is late in a loop that has no room."""
 _TOGETHER: Final = 0.001
-"""Seconds by which one is woken too early, if another one is."""
+"""Seconds by which a task may be woken early, together with another one."""
 
 
 class _Turn:
-    """One task's: whether it has come, and whether the task still waits for it."""
+    """The turn of one task: whether it has come, and whether the task has left without it."""
 
     __slots__ = ("bell", "come", "gone")
 
@@ -63,11 +63,16 @@ class Pace:
         self._share = _ROOM
 
     def next_turn(self, last: float, events: int) -> float:
-        """Return when a feed may send again, that sent so many events last."""
+        """Return when a feed may send again.
+
+        Args:
+            last: When it sent last.
+            events: How many events it sent then.
+        """
         return last + (self.rest if events >= MANY else max(self.rest, self.linger))
 
     def worked(self, seconds: float) -> None:
-        """Note that a feed took so long to send to all who follow."""
+        """Note how long a feed took to send to all its followers."""
         self._work += seconds
         now = trio.current_time()
         if now + max(seconds, _TOGETHER) >= self._until:  # each feed had its turn since
@@ -77,7 +82,7 @@ class Pace:
     # ------------------------------------------------------------ one timer for all
 
     async def sleep_until(self, when: float) -> None:
-        """Wait until a time, or a little less."""
+        """Wait until a time, or until a little before."""
         turn = _Turn()
         heappush(self._waiting, (when, next(self._numbers), turn))
         try:
@@ -110,7 +115,7 @@ class Pace:
             self._alarm = None
 
     def _hand_over(self) -> None:
-        """Let the next one watch the time."""
+        """Let the next task set the timer."""
         while self._waiting and self._waiting[0][2].gone:
             heappop(self._waiting)
         if self._waiting:

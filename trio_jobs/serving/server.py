@@ -33,9 +33,9 @@ async def serve_http(  # noqa: ASYNC128  # what it calls does
 ) -> None:
     """Serve a registry's jobs over HTTP and WebSockets until cancelled; start it with `nursery.start`.
 
-    `ServerOptions` says what the options mean. `task_status` is told the URLs, such as `http://127.0.0.1:8000`,
-    once it listens. When it is cancelled it tells WebSockets so (1001), ends event streams (browsers come
-    back), lets requests finish, and closes what is left after `grace`.
+    `ServerOptions` says what the options mean. `task_status` gets the URLs, such as `http://127.0.0.1:8000`,
+    once it listens. When it is cancelled it closes WebSockets in order (1001), ends event streams (browsers
+    come back), lets requests finish, and closes the connections that are left after `grace`.
 
     Raises:
         TypeError: An option has a wrong type.

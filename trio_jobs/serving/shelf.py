@@ -1,4 +1,4 @@
-"""The last batches of feeds, kept for followers who are a little behind; bounded per feed and for all."""
+"""The last batches of feeds, kept for followers that are a little behind; bounded per feed and for all."""
 
 from __future__ import annotations
 

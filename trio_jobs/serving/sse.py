@@ -1,9 +1,9 @@
 """Server-sent events: a job's log as `text/event-stream`.
 
 The format is that of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
-fields on lines, an empty line after each event. There a line may end in CR, LF or both; for readers that are
-not by the standard in more, as for `splitlines` of Python. So text is split at all of these, in JSON they are
-escaped, and nothing that a job says can begin a field of its own.
+fields on lines, an empty line after each event. There a line may end in CR, LF or both. Some readers know
+more line ends, as `splitlines` of Python does. So text is split at all of these, in JSON they are escaped,
+and no text of a job can begin a field.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .._wire.requests import BadRequest, Large, shown
 
 PING: Final = b": ping\n\n"
 _DIGITS: Final = 16
-_NAMES: Final = {Kind.EXPIRED: Kind.FAILED}  # of how a job ended, a browser is told the state
+_NAMES: Final = {Kind.EXPIRED: Kind.FAILED}  # a browser gets the state of the job
 
 
 def field(name: str, text: str) -> str:
@@ -31,7 +31,7 @@ def field(name: str, text: str) -> str:
 
 
 def on_one_line(json: str) -> str:
-    """Return JSON without what some take for the end of a line; what is ASCII of that is escaped anyway."""
+    """Return JSON without what some readers take for a line end; JSON itself escapes those in ASCII."""
     if json.isascii():
         return json
     return json.replace("\x85", r"\u0085").replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
@@ -43,7 +43,7 @@ def message(event: str, data: str, cursor: int) -> str:
 
 
 def encode_sse(events: Iterable[Event], after: int, last: int, *, tracebacks: bool) -> bytes:
-    """Return events that JSON was found to hold, or the gap from `after` to `last` if there are none."""
+    """Return events that JSON can hold, or the gap from `after` to `last` if there are none."""
     found = [_one(event, tracebacks=tracebacks) for event in events]
     if not found:
         found = [message("gap", f'{{"first":{after + 1},"last":{last}}}', last)]
@@ -62,7 +62,7 @@ def _one(event: Event, *, tracebacks: bool) -> str:
 
 
 def ending(event: Event) -> str:
-    """Return how a terminal event is said in one string, as `execute_and_stream` does."""
+    """Return the text of a terminal event, as `execute_and_stream` has it."""
     if event.kind is Kind.COMPLETED:
         return DONE
     if event.kind is Kind.CANCELLED:
@@ -79,7 +79,7 @@ def cursor_of(text: str | None) -> int | None:
     """Return the cursor that a `Last-Event-ID` or a parameter names; None if there is none.
 
     Raises:
-        BadRequest: It is no cursor.
+        BadRequest: The text is no cursor.
     """
     if not text:
         return None

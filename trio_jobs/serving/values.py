@@ -23,14 +23,14 @@ from ..stores.contract import Store
 from .problems import Refused
 
 FIELDS: Final = ("result", "saved", "metadata")
-"""The fields of a job that may be as large as its handler, or whoever submitted it, likes."""
+"""The fields of a job that may have any size."""
 PIECE: Final = 256 * 1024
 KEPT: Final = 64 * 2**20
-_GOES_ON: Final = 0b1000_0000  # what the bytes of a character in UTF-8 begin with, but for the first
+_GOES_ON: Final = 0b1000_0000  # the first bits of each byte of a character in UTF-8 but its first
 
 
 def outweighs(value: object, most: int) -> bool:
-    """Return whether a value takes more bytes in memory; it is not looked at any further than that."""
+    """Return whether a value takes more bytes of memory than `most`, looking at no more of it than that."""
     stack = [value]
     while stack and most >= 0:
         item = stack.pop()
@@ -46,7 +46,7 @@ def outweighs(value: object, most: int) -> bool:
 
 
 async def made(make: Callable[[], bytes], of: object) -> bytes:
-    """Return JSON, which is made in a thread if what it is made of is large."""
+    """Return the JSON that `make` returns; if the value that it is made of is large, call it in a thread."""
     return await trio.to_thread.run_sync(make, abandon_on_cancel=True) if outweighs(of, LARGE) else make()
 
 
@@ -72,7 +72,7 @@ class Value:
     """A value as JSON.
 
     Attributes:
-        owner: Whose it is.
+        owner: The owner of the job.
         data: The JSON.
     """
 
@@ -86,7 +86,7 @@ class Value:
             BadRequest: No piece begins there.
         """
         data, end = self.data, min(offset + PIECE, len(self.data))
-        while end < len(data) and data[end] & 0b1100_0000 == _GOES_ON:  # in the midst of a character
+        while end < len(data) and data[end] & 0b1100_0000 == _GOES_ON:  # inside a character
             end -= 1
         try:
             if offset >= end:
@@ -97,10 +97,10 @@ class Value:
 
 
 class Values:
-    """Values on their way to those who read them piece by piece.
+    """The values that clients read piece by piece.
 
     Args:
-        store: Where they are.
+        store: The store of the jobs.
     """
 
     def __init__(self, store: Store) -> None:
@@ -113,17 +113,17 @@ class Values:
         """Return a value.
 
         Args:
-            asked: Which.
-            owner: Who asks; None sees all.
+            asked: The request.
+            owner: The owner whose jobs the caller sees; None sees all.
 
         Raises:
-            UnknownJob: No job has this id, or it is somebody else's.
+            UnknownJob: No job has this id, or it belongs to another owner.
             Refused: The value is not kept any more.
             InvalidPayload: JSON cannot hold it.
         """
         key = _key(asked)
         if key not in self._kept:
-            async with self._making:  # one at a time: it is by far the most that a single request may cost
+            async with self._making:  # one at a time: no other request costs as much
                 if key not in self._kept:
                     value = await self._make(asked, owner)
                     self._kept[key] = value
@@ -136,7 +136,7 @@ class Values:
         return value
 
     def forget(self, asked: GetValue) -> None:
-        """Note that somebody has read the end of a value."""
+        """Drop a value whose end was read."""
         value = self._kept.pop(_key(asked), None)
         if value is not None:
             self._bytes -= len(value.data)

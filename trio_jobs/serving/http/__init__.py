@@ -3,12 +3,12 @@
 In the order in which they tell the story:
 
     body           the body of a request, within its bounds
-    asgi           a guard before every request; a WebSocket as a connection
-    endpoints      where everything is, what it takes, and what it answers
+    asgi           a guard before every request; a WebSocket of another server
+    endpoints      the paths, what each takes, and what it answers
     responses      answers as responses
     event_stream   a log as a response
     assets         the files of the page
     metrics        statistics as Prometheus reads them
-    openapi        what the server says of itself
+    openapi        the OpenAPI document
     app            http_app
 """

@@ -29,10 +29,10 @@ from .endpoints import ENDPOINTS, Answer, Endpoint, base_of
 from .openapi import openapi
 from .responses import JSON
 
-Asked: TypeAlias = Callable[[Request], Awaitable[Answer]]
+Respond: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
 _SERVER: Final = "the URL that the paths begin with"
-"""Stands in the OpenAPI document, which is made once, for what each client knows the server by."""
+"""The place of the server's URL in the OpenAPI document, which is made once; each request has its own URL."""
 
 
 def http_app(
@@ -84,20 +84,20 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=middleware,
-        exception_handlers={HTTPException: _not_there, Exception: _mistake},
+        exception_handlers={HTTPException: _http_error, Exception: _server_error},
     )
     app.router.redirect_slashes = False  # to http://, behind a proxy that speaks TLS
     return app
 
 
-async def _not_there(_: Request, error: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
+async def _http_error(_: Request, error: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
     if not isinstance(error, HTTPException):
         raise error
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     return problem_response(Problem(code, error.status_code, error.detail, headers=dict(error.headers or {})))
 
 
-async def _mistake(_: Request, __: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
+async def _server_error(_: Request, __: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it
     return problem_response(INTERNAL)  # Starlette raises the error, for the server to log
 
 
@@ -116,8 +116,8 @@ def _routes(context: ServerContext) -> list[BaseRoute]:
     ]
 
 
-def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Asked:
-    """Return what knows who asks, does it, and says in the same way whatever goes wrong."""
+def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Respond:
+    """Return the endpoint of a path: it authenticates, checks, and answers each error with a problem."""
 
     async def route(request: Request) -> Answer:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
@@ -126,15 +126,15 @@ def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Asked:
             endpoint.check(request.query_params.multi_items())
             return await endpoint.work(context, request, caller)
         except ClientDisconnect:
-            return Response(status_code=400)  # that nobody reads
-        except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
+            return Response(status_code=400)  # the client has left
+        except Exception as error:  # noqa: BLE001  # an error of one request is its answer
             return problem_response(to_problem("a request failed", error))
 
     return route
 
 
-def _description(context: ServerContext) -> Asked:
-    """Return what says all this to programs; it names no handlers, so it is for everybody."""
+def _description(context: ServerContext) -> Respond:
+    """Return the endpoint of the OpenAPI document; it names no handlers, so it needs no authentication."""
     before, after = msgspec.json.encode(openapi(_SERVER, guarded=context.access.asks)).split(_SERVER.encode())
 
     async def description(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it

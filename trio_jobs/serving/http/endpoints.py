@@ -1,6 +1,6 @@
-"""What each endpoint is called, takes and answers. Routes and OpenAPI are made from this.
+"""The endpoints: where each is, what it takes and what it answers. Routes and OpenAPI are made from them.
 
-Functions do the work; `endpoint` makes an entry of `ENDPOINTS` of one, whose docstring is its description.
+`endpoint` makes an entry of `ENDPOINTS` of a function, whose docstring is its description.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Endpoint:
     Attributes:
         method: Its method.
         path: Its path.
-        work: Does it.
+        work: Carries a request out.
         answers: The content of its responses as OpenAPI has it, by status.
         problems: Statuses of its problems, besides those that every endpoint has.
-        parameters: What a URL or a header may say, as OpenAPI has it.
+        parameters: The parameters of its URL and its headers, as OpenAPI has them.
         request: The request of the wire whose fields a URL may name, too.
         body: The content of its body.
     """
@@ -58,7 +58,7 @@ class Endpoint:
     body: Mapping[str, Any] | None = None
 
     def check(self, given: Iterable[tuple[str, str]]) -> None:
-        """Raise `BadRequest` if a URL has a parameter that is none of the endpoint, or one twice.
+        """Raise `BadRequest` if a URL has a parameter that the endpoint has not, or has one twice.
 
         Args:
             given: The parameters, by name. If they are fields of a request, that is checked elsewhere.
@@ -78,7 +78,7 @@ ENDPOINTS: Final[list[Endpoint]] = []
 
 
 def endpoint(method: str, *paths: str, **more: Any) -> Callable[[Work], Work]:
-    """Note that a function does what is asked at some paths; `more` are attributes of `Endpoint`."""
+    """Make a function the endpoint of some paths; `more` are attributes of `Endpoint`."""
 
     def noted(work: Work) -> Work:
         ENDPOINTS.extend(Endpoint(method=method, path=path, work=work, **more) for path in paths)
@@ -229,7 +229,7 @@ async def stream(context: ServerContext, request: Request, caller: Caller) -> An
         raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
     job = await context.operations.place(caller, request.path_params["id"], after)
     if job.state.over and after == job.last_seq:
-        return Response(status_code=204)  # the end was told: EventSource does not come back after this
+        return Response(status_code=204)  # the client has read the end; EventSource does not come back
     return EventStreamResponse(context, caller, job, after, policy)
 
 
@@ -252,13 +252,13 @@ async def metrics(context: ServerContext, _: Request, caller: Caller) -> Answer:
     return Response(text, media_type="text/plain; version=0.0.4")
 
 
-# ------------------------------------------------------------ what is asked
+# ------------------------------------------------------------ requests
 
 
 def base_of(request: Request) -> str:
     """Return the URL that the paths begin with, behind a proxy and where it is mounted too."""
     outer = request.url
-    # A client that lies here misleads nobody but itself: the URL is told to no one else.
+    # A client that forges this header misleads only itself: no other client is given the URL.
     scheme = "https" if request.headers.get("x-forwarded-proto", outer.scheme) == "https" else "http"
     return f"{scheme}://{outer.netloc}{request.scope.get('root_path', '')}"
 
@@ -279,7 +279,7 @@ def _with_key(new: NewJob, key: str | None) -> NewJob:
 
 
 def _asked(request: Request, kind: type[Any], given: Mapping[str, Any], *apart: str) -> Any:
-    """Return what the parameters of a URL ask for, checked as a message of the wire is."""
+    """Return the request that the parameters of a URL make, checked as a message of the wire is."""
     query = {name: value for name, value in request.query_params.items() if name not in apart}
     for name in ("id", "job", "op"):
         if name in query:

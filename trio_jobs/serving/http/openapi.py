@@ -89,7 +89,7 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
 
     Args:
         server: The URL that the paths begin with.
-        guarded: Whether callers have to say who they are.
+        guarded: Whether callers have to authenticate.
     """
     requests = [one.request for one in ENDPOINTS if one.request is not None]
     _, components = msgspec.json.schema_components(

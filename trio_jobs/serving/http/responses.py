@@ -33,12 +33,12 @@ def only(name: str) -> Callable[[Fields], Response]:
 
 
 class AnswerResponse:
-    """Does what a request asks, and sends the answer.
+    """Carries a request out, and sends the answer.
 
     Args:
-        operations: Does it.
-        caller: Who asks.
-        request: What is asked.
+        operations: The operations of the server.
+        caller: The caller.
+        request: The request.
         shape: Makes a response of the answer.
     """
 
@@ -53,26 +53,26 @@ class AnswerResponse:
         self._shape = shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Do it, and send the answer."""
+        """Carry the request out, and send the answer."""
         async with AsyncExitStack() as room:  # until it is sent
             try:
                 fields = await unless_gone(receive, partial(room.enter_async_context, self._answering()))
                 response = self._shape(fields)
             except ClientDisconnect:
-                response = Response(status_code=400)  # that nobody reads
-            except Exception as error:  # noqa: BLE001  # whatever it is, this client is told, and nobody else
+                response = Response(status_code=400)  # the client has left
+            except Exception as error:  # noqa: BLE001  # an error of one request is its answer
                 response = problem_response(to_problem("a request failed", error))
             await response(scope, receive, send)
 
 
 class ValueResponse:
-    """Sends a value in pieces, each when the one before has left; its length is told before.
+    """Sends a value in pieces, each when the one before has left; the headers have its length.
 
     Args:
-        operations: Has the value.
-        caller: Who asks.
-        asked: Which value.
-        size: How many bytes it has.
+        operations: The operations of the server.
+        caller: The caller.
+        asked: The request.
+        size: How many bytes the value has.
     """
 
     def __init__(self, operations: JobOperations, caller: Caller, asked: GetValue, size: int) -> None:
@@ -85,7 +85,7 @@ class ValueResponse:
         """Send the value.
 
         Raises:
-            Refused: It is lost meanwhile; then the response is torn, as it must be.
+            Refused: The value is no longer kept; the response is torn then.
         """
         headers = [(b"content-type", JSON.encode()), (b"content-length", b"%d" % self._size)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -19,10 +19,10 @@ _FRAMING_PER_BYTE: Final = 2
 
 
 class Body:
-    """What is still to come of a body.
+    """The part of a body that is still to come.
 
     Args:
-        length: Its bytes; None if it comes in chunks.
+        length: The bytes of the body; None if it comes in chunks.
 
     Attributes:
         done: Whether all of it was taken.
@@ -39,12 +39,12 @@ class Body:
         self._framing = 0
 
     def take(self, ahead: bytearray) -> bytes:
-        """Take what there is of the body from the front of what has arrived, and return its data.
+        """Take the bytes of the body from the front of those that have arrived, and return its data.
 
-        Of many chunks only some are taken; nothing is returned if there is less than one.
+        Of many chunks only some are taken; no data is returned if there is less than one.
 
         Raises:
-            Refused: These are no chunks, or next to nothing is in them.
+            Refused: The bytes are no chunks, or the chunks have next to no data.
         """
         if self._chunked:
             return self._take_chunks(ahead)

@@ -1,4 +1,4 @@
-"""The head of a request, read strictly: what two servers could read in two ways is refused."""
+"""The head of a request, read strictly: a head that two servers could read in two ways is refused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FOLDED: Final = (b"\r\n ", b"\r\n\t")
 
 @attrs.frozen
 class Head:
-    """What a request asks for, and how its body comes.
+    """The head of a request.
 
     Attributes:
         raw: Its bytes.
-        request: They as h11 reads them.
+        request: The head as h11 reads it.
         writer: h11's side of the response.
         length: The bytes of its body; None if that comes in chunks.
         websocket: Whether the connection is to speak WebSocket from now on.
@@ -36,7 +36,7 @@ def read_head(raw: bytes) -> Head:
     """Read a head, whose lines end in CR LF.
 
     Raises:
-        Refused: It is none, or one that is read in different ways by different servers.
+        Refused: The bytes are no head, or servers read it in different ways.
     """
     if any(fold in raw for fold in _FOLDED) or raw.count(b"\r") != raw.count(b"\r\n"):
         raise Refused("bad_request", "each header is one line, which ends in CR LF")
@@ -63,7 +63,7 @@ def _length(request: h11.Request) -> int | None:
     length: int | None = 0
     for name, value in request.headers:
         if name == b"content-length":
-            length = int(value)  # h11 saw to it that this is digits, and the same in all such headers
+            length = int(value)  # h11 has checked that all such headers have the same digits
     if b"transfer-encoding" in dict(request.headers):
         if b"content-length" in dict(request.headers):
             raise Refused("bad_request", "a body has a Content-Length or a Transfer-Encoding, not both")
@@ -91,7 +91,7 @@ def _check_handshake(headers: Mapping[bytes, bytes]) -> None:
 
 
 def _tokens(request: h11.Request, header: bytes) -> set[bytes]:
-    """Return what a header lists, in lower case."""
+    """Return the items of a header that is a list, in lower case."""
     return {
         token.strip().lower()
         for name, value in request.headers

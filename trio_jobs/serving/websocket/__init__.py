@@ -4,6 +4,6 @@ In the order in which they tell the story:
 
     session      one connection's protocol, without I/O
     connection   one connection, driven
-    faults       what is wrong with a peer's frames, told to it
+    faults       a connection that names the fault of a peer's frame
     server       serve_websocket
 """

@@ -1,7 +1,7 @@
-"""A connection of trio-websocket that tells a peer what is wrong with its frames.
+"""A connection of trio-websocket that closes with the code of a peer's fault.
 
-Of a frame that it cannot read, wsproto says that the connection closes, as it does when the peer closes it.
-Trio-websocket takes the one for the other, and closes without a word: the peer sees 1006, whatever it did.
+For a frame that it cannot read wsproto gives the same event as for a close of the peer. Trio-websocket does
+not distinguish them, and closes without a frame: the peer sees 1006, whatever its fault.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Connection(WebSocketConnection):
         if self._wsproto.state is not ConnectionState.OPEN:
             await super()._handle_close_connection_event(event)
             return
-        self._close_reason = CloseReason(event.code, event.reason)  # nobody sends anything behind it
+        self._close_reason = CloseReason(event.code, event.reason)  # sends fail from here on
         self._reader_running = False
         await self._send(event)
         await self._close_web_socket(event.code, event.reason)
@@ -40,7 +40,7 @@ class _Connection(WebSocketConnection):
 
 
 def is_faulty(connection: WebSocketConnection) -> bool:
-    """Return whether it was closed for a fault of the peer's, who may be sending still."""
+    """Return whether it was closed for a fault of the peer, which may still be sending."""
     return connection.closed is not None and connection.closed.code in _FAULTS
 
 
