@@ -9,7 +9,8 @@ from typing import Any, Final, cast
 import attrs
 
 from .._common.errors import ErrorRecord
-from .._model.job import CancelReport, Ended, Event, Job, Progress, Statistics, Timeouts
+from .._common.states import Reason, State
+from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Timeouts
 from .._model.retry import Retry
 from .._model.summary import JobSummary
 
@@ -21,7 +22,7 @@ _CODE: Final = {"on"}  # of Retry
 _FIELDS: Final[Mapping[type, list[str]]] = {
     kind: [field.name for field in attrs.fields(kind) if field.name not in _CODE] for kind in _RECORDS
 }
-_SIMPLE: Final = {str, int, float, bool, type(None)}
+_SIMPLE: Final = {str, int, float, bool, type(None), State, Reason, Kind, Priority}
 
 
 def plain(value: Any) -> Any:
@@ -30,11 +31,15 @@ def plain(value: Any) -> Any:
     The priority of a job is its name. Other values are as they are.
     """
     kind = cast("type[Any]", type(value))
-    if kind in _SIMPLE:
-        return value
     if kind in _FIELDS:
-        found = {name: plain(getattr(value, name)) for name in _FIELDS[kind]}
-        return {**found, "priority": value.priority.name.lower()} if "priority" in found else found
+        found: dict[str, Any] = {}
+        for name in _FIELDS[kind]:
+            one = found[name] = getattr(value, name)
+            if type(one) not in _SIMPLE:
+                found[name] = plain(one)
+        if "priority" in found:
+            found["priority"] = found["priority"].name.lower()
+        return found
     if isinstance(value, datetime):
         return value.isoformat()
     return dict[Any, Any](cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else value
