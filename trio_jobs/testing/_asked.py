@@ -20,7 +20,7 @@ SLACK: Final = 0.001
 
 
 def accepted_is_kept(history: History) -> Found:
-    """A job whose submit was answered is there, and a key stands for one job."""
+    """A job whose submit was answered is in the store, and a key stands for one job."""
     by_key: dict[str, str] = {}
     for call in history.calls:
         for job_id in call.told:

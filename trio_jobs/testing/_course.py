@@ -107,7 +107,7 @@ class Course:
             self.call(name, ended.wait, even_if_failed=True)
 
     def _look(self) -> None:
-        """Look at every step from now on; a run that nobody looks at is faster."""
+        """Look at every step from now on; a run without that is faster."""
         if not self._looking:
             self._looking = True
             trio.lowlevel.add_instrument(self._steps)

@@ -45,7 +45,6 @@ class Folded:
         result: What it returned.
         saved: What it saved last.
         cancel_requested: Whether its cancellation was asked for.
-        tokens: What the last attempt sent.
     """
 
     state: str = "queued"
@@ -55,7 +54,6 @@ class Folded:
     result: Any = None
     saved: Any = None
     cancel_requested: bool = False
-    tokens: list[Any] = attrs.field(factory=list[Any])
 
     def add(self, event: Event) -> None:
         """Move on by one event.
@@ -72,9 +70,7 @@ class Folded:
             self.cancel_requested = True
         elif event.kind in _WRITTEN:
             assert self.state == "running", f"{event} was written while the job was {self.state}"
-            if event.kind == "token":
-                self.tokens.append(event.data)
-            elif event.kind == "saved":
+            if event.kind == "saved":
                 self.saved = event.data
         else:
             self._change(event)
@@ -84,7 +80,6 @@ class Folded:
         self.attempt += 1
         self.spent += 1
         self.reason = None
-        self.tokens = []
 
     def _change(self, event: Event) -> None:
         assert (self.state, event.kind) in NEXT, f"{event} is no way out of {self.state}"

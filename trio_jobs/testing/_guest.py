@@ -243,7 +243,7 @@ def unwrapped(result: Result) -> Result:
 
 def _bare(error: BaseException) -> BaseException:
     while inner := _members(error):
-        # What is no Exception is meant for whoever runs the test: it goes before all others.
+        # What is no Exception is meant for the test runner: it goes before all others.
         urgent = [e for e in inner if not isinstance(e, Exception)]
         if not urgent and len(inner) > 1:
             break

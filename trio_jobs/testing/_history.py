@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Call:
-    """What a client asked, and what it was told.
+    """What a client asked, and what was answered.
 
     Attributes:
-        client: Who asked.
+        client: The client.
         op: `submit`, `submit_many`, `request_cancel`, `cancel`, `cancel_where` or `wait`.
         job_id: Of which job; of a submit, the answer.
         key: Of a submit, its idempotency key; of a submit_many, what all tries of the same have in common.
         invoked: When it was asked.
         returned: When it was answered; None if it never was.
         answer: Of a cancel, the outcome of its report; of a wait, the job's state.
-        waiting: Whether whoever asked still waits for the answer; see `History.ask`.
+        waiting: Whether the client still waits for the answer; see `History.ask`.
         count: Of a submit_many, how many jobs; of a cancel_where, the answer.
         job_ids: Of a submit_many, the answer.
-        found: The ids of those of a submit_many that were there when it was over; None if nobody looked.
+        found: The ids of those of a submit_many that were there when it was over; None if it is not known.
         cancelled: Whether the call was cancelled.
         where: Of a cancel_where, its filter; states are in a list.
         reason: Of what asks for a cancellation, its text; that of a cancel_where no other call has.
@@ -108,7 +108,7 @@ class HandlerRun:
         began: When.
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
-        heard: Whether the two lists below are all that was sent: what goes through a channel is not heard.
+        heard: Whether the two lists below are complete: what goes through `job.tokens` is not recorded.
         attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
         told: Whether it was told to end, by `JobContext.cancel_requested`.
@@ -139,14 +139,14 @@ class History:
         runs: The handlers' journal.
         jobs: The jobs by id, as far as they are known, for what their submitters said of them.
         options: With which options they were submitted, by job id, as far as that is known.
-        settled: Whether all jobs have had the time to end, and all who ask the time to hear of it.
-        cut: The workers that died, stood still or were cut off, by name; None if that is not known. Who else
-            went, left in good order.
-        mute: Those that could not say how their attempts ended, though they may have kept their leases.
-        drained: Those that ended what they ran before they left.
-        soon: Seconds in which a worker that is not cut hears of a request to cancel; None if not known.
+        settled: Whether all jobs have had the time to end, and all clients the time to be answered.
+        cut: The workers that died, stood still or were cut off, by name; None if that is not known. Every
+            other worker that is gone left in good order.
+        mute: The workers that could not write how their attempts ended, but may have kept their leases.
+        drained: The workers that finished what they ran before they left.
+        soon: Seconds in which a worker that is not cut learns of a request to cancel; None if not known.
         leaving: When workers began to leave, by name.
-        leases: How long the leases of workers are, by name, of which `troubles` says all that may cost one.
+        leases: How long the leases of workers are, by name; `troubles` says of these when one may lapse.
         troubles: When workers could not reach the store, by name: from when to when.
         epoch: What the clock of the logs showed when that of the journals showed 0.
     """
@@ -180,14 +180,14 @@ class History:
 
     @contextmanager
     def ask(self, call: Call) -> Generator[None]:
-        """Add a call to the journal; who asked waits for as long as the block lasts."""
+        """Add a call to the journal; the client waits for the answer for as long as the block lasts."""
         self.calls.append(call)
         with _waiting(call):
             yield
 
     @contextmanager
     def read(self, reading: Reading) -> Generator[None]:
-        """Add a reading to the journal; the reader is there for as long as the block lasts."""
+        """Add a reading to the journal; the reader waits for events for as long as the block lasts."""
         self.readings.append(reading)
         with _waiting(reading):
             yield

@@ -38,7 +38,7 @@ Worker = SimulatedProcess[SteeredConnection]
 
 
 class JobMachine(TrioMachine):
-    """Random lives of jobs, on workers that crash and come back, before readers of every kind.
+    """Random lives of jobs, on workers that crash and come back, with readers of every kind.
 
     Subclass it, say what your handlers are, and run its `TestCase`. After each step every job's snapshot
     must be the fold of its log; at the end every job must end, every reader must have seen the same, and
@@ -136,7 +136,7 @@ class JobMachine(TrioMachine):
         return [worker for worker in self._workers if worker.up]
 
     def _cut(self, worker: Worker) -> None:
-        """Note that a worker may lose its leases, and not be heard, from now on."""
+        """Note that from now on a worker may lose its leases, and what it writes."""
         worker.connection.be_troubled()
         self._history.mute.add(worker.name)
 
@@ -210,7 +210,7 @@ class JobMachine(TrioMachine):
     @precondition(lambda self: self._up() and self._submitted)
     @rule(data=st.data())
     async def submit_again(self, data: st.DataObject) -> None:
-        """Submit the same again with the same key, as a client does who has not heard the answer."""
+        """Submit the same again with the same key, as a client does whose answer was lost."""
         key = data.draw(st.sampled_from([*self._submitted]), "key")
         fn, args, options = self._submitted[key]
         await self._submit(key, fn, args, options)
@@ -238,7 +238,7 @@ class JobMachine(TrioMachine):
     @precondition(lambda self: self._up() and self._ids)
     @rule(data=st.data(), after=st.sampled_from([0, 0, 2]), pace=PACES, vanishes=st.booleans())
     async def read(self, data: st.DataObject, after: int, pace: Pace, vanishes: bool) -> None:  # noqa: FBT001
-        """Follow a job: from the beginning or later, leaving and resuming, dawdling, or going for good."""
+        """Follow a job: from the beginning or later, slowly, in pieces, or only for a while."""
         job_id, _ = self._drawn(data)
         if (await self._store.get(job_id)).last_seq >= after:
             read = partial(self._read, vanishes=vanishes)
@@ -296,7 +296,7 @@ class JobMachine(TrioMachine):
     async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
         """Leave a worker's registry, or cancel what is around it."""
         worker = data.draw(st.sampled_from(self._up()), "worker")
-        if worker.connection.busy or worker.connection.troubled:  # nobody waits for ever for an answer
+        if worker.connection.busy or worker.connection.troubled:  # it does not wait for ever for an answer
             self._cut(worker)
         worker.leave(interrupted=interrupted)
 

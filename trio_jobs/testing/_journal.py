@@ -18,11 +18,11 @@ CONNECTION: Final = ContextVar[Connection]("CONNECTION")
 """The connection of the worker in whose context a task runs."""
 
 
-class _Heard(JobContext[Any]):
-    """A job's context that writes down what the handler sends, when it sets out to and when it has."""
+class _Recorded(JobContext[Any]):
+    """A job's context that writes down what the handler sends, before and after each send."""
 
     run: HandlerRun
-    cut = False  # whether a `send_many` was cancelled, of which nobody can see how much it sent
+    cut = False  # whether a `send_many` was cancelled: how much it sent is not known
 
     async def send(self, value: Any) -> None:
         self._set_out([value])
@@ -50,7 +50,7 @@ class _Heard(JobContext[Any]):
 
     @property
     def tokens(self) -> trio.MemorySendChannel[Any]:
-        self.run.heard = False  # whoever has the channel is not heard
+        self.run.heard = False  # what goes through the channel is not recorded
         return super().tokens
 
 
@@ -62,7 +62,7 @@ def journalled(fn: Handler, history: History) -> Handler:
         connection = CONNECTION.get()
         run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time())
         history.runs.append(run)
-        job.__class__ = _Heard
+        job.__class__ = _Recorded
         vars(job)["run"] = run
         try:
             return await fn(job, *args)

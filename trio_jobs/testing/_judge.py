@@ -138,7 +138,7 @@ def ends_are_ends(history: History) -> Found:
 
 
 def leaving_costs_nothing(history: History) -> Found:
-    """Who leaves in good order loses nothing: what was claimed is handed over at once, or ended first."""
+    """A worker that leaves in good order loses nothing: it hands over or ends what it has claimed."""
     cut = history.cut
     for job_id, log in history.logs.items():
         worker = ""
@@ -161,7 +161,7 @@ def leaving_costs_nothing(history: History) -> Found:
 
 
 def leaving_claims_nothing(history: History) -> Found:
-    """Who leaves claims nothing any more; what was on its way then is ended, or handed over."""
+    """A worker that leaves claims nothing any more; it ends or hands over what comes late."""
     top = [job.id for job in history.jobs.values() if job.parent is None]
     for job_id in top:
         for event in history.logs.get(job_id, ()):
@@ -205,7 +205,7 @@ def leases_are_kept(history: History) -> Found:
 
 
 def ends_are_recorded(history: History) -> Found:
-    """A handler that has ended is heard of: its attempt is not taken for lost later."""
+    """The end of a handler is recorded: its attempt is not taken for lost later."""
     for run in history.runs if history.cut is not None else ():
         log = history.logs.get(run.job_id, [])
         how, began = end_of(log, run.attempt), start_of(log, run.attempt)

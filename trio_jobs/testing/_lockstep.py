@@ -37,7 +37,7 @@ async def open_sqlite_in_lockstep(
 
     It tells Trio's time. SQLite works in the run's own thread: no task runs and no time passes meanwhile, so
     an `autojump_clock` jumps only when the store has nothing to do, and the same seed takes the same course.
-    No other store may have the file open: nobody looks for what it writes.
+    No other store may have the file open: what it writes is not noticed.
 
     Args:
         path: The file.

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LAST_CALLS: Final = ("append", "finish", "heartbeat")
-_RECOVERY: Final = 2 * BACKOFF.maximum  # in which whoever was refused has asked again
+_RECOVERY: Final = 2 * BACKOFF.maximum  # in which a caller that was refused has tried again
 
 
 @attrs.frozen
 class Mishap:
-    """What happens to a call.
+    """A call that is slow or lost.
 
     Attributes:
-        heard: Whether the store hears it, and it happens to the answer.
-        seconds: How long the way takes.
-        lost: Whether it is lost on the way.
+        heard: Whether the call reaches the store, and it is the answer that is slow or lost.
+        seconds: How long the call or the answer takes.
+        lost: Whether the call or the answer is lost.
     """
 
     heard: bool = False
@@ -38,10 +38,10 @@ class Mishap:
 
 
 class SteeredConnection(Connection):
-    """A connection to which mishaps happen when it is told so.
+    """A connection whose next calls are slow or lost, or whose store is away, as its owner says.
 
     Attributes:
-        troubles: From when to when no lease could be kept through it.
+        troubles: From when to when no lease could be kept through the connection.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -53,24 +53,24 @@ class SteeredConnection(Connection):
 
     @property
     def busy(self) -> bool:
-        """Whether a call takes long, or one will by which a worker that leaves says how it went."""
+        """Whether a call is slow now, or one that a worker makes as it leaves will be."""
         return bool(self._slow) or any(self._next.get(name, Mishap()).seconds for name in _LAST_CALLS)
 
     @property
     def troubled(self) -> bool:
-        """Whether no lease can be kept through it now."""
+        """Whether no lease can be kept through the connection now."""
         return any(begin <= trio.current_time() <= end for begin, end in self.troubles)
 
     def be_troubled(self, until: float = inf) -> None:
-        """Note that no lease may be kept through it from now on."""
+        """Note that no lease may be kept through the connection from now on."""
         self.troubles.append((trio.current_time(), until))
 
     def meet(self, names: Collection[str], mishap: Mishap) -> None:
-        """Let something happen to the next call of each of some verbs."""
+        """Let the next call of each of these verbs be slow or lost."""
         self._next |= dict.fromkeys(names, mishap)
 
     def be_away(self, seconds: float, *, long: bool = False) -> None:
-        """Refuse every call for so long, which for leases may be too long."""
+        """Refuse every call for so many seconds; `long` says that leases may lapse meanwhile."""
         before = max(self._away_until, *(end for _, end in self.troubles), -inf)
         again = trio.current_time() < before + _RECOVERY
         self._away_until = trio.current_time() + seconds
@@ -78,7 +78,7 @@ class SteeredConnection(Connection):
             self.be_troubled(self._away_until + _RECOVERY)
 
     def be_well(self) -> None:
-        """Be as fast and as near as a store can be."""
+        """Let no further call be slow, lost or refused."""
         self._next.clear()
         self._away_until = -inf
 

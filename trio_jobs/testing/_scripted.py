@@ -1,4 +1,4 @@
-"""A handler that does what it is told, for machines that have no handlers of their own."""
+"""A handler that follows a script, for machines that have no handlers of their own."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Everything runs in one Trio run in virtual time, so an hour of crashes takes milliseconds, and everything
 that is left to chance follows from the seed, so what was found once can be had again. What happened is
-written down by those to whom it happened, in journals, and judged afterwards by `check_history`.
+written into journals by clients, readers and handlers, and judged afterwards by `check_history`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _ID: Final = re.compile("[0-9a-f]{32}")
 class Trace:
     """The steps of one run.
 
-    Job ids are random, so that nobody can guess them; here each gets a number in the order of its coming.
+    Job ids are random; here each gets a number, in the order in which they come.
 
     Attributes:
         seed: The seed of the run.

@@ -32,7 +32,7 @@ CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),
     *(reading, looking, waiting, removing, interrupting, closing, reopening, sharing),
 )
-"""In the order in which somebody who writes a store wants to meet them."""
+"""In the order in which the author of a store implements them."""
 
 NARROW = (limiting,)
 """These need a store with `QUEUE_LIMIT` and `RETENTION`."""

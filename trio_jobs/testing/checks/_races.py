@@ -108,7 +108,7 @@ class _HeldUp:
 
     async def _stop(self) -> None:
         self.stopped.set()
-        with trio.CancelScope(shield=True):  # it hears of that when it goes on
+        with trio.CancelScope(shield=True):  # a cancellation takes effect when it goes on
             await self.go.wait()
 
 

@@ -1,4 +1,4 @@
-"""`close`: letting go of a store wakes whoever waits."""
+"""`close`: closing a store ends every wait."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ async def a_cancelled_job_has_the_words_of_the_request(store: Store) -> None:
 
 
 async def other_reasons_have_words_of_their_own(store: Store) -> None:
-    """Whoever else cancels a job says why; the request of a user does not change that."""
+    """A job that is cancelled for another reason says why; the request of a user does not change that."""
     job_id = await kit.started(store)
     await store.request_cancel(job_id, "tired")
     ended = Ended(Reason.UNREAD, "nobody reads")

@@ -80,7 +80,7 @@ async def a_heartbeat_renews(store: Store) -> None:
 
 
 async def a_heartbeat_revives(store: Store) -> None:
-    """A heartbeat renews a lease that has lapsed, if nobody has taken the attempt back."""
+    """A heartbeat renews a lease that has lapsed, if the attempt was not taken back."""
     job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     answer = await store.heartbeat({job_id: 1}, kit.LONG)

@@ -47,7 +47,7 @@ async def values_survive(store: Store) -> None:
 
 
 def _exact(values: object) -> list[str]:
-    # 1, 1.0 and True are equal to Python, and different to whoever gets them.
+    # 1, 1.0 and True are equal to Python, and different to a reader.
     return [repr(value) for value in values]  # type: ignore[attr-defined]
 
 

@@ -64,7 +64,7 @@ async def an_attempt_goes_on(open_store: kit.Opener) -> None:
 
 
 async def leases_are_kept(open_store: kit.Opener) -> None:
-    """A lease lapses while nobody has the store open, and one that has not lapsed holds."""
+    """A lease lapses while the store is closed, and one that has not lapsed holds."""
     async with open_store() as store:
         if not store.durable:
             return
@@ -101,7 +101,7 @@ async def what_waits_is_claimed_later(open_store: kit.Opener) -> None:
 
 
 async def requests_are_kept(open_store: kit.Opener) -> None:
-    """A request to cancel is heard by whoever comes next, and counts when the attempt is lost."""
+    """A request to cancel is in the answer to the next heartbeat, and counts when the attempt is lost."""
     async with open_store() as store:
         if not store.durable:
             return
@@ -142,7 +142,7 @@ async def what_was_accepted_is_known(open_store: kit.Opener) -> None:
 
 
 async def queue_timeouts_and_ends_are_kept(open_store: kit.Opener) -> None:
-    """A queue timeout passes while nobody has the store open; what was removed stays away."""
+    """A queue timeout passes while the store is closed; what was removed stays away."""
     async with open_store() as store:
         if not store.durable:
             return

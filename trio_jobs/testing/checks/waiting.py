@@ -1,4 +1,4 @@
-"""`follow`, `ended`, `due`, `overdue` and `cancelling`: whoever waits is told, never too late."""
+"""`follow`, `ended`, `due`, `overdue` and `cancelling`: each wait ends, and never too late."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ async def cancelling_is_never_late(store: Store) -> None:
 
 
 async def leaving_a_wait_loses_nothing(store: Store) -> None:
-    """Whoever stops waiting and waits again gets the same as if they had waited on."""
+    """A caller that stops waiting and waits again gets the same as one that waited on."""
     job_id = await kit.started(store)
     waits: dict[str, Callable[[], Awaitable[object]]] = {
         "follow": lambda: store.follow(job_id, 2, 9),
@@ -264,7 +264,7 @@ async def a_job_that_is_removed_is_unknown(store: Store) -> None:
 
 
 async def follow_and_ended_are_checkpoints(store: Store) -> None:
-    """Whoever follows or awaits what is there already lets others run, and hears of a cancellation."""
+    """`follow` and `ended` of what is there already let other tasks run, and can be cancelled."""
     job_id = await kit.started(store)
     await store.finish(job_id, 1, kit.completed())
     waits: dict[str, Callable[[], Awaitable[object]]] = {
@@ -276,4 +276,4 @@ async def follow_and_ended_are_checkpoints(store: Store) -> None:
         with trio.CancelScope() as scope:
             scope.cancel(reason="it is to hear of this")
             await wait()
-        kit.expect(f"{name}, when cancelled: whether it heard of that", scope.cancelled_caught, wanted=True)
+        kit.expect(f"{name}, when cancelled: whether it was cancelled", scope.cancelled_caught, wanted=True)
