@@ -1,8 +1,8 @@
-"""What a program holds: its jobs, under one nursery.
+"""The registry: it runs a program's jobs under one nursery.
 
 In the order in which they tell the story:
 
-    filter     which jobs are meant
+    filter     selecting jobs
     registry   where jobs are submitted, found and cancelled
     address    where jobs are kept
     opening    every task under one nursery, and the order in which they end

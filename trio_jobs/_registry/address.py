@@ -1,4 +1,4 @@
-"""Where jobs are kept: an address, and what it opens."""
+"""Open the store that an address names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def store_opener(
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: No store has this address, or an argument is out of range.
-        ImportError: What the store needs is not installed.
+        ImportError: The extra that the store needs is not installed.
     """
     if not isinstance(store, str):
         if not hasattr(store, "heartbeat"):
@@ -40,7 +40,7 @@ def store_opener(
         whole("queue_limit", queue_limit, 1)
         limits["queue_limit"] = queue_limit
     if store == MEMORY:
-        from ..stores.memory import MemoryStore  # like the other one only where it is used
+        from ..stores.memory import MemoryStore  # imported where it is used, as the other one is
 
         return _closing(partial(MemoryStore, **limits))
     path, options = sqlite_path(store)
@@ -57,7 +57,7 @@ def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
     """Return the file that an address names, and the options in it.
 
     Raises:
-        ValueError: It is no address of a file.
+        ValueError: The address names no file, or has an unknown option.
     """
     parts = urlsplit(address)
     if parts.scheme != "sqlite":

@@ -1,4 +1,4 @@
-"""Which jobs are meant: the filter of `find`, `count` and `cancel_where`, and how it is checked."""
+"""Select jobs: the filter of `find`, `count` and `cancel_where`, checked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..stores.contract import Store, Where
 
 
 class AtLeast(int):
-    """How many jobs were counted before counting stopped: there may be more."""
+    """A count that was stopped at its limit: there may be more."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return what it is."""
+        """Return the class and the number."""
         return f"AtLeast({int(self)})"
 
 
 class Filter(TypedDict, total=False):
-    """Which jobs are meant; a job must match all that is given.
+    """Selects jobs; a job must match every field that is given.
 
     Attributes:
         state: One state, or several.

@@ -1,4 +1,4 @@
-"""Every task of the library under one nursery, and the order in which they end."""
+"""Open a registry: every task of the library runs under one nursery, and they end in order."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PAGE = 1000
 
 
 async def _drain(worker: Worker) -> None:
-    """Wait until every job has ended; of a store that outlives the process, only what runs here.
+    """Wait until every job has ended; with a durable store, only until the attempts here have.
 
     Raises:
-        RuntimeError: Jobs wait that nothing here will ever run.
+        RuntimeError: Jobs wait, and the registry will never run them.
     """
     if worker.store.durable:
         worker.pause(paused=True)
@@ -58,7 +58,7 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
     whole("window", window, 1)
     number("lease", lease)
     if lease == 0:
-        raise ValueError("lease must be more than 0 seconds: every attempt would be taken back at once")
+        raise ValueError("lease must be more than 0 seconds: every attempt would be reclaimed at once")
     number("grace", grace)
     choice("on_exit", on_exit, ("stop", "drain"))
 
@@ -95,12 +95,12 @@ def open_registry(
         window: How many events a handler may be ahead of a reader that it waits for.
         retention: What is kept of each job. By default a store in memory keeps 10,000 ended jobs, and a file
             all of them until they are pruned.
-        lease: Seconds after which another worker may take over an attempt of which the store has heard
-            nothing. Of no effect on a store that does not outlive the process.
+        lease: Seconds after its last heartbeat from which another worker may take over an attempt. It has no
+            effect on a store in memory.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs; with
             a store that outlives the process, for the attempts that run here.
         grace: Seconds for handlers to end by themselves at a stop.
-        name: What the `started` events say; "worker" by default.
+        name: The worker's name in `started` events; "worker" by default.
 
     Raises:
         ValueError: An argument is out of range.
@@ -108,7 +108,7 @@ def open_registry(
         StoreUnavailable: On entering, the store cannot be reached.
         StoreCorrupt: On entering or later, the store's data is damaged.
         SchemaTooNew: On entering, the store was written by a newer version.
-        RuntimeError: On leaving with `drain`, jobs wait that nothing will ever run.
+        RuntimeError: On leaving with `drain`, jobs wait that the registry will never run.
         KeyboardInterrupt: A handler raised it.
     """
     _check_limits(capacity, window, lease, grace, on_exit)

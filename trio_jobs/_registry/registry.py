@@ -1,4 +1,4 @@
-"""The registry: where jobs are submitted, found and cancelled. It decides nothing itself."""
+"""Submit, find and cancel jobs. The registry decides nothing itself: its store and its worker do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Ts = TypeVarTuple("Ts")
 
 
 def inside(jobs: JobRegistry) -> tuple[Store, ReadersByJob]:
-    """Return where a registry keeps its jobs, and who reads them here: for what serves them to others."""
+    """Return the store of a registry and the readers in this process, for servers of its jobs."""
     return jobs._worker.store, jobs._worker.readers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
@@ -70,7 +70,7 @@ class JobRegistry:
     then. Those that are `async` are checkpoints; a cancelled `submit` submitted nothing.
 
     Attributes:
-        name: What the `started` events of its jobs say.
+        name: Its worker's name in `started` events.
         handlers: The handlers it was given, by name.
     """
 
@@ -82,7 +82,7 @@ class JobRegistry:
 
     @property
     def running(self) -> Mapping[str, str]:
-        """The handlers of what runs here now, by job id; also while the registry is being left."""
+        """The handlers of the jobs that run here now, by job id; also while the registry is being left."""
         attempts = list(self._worker.attempts.items())  # a copy at once: other threads may ask
         return {job_id: attempt.claim.submission.handler for job_id, attempt in attempts}
 
@@ -99,7 +99,7 @@ class JobRegistry:
 
         Args:
             fn: An async function that takes a `JobContext` and `args`.
-            *args: Its arguments, by their places: what has a name here is an option.
+            *args: Its arguments, by their places: keyword arguments are options.
             **options: See `SubmitOptions`.
 
         Returns:
@@ -169,7 +169,7 @@ class JobRegistry:
         """Submit a job on entering the block, and read it as strings inside.
 
         The strings end with `[DONE]`, `[ERROR] message` or `[CANCELLED]`, whichever is true. Leaving the
-        block early cancels the job, unless `when_unread` was given and says what to do.
+        block early cancels the job, unless `when_unread` was given.
 
         Args:
             fn: As for `submit`; it streams strings.
@@ -201,7 +201,7 @@ class JobRegistry:
 
         A page has summaries; `get` gives a handle on a job, and its `snapshot` the whole of it. There may be
         more jobs as long as `Page.next` is not None, even behind a page that is shorter than `limit`, or
-        empty: a page is bounded in bytes, and in how many jobs are looked at for it.
+        empty: a page is bounded in bytes, and in how many jobs are examined for it.
 
         Args:
             limit: How many at most, up to 1,000.
@@ -211,7 +211,7 @@ class JobRegistry:
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
-            ValueError: There is no such state, `limit` is out of range, or no page has given this `after`.
+            ValueError: There is no such state, `limit` is out of range, or no page returned this `after`.
         """
         self._worker.check_open()
         whole("limit", limit)
@@ -227,8 +227,8 @@ class JobRegistry:
     async def count(self, **where: Unpack[Filter]) -> int:
         """Return how many jobs match. Raises as `find` does.
 
-        By state, by handler or by owner it is known exactly. By anything else jobs have to be looked for, and
-        that stops at 10,000: then it is an `AtLeast`, an `int` that says that there may be more.
+        By state, by handler or by owner the number is exact. For any other filter the jobs have to be
+        searched, which stops at 10,000: then it is an `AtLeast`, an `int` that says that there may be more.
         """
         self._worker.check_open()
         wanted = where_of(where)
@@ -237,7 +237,7 @@ class JobRegistry:
         return AtLeast(found) if wanted.searched and found >= COUNTED else found
 
     async def statistics(self) -> Statistics:
-        """Return what the registry is doing."""
+        """Return how many jobs are in each state, and how much of the capacity is used."""
         self._worker.check_open()
         await trio.lowlevel.checkpoint()
         worker = self._worker
@@ -254,10 +254,10 @@ class JobRegistry:
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`.
+        """Cancel a job, and wait until it has ended; see `JobHandle.cancel`.
 
         Raises:
-            UnknownJob: No job has this id; nothing is kept for a job that may get it later.
+            UnknownJob: No job has this id; a job that gets it later is not cancelled.
         """
         handle: JobHandle[Any, Any] = JobHandle(self._worker, job_id)
         return await handle.cancel(reason, grace=grace, patience=patience)
@@ -266,25 +266,25 @@ class JobRegistry:
         """Ask for the cancellation of every unfinished job that matches, and do not wait for it.
 
         Returns:
-            How many were asked.
+            How many cancellations were requested.
         """
         self._worker.check_open()
         wanted = where_of(where)
         states = UNFINISHED if wanted.states is None else UNFINISHED & frozenset(wanted.states)
-        wanted, asked = attrs.evolve(wanted, states=states), 0
+        wanted, requested = attrs.evolve(wanted, states=states), 0
         after: str | None = None
         while True:
             await trio.lowlevel.checkpoint()
             page = await self._store.find(wanted, PAGE_JOBS, after=after)
             for job in page:
                 handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
-                with suppress(UnknownJob):  # it ended and was forgotten while the others were asked
-                    asked += await handle.request_cancel(reason)
+                with suppress(UnknownJob):  # it ended and was removed meanwhile
+                    requested += await handle.request_cancel(reason)
             if (after := page.next) is None:
-                return asked
+                return requested
 
     async def remove(self, job_id: str) -> None:
-        """Forget a job that has ended, with its log and its key.
+        """Delete a job that has ended, with its log and its key.
 
         Raises:
             UnknownJob: No job has this id.
@@ -295,7 +295,7 @@ class JobRegistry:
         await self._store.remove(job_id)
 
     async def prune(self, *, older_than: float) -> int:
-        """Forget the jobs that ended more than `older_than` seconds ago, and return how many."""
+        """Delete the jobs that ended more than `older_than` seconds ago, and return how many."""
         self._worker.check_open()
         number("older_than", older_than)
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What a handler is given: its job, and how it sends, saves and starts children."""
+"""The job context of a handler: its job, and the methods to send, to save and to start child jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Spawn = Callable[
 
 
 class JobContext(Generic[T]):
-    """One attempt as its handler sees it. `T` is the type of the values it streams.
+    """The handler's view of its attempt. `T` is the type of the values it streams.
 
     Attributes:
         id: The job's id.
@@ -98,7 +98,7 @@ class JobContext(Generic[T]):
         return self._writer.tokens
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell readers how far the job is. Always a checkpoint.
+        """Report how far the job is. Always a checkpoint.
 
         It waits for no reader, unless `tokens` was opened: then it comes behind what the channel holds.
 
@@ -167,9 +167,9 @@ class JobContext(Generic[T]):
             A handle on the child.
 
         Raises:
-            TypeError: `fn`, `args` or an option is not fit.
+            TypeError: `fn` is not an async function, does not take `args`, or an option has a wrong type.
             ValueError: An option is out of range.
-            RecursionError: Child jobs would lie more than 100 deep in each other.
+            RecursionError: Child jobs would be nested more than 100 deep.
             LeaseLost: The attempt is over.
         """
         return await self._spawn(fn, args, options)

@@ -1,4 +1,4 @@
-"""One cancel scope, several named deadlines: what fires first is why the attempt ends.
+"""Cancel an attempt by one scope with several named deadlines: the earliest is the reason.
 
 Timeouts, the grace of a cancellation, the linger time of an unread job and an immediate stop are all the
 same thing: a time at which the attempt's scope is to be cancelled, and a reason. The scope's deadline is
@@ -34,7 +34,7 @@ class Deadlines:
     def __init__(self, timeouts: Timeouts) -> None:
         self._idle = timeouts.idle
         self.mind_tokens = timeouts.idle is not None or timeouts.first_token is not None
-        self._left: dict[Reason, float | None] = {}  # what the clocks that stand still have left
+        self._left: dict[Reason, float | None] = {}  # the seconds left on clocks that stand still
         self._still = 0
         self._at: dict[Reason, float] = {}
         now = trio.current_time()
@@ -75,7 +75,7 @@ class Deadlines:
         self.set(Reason.IDLE_TIMEOUT, self._idle)
 
     def unread(self, linger: float | None) -> None:
-        """Fire in `linger` seconds because nobody reads; None when somebody does again."""
+        """Fire in `linger` seconds, as the job has no reader; None when it has one again."""
         self.set(Reason.UNREAD, linger)
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""What becomes of jobs, as lines of Python's log: `trio_jobs.job`.
+"""Log the starts and ends of attempts in Python's log, as `trio_jobs.job`.
 
-What a handler says of its failure is text from outside: nothing in it can look like another line of the log.
+The text of a handler's error comes from outside, so it is escaped: no part of it can look like another line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..stores.contract import Claim
 
 logger: Final = logging.getLogger("trio_jobs.job")
-_WAY: Final = {
+_VERBS: Final = {
     State.COMPLETED: "completed",
     State.FAILED: "failed",
     State.CANCELLED: "was cancelled",
@@ -25,16 +25,16 @@ _WAY: Final = {
 
 
 def log_start(claim: Claim) -> None:
-    """Say that an attempt begins."""
+    """Log that an attempt begins."""
     if logger.isEnabledFor(logging.INFO):
         logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=_facts(claim))
 
 
 def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
-    """Say how an attempt ended: a failure as a warning, with where the handler raised it.
+    """Log how an attempt ended: a failure as a warning, with the traceback of the handler.
 
     Args:
-        claim: What ran.
+        claim: The attempt.
         state: The job's state now.
         ended: Why; None if it completed.
     """
@@ -43,7 +43,7 @@ def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
     )
     level = logging.WARNING if failed else logging.INFO
     if logger.isEnabledFor(level):
-        logger.log(level, "%s %s%s", _named(claim), _WAY[state], _why(claim, ended), extra=_facts(claim))
+        logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=_facts(claim))
 
 
 def _why(claim: Claim, ended: Ended | None) -> str:

@@ -1,7 +1,7 @@
-"""What an attempt's end means for its job.
+"""Decide what an attempt's end means for its job.
 
-How it ended is recorded in `Run`; what follows from it is decided by `conclude`, a pure function over that
-record and one table.
+`Run` records how the attempt ended. `conclude` decides what follows: a pure function over that record and one
+table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 @attrs.define(eq=False)
 class Run:
-    """How an attempt ended, before anything is made of it.
+    """The record of how an attempt ended.
 
     Attributes:
         claim: What ran.
@@ -42,7 +42,7 @@ class Run:
         value: What it returned.
         error: What came out of its nursery, without any `Cancelled`.
         escaped: Whether a `Cancelled` came out: something outside the attempt was cancelled.
-        refused: What the store said of a token that was too large.
+        refused: The message of the store about a token that was too large.
     """
 
     claim: Claim
@@ -73,7 +73,7 @@ def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -
 
     Args:
         run: How it ended.
-        retry: The job's retry rule; None for a child, which nobody would run again.
+        retry: The job's retry rule; None for a child, which is not run again.
         outside: What a cancellation from outside means: `shutdown`, or `parent` for a child.
         durable: Whether a job may wait for another process after a shutdown.
 
@@ -108,7 +108,7 @@ def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | Non
     if waits:
         snoozed = attrs.evolve(ended, reason=Reason.SNOOZED, delay=max(waits))
         if len(waits) == len(errors) and ended.error is not None:
-            # A word, not an error: a job that polls says it over and over, and need not say where.
+            # RetryAfter is no error: a job that polls raises it over and over, and its place is of no use.
             snoozed = attrs.evolve(snoozed, error=attrs.evolve(ended.error, traceback=""))
         return Outcome(Transition.RETRIED, ended=snoozed)
     if spent < retry.attempts and _matches(retry, errors):
@@ -120,6 +120,6 @@ def _matches(retry: Retry, errors: list[BaseException]) -> bool:
     try:
         return any(retry.matches(error) for error in errors)
     except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
-        told = indented(record_error(error).traceback)
-        logger.error("Retry.on raised; the job is not retried\n%s", told)  # noqa: TRY400  # user text is escaped
+        text = indented(record_error(error).traceback)
+        logger.error("Retry.on raised; the job is not retried\n%s", text)  # noqa: TRY400  # user text is escaped
         return False

@@ -16,9 +16,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class JobAccess(Protocol):
-    """What handles ask of the place where their jobs are: a worker in this process, or a server.
+    """Gives handles access to their jobs: a worker of this process does, and the client of a server.
 
-    Everything here raises `UnknownJob` for a job that is not there, and `trio.ClosedResourceError` once the
+    Every method raises `UnknownJob` if no job has the id, and `trio.ClosedResourceError` once the
     block of the registry was left. All that is async is a checkpoint.
 
     Attributes:
@@ -48,7 +48,7 @@ class JobAccess(Protocol):
         ...
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
-        """Ask for a job's cancellation, and report what becomes of it."""
+        """Ask for a job's cancellation, and report how it ended."""
         ...
 
 
@@ -109,7 +109,7 @@ class JobHandle(Generic[T_co, R_co]):
         return cast("R_co", job.result)
 
     async def history(self) -> list[Event]:
-        """Return the job's events but for tokens and progress, as far as it has come. A checkpoint."""
+        """Return the job's events but for tokens and progress, up to now. A checkpoint."""
         return await self._access.history(self.id)
 
     # ------------------------------------------------------------ reading
@@ -150,7 +150,7 @@ class JobHandle(Generic[T_co, R_co]):
     async def request_cancel(self, reason: str | None = None, *, grace: float = 0.0) -> bool:
         """Ask for the job's cancellation, and do not wait for it. A checkpoint.
 
-        A job that waits is CANCELLED at once. One that runs is told (`JobContext.cancel_requested`) and is
+        A job that waits is CANCELLED at once. One that runs gets `JobContext.cancel_requested`, and is
         cancelled after `grace`; if it ends by itself before, that end counts. For a job on a server, if this
         call is cancelled, the cancellation may have been asked for.
 
@@ -167,7 +167,7 @@ class JobHandle(Generic[T_co, R_co]):
     async def cancel(
         self, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport:
-        """Cancel the job, and wait for what becomes of it. A checkpoint.
+        """Cancel the job, and wait until it has ended. A checkpoint.
 
         Cancelling this call leaves the request in force. For a job on a server, if the connection was lost
         meanwhile, `already_over` may mean that this very call ended the job before.
@@ -178,7 +178,7 @@ class JobHandle(Generic[T_co, R_co]):
             patience: Seconds it may take to stop after that, before it is reported as stuck.
 
         Returns:
-            What became of it; `cancelled` only after the job's nursery has closed.
+            How it ended; `cancelled` only after the job's nursery has closed.
         """
         _check(reason, grace)
         number("patience", patience)

@@ -1,4 +1,4 @@
-"""A job's run as lines of text with a last line that says how it ended, as the older server sent it."""
+"""Stream a job as strings, of which the last says how it ended, as an older server did."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class LineStream(trio.abc.ReceiveChannel[str]):
     async def __aenter__(self) -> Self:
         """Submit the job, and begin to read it. Raises what `JobRegistry.submit` does.
 
-        If it is cancelled, the job was not submitted, or is asked to stop as if the block had been left.
+        If it is cancelled, the job was not submitted, or its cancellation is requested as on leaving the
+        block.
         """
         self.handle = await self._submit()
         self._tokens = self.handle.stream()

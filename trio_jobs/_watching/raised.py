@@ -1,4 +1,4 @@
-"""What handlers raised in this process, so that an error which says that a job failed shows where it did."""
+"""Keep what handlers raised in this process, so that the error of a failed job can show where it failed."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ KEPT: Final = 100
 
 
 class Raised:
-    """The exceptions with which the last `KEPT` attempts ended that failed here.
+    """Keeps the exceptions of the last `KEPT` attempts that failed here.
 
-    They keep what the handlers' variables hold, so there must not be more of them the longer a program runs.
+    Their number is bounded, as each keeps all that the variables of its handler hold.
     """
 
     def __init__(self) -> None:
         self._errors: dict[tuple[str, int], BaseException] = {}
 
     def add(self, claim: Claim, error: BaseException) -> None:
-        """Keep what an attempt ended with."""
+        """Keep the exception of an attempt."""
         self._errors[claim.submission.id, claim.attempt] = error
         if len(self._errors) > KEPT:
             del self._errors[next(iter(self._errors))]
 
     def get(self, job_id: str, attempt: int) -> BaseException | None:
-        """Return what an attempt ended with, if it is still known here."""
+        """Return the exception of an attempt, if it is still kept."""
         return self._errors.get((job_id, attempt))
 
 
 def chained(error: E, raised: BaseException | None, record: ErrorRecord | None) -> E:
-    """Return `error` with what the handler raised: that exception as its cause, or a note with its text.
+    """Return `error` with the handler's exception as its cause, or with a note of its text.
 
     Args:
-        error: What says that a job did not complete.
-        raised: What its handler raised, if that was here and is known still.
+        error: The error of a job that did not complete.
+        raised: The exception of its handler, if it is kept here.
         record: The same as text.
     """
     if raised is not None:

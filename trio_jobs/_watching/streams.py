@@ -1,9 +1,9 @@
-"""Follow a job's log: replay, then live, with nothing between the two.
+"""Follow a job's log: first the events that are there, then new ones as they come.
 
-A reader is a cursor. It asks the store for what lies behind the cursor; if that is nothing, it waits for a
-hint that something may be there, and asks again. Live is thus nothing but a replay that has drawn level, so
-there is no seam at which an event could be lost or doubled, and a reader may leave and resume anywhere.
-The end is the terminal event, which is in the log like any other.
+A reader is a cursor. It reads the events behind the cursor from the store; if there are none, the store waits
+for some. Reading live is thus the same as reading old events, so there is no switch at which an event could
+be lost or doubled, and a reader may leave and resume anywhere. The end is the terminal event, which is in the
+log like any other.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def raise_end(cursor: LogCursor, event: Event | Note) -> None:
 
 
 class _LogStream(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
-    """What the streams of a log have in common: a cursor, and the block in which they are open."""
+    """The base of streams of a log: a cursor, and the block in which it is open."""
 
     def __init__(self, cursor: LogCursor) -> None:
         self._cursor = cursor

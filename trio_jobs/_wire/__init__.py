@@ -1,4 +1,4 @@
-"""What a client and a server say to each other.
+"""The messages between clients and servers.
 
 In the order in which they tell the story:
 

@@ -1,4 +1,4 @@
-"""The messages of a server, and the records of the package that are in them."""
+"""Parse the messages of a server, and the records of the package that they hold."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Seen:
 
     Attributes:
         job: The job.
-        large: The names of its fields that have to be asked for by themselves.
+        large: The names of its fields that have to be fetched by themselves.
     """
 
     job: Job

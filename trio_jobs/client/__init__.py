@@ -2,12 +2,12 @@
 
 The files in the order in which they tell the story:
 
-    errors, address, backoff        what can go wrong, where the server is, when to try again
-    requests                        what is asked
-    subscription, request_table     all that is open: no I/O, no clock, no tasks
-    socket, link                    a connection, and the tasks that keep it
-    values, jobs                    one job, for its handles; its log
-    registry, connect               jobs, as in the process
+    errors, address, backoff        the errors, where the server is, when to connect again
+    requests                        the requests, checked
+    subscription, request_table     all requests that are open: no I/O, no clock, no tasks
+    socket, link                    one connection, and the tasks that keep it
+    values, jobs                    large values; one job and its log, for its handles
+    registry, connect               the jobs of a server, as a registry has those of the process
 """
 
 import warnings

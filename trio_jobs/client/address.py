@@ -1,4 +1,4 @@
-"""Where a server is, read from a URL."""
+"""Parse the URL of a server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Address:
         authority: The two as HTTP names them.
         path: The path of its WebSocket.
         tls: How to speak TLS; None for none.
-        headers: What the handshake carries besides; in no repr, for it may hold a token.
+        headers: The headers of the handshake; not in the repr, as they may hold a token.
     """
 
     url: str
@@ -50,7 +50,7 @@ def address_of(
 
     Raises:
         TypeError: The URL is no text.
-        ValueError: It is no URL of a server, or a header cannot be sent.
+        ValueError: The URL is not that of a server, or a header cannot be sent.
     """
     if not isinstance(cast("object", url), str):
         raise TypeError(f"connect takes a URL such as 'http://127.0.0.1:8000'; got {quoted(url)}")

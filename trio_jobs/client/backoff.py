@@ -1,4 +1,4 @@
-"""When to try again to reach a server: pure rules, no clock.
+"""Decide when to connect again: pure rules, no clock.
 
 All clients of a server lose it at the same moment when it restarts. Each waits a random part of a growing
 time, so that they do not come back at the same moment too.
@@ -14,11 +14,11 @@ from .._model.retry import Retry
 BACKOFF: Final = Retry(attempts=2, initial=0.2, factor=2.0, maximum=5.0, jitter=1.0)
 
 _BEGIN: Final[Mapping[int, int]] = {1001: 3, 1013: 4}
-"""With which step to begin after a close code: a server that stops, or is full, wants them spread wider."""
+"""The step to begin with after a close code: clients of a server that stops or is full are spread wider."""
 
 TOO_LARGE: Final = 1009
 SUSPECT: Final = frozenset({1002, 1003, 1007, TOO_LARGE, 1011})
-"""The close codes that may be the fault of something that was asked, and would come again with it."""
+"""The close codes that a request may have caused, and would cause again."""
 
 
 class Backoff:
@@ -33,7 +33,7 @@ class Backoff:
         Args:
             code: The WebSocket's close code, if there was one.
             served: Whether the server had answered on that connection.
-            least: What the server asked to wait at least.
+            least: The shortest wait that the server allows.
         """
         if served and code not in SUSPECT:
             self._failures = 0

@@ -1,4 +1,4 @@
-"""The block in which a server's jobs can be used; every task of the client runs inside it."""
+"""Connect to a server for the length of a block; every task of the client runs inside it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connect(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The URL is none, or an argument is out of range.
+        ValueError: The URL is not that of a server, or an argument is out of range.
         Disconnected: On entering, the server cannot be reached within `patience`, or is not trusted.
         ServerError: On entering, the server refuses.
     """

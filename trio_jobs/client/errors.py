@@ -20,12 +20,12 @@ from .._common.errors import (
 
 
 class ServerError(TrioJobsError):
-    """The server did not do what it was asked, for a reason that no other error of the package states.
+    """The server refused a request, for a reason that no other error of the package states.
 
     Attributes:
         code: Why, as a word of the wire: `unauthenticated`, `forbidden`, `too_many`, `bad_request`,
             `internal` …
-        message: The server's own words, in one line.
+        message: The server's message, in one line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -37,11 +37,11 @@ class ServerError(TrioJobsError):
 class Disconnected(TrioJobsError, ConnectionError):
     """The server could not be reached. It is not known whether a request was carried out.
 
-    The client goes on trying: the call may be made again, and a stream read on.
+    The client keeps trying to connect: the call may be made again, and a stream read on.
 
     Attributes:
-        url: Where the server was looked for.
-        why: What went wrong last, in one line.
+        url: The URL of the server.
+        why: The last error, in one line.
     """
 
     def __init__(self, url: str, why: str) -> None:
@@ -51,7 +51,7 @@ class Disconnected(TrioJobsError, ConnectionError):
 
 
 CLOSING: Final = "closing"
-"""The code of a server that is about to stop: the request is for the next one to answer."""
+"""The code of a server that is about to stop: the client sends the request again to the next one."""
 
 _Fact = Mapping[str, Any]
 _OURS: Final[Mapping[str, Callable[[str, _Fact], TrioJobsError]]] = {
@@ -69,13 +69,13 @@ def error_of(about: str, facts: _Fact) -> TrioJobsError:
     """Return the error that a server answered with.
 
     Args:
-        about: The job, or the handler, that was asked about.
-        facts: What the reply says: `code`, `message`, and more by code.
+        about: The job or the handler that the request names.
+        facts: The fields of the reply: `code`, `message`, and more by code.
     """
     code, message = str(facts.get("code", "internal")), str(facts.get("message", ""))
     try:
         return _OURS[code](about, facts)
-    except (KeyError, TypeError):  # a code that has no class of ours, or another server's idea of one
+    except (KeyError, TypeError):  # a code that has no class here, or has other fields
         return ServerError(code, message)
 
 
@@ -94,7 +94,7 @@ _LONGEST: Final = 60.0
 
 
 def refusal(status: int, body: bytes | None) -> ServerError | None:
-    """Return the error for all calls; None if the server should be asked again.
+    """Return the error for all calls; None if the client should connect again.
 
     Args:
         status: The HTTP status.

@@ -1,4 +1,4 @@
-"""What handles ask of a server, see `JobAccess`; and how a log is read there."""
+"""Give handles access to the jobs of a server, see `JobAccess`, and read their logs there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RemoteJobs:
         self.raised = Raised()
 
     async def look(self, job_id: str) -> Seen:
-        """Return a job as it is now, without what is large."""
+        """Return a job as it is now, without its large values."""
         return await self.link.call(requests.Get(id=self.link.new_id(), job=job_id), job_id, seen_in)
 
     async def snapshot(self, job_id: str) -> Job:
@@ -70,7 +70,7 @@ class RemoteJobs:
         return (await self._cancel(job_id, reason, grace, 0.0, wait=False)).outcome != "already_over"
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
-        """Ask for a job's cancellation, and report what becomes of it."""
+        """Ask for a job's cancellation, and report how it ended."""
         return await self._cancel(job_id, reason, grace, patience, wait=True)
 
     async def _cancel(
@@ -96,8 +96,8 @@ class RemoteCursor(LogCursor):
 
     Args:
         jobs: The jobs of the server.
-        job_id: Whose log it is.
-        after: Where to begin.
+        job_id: The job.
+        after: The cursor to begin at.
         policy: What the handler does while this reader is slow.
     """
 
@@ -107,7 +107,7 @@ class RemoteCursor(LogCursor):
         self._link = jobs.link
         self._table = jobs.link.table
         self._subscription: RemoteSubscription
-        self._failed = False  # the reader was given an error; if it reads on, the log is asked for anew
+        self._failed = False  # an error was raised to the reader; if it reads on, the log is followed again
         self._drained: list[Event] = []
 
     async def open(self) -> None:
@@ -122,14 +122,14 @@ class RemoteCursor(LogCursor):
             raise
 
     async def _find_place(self) -> None:
-        """Wait until it is known that the job is there, and that its log has come as far as the cursor."""
+        """Wait until the server has confirmed that the job exists, and that its log reaches the cursor."""
         subscription = self._subscription
-        if self.cursor:  # a server says nothing as long as there is nothing behind a cursor
+        if self.cursor:  # a server does not answer while there is nothing behind a cursor
             last_seq = (await self._jobs.look(self.job_id)).job.last_seq
             if self.cursor > last_seq:
                 raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
             return
-        while not subscription.heard:
+        while not subscription.answered:
             with self._link.patience():
                 await subscription.bell.wait()
         if subscription.error is not None:
@@ -163,7 +163,7 @@ class RemoteCursor(LogCursor):
         return []
 
     def _fail(self, error: Exception) -> NoReturn:
-        """Raise once why the log is not read on; the next read begins anew."""
+        """Raise the error that ended the subscription; the next read begins again."""
         if isinstance(error, StreamGap):
             self.cursor = error.oldest
         self._subscription.resume(self.cursor)

@@ -1,4 +1,4 @@
-"""The tasks of a client: they keep one connection to the server, and carry requests and replies."""
+"""Keep one connection to the server, and carry requests and replies over it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Link:
         self._why = "no connection yet"
         self._waiting: set[trio.CancelScope] = set()
         self._closed = False
-        self._scope = trio.CancelScope()  # around what there is to do now
+        self._scope = (
+            trio.CancelScope()
+        )  # around the present step: connecting, using the connection, or waiting
 
     # ------------------------------------------------------------ calls
 
@@ -123,7 +125,7 @@ class Link:
                     await trio.sleep(wait)
 
     async def _connect(self) -> ConnectionLost:
-        """Connect, and return why that ended."""
+        """Connect, use the connection, and return why it ended."""
         with trio.CancelScope() as self._scope:  # noqa: ASYNC912  # it is cancelled by `close`
             try:
                 await run_socket(self._address, self._use)
@@ -160,5 +162,5 @@ class Link:
 
 
 def closed() -> trio.ClosedResourceError:
-    """Return what is raised once the block was left."""
+    """Return the error that is raised once the block was left."""
     return trio.ClosedResourceError("the block of connect was left; use its jobs inside")

@@ -1,4 +1,4 @@
-"""The jobs of a server, as `JobRegistry` gives those of the process."""
+"""Submit, find and cancel the jobs of a server, as `JobRegistry` does with those of the process."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class RemoteRegistry:
     async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         self, fn: Any, /, *args: Any, **options: Any
     ) -> JobHandle[Any, Any]:
-        """Have the server accept a job. When this returns, the job is in the server's store.
+        """Submit a job to the server. When this returns, the job is in the server's store.
 
-        However often the connection is lost meanwhile, it is one job: every submission has a `key`, if need
-        be one of its own. Cancelled, or with `Disconnected`, it may have been accepted or not; a caller who
+        It is one job, however often the connection is lost meanwhile: a submission without a `key` gets a new
+        one. Cancelled, or with `Disconnected`, it may have been accepted or not; a caller who
         has to know gives a `key`, and submits the same again.
 
         Args:
@@ -85,7 +85,7 @@ class RemoteRegistry:
         """Return a handle on the job with this id.
 
         Raises:
-            UnknownJob: No job has this id, or it is somebody else's.
+            UnknownJob: No job has this id, or it has another owner.
         """
         await self._jobs.look(text("job_id", job_id))
         return JobHandle(self._jobs, job_id)
@@ -95,7 +95,7 @@ class RemoteRegistry:
     ) -> Page:
         """Return a page of the jobs that match, the oldest first; or the newest first.
 
-        To see them all, ask again with `after=page.next` until that is None; a page may be empty before.
+        For all jobs, call it again with `after=page.next` until that is None; a page before may be empty.
 
         Args:
             limit: How many at most; no more than 1000.
@@ -119,16 +119,16 @@ class RemoteRegistry:
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`.
+        """Cancel a job, and wait until it has ended; see `JobHandle.cancel`.
 
         Raises:
-            UnknownJob: No job has this id, or it is somebody else's.
+            UnknownJob: No job has this id, or it has another owner.
         """
         handle: JobHandle[Any, Any] = JobHandle(self._jobs, text("job_id", job_id))
         return await handle.cancel(reason, grace=grace, patience=patience)
 
     async def handlers(self) -> list[dict[str, Any]]:
-        """Return what can be submitted.
+        """Return the handlers of the server.
 
         Returns:
             For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
@@ -138,7 +138,7 @@ class RemoteRegistry:
         return await self._link.call(request, "", lambda reply: reply.handlers)
 
     async def statistics(self) -> Statistics:
-        """Return what the server's registry is doing; for those only who see all jobs."""
+        """Return the statistics of the server's registry; only for callers who may see all jobs."""
         request = requests.GetStatistics(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.statistics)
 

@@ -1,8 +1,8 @@
-"""The requests that are open between a client and a server. No I/O, no clock.
+"""Keep the requests that are open, and decide which message to send next. No I/O, no clock.
 
-Messages are not queued; they are made of what is open. So there is no outbox that could grow while the server
-is out of reach. After a reconnect everything that is open is asked again, with the same ids, each log behind
-what was read of it. That is safe because each request may be repeated: a `submit` carries a key.
+Messages are not queued; they are made from the open requests. So no queue grows while the server is out of
+reach. After a reconnect every open request is sent again, with the same id, and each log is followed behind
+the last event that was read. That is safe because each request may be repeated: a `submit` carries a key.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ T = TypeVar("T")
 CALLS: Final = 32
 """How many requests may be under way at once, as many as servers allow by default; more wait in line."""
 STRIKES: Final = 5
-"""So many connections may end while the same request is open, if they end as they would by its fault."""
+"""How many connections in a row may end under the same request with a code that it may have caused."""
 LOSSES: Final = 20
-"""So many connections may end, however they do, before one call is answered; waits take as many as they
-need."""
+"""How many connections may end, with any code, before a call is answered; a wait may outlast any number."""
 _SMALL: Final = 1024  # bytes that every server takes in one message
 
 
 class ServerCloses(Exception):
-    """The server is about to stop; requests that it did not answer are for the next one."""
+    """The server is about to stop; the requests that it did not answer are sent to the next one."""
 
 
 class Call(Generic[T]):
@@ -42,17 +41,17 @@ class Call(Generic[T]):
     Args:
         request: The request.
         about: The job or the handler that it is about, for errors.
-        read: Makes the answer of the reply; raises `ProtocolViolation` if it is not there.
+        read: Returns the answer in a reply; raises `ProtocolViolation` if it has none.
 
     Attributes:
         id: Its id on the wire.
-        waits: Whether it may take any time, because it waits for a job's end.
+        waits: Whether it may take any time, as it waits for a job's end.
         text: The message.
-        sent: Whether the server of this connection has been asked.
+        sent: Whether it was sent on this connection.
         strikes: How many connections in a row may have ended because of it.
         losses: How many connections have ended while it was open.
         done: Whether there is an answer or an error.
-        bell: Rings then.
+        bell: Rings when there is.
     """
 
     def __init__(self, request: requests.AnyRequest, about: str, read: Callable[[Reply], T | None]) -> None:
@@ -70,7 +69,7 @@ class Call(Generic[T]):
         self._error: Exception | None = None
 
     def finish(self, value: T | None, error: Exception | None = None) -> None:
-        """Set the answer, or the error that is one."""
+        """Set the answer or the error."""
         self._value, self._error, self.done = value, error, True
         self.bell.ring()
 
@@ -82,7 +81,7 @@ class Call(Generic[T]):
 
 
 class RequestTable:
-    """The requests that are open, and what to send of them on the present connection.
+    """Keeps the open requests, and returns the messages to send on the present connection.
 
     Attributes:
         bell: Rings when there may be a message to send.
@@ -132,7 +131,7 @@ class RequestTable:
         return self._calls if isinstance(one, Call) and not one.waits else self._waits
 
     def drop(self, one: Call[Any] | RemoteSubscription) -> None:
-        """Forget a request whose answer is not wanted any more. If it was not sent, it will not be."""
+        """Close a request whose answer is no longer needed; if it was not sent, it will not be."""
         if self._open.pop(one.id, None) is not None and one.sent and (one.id not in self._under_way):
             self._control.append(requests.Unfollow(id=one.id))
             self.bell.ring()
@@ -146,7 +145,7 @@ class RequestTable:
     # ------------------------------------------------------------ the connection's side
 
     def connected(self) -> None:
-        """Begin on a new connection: send all that is open, after a ping to see whether it works."""
+        """Begin on a new connection: send a ping to see whether it works, then all open requests."""
         self._connected = True
         self._control = deque([requests.Ping(id=self.new_id())])
         self._under_way.clear()
@@ -159,7 +158,7 @@ class RequestTable:
         self.bell.ring()
 
     def outgoing(self) -> str | None:
-        """Return the next message to send, which is then taken as sent; None if there is none now."""
+        """Return the next message, which counts as sent from now on; None if there is none."""
         if not self._connected:
             return None
         if self._control:
@@ -189,28 +188,28 @@ class RequestTable:
         return one.text if isinstance(one, Call) else text_of(one.request())
 
     def received(self, message: str) -> None:
-        """Take in a message.
+        """Handle a message of the server.
 
         Raises:
-            ProtocolViolation: It makes no sense.
+            ProtocolViolation: The message is not of the protocol.
             ServerCloses: The server is about to stop.
         """
         reply = decode_reply(message)
         if reply.re is None or not 0 < reply.re <= self._last_id:
-            raise ProtocolViolation(f"a reply to nothing that was asked: {message[:200]}")
+            raise ProtocolViolation(f"a reply to no request: {message[:200]}")
         one = self._open.get(reply.re)
         if one is not None and reply.error is not None and reply.error.get("code") == CLOSING:
             self._strike(one, ServerError(CLOSING, "the server is stopping, and does not stop"))
             raise ServerCloses
         if isinstance(one, RemoteSubscription):
-            self._told(one, reply)
+            self._on_follow_reply(one, reply)
         elif one is not None:
-            self._answered(one, reply)
+            self._on_answer(one, reply)
         if reply.re in self._under_way:
             self._under_way.discard(reply.re)
             self.bell.ring()
 
-    def _answered(self, call: Call[Any], reply: Reply) -> None:
+    def _on_answer(self, call: Call[Any], reply: Reply) -> None:
         error = None if reply.error is None else error_of(call.about, reply.error)
         value = None if error is not None else call.read(reply)
         if value is None and error is None:
@@ -218,22 +217,22 @@ class RequestTable:
         del self._open[call.id]
         call.finish(value, error)
 
-    def _told(self, follow: RemoteSubscription, reply: Reply) -> None:
+    def _on_follow_reply(self, follow: RemoteSubscription, reply: Reply) -> None:
         if reply.events is not None:
             follow.on_events(events_of(reply.events))
         elif reply.gap is not None:
             follow.on_gap(reply.gap)
         elif reply.error is None and not reply.end:
-            raise ProtocolViolation("a reply to a follow that says nothing")
+            raise ProtocolViolation("a reply to a follow without events, gap, end or error")
         else:
             del self._open[follow.id]
             follow.finish(None if reply.error is None else error_of(follow.job_id, reply.error))
         self.was_read(follow)
 
     def closed(self, code: int | None, lost: Exception) -> None:
-        """Note that the connection is gone.
+        """Note that the connection has ended.
 
-        All that is open will be asked again, but for requests that may have been the reason too often: these
+        All open requests will be sent again, but for those that may have ended too many connections: these
         end with an error.
 
         Args:
@@ -243,33 +242,33 @@ class RequestTable:
         self._connected = False
         sent = [one for one in self._open.values() if one.sent]
         calls = [one for one in sent if isinstance(one, Call) and not one.waits]
-        if code == TOO_LARGE:  # then the largest was
+        if code == TOO_LARGE:  # the server does not say which; it was the largest
             largest = max(calls, key=lambda call: len(call.text), default=None)
             if largest is not None and len(largest.text) > _SMALL:
-                self._give_up(
+                self._end_with(
                     largest, ServerError("too_large", "the request is larger than the server takes")
                 )
         if code in SUSPECT:
             for one in sent:
-                self._strike(one, ServerError("internal", f"connections end ({code}) whenever this is asked"))
+                self._strike(one, ServerError("internal", f"connections end ({code}) whenever this is sent"))
         for call in calls:
             call.losses += 1
             if call.losses >= LOSSES:
-                self._give_up(call, lost)
+                self._end_with(call, lost)
 
     def _strike(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
         one.strikes += 1
         if one.strikes >= STRIKES:
-            self._give_up(one, error)
+            self._end_with(one, error)
 
     def fail(self, error: Exception) -> None:
-        """End all that is open with an error that waiting does not mend."""
+        """End all open requests with an error that a new connection would not mend."""
         for one in list(self._open.values()):
-            self._give_up(one, error)
+            self._end_with(one, error)
 
-    def _give_up(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
+    def _end_with(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
         if self._open.pop(one.id, None) is None:
-            return  # for another reason already
+            return  # it has ended already
         if isinstance(one, Call):
             one.finish(None, error)
         else:

@@ -1,4 +1,4 @@
-"""Requests of a client, checked as `JobRegistry` checks them, so that a mistake raises at once."""
+"""Make the requests of a client, checked as `JobRegistry` checks them, so that a mistake raises at once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def text_of(request: AnyRequest) -> str:
 
 
 def handler_of(fn: Any, args: tuple[Any, ...]) -> str:
-    """Return the name of a handler, after checking that it takes the arguments if it is here.
+    """Return the name of a handler; of a function, after checking that it takes the arguments.
 
     Raises:
-        TypeError: It is neither a name nor an async function, or does not take them.
+        TypeError: `fn` is neither a name nor an async function, or does not take `args`.
         InvalidPayload: JSON cannot hold an argument.
     """
     name = text("handler", fn) if isinstance(fn, str) else check_call(fn, args).name
@@ -43,14 +43,14 @@ def handler_of(fn: Any, args: tuple[Any, ...]) -> str:
 
 
 def options_of(fn: Any, given: Mapping[str, Any]) -> SubmitOptions:
-    """Return options as they are sent; with a key, if none was given.
+    """Return options as they are sent, with a new key if none was given.
 
-    The key makes a submission that was sent twice, because the first answer was lost, one job.
+    Thanks to the key, a submission that is sent again because the first answer was lost makes no second job.
 
     Raises:
         TypeError: An option is unknown or has the wrong type.
         ValueError: An option is out of range.
-        InvalidPayload: Which errors are retried is code, and cannot be sent.
+        InvalidPayload: `Retry.on` was given, which is code and cannot be sent.
     """
     own = {name: value for name, value in given.items() if name != "key"}
     checked = build(DEFAULT, own)
@@ -71,7 +71,7 @@ def _on_of(fn: Any) -> Any:
 
 
 def _finite(seconds: float | None) -> float | None:
-    """Return a limit; none at all in place of an infinite one, which JSON does not have."""
+    """Return a limit; None for an infinite one, which JSON does not have."""
     return None if seconds == math.inf else seconds
 
 

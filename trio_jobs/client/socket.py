@@ -1,6 +1,6 @@
-"""One WebSocket connection to a server, on a stream of our own: opened, kept alive, closed, all in time.
+"""Open, keep alive and close one WebSocket connection to a server, each step within a deadline.
 
-trio-websocket leaves to its users what a client must not be without; each line of it is here once:
+trio-websocket leaves to its users what a client needs; each point is handled here once:
 
     W2  a ping has a deadline; if nothing at all has come until then, the stream is dropped
     W4  TCP, TLS and the WebSocket's handshake have one short deadline, and the handshake ends with the stream
@@ -87,10 +87,10 @@ class Socket:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(PING)
-                asked = trio.current_time()
+                pinged = trio.current_time()
                 nursery.start_soon(self._ping)
                 await trio.sleep(PONG)
-                if self._stream.heard < asked:
+                if self._stream.last_received < pinged:
                     self._torn = True
                     raise ConnectionLost(f"no answer to a ping in {PONG:g} seconds")
 
@@ -101,7 +101,7 @@ class Socket:
             raise _lost(closed) from None
 
     async def close(self) -> None:
-        """Close in order, unless half a message was sent or the server has fallen silent."""
+        """Close in order, unless a message was sent in part only or the server does not answer pings."""
         if not self._torn:
             await self._connection.aclose()
 
@@ -132,7 +132,7 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
         lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
     except* ConnectionRejected as group:
         lost = _refused(*_leaves(group))
-    except* ProtocolError as group:  # what trio-websocket does not expect of itself, such as a pong too late
+    except* ProtocolError as group:  # raised inside trio-websocket, as by a pong that came too late
         lost = ConnectionLost(f"the connection broke: {group.exceptions[0]}")
     finally:
         await trio.aclose_forcefully(stream)
@@ -162,16 +162,16 @@ def _refused(rejected: ConnectionRejected) -> ConnectionLost:
 
 
 class _Noticed(trio.abc.Stream):
-    """A stream that shows when it has ended; trio-websocket does not, while it shakes hands.
+    """A stream that shows when it has ended, which trio-websocket does not during its handshake.
 
     Attributes:
         ended: Set when it has ended.
-        heard: When something came last.
+        last_received: When data came last.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.ended = trio.Event()
-        self.heard = trio.current_time()
+        self.last_received = trio.current_time()
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -186,7 +186,7 @@ class _Noticed(trio.abc.Stream):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ended.set()
             raise
-        self.heard = trio.current_time()
+        self.last_received = trio.current_time()
         if not data:
             self.ended.set()
         return data
@@ -197,7 +197,7 @@ class _Noticed(trio.abc.Stream):
 
 
 async def _dial(address: Address) -> _Noticed:
-    """Open a stream to a server, with TLS if it wants it. Raises `ConnectionLost`."""
+    """Open a stream to a server, with TLS if its URL says so. Raises `ConnectionLost`."""
     try:
         with trio.fail_after(CONNECT):
             stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
@@ -235,7 +235,7 @@ def _untrusted(error: BaseException, address: Address) -> Exception | None:
 
 
 async def _shake_hands(nursery: trio.Nursery, stream: _Noticed, address: Address) -> WebSocketConnection:
-    """Make a stream a WebSocket. Raises `ConnectionLost`; a refusal comes out of the nursery."""
+    """Open a WebSocket on a stream. Raises `ConnectionLost`; the nursery raises a refusal."""
 
     async def end_with_the_stream() -> None:
         await stream.ended.wait()

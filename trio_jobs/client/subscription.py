@@ -1,8 +1,8 @@
-"""One log on its way to one reader: which events have come, and which were read. No I/O, no clock.
+"""Track one log on its way to one reader: the events received, and those read. No I/O, no clock.
 
 At most `WINDOW` events lie between what the reader has read and what the server may send, so a reader that is
-slow holds up its own log and nothing else. After a reconnect the log is asked for again behind what was read;
-events that come twice by that are dropped here, so each is delivered once.
+slow holds up its own log and nothing else. After a reconnect the client follows the log again behind the last
+event that was read; events that come twice by that are dropped here, so each is delivered once.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class RemoteSubscription:
     """A log that a server sends to this client.
 
     Args:
-        job_id: Whose log it is.
-        after: Where the reader begins.
+        job_id: The job.
+        after: The cursor at which the reader begins.
         policy: What the handler does while the reader is slow.
 
     Attributes:
-        id: The id of the request on the wire; a new one each time it is asked anew.
-        sent: Whether the server of this connection has been asked.
+        id: The id of the request on the wire; a new one each time the reader begins again after an error.
+        sent: Whether the request was sent on this connection.
         strikes: How many connections in a row may have ended because of it.
-        error: Why it ended, until the reader begins anew.
+        error: The error that ended it, until the reader begins again.
         ended: Whether the job's end has come.
-        heard: Whether the server has answered: with events, a gap, the end or an error.
+        answered: Whether the server has answered: with events, a gap, the end or an error.
         bell: Rings when there is something for the reader.
     """
 
@@ -43,20 +43,20 @@ class RemoteSubscription:
         self.sent = False
         self.strikes = 0
         self.error: Exception | None = None
-        self.ended = self.heard = False
+        self.ended = self.answered = False
         self.bell = Bell()
         self._policy: Policy = policy
         self._queue: list[Event] = []
         self._received = after
         self._read = after  # all up to here was read, or is gone
         self._waiting = False  # the reader has read all that has come
-        self._seen = after  # how far the server has come on this connection
+        self._seen = after  # the last event on this connection
         self._acked = after
 
     # ------------------------------------------------------------ the server's side
 
     def request(self) -> requests.Follow:
-        """Return what to ask the server of a new connection."""
+        """Return the request to send on a new connection."""
         self.sent = True
         self._seen = self._acked = self._read
         return requests.Follow(
@@ -64,15 +64,17 @@ class RemoteSubscription:
         )
 
     def on_events(self, events: list[Event]) -> None:
-        """Take in events. Raises `ProtocolViolation` if one is missing before them, or there are too many."""
+        """Add events to the queue. Raises `ProtocolViolation` if some are missing, or there are too many."""
         for event in events:
             if event.seq == self._received + 1:
                 self._queue.append(event)
                 self._received = event.seq
             elif event.seq > self._received:
-                raise ProtocolViolation(f"event {event.seq} follows {self._received}, and no gap was told")
+                raise ProtocolViolation(
+                    f"event {event.seq} follows {self._received}, without a gap before it"
+                )
         if len(self._queue) > WINDOW:
-            raise ProtocolViolation(f"more than {WINDOW} events came that were not asked for")
+            raise ProtocolViolation(f"more than {WINDOW} events came, which is more than the window")
         if events:
             self._seen = max(self._seen, events[-1].seq)
         self._progress()
@@ -86,23 +88,23 @@ class RemoteSubscription:
         self._progress()
 
     def _progress(self) -> None:
-        self.heard, self.strikes = True, 0
+        self.answered, self.strikes = True, 0
         if self._waiting:
             self._level()
         self.bell.ring()
 
     def finish(self, error: Exception | None = None) -> None:
-        """Note that nothing more will come, and why; without an error, because the job has ended."""
+        """Note that nothing more will come: because of an error, or because the job has ended."""
         self.sent = False
         self.error = error
         self.ended = error is None
-        self.heard = True
+        self.answered = True
         self.bell.ring()
 
     # ------------------------------------------------------------ the reader's side
 
     def drain(self) -> list[Event]:
-        """Return the events that came since the last time; the reader has read all that came before."""
+        """Return the events that came since the last call; the reader has read all earlier ones."""
         self._level()
         events, self._queue = self._queue, []
         return events
@@ -116,18 +118,18 @@ class RemoteSubscription:
         self._read = max(self._read, cursor)
 
     def resume(self, cursor: int) -> None:
-        """Begin anew behind a cursor."""
+        """Begin again behind a cursor."""
         self.error = None
         self._queue = []
         self._received = self._read = cursor
 
     def ack(self) -> requests.Ack | None:
-        """Return the message that says how far was read, if it is worth sending.
+        """Return the message with the reader's cursor, if it is to be sent now.
 
-        It is when half a window was read; and with `block`, when the reader has read all that came: the
-        handler may be waiting for it.
+        It is sent when half a window was read; and with `block`, when the reader has read all that came, as
+        the handler may be waiting for it.
         """
-        cursor = min(self._read, self._seen)  # of what this connection has brought
+        cursor = min(self._read, self._seen)  # of the events of this connection
         read = cursor - self._acked
         level = self._policy == "block" and self._read == self._received
         if not self.sent or not (read >= WINDOW // 2 or (read and level)):
@@ -135,5 +137,5 @@ class RemoteSubscription:
         return requests.Ack(id=self.id, cursor=cursor)
 
     def acked(self, cursor: int) -> None:
-        """Note which cursor the server was sent."""
+        """Note which cursor was sent to the server."""
         self._acked = cursor

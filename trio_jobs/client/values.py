@@ -1,4 +1,4 @@
-"""Values that are too large for an answer: each is asked for by itself, so that nothing waits behind it."""
+"""Fetch values that are too large for an answer, each by itself, so that no other answer waits behind it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .link import Link
 
 
 class Changed(Exception):
-    """The value that was asked for is not kept any more."""
+    """The server does not keep this value any more."""
 
 
 async def whole(link: Link, seen: Seen) -> Job:
