@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import Event, Kind, StreamGap
 from trio_jobs._watching import cursor, raised
+from trio_jobs.stores._log import Note
 
 RAISED = raised.Raised()
 
@@ -32,12 +34,13 @@ class Given(cursor.LogCursor):
         """Return the last event."""
         return self.batches[-1][-1]
 
-    async def _more(self) -> list[Event]:
+    async def _more(self) -> bool:
         if not self.batches:
             await self.more.wait()
-            return []
+            return False
         await trio.lowlevel.checkpoint()
-        return self.batches.pop(0)
+        self._batch, self._next = self.batches.pop(0), 0
+        return bool(self._batch)
 
     def _moved(self) -> None:
         self.moves.append(self.cursor)
@@ -66,8 +69,10 @@ def log_of(steps: list[tuple[int, Kind]], after: int) -> list[Event]:
     return found
 
 
-@given(EVENTS, st.integers(0, 3), st.lists(st.booleans(), max_size=30))
-def test_one_by_one_and_many_at_once(steps: list[tuple[int, Kind]], after: int, many: list[bool]) -> None:
+@given(EVENTS, st.integers(0, 3), st.lists(st.booleans(), max_size=30), st.booleans())
+def test_one_by_one_and_many_at_once(
+    steps: list[tuple[int, Kind]], after: int, many: list[bool], values: bool
+) -> None:
     """However it is read, a place gives every event once and in order, says of each hole from where to where
     it is, gives many tokens up to a hole or another kind, and tells of each move where the cursor is."""
     log = log_of(steps, after)
@@ -77,7 +82,7 @@ def test_one_by_one_and_many_at_once(steps: list[tuple[int, Kind]], after: int, 
     for at_once in [*many, *[False] * 30]:
         rest = [one for one in log if one.seq > expected]
         place.moves.clear()
-        assert place.peek() == (rest[0] if rest else None)
+        assert place.at_hand() == bool(rest)
         if at_once:
             wanted = list[object]()
             for one in rest:
@@ -88,15 +93,19 @@ def test_one_by_one_and_many_at_once(steps: list[tuple[int, Kind]], after: int, 
             assert place.pull_tokens() == wanted
             assert place.moves == [expected] * bool(wanted)
         elif not rest:
-            assert place.pull() is None
-            assert place.moves == []
+            pass
         elif rest[0].seq == expected + 1:
             expected += 1
-            assert place.pull() == rest[0]
+            if rest[0].kind is Kind.TOKEN and values:
+                assert place.take() == rest[0].data
+            elif values:
+                assert place.take() == Note(1, rest[0].kind, rest[0].data)
+            else:
+                assert place.pull() == rest[0]
             assert place.moves == [expected]
         else:
             with pytest.raises(StreamGap) as caught:
-                place.pull()
+                (place.take if values else place.pull)()
             gap = caught.value
             assert (gap.job_id, gap.first, gap.last) == ("job", expected + 1, rest[0].seq - 1)
             expected = rest[0].seq - 1
@@ -106,17 +115,29 @@ def test_one_by_one_and_many_at_once(steps: list[tuple[int, Kind]], after: int, 
     assert expected == (log[-1].seq if log else after)
 
 
-async def test_fetching() -> None:
-    """What is fetched is read from its beginning; nothing means that the log has ended."""
+async def test_waiting() -> None:
+    """What comes is read from its beginning; nothing means that the log has ended."""
     place = Given([event(1), event(2)], [event(3)], [])
     await place.open()
     assert place.cursor == 0
-    assert place.peek() is None
+    assert not place.at_hand()
     for wanted in ([1, 2], [3]):
-        assert await place.fetch() is True
+        assert await place.ready() is True
         assert place.pull_tokens() == [f"data {seq}" for seq in wanted]
-        assert place.pull() is None
-    assert await place.fetch() is False
+        assert not place.at_hand()
+    assert await place.ready() is False
+
+
+async def test_a_checkpoint() -> None:
+    """Each wait for events is a checkpoint, whether they are at hand or not."""
+    place = Given([event(1), event(2)])
+    await place.open()
+    for _ in range(2):
+        with trio.testing.assert_checkpoints():
+            assert await place.ready()
+    place.pull()
+    with trio.testing.assert_checkpoints():
+        assert await place.ready()
 
 
 async def test_two_tasks_on_one_place() -> None:
@@ -125,46 +146,46 @@ async def test_two_tasks_on_one_place() -> None:
     await place.open()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(place.fetch)
+            nursery.start_soon(place.ready)
             await wait_all_tasks_blocked()
             with pytest.raises(trio.BusyResourceError):
-                await place.fetch()
+                await place.ready()
             scope.cancel()
     place.batches = [[event(1)], [event(2)]]
-    assert await place.fetch()
-    assert await place.fetch()
+    for seq in (1, 2):
+        assert await place.ready()
+        assert place.pull() == event(seq)
 
 
 async def test_closed() -> None:
-    """A place that is not open, or was closed, cannot fetch, not even while a fetch waits; closing
+    """A place that is not open, or was closed, gives nothing, not even to a task that waits; closing
     it forgets what was at hand, and leaves once."""
     place = Given([event(1), event(2)])
     place.close()
     assert place.left == 0
     with pytest.raises(trio.ClosedResourceError):
-        await place.fetch()
+        await place.ready()
     await place.open()
-    await place.fetch()
+    await place.ready()
     assert place.pull() is not None
     place.close()
     place.close()
     assert place.left == 1
-    assert place.pull() is None
+    assert not place.at_hand()
     assert place.pull_tokens() == []
-    assert place.peek() is None
     with pytest.raises(trio.ClosedResourceError):
-        await place.fetch()
+        await place.ready()
 
     await place.open()
     refused = list[trio.ClosedResourceError]()
 
-    async def fetch() -> None:
+    async def wait() -> None:
         with pytest.raises(trio.ClosedResourceError) as caught:
-            await place.fetch()
+            await place.ready()
         refused.append(caught.value)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fetch)
+        nursery.start_soon(wait)
         await wait_all_tasks_blocked()
         place.close()
         place.more.set()

@@ -262,3 +262,49 @@ async def test_any_reader_stops_the_linger_time(policy: Any, autojump_clock: Moc
         readers.leave(other)
         await trio.sleep_forever()
     assert trio.current_time() == 105
+
+
+async def test_a_reader_that_reads_nothing() -> None:
+    """A job that pauses goes on from where somebody has read, not from where somebody only looked in."""
+    readers = Readers(2)
+    readers.attend(Deadlines(Timeouts()), Options(when_unread="pause"), 0)
+    reader = Reader(2, "block")
+    readers.join(reader, 2)
+    readers.leave(reader)
+    assert readers.room(2) == 0
+    readers.join(reader, 2)
+    reader.cursor = 3
+    readers.leave(reader)
+    assert readers.room(3) == 2
+
+
+async def test_when_readers_have_to_say_that_they_move(autojump_clock: MockClock) -> None:
+    """They do while the attempt waits for one of them, or one of them is late; otherwise nobody asks."""
+    readers = Readers(2)
+    assert readers.watchful is False
+    level, late = Reader(9, "block"), Reader(0, "block")
+    readers.join(level, 9)
+    assert readers.watchful is False
+    readers.join(late, 9)
+    assert readers.watchful is True
+    readers.leave(late)
+    assert readers.watchful is False
+    readers.join(late, 9)
+    late.cursor = 8
+    readers.advanced(late)
+    assert readers.watchful is True
+    late.cursor = 9
+    readers.advanced(late)
+    assert readers.watchful is False
+    readers.attend(Deadlines(Timeouts()), Options(), 9)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(readers.wait_room, 11)
+        await wait_all_tasks_blocked()
+        assert readers.watchful is True
+        level.cursor = 10
+        readers.advanced(level)
+        await wait_all_tasks_blocked()
+        assert readers.watchful is True  # it waits on, for the other
+        late.cursor = 10
+        readers.advanced(late)
+    assert readers.watchful is False

@@ -11,6 +11,7 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "trio_jobs/_running/deadlines.py": ("tests/_running/test_deadlines.py",),
     "trio_jobs/_watching/cursor.py": ("tests/_watching/test_cursor.py",),
     "trio_jobs/_watching/readers.py": ("tests/_watching/test_readers.py",),
+    "trio_jobs/_watching/store_cursor.py": ("tests/_watching/test_store_cursor.py",),
     "trio_jobs/serving/access.py": ("tests/serving/test_access.py",),
     "trio_jobs/serving/websocket/session.py": ("tests/serving/websocket/test_session.py",),
     "trio_jobs/stores/_ended.py": ("tests/stores/test_ended.py",),

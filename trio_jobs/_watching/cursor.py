@@ -14,6 +14,7 @@ import trio
 from .._common.errors import StreamGap
 from .._common.validate import choice, whole
 from .._model.job import Event, Kind
+from ..stores._log import Note
 from .raised import Raised
 from .readers import Policy
 
@@ -41,7 +42,7 @@ class LogCursor(ABC):
         self._open = False
         self._batch: list[Event] = []
         self._next = 0
-        self._fetching = False
+        self._waiting = False
 
     # ------------------------------------------------------------ where the events come from
 
@@ -54,8 +55,8 @@ class LogCursor(ABC):
         """Return the newest event of the log: of a job that has ended, its end."""
 
     @abstractmethod
-    async def _more(self) -> list[Event]:
-        """Return what lies behind the cursor, waiting for it if need be; nothing if the log has ended."""
+    async def _more(self) -> bool:
+        """Wait for what lies behind the cursor, and have it at hand; return False if the log has ended."""
 
     @abstractmethod
     def _moved(self) -> None:
@@ -71,21 +72,53 @@ class LogCursor(ABC):
         """Stop reading; closing twice is fine."""
         if self._open:
             self._open = False
-            self._batch, self._next = [], 0
+            self._batch = []
             self._leave()
 
-    def pull(self) -> Event | None:
-        """Move over the next event and return it, if it is at hand.
+    def at_hand(self) -> bool:
+        """Return whether there is an event to move over."""
+        return self._next < len(self._batch)
+
+    async def ready(self) -> bool:
+        """Wait until an event is at hand. A checkpoint.
+
+        Returns:
+            False if there will be none: the log has ended.
+        """
+        rested = False
+        while self._open:
+            if self.at_hand():
+                if rested:
+                    return True
+                await trio.lowlevel.checkpoint()
+            elif self._waiting:
+                raise trio.BusyResourceError("another task is reading this stream; open one for each task")
+            else:
+                self._waiting = True
+                try:
+                    more = await self._more()
+                finally:
+                    self._waiting = False
+                if not more and self._open:
+                    return False
+            rested = True
+        raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+
+    def pull(self) -> Event:
+        """Move over the event at hand, and return it.
 
         Raises:
             StreamGap: Events are missing before it; the cursor moved over the gap.
         """
-        if self._next == len(self._batch):
-            return None
         event = self._batch[self._next]
         self._pass(event.seq)
         self._next += 1
         return event
+
+    def take(self) -> Any:
+        """Move over the event at hand as `pull` does, and return the value of a token, or a `Note`."""
+        event = self.pull()
+        return event.data if event.kind is Kind.TOKEN else Note(event.attempt, event.kind, event.data)
 
     def _pass(self, seq: int) -> None:
         """Move over the event `seq`, or over the gap before it, which is raised."""
@@ -109,31 +142,3 @@ class LogCursor(ABC):
         if tokens:
             self._moved()
         return [event.data for event in tokens]
-
-    def peek(self) -> Event | None:
-        """Return the next event if it is at hand."""
-        return self._batch[self._next] if self._next < len(self._batch) else None
-
-    async def fetch(self) -> bool:
-        """Get the next events, waiting for them if need be. A checkpoint.
-
-        Returns:
-            Whether there are any; if not, the log has ended.
-        """
-        if not self._open:
-            raise _closed()
-        if self._fetching:
-            raise trio.BusyResourceError("another task is reading this stream; open one for each task")
-        self._fetching = True
-        try:
-            batch = await self._more()
-        finally:
-            self._fetching = False
-        if not self._open:
-            raise _closed()
-        self._batch, self._next = batch, 0
-        return bool(batch)
-
-
-def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("open the stream with 'async with', and read it inside")

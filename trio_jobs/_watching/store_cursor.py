@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import trio
-
-from .._common.bell import Bell
 from .._common.errors import StreamGap
-from .._model.job import Event, Kind
-from ..stores._log import Log, Note
+from .._model.job import Event
+from ..stores._log import Log
 from .cursor import LogCursor
 from .raised import Raised
 from .readers import Policy, Readers, ReadersByJob
@@ -62,8 +59,9 @@ class StoreCursor(LogCursor):
         """See `LogCursor.last`."""
         return await last_event(self._store, self.job_id)
 
-    async def _more(self) -> list[Event]:
-        return await self._store.follow(self.job_id, self.cursor, _BATCH)
+    async def _more(self) -> bool:
+        self._batch, self._next = await self._store.follow(self.job_id, self.cursor, _BATCH), 0
+        return bool(self._batch)
 
     def _moved(self) -> None:
         if self._readers.watchful:
@@ -75,7 +73,7 @@ class StoreCursor(LogCursor):
 
 
 class LocalCursor(StoreCursor):
-    """A reader's place in a log in this process, of which the streams of values read the entries in place.
+    """A reader's place in a log in this process, whose entries are read in place.
 
     Args:
         store: Where the log is; see `StoreCursor` for the others.
@@ -90,47 +88,31 @@ class LocalCursor(StoreCursor):
         self._join(self._log.last_seq)
 
     def at_hand(self) -> bool:
-        """Return whether there is something behind the cursor."""
+        """See `LogCursor.at_hand`."""
         log = self._log
         place = self.cursor - log.before
         return place < len(log.entries) and (place >= 0 or bool(log.read(self.cursor, 1)))
 
-    async def ready(self) -> bool:
-        """Wait until there is something behind the cursor. A checkpoint, unless it returns False.
+    async def _more(self) -> bool:
+        if self._log.over:
+            return await super()._more()  # raises if the job was removed
+        await self._log.wait()
+        return True
 
-        Returns:
-            False if there will be nothing, or another task waits, or the stream is closed: see `fetch`.
-        """
-        if not self._open:
-            return False
-        if self.at_hand():
-            await trio.lowlevel.checkpoint()
-        log = self._log
-        while not self.at_hand():
-            if log.over or self._fetching:
-                return False
-            if log.followers is None:
-                log.followers = Bell()
-            self._fetching = True
-            try:
-                await log.followers.wait()
-            finally:
-                self._fetching = False
-        return self._open
+    def pull(self) -> Event:
+        """See `LogCursor.pull`."""
+        event = self._log.read(self.cursor, 1)[0]
+        self._pass(event.seq)
+        return event
 
     def take(self) -> Any:
-        """Move over the next entry, and return it: the value of a token, or a `Note`.
-
-        Raises:
-            StreamGap: Events are missing before it; the cursor moved over the gap.
-        """
+        """See `LogCursor.take`."""
         place = self.cursor - self._log.before
         if place < 0:
-            event = self._log.read(self.cursor, 1)[0]
-            self._pass(event.seq)
-            return event.data if event.kind is Kind.TOKEN else Note(event.attempt, event.kind, event.data)
+            return super().take()
         self.cursor += 1
-        self._moved()
+        if self._readers.watchful:
+            self._readers.advanced(self)
         return self._log.entries[place]
 
     def pull_tokens(self) -> list[Any]:

@@ -8,7 +8,7 @@ log like any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
 
 import trio
 
@@ -19,7 +19,6 @@ from .._model.job import Ended, Event, Kind
 from ..stores._log import Note
 from .cursor import LogCursor
 from .raised import chained
-from .store_cursor import LocalCursor
 
 if TYPE_CHECKING:
     from .._common.errors import ErrorRecord
@@ -104,13 +103,9 @@ class EventStream(_LogStream[Event]):
             StreamGap: Events behind the cursor are gone; the next call continues after the gap.
             UnknownJob: The job was removed meanwhile.
         """
-        cursor = self._cursor
-        if cursor.peek() is not None:
-            await trio.lowlevel.checkpoint()
-        while (event := cursor.pull()) is None:
-            if not await cursor.fetch():
-                raise trio.EndOfChannel
-        return event
+        if not await self._cursor.ready():
+            raise trio.EndOfChannel
+        return self._cursor.pull()
 
 
 class TokenStream(_LogStream[T_co]):
@@ -141,37 +136,29 @@ class TokenStream(_LogStream[T_co]):
             UnknownJob: The job was removed meanwhile.
         """
         cursor = self._cursor
-        while isinstance(cursor, LocalCursor) and await cursor.ready():
-            while cursor.at_hand():
-                if not isinstance(entry := cursor.take(), Note):
-                    return cast("T_co", entry)
-                self._pass(entry)
-        return await self._receive_event()
+        more = await cursor.ready()
+        while more:
+            entry = cursor.take()
+            if not isinstance(entry, Note):
+                value: T_co = entry
+                return value
+            self._pass(entry)
+            more = cursor.at_hand() or await cursor.ready()
+        # The reader resumed behind the end, and still has to be given it.
+        raise_end(cursor, await cursor.last())
+        raise trio.EndOfChannel
 
-    async def _receive_event(self) -> T_co:
-        cursor = self._cursor
-        if cursor.peek() is not None:
-            await trio.lowlevel.checkpoint()
-        while (event := cursor.pull()) is None or event.kind is not Kind.TOKEN:
-            if event is None:
-                if await cursor.fetch():
-                    continue
-                # The reader resumed behind the end, and still has to be given it.
-                event = await cursor.last()
-            self._pass(event)
-        return cast("T_co", event.data)
-
-    def _pass(self, event: Event | Note) -> None:
+    def _pass(self, note: Note) -> None:
         """Go on after an event that is no token, or raise what it means for this reader."""
         cursor = self._cursor
-        if event.kind is Kind.RETRIED:
-            self._failed = event.data.error
-        if event.kind is Kind.STARTED and event.attempt > 1 and self._restarts == "raise":
-            error = StreamRestarted(cursor.job_id, event.attempt, cursor.cursor)
-            raised = cursor.raised.get(cursor.job_id, event.attempt - 1)
+        if note.kind is Kind.RETRIED:
+            self._failed = note.data.error
+        if note.kind is Kind.STARTED and note.attempt > 1 and self._restarts == "raise":
+            error = StreamRestarted(cursor.job_id, note.attempt, cursor.cursor)
+            raised = cursor.raised.get(cursor.job_id, note.attempt - 1)
             raise chained(error, raised, self._failed)
-        if event.kind.ends:
-            raise_end(cursor, event)
+        if note.kind.ends:
+            raise_end(cursor, note)
             raise trio.EndOfChannel
 
     async def receive_many(self) -> list[T_co]:

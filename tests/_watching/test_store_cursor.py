@@ -1,0 +1,201 @@
+"""A reader's place in a store's log, asked for by its verbs and read in place, against the log itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, UnknownJob
+from trio_jobs._common.states import Transition
+from trio_jobs._model.job import Options, new_id
+from trio_jobs._watching.raised import Raised
+from trio_jobs._watching.readers import Policy, ReadersByJob
+from trio_jobs._watching.store_cursor import LocalCursor, StoreCursor
+from trio_jobs.stores._log import Note
+from trio_jobs.stores.contract import Claimant, Outcome, Submission
+from trio_jobs.stores.memory import MemoryStore
+
+KINDS = pytest.mark.parametrize("kind", [StoreCursor, LocalCursor])
+
+
+async def nothing(job: object) -> None: ...
+
+
+async def running(keep: Retention | None = None) -> tuple[MemoryStore, str]:
+    """Return a store with a job that runs."""
+    store = MemoryStore(retention=keep)
+    job_id = new_id()
+    await store.submit([Submission(job_id, "nothing", nothing, (), Options())], 1, Claimant("w"))
+    return store, job_id
+
+
+async def finish(store: MemoryStore, job_id: str, attempt: int = 1) -> None:
+    """Let the attempt complete."""
+    await store.finish(job_id, attempt, Outcome(Transition.COMPLETED))
+
+
+WRITES = st.sampled_from(["token", "tokens", "progress", "saved", "large", "again"])
+READS = st.sampled_from(["pull", "take", "many", "none"])
+
+
+@given(
+    after=st.integers(0, 2),
+    events=st.integers(1, 6),
+    steps=st.lists(st.tuples(WRITES, st.lists(READS, max_size=4)), max_size=15),
+)
+def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str]]]) -> None:
+    """Whatever is written and however it is read, a place in a log gives what the log holds behind it: each
+    event once and in order, every hole, and many tokens up to a hole or another event."""
+
+    async def scenario() -> None:
+        store, job_id = await running(Retention(events=events, bytes=2000))
+        readers = ReadersByJob(3)
+        place = LocalCursor(store, readers, job_id, after, "block", raised=Raised())
+        await place.open()
+        log, attempt, cursor = store.log(job_id), 1, after
+        for write, reads in steps:
+            if write == "again":
+                log.append(attempt, Kind.RETRIED, 0.0, Ended(Reason.ERROR, delay=0.0))
+                attempt += 1
+                log.append(attempt, Kind.STARTED, 0.0, "w")
+            elif write == "token":
+                log.send("one")
+            elif write == "large":
+                log.send("x" * 3000)  # which is more than is kept, so nothing is at hand behind it
+            else:
+                kind = Kind.TOKEN if write == "tokens" else Kind(write)
+                log.extend(kind, 0.0, ["a", "b", "c"])
+            for read in reads:
+                rest = log.read(cursor, 1000)
+                assert place.at_hand() == bool(rest)
+                if not rest or read == "none":
+                    continue
+                first = rest[0]
+                if read == "many":
+                    wanted = list[Any]()
+                    for seq, event in enumerate(rest, cursor + 1):
+                        if event.seq != seq or event.kind is not Kind.TOKEN:
+                            break
+                        wanted.append(event.data)
+                    if cursor >= log.before:  # what is in front of the dense part is given one by one
+                        assert place.pull_tokens() == wanted
+                        cursor += len(wanted)
+                elif first.seq != cursor + 1:
+                    with pytest.raises(StreamGap) as caught:
+                        place.pull() if read == "pull" else place.take()
+                    assert (caught.value.first, caught.value.last) == (cursor + 1, first.seq - 1)
+                    cursor = first.seq - 1
+                elif read == "pull":
+                    assert place.pull() == first
+                    cursor += 1
+                else:
+                    note = Note(first.attempt, first.kind, first.data)
+                    assert place.take() == (first.data if first.kind is Kind.TOKEN else note)
+                    cursor += 1
+                assert place.cursor == cursor
+        place.close()
+        assert not readers
+
+    trio.run(scenario)
+
+
+@KINDS
+async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
+    """A place that is open holds the handler, and each way to move over events makes room at once for a
+    handler that waits; one that was closed is forgotten."""
+    store, job_id = await running()
+    readers = ReadersByJob(2)
+    place = kind(store, readers, job_id, 2, "block", raised=Raised())
+    await place.open()
+    log, here = store.log(job_id), readers[job_id]
+    told = list[int]()
+    here.advanced = lambda reader: told.append(reader.cursor)  # type: ignore[method-assign]
+    log.extend(Kind.TOKEN, 0.0, ["a", "b", "c", "d", "e"])
+    assert await place.ready()
+    assert place.take() == "a"
+    assert told == []  # nothing waits for it
+    here.watchful = True
+    assert place.take() == "b"
+    assert place.pull().data == "c"
+    assert place.pull_tokens() == ["d", "e"]
+    assert told == [4, 5, 7]
+    assert place.pull_tokens() == []
+    assert told == [4, 5, 7]
+    place.close()
+    assert not readers
+
+
+@KINDS
+@pytest.mark.parametrize("number", [0, 1, 253, 254, 255, 300])
+async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> None:
+    """However long a log is, a reader gets all of it, and is known from the start to be late if it is."""
+    store, job_id = await running()
+    store.log(job_id).extend(Kind.PROGRESS, 0.0, [*range(number)])
+    readers = ReadersByJob(2)
+    place = kind(store, readers, job_id, 0, "block", raised=Raised())
+    await place.open()
+    assert readers[job_id].room(number + 2) == (0 if number == 0 else 2)  # a late one holds nothing yet
+    await finish(store, job_id)
+    seen = list[Event]()
+    while await place.ready():
+        seen.append(place.pull())
+    assert [event.seq for event in seen] == [*range(1, number + 4)]
+    assert await place.last() == seen[-1]
+    assert place.cursor == number + 3
+
+
+@KINDS
+async def test_ahead_of_the_log(kind: type[Any]) -> None:
+    """A cursor at the end of the log is fine, and one behind its end says where that is."""
+    store, job_id = await running()
+    place = kind(store, ReadersByJob(2), job_id, 2, "block", raised=Raised())
+    await place.open()
+    with pytest.raises(StreamGap) as caught:
+        await kind(store, ReadersByJob(2), job_id, 3, "block", raised=Raised()).open()
+    assert (caught.value.first, caught.value.last, caught.value.oldest) == (3, 3, 2)
+
+
+@KINDS
+@pytest.mark.parametrize("policy", ["block", "gap"])
+async def test_waiting(kind: type[Any], policy: Policy) -> None:
+    """A reader that has read everything waits for the next event, and at the end for none."""
+    store, job_id = await running()
+    place = kind(store, ReadersByJob(2), job_id, 2, policy, raised=Raised())
+    await place.open()
+    found = list[Any]()
+
+    async def read() -> None:
+        while await place.ready():
+            found.append(place.take())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        assert found == []
+        store.log(job_id).send("a")
+        await wait_all_tasks_blocked()
+        assert found == ["a"]
+        await finish(store, job_id)
+    assert found == ["a", Note(1, Kind.COMPLETED, None)]
+
+
+@KINDS
+async def test_a_job_that_is_removed(kind: type[Any]) -> None:
+    """A reader of a job that was removed is told so, and what it held is let go."""
+    store, job_id = await running()
+    await finish(store, job_id)
+    place = kind(store, ReadersByJob(2), job_id, 0, "block", raised=Raised())
+    await place.open()
+    while place.at_hand():
+        place.pull()
+    place.cursor = 0
+    await store.remove(job_id)
+    with pytest.raises(UnknownJob):
+        await place.ready()
+    with pytest.raises(UnknownJob):
+        await kind(store, ReadersByJob(2), job_id, 0, "block", raised=Raised()).open()
