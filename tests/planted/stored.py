@@ -135,9 +135,9 @@ STORED = [
         "finish asks whether the attempt runs, and writes in a second transaction without asking",
         "a job whose cancellation was requested in between is retried",
         STORE,
-        "        state = await self._write_to(job_id, ends.finish, attempt, outcome)\n",
+        "        state = await self._write_to(job_id, ends.finish, attempt, outcome, result)\n",
         "        running = await self._write_to(job_id, ends.running, attempt)\n"
-        "        state = await self._write(lambda tx: ends.settle(tx, running, outcome))\n",
+        "        state = await self._write(lambda tx: ends.settle(tx, running, outcome, result))\n",
         "file",
     ),
 ]

@@ -1011,6 +1011,16 @@ async def test_ended() -> None:
     assert await store.ended(job_id) == job
 
 
+@pytest.mark.parametrize("outcome", [DONE, failed()], ids=["completed", "failed"])
+async def test_end(outcome: Outcome) -> None:
+    """`end` says of a job what `ended` says of its end."""
+    store = MemoryStore()
+    job_id = (await run(store)).submission.id
+    await store.finish(job_id, 1, outcome)
+    job, end = await store.ended(job_id), await store.end(job_id)
+    assert attrs.asdict(end, recurse=False).items() <= attrs.asdict(job, recurse=False).items()
+
+
 # ---------------------------------------------------------------- going
 
 

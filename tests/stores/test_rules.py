@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from itertools import product
+from math import inf
 from typing import Any
 
+import attrs
 import pytest
 
 from tests._common.test_states import LEGAL
-from trio_jobs import Ended, ErrorRecord, IllegalTransition, Reason, State
+from trio_jobs import Ended, ErrorRecord, IllegalTransition, QueueFull, Reason, State, Timeouts
 from trio_jobs.stores import TRANSITIONS, Options, Transition
 from trio_jobs.stores.contract import CRASHES, Outcome, Submission
-from trio_jobs.stores.rules import Conclusion, advance, conclude, due_at, not_started, rooms, worker_lost
+from trio_jobs.stores.rules import (
+    ABANDONED,
+    WAITING,
+    Conclusion,
+    advance,
+    cancel_answer,
+    check_queue,
+    check_removable,
+    conclude,
+    date_of,
+    due_at,
+    expires_at,
+    not_started,
+    rooms,
+    worker_lost,
+)
 
 ERROR = ErrorRecord("ValueError", "wrong", "Traceback …")
 COMPLETED, FAILED, CANCELLED, RETRIED = (
@@ -137,3 +155,66 @@ def test_due() -> None:
     assert due_at(at, 5.0) == 110.0
     assert due_at(at, 5.0, epoch=100.0) == 10.0
     assert due_at(at, 5.0, epoch=108.0) == 5.0
+
+
+def test_expires() -> None:
+    """A queue timeout counts from when the job is due; none, or an infinite one, never passes."""
+    for limit, wanted in ((None, None), (inf, None), (0.0, 5.0), (2.5, 7.5)):
+        assert expires_at(Options(timeouts=Timeouts(queue=limit)), 5.0) == wanted
+
+
+def coming(**options: Any) -> Submission:
+    return attrs.evolve(submission(None, None), options=Options(**options))
+
+
+PAST = datetime.fromtimestamp(1, UTC)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "fresh", "free", "full"),
+    [
+        (3, [], 0, False),
+        (4, [], 0, False),  # which nothing can mend
+        (2, [coming()], 0, False),
+        (3, [coming()], 0, True),
+        (3, [coming()], 1, False),
+        (3, [coming(delay=1.0)], 1, True),
+        (3, [coming(run_at=PAST)], 1, False),
+        (2, [coming(), coming(delay=1.0)], 2, False),
+        (3, [coming(), coming(delay=1.0)], 2, True),
+        (3, [coming(), coming()], 1, True),
+    ],
+)
+def test_room_in_the_queue(waiting: int, fresh: list[Submission], free: int, full: bool) -> None:
+    """New jobs may come if no more than three wait afterwards; those that are claimed at once do not wait."""
+    with pytest.raises(QueueFull) if full else nullcontext():
+        check_queue(waiting, fresh, free, 5.0, most=3)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_request_to_cancel(state: State) -> None:
+    """It ends a job that waits, marks one that runs, and is too late for one that is over."""
+    answer = cancel_answer(state)
+    assert (answer == "already_over") is state.over
+    assert (answer == "requested") is (state is State.RUNNING)
+    assert (answer == "cancelled") is (state in WAITING)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_may_be_removed(state: State) -> None:
+    """Only what is over; the refusal says what to do."""
+    with nullcontext() if state.over else pytest.raises(IllegalTransition, match="cancel it first"):
+        check_removable(state)
+
+
+def test_what_waits_and_what_is_left() -> None:
+    """Jobs wait that are queued or retrying; a child whose parent's attempt ends is cancelled."""
+    assert {State.QUEUED, State.RETRYING} == WAITING
+    assert Conclusion(CANCELLED, Ended(Reason.PARENT)) == ABANDONED
+
+
+def test_dates() -> None:
+    """What no date can say is shown as the first or the last one."""
+    assert date_of(5.0) == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert date_of(-inf) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert date_of(inf) == date_of(1e300) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -212,6 +212,18 @@ class Job:
 
 
 @attrs.frozen
+class JobEnd:
+    """How a job ended: the fields of `Job` that say so, for callers who need no others."""
+
+    state: State
+    reason: Reason | None
+    message: str | None
+    error: ErrorRecord | None
+    result: Any
+    attempt: int
+
+
+@attrs.frozen
 class CancelReport:
     """The result of a cancellation.
 

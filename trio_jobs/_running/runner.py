@@ -20,13 +20,13 @@ from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import InvalidPayload, LeaseLost
 from .._common.states import Reason, State, Transition
-from .._model.job import CancelReport, Ended, Event, Job
+from .._model.job import CancelReport, Ended, Event, Job, JobEnd
 from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
-from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.contract import Claim, Claimant, Heartbeat, KnowsEnds, Outcome, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.submission import child_submission
 from .attempt import Attempt
@@ -79,6 +79,9 @@ class Runner:
 
         self.local = store if made_here and isinstance(store, MemoryStore) else None
         self._batches = made_here and self.local is None
+        self._end_of: Callable[[str], Awaitable[Job | JobEnd]] = store.ended
+        if made_here and isinstance(store, KnowsEnds):
+            self._end_of = store.end
         trio_token = trio.lowlevel.current_trio_token()
         self._resources = Resources(store, self.readers, nursery, trio_token, self.local)
         self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
@@ -237,6 +240,11 @@ class Runner:
         """Return a job once it has ended."""
         self.check_open()
         return await self.store.ended(job_id)
+
+    async def end(self, job_id: str) -> Job | JobEnd:
+        """Return how a job ended, once it has."""
+        self.check_open()
+        return await self._end_of(job_id)
 
     async def history(self, job_id: str) -> list[Event]:
         """Return a job's events but for tokens and progress."""

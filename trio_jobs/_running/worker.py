@@ -29,7 +29,8 @@ class Worker(Runner):
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
         made_here: Whether the store was made from an address, so that it is known to be none that wraps
-            another. Then the logs of one in memory are read and written in place, without its verbs. One in
+            another. Then it is asked for the end of a job where the job is not needed, and
+            the logs of one in memory are read and written in place, without its verbs. One in
             a file is asked for an end and for the claim of the slot that it leaves together, as it does in
             one step what it is asked in one; otherwise a slot is kept until the end is recorded.
 

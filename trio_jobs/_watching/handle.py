@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar, cast
 
 from .._common.validate import number, text
-from .._model.job import CancelReport, Ended, Event, Job
+from .._model.job import CancelReport, Ended, Event, Job, JobEnd
 from .cursor import LogCursor
 from .raised import Raised, chained
 from .readers import Policy
@@ -33,6 +33,10 @@ class JobAccess(Protocol):
 
     async def wait(self, job_id: str) -> Job:
         """Return a job once it has ended."""
+        ...
+
+    async def end(self, job_id: str) -> Job | JobEnd:
+        """Return how a job ended, once it has."""
         ...
 
     async def history(self, job_id: str) -> list[Event]:
@@ -102,11 +106,11 @@ class JobHandle(Generic[T_co, R_co]):
                 its cause, if that was in this process and not too long ago; else a note has it as text.
             JobCancelled: The job was cancelled.
         """
-        job = await self.wait()
-        if job.reason is not None:
-            error = end_error(job.id, job.attempt, Ended(job.reason, job.message, job.error), job.state)
-            raise chained(error, self._access.raised.get(job.id, job.attempt), job.error)
-        return cast("R_co", job.result)
+        end = await self._access.end(self.id)
+        if end.reason is not None:
+            error = end_error(self.id, end.attempt, Ended(end.reason, end.message, end.error), end.state)
+            raise chained(error, self._access.raised.get(self.id, end.attempt), end.error)
+        return cast("R_co", end.result)
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens and progress, up to now. A checkpoint."""

@@ -51,6 +51,10 @@ class RemoteJobs:
         request = requests.Wait(id=self.link.new_id(), job=job_id)
         return await whole(self.link, await self.link.call(request, job_id, seen_in))
 
+    async def end(self, job_id: str) -> Job:
+        """Return how a job ended, once it has."""
+        return await self.wait(job_id)
+
     async def history(self, job_id: str, after: int | None = 0) -> list[Event]:
         """Return a job's events but for tokens and progress."""
         found: list[Event] = []

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .._common.errors import QueueFull
 from .._common.states import State
+from .._model.job import PENALTY
 from .._model.summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
 from ._row import Row
 from .contract import COUNTED, Submission, Where
-from .rules import rooms
+from .rules import WAITING, due_at, rooms
 
 _NONE: Counter[State] = Counter()
-_WAITING = frozenset({State.QUEUED, State.RETRYING})
 
 
 def _names(row: Row) -> list[tuple[str, str]]:
@@ -71,19 +71,43 @@ class Roll(dict[str, Row]):
 
     # ------------------------------------------------------------ looking
 
+    def starting(
+        self,
+        due: Sequence[tuple[float, str]],
+        batch: Sequence[Submission],
+        limit: int,
+        now: float,
+        *,
+        epoch: float,
+    ) -> Counter[str | None]:
+        """Return how many jobs of each owner start at once if a batch comes, perhaps others than these.
+
+        Args:
+            due: The ranks and ids of jobs that wait and are due.
+            batch: The jobs that are to come.
+            limit: How many start at most.
+            now: See `due_at`.
+            epoch: See `due_at`.
+        """
+        ranked = [(rank, self[job_id].submission) for rank, job_id in due]
+        coming = [(due_at(new.options, now, epoch), new) for new in batch]
+        ranked += [(when + PENALTY[new.options.priority], new) for when, new in coming if when <= now]
+        ranked.sort(key=lambda one: one[0])
+        return Counter(new.options.owner for _, new in ranked[:limit])
+
     def check_room(self, batch: Sequence[Submission], starting: Mapping[str | None, int]) -> None:
         """Check that no owner has too many jobs that wait; see `Submission.room`.
 
         Args:
-            batch: What is to come.
-            starting: How many jobs of each owner start at once, perhaps others than these.
+            batch: The jobs that are to come.
+            starting: See `starting`.
 
         Raises:
             QueueFull: An owner has.
         """
         for owner, room in rooms(batch).items():
             total = self._totals.get(("owner", owner), _NONE)
-            waiting = sum(total.get(state, 0) for state in _WAITING)
+            waiting = sum(total.get(state, 0) for state in WAITING)
             if waiting + sum(new.options.owner == owner for new in batch) - starting.get(owner, 0) > room:
                 raise QueueFull(room, owner)
 

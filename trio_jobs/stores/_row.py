@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -17,8 +17,7 @@ from .._model.job import Job, Progress
 from .._model.summary import JobSummary, summary_of
 from ._log import Log, weigh
 from .contract import Submission, Where
-
-_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
+from .rules import WAITING, date_of
 
 
 def same(one: Submission, other: Submission) -> bool:
@@ -157,7 +156,7 @@ class Row:
         """
 
         def wall(when: float | None) -> datetime | None:
-            return None if when is None else datetime.fromtimestamp(min(when + epoch, _LAST), UTC)
+            return None if when is None else date_of(when + epoch)
 
         options = self.submission.options
         return Job(
@@ -179,10 +178,10 @@ class Row:
             retry=options.retry,
             spent=self.spent,
             saved=self.saved,
-            created_at=datetime.fromtimestamp(self.created + epoch, UTC),
+            created_at=date_of(self.created + epoch),
             started_at=wall(self.started),
             finished_at=wall(self.finished),
-            next_attempt_at=wall(self.due) if self.state in {State.QUEUED, State.RETRYING} else None,
+            next_attempt_at=wall(self.due) if self.state in WAITING else None,
             cancel_requested_at=wall(self.cancel_requested),
             last_seq=self.log.last_seq,
         )

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 import attrs
 
 if TYPE_CHECKING:
     from .._common.states import Reason, State, Transition
-    from .._model.job import Ended, Event, Job, Kind, Options
+    from .._model.job import Ended, Event, Job, JobEnd, Kind, Options
     from .._model.summary import Page
 
 
@@ -382,4 +382,13 @@ class Store(Protocol):
         A store that is not durable ends the unfinished jobs. In a durable one, `follow` and `ended` of
         a job that has not ended raise `trio.ClosedResourceError`.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsEnds(Protocol):
+    """A store that a registry makes by itself, and asks for less than `Store.ended` says."""
+
+    async def end(self, job_id: str) -> JobEnd:
+        """Wait until the job has ended, and return how. Raises what `Store.ended` does. A checkpoint."""
         ...

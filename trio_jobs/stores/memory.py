@@ -7,25 +7,24 @@ atomic as it stands. Only the verbs that wait give up control.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import trio
 
 from .._common.bell import Bell
-from .._common.errors import IllegalTransition, KeyConflict, LeaseLost, QueueFull, UnknownJob
+from .._common.errors import KeyConflict, LeaseLost, UnknownJob
 from .._common.states import UNFINISHED, Reason, State, Transition
-from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, Kind, Retention
+from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, JobEnd, Kind, Retention
 from .._model.summary import Page
+from . import rules
 from ._ended import EndedJobs
 from ._log import Log
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row, same
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from .rules import advance, conclude, due_at, not_started, worker_lost
 
 
 class MemoryStore:
@@ -76,12 +75,12 @@ class MemoryStore:
             elif old is not new and not same(old, new):
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
-        at_once = sum(new.options.delay == 0 and new.options.run_at is None for new in fresh.values())
-        if len(self._waiting) + len(fresh) - min(limit, at_once) > self._limit and fresh:
-            raise QueueFull(self._limit)
-        if any(new.room is not None for new in fresh.values()):
-            self._rows.check_room(list(fresh.values()), self._starting(fresh.values(), limit, now))
-        rows = [self._accept(new, now) for new in fresh.values()]
+        coming = list(fresh.values())
+        rules.check_queue(len(self._waiting), coming, limit, now, most=self._limit, epoch=self._epoch)
+        if rules.rooms(coming):
+            due = self._waiting.first(limit, now)
+            self._rows.check_room(coming, self._rows.starting(due, coming, limit, now, epoch=self._epoch))
+        rows = [self._accept(new, now) for new in coming]
         for row in rows:
             self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
@@ -94,14 +93,6 @@ class MemoryStore:
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
         return not (known or self._waiting.tickets or new.options.delay or new.options.run_at)
 
-    def _starting(self, fresh: Iterable[Submission], limit: int, now: float) -> Counter[str | None]:
-        """Return how many jobs of each owner would start if these came; perhaps not these."""
-        ranked = [(rank, self._rows[job_id].submission) for rank, job_id in self._waiting.first(limit, now)]
-        due = [(due_at(new.options, now, self._epoch), new) for new in fresh]
-        ranked += [(when + PENALTY[new.options.priority], new) for when, new in due if when <= now]
-        ranked.sort(key=lambda one: one[0])
-        return Counter(new.options.owner for _, new in ranked[:limit])
-
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:
             return None
@@ -112,7 +103,7 @@ class MemoryStore:
         return None if holder is new else holder
 
     def _accept(self, new: Submission, now: float) -> Row:
-        due = due_at(new.options, now, self._epoch)
+        due = rules.due_at(new.options, now, self._epoch)
         row = self._rows.add(Row(new, Log(self._keep, self._now), now, due))
         if new.key is not None:
             self._keys[new.options.owner, new.key] = new.id
@@ -122,8 +113,9 @@ class MemoryStore:
     def _enqueue(self, row: Row, now: float) -> None:
         options = row.submission.options
         self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now)
-        if options.timeouts.queue is not None and row.state is State.QUEUED:
-            self._expiring.add(row.submission.id, row.due + options.timeouts.queue, 0, now)
+        expires = rules.expires_at(options, row.due)
+        if expires is not None and row.state is State.QUEUED:
+            self._expiring.add(row.submission.id, expires, 0, now)
             self._alarm.ring()
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
@@ -157,7 +149,7 @@ class MemoryStore:
         return claims
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        self._rows.move(row, advance(row.state, Transition.STARTED))
+        self._rows.move(row, rules.advance(row.state, Transition.STARTED))
         if self._expiring.tickets:
             self._expiring.discard(row.submission.id)
         row.reason = row.message = row.error = None
@@ -210,7 +202,7 @@ class MemoryStore:
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
-        done = conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
+        done = rules.conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
         if self._leases.tickets:
             self._leases.discard(row.submission.id)
         if done.delay is not None:
@@ -229,7 +221,7 @@ class MemoryStore:
         for one in below:  # which grows meanwhile
             below += map(self._rows.__getitem__, one.children or ())
         for child in reversed(below[1:]):
-            self._end(child, Transition.CANCELLED, Ended(Reason.PARENT), now)
+            self._end(child, rules.ABANDONED.transition, rules.ABANDONED.ended, now)
 
     def _running(self, job_id: str, attempt: int) -> Row:
         row = self._rows.get(job_id)
@@ -243,19 +235,20 @@ class MemoryStore:
         """See `Store.request_cancel`."""
         row = self._row(job_id)
         now = trio.current_time()
-        if row.state.over:
-            return "already_over"
+        answer = rules.cancel_answer(row.state)
+        if answer == "already_over":
+            return answer
         if row.cancel_requested is None:
             row.cancel_requested, row.cancel_message, row.cancel_grace = now, message, grace
             self._write(row, Kind.CANCEL_REQUESTED, now, message)
         row.cancel_grace = min(row.cancel_grace, grace)
-        if row.state is State.RUNNING:
+        if answer == "requested":
             self._cancelling[job_id] = row.cancel_grace
             self._requests.ring()
-            return "requested"
-        self._leave_queue(row)
-        self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
-        return "cancelled"
+        else:
+            self._leave_queue(row)
+            self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
+        return answer
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
@@ -264,14 +257,14 @@ class MemoryStore:
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
             attempts, asked = row.submission.options.retry.attempts, row.cancel_requested is not None
-            self._conclude(row, worker_lost(row.spent, attempts, asked=asked), now)
+            self._conclude(row, rules.worker_lost(row.spent, attempts, asked=asked), now)
 
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:
             row = self._rows[job_id]
             self._waiting.discard(job_id)
             limit = row.submission.options.timeouts.queue or 0.0
-            self._end(row, Transition.EXPIRED, not_started(limit), now)
+            self._end(row, Transition.EXPIRED, rules.not_started(limit), now)
 
     def close(self, reason: Reason) -> None:
         """See `Store.close`."""
@@ -287,7 +280,7 @@ class MemoryStore:
 
     def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
         """Leave the present state, and let the oldest ended job go when one too many is kept."""
-        self._rows.move(row, advance(row.state, transition))
+        self._rows.move(row, rules.advance(row.state, transition))
         self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
             row.reason, row.message, row.error = data.reason, data.message, data.error
@@ -351,13 +344,21 @@ class MemoryStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
+        return (await self._end_of(job_id)).snapshot(self._epoch)
+
+    async def end(self, job_id: str) -> JobEnd:
+        """See `KnowsEnds.end`."""
+        row = await self._end_of(job_id)
+        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
+
+    async def _end_of(self, job_id: str) -> Row:
         row = self._row(job_id)
         if row.finished is not None:
             await trio.lowlevel.checkpoint()
         while row.finished is None:
             row.waiters = row.waiters or Bell()
             await row.waiters.wait()
-        return row.snapshot(self._epoch)
+        return row
 
     async def due(self) -> None:
         """See `Store.due`."""
@@ -382,8 +383,7 @@ class MemoryStore:
     async def remove(self, job_id: str) -> None:
         """See `Store.remove`."""
         row = self._row(job_id)
-        if not row.state.over:
-            raise IllegalTransition(row.state, "removed", "; cancel it first, or wait for its end")
+        rules.check_removable(row.state)
         self._forget(job_id)
 
     async def prune(self, older_than: float) -> int:

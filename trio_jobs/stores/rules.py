@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from .._common.errors import IllegalTransition
-from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition
+from .._common.errors import IllegalTransition, QueueFull
+from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition, sources
 from .._model.job import Ended, Options
-from .contract import CRASHES, Outcome, Submission
+from .contract import CRASHES, CancelAnswer, Outcome, Submission
+
+WAITING: Final = sources(Transition.STARTED)
+"""The states of jobs that wait."""
+_LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 
 def advance(state: State, transition: Transition) -> State:
@@ -47,6 +53,10 @@ class Conclusion(NamedTuple):
 
 
 _BARE: Final[Mapping[Transition, Conclusion]] = {how: Conclusion(how, None) for how in Transition}
+
+
+ABANDONED: Final = Conclusion(Transition.CANCELLED, Ended(Reason.PARENT))
+"""What the end of an attempt means for each child that is open still."""
 
 
 def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusion:
@@ -111,3 +121,54 @@ def due_at(options: Options, now: float, epoch: float = 0.0) -> float:
     if options.run_at is not None:
         return max(now, options.run_at.timestamp() - epoch)
     return now + options.delay
+
+
+def expires_at(options: Options, due: float) -> float | None:
+    """Return when the queue timeout of a job passes that is due at a time; None if it never does."""
+    limit = options.timeouts.queue
+    return None if limit is None or limit == math.inf else due + limit
+
+
+def check_queue(
+    waiting: int, fresh: Sequence[Submission], free: int, now: float, *, most: int, epoch: float = 0.0
+) -> None:
+    """Check that the queue has room for new jobs.
+
+    Args:
+        waiting: How many jobs wait.
+        fresh: The new ones.
+        free: How many jobs are claimed in the same step at most; of the new ones, those that are due count.
+        now: See `due_at`.
+        most: How many jobs may wait.
+        epoch: See `due_at`.
+
+    Raises:
+        QueueFull: It has not.
+    """
+    if not fresh or waiting + len(fresh) <= most:
+        return
+    at_once = sum(due_at(new.options, now, epoch) <= now for new in fresh)
+    if waiting + len(fresh) - min(free, at_once) > most:
+        raise QueueFull(most)
+
+
+def cancel_answer(state: State) -> CancelAnswer:
+    """Return what a request to cancel a job does: it ends what waits, and marks what runs."""
+    if state.over:
+        return "already_over"
+    return "requested" if state is State.RUNNING else "cancelled"
+
+
+def check_removable(state: State) -> None:
+    """Check that a job may be removed.
+
+    Raises:
+        IllegalTransition: It has not ended.
+    """
+    if not state.over:
+        raise IllegalTransition(state, "removed", "; cancel it first, or wait for its end")
+
+
+def date_of(when: float) -> datetime:
+    """Return a time of a job, in seconds since 1970, as a date; one too late for that as the last date."""
+    return datetime.fromtimestamp(max(0.0, min(when, _LAST)), UTC)

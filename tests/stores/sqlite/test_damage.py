@@ -128,6 +128,7 @@ async def follow(store: SqliteStore, job_id: str) -> None:
         after = 0
         while events := await store.follow(job_id, after, 9):
             after = events[-1].seq
+        await store.end(job_id)
         await store.ended(job_id)
 
 

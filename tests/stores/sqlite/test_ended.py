@@ -5,17 +5,19 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
-from trio_jobs import Job, State
+from trio_jobs import ErrorRecord, Job, State
+from trio_jobs._model.job import JobEnd
 from trio_jobs.stores import Transition, sqlite
 from trio_jobs.stores.contract import Claim, Claimant, Outcome
 from trio_jobs.stores.sqlite import open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore
 from trio_jobs.stores.submission import submission
-from trio_jobs.testing.checks.kit import work
+from trio_jobs.testing.checks.kit import cancelled, failed, work
 
 opened = partial(open_sqlite, handlers=[work])
 WORKER = Claimant("worker", 30.0)
@@ -48,6 +50,34 @@ async def test_an_end_in_this_process_takes_no_second_look(tmp_path: Path) -> No
                 await finish(store, claim)
         assert found == [await store.get(claim.submission.id)]
     assert (found[0].state, found[0].result) == (State.COMPLETED, "done")
+
+
+OUTCOMES = [
+    Outcome(Transition.COMPLETED, ["done"]),
+    failed(error=ErrorRecord("E", "why", "where")),
+    cancelled(),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=[str(one.transition) for one in OUTCOMES])
+async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
+    """`end` says of a job what `ended` says of its end: to those who waited, and to those who come later."""
+    found: list[JobEnd] = []
+
+    async def wait(store: SqliteStore, job_id: str) -> None:
+        found.append(await store.end(job_id))
+
+    async with opened(tmp_path / "jobs.db") as store:
+        claim = await submit(store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, store, claim.submission.id)
+            await trio.testing.wait_all_tasks_blocked()
+            await store.finish(claim.submission.id, claim.attempt, outcome)
+        await wait(store, claim.submission.id)
+        job = attrs.asdict(await store.ended(claim.submission.id), recurse=False)
+    for end in found:
+        assert attrs.asdict(end, recurse=False).items() <= job.items()
+    assert len(found) == 2
 
 
 async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ def plan(sql: str) -> str:
     for schema in SCHEMAS:
         db.execute(schema)
     names = set(re.findall(r":([a-z0-9]+)", sql))
-    rows = db.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names))
+    values = dict.fromkeys(names) if names else (None,) * sql.count("?")
+    rows = db.execute(f"EXPLAIN QUERY PLAN {sql}", values)
     return "\n".join(str(row[3]) for row in rows)
 
 

@@ -8,20 +8,15 @@ from functools import partial
 from typing import Final
 
 from ..._common.error_text import one_line
-from ..._common.states import Reason, State, Transition, sources
+from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended
 from ..contract import Claimant, Outcome
-from ..rules import Conclusion, not_started, worker_lost
+from ..rules import ABANDONED, WAITING, Conclusion, not_started, worker_lost
 from . import ends, repair, verbs
 from .group import Transaction
 
 logger = logging.getLogger("trio_jobs")
 _NOBODY: Final = Claimant("nobody")
-_WAITING: Final = sources(Transition.STARTED)
-
-
-_GONE: Final = (State.RUNNING, Conclusion(Transition.CANCELLED, Ended(Reason.PARENT)))
-"""What a child is, and how it ends, whose parent ends."""
 ASKERS: Final = (TypeError, ArithmeticError)
 """What may come from what was asked for, as well."""
 
@@ -83,14 +78,20 @@ def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
 def _weed_children(tx: Transaction, number: int) -> bool:
     """Fail each of the open children of a job that cannot be ended, and return whether there was one."""
     children = [child for (child,) in tx.run("open_children", number=number)]
-    return bool([child for child in children if not _can(tx, child, partial(ends.end, tx, child, *_GONE))])
+    return bool(
+        [
+            child
+            for child in children
+            if not _can(tx, child, partial(ends.end, tx, child, State.RUNNING, ABANDONED))
+        ]
+    )
 
 
 def _fail(tx: Transaction, number: int, error: Exception) -> None:
     """End a job whose row is damaged; one that waits is started before, as only what runs can fail."""
     columns = ", ".join(repair.mend(tx, number))
     ((state, *_),) = tx.run("terms", number=number)
-    if state in _WAITING:
+    if state in WAITING:
         verbs.start(tx, number, _NOBODY)
     if not State(state).over:
         said = f"what is stored of it is damaged: {columns or one_line(error)}"

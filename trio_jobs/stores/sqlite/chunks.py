@@ -25,10 +25,11 @@ def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *value
     if not 0 < seq < 1 << SEQ_BITS:
         raise ValueError(f"no event has the number {seq}")  # it would be one of another job's
     data = (b"[" + b",".join(values) + b"]").decode()
-    tx.note(job=number, seq=seq, count=len(values), attempt=attempt, kind=kind, now=tx.now, data=data)
+    row = len(values), attempt, kind, tx.now, data
+    tx.log.append((number, seq, *row))
     if kind is Kind.RETRIED and folds(attempt):
         _fold(tx, number)
-    return number << SEQ_BITS | seq, len(values), attempt, kind, tx.now, data
+    return number << SEQ_BITS | seq, *row
 
 
 def _fold(tx: Transaction, number: int) -> None:

@@ -7,11 +7,11 @@ from typing import Any, Final
 import attrs
 
 from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
-from ..._common.states import UNFINISHED, Reason, State, Transition
+from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..rules import Conclusion, advance, conclude
+from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
 from . import chunks, repair
 from .group import FOREVER, Transaction
 
@@ -68,18 +68,20 @@ def id_of(tx: Transaction, number: int) -> str:
 # ------------------------------------------------------------ ends
 
 
-def finish(tx: Transaction, job_id: str, attempt: int, outcome: Outcome) -> State:
-    """End a running attempt, and return the job's state now."""
-    return settle(tx, running(tx, job_id, attempt), outcome)
+def finish(
+    tx: Transaction, job_id: str, attempt: int, outcome: Outcome, result: bytes | None = None
+) -> State:
+    """End a running attempt, of which `result` is the result as JSON, and return the job's state now."""
+    return settle(tx, running(tx, job_id, attempt), outcome, result)
 
 
-def settle(tx: Transaction, job: Running, outcome: Outcome) -> State:
+def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None = None) -> State:
     """End the attempt of a job that runs, and the children that it left."""
     done = conclude(outcome, asked=job.cancel_requested is not None, message=job.cancel_message)
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
-            end(tx, child, State.RUNNING, Conclusion(Transition.CANCELLED, Ended(Reason.PARENT)))
-    return end(tx, job.number, State.RUNNING, done, outcome.result)
+            end(tx, child, State.RUNNING, ABANDONED)
+    return end(tx, job.number, State.RUNNING, done, result)
 
 
 def end(tx: Transaction, number: int, state: State, how: Conclusion, result: bytes | None = None) -> State:
@@ -121,18 +123,18 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
         raise UnknownJob(job_id)
     number, word, requested, _, seq, attempt = row
     state = State(word)
-    if state.over:
-        return "already_over"
+    answer = cancel_answer(state)
+    if answer == "already_over":
+        return answer
     if requested is None:
         tx.run("request_cancel", number=number, now=tx.now, message=message, grace=grace)
         data = encode_event(Kind.CANCEL_REQUESTED, message)
         chunks.add(tx, number, seq + 1, attempt, Kind.CANCEL_REQUESTED, data)
         tx.grown.append(job_id)
     tx.run("shorten_grace", number=number, grace=grace)
-    if state is State.RUNNING:
-        return "requested"
-    end(tx, number, state, Conclusion(Transition.CANCELLED, Ended(Reason.USER, message)))
-    return "cancelled"
+    if answer == "cancelled":
+        end(tx, number, state, Conclusion(Transition.CANCELLED, Ended(Reason.USER, message)))
+    return answer
 
 
 # ------------------------------------------------------------ going
@@ -143,8 +145,7 @@ def remove(tx: Transaction, job_id: str) -> None:
     row = tx.one("cancellable", id=job_id)
     if row is None:
         raise UnknownJob(job_id)
-    if row[1] in UNFINISHED:
-        raise IllegalTransition(State(row[1]), "removed", "; cancel it first, or wait for its end")
+    check_removable(State(row[1]))
     _forget(tx, row[0])
 
 

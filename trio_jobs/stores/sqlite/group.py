@@ -58,6 +58,7 @@ class Transaction:
         now: When it began to write, on the file's clock.
         limits: What the file is to hold at most.
         heard: Up to when it is known which workers live; see `Hearing`.
+        log: What `insert_event` is to add to logs, at the end, as one statement for all calls.
         started: The ids of the jobs that run now, by this transaction.
         grown: The ids of those whose logs have grown, once for each time.
         rows: By the place in `grown`, what was added to the log, if that is all that happened to it.
@@ -69,13 +70,13 @@ class Transaction:
     now: float
     limits: Limits
     heard: float = math.inf
+    log: list[Row] = attrs.field(factory=list[Row])
     started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
     rows: dict[int, list[Row]] = attrs.field(factory=dict[int, list[Row]])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
     told: bool = False
     _compatible: bool = False
-    _log: list[Mapping[str, Any]] = attrs.field(factory=list[Mapping[str, Any]])
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
         """Run a statement of `queries.sql`. One that gives rows is over when they have been taken."""
@@ -104,15 +105,11 @@ class Transaction:
                 raise SchemaTooNew("the file", least, len(SCHEMAS))
             self._compatible = True
 
-    def note(self, **event: Any) -> None:
-        """Add a row to a log, at the end of the transaction: one statement writes the rows of all calls."""
-        self._log.append(event)
-
     def write_log(self) -> None:
-        """Write what was noted, now."""
-        if self._log:
-            self.db.executemany(QUERIES["insert_event"], self._log)
-            self._log.clear()
+        """Write the rows of `log`, now."""
+        if self.log:
+            self.db.executemany(QUERIES["insert_event"], self.log)
+            self.log.clear()
 
     def alone(self, work: Callable[[], object]) -> Exception | None:
         """Do something of which nothing stays if it fails, and return what it raised."""
@@ -126,7 +123,7 @@ class Transaction:
             if is_world(raised):
                 raise
             error = raised
-            self._log.clear()
+            self.log.clear()
             while len(self.ended) > told:
                 self.ended.popitem()
             self.db.execute("ROLLBACK TO alone")

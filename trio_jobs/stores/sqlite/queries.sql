@@ -55,7 +55,7 @@ SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
 REPLACE INTO trio_jobs_tag (job, name, value) VALUES (:job, :name, :value);
 
 -- name: insert_event
-INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data) VALUES (:job << 32 | :seq, :count, :attempt, :kind, :now, :data);
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data) VALUES (? << 32 | ?, ?, ?, ?, ?, ?);
 
 -- name: due_jobs
 SELECT job.number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from types import FunctionType
@@ -26,10 +26,11 @@ from ..._json.stored import (
     reason_of,
 )
 from ..._json.values import decode
-from ..._model.job import DEFAULT, Job, Kind, Options, Priority, Progress
+from ..._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
 from ..._model.retry import Matcher, Retry
 from ..._model.summary import JobSummary, short_progress, shortened
 from ..contract import Claim, Submission
+from ..rules import WAITING, date_of
 from .repair import UNREADABLE, text, whole
 
 _EVERY = Retry().on
@@ -37,7 +38,6 @@ _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
 STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
-_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1  # what is due later is shown as due then
 
 
 @attrs.frozen
@@ -174,7 +174,6 @@ class Rows:
         owner, key, parent = map(text, (*row[11:13], row[-1]))
         spent, saved, created, started, finished, due, cancel_requested, seq = row[13:-1]
         given, fault = self._readable(options, priority, owner, handler or "")
-        waits = state in {State.QUEUED, State.RETRYING}
         try:
             why, message = reason_of(reason, message)
             return Job(
@@ -196,18 +195,26 @@ class Rows:
                 retry=given.retry,
                 spent=whole(spent),
                 saved=None if saved is None else decode(saved),
-                created_at=_date(created),
+                created_at=date_of(created or 0.0),
                 started_at=_wall(started),
                 finished_at=_wall(finished),
-                next_attempt_at=_wall(due) if waits else None,
+                next_attempt_at=_wall(due) if state in WAITING else None,
                 cancel_requested_at=_wall(cancel_requested),
                 last_seq=whole(seq),
             )
         except UNREADABLE as error_:
-            raise StoreCorrupt(
-                f"what is stored of job {job_id} is damaged: {error_}. No other job is concerned; cancel it, "
-                "or remove it once it is over"
-            ) from error_
+            raise _damaged(job_id, error_) from error_
+
+    def end_of(self, row: Sequence[Any]) -> JobEnd:
+        """Return what a row of `job` says of the job's end; see `job_of`."""
+        state, reason, message = map(text, row[2:5])
+        error, result, attempt = row[5:8]
+        try:
+            why, message = reason_of(reason, message)
+            value = None if result is None else decode(result)
+            return JobEnd(State(state or ""), why, message, decode_error(error), value, whole(attempt))
+        except UNREADABLE as error_:
+            raise _damaged(text(row[0]), error_) from error_
 
     def summary_of(self, row: Sequence[Any]) -> tuple[int, JobSummary]:
         """Return the number of a job and its summary, as far as a row of `SUMMARY` can be read."""
@@ -237,16 +244,23 @@ class Rows:
             owner=owner,
             parent=parent,
             progress=_progress_of(progress),
-            created_at=_date(created),
+            created_at=date_of(created or 0.0),
             started_at=started,
             finished_at=finished,
-            next_attempt_at=due if state in {State.QUEUED, State.RETRYING} else None,
+            next_attempt_at=due if state in WAITING else None,
             cancel_requested_at=cancel_requested,
             last_seq=whole(seq),
             args_bytes=args or 0,
             result_bytes=result or 0,
             log_bytes=whole(size),
         )
+
+
+def _damaged(job_id: str | None, error: Exception) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"what is stored of job {job_id} is damaged: {error}. No other job is concerned; cancel it, or "
+        "remove it once it is over"
+    )
 
 
 def _progress_of(data: bytes | None) -> Progress | None:
@@ -273,11 +287,7 @@ def _digest(new: Submission, args: bytes) -> str:
 
 
 def _wall(when: float | None) -> datetime | None:
-    return None if when is None else _date(when)
-
-
-def _date(when: float | None) -> datetime:
-    return datetime.fromtimestamp(max(0.0, min(when or 0.0, _LAST)), UTC)
+    return None if when is None else date_of(when)
 
 
 def _refusing(fault: InvalidPayload) -> Callable[..., Awaitable[Any]]:

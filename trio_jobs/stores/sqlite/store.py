@@ -15,20 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import attrs
 import trio
 
 from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_event
 from ..._json.values import decode, encode
-from ..._model.job import Event, Job, Kind
+from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import care, ends, listing, looking, verbs
 from .clock import Clock, FileClock
 from .files import Understanding, check_there, damaged, identity
-from .group import Group, Transaction
+from .group import Group, Row, Transaction
 from .notices import Notices
 from .repair import DAMAGE, is_damage
 from .rows import Rows
@@ -128,17 +127,11 @@ class SqliteStore:
         """Have something done to one job. If it cannot be, as its row is damaged, the job fails before."""
         return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.weed_one, job_id))
 
-    async def _read(self, work: Callable[..., T], *args: Any) -> T:
+    async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
+        """Have something read, by the connection that reads what somebody waits for or by another one."""
         self._check()
         with self._understanding:
-            result, _ = await self._reader.call(lambda tx: work(tx, *args))
-        return result
-
-    async def _search(self, work: Callable[..., T], *args: Any) -> T:
-        """Look for jobs, beside what waits for claims, ends and events."""
-        self._check()
-        with self._understanding:
-            result, _ = await self._searcher.call(lambda tx: work(tx, *args))
+            result, _ = await (by or self._reader).call(lambda tx: work(tx, *args))
         return result
 
     def _check(self) -> None:
@@ -254,9 +247,9 @@ class SqliteStore:
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
-        if outcome.transition is Transition.COMPLETED:
-            outcome = attrs.evolve(outcome, result=encode("the result", outcome.result))
-        state = await self._write_to(job_id, ends.finish, attempt, outcome)
+        done = outcome.transition is Transition.COMPLETED
+        result = encode("the result", outcome.result) if done else None
+        state = await self._write_to(job_id, ends.finish, attempt, outcome, result)
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
@@ -291,12 +284,12 @@ class SqliteStore:
         """See `Store.find`."""
         limit = min(limit, PAGE_JOBS)
         find = partial(listing.find, newest=newest, make=self._rows.summary_of)
-        found, examined = await self._search(find, where, limit, place_of(after))
+        found, examined = await self._read(find, where, limit, place_of(after), by=self._searcher)
         return page_of(found, limit, examined)
 
     async def count(self, where: Where) -> Mapping[State, int]:
         """See `Store.count`."""
-        return await self._search(listing.count, where)
+        return await self._read(listing.count, where, by=self._searcher)
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.read`."""
@@ -333,6 +326,14 @@ class SqliteStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
+        return self._rows.job_of(await self._end_of(job_id))
+
+    async def end(self, job_id: str) -> JobEnd:
+        """See `KnowsEnds.end`."""
+        return self._rows.end_of(await self._end_of(job_id))
+
+    async def _end_of(self, job_id: str) -> Row:
+        """Return the row of a job's snapshot, once it has ended."""
         self._check()
         with self._signals.end_of(job_id) as end:
             seen, row = end.count, None
@@ -342,7 +343,7 @@ class SqliteStore:
                 self._check_open()
                 await end.wait_past(seen)
                 seen, row = end.count, end.row or await self._read(looking.ended, job_id)
-        return self._rows.job_of(row)
+        return row
 
     async def due(self) -> None:
         """See `Store.due`."""

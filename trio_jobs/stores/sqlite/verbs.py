@@ -16,7 +16,7 @@ from ..._common.states import State, Transition
 from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
-from ..rules import advance, due_at, rooms
+from ..rules import advance, check_queue, due_at, expires_at, rooms
 from . import chunks, looking, repair
 from .ends import running, total
 from .group import Row, Transaction
@@ -40,9 +40,7 @@ def submit(
         ids.append(known or new.submission.id)
         if known is None and _insert(tx, new):
             fresh.append(new.submission)
-    at_once = sum(due_at(new.options, tx.now) <= tx.now for new in fresh)
-    if fresh and waiting + len(fresh) - min(limit, at_once) > tx.limits.queue:
-        raise QueueFull(tx.limits.queue)
+    check_queue(waiting, fresh, limit, tx.now, most=tx.limits.queue)
     claims = claim(tx, limit, handlers, worker)[0]  # perhaps of others, so only then it shows who waits
     for owner, room in rooms(fresh).items():
         if total(tx, "count_owned", owner=owner) > room:
@@ -84,7 +82,7 @@ def _insert(
     Returns:
         Whether it is new; it is not if the answer to an earlier call was lost.
     """
-    due, queue = _due(tx, new), new.submission.options.timeouts.queue
+    due = _due(tx, new)
     runs = worker is not None
     tx.run(
         "insert_job",
@@ -95,7 +93,7 @@ def _insert(
         seq=1 + runs,
         now=tx.now,
         due=due,
-        expires=None if runs or queue is None or queue == math.inf else due + queue,
+        expires=None if runs else expires_at(new.submission.options, due),
         started=tx.now if runs else None,
         lease=None if worker is None else _lapses(tx, worker.lease),
     )
