@@ -13,7 +13,7 @@ import msgspec
 from .._common.error_text import shown
 from .._common.errors import ErrorRecord, InvalidPayload
 from .._common.states import Reason
-from .._model.job import DEFAULT, Ended, Kind, Options, Progress, Unread
+from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Progress, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
@@ -47,14 +47,14 @@ def encode_event(kind: Kind, value: Any) -> bytes:
 
 def decode_event(kind: Kind, value: Any) -> Any:
     """Return the data of an event of that kind, of its value in JSON."""
-    if kind is Kind.PROGRESS:
-        given = _fields(Progress, value)
+    record = RECORD_OF.get(kind)
+    if record is None:
+        return value
+    given = _fields(record, value)
+    if record is Progress:
         return Progress(given.get("done", 0), given.get("total"), given.get("message"))
-    if kind in {Kind.RETRIED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED}:
-        given = _fields(Ended, value)
-        reason, message = reason_of(given.get("reason"), given.get("message"))
-        return Ended(reason or Reason.ERROR, message, _error_of(given.get("error")), given.get("delay"))
-    return value
+    reason, message = reason_of(given.get("reason"), given.get("message"))
+    return Ended(reason or Reason.ERROR, message, _error_of(given.get("error")), given.get("delay"))
 
 
 def reason_of(word: str | None, message: str | None) -> tuple[Reason | None, str | None]:

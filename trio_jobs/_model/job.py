@@ -154,6 +154,13 @@ class Event:
         return datetime.fromtimestamp(self.timestamp, UTC)
 
 
+RECORD_OF: Final[Mapping[Kind, type[Any]]] = {
+    Kind.PROGRESS: Progress,
+    **dict.fromkeys((Kind.RETRIED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED), Ended),
+}
+"""The kinds of events whose data is a record, and that record."""
+
+
 @attrs.frozen
 class Job:
     """A snapshot of one job: the fold of its log at one moment.

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 import msgspec
 
-from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics
+from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
 from .._model.summary import JobSummary
 from .requests import Large
 
@@ -81,15 +81,6 @@ def decode_reply(text: str) -> Reply:
 
 # ------------------------------------------------------------ the records in them
 
-_DATA: Final[Mapping[Kind, type[Any]]] = {
-    Kind.PROGRESS: Progress,
-    Kind.RETRIED: Ended,
-    Kind.FAILED: Ended,
-    Kind.CANCELLED: Ended,
-    Kind.EXPIRED: Ended,
-}
-"""The kinds of events whose data is a record."""
-
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 
 
@@ -113,7 +104,7 @@ def _data(found: _Event) -> Any:
 def data_of(kind: Kind, value: Any) -> Any:
     """Return what an event carries, of its JSON. Raises `ProtocolViolation` if it does not fit the kind."""
     try:
-        return msgspec.convert(value, _DATA[kind]) if kind in _DATA else value
+        return msgspec.convert(value, RECORD_OF[kind]) if kind in RECORD_OF else value
     except _MALFORMED as error:
         raise ProtocolViolation(f"this is no event: {error}") from None
 
