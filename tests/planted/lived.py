@@ -67,9 +67,9 @@ LIVED = [
         "room is looked for, and taken later",
         "of several jobs that an owner submits at once more wait than may",
         "stores/memory.py",
-        "        rows = [self._accept(new, now) for new in fresh.values()]\n        for row in rows:",
+        "        for row in [self._accept(new, now) for new in coming]:",
         "        await trio.lowlevel.checkpoint()\n"
-        "        rows = [self._accept(new, now) for new in fresh.values()]\n        for row in rows:",
+        "        for row in [self._accept(new, now) for new in coming]:",
         "lives",
     ),
     Bug(

@@ -80,8 +80,7 @@ class MemoryStore:
         if rules.rooms(coming):
             due = self._waiting.first(limit, now)
             self._rows.check_room(coming, self._rows.starting(due, coming, limit, now, epoch=self._epoch))
-        rows = [self._accept(new, now) for new in coming]
-        for row in rows:
+        for row in [self._accept(new, now) for new in coming]:
             self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
         if self._waiting:
