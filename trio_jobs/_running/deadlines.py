@@ -37,12 +37,11 @@ class Deadlines:
         self._left: dict[Reason, float | None] = {}  # the seconds left on clocks that stand still
         self._still = 0
         self._at: dict[Reason, float] = {}
-        now = trio.current_time()
         if timeouts.run is not None:
-            self._at[Reason.TIMEOUT] = now + timeouts.run
+            self._at[Reason.TIMEOUT] = trio.current_time() + timeouts.run
         if timeouts.first_token is not None:
-            self._at[Reason.FIRST_TOKEN_TIMEOUT] = now + timeouts.first_token
-        self.scope = trio.CancelScope(deadline=min(self._at.values(), default=inf))
+            self._at[Reason.FIRST_TOKEN_TIMEOUT] = trio.current_time() + timeouts.first_token
+        self.scope = trio.CancelScope(deadline=min(self._at.values()) if self._at else inf)
 
     def set(self, reason: Reason, seconds: float | None) -> None:
         """Let the scope fire for `reason` in `seconds`; None takes the deadline back."""

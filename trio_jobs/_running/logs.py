@@ -38,8 +38,8 @@ def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
         state: The job's state now.
         ended: Why; None if it completed.
     """
-    failed = state is State.FAILED or (
-        state is State.RETRYING and ended is not None and ended.reason not in UNSPENT
+    failed = ended is not None and (
+        state is State.FAILED or (state is State.RETRYING and ended.reason not in UNSPENT)
     )
     level = logging.WARNING if failed else logging.INFO
     if logger.isEnabledFor(level):

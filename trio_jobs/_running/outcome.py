@@ -28,6 +28,7 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.FIRST_TOKEN_TIMEOUT: ("first_token", "Job sent no token within {:g}s"),
     Reason.IDLE_TIMEOUT: ("idle", "Job sent nothing for {:g}s"),
 }
+_LIMITS: Final = frozenset({*_CLOCKS, Reason.LIMIT})
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 
@@ -81,7 +82,7 @@ def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -
         What to record.
     """
     cause = outside if run.escaped and run.cause is None else run.cause
-    if run.returned and cause not in _CLOCKS and cause is not Reason.LIMIT:
+    if run.returned and cause not in _LIMITS:
         return Outcome(Transition.COMPLETED, run.value)
     error = None if run.error is None else record_error(run.error)
     if cause is not None and cause in _CANCELS:

@@ -167,7 +167,10 @@ class Runner:
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         claim = attempt.claim
         try:
-            state = await retry_until_answered(self._finish_once, attempt, outcome)
+            finish = self.store.finish
+            if self._batches and attempt.parent is None:
+                finish = self._finish_and_claim
+            state = await retry_until_answered(finish, claim.submission.id, claim.attempt, outcome)
         except LeaseLost:
             logger.warning(
                 "the end of attempt %d of job %s came too late", claim.attempt, claim.submission.id
@@ -178,19 +181,17 @@ class Runner:
         else:
             log_end(claim, state, outcome.ended)
 
-    async def _finish_once(self, attempt: Attempt, outcome: Outcome) -> State:
-        """Tell the store how an attempt ended, and claim for its slot in the same step, if the store batches.
+    async def _finish_and_claim(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+        """Tell a store that batches how an attempt ended, and claim for its slot in the same step.
 
         Between two tries, when the store is unavailable, the slot is kept.
         """
-        slots = int(self._batches and attempt.parent is None)
-        if slots:
-            self.running -= slots
-            self._changed.ring()
+        self.running -= 1
+        self._changed.ring()
         try:
-            return await self.store.finish(attempt.claim.submission.id, attempt.claim.attempt, outcome)
+            return await self.store.finish(job_id, attempt, outcome)
         finally:
-            self.running += slots
+            self.running += 1
 
     def _end(self, attempt: Attempt) -> None:
         """Note that an attempt is over, and give its slot back."""

@@ -119,7 +119,7 @@ class Worker(Runner):
                 continue  # the answer came so late that the job was taken back, and claimed again here
             self.running += 1
             attempt = self._context.run(self.start, claim, self.nursery)
-            if (grace := self._heard.get(claim.submission.id)) is not None:
+            if self._heard and (grace := self._heard.get(claim.submission.id)) is not None:
                 attempt.notify_cancel(Reason.USER, grace)  # requested while the claim was on its way
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:

@@ -14,7 +14,7 @@ from ._row import Row
 from .contract import COUNTED, Submission, Where
 from .rules import WAITING, due_at, rooms
 
-_NONE: Counter[State] = Counter()
+_NONE: Mapping[State, int] = {}
 
 
 def _names(row: Row) -> list[tuple[str, str]]:
@@ -31,8 +31,9 @@ class Roll(dict[str, Row]):
         self._by_number: dict[int, Row] = {}
         self._order: list[int] = []  # numbers, rising; some of jobs that are gone
         self._newest = 0
-        self._totals = defaultdict[tuple[str, str], Counter[State]](Counter)
-        self._places: dict[tuple[str, str | None], Sequence[Counter[State]]] = {}
+        # Of plain dicts: to count with a Counter takes twice as long.
+        self._totals = defaultdict[tuple[str, str], dict[State, int]](lambda: dict.fromkeys(State, 0))
+        self._places: dict[tuple[str, str | None], Sequence[dict[State, int]]] = {}
 
     def add(self, row: Row) -> Row:
         """Take in a job, and give it its number."""
@@ -121,7 +122,7 @@ class Roll(dict[str, Row]):
             name = ("handler", where.handler)
         total = self._totals.get(name, _NONE)
         states = total if where.states is None else where.states
-        return {state: total[state] for state in states if total[state]}
+        return {state: total[state] for state in states if total.get(state)}
 
     def find(self, where: Where, limit: int, after: str | None, *, newest: bool, epoch: float) -> Page:
         """Return a page of the jobs that match; see `Store.find` and `Row.snapshot`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -90,7 +89,7 @@ class Row:
     due: float
     parent: str | None = None
     number: int = 0  # in the order of coming
-    totals: Sequence[Counter[State]] = ()  # what it is counted in
+    totals: Sequence[dict[State, int]] = ()  # what it is counted in
     children: dict[str, None] | None = None  # those that have not ended, in order
     state: State = State.QUEUED
     reason: Reason | None = None

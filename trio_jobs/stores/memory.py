@@ -50,9 +50,9 @@ class MemoryStore:
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}
         self._requests = Bell()
+        self._time = now = trio.lowlevel.current_clock().current_time  # the short way: each token asks
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
-        self._epoch = datetime.now(UTC).timestamp() - trio.current_time()
-        now, epoch = trio.lowlevel.current_clock().current_time, self._epoch  # the short way: each token asks
+        self._epoch = epoch = datetime.now(UTC).timestamp() - now()
         self._now: Callable[[], float] = lambda: now() + epoch
 
     # ------------------------------------------------------------ coming in
@@ -61,7 +61,7 @@ class MemoryStore:
         self, batch: Sequence[Submission], limit: int, worker: Claimant
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
-        now = trio.current_time()
+        now = self._time()
         if len(batch) == 1 and limit and self._starts_at_once(batch[0]):
             return [batch[0].id], [self._start(self._accept(batch[0], now), worker, now)]
         fresh: dict[str, Submission] = {}
@@ -101,9 +101,9 @@ class MemoryStore:
         holder = keyed.setdefault(address, new)
         return None if holder is new else holder
 
-    def _accept(self, new: Submission, now: float) -> Row:
+    def _accept(self, new: Submission, now: float, parent: str | None = None) -> Row:
         due = rules.due_at(new.options, now, self._epoch)
-        row = self._rows.add(Row(new, Log(self._keep, self._now), now, due))
+        row = self._rows.add(Row(new, Log(self._keep, self._now), now, due, parent))
         if new.key is not None:
             self._keys[new.options.owner, new.key] = new.id
         self._write(row, Kind.SUBMITTED, now, new.handler)
@@ -120,13 +120,12 @@ class MemoryStore:
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         above = self._running(parent, attempt)
-        now = trio.current_time()
+        now = self._time()
         if (known := self._rows.get(child.id)) is not None:
             return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
-        row = self._rows.add(Row(child, Log(self._keep, self._now), now, now, parent))
         above.children = above.children or {}
         above.children[child.id] = None
-        self._write(row, Kind.SUBMITTED, now, child.handler)
+        row = self._accept(child, now, parent)
         return self._start(row, Claimant(worker.name), now)
 
     # ------------------------------------------------------------ attempts
@@ -137,7 +136,7 @@ class MemoryStore:
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
-        return self._claim(limit, worker, trio.current_time())
+        return self._claim(limit, worker, self._time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
         if limit and self._expiring.tickets:
@@ -168,7 +167,7 @@ class MemoryStore:
 
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
         """See `Store.heartbeat`."""
-        now = trio.current_time()
+        now = self._time()
         lost, cancels = set[str](), dict[str, float]()
         for job_id, attempt in held.items():
             row = self._rows.get(job_id)
@@ -196,7 +195,7 @@ class MemoryStore:
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
         row = self._running(job_id, attempt)
-        self._conclude(row, outcome, trio.current_time())
+        self._conclude(row, outcome, self._time())
         return row.state
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
@@ -233,7 +232,7 @@ class MemoryStore:
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
         row = self._row(job_id)
-        now = trio.current_time()
+        now = self._time()
         answer = rules.cancel_answer(row.state)
         if answer == "already_over":
             return answer
@@ -251,7 +250,7 @@ class MemoryStore:
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        now = trio.current_time()
+        now = self._time()
         self._expire(now)
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
@@ -267,7 +266,7 @@ class MemoryStore:
 
     def close(self, reason: Reason) -> None:
         """See `Store.close`."""
-        now = trio.current_time()
+        now = self._time()
         for row in [row for row in self._rows.values() if not row.state.over]:
             self._leave_queue(row)
             self._end(row, Transition.CANCELLED, Ended(reason), now)
@@ -361,13 +360,13 @@ class MemoryStore:
 
     async def due(self) -> None:
         """See `Store.due`."""
-        while (when := self._waiting.next_due()) > trio.current_time():
+        while (when := self._waiting.next_due()) > self._time():
             with trio.move_on_at(when):
                 await self._work.wait()
 
     async def overdue(self) -> None:
         """See `Store.overdue`."""
-        while (when := min(self._expiring.next_due(), self._leases.next_due())) > trio.current_time():
+        while (when := min(self._expiring.next_due(), self._leases.next_due())) > self._time():
             with trio.move_on_at(when):
                 await self._alarm.wait()
 
@@ -387,7 +386,7 @@ class MemoryStore:
 
     async def prune(self, older_than: float) -> int:
         """See `Store.prune`."""
-        old = self._ended.before(trio.current_time() - older_than)
+        old = self._ended.before(self._time() - older_than)
         for job_id in old:
             self._forget(job_id)
         return len(old)
