@@ -15,6 +15,7 @@ from tests.stores.sqlite.parts import writer_of
 from trio_jobs import InvalidPayload, Kind, QueueFull, Reason, Retention, open_registry
 from trio_jobs._model.handlers import Handlers
 from trio_jobs._registry.address import sqlite_path, store_opener
+from trio_jobs._running.shortcuts import Shortcuts
 from trio_jobs.stores import Claimant, Store
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
@@ -104,13 +105,14 @@ async def check_limits(store: Store) -> None:
 async def test_memory() -> None:
     """An address in memory opens a store there, with the limits given."""
     limits = Retention(token_bytes=1)
-    async with store_opener("memory://", Handlers([nothing]), 7, limits) as store:
+    async with store_opener("memory://", Handlers([nothing]), 7, limits) as (store, shortcuts):
         assert isinstance(store, MemoryStore)
+        assert shortcuts == Shortcuts(local=store, ends=store)
         await check_limits(store)
 
 
 async def test_a_store_of_ones_own_is_closed() -> None:
-    """It is what is given, and it is closed at the end."""
+    """It is what is given, asked by its verbs alone, as it may wrap another, and it is closed at the end."""
     closed: list[Reason] = []
 
     class Mine(MemoryStore):
@@ -118,8 +120,8 @@ async def test_a_store_of_ones_own_is_closed() -> None:
             closed.append(reason)
 
     mine = Mine()
-    async with store_opener(mine, Handlers(), None, None) as store:
-        assert (store, closed) == (mine, [])
+    async with store_opener(mine, Handlers(), None, None) as (store, shortcuts):
+        assert (store, shortcuts, closed) == (mine, Shortcuts(), [])
     assert closed == [Reason.SHUTDOWN]
 
 
@@ -129,8 +131,9 @@ async def test_a_file_opens(tmp_path: Path) -> None:
     limits = Retention(token_bytes=1)
     opener = store_opener(f"sqlite:///{quote(str(path))}?synchronous=normal", Handlers([nothing]), 7, limits)
     assert not path.exists()
-    async with opener as store:
+    async with opener as (store, shortcuts):
         assert isinstance(store, SqliteStore)
+        assert shortcuts == Shortcuts(ends=store, batches=True)
         assert path.exists()
         await check_limits(store)
         level = await writer_of(store).call(lambda tx: tx.db.execute("PRAGMA synchronous").get)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext, State, StoreUnavailable
+from trio_jobs._running.shortcuts import Shortcuts
 from trio_jobs._running.worker import Worker
 from trio_jobs.stores.contract import Claimant, Where
 from trio_jobs.stores.memory import MemoryStore
@@ -240,7 +241,14 @@ async def test_a_slot_is_kept_between_two_tries(autojump_clock: MockClock) -> No
 
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(Refusing(store), nursery, Claimant("test"), capacity=1, window=8, made_here=True)
+        worker = Worker(
+            Refusing(store),
+            nursery,
+            Claimant("test"),
+            capacity=1,
+            window=8,
+            shortcuts=Shortcuts(batches=True),
+        )
         nursery.start_soon(worker.run)
         _, second = await worker.submit([new(1), new(1)])
         await store.ended(second)

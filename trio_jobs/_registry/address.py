@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._common.errors import quoted
@@ -13,15 +12,20 @@ from .._common.states import Reason
 from .._common.validate import choice, whole
 from .._model.handlers import Handlers
 from .._model.job import Retention
+from .._running.shortcuts import NO_SHORTCUTS, Shortcuts
 from ..stores.contract import Store
 
+if TYPE_CHECKING:
+    from ..stores.sqlite import SqliteStore
+
+Opened: TypeAlias = tuple[Store, Shortcuts]
 MEMORY = "memory://"
 _KNOWN = "there are 'memory://' and 'sqlite:///jobs.db'"
 
 
 def store_opener(
     store: str | Store, handlers: Handlers, queue_limit: int | None, retention: Retention | None
-) -> AbstractAsyncContextManager[Store]:
+) -> AbstractAsyncContextManager[Opened]:
     """Return the block in which a store is open. Arguments are checked at once, and nothing is opened yet.
 
     Raises:
@@ -32,7 +36,7 @@ def store_opener(
     if not isinstance(store, str):
         if not hasattr(store, "heartbeat"):
             raise TypeError(f"store takes an address such as 'memory://', or a Store; got {quoted(store)}")
-        return _closing(lambda: store)
+        return _closing(lambda: (store, NO_SHORTCUTS))
     if not isinstance(cast("object", retention), Retention | None):
         raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")
     limits: dict[str, Any] = {"retention": retention}
@@ -42,15 +46,17 @@ def store_opener(
     if store == MEMORY:
         from ..stores.memory import MemoryStore  # imported where it is used, as the other one is
 
-        return _closing(partial(MemoryStore, **limits))
+        def make() -> Opened:
+            made = MemoryStore(**limits)
+            return made, Shortcuts(local=made, ends=made)
+
+        return _closing(make)
     path, options = sqlite_path(store)
     try:
         from ..stores.sqlite import open_sqlite
     except ImportError as error:
         raise ImportError(f"{store} needs the extra: pip install 'trio-jobs[sqlite]' ({error})") from error
-    return cast(
-        "AbstractAsyncContextManager[Store]", open_sqlite(path, handlers=handlers, **options, **limits)
-    )
+    return _in_a_file(open_sqlite(path, handlers=handlers, **options, **limits))
 
 
 def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
@@ -82,9 +88,15 @@ def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
 
 
 @asynccontextmanager
-async def _closing(make: Callable[[], Store]) -> AsyncGenerator[Store]:
-    store = make()
+async def _closing(make: Callable[[], Opened]) -> AsyncGenerator[Opened]:
+    store, shortcuts = make()
     try:
-        yield store
+        yield store, shortcuts
     finally:
         store.close(Reason.SHUTDOWN)
+
+
+@asynccontextmanager
+async def _in_a_file(file: AbstractAsyncContextManager[SqliteStore]) -> AsyncGenerator[Opened]:
+    async with file as store:
+        yield store, Shortcuts(ends=store, batches=True)

@@ -15,9 +15,10 @@ from .._common.states import UNFINISHED
 from .._common.validate import choice, number, text, whole
 from .._model.handlers import Handler, Handlers
 from .._model.job import Retention
+from .._running.shortcuts import Shortcuts
 from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Where
-from .address import MEMORY, store_opener
+from .address import MEMORY, Opened, store_opener
 from .registry import JobRegistry
 
 OnExit = Literal["stop", "drain"]
@@ -115,8 +116,7 @@ def open_registry(
     name = "worker" if name is None else text("name", name)
     known = Handlers(handlers)
     opened = store_opener(store, known, queue_limit, retention)
-    # A store that is passed in may be anything around one of ours: it is not asked.
-    making = partial(Worker, capacity=capacity, window=window, made_here=isinstance(store, str))
+    making = partial(Worker, capacity=capacity, window=window)
     block = _registry_block(opened, known, Claimant(name, lease), making, on_exit=on_exit, grace=grace)
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
@@ -124,23 +124,27 @@ def open_registry(
 
 @asynccontextmanager
 async def _registry_block(
-    opened: AbstractAsyncContextManager[Store],
+    opened: AbstractAsyncContextManager[Opened],
     handlers: Handlers,
     claimant: Claimant,
-    making: Callable[[Store, trio.Nursery, Claimant], Worker],
+    making: Callable[..., Worker],
     *,
     on_exit: OnExit,
     grace: float,
 ) -> AsyncGenerator[JobRegistry]:
-    async with opened as kept, _running(kept, claimant, making, on_exit=on_exit, grace=grace) as worker:
+    async with (
+        opened as (store, shortcuts),
+        _running(store, shortcuts, claimant, making, on_exit=on_exit, grace=grace) as worker,
+    ):
         yield JobRegistry(worker, handlers)
 
 
 @asynccontextmanager
 async def _running(
     kept: Store,
+    shortcuts: Shortcuts,
     claimant: Claimant,
-    making: Callable[[Store, trio.Nursery, Claimant], Worker],
+    making: Callable[..., Worker],
     *,
     on_exit: OnExit,
     grace: float,
@@ -154,7 +158,7 @@ async def _running(
         async with trio.open_nursery() as vital:
             try:
                 async with trio.open_nursery() as nursery:
-                    worker = making(kept, nursery, claimant)
+                    worker = making(kept, nursery, claimant, shortcuts=shortcuts)
                     nursery.start_soon(worker.run, name="claim jobs")
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
                         vital.start_soon(worker.keep_leases, heart, name="keep leases")

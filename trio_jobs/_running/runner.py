@@ -26,12 +26,13 @@ from .._watching.handle import JobHandle
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
-from ..stores.contract import Claim, Claimant, Heartbeat, KnowsEnds, Outcome, Store
+from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.submission import child_submission
 from .attempt import Attempt
 from .logs import log_end, log_start
 from .outcome import Run
+from .shortcuts import Shortcuts
 from .writer import Resources
 
 logger = logging.getLogger("trio_jobs")
@@ -49,7 +50,7 @@ class Runner:
         nursery: Where the attempts' tasks run.
         claimant: What the `started` events say, and how long a lease is.
         window: How many events a handler may be ahead of a reader.
-        made_here: See `Worker`.
+        shortcuts: What of the store may be used besides its verbs.
 
     Attributes:
         readers: The readers of jobs in this process.
@@ -59,11 +60,16 @@ class Runner:
         closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a KeyboardInterrupt came out of a handler.
         patience: Seconds in which the store has to hear of an end, once the registry is being left.
-        local: The store, if its logs may be read and written in place.
     """
 
     def __init__(
-        self, store: Store, nursery: trio.Nursery, claimant: Claimant, *, window: int, made_here: bool
+        self,
+        store: Store,
+        nursery: trio.Nursery,
+        claimant: Claimant,
+        *,
+        window: int,
+        shortcuts: Shortcuts,
     ) -> None:
         self.store = store
         self.nursery = nursery
@@ -75,15 +81,12 @@ class Runner:
         self.closed = False
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
-        from ..stores.memory import MemoryStore  # a store is loaded when it is opened, not with the package
-
-        self.local = store if made_here and isinstance(store, MemoryStore) else None
-        self._batches = made_here and self.local is None
-        self._end_of: Callable[[str], Awaitable[Job | JobEnd]] = store.ended
-        if made_here and isinstance(store, KnowsEnds):
-            self._end_of = store.end
+        self._batches = shortcuts.batches
+        self._cursor = StoreCursor if shortcuts.local is None else LocalCursor
+        ends = shortcuts.ends
+        self._end_of: Callable[[str], Awaitable[Job | JobEnd]] = store.ended if ends is None else ends.end
         trio_token = trio.lowlevel.current_trio_token()
-        self._resources = Resources(store, self.readers, nursery, trio_token, self.local)
+        self._resources = Resources(store, self.readers, nursery, trio_token, shortcuts.local)
         self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
@@ -256,8 +259,7 @@ class Runner:
     def log(self, job_id: str, after: int, policy: Policy) -> LogCursor:
         """Return a cursor in a job's log."""
         self.check_open()
-        cursor = StoreCursor if self.local is None else LocalCursor
-        return cursor(self.store, self.readers, job_id, after, policy, raised=self.raised)
+        return self._cursor(self.store, self.readers, job_id, after, policy, raised=self.raised)
 
     async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
         """Ask for a job's cancellation; see `JobHandle.request_cancel`."""

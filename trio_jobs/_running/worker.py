@@ -15,6 +15,7 @@ from .._model.job import Ended
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
 from ..stores.retrying import retry_until_answered, retry_until_done
 from .runner import Runner
+from .shortcuts import NO_SHORTCUTS, Shortcuts
 
 logger = logging.getLogger("trio_jobs")
 
@@ -28,11 +29,7 @@ class Worker(Runner):
         claimant: What the `started` events say, and how long a lease is.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
-        made_here: Whether the store was made from an address, so that it is known to be none that wraps
-            another. Then it is asked for the end of a job where the job is not needed, and
-            the logs of one in memory are read and written in place, without its verbs. One in
-            a file is asked for an end and for the claim of the slot that it leaves together, as it does in
-            one step what it is asked in one; otherwise a slot is kept until the end is recorded.
+        shortcuts: What of it may be used besides its verbs.
 
     Attributes:
         paused: Whether claiming is paused.
@@ -46,9 +43,9 @@ class Worker(Runner):
         *,
         capacity: int,
         window: int,
-        made_here: bool = False,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
-        super().__init__(store, nursery, claimant, window=window, made_here=made_here)
+        super().__init__(store, nursery, claimant, window=window, shortcuts=shortcuts)
         self.capacity = capacity
         self.paused = False
         self._asked = 0  # slots for which a claim is under way
