@@ -43,16 +43,18 @@ _FIRST = [
         "a cancellation overwrites a completion",
         "a job that returned its result is CANCELLED later",
         MEMORY,
-        '        if row.state.over:\n            return "already_over"\n',
-        "        if row.state.over:\n            row.state = State.RETRYING\n",
+        '        if answer == "already_over":\n            return answer\n',
+        '        if answer == "already_over":\n            row.state = State.RETRYING\n',
         "simulation",
     ),
     Bug(
         "a cancelled job is over while its handler runs",
         "CANCELLED is shown, and the work goes on",
         MEMORY,
-        '            self._requests.ring()\n            return "requested"\n',
-        "",
+        "        else:\n            self._leave_queue(row)\n"
+        "            self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)\n",
+        "        self._leave_queue(row)\n"
+        "        self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)\n",
         "simulation",
     ),
     Bug(
@@ -220,8 +222,8 @@ _FIRST = [
         "a queue timeout strikes between attempts",
         "a job that is to be retried fails because it waits",
         MEMORY,
-        "if options.timeouts.queue is not None and row.state is State.QUEUED:",
-        "if options.timeouts.queue is not None:",
+        "if expires is not None and row.state is State.QUEUED:",
+        "if expires is not None:",
         "lives",
     ),
     Bug(

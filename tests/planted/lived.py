@@ -76,8 +76,8 @@ LIVED = [
         "a job between two attempts takes no room",
         "an owner whose jobs fail may have more of them wait than may",
         "stores/_roll.py",
-        "_WAITING = frozenset({State.QUEUED, State.RETRYING})",
-        "_WAITING = frozenset({State.QUEUED})",
+        "for state in WAITING)",
+        "for state in {State.QUEUED})",
         "lives",
     ),
     Bug(
@@ -108,9 +108,9 @@ LIVED = [
         "a result that never comes",
         "`result()` of a cancelled job hangs, and `wait()` does not",
         "_watching/handle.py",
-        "        job = await self.wait()\n        if job.reason",
-        "        job = await self.wait()\n        while job.state == 'cancelled':\n"
-        "            await __import__('trio').sleep_forever()\n        if job.reason",
+        "        end = await self._access.end(self.id)\n        if end.reason",
+        "        end = await self._access.end(self.id)\n        while end.state == 'cancelled':\n"
+        "            await __import__('trio').sleep_forever()\n        if end.reason",
         "lives",
     ),
     Bug(

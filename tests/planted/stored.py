@@ -14,8 +14,8 @@ STORED = [
         "request_cancel looks, waits, and writes later",
         "a job that completed meanwhile is CANCELLED, or its request is in the log behind its end",
         MEMORY,
-        '            return "already_over"\n        if row.cancel_requested is None:\n',
-        f'            return "already_over"\n{_WAIT}        if row.cancel_requested is None:\n',
+        "            return answer\n        if row.cancel_requested is None:\n",
+        f"            return answer\n{_WAIT}        if row.cancel_requested is None:\n",
         "store",
     ),
     Bug(
@@ -46,8 +46,8 @@ STORED = [
         "remove looks, waits, and forgets later",
         "of two who remove a job at once one gets an error that is none of the contract",
         MEMORY,
-        'cancel it first, or wait for its end")\n        self._forget(job_id)',
-        f'cancel it first, or wait for its end")\n{_WAIT}        self._forget(job_id)',
+        "rules.check_removable(row.state)\n        self._forget(job_id)",
+        f"rules.check_removable(row.state)\n{_WAIT}        self._forget(job_id)",
         "store",
     ),
     Bug(
@@ -94,8 +94,8 @@ STORED = [
         "what an owner has waiting is counted without retries",
         "an owner whose jobs fail fills the queue",
         ROLL,
-        "_WAITING = frozenset({State.QUEUED, State.RETRYING})",
-        "_WAITING = frozenset({State.QUEUED})",
+        "for state in WAITING)",
+        "for state in {State.QUEUED})",
         "store",
     ),
     Bug(
