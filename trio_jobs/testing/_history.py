@@ -36,7 +36,8 @@ class Call:
         key: Of a submit, its idempotency key; of a submit_many, what all tries of the same have in common.
         invoked: When it was asked.
         returned: When it was answered; None if it never was.
-        answer: Of a cancel, the outcome of its report; of a wait, the job's state.
+        answer: Of a cancel, the outcome of its report; of a wait, the job's state; of a submit for which
+            there may be no room, `accepted` or `full`.
         waiting: Whether the client still waits for the answer; see `History.ask`.
         count: Of a submit_many, how many jobs; of a cancel_where, the answer.
         job_ids: Of a submit_many, the answer.
