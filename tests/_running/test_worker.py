@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext, State, StoreUnavailable
-from trio_jobs._running.shortcuts import Shortcuts
-from trio_jobs._running.worker import Worker
+from trio_jobs._running import shortcuts
+from trio_jobs._running import worker as running
 from trio_jobs.stores.contract import Claimant, Where
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
@@ -27,10 +27,10 @@ async def sleep(job: JobContext[Any], seconds: float = 1e6) -> None:
 
 
 @asynccontextmanager
-async def open_worker(capacity: int = 1, *, claims: bool = True) -> AsyncIterator[Worker]:
+async def open_worker(capacity: int = 1, *, claims: bool = True) -> AsyncIterator[running.Worker]:
     """Run a worker on a store of its own; stop it when the block is left."""
     async with trio.open_nursery() as nursery:
-        worker = Worker(MemoryStore(), nursery, Claimant("test"), capacity=capacity, window=8)
+        worker = running.Worker(MemoryStore(), nursery, Claimant("test"), capacity=capacity, window=8)
         if claims:
             nursery.start_soon(worker.run)
         yield worker
@@ -146,7 +146,7 @@ async def test_a_closed_worker_says_so(autojump_clock: MockClock) -> None:
 async def test_an_interrupt_cancels_everything_under_the_worker(autojump_clock: MockClock) -> None:
     """Ctrl-C in a handler reaches the nursery under which all jobs run, and is remembered."""
     async with trio.open_nursery() as nursery:
-        worker = Worker(MemoryStore(), nursery, Claimant("test"), capacity=1, window=8)
+        worker = running.Worker(MemoryStore(), nursery, Claimant("test"), capacity=1, window=8)
         nursery.start_soon(worker.run)
         await worker.submit([new()])
         assert not worker.interrupted
@@ -193,7 +193,7 @@ async def test_slots_that_a_slow_submit_did_not_fill_are_claimed_for(
 
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
+        worker = running.Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
         nursery.start_soon(worker.run)
 
         async def submit() -> None:
@@ -219,7 +219,7 @@ async def test_a_slot_is_kept_until_the_end_is_recorded(autojump_clock: MockCloc
 
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
+        worker = running.Worker(Slow(store), nursery, Claimant("test"), capacity=1, window=8)
         nursery.start_soon(worker.run)
         await worker.submit([new(1), new(1)])
         await trio.sleep(5)
@@ -241,13 +241,13 @@ async def test_a_slot_is_kept_between_two_tries(autojump_clock: MockClock) -> No
 
     store = MemoryStore()
     async with trio.open_nursery() as nursery:
-        worker = Worker(
+        worker = running.Worker(
             Refusing(store),
             nursery,
             Claimant("test"),
             capacity=1,
             window=8,
-            shortcuts=Shortcuts(batches=True),
+            shortcuts=shortcuts.Shortcuts(batches=True),
         )
         nursery.start_soon(worker.run)
         _, second = await worker.submit([new(1), new(1)])

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from tests.inside import Note
 from trio_jobs import Event, Kind, StreamGap
 from trio_jobs._watching import cursor, raised
-from trio_jobs.stores._log import Note
 
 RAISED = raised.Raised()
 

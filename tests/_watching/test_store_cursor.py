@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import pytest
 import trio
@@ -10,17 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from tests.inside import Note
 from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, UnknownJob
-from trio_jobs._common.states import Transition
-from trio_jobs._model.job import Options, new_id
-from trio_jobs._watching.raised import Raised
-from trio_jobs._watching.readers import Policy, ReadersByJob
-from trio_jobs._watching.store_cursor import LocalCursor, StoreCursor
-from trio_jobs.stores._log import Note
+from trio_jobs._watching import raised, readers, store_cursor
+from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claimant, Outcome, Submission
 from trio_jobs.stores.memory import MemoryStore
 
-KINDS = pytest.mark.parametrize("kind", [StoreCursor, LocalCursor])
+KINDS = pytest.mark.parametrize("kind", [store_cursor.StoreCursor, store_cursor.LocalCursor])
 
 
 async def nothing(job: object) -> None: ...
@@ -29,7 +27,7 @@ async def nothing(job: object) -> None: ...
 async def running(keep: Retention | None = None) -> tuple[MemoryStore, str]:
     """Return a store with a job that runs."""
     store = MemoryStore(retention=keep)
-    job_id = new_id()
+    job_id = uuid4().hex
     await store.submit([Submission(job_id, "nothing", nothing, (), Options())], 1, Claimant("w"))
     return store, job_id
 
@@ -54,8 +52,8 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
 
     async def scenario() -> None:
         store, job_id = await running(Retention(events=events, bytes=2000))
-        readers = ReadersByJob(3)
-        place = LocalCursor(store, readers, job_id, after, "block", raised=Raised())
+        by_job = readers.ReadersByJob(3)
+        place = store_cursor.LocalCursor(store, by_job, job_id, after, "block", raised=raised.Raised())
         await place.open()
         log, attempt, cursor = store.log(job_id), 1, after
         for write, reads in steps:
@@ -99,7 +97,7 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
                     cursor += 1
                 assert place.cursor == cursor
         place.close()
-        assert not readers
+        assert not by_job
 
     trio.run(scenario)
 
@@ -109,10 +107,10 @@ async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
     """A place that is open holds the handler, and each way to move over events makes room at once for a
     handler that waits; one that was closed is forgotten."""
     store, job_id = await running()
-    readers = ReadersByJob(2)
-    place = kind(store, readers, job_id, 2, "block", raised=Raised())
+    by_job = readers.ReadersByJob(2)
+    place = kind(store, by_job, job_id, 2, "block", raised=raised.Raised())
     await place.open()
-    log, here = store.log(job_id), readers[job_id]
+    log, here = store.log(job_id), by_job[job_id]
     told = list[int]()
     here.advanced = lambda reader: told.append(reader.cursor)  # type: ignore[method-assign]
     log.extend(Kind.TOKEN, 0.0, ["a", "b", "c", "d", "e"])
@@ -127,7 +125,7 @@ async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
     assert place.pull_tokens() == []
     assert told == [4, 5, 7]
     place.close()
-    assert not readers
+    assert not by_job
 
 
 @KINDS
@@ -136,10 +134,10 @@ async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> No
     """However long a log is, a reader gets all of it, and is known from the start to be late if it is."""
     store, job_id = await running()
     store.log(job_id).extend(Kind.PROGRESS, 0.0, [*range(number)])
-    readers = ReadersByJob(2)
-    place = kind(store, readers, job_id, 0, "block", raised=Raised())
+    by_job = readers.ReadersByJob(2)
+    place = kind(store, by_job, job_id, 0, "block", raised=raised.Raised())
     await place.open()
-    assert readers[job_id].room(number + 2) == (0 if number == 0 else 2)  # a late one holds nothing yet
+    assert by_job[job_id].room(number + 2) == (0 if number == 0 else 2)  # a late one holds nothing yet
     await finish(store, job_id)
     seen = list[Event]()
     while await place.ready():
@@ -153,19 +151,19 @@ async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> No
 async def test_ahead_of_the_log(kind: type[Any]) -> None:
     """A cursor at the end of the log is fine, and one behind its end says where that is."""
     store, job_id = await running()
-    place = kind(store, ReadersByJob(2), job_id, 2, "block", raised=Raised())
+    place = kind(store, readers.ReadersByJob(2), job_id, 2, "block", raised=raised.Raised())
     await place.open()
     with pytest.raises(StreamGap) as caught:
-        await kind(store, ReadersByJob(2), job_id, 3, "block", raised=Raised()).open()
+        await kind(store, readers.ReadersByJob(2), job_id, 3, "block", raised=raised.Raised()).open()
     assert (caught.value.first, caught.value.last, caught.value.oldest) == (3, 3, 2)
 
 
 @KINDS
 @pytest.mark.parametrize("policy", ["block", "gap"])
-async def test_waiting(kind: type[Any], policy: Policy) -> None:
+async def test_waiting(kind: type[Any], policy: Literal["block", "gap"]) -> None:
     """A reader that has read everything waits for the next event, and at the end for none."""
     store, job_id = await running()
-    place = kind(store, ReadersByJob(2), job_id, 2, policy, raised=Raised())
+    place = kind(store, readers.ReadersByJob(2), job_id, 2, policy, raised=raised.Raised())
     await place.open()
     found = list[Any]()
 
@@ -189,7 +187,7 @@ async def test_a_job_that_is_removed(kind: type[Any]) -> None:
     """A reader of a job that was removed is told so, and what it held is let go."""
     store, job_id = await running()
     await finish(store, job_id)
-    place = kind(store, ReadersByJob(2), job_id, 0, "block", raised=Raised())
+    place = kind(store, readers.ReadersByJob(2), job_id, 0, "block", raised=raised.Raised())
     await place.open()
     while place.at_hand():
         place.pull()
@@ -198,4 +196,4 @@ async def test_a_job_that_is_removed(kind: type[Any]) -> None:
     with pytest.raises(UnknownJob):
         await place.ready()
     with pytest.raises(UnknownJob):
-        await kind(store, ReadersByJob(2), job_id, 0, "block", raised=Raised()).open()
+        await kind(store, readers.ReadersByJob(2), job_id, 0, "block", raised=raised.Raised()).open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -11,7 +12,6 @@ import trio
 import trio.testing
 
 from trio_jobs import ErrorRecord, Job, State
-from trio_jobs._model.job import JobEnd
 from trio_jobs.stores import Transition, sqlite
 from trio_jobs.stores.contract import Claim, Claimant, Outcome
 from trio_jobs.stores.sqlite import open_sqlite
@@ -62,7 +62,7 @@ OUTCOMES = [
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=[str(one.transition) for one in OUTCOMES])
 async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
     """`end` says of a job what `ended` says of its end: to those who waited, and to those who come later."""
-    found: list[JobEnd] = []
+    found: list[Any] = []
 
     async def wait(store: SqliteStore, job_id: str) -> None:
         found.append(await store.end(job_id))

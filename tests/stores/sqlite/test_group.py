@@ -16,7 +16,7 @@ from trio_jobs import Retention, StoreCorrupt, StoreUnavailable, UnknownJob
 from trio_jobs.stores.sqlite import group
 from trio_jobs.stores.sqlite.group import Call, Group, Limits, Transaction
 from trio_jobs.stores.sqlite.line import Line
-from trio_jobs.stores.sqlite.opening import _connected
+from trio_jobs.stores.sqlite.opening import connected
 from trio_jobs.stores.sqlite.queries import SCHEMAS
 
 LIMITS = Limits(9, Retention())
@@ -55,7 +55,7 @@ def numbers(tx: Transaction) -> list[int]:
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[Counting]:
     path.touch()
-    async with _connected(Line(path, lambda db: None)) as line:
+    async with connected(Line(path, lambda db: None)) as line:
         line.db.execute("CREATE TABLE t (x UNIQUE)")
         one = Counting(line)
         async with trio.open_nursery() as nursery:

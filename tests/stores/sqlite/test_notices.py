@@ -21,7 +21,7 @@ from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
 from trio_jobs.stores.sqlite.clock import FileClock
 from trio_jobs.stores.sqlite.notices import tell, watching
-from trio_jobs.stores.sqlite.store import _REST
+from trio_jobs.stores.sqlite.store import REST
 from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks.kit import LONG, accept, completed, make, start, work
 
@@ -269,5 +269,5 @@ async def test_a_rest_between_looks(
         with trio.CancelScope() as scope:
             await store.poll(60.0, FileClock(None), Telling(), 0)
     gaps = [after - before for before, after in pairwise(looks)]
-    assert gaps == pytest.approx([max(apart, _REST)] * 4)
+    assert gaps == pytest.approx([max(apart, REST)] * 4)
     assert cleared == (looks[1:] if rests else [])

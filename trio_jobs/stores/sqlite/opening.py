@@ -78,9 +78,9 @@ async def open_sqlite(
     epochs: list[float | None] = []
     prepare = partial(prepare_writer, path=where, synchronous=synchronous)
     async with (
-        _connected(Line(where, lambda db: epochs.append(prepare(db)))) as writer,
-        _connected(Line(where, prepare_reader)) as reader,
-        _connected(Line(where, prepare_reader)) as searcher,
+        connected(Line(where, lambda db: epochs.append(prepare(db)))) as writer,
+        connected(Line(where, prepare_reader)) as reader,
+        connected(Line(where, prepare_reader)) as searcher,
     ):
         own = FileClock(epochs[-1] if clock is None else None)
         now = clock or own
@@ -121,7 +121,7 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 
 
 @asynccontextmanager
-async def _connected(line: Line) -> AsyncGenerator[Line]:
+async def connected(line: Line) -> AsyncGenerator[Line]:
     """Open a connection, and close it when the block is left. Its statements run in threads.
 
     A file that is locked is waited for, several times as long as for a call: a worker that is started while

@@ -37,7 +37,7 @@ T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
 """Seconds between two looks at what other processes have written, unless it is said otherwise."""
-_REST: Final = 0.002
+REST: Final = 0.002
 """Seconds from the end of one such look to the next one, at least,"""
 _RESTS: Final = 3
 """and the same in times that it took."""
@@ -174,7 +174,7 @@ class SqliteStore:
                 await self._hear_of_others()
             if told:
                 now = trio.current_time()
-                rested = now + max(_REST, _RESTS * (now - began))
+                rested = now + max(REST, _RESTS * (now - began))
 
     async def _hear_of_others(self) -> None:
         """Wake those who wait for what other processes may have written: one query says which jobs it was."""
