@@ -714,3 +714,58 @@ async def test_recording_an_end_is_bounded(
     for handle in handles:
         assert (await store.get(handle.id)).state is State.RUNNING
         assert f"did not hear how attempt 1 of job {handle.id} ended" in caplog.text
+
+
+class LosesAnswers(Connection):
+    """A store that does what the first `finish` asks; its answer is lost, and then something happens."""
+
+    forgets = False
+    lost = 0
+
+    async def call(self, name: str, verb: Any) -> Any:
+        answer = await super().call(name, verb)
+        if name == "finish" and not self.lost:
+            self.lost += 1
+            if self.forgets:
+                await self.store.prune(0)
+                await trio.sleep(1)
+                await self.store.prune(0)
+            raise StoreUnavailable("the answer is lost")
+        return answer
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "is to run again"])
+async def test_an_end_whose_answer_was_lost_is_told_as_it_is(
+    end: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call is made again and refused, as the end is written: the log says how the attempt ended, and not
+    that its end came too late."""
+    caplog.set_level(logging.INFO)
+
+    async def handler(job: JobContext[Any]) -> None:
+        if end != "completed" and job.attempt == 1:
+            raise ValueError
+
+    connection = LosesAnswers(MemoryStore())
+    async with open_registry(connection) as jobs:
+        handle = await jobs.submit(handler, retry=Retry(attempts=2 if end == "is to run again" else 1))
+        await handle.wait()
+    assert connection.lost == 1
+    assert f"{end} after attempt 1" in caplog.text
+    assert "too late" not in caplog.text
+
+
+async def test_an_end_that_is_forgotten_came_too_late(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the job is gone before the call is made again, nothing says that the end was written."""
+
+    async def handler(job: JobContext[Any]) -> None:
+        pass
+
+    connection = LosesAnswers(MemoryStore())
+    connection.forgets = True
+    async with open_registry(connection) as jobs:
+        await jobs.submit(handler)
+        await trio.sleep(10)
+    assert "came too late" in caplog.text

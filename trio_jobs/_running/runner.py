@@ -18,9 +18,9 @@ import trio
 
 from .._common.bell import Bell
 from .._common.error_text import indented
-from .._common.errors import InvalidPayload, LeaseLost
-from .._common.states import Reason, State, Transition
-from .._model.job import CancelReport, Ended, Event, Job, JobEnd
+from .._common.errors import InvalidPayload, LeaseLost, UnknownJob
+from .._common.states import TRANSITIONS, Reason, State, Transition
+from .._model.job import KIND_OF, CancelReport, Ended, Event, Job, JobEnd, Kind
 from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
@@ -36,6 +36,7 @@ from .shortcuts import Shortcuts
 from .writer import Resources
 
 logger = logging.getLogger("trio_jobs")
+_ENDS: Final = {KIND_OF[how]: state for how, state in TRANSITIONS[State.RUNNING].items()}
 NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 STUCK_SECONDS = 10.0
@@ -175,14 +176,28 @@ class Runner:
                 finish = self._finish_and_claim
             state = await retry_until_answered(finish, claim.submission.id, claim.attempt, outcome)
         except LeaseLost:
-            logger.warning(
-                "the end of attempt %d of job %s came too late", claim.attempt, claim.submission.id
-            )
+            if (written := await self._written(claim, outcome)) is None:
+                words = "the end of attempt %d of job %s came too late"
+                logger.warning(words, claim.attempt, claim.submission.id)
+            else:
+                log_end(claim, *written)
         except InvalidPayload as refusal:
             bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
             await self._finish(attempt, bad)
         else:
             log_end(claim, state, outcome.ended)
+
+    async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
+        """Return how the log says that an attempt ended, if as here: an earlier answer may have been lost."""
+        try:
+            history = await retry_until_answered(self.store.history, claim.submission.id)
+        except UnknownJob:
+            return None
+        ends = [event for event in history if event.attempt == claim.attempt and event.kind in _ENDS]
+        ended = None if not ends or ends[0].kind is Kind.COMPLETED else ends[0].data
+        wanted = None if outcome.ended is None else outcome.ended.reason
+        found = None if ended is None else ended.reason
+        return (_ENDS[ends[0].kind], ended) if ends and found in {wanted, Reason.USER} else None
 
     async def _finish_and_claim(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """Tell a store that batches how an attempt ended, and claim for its slot in the same step.
