@@ -1591,3 +1591,26 @@ async def test_children_however_deep(autojump_clock: MockClock) -> None:
     await store.sweep()
     assert (await store.get(ids[0])).state is State.RETRYING
     assert await store.count(Where()) == {State.RETRYING: 1, State.CANCELLED: 1200}
+
+
+@pytest.mark.parametrize("hint", ["due", "overdue", "cancelling"])
+async def test_close_wakes_who_waits_for_a_hint(hint: str) -> None:
+    """Nothing will come any more: who waits is told that the store is closed, and so is who comes later."""
+    store = MemoryStore()
+    wait: Any = partial(store.cancelling, {}) if hint == "cancelling" else getattr(store, hint)
+    told = 0
+
+    async def waits() -> None:
+        nonlocal told
+        with pytest.raises(trio.ClosedResourceError):
+            await wait()
+        told += 1
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits)
+            await wait_all_tasks_blocked()
+            assert told == 0
+            store.close(Reason.SHUTDOWN)
+        await waits()
+    assert told == 2

@@ -380,7 +380,8 @@ class Store(Protocol):
         """Close this store object, and wake all tasks that wait in this process.
 
         A store that is not durable ends the unfinished jobs. In a durable one, `follow` and `ended` of
-        a job that has not ended raise `trio.ClosedResourceError`.
+        a job that has not ended raise `trio.ClosedResourceError`; in any store `due`, `overdue` and
+        `cancelling` do, if they wait.
         """
         ...
 

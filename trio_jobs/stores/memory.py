@@ -266,10 +266,11 @@ class MemoryStore:
 
     def close(self, reason: Reason) -> None:
         """See `Store.close`."""
-        now = self._time()
         for row in [row for row in self._rows.values() if not row.state.over]:
             self._leave_queue(row)
-            self._end(row, Transition.CANCELLED, Ended(reason), now)
+            self._end(row, Transition.CANCELLED, Ended(reason), self._time())
+        for bell in (self._work, self._alarm, self._requests):
+            bell.close()
 
     def _leave_queue(self, row: Row) -> None:
         self._waiting.discard(row.submission.id)
