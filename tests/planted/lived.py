@@ -93,7 +93,7 @@ LIVED = [
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",
         "        claims = self._claim(limit, worker, now)\n        if self._waiting:\n",
-        "        claims = self._claim(limit, worker, now)\n        if self._waiting and len(rows) == 1:\n",
+        "        claims = self._claim(limit, worker, now)\n        if self._waiting and len(coming) == 1:\n",
         "simulation",
     ),
     Bug(

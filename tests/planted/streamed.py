@@ -126,8 +126,8 @@ STREAMED = [
         "who resumes at the end is told that all is well",
         "the stream of a job that failed ends quietly for a reader that comes back",
         STREAMS,
-        "                event = await cursor.last()\n",
-        "                raise trio.EndOfChannel\n",
+        "        raise_end(cursor, await cursor.last())\n",
+        "",
         "streams",
     ),
     Bug(
@@ -150,8 +150,8 @@ STREAMED = [
         "the second attempt begins unannounced",
         "the text of a retry is glued to what the first attempt sent",
         STREAMS,
-        "event.attempt > 1 and self._restarts",
-        "event.attempt > 2 and self._restarts",
+        "note.attempt > 1 and self._restarts",
+        "note.attempt > 2 and self._restarts",
         "streams",
     ),
     Bug(
