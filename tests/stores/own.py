@@ -101,8 +101,8 @@ FAULTS = [
     Fault(
         "request_cancel looks at the job, and writes later",
         "racing.a_job_that_runs",
-        _STEP + "            row = self.one(job_id)\n            if State",
-        "        row = self.one(job_id)\n" + _LATER + _STEP + "            if State",
+        _STEP + "            row = self.one(job_id)\n            answer",
+        "        row = self.one(job_id)\n" + _LATER + _STEP + "            answer",
     ),
     Fault(
         "sweep looks for what has lapsed, and writes later",

@@ -25,9 +25,23 @@ from .contract import (
     Submission,
     Where,
 )
-from .rules import advance
+from .rules import (
+    ABANDONED,
+    WAITING,
+    Conclusion,
+    advance,
+    cancel_answer,
+    check_queue,
+    check_removable,
+    conclude,
+    due_at,
+    expires_at,
+    not_started,
+    worker_lost,
+)
 
 __all__ = [
+    "ABANDONED",
     "CRASHES",
     "KIND_OF",
     "PAGE_JOBS",
@@ -35,9 +49,11 @@ __all__ = [
     "TRANSITIONS",
     "TRIMMABLE",
     "UNSPENT",
+    "WAITING",
     "CancelAnswer",
     "Claim",
     "Claimant",
+    "Conclusion",
     "Heartbeat",
     "Options",
     "Outcome",
@@ -47,8 +63,16 @@ __all__ = [
     "Transition",
     "Where",
     "advance",
+    "cancel_answer",
+    "check_queue",
+    "check_removable",
+    "conclude",
+    "due_at",
+    "expires_at",
+    "not_started",
     "page_of",
     "place_of",
     "sources",
     "summary_of",
+    "worker_lost",
 ]
