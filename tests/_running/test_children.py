@@ -450,4 +450,4 @@ async def test_children_lie_only_so_deep() -> None:
         assert job.state is State.FAILED
         assert await jobs.count() == 101
         assert job.error is not None
-        assert "child jobs can lie 100 deep in each other, not 101" in job.error.traceback + job.error.message
+        assert "child jobs can be nested 100 deep, not 101" in job.error.traceback + job.error.message

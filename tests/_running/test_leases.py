@@ -660,7 +660,7 @@ async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.
         assert trio.current_time() - began == pytest.approx(2 + LEASE)
         (job,) = await m.store.find(Where(), 9)
         assert (job.state, job.attempt) == (State.RUNNING, 1)
-        assert f"did not hear that these jobs were not begun: {job.id}" in caplog.text
+        assert f"was not recorded that these jobs were not started: {job.id}" in caplog.text
 
 
 async def test_a_submit_that_outlasts_the_registry(
@@ -688,7 +688,7 @@ async def test_a_submit_that_outlasts_the_registry(
             await trio.sleep(1)
     (handle,) = handles
     assert (await m.store.get(handle.id)).state is State.RUNNING
-    assert f"did not hear that these jobs were not begun: {handle.id}" in caplog.text
+    assert f"was not recorded that these jobs were not started: {handle.id}" in caplog.text
 
 
 @pytest.mark.parametrize("lease", [6.0, 60.0])
@@ -713,7 +713,7 @@ async def test_recording_an_end_is_bounded(
     assert trio.current_time() - began == pytest.approx(20 + min(lease, 10))
     for handle in handles:
         assert (await store.get(handle.id)).state is State.RUNNING
-        assert f"did not hear how attempt 1 of job {handle.id} ended" in caplog.text
+        assert f"the end of attempt 1 of job {handle.id} was not recorded" in caplog.text
 
 
 class LosesAnswers(Connection):

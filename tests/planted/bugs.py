@@ -238,7 +238,7 @@ _FIRST = [
         "an answer after the end",
         "a process that is leaving crashes because a claim came late",
         "_running/worker.py",
-        "        if self.closed:  # while the store was being asked\n",
+        "        if self.closed:  # during the call of the store\n",
         "        if self.closed and self.paused:\n",
         "simulation",
     ),

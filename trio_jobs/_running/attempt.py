@@ -1,4 +1,4 @@
-"""One attempt: run the handler in a nursery and a cancel scope of its own, and see how it ended.
+"""Run one attempt: call the handler in a nursery and a cancel scope of its own, and record how it ended.
 
 The cause of a stop is always noted before the scope is cancelled (see `deadlines.py`), because afterwards
 Trio cannot tell: a user's cancellation that coincides with a shutdown looks just like the shutdown.
@@ -29,34 +29,34 @@ logger = logging.getLogger("trio_jobs")
 
 
 def _joined(one: BaseException | None, other: BaseException | None) -> BaseException | None:
-    """Return what was raised, as one exception."""
+    """Return one exception for what the handler and its nursery raised."""
     if one is None or other is None:
         return one or other
     return BaseExceptionGroup("the handler and its nursery", [one, other])
 
 
 def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
-    """Return the `Cancelled` part of what came out of a nursery, and the rest."""
+    """Return the `Cancelled` part of what a nursery raised, and the rest."""
     if isinstance(error, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
     return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
 
 
 class Attempt:
-    """One attempt while it runs.
+    """Runs one attempt.
 
     Args:
         claim: The right to run it.
-        resources: What it shares with the other attempts here.
+        resources: What the attempts of the worker share.
         spawn: Starts a child job of an attempt; see `JobContext.spawn`.
         parent: The attempt that spawned it, for a child job.
 
     Attributes:
-        deadlines: Its cancel scope, and why that may fire.
-        writer: What writes to its job's log.
-        context: What its handler is given.
-        wait_first: Waits for what has to be over before the handler starts, if anything has.
-        outcome: How it ended, as the store is to record it; None before, and if the job is another attempt's.
+        deadlines: Its cancel scope, and the reasons it may fire for.
+        writer: It writes to the job's log.
+        context: The job context of the handler.
+        wait_first: Waits until the handler may start; None if it may at once.
+        outcome: How it ended, as the store is to record it; None before, and if another attempt has the job.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Attempt:
         """Call the handler in its own nursery and scope.
 
         Returns:
-            How it ended, and the `Cancelled` that came out if something outside the attempt was cancelled.
+            How it ended, and the `Cancelled` that was raised if something outside the attempt was cancelled.
         """
         submission, context = self.claim.submission, self.context
         self._task = trio.lowlevel.current_task()
@@ -123,10 +123,10 @@ class Attempt:
 
         Args:
             run: How the attempt ended.
-            durable: Whether the store outlives the process.
+            durable: Whether the store is durable.
         """
         refused = self.writer.refused
-        if refused is not None and run.cause is None:  # the channel held it until the nursery closed
+        if refused is not None and run.cause is None:  # it was in the channel until the nursery closed
             run = attrs.evolve(run, cause=Reason.LIMIT, refused=refused)
         if run.cause is Reason.WORKER_LOST:
             job_id, attempt = self.claim.submission.id, self.claim.attempt
@@ -137,7 +137,7 @@ class Attempt:
         retry = self.claim.submission.options.retry
         return conclude(run, retry=retry, outside=Reason.SHUTDOWN, durable=durable)
 
-    # ------------------------------------------------------------ what others may ask of it
+    # ------------------------------------------------------------ for the worker
 
     def notify_cancel(self, reason: Reason, grace: float) -> None:
         """Ask the handler to end within `grace` seconds, and cancel it then. A shorter grace wins."""
@@ -148,12 +148,12 @@ class Attempt:
             self.deadlines.stop(reason)
 
     def stack(self) -> str:
-        """Return where the attempt's tasks are, for people."""
+        """Return the stacks of the attempt's tasks, as text."""
         return "" if self._task is None else task_tree(self._task)
 
     @property
     def depth(self) -> int:
-        """How deep a child of this attempt would lie."""
+        """How deep a child of this attempt would be nested."""
         depth, above = 1, self.parent
         while above is not None:
             depth, above = depth + 1, above.parent

@@ -2,8 +2,8 @@
 
     start → handler → close the channel → conclude → finish
 
-The end of an attempt is recorded whatever is cancelled meanwhile. Once the registry is being left, the store
-has to hear of it within a few seconds.
+The end of an attempt is recorded whatever is cancelled meanwhile. Once the registry is being left, recording
+it may take a few seconds at most.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ _ENDS: Final = {KIND_OF[how]: state for how, state in TRANSITIONS[State.RUNNING]
 NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 STUCK_SECONDS = 10.0
-"""How long a shutdown waits before it says in the log which jobs hold it up."""
+"""How long a shutdown waits before it logs which jobs hold it up."""
 
 
 class Runner:
-    """The attempts that run in this process.
+    """Runs the attempts of this process.
 
     Args:
-        store: Where the jobs are.
-        nursery: Where the attempts' tasks run.
-        claimant: What the `started` events say, and how long a lease is.
+        store: The store.
+        nursery: It runs the tasks of the attempts.
+        claimant: The worker's name, and how long its leases are.
         window: How many events a handler may be ahead of a reader.
-        shortcuts: What of the store may be used besides its verbs.
+        shortcuts: The ways around the verbs of the store, if there are any.
 
     Attributes:
         readers: The readers of jobs in this process.
-        raised: What the last attempts that failed here raised.
+        raised: The exceptions of the last attempts that failed here.
         attempts: The attempts that run now, child jobs included, by job id.
         running: How many of them use a slot: all but child jobs.
         closed: Whether the registry's block has been left, though attempts may still run.
-        interrupted: Whether a KeyboardInterrupt came out of a handler.
-        patience: Seconds in which the store has to hear of an end, once the registry is being left.
+        interrupted: Whether a handler raised KeyboardInterrupt.
+        patience: Seconds in which an end has to be recorded, once the registry is being left.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Runner:
         job_id = claim.submission.id
         nursery.start_soon(self._run, attempt, name=f"{claim.submission.handler} {job_id}")
         if (older := self.attempts.get(job_id)) is not None:
-            # Its lease had lapsed, its job was taken back, and this worker was the next to claim it.
+            # Its lease had lapsed, its job was reclaimed, and this worker was the next to claim it.
             self._superseded.append(older)
             older.deadlines.stop(Reason.WORKER_LOST)
         if self._superseded:  # perhaps by one of this job, though the attempt after it has ended
@@ -123,7 +123,7 @@ class Runner:
 
         Raises:
             trio.Cancelled: Something outside the attempt was cancelled.
-            BaseException: Of a child job, what it failed with, for its parent's nursery.
+            BaseException: The failure of a child job, for its parent's nursery.
         """
         log_start(attempt.claim)
         try:
@@ -161,11 +161,11 @@ class Runner:
                 self._recording.remove(scope)
         if scope.cancelled_caught:
             job_id, number = attempt.claim.submission.id, attempt.claim.attempt
-            words = "the store did not hear how attempt %d of job %s ended; its lease will lapse"
+            words = "the end of attempt %d of job %s was not recorded; its lease will lapse"
             logger.warning(words, number, job_id)
 
     def _patience_ends(self) -> float:
-        """Return until when the store has to hear of an end."""
+        """Return until when an end has to be recorded."""
         return trio.current_time() + self.patience if self.closed else inf
 
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -200,7 +200,7 @@ class Runner:
         return (_ENDS[ends[0].kind], ended) if ends and found in {wanted, Reason.USER} else None
 
     async def _finish_and_claim(self, job_id: str, attempt: int, outcome: Outcome) -> State:
-        """Tell a store that batches how an attempt ended, and claim for its slot in the same step.
+        """Record an end in a store that batches, and claim for the slot in the same step.
 
         Between two tries, when the store is unavailable, the slot is kept.
         """
@@ -212,7 +212,7 @@ class Runner:
             self.running += 1
 
     def _end(self, attempt: Attempt) -> None:
-        """Note that an attempt is over, and give its slot back."""
+        """Remove an attempt that has ended, and free its slot."""
         job_id = attempt.claim.submission.id
         if self.attempts.get(job_id) is attempt:
             del self.attempts[job_id]
@@ -236,7 +236,7 @@ class Runner:
         above = parent.claim
         child = child_submission(fn, args, given, above.submission.options)
         if (depth := parent.depth) > NESTED:
-            raise RecursionError(f"child jobs can lie {NESTED} deep in each other, not {depth}")
+            raise RecursionError(f"child jobs can be nested {NESTED} deep, not {depth}")
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = above.submission.id
         claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)
@@ -247,7 +247,7 @@ class Runner:
         await trio.lowlevel.cancel_shielded_checkpoint()
         return JobHandle(self, child.id)
 
-    # ------------------------------------------------------------ what handles ask, see `JobAccess`
+    # ------------------------------------------------------------ for handles, see `JobAccess`
 
     async def snapshot(self, job_id: str) -> Job:
         """Return a job as it is now."""
@@ -287,7 +287,7 @@ class Runner:
         return answer != "already_over"
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
-        """Cancel a job, and wait for what becomes of it; see `JobHandle.cancel`."""
+        """Cancel a job, and wait until it has ended; see `JobHandle.cancel`."""
         began = trio.current_time()
         if not await self.request_cancel(job_id, reason, grace):
             return CancelReport("already_over", trio.current_time() - began)
@@ -305,7 +305,7 @@ class Runner:
     # ------------------------------------------------------------ all of them
 
     async def keep_leases(self, heart: trio.CancelScope) -> None:
-        """Renew the leases of what runs here, and hear what is to stop, until `heart` is cancelled.
+        """Send heartbeats until `heart` is cancelled, and stop the attempts that their answers name.
 
         At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
         """
@@ -334,7 +334,7 @@ class Runner:
             await self._changed.wait()
 
     async def report_stuck(self, grace: float) -> None:
-        """Say in the log which jobs hold up a shutdown, and where they are."""
+        """Log which jobs hold up a shutdown, with their stacks."""
         with trio.move_on_after(grace + STUCK_SECONDS):
             await self.wait_idle()
         for job_id, attempt in self.attempts.items():

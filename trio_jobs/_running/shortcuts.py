@@ -1,4 +1,4 @@
-"""What the registry knows of a store that it made itself, and a worker may use."""
+"""The ways around the verbs of a store, for a worker whose registry has made the store itself."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Shortcuts:
-    """What a worker may use besides the verbs of a store, if `open_registry` made the store itself.
+    """The ways around the verbs of a store, if `open_registry` made the store itself.
 
-    A store that is passed in may wrap another one, and has none.
+    A store that is passed in may wrap another one, so there are none.
 
     Attributes:
         local: The store, if its logs may be read and written in place.
-        ends: The store, if it may be asked for the end of a job alone.
-        batches: Whether it does in one step what it is asked in one: then an end, and the claim for the slot
-            that it leaves, are asked together. Otherwise a slot is kept until the end is recorded.
+        ends: The store, if it can return the end of a job alone.
+        batches: Whether calls that are made together are one step: then an end is recorded together with the
+            claim for its slot. Otherwise a slot is kept until the end is recorded.
     """
 
     local: MemoryStore | None = None

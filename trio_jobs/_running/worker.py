@@ -24,12 +24,12 @@ class Worker(Runner):
     """Claims jobs and runs them in this process.
 
     Args:
-        store: Where the jobs are.
-        nursery: Where their tasks run.
-        claimant: What the `started` events say, and how long a lease is.
+        store: The store.
+        nursery: It runs the tasks of the attempts.
+        claimant: The worker's name, and how long its leases are.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
-        shortcuts: What of it may be used besides its verbs.
+        shortcuts: The ways around the verbs of the store, if there are any.
 
     Attributes:
         paused: Whether claiming is paused.
@@ -61,13 +61,15 @@ class Worker(Runner):
                 await self._claim()
 
     async def _sweep(self) -> None:
-        """End the jobs that waited too long, whenever there may be any."""
+        """Sweep the store whenever a sweep may find work."""
         while True:
             await retry_until_done(self.store.overdue)
             await retry_until_done(self.store.sweep)
 
     async def _claim(self) -> None:
-        while True:  # asked only when work may wait: a claim holds the slots that a submit could fill at once
+        while (
+            True
+        ):  # claims only when work may wait: a claim holds the slots that a submit could fill at once
             while not self._free():
                 await self._changed.wait()
             await retry_until_done(self.store.due)
@@ -82,7 +84,7 @@ class Worker(Runner):
             self._let_go(free)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Submit a batch and, in the same step, start what there are free slots for."""
+        """Submit a batch and, in the same step, start as many jobs as there are free slots."""
         free = self._hold(len(batch))
         try:
             ids, claims = await self.store.submit(batch, free, self.claimant)
@@ -92,13 +94,13 @@ class Worker(Runner):
         return ids
 
     def _hold(self, most: int) -> int:
-        """Hold free slots, `most` at most, for what the store is asked, and return how many these are."""
+        """Hold up to `most` free slots for a call of the store, and return how many are held."""
         free = min(most, self._free())
         self._asked += free
         return free
 
     def _let_go(self, free: int) -> None:
-        """Hold slots no longer; a claim that found none free waits for those that were not filled."""
+        """Free the slots that were held; a claim may be waiting for those that were not filled."""
         self._asked -= free
         if free:
             self._changed.ring()
@@ -107,20 +109,20 @@ class Worker(Runner):
         return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)
 
     async def _take(self, claims: Sequence[Claim]) -> None:
-        if self.closed:  # while the store was being asked
+        if self.closed:  # during the call of the store
             await self._give_back(claims)
             return
         for claim in claims:
             present = self.attempts.get(claim.submission.id)
             if present is not None and present.claim.attempt > claim.attempt:
-                continue  # the answer came so late that the job was taken back, and claimed again here
+                continue  # the answer came so late that the job was reclaimed, and claimed again here
             self.running += 1
             attempt = self._context.run(self.start, claim, self.nursery)
             if self._heard and (grace := self._heard.get(claim.submission.id)) is not None:
                 attempt.notify_cancel(Reason.USER, grace)  # requested while the claim was on its way
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
-        """Hand over what will not be started here. Who asked for it is being cancelled, as a rule."""
+        """Hand over claimed jobs that will not be started here. Mostly the caller is being cancelled."""
         left = {claim.submission.id for claim in claims}
 
         async def hand_over(claim: Claim) -> None:
@@ -135,7 +137,7 @@ class Worker(Runner):
                 for claim in claims:
                     nursery.start_soon(hand_over, claim)
         if left:
-            logger.warning("the store did not hear that these jobs were not begun: %s", ", ".join(left))
+            logger.warning("it was not recorded that these jobs were not started: %s", ", ".join(left))
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume claiming."""
@@ -154,12 +156,12 @@ class Worker(Runner):
                 attempt.notify_cancel(Reason.SHUTDOWN, grace)
 
     async def wait_answers(self) -> None:
-        """Wait, for so long as that may take, until nothing is on its way here that is to be given back."""
+        """Wait, for `patience` at most, until no claim is on its way that would have to be handed over."""
         with trio.move_on_after(self.patience, shield=True):  # noqa: ASYNC912  # mostly nothing is
             while self._asked:
                 await self._changed.wait()
 
     async def wait_nothing_runnable(self) -> None:
-        """Wait until nothing runs here and nothing will."""
+        """Wait until no attempt runs here, and none will."""
         while self.attempts or (self.capacity and not self.paused):
             await self._changed.wait()

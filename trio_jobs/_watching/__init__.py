@@ -1,4 +1,4 @@
-"""A job is read, waited for and cancelled.
+"""Read jobs, wait for them, and cancel them.
 
 In the order in which they tell the story:
 
@@ -6,6 +6,6 @@ In the order in which they tell the story:
     cursor    how far a reader has read
     streams   a log as events and as tokens
     raised    what handlers raised in this process
-    handle    one job, for who submitted it or looked it up
+    handle    one job, as `submit` and `get` return it
     lines     a job as lines of text
 """

@@ -23,8 +23,8 @@ class LogCursor(ABC):
     """A reader's place in a log, and the events it has at hand behind that.
 
     Args:
-        job_id: Whose log it is.
-        after: Where to begin.
+        job_id: The job.
+        after: The cursor to begin at.
         policy: What the handler does while this reader is slow.
         raised: What handlers raised in this process.
 
@@ -52,11 +52,11 @@ class LogCursor(ABC):
 
     @abstractmethod
     async def last(self) -> Event:
-        """Return the newest event of the log: of a job that has ended, its end."""
+        """Return the newest event of the log; of a job that has ended, the terminal event."""
 
     @abstractmethod
     async def _more(self) -> bool:
-        """Wait for what lies behind the cursor, and have it at hand; return False if the log has ended."""
+        """Wait for events behind the cursor, and put them at hand; return False if the log has ended."""
 
     @abstractmethod
     def _moved(self) -> None:
@@ -66,7 +66,7 @@ class LogCursor(ABC):
     def _leave(self) -> None:
         """Stop reading."""
 
-    # ------------------------------------------------------------ what a reader does
+    # ------------------------------------------------------------ for readers
 
     def close(self) -> None:
         """Stop reading; closing twice is fine."""

@@ -3,8 +3,8 @@
 The log is bounded by retention, not by its readers, so nothing here holds values. What is kept is one
 cursor per reader: a reader with policy `block` that has caught up lets the handler run at most `window`
 events ahead of it. "Caught up" means that it is no more than a window behind, or has read everything the log
-held when it joined; a late joiner thus never stops a handler for what was sent before it came, and yet
-always draws level.
+held when it joined. So a reader that joins late never stops a handler for what was sent before, and yet
+always catches up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Policy = Literal["block", "gap"]
 
 
 class Reader(Protocol):
-    """What counts of a reader."""
+    """What `Readers` needs to know of a reader."""
 
     cursor: int
     policy: Policy
@@ -36,7 +36,7 @@ class Clocks(Protocol):
         ...
 
     def unread(self, linger: float | None) -> None:
-        """Cancel the attempt in `linger` seconds; with None, do not any more."""
+        """Cancel the attempt in `linger` seconds; None takes that back."""
         ...
 
 
@@ -47,7 +47,8 @@ class Readers:
         window: How many events the handler may be ahead of a reader.
 
     Attributes:
-        watchful: Whether a reader that moves has to say so: the attempt waits, or it has not caught up.
+        watchful: Whether `advanced` has to be called when a reader moves: the attempt waits, or a reader has
+            not caught up.
     """
 
     def __init__(self, window: int) -> None:
@@ -78,7 +79,7 @@ class Readers:
             self._mind_the_unread()
 
     def dismiss(self) -> None:
-        """Note that the attempt has ended: what waits for room goes on."""
+        """Note that the attempt has ended: tasks that wait for room go on."""
         self._attempt = None
         self._room.ring()
 
@@ -141,7 +142,7 @@ class Readers:
 
 
 class ReadersByJob(dict[str, Readers]):
-    """The readers in a process by job id. A job's are kept while there is a reader, or an attempt minds them.
+    """Maps job ids to the readers in this process, while a job has readers or an attempt that waits for them.
 
     Args:
         window: How many events a handler may be ahead of a reader.
@@ -156,6 +157,6 @@ class ReadersByJob(dict[str, Readers]):
         return readers
 
     def release(self, job_id: str) -> None:
-        """Forget a job that has neither a reader nor an attempt."""
+        """Remove a job that has neither a reader nor an attempt."""
         if job_id in self and self[job_id].idle:
             del self[job_id]

@@ -22,10 +22,10 @@ class StoreCursor(LogCursor):
     """A reader's place in a log that a store keeps.
 
     Args:
-        store: Where the log is.
+        store: The store.
         readers: The readers in this process.
-        job_id: Whose log it is.
-        after: Where to begin.
+        job_id: The job.
+        after: The cursor to begin at.
         policy: What the handler does while this reader is slow.
         raised: What handlers raised in this process.
     """
