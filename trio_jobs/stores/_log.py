@@ -72,7 +72,7 @@ class Log:
         last_seq: The newest cursor; 0 when empty.
         writer: The attempt that may write; 0 if none may.
         over: Whether the job has ended.
-        followers: Rings with each event, once somebody waits for one.
+        followers: Rings with each event, once a task waits for one.
     """
 
     __slots__ = (
