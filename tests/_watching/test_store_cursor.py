@@ -142,6 +142,8 @@ async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> No
     seen = list[Event]()
     while await place.ready():
         seen.append(place.pull())
+        if len(seen) == 257 < number:
+            assert by_job[job_id].room(number + 2) == 2  # it is still late
     assert [event.seq for event in seen] == [*range(1, number + 4)]
     assert await place.last() == seen[-1]
     assert place.cursor == number + 3
@@ -197,3 +199,13 @@ async def test_a_job_that_is_removed(kind: type[Any]) -> None:
         await place.ready()
     with pytest.raises(UnknownJob):
         await kind(store, readers.ReadersByJob(2), job_id, 0, "block", raised=raised.Raised()).open()
+
+
+async def test_many_at_once_in_place() -> None:
+    """With the value before it a burst is of 256 at most."""
+    store, job_id = await running()
+    place = store_cursor.LocalCursor(store, readers.ReadersByJob(2), job_id, 2, "gap", raised=raised.Raised())
+    await place.open()
+    store.log(job_id).extend(Kind.TOKEN, 0.0, [*range(600)])
+    assert place.pull_tokens() == [*range(255)]
+    assert place.pull_tokens() == [*range(255, 510)]

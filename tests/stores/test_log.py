@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Progress, Reason, Retention
 from trio_jobs.stores._log import Log, weigh
@@ -25,19 +29,35 @@ STEPS = st.lists(
 
 
 def log_of(keep: Retention) -> Log:
-    return Log(keep, lambda: 0.0)
+    """Return an empty log whose clock tells the number of the newest event."""
+    log = Log(keep, lambda: float(log.last_seq))
+    return log
 
 
 def write(log: Log, every: list[Event], kind: Kind, data: Any) -> None:
     """Write to the log, and to a list of all that was ever written."""
     seq = len(every) + 1
     if kind in TRIMMED:
-        log.extend(kind, float(seq), data)
+        if kind is Kind.TOKEN and len(data) == 1:
+            log.send(data[0])
+        else:
+            log.extend(kind, float(seq), data)
         attempt = every[-1].attempt if every else 0
         every += [Event(seq + n, attempt, kind, float(seq), value) for n, value in enumerate(data)]
     else:
         assert log.append(seq % 5, kind, float(seq), data) == seq
         every.append(Event(seq, seq % 5, kind, float(seq), data))
+
+
+def check_writer(log: Log, every: list[Event]) -> None:
+    """See that the log knows who may write, how much that attempt wrote, and whether the job is over."""
+    starts = [place for place, event in enumerate(every) if event.kind is Kind.STARTED]
+    since = every[starts[-1] + 1 :] if starts else every
+    stops = [event for event in since if event.kind not in TRIMMED | {Kind.CANCEL_REQUESTED}]
+    assert log.writer == (every[starts[-1]].attempt if starts and not stops else 0)
+    assert log.appended == sum(event.kind in TRIMMED for event in since)
+    ends = [event for event in every if event.kind not in TRIMMED | {Kind.STARTED, Kind.CANCEL_REQUESTED}]
+    assert log.over == (ends[-1].kind.ends if ends else False)
 
 
 @given(
@@ -51,9 +71,11 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
     with the last saved one, and within bounds."""
     keep = Retention(events=events, bytes=size, token_bytes=10**6)
     log, every = log_of(keep), list[Event]()
+    check_writer(log, every)
     for kind, data in steps:
         before = log.read(0, 10**6)
         write(log, every, kind, data)
+        check_writer(log, every)
         kept = log.read(0, 10**6)
         assert log.last_seq == len(every)
 
@@ -137,7 +159,10 @@ def test_a_token_of_the_exact_limit() -> None:
         match=rf"^a token of {keep.token_bytes + 1} bytes is over Retention.token_bytes={keep.token_bytes}$",
     ):
         log.extend(Kind.TOKEN, 0.0, ["a", fits + "x", "b"])
-    assert [event.data for event in log.read(0, 99)] == [fits]
+    with pytest.raises(InvalidPayload, match=f"{keep.token_bytes + 1} bytes"):
+        log.send(fits + "x")
+    log.send(fits)
+    assert [event.data for event in log.read(0, 99)] == [fits, fits]
 
 
 @pytest.mark.parametrize("kind", [Kind.SAVED, Kind.PROGRESS])
@@ -292,6 +317,7 @@ def test_snoozes_and_tokens_go_together() -> None:
     assert tokens == [f"t{attempt}" for attempt in range(2001 - len(tokens), 2001)]
     assert 35 <= len(tokens) <= 40
     assert len(log.history()) <= 2 * 125 + 3
+    assert [event.kind for event in log.history()[:2]] == [Kind.SUBMITTED, Kind.STARTED]
     assert log.size < 400 * 200
 
 
@@ -334,3 +360,44 @@ def test_tokens() -> None:
     log.extend(Kind.TOKEN, 0.0, ["d", "e"])
     assert log.tokens(0, 9) == []
     assert log.tokens(5, 9) == ["d", "e"]
+    log.append(1, Kind.RETRIED, 0.0, Ended(Reason.ERROR, delay=0.0))
+    assert log.tokens(5, 9) == ["d", "e"]
+    bare = log_of(Retention())
+    bare.send("a")
+    assert bare.tokens(0, 9) == ["a"]
+
+
+async def test_those_who_wait_are_woken() -> None:
+    """Whatever is written wakes all who wait for it, and so does it when the job is forgotten."""
+    log = log_of(Retention())
+    log.append(1, Kind.STARTED, 0.0, "w")  # nobody waits yet
+
+    def forget() -> None:
+        log.clear()
+        assert log.read(0, 9) == []
+
+    log_of(Retention()).clear()
+    woken = list[int]()
+
+    async def wait(number: int) -> None:
+        with trio.testing.assert_checkpoints():
+            await log.wait()
+        woken.append(number)
+
+    writes: list[Callable[[], object]] = [
+        lambda: log.append(1, Kind.CANCEL_REQUESTED, 0.0, None),
+        lambda: log.extend(Kind.TOKEN, 0.0, ["a", "b"]),
+        lambda: log.extend(Kind.SAVED, 0.0, ["a"]),
+        lambda: log.send("a"),
+        forget,
+    ]
+    for write in writes:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, 1)
+            nursery.start_soon(wait, 2)
+            await wait_all_tasks_blocked()
+            assert woken == []
+            write()
+            await wait_all_tasks_blocked()
+            assert sorted(woken) == [1, 2]
+            woken.clear()

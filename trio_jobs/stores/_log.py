@@ -272,10 +272,8 @@ class Log:
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to `limit` kept events behind the cursor `after`."""
-        found: list[Event] = []
-        if after < self.before:
-            place = bisect_right(self._old, after, key=_seq)
-            found += self._old[place : place + limit]
+        place = bisect_right(self._old, after, key=_seq)
+        found = [*self._old[place : place + limit]]
         first = max(0, after - self.before)
         last = min(len(self.entries), first + limit - len(found))
         return found + [self._event(place) for place in range(first, last)]
