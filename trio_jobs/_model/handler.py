@@ -7,10 +7,8 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from types import FunctionType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
-
-import attrs
 
 from .._common.errors import quoted
 from .._common.validate import text
@@ -22,8 +20,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "__trio_jobs_handler__"
 
 
-@attrs.frozen(eq=False)
-class Mark:
+class Mark(NamedTuple):
     """The name of a handler and the default options of its jobs."""
 
     name: str

@@ -6,9 +6,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
-from typing import Any, TypeAlias, cast
-
-import attrs
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from .._common.errors import quoted
 from .handler import check_async, is_marked, mark_of, unwrap
@@ -67,8 +65,7 @@ def _of_module(module: ModuleType) -> list[Handler]:
     return found
 
 
-@attrs.frozen(eq=False)
-class Parameters:
+class Parameters(NamedTuple):
     """The parameters of a function after the job context.
 
     Attributes:

@@ -78,7 +78,7 @@ class JobSummary:
 _AS_OF_JOB: Final = (attrs.fields_dict(JobSummary).keys() & attrs.fields_dict(Job)) - {"message"}
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # an abstract class made twice, as slots take, is slow to import
 class Page(Sequence[JobSummary]):
     """Some of the jobs that match, in order, and where to go on: a sequence of summaries.
 

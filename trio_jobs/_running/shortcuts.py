@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-import attrs
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from ..stores.contract import KnowsEnds
     from ..stores.memory import MemoryStore
 
 
-@attrs.frozen
-class Shortcuts:
+class Shortcuts(NamedTuple):
     """The ways around the verbs of a store, if `open_registry` made the store itself.
 
     A store that is passed in may wrap another one, so there are none.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attrs
 import trio
 
 from .._common.errors import InvalidPayload, LeaseLost
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from ..stores.memory import MemoryStore
 
 
-@attrs.frozen(eq=False)
-class Resources:
+class Resources(NamedTuple):
     """What the attempts of one worker share.
 
     Attributes:
