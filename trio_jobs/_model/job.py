@@ -230,7 +230,7 @@ class JobEnd:
     attempt: int
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # there are few, and it is made faster
 class CancelReport:
     """The result of a cancellation.
 
@@ -247,7 +247,7 @@ class CancelReport:
     stack: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # there are few, and it is made faster
 class Statistics:
     """A registry at one moment.
 
@@ -266,7 +266,7 @@ class Statistics:
     readers: int
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # there are few, and it is made faster
 class Retention:
     """What is kept, at most. The oldest of more are dropped, and readers get a gap in their place.
 

@@ -98,7 +98,7 @@ class Outcome:
     ended: Ended | None = None
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Where:
     """A filter of jobs; None means any. A job matches when each given field matches."""
 
@@ -115,7 +115,7 @@ class Where:
         return bool(self.tags) or self.parent is not None or both
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Claimant:
     """The worker that claims, and how long its leases are.
 
