@@ -21,7 +21,7 @@ from .._common.errors import InvalidPayload, LeaseLost
 from .._model.job import Kind
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Entry:
     """An event other than a token on its way through the channel."""
 

@@ -32,7 +32,7 @@ _LIMITS: Final = frozenset({*_CLOCKS, Reason.LIMIT})
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Run:
     """The record of how an attempt ended.
 
