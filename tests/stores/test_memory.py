@@ -183,6 +183,14 @@ async def test_the_urgent_job_of_a_batch_starts_first() -> None:
     assert [claim.submission.id for claim in claims] == [urgent.id]
 
 
+async def test_a_job_that_is_due_and_finds_a_slot_waits_for_no_time() -> None:
+    """A queue timeout of 0 does not strike where a slot is free, be the job due now or since long ago."""
+    store = MemoryStore()
+    for run_at in (None, datetime(1970, 1, 1, tzinfo=UTC)):
+        (job_id,), claims = await store.submit([make(timeouts=Timeouts(queue=0), run_at=run_at)], 1, W)
+        assert [claim.submission.id for claim in claims] == [job_id]
+
+
 async def test_run_at(autojump_clock: MockClock) -> None:
     """A job is due at `run_at` by the wall clock; at once if that has passed, however long ago."""
     store = MemoryStore()

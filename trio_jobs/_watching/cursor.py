@@ -36,7 +36,7 @@ class LogCursor(ABC):
         whole("after", after)
         choice("policy", policy, ("block", "gap"))
         self.job_id = job_id
-        self.cursor = after
+        self.cursor: int = after
         self.policy: Policy = policy
         self.raised = raised
         self._open = False

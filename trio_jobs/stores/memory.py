@@ -62,7 +62,7 @@ class MemoryStore:
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         now = self._time()
-        if len(batch) == 1 and limit and self._starts_at_once(batch[0]):
+        if len(batch) == 1 and limit and self._starts_at_once(batch[0], now):
             return [batch[0].id], [self._start(self._accept(batch[0], now), worker, now)]
         fresh: dict[str, Submission] = {}
         keyed: dict[tuple[str | None, str], Submission] = {}
@@ -87,10 +87,10 @@ class MemoryStore:
             self._work.ring()
         return ids, claims
 
-    def _starts_at_once(self, new: Submission) -> bool:
+    def _starts_at_once(self, new: Submission, now: float) -> bool:
         """Return whether a slot that is free is for this job: nothing waits that it could overtake."""
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
-        return not (known or self._waiting.tickets or new.options.delay or new.options.run_at)
+        return not (known or self._waiting.tickets) and rules.due_at(new.options, now, self._epoch) <= now
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:
