@@ -147,6 +147,12 @@ def test_huge_numbers_come_back_as_floats() -> None:
     assert after == Options(timeouts=Timeouts(2.0**900), retry=Retry(2**80, initial=2.0**80))
 
 
+def test_an_endless_factor_comes_back() -> None:
+    """JSON has no infinity, and retries may wait for the longest time from the second one on."""
+    before = Options(retry=Retry(3, factor=math.inf))
+    assert decode_options(encode_options(before, OWN), 2, None, OWN) == before
+
+
 def test_default_options_come_back() -> None:
     """What most jobs are submitted with is written once, and is the default again.
 

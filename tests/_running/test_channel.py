@@ -594,6 +594,33 @@ async def test_a_thread_asks_for_the_channel_first(durable: bool) -> None:
         assert [event.data for event in await log_of(handle) if event.kind is Kind.TOKEN] == [0, 1, 2, 3]
 
 
+async def test_a_thread_that_comes_second_shares_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that asks for `tokens` just before the handler opens them is given the same channel."""
+    begin, asked = threading.Event(), threading.Event()
+    found: list[trio.MemorySendChannel[Any]] = []
+    run_sync = trio.from_thread.run_sync
+
+    def announced(*args: Any, **named: Any) -> Any:
+        asked.set()
+        return run_sync(*args, **named)
+
+    async def handler(job: JobContext[int]) -> None:
+        def ask() -> None:
+            begin.wait(10)
+            found.append(job.tokens)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, ask)
+            await wait_all_tasks_blocked()
+            begin.set()
+            assert asked.wait(10)  # the thread asks, and this run is not there to answer
+            found.append(job.tokens)
+
+    monkeypatch.setattr(trio.from_thread, "run_sync", announced)
+    job, _ = await run(handler)
+    assert (job.state, found[0]) == (State.COMPLETED, found[1])
+
+
 async def test_a_thread_that_trio_does_not_know() -> None:
     """A thread that the library itself has started may ask for `tokens` too; after the end it is refused."""
     contexts: list[JobContext[int]] = []
