@@ -128,7 +128,7 @@ def lives_lane() -> str:
     """Write lives of jobs."""
     from trio_jobs.testing import JobMachine  # loads Hypothesis, which the other lanes need not
 
-    return _written(JobMachine, EXAMPLES, 50)
+    return _written(JobMachine, 2 * EXAMPLES, 50)
 
 
 def streams_lane() -> str:
@@ -136,7 +136,7 @@ def streams_lane() -> str:
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
     from tests.testing.flow import FlowMachine
 
-    return _written(FlowMachine, EXAMPLES, 40)
+    return _written(FlowMachine, 2 * EXAMPLES, 40)  # in place and by the contract
 
 
 def file_streams_lane() -> str:

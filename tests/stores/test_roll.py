@@ -136,6 +136,18 @@ def test_pages_while_jobs_come_and_go(newest: bool) -> None:
     assert found.next is None
 
 
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_page_goes_on_where_the_last_one_ended(newest: bool) -> None:
+    """No job is looked at again, though all jobs are still there."""
+    roll = _roll.Roll()
+    for n in range(6):
+        roll.add(row(str(n)))
+    first = roll.find(Where(), 2, None, newest=newest, epoch=0.0)
+    rest = roll.find(Where(), 9, first.next, newest=newest, epoch=0.0)
+    ids = [job.id for job in (*first.jobs, *rest.jobs)]
+    assert ids == sorted("012345", reverse=newest)
+
+
 def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends behind so many jobs that were looked at, whether they matched or not, and says where."""
     monkeypatch.setattr(_roll, "EXAMINED", 3)

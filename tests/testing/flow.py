@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import trio
@@ -177,6 +177,8 @@ async def puppet(job: JobContext[str]) -> None:
 class FlowMachine(TrioMachine):
     """Lives of a job that streams, in memory; see above."""
 
+    in_memory: ClassVar[bool] = True
+
     folder: Path
 
     def open_store(self) -> AbstractAsyncContextManager[Store]:
@@ -228,7 +230,7 @@ class FlowMachine(TrioMachine):
         What a registry made itself, in memory, is read and written in place; any other store by its verbs.
         """
         self.window = window
-        self.in_place = in_place and type(self) is FlowMachine
+        self.in_place = in_place and self.in_memory
         trio.lowlevel.add_instrument(self.cuts)
         await self.nursery.start(self._keep_open)
         await self._submit(**options)
@@ -807,6 +809,8 @@ async def _memory() -> AsyncGenerator[Store]:
 class FlowInAFile(FlowMachine):
     """Lives of a job that streams, in a file."""
 
+    in_memory = False
+
     def open_store(self) -> AbstractAsyncContextManager[Store]:
         """See `FlowMachine.open_store`."""
         return open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=[puppet], retention=KEEP)
@@ -814,6 +818,8 @@ class FlowInAFile(FlowMachine):
 
 class FlowBetweenProcesses(FlowMachine):
     """The same in a file that two processes have open, with much that happens at once."""
+
+    in_memory = False
 
     def open_store(self) -> AbstractAsyncContextManager[Store]:
         """See `FlowMachine.open_store`."""

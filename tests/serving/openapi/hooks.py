@@ -12,7 +12,14 @@ LONGEST_NAME = 256
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: Any) -> None:
-    """Give a submission that is sound so far a handler that there is, and arguments that fit."""
+    """Give a submission that is sound so far a handler that there is, and arguments that fit.
+
+    What may be waited for is brought below a second: a job that is given minutes to end may take them.
+    """
+    for name in ("grace", "patience"):
+        seconds: Any = (case.query or {}).get(name)
+        if isinstance(seconds, (int, float)) and seconds > 1:
+            case.query[name] = seconds % 1
     body: Any = case.body
     if case.path != "/v1/jobs" or not isinstance(body, dict):
         return
