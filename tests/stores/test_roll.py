@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from itertools import product
 from typing import Any
@@ -119,6 +120,23 @@ def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
     assert roll._order == [*range(gone + 1, jobs + 1)]
     assert pages(roll, Where(), 10, newest=False) == [str(n) for n in range(gone, jobs)]
     assert roll.add(row("new")).number == jobs + 1
+
+
+def test_pairs_of_handlers_and_owners_that_are_gone_take_no_room() -> None:
+    """What is known of a handler's jobs for an owner goes with them, though other jobs of both stay."""
+    roll, names = _roll.Roll(), range(40)
+    for n in names:
+        roll.add(row(f"{n}", f"f{n}", f"o{n}"))
+
+    def churn() -> int:
+        for handler in names:
+            for owner in names:
+                roll.add(row("x", f"f{handler}", f"o{owner}"))
+                roll.forget("x")
+        return sum(map(sys.getsizeof, vars(roll).values()))
+
+    few = sum(map(sys.getsizeof, vars(roll).values()))
+    assert churn() < 8 * few
 
 
 @pytest.mark.parametrize("newest", [False, True])
