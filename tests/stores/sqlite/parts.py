@@ -38,4 +38,4 @@ def time_in(store: SqliteStore) -> float:
 
 async def look_again(store: SqliteStore) -> None:
     """Do what a store does when it notices that another process has written."""
-    await store._hear_of_others()
+    await store._look_for_news()

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from trio_jobs import JobContext, JobHandle, open_registry
-from trio_jobs.stores.sqlite.group import Call, Group
+from trio_jobs.stores.sqlite.group import Group, StoreCall
 from trio_jobs.stores.sqlite.rows import Rows
 
 JOBS = 20
@@ -34,7 +34,7 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     seen = Counter[str]()
     real = Group.transact
 
-    def transact(group: Group, calls: list[Call[Any]]) -> None:
+    def transact(group: Group, calls: list[StoreCall[Any]]) -> None:
         seen["writes" if group._writes else "reads"] += 1
         real(group, calls)
 

@@ -14,7 +14,7 @@ import trio.testing
 
 from trio_jobs import Retention, StoreCorrupt, StoreUnavailable, UnknownJob
 from trio_jobs.stores.sqlite import group
-from trio_jobs.stores.sqlite.group import Call, Group, Limits, Transaction
+from trio_jobs.stores.sqlite.group import Group, Limits, StoreCall, Transaction
 from trio_jobs.stores.sqlite.line import Line
 from trio_jobs.stores.sqlite.opening import connected
 from trio_jobs.stores.sqlite.queries import SCHEMAS
@@ -30,7 +30,7 @@ class Counting(Group):
         self.sizes: list[int] = []
         self.fails: Exception | None = None
 
-    def transact(self, calls: list[Call[Any]]) -> None:
+    def transact(self, calls: list[StoreCall[Any]]) -> None:
         self.sizes.append(len(calls))
         super().transact(calls)
 

@@ -16,7 +16,7 @@ from tests.stores.sqlite.parts import reader_of, time_in
 from trio_jobs import JobContext, State, StoreUnavailable, open_registry
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.sqlite import files, locks, open_sqlite, submit_within
-from trio_jobs.stores.sqlite.locks import Hearing, patiently
+from trio_jobs.stores.sqlite.locks import WriteOutages, patiently
 from trio_jobs.testing.checks.kit import HOLDER, accept, completed, make, start, work
 
 opened = partial(open_sqlite, handlers=[work])
@@ -217,35 +217,35 @@ async def test_a_submit_in_a_transaction_has_the_lock(path: Path) -> None:
 def test_hearing() -> None:
     """What lapsed in a silence is judged when its worker has had the time to speak, what lapsed before at
     once, and what lapses later then."""
-    hearing = Hearing()
-    assert hearing.heard(50.0) == 50.0
-    hearing.refused(100.0)
-    hearing.refused(110.0)
-    hearing.reached(120.0)
-    assert (hearing.heard(120.0), hearing.heard(125.9), hearing.heard(126.0)) == (100.0, 100.0, 126.0)
-    assert [hearing.judged(at) for at in (99.0, 100.0, 101.0, 125.0, 127.0)] == [99, 100, 126, 126, 127]
+    outages = WriteOutages()
+    assert outages.judged_until(50.0) == 50.0
+    outages.refused(100.0)
+    outages.refused(110.0)
+    outages.reached(120.0)
+    assert [outages.judged_until(now) for now in (120.0, 125.9, 126.0)] == [100.0, 100.0, 126.0]
+    assert [outages.judged_at(at) for at in (99.0, 100.0, 101.0, 125.0, 127.0)] == [99, 100, 126, 126, 127]
 
 
 def test_a_moment_is_no_silence() -> None:
     """Nor is a file that nobody was refused."""
-    hearing = Hearing()
-    hearing.refused(100.0)
-    hearing.reached(100.1)
-    hearing.reached(200.0)
-    assert (hearing.heard(100.1), hearing.heard(200.0)) == (100.1, 200.0)
+    outages = WriteOutages()
+    outages.refused(100.0)
+    outages.reached(100.1)
+    outages.reached(200.0)
+    assert (outages.judged_until(100.1), outages.judged_until(200.0)) == (100.1, 200.0)
 
 
 def test_one_silence_after_another() -> None:
     """Each is forgiven for its own time: one that follows another neither ends nor prolongs that."""
-    hearing = Hearing()
-    hearing.missed(100.0, 120.0)
-    hearing.missed(121.0, 122.0)
-    assert hearing.heard(122.0) == 100.0
-    assert hearing.heard(126.5) == 121.0
-    assert hearing.heard(128.0) == 128.0
-    hearing.missed(130.0, 140.0)
-    assert hearing.heard(140.0) == 130.0
-    assert hearing.judged(105.0) == 105.0
+    outages = WriteOutages()
+    outages.add(100.0, 120.0)
+    outages.add(121.0, 122.0)
+    assert outages.judged_until(122.0) == 100.0
+    assert outages.judged_until(126.5) == 121.0
+    assert outages.judged_until(128.0) == 128.0
+    outages.add(130.0, 140.0)
+    assert outages.judged_until(140.0) == 130.0
+    assert outages.judged_at(105.0) == 105.0
 
 
 async def test_a_lease_that_lapses_under_a_lock(

@@ -20,7 +20,7 @@ from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
 from trio_jobs.stores.sqlite.clock import FileClock
-from trio_jobs.stores.sqlite.notices import tell, watching
+from trio_jobs.stores.sqlite.notices import notify, watching
 from trio_jobs.stores.sqlite.store import REST
 from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks.kit import LONG, accept, completed, make, start, work
@@ -44,13 +44,13 @@ async def test_a_touch_is_told(path: Path) -> None:
     log = notices.log_of(path)
     log.write_bytes(b"")
     with watching(path) as found, trio.fail_after(30):
-        tell(path)
+        notify(path)
         assert await found.wait(60)
         log.write_bytes(b"more")
         log.read_bytes()
         assert not await found.wait(0)
-        tell(path)
-        tell(path)
+        notify(path)
+        notify(path)
         await found.wait(60)
     descriptor = file_of(found)
     assert descriptor is not None
@@ -60,7 +60,7 @@ async def test_a_touch_is_told(path: Path) -> None:
 
 async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: object) -> None:
     """To tell is a hint; and where nothing is told, the wait ends by itself."""
-    tell(path)
+    notify(path)
     with watching(path) as found:
         assert file_of(found) is None
         await found.wait(5)

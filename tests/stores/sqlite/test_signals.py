@@ -54,9 +54,9 @@ async def test_only_who_waits_for_a_job_is_woken() -> None:
     """Its log and its end wake those who wait for these, of this job."""
     signals = Signals()
     with signals.events_of("a") as log, signals.events_of("b") as other, signals.end_of("a") as end:
-        signals.hear(transaction(grown=["a", "unknown"]))
+        signals.on_transaction(transaction(grown=["a", "unknown"]))
         assert (log.count, other.count, end.count) == (1, 0, 0)
-        signals.hear(transaction(ended={"a": ROW, "unknown": ROW}))
+        signals.on_transaction(transaction(ended={"a": ROW, "unknown": ROW}))
         assert (log.count, other.count, end.count) == (1, 0, 1)
 
 
@@ -78,7 +78,7 @@ async def test_watchers_share_and_leave() -> None:
             with signals.events_of("a") as second:
                 assert first is second
             assert list(logs) == ["a"]
-            signals.hear(transaction(grown=["a"]))
+            signals.on_transaction(transaction(grown=["a"]))
             assert first.count == 1
             raise KeyError
     assert logs == {}
@@ -91,7 +91,7 @@ def test_nobody_is_told_who_has_left() -> None:
     signals = Signals()
     with signals.end_of("a") as first:
         pass
-    signals.hear(transaction(ended={"a": ROW}))
+    signals.on_transaction(transaction(ended={"a": ROW}))
     with signals.end_of("a") as second:
         assert (first.row, second.row) == (None, None)
 
@@ -102,18 +102,18 @@ def test_a_transaction_is_heard_once() -> None:
     tx = transaction(grown=["a"])
     with signals.events_of("a") as log:
         for _ in range(3):
-            signals.hear(tx)
+            signals.on_transaction(tx)
         assert log.count == 1
 
 
 def test_what_is_open() -> None:
     """A job is open from its start here to its end; what others wrote may be the end of any."""
     signals = Signals()
-    signals.hear(transaction(started=["a", "b", "c"]))
-    signals.hear(transaction(started=["d"], ended={"a": ROW, "d": None}))
+    signals.on_transaction(transaction(started=["a", "b", "c"]))
+    signals.on_transaction(transaction(started=["d"], ended={"a": ROW, "d": None}))
     assert signals.open == {"b", "c"}
     with signals.end_of("b") as end:
-        signals.hear(transaction(ended={"b": ROW}))
+        signals.on_transaction(transaction(ended={"b": ROW}))
         assert end.row is ROW
         signals.ring_all()
         assert end.row is None

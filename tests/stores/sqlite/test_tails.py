@@ -191,14 +191,14 @@ def test_a_hole_is_noticed() -> None:
     tail = of.begin("a")
     assert of.behind("a", 2, 9) is None
     of.have_read("a", tail, 2, over=False)
-    of.hear(appended("a", 3))
-    of.hear(appended("a", 3, 4))  # of which the first is known
+    of.on_transaction(appended("a", 3))
+    of.on_transaction(appended("a", 3, 4))  # of which the first is known
     found = of.behind("a", 2, 9)
     assert found is not None
     assert [event.data for event in found[0]] == ["3", "4"]
     of.have_read("a", of.begin("a"), 2, over=False)
     assert of.behind("a", 2, 9) == found
-    of.hear(appended("a", 6))
+    of.on_transaction(appended("a", 6))
     assert of.behind("a", 2, 9) is None
     of.have_read("a", tail, 6, over=False)
     assert of.behind("a", 6, 9) is None
@@ -217,7 +217,7 @@ def test_a_read_says_nothing_of_a_tail_that_began_after_it(over: bool) -> None:
     of = tails.Tails()
     earlier = of.begin("a")
     of.forget()
-    of.hear(appended("a", 3))
+    of.on_transaction(appended("a", 3))
     later = of.begin("a")
     of.have_read("a", earlier, 2, over=over)
     assert of.behind("a", 2, 9) is None
@@ -272,7 +272,7 @@ async def test_who_waits_hears_of_what_another_reader_has_found_first(
     two = (open_sqlite_in_lockstep(path, handlers=[work]) for _ in range(2))
     async with next(two) as store, next(two) as other, trio.open_nursery() as nursery:
         job_id = await followed(store)
-        monkeypatch.setattr(store, "_hear_of_others", trio.lowlevel.checkpoint)  # not yet
+        monkeypatch.setattr(store, "_look_for_news", trio.lowlevel.checkpoint)  # not yet
         if not knows:
             nursery.start_soon(follow_into, store, job_id, 2, got)
             await trio.testing.wait_all_tasks_blocked()
@@ -294,11 +294,11 @@ def test_a_tail_is_not_older_than_what_was_read() -> None:
     of = tails.Tails()
     tail = of.begin("a")
     of.have_read("a", tail, 2, over=False)
-    of.hear(appended("a", 3))
+    of.on_transaction(appended("a", 3))
     of.have_read("a", tail, 5, over=False)
     assert of.behind("a", 3, 9) is None
     assert of.behind("a", 5, 9) == ([], 5)
-    of.hear(appended("a", 6))
+    of.on_transaction(appended("a", 6))
     found = of.behind("a", 5, 9)
     assert found is not None
     assert [event.data for event in found[0]] == ["6"]

@@ -16,8 +16,8 @@ from . import ends, repair, verbs
 from .group import Transaction
 
 logger = logging.getLogger("trio_jobs")
-_NOBODY: Final = Claimant("nobody")
-ASKERS: Final = (TypeError, ArithmeticError)
+_NO_WORKER: Final = Claimant("nobody")
+AMBIGUOUS: Final = (TypeError, ArithmeticError)
 """What may come from what was asked for, as well."""
 
 
@@ -31,7 +31,7 @@ def sweep(tx: Transaction) -> int:
     expired = [number for (number,) in tx.run("expired", now=tx.now, limit=ends.BATCH)]
     for number in expired:
         by_itself(tx, number, partial(_expire, tx, number))
-    lapsed = [number for (number,) in tx.run("lapsed", heard=min(tx.heard, tx.now), limit=ends.BATCH)]
+    lapsed = [number for (number,) in tx.run("lapsed", heard=min(tx.judged_until, tx.now), limit=ends.BATCH)]
     for number in lapsed:
         by_itself(tx, number, partial(_take_back, tx, number))
     return len(expired) + len(lapsed)
@@ -92,7 +92,7 @@ def _fail(tx: Transaction, number: int, error: Exception) -> None:
     columns = ", ".join(repair.mend(tx, number))
     ((state, *_),) = tx.run("terms", number=number)
     if state in WAITING:
-        verbs.start(tx, number, _NOBODY)
+        verbs.start(tx, number, _NO_WORKER)
     if not State(state).over:
         said = f"what is stored of it is damaged: {columns or one_line(error)}"
         ends.settle(tx, _running(tx, number), Outcome(Transition.FAILED, ended=Ended(Reason.ERROR, said)))
@@ -114,7 +114,7 @@ def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
         return True
     found = verbs.due(tx, limit, handlers)
     return bool(
-        [number for number in found if not _can(tx, number, partial(verbs.start, tx, number, _NOBODY))]
+        [number for number in found if not _can(tx, number, partial(verbs.start, tx, number, _NO_WORKER))]
     )
 
 
@@ -137,7 +137,7 @@ def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
         raise error
 
     row = tx.one("number_of", id=job_id)
-    if row is None or (isinstance(error, ASKERS) and not repair.odd(tx, row[0])):
+    if row is None or (isinstance(error, AMBIGUOUS) and not repair.odd(tx, row[0])):
         return False
     return repair.mend_totals(tx) or _weed_children(tx, row[0]) or not by_itself(tx, row[0], fail)
 

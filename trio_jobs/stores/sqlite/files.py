@@ -82,7 +82,7 @@ def damaged(where: Path, what: object) -> StoreCorrupt:
     )
 
 
-class Understanding:
+class RowErrors:
     """A block in which the file is to blame for rows that make no sense."""
 
     def __init__(self, where: Path) -> None:

@@ -22,7 +22,7 @@ from ..._model.job import Retention
 from .clock import Clock, Db
 from .files import in_time, is_world, translated
 from .line import Line
-from .locks import Hearing
+from .locks import WriteOutages
 from .queries import QUERIES, SCHEMAS
 from .threads import RUN
 
@@ -57,25 +57,25 @@ class Transaction:
         db: The connection.
         now: When it began to write, on the file's clock.
         limits: What the file is to hold at most.
-        heard: Up to when it is known which workers live; see `Hearing`.
+        judged_until: Up to when it is known which workers live; see `WriteOutages`.
         log: What `insert_event` is to add to logs, at the end, as one statement for all calls.
         started: The ids of the jobs that run now, by this transaction.
         grown: The ids of those whose logs have grown, once for each time.
         rows: By the place in `grown`, what was added to the log, if that is all that happened to it.
         ended: The ids of those that have ended, and the rows of their snapshots; None for what is gone.
-        told: Whether those who wait for any of this were told.
+        announced: Whether those who wait for any of this were told.
     """
 
     db: Db
     now: float
     limits: Limits
-    heard: float = math.inf
+    judged_until: float = math.inf
     log: list[Row] = attrs.field(factory=list[Row])
     started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
     rows: dict[int, list[Row]] = attrs.field(factory=dict[int, list[Row]])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
-    told: bool = False
+    announced: bool = False
     _compatible: bool = False
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
@@ -132,7 +132,7 @@ class Transaction:
 
 
 @attrs.define(eq=False)
-class Call(Generic[T]):
+class StoreCall(Generic[T]):
     """A call on its way: what is to be done, who waits for it, and what came of it."""
 
     work: Callable[[Transaction], T]
@@ -158,7 +158,7 @@ class Group:
         committed: Called when something was written.
 
     Attributes:
-        hearing: When it could not write to the file.
+        outages: When it could not write to the file.
         in_doubt: Whether a commit was answered by an error, since this was last set to False: it may have
             come about all the same, and what is tried again then finds its work done.
     """
@@ -174,7 +174,7 @@ class Group:
         ending: Callable[[], object] = lambda: None,
         committed: Callable[[], object] = lambda: None,
     ) -> None:
-        self.hearing = Hearing()
+        self.outages = WriteOutages()
         self.in_doubt = False
         self._line = line
         self._path = line.path
@@ -184,7 +184,7 @@ class Group:
         self._committed = committed
         self._limits = limits
         self._writes = writes
-        self._waiting: list[Call[Any]] = []
+        self._waiting: list[StoreCall[Any]] = []
         self._bell = Bell()
         self._turn = trio.Lock()
         self._run = RUN.get()
@@ -211,7 +211,7 @@ class Group:
         """
         if self._closed:
             raise _closed(self._path)
-        call = Call(work, trio.lowlevel.current_task())
+        call = StoreCall(work, trio.lowlevel.current_task())
         self._waiting.append(call)
         self._bell.ring()
 
@@ -261,7 +261,7 @@ class Group:
                 call.error = _closed(self._path)
                 call.answer()
 
-    async def _serve(self, calls: list[Call[Any]]) -> None:
+    async def _serve(self, calls: list[StoreCall[Any]]) -> None:
         try:
             await self._run(self.transact, calls)
         except Exception as error:  # noqa: BLE001  # each caller gets it
@@ -270,14 +270,14 @@ class Group:
         for call in calls:
             call.answer()
 
-    def transact(self, calls: list[Call[Any]]) -> None:
+    def transact(self, calls: list[StoreCall[Any]]) -> None:
         """Serve calls in one transaction, in a thread, once the file is not locked by others."""
         in_time(partial(self._line.sound, partial(self._transact, calls)), self._refused)
 
     def _refused(self) -> None:
-        self.hearing.refused(self._now())
+        self.outages.refused(self._now())
 
-    def _transact(self, calls: list[Call[Any]], db: Db) -> None:
+    def _transact(self, calls: list[StoreCall[Any]], db: Db) -> None:
         """Serve calls in one transaction.
 
         Each is served whole or not at all, and its own errors concern nobody else. These are rare, and being
@@ -305,7 +305,7 @@ class Group:
         """Begin a transaction."""
         db.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
         self._begun(db)
-        self.hearing.reached(self._now())
+        self.outages.reached(self._now())
 
     def commit(self, db: Db) -> None:
         """Commit it."""
@@ -318,16 +318,16 @@ class Group:
             self.in_doubt = True
             raise
 
-    def serve(self, tx: Transaction, call: Call[Any]) -> None:
+    def serve(self, tx: Transaction, call: StoreCall[Any]) -> None:
         """Serve one call."""
         call.error = None  # of a time before
         call.result = call.work(tx), tx
 
     def _transaction(self, db: Db) -> Transaction:
         now = self._now()
-        return Transaction(db, now, self._limits, self.hearing.heard(now))
+        return Transaction(db, now, self._limits, self.outages.judged_until(now))
 
-    def _together(self, db: Db, calls: list[Call[Any]]) -> bool:
+    def _together(self, db: Db, calls: list[StoreCall[Any]]) -> bool:
         """Serve calls; return False if one failed, and all that was written has to be taken back."""
         tx = self._transaction(db)
         try:
@@ -340,7 +340,7 @@ class Group:
             return False
         return True
 
-    def _apart(self, db: Db, call: Call[Any]) -> None:
+    def _apart(self, db: Db, call: StoreCall[Any]) -> None:
         """Serve one call; if it fails, take back what it wrote."""
         tx = self._transaction(db)
         call.error = tx.alone(lambda: self.serve(tx, call))

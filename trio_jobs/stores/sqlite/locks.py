@@ -44,7 +44,7 @@ def patiently(work: Callable[[], T], seconds: float, refused: Callable[[], objec
             sleep(pause)
 
 
-class Hearing:
+class WriteOutages:
     """Up to when the workers could be heard: nobody renews a lease while the file is locked.
 
     After a silence that was longer than a moment, the leases that have lapsed since it began say nothing
@@ -53,7 +53,7 @@ class Hearing:
 
     def __init__(self) -> None:
         self._refused: float | None = None
-        self._silences: list[tuple[float, float]] = []  # since when, and until when that counts
+        self._outages: list[tuple[float, float]] = []  # since when, and until when that counts
 
     def refused(self, now: float) -> None:
         """Note that the file could not be written."""
@@ -63,19 +63,19 @@ class Hearing:
     def reached(self, now: float) -> None:
         """Note that it can be written."""
         if self._refused is not None:
-            self.missed(self._refused, now)
+            self.add(self._refused, now)
             self._refused = None
 
-    def missed(self, since: float, now: float) -> None:
+    def add(self, since: float, now: float) -> None:
         """Note that it may be that nobody was heard for a while."""
         if now - since > _SHORT:
-            lately = [one for one in self._silences if one[1] > now]
-            self._silences = [*lately, (since, now + _GRACE)]
+            lately = [one for one in self._outages if one[1] > now]
+            self._outages = [*lately, (since, now + _GRACE)]
 
-    def heard(self, now: float) -> float:
+    def judged_until(self, now: float) -> float:
         """Return the time up to which it is known what the workers said."""
-        return min((since for since, until in self._silences if now < until), default=now)
+        return min((since for since, until in self._outages if now < until), default=now)
 
-    def judged(self, lapses: float) -> float:
+    def judged_at(self, lapses: float) -> float:
         """Return when it is known what the silence of a worker means whose lease lapses at a time."""
-        return max([lapses, *(until for since, until in self._silences if since < lapses < until)])
+        return max([lapses, *(until for since, until in self._outages if since < lapses < until)])

@@ -27,7 +27,7 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
-def tell(path: Path) -> None:
+def notify(path: Path) -> None:
     """Tell who watches a file that it was written to."""
     with suppress(OSError):  # it is a hint
         os.utime(f"{path}-wal")

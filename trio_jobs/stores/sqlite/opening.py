@@ -24,7 +24,7 @@ from .files import Synchronous, check_there, create, identity, prepare_reader, p
 from .group import FOREVER, Group, Limits
 from .line import Line
 from .locks import BUSY
-from .notices import tell, watching
+from .notices import notify, watching
 from .rows import Rows
 from .store import POLL, SqliteStore
 from .threads import RUN
@@ -85,7 +85,7 @@ async def open_sqlite(
         own = FileClock(epochs[-1] if clock is None else None)
         now = clock or own
         there = partial(check_there, where, identity(where))
-        told = partial(tell, where)
+        told = partial(notify, where)
         groups = (
             Group(writer, now, limits, writes=True, begun=own.keep, ending=there, committed=told),
             Group(reader, now, limits, writes=False, begun=own.look),

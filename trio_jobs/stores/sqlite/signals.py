@@ -141,13 +141,13 @@ class Signals:
         """Give, for the length of a block, what rings when a job ends."""
         return Watched(self._ends, job_id, End)
 
-    def hear(self, tx: Transaction) -> None:
+    def on_transaction(self, tx: Transaction) -> None:
         """Wake those who wait for what a transaction did; the first of its calls does it for all of them."""
-        if tx.told:
+        if tx.announced:
             return
-        tx.told = True
+        tx.announced = True
         self.open.update(tx.started)
-        self.tails.hear(tx)
+        self.tails.on_transaction(tx)
         self._grown(tx.grown)
         self._ended(tx.ended)
 
@@ -168,7 +168,7 @@ class Signals:
         """Return the ids of the jobs for whose events or end somebody waits."""
         return {*self._logs, *self._ends}
 
-    def hear_of_others(self, news: Mapping[str, tuple[int, bool]]) -> None:
+    def on_news(self, news: Mapping[str, tuple[int, bool]]) -> None:
         """Wake those who wait for what other processes have done.
 
         Args:

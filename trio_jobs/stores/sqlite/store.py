@@ -26,7 +26,7 @@ from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import care, ends, listing, looking, verbs
 from .clock import Clock, FileClock
-from .files import Understanding, check_there, damaged, identity
+from .files import RowErrors, check_there, damaged, identity
 from .group import Group, Row, Transaction
 from .notices import Notices
 from .repair import DAMAGE, is_damage
@@ -82,7 +82,7 @@ class SqliteStore:
         self._reader = reader
         self._searcher = searcher
         self._now = now
-        self._understanding = Understanding(path)
+        self._row_errors = RowErrors(path)
         self._signals = Signals()
         self._more = -1  # how often `work` had rung when it was known that jobs were left that are due
         self._process = os.getpid()
@@ -113,7 +113,7 @@ class SqliteStore:
                 raise
             damage = error
         else:
-            self._signals.hear(tx)
+            self._signals.on_transaction(tx)
             return result
         finally:
             if self._writer.in_doubt:  # no answer says what was written, and no other process will
@@ -121,7 +121,7 @@ class SqliteStore:
                 self._signals.ring_all()
         if tries and await self._write(lambda tx: weed(tx, damage), tries=0):
             return await self._write(work, weed, tries - 1)
-        raise damage if isinstance(damage, care.ASKERS) else damaged(self._path, damage) from damage
+        raise damage if isinstance(damage, care.AMBIGUOUS) else damaged(self._path, damage) from damage
 
     async def _write_to(self, job_id: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
         """Have something done to one job. If it cannot be, as its row is damaged, the job fails before."""
@@ -130,7 +130,7 @@ class SqliteStore:
     async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
         """Have something read, by the connection that reads what somebody waits for or by another one."""
         self._check()
-        with self._understanding:
+        with self._row_errors:
             result, _ = await (by or self._reader).call(lambda tx: work(tx, *args))
         return result
 
@@ -162,7 +162,7 @@ class SqliteStore:
                 self._signals.ring_all()
                 return
             if (when := clock()) - looked > seconds + _STILL:  # and so may all who were to be heard
-                self._writer.hearing.missed(looked, when)
+                self._writer.outages.add(looked, when)
             if clock.is_off():
                 with suppress(StoreUnavailable):
                     await self._write(lambda tx: clock.set_right(tx.db))
@@ -171,12 +171,12 @@ class SqliteStore:
             found = await self._writer.version(version)
             if found != version:
                 version, told = found, True
-                await self._hear_of_others()
+                await self._look_for_news()
             if told:
                 now = trio.current_time()
                 rested = now + max(REST, _RESTS * (now - began))
 
-    async def _hear_of_others(self) -> None:
+    async def _look_for_news(self) -> None:
         """Wake those who wait for what other processes may have written: one query says which jobs it was."""
         asked = self._signals.watched()
         try:
@@ -184,7 +184,7 @@ class SqliteStore:
         except (TrioJobsError, trio.ClosedResourceError):  # of which each hears who asks for himself
             self._signals.ring_all()
         else:
-            self._signals.hear_of_others(news)
+            self._signals.on_news(news)
 
     # ------------------------------------------------------------ coming in
 
@@ -364,7 +364,7 @@ class SqliteStore:
         alarm = self._signals.alarm
         while True:
             seen, alarm.moment = alarm.count, math.inf  # whatever comes while looking counts
-            alarm.moment = self._writer.hearing.judged(await self._read(looking.next_overdue))
+            alarm.moment = self._writer.outages.judged_at(await self._read(looking.next_overdue))
             left = alarm.moment - self._now()
             if left <= 0:
                 return

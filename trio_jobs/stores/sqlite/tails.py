@@ -76,7 +76,7 @@ class Tails:
         elif tail.seq is None or tail.seq < seq:  # somebody else has written, or it is heard of later
             tail.begin(seq)
 
-    def hear(self, tx: Transaction) -> None:
+    def on_transaction(self, tx: Transaction) -> None:
         """Take note of what a transaction did."""
         for place, job_id in enumerate(tx.grown):
             tail = self._tails.get(job_id)
