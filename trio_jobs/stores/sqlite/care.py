@@ -1,4 +1,4 @@
-"""What is done with care, each job by itself: the sweep, and all that has met a damaged row."""
+"""Handle each job by itself: in the sweep, and when a damaged row is in the way of a verb."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .group import Transaction
 logger = logging.getLogger("trio_jobs")
 _NO_WORKER: Final = Claimant("nobody")
 AMBIGUOUS: Final = (TypeError, ArithmeticError)
-"""What may come from what was asked for, as well."""
+"""Errors that may come from a damaged row, and as well from the arguments of the call."""
 
 
 class _Undone(Exception):
-    """What was tried can be done."""
+    """Raised to undo something that was tried only to see whether it can be done."""
 
 
 def sweep(tx: Transaction) -> int:
-    """End what waited too long, take back what no worker holds, and return how many jobs that were."""
+    """Expire jobs that waited too long, take back jobs whose lease lapsed, and return how many they were."""
     tx.check_compat()
     expired = [number for (number,) in tx.run("expired", now=tx.now, limit=ends.BATCH)]
     for number in expired:
@@ -57,10 +57,10 @@ def _running(tx: Transaction, number: int) -> ends.Running:
 
 
 def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
-    """Do something to a job that concerns no other, and return whether it was done.
+    """Do something to one job only, and return whether it was done.
 
-    If it cannot be done, as the job's row is damaged, the job fails. If not even that can be done, it is left
-    as it is, and neither claimed nor swept any more.
+    If it cannot be done because the job's row is damaged, the job fails. If the job cannot even fail, it is
+    left as it is, and is neither claimed nor swept any more.
     """
     error = tx.alone(work)
     if not (error is None or isinstance(error, _Undone)) and _weed_children(tx, number):
@@ -76,7 +76,7 @@ def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
 
 
 def _weed_children(tx: Transaction, number: int) -> bool:
-    """Fail each of the open children of a job that cannot be ended, and return whether there was one."""
+    """Fail each open child of a job that cannot be ended, and return whether there was one."""
     children = [child for (child,) in tx.run("open_children", number=number)]
     return bool(
         [
@@ -88,7 +88,7 @@ def _weed_children(tx: Transaction, number: int) -> bool:
 
 
 def _fail(tx: Transaction, number: int, error: Exception) -> None:
-    """End a job whose row is damaged; one that waits is started before, as only what runs can fail."""
+    """Fail a job whose row is damaged; start it first if it waits, as only a running job can fail."""
     columns = ", ".join(repair.mend(tx, number))
     ((state, *_),) = tx.run("terms", number=number)
     if state in WAITING:
@@ -109,7 +109,7 @@ def weed_none(tx: Transaction, _: Exception) -> bool:
 
 
 def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception) -> bool:
-    """Fail each of the jobs that are due and cannot be started, and return whether anything was mended."""
+    """Fail each due job that cannot be started, and return whether anything was mended."""
     if repair.mend_totals(tx):
         return True
     found = verbs.due(tx, limit, handlers)
@@ -119,7 +119,7 @@ def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
 
 
 def weed_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
-    """The same for those whose leases cannot be renewed."""
+    """Fail each job whose lease cannot be renewed, and return whether there was one."""
     found = {job_id: tx.one("number_of", id=job_id) for job_id in held}
     return bool(
         [
@@ -131,7 +131,7 @@ def weed_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
 
 
 def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
-    """The same for one job, with which something could not be done."""
+    """Mend what stopped a verb on one job, failing it if need be; return whether anything was mended."""
 
     def fail() -> None:
         raise error
@@ -143,7 +143,7 @@ def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
 
 
 def _can(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
-    """Return whether something can be done to a job, which fails if it cannot."""
+    """Return whether something can be done to a job; if it cannot, fail the job."""
 
     def attempt() -> None:
         work()

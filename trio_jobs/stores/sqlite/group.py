@@ -1,7 +1,7 @@
-"""Group commit: the calls of many tasks in one transaction, with one hop to a thread.
+"""Group commit: serve the calls of many tasks in one transaction, with one hop to a thread.
 
-While a transaction runs, calls collect; the next one takes them all. So a lone call is served at once, and
-under load the cost of a commit, which is that of waiting for the disk, is shared by all that came meanwhile.
+While a transaction runs, calls collect; the next transaction serves all of them. So a lone call is served at
+once, and under load many calls share the cost of a commit, which is that of waiting for the disk.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _MOST: Final = 1000
 
 @attrs.frozen
 class Limits:
-    """What a file is to hold at most.
+    """How much a file may hold.
 
     Attributes:
-        queue: Jobs that wait.
-        keep: What of each job, and how many that have ended.
+        queue: How many jobs may wait.
+        keep: How much of each job is kept, and how many jobs that have ended.
     """
 
     queue: int
@@ -45,25 +45,25 @@ class Limits:
 
 
 FOREVER: Final = 2**62
-"""As `Retention.finished`: no job goes but by `remove` and `prune`."""
+"""As `Retention.finished`: only `remove` and `prune` delete jobs."""
 UNLIMITED: Final = Limits(FOREVER, Retention(finished=FOREVER))
 
 
 @attrs.define
 class Transaction:
-    """What the calls of a group may do, in a thread.
+    """Gives the calls of a group access to the file, in a thread, and records what they did.
 
     Attributes:
         db: The connection.
         now: When it began to write, on the file's clock.
-        limits: What the file is to hold at most.
-        judged_until: Up to when it is known which workers live; see `WriteOutages`.
-        log: What `insert_event` is to add to logs, at the end, as one statement for all calls.
-        started: The ids of the jobs that run now, by this transaction.
-        grown: The ids of those whose logs have grown, once for each time.
-        rows: By the place in `grown`, what was added to the log, if that is all that happened to it.
-        ended: The ids of those that have ended, and the rows of their snapshots; None for what is gone.
-        announced: Whether those who wait for any of this were told.
+        limits: How much the file may hold.
+        judged_until: A lease that lapsed before this time means that its worker is lost; see `WriteOutages`.
+        log: The rows that `insert_event` adds to logs at the end, as one statement for all calls.
+        started: The ids of the jobs that this transaction started.
+        grown: The ids of the jobs whose logs have grown, once for each time.
+        rows: By the place in `grown`, the rows added to the log, if nothing else happened to it.
+        ended: The ids of the jobs that have ended, with the rows of their snapshots; None for a deleted job.
+        announced: Whether the tasks that wait for any of this have been woken.
     """
 
     db: Db
@@ -79,25 +79,25 @@ class Transaction:
     _compatible: bool = False
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
-        """Run a statement of `queries.sql`. One that gives rows is over when they have been taken."""
+        """Run a statement of `queries.sql`. One that gives rows is done when all of them have been read."""
         return cast("Iterator[Row]", self.db.execute(QUERIES[query], values))
 
     def select(self, sql: str, values: Mapping[str, Any]) -> Iterator[Row]:
-        """Run a statement that was put together from parts of ours; only `values` are from outside."""
+        """Run a statement that this package put together; only `values` come from outside."""
         return cast("Iterator[Row]", self.db.execute(sql, values))
 
     def one(self, query: str, /, **values: Any) -> Row | None:
-        """Run a statement, and return the only row it gives, if it does."""
+        """Run a statement that gives at most one row, and return that row or None."""
         try:
             return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
-        except UnicodeEncodeError:  # what no file can hold is the name of nothing in this one
+        except UnicodeEncodeError:  # no file can hold such a name, so this one has nothing of it
             return None
 
     def check_compat(self) -> None:
-        """Check that this version may still claim, submit and sweep: a newer one may have opened the file.
+        """Check that this version may still claim, submit and sweep.
 
         Raises:
-            SchemaTooNew: It may not.
+            SchemaTooNew: A newer version has opened the file, and this one may not.
         """
         if not self._compatible:
             least = int((self.one("compat") or (0,))[0])
@@ -106,16 +106,16 @@ class Transaction:
             self._compatible = True
 
     def write_log(self) -> None:
-        """Write the rows of `log`, now."""
+        """Write the rows of `log` to the file now."""
         if self.log:
             self.db.executemany(QUERIES["insert_event"], self.log)
             self.log.clear()
 
     def alone(self, work: Callable[[], object]) -> Exception | None:
-        """Do something of which nothing stays if it fails, and return what it raised."""
+        """Do something; if it fails, undo all that it wrote and return its error."""
         self.write_log()
         self.db.execute("SAVEPOINT alone")
-        error, told = None, len(self.ended)
+        error, before = None, len(self.ended)
         try:
             work()
             self.write_log()
@@ -124,7 +124,7 @@ class Transaction:
                 raise
             error = raised
             self.log.clear()
-            while len(self.ended) > told:
+            while len(self.ended) > before:
                 self.ended.popitem()
             self.db.execute("ROLLBACK TO alone")
         self.db.execute("RELEASE alone")
@@ -133,7 +133,7 @@ class Transaction:
 
 @attrs.define(eq=False)
 class StoreCall(Generic[T]):
-    """A call on its way: what is to be done, who waits for it, and what came of it."""
+    """A call to the store: the work to do, the task that waits for it, and its result or error."""
 
     work: Callable[[Transaction], T]
     task: trio.lowlevel.Task
@@ -141,26 +141,26 @@ class StoreCall(Generic[T]):
     error: BaseException | None = None
 
     def answer(self) -> None:
-        """Wake who waits."""
+        """Resume the task that waits for the call."""
         trio.lowlevel.reschedule(self.task)
 
 
 class Group:
-    """A connection and the calls that wait for it.
+    """Serves calls on one connection, as many as wait in one transaction.
 
     Args:
         line: The connection; its statements run in threads, one at a time.
         now: The file's clock.
-        limits: What the file is to hold at most.
+        limits: How much the file may hold.
         writes: Whether the calls write.
         begun: Called at the beginning of each transaction.
         ending: Called before each commit; nothing is written if it raises.
         committed: Called when something was written.
 
     Attributes:
-        outages: When it could not write to the file.
-        in_doubt: Whether a commit was answered by an error, since this was last set to False: it may have
-            come about all the same, and what is tried again then finds its work done.
+        outages: The times in which the file could not be written.
+        in_doubt: Whether a commit has raised an error since this was last set to False. Such a commit may
+            have been written all the same; a call that is tried again then finds its work done.
     """
 
     def __init__(
@@ -192,17 +192,17 @@ class Group:
         self._unanswered = 0
 
     async def call(self, work: Callable[[Transaction], T]) -> tuple[T, Transaction]:
-        """Have something done in the next transaction. A checkpoint.
+        """Do something in the next transaction. A checkpoint.
 
-        If it is cancelled before that transaction begins, nothing was done. One that has begun is waited
-        for, and its answer returned.
+        If the call is cancelled before that transaction begins, nothing is done. A transaction that has
+        begun is waited for, and its result is returned.
 
         Args:
-            work: What to do, in a thread; perhaps twice, see `transact`. What it raises is raised here, and
-                nothing that it wrote stays.
+            work: The function to call, in a thread; perhaps twice, see `transact`. If it raises, all that it
+                wrote is undone, and the error is raised here.
 
         Returns:
-            What it returned, and the transaction.
+            The result of `work`, and the transaction.
 
         Raises:
             StoreUnavailable: SQLite could not do it now.
@@ -231,9 +231,9 @@ class Group:
         return cast("tuple[T, Transaction]", call.result)
 
     async def version(self, before: int) -> int:
-        """Return a number that changes when another connection has written; `before` if it cannot be told.
+        """Return a number that changes when another connection has written; `before` if it cannot be read.
 
-        All calls that were served before it was looked up have returned by then.
+        All calls that were served before the number was read have returned by then.
         """
         if self._unanswered:
             async with self._turn:
@@ -242,17 +242,17 @@ class Group:
 
     def _version(self, before: int) -> int:
         try:
-            return int(self._line.db.execute("PRAGMA data_version").get)  # sooner done than in a thread
+            return int(self._line.db.execute("PRAGMA data_version").get)  # quicker than a hop to a thread
         except apsw.Error:
             return before
 
     async def run(self) -> None:
-        """Serve calls until cancelled; what has begun is finished first."""
+        """Serve calls until cancelled; a transaction that has begun is finished first."""
         try:
             while True:
                 while not self._waiting:
                     await self._bell.wait()
-                async with self._turn:  # a checkpoint: what others call in the same step comes along
+                async with self._turn:  # a checkpoint: calls that other tasks make in the same step join
                     calls, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                     await self._serve(calls)
         finally:
@@ -280,8 +280,9 @@ class Group:
     def _transact(self, calls: list[StoreCall[Any]], db: Db) -> None:
         """Serve calls in one transaction.
 
-        Each is served whole or not at all, and its own errors concern nobody else. These are rare, and being
-        ready to take back each call by itself costs much; so all is taken back, and done again with care.
+        Each call is served whole or not at all, and its errors affect no other call. Errors are rare, and a
+        savepoint for each call costs much. So if one call fails, all are undone, and then served again, each
+        in a savepoint.
         """
         try:
             self.begin(db)
@@ -308,7 +309,7 @@ class Group:
         self.outages.reached(self._now())
 
     def commit(self, db: Db) -> None:
-        """Commit it."""
+        """Commit the transaction."""
         db.execute("COMMIT")
 
     def _commit(self, db: Db) -> None:
@@ -320,7 +321,7 @@ class Group:
 
     def serve(self, tx: Transaction, call: StoreCall[Any]) -> None:
         """Serve one call."""
-        call.error = None  # of a time before
+        call.error = None  # of an earlier attempt
         call.result = call.work(tx), tx
 
     def _transaction(self, db: Db) -> Transaction:
@@ -328,7 +329,7 @@ class Group:
         return Transaction(db, now, self._limits, self.outages.judged_until(now))
 
     def _together(self, db: Db, calls: list[StoreCall[Any]]) -> bool:
-        """Serve calls; return False if one failed, and all that was written has to be taken back."""
+        """Serve calls; return False if one failed, and everything written has to be undone."""
         tx = self._transaction(db)
         try:
             for call in calls:
@@ -341,7 +342,7 @@ class Group:
         return True
 
     def _apart(self, db: Db, call: StoreCall[Any]) -> None:
-        """Serve one call; if it fails, take back what it wrote."""
+        """Serve one call; if it fails, undo what it wrote."""
         tx = self._transaction(db)
         call.error = tx.alone(lambda: self.serve(tx, call))
 

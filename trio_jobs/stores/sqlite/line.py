@@ -1,4 +1,4 @@
-"""A connection to a file that can be made anew, as a fault of the disk may look like damage of the file."""
+"""Connect to a file, and again if it seems damaged, as a fault of the disk looks like damage of the file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FILE_CONTROL: Final = 10  # the place of xFileControl among the methods of a fi
 
 
 class Line:
-    """A connection; all of its methods are for threads.
+    """Holds a connection to a file, which it can replace; call its methods in threads only.
 
     Args:
         path: The file.
-        prepare: What makes a connection fit for use.
+        prepare: Called to make a connection fit for use.
 
     Attributes:
         db: The connection, once there is one.
-        is_open: Whether it is fit for use.
+        is_open: Whether the connection is fit for use.
     """
 
     def __init__(self, path: Path, prepare: Callable[[Db], object]) -> None:
@@ -44,7 +44,7 @@ class Line:
         Raises:
             StoreUnavailable: SQLite could not do it now.
             StoreCorrupt: The file is damaged.
-            SchemaTooNew: It is of a newer version.
+            SchemaTooNew: A newer version wrote the file.
         """
         try:
             self.db = _connected(self.path)
@@ -58,13 +58,13 @@ class Line:
             raise
 
     def sound(self, work: Callable[[Db], T], signs: tuple[type[Exception], ...] = DAMAGED) -> T:
-        """Do something that leaves nothing behind when it raises; if the file seems damaged, look once more.
+        """Do something; if the file seems damaged, do it once more on a new connection.
 
-        Where the disk fails to read, SQLite says the same as where it reads nonsense.
+        Where the disk fails to read, SQLite raises the same error as where it reads nonsense.
 
         Args:
-            work: What to do.
-            signs: What it raises when the file seems damaged.
+            work: The function to call; it has to leave nothing behind when it raises.
+            signs: The errors it raises when the file seems damaged.
 
         Raises:
             apsw.IOError: The disk fails, so that it is not known whether the file is damaged.
@@ -83,12 +83,12 @@ class Line:
             raise
 
     def close(self) -> None:
-        """Disconnect, whatever the disk does."""
+        """Disconnect; an error of the disk is only logged."""
         if self.db is None:
             return
         try:
             self.db.close()
-        except apsw.Error as error:  # of tidying up: what was accepted is safe in the -wal file
+        except apsw.Error as error:  # when tidying up: accepted jobs are safe in the -wal file
             logger.warning("%s could not be tidied up while it was closed: %s", self.path, error)
 
 
@@ -97,16 +97,17 @@ def _connected(path: Path) -> Db:
 
 
 def _failed_to_read(db: Db) -> bool:
-    """Return whether the system has refused a connection something, from the file or the log beside it."""
+    """Return whether the system has reported an error for the file of a connection, or for its log."""
     number = ctypes.c_int(0)
     db.file_control("main", apsw.SQLITE_FCNTL_LAST_ERRNO, ctypes.addressof(number))
     return bool(number.value or _errno_of_log(db))
 
 
 def _errno_of_log(db: Db) -> int:
-    """Return what `SQLITE_FCNTL_LAST_ERRNO` says of the -wal, which has no name that could be asked by.
+    """Return `SQLITE_FCNTL_LAST_ERRNO` of the -wal, which `file_control` cannot be called for by name.
 
-    That is a `sqlite3_file`: a pointer to its methods first (https://sqlite.org/c3ref/io_methods.html).
+    The -wal is a `sqlite3_file`: a pointer to its methods comes first
+    (https://sqlite.org/c3ref/io_methods.html).
     """
     log = ctypes.c_void_p()
     db.file_control("main", apsw.SQLITE_FCNTL_JOURNAL_POINTER, ctypes.addressof(log))

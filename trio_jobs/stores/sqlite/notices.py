@@ -1,7 +1,8 @@
-"""Be told when another process has written, on systems that tell who watches a file (Linux).
+"""Learn that another process has written, on systems that report changes of a file (Linux).
 
-Whoever commits touches the log of writes afterwards. That its contents change would be told too early: before
-the commit can be seen. Where nothing is told, or no watch is to be had, there is still the look now and then.
+Each process touches the log of writes after a commit. A change of its contents would be reported too early:
+before the commit can be seen. Where the system reports nothing, or gives no watch, the store still looks at
+the file at intervals.
 """
 
 from __future__ import annotations
@@ -23,34 +24,34 @@ _NET: Final = 4
 
 
 def log_of(path: Path) -> Path:
-    """Return where the log of writes of a file is."""
+    """Return the path of the log of writes of a file."""
     return path.with_name(f"{path.name}-wal")
 
 
 def notify(path: Path) -> None:
-    """Tell who watches a file that it was written to."""
+    """Notify the processes that watch a file that it was written to."""
     with suppress(OSError):  # it is a hint
         os.utime(f"{path}-wal")
 
 
 class Notices:
-    """What tells that a file may have been written to.
+    """Waits until a file may have been written to.
 
     Args:
-        file: What is readable then; None if nothing is.
+        file: A descriptor that is readable then; None if there is none.
     """
 
     def __init__(self, file: int | None = None) -> None:
         self._file = file
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until it may have been, but not for longer than so many seconds. A checkpoint.
+        """Wait until the file may have been written to, but not longer than so many seconds. A checkpoint.
 
-        Where the system tells, four times as long: to wake is what an idle process pays for, and only what
-        was written by somebody who told nobody is found then.
+        Where the system reports writes, wait up to four times as long: waking is the cost of an idle
+        process, and would only find what a process wrote without a notice.
 
         Returns:
-            Whether it may have been; not if only the time is over.
+            Whether the file may have been written to; False if only the time has passed.
         """
         with trio.move_on_after(seconds if self._file is None else _NET * seconds):
             if self._file is None:
@@ -61,7 +62,7 @@ class Notices:
         return False
 
     def clear(self) -> None:
-        """Take what was told up to now."""
+        """Discard the notices up to now."""
         if self._file is not None:
             with suppress(BlockingIOError):
                 os.read(self._file, _ENOUGH)

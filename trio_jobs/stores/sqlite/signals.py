@@ -1,4 +1,4 @@
-"""Wake-ups inside a process that are not lost between looking and waiting."""
+"""Wake the tasks of a process that wait for changes of the file, without losing a change before the wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound="Signal")
 
 
 class Signal:
-    """A bell that counts: who looked when it had rung `count` times waits for the next time only.
+    """A bell that counts its rings: a task that read the file at `count` rings waits for the next ring only.
 
     Attributes:
         count: How often it has rung.
@@ -25,21 +25,21 @@ class Signal:
         self._bell = Bell()
 
     def ring(self) -> None:
-        """Wake all who wait."""
+        """Wake all tasks that wait."""
         self.count += 1
         self._bell.ring()
 
     async def wait_past(self, count: int) -> None:
-        """Wait until it has rung more often than that."""
+        """Wait until the signal has rung more than `count` times."""
         while self.count == count:
             await self._bell.wait()
 
 
 class Alarm(Signal):
-    """A signal for who waits for a moment: it rings only if there may be an earlier one.
+    """A signal for a task that waits for a moment: it rings only if an earlier moment may have come up.
 
     Attributes:
-        moment: What is waited for; nothing yet while who waits has still to look.
+        moment: The moment the task waits for; infinity while the task still reads it from the file.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Alarm(Signal):
         self.moment = math.inf
 
     def ring(self, moment: float = -math.inf) -> None:
-        """Wake all who wait for a later moment."""
+        """Wake all tasks that wait for a later moment."""
         if moment < self.moment:
             super().ring()
 
@@ -56,16 +56,18 @@ class Log(Signal):
     """Rings when a job's log grows.
 
     Attributes:
-        seq: The newest event that anybody knows of who waits here for what is behind it.
+        seq: The newest event that a task which waits here has found in the log.
     """
 
     seq = -1
 
     def note(self, seq: int) -> bool:
-        """Note what was seen; if it is new, wake who waits behind less, for nobody else would any more.
+        """Record the newest event that was read; if it is new, wake the tasks that wait behind an older one.
+
+        No later ring would wake these: `seq` says that the event is known in this process.
 
         Returns:
-            Whether it is.
+            Whether it is new.
         """
         new = seq > self.seq
         if new:
@@ -78,17 +80,17 @@ class End(Signal):
     """Rings when a job ends.
 
     Attributes:
-        row: Its snapshot's row, if it ended here.
+        row: The row of the job's snapshot, if this process ended the job.
     """
 
     row: Row | None = None
 
 
 class Watched(Generic[S]):
-    """A block in which a job's signal is there, which all have together who watch it.
+    """Gives, for the length of a block, the signal of a job, which all watchers of the job share.
 
     Args:
-        signals: The signals by job, with how many watch each.
+        signals: The signals by job, with the number of watchers of each.
         job_id: The job.
         make: Makes a signal.
     """
@@ -101,27 +103,27 @@ class Watched(Generic[S]):
         self._make = make
 
     def __enter__(self) -> S:
-        """Begin to watch."""
+        """Begin to watch, and return the signal."""
         signal, watchers = self._signals.get(self._job_id) or (self._make(), 0)
         self._signals[self._job_id] = signal, watchers + 1
         return signal
 
     def __exit__(self, *_: object) -> None:
-        """End it; the signal goes with the last one."""
+        """Stop watching; the last watcher deletes the signal."""
         signal, watchers = self._signals.pop(self._job_id)
         if watchers > 1:
             self._signals[self._job_id] = signal, watchers - 1
 
 
 class Signals:
-    """What there is to wait for in this process.
+    """Wakes the tasks of this process that wait for changes of the file.
 
     Attributes:
         work: Rings when there may be work to claim.
-        alarm: Rings when something may lapse or expire earlier than was known.
+        alarm: Rings when a lease may lapse, or a job expire, earlier than was known.
         requests: Rings when a cancellation may have been requested.
-        open: The ids of jobs that were started here, and have not ended as far as anybody here can know.
-        tails: What was appended here to logs that are followed here.
+        open: The ids of jobs that this process started and that, as far as it can know, have not ended.
+        tails: The newest rows that this process appended to logs which it follows.
     """
 
     def __init__(self) -> None:
@@ -134,15 +136,15 @@ class Signals:
         self._ends: dict[str, tuple[End, int]] = {}
 
     def events_of(self, job_id: str) -> Watched[Log]:
-        """Give, for the length of a block, what rings when a job's log grows."""
+        """Give, for the length of a block, the signal that rings when a job's log grows."""
         return Watched(self._logs, job_id, Log)
 
     def end_of(self, job_id: str) -> Watched[End]:
-        """Give, for the length of a block, what rings when a job ends."""
+        """Give, for the length of a block, the signal that rings when a job ends."""
         return Watched(self._ends, job_id, End)
 
     def on_transaction(self, tx: Transaction) -> None:
-        """Wake those who wait for what a transaction did; the first of its calls does it for all of them."""
+        """Wake the tasks that wait for what a transaction did; the first of its calls does so for all."""
         if tx.announced:
             return
         tx.announced = True
@@ -165,14 +167,14 @@ class Signals:
                 end.ring()
 
     def watched(self) -> set[str]:
-        """Return the ids of the jobs for whose events or end somebody waits."""
+        """Return the ids of the jobs for whose events or end a task waits."""
         return {*self._logs, *self._ends}
 
     def on_news(self, news: Mapping[str, tuple[int, bool]]) -> None:
-        """Wake those who wait for what other processes have done.
+        """Wake the tasks that wait for what other processes have done.
 
         Args:
-            news: The newest cursor of each watched job, and whether it is over; without those that are gone.
+            news: The newest cursor of each watched job, and whether it has ended; deleted jobs are not in it.
         """
         self._ring_shared()
         gone = (math.inf, True)
@@ -182,7 +184,7 @@ class Signals:
         self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})
 
     def ring_all(self) -> None:
-        """Wake everybody: nothing is certain any more."""
+        """Wake all tasks, because anything in the file may have changed."""
         self._ring_shared()
         self._grown(self._logs)
         self._ended(dict.fromkeys(self._ends))

@@ -1,4 +1,4 @@
-"""What this process has appended to logs that are followed in it: that need not be read in the file."""
+"""Keep what this process appends to logs that it follows, so that it need not read that from the file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .chunks import events_of, last_seq
 from .group import Row, Transaction
 
 _MOST: Final = 1000
-"""How many logs have a tail; those who follow others read the file."""
+"""How many logs have a tail; followers of any other log read the file."""
 _LONG: Final = 16384
-"""Characters of a tail: it covers the time in which a follower is busy with what came before."""
+"""Characters of a tail: enough for the time in which a follower handles the events before."""
 
 
 class Tail:
-    """The rows of a log behind a cursor, without a hole; of the newest cursor nothing is known at first."""
+    """Keeps the rows of a log behind a cursor, without a hole; `seq`, the newest cursor, is None at first."""
 
     __slots__ = ("first", "rows", "seq", "size")
 
@@ -26,20 +26,20 @@ class Tail:
         self.size = 0
 
     def begin(self, seq: int) -> None:
-        """Begin again at the newest cursor."""
+        """Begin again at the newest cursor, with no rows."""
         self.first = self.seq = seq
         self.rows, self.size = [], 0
 
     def add(self, rows: list[Row] | None) -> bool:
-        """Add rows; return whether it is known now what lies behind the cursor."""
+        """Add rows; return whether the tail holds all that lies behind the cursor."""
         for row in rows or ():
             _, count, *_, data = row
             seq = last_seq(row)
             if self.seq is None:
                 self.first = seq - count
-            elif seq <= self.seq:  # it was read before it was heard of
+            elif seq <= self.seq:  # it was read from the file before
                 continue
-            elif seq - count != self.seq:  # somebody else has written, too
+            elif seq - count != self.seq:  # another process has written, too
                 return False
             self.rows.append(row)
             self.seq, self.size = seq, self.size + len(data)
@@ -50,13 +50,13 @@ class Tail:
 
 
 class Tails:
-    """The tails of the logs that are followed here."""
+    """Keeps the tails of the logs that this process follows."""
 
     def __init__(self) -> None:
         self._tails: dict[str, Tail] = {}
 
     def begin(self, job_id: str) -> Tail:
-        """Keep what is appended to a log from now on, for a reader that reads next what is there."""
+        """Keep what is appended to a log from now on, for a reader that reads the file next."""
         if job_id not in self._tails:
             if len(self._tails) >= _MOST:
                 del self._tails[next(iter(self._tails))]
@@ -64,27 +64,27 @@ class Tails:
         return self._tails[job_id]
 
     def have_read(self, job_id: str, tail: Tail, seq: int, *, over: bool) -> None:
-        """Note that this was the newest cursor after `begin`; what was appended since says more.
+        """Record the newest cursor that was read after `begin`; rows appended since then may be newer.
 
-        A tail that began later than the read may lack what was appended in between, so the read says nothing
-        of it. The end of a log is read in the file.
+        A tail that began later than the read may lack what was appended in between, so it ignores the read.
+        The end of a log is read from the file.
         """
         if self._tails.get(job_id) is not tail:
             return
         if over:
             del self._tails[job_id]
-        elif tail.seq is None or tail.seq < seq:  # somebody else has written, or it is heard of later
+        elif tail.seq is None or tail.seq < seq:  # another process wrote it, or this one is about to add it
             tail.begin(seq)
 
     def on_transaction(self, tx: Transaction) -> None:
-        """Take note of what a transaction did."""
+        """Add what a transaction appended."""
         for place, job_id in enumerate(tx.grown):
             tail = self._tails.get(job_id)
             if tail is not None and not tail.add(tx.rows.get(place)):
                 del self._tails[job_id]
 
     def forget(self) -> None:
-        """Note that others may have written to any log."""
+        """Drop all tails, because another process may have written to any log."""
         self._tails.clear()
 
     def behind(self, job_id: str, after: int, limit: int) -> tuple[list[Event], int] | None:
