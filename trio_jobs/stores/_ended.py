@@ -1,4 +1,4 @@
-"""Which jobs have ended, in which order, and how much of them is kept."""
+"""Keep the jobs that have ended in order, and choose which of them are deleted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ._row import Row
 
 
 class EndedJobs:
-    """The jobs that have ended, the oldest first.
+    """Lists the jobs that have ended, the oldest first.
 
     Args:
         keep: How many of them are kept, and how many bytes.
 
     Attributes:
-        bytes: About what they take together.
+        bytes: About how many bytes they take together.
     """
 
     def __init__(self, keep: Retention) -> None:
@@ -28,15 +28,15 @@ class EndedJobs:
         self.bytes += size
 
     def discard(self, job_id: str) -> None:
-        """Take a job out."""
+        """Remove a job."""
         self.bytes -= self._sizes.pop(job_id)[0]
 
     def one_too_many(self) -> str | None:
-        """Return the oldest, if not all of them may stay; the one that ended last always may."""
+        """Return the oldest job if there are too many; the job that ended last is always kept."""
         jobs, keep = len(self._sizes), self._keep
         crowded = jobs > keep.finished or (self.bytes > keep.finished_bytes and jobs > 1)
         return next(iter(self._sizes)) if crowded else None
 
     def before(self, moment: float) -> list[str]:
-        """Return those that ended before a moment."""
+        """Return the jobs that ended before a moment."""
         return [job_id for job_id, (_, ended) in self._sizes.items() if ended < moment]

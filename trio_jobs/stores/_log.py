@@ -1,4 +1,4 @@
-"""One job's log in memory: dense, bounded, and read by cursor."""
+"""Keep one job's log in memory, dense and bounded, and read it by cursor."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def weigh(value: object) -> int:
 
 @attrs.define
 class Note:
-    """An event that is no token, as it stands in a log among the values of tokens."""
+    """An event that is no token, as an entry of a log among the values of tokens."""
 
     attempt: int
     kind: Kind
@@ -53,11 +53,11 @@ class Note:
 
 
 class Log:
-    """Events numbered 1, 2, 3 …; the newest are dense, of the older ones only some are left.
+    """Keeps events numbered 1, 2, 3 …; the newest are dense, of the older ones only some are left.
 
-    `entries` holds all that came after the event `before`: the bare value of a token, and a `Note` of any
-    other event. So the entry behind a cursor is found by subtraction, and an `Event` is made only for
-    who reads events. A token is of the same attempt as the note before it. `_old` is what is left of the
+    `entries` holds all events after the event `before`: the bare value of a token, and a `Note` of any other
+    event. So the entry behind a cursor is found by subtraction, and an `Event` is made only when a reader
+    wants events. A token is of the same attempt as the note before it. `_old` holds what is left of the
     events up to `before`.
 
     Each entry has a weight beside it, which is 0 as long as it has to stay. Trimming drops an eighth of the
@@ -66,7 +66,7 @@ class Log:
 
     Args:
         keep: How much is kept.
-        now: Returns the time that an event bears.
+        now: Returns the time to give to an event.
 
     Attributes:
         last_seq: The newest cursor; 0 when empty.
@@ -93,10 +93,10 @@ class Log:
         self._weights: list[int] = []
         self._notes: list[int] = []  # where the notes are
         self._attempt = 0  # the attempt of the last note before `entries`
-        self._others = 0  # how many events were written by others than the present attempt
+        self._others = 0  # how many events the present attempt did not write
         self._count = 0  # events that may go,
         self._bytes = 0  # and their weight
-        self._fixed = 0  # what is known of the weight of the others
+        self._fixed = 0  # the known weight of the other events
         self._saved: tuple[int, int] | None = None  # the last saved value, which stays: its place and weight
         self.writer = 0
         self.over = False
@@ -142,7 +142,7 @@ class Log:
         return seq
 
     def extend(self, kind: Kind, timestamp: float, values: Sequence[object]) -> None:
-        """Add an event of the present attempt for each value, and trim what is too much.
+        """Add an event of the present attempt for each value, and drop old ones beyond the bounds.
 
         Raises:
             InvalidPayload: A token is too large; nothing was added.
@@ -189,7 +189,7 @@ class Log:
             self.followers.ring()
 
     def _keep_last(self, seq: int, weight: int) -> None:
-        """Let the last saved value stay, and the one before go."""
+        """Protect the last saved value from trimming, and no longer the one before."""
         if self._saved is not None:
             self._weigh(*self._saved)
             self._count += 1
@@ -253,7 +253,7 @@ class Log:
         return self.followers.wait()
 
     def clear(self) -> None:
-        """Let go of everything, because the job is forgotten."""
+        """Drop everything, because the job is deleted."""
         self.entries, self._old = [], ()
         if self.followers is not None:
             self.followers.ring()
@@ -287,6 +287,6 @@ class Log:
         return self.entries[first : min(last, first + limit)]
 
     def history(self) -> list[Event]:
-        """Return the events but for tokens and progress."""
+        """Return all events except tokens and progress."""
         recent = (self._event(seq - self.before - 1) for seq in self._notes)
         return [event for part in (self._old, recent) for event in part if event.kind not in TRIMMABLE]

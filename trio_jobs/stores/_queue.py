@@ -1,4 +1,4 @@
-"""The jobs that wait, by when they are due and, once due, by rank."""
+"""Keep the jobs that wait, by when they are due and, once due, by rank."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import math
 class Queue:
     """Two heaps: jobs that are not due yet, by due time, and jobs that are, by rank.
 
-    A job that leaves the queue by cancellation stays in its heap as a stale entry, which is passed over
-    when it comes up. When more than half of the entries are stale, both heaps are rebuilt, so the cost
-    per job stays logarithmic and the memory stays in proportion to the jobs that really wait.
+    A job that leaves the queue by cancellation stays in its heap as a stale entry, which `pop` skips. When
+    more than half of the entries are stale, both heaps are rebuilt, so the cost per job stays logarithmic
+    and the memory stays in proportion to the jobs that really wait.
 
     Attributes:
-        tickets: What tells an entry from a stale one, by job id: empty if no job waits.
+        tickets: The ticket of each waiting job's valid entry, by job id; empty if no job waits.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Queue:
         return len(self.tickets)
 
     def add(self, job_id: str, due: float, penalty: float, now: float = -math.inf) -> None:
-        """Let a job wait. Jobs of equal rank leave in the order in which they came.
+        """Add a job. Jobs of equal rank leave in the order in which they were added.
 
         A job that is due by `now` is ranked at once, which spares `pop` a long first step after a pause.
         """
@@ -39,7 +39,7 @@ class Queue:
             heapq.heappush(self._later, (due, ticket, due + penalty, job_id))
 
     def discard(self, job_id: str) -> None:
-        """Forget a job, if it waits."""
+        """Remove a job, if it waits."""
         self.tickets.pop(job_id, None)
         stale = len(self._later) + len(self._ready) - len(self.tickets)
         if stale > len(self.tickets) + 64:
@@ -49,7 +49,7 @@ class Queue:
             heapq.heapify(self._ready)
 
     def pop(self, now: float) -> str | None:
-        """Take out the due job of the lowest rank, or return None."""
+        """Remove and return the due job of the lowest rank; return None if no job is due."""
         self._rank(now)
         while self._ready:
             _, ticket, job_id = heapq.heappop(self._ready)
@@ -59,7 +59,7 @@ class Queue:
         return None
 
     def first(self, limit: int, now: float) -> list[tuple[float, str]]:
-        """Return which jobs `pop` would give, up to `limit`, with their ranks. Looks at all that are due."""
+        """Return the jobs that `pop` would give, up to `limit`, with their ranks. Examines all due jobs."""
         self._rank(now)
         waiting = (entry for entry in self._ready if self.tickets.get(entry[2]) == entry[1])
         return [(rank, job_id) for rank, _, job_id in heapq.nsmallest(limit, waiting)]
@@ -74,5 +74,5 @@ class Queue:
         if self._ready:
             return -math.inf
         while self._later and self.tickets.get(self._later[0][3]) != self._later[0][1]:
-            heapq.heappop(self._later)  # else each lease that is renewed would wake who sweeps
+            heapq.heappop(self._later)  # else each renewed lease would wake the task that sweeps
         return self._later[0][0] if self._later else math.inf

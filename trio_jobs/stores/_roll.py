@@ -1,4 +1,4 @@
-"""The jobs of the memory store: by id, in the order of their coming, and counted by state."""
+"""Keep the jobs of the memory store by id, in the order of submission, and counted by state."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NONE: Mapping[State, int] = {}
 
 
 def _names(row: Row) -> list[tuple[str, str]]:
-    """Return what a job is counted under."""
+    """Return the names of the totals that a job is counted in."""
     owner, names = row.submission.options.owner, [("all", ""), ("handler", row.submission.handler)]
     return names if owner is None else [*names, ("owner", owner)]
 
 
 class Roll(dict[str, Row]):
-    """Jobs by id. They come by `add`, move by `move` and go by `forget`, and by nothing else."""
+    """Maps ids to jobs. Only `add`, `move` and `forget` may change it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Roll(dict[str, Row]):
         self._places: dict[tuple[str, str | None], Sequence[dict[State, int]]] = {}
 
     def add(self, row: Row) -> Row:
-        """Take in a job, and give it its number."""
+        """Add a job, and give it its number."""
         self._newest += 1
         row.number = self._newest
         self[row.submission.id] = self._by_number[row.number] = row
@@ -50,14 +50,14 @@ class Roll(dict[str, Row]):
         return row
 
     def move(self, row: Row, state: State) -> None:
-        """Let a job be in another state."""
+        """Set the state of a job."""
         before, row.state = row.state, state
         for total in row.totals:
             total[before] -= 1
             total[state] += 1
 
     def forget(self, job_id: str) -> Row:
-        """Let go of a job."""
+        """Remove a job, and return its row."""
         row = self.pop(job_id)
         del self._by_number[row.number]
         for name, total in zip(_names(row), row.totals, strict=True):
@@ -81,11 +81,11 @@ class Roll(dict[str, Row]):
         *,
         epoch: float,
     ) -> Counter[str | None]:
-        """Return how many jobs of each owner start at once if a batch comes, perhaps others than these.
+        """Return how many jobs of each owner start at once if a batch is submitted, in it or not.
 
         Args:
             due: The ranks and ids of jobs that wait and are due.
-            batch: The jobs that are to come.
+            batch: The jobs to be submitted.
             limit: How many start at most.
             now: See `due_at`.
             epoch: See `due_at`.
@@ -100,11 +100,11 @@ class Roll(dict[str, Row]):
         """Check that no owner has too many jobs that wait; see `Submission.room`.
 
         Args:
-            batch: The jobs that are to come.
+            batch: The jobs to be submitted.
             starting: See `starting`.
 
         Raises:
-            QueueFull: An owner has.
+            QueueFull: An owner has too many.
         """
         for owner, room in rooms(batch).items():
             total = self._totals.get(("owner", owner), _NONE)

@@ -20,7 +20,7 @@ from .rules import WAITING, date_of
 
 
 def same(one: Submission, other: Submission) -> bool:
-    """Return whether two submissions ask for the same; values that cannot be compared do not."""
+    """Return whether two submissions are for the same work; if values cannot be compared, they are not."""
     given, before = one.given or one.options, other.given or other.options
     try:
         return (
@@ -33,14 +33,15 @@ def same(one: Submission, other: Submission) -> bool:
 
 
 def _alike(one: object, other: object) -> bool:
-    """Return whether values are the same all through; for `==`, 1, True and 1.0 are, and what has its own.
+    """Return whether values are the same in all their parts, types included.
 
-    As in JSON, which is what other stores compare, a list and a tuple do not differ.
+    `==` alone would take 1, True and 1.0 for the same, and a class may define its own. As in JSON, which
+    other stores compare, a list and a tuple do not differ.
     """
     pairs: list[tuple[Any, Any]] = [(one, other)]
     seen = set[tuple[int, int]]()
     for this, that in pairs:  # which grows meanwhile
-        if this is that or (id(this), id(that)) in seen:  # what holds itself is not looked at for ever
+        if this is that or (id(this), id(that)) in seen:  # a value that contains itself ends here
             continue
         seen.add((id(this), id(that)))
         kind = _kind(this)
@@ -88,8 +89,8 @@ class Row:
     created: float
     due: float
     parent: str | None = None
-    number: int = 0  # in the order of coming
-    totals: Sequence[dict[State, int]] = ()  # what it is counted in
+    number: int = 0  # in the order of submission
+    totals: Sequence[dict[State, int]] = ()  # the totals it is counted in
     children: dict[str, None] | None = None  # those that have not ended, in order
     state: State = State.QUEUED
     reason: Reason | None = None
@@ -108,7 +109,7 @@ class Row:
     waiters: Bell | None = None
 
     def matches(self, where: Where) -> bool:
-        """Return whether the job is meant."""
+        """Return whether the job matches a filter."""
         wanted, options = where.tags, self.submission.options
         return (
             (where.states is None or self.state in where.states)
@@ -119,7 +120,7 @@ class Row:
         )
 
     def summary(self, epoch: float) -> JobSummary:
-        """Return what a list says of the job; see `snapshot`."""
+        """Return the summary of the job for lists; see `snapshot`."""
         return summary_of(
             self.snapshot(epoch),
             progress=self.progress,
@@ -130,16 +131,16 @@ class Row:
 
     @cached_property
     def args_bytes(self) -> int:
-        """About how many bytes the arguments take: looked at once, as lists are asked for often."""
+        """About how many bytes the arguments take, computed once, because lists read it often."""
         return weigh(self.submission.args)
 
     @cached_property
     def result_bytes(self) -> int:
-        """The same for the result, once it is there."""
+        """About how many bytes the result takes; read it only once the job has one."""
         return weigh(self.result)
 
     def size(self) -> int:
-        """Return about how many bytes a job takes that has ended."""
+        """Return about how many bytes an ended job takes."""
         new = self.submission
         size = self.log.size
         for value in (self.result, *new.args, new.options.metadata or None):

@@ -1,7 +1,7 @@
-"""The store that lives and dies with the process, and the readable reference for all others.
+"""Keep jobs in memory, as long as the process runs: the readable reference for all other stores.
 
 Each verb runs from its first line to its last without a checkpoint, so in a single Trio thread it is
-atomic as it stands. Only the verbs that wait give up control.
+atomic. Only the verbs that wait give up control.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submiss
 
 
 class MemoryStore:
-    """Jobs in a dict.
+    """Keeps jobs in a dict.
 
     Args:
         queue_limit: How many jobs may wait at once.
@@ -50,7 +50,7 @@ class MemoryStore:
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}
         self._requests = Bell()
-        self._time = now = trio.lowlevel.current_clock().current_time  # the short way: each token asks
+        self._time = now = trio.lowlevel.current_clock().current_time  # bound once, as each token reads it
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
         self._epoch = epoch = datetime.now(UTC).timestamp() - now()
         self._now: Callable[[], float] = lambda: now() + epoch
@@ -68,7 +68,7 @@ class MemoryStore:
         keyed: dict[tuple[str | None, str], Submission] = {}
         ids: list[str] = []
         for new in batch:
-            # One that is known already is from a call whose answer was lost.
+            # A job that is known already was submitted by a call whose answer was lost.
             old = new if new.id in self._rows else self._holder(new, keyed)
             if old is None:
                 fresh[new.id] = new
@@ -88,7 +88,7 @@ class MemoryStore:
         return ids, claims
 
     def _starts_at_once(self, new: Submission, now: float) -> bool:
-        """Return whether a slot that is free is for this job: nothing waits that it could overtake."""
+        """Return whether this job gets a free slot at once: it is due, and overtakes no waiting job."""
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
         return not (known or self._waiting.tickets) and rules.due_at(new.options, now, self._epoch) <= now
 
@@ -131,7 +131,7 @@ class MemoryStore:
     # ------------------------------------------------------------ attempts
 
     def log(self, job_id: str) -> Log:
-        """Return a job's log, for what reads and writes it in place."""
+        """Return a job's log, for code that reads and writes it in place."""
         return self._row(job_id).log
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
@@ -199,7 +199,7 @@ class MemoryStore:
         return row.state
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
-        """End the attempt that runs: `finish` and `sweep` must not differ in what that means."""
+        """End the running attempt, for `finish` and `sweep` alike."""
         done = rules.conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
         if self._leases.tickets:
             self._leases.discard(row.submission.id)
@@ -214,7 +214,7 @@ class MemoryStore:
         self._end(row, done.transition, outcome.result if done.ended is None else done.ended, now)
 
     def _end_children(self, row: Row, now: float) -> None:
-        """End the open children of a job, and theirs before them, however deep these lie."""
+        """End the open children of a job, at any depth, each after its own children."""
         below = [row]
         for one in below:  # which grows meanwhile
             below += map(self._rows.__getitem__, one.children or ())
@@ -278,7 +278,7 @@ class MemoryStore:
         self._leases.discard(row.submission.id)
 
     def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
-        """Leave the present state, and let the oldest ended job go when one too many is kept."""
+        """Move a job to its next state, and delete the oldest ended jobs while too many are kept."""
         self._rows.move(row, rules.advance(row.state, transition))
         self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
@@ -295,7 +295,7 @@ class MemoryStore:
                 self._forget(oldest)
 
     def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
-        """Add the event and wake those it concerns, in the same step as the change that it records."""
+        """Add the event and wake the tasks that wait for it, in the same step as the change it records."""
         seq = row.log.append(row.attempt, kind, now + self._epoch, data)
         if row.waiters is not None and row.finished is not None:
             row.waiters.ring()

@@ -3,12 +3,13 @@
 Its files, in the order in which they tell the story:
 
     schema.sql, queries.sql    what a file holds, and every statement
-    queries, clock             reading these; one clock for all processes
+    queries, clock             loading these; one clock for all processes
     locks, files, line         waiting for locks; opening a file; a connection that can be made anew
     threads, group             many calls, one transaction, in a thread
-    chunks, repair, rows       logs and jobs, as rows and as records; what is made of damaged ones
+    chunks, repair, rows       logs and jobs, as rows and as records; mending damaged rows
     ends, verbs, care          what a verb does in a transaction, and when a damaged row is in its way
-    notices, signals           being told what others wrote; waking who waits for it
+    looking, listing           the verbs that read one job, and those that search by filters
+    notices, signals, tails    learning that others wrote; waking the tasks that wait for it
     store, opening             the store itself; opening one
     within                     submitting in a transaction of the program's own
 """

@@ -1,4 +1,4 @@
-"""Logs in chunks: events that were appended together share a row, and the oldest make room for the newest."""
+"""Keep logs in chunks: events appended together share a row, and the oldest are dropped for the newest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEQ_BITS = 32
 
 
 def log_ids(number: int, after: int = 0) -> dict[str, int]:
-    """Return the first and the last id that a row of a job's log behind a cursor can have."""
+    """Return the first and the last id that the rows of a job's log behind a cursor can have."""
     start = number << SEQ_BITS
     return {"first": start + after + 1, "last": start + (1 << SEQ_BITS) - 1}
 
@@ -23,7 +23,7 @@ def log_ids(number: int, after: int = 0) -> dict[str, int]:
 def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> Row:
     """Add events in one row, and return it; `seq` is that of the last one."""
     if not 0 < seq < 1 << SEQ_BITS:
-        raise ValueError(f"no event has the number {seq}")  # it would be one of another job's
+        raise ValueError(f"no event has the number {seq}")  # its id would be that of another job's event
     data = (b"[" + b",".join(values) + b"]").decode()
     row = len(values), attempt, kind, tx.now, data
     tx.log.append((number, seq, *row))
@@ -40,7 +40,7 @@ def _fold(tx: Transaction, number: int) -> None:
         for row, data in tx.run("retries", **log_ids(number))
         if decode_event(Kind.RETRIED, *decode(data)).reason is Reason.SNOOZED
     ]
-    for row in snoozed[: -SNOOZES - 1]:  # after the last one nothing began yet
+    for row in snoozed[: -SNOOZES - 1]:  # after the last one no attempt has begun yet
         tx.run("drop_snooze", id=row)
 
 
@@ -112,7 +112,7 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
 
 
 def _cut(tx: Transaction, chunk: int, events: int, size: int) -> tuple[int, int]:
-    """Drop so many events and so many bytes from the beginning of a row, and return what that came to."""
+    """Drop at least so many events and bytes from the start of a row; return how many were dropped."""
     (text,) = tx.one("chunk_data", id=chunk) or ("[]",)
     values = [encode("a value", value) for value in decode(text)]
     fewer = smaller = 0

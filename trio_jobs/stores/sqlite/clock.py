@@ -1,13 +1,13 @@
-"""The clock of a file: one for all processes on it, that no setting of the wall clock moves back.
+"""The clock of a file: one for all its processes, which setting the wall clock never moves back.
 
-It is the machine's time since boot, which runs on through sleep and is the same in every process, plus what
-the wall clock was ahead of it when the file was first opened since the machine booted; that number, its
-epoch, is kept in the file. So leases and delays pass at the right speed whatever is done to the wall clock,
-and times are still dates. Where the system has no such clock (other than Linux), it is the wall clock itself.
+It is the machine's time since boot, which runs on through sleep and is the same in every process, plus an
+epoch: by how much the wall clock was ahead of it when the file was first opened since the machine booted. The
+file keeps its epoch. So leases and delays pass at the right speed even if the wall clock is set, and times
+are still dates. Where the system has no such clock (other than Linux), the wall clock is used.
 
-A machine may boot with its wall clock behind, and hear only later what time it is. So after a boot no time is
-before the newest in the file, which is noted in it now and then. Once the wall clock is ahead of the file's,
-if it was found behind, or for a while far ahead, the file's clock is set forward, and the leases with it.
+A machine may boot with its wall clock behind, and correct it only later. So after a boot no time is before
+the newest in the file, which is noted in it at intervals. The file's clock is set forward, and the leases
+with it, if the wall clock was found behind and is ahead now, or if it is far ahead for a while.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _NOTED: Final = 10.0
 """Seconds by which the newest time in a file may be later than the one that is noted."""
 _FAR: Final = 6 * 3600.0
-"""Seconds that the wall clock is ahead of a file's when it cannot but have been set right."""
+"""Seconds by which the wall clock is ahead of a file's only if it has been corrected."""
 _NEAR: Final = 1.0
 _STEADY: Final = 60.0
-"""Seconds after which it is taken at its word; somebody may set it back and forth."""
+"""Seconds after which such a wall clock is trusted, as it may be set forward and back again."""
 
 Clock = Callable[[], float]
 Db: TypeAlias = Any
@@ -33,7 +33,7 @@ Db: TypeAlias = Any
 
 
 def boot() -> str | None:
-    """Return what names this run of the machine; None where the system does not say."""
+    """Return the id of the machine's present boot; None where the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -46,23 +46,23 @@ def since_boot() -> float:
 
 
 def ahead() -> float:
-    """Return what the wall clock is ahead of the time since boot now."""
+    """Return by how much the wall clock is ahead of the time since boot now."""
     return time.time() - since_boot()
 
 
 def clock_of(epoch: float | None) -> Clock:
-    """Return the clock of a file, which counts from `epoch`; None is the wall clock."""
+    """Return the clock of a file with this epoch; None is the wall clock."""
     return FileClock(epoch)
 
 
 class FileClock:
-    """The clock of a file.
+    """Tells the time by the clock of a file.
 
     Args:
         epoch: What it counts from; None is the wall clock.
 
     Attributes:
-        epoch: The same, as the file had it when it was last looked at.
+        epoch: The epoch as it was when it was last read from the file.
     """
 
     def __init__(self, epoch: float | None) -> None:
@@ -76,20 +76,20 @@ class FileClock:
         return time.time() if self.epoch is None else since_boot() + self.epoch
 
     def look(self, db: Db) -> None:
-        """Go by what the file says: another process may have set its clock."""
+        """Read the epoch from the file again, because another process may have set its clock."""
         if self.epoch is not None:
             kept = _kept(db)
             self.epoch, self._behind = float(kept["epoch"]), bool(kept.get("behind"))
 
     def keep(self, db: Db) -> None:
-        """Look, in a transaction that writes, and note the time if that was not done for long."""
+        """Look, in a transaction that writes, and note the time in the file if the note there is old."""
         self.look(db)
         if self.epoch is not None and abs((now := self()) - self._noted) >= _NOTED:
             db.execute("REPLACE INTO trio_jobs_meta VALUES ('newest', ?)", (now,))
             self._noted = now
 
     def is_off(self) -> bool:
-        """Return whether it may have to be set; asked now and then."""
+        """Return whether the clock may have to be set; call this at intervals."""
         if self.epoch is None:
             return False
         jump, now = ahead() - self.epoch, since_boot()
@@ -97,7 +97,7 @@ class FileClock:
         return now - self._far_since >= _STEADY or (self._behind and jump > _NEAR)
 
     def set_right(self, db: Db) -> bool:
-        """Set it forward if the wall clock has been set right, in a transaction; return whether it was."""
+        """Set the clock forward, in a transaction, if the wall clock was corrected; return whether it was."""
         self.look(db)
         jump = ahead() - (self.epoch or 0.0)
         if jump <= (_NEAR if self._behind else _FAR):
@@ -110,7 +110,7 @@ class FileClock:
 
 
 def begin(db: Db) -> float | None:
-    """Return what the clock of a file counts from; after a boot that is new, and no worker can be left."""
+    """Return the epoch of a file; after a boot, choose a new one and let all leases lapse."""
     name = boot()
     if name is None:
         return None
@@ -133,7 +133,7 @@ def _note(db: Db, **values: object) -> None:
 
 
 def _newest(db: Db) -> float:
-    """Return about the newest time in a file in which none is noted."""
+    """Return about the newest time in a file that has no note of it."""
     found = db.execute(
         "SELECT max(coalesce((SELECT max(finished) FROM trio_jobs_job), 0),"
         " coalesce((SELECT created FROM trio_jobs_job ORDER BY number DESC LIMIT 1), 0),"

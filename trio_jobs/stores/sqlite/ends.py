@@ -1,4 +1,4 @@
-"""The verbs that end jobs and forget them, each as what it does in one transaction; see `verbs`."""
+"""The verbs that end jobs and delete them, each as a function over one transaction; see `verbs`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from . import chunks, repair
 from .group import FOREVER, Transaction
 
 BATCH: Final = 500
-"""How many jobs a verb that may have much to do handles in one transaction, so that others get their turn."""
+"""How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
 
 
 @attrs.frozen
 class Running:
-    """A job that runs, as it stands: the row of `running`."""
+    """A running job: the row of the query `running`."""
 
     number: int
     seq: int
@@ -39,7 +39,7 @@ def total(tx: Transaction, query: str, **values: Any) -> int:
     """Return the number of jobs that a statement gives; 0 for nothing.
 
     Raises:
-        ValueError: There cannot be so many.
+        ValueError: The number cannot be right.
     """
     row = tx.one(query, **values)
     jobs = int(row[0] or 0) if row else 0
@@ -52,7 +52,7 @@ def running(tx: Transaction, job_id: str, attempt: int) -> Running:
     """Return the job, if it runs that attempt.
 
     Raises:
-        LeaseLost: It does not.
+        LeaseLost: It does not run that attempt.
     """
     row = tx.one("running", id=job_id, attempt=attempt)
     if row is None:
@@ -71,12 +71,12 @@ def id_of(tx: Transaction, number: int) -> str:
 def finish(
     tx: Transaction, job_id: str, attempt: int, outcome: Outcome, result: bytes | None = None
 ) -> State:
-    """End a running attempt, of which `result` is the result as JSON, and return the job's state now."""
+    """End a running attempt and return the job's new state; `result` is the result as JSON."""
     return settle(tx, running(tx, job_id, attempt), outcome, result)
 
 
 def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None = None) -> State:
-    """End the attempt of a job that runs, and the children that it left."""
+    """End the attempt of a running job, and its open children."""
     done = conclude(outcome, asked=job.cancel_requested is not None, message=job.cancel_message)
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
@@ -85,7 +85,7 @@ def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None
 
 
 def end(tx: Transaction, number: int, state: State, how: Conclusion, result: bytes | None = None) -> State:
-    """Leave a state, and let the oldest ended jobs go when too many are kept."""
+    """Move a job to the next state, and delete the oldest ended jobs if too many are kept."""
     after, ended = advance(state, how.transition), how.ended
     row = tx.one(
         f"end {how.transition}",
@@ -117,7 +117,7 @@ def _text(data: bytes | None) -> str | None:
 
 
 def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: float) -> CancelAnswer:
-    """Cancel a job that waits; mark one that runs."""
+    """Cancel a waiting job, or record the request for a running one."""
     row = tx.one("cancellable", id=job_id)
     if row is None:
         raise UnknownJob(job_id)
@@ -141,7 +141,7 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
 
 
 def remove(tx: Transaction, job_id: str) -> None:
-    """Forget a job that has ended."""
+    """Delete a job that has ended."""
     row = tx.one("cancellable", id=job_id)
     if row is None:
         raise UnknownJob(job_id)
@@ -150,7 +150,7 @@ def remove(tx: Transaction, job_id: str) -> None:
 
 
 def prune(tx: Transaction, before: float) -> int:
-    """Forget the oldest jobs that ended before a moment, and return how many these were."""
+    """Delete the oldest jobs that ended before a moment, and return how many they were."""
     old = list(tx.run("ended_before", before=before, limit=BATCH))
     for (number,) in old:
         _forget(tx, number)

@@ -1,4 +1,4 @@
-"""Open a file: what is no store of ours, or too new, is refused before anything is written."""
+"""Open a file, and refuse one that is no store of this package, or too new, before anything is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("trio_jobs")
 Stat = tuple[int, int] | None
 Synchronous = Literal["full", "normal"]
 _BUSY_MILLISECONDS: Final = 5000
-_ALONE: Final = 2  # a file is brought to this version only by who has it for himself
+_ALONE: Final = 2  # a process brings a file to this version only while no other has it open
 _PAGE: Final = 4096
 _FEWEST_PAGES: Final = 16
 _MOST_PAGES: Final = 1000  # SQLite's own choice
@@ -45,9 +45,9 @@ _TOO_LITTLE: Final = (
 )
 _NONSENSE: Final = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
 _VALUE: Final = " value in trio_jobs_"
-"""What SQLite says of a value that its column may not hold."""
+"""Part of SQLite's message about a value that its column may not hold."""
 _INDEX: Final = ("row ", "wrong # of entries in index ")
-"""How it says that an index does not hold what the table does."""
+"""How its messages begin about an index that does not match its table."""
 _NEEDED: Final = 4  # descriptors: the file, the two beside it, and its folder when these are created
 _WORLD: Final = (
     *(*_HINTS, apsw.LockedError, apsw.NoMemError, apsw.PermissionsError, apsw.InterruptError),
@@ -56,7 +56,7 @@ _WORLD: Final = (
 
 
 def translated(error: BaseException, where: Path) -> BaseException:
-    """Return what an error of SQLite means to us: the world's fault, the file's, or an error in our code."""
+    """Return an error of SQLite as `StoreUnavailable` or `StoreCorrupt`; return any other error as it is."""
     if isinstance(error, apsw.NotADBError):
         return StoreCorrupt(
             f"{where} is no SQLite file, or its beginning is damaged. Nothing was written over it; give "
@@ -75,7 +75,7 @@ def translated(error: BaseException, where: Path) -> BaseException:
 
 
 def damaged(where: Path, what: object) -> StoreCorrupt:
-    """Return the error that says that there is something in a file that cannot have been written so."""
+    """Return the error for a file that holds something which this package cannot have written."""
     return StoreCorrupt(
         f"{where} is damaged: {what}. Nothing was written over it; restore a copy, or recover what is there "
         "with: sqlite3 FILE .recover"
@@ -83,7 +83,7 @@ def damaged(where: Path, what: object) -> StoreCorrupt:
 
 
 class RowErrors:
-    """A block in which the file is to blame for rows that make no sense."""
+    """A block that turns errors about rows that make no sense into `StoreCorrupt`."""
 
     def __init__(self, where: Path) -> None:
         self._where = where
@@ -92,7 +92,7 @@ class RowErrors:
         """Begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        """Tell that the file is damaged, if that is what it was."""
+        """Raise `StoreCorrupt` if the error came from a row that makes no sense."""
         if isinstance(error, _NONSENSE) and not isinstance(error, (UnicodeEncodeError, TrioJobsError)):
             raise damaged(self._where, error) from error
 
@@ -129,7 +129,7 @@ def create(path: Path) -> None:
             raise StoreUnavailable(f"{path} is a folder; give the path of a file in it")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            path.chmod(0o600)  # whatever the umask took away; the files beside it get the same
+            path.chmod(0o600)  # in spite of the umask; SQLite gives the files beside it the same mode
         except FileExistsError:
             if path.stat().st_size == 1:
                 raise translated(apsw.NotADBError(), path) from None
@@ -143,10 +143,10 @@ def create(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[Stat, ...]:
-    """Return what tells a file, and those beside it, from others of the same names.
+    """Return what distinguishes a file, and those beside it, from other files of the same names.
 
-    Of each its device and number, zeros if it is gone, and None if it cannot be told. They are not opened:
-    to close them would drop the locks of this process.
+    For each that is its device and number, zeros if it is gone, and None if the system does not say. The
+    files are not opened: to close them would drop the locks of this process.
     """
     name = str(path)
     return _identity(name), _identity(f"{name}-wal"), _identity(f"{name}-shm")
@@ -163,13 +163,13 @@ def _identity(name: str) -> Stat:
 
 
 def check_there(path: Path, before: Sequence[Stat]) -> None:
-    """Check that a file and those beside it are those that they were.
+    """Check that a file and those beside it are still the same files.
 
     Raises:
         StoreCorrupt: One of them was removed or replaced.
     """
     found = identity(path)
-    if found == before:  # as it is, many times a second
+    if found == before:  # the usual case, many times a second
         return
     if any(None not in both and both[0] != both[1] for both in zip(before, found, strict=True)):
         raise StoreCorrupt(
@@ -179,7 +179,7 @@ def check_there(path: Path, before: Sequence[Stat]) -> None:
 
 
 def in_time(work: Callable[[], T], refused: Callable[[], object] = lambda: None) -> T:
-    """Do something as often as the file is found busy, as long as is waited for a lock; see `patiently`."""
+    """Do something, and try again while the file is busy, up to the time limit for locks; see `patiently`."""
     return locks.patiently(work, _BUSY_MILLISECONDS / 1000, refused)
 
 
@@ -187,7 +187,7 @@ def version(db: Db, path: Path) -> int:
     """Return the version of the schema in a file; 0 if there is none.
 
     Raises:
-        StoreCorrupt: There are tables of our names that are not ours.
+        StoreCorrupt: Tables have names of this package, but another program made them.
     """
     names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE name GLOB 'trio_jobs_*'")}
     if not names:
@@ -237,15 +237,15 @@ def _prepare_writer(db: Db, path: Path, synchronous: Synchronous, schemas: Seque
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
-    db.set_busy_timeout(0)  # whoever writes waits for the lock himself, and knows how long
+    db.set_busy_timeout(0)  # `in_time` waits for the lock, and reports how long
     return epoch
 
 
 def _check_whole(db: Db, path: Path) -> None:
-    """Check what a file holds. An index that lacks a row is made anew: it holds nothing of its own.
+    """Check the contents of a file, and rebuild its indexes if they alone are damaged.
 
     Raises:
-        StoreCorrupt: The file is damaged, and not only a value in it, which concerns one job.
+        StoreCorrupt: The file is damaged beyond single values, each of which concerns one job only.
     """
     faults = _faults(db)
     if not faults:
@@ -266,9 +266,10 @@ def _faults(db: Db) -> list[str]:
 
 
 def _check_alone(db: Db, path: Path) -> None:
-    """Check that no other process has a file open that is to be brought to a version which has `compat`.
+    """Check that no other process has a file open that is about to get the version which has `compat`.
 
-    Those before do not look for it, and would run on. The log of writes can be given up only by the last one.
+    Older versions do not look for `compat`, and would run on. SQLite gives up the log of writes only if no
+    other process has the file open.
     """
     try:
         db.execute("PRAGMA journal_mode = DELETE")
@@ -280,7 +281,7 @@ def _check_alone(db: Db, path: Path) -> None:
 
 
 def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:
-    """Run the scripts that the file has not seen; another process may have done so a moment ago."""
+    """Run the scripts that the file lacks; another process may have run them a moment ago."""
     found = version(db, path)
     if found > len(schemas):
         raise SchemaTooNew(str(path), found, len(schemas))
@@ -291,7 +292,7 @@ def _bring_up(db: Db, path: Path, schemas: Sequence[str]) -> None:
 
 
 def prepare_reader(db: Db) -> None:
-    """Make a connection fit to read, and unfit to write."""
+    """Make a connection fit for reading only."""
     _configure(db)
     db.execute("PRAGMA query_only = ON")
 
@@ -303,13 +304,13 @@ def _configure(db: Db) -> None:
 
 
 def _log_pages(path: Path) -> int:
-    """Return how many pages the log of writes may hold before they are taken into the file.
+    """Return how many pages the log of writes may hold before SQLite copies them into the file.
 
-    On a small disk few: a log that fills it cannot be emptied any more, as that takes room too.
+    On a small disk these are few: a log that fills it could not be emptied any more, as that takes room too.
     """
     return max(_FEWEST_PAGES, min(_MOST_PAGES, shutil.disk_usage(path).free // (8 * _PAGE)))
 
 
 def _is_small(path: Path) -> bool:
-    """Return whether the whole file can be checked without anybody noticing how long that takes."""
+    """Return whether a file is so small that checking all of it takes no time worth noticing."""
     return path.stat().st_size <= 4 * 2**20

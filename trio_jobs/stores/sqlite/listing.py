@@ -1,7 +1,7 @@
-"""Which jobs a filter means: pages and counts, from counters and indexes.
+"""Find and count the jobs that match a filter, by counters and indexes.
 
-In each index the jobs that match lie in the order of their coming. Where a filter has several fields, the
-index with the fewest entries leads, and what it gives is looked at for the rest, for a page up to `EXAMINED`.
+In each index the jobs that match lie in the order of their submission. If a filter has several fields, the
+index with the fewest entries leads, and its jobs are checked for the other fields, up to `EXAMINED` a page.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SEEN: Final = "FROM ({}) AS seen CROSS JOIN trio_jobs_job AS job ON job.number 
 
 @attrs.frozen
 class Lead:
-    """An index to begin with.
+    """An index that a search begins with.
 
     Attributes:
         arms: Statements that give the numbers of jobs in order; a job comes from one of them only.
-        left: What is left to be looked at of each job.
+        left: The conditions that remain to be checked for each job.
     """
 
     arms: tuple[str, ...]
@@ -110,13 +110,13 @@ def find(
     newest: bool,
     make: Callable[[Row], Any] = tuple,
 ) -> tuple[list[Any], int | None]:
-    """Return the summaries that match, and where looking stopped, if it did.
+    """Return the summaries that match, and the number of the job at which the search stopped, if it did.
 
-    They are made here, in a thread, and row by row: SQLite lets other threads run at each one.
+    The summaries are made here, in a thread, and row by row: SQLite lets other threads run at each row.
 
     Args:
         tx: The transaction.
-        where: Which jobs are meant.
+        where: The filter.
         limit: How many rows less one.
         after: The number of the job behind which to begin.
         newest: Whether the newest come first.

@@ -1,4 +1,4 @@
-"""The verbs that read, each as what it does in one transaction."""
+"""The verbs that read, each as a function over one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def job(tx: Transaction, job_id: str) -> Row:
 
 
 def ended(tx: Transaction, job_id: str) -> Row | None:
-    """Return the row of a snapshot, once the job is over."""
+    """Return the row of a snapshot if the job has ended, else None."""
     return job(tx, job_id) if _place(tx, job_id)[2] else None
 
 
@@ -52,7 +52,7 @@ def next_due(tx: Transaction, handlers: Iterable[str]) -> float:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as a list in JSON, as the queries want it."""
+    """Return names as a list in JSON, the form that the queries take."""
     return msgspec.json.encode(list(names)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Open a file as a store: two connections, and what serves them in threads."""
+"""Open a file as a store: its three connections, and the tasks that serve them."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ async def open_sqlite(
             may be lost with the power, but not by a crash of the process.
         queue_limit: How many jobs may wait.
         retention: What is kept of each job; by default ended jobs stay until they are pruned.
-        clock: What tells the time in place of the file's own clock, for tests; it is asked in threads.
+        clock: Returns the time in place of the file's own clock, for tests; it is called in threads.
         poll: Seconds after which to look at what other processes have written; four times as many where the
-            system tells of it at once (Linux). `math.inf` if no other process has the file open.
+            system reports it at once (Linux). `math.inf` if no other process has the file open.
 
     Raises:
         ValueError: An argument is out of range.
@@ -101,7 +101,7 @@ async def open_sqlite(
 @asynccontextmanager
 async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
     """Run the tasks of a store for the length of a block, and close it then."""
-    # What is being cancelled still has ends to write, so the connections serve until the block is left.
+    # Jobs that are being cancelled still write their ends, so the connections serve until the block is left.
     background = trio.CancelScope(shield=True)
     block = DeferredError()
     async with trio.open_nursery() as nursery:
@@ -124,8 +124,8 @@ async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable
 async def connected(line: Line) -> AsyncGenerator[Line]:
     """Open a connection, and close it when the block is left. Its statements run in threads.
 
-    A file that is locked is waited for, several times as long as for a call: a worker that is started while
-    somebody backs the file up, or makes it smaller, is not in a hurry.
+    A locked file is waited for several times as long as in a call, so that a worker can be started while
+    another program backs the file up, or makes it smaller.
     """
     refused = 0
     while not line.is_open:

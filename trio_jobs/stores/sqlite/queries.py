@@ -23,7 +23,7 @@ _TEXTS: Final = (
 
 
 def _read(*names: str, table: str = "job.") -> str:
-    """Return columns as they are read: text as bytes, as damaged text is none; of numbers, only numbers."""
+    """Return columns for a SELECT that survives damage: text as bytes, numbers as NULL if they are none."""
     return ", ".join(
         f"CAST({column} AS BLOB)"
         if column.removeprefix(table) in _TEXTS
@@ -57,7 +57,7 @@ SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason
 
 
 def states_in(states: Iterable[State]) -> str:
-    """Return states as SQL has them after IN; the order is always the same, as partial indices want it."""
+    """Return states in the form of SQL after IN, always in one order, as partial indexes require."""
     wanted = set(states)
     return "({})".format(", ".join(f"'{state}'" for state in State if state in wanted))
 
@@ -86,4 +86,4 @@ def _load() -> Mapping[str, str]:
 
 QUERIES: Final = _load()
 SCHEMAS: Final = tuple(_blocks("schema.sql", "version").values())
-"""What brings a file to each version, from 1 on."""
+"""The scripts that bring a file to each version, from 1 on."""

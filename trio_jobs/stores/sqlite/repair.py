@@ -1,9 +1,9 @@
-"""Damage of one row: whom it concerns, and what is made of it.
+"""Mend a damaged row, so that its job can be ended and no other job is affected.
 
-SQLite keeps no checksums, so anything may stand in a row that a disk or a program has hit: text that is none,
-a value of another type, a number that cannot grow. Nobody looks for that. Who meets it hears of it by an
-error that is none of the package's; then the row is set right, so that its job can be ended, and what was
-asked for is done again. What is only read is read as far as it goes.
+SQLite keeps no checksums, so a row that a disk or a program has damaged may hold anything: bytes that are no
+text, a value of another type, a number that cannot grow. Nothing looks for that. A verb that meets it raises
+an error that is none of the package's; then the row is mended, and the verb is done again. Verbs that only
+read return what can be read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .chunks import SEQ_BITS, log_ids
 from .group import Transaction
 
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)
-"""What reading raises that something else has written, or another version."""
+"""Errors of reading what another program, or another version, has written."""
 DAMAGE: Final = (*UNREADABLE, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, ArithmeticError)
-"""What damage of a row raises, and other things do, too; see `is_damage`."""
+"""Errors that a damaged row raises, among other causes; see `is_damage`."""
 MOST: Final = 2**31 - 1
-"""The largest number that a job has: its events are found by it."""
+"""The largest number that a job can have, as the ids of its events begin with it."""
 _ROOM: Final = 2**62  # what is smaller can grow
 _STATES: Final = frozenset(map(str, State))
 _VALUES: Final = frozenset({"metadata", "error", "result", "saved", "progress"})  # in JSON, if there is any
@@ -32,22 +32,22 @@ _COUNTED: Final = frozenset({"state", "handler", "owner"})
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether an error may come from what nobody has written so."""
+    """Return whether an error may come from a damaged row."""
     return isinstance(error, DAMAGE) and not isinstance(error, (TrioJobsError, UnicodeEncodeError))
 
 
 def text(data: bytes | None) -> str | None:
-    """Return text as far as it is any; what is none is shown as U+FFFD."""
+    """Return bytes as text, with U+FFFD for each byte that is none."""
     return None if data is None else data.decode(errors="replace")
 
 
 def whole(value: object) -> int:
-    """Return a number, or 0 for what is none."""
+    """Return a number, or 0 for anything else."""
     return value if isinstance(value, int) else 0
 
 
 def odd(tx: Transaction, number: int) -> dict[str, Any]:
-    """Return the columns of a job that hold what no column of theirs may, with what they could hold."""
+    """Return the columns of a job that hold a value they must not hold, each with a value it can hold."""
     right: dict[str, Any] = {}
     stands: dict[str, Any] = {}
     for name, kind, needed in tx.run("columns"):
@@ -68,9 +68,9 @@ def odd(tx: Transaction, number: int) -> dict[str, Any]:
 
 
 def mend(tx: Transaction, number: int) -> list[str]:
-    """Set right what is odd in the row of a job, and return in which columns that was.
+    """Mend the row of a job, and return the columns that were damaged.
 
-    What was there is lost, so the job has to fail.
+    Their values are lost, so the job has to fail.
     """
     right = odd(tx, number)
     if right:
@@ -82,7 +82,7 @@ def mend(tx: Transaction, number: int) -> list[str]:
 
 
 def _fitting(name: str, kind: str, value: Any) -> Any:
-    """Return what a column can have in the place of a value: the same, if there is nothing wrong with it."""
+    """Return a value as its column can hold it: the same value, if nothing is wrong with it."""
     if kind == "TEXT":
         said = text(value if isinstance(value, bytes) else str("" if value is None else value).encode())
         if name in _VALUES and not _is_json(value):
@@ -103,7 +103,7 @@ def _is_json(value: Any) -> bool:
 
 
 def mend_totals(tx: Transaction) -> bool:
-    """Count all jobs anew if a counter makes no sense; return whether one did not."""
+    """Count all jobs anew if a counter is damaged; return whether one was."""
     odd = tx.one("odd_total") is not None
     if odd:
         _count_anew(tx)

@@ -1,4 +1,4 @@
-"""Rows of the file as records, and back."""
+"""Convert rows of the file to records, and back."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
 
 @attrs.frozen
 class Written:
-    """A submission as it is written.
+    """A submission, ready to be written.
 
     Attributes:
-        submission: As it came.
-        values: What `insert_job` takes of it.
+        submission: The submission.
+        values: The values that `insert_job` takes.
     """
 
     submission: Submission
@@ -54,7 +54,7 @@ class Written:
 
 
 class Rows:
-    """What the handlers of a registry know of rows.
+    """Converts rows to records and back, by the handlers of a registry.
 
     Args:
         handlers: The handlers by name.
@@ -70,11 +70,11 @@ class Rows:
         self._options = lru_cache(_CACHED)(self._decode_options)
 
     def written(self, new: Submission, *, child: bool = False) -> Written:
-        """Return a submission as it is to be written.
+        """Return a submission, ready to be written.
 
         Args:
             new: The submission.
-            child: Whether it is a child job, which nobody else will run, so any function will do.
+            child: Whether it is a child job, which only this process runs, so it needs no registered handler.
 
         Raises:
             UnknownHandler: No handler has this name.
@@ -102,7 +102,7 @@ class Rows:
         )
 
     def _of_child(self, target: Callable[..., Awaitable[Any]]) -> Arguments:
-        """Return the arguments of any function; to look at one takes longer than to spawn a job."""
+        """Return the arguments of any function, cached, as inspecting one takes longer than a spawn."""
         if not isinstance(target, FunctionType):
             return Arguments(target)
         known = self._children.get(target)
@@ -123,15 +123,15 @@ class Rows:
         return arguments
 
     def options_of(self, data: str | bytes, priority: int, owner: str | None, handler: str) -> Options:
-        """Return options as they were submitted, but for the metadata."""
-        if len(data) > _LONG:  # or a cache of many would be large
+        """Return options as they were submitted, without the metadata."""
+        if len(data) > _LONG:  # else the cache could grow large
             return self._decode_options(data, priority, owner, handler)
         return self._options(data, priority, owner, handler)
 
     def _readable(
         self, data: str | bytes, priority: int, owner: str | None, handler: str
     ) -> tuple[Options, str]:
-        """Return options, and what is to be told if they cannot be read; others stand in for them then."""
+        """Return options and "", or, if they cannot be read, default ones and the message about it."""
         try:
             return self.options_of(data, priority, owner, handler), ""
         except UNREADABLE as error:
@@ -145,7 +145,7 @@ class Rows:
         return _EVERY if arguments is None else arguments.mark.options.retry.on
 
     def claim_of(self, row: Sequence[Any]) -> Claim:
-        """Return the claim that a row of `start` is; what cannot be read, or does not fit, fails the job."""
+        """Return a row of `start` as a claim; the job fails if a value is unreadable or does not fit."""
         job_id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq = row
         target = self.handlers[handler]
         values: tuple[Any, ...] = ()
@@ -164,10 +164,10 @@ class Rows:
         return Claim(Submission(job_id, handler, target, values, given, key), attempt, spent, kept, seq)
 
     def job_of(self, row: Sequence[Any]) -> Job:
-        """Return the snapshot that a row of `job` is.
+        """Return a row of `job` as a snapshot.
 
         Raises:
-            StoreCorrupt: A value of the job's own cannot be read. That concerns no other job.
+            StoreCorrupt: A value of this job cannot be read. That concerns no other job.
         """
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
@@ -206,7 +206,7 @@ class Rows:
             raise _damaged(job_id, error_) from error_
 
     def end_of(self, row: Sequence[Any]) -> JobEnd:
-        """Return what a row of `job` says of the job's end; see `job_of`."""
+        """Return a row of `job` as the end of a job; see `job_of`."""
         state, reason, message = map(text, row[2:5])
         error, result, attempt = row[5:8]
         try:
@@ -275,9 +275,9 @@ def _with_metadata(options: Options, data: str | None) -> Options:
 
 
 def _digest(new: Submission, args: bytes) -> str:
-    """Return what tells a submission from another one under the same key: what its submitter gave.
+    """Return a digest of what the submitter gave, which differs for different submissions under one key.
 
-    Which errors are retried is the handler's own affair, whoever submits: it may change with the handler.
+    Which errors are retried is left out: the handler decides that, and it may change with the handler.
     """
     given = new.given or new.options
     plain = attrs.evolve(given, retry=attrs.evolve(given.retry, on=_EVERY))

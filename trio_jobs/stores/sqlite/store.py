@@ -1,7 +1,7 @@
-"""The store: verbs are handed to the connection that writes or the one that reads, and waits are for signals.
+"""The store: it hands each verb to the connection that writes or the one that reads, and waits for signals.
 
-That other processes have written is told by the system, or noticed by the version of the file's data, which
-costs microseconds to ask for. What that concerns here is read in one query.
+The system reports that another process has written, or the version of the file's data shows it, which takes
+microseconds to read. One query then finds which of the jobs that are waited for here have changed.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ from .signals import Signals
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
 POLL: Final = 0.05
-"""Seconds between two looks at what other processes have written, unless it is said otherwise."""
+"""Seconds between two looks at what other processes have written, by default."""
 REST: Final = 0.002
-"""Seconds from the end of one such look to the next one, at least,"""
+"""Seconds from the end of one such look to the next one, at least;"""
 _RESTS: Final = 3
-"""and the same in times that it took."""
+"""and this many times as long as the look took, at least."""
 _STILL: Final = 3.0
-"""Seconds after which this process must have stood still, or the machine slept."""
+"""A look that is this many seconds late means that this process stood still, or the machine slept."""
 
 
 _TRIES: Final = 3
-"""How often a call is tried that damaged rows stand in the way of."""
+"""How often a call is tried when damaged rows are in its way."""
 
 
 class SqliteStore:
-    """Jobs in an SQLite file; `open_sqlite` makes one.
+    """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
         path: The file.
-        rows: What is known of handlers.
+        rows: Converts rows to records and back, by the handlers.
         writer: The connection that writes.
-        reader: The connection that reads what somebody waits for.
-        searcher: The connection that looks for jobs by filters, which may take a while.
+        reader: The connection for reads that tasks wait for.
+        searcher: The connection for searches by filters, which may take a while.
         now: The file's clock.
         token_bytes: How large a token may be.
     """
@@ -84,13 +84,13 @@ class SqliteStore:
         self._now = now
         self._row_errors = RowErrors(path)
         self._signals = Signals()
-        self._more = -1  # how often `work` had rung when it was known that jobs were left that are due
+        self._more = -1  # the rings of `work` when a claim left due jobs behind
         self._process = os.getpid()
         self._identity = identity(path)
         self._closed = False
         self._fault: StoreCorrupt | None = None
 
-    # ------------------------------------------------------------ asking the file
+    # ------------------------------------------------------------ calls to the file
 
     async def _write(
         self,
@@ -98,12 +98,12 @@ class SqliteStore:
         weed: Callable[[Transaction, Exception], bool] = care.weed_none,
         tries: int = _TRIES,
     ) -> T:
-        """Have something done by the connection that writes.
+        """Do something in a transaction that writes.
 
         Args:
-            work: What.
-            weed: What takes damaged jobs out of its way, and returns whether there was anything to mend.
-            tries: How often that is done.
+            work: The function to call.
+            weed: Mends or fails the damaged jobs in its way, and returns whether there was any damage.
+            tries: How often `weed` is called.
         """
         self._check()
         try:
@@ -116,7 +116,7 @@ class SqliteStore:
             self._signals.on_transaction(tx)
             return result
         finally:
-            if self._writer.in_doubt:  # no answer says what was written, and no other process will
+            if self._writer.in_doubt:  # this process cannot tell what was written, and no other will
                 self._writer.in_doubt = False
                 self._signals.ring_all()
         if tries and await self._write(lambda tx: weed(tx, damage), tries=0):
@@ -124,11 +124,11 @@ class SqliteStore:
         raise damage if isinstance(damage, care.AMBIGUOUS) else damaged(self._path, damage) from damage
 
     async def _write_to(self, job_id: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
-        """Have something done to one job. If it cannot be, as its row is damaged, the job fails before."""
+        """Do something to one job in a transaction that writes; a job whose damaged row prevents it fails."""
         return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.weed_one, job_id))
 
     async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
-        """Have something read, by the connection that reads what somebody waits for or by another one."""
+        """Read something by the connection for reads, or by another one."""
         self._check()
         with self._row_errors:
             result, _ = await (by or self._reader).call(lambda tx: work(tx, *args))
@@ -147,11 +147,11 @@ class SqliteStore:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
 
     async def poll(self, seconds: float, clock: FileClock, notices: Notices, version: int) -> None:
-        """Look when told to and now and then, and wake who waits for what others wrote, until cancelled."""
+        """Wake tasks that wait for what others write: look at notices and at intervals until cancelled."""
         looked, rested = clock(), -math.inf
         while True:
-            told = await notices.wait(seconds)
-            if told and rested > trio.current_time():  # else nobody has to be woken for the rest alone
+            noticed = await notices.wait(seconds)
+            if noticed and rested > trio.current_time():  # a timeout needs no rest
                 await trio.sleep_until(rested)
                 notices.clear()
             began = trio.current_time()
@@ -161,7 +161,7 @@ class SqliteStore:
                 self._fault = fault
                 self._signals.ring_all()
                 return
-            if (when := clock()) - looked > seconds + _STILL:  # and so may all who were to be heard
+            if (when := clock()) - looked > seconds + _STILL:  # other workers may have stood still, too
                 self._writer.outages.add(looked, when)
             if clock.is_off():
                 with suppress(StoreUnavailable):
@@ -170,18 +170,18 @@ class SqliteStore:
             looked = clock()
             found = await self._writer.version(version)
             if found != version:
-                version, told = found, True
+                version, noticed = found, True
                 await self._look_for_news()
-            if told:
+            if noticed:
                 now = trio.current_time()
                 rested = now + max(REST, _RESTS * (now - began))
 
     async def _look_for_news(self) -> None:
-        """Wake those who wait for what other processes may have written: one query says which jobs it was."""
+        """Read in one query which watched jobs other processes have changed, and wake their tasks."""
         asked = self._signals.watched()
         try:
             news = await self._read(looking.news, asked) if asked else {}
-        except (TrioJobsError, trio.ClosedResourceError):  # of which each hears who asks for himself
+        except (TrioJobsError, trio.ClosedResourceError):  # each task meets it when it reads
             self._signals.ring_all()
         else:
             self._signals.on_news(news)
@@ -351,7 +351,7 @@ class SqliteStore:
         while True:
             seen = work.count
             known, self._more = self._more, -1
-            if known == seen:  # the claim before has seen it
+            if known == seen:  # the last claim left due jobs
                 return
             left = await self._read(looking.next_due, self._rows.handlers) - self._now()
             if left <= 0:
@@ -363,7 +363,7 @@ class SqliteStore:
         """See `Store.overdue`."""
         alarm = self._signals.alarm
         while True:
-            seen, alarm.moment = alarm.count, math.inf  # whatever comes while looking counts
+            seen, alarm.moment = alarm.count, math.inf  # any moment that comes up during the read counts
             alarm.moment = self._writer.outages.judged_at(await self._read(looking.next_overdue))
             left = alarm.moment - self._now()
             if left <= 0:

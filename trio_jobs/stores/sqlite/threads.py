@@ -1,4 +1,4 @@
-"""Where SQLite works: in threads of Trio's, unless a test in virtual time has it work in the run's own."""
+"""Run SQLite in threads of Trio's, or, in a test with virtual time, in the thread of the run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Run a function in one of Trio's threads, and wait for it, whatever is cancelled meanwhile.
+    """Run a function in one of Trio's threads, and wait for it, even if the task is cancelled meanwhile.
 
-    It takes half as long as `trio.to_thread.run_sync`, which has a limit of threads, contexts and
-    cancellation to think of. Each connection has one call at a time, so their number is the limit here.
+    It takes half as long as `trio.to_thread.run_sync`, which handles a limit of threads, contexts and
+    cancellation. Each connection has one call at a time, so the number of connections is the limit here.
 
     Raises:
-        RuntimeError: There is no thread to be had.
+        RuntimeError: The system gives no thread.
     """
     task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
 
@@ -32,4 +32,4 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:
 
 
 RUN: Final = ContextVar[Callable[..., Awaitable[Any]]]("RUN", default=in_thread)
-"""What runs a function elsewhere, as `in_thread` does. A file looks it up when it is opened."""
+"""The function that runs other functions in a thread, as `in_thread` does; read when a file is opened."""

@@ -1,6 +1,6 @@
-"""The verbs that write but those in `ends`, each as what it does in one transaction. `store` has them called.
+"""The verbs that write, other than those in `ends`, each as a function over one transaction.
 
-They run in a thread, and touch nothing but their arguments and the file.
+`store` has them called in a thread; they use nothing but their arguments and the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def submit(
         if known is None and _insert(tx, new):
             fresh.append(new.submission)
     check_queue(waiting, fresh, limit, tx.now, most=tx.limits.queue)
-    claims = claim(tx, limit, handlers, worker)[0]  # perhaps of others, so only then it shows who waits
+    claims = claim(tx, limit, handlers, worker)[0]  # perhaps of other jobs, so count what waits after it
     for owner, room in rooms(fresh).items():
         if total(tx, "count_owned", owner=owner) > room:
             raise QueueFull(room, owner)
@@ -77,10 +77,10 @@ def _due(tx: Transaction, new: Written) -> float:
 def _insert(
     tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: str | None = None
 ) -> bool:
-    """Add a job: one that waits, or one that runs from birth, if there is a worker.
+    """Add a job: one that waits, or, if there is a worker, one that runs from the start.
 
     Returns:
-        Whether it is new; it is not if the answer to an earlier call was lost.
+        Whether the job is new; it is not if the answer to an earlier call was lost.
     """
     due = _due(tx, new)
     runs = worker is not None
@@ -118,7 +118,7 @@ def _lapses(tx: Transaction, lease: float) -> float | None:
 
 
 def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Claimant) -> Row:
-    """Accept a child that runs from birth, and return its row of `born`."""
+    """Accept a child, which runs from the start, and return its row of `born`."""
     running(tx, parent, attempt)
     _insert(tx, child, worker=Claimant(worker.name), parent=parent)
     return tx.one("born", id=child.submission.id) or ()
@@ -136,7 +136,7 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     if not limit:
         return [], False
     tx.check_compat()
-    tx.write_log()  # whatever an attempt has said is written before the next one begins
+    tx.write_log()  # the events of an attempt are written before the next one begins
     found = due(tx, limit + 1, handlers)
     return [start(tx, number, worker) for number in found[:limit]], len(found) > limit
 
@@ -159,7 +159,7 @@ def start(tx: Transaction, number: int, worker: Claimant) -> Row:
 
 
 def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbeat:
-    """Renew the leases of what runs."""
+    """Renew the leases of running jobs, and return which are lost and which have to be cancelled."""
     rows = list(tx.run("renew", held=msgspec.json.encode(held).decode(), lease=_lapses(tx, lease)))
     cancels = {job_id: grace for job_id, requested, grace in rows if requested}
     return Heartbeat(frozenset(held) - {row[0] for row in rows}, cancels)

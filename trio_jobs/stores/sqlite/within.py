@@ -1,7 +1,7 @@
 """Submit in a transaction of the program's own, for programs whose data is in the same file.
 
-The usual trouble: an order is written, and the program dies before it submits the job for it; or it submits
-the job, and the order is rolled back. In one transaction both are there, or neither.
+Otherwise a program may write an order and die before it submits the job for it, or submit the job and roll
+the order back. In one transaction both are written, or neither.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def submit_within(
     *args: *Ts,
     **options: Unpack[SubmitOptions],
 ) -> str:
-    """Submit a job in the transaction that is open on a connection. No checkpoint: it only writes to that.
+    """Submit a job in the transaction that is open on a connection. No checkpoint: it only writes.
 
-    The job is there when the transaction commits, and workers hear of it within a moment. If it is rolled
-    back, there never was a job.
+    The job exists once the transaction commits, and workers find it within a moment. If the transaction is
+    rolled back, the job never exists.
 
     Args:
         connection: A connection of apsw's to a file that a registry has been opened on before. One of
