@@ -9,8 +9,8 @@ DAMAGED = [
         "a lease that cannot be renewed stops the others",
         "one damaged row, and every running job of a worker is taken away and run twice",
         "stores/sqlite/store.py",
-        "partial(care.weed_held, now_held)",
-        "care.weed_none",
+        "partial(care.mend_held, now_held)",
+        "care.mend_counters",
         "damage",
     ),
     Bug(

@@ -207,7 +207,7 @@ class Log:
             weights[bisect_left(self._old, seq, key=_seq)] = weight
             self._old_weights = weights
 
-    # ------------------------------------------------------------ what goes
+    # ------------------------------------------------------------ dropping events
 
     def _trim(self, events: int, size: int) -> None:
         passed, count, total = 0, self._count, self._bytes

@@ -290,7 +290,7 @@ async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         await bring(store, "waits", "w")
-        mended, _ = await writer_of(store).call(lambda tx: care.weed_none(tx, ValueError()))
+        mended, _ = await writer_of(store).call(lambda tx: care.mend_counters(tx, ValueError()))
         assert not mended
         hurt(path, [(TOTALS, "nothing", number) for number in range(9)])
         await accept(store, make())

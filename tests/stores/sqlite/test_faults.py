@@ -323,7 +323,7 @@ def test_a_locked_file_is_not_opened(
     trio.run(use)
     other = apsw.Connection(str(tmp_path / "jobs.db"))
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreUnavailable, match="another program has it locked, and did not let go in time"):
+    with pytest.raises(StoreUnavailable, match="another program has it locked, and did not release it"):
         trio.run(use)
     other.close()
     trio.run(use)

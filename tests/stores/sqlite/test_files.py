@@ -124,7 +124,7 @@ def test_tables_of_our_names(statement: str, tmp_path: Path) -> None:
     """Tables that are called as ours are, and are not ours, are left alone."""
     path = tmp_path / "jobs.db"
     sql(path, statement)
-    refused(path, StoreCorrupt, "has trio_jobs_", "of somebody else's making", "give another path")
+    refused(path, StoreCorrupt, "has trio_jobs_", "or another program made it", "give another path")
 
 
 def test_a_table_is_missing(tmp_path: Path) -> None:
@@ -644,7 +644,7 @@ async def test_what_is_swept_is_damaged(
         await store.sweep()
         states = [(await store.get(job_id)).state for job_id in (hurt, lost, late)]
         assert states == [State.FAILED, State.RETRYING, State.FAILED]
-        assert f"what is stored of job {hurt} is damaged, and it fails: " in caplog.text
+        assert f"the stored row of job {hurt} is damaged, so the job fails: " in caplog.text
         assert "what is stored of it is damaged: " in str((await store.get(hurt)).message)
         caplog.clear()
         await store.sweep()
@@ -748,7 +748,7 @@ def test_a_system_that_knows_no_boots(tmp_path: Path, monkeypatch: pytest.Monkey
         (
             apsw.FullError("full"),
             StoreUnavailable,
-            "/f: full; free some space on its disk; what waits goes on",
+            "/f: full; free some space on its disk; calls that wait then go on",
         ),
         (
             apsw.IOError("io"),

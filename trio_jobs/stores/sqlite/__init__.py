@@ -1,6 +1,6 @@
 """Jobs in an SQLite file: durable on one machine, shared by the processes on it.
 
-Its files, in the order in which they tell the story:
+Its files, in the order in which to read them:
 
     schema.sql, queries.sql    what a file holds, and every statement
     queries, clock             loading these; one clock for all processes

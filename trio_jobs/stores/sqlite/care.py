@@ -63,20 +63,20 @@ def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
     left as it is, and is neither claimed nor swept any more.
     """
     error = tx.alone(work)
-    if not (error is None or isinstance(error, _Undone)) and _weed_children(tx, number):
+    if not (error is None or isinstance(error, _Undone)) and _fail_children(tx, number):
         error = tx.alone(work)
     if error is None or isinstance(error, _Undone):
         return True
     job_id = one_line(ends.id_of(tx, number))
-    logger.error("what is stored of job %s is damaged, and it fails: %s", job_id, one_line(error))
+    logger.error("the stored row of job %s is damaged, so the job fails: %s", job_id, one_line(error))
     if (error := tx.alone(partial(_fail, tx, number, error))) is not None:
         logger.error("job %s cannot be ended, and is left as it is: %s", job_id, one_line(error))
         tx.alone(partial(_leave, tx, number))
     return False
 
 
-def _weed_children(tx: Transaction, number: int) -> bool:
-    """Fail each open child of a job that cannot be ended, and return whether there was one."""
+def _fail_children(tx: Transaction, number: int) -> bool:
+    """Fail each open child that cannot be ended with its parent, and return whether there was one."""
     children = [child for (child,) in tx.run("open_children", number=number)]
     return bool(
         [
@@ -103,12 +103,12 @@ def _leave(tx: Transaction, number: int) -> None:
     tx.run("leave_alone", number=number)
 
 
-def weed_none(tx: Transaction, _: Exception) -> bool:
+def mend_counters(tx: Transaction, _: Exception) -> bool:
     """Count all jobs anew if a counter is damaged, and return whether one was."""
     return repair.mend_totals(tx)
 
 
-def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception) -> bool:
+def mend_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception) -> bool:
     """Fail each due job that cannot be started, and return whether anything was mended."""
     if repair.mend_totals(tx):
         return True
@@ -118,7 +118,7 @@ def weed_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
     )
 
 
-def weed_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
+def mend_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
     """Fail each job whose lease cannot be renewed, and return whether there was one."""
     found = {job_id: tx.one("number_of", id=job_id) for job_id in held}
     return bool(
@@ -130,7 +130,7 @@ def weed_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
     )
 
 
-def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
+def mend_one(job_id: str, tx: Transaction, error: Exception) -> bool:
     """Mend what stopped a verb on one job, failing it if need be; return whether anything was mended."""
 
     def fail() -> None:
@@ -139,7 +139,7 @@ def weed_one(job_id: str, tx: Transaction, error: Exception) -> bool:
     row = tx.one("number_of", id=job_id)
     if row is None or (isinstance(error, AMBIGUOUS) and not repair.odd(tx, row[0])):
         return False
-    return repair.mend_totals(tx) or _weed_children(tx, row[0]) or not by_itself(tx, row[0], fail)
+    return repair.mend_totals(tx) or _fail_children(tx, row[0]) or not by_itself(tx, row[0], fail)
 
 
 def _can(tx: Transaction, number: int, work: Callable[[], object]) -> bool:

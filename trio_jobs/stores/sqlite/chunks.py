@@ -55,7 +55,7 @@ def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
 
 
 def history(tx: Transaction, number: int) -> list[Event]:
-    """Return the events but for tokens and progress."""
+    """Return all events except tokens and progress."""
     return [event for row in tx.run("history", **log_ids(number)) for event in events_of(row)]
 
 
@@ -76,11 +76,11 @@ def events_of(row: Sequence[Any]) -> Iterator[Event]:
 def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
     """Drop the oldest tokens, progress and saved values if there are too many or they are too large.
 
-    An eighth of the bound goes at a time, which makes the cost per event constant. The last saved value is
-    counted with the others in the row of the job, but neither goes nor makes others go.
+    An eighth of the bound is dropped at a time, which makes the cost per event constant. The row of the job
+    counts the last saved value with the others, but it is neither dropped nor a cause to drop others.
 
     Returns:
-        Whether any went.
+        Whether any were dropped.
     """
     keep = tx.limits.keep
     if kept <= keep.events and size <= keep.bytes:
@@ -95,7 +95,7 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
     most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
     place = log_ids(number)
     for chunk, count, length in tx.run("oldest_chunks", saved=last[0], **place):
-        if kept - count >= most or size - length >= largest:  # all of it goes
+        if kept - count >= most or size - length >= largest:  # drop all of it
             kept, size, place["first"] = kept - count, size - length, chunk + 1
             continue
         if kept > most or size > largest:

@@ -30,8 +30,8 @@ _FEWEST_PAGES: Final = 16
 _MOST_PAGES: Final = 1000  # SQLite's own choice
 DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 _HINTS: Final[Mapping[type[apsw.Error], str]] = {
-    apsw.BusyError: "another program has it locked, and did not let go in time",
-    apsw.FullError: "free some space on its disk; what waits goes on by itself then",
+    apsw.BusyError: "another program has it locked, and did not release it in time",
+    apsw.FullError: "free some space on its disk; calls that wait then go on by themselves",
     apsw.ReadOnlyError: "this process may not write to the file, or not create the files beside it; see to "
     "the permissions of the file and of its folder",
     apsw.CantOpenError: "see that it is a file, and that this process may read and write it, and create "
@@ -197,7 +197,7 @@ def version(db: Db, path: Path) -> int:
     except (apsw.SQLError, TypeError, ValueError):
         raise StoreCorrupt(
             f"{path} has {min(names)} in it, and not the version of trio_jobs that made it: it is damaged, "
-            "or of somebody else's making. Nothing was changed; give another path, or restore a copy"
+            "or another program made it. Nothing was changed; give another path, or restore a copy"
         ) from None
 
 

@@ -41,7 +41,7 @@ def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Eve
 
 
 def history(tx: Transaction, job_id: str) -> list[Event]:
-    """Return the events but for tokens and progress."""
+    """Return all events except tokens and progress."""
     return chunks.history(tx, _place(tx, job_id)[0])
 
 

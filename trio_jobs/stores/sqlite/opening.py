@@ -85,9 +85,9 @@ async def open_sqlite(
         own = FileClock(epochs[-1] if clock is None else None)
         now = clock or own
         there = partial(check_there, where, identity(where))
-        told = partial(notify, where)
+        announce = partial(notify, where)
         groups = (
-            Group(writer, now, limits, writes=True, begun=own.keep, ending=there, committed=told),
+            Group(writer, now, limits, writes=True, begun=own.keep, ending=there, committed=announce),
             Group(reader, now, limits, writes=False, begun=own.look),
             Group(searcher, now, limits, writes=False),
         )
@@ -138,7 +138,7 @@ async def connected(line: Line) -> AsyncGenerator[Line]:
                 raise
             if refused == 1:
                 logger.warning("waiting for a file that is locked: %s", error)
-        except (MemoryError, RuntimeError) as error:  # there may be no thread to be had
+        except (MemoryError, RuntimeError) as error:  # the system may give no thread
             raise translated(error, line.path) from None
     process = os.getpid()
     try:

@@ -95,15 +95,15 @@ class SqliteStore:
     async def _write(
         self,
         work: Callable[[Transaction], T],
-        weed: Callable[[Transaction, Exception], bool] = care.weed_none,
+        mend: Callable[[Transaction, Exception], bool] = care.mend_counters,
         tries: int = _TRIES,
     ) -> T:
         """Do something in a transaction that writes.
 
         Args:
             work: The function to call.
-            weed: Mends or fails the damaged jobs in its way, and returns whether there was any damage.
-            tries: How often `weed` is called.
+            mend: Mends or fails the damaged jobs in its way, and returns whether there was any damage.
+            tries: How often `mend` is called.
         """
         self._check()
         try:
@@ -116,16 +116,16 @@ class SqliteStore:
             self._signals.on_transaction(tx)
             return result
         finally:
-            if self._writer.in_doubt:  # this process cannot tell what was written, and no other will
+            if self._writer.in_doubt:  # what was written is unknown, and nothing will announce it
                 self._writer.in_doubt = False
                 self._signals.ring_all()
-        if tries and await self._write(lambda tx: weed(tx, damage), tries=0):
-            return await self._write(work, weed, tries - 1)
+        if tries and await self._write(lambda tx: mend(tx, damage), tries=0):
+            return await self._write(work, mend, tries - 1)
         raise damage if isinstance(damage, care.AMBIGUOUS) else damaged(self._path, damage) from damage
 
     async def _write_to(self, job_id: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
         """Do something to one job in a transaction that writes; a job whose damaged row prevents it fails."""
-        return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.weed_one, job_id))
+        return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.mend_one, job_id))
 
     async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
         """Read something by the connection for reads, or by another one."""
@@ -197,7 +197,7 @@ class SqliteStore:
         handlers = self._rows.handlers
         ids, rows = await self._write(
             lambda tx: verbs.submit(tx, new, limit, handlers, worker),
-            partial(care.weed_due, limit, handlers),
+            partial(care.mend_due, limit, handlers),
         )
         limits = [one.options.timeouts.queue for one in batch]
         soonest = min((limit for limit in limits if limit is not None), default=math.inf)
@@ -220,7 +220,7 @@ class SqliteStore:
         handlers = self._rows.handlers
         rows, more = await self._write(
             lambda tx: verbs.claim(tx, limit, handlers, worker),
-            partial(care.weed_due, limit, handlers),
+            partial(care.mend_due, limit, handlers),
         )
         self._more = seen if more else -1
         if rows:
@@ -232,7 +232,7 @@ class SqliteStore:
         began = self._now()
         now_held = dict(held)
         answer = await self._write(
-            lambda tx: verbs.heartbeat(tx, now_held, lease), partial(care.weed_held, now_held)
+            lambda tx: verbs.heartbeat(tx, now_held, lease), partial(care.mend_held, now_held)
         )
         self._signals.alarm.ring(began + lease)
         return answer
