@@ -14,12 +14,9 @@ LONGEST_NAME = 256
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: Any) -> None:
     """Give a submission that is sound so far a handler that there is, and arguments that fit.
 
-    What may be waited for is brought below a second: a job that is given minutes to end may take them.
+    No request may wait for long: a job that is given minutes to end may take them.
     """
-    for name in ("grace", "patience"):
-        seconds: Any = (case.query or {}).get(name)
-        if isinstance(seconds, (int, float)) and seconds > 1:
-            case.query[name] = seconds % 1
+    shorten(case.query)
     body: Any = case.body
     if case.path != "/v1/jobs" or not isinstance(body, dict):
         return
@@ -30,6 +27,13 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
             body["args"] = ["you", len(args)]
     if isinstance(body.get("options"), dict):
         settle(body["options"], has_key="Idempotency-Key" in (case.headers or {}))
+
+
+def shorten(query: Any) -> None:
+    """Bring what may be waited for below a second."""
+    for name, seconds in dict(query or {}).items():
+        if name in {"grace", "patience"} and isinstance(seconds, int | float) and seconds > 1:
+            query[name] = seconds % 1
 
 
 def settle(options: dict[str, Any], *, has_key: bool) -> None:
