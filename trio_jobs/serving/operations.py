@@ -121,6 +121,7 @@ class JobOperations:
 
         Raises:
             BadRequest: No page gave this cursor.
+            InvalidPayload: A text holds what no store keeps.
         """
         fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent")}
         where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
@@ -128,6 +129,8 @@ class JobOperations:
             where["owner"] = caller.owner
         try:
             return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
+        except InvalidPayload:
+            raise
         except ValueError as error:  # a cursor that no page gave
             raise BadRequest(str(error)) from None
 

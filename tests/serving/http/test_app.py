@@ -258,6 +258,13 @@ async def test_a_question_that_makes_no_sense(query: str) -> None:
         refused(await site.http.get(f"/v1/jobs?{query}"), 400, "bad_request")
 
 
+@pytest.mark.parametrize("name", ["handler", "parent"])
+async def test_a_question_that_no_store_can_be_asked(name: str) -> None:
+    """A text that no store keeps is refused in a question as it is in a job."""
+    async with served() as site:
+        refused(await site.http.get(f"/v1/jobs?{name}=a%00b"), 422, "invalid_payload")
+
+
 async def test_a_jobs_history() -> None:
     """The events but for tokens and progress, as the wire has them."""
     async with served() as site:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,18 +29,18 @@ def serving(folder: Path, token: str) -> Generator[str]:
     tokens.write_text(f"* {token}\n", encoding="utf-8")
     command = [sys.executable, "-m", "trio_jobs", "serve", "program", "--token-file", str(tokens)]
     command += ["--port", "0", "--store", f"sqlite:///{folder / 'jobs.db'}", "--grace", "0"]
-    with subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True) as server:
+    log = folder / "log"  # not a pipe, which would fill up and stop the server
+    with log.open("w") as file, subprocess.Popen(command, cwd=HERE, stderr=file) as server:
         try:
-            assert server.stderr is not None
-            told = None
-            while told is None:
-                told = re.match(r"the page is at (\S+)/;", server.stderr.readline())
-                assert server.poll() is None, "the server did not start"
+            while (told := re.search(r"the page is at (\S+)/;", log.read_text(encoding="utf-8"))) is None:
+                with suppress(subprocess.TimeoutExpired):
+                    status = server.wait(timeout=0.1)
+                    raise AssertionError(f"the server ended with {status}: {log.read_text(encoding='utf-8')}")
             yield told[1]
         finally:
             server.send_signal(signal.SIGTERM)
-            _, rest = server.communicate(timeout=60)
-            print(rest, end="")
+            server.wait(timeout=60)
+            print(log.read_text(encoding="utf-8")[-5000:], end="")
 
 
 def main(options: Sequence[str]) -> int:
@@ -50,6 +50,8 @@ def main(options: Sequence[str]) -> int:
         st = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")]
         run = ["run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {token}"]
         bounds = ["--max-time", str(SECONDS), "--max-examples", "50", "--request-timeout", "10", "--no-color"]
+        if seed := os.environ.get("GATES_SEED"):
+            bounds += ["--seed", seed]
         env = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
         return subprocess.run([*st, *run, *bounds, *options], env=env, cwd=folder, check=False).returncode
 
