@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import attrs
 
 
-TAGS = 64
-"""How many tags a job has at most."""
-_NAME, _VALUE = 100, 500  # characters of one
+TAGS, TAG_NAME, TAG_VALUE = 64, 100, 500
+"""How many tags a job has at most, and how many characters the name and the value of one."""
 _BITS = 1000  # a float cannot hold a whole number with more
 
 
@@ -120,9 +119,9 @@ def tags(value: object) -> Mapping[str, str]:
     if len(found) > TAGS:
         raise ValueError(f"a job has at most {TAGS} tags; got {len(found)}; put the rest into metadata")
     for key, item in found.items():
-        if len(key) > _NAME or len(item) > _VALUE:
+        if len(key) > TAG_NAME or len(item) > TAG_VALUE:
             raise ValueError(
-                f"the name of a tag has at most {_NAME} characters and its value {_VALUE}; "
+                f"the name of a tag has at most {TAG_NAME} characters and its value {TAG_VALUE}; "
                 f"got {len(key)} and {len(item)} for {quoted(key)}; put long texts into metadata"
             )
     return found

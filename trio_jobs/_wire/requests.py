@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from .._common.errors import TrioJobsError
 from .._common.states import State
+from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from .._json.values import depth, encode, to_json
 from .._model.job import Ended, Event, Priority, Timeouts
 from .._model.retry import Retry
@@ -31,6 +32,8 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10**6)]
 LONGEST_KEY: Final = 256
+_TagName: TypeAlias = Annotated[str, Meta(max_length=TAG_NAME)]
+_TagValue: TypeAlias = Annotated[str, Meta(max_length=TAG_VALUE)]
 LARGE: Final = 2**20
 """Bytes of JSON in one value of a job's or an event's; a larger one is left out, and asked for by itself."""
 PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
@@ -80,7 +83,7 @@ class SubmitOptions(_Strict, frozen=True):
     priority: PriorityName | UnsetType = UNSET
     delay: Seconds | UnsetType = UNSET
     run_at: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
-    tags: dict[str, str] | UnsetType = UNSET
+    tags: Annotated[dict[_TagName, _TagValue], Meta(max_length=TAGS)] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     key: Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY)] | UnsetType | None = UNSET
     owner: Name | UnsetType | None = UNSET

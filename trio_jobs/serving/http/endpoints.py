@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..._common.errors import quoted
 from ..._common.states import State
-from ..._common.validate import TAGS
+from ..._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from ..._wire import requests
 from ..._wire.requests import LONGEST_KEY, BadRequest, NewJob, decode_new_job
 from ..answers import Fields
@@ -105,7 +105,10 @@ def _header(name: str, **schema: Any) -> Mapping[str, Any]:
 
 
 _CURSOR: Final = {"type": "string", "pattern": "^[0-9]{0,16}$"}
-_TAG: Final = {"type": "string", "pattern": r"^[^=\u0000]{0,100}=[^\u0000]{0,500}$"}
+_TAG: Final = {
+    "type": "string",
+    "pattern": rf"^[^=\u0000]{{0,{TAG_NAME}}}=[^\u0000]{{0,{TAG_VALUE}}}$",
+}
 _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
 
 
