@@ -18,18 +18,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import seed_scheduler
-from trio_jobs import (
-    Event,
-    Job,
-    JobContext,
-    JobHandle,
-    JobRegistry,
-    Permanent,
-    Retry,
-    RetryAfter,
-    Timeouts,
-    open_registry,
-)
+from trio_jobs import Event, Job, JobHandle, JobRegistry, open_registry
+from trio_jobs.testing import _drawn_lives, _scripted
 
 NEXT = {
     ("queued", "started"): "running",
@@ -102,87 +92,10 @@ def check_agrees(job: Job, log: list[Event]) -> None:
     assert (job.next_attempt_at is not None) == (seen.state in {"queued", "retrying"})
 
 
-Step = tuple[str, Any]
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("send"), st.integers(1, 5)),
-        st.tuples(st.just("pipe"), st.integers(1, 3)),
-        st.tuples(st.just("sleep"), st.sampled_from([0.0, 0.5, 1.0, 3.0])),
-        st.tuples(st.just("save"), st.integers()),
-        st.tuples(st.just("progress"), st.integers(0, 9)),
-        st.tuples(st.just("shield"), st.sampled_from([0.5, 2.0])),
-        st.tuples(st.just("child"), st.booleans()),
-    ),
-    max_size=5,
-)
-ENDS = st.sampled_from(["return", "error", "permanent", "snooze", "exit", "group", "background"])
-
-
-async def child(job: JobContext[int], fails: bool) -> None:
-    await job.send(7)
-    await trio.sleep(0.5)
-    if fails:
-        raise LookupError("child")
-
-
-async def scripted(job: JobContext[int], steps: list[Step], end: str) -> str:
-    """A handler that does what it is told; a snooze happens once."""
-    for what, amount in steps:
-        if what == "send":
-            await job.send_many(range(amount))
-        elif what == "pipe":
-            for number in range(amount):
-                await job.tokens.send(number)
-        elif what == "sleep":
-            await trio.sleep(amount)
-        elif what == "save":
-            await job.save(amount)
-        elif what == "progress":
-            await job.progress(amount, 9)
-        elif what == "shield":
-            with trio.CancelScope(shield=True):
-                await trio.sleep(amount)
-        else:
-            await job.spawn(child, amount)
-    if end == "error":
-        raise ValueError("as told")
-    if end == "permanent":
-        raise Permanent("as told")
-    if end == "snooze" and job.attempt == 1:
-        raise RetryAfter(1)
-    if end == "exit":
-        raise SystemExit(3)
-    if end == "group":
-        raise ExceptionGroup("two", [KeyError("a"), ValueError("b")])
-    if end == "background":
-
-        async def fail() -> None:
-            raise OSError("in the nursery")
-
-        job.nursery.start_soon(fail)
-    return "done"
-
-
-OPTIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        "timeouts": st.builds(
-            Timeouts,
-            run=st.sampled_from([None, 0.0, 0.5, 2.0]),
-            queue=st.sampled_from([None, 0.5]),
-            first_token=st.sampled_from([None, 0.5]),
-            idle=st.sampled_from([None, 1.0]),
-        ),
-        "retry": st.builds(Retry, attempts=st.integers(1, 3), initial=st.sampled_from([0.0, 1.0])),
-        "priority": st.integers(0, 3),
-        "delay": st.sampled_from([0.0, 0.5, 2.0]),
-        "when_unread": st.sampled_from(["continue", "pause", "cancel"]),
-        "linger": st.sampled_from([0.0, 1.0]),
-    },
-)
+LIFE = st.tuples(_drawn_lives.LISTS, st.sampled_from(_scripted.ENDS), _drawn_lives.OPTIONS)
 COMMANDS = st.one_of(
-    st.tuples(st.just("submit"), st.tuples(STEPS, ENDS, OPTIONS)),
-    st.tuples(st.just("submit"), st.tuples(STEPS, ENDS, OPTIONS)),
+    st.tuples(st.just("submit"), LIFE),
+    st.tuples(st.just("submit"), LIFE),
     st.tuples(st.just("cancel"), st.tuples(st.integers(0, 9), st.sampled_from([0.0, 1.0]))),
     st.tuples(st.just("advance"), st.sampled_from([0.0, 0.4, 1.0, 5.0])),
     st.tuples(st.just("read"), st.tuples(st.integers(0, 9), st.integers(0, 6), st.booleans())),
@@ -255,7 +168,7 @@ async def act(
 ) -> None:
     if command == "submit":
         steps, end, options = argument
-        handles.append(await jobs.submit(scripted, steps, end, **options))
+        handles.append(await jobs.submit(_scripted.scripted, steps, end, **options))
         nursery.start_soon(watch, handles[-1])
     elif command == "cancel" and handles:
         which, grace = argument
