@@ -111,9 +111,8 @@ def build_once(base: Options, given: Mapping[str, Any]) -> Options:
     """
     if not given:
         return base
-    if (
-        not given.keys() <= _PLAIN
-    ):  # a record or a mapping may be equal to another, and not the same all through
+    # A record or a mapping may be equal to another and hold other types.
+    if not given.keys() <= _PLAIN:
         return build(base, given)
     key = (id(base), *given.items(), *map(type, given.values()))  # 1, 1.0 and True are equal
     try:
@@ -121,7 +120,7 @@ def build_once(base: Options, given: Mapping[str, Any]) -> Options:
             return known[1]
     except TypeError:  # what has no hash is refused
         return build(base, given)
-    if len(_built) >= _KEPT:
+    if len(_built) >= _KEPT:  # each record is built once more at most, and every hit stays one look-up
         _built.clear()
     _built[key] = base, build(base, given)
     return _built[key][1]

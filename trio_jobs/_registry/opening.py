@@ -22,6 +22,7 @@ from .address import MEMORY, Opened, store_opener
 from .registry import JobRegistry
 
 OnExit = Literal["stop", "drain"]
+Making = Callable[[Store, trio.Nursery, Claimant, Shortcuts], Worker]
 _PAGE = 1000
 
 
@@ -127,7 +128,7 @@ async def _registry_block(
     opened: AbstractAsyncContextManager[Opened],
     handlers: Handlers,
     claimant: Claimant,
-    making: Callable[..., Worker],
+    making: Making,
     *,
     on_exit: OnExit,
     grace: float,
@@ -144,7 +145,7 @@ async def _running(
     kept: Store,
     shortcuts: Shortcuts,
     claimant: Claimant,
-    making: Callable[..., Worker],
+    making: Making,
     *,
     on_exit: OnExit,
     grace: float,
@@ -158,7 +159,7 @@ async def _running(
         async with trio.open_nursery() as vital:
             try:
                 async with trio.open_nursery() as nursery:
-                    worker = making(kept, nursery, claimant, shortcuts=shortcuts)
+                    worker = making(kept, nursery, claimant, shortcuts)
                     nursery.start_soon(worker.run, name="claim jobs")
                     if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
                         vital.start_soon(worker.keep_leases, heart, name="keep leases")

@@ -27,9 +27,9 @@ class Worker(Runner):
         store: The store.
         nursery: It runs the tasks of the attempts.
         claimant: The worker's name, and how long its leases are.
+        shortcuts: The ways around the verbs of the store, if there are any.
         capacity: How many attempts may run at once; child jobs use their parent's slot.
         window: How many events a handler may be ahead of a reader.
-        shortcuts: The ways around the verbs of the store, if there are any.
 
     Attributes:
         paused: Whether claiming is paused.
@@ -40,10 +40,10 @@ class Worker(Runner):
         store: Store,
         nursery: trio.Nursery,
         claimant: Claimant,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         *,
         capacity: int,
         window: int,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         super().__init__(store, nursery, claimant, window=window, shortcuts=shortcuts)
         self.capacity = capacity
@@ -67,9 +67,7 @@ class Worker(Runner):
             await retry_until_done(self.store.sweep)
 
     async def _claim(self) -> None:
-        while (
-            True
-        ):  # claims only when work may wait: a claim holds the slots that a submit could fill at once
+        while True:  # claim only when work may wait: a claim holds the slots that a submit could fill at once
             while not self._free():
                 await self._changed.wait()
             await retry_until_done(self.store.due)

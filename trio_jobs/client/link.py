@@ -39,9 +39,8 @@ class Link:
         self._why = "no connection yet"
         self._waiting: set[trio.CancelScope] = set()
         self._closed = False
-        self._scope = (
-            trio.CancelScope()
-        )  # around the present step: connecting, using the connection, or waiting
+        # Around the present step: connecting, using the connection, or waiting.
+        self._scope = trio.CancelScope()
 
     # ------------------------------------------------------------ calls
 

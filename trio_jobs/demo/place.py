@@ -12,9 +12,8 @@ def place() -> Path:
 
     Where somebody else has taken that name, a new folder is made, and nothing is found again.
     """
-    user = (
-        os.getuid() if hasattr(os, "getuid") else 0
-    )  # elsewhere each user has temporary folders of their own
+    # A system without `getuid` gives each user a temporary folder.
+    user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"trio-jobs-demo-{user}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -47,7 +47,6 @@ def settle(options: dict[str, Any], *, has_key: bool) -> None:
     retry = options.get("retry")
     if isinstance(retry, dict):
         attempts = retry.get("attempts")
-        if (
-            isinstance(attempts, float) and attempts.is_integer()
-        ):  # JSON Schema calls 3.0 whole; nobody sends it
+        # JSON Schema calls 3.0 whole; no client sends it.
+        if isinstance(attempts, float) and attempts.is_integer():
             options["retry"] = {**retry, "attempts": int(attempts)}
