@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 from trio.testing import MockClock
 
-from trio_jobs.stores._log import Note
-
 if TYPE_CHECKING:
     from trio_jobs import JobRegistry
     from trio_jobs.client import RemoteRegistry
     from trio_jobs.stores import Store
 
 __all__ = [
-    "Note",
     "epoch_of",
     "link_of",
     "rows_of",

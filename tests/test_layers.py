@@ -6,6 +6,7 @@ Each check is a function over a folder: it runs on the package and on planted vi
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,6 +151,15 @@ def upward(root: Path) -> list[str]:
     ]
 
 
+def hidden(root: Path) -> list[str]:
+    """Report the imports of another room's private modules: those whose names begin with an underscore."""
+    return [
+        f"{one.importer}.py:{one.line} imports {one.imported}, which is private in its room"
+        for one in imports(root)
+        if place(one.importer) != place(one.imported) and re.match("_[^_]", one.imported.rpartition("/")[2])
+    ]
+
+
 def cycles(root: Path) -> list[str]:
     """Report a cycle among the imports that happen when the program runs."""
     graph: dict[str, set[str]] = {name: set() for name in modules(root)}
@@ -203,9 +213,9 @@ def heavy(root: Path) -> list[str]:
     return [f"import {PACKAGE} loads {name}" for name in sorted(foreign | names & HEAVY)]
 
 
-@pytest.mark.parametrize("check", [homeless, upward, cycles, oversized, heavy])
+@pytest.mark.parametrize("check", [homeless, upward, hidden, cycles, oversized, heavy])
 def test_the_package_keeps_its_shape(check: Check) -> None:
-    """Every module has a room, imports point down without a cycle, nothing is too long or heavy."""
+    """Each module has a room, imports point down to public modules, no cycle, nothing too long or heavy."""
     found = check(ROOT)
     assert not found, "\n".join(found)
 
@@ -238,7 +248,8 @@ SOUND = {
     "_model/job": "if TYPE_CHECKING:\n    from .retry import Retry",
     "_model/retry": "from .job import Job",
     "stores/__init__": "",
-    "stores/memory": "from .._model.job import Job\nimport trio_jobs._common.states",
+    "stores/memory": "from .._model.job import Job\nfrom . import _row\nimport trio_jobs._common.states",
+    "stores/_row": "",
     "stores/sqlite/store": "from .. import memory",
     "_registry/registry": "def late():\n    from ..stores.memory import MemoryStore",
     "serving/limits": "",
@@ -248,7 +259,7 @@ SOUND = {
 }
 
 
-@pytest.mark.parametrize("check", [homeless, upward, cycles, oversized])
+@pytest.mark.parametrize("check", [homeless, upward, hidden, cycles, oversized])
 def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
     """Imports down and within a room, in every spelling, and a cycle for types only, are fine."""
     assert check(plant(tmp_path, SOUND)) == []
@@ -321,6 +332,12 @@ def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
             },
             "_common/errors.py:2 imports _model/job",
             id="for types only",
+        ),
+        pytest.param(
+            hidden,
+            {"_watching/cursor": "from ..stores._log import Log", "stores/_log": ""},
+            "_watching/cursor.py:1 imports stores/_log, which is private",
+            id="a private module of another room",
         ),
         pytest.param(
             cycles,

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from tests.inside import Note
 from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, UnknownJob
 from trio_jobs._watching import raised, readers, store_cursor
 from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claimant, Outcome, Submission
+from trio_jobs.stores.log import Note
 from trio_jobs.stores.memory import MemoryStore
 
 KINDS = pytest.mark.parametrize("kind", [store_cursor.StoreCursor, store_cursor.LocalCursor])

@@ -11,7 +11,7 @@ from tests.planted.simulated import SIMULATED
 from tests.planted.stored import STORED
 from tests.planted.streamed import STREAMED
 
-MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/_log.py", "stores/_queue.py"
+MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/log.py", "stores/_queue.py"
 RULES = "stores/rules.py"
 
 _FIRST = [

@@ -182,7 +182,7 @@ STREAMED = [
     Bug(
         "a reader in place goes over a note",
         "`receive_many` hands out a retry as a value of the job's",
-        "stores/_log.py",
+        "stores/log.py",
         "self._notes[note] - self.before - 1 if note",
         "self._notes[note] - self.before if note",
         "streams",

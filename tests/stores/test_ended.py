@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from trio_jobs import Retention
-from trio_jobs.stores import Options, _ended, _log, _row
+from trio_jobs.stores import Options, _ended, _row
 from trio_jobs.stores.contract import Submission
+from trio_jobs.stores.log import Log
 
 
 async def target() -> None: ...
@@ -15,7 +16,7 @@ async def target() -> None: ...
 def row(job_id: str, size: int = 0) -> _row.Row:
     """Return a job, with arguments of about a size."""
     new = Submission(job_id, "f", target, ("x" * size,), Options())
-    return _row.Row(new, _log.Log(Retention(), lambda: 0.0), 0.0, 0.0)
+    return _row.Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0)
 
 
 def test_the_oldest_go_first() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Progress, Reason, Retention
-from trio_jobs.stores._log import Log, weigh
+from trio_jobs.stores.log import Log, weigh
 
 SNOOZES = 100  # see `Retention`
 TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}

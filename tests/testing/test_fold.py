@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from trio_jobs import Ended, Event, Job, JobContext, Kind, Reason, Retry, RetryAfter, open_registry
-from trio_jobs.testing._fold import NEXT, check_agrees, fold
+from trio_jobs.testing.fold import NEXT, check_agrees, fold
 
 
 def log(*entries: tuple[Any, ...]) -> list[Event]:

@@ -42,7 +42,7 @@ from trio_jobs.stores import Claimant, Outcome, Transition
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.group import Group
 from trio_jobs.stores.submission import submission
-from trio_jobs.testing._fold import check_agrees
+from trio_jobs.testing.fold import check_agrees
 
 T = TypeVar("T")
 LEASE: Final = 0.4

@@ -14,7 +14,7 @@ import trio
 from .._common.errors import StreamGap
 from .._common.validate import choice, whole
 from .._model.job import Event, Kind
-from ..stores._log import Note
+from ..stores.log import Note
 from .raised import Raised
 from .readers import Policy
 

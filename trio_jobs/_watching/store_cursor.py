@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import StreamGap
 from .._model.job import Event
-from ..stores._log import Log
+from ..stores.log import Log
 from .cursor import LogCursor
 from .raised import Raised
 from .readers import Policy, Readers, ReadersByJob

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from .._model.job import SNOOZES, TRIMMABLE, Event, Job, Kind
-from ..testing._fold import check_agrees
+from ..testing.fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line

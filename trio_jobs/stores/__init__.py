@@ -6,6 +6,7 @@ In the order in which they tell the story:
     rules        decisions that are the same in every store
     submission   a job as a caller submits it, checked
     retrying     calls of a store that are repeated until it answers
+    log          the log of one job in memory
     memory       the store in memory
     sqlite       the store in a file
 """

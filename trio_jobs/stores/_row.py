@@ -14,8 +14,8 @@ from .._common.errors import ErrorRecord
 from .._common.states import Reason, State
 from .._model.job import Job, Progress
 from .._model.summary import JobSummary, summary_of
-from ._log import Log, weigh
 from .contract import Submission, Where
+from .log import Log, weigh
 from .rules import WAITING, date_of
 
 

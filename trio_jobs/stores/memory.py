@@ -20,11 +20,11 @@ from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, JobEnd, Kind, Rete
 from .._model.summary import Page
 from . import rules
 from ._ended import EndedJobs
-from ._log import Log
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row, same
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from .log import Log
 
 
 class MemoryStore:

@@ -41,11 +41,11 @@ from ._drawn import (
     WHERES,
     WRITES,
 )
-from ._fold import check_agrees
 from ._machine import TrioMachine
 from ._observed import TICK, observed
 from ._rules import initialize, invariant, rule
 from .checks.kit import ALL, completed, failed, make, other_work, retried, work
+from .fold import check_agrees
 
 
 class StoreMachine(TrioMachine):

@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from .._model.job import Timeouts
-from ._fold import end_of, is_lost, state_of, states_of
+from .fold import end_of, is_lost, state_of, states_of
 
 if TYPE_CHECKING:
     from .._model.job import Event, Job

@@ -13,9 +13,9 @@ from .._registry.opening import open_registry
 from .._running.context import JobContext
 from .._running.worker import Worker
 from ._delivered import reached
-from ._fold import check_agrees
 from ._life import Life, life_of
 from ._seeded import run_seeded
+from .fold import check_agrees
 
 Handler = Callable[..., Awaitable[Any]]
 PATIENCE: Final = 60.0

@@ -18,7 +18,7 @@ import attrs
 
 from .._registry.filter import every
 from ..stores.contract import Where
-from ._fold import check_agrees
+from .fold import check_agrees
 
 if TYPE_CHECKING:
     from .._model.job import Event, Job

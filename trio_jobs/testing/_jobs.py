@@ -23,7 +23,6 @@ from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
 from ._client import Pace, SimulatedClient
 from ._drawn_lives import LISTS, OPTIONS, PACES, VERBS, WHERES
-from ._fold import check_agrees
 from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
@@ -32,6 +31,7 @@ from ._mishaps import Mishap, SteeredConnection, note_troubles
 from ._process import SimulatedProcess
 from ._rules import initialize, invariant, rule
 from ._scripted import ENDS, SECONDS, scripted
+from .fold import check_agrees
 
 _ALL = 10**6
 Worker = SimulatedProcess[SteeredConnection]

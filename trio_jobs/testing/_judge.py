@@ -26,8 +26,8 @@ from ._asked import (
     nothing_is_made_up,
     readers_agree,
 )
-from ._fold import ENDS, OVER, end_of, fold, is_lost, start_of
 from ._order import TRAVELS, children_have_no_lease, limits_are_kept, starts_are_in_order
+from .fold import ENDS, OVER, end_of, fold, is_lost, start_of
 
 if TYPE_CHECKING:
     from ._history import HandlerRun, History

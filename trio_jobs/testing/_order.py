@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ._asked import SLACK, Found
-from ._fold import GIVEN_BACK
+from .fold import GIVEN_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from ..._common.errors import UnknownJob
 from ..._common.states import Reason
 from ..._model.job import Kind, Progress
 from ...stores.contract import Store
-from .._fold import check_agrees
+from ..fold import check_agrees
 from . import kit
 
 VALUES: tuple[object, ...] = (
