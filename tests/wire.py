@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_jobs._model.job import Statistics
 from trio_jobs._wire import requests
+from trio_jobs._wire.errors import CODES
 from trio_jobs._wire.replies import (
     Gap,
     ProtocolViolation,
@@ -36,8 +37,10 @@ from trio_jobs._wire.requests import (
 )
 
 __all__ = [
+    "CODES",
     "LARGE",
     "PROTOCOL",
+    "STATUS",
     "AnyRequest",
     "BadRequest",
     "Cancel",
@@ -65,3 +68,6 @@ __all__ = [
     "requests",
     "schema",
 ]
+
+STATUS = {word: code.status for word, code in CODES.items()}
+"""Every code of the wire, and the status that goes with it over HTTP."""

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 import trio_jobs
-from tests.wire import AnyRequest, decode_request, schema
-from trio_jobs.serving.problems import STATUS
+from tests.wire import STATUS, AnyRequest, decode_request, schema
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "wire.md").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from tests.wire import STATUS
 from trio_jobs import (
     InvalidPayload,
     KeyConflict,
@@ -17,7 +18,7 @@ from trio_jobs import (
 )
 from trio_jobs.client import Disconnected, ServerError
 from trio_jobs.client.errors import error_of, least_wait, refusal
-from trio_jobs.serving.problems import STATUS, problem_of
+from trio_jobs.serving.problems import to_problem
 
 OURS: list[TrioJobsError] = [
     UnknownJob("7"),
@@ -33,8 +34,7 @@ OURS: list[TrioJobsError] = [
 @pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
 def test_an_error_comes_back_as_itself(error: TrioJobsError) -> None:
     """What the server raised is raised by the client: the same class, the same text, the same facts."""
-    problem = problem_of(error)
-    assert problem is not None
+    problem = to_problem("a request", error)
     told = error_of("7", {"code": problem.code, "message": problem.message, **problem.details})
     assert type(told) is type(error)
     assert str(told) == str(error)

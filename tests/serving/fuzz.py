@@ -26,9 +26,9 @@ import trio  # found only now
 from tests.serving.fuzzed import mutated, nonsense, proper, raw
 from tests.serving.place import DOORS, Place, place
 from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
-from tests.wire import Wait
+from tests.wire import STATUS, Wait
 from trio_jobs.serving import Limits
-from trio_jobs.serving.problems import INTERNAL, STATUS, Problem
+from trio_jobs.serving.problems import INTERNAL, Problem
 from trio_jobs.serving.subscription import Subscription
 from trio_jobs.serving.websocket.session import (
     Close,
@@ -40,7 +40,7 @@ from trio_jobs.serving.websocket.session import (
     Stop,
 )
 
-STRANGE: Final = Problem.of("changed", "x\n\x1b")
+STRANGE: Final = Problem("changed", "x\n\x1b")
 LIMITS: Final = Limits(message=4096, calls=4, follows=3)
 LIVE_LIMITS: Final = Limits(message=4096, header=0.5, body=0.5, idle=1.0, ping=0.5)
 AT_ONCE: Final = 20

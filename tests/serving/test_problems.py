@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import trio_jobs
-from tests.wire import BadRequest
+from tests.wire import CODES, STATUS, BadRequest
 from trio_jobs import (
     IllegalTransition,
     InvalidPayload,
@@ -29,7 +29,7 @@ from trio_jobs import (
     UnknownJob,
     serving,
 )
-from trio_jobs.serving.problems import ERRORS, INTERNAL, STATUS, Refused, problem_of
+from trio_jobs.serving.problems import INTERNAL, Refused, to_problem
 
 TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (BadRequest("no"), "bad_request", {}),
@@ -50,8 +50,7 @@ NOT_THEIRS = {StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, St
 @pytest.mark.parametrize(("error", "code", "details"), TOLD)
 def test_an_error_is_told_by_its_code(error: Exception, code: str, details: dict[str, object]) -> None:
     """Each error that a caller can meet has a code, its status, and the facts to act on."""
-    problem = problem_of(error)
-    assert problem is not None
+    problem = to_problem("a request", error)
     assert (problem.code, problem.status, problem.details) == (code, STATUS[code], details)
     assert problem.message
 
@@ -65,21 +64,20 @@ def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
     }
     told = {type(error) for error, _, _ in TOLD}
     assert {kind for kind in ours - told if not issubclass(kind, tuple(NOT_THEIRS))} == set()
-    assert told == set(ERRORS)
+    assert told == {code.error for code in CODES.values()} - {None}
 
 
 def test_a_fault_of_the_servers_is_no_problem_of_the_clients() -> None:
     """What was not foreseen is told as `internal`, with nothing of it."""
-    assert problem_of(RuntimeError("password")) is None
-    assert problem_of(StoreCorrupt("page 3")) is None
+    assert to_problem("a request", RuntimeError("password")) is INTERNAL
+    assert to_problem("a request", StoreCorrupt("page 3")) is INTERNAL
     assert (INTERNAL.code, INTERNAL.status) == ("internal", 500)
 
 
 def test_the_servers_own_trouble_is_not_told_in_detail() -> None:
     """Of a store that cannot be reached and of a registry that closes, a client learns no more than that."""
     for error, code, _ in TOLD:
-        problem = problem_of(error)
-        assert problem is not None
+        problem = to_problem("a request", error)
         assert (problem.message == str(error)) is (code not in {"unavailable", "closing"})
 
 
@@ -99,8 +97,7 @@ def test_every_code_that_is_raised_has_a_status() -> None:
 @pytest.mark.parametrize("code", STATUS)
 def test_who_should_try_again_is_told_when(code: str) -> None:
     """Exactly what time mends comes with `Retry-After`; what was given besides is kept."""
-    problem = problem_of(Refused(code, "no", {"x-more": "1"}))
-    assert problem is not None
+    problem = to_problem("a request", Refused(code, "no", {"x-more": "1"}))
     assert problem.headers["x-more"] == "1"
     assert ("retry-after" in problem.headers) is (STATUS[code] in {429, 503})
     assert 400 <= problem.status < 600

@@ -3,5 +3,6 @@
 In the order in which they tell the story:
 
     requests   every message of a client, and records as JSON
+    errors     the codes of errors, and the errors that they stand for
     replies    what a server says, as records again
 """

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import msgspec
 
-from .._common.errors import (
-    InvalidPayload,
-    KeyConflict,
-    QueueFull,
-    StoreUnavailable,
-    StreamGap,
-    TrioJobsError,
-    UnknownHandler,
-    UnknownJob,
-)
+from .._common.errors import TrioJobsError
+from .._wire.errors import CODES
 
 
 class ServerError(TrioJobsError):
@@ -53,19 +45,8 @@ class Disconnected(TrioJobsError, ConnectionError):
 CLOSING: Final = "closing"
 """The code of a server that is about to stop: the client sends the request again to the next one."""
 
-_Fact = Mapping[str, Any]
-_OURS: Final[Mapping[str, Callable[[str, _Fact], TrioJobsError]]] = {
-    "unknown_job": lambda about, _: UnknownJob(about),
-    "unknown_handler": lambda about, facts: UnknownHandler(about, facts["known"]),
-    "invalid_payload": lambda _, facts: InvalidPayload(facts["message"]),
-    "key_conflict": lambda _, facts: KeyConflict(facts["key"], facts["job_id"]),
-    "queue_full": lambda _, facts: QueueFull(facts["limit"]),
-    "stream_gap": lambda about, facts: StreamGap(about, facts["first"], facts["last"], facts["oldest"]),
-    "unavailable": lambda _, facts: StoreUnavailable(facts["message"]),
-}
 
-
-def error_of(about: str, facts: _Fact) -> TrioJobsError:
+def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
     """Return the error that a server answered with.
 
     Args:
@@ -73,21 +54,19 @@ def error_of(about: str, facts: _Fact) -> TrioJobsError:
         facts: The fields of the reply: `code`, `message`, and more by code.
     """
     code, message = str(facts.get("code", "internal")), str(facts.get("message", ""))
+    given = {**facts, "about": about}
     try:
-        return _OURS[code](about, facts)
-    except (KeyError, TypeError):  # a code that has no class here, or has other fields
-        return ServerError(code, message)
+        _, error, made_of = CODES[code]
+        if error is not None and made_of is not None:
+            return error(*(given[name] for name in made_of))
+    except (KeyError, TypeError):  # a code that is not known here, or has other facts
+        pass
+    return ServerError(code, message)
 
 
 # ------------------------------------------------------------ a handshake that an HTTP status answers
 
-_CODES: Final[Mapping[int, str]] = {
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "not_found",
-    421: "misdirected",
-}
+_CODES: Final = {code.status: word for word, code in CODES.items() if code.error is None}
 _AGAIN: Final = frozenset({408, 425, 429})
 """Statuses between 400 and 499 of a server that may answer otherwise soon; so may any from 500 on."""
 _LONGEST: Final = 60.0

@@ -11,19 +11,8 @@ from typing import Any, Final
 
 import attrs
 import msgspec
-import trio
 
-from .._common.errors import (
-    IllegalTransition,
-    InvalidPayload,
-    KeyConflict,
-    QueueFull,
-    StoreUnavailable,
-    StreamGap,
-    UnknownHandler,
-    UnknownJob,
-)
-from .._wire.requests import BadRequest
+from .._wire.errors import CODES
 
 
 class Refused(Exception):
@@ -43,50 +32,8 @@ class Refused(Exception):
 logger: Final = logging.getLogger("trio_jobs.serving")
 
 PROBLEM_TYPE: Final = "application/problem+json"
-RETRY_AFTER: Final = {"retry-after": "1"}
-
-STATUS: Final[Mapping[str, int]] = {
-    "bad_request": 400,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "unknown_job": 404,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "too_slow": 408,
-    "key_conflict": 409,
-    "illegal_transition": 409,
-    "stream_gap": 409,
-    "changed": 409,
-    "too_large": 413,
-    "wrong_type": 415,
-    "misdirected": 421,
-    "unknown_handler": 422,
-    "upgrade_required": 426,
-    "invalid_payload": 422,
-    "too_many": 429,
-    "head_too_large": 431,
-    "internal": 500,
-    "queue_full": 503,
-    "unavailable": 503,
-    "closing": 503,
-}
-"""Every code of the wire, and the status that goes with it over HTTP."""
-
-_TRY_AGAIN: Final = frozenset({"too_many", "queue_full", "unavailable", "closing"})
-
-ERRORS: Final[Mapping[type[Exception], tuple[str, tuple[str, ...]]]] = {
-    BadRequest: ("bad_request", ()),
-    UnknownJob: ("unknown_job", ()),
-    UnknownHandler: ("unknown_handler", ("known",)),
-    InvalidPayload: ("invalid_payload", ()),
-    KeyConflict: ("key_conflict", ("key", "job_id")),
-    QueueFull: ("queue_full", ("limit",)),
-    IllegalTransition: ("illegal_transition", ()),
-    StreamGap: ("stream_gap", ("first", "last", "oldest")),
-    StoreUnavailable: ("unavailable", ()),
-    trio.ClosedResourceError: ("closing", ()),
-}
-"""The code of each error that a client can meet, and the attributes that are its details."""
+_TRY_AGAIN: Final = frozenset({429, 503})
+"""The statuses of what time mends."""
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     "unavailable": "the store cannot be reached; whether it was done is not known",
     "closing": "the server is stopping; try again",
@@ -99,23 +46,26 @@ class Problem:
 
     Attributes:
         code: A word of the wire.
-        status: The HTTP status.
         message: One line for people.
         details: Facts that a program may act on.
-        headers: Headers of the HTTP response.
+        more: Headers of the HTTP response that do not follow from the code.
     """
 
     code: str
-    status: int
     message: str
     details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    more: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
-    @classmethod
-    def of(cls, code: str, message: str, headers: Mapping[str, str] | None = None, **details: Any) -> Problem:
-        """Return a problem whose status, and some of whose headers, follow from its code."""
-        again = RETRY_AFTER if code in _TRY_AGAIN else {}
-        return cls(code, STATUS[code], message, details, {**again, **(headers or {})})
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return CODES[self.code].status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that go with the body, but for its length."""
+        again = {"retry-after": "1"} if self.status in _TRY_AGAIN else {}
+        return {"content-type": PROBLEM_TYPE, **again, **self.more}
 
     @property
     def body(self) -> bytes:
@@ -133,20 +83,8 @@ class Problem:
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers that go with the body, but for its length."""
-        headers = {"content-type": PROBLEM_TYPE, **self.headers}
-        return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
-def problem_of(error: BaseException) -> Problem | None:
-    """Return an error as clients see it; None if it is a fault of the server."""
-    if isinstance(error, Refused):
-        return Problem.of(error.code, str(error), error.headers)
-    for kind, (code, details) in ERRORS.items():
-        if isinstance(error, kind):
-            facts = {name: getattr(error, name) for name in details}
-            return Problem.of(code, _OTHER_WORDS.get(code, str(error)), **facts)
-    return None
+        """The same as bytes."""
+        return [(name.encode(), value.encode()) for name, value in self.headers.items()]
 
 
 def too_many() -> Refused:
@@ -154,7 +92,7 @@ def too_many() -> Refused:
     return Refused("too_many", "too many connections; close some, or try again later")
 
 
-INTERNAL: Final = Problem("internal", 500, "the server made a mistake; its log says more")
+INTERNAL: Final = Problem("internal", "the server made a mistake; its log says more")
 
 
 def to_problem(what: str, error: BaseException) -> Problem:
@@ -164,8 +102,11 @@ def to_problem(what: str, error: BaseException) -> Problem:
         what: What failed, for the log.
         error: The error.
     """
-    problem = problem_of(error)
-    if problem is None:
-        logger.error(what, exc_info=error)
-        return INTERNAL
-    return problem
+    if isinstance(error, Refused):
+        return Problem(error.code, str(error), more=error.headers)
+    for word, code in CODES.items():
+        if code.error is not None and isinstance(error, code.error):
+            facts = {name: getattr(error, name) for name in code.facts}
+            return Problem(word, _OTHER_WORDS.get(word, str(error)), facts)
+    logger.error(what, exc_info=error)
+    return INTERNAL

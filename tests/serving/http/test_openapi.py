@@ -12,10 +12,10 @@ import trio
 from starlette.routing import Route
 
 from tests.serving.served import Site, served
+from tests.wire import STATUS
 from trio_jobs import Retry, Timeouts, handler, open_registry
 from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.http.openapi import openapi
-from trio_jobs.serving.problems import STATUS
 from trio_jobs.serving.values import FIELDS
 
 NOT_DESCRIBED = {"/openapi.json", "/healthz", "/"}

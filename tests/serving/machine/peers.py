@@ -21,7 +21,7 @@ from wsproto.utilities import LocalProtocolError
 from tests.serving.machine.books import EVERYBODY, HOST, OWNERS, SHAPES, Asked, Work, mark
 from tests.serving.machine.network import Accepted
 from tests.serving.raw import PONG, TEXT, frame
-from trio_jobs.serving.problems import STATUS
+from tests.wire import STATUS
 
 
 class Peer:

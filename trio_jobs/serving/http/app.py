@@ -94,7 +94,7 @@ async def _http_error(_: Request, error: Exception) -> Response:  # noqa: ASYNC1
     if not isinstance(error, HTTPException):
         raise error
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    return problem_response(Problem(code, error.status_code, error.detail, headers=dict(error.headers or {})))
+    return problem_response(Problem(code, error.detail, more=error.headers or {}))
 
 
 async def _server_error(_: Request, __: Exception) -> Response:  # noqa: ASYNC124  # as Starlette has it

@@ -17,7 +17,7 @@ from ..._wire.requests import PROTOCOL
 from ..context import ServerContext
 from ..net.direct import direct_body, is_crowded
 from ..net.outgoing import PeerGone
-from ..problems import PROBLEM_TYPE, Problem, Refused, to_problem
+from ..problems import Problem, Refused, to_problem
 from ..websocket.connection import WebSocketConnection, WebSocketHandler
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _ALWAYS: Final = {
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem as RFC 9457 has it."""
-    return Response(problem.body, problem.status, dict(problem.headers), media_type=PROBLEM_TYPE)
+    return Response(problem.body, problem.status, problem.headers)
 
 
 class Guard:

@@ -16,8 +16,9 @@ from msgspec import UNSET, Meta, UnsetType
 from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.retry import Retry
 from ..._model.summary import JobSummary
+from ..._wire.errors import CODES
 from ..._wire.requests import NewJob, PriorityName
-from ..problems import PROBLEM_TYPE, STATUS
+from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
 
@@ -77,7 +78,7 @@ _ENVELOPES: Final = {
         parameters={"type": "array", "items": {"type": "object"}},
         rest={"type": ["object", "null"]},
     ),
-    "Problem": _object(type=_TEXT, title=_TEXT, status=_WHOLE, code={"enum": list(STATUS)}, detail=_TEXT),
+    "Problem": _object(type=_TEXT, title=_TEXT, status=_WHOLE, code={"enum": list(CODES)}, detail=_TEXT),
 }
 _IN_PATHS: Final = {"id": _TEXT, "seq": {"type": "string", "pattern": "^[0-9]{1,16}$"}}
 _ALWAYS: Final = (400, 401, 403, 421, 429, 500, 503)

@@ -196,7 +196,7 @@ def _frame(re: int, fields: Mapping[str, bytes]) -> str:
 
 
 def _refuse(re: int | None, code: str, message: str) -> Reply:
-    return Reply(_problem_frame(re, Problem.of(code, message)))
+    return Reply(_problem_frame(re, Problem(code, message)))
 
 
 def _problem_frame(re: int | None, problem: Problem) -> str:

@@ -1,0 +1,68 @@
+"""The codes of errors: one table, by which a server names an error, and a client raises it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import trio
+
+from .._common.errors import (
+    IllegalTransition,
+    InvalidPayload,
+    KeyConflict,
+    QueueFull,
+    StoreUnavailable,
+    StreamGap,
+    UnknownHandler,
+    UnknownJob,
+)
+from .requests import BadRequest
+
+
+class Code(NamedTuple):
+    """What a code of the wire stands for.
+
+    Attributes:
+        status: The HTTP status that goes with it.
+        error: The error that a server answers with it; None if it is a refusal of the server's own.
+        made_of: What a client makes that error of, in order: `about`, the job or the handler that the request
+            names; `message`; and attributes of the error, which a server sends as facts. None if a client
+            raises `ServerError` in its place.
+    """
+
+    status: int
+    error: type[Exception] | None = None
+    made_of: tuple[str, ...] | None = None
+
+    @property
+    def facts(self) -> list[str]:
+        """The attributes of the error that a server sends."""
+        return [name for name in self.made_of or () if name not in {"about", "message"}]
+
+
+CODES: Final[Mapping[str, Code]] = {
+    "bad_request": Code(400, BadRequest),
+    "unauthenticated": Code(401),
+    "forbidden": Code(403),
+    "unknown_job": Code(404, UnknownJob, ("about",)),
+    "not_found": Code(404),
+    "method_not_allowed": Code(405),
+    "too_slow": Code(408),
+    "key_conflict": Code(409, KeyConflict, ("key", "job_id")),
+    "illegal_transition": Code(409, IllegalTransition),
+    "stream_gap": Code(409, StreamGap, ("about", "first", "last", "oldest")),
+    "changed": Code(409),
+    "too_large": Code(413),
+    "wrong_type": Code(415),
+    "misdirected": Code(421),
+    "unknown_handler": Code(422, UnknownHandler, ("about", "known")),
+    "invalid_payload": Code(422, InvalidPayload, ("message",)),
+    "upgrade_required": Code(426),
+    "too_many": Code(429),
+    "head_too_large": Code(431),
+    "internal": Code(500),
+    "queue_full": Code(503, QueueFull, ("limit",)),
+    "unavailable": Code(503, StoreUnavailable, ("message",)),
+    "closing": Code(503, trio.ClosedResourceError),
+}
