@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import InvalidPayload
-from trio_jobs._common.validate import at_least, choice, finite, number, seconds_or_none, tags, text, whole
+from trio_jobs._common.validate import (
+    RefusedAs,
+    at_least,
+    choice,
+    finite,
+    number,
+    seconds_or_none,
+    tags,
+    text,
+    whole,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 SHORT = ANY_TEXT.filter(lambda text: len(text) <= 100)  # as the name of a tag may be
@@ -189,3 +199,19 @@ def test_no_tags(value: Any, said: str) -> None:
     with pytest.raises(TypeError) as caught:
         tags(value)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (TypeError("no"), LookupError),
+        (ValueError("no"), LookupError),
+        (InvalidPayload("no"), InvalidPayload),
+        (OSError("no"), OSError),
+    ],
+)
+def test_what_refuses_is_raised_as_another_error(error: Exception, raised: type[Exception]) -> None:
+    """Just a TypeError and a ValueError are raised anew, with their text; an error of the package is not."""
+    with pytest.raises(raised, match=r"^no$") as caught, RefusedAs(LookupError):
+        raise error
+    assert caught.value.__cause__ is (None if caught.value is error else error)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import InvalidPayload, quoted
+from .errors import InvalidPayload, TrioJobsError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 TAGS, TAG_NAME, TAG_VALUE = 64, 100, 500
 """How many tags a job has at most, and how many characters the name and the value of one."""
 _BITS = 1000  # a float cannot hold a whole number with more
+
+
+class RefusedAs:
+    """Raise a `TypeError` or `ValueError` of a block, which refuses what a caller gave, as another error.
+
+    Errors of the package are raised as they are, also those that are a `ValueError`.
+
+    Args:
+        kind: Makes the other error of a text.
+    """
+
+    def __init__(self, kind: Callable[[str], Exception]) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """End it."""
+        if isinstance(error, (TypeError, ValueError)) and not isinstance(error, TrioJobsError):
+            raise self._kind(str(error)) from error
 
 
 def number(name: str, value: object, least: float = 0, most: float = math.inf) -> None:

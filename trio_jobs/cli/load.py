@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .._common.validate import RefusedAs
 from .._model.handlers import Handlers
 from .escape import one_line
 from .faults import Fault
@@ -32,10 +33,8 @@ def load_handlers(address: str) -> Handlers:
         if not hasattr(found, part):
             raise Fault(f"module {name} has no {path!r}; {_FORM}")
         found = getattr(found, part)
-    try:
+    with RefusedAs(lambda why: Fault(f"{address}: {why}")):
         return Handlers(found)
-    except (TypeError, ValueError) as error:
-        raise Fault(f"{address}: {error}") from error
 
 
 def _module(name: str) -> ModuleType:

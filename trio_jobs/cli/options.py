@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from cyclopts import Parameter, Token
 
 from .._common.states import State
+from .._common.validate import RefusedAs
 from .._model.job import Priority
 from .._registry.address import sqlite_path
 from .durations import seconds
@@ -87,8 +88,5 @@ def file_of(store: str) -> str:
         raise Fault(
             "memory:// is of the process that opens it, and holds no jobs of others; name a file: sqlite:///jobs.db"
         )
-    try:
-        path, _ = sqlite_path(store)
-    except ValueError as error:
-        raise Fault(f"--store: {error}") from error
-    return path
+    with RefusedAs(lambda why: Fault(f"--store: {why}")):
+        return sqlite_path(store)[0]

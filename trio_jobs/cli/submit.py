@@ -9,8 +9,8 @@ import attrs
 import trio
 from cyclopts import Parameter
 
-from .._common.errors import TrioJobsError
 from .._common.states import State
+from .._common.validate import RefusedAs
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Job
@@ -82,12 +82,8 @@ async def submit(
         options["priority"] = priority
     options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
-        try:
+        with RefusedAs(Fault):  # arguments or options that do not fit
             handle = await jobs.submit(fn, *map(value_of, args), **options)
-        except TrioJobsError:
-            raise
-        except (TypeError, ValueError) as error:  # arguments or options that do not fit
-            raise Fault(str(error)) from error
         if not json:
             line(handle.id)
         elif not wait:

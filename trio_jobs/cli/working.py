@@ -13,6 +13,7 @@ import attrs
 import trio
 from cyclopts import Parameter
 
+from .._common.validate import RefusedAs
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
@@ -80,7 +81,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
     running: list[JobRegistry] = []
     watchdog = Watchdog(options.grace, lambda: running[0].running if running else {})
     with watchdog.on_guard():
-        try:
+        with RefusedAs(Fault):
             opened = open_registry(
                 options.store,
                 handlers=found.values(),
@@ -89,8 +90,6 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
                 grace=options.grace,
                 name=name,
             )
-        except (TypeError, ValueError) as error:
-            raise Fault(str(error)) from error
         async with opened as jobs:
             running.append(jobs)
             description = f"{name} runs {', '.join(found)} from {options.store}, {options.capacity} at once"

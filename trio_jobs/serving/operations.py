@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from .._common.errors import InvalidPayload, QueueFull, StreamGap, UnknownHandler, UnknownJob
+from .._common.errors import QueueFull, StreamGap, UnknownHandler, UnknownJob
+from .._common.validate import RefusedAs
 from .._json.arguments import Arguments
 from .._json.values import encode
 from .._model.handler import mark_of
@@ -74,15 +75,12 @@ class JobOperations:
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
         try:
-            return await submit_with_room(self._jobs, fn, tuple(args), options, room)
-        except InvalidPayload:
-            raise
+            with RefusedAs(BadRequest):  # options that are right each by itself, and not together
+                return await submit_with_room(self._jobs, fn, tuple(args), options, room)
         except QueueFull as error:
             if error.owner is None:
                 raise
             raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
-        except (TypeError, ValueError) as error:  # options right each by itself, not together
-            raise BadRequest(str(error)) from None
 
     @staticmethod
     def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
@@ -127,12 +125,8 @@ class JobOperations:
         where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if caller.owner is not None:
             where["owner"] = caller.owner
-        try:
+        with RefusedAs(BadRequest):  # a cursor that no page gave
             return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
-        except InvalidPayload:
-            raise
-        except ValueError as error:  # a cursor that no page gave
-            raise BadRequest(str(error)) from None
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
         """Return a job's events but for tokens and progress. Raises `UnknownJob`."""
