@@ -25,7 +25,7 @@ from trio_jobs import (
     State,
     open_registry,
 )
-from trio_jobs.stores import StoreUnavailable
+from trio_jobs.stores import Store, StoreUnavailable
 from trio_jobs.stores.contract import Claimant, Where
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
@@ -184,24 +184,15 @@ async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest
         finally:
             ended.append((job.attempt, trio.current_time()))
 
-    class Broken(Connection):
-        broken = False
-
-        def _check(self) -> None:
-            self.severed = self.broken
-            super()._check()
-
     async with machines() as m:
-        first = Process(m.store)
-        first.connection = broken = Broken(m.store)
-        await m.nursery.start(first.live, "first", 1, "stop")
+        first = await m.start("first")
         handle = await first.jobs.submit(handler)
         await trio.sleep(1)
         second = await m.start("second")
-        broken.broken = True
+        first.connection.severed = True
         await trio.sleep(1.5 * LEASE)
         assert (await (await second.jobs.get(handle.id)).snapshot()).attempt == 2
-        broken.broken = False
+        first.connection.severed = False
         assert await (await second.jobs.get(handle.id)).result() == 2
         assert [attempt for attempt, _ in ended] == [1, 2]
         log = await m.log(handle)
@@ -440,23 +431,14 @@ async def test_draining_ends_what_runs_here(autojump_clock: MockClock) -> None:
 async def test_a_store_that_is_away_at_the_end(autojump_clock: MockClock) -> None:
     """A handler that ends while the store cannot be reached keeps its end until it can."""
 
-    class Away(Connection):
-        away = False
-
-        def _check(self) -> None:
-            self.severed = self.away
-            super()._check()
-
     async with machines() as m:
-        process = Process(m.store)
-        process.connection = connection = Away(m.store)
-        await m.nursery.start(process.live, "w", 1, "stop")
+        process = await m.start()
         handle = await process.jobs.submit(count, 2)
         await trio.sleep(0.5)
-        connection.away = True
+        process.connection.severed = True
         await trio.sleep(5)
         assert (await m.store.get(handle.id)).state is State.RUNNING
-        connection.away = False
+        process.connection.severed = False
         await m.store.ended(handle.id)
         job = await m.store.get(handle.id)
         assert (job.state, job.attempt, job.result) == (State.COMPLETED, 1, 2)
@@ -717,14 +699,14 @@ async def test_recording_an_end_is_bounded(
 
 
 class LosesAnswers(Connection):
-    """A store that does what the first `finish` asks; its answer is lost, and then something happens."""
+    """A store that does what each `finish` asks; the answer is lost, and then something happens."""
 
     forgets = False
     lost = 0
 
     async def call(self, name: str, verb: Any) -> Any:
         answer = await super().call(name, verb)
-        if name == "finish" and not self.lost:
+        if name == "finish":
             self.lost += 1
             if self.forgets:
                 await self.store.prune(0)
@@ -734,25 +716,49 @@ class LosesAnswers(Connection):
         return answer
 
 
-@pytest.mark.parametrize("end", ["completed", "failed", "is to run again"])
-async def test_an_end_whose_answer_was_lost_is_told_as_it_is(
-    end: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("raises", "cancels", "attempts", "end"),
+    [
+        (0, False, 1, "completed after attempt 1"),
+        (1, False, 1, "failed after attempt 1 (error)"),
+        (1, False, 2, "completed after attempt 2"),
+        (1, True, 2, "was cancelled after attempt 1 (user)"),
+    ],
+)
+async def test_the_log_tells_an_end_whose_answer_was_lost(
+    raises: int,
+    cancels: bool,
+    attempts: int,
+    end: str,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The call is made again and refused, as the end is written: the log says how the attempt ended, and not
-    that its end came too late."""
+    """`finish` is called again and refused, as the end is written: the messages are those of an end whose
+    answer came, also if the store ended the attempt as cancelled, and not that it came too late."""
     caplog.set_level(logging.INFO)
 
-    async def handler(job: JobContext[Any]) -> None:
-        if end != "completed" and job.attempt == 1:
+    async def handler(job: JobContext[Any]) -> str:
+        if cancels:
+            await job.cancel_requested.wait()
+        if job.attempt <= raises:
             raise ValueError
+        return "done"
+
+    async def messages(store: Store) -> list[str]:
+        caplog.clear()
+        async with open_registry(store) as jobs:
+            handle = await jobs.submit(handler, retry=Retry(attempts=attempts, jitter=0.0))
+            if cancels:
+                await handle.request_cancel(grace=5)
+            await handle.wait()
+        logged = [one.getMessage() for one in caplog.records if one.name == "trio_jobs.job"]
+        return [message.replace(handle.id, "ID") for message in logged]
 
     connection = LosesAnswers(MemoryStore())
-    async with open_registry(connection) as jobs:
-        handle = await jobs.submit(handler, retry=Retry(attempts=2 if end == "is to run again" else 1))
-        await handle.wait()
-    assert connection.lost == 1
-    assert f"{end} after attempt 1" in caplog.text
-    assert "too late" not in caplog.text
+    told = await messages(connection)
+    assert connection.lost == 1 + ("attempt 2" in end)
+    assert told == await messages(Connection(MemoryStore()))
+    assert any(end in line for line in told)
 
 
 async def test_an_end_that_is_forgotten_came_too_late(

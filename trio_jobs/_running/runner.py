@@ -28,6 +28,7 @@ from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
+from ..stores.rules import conclude
 from ..stores.submission import child_submission
 from .attempt import Attempt
 from .logs import log_end, log_start
@@ -185,7 +186,10 @@ class Runner:
             bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
             await self._finish(attempt, bad)
         else:
-            log_end(claim, state, outcome.ended)
+            ended = outcome.ended
+            if state is State.CANCELLED:  # as the store concludes, of an attempt that was to run again too
+                ended = conclude(outcome, asked=True, message=None).ended
+            log_end(claim, state, ended)
 
     async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
         """Return how the log says that an attempt ended, if as here: an earlier answer may have been lost."""
