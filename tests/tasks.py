@@ -1,4 +1,4 @@
-"""Which tasks there are."""
+"""Which tasks there are, and what cancels one at a chosen step."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def tasks(below: trio.lowlevel.Task | None = None) -> set[trio.lowlevel.Task]:
 def task_names(below: trio.lowlevel.Task | None = None) -> list[str]:
     """Return the names of those tasks, sorted."""
     return sorted(task.name for task in tasks(below))
+
+
+class Nudge(trio.abc.Instrument):
+    """Cancels a scope at the k-th step of the run."""
+
+    def __init__(self, k: int, scope: trio.CancelScope) -> None:
+        self.left = k
+        self.scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()

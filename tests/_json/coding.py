@@ -1,9 +1,30 @@
-"""What the tests of the room need to turn values and arguments into JSON, and back."""
+"""What the tests of the room need to turn values and arguments into JSON, and back, and values to turn."""
 
 from __future__ import annotations
+
+from hypothesis import strategies as st
 
 from trio_jobs._json.arguments import Arguments
 from trio_jobs._json.records import plain
 from trio_jobs._json.values import DEPTH, decode, encode, encode_flat, to_json
 
-__all__ = ["DEPTH", "Arguments", "decode", "encode", "encode_flat", "plain", "to_json"]
+__all__ = [
+    "DEPTH",
+    "Arguments",
+    "decode",
+    "encode",
+    "encode_flat",
+    "numbers",
+    "plain",
+    "texts",
+    "to_json",
+    "values",
+]
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=12,
+)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests._json.coding import Arguments, decode
+from tests._json.coding import Arguments, decode, numbers, texts, values
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -38,13 +38,6 @@ from trio_jobs._json.stored import (
 from trio_jobs.stores import Options
 from trio_jobs.stores.submission import submission
 
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
-    max_leaves=12,
-)
 errors = st.builds(ErrorRecord, texts, texts, texts)
 ends = st.builds(Ended, st.sampled_from(Reason), st.none() | texts, st.none() | errors, st.none() | numbers)
 

@@ -17,18 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests._json.coding import DEPTH, Arguments, decode, encode, encode_flat, to_json
+from tests._json.coding import DEPTH, Arguments, decode, encode, encode_flat, texts, to_json, values
 from trio_jobs import (
     InvalidPayload,
     State,
-)
-
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
-    max_leaves=12,
 )
 
 

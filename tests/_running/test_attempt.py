@@ -291,23 +291,6 @@ async def test_an_error_mixed_with_an_outer_cancel(autojump_clock: MockClock) ->
     assert (job.error.type, job.error.message) == ("KeyError", "'in cleanup'")
 
 
-async def test_a_stop_ends_jobs_within_the_grace(autojump_clock: MockClock) -> None:
-    """A shutdown tells handlers; what returns within the grace has completed, what does not is cancelled."""
-
-    async def tidy(job: JobContext[Any]) -> str:
-        await job.cancel_requested.wait()
-        await trio.sleep(1)
-        return "tidied up"
-
-    async with open_registry(grace=2) as jobs:
-        obeys = await jobs.submit(tidy)
-        ignores = await jobs.submit(forever)
-    obeyed, ignored = await store_of(jobs).get(obeys.id), await store_of(jobs).get(ignores.id)
-    assert (obeyed.state, obeyed.result) == (State.COMPLETED, "tidied up")
-    assert (ignored.state, ignored.reason) == (State.CANCELLED, Reason.SHUTDOWN)
-    assert trio.current_time() == 2
-
-
 # ---------------------------------------------------------------- cancelled by a user
 
 

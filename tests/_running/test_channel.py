@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import seed_scheduler, simulate, store_of, worker_of
+from tests.tasks import Nudge
 from trio_jobs import (
     Ended,
     Event,
@@ -480,19 +481,6 @@ async def test_a_channel_that_was_given_up(
     assert stopped == [began + 1]
     assert "belongs to another attempt" in caplog.text
     assert not [record for record in caplog.records if record.levelno > logging.WARNING]
-
-
-class Nudge(trio.abc.Instrument):
-    """Cancels a scope at the k-th step of the run."""
-
-    def __init__(self, k: int, scope: trio.CancelScope) -> None:
-        self.left = k
-        self.scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
 
 
 @pytest.mark.parametrize("how", ["send", "send through the channel", "channel"])

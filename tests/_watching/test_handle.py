@@ -542,25 +542,6 @@ async def test_a_cancel_that_is_cancelled_before_it_began_asked_nothing(autojump
         assert await handle.result() == "slept"
 
 
-async def test_a_handler_that_fails_while_it_is_cancelled_is_cancelled(autojump_clock: MockClock) -> None:
-    """An error in the cleanup of a cancelled job does not make it FAILED, but is kept for people."""
-
-    async def break_in_cleanup(job: JobContext[Any]) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            raise OSError("cannot close")
-
-    async with open_registry() as jobs:
-        handle = await jobs.submit(break_in_cleanup)
-        await wait_all_tasks_blocked()
-        assert (await handle.cancel()).outcome == "cancelled"
-        job = await handle.snapshot()
-        assert job.state is State.CANCELLED
-        assert job.error is not None
-        assert "cannot close" in job.error.message
-
-
 # ------------------------------------------------------------------------------- stuck
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.tasks import Nudge
 from trio_jobs import (
     InvalidPayload,
     JobContext,
@@ -291,16 +292,3 @@ def test_cancelled_while_it_is_entered(durable: bool, when_unread: str | None) -
         assert steps < 100
     assert left
     assert set(left) == {State.CANCELLED if when_unread is None else State.RUNNING}
-
-
-class Nudge(trio.abc.Instrument):
-    """Cancels a scope at the k-th step of the run."""
-
-    def __init__(self, k: int, scope: trio.CancelScope) -> None:
-        self.left = k
-        self.scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import seed_scheduler, simulate, store_of, worker_of
+from tests.tasks import Nudge
 from trio_jobs import (
     Event,
     EventStream,
@@ -188,19 +189,6 @@ async def test_a_log_longer_than_a_batch(autojump_clock: MockClock) -> None:
         assert [event.seq for event in await follow(handle)] == list(range(1, 1004))
         async with handle.stream(after=2 + 255) as tokens:
             assert await tokens.receive() == 255
-
-
-class Nudge(trio.abc.Instrument):
-    """Cancels a scope at the k-th step of the run."""
-
-    def __init__(self, k: int, scope: trio.CancelScope) -> None:
-        self.left = k
-        self.scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -46,6 +46,17 @@ def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Com
     )
 
 
+def begin(seconds: int, text: str) -> subprocess.Popen[str]:
+    """Start the demo with its output in pipes."""
+    return subprocess.Popen(
+        [*COMMAND, "demo", "--seconds", str(seconds), text],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(autouse=True)
 def _own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the jobs of each test apart from those of all others."""
@@ -126,13 +137,7 @@ def test_names_are_made_harmless(tmp_path: Path) -> None:
 @pytest.mark.deep
 def test_a_reader_that_leaves_is_no_crash(text: str) -> None:
     """When the pipe's other end is closed, as by `head`, the demo stops without a word."""
-    with subprocess.Popen(
-        [*COMMAND, "demo", "--seconds", "2", text],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with begin(2, text) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -150,16 +155,7 @@ def test_its_page_is_served_while_it_runs(text: str) -> None:
     stack = contextlib.ExitStack()
     with contextlib.suppress(OSError):  # taken already: so much the better
         stack.enter_context(socket.create_server(("127.0.0.1", 8000)))
-    with (
-        stack,
-        subprocess.Popen(
-            [*COMMAND, "demo", "--seconds", "3600", text],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
-    ):
+    with stack, begin(3600, text) as process:
         assert process.stdout is not None
         told = re.fullmatch(
             r"Watch it in a browser, too: (http://127\.0\.0\.1:\d+)/\n", process.stdout.readline()
@@ -342,13 +338,7 @@ def alive(pid: int, started: str) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals) -> None:
     """In a pipe: the status says which signal, nothing complains, and its child processes are gone."""
-    with subprocess.Popen(
-        [*COMMAND, "demo", "--seconds", "3600", text],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with begin(3600, text) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         for _ in range(6):  # where the page is, and every job has started

@@ -31,31 +31,16 @@ from trio_jobs.testing.checks.kit import other_work, work
 opened = partial(open_sqlite, handlers=[work, other_work])
 
 
-@asynccontextmanager
-async def open_store(folder: Path) -> AsyncIterator[Store]:
-    async with opened(folder / "jobs.db") as store:
-        yield store
-
-
-@asynccontextmanager
-async def open_narrow(folder: Path) -> AsyncIterator[Store]:
-    async with opened(folder / "jobs.db", queue_limit=QUEUE_LIMIT, retention=RETENTION) as store:
-        yield store
-
-
 in_lockstep = partial(open_sqlite_in_lockstep, handlers=[work, other_work])
 
 
 @asynccontextmanager
-async def open_lockstep(folder: Path) -> AsyncIterator[Store]:
-    async with in_lockstep(folder / "jobs.db") as store:
+async def open_in(folder: Path, opener: Any = opened, **limits: Any) -> AsyncIterator[Store]:
+    async with opener(folder / "jobs.db", **limits) as store:
         yield store
 
 
-@asynccontextmanager
-async def open_narrow_lockstep(folder: Path) -> AsyncIterator[Store]:
-    async with in_lockstep(folder / "jobs.db", queue_limit=QUEUE_LIMIT, retention=RETENTION) as store:
-        yield store
+open_narrow = partial(open_in, queue_limit=QUEUE_LIMIT, retention=RETENTION)
 
 
 def virtual() -> MockClock:
@@ -77,26 +62,26 @@ def marked(check: Check) -> Any:
 @pytest.mark.parametrize("check", [*filter(is_alone, store_checks())], ids=str)
 def test_the_contract_in_virtual_time(check: Check) -> None:
     """Each claim of the contract about one connection holds."""
-    check.run(open_lockstep, clock=virtual)
+    check.run(partial(open_in, opener=in_lockstep), clock=virtual)
 
 
 @pytest.mark.parametrize("check", [marked(check) for check in store_checks()], ids=str)
 def test_the_contract(check: Check) -> None:
     """Each claim of the contract holds, with threads and in real time."""
-    check.run(open_store)
+    check.run(open_in)
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("check", store_checks(thorough=True)[len(store_checks()) - len(SCENES) :], ids=str)
 def test_each_verb_beside_each_other_one(check: Check) -> None:
     """Whichever two verbs meet at one job, it is as if one of them had come first."""
-    check.run(open_store)
+    check.run(open_in)
 
 
 @pytest.mark.parametrize("check", narrow_store_checks(), ids=str)
 def test_limits_in_virtual_time(check: Check) -> None:
     """Each claim about limits holds."""
-    check.run(open_narrow_lockstep, clock=virtual)
+    check.run(partial(open_narrow, opener=in_lockstep), clock=virtual)
 
 
 @pytest.mark.deep

@@ -200,27 +200,17 @@ async def test_a_commit_that_fails(path: Path, error: Exception, raised: type[Ex
         assert (await one.call(insert(1)))[0] == 1
 
 
-async def test_a_fault_of_the_file_in_a_call(path: Path) -> None:
-    """It concerns all calls of the transaction, as the file has taken that back."""
+@pytest.mark.parametrize("rolled_back", [False, True])
+async def test_a_fault_of_the_file_in_a_call(rolled_back: bool, path: Path) -> None:
+    """The call fails and the next one does not, also if SQLite has rolled the transaction back by itself."""
 
     def fault(tx: Transaction) -> None:
-        raise apsw.IOError("injected")
+        if rolled_back:
+            tx.db.execute("ROLLBACK")
+        raise apsw.FullError("injected")
 
     async with opened(path) as one:
         with pytest.raises(StoreUnavailable, match="injected"):
-            await one.call(fault)
-        assert (await one.call(insert(1)))[0] == 1
-
-
-async def test_a_rollback_of_sqlites_own(path: Path) -> None:
-    """When SQLite has taken the transaction back already, that is not tried again."""
-
-    def fault(tx: Transaction) -> None:
-        tx.db.execute("ROLLBACK")
-        raise apsw.FullError("full")
-
-    async with opened(path) as one:
-        with pytest.raises(StoreUnavailable, match="full"):
             await one.call(fault)
         assert (await one.call(insert(1)))[0] == 1
 
