@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+import trio
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from trio.testing import MockClock
 
-from trio_jobs import QueueFull, Retention, State
+from trio_jobs import Priority, QueueFull, Retention, State
 from trio_jobs.stores import Options, _roll, _row
-from trio_jobs.stores.contract import Submission, Where
+from trio_jobs.stores.contract import Claimant, Submission, Where
 from trio_jobs.stores.log import Log
+from trio_jobs.stores.memory import MemoryStore
 
 OWNERS, HANDLERS = (None, "a", "b"), ("f", "g")
 WHERES = [
@@ -233,6 +237,42 @@ def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int
         roll.check_room(new, dict.fromkeys(batch, starting))
     assert caught.value.owner in full
     assert caught.value.limit == room
+
+
+JOBS = st.builds(
+    Options,
+    owner=st.sampled_from(OWNERS),
+    priority=st.sampled_from(Priority),
+    delay=st.sampled_from([0.0, 0.0, 200.0, 10_000.0]),
+)
+
+
+@given(
+    st.lists(JOBS, max_size=5), st.lists(JOBS, min_size=1, max_size=4), st.integers(0, 4), st.integers(0, 3)
+)
+@example([Options(owner="b")], [Options(owner="a", priority=Priority.LOW)], 1, 0)
+def test_the_room_is_for_what_waits_after_the_claims(
+    waiting: list[Options], batch: list[Options], slots: int, room: int
+) -> None:
+    """A batch is refused exactly if its claims would leave more jobs of an owner waiting than have room."""
+
+    async def outcome(room: int | None) -> Mapping[str | None, int] | None:
+        store = MemoryStore()
+        before = [Submission(f"old {n}", "f", target, (), one) for n, one in enumerate(waiting)]
+        await store.submit(before, 0, Claimant("w"))
+        new = [Submission(f"new {n}", "f", target, (), one, room=room) for n, one in enumerate(batch)]
+        await trio.sleep(250)
+        try:
+            await store.submit(new, slots, Claimant("w"))
+        except QueueFull:
+            return None
+        owners = {one.owner for one in batch} - {None}
+        return {one: (await store.count(Where(owner=one))).get(State.QUEUED, 0) for one in owners}
+
+    left = trio.run(outcome, None, clock=MockClock(autojump_threshold=0))
+    assert left is not None
+    fits = all(count <= room for count in left.values())
+    assert (trio.run(outcome, room, clock=MockClock(autojump_threshold=0)) is not None) == fits
 
 
 @pytest.mark.parametrize("state", State)

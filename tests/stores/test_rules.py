@@ -167,7 +167,7 @@ def coming(**options: Any) -> Submission:
     return attrs.evolve(submission(None, None), options=Options(**options))
 
 
-PAST = datetime.fromtimestamp(1, UTC)
+PAST, SOON = datetime.fromtimestamp(1, UTC), datetime.fromtimestamp(5.5, UTC)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,7 @@ PAST = datetime.fromtimestamp(1, UTC)
         (3, [coming()], 1, False),
         (3, [coming(delay=1.0)], 1, True),
         (3, [coming(run_at=PAST)], 1, False),
+        (3, [coming(run_at=SOON)], 1, True),
         (2, [coming(), coming(delay=1.0)], 2, False),
         (3, [coming(), coming(delay=1.0)], 2, True),
         (3, [coming(), coming()], 1, True),
@@ -203,7 +204,7 @@ def test_a_request_to_cancel(state: State) -> None:
 @pytest.mark.parametrize("state", State)
 def test_what_may_be_removed(state: State) -> None:
     """Only what is over; the refusal says what to do."""
-    with nullcontext() if state.over else pytest.raises(IllegalTransition, match="cancel it first"):
+    with nullcontext() if state.over else pytest.raises(IllegalTransition, match="removed; cancel it first"):
         check_removable(state)
 
 
