@@ -1,7 +1,6 @@
 """Whole lives of jobs: random programs of submits, cancels, readers and time, judged by an independent model.
 
-The model below is written from the design's table and shares no code with the package: it reads a log and
-says what the job must look like. Each example is one Trio run in virtual time, under a drawn schedule.
+The model is `trio_jobs.testing.fold`. Each example is one Trio run in virtual time, under a drawn schedule.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import random
 from contextlib import suppress
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -20,77 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.inside import seed_scheduler
 from trio_jobs import Event, Job, JobHandle, JobRegistry, open_registry
 from trio_jobs.testing import _drawn_lives, _scripted
-
-NEXT = {
-    ("queued", "started"): "running",
-    ("queued", "cancelled"): "cancelled",
-    ("queued", "expired"): "failed",
-    ("running", "completed"): "completed",
-    ("running", "failed"): "failed",
-    ("running", "cancelled"): "cancelled",
-    ("running", "retried"): "retrying",
-    ("retrying", "started"): "running",
-    ("retrying", "cancelled"): "cancelled",
-}
-QUIET = {"token", "progress", "saved", "cancel_requested"}
-OVER = {"completed", "failed", "cancelled"}
-
-
-@attrs.define
-class Folded:
-    """What a log says about its job."""
-
-    state: str = "queued"
-    attempt: int = 0
-    spent: int = 0
-    reason: str | None = None
-    result: Any = None
-    saved: Any = None
-    cancel_requested: bool = False
-
-
-def fold(log: list[Event]) -> Folded:
-    """Replay a log, and fail at the first event that may not be there."""
-    seen = Folded()
-    assert [event.seq for event in log] == list(range(1, len(log) + 1)), "seq has holes"
-    assert log[0].kind == "submitted"
-    for event in log[1:]:
-        assert seen.state not in OVER, f"{event} came after the end"
-        if event.kind == "started":
-            seen.attempt += 1
-            seen.spent += 1
-            seen.reason = None
-        assert event.attempt == seen.attempt
-        if event.kind in QUIET:
-            assert seen.state == "running" or event.kind == "cancel_requested"
-            if event.kind == "saved":
-                seen.saved = event.data
-            seen.cancel_requested |= event.kind == "cancel_requested"
-            continue
-        seen.state = NEXT[seen.state, str(event.kind)]
-        if event.kind == "completed":
-            seen.result = event.data
-        elif event.kind != "started":
-            seen.reason = str(event.data.reason)
-            seen.spent -= event.kind == "retried" and seen.reason in {"shutdown", "snoozed"}
-            assert not (event.kind == "retried" and seen.cancel_requested)
-    return seen
-
-
-def check_agrees(job: Job, log: list[Event]) -> None:
-    """Fail unless the snapshot is the fold of the log."""
-    seen = fold(log)
-    assert job.state == seen.state
-    assert job.attempt == seen.attempt
-    assert job.spent == seen.spent
-    assert job.reason == seen.reason
-    assert job.result == seen.result
-    assert job.saved == seen.saved
-    assert job.last_seq == len(log)
-    assert (job.cancel_requested_at is not None) == seen.cancel_requested
-    assert (job.finished_at is not None) == (seen.state in OVER)
-    assert (job.next_attempt_at is not None) == (seen.state in {"queued", "retrying"})
-
+from trio_jobs.testing.fold import OVER, check_agrees
 
 LIFE = st.tuples(_drawn_lives.LISTS, st.sampled_from(_scripted.ENDS), _drawn_lives.OPTIONS)
 COMMANDS = st.one_of(

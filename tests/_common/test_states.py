@@ -10,21 +10,9 @@ import pytest
 from trio_jobs import Kind, Reason, State
 from trio_jobs._common.states import UNFINISHED, diagram
 from trio_jobs.stores import KIND_OF, TRANSITIONS, UNSPENT, Transition, sources
+from trio_jobs.testing.fold import NEXT
 
 LIFECYCLE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
-
-# The design's table, written out once more: a change of the package's table must be made twice.
-LEGAL = {
-    ("queued", "started"): "running",
-    ("queued", "cancelled"): "cancelled",
-    ("queued", "expired"): "failed",
-    ("running", "completed"): "completed",
-    ("running", "failed"): "failed",
-    ("running", "cancelled"): "cancelled",
-    ("running", "retried"): "retrying",
-    ("retrying", "started"): "running",
-    ("retrying", "cancelled"): "cancelled",
-}
 
 
 def test_the_table_is_the_designs() -> None:
@@ -34,7 +22,7 @@ def test_the_table_is_the_designs() -> None:
         for state, row in TRANSITIONS.items()
         for why, after in row.items()
     }
-    assert found == LEGAL
+    assert found == NEXT
     assert set(TRANSITIONS) == set(State)
 
 
@@ -60,14 +48,14 @@ def test_over(state: State) -> None:
 @pytest.mark.parametrize("transition", Transition)
 def test_sources(transition: Transition) -> None:
     """`sources` inverts the table: a transition is legal from these states and from no others."""
-    assert sources(transition) == {State(state) for state, why in LEGAL if why == transition.value}
+    assert sources(transition) == {State(state) for state, why in NEXT if why == transition.value}
 
 
 @pytest.mark.parametrize("transition", Transition)
 def test_every_transition_is_an_event_kind(transition: Transition) -> None:
     """Each transition is recorded by an event of the same word, and it ends the log iff it ends the job."""
     assert KIND_OF[transition] is Kind(transition.value)
-    over = {State(after).over for (_, why), after in LEGAL.items() if why == transition.value}
+    over = {State(after).over for (_, why), after in NEXT.items() if why == transition.value}
     assert over == {KIND_OF[transition].ends}
 
 
@@ -91,7 +79,7 @@ def test_unspent() -> None:
 def test_diagram_draws_the_table() -> None:
     """The diagram has an arrow for each legal step, one into QUEUED and one out of each terminal state."""
     arrows = set(re.findall(r"^    (\S+) --> (\S+?)(?:: (\w+))?$", diagram(), re.MULTILINE))
-    steps = {(state.upper(), after.upper(), why) for (state, why), after in LEGAL.items()}
+    steps = {(state.upper(), after.upper(), why) for (state, why), after in NEXT.items()}
     ends = {(state, "[*]", "") for state in ("COMPLETED", "FAILED", "CANCELLED")}
     assert arrows == {("[*]", "QUEUED", ""), *steps, *ends}
     assert diagram().splitlines()[0] == "stateDiagram-v2"

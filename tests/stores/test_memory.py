@@ -41,6 +41,7 @@ from trio_jobs import (
 from trio_jobs.stores import Options, Transition, summary_of
 from trio_jobs.stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing.fold import NEXT, OVER
 
 ALL = 10**6
 DONE = Outcome(Transition.COMPLETED, "result")
@@ -1086,21 +1087,9 @@ async def test_retention_of_ended_jobs() -> None:
 
 # ---------------------------------------------------------------- whole programs
 
-# The model is written from the design and knows nothing of the package but the words in its records.
+# The model is written from the design. It uses nothing of the package's rules, only the records.
 
 PENALTIES = {Priority.URGENT: 0.0, Priority.HIGH: 60.0, Priority.NORMAL: 300.0, Priority.LOW: 1800.0}
-LEGAL = {
-    ("queued", "started"): "running",
-    ("queued", "cancelled"): "cancelled",
-    ("queued", "expired"): "failed",
-    ("running", "completed"): "completed",
-    ("running", "failed"): "failed",
-    ("running", "cancelled"): "cancelled",
-    ("running", "retried"): "retrying",
-    ("retrying", "started"): "running",
-    ("retrying", "cancelled"): "cancelled",
-}
-OVER = {"completed", "failed", "cancelled"}
 
 
 @attrs.define
@@ -1159,7 +1148,7 @@ class World:
 
     def step(self, job_id: str, transition: str, data: Any) -> None:
         job = self.jobs[job_id]
-        job.state = LEGAL[job.state, transition]
+        job.state = NEXT[job.state, transition]
         if isinstance(data, Ended):
             job.reason, job.message = data.reason.value, data.message
         if job.state in OVER:
@@ -1228,7 +1217,7 @@ def fold(events: list[Event]) -> dict[str, Any]:
             assert found["cancel_requested_at"] is None
             found["cancel_requested_at"] = event.at
         elif kind not in {"submitted", "token", "progress"}:
-            found["state"] = LEGAL[found["state"], kind]
+            found["state"] = NEXT[found["state"], kind]
             if kind == "started":
                 found |= {"attempt": event.attempt, "spent": found["spent"] + 1}
                 found |= {"reason": None, "message": None, "started_at": event.at}
