@@ -36,15 +36,15 @@ SERVED = [
     Bug(
         "the rest of a frame waits for the next one",
         "a follower with a full buffer gets half of an event, and the rest when another one comes",
-        CONNECTION,
-        "return not connection.waiting and subscription.room != 0",
+        FEED,
+        "return not outlet.waiting and subscription.room != 0",
         "return True",
         "serving",
     ),
     Bug(
         "what was sent in a round is sent again",
         "a follower gets events twice",
-        CONNECTION,
+        FEED,
         "            return False\n        subscription.moved(batch.last)\n",
         "            return False\n",
         "serving",

@@ -59,7 +59,7 @@ class Reader(Follower):
     def __init__(
         self, after: int, takes: Sequence[bool] = (True,), most: int | None = None, cost: float = 0.0
     ) -> None:
-        super().__init__(Subscription(1, "job", "gap", most, after, after))
+        super().__init__(Subscription(1, "job", "gap", most, after, after), None, lambda batch: batch.json)
         self.batches: list[EventBatch] = []
         self.at: list[float] = []
         self.pulled = 0

@@ -10,10 +10,9 @@ memory, and no other one waits for it.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -32,22 +31,45 @@ _SLICE: Final = 0.001
 """Seconds for which a round goes on without giving way."""
 
 
-class Follower(ABC):
+class Outlet(Protocol):
+    """Sends to one peer."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the rest of a send waits, or a task is sending."""
+        ...
+
+    def send_now(self, data: bytes, /) -> bool:
+        """Send bytes in the calling task, and return whether they were taken; if `waiting` then, `flush`."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until what was begun is sent."""
+
+
+class Follower:
     """Sends the log of one job to one peer.
 
     Args:
         subscription: Its place in the log, and how much may be sent.
+        outlet: The way to the peer; None if nothing can be sent at once.
+        form: Returns a batch as it is sent at once.
 
     Attributes:
         subscription: The same.
         bell: Rung when the follower has to send by itself.
+        acked: Rung when the peer has acked events.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(
+        self, subscription: Subscription, outlet: Outlet | None, form: Callable[[EventBatch], bytes]
+    ) -> None:
         self.subscription = subscription
         self.bell = Bell()
+        self.acked = Bell()
+        self._outlet = outlet
+        self._form = form
 
-    @abstractmethod
     def send_now(self, batch: EventBatch) -> bool:
         """Send a batch that begins right behind what was sent, if the peer takes it at once, and note it.
 
@@ -55,9 +77,19 @@ class Follower(ABC):
             Whether the next batch may be sent so too. If not, the follower is woken, to send by itself what
             `Feed.next` returns.
         """
+        subscription, outlet = self.subscription, self._outlet
+        room = subscription.room
+        if outlet is None or (room is not None and len(batch.events) > room):
+            return False
+        if not outlet.send_now(self._form(batch)):
+            return False
+        subscription.moved(batch.last)
+        return not outlet.waiting and subscription.room != 0
 
-    async def ready(self) -> None:  # noqa: B027  # not every follower waits
-        """Wait until more may be sent; a checkpoint only if it waits."""
+    async def flush(self) -> None:
+        """Wait until what was begun is sent; a checkpoint only if it waits."""
+        if self._outlet is not None and self._outlet.waiting:
+            await self._outlet.flush()
 
 
 class Feed:
@@ -106,14 +138,17 @@ class Feed:
             InvalidPayload: The next event holds what JSON cannot.
             UnknownJob: The job was removed.
             trio.ClosedResourceError: The registry was left.
-            Exception: What `Follower.ready` raises.
+            PeerGone: The peer has left, or does not take what was begun in time.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         subscription = follower.subscription
         while True:
             if self._over and subscription.sent == self.cursor:
                 return None  # the end is no event, and needs no window
-            await follower.ready()
+            await follower.flush()
+            while subscription.room == 0:
+                self.readers.advanced(subscription)
+                await follower.acked.wait()
             cursor, room = subscription.sent, subscription.room
             most = _BATCH if room is None else room
             batch = self._row.batches.get(cursor)
@@ -183,10 +218,13 @@ class Feed:
         work, began = 0.0, trio.current_time()
         for batch in self._batches(events):
             for follower in tuple(self._level):
+                subscription = follower.subscription
                 if follower in self._level and not (
-                    follower.subscription.sent == batch.after and follower.send_now(batch)
+                    subscription.sent == batch.after and follower.send_now(batch)
                 ):
                     self._dismiss((follower,))
+                if subscription.policy == "block":
+                    self.readers.advanced(subscription)  # its handler may wait for that
                 if (now := trio.current_time()) >= began + _SLICE:
                     work += now - began
                     await trio.lowlevel.checkpoint()
@@ -210,6 +248,11 @@ class Feed:
             self._over = not events or bool(batches and batches[-1].ends)
             self.readers.advanced(self)
         return batches
+
+    def acked(self, follower: Follower) -> None:
+        """Let a follower, and the handler, go on after an ack."""
+        follower.acked.ring()
+        self.readers.advanced(follower.subscription)
 
     def _dismiss(self, followers: Iterable[Follower]) -> None:
         for follower in followers:

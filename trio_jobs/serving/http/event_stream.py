@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import trio
 from starlette.types import Receive, Scope, Send
 
 from ..._model.job import Job
-from ..._watching.readers import Policy, Readers
-from ..batch import EventBatch
+from ..._watching.readers import Policy
 from ..context import ServerContext
 from ..feed import Feed, Follower
 from ..net.direct import DirectBody, direct_body
@@ -65,7 +65,8 @@ class EventStreamResponse:
         subscription = self._subscription
         try:
             with self._context.operations.following(subscription, self._job.last_seq) as feed:
-                follower = _EventStreamFollower(subscription, direct, feed.readers)
+                form = attrgetter("chunk" if direct is not None and direct.chunked else "sse")
+                follower = Follower(subscription, None if direct is None else direct.outgoing, form)
                 while (data := await self._next(feed, follower)) is not None:
                     await write(data)
                     feed.readers.advanced(subscription)
@@ -85,30 +86,6 @@ class EventStreamResponse:
             self._subscription.moved(batch.last)
             return batch.sse
         return PING
-
-
-class _EventStreamFollower(Follower):
-    """Sends a log as an event stream; at once only if the server has a direct way for bodies."""
-
-    def __init__(self, subscription: Subscription, direct: DirectBody | None, readers: Readers) -> None:
-        super().__init__(subscription)
-        self._direct = direct
-        self._readers = readers
-
-    def send_now(self, batch: EventBatch) -> bool:
-        """See `Follower.send_now`."""
-        direct, subscription = self._direct, self.subscription
-        if direct is None or not direct.outgoing.send_now(batch.chunk if direct.chunked else batch.sse):
-            return False
-        subscription.moved(batch.last)
-        if subscription.policy == "block":
-            self._readers.advanced(subscription)  # its handler may wait for that
-        return not direct.outgoing.waiting
-
-    async def ready(self) -> None:
-        """See `Follower.ready`."""
-        if self._direct is not None and self._direct.outgoing.waiting:
-            await self._direct.outgoing.flush()
 
 
 async def _send(send: Send, data: bytes) -> None:

@@ -7,13 +7,15 @@ nothing (trio-websocket leaves one if a send is cancelled).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
+from operator import methodcaller
 from typing import Final
 
 import trio
 
 from ..._common.bell import Bell
-from ..._watching.readers import Readers
 from ..._wire.requests import AnyRequest
 from ..account import Account
 from ..answers import answering
@@ -68,56 +70,16 @@ class WebSocketConnection(ABC):
 
 
 class _Running:
-    """A request that is being answered, and the scope in which it can be stopped."""
+    """A request that is being answered, the scope in which it can be stopped, and what an ack of it does."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.stopped = False
-        self.follower: _WebSocketFollower | None = None
-
-    def resume(self) -> None:
-        if self.follower is not None:
-            self.follower.resume()
+        self.acked: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
         self.stopped = True
         self.scope.cancel(reason="unfollowed")
-
-
-class _WebSocketFollower(Follower):
-    """Sends a log over a WebSocket, a window ahead of the peer's acks."""
-
-    def __init__(self, subscription: Subscription, connection: WebSocketConnection, readers: Readers) -> None:
-        super().__init__(subscription)
-        self._connection = connection
-        self._readers = readers
-        self._room = Bell()
-
-    def send_now(self, batch: EventBatch) -> bool:
-        """See `Follower.send_now`."""
-        subscription, connection = self.subscription, self._connection
-        room = subscription.room
-        if (room is not None and len(batch.events) > room) or not connection.send_now(
-            batch.frame(subscription.id)
-        ):
-            return False
-        subscription.moved(batch.last)
-        if subscription.policy == "block":
-            self._readers.advanced(subscription)  # its handler may wait for that
-        return not connection.waiting and subscription.room != 0
-
-    async def ready(self) -> None:
-        """See `Follower.ready`."""
-        if self._connection.waiting:
-            await self._connection.flush()
-        while self.subscription.room == 0:
-            self._readers.advanced(self.subscription)
-            await self._room.wait()
-
-    def resume(self) -> None:
-        """Go on after an ack: there is room, and the handler may have waited for it."""
-        self._room.ring()
-        self._readers.advanced(self.subscription)
 
 
 class WebSocketHandler:
@@ -198,7 +160,7 @@ class WebSocketHandler:
             case Stop():
                 self._running[step.id].stop()
             case ResumeFollow():
-                self._running[step.subscription.id].resume()
+                self._running[step.subscription.id].acked()
             case Close():
                 self._end(step)
             case _:
@@ -249,7 +211,8 @@ class WebSocketHandler:
         try:
             job = await operations.place(self._caller, subscription.job_id, subscription.sent)
             with operations.following(subscription, job.last_seq) as feed:
-                follower = running.follower = _WebSocketFollower(subscription, self._connection, feed.readers)
+                follower = Follower(subscription, self._connection, methodcaller("frame", re))
+                running.acked = partial(feed.acked, follower)
                 while not running.stopped:
                     batch: EventBatch | None = None
                     with trio.CancelScope() as running.scope:
