@@ -151,7 +151,7 @@ class Peer:
             return None
         piece = next(cut(follow.sent, rest[:room], tracebacks=True))
         follow.moved(piece.last)
-        if not piece.is_gap:
+        if piece.events:
             self.ahead = max(self.ahead, follow.sent - follow.cursor)
         return piece.message(re).decode()
 

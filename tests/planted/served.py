@@ -21,7 +21,7 @@ SERVED = [
         "the id of a wait is never free again",
         "a client that waits for one job after another is told that its ids are in use",
         SESSION,
-        "        self._waits.discard(re)\n",
+        "        self._follows.pop(re, None)\n",
         "",
         "serving",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -17,7 +17,9 @@ from .readonly import ReadOnlyFile, open_readonly
 _ORPHANS: Final = (
     "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
 )
-_RUNS: Final = "job.state = 'running' AND job.parent IS NULL"
+_JOBS: Final = """
+SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL FROM trio_jobs_job
+"""
 _TOTALS: Final = """
 WITH there AS (
     SELECT 'all' AS what, '' AS name, state, count(*) AS jobs FROM trio_jobs_job GROUP BY state
@@ -73,25 +75,18 @@ def flaws_of(seen: ReadOnlyFile) -> Iterator[Flaw]:
         yield Flaw(None, f"{said} jobs{whose} are said to be {state}, and {counted} are")
     for (number,) in seen.ask(_ORPHANS):
         yield Flaw(None, f"there is a log of job number {number}, and no such job")
-    for number, job_id, kept, leased in _jobs(seen):
-        yield from (Flaw(job_id, text) for text in _flaws_of_job(seen, number, job_id, kept, leased=leased))
+    for number, job_id, kept, unleased in seen.ask(_JOBS):
+        if unleased:
+            yield Flaw(job_id, "it is running and has no lease, so no sweep would ever take it back")
+        yield from (Flaw(job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
 
 
-def _jobs(seen: ReadOnlyFile) -> Iterable[tuple[int, str, int, bool]]:
-    for number, job_id, kept, unleased in seen.ask(
-        f"SELECT number, id, kept, {_RUNS} AND lease IS NULL FROM trio_jobs_job AS job"  # noqa: S608  # ours
-    ):
-        yield number, job_id, kept, not unleased
-
-
-def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int, *, leased: bool) -> Iterator[str]:
+def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int) -> Iterator[str]:
     try:
         job, log = seen.job(job_id), seen.log(number)
     except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it
         yield f"it cannot be read: {type(error).__name__}: {error}"
         return
-    if not leased:
-        yield "it is running and has no lease, so no sweep would ever take it back"
     trimmable = sum(event.kind in TRIMMABLE for event in log)
     saved = sum(event.kind is Kind.SAVED for event in log)
     if not trimmable <= kept <= trimmable + saved:  # an older version did not count what was saved

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .._common.states import State
 from .._model.job import Job
 from .._model.summary import JobSummary
 from .faults import CANCELLED, FAILED
 
-_STATUS = {State.COMPLETED: 0, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
-
-
-def ended_status(state: State) -> int:
-    """Return the exit status that says how a job ended."""
-    return _STATUS[state]
+ENDED_STATUS: Final = {State.COMPLETED: 0, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
+"""The exit status that says how a job ended."""
 
 
 def state_of(job: Job | JobSummary) -> str:

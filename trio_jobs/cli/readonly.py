@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,17 +109,8 @@ class ReadOnlyFile:
             "SELECT min(id) FROM trio_jobs_job WHERE id > ?1",
             job_id,
         )
-        same = max(_common_length(job_id, before or ""), _common_length(job_id, after or ""))
-        return job_id[: max(SHORTEST, same + 1)]
-
-
-def _common_length(one: str, other: str) -> int:
-    count = 0
-    for here, there in zip(one, other, strict=False):
-        if here != there:
-            break
-        count += 1
-    return count
+        near = [commonprefix([job_id, other or ""]) for other in (before, after)]  # noqa: RUF071  # no paths
+        return job_id[: max(SHORTEST, max(map(len, near)) + 1)]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._json.records import plain
+from .._json.values import decode
 from .._model.job import Ended, Event, Job, Kind
 from .._model.retry import NO_RETRY
 from .durations import brief, moment
@@ -23,21 +24,15 @@ def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> 
         history = seen.history(job.id)
         ((args,),) = seen.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job.id)
     if json:
-        json_line({**plain(job), "args": _decoded(args), "history": [*map(plain, history)]})
+        json_line({**plain(job), "args": decode(args), "history": [*map(plain, history)]})
         return
     line(f"job {job.id}")
-    _print_facts(_facts(job, _decoded(args)), job)
+    _print_facts(_facts(job, decode(args)), job)
     line("")
     table(("SEQ", "AT", "AFTER", "EVENT", "DETAIL"), _timeline(history))
     if job.error is not None:
         line("")
         line(job.error.traceback.rstrip() or str(job.error), "dim")
-
-
-def _decoded(text: str) -> Any:
-    from .._json.values import decode
-
-    return decode(text)
 
 
 def _print_facts(facts: Iterable[tuple[str, str]], job: Job) -> None:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
-import attrs
 import trio
 
 from .faults import Stopped
 
 SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-@attrs.define
-class _Seen:
-    number: int | None = None
 
 
 @asynccontextmanager
@@ -29,12 +23,17 @@ async def stopped_by_signals() -> AsyncGenerator[None]:
     Raises:
         Stopped: A signal came, and the block ended by its cancellation.
     """
-    seen = _Seen()
+    seen: list[int] = []
     done = False
     with trio.open_signal_receiver(*SIGNALS) as signals:
+
+        async def wait() -> None:
+            seen.append(await anext(aiter(signals)))
+            nursery.cancel_scope.cancel(reason="a signal")
+
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_wait, signals, nursery.cancel_scope, seen)
+                nursery.start_soon(wait)
                 yield
                 done = True
                 nursery.cancel_scope.cancel(reason="the command is done")
@@ -43,12 +42,5 @@ async def stopped_by_signals() -> AsyncGenerator[None]:
             if others:
                 raise
             raise one from None
-    if seen.number is not None and not done:
-        raise Stopped(seen.number)
-
-
-async def _wait(signals: AsyncIterator[int], scope: trio.CancelScope, seen: _Seen) -> None:
-    async for number in signals:
-        seen.number = number
-        scope.cancel(reason="a signal")
-        return
+    if seen and not done:
+        raise Stopped(*seen)

@@ -13,7 +13,7 @@ from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
 from .._registry.opening import open_registry
 from .._watching.streams import EventStream
-from .ending import ended_status
+from .ending import ENDED_STATUS
 from .escape import shown
 from .faults import Fault, Stopped
 from .options import DEFAULT_STORE, Id, Json, Store
@@ -51,7 +51,7 @@ async def stream(
             handle = await jobs.get(found)
             async with handle.events(after, policy="gap") as events:
                 await _read(events, printer)
-            return ended_status((await handle.snapshot()).state)
+            return ENDED_STATUS[(await handle.snapshot()).state]
     except StreamGap as gap:
         raise Fault(f"--after {after} is ahead of the log, which has come to {gap.oldest}") from gap
     except Stopped:

@@ -17,7 +17,7 @@ from .._model.job import Job
 from .._model.options import SubmitOptions
 from .._registry.opening import open_registry
 from .._watching.handle import JobHandle
-from .ending import describe_end, ended_status
+from .ending import ENDED_STATUS, describe_end
 from .escape import as_json
 from .faults import Fault
 from .load import load_handlers
@@ -124,4 +124,4 @@ async def _waited(handle: JobHandle[Any, Any], *, json: bool) -> int:
         line(as_json(job.result))
     else:
         note(describe_end(job))
-    return ended_status(job.state)
+    return ENDED_STATUS[job.state]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from typing import Final
 
 import attrs
@@ -35,14 +36,7 @@ class EventBatch:
     events: Sequence[Event]
     json: bytes
     tracebacks: bool
-    _sse: bytes | None = None
-    _chunk: bytes | None = None
     _frame: tuple[int, bytes] | None = None
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether the events are gone."""
-        return not self.events
 
     @property
     def ends(self) -> bool:
@@ -54,23 +48,19 @@ class EventBatch:
         """About how many bytes it takes in memory: the events, and their encoded forms."""
         return _WEIGHT * len(self.json)
 
-    @property
+    @cached_property
     def sse(self) -> bytes:
         """The events as server-sent events."""
-        if self._sse is None:
-            self._sse = encode_sse(self.events, self.after, self.last, tracebacks=self.tracebacks)
-        return self._sse
+        return encode_sse(self.events, self.after, self.last, tracebacks=self.tracebacks)
 
-    @property
+    @cached_property
     def chunk(self) -> bytes:
         """The same as a chunk of HTTP/1.1."""
-        if self._chunk is None:
-            self._chunk = chunk(self.sse)
-        return self._chunk
+        return chunk(self.sse)
 
     def message(self, re: int) -> bytes:
         """Return the message with the events over a WebSocket, in reply to the request `re`."""
-        if self.is_gap:
+        if not self.events:
             return b'{"re":%d,"gap":{"first":%d,"last":%d}}' % (re, self.after + 1, self.last)
         return b'{"re":%d,"events":%b}' % (re, self.json)
 

@@ -157,7 +157,7 @@ class Values:
         for event in await self._store.read(job_id, seq - 1, 1) if seq else ():
             if event.seq == seq:
                 return event
-        raise _changed(f"event {seq} of job {job_id} is not kept")
+        raise Refused("changed", f"event {seq} of job {job_id} is not kept")
 
     async def _saved(self, job: Job, seq: int) -> Any:
         if job.last_seq == seq:
@@ -167,13 +167,9 @@ class Values:
         if before:
             return before[-1].data
         if events:
-            raise _changed(f"what job {job.id} had saved by event {seq} is not kept")
+            raise Refused("changed", f"what job {job.id} had saved by event {seq} is not kept")
         return None
 
 
 def _key(asked: GetValue) -> tuple[str, str, int]:
     return asked.job, asked.field, 0 if asked.field == "metadata" else asked.seq  # that never changes
-
-
-def _changed(message: str) -> Refused:
-    return Refused("changed", message)

@@ -37,6 +37,8 @@ class Memory(WebSocketConnection):
         self._leaves, self.from_server = trio.open_memory_channel[str](room)
         self.closed: tuple[int, str] | None = None
         self.ended = False
+        self.waiting = False
+        self.outlet = self
 
     async def receive(self) -> str | bytes:
         try:
@@ -56,6 +58,9 @@ class Memory(WebSocketConnection):
         except (trio.WouldBlock, trio.BrokenResourceError):
             return False
         return True
+
+    async def flush(self) -> None:
+        """Do nothing: a frame is taken whole."""
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)

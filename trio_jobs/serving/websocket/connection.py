@@ -21,7 +21,7 @@ from ..account import Account
 from ..answers import answering
 from ..batch import EventBatch
 from ..context import ServerContext
-from ..feed import Follower
+from ..feed import Follower, Outlet
 from ..net.outgoing import PeerGone
 from ..options import Caller
 from ..problems import logger, to_problem
@@ -34,7 +34,13 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 class WebSocketConnection(ABC):
-    """A WebSocket connection, of whatever library. Returning from its handler drops it."""
+    """A WebSocket connection, of whatever library. Returning from its handler drops it.
+
+    Attributes:
+        outlet: Sends whole frames of RFC 6455 at once; None if the library cannot.
+    """
+
+    outlet: Outlet | None = None
 
     @abstractmethod
     async def receive(self) -> str | bytes:
@@ -51,22 +57,6 @@ class WebSocketConnection(ABC):
     @abstractmethod
     async def close(self, code: int, reason: str) -> None:
         """Close in order."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the rest of a frame waits to be sent, or a task is sending one."""
-        return False
-
-    def send_now(self, frame: bytes) -> bool:  # noqa: ARG002  # there are libraries that cannot
-        """Send a whole frame of RFC 6455 in the calling task, if the kernel takes it at once.
-
-        Returns:
-            Whether it did. If so, and `waiting` is true now, the caller must have a task await `flush`.
-        """
-        return False
-
-    async def flush(self) -> None:  # noqa: B027  # as above
-        """Wait until what was begun is sent; it may be cancelled. Raises `PeerGone`."""
 
 
 class _Running:
@@ -211,7 +201,7 @@ class WebSocketHandler:
         try:
             job = await operations.place(self._caller, subscription.job_id, subscription.sent)
             with operations.following(subscription, job.last_seq) as feed:
-                follower = Follower(subscription, self._connection, methodcaller("frame", re))
+                follower = Follower(subscription, self._connection.outlet, methodcaller("frame", re))
                 running.acked = partial(feed.acked, follower)
                 while not running.stopped:
                     batch: EventBatch | None = None

@@ -174,18 +174,19 @@ class TrioWebSocket(WebSocketConnection):
     def __init__(self, socket: trio_websocket.WebSocketConnection, outgoing: Outgoing) -> None:
         self._socket = socket
         self._outgoing = outgoing
+        self.outlet = self
 
     @property
     def waiting(self) -> bool:
-        """See `WebSocketConnection.waiting`."""
+        """See `Outlet.waiting`."""
         return self._outgoing.waiting
 
     def send_now(self, frame: bytes) -> bool:
-        """See `WebSocketConnection.send_now`; nothing may be sent behind the frame that closes."""
+        """See `Outlet.send_now`; nothing may be sent behind the frame that closes."""
         return self._socket.closed is None and self._outgoing.send_now(frame)
 
     async def flush(self) -> None:
-        """See `WebSocketConnection.flush`."""
+        """See `Outlet.flush`."""
         await self._outgoing.flush()
 
     async def receive(self) -> str | bytes:

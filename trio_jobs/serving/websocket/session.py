@@ -91,15 +91,14 @@ class Session:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._requests: set[int] = set()
-        self._waits: set[int] = set()
-        self._subscriptions: dict[int, Subscription] = {}
+        self._calls: set[int] = set()
+        self._follows: dict[int, Subscription | None] = {}  # None is a wait
         self._faults = 0
 
     @property
     def unanswered(self) -> int:
         """How many requests have no answer yet, besides follows and waits."""
-        return len(self._requests)
+        return len(self._calls)
 
     # ------------------------------------------------------------ messages of the peer
 
@@ -126,8 +125,7 @@ class Session:
             case Ack():
                 return self._acked(request)
             case Unfollow():
-                known = request.id in self._subscriptions or request.id in self._waits
-                return Stop(request.id) if known else None  # it ended meanwhile
+                return Stop(request.id) if request.id in self._follows else None  # it ended meanwhile
             case _:
                 return self._begin(request)
 
@@ -138,7 +136,7 @@ class Session:
         return _refuse(error.re, "bad_request", str(error))
 
     def _acked(self, request: Ack) -> Step:
-        subscription = self._subscriptions.get(request.id)
+        subscription = self._follows.get(request.id)
         if subscription is None or subscription.window is None or request.cursor <= subscription.cursor:
             return None
         if request.cursor > subscription.sent:
@@ -148,19 +146,22 @@ class Session:
 
     def _begin(self, request: AnyRequest) -> Step:
         re, limits = request.id, self._limits
-        if re in self._requests or re in self._subscriptions or re in self._waits:
+        if re in self._calls or re in self._follows:
             return _refuse(re, "bad_request", f"id {re} is in use; take another")
         if isinstance(request, (Follow, Wait)):
-            if len(self._subscriptions) + len(self._waits) >= limits.follows:
+            if len(self._follows) >= limits.follows:
                 return _refuse(re, "too_many", f"this connection follows {limits.follows} jobs {_ALREADY}")
         elif self.unanswered >= limits.calls:
             return _refuse(re, "too_many", f"this connection waits for {limits.calls} answers {_ALREADY}")
         if isinstance(request, Follow):
             after = request.after
             subscription = Subscription(re, request.job, request.policy, request.window, after, after)
-            self._subscriptions[re] = subscription
+            self._follows[re] = subscription
             return StartFollow(subscription)
-        (self._waits if isinstance(request, Wait) else self._requests).add(re)
+        if isinstance(request, Wait):
+            self._follows[re] = None
+        else:
+            self._calls.add(re)
         return Perform(request)
 
     # ------------------------------------------------------------ last frames of requests
@@ -186,9 +187,8 @@ class Session:
         return f'{{"re":{re},"unfollowed":true}}'
 
     def _forget(self, re: int) -> None:
-        self._requests.discard(re)
-        self._waits.discard(re)
-        self._subscriptions.pop(re, None)
+        self._calls.discard(re)
+        self._follows.pop(re, None)
 
 
 def _frame(re: int, fields: Mapping[str, bytes]) -> str:
