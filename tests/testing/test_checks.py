@@ -330,7 +330,7 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (ForgetsIds, "submitting.a_known_id_changes_nothing"),
     (AcceptsOneByOne, "submitting.a_conflict_accepts_nothing"),
     (KeysOfEverybody, "submitting.keys_are_per_owner"),
-    (SubmitsWithoutLease, "leasing.submitted_and_claimed_jobs_have_leases"),
+    (SubmitsWithoutLease, "leasing.a_lease_is_as_long_as_was_said"),
     (FirstComeFirstServed, "claiming.claim_goes_by_rank"),
     (ClaimsInTwoSteps, "claiming.claims_at_the_same_time_share_no_job"),
     (AppendsAgain, "writing.append_is_repeatable"),

@@ -85,8 +85,11 @@ class Check:
 async def _run(check: Callable[..., Awaitable[object]], open_store: Opener) -> None:
     """Run a check with the stores that its parameters ask for; see `checks`."""
     names = [*inspect.signature(check).parameters]
-    if names[0] == "open_store":
-        await check(open_store)
+    if names[0] in {"open_store", "open_durable"}:
+        async with open_store() as store:
+            wanted = store.durable or names[0] == "open_store"
+        if wanted:
+            await check(open_store)
         return
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(open_store()) for _ in names]

@@ -1,8 +1,8 @@
 """What the contract of a store says, one check for each claim, one file for each concern.
 
 A check is an async function whose docstring is the claim. Its parameters say what it needs: `store` is an
-empty store; `one` and `other` are two connections to one, for a durable store only; `open_store` opens the
-store, an empty one at first and the same one when it is called again. `check_store` runs them all.
+empty store; `one` and `other` are two connections to one, for a durable store only; `open_durable` opens a
+durable store, an empty one at first and the same one when it is called again. `check_store` runs them all.
 """
 
 from . import (

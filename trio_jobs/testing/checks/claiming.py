@@ -23,10 +23,8 @@ async def a_claim_says_what_to_run(store: Store) -> None:
     if not store.durable:
         kit.expect("claim: submission.target", claim.submission.target, kit.work)
     kit.expect("claim: attempt, spent, saved, seq", _numbers(claim), (1, 1, None, 2))
-    job = await store.get(new.id)
-    kit.expect("claim, then get: state", (job.state, job.attempt, job.spent), (State.RUNNING, 1, 1))
-    kit.ensure("claim, then get: started_at is set", holds=job.started_at is not None, came=job)
-    kit.expect("claim, then get: next_attempt_at", job.next_attempt_at, None)
+    runs = {"state": State.RUNNING, "attempt": 1, "spent": 1, "started_at": ..., "next_attempt_at": None}
+    await kit.expect_job("claim", store, new.id, **runs)
     kit.expect("claim, then read", (await kit.words(store, new.id))[1:], [(1, "started", "holder")])
 
 
@@ -58,15 +56,12 @@ async def what_was_due_first_starts_first(store: Store) -> None:
     """Of equal priority, the job that was due earlier starts first, whatever the order of the batch."""
     late, early = await kit.accept(store, kit.make(delay=kit.BRIEF), kit.make())
     await kit.lapse()
-    claims = await store.claim(2, kit.HOLDER)
-    kit.expect("claim, by due time,", [claim.submission.id for claim in claims], [early, late])
+    kit.expect("claim, by due time,", await kit.claimed(store, 2), [early, late])
 
 
 async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:
     """A job that waits to run again is claimed once its delay has passed, as the next attempt."""
-    job_id = await kit.started(store)
-    await store.append(job_id, 1, Kind.SAVED, ["half"], 0)
-    await store.finish(job_id, 1, kit.retried(delay=kit.LONG))
+    await kit.finished(store, kit.retried(delay=kit.LONG))
     kit.expect("claim of a retry that is not due", await store.claim(1, kit.HOLDER), [])
     second = await kit.started(store)
     await store.append(second, 1, Kind.SAVED, ["first", "half"], 0)
@@ -78,30 +73,17 @@ async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:
 
 async def claims_at_the_same_time_share_no_job(store: Store) -> None:
     """However many claim at once, no job is started twice and none is left out."""
-    ids = await kit.accept(store, *[kit.make(n) for n in range(20)])
-    taken = list[str]()
-
-    async def worker() -> None:
-        while claims := await store.claim(3, kit.HOLDER):
-            taken.extend(claim.submission.id for claim in claims)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(worker)
-    kit.expect("claim, by four tasks at once,", sorted(taken), sorted(ids))
-    kit.expect("claim, then count", dict(await store.count(Where())), {State.RUNNING: 20})
+    await kit.expect_shared(*[store] * 4)
 
 
 async def what_does_not_wait_is_not_claimed(store: Store) -> None:
     """Jobs that run, or have ended, are never claimed."""
-    running = await kit.started(store)
-    ended = await kit.started(store)
-    await store.finish(ended, 1, kit.completed())
+    running, ended = await kit.started(store), await kit.finished(store)
     (gone,) = await kit.accept(store, kit.make())
     await store.request_cancel(gone, None)
     kit.expect("claim, while nothing waits,", await store.claim(9, kit.HOLDER), [])
-    states = [await kit.state_of(store, job_id) for job_id in (running, ended, gone)]
-    kit.expect("claim, then get", states, [State.RUNNING, State.COMPLETED, State.CANCELLED])
+    wanted = [State.RUNNING, State.COMPLETED, State.CANCELLED]
+    kit.expect("claim, then get", await kit.states(store, running, ended, gone), wanted)
 
 
 async def many_that_left_do_not_disturb_the_order(store: Store) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import trio
 
 from ..._common.states import Reason, State
@@ -16,9 +14,7 @@ async def close_ends_what_does_not_outlive_it(store: Store) -> None:
     """A store that is not durable ends its unfinished jobs, CANCELLED with the reason, and tells all."""
     if store.durable:
         return
-    over = await kit.started(store)
-    await store.finish(over, 1, kit.completed())
-    running = await kit.started(store)
+    over, running = await kit.finished(store), await kit.started(store)
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
     found: list[object] = []
 
@@ -43,30 +39,24 @@ async def close_wakes_who_waits(store: Store) -> None:
     """In a store that is durable, `follow` and `ended` of an unfinished job raise `ClosedResourceError`."""
     if not store.durable:
         return
-    job_id = await kit.started(store)
+    running = await kit.started(store)
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
-    told: list[str] = []
-
-    async def wait(name: str, verb: Callable[[], Awaitable[object]]) -> None:
-        try:
-            came = await kit.answered(f"{name}, of a store that is closed,", verb())
-        except trio.ClosedResourceError:
-            told.append(name)
-        else:
-            raise AssertionError(f"{name}, of a store that is closed: got {came!r}")
-
-    async with trio.open_nursery() as nursery:
-        for name, verb in _waits(store, job_id, queued).items():
-            nursery.start_soon(wait, name, verb)
-        await trio.sleep(kit.BRIEF)
-        store.close(Reason.SHUTDOWN)
-    kit.expect("close wakes", sorted(told), sorted(_waits(store, job_id, queued)))
-
-
-def _waits(store: Store, running: str, queued: str) -> dict[str, Callable[[], Awaitable[object]]]:
-    return {
+    waits: dict[str, kit.Act] = {
         "follow": lambda: store.follow(running, 2, 9),
         "follow of a job that waits": lambda: store.follow(queued, 1, 9),
         "ended": lambda: store.ended(running),
         "ended of a job that waits": lambda: store.ended(queued),
     }
+    told: list[str] = []
+
+    async def wait(name: str, verb: kit.Act) -> None:
+        what = f"{name}, of a store that is closed,"
+        await kit.refused(what, trio.ClosedResourceError, kit.answered(what, verb()))
+        told.append(name)
+
+    async with trio.open_nursery() as nursery:
+        for name, verb in waits.items():
+            nursery.start_soon(wait, name, verb)
+        await trio.sleep(kit.BRIEF)
+        store.close(Reason.SHUTDOWN)
+    kit.expect("close wakes", sorted(told), sorted(waits))

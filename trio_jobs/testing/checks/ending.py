@@ -10,16 +10,16 @@ from ..._model.job import Ended, Kind
 from ...stores.contract import Outcome, Store
 from . import kit
 
+_NO_REASON = {"reason": None, "message": None, "error": None}
+
 
 async def a_completed_job_has_its_result(store: Store) -> None:
     """`completed` ends the job with its result, in the snapshot and as the last event."""
     job_id = await kit.started(store)
     state = await store.finish(job_id, 1, kit.completed({"answer": 42}))
     kit.expect("finish (completed) returns", state, State.COMPLETED)
-    job = await store.get(job_id)
-    kit.expect("finish, then get", (job.state, job.result), (State.COMPLETED, {"answer": 42}))
-    kit.expect("finish, then get: reason, message, error", (job.reason, job.message, job.error), (None,) * 3)
-    kit.ensure("finish, then get: finished_at is set", holds=job.finished_at is not None, came=job)
+    done = {"state": state, "result": {"answer": 42}, "finished_at": ...}
+    await kit.expect_job("finish (completed)", store, job_id, **done, **_NO_REASON)
     kit.expect("finish, then read", (await kit.words(store, job_id))[-1], (1, "completed", {"answer": 42}))
 
 
@@ -30,9 +30,8 @@ async def a_failed_job_says_why(store: Store) -> None:
         ended = Ended(reason, "it failed", kit.ERROR)
         state = await store.finish(job_id, 1, Outcome(Transition.FAILED, None, ended))
         kit.expect("finish (failed) returns", state, State.FAILED)
-        job = await store.get(job_id)
-        came = job.state, job.reason, job.message, job.error
-        kit.expect("finish (failed), then get", came, (State.FAILED, reason, "it failed", kit.ERROR))
+        why = {"reason": reason, "message": "it failed", "error": kit.ERROR}
+        await kit.expect_job("finish (failed)", store, job_id, state=State.FAILED, **why)
         kit.expect("finish (failed), then read", (await kit.words(store, job_id))[-1], (1, "failed", ended))
 
 
@@ -43,9 +42,8 @@ async def a_cancelled_job_has_the_words_of_the_request(store: Store) -> None:
     await store.request_cancel(job_id, "again", 5.0)
     state = await store.finish(job_id, 1, kit.cancelled())
     kit.expect("finish (cancelled) returns", state, State.CANCELLED)
-    job = await store.get(job_id)
-    came = job.state, job.reason, job.message
-    kit.expect("finish (cancelled), then get", came, (State.CANCELLED, Reason.USER, "tired"))
+    why = {"state": State.CANCELLED, "reason": Reason.USER, "message": "tired"}
+    await kit.expect_job("finish (cancelled)", store, job_id, **why)
     wanted = (1, "cancelled", Ended(Reason.USER, "tired"))
     kit.expect("finish (cancelled), then read", (await kit.words(store, job_id))[-1], wanted)
 
@@ -65,10 +63,9 @@ async def a_retried_job_waits(store: Store) -> None:
     ended = Ended(Reason.ERROR, "once more", kit.ERROR, kit.LONG)
     state = await store.finish(job_id, 1, Outcome(Transition.RETRIED, None, ended))
     kit.expect("finish (retried) returns", state, State.RETRYING)
-    job = await store.get(job_id)
-    came = job.state, job.reason, job.message, job.error, job.finished_at, job.attempt
-    wanted = State.RETRYING, Reason.ERROR, "once more", kit.ERROR, None, 1
-    kit.expect("finish (retried), then get", came, wanted)
+    why = {"reason": Reason.ERROR, "message": "once more", "error": kit.ERROR}
+    now = {"state": State.RETRYING, "finished_at": None, "attempt": 1}
+    job = await kit.expect_job("finish (retried)", store, job_id, **why, **now)
     due = job.next_attempt_at
     waits = None if due is None or job.started_at is None else (due - job.started_at).total_seconds()
     what = f"finish (retried), then get: next_attempt_at is {kit.LONG} s later"
@@ -78,31 +75,22 @@ async def a_retried_job_waits(store: Store) -> None:
 
 async def an_attempt_ends_once(store: Store) -> None:
     """A second `finish`, with the same outcome or another, is `LeaseLost` and changes nothing."""
-    first = [kit.completed(1), kit.failed(), kit.cancelled(), kit.retried(delay=kit.LONG)]
-    for outcome in first:
-        job_id = await kit.started(store)
-        await store.finish(job_id, 1, outcome)
-
-        async def finish_again(job_id: str = job_id, before: str = outcome.transition.value) -> None:
-            for late in (kit.completed(2), kit.failed("late"), kit.cancelled(), kit.retried()):
-                what = f"finish ({late.transition.value}) after finish ({before})"
-                await kit.refused(what, LeaseLost, store.finish(job_id, 1, late))
-
-        await kit.unchanged("finish, a second time", store, job_id, finish_again)
+    for first in (kit.completed(1), kit.failed(), kit.cancelled(), kit.retried(delay=kit.LONG)):
+        job_id = await kit.finished(store, first)
+        for late in (kit.completed(2), kit.failed("late"), kit.cancelled(), kit.retried()):
+            what = f"finish ({late.transition.value}) after finish ({first.transition.value})"
+            finish = partial(store.finish, job_id, 1, late)
+            await kit.refused(what, LeaseLost, kit.unchanged(what, store, job_id, finish))
 
 
 async def a_new_attempt_forgets_the_last_error(store: Store) -> None:
     """Once a job runs again, its snapshot says nothing of how the last attempt ended."""
-    job_id = await kit.started(store)
-    outcome = Outcome(Transition.RETRIED, None, Ended(Reason.ERROR, "oh", kit.ERROR, 0.0))
-    await store.finish(job_id, 1, outcome)
+    ended = Ended(Reason.ERROR, "oh", kit.ERROR, 0.0)
+    job_id = await kit.finished(store, Outcome(Transition.RETRIED, None, ended))
     await kit.again(store, job_id)
-    job = await store.get(job_id)
-    came = job.state, job.reason, job.message, job.error, job.attempt
-    kit.expect("claim of a retry, then get", came, (State.RUNNING, None, None, None, 2))
+    await kit.expect_job("claim of a retry", store, job_id, state=State.RUNNING, attempt=2, **_NO_REASON)
     await store.finish(job_id, 2, kit.completed())
-    job = await store.get(job_id)
-    kit.expect("finish, then get", (job.reason, job.message, job.error), (None,) * 3)
+    await kit.expect_job("finish", store, job_id, **_NO_REASON)
 
 
 async def shutdown_and_snoozing_cost_nothing(store: Store) -> None:
@@ -113,8 +101,7 @@ async def shutdown_and_snoozing_cost_nothing(store: Store) -> None:
     for attempt, reason in enumerate(reasons, 1):
         await store.finish(job_id, attempt, kit.retried(reason))
         spent -= reason in {Reason.SHUTDOWN, Reason.SNOOZED}
-        job = await store.get(job_id)
-        kit.expect(f"finish (retried, {reason.value}), then get: spent", job.spent, spent)
+        await kit.expect_job(f"finish (retried, {reason.value})", store, job_id, spent=spent)
         claim = await kit.again(store, job_id)
         spent += 1
         kit.expect("claim of a retry: attempt, spent", (claim.attempt, claim.spent), (attempt + 1, spent))
@@ -122,17 +109,15 @@ async def shutdown_and_snoozing_cost_nothing(store: Store) -> None:
 
 async def a_cancelled_job_is_not_retried(store: Store) -> None:
     """With cancellation requested, `retried` becomes `cancelled` in the same step, whatever the reason."""
+    what = "finish (retried) after request_cancel"
     for reason in (Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED):
         job_id = await kit.started(store)
         await store.request_cancel(job_id, "tired")
         state = await store.finish(job_id, 1, kit.retried(reason))
-        kit.expect("finish (retried) after request_cancel returns", state, State.CANCELLED)
-        job = await store.get(job_id)
-        came = job.state, job.reason, job.message, job.next_attempt_at
-        wanted = State.CANCELLED, Reason.USER, "tired", None
-        kit.expect("finish (retried) after request_cancel, then get", came, wanted)
-        last = (await kit.words(store, job_id))[-1]
-        kit.expect("finish (retried) after request_cancel, then read", last[:2], (1, "cancelled"))
+        kit.expect(f"{what} returns", state, State.CANCELLED)
+        why = {"reason": Reason.USER, "message": "tired", "next_attempt_at": None}
+        await kit.expect_job(what, store, job_id, state=state, **why)
+        kit.expect(f"{what}, then read", (await kit.words(store, job_id))[-1][:2], (1, "cancelled"))
     (other,) = await kit.accept(store, kit.make())
     await kit.again(store, other)
     kit.expect("claim of a cancelled job", await store.claim(9, kit.HOLDER), [])
@@ -145,16 +130,9 @@ async def what_ended_first_stays(store: Store) -> None:
         await store.request_cancel(job_id, None)
         state = await store.finish(job_id, 1, outcome)
         kit.expect("finish after request_cancel returns", state.value, outcome.transition.value)
-        job = await store.get(job_id)
-        what = "finish after request_cancel, then get: cancel_requested_at is set"
-        kit.ensure(what, holds=job.cancel_requested_at is not None, came=job)
-
-        async def cancel_late(job_id: str = job_id) -> None:
-            kit.expect(
-                "request_cancel after finish", await store.request_cancel(job_id, "late"), "already_over"
-            )
-
-        await kit.unchanged("request_cancel after finish", store, job_id, cancel_late)
+        await kit.expect_job("finish after request_cancel", store, job_id, cancel_requested_at=...)
+        what, cancel = "request_cancel after finish", partial(store.request_cancel, job_id, "late")
+        kit.expect(what, await kit.unchanged(what, store, job_id, cancel), "already_over")
 
 
 async def ending_one_attempt_ends_no_other(store: Store) -> None:
@@ -162,12 +140,8 @@ async def ending_one_attempt_ends_no_other(store: Store) -> None:
     jobs = [await kit.started(store, n) for n in range(3)]
     await store.append(jobs[1], 1, Kind.TOKEN, ["a"], 0)
     for job_id in (jobs[0], jobs[2]):
-        await kit.unchanged(
-            "finish of another job",
-            store,
-            jobs[1],
-            partial(store.finish, job_id, 1, kit.failed()),
-        )
+        finish = partial(store.finish, job_id, 1, kit.failed())
+        await kit.unchanged("finish of another job", store, jobs[1], finish)
     kit.expect("finish of others, then get", await kit.state_of(store, jobs[1]), State.RUNNING)
 
 
@@ -180,10 +154,7 @@ async def what_cannot_be_kept_is_no_result(store: Store) -> None:
         pass
     else:  # it can keep anything
         return
-
-    async def finish() -> None:
-        what = "finish with a result that submit refuses as an argument"
-        await kit.refused(what, InvalidPayload, store.finish(job_id, 1, kit.completed(object())))
-
-    await kit.unchanged("finish with a result that cannot be kept", store, job_id, finish)
+    what = "finish with a result that submit refuses as an argument"
+    finish = partial(store.finish, job_id, 1, kit.completed(object()))
+    await kit.refused(what, InvalidPayload, kit.unchanged(what, store, job_id, finish))
     kit.expect("finish", await store.finish(job_id, 1, kit.completed("fine")), State.COMPLETED)

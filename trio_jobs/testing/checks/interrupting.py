@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import trio
 
 from ..._common.errors import LeaseLost
@@ -13,7 +11,7 @@ from ...stores.contract import Store, Where
 from . import kit
 
 
-async def _interrupted(verb: Callable[[], Awaitable[object]]) -> None:
+async def _interrupted(verb: kit.Act) -> None:
     """Call a verb in a task that is cancelled already."""
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -24,10 +22,10 @@ async def an_interrupted_submit_is_whole(store: Store) -> None:
     """A batch whose submit was cancelled is there or not, and submitting it again gives it once."""
     batch = [kit.make(n) for n in range(5)]
     await _interrupted(lambda: store.submit(batch, 0, kit.HOLDER))
-    found = len(await store.find(Where(), kit.ALL))
+    found = len(await kit.found(store))
     kit.ensure("submit, cancelled, then find: all of the batch or none", holds=found in {0, 5}, came=found)
     kit.expect("submit again", await kit.accept(store, *batch), [one.id for one in batch])
-    kit.expect("submit again, then find", len(await store.find(Where(), kit.ALL)), 5)
+    kit.expect("submit again, then find", len(await kit.found(store)), 5)
 
 
 async def an_interrupted_append_is_whole(store: Store) -> None:
@@ -44,18 +42,16 @@ async def an_interrupted_append_is_whole(store: Store) -> None:
 async def an_interrupted_finish_is_whole(store: Store) -> None:
     """An outcome whose finish was cancelled is there with all that belongs to it, or not at all."""
     job_id = await kit.started(store)
-    child = kit.make()
-    await store.spawn(job_id, 1, child, kit.HOLDER)
+    child = await kit.spawned(store, job_id)
     await _interrupted(lambda: store.finish(job_id, 1, kit.completed("done")))
-    states = await kit.state_of(store, job_id), await kit.state_of(store, child.id)
-    both = {(State.RUNNING, State.RUNNING), (State.COMPLETED, State.CANCELLED)}
+    states = await kit.states(store, job_id, child)
+    both = [[State.RUNNING, State.RUNNING], [State.COMPLETED, State.CANCELLED]]
     kit.ensure("finish, cancelled, then get of parent and child", holds=states in both, came=states)
     try:
         await store.finish(job_id, 1, kit.completed("done"))
     except LeaseLost:
         kit.expect("finish again is LeaseLost only if it had happened", states[0], State.COMPLETED)
-    job = await store.get(job_id)
-    kit.expect("finish again, then get", (job.state, job.result), (State.COMPLETED, "done"))
+    await kit.expect_job("finish again", store, job_id, state=State.COMPLETED, result="done")
 
 
 async def the_store_works_on_after_an_interruption(store: Store) -> None:

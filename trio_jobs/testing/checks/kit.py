@@ -6,16 +6,18 @@ store to answer, they wait so long that no store which ever answers is too slow.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import trio
+from outcome import acapture
 
-from ..._common.errors import ErrorRecord, LeaseLost, UnknownJob
+from ..._common.errors import ErrorRecord, LeaseLost, QueueFull, UnknownJob
 from ..._common.states import Reason, State, Transition
-from ..._model.job import Ended, Event, Kind, Retention
-from ...stores.contract import Claim, Claimant, Outcome, Store, Submission
+from ..._model.job import Ended, Event, Job, Kind, Retention
+from ...stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ...stores.submission import submission
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ E = TypeVar("E", bound=Exception)
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens the store that a check is about; a second time, the same store once more."""
+Act: TypeAlias = Callable[[], Awaitable[object]]
 
 ALL: Final = 10**6
 BRIEF: Final = 0.05
@@ -40,9 +43,6 @@ MANY: Final = 1001
 HOLDER: Final = Claimant("holder", LONG)
 DOOMED: Final = Claimant("doomed", BRIEF)
 """A worker that will be lost at once."""
-
-NOBODY: Final[frozenset[str]] = frozenset()
-NOTHING: Final[dict[str, float]] = {}
 
 QUEUE_LIMIT: Final = 4
 RETENTION: Final = Retention(events=8, token_bytes=10_000, finished=3)
@@ -102,6 +102,18 @@ async def started(store: Store, *args: object, worker: Claimant = HOLDER, **opti
     return (await start(store, *args, worker=worker, **options)).submission.id
 
 
+async def finished(store: Store, outcome: Outcome | None = None, **options: Any) -> str:
+    """Submit a job, claim it and end its attempt, and return its id."""
+    job_id = await started(store, **options)
+    await store.finish(job_id, 1, outcome or completed())
+    return job_id
+
+
+async def spawned(store: Store, parent: str, attempt: int = 1) -> str:
+    """Spawn a child, and return its id."""
+    return (await store.spawn(parent, attempt, make(), HOLDER)).submission.id
+
+
 async def claimed(store: Store, limit: int) -> list[str]:
     """Claim jobs, and return their ids."""
     return [claim.submission.id for claim in await store.claim(limit, HOLDER)]
@@ -117,6 +129,12 @@ async def again(store: Store, job_id: str, worker: Claimant = HOLDER) -> Claim:
 async def lapse() -> None:
     """Let everything `BRIEF` pass. Stores may round to a few milliseconds."""
     await trio.sleep(BRIEF + 0.03)
+
+
+async def swept(store: Store) -> None:
+    """Let everything `BRIEF` pass, and sweep."""
+    await lapse()
+    await store.sweep()
 
 
 async def whole(store: Store, job_id: str) -> list[Event]:
@@ -139,6 +157,21 @@ async def state_of(store: Store, job_id: str) -> State:
     return (await store.get(job_id)).state
 
 
+async def states(store: Store, *job_ids: str) -> list[State]:
+    """Return where several jobs are."""
+    return [await state_of(store, job_id) for job_id in job_ids]
+
+
+async def found(store: Store, **where: Any) -> list[str]:
+    """Return the ids of the jobs that match a filter, as far as a page goes."""
+    return [job.id for job in await store.find(Where(**where), ALL)]
+
+
+async def counted(store: Store, **where: Any) -> dict[State, int]:
+    """Return how many jobs match a filter in each state."""
+    return dict(await store.count(Where(**where)))
+
+
 def expect(what: str, came: object, wanted: object) -> None:
     """Raise an error that says what was expected of which verb and what came, unless they are equal."""
     if came != wanted:
@@ -149,6 +182,61 @@ def ensure(what: str, *, holds: bool, came: object) -> None:
     """Raise an error that says what was expected and what came, unless it holds."""
     if not holds:
         raise AssertionError(f"{what}; got {came!r}")
+
+
+async def expect_job(what: str, store: Store, job_id: str, **wanted: object) -> Job:
+    """Check fields of a snapshot, and return it; `...` stands for any value but None."""
+    job = await store.get(job_id)
+    came = {name: getattr(job, name) for name in wanted}
+    came |= {name: ... for name, value in came.items() if wanted[name] is ... and value is not None}
+    expect(f"{what}, then get", came, wanted)
+    return job
+
+
+async def expect_beat(
+    what: str,
+    store: Store,
+    held: Mapping[str, int],
+    *,
+    lost: Collection[str] = (),
+    cancels: Mapping[str, float] | None = None,
+) -> None:
+    """Check what a heartbeat says."""
+    answer = await store.heartbeat(held, LONG)
+    expect(f"{what}: lost and cancels", (answer.lost, dict(answer.cancels)), (frozenset(lost), cancels or {}))
+
+
+async def expect_unknown(what: str, store: Store, job_id: str) -> None:
+    """Check that every verb about one job says that it does not know an id, and none writes to it."""
+    calls: dict[str, Act] = {
+        "get": partial(store.get, job_id),
+        "read": partial(store.read, job_id, 0, ALL),
+        "history": partial(store.history, job_id),
+        "follow": partial(store.follow, job_id, 0, ALL),
+        "ended": partial(store.ended, job_id),
+        "request_cancel": partial(store.request_cancel, job_id, None),
+        "remove": partial(store.remove, job_id),
+    }
+    for name, call in calls.items():
+        error = await refused(f"{name} of {what}", UnknownJob, call())
+        expect(f"UnknownJob of {name} of {what}", error.job_id, job_id)
+    await _refuse_writes(store, job_id, 1)
+
+
+async def expect_shared(*workers: Store) -> None:
+    """Let workers claim jobs at the same time, and check that each job is started once."""
+    ids = await accept(workers[0], *[make(n) for n in range(20)])
+    taken = list[str]()
+
+    async def worker(store: Store) -> None:
+        while claims := await claimed(store, 3):
+            taken.extend(claims)
+
+    async with trio.open_nursery() as nursery:
+        for store in workers:
+            nursery.start_soon(worker, store)
+    expect("claim, by several at once,", sorted(taken), sorted(ids))
+    expect("claim, then count", await counted(workers[0]), {State.RUNNING: 20})
 
 
 def first_error(error: Exception) -> Exception:
@@ -167,32 +255,55 @@ async def refused(what: str, error: type[E], call: Awaitable[object]) -> E:
     raise AssertionError(f"{what}: expected {error.__name__} to be raised, got {came!r}")
 
 
-async def unchanged(what: str, store: Store, job_id: str, act: Callable[[], Awaitable[object]]) -> None:
-    """Do something that is to change nothing about a job."""
+async def rejected(what: str, error: type[E], store: Store, *batch: Submission, limit: int = 0) -> E:
+    """Return the error that a submit raises; see `refused`."""
+    return await refused(what, error, store.submit(batch, limit, HOLDER))
+
+
+async def count_refused(store: Store, *several: Submission) -> int:
+    """Submit jobs at the same time, each by itself, and return for how many there was no room."""
+    refusals = list[QueueFull]()
+
+    async def submit(new: Submission) -> None:
+        try:
+            await accept(store, new)
+        except QueueFull as error:
+            refusals.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for new in several:
+            nursery.start_soon(submit, new)
+    return len(refusals)
+
+
+async def unchanged(what: str, store: Store, job_id: str, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something that is to change nothing about a job, and return or raise what came of it."""
     before = await store.get(job_id), await whole(store, job_id)
-    await act()
+    came = await acapture(act)
     after = await store.get(job_id), await whole(store, job_id)
     expect(f"{what}, which changes nothing about the job", after, before)
+    return came.unwrap()
 
 
 async def fenced(store: Store, job_id: str, attempt: int) -> None:
     """Check that an attempt can write nothing, in any way."""
-    who = f"by attempt {attempt}, which does not run"
+    what = f"a write by attempt {attempt}, which does not run"
+    await unchanged(what, store, job_id, partial(_refuse_writes, store, job_id, attempt))
 
-    async def write_all() -> None:
-        for kind in (Kind.TOKEN, Kind.PROGRESS, Kind.SAVED):
-            what = f"append of {kind.value} {who}"
-            await refused(what, LeaseLost, store.append(job_id, attempt, kind, ["late"], 0))
-        for outcome in (completed("late"), failed(), cancelled(), retried()):
-            what = f"finish ({outcome.transition.value}) {who}"
-            await refused(what, LeaseLost, store.finish(job_id, attempt, outcome))
-        child = make()
-        await refused(f"spawn {who}", LeaseLost, store.spawn(job_id, attempt, child, HOLDER))
-        await refused("get of a child that was not accepted", UnknownJob, store.get(child.id))
-        answer = await store.heartbeat({job_id: attempt}, LONG)
-        expect(f"heartbeat {who}", answer.lost, frozenset({job_id}))
 
-    await unchanged(f"a write {who}", store, job_id, write_all)
+async def _refuse_writes(store: Store, job_id: str, attempt: int) -> None:
+    child = make()
+    calls: dict[str, Act] = {"spawn": partial(store.spawn, job_id, attempt, child, HOLDER)}
+    for kind in (Kind.TOKEN, Kind.PROGRESS, Kind.SAVED):
+        calls[f"append of {kind.value}"] = partial(store.append, job_id, attempt, kind, ["late"], 0)
+    for outcome in (completed("late"), failed(), cancelled(), retried()):
+        calls[f"finish ({outcome.transition.value})"] = partial(store.finish, job_id, attempt, outcome)
+    for name, call in calls.items():
+        what = f"{name} by attempt {attempt}, which does not run"
+        error = await refused(what, LeaseLost, call())
+        expect(f"LeaseLost of {what}", (error.job_id, error.attempt), (job_id, attempt))
+    await refused("get of a child that was not accepted", UnknownJob, store.get(child.id))
+    await expect_beat("heartbeat of what does not run", store, {job_id: attempt}, lost={job_id})
 
 
 async def answered(what: str, wait: Awaitable[T]) -> T:
@@ -206,7 +317,7 @@ async def answered(what: str, wait: Awaitable[T]) -> T:
     raise AssertionError(f"{what}: expected it to return, but it still waits after {PATIENCE:g} s")
 
 
-async def woken(what: str, wait: Callable[[], Awaitable[T]], act: Callable[[], Awaitable[object]]) -> T:
+async def woken(what: str, wait: Callable[[], Awaitable[T]], act: Act) -> T:
     """Start a wait, do what is to end it, and return what it returned."""
     found: list[T] = []
 
@@ -234,10 +345,7 @@ async def soon(what: str, hint: Callable[[], Awaitable[None]], look: Callable[[]
 
 
 async def hinted(
-    what: str,
-    hint: Callable[[], Awaitable[None]],
-    look: Callable[[], Awaitable[bool]],
-    act: Callable[[], Awaitable[object]],
+    what: str, hint: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[bool]], act: Act
 ) -> None:
     """Wait for a hint, do what is to give it, and look; see `woken` and `soon`."""
     await woken(what, lambda: soon(what, hint, look), act)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import trio
+from functools import partial
 
-from ..._common.errors import InvalidPayload, QueueFull, UnknownJob
+from ..._common.errors import InvalidPayload, QueueFull
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress
-from ...stores.contract import Store, Where
+from ...stores.contract import Store
 from . import kit
 
 
@@ -15,15 +15,12 @@ async def a_full_queue_accepts_nothing(store: Store) -> None:
     """A batch for which there is no room is `QueueFull`, whole, and changes nothing."""
     await kit.accept(store, *[kit.make(n) for n in range(kit.QUEUE_LIMIT - 1)])
     batch = [kit.make("a", key="k"), kit.make("b")]
-    error = await kit.refused(
-        "submit of two, with room for one", QueueFull, store.submit(batch, 0, kit.HOLDER)
-    )
+    error = await kit.rejected("submit of two, with room for one", QueueFull, store, *batch)
     kit.expect("QueueFull of submit: limit", error.limit, kit.QUEUE_LIMIT)
-    kit.expect("QueueFull, then find", len(await store.find(Where(), kit.ALL)), kit.QUEUE_LIMIT - 1)
-    kit.expect(
-        "submit of one, with room for one", len(await kit.accept(store, kit.make("other", key="k"))), 1
-    )
-    await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
+    kit.expect("QueueFull, then find", len(await kit.found(store)), kit.QUEUE_LIMIT - 1)
+    last = kit.make("other", key="k")
+    kit.expect("submit of one, with room for one", await kit.accept(store, last), [last.id])
+    await kit.rejected("submit to a full queue", QueueFull, store, kit.make())
 
 
 async def what_waits_counts_and_nothing_else(store: Store) -> None:
@@ -32,20 +29,19 @@ async def what_waits_counts_and_nothing_else(store: Store) -> None:
     await store.finish(running[0], 1, kit.completed())
     await store.finish(running[1], 1, kit.retried(delay=kit.LONG))
     await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT - 1)])
-    await kit.refused("submit to a full queue", QueueFull, store.submit([kit.make()], 0, kit.HOLDER))
+    await kit.rejected("submit to a full queue", QueueFull, store, kit.make())
     await store.request_cancel(running[1], None)
-    kit.expect("submit after a cancel made room", len(await kit.accept(store, kit.make())), 1)
-    await kit.again(store, [job.id for job in await store.find(Where(states={State.QUEUED}), kit.ALL)][-1])
-    kit.expect("submit after a claim made room", len(await kit.accept(store, kit.make())), 1)
+    (new,) = await kit.accept(store, kit.make())  # a cancel made room
+    await kit.again(store, new)
+    await kit.accept(store, kit.make())  # a claim made room
 
 
 async def a_job_that_starts_at_once_needs_no_room(store: Store) -> None:
     """What `submit` claims in the same step does not have to wait."""
     batch = [kit.make(n) for n in range(kit.QUEUE_LIMIT + 2)]
     ids, claims = await store.submit(batch, 2, kit.HOLDER)
-    kit.expect(
-        "submit of more than may wait, claiming two", (len(ids), len(claims)), (kit.QUEUE_LIMIT + 2, 2)
-    )
+    came = len(ids), len(claims)
+    kit.expect("submit of more than may wait, claiming two", came, (kit.QUEUE_LIMIT + 2, 2))
 
 
 async def what_is_known_needs_no_room(store: Store) -> None:
@@ -64,7 +60,7 @@ async def old_tokens_go_first(store: Store) -> None:
         kind, value = (Kind.TOKEN, offset) if offset % 3 else (Kind.PROGRESS, Progress(offset))
         newest = await store.append(job_id, 1, kind, [value], offset)
         kit.expect("append, beyond the limit,", newest, offset + 3)
-    kit.expect("append, beyond the limit, then get: last_seq", (await store.get(job_id)).last_seq, 22)
+    await kit.expect_job("append, beyond the limit", store, job_id, last_seq=22)
     log = await kit.whole(store, job_id)
     kept = [event.seq for event in log if event.kind in {Kind.TOKEN, Kind.PROGRESS}]
     what = f"read: the newest tokens and progress, at most {kit.RETENTION.events}"
@@ -91,11 +87,8 @@ async def history_is_never_dropped(store: Store) -> None:
     if kinds.count("saved") > 1:  # that of the first attempt may go, and need not
         wanted.insert(2, "saved")
     kit.expect("history, after 80 tokens,", kinds, wanted)
-    kit.expect(
-        "read, after 80 tokens: the last saved value",
-        [one for one in await kit.words(store, job_id) if one[1] == "saved"][-1],
-        (2, "saved", 2),
-    )
+    saved = [one for one in await kit.words(store, job_id) if one[1] == "saved"]
+    kit.expect("read, after 80 tokens: the last saved value", saved[-1], (2, "saved", 2))
     seqs = [event.seq for event in await kit.whole(store, job_id)]
     kit.expect("read, after 80 tokens: seq", seqs, sorted(set(seqs)))
 
@@ -136,59 +129,34 @@ async def snoozes_are_bounded(store: Store) -> None:
 async def a_burst_beyond_the_limit_is_accepted(store: Store) -> None:
     """Repeating an append still works when its first values were trimmed meanwhile."""
     job_id = await kit.started(store)
-    values = [*range(30)]
-    kit.expect("append of 30 tokens", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
-
-    async def repeat() -> None:
-        kit.expect("append of 30 tokens again", await store.append(job_id, 1, Kind.TOKEN, values, 0), 32)
-
-    await kit.unchanged("append of 30 tokens again", store, job_id, repeat)
+    append = partial(store.append, job_id, 1, Kind.TOKEN, [*range(30)], 0)
+    kit.expect("append of 30 tokens", await append(), 32)
+    what = "append of 30 tokens again"
+    kit.expect(what, await kit.unchanged(what, store, job_id, append), 32)
 
 
 async def a_token_too_large_is_refused(store: Store) -> None:
     """A token over `Retention.token_bytes` is `InvalidPayload`, and nothing of the call is written."""
     job_id = await kit.started(store)
-    large = "x" * (10 * kit.RETENTION.token_bytes)
-
-    async def send() -> None:
-        call = store.append(job_id, 1, Kind.TOKEN, ["small", large], 0)
-        await kit.refused("append of a token too large", InvalidPayload, call)
-
-    await kit.unchanged("append of a token too large", store, job_id, send)
+    values = ["small", "x" * (10 * kit.RETENTION.token_bytes)]
+    what, send = "append of a token too large", partial(store.append, job_id, 1, Kind.TOKEN, values, 0)
+    await kit.refused(what, InvalidPayload, kit.unchanged(what, store, job_id, send))
     kit.expect("append of a small token", await store.append(job_id, 1, Kind.TOKEN, ["small"], 0), 3)
 
 
 async def only_so_many_ended_jobs_are_kept(store: Store) -> None:
     """Of the jobs that have ended the last ones are kept; those that have not are not counted."""
     (waiting,) = await kit.accept(store, kit.make(delay=kit.LONG))
-    ids = list[str]()
-    for number in range(kit.RETENTION.finished + 2):
-        ids.append(await kit.started(store, number, key=str(number)))
-        await store.finish(ids[-1], 1, kit.completed())
-    found = {job.id for job in await store.find(Where(), kit.ALL)}
-    kit.expect("finish of many jobs, then find", found, {waiting, *ids[2:]})
+    ids = [await kit.finished(store, key=str(number)) for number in range(kit.RETENTION.finished + 2)]
+    kit.expect("finish of many jobs, then find", {*await kit.found(store)}, {waiting, *ids[2:]})
     for job_id in ids[:2]:
-        await kit.refused("get of a job that is kept no longer", UnknownJob, store.get(job_id))
+        await kit.expect_unknown("a job that is kept no longer", store, job_id)
     new = kit.make("new", key="0")
     kit.expect("submit under the key of a job that is kept no longer", await kit.accept(store, new), [new.id])
 
 
 async def the_queue_fills_up_at_once(store: Store) -> None:
     """Of submits at the same time as many are accepted as may wait, and no more."""
-    refusals = list[QueueFull]()
-
-    async def submit() -> None:
-        try:
-            await store.submit([kit.make()], 0, kit.HOLDER)
-        except QueueFull as error:
-            refusals.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(kit.QUEUE_LIMIT + 3):
-            nursery.start_soon(submit)
-    kit.expect(
-        "submit, many at once, then count",
-        dict(await store.count(Where())),
-        {State.QUEUED: kit.QUEUE_LIMIT},
-    )
-    kit.expect("submit to a full queue, at once: QueueFull", len(refusals), 3)
+    refused = await kit.count_refused(store, *(kit.make() for _ in range(kit.QUEUE_LIMIT + 3)))
+    came, wanted = (await kit.counted(store), refused), ({State.QUEUED: kit.QUEUE_LIMIT}, 3)
+    kit.expect("submit, many at once: what waits and how many were refused", came, wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 from ..._common.states import State
 from ..._model.job import Kind, Priority, Progress, Timeouts
@@ -82,22 +81,20 @@ async def find_and_get_agree(store: Store) -> None:
 
 async def a_summary_says_how_far_and_how_large(store: Store) -> None:
     """A summary has the progress said last, and sizes that grow with arguments, result and log."""
-    small, large = await kit.start(store, "a"), await kit.start(store, "a" * 5000)
-    for claim, size in ((small, 1), (large, 5000)):
-        job_id = claim.submission.id
+    small, large = await kit.started(store, "a"), await kit.started(store, "a" * 5000)
+    for job_id, size in ((small, 1), (large, 5000)):
         await store.append(job_id, 1, Kind.PROGRESS, [Progress(1), Progress(2, 3, "said " * 100)], 0)
         await store.append(job_id, 1, Kind.TOKEN, ["b" * size], 2)
     before = list(await store.find(Where(), kit.ALL))
     kit.expect("find, the sizes of results", [one.result_bytes for one in before], [0, 0])
-    await store.finish(small.submission.id, 1, kit.completed("c"))
-    await store.finish(large.submission.id, 1, kit.completed("c" * 5000))
+    await store.finish(small, 1, kit.completed("c"))
+    await store.finish(large, 1, kit.completed("c" * 5000))
     one, other = await store.find(Where(), kit.ALL)
     kit.expect("find, the progress", one.progress, Progress(2, 3, ("said " * 100)[:200]))
     for name in ("args_bytes", "result_bytes", "log_bytes"):
         less, more = getattr(one, name), getattr(other, name)
-        kit.ensure(
-            f"find: {name} grows", holds=less > 0 and less + 4900 < more < less + 6000, came=(less, more)
-        )
+        holds = less > 0 and less + 4900 < more < less + 6000
+        kit.ensure(f"find: {name} grows", holds=holds, came=(less, more))
 
 
 async def pages_follow_each_other(store: Store) -> None:
@@ -133,26 +130,23 @@ async def pages_are_bounded(store: Store) -> None:
 
 async def count_counts_what_find_finds(store: Store) -> None:
     """`count` says how many matching jobs are in each state, and leaves out states without any."""
-    kit.expect("count of an empty store", dict(await store.count(Where())), {})
+    kit.expect("count of an empty store", await kit.counted(store), {})
     names = await _four(store)
     for where, _ in _questions(next(iter(names))):
-        wanted = Counter(job.state for job in await every(store, where))
-        kit.expect(f"count of {where}", dict(await store.count(where)), dict(wanted))
+        await _expect_counted(store, where, "the last submit")
+
+
+async def _expect_counted(store: Store, where: Where, after: str) -> None:
+    wanted = Counter(job.state for job in await every(store, where))
+    kit.expect(f"count of {where}, after {after},", dict(await store.count(where)), dict(wanted))
 
 
 async def counts_are_right_after_every_verb(store: Store) -> None:
     """Whatever happens to jobs, `count` says what `find` finds: by state, handler, owner and both."""
-    mine, plain, hasty = (
-        kit.make(owner="me", target=kit.work),
-        kit.make(target=kit.other_work),
-        kit.make(owner="me", timeouts=Timeouts(queue=kit.BRIEF)),
-    )
-    child, grandchild, key = (
-        kit.make(owner="me"),
-        kit.make(target=kit.other_work),
-        kit.make(owner="me", key="k"),
-    )
-    steps: dict[str, Callable[[], Awaitable[object]]] = {
+    mine, child, key = kit.make(owner="me"), kit.make(owner="me"), kit.make(owner="me", key="k")
+    plain, grandchild = kit.make(target=kit.other_work), kit.make(target=kit.other_work)
+    hasty = kit.make(owner="me", timeouts=Timeouts(queue=kit.BRIEF))
+    steps: dict[str, kit.Act] = {
         "submit": lambda: kit.accept(store, mine),
         "submit and claim": lambda: store.submit([plain], 2, kit.DOOMED),
         "spawn": lambda: store.spawn(mine.id, 1, child, kit.HOLDER),
@@ -174,8 +168,7 @@ async def counts_are_right_after_every_verb(store: Store) -> None:
     for name, step in steps.items():
         await step()
         for where in _COUNTED:
-            wanted = Counter(job.state for job in await every(store, where))
-            kit.expect(f"count of {where}, after {name},", dict(await store.count(where)), dict(wanted))
+            await _expect_counted(store, where, name)
 
 
 _COUNTED = (
@@ -188,8 +181,7 @@ async def a_page_has_so_many_jobs(store: Store) -> None:
     """A page has no more than `PAGE_JOBS` jobs, whatever limit was asked for; the next ones have the rest."""
     await kit.accept(store, *[kit.make() for _ in range(kit.MANY)])
     page = await store.find(Where(), kit.ALL)
-    kit.ensure(
-        f"find of {kit.MANY} jobs, how many are on a page", holds=len(page) <= PAGE_JOBS, came=len(page)
-    )
+    what = f"find of {kit.MANY} jobs, how many are on a page"
+    kit.ensure(what, holds=len(page) <= PAGE_JOBS, came=len(page))
     found = [job.id for job in await every(store, Where())]
     kit.expect(f"find of {kit.MANY} jobs, page by page", (len(found), len({*found})), (kit.MANY, kit.MANY))

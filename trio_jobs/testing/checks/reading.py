@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
-from ..._common.errors import UnknownJob
 from ..._common.states import Reason
 from ..._model.job import Kind, Progress
 from ...stores.contract import Store
@@ -33,9 +32,8 @@ async def values_survive(store: Store) -> None:
     job_id = claim.submission.id
     kit.expect("claim: args", _exact(claim.submission.args), _exact(VALUES))
     job = await store.get(job_id)
-    kit.expect(
-        "get: metadata", _exact([job.metadata.get(str(n)) for n in range(len(VALUES))]), _exact(VALUES)
-    )
+    metadata = [job.metadata.get(str(n)) for n in range(len(VALUES))]
+    kit.expect("get: metadata", _exact(metadata), _exact(VALUES))
     await store.append(job_id, 1, Kind.TOKEN, VALUES, 0)
     for offset, value in enumerate(VALUES, len(VALUES)):
         await store.append(job_id, 1, Kind.SAVED, [value], offset)
@@ -55,14 +53,12 @@ async def texts_survive(store: Store) -> None:
     """Tags, owner, key, messages and errors come back as they were, in any script."""
     text = "\u00e9 \U0001f600 \u2028 '\";\n\\ %s $1 {}"
     claim = await kit.start(store, tags={text: text, "": ""}, owner=text, key=text)
-    job = await store.get(claim.submission.id)
-    kit.expect("get: tags", dict(job.tags), {text: text, "": ""})
-    kit.expect("get: owner and key", (job.owner, job.key), (text, text))
-    await store.request_cancel(job.id, text)
-    await store.finish(job.id, 1, kit.failed(text, kit.ERROR))
-    job = await store.get(job.id)
-    kit.expect("finish (failed), then get: message and error", (job.message, job.error), (text, kit.ERROR))
-    kit.expect("request_cancel, then read", (await kit.words(store, job.id))[2][2], text)
+    job_id = claim.submission.id
+    await kit.expect_job("claim", store, job_id, tags={text: text, "": ""}, owner=text, key=text)
+    await store.request_cancel(job_id, text)
+    await store.finish(job_id, 1, kit.failed(text, kit.ERROR))
+    await kit.expect_job("finish (failed)", store, job_id, message=text, error=kit.ERROR)
+    kit.expect("request_cancel, then read", (await kit.words(store, job_id))[2][2], text)
 
 
 async def the_log_is_the_job(store: Store) -> None:
@@ -133,25 +129,14 @@ async def history_leaves_out_tokens_and_progress(store: Store) -> None:
     await store.append(job_id, 2, Kind.TOKEN, ["c"], 0)
     await store.request_cancel(job_id, None)
     await store.finish(job_id, 2, kit.completed())
-    found = [
-        event for event in await kit.whole(store, job_id) if event.kind not in {Kind.TOKEN, Kind.PROGRESS}
-    ]
+    log = await kit.whole(store, job_id)
+    found = [event for event in log if event.kind not in {Kind.TOKEN, Kind.PROGRESS}]
     kit.expect("history", await store.history(job_id), found)
     kit.expect("history: seq", [event.seq for event in found], [1, 2, 5, 7, 8, 10, 11])
 
 
 async def an_unknown_job_is_said_to_be_unknown(store: Store) -> None:
-    """Every verb about one job says which id it does not know."""
-    verbs: dict[str, Callable[[Store], Awaitable[object]]] = {
-        "get": lambda store: store.get("nobody"),
-        "read": lambda store: store.read("nobody", 0, kit.ALL),
-        "history": lambda store: store.history("nobody"),
-        "follow": lambda store: store.follow("nobody", 0, kit.ALL),
-        "ended": lambda store: store.ended("nobody"),
-        "request_cancel": lambda store: store.request_cancel("nobody", None),
-        "remove": lambda store: store.remove("nobody"),
-    }
-    await kit.accept(store, kit.make())
-    for name, call in verbs.items():
-        error = await kit.refused(f"{name} of an unknown id", UnknownJob, call(store))
-        kit.expect(f"UnknownJob of {name}", error.job_id, "nobody")
+    """Every verb about one job says which id it does not know, and a write to it makes no job."""
+    (other,) = await kit.accept(store, kit.make())
+    await kit.expect_unknown("an unknown job", store, "nobody")
+    kit.expect("writes to an unknown job, then find", await kit.found(store), [other])

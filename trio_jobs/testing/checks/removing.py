@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 
-from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
+from ..._common.errors import IllegalTransition
 from ..._common.states import State
 from ..._model.job import Kind, Timeouts
-from ...stores.contract import Store, Where
+from ...stores.contract import Store
 from . import kit
 
 
@@ -18,16 +20,9 @@ async def a_removed_job_is_gone(store: Store) -> None:
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await store.finish(job_id, 1, kit.completed())
     await store.remove(job_id)
-    await kit.refused("get of a removed job", UnknownJob, store.get(job_id))
-    await kit.refused("read of a removed job", UnknownJob, store.read(job_id, 0, kit.ALL))
-    await kit.refused("history of a removed job", UnknownJob, store.history(job_id))
-    await kit.refused("remove of a removed job", UnknownJob, store.remove(job_id))
-    await kit.refused("request_cancel of a removed job", UnknownJob, store.request_cancel(job_id, None))
-    await kit.refused("finish of a removed job", LeaseLost, store.finish(job_id, 1, kit.completed()))
-    lost = (await store.heartbeat({job_id: 1}, kit.LONG)).lost
-    kit.expect("heartbeat of a removed job: lost", lost, frozenset({job_id}))
-    kit.expect("remove, then find", [job.id for job in await store.find(Where(), kit.ALL)], [other])
-    kit.expect("remove, then count", dict(await store.count(Where())), {State.QUEUED: 1})
+    await kit.expect_unknown("a removed job", store, job_id)
+    kit.expect("remove, then find", await kit.found(store), [other])
+    kit.expect("remove, then count", await kit.counted(store), {State.QUEUED: 1})
     new = kit.make("something else", key="k")
     kit.expect("submit under the key of a removed job", await kit.accept(store, new), [new.id])
 
@@ -41,46 +36,34 @@ async def an_id_may_come_again_after_removal(store: Store) -> None:
     await store.finish(new.id, 1, kit.failed())
     await store.remove(new.id)
     await kit.accept(store, new)
-    job = await store.get(new.id)
-    came = job.state, job.attempt, job.saved, job.reason, job.last_seq
-    kit.expect("remove, then submit, then get", came, (State.QUEUED, 0, None, None, 1))
+    fresh = {"state": State.QUEUED, "attempt": 0, "saved": None, "reason": None, "last_seq": 1}
+    await kit.expect_job("remove, then submit", store, new.id, **fresh)
 
 
 async def what_has_not_ended_is_not_removed(store: Store) -> None:
     """To remove a job that waits or runs is `IllegalTransition`, and changes nothing."""
-    running = await kit.started(store)
-    retrying = await kit.started(store)
-    await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
+    running, retrying = await kit.started(store), await kit.finished(store, kit.retried(delay=kit.LONG))
     (queued,) = await kit.accept(store, kit.make())
     states = {queued: State.QUEUED, running: State.RUNNING, retrying: State.RETRYING}
     for job_id, state in states.items():
-
-        async def remove(job_id: str = job_id, state: State = state) -> None:
-            error = await kit.refused(
-                f"remove of a {state.name} job", IllegalTransition, store.remove(job_id)
-            )
-            kit.expect("IllegalTransition of remove: state", error.state, state)
-
-        await kit.unchanged(f"remove of a {state.name} job", store, job_id, remove)
+        what, remove = f"remove of a {state.name} job", partial(store.remove, job_id)
+        error = await kit.refused(what, IllegalTransition, kit.unchanged(what, store, job_id, remove))
+        kit.expect(f"{what}: the state in its error", error.state, state)
 
 
 async def prune_forgets_what_is_old(store: Store) -> None:
     """`prune` forgets the jobs that ended longer ago than it is told, no others, and says how many."""
-    ended = [await kit.started(store, n, key=str(n)) for n in range(3)]
-    for job_id, outcome in zip(ended, (kit.completed(), kit.failed(), kit.completed()), strict=True):
-        await store.finish(job_id, 1, outcome)
-    running = await kit.started(store)
-    retrying = await kit.started(store)
-    await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
-    (queued,) = await kit.accept(store, kit.make())
+    outcomes = (kit.completed(), kit.failed(), kit.completed())
+    ended = [await kit.finished(store, how, key=str(n)) for n, how in enumerate(outcomes)]
+    open_ones = {await kit.started(store), await kit.finished(store, kit.retried(delay=kit.LONG))}
+    open_ones |= {*await kit.accept(store, kit.make())}
     await kit.lapse()
     kit.expect(f"prune of what ended {kit.LONG} s ago", await store.prune(kit.LONG), 0)
-    kit.expect("prune, then find", len(await store.find(Where(), kit.ALL)), 6)
+    kit.expect("prune, then find", {*await kit.found(store)}, {*open_ones, *ended})
     kit.expect("prune of all that ended", await store.prune(0.01), 3)
-    found = {job.id for job in await store.find(Where(), kit.ALL)}
-    kit.expect("prune, then find", found, {running, retrying, queued})
+    kit.expect("prune, then find", {*await kit.found(store)}, open_ones)
     for number, job_id in enumerate(ended):
-        await kit.refused("get of a pruned job", UnknownJob, store.get(job_id))
+        await kit.expect_unknown("a pruned job", store, job_id)
         new = kit.make("new", key=str(number))
         kit.expect("submit under the key of a pruned job", await kit.accept(store, new), [new.id])
     kit.expect("prune again", await store.prune(0.0), 0)
@@ -100,8 +83,7 @@ async def prune_goes_by_the_end(store: Store) -> None:
 async def however_many_are_pruned(store: Store) -> None:
     """`prune` forgets all that is old, be it a thousand jobs, and says how many."""
     await kit.accept(store, *[kit.make(n, timeouts=Timeouts(queue=kit.BRIEF)) for n in range(kit.MANY)])
-    await kit.lapse()
-    await store.sweep()
+    await kit.swept(store)
     await kit.lapse()
     kit.expect(f"prune of {kit.MANY} jobs", await store.prune(0.01), kit.MANY)
-    kit.expect("prune, then find", [*await store.find(Where(), kit.ALL)], [])
+    kit.expect("prune, then find", await kit.found(store), [])

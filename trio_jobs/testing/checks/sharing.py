@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-import trio
+from functools import partial
 
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Timeouts
-from ...stores.contract import Store, Where
+from ...stores.contract import Store
 from . import kit
 
 
@@ -18,8 +16,8 @@ async def connections_see_the_same(one: Store, other: Store) -> None:
     await one.append(job_id, 1, Kind.TOKEN, ["a"], 0)
     await other.append(job_id, 1, Kind.TOKEN, ["b"], 1)
     await other.request_cancel(job_id, "tired")
-    answer = await one.heartbeat({job_id: 1}, kit.LONG)
-    kit.expect("request_cancel elsewhere, then heartbeat", dict(answer.cancels), {job_id: 0.0})
+    what = "request_cancel elsewhere, then heartbeat"
+    await kit.expect_beat(what, one, {job_id: 1}, cancels={job_id: 0.0})
     await one.finish(job_id, 1, kit.completed())
     kit.expect("get through two connections", await other.get(job_id), await one.get(job_id))
     kit.expect("read through two connections", await kit.whole(other, job_id), await kit.whole(one, job_id))
@@ -27,24 +25,13 @@ async def connections_see_the_same(one: Store, other: Store) -> None:
 
 async def connections_share_no_attempt(one: Store, other: Store) -> None:
     """Workers on different connections claim each job once between them."""
-    ids = await kit.accept(one, *[kit.make(n) for n in range(20)])
-    taken = list[str]()
-
-    async def worker(store: Store) -> None:
-        while claims := await store.claim(2, kit.HOLDER):
-            taken.extend(claim.submission.id for claim in claims)
-
-    async with trio.open_nursery() as nursery:
-        for store in (one, other, one, other):
-            nursery.start_soon(worker, store)
-    kit.expect("claim, through two connections,", sorted(taken), sorted(ids))
+    await kit.expect_shared(one, other, one, other)
 
 
 async def the_fence_holds_for_all(one: Store, other: Store) -> None:
     """An attempt that was taken back through one connection can write through none."""
     job_id = await kit.started(one, worker=kit.DOOMED)
-    await kit.lapse()
-    await other.sweep()
+    await kit.swept(other)
     await kit.fenced(one, job_id, 1)
     await kit.again(other, job_id)
     await kit.fenced(one, job_id, 1)
@@ -56,7 +43,7 @@ async def keys_and_ids_are_shared(one: Store, other: Store) -> None:
     plain, keyed, twin = kit.make(1), kit.make(2, key="k"), kit.make(2, key="k")
     await kit.accept(one, plain, keyed)
     kit.expect("submit again, elsewhere", await kit.accept(other, plain, twin), [plain.id, keyed.id])
-    kit.expect("submit again, elsewhere, then find", len(await one.find(Where(), kit.ALL)), 2)
+    kit.expect("submit again, elsewhere, then find", len(await kit.found(one)), 2)
 
 
 async def waits_hear_from_other_connections(one: Store, other: Store) -> None:
@@ -84,15 +71,11 @@ async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
 
     async def sweep() -> bool:
         await other.sweep()
-        return State.RETRYING in await other.count(Where())
+        return State.RETRYING in await kit.counted(other)
 
-    acts: dict[str, Callable[[], Awaitable[object]]] = {
-        "submits": lambda: kit.accept(other, kit.make()),
-        "submits with a delay": lambda: kit.accept(other, kit.make(delay=kit.BRIEF)),
-    }
-    for name, act in acts.items():
-        what = f"due, while another connection {name},"
-        await kit.hinted(what, one.due, claim, act)
+    for delay in (0.0, kit.BRIEF):
+        what = f"due, while another connection submits with a delay of {delay:g} s,"
+        await kit.hinted(what, one.due, claim, partial(kit.accept, other, kit.make(delay=delay)))
     what = "overdue, while another connection claims,"
     await kit.hinted(what, other.overdue, sweep, lambda: kit.start(one, worker=kit.DOOMED))
     (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
@@ -106,11 +89,9 @@ async def closing_one_leaves_the_other(one: Store, other: Store) -> None:
 
     async def close_and_finish() -> None:
         one.close(Reason.SHUTDOWN)
-        kit.expect("close elsewhere, then get", await kit.state_of(other, job_id), State.RUNNING)
-        kit.expect("close elsewhere, then get", await kit.state_of(other, queued), State.QUEUED)
-        kit.expect(
-            "close elsewhere, then finish", await other.finish(job_id, 1, kit.retried()), State.RETRYING
-        )
+        states = await kit.states(other, job_id, queued)
+        kit.expect("close elsewhere, then get", states, [State.RUNNING, State.QUEUED])
+        await other.finish(job_id, 1, kit.retried())
         await kit.again(other, job_id)
         await other.finish(job_id, 2, kit.completed("done"))
 

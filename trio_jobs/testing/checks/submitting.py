@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ from ..._common.errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
 from ..._common.states import State
 from ..._model.job import Kind, Priority, Timeouts
 from ..._model.retry import Retry
-from ...stores.contract import Store, Submission, Where
+from ...stores.contract import Store, Submission
 from . import kit
 
 
@@ -23,7 +24,6 @@ async def a_job_is_as_it_was_submitted(store: Store) -> None:
     new = kit.make("arg", timeouts=timeouts, retry=retry, priority=Priority.LOW, key="k", owner="me")
     new = attrs.evolve(new, options=attrs.evolve(new.options, tags={"a": "b"}, metadata={"n": [1, None]}))
     kit.expect("submit returns the ids", await kit.accept(store, new), [new.id])
-    job = await store.get(new.id)
     wanted = {
         "id": new.id,
         "handler": "work",
@@ -48,8 +48,7 @@ async def a_job_is_as_it_was_submitted(store: Store) -> None:
         "cancel_requested_at": None,
         "last_seq": 1,
     }
-    for name, value in wanted.items():
-        kit.expect(f"submit, then get: {name}", getattr(job, name), value)
+    await kit.expect_job("submit", store, new.id, **wanted)
     kit.expect("submit, then read", await kit.words(store, new.id), [(0, "submitted", "work")])
 
 
@@ -60,16 +59,11 @@ async def submit_claims_in_the_same_step(store: Store) -> None:
     kit.expect("submit returns the ids, in order", ids, [new.id for new in batch])
     started = {claim.submission.id for claim in claims}
     kit.ensure("submit with limit=2 claims two of the batch", holds=len(started & {*ids}) == 2, came=claims)
-    for job_id in ids:
-        wanted = State.RUNNING if job_id in started else State.QUEUED
-        kit.expect("submit, then get: state", await kit.state_of(store, job_id), wanted)
-    for claim in claims:
-        log = await kit.words(store, claim.submission.id)
-        kit.expect(
-            "submit, then read of a claimed job",
-            log,
-            [(0, "submitted", "work"), (1, "started", "holder")],
-        )
+    wanted = [State.RUNNING if job_id in started else State.QUEUED for job_id in ids]
+    kit.expect("submit, then get: state", await kit.states(store, *ids), wanted)
+    log = [(0, "submitted", "work"), (1, "started", "holder")]
+    for job_id in started:
+        kit.expect("submit, then read of a claimed job", await kit.words(store, job_id), log)
 
 
 async def a_submitted_job_overtakes_nobody(store: Store) -> None:
@@ -84,7 +78,8 @@ async def a_known_id_changes_nothing(store: Store) -> None:
     """To submit a known id again changes nothing, whatever became of the job; others of the batch are new."""
     queued, running, ended, fresh = kit.make(1, key="k"), kit.make(2), kit.make(3), kit.make(4)
     await kit.accept(store, ended)
-    await store.finish(ended.id, (await kit.again(store, ended.id)).attempt, kit.completed())
+    await kit.again(store, ended.id)
+    await store.finish(ended.id, 1, kit.completed())
     await kit.accept(store, running)
     await kit.again(store, running.id)
     await kit.accept(store, queued)
@@ -94,16 +89,14 @@ async def a_known_id_changes_nothing(store: Store) -> None:
     after = [await store.get(one.id) for one in (queued, running, ended)]
     kit.expect("submit of known ids, then get", after, before)
     kit.expect("submit of a new id beside them", await kit.state_of(store, fresh.id), State.QUEUED)
-    kit.expect("submit of known ids, then find", len(await store.find(Where(), kit.ALL)), 4)
+    kit.expect("submit of known ids, then find", len(await kit.found(store)), 4)
 
 
 async def a_key_gives_the_same_job(store: Store) -> None:
     """The same submission under the same key gives the job that holds the key, and makes none."""
     first, second = kit.make(1, key="k", tags={"a": "b"}), kit.make(1, key="k", tags={"a": "b"})
     await kit.accept(store, first)
-    await kit.unchanged(
-        "submit under a key that is taken", store, first.id, lambda: _same(store, second, first.id)
-    )
+    await kit.unchanged("submit of a known key", store, first.id, partial(_same, store, second, first.id))
     what = "get of a submission that was answered with another job"
     await kit.refused(what, UnknownJob, store.get(second.id))
 
@@ -117,10 +110,10 @@ async def a_key_is_held_whatever_became_of_the_job(store: Store) -> None:
     for outcome in (kit.failed(), kit.completed()):
         new = kit.make(outcome.transition.value, key=outcome.transition.value)
         await kit.accept(store, new)
-        attempt = (await kit.again(store, new.id)).attempt
+        await kit.again(store, new.id)
         twin = kit.make(outcome.transition.value, key=outcome.transition.value)
         await _same(store, twin, new.id)
-        await store.finish(new.id, attempt, outcome)
+        await store.finish(new.id, 1, outcome)
         await _same(store, twin, new.id)
 
 
@@ -135,20 +128,17 @@ async def a_key_conflicts_with_another_submission(store: Store) -> None:
         "other tags": kit.make(1, key="k", tags={"a": "b"}),
     }
     for name, new in others.items():
-        error = await kit.refused(
-            f"submit under a key, {name}", KeyConflict, store.submit([new], 1, kit.HOLDER)
-        )
+        error = await kit.rejected(f"submit under a key, {name}", KeyConflict, store, new, limit=1)
         kit.expect("KeyConflict of submit, key and job_id", (error.key, error.job_id), ("k", holder))
-    kit.expect("submit that conflicted, then find", len(await store.find(Where(), kit.ALL)), 1)
+    kit.expect("submit that conflicted, then find", await kit.found(store), [holder])
 
 
 async def a_conflict_accepts_nothing(store: Store) -> None:
     """If one submission of a batch conflicts, none is accepted, nothing is claimed, and no key is taken."""
     (holder,) = await kit.accept(store, kit.make(1, key="k"))
     batch = [kit.make("new"), kit.make("keyed", key="fresh"), kit.make(2, key="k")]
-    await kit.refused("submit of a batch with a conflict", KeyConflict, store.submit(batch, 3, kit.HOLDER))
-    found = [job.id for job in await store.find(Where(), kit.ALL)]
-    kit.expect("submit that conflicted, then find", found, [holder])
+    await kit.rejected("submit of a batch with a conflict", KeyConflict, store, *batch, limit=3)
+    kit.expect("submit that conflicted, then find", await kit.found(store), [holder])
     kit.expect("submit that conflicted claims nothing", await kit.state_of(store, holder), State.QUEUED)
     await kit.accept(store, kit.make("something else", key="fresh"))
 
@@ -158,10 +148,10 @@ async def a_key_twice_in_a_batch(store: Store) -> None:
     first, other, same = kit.make(1, key="k"), kit.make(2), kit.make(1, key="k")
     ids = await kit.accept(store, first, other, same)
     kit.expect("submit of a key twice in a batch", ids, [first.id, other.id, first.id])
-    kit.expect("submit of a key twice, then find", len(await store.find(Where(), kit.ALL)), 2)
     batch = [kit.make(1, key="c"), kit.make(2, key="c")]
-    await kit.refused("submit of a conflict within a batch", KeyConflict, store.submit(batch, 0, kit.HOLDER))
-    kit.expect("submit that conflicted, then find", len(await store.find(Where(), kit.ALL)), 2)
+    await kit.rejected("submit of a conflict within a batch", KeyConflict, store, *batch)
+    found = {*await kit.found(store)}
+    kit.expect("submit of a key twice, and of a conflict, then find", found, {first.id, other.id})
 
 
 async def keys_are_per_owner(store: Store) -> None:
@@ -174,15 +164,11 @@ async def keys_are_per_owner(store: Store) -> None:
 async def a_delayed_job_is_not_due(store: Store) -> None:
     """A job with a delay waits for it; `next_attempt_at` says until when."""
     later, sooner = await kit.accept(store, kit.make(delay=kit.LONG), kit.make(delay=kit.BRIEF))
-    job = await store.get(later)
-    kit.ensure(
-        "get of a job that waits: next_attempt_at is set", holds=job.next_attempt_at is not None, came=job
-    )
+    job = await kit.expect_job("submit with a delay", store, later, next_attempt_at=...)
     waits = ((job.next_attempt_at or job.created_at) - job.created_at).total_seconds()
     kit.ensure(f"it is due {kit.LONG} s after created_at", holds=abs(waits - kit.LONG) < 5, came=waits)
     await kit.lapse()
-    claims = await store.claim(2, kit.HOLDER)
-    kit.expect("claim, of two delayed jobs,", [claim.submission.id for claim in claims], [sooner])
+    kit.expect("claim, of two delayed jobs,", await kit.claimed(store, 2), [sooner])
 
 
 async def run_at_is_when_a_job_is_due(store: Store) -> None:
@@ -195,8 +181,7 @@ async def run_at_is_when_a_job_is_due(store: Store) -> None:
         kit.ensure("created_at is a time of the wall clock", holds=near, came=now)
     future, past = kit.make(run_at=now + timedelta(hours=1)), kit.make(run_at=now - timedelta(days=4000))
     await kit.accept(store, future, past)
-    claims = await store.claim(2, kit.HOLDER)
-    kit.expect("claim, by run_at,", [claim.submission.id for claim in claims], [past.id])
+    kit.expect("claim, by run_at,", await kit.claimed(store, 2), [past.id])
     due = (await store.get(future.id)).next_attempt_at
     off = None if due is None else abs((due - now).total_seconds() - 3600)
     kit.ensure("get: next_attempt_at is run_at", holds=off is not None and off < 5, came=due)
@@ -209,7 +194,7 @@ async def a_big_batch_is_one_batch(store: Store) -> None:
     kit.expect("submit of 300 jobs returns the ids", ids, [one.id for one in batch])
     kit.expect("submit of 300 jobs, claims", len({claim.submission.id for claim in claims}), 100)
     counts = {State.RUNNING: 100, State.QUEUED: 200}
-    kit.expect("submit of 300 jobs, then count", dict(await store.count(Where())), counts)
+    kit.expect("submit of 300 jobs, then count", await kit.counted(store), counts)
 
 
 async def what_cannot_be_kept_is_refused_whole(store: Store) -> None:
@@ -218,12 +203,11 @@ async def what_cannot_be_kept_is_refused_whole(store: Store) -> None:
     try:
         await store.submit([fine, thing], 2, kit.HOLDER)
     except InvalidPayload:
-        kit.expect("submit refused, then find", [*await store.find(Where(), kit.ALL)], [])
+        kit.expect("submit refused, then find", await kit.found(store), [])
     else:
-        kit.expect("submit accepted, then find", len(await store.find(Where(), kit.ALL)), 2)
+        kit.expect("submit accepted, then find", len(await kit.found(store)), 2)
         return
-    claim = await kit.start(store)
-    job_id = claim.submission.id
+    job_id = await kit.started(store)
     for kind in (Kind.TOKEN, Kind.PROGRESS, Kind.SAVED):
         call = store.append(job_id, 1, kind, ["fine", object()], 0)
         await kit.refused(f"append of {kind.value}: what submit refuses", InvalidPayload, call)
@@ -241,7 +225,7 @@ async def a_key_is_compared_by_what_was_given(store: Store) -> None:
     others: list[dict[str, Any]] = [{}, {"tags": {"b": "d"}}, {"tags": {"b": "c"}, "timeout": 7.0}]
     for given in others:
         what = f"submit of a key with {given} in place of other options"
-        await kit.refused(what, KeyConflict, store.submit([kit.make("a", key="k", **given)], 0, kit.HOLDER))
+        await kit.rejected(what, KeyConflict, store, kit.make("a", key="k", **given))
 
 
 async def an_owner_has_so_much_room(store: Store) -> None:
@@ -252,15 +236,14 @@ async def an_owner_has_so_much_room(store: Store) -> None:
 
     await kit.accept(store, *(kit.make(owner="you") for _ in range(3)), kit.make())
     await store.claim(kit.ALL, kit.HOLDER)
-    retrying = await kit.started(store, owner="me")
-    await store.finish(retrying, 1, kit.retried(delay=kit.LONG))
+    await kit.finished(store, kit.retried(delay=kit.LONG), owner="me")
     known = mine()
     await kit.accept(store, known)
-    error = await kit.refused("submit without room", QueueFull, store.submit([mine()], 0, kit.HOLDER))
+    error = await kit.rejected("submit without room", QueueFull, store, mine())
     kit.expect("QueueFull: its limit and its owner", (error.limit, error.owner), (2, "me"))
     kit.expect("submit of a known id without room", await kit.accept(store, known), [known.id])
     await kit.accept(store, attrs.evolve(kit.make(owner="you", delay=kit.LONG), room=1))
-    await kit.refused("submit of too many", QueueFull, store.submit([mine(), mine()], 1, kit.HOLDER))
+    await kit.rejected("submit of too many", QueueFull, store, mine(), mine(), limit=1)
     await store.request_cancel(known.id, None)
     await kit.accept(store, mine())
     _, claims = await store.submit([mine()], 1, kit.HOLDER)
@@ -269,20 +252,10 @@ async def an_owner_has_so_much_room(store: Store) -> None:
 
 async def an_owner_has_no_more_room_at_once(store: Store) -> None:
     """Of submits at the same time as many are accepted as there is room for, and no more."""
-    refusals = list[QueueFull]()
-
-    async def submit() -> None:
-        try:
-            await store.submit([attrs.evolve(kit.make(owner="me"), room=3)], 0, kit.HOLDER)
-        except QueueFull as error:
-            refusals.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(8):
-            nursery.start_soon(submit)
-    waiting = dict(await store.count(Where(owner="me")))
-    kit.expect("submit, eight at once, with room for three", waiting, {State.QUEUED: 3})
-    kit.expect("submit without room", len(refusals), 5)
+    refused = await kit.count_refused(store, *(attrs.evolve(kit.make(owner="me"), room=3) for _ in range(8)))
+    waiting = await kit.counted(store, owner="me")
+    what = "submit, eight at once, with room for three: what waits and how many were refused"
+    kit.expect(what, (waiting, refused), ({State.QUEUED: 3}, 5))
 
 
 async def room_is_for_what_waits_afterwards(store: Store) -> None:
@@ -290,9 +263,8 @@ async def room_is_for_what_waits_afterwards(store: Store) -> None:
     await kit.accept(store, kit.make(owner="you"))
     await kit.accept(store, attrs.evolve(kit.make(owner="me"), room=1))
     new = attrs.evolve(kit.make(owner="me"), room=1)
-    await kit.refused("submit that starts the job of another", QueueFull, store.submit([new], 1, kit.HOLDER))
-    counted = dict(await store.count(Where()))
-    kit.expect("submit without room, then count", counted, {State.QUEUED: 2})
+    await kit.rejected("submit that starts the job of another", QueueFull, store, new, limit=1)
+    kit.expect("submit without room, then count", await kit.counted(store), {State.QUEUED: 2})
     _, claims = await store.submit([new], 2, kit.HOLDER)
     kit.expect("submit that starts the job of another and one of its owner: claims", len(claims), 2)
     delayed = attrs.evolve(kit.make(owner="me", delay=kit.LONG), room=1)

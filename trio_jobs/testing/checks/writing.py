@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import trio
 
-from ..._common.errors import LeaseLost
 from ..._common.states import State
 from ..._model.job import Kind, Progress
-from ...stores.contract import Store, Where
+from ...stores.contract import Store
 from . import kit
 
 
@@ -27,16 +26,15 @@ async def progress_is_kept(store: Store) -> None:
     job_id = await kit.started(store)
     reports = [Progress(1), Progress(2.5, 10), Progress(3, None, "three")]
     await store.append(job_id, 1, Kind.PROGRESS, reports, 0)
-    kit.expect(
-        "append of progress, then read", [one[2] for one in (await kit.words(store, job_id))[2:]], reports
-    )
+    came = [data for _, _, data in (await kit.words(store, job_id))[2:]]
+    kit.expect("append of progress, then read", came, reports)
 
 
 async def the_last_value_saved_counts(store: Store) -> None:
     """A snapshot and the next claim have what was saved last, from whichever attempt."""
     job_id = await kit.started(store)
     await store.append(job_id, 1, Kind.SAVED, [{"at": 1}, {"at": 2}], 0)
-    kit.expect("append of saved, then get", (await store.get(job_id)).saved, {"at": 2})
+    await kit.expect_job("append of saved", store, job_id, saved={"at": 2})
     for attempt in (2, 3):
         await store.finish(job_id, attempt - 1, kit.retried())
         claim = await kit.again(store, job_id)
@@ -93,24 +91,6 @@ async def only_the_attempt_that_runs_writes(store: Store) -> None:
     kit.expect("finish, then late writes, then get", (await store.get(job_id)).result, "kept")
 
 
-async def an_unknown_job_has_no_attempts(store: Store) -> None:
-    """To write to a job that the store does not have is `LeaseLost` as well, and makes no job."""
-    await kit.refused("append, unknown job", LeaseLost, store.append("nobody", 1, Kind.TOKEN, ["a"], 0))
-    await kit.refused("finish, unknown job", LeaseLost, store.finish("nobody", 1, kit.completed()))
-    answer = await store.heartbeat({"nobody": 1}, 1)
-    kit.expect("heartbeat, unknown job", answer.lost, frozenset({"nobody"}))
-    kit.expect("writes to an unknown job, then find", [*await store.find(Where(), kit.ALL)], [])
-
-
-async def lease_lost_says_of_what(store: Store) -> None:
-    """`LeaseLost` names the job and the attempt."""
-    job_id = await kit.started(store)
-    error = await kit.refused("append", LeaseLost, store.append(job_id, 7, Kind.TOKEN, ["a"], 0))
-    kit.expect("LeaseLost of append", (error.job_id, error.attempt), (job_id, 7))
-    error = await kit.refused("finish", LeaseLost, store.finish(job_id, 8, kit.completed()))
-    kit.expect("LeaseLost of finish", (error.job_id, error.attempt), (job_id, 8))
-
-
 async def a_big_burst_is_dense(store: Store) -> None:
     """Thousands of tokens in few calls are all there, numbered without holes."""
     job_id = await kit.started(store)
@@ -138,4 +118,4 @@ async def jobs_do_not_mix(store: Store) -> None:
         log = (await kit.words(store, claim.submission.id))[2:]
         wanted = [(1, "token", [number, offset]) for offset in range(10)]
         kit.expect("append, to four jobs at once,", log, wanted)
-    kit.expect("append, then count", dict(await store.count(Where())), {State.RUNNING: 4})
+    kit.expect("append, then count", await kit.counted(store), {State.RUNNING: 4})
