@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
 import pytest
 
-from trio_jobs.serving.options import Caller, ServerOptions, is_loopback
+from trio_jobs.serving.options import (
+    AppOptions,
+    Caller,
+    HttpOptions,
+    ServerOptions,
+    WebSocketOptions,
+    is_loopback,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +43,18 @@ def test_binding(host: str, alone: bool) -> None:
         return None
 
     ServerOptions(host=host, authenticate=authenticate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(AppOptions, "port"), (WebSocketOptions, "page"), (HttpOptions, "prot")]
+)
+def test_an_option_that_a_server_has_not(kind: type, name: str) -> None:
+    """An option of another kind of server, or of none, is refused; the text names those that there are."""
+    with pytest.raises(TypeError, match=f"no option '{name}'; there is authenticate, .*origins"):
+        ServerOptions.of(kind, {name: None})
+
+
+def test_the_options_of_a_server_are_those_of_the_record() -> None:
+    """Each option of the record is one of `serve_http`, and each that is given arrives."""
+    assert HttpOptions.__optional_keys__ == {field.name for field in attrs.fields(ServerOptions)}
+    assert ServerOptions.of(HttpOptions, {"port": 7, "page": False}) == ServerOptions(port=7, page=False)

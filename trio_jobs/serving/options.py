@@ -6,7 +6,7 @@ import ipaddress
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 
 import attrs
 
@@ -32,6 +32,35 @@ ANYBODY: Final = Caller(None)
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
 
 
+class AccessOptions(TypedDict, total=False):
+    """The options of every server; see `ServerOptions`."""
+
+    authenticate: Authenticate | None
+    hosts: Iterable[str]
+    origins: Iterable[str]
+    limits: Limits
+    tracebacks: bool
+
+
+class AppOptions(AccessOptions, total=False):
+    """The options of `http_app`; see `ServerOptions`."""
+
+    page: bool
+
+
+class WebSocketOptions(AccessOptions, total=False):
+    """The options of `serve_websocket`; see `ServerOptions`. The usual port is 8001."""
+
+    host: str
+    port: int
+    ssl_context: ssl.SSLContext | None
+    grace: float
+
+
+class HttpOptions(WebSocketOptions, AppOptions, total=False):
+    """The options of `serve_http`; see `ServerOptions`."""
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach a server that is bound to that host."""
     try:
@@ -47,20 +76,22 @@ def _no_text(_: object, field: attrs.Attribute[Any], given: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class ServerOptions:
-    """The options of `serve_http` and `serve_websocket`; those of `http_app` are some of them.
+    """The options of a server, checked and complete.
 
     Attributes:
-        host: Where to listen; a host that other machines can reach needs `authenticate`.
-        port: The port; 0 picks a free one.
+        host: Where to listen, by default 127.0.0.1; a host that other machines can reach needs
+            `authenticate`.
+        port: The port, by default 8000, or 8001 for `serve_websocket`; 0 picks a free one.
         ssl_context: For TLS; it holds the server's certificate.
         authenticate: Returns the `Caller`, from the headers of the request or the handshake, by lower-case
             names; None if it knows none. Without it, every caller may do everything.
         hosts: Names of the server besides those of this machine; `*` is any.
         origins: Sites whose pages may use it besides its own, as `https://example.org`.
-        limits: How much clients may ask for.
-        tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers.
-        page: Whether there is a live page at `/`.
-        grace: Seconds that connections get to end when the server is cancelled.
+        limits: How much clients may ask for, by default what `Limits` says.
+        tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers; by
+            default they do not.
+        page: Whether there is a live page at `/`, as there is by default.
+        grace: Seconds that connections get to end when the server is cancelled, by default 5.
 
     Raises:
         TypeError: `hosts` or `origins` is a text, not a list of them.
@@ -77,6 +108,19 @@ class ServerOptions:
     tracebacks: bool = False
     page: bool = True
     grace: float = attrs.field(default=5.0, validator=at_least(0, at_most=math.inf))
+
+    @classmethod
+    def of(cls, kind: type[Any], given: Mapping[str, Any]) -> ServerOptions:
+        """Return the options that were given as `kind`, such as `HttpOptions`.
+
+        Raises:
+            TypeError: There is no such option.
+        """
+        known = sorted(kind.__optional_keys__)
+        for name in given:
+            if name not in known:
+                raise TypeError(f"there is no option {name!r}; there is {', '.join(known)}")
+        return cls(**given)
 
     def __attrs_post_init__(self) -> None:
         if self.authenticate is None and not is_loopback(self.host):

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable
+from typing import Unpack
 
 import trio
 
 from .._registry.registry import JobRegistry
 from .context import ServerContext
 from .http.app import app_of
-from .limits import DEFAULT, Limits
 from .net.http1 import serve_http1
-from .options import Authenticate, ServerOptions
+from .options import HttpOptions, ServerOptions
 from .websocket.server import WebSockets
 
 
 async def serve_http(  # noqa: ASYNC128  # what it calls does
     jobs: JobRegistry,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    ssl_context: ssl.SSLContext | None = None,
-    authenticate: Authenticate | None = None,
-    hosts: Iterable[str] = (),
-    origins: Iterable[str] = (),
-    limits: Limits = DEFAULT,
-    tracebacks: bool = False,
-    page: bool = True,
-    grace: float = 5.0,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[HttpOptions],
 ) -> None:
     """Serve a registry's jobs over HTTP and WebSockets until cancelled; start it with `nursery.start`.
 
@@ -38,22 +27,10 @@ async def serve_http(  # noqa: ASYNC128  # what it calls does
     come back), lets requests finish, and closes the connections that are left after `grace`.
 
     Raises:
-        TypeError: An option has a wrong type.
+        TypeError: An option is unknown, or has a wrong type.
         ValueError: Everybody could use the server, or an option is out of range.
         OSError: It cannot listen there.
     """
-    options = ServerOptions(
-        host=host,
-        port=port,
-        ssl_context=ssl_context,
-        authenticate=authenticate,
-        hosts=hosts,
-        origins=origins,
-        limits=limits,
-        tracebacks=tracebacks,
-        page=page,
-        grace=grace,
-    )
-    context = ServerContext.of(jobs, options)
+    context = ServerContext.of(jobs, ServerOptions.of(HttpOptions, options))
     app = app_of(context, websocket=False)
     await serve_http1(context, app, WebSockets(context).connection, "http", task_status.started)

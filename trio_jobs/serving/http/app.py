@@ -6,8 +6,8 @@ there as server-sent events. What may be done, and by whom, is decided in `opera
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias, Unpack
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,8 +20,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from ..._registry.registry import JobRegistry
 from ..context import ServerContext
-from ..limits import DEFAULT, Limits
-from ..options import Authenticate, ServerOptions
+from ..options import AppOptions, ServerOptions
 from ..problems import INTERNAL, Problem, to_problem
 from .asgi import PROBE, Guard, SocketEndpoint, problem_response
 from .assets import page_routes
@@ -35,33 +34,16 @@ _SERVER: Final = "the URL that the paths begin with"
 """The place of the server's URL in the OpenAPI document, which is made once; each request has its own URL."""
 
 
-def http_app(
-    jobs: JobRegistry,
-    *,
-    authenticate: Authenticate | None = None,
-    hosts: Iterable[str] = (),
-    origins: Iterable[str] = (),
-    limits: Limits = DEFAULT,
-    tracebacks: bool = False,
-    page: bool = True,
-) -> Starlette:
+def http_app(jobs: JobRegistry, **options: Unpack[AppOptions]) -> Starlette:
     """Return an ASGI application that serves a registry's jobs; `serve_http` serves it by itself.
 
     It needs no lifespan of its own, so it can be mounted anywhere. It runs on Trio. The registry must be open
     while the application is used. `ServerOptions` says what the options mean.
 
     Raises:
-        TypeError: An option has a wrong type.
+        TypeError: An option is unknown, or has a wrong type.
     """
-    options = ServerOptions(
-        authenticate=authenticate,
-        hosts=hosts,
-        origins=origins,
-        limits=limits,
-        tracebacks=tracebacks,
-        page=page,
-    )
-    return app_of(ServerContext.of(jobs, options), websocket=True)
+    return app_of(ServerContext.of(jobs, ServerOptions.of(AppOptions, options)), websocket=True)
 
 
 def app_of(context: ServerContext, *, websocket: bool) -> Starlette:

@@ -16,10 +16,9 @@ That library leaves these duties of a server to its users:
 from __future__ import annotations
 
 import logging
-import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import trio
 import trio_websocket
@@ -28,12 +27,11 @@ from trio_websocket import ConnectionClosed, WebSocketRequest
 from ..._registry.registry import JobRegistry
 from ..._wire.requests import PROTOCOL
 from ..context import ServerContext
-from ..limits import DEFAULT, Limits
 from ..net.direct import is_crowded
 from ..net.http1 import Send, serve_http1
 from ..net.outgoing import Outgoing, PeerGone
 from ..net.streams import PeerStream
-from ..options import Authenticate, ServerOptions
+from ..options import ServerOptions, WebSocketOptions
 from ..problems import Refused, to_problem, too_many
 from .connection import WebSocketConnection, WebSocketHandler
 from .faults import handshake, is_faulty
@@ -45,16 +43,8 @@ logging.getLogger("trio-websocket").addHandler(logging.NullHandler())
 async def serve_websocket(  # noqa: ASYNC128  # what it calls does
     jobs: JobRegistry,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8001,
-    ssl_context: ssl.SSLContext | None = None,
-    authenticate: Authenticate | None = None,
-    hosts: Iterable[str] = (),
-    origins: Iterable[str] = (),
-    limits: Limits = DEFAULT,
-    tracebacks: bool = False,
-    grace: float = 5.0,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[WebSocketOptions],
 ) -> None:
     """Serve a registry's jobs over WebSockets until cancelled; start it with `nursery.start`.
 
@@ -62,22 +52,11 @@ async def serve_websocket(  # noqa: ASYNC128  # what it calls does
     once it listens.
 
     Raises:
-        TypeError: An option has a wrong type.
+        TypeError: An option is unknown, or has a wrong type.
         ValueError: Everybody could use the server, or an option is out of range.
         OSError: It cannot listen there.
     """
-    options = ServerOptions(
-        host=host,
-        port=port,
-        ssl_context=ssl_context,
-        authenticate=authenticate,
-        hosts=hosts,
-        origins=origins,
-        limits=limits,
-        tracebacks=tracebacks,
-        grace=grace,
-    )
-    context = ServerContext.of(jobs, options)
+    context = ServerContext.of(jobs, ServerOptions.of(WebSocketOptions, {"port": 8001, **options}))
     await serve_http1(context, _nothing_else, WebSockets(context).connection, "ws", task_status.started)
 
 
