@@ -1,4 +1,4 @@
-"""The bell: all who wait wake in order, and a ring that cannot be leaves them waiting."""
+"""The bell: all waiting tasks wake in order, and a ring that is refused leaves them waiting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio_jobs._common.bell import Bell
 
 
 async def test_a_ring_in_a_thread_loses_nobody() -> None:
-    """Only a Trio thread can ring; in another one it raises, and who waits still wakes at the next ring."""
+    """Outside a Trio thread `ring` raises, and the waiting tasks still wake at the next ring."""
     bell, woken = Bell(), list[int]()
 
     async def wait(number: int) -> None:
@@ -33,7 +33,7 @@ async def test_a_ring_in_a_thread_loses_nobody() -> None:
 
 
 async def test_who_gives_up_waits_no_more() -> None:
-    """A wait that is cancelled leaves nothing behind, also after a ring that could not be."""
+    """A wait that is cancelled leaves nothing behind, also after a ring that was refused."""
     bell = Bell()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:

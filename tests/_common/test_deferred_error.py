@@ -1,4 +1,4 @@
-"""`DeferredError`: what comes out of a block beside which tasks have failed."""
+"""`DeferredError`: which error a block raises when its tasks have failed too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cancelled() -> BaseException:
 
 
 def test_a_block_is_released() -> None:
-    """What was held back is raised itself, and nothing if there is nothing."""
+    """`release` raises the deferred error itself, or nothing if there is none."""
     held(None).release()
     with pytest.raises(ValueError, match="ouch") as caught:
         held(OUCH).release()
@@ -52,12 +52,13 @@ def test_a_block_is_released() -> None:
     ],
 )
 def test_a_fault_of_the_store_is_one_fault(own: Any, other: BaseException, raised: BaseException) -> None:
-    """However many tasks met it, it comes out bare, and that of the block goes first."""
+    """The store's error is raised once, bare, however many tasks met it; an error of the block precedes
+    it."""
     assert held(own).beside(other) is raised
 
 
 def test_a_block_that_was_cancelled_has_nothing_to_add() -> None:
-    """The tasks that failed cancelled it."""
+    """A block that failing tasks cancelled adds no error of its own."""
     both = ExceptionGroup("", [DAMAGED, OUCH])
     assert held(cancelled()).beside(both) is both
     assert held(cancelled()).beside(ExceptionGroup("", [DAMAGED])) is DAMAGED
@@ -65,7 +66,7 @@ def test_a_block_that_was_cancelled_has_nothing_to_add() -> None:
 
 @pytest.mark.parametrize("other", [DAMAGED, ExceptionGroup("", [DAMAGED, KeyError(1)])])
 def test_no_error_hides_another(other: Exception) -> None:
-    """A block that failed by itself is shown beside the store's fault."""
+    """An error of the block is raised together with the store's error."""
     error = held(OUCH).beside(other)
     assert isinstance(error, BaseExceptionGroup)
     assert error.exceptions == (OUCH, other)

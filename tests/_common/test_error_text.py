@@ -1,4 +1,4 @@
-"""Exceptions as text: within bounds, storable everywhere, and made whatever the exception does."""
+"""Exceptions as text: bounded, storable in every store, and made whatever the exception does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_safe_text(text: str, limit: int) -> None:
     st.integers(40, 200),
 )
 def test_the_middle_is_cut(part: str, limit: int) -> None:
-    """Of text that is too long the beginning and the end are kept, and the cut is marked once."""
+    """A text that is too long keeps its beginning and end, and has one mark where it was cut."""
     text = part * (limit // len(part.encode()) + 1)
     head, mark, tail = safe_text(text, limit).partition(CUT)
     assert mark
@@ -63,7 +63,7 @@ def test_the_middle_is_cut(part: str, limit: int) -> None:
 
 
 def test_what_cannot_be_stored_is_replaced() -> None:
-    """NUL and lone surrogates become question marks, so that their place is seen."""
+    """Each NUL and each lone surrogate becomes a question mark."""
     assert safe_text("a\0b\ud800c") == "a?b?c"
 
 
@@ -83,7 +83,7 @@ def test_any_message(text: str) -> None:
 
 
 def test_a_huge_message() -> None:
-    """A message of a hundred megabytes is cut, in the traceback too, and the ends are kept."""
+    """A message of a hundred megabytes is cut in the middle, in the traceback too."""
     record = raised(ValueError("<" + "x" * 100_000_000 + ">"))
     assert_storable(record)
     assert record.message[0] == "<"
@@ -93,14 +93,14 @@ def test_a_huge_message() -> None:
 
 
 def test_huge_messages_in_a_group() -> None:
-    """Many large messages are cut each, and the whole again."""
+    """Each of many large messages is cut, and so is the whole text."""
     record = raised(ExceptionGroup("g", [ValueError("x" * 100_000) for _ in range(50)]))
     assert_storable(record)
     assert record.message.startswith("50 errors: ValueError: xxx")
 
 
 class Broken(Exception):
-    """Raises another exception whenever it is asked what it says."""
+    """Raises another exception whenever its text is asked for."""
 
     def __init__(self, how: type[BaseException]) -> None:
         self.how = how
@@ -113,7 +113,7 @@ class Broken(Exception):
 
 @pytest.mark.parametrize("how", [ValueError, RecursionError, MemoryError, SystemExit, GeneratorExit])
 def test_str_raises(how: type[BaseException]) -> None:
-    """An exception that cannot say what it is still leaves a record, which says why it is bare."""
+    """An exception whose `__str__` raises still has a record, which says why the text is missing."""
     record = raised(Broken(how))
     assert record.type == "Broken"
     assert record.message == f"<its text cannot be shown: {how.__name__} in __str__>"
@@ -121,7 +121,7 @@ def test_str_raises(how: type[BaseException]) -> None:
 
 
 def test_str_returns_no_text() -> None:
-    """An exception whose `__str__` returns something else leaves a record too."""
+    """An exception whose `__str__` returns no text has a record too."""
 
     class Wrong(Exception):
         def __str__(self) -> Any:
@@ -132,7 +132,7 @@ def test_str_returns_no_text() -> None:
 
 
 def test_the_traceback_cannot_be_made() -> None:
-    """If formatting fails as a whole, the record says so in the traceback's place."""
+    """If formatting fails, the record says so in place of the traceback."""
 
     class Notes:
         def __iter__(self) -> Any:
@@ -162,13 +162,13 @@ def test_the_traceback_cannot_be_made() -> None:
 
 
 def test_ctrl_c_comes_through() -> None:
-    """Ctrl-C while an exception is being described is not taken for a fault of the exception."""
+    """Ctrl-C while an exception is formatted is raised, and not treated as an error of the exception."""
     with pytest.raises(KeyboardInterrupt):
         raised(Broken(KeyboardInterrupt))
 
 
 def test_recursion() -> None:
-    """A handler that ran out of stack leaves a record with a traceback that is cut short."""
+    """The record of a handler that exceeded the recursion limit has a traceback that is cut."""
 
     def again() -> None:
         again()
@@ -197,7 +197,7 @@ def test_a_chain_of_causes() -> None:
 
 
 def test_odd_names() -> None:
-    """The type's name is bound by the same rules as the text."""
+    """The bounds of texts hold for the type's name too."""
     long = type("E" * 100_000, (Exception,), {})
     assert_storable(raised(long("no")))
     odd = type("Odd", (Exception,), {})
@@ -206,7 +206,7 @@ def test_odd_names() -> None:
 
 
 def test_base_exceptions() -> None:
-    """`SystemExit` and its like are recorded as any other."""
+    """`SystemExit` and other exceptions that are no `Exception` are recorded like any other."""
     assert raised(SystemExit(3)) == raised(SystemExit(3))
     assert (raised(SystemExit(3)).type, raised(SystemExit(3)).message) == ("SystemExit", "3")
 
@@ -235,7 +235,7 @@ def flat(error: BaseException) -> list[BaseException]:
 
 @given(TREES)
 def test_leaves(error: BaseException) -> None:
-    """`leaves` yields each exception that is no group, in order, and a record is of the one or of all."""
+    """`leaves` yields each exception that is no group, in order; a record describes one leaf or all."""
     wanted = flat(error)
     assert list(leaves(error)) == wanted
     record = raised(error)
@@ -249,7 +249,7 @@ def test_leaves(error: BaseException) -> None:
 
 
 def test_many_leaves() -> None:
-    """Of many leaves the first ten are shown, after how many there are."""
+    """The record of a group with many leaves has their number and the first ten."""
     record = record_error(ExceptionGroup("g", [ValueError(n) for n in range(50)]))
     assert record.message == "50 errors: " + "; ".join(f"ValueError: {n}" for n in range(10))
 
@@ -275,7 +275,7 @@ def test_a_deeply_nested_group() -> None:
     ids=["error", "text", "in a group", "base exception"],
 )
 def test_permanent(wrapped: Exception, kind: str, message: str) -> None:
-    """`Permanent` is described by the error that it wraps; with text only, by that."""
+    """A `Permanent` is recorded as the error that it wraps, or as itself if it has only text."""
     record = raised(wrapped)
     assert (record.type, record.message) == (kind, message)
     assert "Permanent" in record.traceback

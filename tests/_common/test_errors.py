@@ -1,4 +1,4 @@
-"""Errors: what each says, what it carries, and what it may be mistaken for."""
+"""Errors: the message, the attributes and the base classes of each."""
 
 from __future__ import annotations
 
@@ -112,14 +112,14 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     ids=[f"{type(error).__name__}-{n}" for n, (error, _, _) in enumerate(EVERY)],
 )
 def test_every_error(error: TrioJobsError, text: str, facts: dict[str, object]) -> None:
-    """An error says what happened in one line, and carries the same facts as attributes."""
+    """An error has a message of one line, and the same facts as attributes."""
     assert str(error) == text
     assert {name: getattr(error, name) for name in facts} == facts
     assert isinstance(error, TrioJobsError)
 
 
 def test_every_public_error_is_tested() -> None:
-    """No error is public without a row above."""
+    """Each public error has a row above."""
     public = {
         one
         for one in map(vars(trio_jobs).get, trio_jobs.__all__)
@@ -137,7 +137,7 @@ def test_none_is_a_cancellation(error: BaseException) -> None:
 
 
 def test_what_each_may_also_be_caught_as() -> None:
-    """A bad value is a `ValueError`, a timed-out job a `TimeoutError`; a job's own end is nothing else."""
+    """A bad value is a `ValueError`, a timed-out job a `TimeoutError`; other ends of jobs are neither."""
     assert issubclass(InvalidPayload, ValueError)
     assert issubclass(JobTimedOut, JobFailed)
     assert issubclass(JobTimedOut, TimeoutError)
@@ -157,7 +157,7 @@ def test_error_record_reads_like_the_last_line_of_a_traceback() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 3])
 def test_retry_after(seconds: float) -> None:
-    """`RetryAfter` carries its seconds, and says them unless it is given a message."""
+    """`RetryAfter` carries its seconds, and has them in its text unless a message is given."""
     assert RetryAfter(seconds).seconds == seconds
     assert str(RetryAfter(seconds)) == f"run again in {seconds:g}s"
     assert str(RetryAfter(seconds, "busy")) == "busy"
@@ -165,13 +165,13 @@ def test_retry_after(seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, math.inf, -math.inf, math.nan])
 def test_retry_after_refuses(seconds: float) -> None:
-    """`RetryAfter` takes no duration that is negative, infinite or not a number, and says what it got."""
+    """`RetryAfter` refuses a negative, infinite or NaN duration, with an error that shows the value."""
     with pytest.raises(ValueError, match=f"at least 0 and finite; got {seconds!r}"):
         RetryAfter(seconds)
 
 
 def test_permanent() -> None:
-    """`Permanent` keeps what it wraps, and shows text as it is and an error by its repr."""
+    """`Permanent` keeps what it wraps, and shows text unchanged and an error by its repr."""
     inner = ValueError("no")
     assert Permanent(inner).error is inner
     assert str(Permanent(inner)) == "ValueError('no')"

@@ -1,4 +1,4 @@
-"""The lifecycle table: what it allows, what it refuses, and that it is the one the design states."""
+"""The lifecycle table: which transitions it allows and refuses, and that it is the one of the design."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_the_table_is_the_designs() -> None:
 
 
 def test_what_is_not_finished() -> None:
-    """A job has ended in a state that nothing leaves, and in no other."""
+    """A job has ended exactly if its state has no transition."""
     assert {State.QUEUED, State.RUNNING, State.RETRYING} == UNFINISHED
     assert {state for state in State if state.over} == {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
 @pytest.mark.parametrize("words", [State, Transition, Reason])
 def test_a_word_is_its_name(words: type[State | Transition | Reason]) -> None:
-    """What files and messages hold is the name in lower case, and must not change."""
+    """The stored word of a state, transition or reason is its name in lower case, and must not change."""
     assert [str(word) for word in words] == [word.name.lower() for word in words]
 
 
@@ -60,7 +60,7 @@ def test_every_transition_is_an_event_kind(transition: Transition) -> None:
 
 
 def test_every_state_can_be_reached_and_left() -> None:
-    """From QUEUED a job can get to every state, and from every state to an end."""
+    """Every state can be reached from QUEUED, and an end can be reached from every state."""
     reached = {State.QUEUED}
     while more := {after for state in reached for after in TRANSITIONS[state].values()} - reached:
         reached |= more
@@ -72,7 +72,7 @@ def test_every_state_can_be_reached_and_left() -> None:
 
 
 def test_unspent() -> None:
-    """Only a hand-over at shutdown and a snooze give the attempt back to the retry budget."""
+    """Only a hand-over at shutdown and a snooze do not count against the retry budget."""
     assert {Reason.SHUTDOWN, Reason.SNOOZED} == UNSPENT
 
 
@@ -87,5 +87,5 @@ def test_diagram_draws_the_table() -> None:
 
 
 def test_diagram_in_the_documentation() -> None:
-    """The documentation shows the diagram of the table that runs."""
+    """The documentation shows the diagram that the code draws."""
     assert diagram() in LIFECYCLE.read_text(encoding="utf-8")

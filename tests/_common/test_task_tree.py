@@ -1,4 +1,4 @@
-"""Where a job's tasks are, as people read it: names, files, lines, and what runs under what."""
+"""The tree of a job's tasks as people read it: names, files, lines, and which task runs under which."""
 
 from __future__ import annotations
 
@@ -105,8 +105,7 @@ async def test_a_frame_without_a_source(autojump_clock: MockClock) -> None:
 
 
 def test_a_job_in_a_thread() -> None:
-    """A job that sits in a thread is stuck, and its stack says that it is waiting for a thread; it ends
-    with it."""
+    """The stack of a job that waits for a thread says so, and the job ends when the thread does."""
     release = threading.Event()
 
     async def handler(job: JobContext[Any]) -> str:

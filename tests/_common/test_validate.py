@@ -1,4 +1,4 @@
-"""Checks of what callers pass in: exactly the right values pass, and the others hear why not."""
+"""Checks of arguments: exactly the right values pass, and the error for others says why."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_NUMBERS = ["1", None, True, False, 1j, Decimal(1), [1]]
 
 @given(st.floats() | st.integers(), st.floats(allow_nan=False), st.floats(allow_nan=False))
 def test_number_in_range(value: float, least: float, most: float) -> None:
-    """A number passes if it is within the bounds, both included; NaN is within none."""
+    """A number passes if it is within the bounds, both included; NaN never passes."""
     if least <= value <= most:
         number("x", value, least, most)
     else:
@@ -43,14 +43,14 @@ def test_number_in_range(value: float, least: float, most: float) -> None:
 
 @pytest.mark.parametrize("value", NO_NUMBERS)
 def test_no_number(value: object) -> None:
-    """What is not an int or a float, bools included, is a `TypeError` that names it."""
+    """A value that is no int or float, a bool included, is a `TypeError` that names the argument."""
     with pytest.raises(TypeError) as caught:
         number("x", value)
     assert str(caught.value) == f"x takes a number; got {value!r}"
 
 
 def test_number_says_the_bounds() -> None:
-    """The error says the bounds there are, and no others."""
+    """The error has the bounds that exist, and no others."""
     with pytest.raises(ValueError, match=r"^x must be at least 0; got -1$"):
         number("x", -1)
     with pytest.raises(ValueError, match=r"^x must be at least 0 and at most 1; got 2$"):
@@ -60,14 +60,14 @@ def test_number_says_the_bounds() -> None:
 
 
 def test_a_number_too_large_for_a_float_is_refused() -> None:
-    """A clock cannot count to 10**400, so no duration may be that long."""
+    """A duration that no float can hold, such as 10**400, is refused."""
     with pytest.raises(ValueError, match="^x must be "):
         number("x", 10**400)
 
 
 @given(st.integers(), st.integers())
 def test_whole(value: int, least: int) -> None:
-    """A whole number passes from `least` on."""
+    """Each int from `least` on passes."""
     if value >= least:
         whole("x", value, least)
     else:
@@ -77,7 +77,7 @@ def test_whole(value: int, least: int) -> None:
 
 @pytest.mark.parametrize("value", [1.0, 1.5, *NO_NUMBERS])
 def test_not_whole(value: object) -> None:
-    """A float is no whole number, even when it has no fraction."""
+    """A float is refused, even without a fraction."""
     with pytest.raises(TypeError, match="^x takes a "):
         whole("x", value)
 
@@ -97,7 +97,7 @@ class Sample:
     [("count", [2, 3]), ("share", [0, 0.5, 1]), ("wait", [0, 1e300]), ("limit", [None, 0, 2.5, math.inf])],
 )
 def test_validators_accept(field: str, good: list[object]) -> None:
-    """Each validator lets through what its field is for, unchanged."""
+    """Each validator passes a valid value unchanged."""
     for value in good:
         assert getattr(Sample(**{field: value}), field) is value
 
@@ -118,7 +118,7 @@ def test_validators_accept(field: str, good: list[object]) -> None:
     ],
 )
 def test_validators_refuse(field: str, value: object, error: type[Exception], text: str) -> None:
-    """Each validator refuses what its field cannot be, and says the field's name."""
+    """Each validator refuses an invalid value, with an error that names the field."""
     with pytest.raises(error) as caught:
         Sample(**{field: value})
     assert str(caught.value) == text
@@ -134,7 +134,7 @@ def test_choice() -> None:
 
 
 def storable(value: str) -> bool:
-    """Whether every store can hold it: valid UTF-8 without NUL."""
+    """Return whether every store can hold a text: valid UTF-8 without NUL."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
@@ -143,7 +143,7 @@ def storable(value: str) -> bool:
 
 @given(ANY_TEXT)
 def test_text(value: str) -> None:
-    """Text passes as it is, unless it holds NUL or a lone surrogate."""
+    """A text passes unchanged, unless it holds NUL or a lone surrogate."""
     if storable(value):
         assert text("x", value) is value
     else:
@@ -195,7 +195,7 @@ def test_tags(value: dict[str, str]) -> None:
     ],
 )
 def test_no_tags(value: Any, said: str) -> None:
-    """What does not map text to text is a `TypeError` that names the place."""
+    """A value that does not map text to text is a `TypeError` that names the argument."""
     with pytest.raises(TypeError) as caught:
         tags(value)
     assert str(caught.value) == said
@@ -211,7 +211,7 @@ def test_no_tags(value: Any, said: str) -> None:
     ],
 )
 def test_what_refuses_is_raised_as_another_error(error: Exception, raised: type[Exception]) -> None:
-    """Just a TypeError and a ValueError are raised anew, with their text; an error of the package is not."""
+    """Only a TypeError or ValueError is raised anew with its text; an error of the package is not."""
     with pytest.raises(raised, match=r"^no$") as caught, RefusedAs(LookupError):
         raise error
     assert caught.value.__cause__ is (None if caught.value is error else error)

@@ -1,4 +1,4 @@
-"""What the tests of the room need to turn values and arguments into JSON, and back, and values to turn."""
+"""What the tests of this room use to turn values and arguments into JSON and back, and drawn values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types that are made up, with values of them: scalars, containers, records of all kinds, unions."""
+"""Drawn types with values of them: scalars, containers, records of all kinds, unions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TYPED: Any = TypedDict  # all of them made as it runs
 
 @attrs.frozen
 class Shape:
-    """A type, values of it, and values not quite of it; `keeps`: whether reading makes no other ones."""
+    """A type, values of it, and values of other types; `keeps`: whether decoding returns equal values."""
 
     kind: Any
     exact: Values
@@ -120,7 +120,7 @@ NAMES = ["a", "_b", "some_name", "c2"]
 
 
 def changed(self: Any) -> None:
-    """Make of an integer field another one: what is read would not be what was written."""
+    """Change an integer field, so that the decoded value differs from the encoded one."""
     put = setattr if isinstance(self, msgspec.Struct) else object.__setattr__  # past what is frozen
     put(self, "n", self.n // 2 + 3)
 
@@ -128,7 +128,7 @@ def changed(self: Any) -> None:
 def filled(
     kind: Any, names: Mapping[str, str], late: Mapping[str, Values], each: Mapping[str, Values]
 ) -> Values:
-    """Return records of a class: of what its `__init__` takes, by its names there, and what is set later."""
+    """Return records of a class: `__init__` gets its arguments by their names, and the rest is set later."""
 
     def made(given: dict[str, Any]) -> Any:
         record = kind(**{names[name]: value for name, value in given.items() if name not in late})
@@ -141,7 +141,7 @@ def filled(
 
 @st.composite
 def classes(draw: st.DrawFn, inner: st.SearchStrategy[Shape], tag: str | None = None) -> Shape:
-    """Draw an attrs class, a dataclass or a Struct (with a tag: this); a subclass of it is odd."""
+    """Draw an attrs class, a dataclass or a Struct (with a tag: this); a subclass of it is another type."""
     fields = draw(st.dictionaries(st.sampled_from(NAMES), inner, min_size=1, max_size=3))
     late = draw(st.sets(st.sampled_from(sorted(fields)), max_size=1))
     default = draw(st.sets(st.sampled_from(sorted(fields)))) | late
@@ -218,7 +218,7 @@ def classes(draw: st.DrawFn, inner: st.SearchStrategy[Shape], tag: str | None = 
 
 @st.composite
 def rows(draw: st.DrawFn, inner: st.SearchStrategy[Shape]) -> Shape:
-    """Draw a TypedDict, which may get a key too many, or a NamedTuple, for which a tuple may be given."""
+    """Draw a TypedDict, of which a value may have one key too many, or a NamedTuple, or a tuple for one."""
     fields = draw(st.dictionaries(st.sampled_from(["a", "b", "some_name"]), inner, min_size=1, max_size=3))
     keeps = all(shape.keeps for shape in fields.values())
     exact = {name: shape.exact for name, shape in fields.items()}
@@ -244,7 +244,7 @@ def rows(draw: st.DrawFn, inner: st.SearchStrategy[Shape]) -> Shape:
 
 @st.composite
 def unions(draw: st.DrawFn, inner: st.SearchStrategy[Shape]) -> Shape:
-    """Draw a union, of Structs with tags or of whatever can be told apart in JSON."""
+    """Draw a union, of Structs with tags or of types that JSON distinguishes."""
     one, two = draw(st.tuples(inner, inner) | st.tuples(classes(inner, "one"), classes(inner, "two")))
     kind = one.kind | two.kind
     try:

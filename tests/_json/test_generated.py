@@ -1,7 +1,7 @@
-"""What comes out of a store equals what was put in, or was refused with its place: for made-up types.
+"""For drawn types: a value that a store returns equals the one it was given, or was refused with its place.
 
-`test_lost.py` lists what somebody thought of. Here the types are drawn as well, with private fields, aliases,
-converters, defaults, and fields that `__init__` does not take.
+`test_lost.py` lists chosen cases. Here the types are drawn too, with private fields, aliases, converters,
+defaults, and fields that `__init__` does not take.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def taking(kind: Any, seen: list[Any] | None = None) -> Any:
 
 
 def parts(value: Any) -> dict[str, Any] | None:
-    """Return all fields of a record by the names that they have in JSON, whatever its class says of them."""
+    """Return all fields of a record by their JSON names, whatever its class defines."""
     if isinstance(value, msgspec.Struct):
         names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
         return {shown: getattr(value, name) for shown, name in names}
@@ -51,7 +51,7 @@ def parts(value: Any) -> dict[str, Any] | None:
 
 
 def same(one: Any, other: Any) -> bool:  # noqa: PLR0911  # a list of cases
-    """Return whether two values are equal, with classes and fields; of scalars the value counts."""
+    """Return whether two values are equal, with their classes and fields; scalars are compared by value."""
     if isinstance(one, str) and not isinstance(other, str):  # plain JSON may become what is declared
         return True
     if isinstance(other, Decimal) and type(one) is float:
@@ -81,7 +81,7 @@ def same(one: Any, other: Any) -> bool:  # noqa: PLR0911  # a list of cases
 
 
 def as_json(value: Any) -> Any:
-    """Return what JSON has of a value, sets in an order of their own."""
+    """Return the JSON form of a value, with sets in a fixed order."""
     fields = parts(value)
     if fields is not None:
         if isinstance(value, msgspec.Struct):
@@ -101,13 +101,13 @@ def as_json(value: Any) -> Any:
 
 
 def names_it(refusal: InvalidPayload) -> bool:
-    """Return whether an error says where, or, of what JSON does not have at all, that it does not have it."""
+    """Return whether an error has the place of the value, or says that JSON has no such value."""
     return "$" in str(refusal) or "cannot be kept as JSON: " in str(refusal)
 
 
 @given(st.data())
 def test_an_argument_comes_back_or_is_refused(data: st.DataObject) -> None:
-    """It is equal, all of it, or the refusal says where; what is exactly of its type is not refused."""
+    """An argument comes back equal, or the error names its place; one of exactly its type is accepted."""
     shape = data.draw(shapes)
     exact = data.draw(st.booleans())
     value = data.draw(shape.exact if exact else shape.odd)
@@ -123,7 +123,7 @@ def test_an_argument_comes_back_or_is_refused(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_other_values_come_back_as_json_or_are_refused(data: st.DataObject) -> None:
-    """A token, a result or a saved value comes back as JSON has it, with all its fields, or is refused."""
+    """A token, a result or a saved value comes back in JSON's form with all its fields, or is refused."""
     value = data.draw(data.draw(shapes).odd)
     try:
         found = decode(encode("a token", value))
@@ -136,7 +136,7 @@ def test_other_values_come_back_as_json_or_are_refused(data: st.DataObject) -> N
 @settings(max_examples=5)
 @given(st.data())
 def test_both_stores_keep_it(data: st.DataObject) -> None:
-    """Argument, token, saved value and result, in memory and in a file, are what was given."""
+    """Arguments, tokens, saved values and results come back equal from memory and from a file."""
     shape = data.draw(shapes)
     value = data.draw(shape.odd)
 

@@ -1,4 +1,4 @@
-"""Keys whose hashes a stranger chose: they are refused before a set or a dict is made of them."""
+"""Keys with hashes that an attacker chose are refused before a set or a dict is made of them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def calls(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize(("kind", "shape"), SHAPES, ids=map(str, range(len(SHAPES))))
 def test_made_up_keys_are_refused(kind: Any, shape: Callable[[int], Any]) -> None:
-    """However they are nested, and in no more steps than there are keys; a few are no harm."""
+    """They are refused however they are nested, in at most one step per key; a few of them are accepted."""
     codec = taking(kind)
     codec.convert([shape(3)])
     few, many = shape(200), shape(800)
@@ -98,5 +98,5 @@ def test_made_up_keys_are_refused(kind: Any, shape: Callable[[int], Any]) -> Non
     ids=lambda value: str(value)[:40],
 )
 def test_others_are_taken(kind: Any, value: Any) -> None:
-    """Many of them, the same ones often, and whatever where nothing is found by its hash."""
+    """Many ordinary keys, repeated keys, and any keys that are never hashed are accepted."""
     taking(kind).convert([value])

@@ -1,4 +1,4 @@
-"""What comes out of a store is what was put in, or it was refused, and the refusal names the place."""
+"""A store returns a value equal to the one that it was given, or refuses it with its place."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Refund(Charge):
 
 @attrs.define
 class Lower:
-    """Makes of what it gets what it likes."""
+    """Converts its argument to lower case."""
 
     text: str
     words: list[str] = attrs.field(factory=list[str])
@@ -68,7 +68,7 @@ class Lower:
 
 @attrs.define
 class Upended:
-    """Keeps nothing of what it gets."""
+    """Changes the value of each of its fields."""
 
     text: str
     flag: bool
@@ -82,7 +82,7 @@ class Upended:
 
 
 class Words(list[Any]):
-    """A list of its own class."""
+    """A subclass of list."""
 
 
 @dataclasses.dataclass
@@ -138,7 +138,7 @@ class Box(Generic[T]):
 
 
 def taking(kind: Any) -> Arguments:
-    """The arguments of a handler that takes one of this type."""
+    """Return the arguments of a handler with one parameter of this type."""
 
     async def take(job: object, one: Any) -> None: ...
 
@@ -188,7 +188,7 @@ KEPT: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "value"), KEPT, ids=repr)
 def test_what_is_kept(kind: Any, value: Any) -> None:
-    """Private fields, typed keys and all classes that an annotation may name come back, class and all."""
+    """Private fields, typed keys and all classes that an annotation may name come back with their classes."""
     codec = taking(kind)
     (found,) = codec.decode(codec.encode((value,)))
     assert found == value
@@ -261,7 +261,7 @@ LOST: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("kind", "value", "complaint"), LOST, ids=repr)
 def test_what_would_be_lost_is_refused(kind: Any, value: Any, complaint: str) -> None:
-    """The error says where, what is there, and what would become of it."""
+    """The error has the place, the value, and the value that would be read."""
     with pytest.raises(InvalidPayload, match=f"^the arguments of take do not fit: .*{complaint}"):
         taking(kind).encode((value,))
 
@@ -301,7 +301,7 @@ is equal."""
 
 @pytest.mark.parametrize(("kind", "value", "other"), BECOMES, ids=repr)
 def test_what_json_makes_of_it(kind: Any, value: Any, other: Any) -> None:
-    """What holds others becomes a list or a dict where nothing is declared, and nothing in it is lost."""
+    """Where no type is declared, a container becomes a list or a dict with all its contents."""
     codec = taking(kind)
     assert codec.decode(codec.encode((value,))) == (other,)
 
@@ -336,7 +336,7 @@ CONVERTED: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "value", "other"), CONVERTED, ids=repr)
 def test_plain_json_is_converted(kind: Any, value: Any, other: Any) -> None:
-    """What JSON has itself may become what is declared, from a program as from a client."""
+    """Plain JSON is converted to the declared type, from a program and from a client alike."""
     codec = taking(kind)
     assert codec.convert([value]) == (other,)
     assert codec.decode(codec.encode((value,))) == (other,)
@@ -346,13 +346,13 @@ def test_plain_json_is_converted(kind: Any, value: Any, other: Any) -> None:
     ("kind", "value", "complaint"), [row for row in LOST if "no field" in row[2]], ids=repr
 )
 def test_what_a_client_sends_too_much_is_refused(kind: Any, value: Any, complaint: str) -> None:
-    """A field that is misspelt is named, though its default would do."""
+    """A misspelt field is refused by name, even if the field that was meant has a default."""
     with pytest.raises(InvalidPayload, match=complaint):
         taking(kind).convert([value])
 
 
 class Broken:
-    """Equal to nothing, in its way."""
+    """Compares unequal to everything."""
 
 
 @attrs.frozen(eq=False)
@@ -368,7 +368,7 @@ class Vague:
 
 
 def test_fields_are_compared_whatever_their_class_says() -> None:
-    """A record is compared by its fields; in a set, where it has to be asked, its error is a refusal."""
+    """A record is compared by its fields; if `__eq__` or `__hash__` raises in a set, the value is refused."""
     codec = taking(Vague)
     assert codec.decode(codec.encode((Vague(1),)))[0].x == 1
     with pytest.raises(InvalidPayload, match="I would rather not say"):
@@ -381,13 +381,13 @@ class Sly(dict[str, int]):
 
 
 def test_a_container_that_does_not_show_what_is_in_it() -> None:
-    """Its error is a refusal, whatever it is."""
+    """A container whose iteration raises any error is refused."""
     with pytest.raises(InvalidPayload, match=r"^the result cannot be kept as JSON: nobody counts me"):
         encode("the result", Sly(a=1))
 
 
 def test_what_is_not_set_is_not_missed() -> None:
-    """A field that has no value has none afterwards."""
+    """A field without a value has none after decoding either."""
 
     @attrs.define
     class Lazy:
@@ -399,7 +399,7 @@ def test_what_is_not_set_is_not_missed() -> None:
 
 
 def test_a_record_without_a_tag_has_none() -> None:
-    """All fields of a record are spelled out, and its tag if it has one."""
+    """Each field of a record is in its JSON, and its tag if it has one."""
 
     class Plain(msgspec.Struct):
         a: int
@@ -408,7 +408,7 @@ def test_a_record_without_a_tag_has_none() -> None:
 
 
 def test_other_values_keep_all_their_fields() -> None:
-    """Tokens, results and saved values come back as JSON has it, private fields and all."""
+    """Tokens, results and saved values come back in JSON's form with all fields, private ones too."""
     assert decode(encode("it", [Charge("17", 995)])) == [{"order": "17", "_cents": 995}]
     assert decode(to_json({"a": Charge("17", 995)})) == {"a": {"order": "17", "_cents": 995}}
     assert decode(encode("it", (UUID(int=5), b"a", Colour.RED))) == [str(UUID(int=5)), "YQ==", "red"]
@@ -430,7 +430,7 @@ LETTERS = "abcdefghij"
     ],
 )
 def test_a_set_is_written_in_one_order(kind: Any, value: Any, form: Any) -> None:
-    """In every process, or else what is submitted twice under a key would not count as the same."""
+    """A set has the same JSON in every process, so that the same submit under a key counts as the same."""
     (found,) = decode(taking(kind).encode((value,)))
     assert found == form
 
@@ -442,7 +442,7 @@ class Opaque:
 
 
 def test_a_hidden_field_that_cannot_be_kept() -> None:
-    """A field that JSON cannot hold refuses the value, though the encoder would have left it out."""
+    """A value with a field that JSON cannot hold is refused, even if the encoder leaves that field out."""
     for kept in (partial_of(taking(Opaque)), partial_of(taking(Any))):
         with pytest.raises(InvalidPayload, match=r"\._lock (would be lost|is of type object)"):
             kept(Opaque("a", object()))
@@ -483,7 +483,7 @@ MADE: list[tuple[Any, Any, bool, str | None]] = [
 
 @pytest.mark.parametrize(("value", "made", "may_become", "complaint"), MADE, ids=repr)
 def test_what_a_type_makes_of_json(value: Any, made: Any, may_become: bool, complaint: str | None) -> None:
-    """What a type makes of JSON is its own affair, but numbers stay as large, and keys and classes stay."""
+    """A type may convert JSON in any way that keeps the size of numbers, all keys, and classes."""
     assert lost(value, made, lambda path, given: may_become) == complaint
 
 
@@ -542,8 +542,8 @@ KINDS: list[Any] = [
 
 
 def same(one: Any, other: Any, *, loosely: bool = False) -> bool:
-    """Whether two values are equal, classes included; loosely, with JSON's form of what holds others, and
-    with what a type made of JSON."""
+    """Return whether two values are equal with their classes; loosely, also if one is the JSON form of the
+    other, or what a type made of that form."""
     if loosely and type(one) in {dict, list, str, int, float} and type(other) is not type(one):
         return True
     if attrs.has(type(one)) or dataclasses.is_dataclass(one):
@@ -572,8 +572,8 @@ def same(one: Any, other: Any, *, loosely: bool = False) -> bool:
 
 @given(st.data())
 def test_what_comes_out_is_what_was_put_in(data: st.DataObject) -> None:
-    """Whatever is given for whatever is declared: it comes back equal, every field, or is refused. Where
-    nothing is declared, what holds others comes back in JSON's form, and all of it."""
+    """Any value for any declared type comes back equal in every field, or is refused. Without a declared
+    type, containers come back in JSON's form with all their contents."""
     kind, value = data.draw(st.sampled_from(KINDS)), data.draw(anything | records)
     codec = taking(kind)
     try:
@@ -586,7 +586,7 @@ def test_what_comes_out_is_what_was_put_in(data: st.DataObject) -> None:
 
 @given(anything | records, anything | records)
 def test_different_values_differ_in_json(one: Any, other: Any) -> None:
-    """So they do not count as the same under a key: what is written alike comes back alike."""
+    """Different values have different JSON, so they do not count as the same under a key."""
     codec = taking(Any)
     try:
         alike = codec.encode((one,)) == codec.encode((other,))
@@ -597,14 +597,14 @@ def test_different_values_differ_in_json(one: Any, other: Any) -> None:
 
 @attrs.define
 class Half:
-    """A record whose first field may not be set yet."""
+    """A record whose first field may be unset."""
 
     first: int = attrs.field(init=False)
     second: int = 1
 
 
 def test_a_field_that_is_not_set() -> None:
-    """It is as good as one that is not set there either, and is missed where it was set."""
+    """An unset field equals an unset field, and differs from one that is set."""
     whole = Half()
     whole.first = 1
     assert lost(Half(), Half(), lambda path, given: False) is None

@@ -1,4 +1,4 @@
-"""Records as the wire and the command line have them: the same fields, and a program's values as they are."""
+"""Records on the wire and on the command line: the same fields, with the program's values unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lamp:
 
 
 def test_a_value_of_a_program_is_left_as_it_is() -> None:
-    """A result that is a record keeps all its fields, whatever they are called."""
+    """A result that is a record keeps all its fields, whatever their names are."""
     one = job("7", result=Lamp(on=True, priority="first"), priority=Priority.LOW)
     assert plain(one)["result"] is one.result
     shown = json.loads(encode_job(one, tracebacks=False))

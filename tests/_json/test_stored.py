@@ -1,4 +1,4 @@
-"""Records as JSON and back: what comes back is what went in, and what could not is refused by name."""
+"""Records as JSON and back: each comes back equal, or is refused by name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ends = st.builds(Ended, st.sampled_from(Reason), st.none() | texts, st.none() | 
 
 @given(st.none() | errors)
 def test_errors_come_back(error: ErrorRecord | None) -> None:
-    """All three fields of an error record, and the lack of one."""
+    """An error record comes back with all three fields, and so does the lack of one."""
     assert decode_error(encode_error(error)) == error
 
 
@@ -55,7 +55,7 @@ def test_errors_come_back(error: ErrorRecord | None) -> None:
     | st.tuples(st.sampled_from([Kind.SUBMITTED, Kind.STARTED, Kind.CANCEL_REQUESTED]), texts)
 )
 def test_events_come_back(event: tuple[Kind, Any]) -> None:
-    """What an event of each kind carries is the same record again."""
+    """The data of an event of each kind comes back as an equal record."""
     kind, data = event
     assert decode_event(kind, decode(encode_event(kind, data))) == data
 
@@ -111,7 +111,7 @@ async def nothing(job: object) -> None: ...
 
 @given(options)
 def test_options_come_back(given_options: dict[str, Any]) -> None:
-    """Equal to what was submitted, infinities too; an endless timeout is none."""
+    """Options come back equal, with infinities; an infinite timeout becomes none."""
     before = submission(nothing, (), given_options).options
     after = decode_options(encode_options(before, OWN), before.priority, before.owner, OWN)
     clocks = attrs.astuple(before.timeouts)
@@ -126,7 +126,7 @@ def test_options_come_back(given_options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("offset", [-23.5, 0, 23.5])
 @pytest.mark.parametrize("year", [1, 9999])
 def test_the_first_and_the_last_moment(year: int, offset: float) -> None:
-    """A time may have no counterpart in UTC that a datetime could hold, and is kept all the same."""
+    """A time that no UTC datetime can hold is kept all the same."""
     zone = timezone(timedelta(hours=offset))
     month, day, hour = (1, 1, 0) if year == 1 else (12, 31, 23)
     before = Options(run_at=datetime(year, month, day, hour, tzinfo=zone))
@@ -134,23 +134,21 @@ def test_the_first_and_the_last_moment(year: int, offset: float) -> None:
 
 
 def test_huge_numbers_come_back_as_floats() -> None:
-    """A whole number that no float is comes back as the nearest one."""
+    """An int that no float equals comes back as the nearest float."""
     before = Options(timeouts=Timeouts(2**900 + 1), retry=Retry(2**80, initial=2**80 + 1))
     after = decode_options(encode_options(before, OWN), 2, None, OWN)
     assert after == Options(timeouts=Timeouts(2.0**900), retry=Retry(2**80, initial=2.0**80))
 
 
 def test_an_endless_factor_comes_back() -> None:
-    """JSON has no infinity, and retries may wait for the longest time from the second one on."""
+    """An infinite factor, which JSON cannot hold, comes back: all waits after the first are the longest."""
     before = Options(retry=Retry(3, factor=math.inf))
     assert decode_options(encode_options(before, OWN), 2, None, OWN) == before
 
 
 def test_default_options_come_back() -> None:
-    """What most jobs are submitted with is written once, and is the default again.
-
-    Files have digests of these bytes, and the defaults stand for what an older file left out.
-    """
+    """The default options have one encoding, and come back as the default. Files have digests of these bytes,
+    and defaults stand for what an older file left out."""
     assert encode_options(Options(), OWN) == DEFAULT_OPTIONS
     assert DEFAULT_OPTIONS == (
         b'{"timeouts":{},"retry":{"initial":1.0,"factor":2.0,"maximum":60.0,"jitter":0.5},'
@@ -170,13 +168,13 @@ def test_default_options_come_back() -> None:
 
 @pytest.mark.parametrize("on", [ValueError, (OwnError,), lambda error: True])
 def test_a_rule_that_is_code_is_refused(on: Any) -> None:
-    """The error says where such a rule belongs."""
+    """A retry rule that is a function is refused, and the error says where to put it."""
     with pytest.raises(InvalidPayload, match=r"keeps no code: set Retry.on in @handler\(retry=…\); got"):
         encode_options(Options(retry=Retry(on=on)), OWN)
 
 
 def test_metadata_is_named_and_nothing_else_is_shown() -> None:
-    """Who wrote the metadata is shown the metadata, not how options are kept."""
+    """The error about metadata shows the metadata, and not how options are stored."""
     with pytest.raises(InvalidPayload, match=r"^metadata cannot be kept as JSON: .* got {'a': 1j}$"):
         encode_metadata(Options(metadata={"a": 1j}))
     assert encode_metadata(Options(metadata={"a": [1]})) == b'{"a":[1]}'
@@ -184,7 +182,7 @@ def test_metadata_is_named_and_nothing_else_is_shown() -> None:
 
 
 def test_what_is_missing_has_a_default_and_what_is_not_known_is_passed_over() -> None:
-    """A record of another version is read: of options, of ends, of errors and of progress."""
+    """Records of another version are read: a missing field has its default, an unknown one is ignored."""
     assert decode_options('{"new":1,"retry":{"attempts":3,"x":2}}', 2, None, OWN) == Options(retry=Retry(3))
     assert decode_options('{"when_unread":"sing"}', 2, None, OWN) == Options()
     error = {"type": "E", "new": 1}
@@ -196,7 +194,7 @@ def test_what_is_missing_has_a_default_and_what_is_not_known_is_passed_over() ->
 
 
 def test_logs_of_the_first_version() -> None:
-    """Records were arrays then; rows of a log are never written again, so they are read for ever."""
+    """The arrays of version 1 are read, as rows of a log are never rewritten."""
     value = ["error", "it failed", ["ValueError", "no", "Traceback"], None]
     assert decode_event(Kind.FAILED, value) == Ended(
         Reason.ERROR, "it failed", ErrorRecord("ValueError", "no", "Traceback")
@@ -206,7 +204,7 @@ def test_logs_of_the_first_version() -> None:
 
 
 def test_a_reason_of_another_version() -> None:
-    """It is told in the message, and the rest is read."""
+    """An unknown reason is part of the message, and the rest of the record is read."""
     ended = decode_event(Kind.FAILED, {"reason": "bored", "message": "so"})
     assert ended == Ended(Reason.ERROR, "so (for a reason that is not known here: bored)")
     assert reason_of(None, None) == (None, None)
@@ -214,6 +212,6 @@ def test_a_reason_of_another_version() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.FAILED, Kind.PROGRESS])
 def test_what_is_no_record(kind: Kind) -> None:
-    """It is an error of that value."""
+    """A value that is no record raises an error about that value."""
     with pytest.raises(ValueError, match="is an object; got 7"):
         decode_event(kind, 7)

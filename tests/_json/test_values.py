@@ -1,4 +1,4 @@
-"""Values as JSON and back: what comes back is what went in, and what could not is refused by name."""
+"""Values as JSON and back: each comes back equal, or is refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_jobs import (
 
 
 def tidy(value: Any) -> Any:
-    """Return the value with its keys in order, for `repr`, which tells 1 from 1.0 as `==` does not."""
+    """Return the value with sorted keys, for `repr`, which distinguishes 1 from 1.0 as `==` does not."""
     if isinstance(value, dict):
         return {key: tidy(value[key]) for key in sorted(value)}
     return [tidy(item) for item in value] if isinstance(value, list) else value
@@ -43,7 +43,7 @@ def nested(depth: int) -> list[Any]:
 
 @given(values)
 def test_what_json_has_comes_back(value: Any) -> None:
-    """Text, numbers, lists and dicts come back equal and of the same types, and cost the same again."""
+    """Text, numbers, lists and dicts come back equal and of the same types, and have the same size again."""
     data = encode("it", value)
     assert repr(tidy(decode(data))) == repr(tidy(value))
     assert encode("it", decode(data)) == data
@@ -51,7 +51,7 @@ def test_what_json_has_comes_back(value: Any) -> None:
 
 @given(st.dictionaries(texts, st.integers()))
 def test_equal_values_are_equal_json(value: dict[str, int]) -> None:
-    """In whatever order a dict was filled: keys of jobs are compared by this."""
+    """Equal dicts have equal JSON in any order of insertion: submits under a key are compared by it."""
     assert encode("it", value) == encode("it", dict(reversed(value.items())))
 
 
@@ -98,21 +98,21 @@ CONTAINERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("contain", CONTAINERS.values(), ids=CONTAINERS)
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, Limit.NONE])
 def test_what_is_no_number_is_refused_wherever_it_is(contain: Callable[[Any], Any], number: Any) -> None:
-    """NaN and infinities, which JSON would make null without a word."""
+    """NaN and infinities, which JSON encoders turn into null, are refused at any depth."""
     with pytest.raises(InvalidPayload, match="^the value holds NaN or an infinity"):
         encode("the value", contain(number))
 
 
 @pytest.mark.parametrize("contain", CONTAINERS.values(), ids=CONTAINERS)
 def test_none_is_no_nan(contain: Callable[[Any], Any]) -> None:
-    """None is null, wherever it is, and so is a set beside it a list."""
+    """None becomes null at any depth, and a set beside it becomes a list."""
     assert b"null" in encode("it", contain(None))
     assert decode(encode("it", [None, {1.5}, "null"])) == [None, [1.5], "null"]
 
 
 @given(texts, texts, st.integers(0, 5))
 def test_nul_is_refused_and_nothing_else(before: str, after: str, backslashes: int) -> None:
-    """NUL is found behind whatever it stands, also in a key; what only looks like its escape passes."""
+    """NUL is found after any text and in keys; a text that only looks like its escape is accepted."""
     for broken in (f"{before}\0{after}", [before, {f"{after}\0": 1}]):
         with pytest.raises(InvalidPayload, match="holds NUL, which not every store can keep; remove it"):
             encode("it", broken)
@@ -122,7 +122,7 @@ def test_nul_is_refused_and_nothing_else(before: str, after: str, backslashes: i
 
 @given(texts, st.characters(categories=["Cs"]))
 def test_lone_surrogates_are_refused(text: str, surrogate: str) -> None:
-    """Half of a pair is no text, and the error can be written down itself."""
+    """A lone surrogate is refused, in an error that can itself be encoded."""
     with pytest.raises(InvalidPayload, match="lone surrogate") as caught:
         encode("it", {text: [text + surrogate]})
     str(caught.value).encode()
@@ -130,7 +130,7 @@ def test_lone_surrogates_are_refused(text: str, surrogate: str) -> None:
 
 @given(st.lists(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts))
 def test_flat_values_are_encoded_in_one_go(found: list[Any]) -> None:
-    """What is encoded in one go is what each value would be by itself, unless it is left to that."""
+    """`encode_flat` gives what `encode` gives one by one, or None, which leaves the values to `encode`."""
     whole = encode_flat(found, found, 10**6)
     each = [encode("a value", value) for value in found]
     assert whole in (b"[%b]" % b",".join(each), None)
@@ -140,14 +140,14 @@ def test_flat_values_are_encoded_in_one_go(found: list[Any]) -> None:
 
 @pytest.mark.parametrize("value", [1.5, math.nan, [1], {"a": 1}, "a\0", "\ud800", State.QUEUED, object()])
 def test_what_has_to_be_looked_at_is_not_encoded_in_one_go(value: Any) -> None:
-    """One value that may be nested, NaN, or no text leaves all of them to `encode`; so does too much text."""
+    """A value that may be nested, NaN or bad text leaves all values to `encode`; so does too much text."""
     assert encode_flat(["a", "12345678"], ["a", "12345678"], 9) is not None
     assert encode_flat(["a", "123456789"], ["a", "123456789"], 9) is None
     assert encode_flat(["a", value], ["a", value], 9) is None
 
 
 def test_nesting_has_a_limit_that_any_reader_can_follow() -> None:
-    """As deep as the limit it can be read from the bottom of a deep stack; deeper, it is refused."""
+    """A value at the limit of depth can be decoded from a deep stack; a deeper one is refused."""
 
     def deep_down(frames: int, data: bytes) -> Any:
         return deep_down(frames - 1, data) if frames else decode(data)
@@ -163,7 +163,7 @@ def test_nesting_has_a_limit_that_any_reader_can_follow() -> None:
 
 @given(values, texts)
 def test_what_is_wide_is_not_deep(value: Any, text: str) -> None:
-    """Any number of lists may lie beside each other, and any brackets in a text."""
+    """The limit of depth counts neither lists beside each other nor brackets in a text."""
     wide = [[value], f'[{{"{text}[[\\"'] * DEPTH
     assert decode(encode("it", wide)) == wide
 
@@ -197,8 +197,8 @@ class Foul:
     ],
 )
 def test_what_json_cannot_hold_is_refused(value: object, complaint: str) -> None:
-    """The error names what it is and shows it, whatever that does when it is asked to show itself; and it
-    can be kept as the message of a job."""
+    """The error names and shows the value, even if its `repr` raises, and can be stored as the message of a
+    job."""
     with pytest.raises(InvalidPayload) as caught:
         encode("a token", value)
     assert str(caught.value).startswith("a token cannot be kept as JSON: ")
@@ -305,7 +305,7 @@ CALLS: st.SearchStrategy[tuple[Any, tuple[Any, ...]]] = st.one_of(
 
 @given(CALLS)
 def test_arguments_come_back_as_their_annotations_say(call: tuple[Any, tuple[Any, ...]]) -> None:
-    """Classes, literals, unions, defaults, the rest of them, partials and bound methods: as submitted."""
+    """Classes, literals, unions, defaults, `*args`, partials and bound methods come back as submitted."""
     fn, args = call
     codec = Arguments(fn)
     assert codec.decode(codec.encode(args)) == args
@@ -324,7 +324,7 @@ def test_arguments_come_back_as_their_annotations_say(call: tuple[Any, tuple[Any
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(fn: Any, args: tuple[Any, ...], complaint: str) -> None:
-    """When they are submitted, with the place and the type that was expected."""
+    """A wrong argument is refused by `submit`, with its place and the expected type."""
     with pytest.raises(InvalidPayload) as caught:
         Arguments(fn).encode(args)
     assert f"the arguments of {Arguments(fn).mark.name} do not fit: {complaint}" in str(caught.value)
@@ -332,7 +332,7 @@ def test_arguments_that_do_not_fit_are_refused(fn: Any, args: tuple[Any, ...], c
 
 @pytest.mark.parametrize(("cls", "complaint"), [(Touchy, "7"), (Silent, "RuntimeError in __str__")])
 def test_a_class_may_refuse_in_any_way(cls: Any, complaint: str) -> None:
-    """A check of its own that exits the program, or raises what has no words, is still only a refusal."""
+    """A class whose check raises `SystemExit`, or an error without text, only refuses the argument."""
 
     async def take(job: object, one: Any) -> None: ...
 
@@ -361,7 +361,7 @@ async def three(job: object, a: int, b: int, c: int) -> None: ...
 def test_a_handler_that_has_changed(
     written_by: Any, args: tuple[Any, ...], read_by: Any, complaint: str
 ) -> None:
-    """What it does not take any more is refused before it is called, too few and too many included."""
+    """Stored arguments that a changed handler does not accept are refused before it is called."""
     data = Arguments(written_by).encode(args)
     with pytest.raises(InvalidPayload) as caught:
         Arguments(read_by).decode(data)
@@ -369,7 +369,7 @@ def test_a_handler_that_has_changed(
 
 
 def test_an_argument_that_cannot_be_made_from_json() -> None:
-    """It is refused when the handler is, with the handler's name."""
+    """A handler with such a parameter is refused, by an error with the handler's name."""
 
     async def impossible(job: object, a: Any) -> None: ...
 

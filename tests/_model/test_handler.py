@@ -1,4 +1,4 @@
-"""Handlers: what is one, what is said of what is none, and what the mark on one does."""
+"""Handlers: which callables are handlers, the errors for others, and what a mark does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def generator(job: Context) -> AsyncIterator[int]:
 
 
 class Service:
-    """Holds handlers of every kind that a class can hold."""
+    """Has handlers of every kind that a class can have."""
 
     async def method(self, job: Context, a: int) -> None: ...
 
@@ -65,7 +65,7 @@ class Service:
 
 
 class Render:
-    """An object that is called as a handler is."""
+    """A callable object that is a handler."""
 
     async def __call__(self, job: Context, a: int) -> None: ...
 
@@ -78,7 +78,7 @@ class Unhashable:
 
 
 class Slotted:
-    """A callable that cannot be referred to weakly."""
+    """A callable without weak references."""
 
     __slots__ = ()
 
@@ -86,7 +86,7 @@ class Slotted:
 
 
 class Maker:
-    """A class whose objects are handlers; the class itself makes one, which is no coroutine."""
+    """A class whose objects are handlers; the class itself is not."""
 
     def __init__(self, job: Context) -> None: ...
 
@@ -124,7 +124,7 @@ BY_PLACES = (
     ],
 )
 def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most: int) -> None:
-    """A handler takes what its signature says after the job context, at the first look and at the second."""
+    """A handler takes the arguments of its signature after the job context, at the first and second check."""
     for _ in range(2):
         for count in {least, most}:
             check_call(fn, (0,) * count)
@@ -191,7 +191,7 @@ def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most:
     ),
 )
 def test_what_is_no_handler(fn: Any, args: tuple[Any, ...], said: str) -> None:
-    """What cannot be run is refused at once, and the error says what it is and what to write instead."""
+    """Anything that cannot run as a job is refused at once; the error names it and what to write instead."""
     for _ in range(2):
         with pytest.raises(TypeError) as caught:
             check_call(fn, args)
@@ -199,7 +199,7 @@ def test_what_is_no_handler(fn: Any, args: tuple[Any, ...], said: str) -> None:
 
 
 def test_a_called_handler() -> None:
-    """Handing in `fn(…)` for `fn` is explained, and the coroutine is closed: no "never awaited" warning."""
+    """Passing `fn(…)` for `fn` is explained, and the coroutine is closed: no "never awaited" warning."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with pytest.raises(TypeError, match=r"write submit\(fn, …\), not submit\(fn\(…\)\)"):
@@ -209,7 +209,7 @@ def test_a_called_handler() -> None:
 
 
 def test_a_called_generator() -> None:
-    """Handing in a running async generator is refused too."""
+    """Passing a running async generator is refused too."""
     with pytest.raises(TypeError, match="^a handler is an async function; got <async_generator"):
         check_async(generator(None))  # type: ignore[arg-type]  # the mistake under test
 
@@ -238,7 +238,7 @@ def test_arity_is_pythons(required: int, optional: int, star: bool, given: int) 
 
 
 def test_unmarked() -> None:
-    """Without a mark a handler goes by its own name and the default options."""
+    """A handler without a mark has its own name and the default options."""
     assert mark_of(plain).name == "plain"
     assert mark_of(plain).options == Options()
     assert mark_of(service.method).name == "method"
@@ -247,7 +247,7 @@ def test_unmarked() -> None:
 
 
 def test_a_bare_decorator() -> None:
-    """`@handler` gives back the same function, marked with its own name."""
+    """`@handler` returns the same function, marked with its own name."""
 
     async def own(job: Context) -> None: ...
 
@@ -338,7 +338,7 @@ def test_marking_what_is_no_handler() -> None:
 
 
 def test_the_cache_keeps_nothing_alive() -> None:
-    """Looking at a handler once does not keep it, or what it closes over, in memory."""
+    """The cache of checks keeps neither a handler nor its closure in memory."""
     freed: list[bool] = []
 
     class Held:

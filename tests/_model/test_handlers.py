@@ -1,4 +1,4 @@
-"""Handlers by name: what may be one, and what its annotations mean where it was written."""
+"""Handlers by name: which ones are accepted, and how their annotations are resolved."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Service:
 
 
 def test_by_name() -> None:
-    """They are found under the names of their marks, in the order given, and a name twice is one."""
+    """Handlers are found by the names of their marks, in the given order; duplicates count once."""
     service = Service()
     given: list[Handler] = [plain, other, service.method, service, service.method, plain]
     handlers = Handlers(iter(given))
@@ -61,7 +61,7 @@ def test_by_name() -> None:
     ],
 )
 def test_what_is_none(given: Any, error: type[Exception], complaint: str) -> None:
-    """The error says what was given, and what to do."""
+    """The error shows what was given, and says what to do."""
     with pytest.raises(error, match=complaint):
         Handlers(given)
 
@@ -83,7 +83,7 @@ def make_module(tmp_path: Path) -> Iterator[Callable[[str, str], ModuleType]]:
 
 
 def test_a_module(make_module: Callable[[str, str], ModuleType]) -> None:
-    """Of a module those count that are marked and were defined in it, under however many names."""
+    """The handlers of a module are the marked ones defined in it, under however many names."""
     module = make_module(
         "some_jobs",
         "from trio_jobs import handler\n"
@@ -110,7 +110,7 @@ async def bare(job, a, *b):  # type: ignore[no-untyped-def]  # is what is tried 
     ],
 )
 def test_types_of_arguments(fn: Any, named: list[Any], rest: Any) -> None:
-    """Those that a job may have: without the context, and without what is bound or must be named."""
+    """The types are those of the arguments of a job: not the context, bound or keyword-only ones."""
     taken = parameters_of(fn)
     assert (list(taken.named), taken.rest) == (named, rest)
 
@@ -138,7 +138,7 @@ async def take(job, item: Item) -> None: ...
 
 
 def test_a_decorator_from_elsewhere(make_module: Callable[[str, str], ModuleType]) -> None:
-    """Annotations mean what they mean where the handler was written, not where its decorator was."""
+    """Annotations are resolved where the handler was written, not where its decorator was."""
     make_module("the_decorator", DECORATOR)
     module = make_module("the_jobs", DECORATED)
     arguments = Arguments(Handlers(module)["take"])
@@ -152,7 +152,7 @@ class Item:
 
 
 def with_db(fn: Any) -> Any:
-    """Give a handler something that its caller does not, before what its caller gives."""
+    """Pass an argument of its own before those of the caller."""
 
     @functools.wraps(fn)
     async def wrapper(job: object, *args: Any) -> Any:
@@ -162,7 +162,7 @@ def with_db(fn: Any) -> Any:
 
 
 def with_user(fn: Any) -> Any:
-    """The same behind it, and by name."""
+    """Pass an argument of its own after those of the caller, by name."""
 
     @functools.wraps(fn)
     async def wrapper(*args, **kwargs):  # type: ignore[no-untyped-def]  # as most decorators are written
@@ -172,7 +172,7 @@ def with_user(fn: Any) -> Any:
 
 
 def passed_on(fn: Any) -> Any:
-    """Give it what its caller gives."""
+    """Pass the arguments of the caller."""
 
     @functools.wraps(fn)
     async def wrapper(job, *args):  # type: ignore[no-untyped-def]  # as most decorators are written
@@ -218,7 +218,7 @@ async def greet(job: object, item: Item, user: str, *, page: int) -> Any:
     ],
 )
 async def test_what_is_called_decides(fn: Any, args: tuple[Any, ...], result: Any) -> None:
-    """A decorator may pass on more than it is given, or less; what it does pass on keeps its types."""
+    """A decorator may pass more or fewer arguments than it gets; those that it passes on keep their types."""
     submission(fn, args, {})
     arguments = Arguments(fn)
     found = arguments.decode(arguments.encode(args))
@@ -232,7 +232,7 @@ async def test_what_is_called_decides(fn: Any, args: tuple[Any, ...], result: An
     [(renamed(store), ()), (renamed(store), (Item(3), 1, 2)), (with_db(store), None)],
 )
 def test_what_is_called_decides_how_many(fn: Any, args: tuple[Any, ...] | None) -> None:
-    """What a decorator says itself is checked."""
+    """The arguments of the decorator's own signature are checked."""
     if args is None:
         assert submission(fn, (), {}).handler == "store"
     else:
@@ -241,7 +241,7 @@ def test_what_is_called_decides_how_many(fn: Any, args: tuple[Any, ...] | None) 
 
 
 def test_what_nothing_is_said_of_has_to_be_plain() -> None:
-    """What a decorator may pass on to an argument of any type comes back as it is, or is refused."""
+    """An argument without a known type comes back unchanged, or is refused."""
     arguments = Arguments(with_db(store))
     with pytest.raises(InvalidPayload, match=r"\$\[0\] is of type Item, and would come back as {'size': 3}"):
         arguments.encode((Item(3),))
@@ -250,7 +250,7 @@ def test_what_nothing_is_said_of_has_to_be_plain() -> None:
 
 
 def test_an_annotation_that_means_nothing() -> None:
-    """A name that is local to a function is refused, with the handler, the argument and the reason."""
+    """An annotation local to a function is refused, with the handler, the argument and the reason."""
 
     class Local: ...
 

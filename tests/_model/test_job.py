@@ -1,4 +1,4 @@
-"""The records: frozen, checked when they are made, and in agreement with one another."""
+"""The records: frozen, checked when they are made, and consistent with one another."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_penalties_grow() -> None:
     [CancelReport, Ended, ErrorRecord, Event, Job, Options, Progress, Retention, Retry, Statistics, Timeouts],
 )
 def test_records_are_frozen(record: type[Any]) -> None:
-    """No field of a record can be set, and no other attribute added: a fact does not change."""
+    """No field of a record can be set, and no attribute added."""
     fields = attrs.fields(record)
     bare = object.__new__(record)
     for name in [field.name for field in fields] + ["another"]:
@@ -90,7 +90,7 @@ def test_retention(field: str) -> None:
 
 
 def test_ended_defaults() -> None:
-    """An end needs a reason and nothing else."""
+    """An end needs only a reason."""
     assert Ended(Reason.USER) == Ended(Reason.USER, None, None, None)
 
 
@@ -106,7 +106,7 @@ def test_default_options() -> None:
 
 
 def test_new_id() -> None:
-    """An id is 128 bits in hexadecimal, and no two are alike."""
+    """An id has 128 bits in hexadecimal, and two ids differ."""
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert all(len(one) == 32 and 0 <= int(one, 16) < 2**128 for one in ids)

@@ -1,4 +1,4 @@
-"""Options: each is checked, kept as it was meant, and the rest stays as the handler's mark has it."""
+"""Options: each is checked and kept, and the others stay as in the handler's mark."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_an_option_changes_its_field_only(name: str, value: Any, field: str, wan
 
 
 def test_every_option_is_tested() -> None:
-    """No option of `submit` is without a row above; the key is not the job's to run by."""
+    """Each option of `submit` but the key has a row above."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
     assert {name for name, *_ in GOOD} == set(known) - {"key"}
     assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}
 
 
 def test_types_are_exact() -> None:
-    """What is stored has one type: a `Priority` and floats, whatever number was given."""
+    """A stored option has one type, a `Priority` or a float, whatever number was given."""
     built = build(Options(), {"priority": 0, "delay": 1, "linger": True - False + 1})
     assert isinstance(built.priority, Priority)
     assert isinstance(built.delay, float)
@@ -74,13 +74,13 @@ def test_types_are_exact() -> None:
 
 
 def test_nothing_given() -> None:
-    """Without options the mark's are used as they are, which is what makes plain submits cheap."""
+    """Without options, `build` returns the mark's own record."""
     assert build(BASE, {}) is BASE
 
 
 @pytest.mark.parametrize("name", ["tags", "metadata"])
 def test_mappings_are_copied(name: str) -> None:
-    """Changing a mapping after it was handed in changes no job."""
+    """Changing a mapping after `submit` changes no job."""
     given: dict[str, Any] = {"a": "b"}
     built = build(Options(), {name: given})
     given["c"] = "d"
@@ -149,7 +149,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ("given", "error", "said"), BAD, ids=[f"{n}-{min(row[0])}" for n, row in enumerate(BAD)]
 )
 def test_refused(given: dict[str, Any], error: type[Exception], said: str) -> None:
-    """A wrong option is refused by an error that says which, why, and what would do."""
+    """A wrong option is refused; the error names it, the reason and what would be accepted."""
     with pytest.raises(error) as caught:
         build(BASE, given)
     assert type(caught.value) is error
@@ -157,7 +157,7 @@ def test_refused(given: dict[str, Any], error: type[Exception], said: str) -> No
 
 
 def test_no_timeout_beside_timeouts() -> None:
-    """`timeout=None` beside `timeouts` is no contradiction, and takes none of its clocks away."""
+    """`timeout=None` beside `timeouts` is accepted, and changes none of the clocks."""
     clocks = Timeouts(run=5, idle=3)
     assert build(Options(), {"timeouts": clocks, "timeout": None}).timeouts == clocks
     assert build(Options(), {"timeout": None, "timeouts": clocks}).timeouts == clocks
@@ -180,7 +180,7 @@ JUNK = st.one_of(
 
 @given(st.dictionaries(st.sampled_from(NAMES), JUNK, max_size=3))
 def test_junk_is_built_or_refused(given: dict[str, Any]) -> None:
-    """Whatever is given, the answer is options or an error of the caller's, never a breakdown inside."""
+    """Any input gives options or a TypeError or ValueError, and no other error."""
     try:
         built = build(Options(), given)
     except (TypeError, ValueError):
@@ -192,13 +192,13 @@ def test_junk_is_built_or_refused(given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["delay", "linger", "timeout"])
 def test_a_number_too_large_for_a_float(name: str) -> None:
-    """A whole number that no clock can count to is out of range as any other, not an `OverflowError`."""
+    """An int that no float can hold is out of range, and no `OverflowError`."""
     with pytest.raises(ValueError, match=f"^{name} "):
         build(Options(), {name: 10**400})
 
 
 def test_what_was_given_before_is_built_once() -> None:
-    """The same plain values give the same record; what is only equal to them, or another base, does not."""
+    """The same plain values give the same record; equal values of other types or another base do not."""
     first = build_once(BASE, {"timeout": 3.0, "owner": "you"})
     assert first == build(BASE, {"timeout": 3.0, "owner": "you"})
     assert build_once(BASE, {"timeout": 3.0, "owner": "you"}) is first
@@ -211,7 +211,7 @@ def test_what_was_given_before_is_built_once() -> None:
 
 @pytest.mark.parametrize("name", ["tags", "metadata"])
 def test_a_mapping_is_looked_at_each_time(name: str) -> None:
-    """What the caller changes between two jobs counts for the second."""
+    """A change that the caller makes between two submits counts for the second."""
     mapping = {"a": "1"}
     before = build_once(BASE, {name: mapping})
     mapping["a"] = "2"
@@ -220,7 +220,7 @@ def test_a_mapping_is_looked_at_each_time(name: str) -> None:
 
 
 def test_a_wrong_value_is_refused_each_time() -> None:
-    """Whether it has a hash or not, and also when its equal was taken before."""
+    """A wrong value is refused with or without a hash, also after an equal value was accepted."""
     build_once(BASE, {"timeout": 1})
     for _ in range(2):
         for wrong in ([1], "1", True):
@@ -229,7 +229,7 @@ def test_a_wrong_value_is_refused_each_time() -> None:
 
 
 def test_built_options_are_kept_within_bounds() -> None:
-    """However many values are given, no more than a thousand records are kept for the next job."""
+    """At most a thousand records are kept for reuse."""
     for n in range(1001):
         build_once(BASE, {"owner": f"owner {n}"})
     gc.collect()

@@ -1,4 +1,4 @@
-"""When a failed job runs again: the bounds of each wait, and what is retried at all."""
+"""When a failed job runs again: the bounds of each wait, and which errors are retried."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRIES = st.builds(Retry, initial=SECONDS, factor=st.floats(1, 1e3), maximum=SE
 
 
 def full(retry: Retry, spent: int) -> Fraction:
-    """The wait before jitter, in exact arithmetic."""
+    """Return the wait before jitter, in exact arithmetic."""
     grown = Fraction(retry.initial) * Fraction(retry.factor) ** (spent - 1)
     return min(Fraction(retry.maximum), grown)
 
@@ -36,8 +36,7 @@ def test_delay_is_within_its_bounds(retry: Retry, spent: int, rnd: random.Random
 
 @given(RETRIES, st.integers(1, 400), st.floats(0, 1, exclude_max=True))
 def test_jitter_comes_after_the_cap(retry: Retry, spent: int, drawn: float) -> None:
-    """What is taken off at random is a part of the capped wait, so jobs at the cap do not wait equally
-    long."""
+    """Jitter is a part of the capped wait, so jobs at the cap do not wait equally long."""
     with patch("random.random", lambda: drawn):
         delay = retry.delay(spent)
     assert math.isclose(
@@ -46,7 +45,7 @@ def test_jitter_comes_after_the_cap(retry: Retry, spent: int, drawn: float) -> N
 
 
 def test_jobs_at_the_cap_are_spread() -> None:
-    """A thousand jobs that failed together and have all reached the cap come back over half of it."""
+    """A thousand jobs that failed together and reached the cap run again over half of it."""
     retry = Retry(initial=1, factor=10, maximum=60, jitter=0.5)
     delays = [retry.delay(20) for _ in range(1000)]
     assert min(delays) < 33
@@ -56,7 +55,7 @@ def test_jobs_at_the_cap_are_spread() -> None:
 
 @pytest.mark.parametrize("spent", [1, 2, 1024, 1025, 2000])
 def test_no_wait_stays_no_wait(spent: int) -> None:
-    """Nothing times anything is nothing: with `initial=0` a job runs again at once, however often."""
+    """With `initial=0` every wait is 0."""
     assert Retry(initial=0, jitter=0).delay(spent) == 0
     assert Retry(initial=0, jitter=0, factor=math.inf).delay(spent) == 0
 
@@ -120,7 +119,7 @@ def test_on_is_called_only_with_errors() -> None:
     "on", [int, "ValueError", None, (ValueError, int), (is_odd,), [ValueError], ValueError()]
 )
 def test_on_refuses(on: Any) -> None:
-    """What is neither a class of exceptions, nor a tuple of them, nor a function is refused by name."""
+    """A value that is no exception class, no tuple of them and no function is refused by name."""
     with pytest.raises(TypeError, match="^on takes an exception class, a tuple of them, or a function"):
         Retry(on=on)
 

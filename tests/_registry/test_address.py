@@ -1,4 +1,4 @@
-"""Addresses of stores: what each opens, and what is none."""
+"""Addresses of stores: what each opens, and which are refused."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from trio_jobs.stores.submission import submission
     ],
 )
 def test_a_file(address: str, path: str, options: dict[str, Any]) -> None:
-    """Three slashes and a relative path, or four for an absolute one; what is special is escaped."""
+    """Three slashes precede a relative path, four an absolute one; special characters are escaped."""
     assert sqlite_path(address) == (path, options)
 
 
 @given(st.text(min_size=1))
 def test_any_path_can_be_written(path: str) -> None:
-    """A path that is quoted as addresses are is that path again."""
+    """A quoted path in an address is read as that path."""
     assume("\0" not in path and path != "/" and not any("\ud800" <= char <= "\udfff" for char in path))
     assert sqlite_path(f"sqlite:///{quote(path)}") == (path, {})
 
@@ -66,7 +66,7 @@ def test_any_path_can_be_written(path: str) -> None:
     ],
 )
 def test_what_is_no_address(address: str, complaint: str) -> None:
-    """Nothing is guessed, and nothing left out without a word: the error says what there is."""
+    """A wrong address is refused with an error that lists the right ones; no part of it is ignored."""
     with pytest.raises(ValueError, match=complaint):
         open_registry(address)
 
@@ -83,7 +83,7 @@ def test_what_is_no_address(address: str, complaint: str) -> None:
     ids=str,
 )
 def test_arguments_are_checked(arguments: dict[str, Any], error: type[Exception], complaint: str) -> None:
-    """At once, before anything is opened."""
+    """Wrong arguments are refused at once, before anything is opened."""
     with pytest.raises(error, match=complaint):
         open_registry(**arguments)
 
@@ -103,7 +103,7 @@ async def check_limits(store: Store) -> None:
 
 
 async def test_memory() -> None:
-    """An address in memory opens a store there, with the limits given."""
+    """The address `memory://` opens a store in memory with the given limits."""
     limits = Retention(token_bytes=1)
     async with store_opener("memory://", Handlers([nothing]), 7, limits) as (store, shortcuts):
         assert isinstance(store, MemoryStore)
@@ -112,7 +112,7 @@ async def test_memory() -> None:
 
 
 async def test_a_store_of_ones_own_is_closed() -> None:
-    """It is what is given, asked by its verbs alone, as it may wrap another, and it is closed at the end."""
+    """A store object is used as given, by its verbs alone as it may wrap another, and closed at the end."""
     closed: list[Reason] = []
 
     class Mine(MemoryStore):
@@ -126,7 +126,7 @@ async def test_a_store_of_ones_own_is_closed() -> None:
 
 
 async def test_a_file_opens(tmp_path: Path) -> None:
-    """An address of a file opens that file, with the limits and options given, and only on entering."""
+    """The address of a file opens it, with the given limits and options, and only on entering."""
     path = tmp_path / "a#b.db"
     limits = Retention(token_bytes=1)
     opener = store_opener(f"sqlite:///{quote(str(path))}?synchronous=normal", Handlers([nothing]), 7, limits)

@@ -1,4 +1,4 @@
-"""Which jobs are meant, and all of them."""
+"""Filters: which jobs they select, and reading all pages of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ async def wait(job: JobContext[None]) -> None:
 
 
 async def test_every_page_is_read() -> None:
-    """More jobs than a page holds come all, the oldest first."""
+    """More jobs than a page holds are all read, the oldest first."""
     store = MemoryStore()
     ids = await accept(store, *(make() for _ in range(2345)))
     assert [job.id for job in await every(store, Where())] == ids
 
 
 async def test_more_jobs_than_a_page_holds() -> None:
-    """Cancelling by a filter goes on to the last page; a page itself is no larger than it may be."""
+    """Cancelling by a filter covers all pages, and each page keeps its bound."""
     async with open_registry(capacity=0) as jobs:
         await jobs.submit_many(wait, [()] * 1234, tags={"a": "b"})
         with pytest.raises(ValueError, match="a page has at most 1000 jobs"):
@@ -33,7 +33,7 @@ async def test_more_jobs_than_a_page_holds() -> None:
 
 
 async def test_a_search_that_finds_nothing_for_long() -> None:
-    """A page ends also when 20,000 jobs were looked at: it is empty then, and says where to go on."""
+    """A page ends also when 20,000 jobs were examined: it is then empty, and has a `next`."""
     store = MemoryStore()
     await accept(store, *(make() for _ in range(20_001)))
     (last,) = await accept(store, make(tags={"a": "b"}))

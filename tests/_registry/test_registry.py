@@ -1,4 +1,4 @@
-"""The registry end to end: what is accepted, what runs when, what is found, cancelled and forgotten."""
+"""The registry end to end: what it accepts, when jobs run, and how they are found, cancelled and removed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_submit_many_accepts_all_in_order(autojump_clock: MockClock) -> No
 
 
 async def test_submit_many_accepts_all_or_none(autojump_clock: MockClock) -> None:
-    """A batch with one bad tuple, or that does not fit, leaves no job behind."""
+    """A batch with one bad tuple, or that exceeds the queue limit, leaves no job."""
     async with open_registry(capacity=0, queue_limit=3) as jobs:
         with pytest.raises(TypeError, match="takes 0 to 1 arguments"):
             await jobs.submit_many(echo, [(1,), (1, 2)])  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ async def test_a_cancelled_submit_submitted_nothing(autojump_clock: MockClock) -
 async def test_submit_returns_its_handle_although_it_is_cancelled_meanwhile(
     autojump_clock: MockClock,
 ) -> None:
-    """Once the job is accepted its handle is given back: no job exists that nobody knows of."""
+    """A cancelled `submit` whose job was accepted returns the handle, so that no job is without one."""
     async with open_registry() as jobs:
         with trio.CancelScope() as scope:
             trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
@@ -100,7 +100,7 @@ async def test_submit_returns_its_handle_although_it_is_cancelled_meanwhile(
 
 
 async def test_every_async_method_is_a_checkpoint(autojump_clock: MockClock) -> None:
-    """Each call lets other tasks run and notices a cancellation, also when it has nothing to wait for."""
+    """Each call lets other tasks run and raises Cancelled if cancelled, even if it need not wait."""
     async with open_registry() as jobs:
         handle = await jobs.submit(echo)
         await handle.wait()
@@ -129,7 +129,7 @@ async def test_every_async_method_is_a_checkpoint(autojump_clock: MockClock) -> 
 
 
 async def test_the_name_is_in_the_log(autojump_clock: MockClock) -> None:
-    """`started` events say which registry ran the attempt."""
+    """`started` events have the name of the registry that ran the attempt."""
     async with open_registry(name="blue") as jobs:
         assert jobs.name == "blue"
         handle = await jobs.submit(echo)
@@ -138,7 +138,7 @@ async def test_the_name_is_in_the_log(autojump_clock: MockClock) -> None:
 
 
 async def test_a_handler_keeps_its_mark(autojump_clock: MockClock) -> None:
-    """The options of `handler` hold for its jobs unless `submit` says otherwise."""
+    """The options of `handler` hold for its jobs unless `submit` gives others."""
 
     @trio_jobs.handler(name="render", timeout=5, priority=Priority.LOW)
     async def marked(job: JobContext[Any]) -> None:
@@ -260,7 +260,7 @@ async def test_pause_and_resume(autojump_clock: MockClock) -> None:
 
 
 async def test_running_says_what_runs_here(autojump_clock: MockClock) -> None:
-    """The jobs that run, with the names of their handlers: none that waits, and none that has ended."""
+    """`running` has the jobs that run, with the names of their handlers; none that waits or has ended."""
     async with open_registry(capacity=1) as jobs:
         runs = await jobs.submit(sleep, 10)
         await jobs.submit(echo, 1)
@@ -271,7 +271,7 @@ async def test_running_says_what_runs_here(autojump_clock: MockClock) -> None:
 
 
 async def test_timeouts_run_on_while_paused(autojump_clock: MockClock) -> None:
-    """A pause is no shelter: run timeouts and queue timeouts pass as ever."""
+    """Run timeouts and queue timeouts pass in a paused registry too."""
     async with open_registry() as jobs:
         runs = await jobs.submit(sleep, timeout=10)
         await wait_all_tasks_blocked()
@@ -288,7 +288,7 @@ async def test_timeouts_run_on_while_paused(autojump_clock: MockClock) -> None:
 
 
 async def test_delay(autojump_clock: MockClock) -> None:
-    """A delayed job starts exactly when its delay is over, and until then says when that is."""
+    """A delayed job starts exactly when its delay is over, and has that time in its snapshot."""
     async with open_registry() as jobs:
         handle = await jobs.submit(echo, delay=90)
         queued = await handle.snapshot()
@@ -298,7 +298,7 @@ async def test_delay(autojump_clock: MockClock) -> None:
 
 
 async def test_run_at(autojump_clock: MockClock) -> None:
-    """A job starts at the wall time that was asked for; a time in the past is now."""
+    """A job starts at the wall time that was asked for; a time in the past means now."""
     async with open_registry() as jobs:
         at = datetime.now(UTC) + timedelta(hours=3)
         handle = await jobs.submit(echo, run_at=at)
@@ -347,7 +347,7 @@ def test_jobs_start_in_the_order_of_their_rank(wanted: list[tuple[int, Priority]
 
 
 async def test_a_low_job_does_not_starve(autojump_clock: MockClock) -> None:
-    """Under an endless load of urgent work a LOW job starts within its penalty and the job before it."""
+    """Under an endless load of urgent jobs a LOW job starts within its penalty and the length of one job."""
     async with open_registry(capacity=1) as jobs:
         low = await jobs.submit(echo, priority=Priority.LOW, delay=0.5)
         async with trio.open_nursery() as nursery:
@@ -366,7 +366,7 @@ async def test_a_low_job_does_not_starve(autojump_clock: MockClock) -> None:
 
 
 async def test_priority_counts_only_among_jobs_that_are_due(autojump_clock: MockClock) -> None:
-    """An urgent job that is not due yet holds up nobody."""
+    """An urgent job that is not due yet delays no other job."""
     async with open_registry(capacity=1) as jobs:
         urgent = await jobs.submit(echo, priority=Priority.URGENT, delay=10)
         low = await jobs.submit(echo, priority=3)
@@ -380,7 +380,7 @@ async def test_priority_counts_only_among_jobs_that_are_due(autojump_clock: Mock
 
 
 async def test_retries_wait_longer_each_time_up_to_the_maximum(autojump_clock: MockClock) -> None:
-    """Attempts are spaced as `Retry` says, each is marked in the log, and the budget ends it."""
+    """Attempts are spaced as `Retry` defines, each is in the log, and the budget bounds them."""
     async with open_registry() as jobs:
         rule = Retry(attempts=5, initial=10, factor=3, maximum=60, jitter=0)
         handle = await jobs.submit(fail, retry=rule)
@@ -396,7 +396,7 @@ async def test_retries_wait_longer_each_time_up_to_the_maximum(autojump_clock: M
 
 
 async def test_what_on_does_not_name_is_not_retried(autojump_clock: MockClock) -> None:
-    """`on` decides: another error fails the job at once; any leaf of a group counts."""
+    """An error that `on` does not name fails the job at once; in a group, any leaf that it names counts."""
 
     async def fail_in_nursery(job: JobContext[Any]) -> None:
         if job.attempt == 1:
@@ -412,7 +412,7 @@ async def test_what_on_does_not_name_is_not_retried(autojump_clock: MockClock) -
 
 
 async def test_timeouts_follow_the_retry_rule(autojump_clock: MockClock) -> None:
-    """A run timeout is an error like others, as a TimeoutError; a queue timeout is not retried."""
+    """A run timeout is retried as a TimeoutError would be; a queue timeout is not retried."""
 
     async def slow_once(job: JobContext[Any]) -> int:
         await trio.sleep(0 if job.attempt == 2 else 100)
@@ -428,7 +428,7 @@ async def test_timeouts_follow_the_retry_rule(autojump_clock: MockClock) -> None
 
 
 async def test_a_handler_steers_its_end(autojump_clock: MockClock) -> None:
-    """`RetryAfter` comes back after its seconds and costs no attempt; `Permanent` ends it for good."""
+    """`RetryAfter` runs the job again after its seconds and spends no attempt; `Permanent` fails it."""
 
     async def snooze(job: JobContext[Any]) -> float:
         if job.attempt < 4:
@@ -451,7 +451,7 @@ async def test_a_handler_steers_its_end(autojump_clock: MockClock) -> None:
 
 
 async def test_saved_is_carried_across_attempts(autojump_clock: MockClock) -> None:
-    """What an attempt saved last is what the next one starts from, and what the snapshot shows."""
+    """The next attempt and the snapshot have the value that an attempt saved last."""
     seen: list[Any] = []
 
     async def step(job: JobContext[int]) -> str:
@@ -472,7 +472,7 @@ async def test_saved_is_carried_across_attempts(autojump_clock: MockClock) -> No
 
 
 async def test_progress_is_in_the_log(autojump_clock: MockClock) -> None:
-    """What a handler says of its progress reaches readers as it said it."""
+    """Readers get the progress that a handler reported, unchanged."""
 
     async def work(job: JobContext[Any]) -> None:
         await job.progress(1)
@@ -489,7 +489,7 @@ async def test_progress_is_in_the_log(autojump_clock: MockClock) -> None:
 
 
 async def test_the_same_key_for_the_same_is_the_same_job(autojump_clock: MockClock) -> None:
-    """Submitting the same again under a key gives the job that there is, in whatever state it is."""
+    """Submitting the same again under a key returns the existing job, in whatever state it is."""
     async with open_registry() as jobs:
         for fn, state in ((echo, State.COMPLETED), (fail, State.FAILED)):
             first = await jobs.submit(fn, key=f"k-{state}", tags={"a": "b"})
@@ -526,7 +526,7 @@ async def test_the_same_key_for_something_else_is_a_conflict(
 
 
 async def test_a_key_is_its_owners_and_free_after_removal(autojump_clock: MockClock) -> None:
-    """Two owners may use one key; once the job was removed the key is new."""
+    """Two owners may use one key; after the job was removed the key can be used anew."""
     async with open_registry() as jobs:
         mine = await jobs.submit(echo, key="k", owner="ann")
         theirs = await jobs.submit(echo, key="k", owner="bob")
@@ -563,7 +563,7 @@ async def test_the_same_key_at_the_same_time(autojump_clock: MockClock) -> None:
 
 
 async def test_the_queue_is_bounded(autojump_clock: MockClock) -> None:
-    """One job more than may wait is refused, and leaves nothing; room is made by starts and cancels."""
+    """One job more than may wait is refused and not stored; starts and cancels make room."""
     async with open_registry(capacity=1, queue_limit=3) as jobs:
         runs = await jobs.submit(sleep, 10)
         await wait_all_tasks_blocked()
@@ -582,7 +582,7 @@ async def test_the_queue_is_bounded(autojump_clock: MockClock) -> None:
 
 
 async def test_a_full_queue_still_finds_a_job_by_its_key(autojump_clock: MockClock) -> None:
-    """Submitting again what is there needs no room."""
+    """Submitting again under a key needs no room in the queue."""
     async with open_registry(capacity=0, queue_limit=1) as jobs:
         handle = await jobs.submit(echo, key="k")
         assert await jobs.submit(echo, key="k") == handle
@@ -632,7 +632,7 @@ async def test_find_and_count(autojump_clock: MockClock) -> None:
 
 
 async def test_get(autojump_clock: MockClock) -> None:
-    """An id gives a handle as good as the first one; an id that no job has raises UnknownJob."""
+    """An id gives a handle equal to the first one; an unknown id raises UnknownJob."""
     async with open_registry() as jobs:
         handle = await jobs.submit(echo, 7)
         found = await jobs.get(handle.id)
@@ -645,7 +645,7 @@ async def test_get(autojump_clock: MockClock) -> None:
 
 
 async def test_cancel_where(autojump_clock: MockClock) -> None:
-    """Every unfinished job that matches is asked, whatever it is doing, and no other; the count is told."""
+    """Cancellation is requested of each unfinished job that matches, and no other; the count is returned."""
     async with open_registry(capacity=3) as jobs:
         mine: Mapping[str, str] = {"user": "7"}
         done = await jobs.submit(echo, tags=mine)
@@ -668,7 +668,7 @@ async def test_cancel_where(autojump_clock: MockClock) -> None:
 
 
 async def test_cancel_where_of_jobs_that_go_meanwhile(autojump_clock: MockClock) -> None:
-    """A job that ends, and is forgotten, while the others are asked is no error; it is not counted."""
+    """A job that ends or is removed during `cancel_where` raises no error, and is not counted."""
     async with open_registry(capacity=0) as jobs:
         handles = [await jobs.submit(echo) for _ in range(10)]
 
@@ -687,7 +687,7 @@ async def test_cancel_where_of_jobs_that_go_meanwhile(autojump_clock: MockClock)
 
 
 async def test_remove(autojump_clock: MockClock) -> None:
-    """A job that has ended can be forgotten, once; one that has not ended cannot."""
+    """A job that has ended can be removed, once; one that has not ended cannot."""
     async with open_registry(capacity=1) as jobs:
         done = await jobs.submit(echo)
         await done.wait()
@@ -706,7 +706,7 @@ async def test_remove(autojump_clock: MockClock) -> None:
 
 
 async def test_a_reader_of_a_job_that_is_removed_is_told(autojump_clock: MockClock) -> None:
-    """Whoever still reads a job that was removed gets UnknownJob, not silence."""
+    """A reader of a job that is removed gets UnknownJob."""
 
     async def say(job: JobContext[str]) -> None:
         await job.send_many(["a", "b"])
@@ -722,7 +722,7 @@ async def test_a_reader_of_a_job_that_is_removed_is_told(autojump_clock: MockClo
 
 
 async def test_prune(autojump_clock: MockClock) -> None:
-    """Jobs that ended longer ago than asked are forgotten and counted; all others stay."""
+    """Jobs that ended longer ago than asked are removed and counted; all others stay."""
     async with open_registry() as jobs:
         old = [await jobs.submit(echo) for _ in range(3)]
         running = await jobs.submit(sleep)
@@ -751,8 +751,8 @@ async def test_the_number_of_ended_jobs_is_bounded(autojump_clock: MockClock) ->
 
 
 async def test_jobs_see_the_context_of_the_registry(autojump_clock: MockClock) -> None:
-    """A job sees the context variables that were set when the registry was opened, whenever it starts; a
-    child sees those of the handler that spawned it."""
+    """A job has the context variables that were set when the registry was opened, whenever it starts; a child
+    has those of the handler that spawned it."""
     variable: ContextVar[str] = ContextVar("variable", default="none")
 
     async def look(job: JobContext[Any]) -> str:
@@ -771,7 +771,7 @@ async def test_jobs_see_the_context_of_the_registry(autojump_clock: MockClock) -
 
 
 async def test_a_count_that_stops() -> None:
-    """What is counted by counters is exact; what has to be looked for stops at 10,000, and says so."""
+    """Counts that counters keep are exact; counts that need a search stop at 10,000."""
     async with open_registry(capacity=0) as jobs:
         await jobs.submit_many(nothing_to_do, [()] * 10_001, tags={"a": "b"})
         assert await jobs.count() == await jobs.count(handler="nothing_to_do") == 10_001

@@ -1,4 +1,4 @@
-"""Leaving a registry: by stop, by drain, by an exception, from outside, by Ctrl-C; and nothing is left."""
+"""Leaving a registry: by stop, by drain, by an exception, from outside, by Ctrl-C; nothing remains."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def clean_up(job: JobContext[str], seconds: float) -> None:
 
 
 def row(jobs: JobRegistry, handle: JobHandle[Any, Any]) -> tuple[State, Reason | None]:
-    """Return how a job stands in a registry that was left, where nobody can be asked any more."""
+    """Return how a job stands in the store of a registry that was left."""
     store = store_of(jobs)
     found = rows_of(store)[handle.id]
     return found.state, found.reason
@@ -87,7 +87,7 @@ async def test_stop_cancels_what_is_unfinished(autojump_clock: MockClock) -> Non
 
 
 async def test_stop_waits_for_cleanup(autojump_clock: MockClock) -> None:
-    """The block is not left before the last handler has cleaned up, and what it then sends is kept."""
+    """The block ends after the last handler's cleanup, and what that sends is kept."""
     async with open_registry() as jobs:
         handle = await jobs.submit(clean_up, 7)
         await wait_all_tasks_blocked()
@@ -127,7 +127,7 @@ async def test_nothing_starts_while_the_registry_stops(autojump_clock: MockClock
 
 
 async def test_a_shutdown_during_a_cancel_remains_a_users_cancel(autojump_clock: MockClock) -> None:
-    """What was asked for first is written: a job in the middle of its cancellation ends as `user`."""
+    """A job whose cancellation by a user is under way ends with the reason `user`, not `shutdown`."""
     async with open_registry() as jobs:
         handle = await jobs.submit(clean_up, 5)
         await wait_all_tasks_blocked()
@@ -162,7 +162,7 @@ async def test_a_job_that_holds_up_the_exit_is_named_in_the_log(
 
 
 async def test_drain_waits_for_all(autojump_clock: MockClock) -> None:
-    """Drain runs what runs, what waits, what is delayed and what is tried again, to its own end."""
+    """Drain waits for all jobs: running, waiting, delayed and retrying ones."""
     async with open_registry(capacity=1, on_exit="drain") as jobs:
         running = await jobs.submit(sleep, 5)
         queued = await jobs.submit(sleep, 5)
@@ -176,7 +176,7 @@ async def test_drain_waits_for_all(autojump_clock: MockClock) -> None:
 
 
 async def test_drain_waits_for_what_jobs_submit_meanwhile(autojump_clock: MockClock) -> None:
-    """A job may submit others while the registry drains, and those others again."""
+    """Drain waits for jobs that jobs submit while it drains, and for those that these submit."""
     last: list[JobHandle[Any, Any]] = []
 
     async def chain(job: JobContext[Any], n: int) -> None:
@@ -212,7 +212,7 @@ async def test_drain_with_nothing_to_do(autojump_clock: MockClock) -> None:
 
 
 async def test_drain_with_capacity_0_is_a_clear_error(autojump_clock: MockClock) -> None:
-    """Jobs that nothing will ever run are not waited for: they are cancelled, and the caller is told."""
+    """Jobs that will never run are cancelled, and drain raises an error."""
     with trio.fail_after(60):
         with pytest.raises(RuntimeError, match=r"2 jobs wait and capacity is 0"):
             async with open_registry(on_exit="drain", capacity=0) as jobs:
@@ -221,7 +221,7 @@ async def test_drain_with_capacity_0_is_a_clear_error(autojump_clock: MockClock)
 
 
 async def test_drain_while_paused_is_a_clear_error(autojump_clock: MockClock) -> None:
-    """A paused registry lets the attempts that run end by themselves, and gives up on those that wait."""
+    """Drain in a paused registry waits for running attempts, and raises an error for the waiting jobs."""
     with trio.fail_after(60):
         with pytest.raises(RuntimeError, match=r"1 jobs wait and the registry is paused"):
             async with open_registry(on_exit="drain") as jobs:
@@ -233,7 +233,7 @@ async def test_drain_while_paused_is_a_clear_error(autojump_clock: MockClock) ->
 
 
 async def test_drain_while_paused_with_nothing_waiting(autojump_clock: MockClock) -> None:
-    """Paused or not, a registry whose jobs all run already drains without a complaint."""
+    """A registry whose jobs all run drains without an error, paused or not."""
     async with open_registry(on_exit="drain") as jobs:
         running = await jobs.submit(sleep, 5)
         jobs.pause()
@@ -241,7 +241,7 @@ async def test_drain_while_paused_with_nothing_waiting(autojump_clock: MockClock
 
 
 async def test_a_pause_during_the_drain_does_not_hang_it(autojump_clock: MockClock) -> None:
-    """A job that pauses the registry while it drains leaves the others waiting for ever: an error too."""
+    """A job that pauses the registry during a drain makes it raise an error if others wait."""
 
     async def pause(job: JobContext[Any]) -> None:
         await trio.sleep(1)
@@ -255,7 +255,7 @@ async def test_a_pause_during_the_drain_does_not_hang_it(autojump_clock: MockClo
 
 
 async def test_a_resume_during_the_drain_is_heeded(autojump_clock: MockClock) -> None:
-    """A job that resumes the paused registry while it drains saves those that wait."""
+    """A job that resumes a paused registry during a drain lets the waiting jobs run."""
 
     async def resume(job: JobContext[Any]) -> None:
         await trio.sleep(1)
@@ -269,7 +269,7 @@ async def test_a_resume_during_the_drain_is_heeded(autojump_clock: MockClock) ->
 
 
 async def test_an_exception_in_the_body_stops_even_a_draining_registry(autojump_clock: MockClock) -> None:
-    """Drain is for a normal end: an exception stops the jobs and comes out."""
+    """Drain applies to a normal exit: an exception stops the jobs and is raised."""
     with trio.fail_after(60):
         with pytest.raises(KeyError, match="mine"):
             async with open_registry(on_exit="drain") as jobs:
@@ -279,7 +279,7 @@ async def test_an_exception_in_the_body_stops_even_a_draining_registry(autojump_
 
 
 async def test_cancelling_a_drain_stops(autojump_clock: MockClock) -> None:
-    """A drain that takes too long for somebody outside becomes a stop."""
+    """A drain that is cancelled from outside becomes a stop."""
     with trio.move_on_after(5) as scope:
         async with open_registry(on_exit="drain") as jobs:
             handle = await jobs.submit(sleep)
@@ -291,7 +291,7 @@ async def test_cancelling_a_drain_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_cancellation_from_outside_is_shutdown(autojump_clock: MockClock) -> None:
-    """What cancels the block's own task is not a user's cancel of its jobs, and goes on outwards."""
+    """A cancelled block ends its jobs with the reason `shutdown`, not `user`, and raises Cancelled."""
     with trio.move_on_after(5) as scope:
         async with open_registry(grace=100) as jobs:
             handle = await jobs.submit(clean_up, 2)
@@ -306,7 +306,7 @@ async def test_cancellation_from_outside_is_shutdown(autojump_clock: MockClock) 
 
 
 async def test_the_bodys_exception_comes_out_bare(autojump_clock: MockClock) -> None:
-    """An exception of the block is raised as it is, the same object and not in a group."""
+    """An exception of the block is raised as the same object, and not in a group."""
     mine = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as raised:
         async with open_registry() as jobs:
@@ -316,7 +316,7 @@ async def test_the_bodys_exception_comes_out_bare(autojump_clock: MockClock) -> 
 
 
 async def test_two_exceptions_at_once_are_both_kept(autojump_clock: MockClock) -> None:
-    """An exception of the block, and a cancellation from outside meanwhile: neither hides the other."""
+    """An exception of the block and a cancellation from outside at once are both raised."""
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="mine")), trio.CancelScope() as outer:
         async with open_registry() as jobs:
             await jobs.submit(clean_up, 5)
@@ -327,7 +327,7 @@ async def test_two_exceptions_at_once_are_both_kept(autojump_clock: MockClock) -
 
 
 async def test_keyboard_interrupt_in_the_body_comes_out_bare(autojump_clock: MockClock) -> None:
-    """Ctrl-C that strikes in the block stops the jobs and is raised as itself."""
+    """Ctrl-C in the block stops the jobs and is raised bare."""
     with pytest.raises(KeyboardInterrupt):
         async with open_registry() as jobs:
             handle = await jobs.submit(sleep)
@@ -336,7 +336,7 @@ async def test_keyboard_interrupt_in_the_body_comes_out_bare(autojump_clock: Moc
 
 
 async def test_keyboard_interrupt_in_a_handler_is_shutdown(autojump_clock: MockClock) -> None:
-    """Ctrl-C that strikes in a handler stops the block and all jobs, and is raised as itself."""
+    """Ctrl-C in a handler stops the block and all jobs, and is raised bare."""
 
     async def interrupted(job: JobContext[Any]) -> None:
         await trio.sleep(1)
@@ -355,7 +355,7 @@ async def test_keyboard_interrupt_in_a_handler_is_shutdown(autojump_clock: MockC
 async def test_keyboard_interrupt_in_a_handler_does_not_hide_the_bodys_exception(
     autojump_clock: MockClock,
 ) -> None:
-    """If the block's cleanup fails after Ctrl-C in a handler, both are in what comes out."""
+    """If the block's cleanup fails after Ctrl-C in a handler, both errors are raised."""
 
     async def interrupted(job: JobContext[Any]) -> None:
         raise KeyboardInterrupt
@@ -397,7 +397,7 @@ async def test_serve_jobs_is_for_nursery_start(autojump_clock: MockClock) -> Non
 
 
 async def test_serve_jobs_passes_its_arguments_on(autojump_clock: MockClock) -> None:
-    """Every parameter of `serve_jobs` is one of `open_registry`, with the same default, and counts."""
+    """Each parameter of `serve_jobs` is one of `open_registry`, with the same default and effect."""
     given = dict(inspect.signature(serve_jobs).parameters)
     del given["task_status"]
     opened = inspect.signature(open_registry).parameters
@@ -415,7 +415,7 @@ async def test_serve_jobs_passes_its_arguments_on(autojump_clock: MockClock) -> 
 
 
 async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None:
-    """Tasks, streams and readers of every kind of job are gone when the block has been left."""
+    """After the block, no task, stream or reader of any kind of job remains."""
 
     async def helper() -> None:
         await trio.sleep_forever()
@@ -449,7 +449,7 @@ async def test_leaving_leaves_nothing_running(autojump_clock: MockClock) -> None
 
 
 async def test_no_thread_outlives_the_registry() -> None:
-    """A handler's thread is waited for: none that works is left behind when the block has been left."""
+    """Leaving waits for a handler's thread: none works after the block."""
     working = threading.Event()
     release = threading.Event()
     ended = threading.Event()
@@ -479,7 +479,7 @@ async def test_no_thread_outlives_the_registry() -> None:
 
 
 async def test_readers_and_waiters_see_the_true_end(autojump_clock: MockClock) -> None:
-    """Whoever waits or reads when the block is left is released, and told how each job really ended."""
+    """A task that waits or reads when the block is left gets the real end of its job."""
     told: dict[str, object] = {}
 
     async def until_told(job: JobContext[str]) -> str:
@@ -584,7 +584,7 @@ def _methods(kind: type) -> set[str]:
 
 @pytest.mark.parametrize(("kind", "calls"), [(JobRegistry, REGISTRY_CALLS), (JobHandle, HANDLE_CALLS)])
 def test_every_method_is_in_the_list(kind: type, calls: dict[str, Call]) -> None:
-    """The lists of calls above leave out no public method."""
+    """The lists of calls above have every public method."""
     assert set(calls) == _methods(kind)
 
 
@@ -593,7 +593,7 @@ def test_every_method_is_in_the_list(kind: type, calls: dict[str, Call]) -> None
     [("registry", name) for name in REGISTRY_CALLS] + [("handle", name) for name in HANDLE_CALLS],
 )
 async def test_use_after_close(autojump_clock: MockClock, kind: str, name: str) -> None:
-    """Once the block was left, every method of the registry and of its handles says so."""
+    """After the block, every method of the registry and of its handles raises an error that says so."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
     subject, call = (jobs, REGISTRY_CALLS[name]) if kind == "registry" else (handle, HANDLE_CALLS[name])
@@ -604,7 +604,7 @@ async def test_use_after_close(autojump_clock: MockClock, kind: str, name: str) 
 
 
 async def test_a_stream_made_before_the_close_cannot_be_entered_after_it(autojump_clock: MockClock) -> None:
-    """A stream that was asked for in the block, but not opened, is closed with it."""
+    """A stream that was made in the block and not entered is closed with it."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
         tokens, events, lines = handle.stream(), handle.events(), jobs.execute_and_stream(sleep)
@@ -621,7 +621,7 @@ async def test_a_stream_made_before_the_close_cannot_be_entered_after_it(autojum
 
 @handler
 async def brief(job: JobContext[Any]) -> str:
-    """Be a child job, or one that waits for another worker."""
+    """Run as a child job, or as one that waits for another worker."""
     return "brief"
 
 
@@ -630,10 +630,8 @@ SUBMITS = {"execute_and_stream", "submit", "submit_many"}
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite"])
 async def test_handlers_use_the_registry_until_they_have_ended(tmp_path: Path, address: str) -> None:
-    """A handler that ends within its grace is answered by every method, so that leaving fails no job.
-
-    Only a registry in memory, which no worker outlives, accepts no more jobs then.
-    """
+    """Every method works for a handler until it ends within its grace, so that leaving fails no job. Only a
+    registry in memory, which no worker outlives, accepts no more jobs then."""
     refused: set[str] = set()
     began = trio.Event()
 
@@ -706,8 +704,7 @@ PROGRAM = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send to one process")
 def test_sigint_ends_a_real_program(tmp_path: Path) -> None:
-    """Ctrl-C ends the program by KeyboardInterrupt alone, after each handler's cleanup, and no thread
-    stays."""
+    """Ctrl-C ends the program by KeyboardInterrupt alone, after each handler's cleanup; no thread remains."""
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(PROGRAM))
     with subprocess.Popen(

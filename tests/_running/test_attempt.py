@@ -1,4 +1,4 @@
-"""How an attempt ended, what is made of it, and that the worker goes on whatever the handler did."""
+"""How an attempt ended, how that is classified, and that the worker goes on whatever the handler did."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ def test_conclude(
 
 
 def test_conclude_keeps_its_promises() -> None:
-    """Over all combinations: only a returned value completes, only a cancellation cancels, a clock never does
-    either, and only what is retried has a delay."""
+    """In all combinations: only a returned value completes, only a cancellation cancels, a clock does
+    neither, and only a retried attempt has a delay."""
     errors = [None, OUCH, Permanent("no"), RetryAfter(3), SystemExit(), ExceptionGroup("", [OUCH])]
     causes = [None, *Reason.__members__.values()]
     impossible = {Reason.ERROR, Reason.QUEUE_TIMEOUT, Reason.WORKER_LOST}
@@ -213,8 +213,8 @@ def test_conclude_keeps_its_promises() -> None:
 
 
 async def test_cancelled_from_outside_without_an_intent(autojump_clock: MockClock) -> None:
-    """Cancelling what surrounds the registry is a shutdown, not anybody's cancellation, and goes on
-    outwards."""
+    """Cancelling the registry's surroundings is a shutdown and no user's cancellation; Cancelled is
+    raised."""
     with trio.move_on_after(1) as around:
         async with open_registry() as jobs:
             handle = await jobs.submit(forever)
@@ -249,7 +249,7 @@ async def test_cancelled_from_outside_with_an_intent(autojump_clock: MockClock) 
 
 
 async def test_a_timeout_under_a_shutdown_stays_a_timeout(autojump_clock: MockClock) -> None:
-    """What stopped an attempt first is why it ended, even if a shutdown came before it had stopped."""
+    """The first cause of an attempt's end counts, even if a shutdown came before the attempt had stopped."""
 
     async def slow_to_stop(job: JobContext[Any]) -> None:
         with trio.CancelScope(shield=True):
@@ -265,8 +265,7 @@ async def test_a_timeout_under_a_shutdown_stays_a_timeout(autojump_clock: MockCl
 
 
 async def test_an_error_mixed_with_an_outer_cancel(autojump_clock: MockClock) -> None:
-    """Cancelled and an error in one group are told apart: the error is noted, and Cancelled goes on
-    outwards."""
+    """Of a group with Cancelled and an error, the error is recorded, and Cancelled is raised."""
 
     async def breaks(job: JobContext[Any]) -> None:
         try:
@@ -318,7 +317,7 @@ async def test_a_value_counts_although_a_cancel_was_requested(autojump_clock: Mo
 
 
 async def test_cancel_is_reported_after_the_nursery_has_closed(autojump_clock: MockClock) -> None:
-    """CANCELLED is written, and reported, only when every task of the job is gone."""
+    """CANCELLED is written, and reported, only after every task of the job has ended."""
     gone: list[str] = []
 
     async def lingers(name: str, seconds: float) -> None:
@@ -345,7 +344,7 @@ async def test_cancel_is_reported_after_the_nursery_has_closed(autojump_clock: M
 
 
 async def test_cleanup_that_raises_during_a_cancel(autojump_clock: MockClock) -> None:
-    """An error under a user's cancellation is noted, and the job is CANCELLED; it is not retried."""
+    """An error under a user's cancellation is recorded, and the job is CANCELLED; it is not retried."""
 
     async def breaks(job: JobContext[Any]) -> None:
         try:
@@ -382,7 +381,7 @@ async def test_cancelled_before_its_first_step(autojump_clock: MockClock) -> Non
 
 
 async def test_a_shorter_grace_wins(autojump_clock: MockClock) -> None:
-    """Of several requests with grace the earliest end counts; a later one never puts it off."""
+    """Of several requests with grace the earliest deadline counts; a later one never postpones it."""
     async with open_registry() as jobs:
         handle = await jobs.submit(forever)
         await handle.request_cancel(grace=5)
@@ -396,7 +395,7 @@ async def test_a_shorter_grace_wins(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("end", ["error", "timeout", "snooze"])
 async def test_retried_becomes_cancelled(end: str, autojump_clock: MockClock) -> None:
-    """Once a cancel was requested, an end that would be followed by another attempt is a cancellation."""
+    """After a request to cancel, an end that a retry would follow is a cancellation."""
 
     async def handler(job: JobContext[Any]) -> None:
         await job.cancel_requested.wait()
@@ -417,8 +416,7 @@ async def test_retried_becomes_cancelled(end: str, autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("first", ["finish", "cancel"])
 def test_cancel_races_with_completion(first: str) -> None:
-    """Whichever commits first counts, the report says which it was, and the log has one end, under any
-    schedule."""
+    """The first end to commit counts, the report names it, and the log has one end, under any schedule."""
 
     async def scenario(outcomes: set[str]) -> None:
         go = trio.Event()
@@ -513,7 +511,7 @@ async def test_the_retry_rule_sees_a_timeout(on: Any, attempts: int, autojump_cl
 
 
 def jump(seconds: float) -> None:
-    """Let time pass without a checkpoint, as a loop that computes does."""
+    """Let time pass without a checkpoint, as a computation does."""
     clock = cast("MockClock", trio.lowlevel.current_clock())
     clock.jump(seconds)
 
@@ -531,7 +529,7 @@ async def test_a_value_after_the_deadline_is_a_timeout(autojump_clock: MockClock
 
 
 async def test_an_error_after_the_deadline_is_a_timeout(autojump_clock: MockClock) -> None:
-    """The same holds for an error; it is noted."""
+    """A handler that computes past its deadline and raises has timed out; the error is recorded."""
 
     async def computes(job: JobContext[Any]) -> str:
         jump(10)
@@ -544,7 +542,7 @@ async def test_an_error_after_the_deadline_is_a_timeout(autojump_clock: MockCloc
 
 
 async def test_a_value_just_in_time_counts(autojump_clock: MockClock) -> None:
-    """Computing up to just before the deadline is no timeout."""
+    """A handler that computes until just before its deadline completes."""
 
     async def computes(job: JobContext[Any]) -> str:
         jump(4.99)
@@ -555,7 +553,7 @@ async def test_a_value_just_in_time_counts(autojump_clock: MockClock) -> None:
 
 
 async def test_a_cancel_after_the_deadline_does_not_overwrite_it(autojump_clock: MockClock) -> None:
-    """A user's cancellation that comes once the deadline has passed leaves the timeout as the cause."""
+    """A user's cancellation after the deadline leaves the timeout as the cause."""
 
     async def handler(job: JobContext[Any]) -> None:
         with trio.CancelScope(shield=True):
@@ -577,7 +575,7 @@ async def test_a_cancel_after_the_deadline_does_not_overwrite_it(autojump_clock:
 
 
 async def test_a_deadline_after_a_cancel_does_not_overwrite_it(autojump_clock: MockClock) -> None:
-    """The other way round, the cancellation stays the cause."""
+    """A deadline that passes after a user's cancellation leaves the cancellation as the cause."""
 
     async def handler(job: JobContext[Any]) -> None:
         with trio.CancelScope(shield=True):
@@ -592,7 +590,7 @@ async def test_a_deadline_after_a_cancel_does_not_overwrite_it(autojump_clock: M
 
 
 async def test_the_run_clock_covers_the_nursery(autojump_clock: MockClock) -> None:
-    """A handler that has returned is not done: tasks in its nursery are cut off by the same deadline."""
+    """After a handler has returned, the deadline still applies to the tasks in its nursery."""
 
     async def handler(job: JobContext[Any]) -> str:
         job.nursery.start_soon(trio.sleep, 100)
@@ -641,7 +639,7 @@ class Nameless(Exception):
 async def test_what_a_handler_raises_is_its_own_end(
     error: Any, name: str, message: str, autojump_clock: MockClock
 ) -> None:
-    """Whatever a handler raises fails its job, with the error in the record, and the worker goes on."""
+    """Any exception of a handler fails its job, with the error in the record, and the worker goes on."""
 
     async def handler(job: JobContext[Any]) -> None:
         raise error
@@ -655,7 +653,7 @@ async def test_what_a_handler_raises_is_its_own_end(
 
 
 async def test_an_error_without_a_repr(autojump_clock: MockClock) -> None:
-    """An exception whose `__repr__` raises fails its job only, although Trio's nurseries ask for that
+    """An exception whose `__repr__` raises fails only its job, although Trio's nurseries ask for that
     text."""
 
     async def handler(job: JobContext[Any]) -> None:
@@ -668,7 +666,7 @@ async def test_an_error_without_a_repr(autojump_clock: MockClock) -> None:
 
 
 async def test_a_recursion_without_end(autojump_clock: MockClock) -> None:
-    """Running out of stack fails the job, and no more."""
+    """A RecursionError fails the job, and nothing else."""
 
     async def deeper(depth: int) -> None:
         await deeper(depth + 1)
@@ -682,7 +680,7 @@ async def test_a_recursion_without_end(autojump_clock: MockClock) -> None:
 
 
 async def test_a_message_of_a_hundred_megabytes(autojump_clock: MockClock) -> None:
-    """A huge message is cut before it is kept."""
+    """A huge message is cut before it is stored."""
 
     async def handler(job: JobContext[Any]) -> None:
         raise ValueError("x" * 100_000_000)
@@ -695,7 +693,7 @@ async def test_a_message_of_a_hundred_megabytes(autojump_clock: MockClock) -> No
 
 
 async def test_errors_of_the_nursery_are_flattened(autojump_clock: MockClock) -> None:
-    """One error in the job's nursery is shown as itself, several as a list, and Cancelled as nothing."""
+    """The record shows a single error of the job's nursery as itself, several as a list, and no Cancelled."""
 
     async def fail(error: BaseException) -> None:
         raise error
@@ -728,7 +726,7 @@ async def test_errors_of_the_nursery_are_flattened(autojump_clock: MockClock) ->
 
 
 async def test_an_old_cancelled_raised_again_is_an_error(autojump_clock: MockClock) -> None:
-    """A handler that raises a `Cancelled` which nobody around asked for has failed: it is no shutdown."""
+    """A handler that raises a `Cancelled` of no scope around it has failed: that is no shutdown."""
 
     async def handler(job: JobContext[Any]) -> None:
         with trio.CancelScope() as own:
@@ -747,7 +745,7 @@ async def test_an_old_cancelled_raised_again_is_an_error(autojump_clock: MockClo
 
 
 async def test_a_handler_that_awaits_nothing(autojump_clock: MockClock) -> None:
-    """A handler without a checkpoint is a job like any other, and so is one that fails at once."""
+    """A handler without a checkpoint completes, and one that raises at once fails, like any other."""
 
     async def fails(job: JobContext[Any]) -> None:
         raise ValueError("at once")
@@ -763,7 +761,7 @@ async def test_a_handler_that_awaits_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_an_error_is_retried_as_the_rule_says(autojump_clock: MockClock) -> None:
-    """Attempts follow each other at the rule's distances; the last error is the job's."""
+    """Attempts are spaced as the rule defines; the last error is the job's."""
 
     async def handler(job: JobContext[Any]) -> None:
         started.append(trio.current_time())
@@ -786,8 +784,7 @@ async def test_an_error_is_retried_as_the_rule_says(autojump_clock: MockClock) -
 async def test_a_rule_that_raises_is_no_retry(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A `Retry.on` that raises fails the job with the handler's error, says so in the log, and breaks
-    nothing."""
+    """A `Retry.on` that raises fails the job with the handler's error, is logged, and stops nothing else."""
 
     def on(error: BaseException) -> bool:
         raise ZeroDivisionError("in the rule")
@@ -805,7 +802,7 @@ async def test_a_rule_that_raises_is_no_retry(
 
 
 async def test_a_snooze_does_not_spend(autojump_clock: MockClock) -> None:
-    """`RetryAfter` runs the job again when it says, as often as it likes, on one attempt's budget."""
+    """`RetryAfter` runs the job again after its seconds, any number of times, and spends no attempt."""
 
     async def handler(job: JobContext[Any]) -> str:
         if job.attempt < 5:
@@ -822,7 +819,7 @@ async def test_a_snooze_does_not_spend(autojump_clock: MockClock) -> None:
 
 
 async def test_permanent_is_not_retried(autojump_clock: MockClock) -> None:
-    """`Permanent` fails the job at once, with the error that it wraps; in a group, too."""
+    """`Permanent` fails the job at once, with the error that it wraps; in a group too."""
 
     async def fail() -> None:
         raise Permanent(KeyError("for good"))
@@ -837,7 +834,7 @@ async def test_permanent_is_not_retried(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("on", "attempts"), [(OSError, 2), ((KeyError, OSError), 2), (IndexError, 1)])
 async def test_any_leaf_of_a_group_matches(on: Any, attempts: int, autojump_clock: MockClock) -> None:
-    """A group is retried if one of its leaves is, however deep."""
+    """A group is retried if the rule matches one of its leaves, at any depth."""
 
     async def handler(job: JobContext[Any]) -> None:
         raise ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [OSError()])])
@@ -848,7 +845,7 @@ async def test_any_leaf_of_a_group_matches(on: Any, attempts: int, autojump_cloc
 
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), BaseException()])
 async def test_beyond_exceptions_only_on_demand(error: BaseException, autojump_clock: MockClock) -> None:
-    """What is no `Exception` is not retried, unless the rule names it."""
+    """A BaseException that is no `Exception` is not retried, unless the rule names it."""
 
     async def handler(job: JobContext[Any]) -> None:
         raise error
@@ -861,8 +858,7 @@ async def test_beyond_exceptions_only_on_demand(error: BaseException, autojump_c
 
 
 def test_ctrl_c_in_a_handler_is_shutdown() -> None:
-    """A KeyboardInterrupt comes out of the registry's block bare; every job ends CANCELLED by the
-    shutdown."""
+    """The registry's block raises the KeyboardInterrupt bare; every job ends CANCELLED by the shutdown."""
     ends: list[Job] = []
 
     async def interrupted(job: JobContext[Any]) -> None:
@@ -891,7 +887,7 @@ def test_ctrl_c_in_a_handler_is_shutdown() -> None:
 
 
 def test_ctrl_c_wins_over_a_value_of_the_block() -> None:
-    """A block that was about to end well ends with the interrupt of a job that it waited for."""
+    """A block without an error of its own raises the interrupt of a job that it waited for."""
 
     async def interrupted(job: JobContext[Any]) -> None:
         raise KeyboardInterrupt
@@ -956,7 +952,7 @@ DISORDER = [
 async def test_a_corrupted_scope_stack_fails_the_job_only(
     handler: Handler, autojump_clock: MockClock
 ) -> None:
-    """A handler that leaves cancel scopes in disorder fails; jobs around it and after it do not notice."""
+    """A handler that leaves cancel scopes in disorder fails; jobs around it and after it are unaffected."""
     async with open_registry() as jobs:
         neighbour = await jobs.submit(forever)
         handle = await jobs.submit(handler)
@@ -975,8 +971,8 @@ async def test_a_corrupted_scope_stack_fails_the_job_only(
 async def test_an_attempt_that_was_given_up_writes_nothing(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once somebody else has ended the attempt, its tokens and its end are refused, and the job is
-    untouched."""
+    """After another end of the attempt was written, its tokens and its end are refused, and the job stays as
+    it is."""
     refused: list[BaseException] = []
 
     async def handler(job: JobContext[Any]) -> str:
@@ -1009,7 +1005,7 @@ async def test_an_attempt_that_was_given_up_writes_nothing(
 
 
 async def test_a_failing_child_fails_the_attempt(autojump_clock: MockClock) -> None:
-    """A child's failure cancels its parent, which fails with the child's error; siblings end by reason
+    """A child's failure cancels its parent, which fails with the child's error; siblings end with reason
     parent."""
 
     async def child(job: JobContext[Any], seconds: float) -> None:
@@ -1038,7 +1034,7 @@ async def test_a_failing_child_fails_the_attempt(autojump_clock: MockClock) -> N
 async def test_a_parent_that_is_cancelled_cancels_its_children(
     grace: float, autojump_clock: MockClock
 ) -> None:
-    """Children end by reason parent when their parent is cancelled, and are over before it is."""
+    """Children of a cancelled parent end with reason parent, and before it."""
     children: list[JobHandle[Any, Any]] = []
 
     async def parent(job: JobContext[Any]) -> None:
@@ -1067,7 +1063,7 @@ async def test_a_child_alone_may_be_cancelled(autojump_clock: MockClock) -> None
 
 
 async def test_a_child_that_times_out_fails_its_parent(autojump_clock: MockClock) -> None:
-    """A child's timeout arrives in the parent's nursery as JobTimedOut, and the parent's rule sees it."""
+    """A child's timeout is raised in the parent's nursery as JobTimedOut, and the parent's rule judges it."""
 
     async def parent(job: JobContext[Any]) -> None:
         await job.spawn(forever, timeout=3)
@@ -1080,7 +1076,7 @@ async def test_a_child_that_times_out_fails_its_parent(autojump_clock: MockClock
 
 
 async def test_a_child_is_not_retried(autojump_clock: MockClock) -> None:
-    """A child that wants to run again later fails instead: it has no queue to wait in."""
+    """A child that would be retried fails instead: no queue holds it."""
 
     async def child(job: JobContext[Any]) -> None:
         raise ValueError("once")
@@ -1096,7 +1092,7 @@ async def test_a_child_is_not_retried(autojump_clock: MockClock) -> None:
 
 
 async def test_a_child_that_snoozes_has_an_end(autojump_clock: MockClock) -> None:
-    """`RetryAfter` in a child, which has no queue to wait in, ends it and fails the attempt around it."""
+    """`RetryAfter` in a child, which no queue holds, ends the child and fails the attempt around it."""
 
     async def child(job: JobContext[Any], parent_attempt: int) -> None:
         if parent_attempt == 1:
@@ -1117,7 +1113,7 @@ async def test_a_child_that_snoozes_has_an_end(autojump_clock: MockClock) -> Non
 
 
 async def test_spawning_into_a_nursery_that_has_closed(autojump_clock: MockClock) -> None:
-    """A context that leaked out of its attempt starts nothing: LeaseLost, and no job is left open."""
+    """`spawn` of a context that outlived its attempt raises LeaseLost and leaves no unfinished job."""
     leaked: list[JobContext[Any]] = []
 
     async def handler(job: JobContext[Any]) -> None:
@@ -1131,8 +1127,8 @@ async def test_spawning_into_a_nursery_that_has_closed(autojump_clock: MockClock
 
 
 def test_spawning_while_the_nursery_closes() -> None:
-    """Between the closing of the nursery and the end of the attempt nothing can be spawned: LeaseLost, and a
-    child that was accepted already ends with its parent."""
+    """Between the closing of the nursery and the end of the attempt `spawn` raises LeaseLost, and a child
+    that was accepted ends with its parent."""
 
     async def scenario() -> None:
         async def outsider() -> None:
@@ -1167,7 +1163,7 @@ def test_spawning_while_the_nursery_closes() -> None:
 
 
 async def test_no_stack_before_the_first_step(autojump_clock: MockClock) -> None:
-    """An attempt whose task has not run yet is nowhere, and says so."""
+    """The stack of an attempt whose task has not run yet says so."""
     async with open_registry() as jobs:
         (job_id,) = await worker_of(jobs).submit([submission(quick, (), {})])
         assert not worker_of(jobs).attempts[job_id].stack()
@@ -1191,7 +1187,7 @@ class Stepper(trio.abc.Instrument):
 
 
 async def busy(job: JobContext[Any]) -> str:
-    """Touches everything that changes state: tokens both ways, save, progress, children, nursery, retry."""
+    """Change state in every way: tokens both ways, save, progress, children, nursery, retry."""
     await job.save(job.attempt)
     await job.send_many([1, 2])
     await job.progress(1, 2)
@@ -1251,7 +1247,7 @@ async def under_fire(k: int, how: str, seed: int) -> bool:
 @pytest.mark.parametrize("how", ["outside", "cancel"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_stopped_at_every_step(how: str, seed: int) -> None:
-    """Whichever step of a run a shutdown or a cancellation hits, every log is dense, legal and ends once."""
+    """Whichever step a shutdown or a cancellation hits, every log is dense and legal and has one end."""
 
     async def scenario(k: int) -> None:
         finished.append(await under_fire(k, how, seed))

@@ -1,5 +1,5 @@
-"""The channel of an attempt: one order with everything else, nothing lost at the end, nobody hung by a
-leak."""
+"""The channel of an attempt: one order with the other verbs, no value lost at the end, no task hung by a
+leaked clone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def run(handler: Callable[[JobContext[Any]], Awaitable[Any]], **options: A
 
 
 async def test_clones_for_helpers(autojump_clock: MockClock) -> None:
-    """Clones handed to helper tasks carry values into the log, each helper's in its order."""
+    """Values sent through clones in helper tasks are in the log, those of each helper in order."""
 
     async def helper(tokens: trio.MemorySendChannel[tuple[str, int]], name: str) -> None:
         async with tokens:
@@ -84,8 +84,7 @@ OPERATIONS = st.lists(
 @settings(deadline=None)
 @given(operations=OPERATIONS, opened=st.booleans(), seed=st.integers(0, 2**32))
 def test_one_order(operations: list[str], opened: bool, seed: int) -> None:
-    """Whichever ways one task writes in, the log has it in the order in which that was done, and all of
-    it."""
+    """Everything that one task writes is in the log in the order of its calls, whichever ways it uses."""
 
     async def handler(job: JobContext[int]) -> None:
         if opened:
@@ -133,7 +132,7 @@ def test_one_order(operations: list[str], opened: bool, seed: int) -> None:
 @pytest.mark.parametrize("reader", [False, True])
 @pytest.mark.parametrize("end", ["return", "error", "cancel"])
 def test_the_last_value_is_in_the_log(reader: bool, end: str) -> None:
-    """What was sent before the nursery closed is in the log before the end, however late, under any
+    """A value sent before the nursery closed precedes the end in the log, however late, under any
     schedule."""
 
     async def late(tokens: trio.MemorySendChannel[str]) -> None:
@@ -179,7 +178,7 @@ def test_the_last_value_is_in_the_log(reader: bool, end: str) -> None:
 
 @pytest.mark.parametrize("opened", [False, True])
 async def test_what_is_noted_is_written(opened: bool, autojump_clock: MockClock) -> None:
-    """When `progress` or `save` returns, the event is in the log, behind all that was sent before it."""
+    """When `progress` or `save` returns, its event is in the log, behind all values sent before it."""
 
     async def handler(job: JobContext[int]) -> None:
         handle = await jobs.get(job.id)
@@ -200,7 +199,7 @@ async def test_what_is_noted_is_written(opened: bool, autojump_clock: MockClock)
 
 
 async def test_a_leaked_clone_hangs_nothing(autojump_clock: MockClock) -> None:
-    """A clone that outlives the attempt, unclosed, holds up neither job nor registry, and is broken
+    """A clone that outlives the attempt, unclosed, delays neither job nor registry, and is broken
     afterwards."""
     leaked: list[trio.MemorySendChannel[int]] = []
 
@@ -223,7 +222,7 @@ async def test_a_leaked_clone_hangs_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_a_sender_blocked_at_the_end(autojump_clock: MockClock) -> None:
-    """A task outside the attempt that waits in a leaked clone's send is let go with BrokenResourceError."""
+    """A task outside the attempt that waits in the send of a clone gets BrokenResourceError."""
     leaked: list[trio.MemorySendChannel[int]] = []
 
     async def outsider() -> None:
@@ -245,7 +244,7 @@ async def test_a_sender_blocked_at_the_end(autojump_clock: MockClock) -> None:
 
 
 async def test_a_context_that_leaked(autojump_clock: MockClock) -> None:
-    """After the end a context that leaked writes nothing: every verb raises LeaseLost, channel or not."""
+    """After the attempt's end every verb of its context raises LeaseLost, with or without a channel."""
     leaked: list[JobContext[int]] = []
 
     async def plain(job: JobContext[int]) -> None:
@@ -293,7 +292,7 @@ async def test_a_context_that_leaked_waits_for_nobody(autojump_clock: MockClock)
 
 
 async def test_a_channel_asked_for_after_the_end(autojump_clock: MockClock) -> None:
-    """A context that leaked opens no channel any more, whose pump would hang the registry."""
+    """A context that outlived its attempt opens no channel, whose pump would block the registry's exit."""
     leaked: list[JobContext[int]] = []
 
     async def handler(job: JobContext[int]) -> None:
@@ -307,7 +306,7 @@ async def test_a_channel_asked_for_after_the_end(autojump_clock: MockClock) -> N
 
 
 async def test_closing_the_channel_closes_only_it(autojump_clock: MockClock) -> None:
-    """A handler that closes `job.tokens`, as libraries do, can go on with `send`, `progress` and `save`."""
+    """A handler that closes `job.tokens`, as libraries do, can still `send`, `progress` and `save`."""
 
     async def handler(job: JobContext[int]) -> None:
         async with job.tokens as tokens:
@@ -325,7 +324,7 @@ async def test_closing_the_channel_closes_only_it(autojump_clock: MockClock) -> 
 
 
 async def test_the_channel_is_never_used(autojump_clock: MockClock) -> None:
-    """Opening the channel and leaving it alone costs nothing, even if the pump never got a turn."""
+    """A channel that is opened and never used delays nothing, even if the pump never ran."""
 
     async def handler(job: JobContext[int]) -> None:
         assert isinstance(job.tokens, trio.MemorySendChannel)
@@ -338,8 +337,8 @@ async def test_the_channel_is_never_used(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("window", [1, 4])
 async def test_backpressure_through_the_channel(window: int, autojump_clock: MockClock) -> None:
-    """A reader that does not read stops what is sent through the channel: the log a window ahead of it,
-    the buffer full, and one value in hand."""
+    """A reader that does not read stops sends through the channel: the log is a window ahead of it, the
+    buffer is full, and the pump holds one value."""
     sent: list[int] = []
 
     async def handler(job: JobContext[int]) -> None:
@@ -359,7 +358,7 @@ async def test_backpressure_through_the_channel(window: int, autojump_clock: Moc
 
 
 async def test_a_held_channel_is_written_at_the_end(autojump_clock: MockClock) -> None:
-    """What waits in the channel for a reader is written when the attempt ends: the end waits for nobody."""
+    """Values that wait in the channel for a reader are written at the end of the attempt, without a wait."""
 
     async def handler(job: JobContext[int]) -> None:
         for number in range(6):
@@ -376,7 +375,7 @@ async def test_a_held_channel_is_written_at_the_end(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("opened", [False, True])
 async def test_sends_in_shielded_cleanup(opened: bool, autojump_clock: MockClock) -> None:
-    """Cleanup may still send while everything around is cancelled, and what it sends is in the log."""
+    """A shielded cleanup can send while everything around is cancelled, and its tokens are in the log."""
 
     async def handler(job: JobContext[str]) -> None:
         if opened:
@@ -409,7 +408,7 @@ async def test_sends_in_shielded_cleanup(opened: bool, autojump_clock: MockClock
 
 @pytest.mark.parametrize("goes_on", [False, True])
 async def test_a_token_too_large_for_the_channel(goes_on: bool, autojump_clock: MockClock) -> None:
-    """A token over the bound fails its job through the channel as well, at once, and only it."""
+    """A token over the bound fails its job through the channel as well, at once, and only that job."""
 
     async def handler(job: JobContext[str]) -> str:
         await job.tokens.send("fine")
@@ -450,7 +449,7 @@ async def test_the_clocks_of_the_channel(autojump_clock: MockClock) -> None:
 async def test_a_channel_that_was_given_up(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When somebody else has ended the attempt, what its channel still holds is dropped, the handler is
+    """When another end of the attempt was written, values left in its channel are dropped, the handler is
     cancelled at its first write, and the worker goes on."""
 
     async def handler(job: JobContext[int]) -> None:
@@ -486,7 +485,7 @@ async def test_a_channel_that_was_given_up(
 @pytest.mark.parametrize("how", ["send", "send through the channel", "channel"])
 @pytest.mark.parametrize("reader", [False, True])
 def test_a_cancelled_send_sent_nothing(how: str, reader: bool) -> None:
-    """Wherever a send is cancelled, its token is not in the log, and every send that returned is."""
+    """Wherever a send is cancelled, its token is not in the log; the token of every send that returned is."""
     cancelled: list[int] = []
 
     async def scenario(k: int) -> None:
@@ -528,7 +527,7 @@ def test_a_cancelled_send_sent_nothing(how: str, reader: bool) -> None:
 
 
 async def test_a_token_too_large_that_the_channel_still_holds(autojump_clock: MockClock) -> None:
-    """A token that is found to be too large only when the nursery has closed fails the job all the same."""
+    """A token that is found to be too large after the nursery has closed still fails the job."""
 
     async def handler(job: JobContext[str]) -> None:
         await wait_all_tasks_blocked()  # the reader is there
@@ -544,7 +543,7 @@ async def test_a_token_too_large_that_the_channel_still_holds(autojump_clock: Mo
 
 
 async def test_a_token_that_is_found_too_large_at_the_end(autojump_clock: MockClock) -> None:
-    """A token that the channel still holds when the handler has returned fails the job if it is too large."""
+    """A token that is in the channel when the handler has returned fails the job if it is too large."""
 
     async def handler(job: JobContext[str]) -> None:
         for token in ("a", "b", "x" * 1000):  # the pump waits for a reader with the first two in hand
@@ -563,7 +562,7 @@ async def test_a_token_that_is_found_too_large_at_the_end(autojump_clock: MockCl
 
 @pytest.mark.parametrize("durable", [False, True])
 async def test_a_thread_asks_for_the_channel_first(durable: bool) -> None:
-    """A blocking library in a thread may be what first asks for `tokens`: what it sends is in the log."""
+    """A library in a thread may be the first to use `tokens`: its values are in the log."""
 
     async def handler(job: JobContext[int]) -> str:
         def work() -> None:
@@ -583,7 +582,7 @@ async def test_a_thread_asks_for_the_channel_first(durable: bool) -> None:
 
 
 async def test_a_thread_that_comes_second_shares_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that asks for `tokens` just before the handler opens them is given the same channel."""
+    """A thread that uses `tokens` just before the handler opens them gets the same channel."""
     begin, asked = threading.Event(), threading.Event()
     found: list[trio.MemorySendChannel[Any]] = []
     run_sync = trio.from_thread.run_sync
@@ -610,7 +609,7 @@ async def test_a_thread_that_comes_second_shares_the_channel(monkeypatch: pytest
 
 
 async def test_a_thread_that_trio_does_not_know() -> None:
-    """A thread that the library itself has started may ask for `tokens` too; after the end it is refused."""
+    """A thread that Trio did not start may use `tokens` too; after the end it is refused."""
     contexts: list[JobContext[int]] = []
 
     def ask(job: JobContext[int], answers: list[Any]) -> None:
@@ -641,7 +640,7 @@ async def test_a_thread_that_trio_does_not_know() -> None:
 
 
 class Slow(Connection):
-    """A store whose appends take a second, before which they can be given up, and which may be deaf."""
+    """A store whose appends take a second; while it is `deaf`, it is unavailable for appends and ends."""
 
     deaf = False
 
@@ -660,7 +659,7 @@ async def test_a_refused_token_doubles_none(
     how: str, refused: int, cleanup: float, autojump_clock: MockClock
 ) -> None:
     """One token of a burst is too large, so the job is stopped while the others are written one by one: each
-    that came before it is in the log once, and none twice."""
+    one before it is in the log exactly once."""
     values = [f"{number}" for number in range(5)]
     values[refused] *= 1000
 
@@ -686,7 +685,7 @@ async def test_a_refused_token_doubles_none(
 
 @pytest.mark.parametrize("write", ["send", "send_many", "save"])
 async def test_who_waits_for_what_is_never_written(write: str, autojump_clock: MockClock) -> None:
-    """Somebody outside the attempt whose value is still on its way when the store is given up hears of it."""
+    """A task outside the attempt whose value is never written gets an error."""
     contexts: list[JobContext[Any]] = []
     heard: list[str] = []
 
@@ -722,7 +721,7 @@ async def test_who_waits_for_what_is_never_written(write: str, autojump_clock: M
 
 
 async def test_sending_after_the_end_through_a_channel_that_was_closed(autojump_clock: MockClock) -> None:
-    """Whoever sends in the moment in which the attempt ends is told that it is over, as at any later time."""
+    """A send in the moment in which the attempt ends raises what any later one raises."""
     channel = TokenChannel(1, partial(trio.sleep, 0), partial(trio.sleep, 0), partial(LeaseLost, "j", 1))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.run)
@@ -735,7 +734,7 @@ async def test_sending_after_the_end_through_a_channel_that_was_closed(autojump_
 
 
 async def test_two_threads_ask_at_once() -> None:
-    """Of two that ask for the channel before either was answered, both get the same one."""
+    """Two threads that open the channel at the same time get the same one."""
 
     async def handler(job: JobContext[int]) -> bool:
         asks = [lambda: job.tokens] * 2

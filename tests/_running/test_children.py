@@ -1,4 +1,4 @@
-"""Child jobs: jobs of their own that obey the rules of the nursery in which they run."""
+"""Child jobs: complete jobs that obey the rules of the nursery in which they run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def nap(job: JobContext[Any]) -> None:
 
 
 class Family:
-    """A parent that spawns children, and then does as it is told."""
+    """A parent that spawns children, and then ends as a parameter says."""
 
     def __init__(self, *children: Callable[..., Any], then: Callable[..., Any] | None = None) -> None:
         self._spawn = children
@@ -61,7 +61,7 @@ async def forever(job: JobContext[Any]) -> None:
 
 
 async def test_a_child_is_a_job_of_its_own(autojump_clock: MockClock) -> None:
-    """A child has an id, a log, a stream, a result, tags; it is found by its parent, and never queued."""
+    """A child has an id, a log, a stream, a result and tags; it is found by its parent, and never queued."""
 
     async def child(job: JobContext[str], word: str, n: int) -> int:
         for _ in range(n):
@@ -150,7 +150,7 @@ async def test_a_parent_that_fails_cancels_its_children(autojump_clock: MockCloc
 
 
 async def test_a_child_that_fails_fails_the_parent(autojump_clock: MockClock) -> None:
-    """As in a nursery: a child's error cancels its siblings and its parent, which fails with it."""
+    """A child's error cancels its siblings and its parent, which fails with it, as in a nursery."""
 
     async def fail_soon(job: JobContext[Any]) -> None:
         await trio.sleep(1)
@@ -168,7 +168,7 @@ async def test_a_child_that_fails_fails_the_parent(autojump_clock: MockClock) ->
 
 
 async def test_a_childs_error_is_judged_by_the_parents_retry_rule(autojump_clock: MockClock) -> None:
-    """The parent is tried again for its child's error, and then spawns anew: another child, another id."""
+    """The parent is retried for its child's error, and then spawns another child, with another id."""
 
     async def fail_at_first(job: JobContext[Any], attempt: int) -> int:
         if attempt == 1:
@@ -189,7 +189,7 @@ async def test_a_childs_error_is_judged_by_the_parents_retry_rule(autojump_clock
 
 
 async def test_a_child_can_be_cancelled_alone(autojump_clock: MockClock) -> None:
-    """Cancelling only the child ends only the child; the parent and the siblings go on."""
+    """Cancelling a child ends only it; the parent and the siblings go on."""
     family = Family(sleep, nap, then=nap)
     async with open_registry() as jobs:
         handle = await jobs.submit(family)
@@ -202,7 +202,7 @@ async def test_a_child_can_be_cancelled_alone(autojump_clock: MockClock) -> None
 
 
 async def test_a_childs_timeout_is_its_failure(autojump_clock: MockClock) -> None:
-    """A child has clocks of its own; when one passes the child is FAILED by it, and so is the parent."""
+    """A child has its own clocks; when one passes, the child is FAILED by it, and so is the parent."""
 
     async def parent(job: JobContext[Any]) -> None:
         await job.spawn(sleep, timeout=5)
@@ -222,7 +222,7 @@ async def test_a_childs_timeout_is_its_failure(autojump_clock: MockClock) -> Non
 
 
 async def test_the_parents_timeout_ends_its_children(autojump_clock: MockClock) -> None:
-    """The parent's clock runs for the whole family: the parent is FAILED by it, its children CANCELLED."""
+    """The parent's timeout makes the parent FAILED and its children CANCELLED."""
     family = Family(sleep)
     async with open_registry() as jobs:
         handle = await jobs.submit(family, timeout=5)
@@ -232,7 +232,7 @@ async def test_the_parents_timeout_ends_its_children(autojump_clock: MockClock) 
 
 
 async def test_grandchildren_follow_the_same_rules(autojump_clock: MockClock) -> None:
-    """A cancel goes all the way down, a failure all the way up."""
+    """A cancellation reaches all descendants, a failure all ancestors."""
     young: list[JobHandle[Any, Any]] = []
 
     async def middle(job: JobContext[Any], fn: Any) -> None:
@@ -262,7 +262,7 @@ async def test_grandchildren_follow_the_same_rules(autojump_clock: MockClock) ->
 
 
 async def test_children_use_no_capacity(autojump_clock: MockClock) -> None:
-    """A family of any size lives on its parent's slot: no deadlock at capacity 1, no slot taken."""
+    """A family of any size uses its parent's slot: no deadlock at capacity 1, no slot taken."""
 
     async def parent(job: JobContext[Any], depth: int) -> None:
         if depth:
@@ -283,7 +283,7 @@ async def test_children_use_no_capacity(autojump_clock: MockClock) -> None:
 
 
 async def test_a_child_does_not_count_as_waiting(autojump_clock: MockClock) -> None:
-    """A full queue and a paused registry refuse no child: it is part of what runs already."""
+    """A full queue and a paused registry refuse no child."""
 
     async def parent(job: JobContext[Any]) -> str:
         await trio.sleep(1)
@@ -298,7 +298,7 @@ async def test_a_child_does_not_count_as_waiting(autojump_clock: MockClock) -> N
 
 
 async def test_of_the_handlers_mark_a_child_keeps_the_timeouts(autojump_clock: MockClock) -> None:
-    """A marked handler's clocks hold for a child, its retry rule does not: a child is not retried."""
+    """The clocks of the handler's mark hold for a child, its retry rule does not."""
 
     @trio_jobs.handler(timeout=5, retry=Retry(attempts=3))
     async def marked(job: JobContext[Any]) -> None:
@@ -313,7 +313,7 @@ async def test_of_the_handlers_mark_a_child_keeps_the_timeouts(autojump_clock: M
 
 @pytest.mark.parametrize("how", [trio_jobs.RetryAfter(5), OSError("x")])
 async def test_a_child_cannot_put_itself_back(autojump_clock: MockClock, how: Exception) -> None:
-    """Whatever a child raises, it ends: it is never RETRYING, since nobody would run it again."""
+    """A child ends whatever it raises: it is never RETRYING, as no worker would claim it again."""
 
     once = [how]
 
@@ -368,7 +368,7 @@ async def test_shutdown_reaches_children(autojump_clock: MockClock) -> None:
 async def test_a_child_that_cannot_be(
     autojump_clock: MockClock, options: Any, error: type[Exception], match: str
 ) -> None:
-    """What no child can have is refused with a clear error, and no child is there."""
+    """Options that no child can have are refused with a clear error, and no child is stored."""
 
     async def parent(job: JobContext[Any]) -> None:
         with pytest.raises(error, match=match):
@@ -398,7 +398,7 @@ async def test_a_cancelled_spawn_started_nothing(autojump_clock: MockClock) -> N
 
 
 async def test_nothing_is_spawned_after_the_end(autojump_clock: MockClock) -> None:
-    """A context that outlived its attempt spawns nothing: the attempt is over."""
+    """A context that outlived its attempt spawns nothing."""
     kept: list[JobContext[Any]] = []
 
     async def keep(job: JobContext[Any]) -> None:
@@ -415,8 +415,8 @@ async def test_nothing_is_spawned_after_the_end(autojump_clock: MockClock) -> No
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite"])
 async def test_a_child_belongs_to_whom_its_parent_belongs(address: str, tmp_path: Path) -> None:
-    """Children and grandchildren have the owner and the priority of the job at the top, in every store, and
-    are found by them."""
+    """Children and grandchildren have the owner and the priority of the top job in every store, and are found
+    by them."""
 
     @trio_jobs.handler(priority=trio_jobs.Priority.LOW)
     async def child(job: JobContext[str], depth: int) -> None:
@@ -440,7 +440,7 @@ async def test_a_child_belongs_to_whom_its_parent_belongs(address: str, tmp_path
 
 
 async def test_children_lie_only_so_deep() -> None:
-    """At 100 in each other it is over, with an error that says so."""
+    """Children nested more than 100 deep are refused with an error that says so."""
 
     async def nest(job: JobContext[Any], depth: int) -> None:
         await job.spawn(nest, depth + 1)

@@ -1,4 +1,4 @@
-"""What a handler is given: every verb is a checkpoint, does what it says, and does nothing if it is
+"""The handler's context: every verb is a checkpoint, does what it says, and does nothing if it is
 cancelled."""
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def forever(job: JobContext[Any]) -> None:
 
 
 async def test_what_a_handler_knows(autojump_clock: MockClock) -> None:
-    """The context says which job and which attempt this is, and what was submitted with it."""
+    """The context has the job's id, the number of the attempt, and what was submitted."""
 
     async def handler(job: JobContext[Any]) -> None:
         seen.append((job.id, job.attempt, dict(job.tags), dict(job.metadata), job.saved))
@@ -87,7 +87,7 @@ async def test_what_a_handler_knows(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("opened", [False, True])
 async def test_saved_is_for_the_next_attempt(opened: bool, autojump_clock: MockClock) -> None:
-    """The last value saved is there at once, in the snapshot, and in the next attempt, None included."""
+    """The value saved last, None too, is in the context, the snapshot and the next attempt at once."""
     seen: list[Any] = []
 
     async def handler(job: JobContext[Any]) -> None:
@@ -110,7 +110,7 @@ async def test_saved_is_for_the_next_attempt(opened: bool, autojump_clock: MockC
 
 
 async def test_progress_is_an_event(autojump_clock: MockClock) -> None:
-    """Progress is in the log as it was told; numbers that make no sense are refused, and not written."""
+    """Progress is in the log unchanged; impossible numbers are refused, and not written."""
 
     async def handler(job: JobContext[Any]) -> None:
         await job.progress(1)
@@ -126,8 +126,7 @@ async def test_progress_is_an_event(autojump_clock: MockClock) -> None:
 
 
 async def test_told_before_it_is_cancelled(autojump_clock: MockClock) -> None:
-    """`cancel_requested` is set when a cancel with grace comes, for whoever waits and for whoever looks
-    later."""
+    """`cancel_requested` is set by a cancel with grace, for tasks that wait for it and that look later."""
 
     async def handler(job: JobContext[Any]) -> str:
         if job.metadata["waits"]:
@@ -152,7 +151,7 @@ async def test_told_before_it_is_cancelled(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("opened", [False, True])
 async def test_every_verb_is_a_checkpoint(opened: bool, autojump_clock: MockClock) -> None:
-    """Each verb of the context gives others a turn and notices a cancellation, whatever it has to do."""
+    """Each verb of the context is a checkpoint, whatever it has to do."""
 
     async def handler(job: JobContext[Any]) -> None:
         if opened:
@@ -229,7 +228,7 @@ def test_send_many_is_many_sends(
 
 
 async def test_send_many_without_end_can_be_cancelled(autojump_clock: MockClock) -> None:
-    """An endless iterable does not starve anybody: others get their turns, and a cancel gets through."""
+    """During an endless iterable other tasks run, and a cancellation takes effect."""
 
     async def handler(job: JobContext[int]) -> None:
         await job.send_many(iter(int, 1))
@@ -244,7 +243,7 @@ async def test_send_many_without_end_can_be_cancelled(autojump_clock: MockClock)
 
 @pytest.mark.parametrize("opened", [False, True])
 async def test_send_many_of_a_source_that_breaks(opened: bool, autojump_clock: MockClock) -> None:
-    """What the iterable gave before it raised was sent, as it would have been by single sends."""
+    """The values that the iterable gave before it raised were sent, as by single sends."""
 
     def source() -> Iterator[int]:
         yield 1
@@ -263,7 +262,7 @@ async def test_send_many_of_a_source_that_breaks(opened: bool, autojump_clock: M
 
 
 async def test_send_many_is_done_when_all_is_sent(autojump_clock: MockClock) -> None:
-    """A burst that fits exactly does not wait for room that it does not need."""
+    """A burst that fits exactly does not wait for more room."""
     reached: list[float] = []
 
     async def handler(job: JobContext[int]) -> None:
@@ -278,7 +277,7 @@ async def test_send_many_is_done_when_all_is_sent(autojump_clock: MockClock) -> 
 
 
 async def test_what_is_not_iterable(autojump_clock: MockClock) -> None:
-    """`send_many` of what is no iterable is the handler's error, and sends nothing."""
+    """`send_many` of a value that is not iterable raises in the handler, and sends nothing."""
 
     async def handler(job: JobContext[Any]) -> None:
         await job.send_many(cast("Any", 5))
@@ -342,7 +341,7 @@ async def test_a_send_restarts_the_idle_clock(autojump_clock: MockClock) -> None
 
 
 async def test_a_send_that_the_handler_did_not_see_fail(autojump_clock: MockClock) -> None:
-    """A refused token in a helper task whose error is swallowed still fails the job, with reason limit."""
+    """A refused token in a helper task that swallows the error still fails the job, with reason limit."""
 
     async def helper(job: JobContext[str]) -> None:
         with suppress(InvalidPayload):
@@ -359,7 +358,7 @@ async def test_a_send_that_the_handler_did_not_see_fail(autojump_clock: MockCloc
 
 
 async def test_a_token_of_just_the_size(autojump_clock: MockClock) -> None:
-    """A token of exactly the bound is fine; saved values and progress are not tokens."""
+    """A token of exactly the bound is accepted; the bound is not for saved values and progress."""
 
     async def handler(job: JobContext[bytes]) -> None:
         await job.send(bytes(1000 - len_of_empty))
@@ -413,7 +412,7 @@ async def test_a_child_is_a_job(autojump_clock: MockClock) -> None:
 async def test_a_child_that_cannot_be(
     args: Any, options: dict[str, Any], error: type[Exception], autojump_clock: MockClock
 ) -> None:
-    """A child that makes no sense is refused before anything is written, and the parent may go on."""
+    """A child with wrong arguments is refused before anything is written, and the parent may go on."""
 
     async def parent(job: JobContext[Any]) -> str:
         with pytest.raises(error):
@@ -427,7 +426,7 @@ async def test_a_child_that_cannot_be(
 
 
 async def test_a_child_and_its_parent_stream_at_once(autojump_clock: MockClock) -> None:
-    """Logs of parent and child do not mix, and each has readers of its own that may hold it."""
+    """The logs of parent and child are separate, and each has its own readers, which may hold it."""
 
     async def child(job: JobContext[str]) -> None:
         for number in range(10):
@@ -448,7 +447,7 @@ async def test_a_child_and_its_parent_stream_at_once(autojump_clock: MockClock) 
 
 
 async def test_grandchildren_end_with_the_top(autojump_clock: MockClock) -> None:
-    """Cancelling a job ends what it spawned, and what that spawned, each by reason parent, inside out."""
+    """Cancelling a job ends all its descendants with reason parent, the innermost first."""
 
     async def middle(job: JobContext[Any]) -> None:
         ids.append((await job.spawn(forever)).id)
@@ -469,7 +468,7 @@ async def test_grandchildren_end_with_the_top(autojump_clock: MockClock) -> None
 
 
 async def test_a_store_that_is_passed_in_is_written_by_its_verbs(autojump_clock: MockClock) -> None:
-    """Only the store that a registry made itself is written in place: one of yours hears of each token."""
+    """Only a store that the registry made is written in place: another one gets every token by a verb."""
     heard: list[Any] = []
 
     class Mine(MemoryStore):
@@ -486,7 +485,7 @@ async def test_a_store_that_is_passed_in_is_written_by_its_verbs(autojump_clock:
 
 
 async def test_the_first_values_are_gone(autojump_clock: MockClock) -> None:
-    """A reader that comes late is told of what is gone, and reads on behind it."""
+    """A late reader gets a gap for the values that are gone, and reads on behind it."""
 
     async def handler(job: JobContext[int]) -> None:
         await job.send_many(range(30))

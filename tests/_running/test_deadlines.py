@@ -1,4 +1,4 @@
-"""The clocks of an attempt: what fires first is the cause, and nothing after it changes that."""
+"""The clocks of an attempt: the first to fire is the cause, and nothing after it changes that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS = st.lists(
 
 @attrs.define
 class Model:
-    """Times by reason; fires for the earliest one that has come, and then stays as it is."""
+    """Times by reason; the earliest one that has come fires, and nothing changes after that."""
 
     timeouts: Timeouts
     now: float = 0.0
@@ -82,8 +82,8 @@ class Model:
     ),
 )
 def test_what_fires_first_is_the_cause(commands: list[Any], timeouts: Timeouts) -> None:
-    """Whatever is set, taken back, stopped and let pass, the cause is the earliest time that came, for
-    ever."""
+    """Whatever is set, removed, stopped and let pass, the cause is the earliest time that came, and stays
+    so."""
     clock = MockClock()
 
     async def scenario() -> None:
@@ -115,13 +115,13 @@ def test_what_fires_first_is_the_cause(commands: list[Any], timeouts: Timeouts) 
 @pytest.mark.parametrize("first_token", [None, 1])
 @pytest.mark.parametrize("idle", [None, 1])
 async def test_who_minds_tokens(first_token: float | None, idle: float | None) -> None:
-    """Tokens matter where a clock runs between them, and only there."""
+    """`Deadlines` uses tokens only if it has a clock that runs between them."""
     deadlines = Deadlines(Timeouts(run=1, first_token=first_token, idle=idle))
     assert deadlines.mind_tokens is (first_token is not None or idle is not None)
 
 
 async def test_bringing_forward(autojump_clock: MockClock) -> None:
-    """A deadline is brought forward, and never put off: a longer grace changes nothing."""
+    """A deadline is brought forward, and never postponed: a longer grace changes nothing."""
     for seconds in ([5, 3, 4], [3, 8], [4, 3]):
         deadlines = Deadlines(Timeouts())
         began = trio.current_time()
@@ -133,7 +133,7 @@ async def test_bringing_forward(autojump_clock: MockClock) -> None:
 
 
 async def test_a_stop_says_why() -> None:
-    """Whoever is stopped is told the reason."""
+    """A stop has its reason."""
     deadlines = Deadlines(Timeouts(run=5))
     with deadlines.scope:
         deadlines.stop(Reason.SHUTDOWN)
@@ -143,7 +143,7 @@ async def test_a_stop_says_why() -> None:
 
 
 async def test_nothing_is_set(autojump_clock: MockClock) -> None:
-    """Without limits nothing fires, and taking back what was never set is nothing."""
+    """Without limits nothing fires, and removing a deadline that was never set has no effect."""
     deadlines = Deadlines(Timeouts())
     with deadlines.scope:
         deadlines.set(Reason.USER, None)
@@ -155,7 +155,7 @@ async def test_nothing_is_set(autojump_clock: MockClock) -> None:
 
 
 async def test_taking_back_the_last_deadline(autojump_clock: MockClock) -> None:
-    """When the last deadline is taken back, the scope has none."""
+    """When the last deadline is removed, the scope has none."""
     deadlines = Deadlines(Timeouts(first_token=1))
     with deadlines.scope:
         deadlines.token_sent()
@@ -183,7 +183,7 @@ async def test_stopped_before_it_is_entered(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("clock", [Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT])
 async def test_standing_still(clock: Reason, autojump_clock: MockClock) -> None:
-    """While a send waits, the clocks between tokens stop, and then have as long left as before."""
+    """While a send waits, the clocks between tokens stop, and have as much time left afterwards."""
     deadlines = Deadlines(Timeouts(run=100, first_token=5, idle=5))
     with deadlines.scope:
         if clock is Reason.IDLE_TIMEOUT:
@@ -213,7 +213,7 @@ async def test_other_clocks_do_not_stand_still(autojump_clock: MockClock) -> Non
 
 
 async def test_standing_still_without_clocks(autojump_clock: MockClock) -> None:
-    """With no such clock there is nothing to stop, and nothing is set afterwards."""
+    """Without a clock between tokens a pause stops nothing, and sets nothing afterwards."""
     deadlines = Deadlines(Timeouts(idle=1))
     with deadlines.scope:
         with deadlines.standing_still():
@@ -222,7 +222,7 @@ async def test_standing_still_without_clocks(autojump_clock: MockClock) -> None:
 
 
 async def test_standing_still_for_two(autojump_clock: MockClock) -> None:
-    """While two sends wait, the clocks stand still until the last of them is done, whichever that is."""
+    """While two sends wait, the clocks are stopped until the last of them is done, whichever that is."""
 
     async def wait(seconds: float) -> None:
         with deadlines.standing_still():
@@ -243,7 +243,7 @@ async def test_standing_still_for_two(autojump_clock: MockClock) -> None:
 
 
 async def test_a_token_sent_while_another_send_waits(autojump_clock: MockClock) -> None:
-    """A first token by one task is the first token, although another task's send waited across it."""
+    """A task's first token counts as the first token, although another task's send waits meanwhile."""
     deadlines = Deadlines(Timeouts(first_token=5))
 
     async def wait() -> None:
@@ -260,7 +260,7 @@ async def test_a_token_sent_while_another_send_waits(autojump_clock: MockClock) 
 
 
 async def test_a_token_gives_the_idle_clock_all_its_time(autojump_clock: MockClock) -> None:
-    """A token sent while another task's send waits restarts the idle clock for when nobody waits any more."""
+    """A token sent while another task's send waits gives the idle clock its whole time once no send waits."""
     deadlines = Deadlines(Timeouts(first_token=5, idle=5))
 
     async def wait() -> None:

@@ -1,4 +1,4 @@
-"""Several workers over one store: leases, fences, and what a worker hears from far away."""
+"""Several workers over one store: leases, fences, and requests that reach a worker through the store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OnExit = Literal["stop", "drain"]
 
 
 class Process:
-    """A registry that can die."""
+    """A registry that can crash."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.connection = Connection(store)
@@ -69,7 +69,7 @@ class Machines:
         self.nursery = nursery
 
     def lapse(self, job_id: str) -> None:
-        """End the lease of a job's attempt, as if no heartbeat had come through."""
+        """End the lease of a job's attempt, as if no heartbeat had arrived."""
         self.store._leases.add(job_id, trio.current_time(), 0)
         self.store._alarm.ring()
 
@@ -105,7 +105,7 @@ async def count(job: JobContext[int], to: int) -> int:
 
 
 async def test_a_dead_workers_job_comes_back(autojump_clock: MockClock) -> None:
-    """Within the lease another worker takes over; and the first attempt's tokens stay."""
+    """After a crash another worker runs the job within a lease; the first attempt's tokens stay."""
     async with machines() as m:
         first = await m.start("first")
         handle = await first.jobs.submit(count, 5)
@@ -128,7 +128,7 @@ async def test_a_dead_workers_job_comes_back(autojump_clock: MockClock) -> None:
 
 
 async def test_a_live_worker_keeps_its_lease(autojump_clock: MockClock) -> None:
-    """A handler that says nothing for many leases is not taken for dead."""
+    """A handler that sends nothing for many leases keeps its lease."""
     async with machines() as m:
         first, _ = await m.start("first"), await m.start("second")
         handle = await first.jobs.submit(trio_sleeper, 20 * LEASE)
@@ -141,7 +141,7 @@ async def trio_sleeper(job: JobContext[Any], seconds: float) -> None:
 
 
 async def test_a_job_that_kills_its_workers_is_failed(autojump_clock: MockClock) -> None:
-    """The third time it takes its worker down, it is the job that is to blame."""
+    """A job whose worker is lost for the third time is FAILED."""
     async with machines() as m:
         client = await m.start("client", capacity=0)
         handle = await client.jobs.submit(trio_sleeper, 1e9)
@@ -158,7 +158,7 @@ async def test_a_job_that_kills_its_workers_is_failed(autojump_clock: MockClock)
 
 
 async def test_a_retry_rule_may_allow_more_losses(autojump_clock: MockClock) -> None:
-    """Whoever says `attempts=5` gets them, lost workers counted."""
+    """A job with `attempts=5` may lose its worker five times."""
     async with machines() as m:
         client = await m.start("client", capacity=0)
         handle = await client.jobs.submit(trio_sleeper, 1e9, retry=Retry(attempts=5))
@@ -171,8 +171,8 @@ async def test_a_retry_rule_may_allow_more_losses(autojump_clock: MockClock) -> 
 
 
 async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A worker that cannot reach the store for longer than its lease is fenced out: what it sends, saves
-    and returns later is refused, and its handler is cancelled."""
+    """A worker that cannot reach the store for longer than its lease is fenced: what it sends, saves and
+    returns later is refused, and its handler is cancelled."""
     ended: list[tuple[int, float]] = []
 
     async def handler(job: JobContext[str]) -> int:
@@ -203,7 +203,7 @@ async def test_a_zombie_writes_nothing(autojump_clock: MockClock, caplog: pytest
 
 
 async def test_a_handler_never_runs_beside_itself(autojump_clock: MockClock) -> None:
-    """A worker that is given a job back, of which an older attempt still cleans up here, waits for that."""
+    """A new attempt in the same worker waits until an older attempt of the job has cleaned up."""
     running: list[int] = []
     seen: list[list[int]] = []
 
@@ -255,7 +255,7 @@ async def test_a_handler_never_runs_beside_one_before_the_last(autojump_clock: M
 async def test_a_claim_that_comes_late_replaces_nothing(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to a claim that outlasted its lease stops no attempt that was claimed here meanwhile."""
+    """The answer to a claim that took longer than its lease stops no attempt claimed here meanwhile."""
     began: list[int] = []
 
     async def handler(job: JobContext[str]) -> None:
@@ -281,7 +281,7 @@ async def test_a_claim_that_comes_late_replaces_nothing(
 
 
 async def test_two_attempts_end_together_at_a_stop(autojump_clock: MockClock) -> None:
-    """Leaving a registry waits for an outdated attempt as for any other."""
+    """Leaving a registry waits for a superseded attempt as for any other."""
 
     async def handler(job: JobContext[str]) -> None:
         with trio.CancelScope(shield=True):
@@ -303,7 +303,7 @@ async def test_two_attempts_end_together_at_a_stop(autojump_clock: MockClock) ->
 
 
 async def test_a_cancellation_reaches_another_process(autojump_clock: MockClock) -> None:
-    """Whoever asks, wherever: the worker hears of it with its heartbeat, and the job ends CANCELLED."""
+    """The worker of another process learns of a cancellation by its heartbeat, and the job ends CANCELLED."""
     async with machines() as m:
         worker, client = await m.start("worker"), await m.start("client", capacity=0)
         handle = await worker.jobs.submit(trio_sleeper, 1e9)
@@ -316,7 +316,7 @@ async def test_a_cancellation_reaches_another_process(autojump_clock: MockClock)
 
 
 async def test_a_grace_reaches_another_process(autojump_clock: MockClock) -> None:
-    """The handler there is told at once, has the seconds that were granted, and is cancelled then."""
+    """The handler there gets the request at once, has the granted seconds, and is then cancelled."""
     told: list[float] = []
 
     async def handler(job: JobContext[Any]) -> None:
@@ -334,7 +334,7 @@ async def test_a_grace_reaches_another_process(autojump_clock: MockClock) -> Non
 
 
 async def test_a_later_request_may_shorten_the_grace(autojump_clock: MockClock) -> None:
-    """The shortest grace that anybody granted counts, and the log has the first request only."""
+    """The shortest grace of all requests counts, and the log has only the first request."""
     async with machines() as m:
         worker, client = await m.start("worker"), await m.start("client", capacity=0)
         there = await client.jobs.get((await worker.jobs.submit(trio_sleeper, 1e9)).id)
@@ -346,7 +346,7 @@ async def test_a_later_request_may_shorten_the_grace(autojump_clock: MockClock) 
 
 
 async def test_a_silent_worker_is_reported(autojump_clock: MockClock) -> None:
-    """If the worker has died, cancelling reports `requested`; the sweep then ends the job, and says so."""
+    """If the worker has crashed, cancelling reports `requested`; the sweep then ends the job as CANCELLED."""
     async with machines() as m:
         worker, client = await m.start("worker"), await m.start("client", capacity=0)
         there = await client.jobs.get((await worker.jobs.submit(trio_sleeper, 1e9)).id)
@@ -359,7 +359,7 @@ async def test_a_silent_worker_is_reported(autojump_clock: MockClock) -> None:
 
 
 async def test_children_go_with_a_dead_worker(autojump_clock: MockClock) -> None:
-    """When a parent's lease lapses, its children are cancelled with it; the next attempt spawns anew."""
+    """When a parent's lease lapses, its children are cancelled with it; the next attempt spawns others."""
 
     async def parent(job: JobContext[Any]) -> int:
         child = await job.spawn(trio_sleeper, 5)
@@ -381,8 +381,8 @@ async def test_children_go_with_a_dead_worker(autojump_clock: MockClock) -> None
 
 
 async def test_leaving_hands_over(autojump_clock: MockClock) -> None:
-    """A stop gives running jobs back without spending a retry, leaves the waiting ones alone, and tells
-    waiters and readers in this process that it will not see the end."""
+    """A stop hands running jobs over without spending a retry, leaves waiting jobs alone, and raises
+    ClosedResourceError in waiters and readers of this process."""
     async with machines() as m:
         first = await m.start("first")
         running = await first.jobs.submit(count, 4)
@@ -417,7 +417,7 @@ async def test_leaving_hands_over(autojump_clock: MockClock) -> None:
 
 
 async def test_draining_ends_what_runs_here(autojump_clock: MockClock) -> None:
-    """With `drain`, what runs here runs to its end, and nothing new is claimed."""
+    """With `drain`, running attempts run to their ends, and no job is claimed."""
     async with machines() as m:
         first = await m.start("first", on_exit="drain")
         running = await first.jobs.submit(count, 4)
@@ -429,7 +429,7 @@ async def test_draining_ends_what_runs_here(autojump_clock: MockClock) -> None:
 
 
 async def test_a_store_that_is_away_at_the_end(autojump_clock: MockClock) -> None:
-    """A handler that ends while the store cannot be reached keeps its end until it can."""
+    """The end of a handler that returns while the store is unavailable is recorded once it is available."""
 
     async with machines() as m:
         process = await m.start()
@@ -456,7 +456,7 @@ class SlowClaim(Connection):
 
 
 async def test_slots_that_are_asked_for_are_taken(autojump_clock: MockClock) -> None:
-    """While a claim is under way, a submit does not claim the same slot again."""
+    """While a claim is under way, a submit does not use the slots that the claim holds."""
     most = 0
     running = 0
 
@@ -486,7 +486,7 @@ async def test_slots_that_are_asked_for_are_taken(autojump_clock: MockClock) -> 
 
 
 async def test_a_burst_is_one_call(autojump_clock: MockClock) -> None:
-    """What a handler sends while the store is busy is appended together, in order, by one call."""
+    """Tokens that a handler sends while the store is busy are appended together, in order, by one call."""
 
     class Counting(Connection):
         appends = 0
@@ -524,13 +524,13 @@ async def test_a_burst_is_one_call(autojump_clock: MockClock) -> None:
     ],
 )
 def test_bad_arguments(given: dict[str, Any], error: type[Exception], message: str) -> None:
-    """What cannot be a store or a lease is refused before anything is opened."""
+    """A wrong store or lease is refused before anything is opened."""
     with pytest.raises(error, match=message):
         open_registry(**given)
 
 
 async def test_a_store_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
-    """A store object that does not outlive the process behaves as `memory://` does: its jobs end with it."""
+    """The jobs of a store object that is not durable end with it, as those of `memory://` do."""
     caplog.set_level(logging.WARNING)
     store = MemoryStore()
     async with open_registry(store, capacity=1) as jobs:
@@ -540,7 +540,7 @@ async def test_a_store_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockClock) -> None:
-    """The answer to a heartbeat that names an attempt which has ended meanwhile touches nothing."""
+    """The answer to a heartbeat changes nothing if the attempt that it names has ended meanwhile."""
 
     class SlowHeart(Connection):
         async def call(self, name: str, verb: Any) -> Any:
@@ -571,7 +571,7 @@ async def test_a_job_ends_while_its_heartbeat_is_under_way(autojump_clock: MockC
 
 
 class Late(Connection):
-    """A store far away: what it was asked takes effect at once, and the answer comes two seconds later."""
+    """A distant store: each call takes effect at once, and its answer comes two seconds later."""
 
     slow: str = "claim"
     deaf: bool = False
@@ -587,7 +587,7 @@ class Late(Connection):
 
 
 async def leave_while(slow: str, m: Machines, *, cancelled: bool, deaf_for: float = 0.0) -> list[str]:
-    """Leave a registry while an answer is on its way that brings three jobs; return their ids."""
+    """Leave a registry while an answer with three jobs is on its way; return their ids."""
     left = trio.CancelScope()
     connection = Late(m.store)
     connection.slow = slow
@@ -623,8 +623,8 @@ async def hear_again(connection: Late, seconds: float) -> None:
 async def test_what_is_claimed_while_leaving_is_given_back(
     slow: str, cancelled: bool, deaf_for: float, autojump_clock: MockClock
 ) -> None:
-    """Jobs that come with an answer which was on its way are handed over, and no attempt is spent; also when
-    the block was cancelled, and when the store has to be told more than once."""
+    """Jobs in an answer that arrives while the registry is left are handed over, and no attempt is spent;
+    also when the block was cancelled, and when the hand-over has to be repeated."""
     async with machines() as m:
         for job_id in await leave_while(slow, m, cancelled=cancelled, deaf_for=deaf_for):
             job = await m.store.get(job_id)
@@ -632,7 +632,7 @@ async def test_what_is_claimed_while_leaving_is_given_back(
 
 
 async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A store that stays away holds up the leaving no longer than a lease; the log says what was left."""
+    """A store that stays unavailable delays the exit by at most a lease; the log says what was left."""
     async with machines() as m:
         connection, began = Late(m.store), trio.current_time()
         await m.store.submit([submission(trio_sleeper, (1e9,), {})], 0, Claimant("elsewhere"))
@@ -648,8 +648,8 @@ async def test_giving_back_is_bounded(autojump_clock: MockClock, caplog: pytest.
 async def test_a_submit_that_outlasts_the_registry(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a submit brings after its store was closed is left to its lease: the job was submitted, as its
-    submitter hears, and the log says what was not begun."""
+    """A job that `submit` claims after the registry was left waits until its lease lapses: the job was
+    submitted, the caller gets its handle, and the log says what was not started."""
 
     class Closed(Late):
         slow = "submit"
@@ -677,8 +677,8 @@ async def test_a_submit_that_outlasts_the_registry(
 async def test_recording_an_end_is_bounded(
     lease: float, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While a registry is left, its store has as long as a lease, and ten seconds at most, to hear how an
-    attempt ended: one that ended before, one that the leaving ends, and one that takes its time to stop."""
+    """While a registry is left, recording an end takes at most a lease and at most ten seconds: the end of an
+    attempt before the exit, of one that the exit stops, and of one that stops slowly."""
 
     async def stubborn(job: JobContext[Any]) -> None:
         with trio.CancelScope(shield=True):
@@ -699,7 +699,7 @@ async def test_recording_an_end_is_bounded(
 
 
 class LosesAnswers(Connection):
-    """A store that does what each `finish` asks; the answer is lost, and then something happens."""
+    """A store that carries out each `finish` and loses the answer; then something happens."""
 
     forgets = False
     lost = 0
@@ -764,7 +764,7 @@ async def test_the_log_tells_an_end_whose_answer_was_lost(
 async def test_an_end_that_is_forgotten_came_too_late(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the job is gone before the call is made again, nothing says that the end was written."""
+    """If the job is removed before the call is repeated, the log says that the end came too late."""
 
     async def handler(job: JobContext[Any]) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The log: what becomes of each job is told there, with where a handler failed, and nobody can forge it."""
+"""The log has each start and end of a job, with where a handler failed, and no handler can forge a line."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def lines(caplog: pytest.LogCaptureFixture, *ids: str) -> list[tuple[str, str]]:
 async def test_each_start_and_end_is_told(
     fn: Any, options: Any, end: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure and a retry are warnings, also when nobody waits for the job; all else is information."""
+    """A failure and a retry are warnings, also if no task waits for the job; all else is information."""
     caplog.set_level(logging.INFO, LOG)
     async with open_registry(retention=Retention(token_bytes=1000), on_exit="drain") as jobs:
         handle = await jobs.submit(fn, **options)
@@ -111,7 +111,7 @@ async def test_each_start_and_end_is_told(
 
 
 async def test_a_cancellation_is_told(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A job that was cancelled is information, with what was said of it; so is one that a shutdown ends."""
+    """A cancelled job is information, with the canceller's text; so is one that a shutdown ends."""
     caplog.set_level(logging.INFO, LOG)
     async with open_registry() as jobs:
         first, second = await jobs.submit(sleeps), await jobs.submit(sleeps)
@@ -124,7 +124,7 @@ async def test_a_cancellation_is_told(autojump_clock: MockClock, caplog: pytest.
 
 
 async def test_where_it_failed_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Under a warning stands the handler's traceback, each line behind a mark, and no terminal obeys it."""
+    """A warning has the handler's traceback, each line behind a mark, without control codes."""
     async with open_registry() as jobs:
         await (await jobs.submit(fails, "ouch\nWARNING: forged\x1b[2J\u2028forged")).wait()
     (record,) = caplog.records
@@ -136,7 +136,7 @@ async def test_where_it_failed_is_told(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_a_child_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A child's failure is told for itself, and that of its parent too."""
+    """A child's failure is logged, and its parent's too."""
     async with open_registry() as jobs:
         handle = await jobs.submit(spawns)
         await handle.wait()
@@ -144,7 +144,7 @@ async def test_a_child_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_a_result_that_cannot_be_kept_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What the store refuses of a job that had completed is told once, as the failure that it became."""
+    """A result that the store refuses is logged once, as the failure of the job."""
     handlers = [returns_what_no_file_can_hold]
     async with open_registry(f"sqlite:///{tmp_path}/jobs.db", handlers=handlers) as jobs:
         await (await jobs.submit(returns_what_no_file_can_hold)).wait()
@@ -154,7 +154,7 @@ async def test_a_result_that_cannot_be_kept_is_told(tmp_path: Path, caplog: pyte
 
 
 async def test_a_retry_rule_that_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """What `Retry.on` raises is an error in the log, with its traceback, which can forge nothing either."""
+    """An exception of `Retry.on` is logged as an error, with its traceback, which can forge no line."""
 
     def matches(error: BaseException) -> bool:
         raise LookupError("broken\nERROR: forged")
@@ -167,7 +167,7 @@ async def test_a_retry_rule_that_raises_is_told(caplog: pytest.LogCaptureFixture
 
 
 async def test_permanent_is_told_by_what_it_wraps(caplog: pytest.LogCaptureFixture) -> None:
-    """A handler that says that trying again is of no use is told by its error."""
+    """A `Permanent` is logged as the error that it wraps."""
 
     async def gives_up(job: JobContext[Any]) -> None:
         raise Permanent(KeyError("gone"))

@@ -1,4 +1,4 @@
-"""A worker ends the jobs whose queue timeout has passed: at that time, and no others."""
+"""A worker ends jobs whose queue timeout has passed, at that time, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_an_expired_job_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_the_clock_runs_from_when_the_job_is_due(autojump_clock: MockClock) -> None:
-    """The delay of a job is not part of the time that it waited."""
+    """The delay of a job does not count as waiting."""
     async with open_registry(capacity=0) as jobs:
         began = trio.current_time()
         handle = await jobs.submit(sleep, delay=100, timeouts=Timeouts(queue=5))
@@ -37,7 +37,7 @@ async def test_the_clock_runs_from_when_the_job_is_due(autojump_clock: MockClock
 
 
 async def test_a_job_that_has_started_is_safe(autojump_clock: MockClock) -> None:
-    """The queue timeout ends with the first start: neither a long run nor a retry is hit by it."""
+    """After the first start the queue timeout ends neither a long run nor a retry."""
 
     async def fail_once(job: JobContext[Any]) -> None:
         await trio.sleep(10)
@@ -52,7 +52,7 @@ async def test_a_job_that_has_started_is_safe(autojump_clock: MockClock) -> None
 
 
 async def test_a_cancelled_job_does_not_expire(autojump_clock: MockClock) -> None:
-    """A job that left the queue by a cancel keeps that end."""
+    """A job that was cancelled in the queue keeps that end."""
     async with open_registry(capacity=0) as jobs:
         handle = await jobs.submit(sleep, timeouts=Timeouts(queue=5))
         await handle.cancel()
@@ -62,7 +62,7 @@ async def test_a_cancelled_job_does_not_expire(autojump_clock: MockClock) -> Non
 
 
 async def test_a_claim_starts_no_job_that_is_too_late(autojump_clock: MockClock) -> None:
-    """A job whose time passes at the moment a slot becomes free is started or expired, never both."""
+    """A job whose time passes when a slot becomes free is started or expired, never both."""
     async with open_registry(capacity=1) as jobs:
         for _ in range(20):
             await jobs.submit(sleep, 5)
@@ -75,8 +75,7 @@ async def test_a_claim_starts_no_job_that_is_too_late(autojump_clock: MockClock)
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 6)), max_size=20))
 def test_each_job_expires_exactly_at_its_time(wanted: list[tuple[int, int, int]]) -> None:
-    """Of jobs that nothing runs, each ends at its due time plus its queue timeout, in whatever order
-    they came."""
+    """Each job that is not started ends at its due time plus its queue timeout, in any order of arrival."""
 
     async def main() -> None:
         async with open_registry(capacity=0) as jobs:

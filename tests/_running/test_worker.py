@@ -1,4 +1,4 @@
-"""The worker: it claims what it has slots for, runs each attempt in a task, and notes what is over."""
+"""The worker: it claims jobs for its free slots, runs each attempt in a task, and records its end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def new(seconds: float = 1e6, **options: Any) -> Any:
 
 
 async def test_a_submit_starts_the_job_at_once(autojump_clock: MockClock) -> None:
-    """With a free slot a job runs from the moment it is accepted, without waiting for a claim."""
+    """With a free slot a job runs as soon as it is accepted, without a claim."""
     async with open_worker(claims=False) as worker:
         (job_id,) = await worker.submit([new()])
         assert (worker.running, list(worker.attempts)) == (1, [job_id])
@@ -50,7 +50,7 @@ async def test_a_submit_starts_the_job_at_once(autojump_clock: MockClock) -> Non
 
 
 async def test_no_more_is_claimed_than_there_are_slots(autojump_clock: MockClock) -> None:
-    """A batch larger than the capacity fills the slots; the rest starts as they become free."""
+    """A batch larger than the capacity fills the slots; the rest starts as slots become free."""
     async with open_worker(capacity=2) as worker:
         await worker.submit([new(5) for _ in range(5)])
         for running in (2, 2, 1, 0):
@@ -61,7 +61,7 @@ async def test_no_more_is_claimed_than_there_are_slots(autojump_clock: MockClock
 
 
 async def test_the_worker_finds_what_others_submitted(autojump_clock: MockClock) -> None:
-    """Jobs that come into the store by another way, or become due or free to retry, are claimed too."""
+    """The worker also claims jobs that others submitted, or that become due or ready to retry."""
     async with open_worker(capacity=3) as worker:
         await wait_all_tasks_blocked()
         (job_id,), _ = await worker.store.submit([new(1)], 0, Claimant("elsewhere"))
@@ -73,7 +73,7 @@ async def test_the_worker_finds_what_others_submitted(autojump_clock: MockClock)
 
 
 async def test_a_job_in_the_store_from_before_is_claimed(autojump_clock: MockClock) -> None:
-    """A worker that begins finds what waited already."""
+    """A new worker claims jobs that already wait."""
     async with open_worker(claims=False) as worker:
         (job_id,), _ = await worker.store.submit([new(1)], 0, Claimant("elsewhere"))
         await wait_all_tasks_blocked()
@@ -84,7 +84,7 @@ async def test_a_job_in_the_store_from_before_is_claimed(autojump_clock: MockClo
 
 
 async def test_no_claim_takes_the_slot_of_a_submit(autojump_clock: MockClock) -> None:
-    """The store is not asked for work while it says that none waits: the slots are for what is submitted."""
+    """The worker does not claim while `due` waits, so that the slots are free for submits."""
     async with open_worker() as worker:
         asked: list[int] = []
         claim = worker.store.claim
@@ -105,7 +105,7 @@ async def test_no_claim_takes_the_slot_of_a_submit(autojump_clock: MockClock) ->
 
 
 async def test_an_ended_attempt_leaves_no_trace(autojump_clock: MockClock) -> None:
-    """When an attempt is over its slot, its entry and, if it has no readers, their record are gone."""
+    """After an attempt its slot is free, and its entry is gone; so are its readers' if none is left."""
     async with open_worker() as worker:
         (job_id,) = await worker.submit([new(1, when_unread="cancel", linger=100)])
         await wait_all_tasks_blocked()
@@ -135,7 +135,7 @@ async def test_the_task_is_named_after_its_job(autojump_clock: MockClock) -> Non
 
 
 async def test_a_closed_worker_says_so(autojump_clock: MockClock) -> None:
-    """`check_open` is silent while the registry is open and raises once it was left."""
+    """`check_open` raises exactly if the registry was left."""
     async with open_worker() as worker:
         worker.check_open()
         worker.closed = True
@@ -144,7 +144,7 @@ async def test_a_closed_worker_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_an_interrupt_cancels_everything_under_the_worker(autojump_clock: MockClock) -> None:
-    """Ctrl-C in a handler reaches the nursery under which all jobs run, and is remembered."""
+    """Ctrl-C in a handler cancels the nursery of all jobs, and is recorded."""
     async with trio.open_nursery() as nursery:
         worker = running.Worker(MemoryStore(), nursery, Claimant("test"), capacity=1, window=8)
         nursery.start_soon(worker.run)
@@ -157,8 +157,8 @@ async def test_an_interrupt_cancels_everything_under_the_worker(autojump_clock: 
 
 @given(st.lists(st.one_of(st.sampled_from(["pause", "resume"]), st.integers(0, 4)), max_size=25))
 def test_slots_are_counted_right_under_any_program(steps: list[str | int]) -> None:
-    """Whatever is submitted, paused and resumed: `running` is what runs, never over the capacity, and
-    nothing waits while there is a free slot and no pause."""
+    """Whatever is submitted, paused and resumed: `running` counts the attempts, is at most the capacity, and
+    no job waits while a slot is free and the registry not paused."""
 
     async def main() -> None:
         async with open_worker(capacity=3) as worker:
@@ -181,7 +181,7 @@ def test_slots_are_counted_right_under_any_program(steps: list[str | int]) -> No
 async def test_slots_that_a_slow_submit_did_not_fill_are_claimed_for(
     autojump_clock: MockClock, *, refused: bool
 ) -> None:
-    """While a submit is under way it holds the free slots; when it is over, what waits is claimed."""
+    """A submit under way holds the free slots; after it, waiting jobs are claimed for those it left."""
 
     class Slow(Connection):
         async def call(self, name: str, verb: Any) -> Any:
@@ -209,7 +209,7 @@ async def test_slots_that_a_slow_submit_did_not_fill_are_claimed_for(
 
 
 async def test_a_slot_is_kept_until_the_end_is_recorded(autojump_clock: MockClock) -> None:
-    """While the store takes its time with the end of a job, no other one is claimed for its slot."""
+    """While the store records the end of a job, no other job is claimed for its slot."""
 
     class Slow(Connection):
         async def call(self, name: str, verb: Any) -> Any:
@@ -229,7 +229,7 @@ async def test_a_slot_is_kept_until_the_end_is_recorded(autojump_clock: MockCloc
 
 
 async def test_a_slot_is_kept_between_two_tries(autojump_clock: MockClock) -> None:
-    """Where an end and the next claim are one step, a store that is unavailable is asked for no claim."""
+    """Where an end and the next claim are one step, no claim is made while the store is unavailable."""
     calls: list[str] = []
 
     class Refusing(Connection):

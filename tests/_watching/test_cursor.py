@@ -1,4 +1,4 @@
-"""A reader's place: what it gives, in which order, and what it says about what is missing."""
+"""A reader's cursor: what it returns, in which order, and how it reports missing events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RAISED = raised.Raised()
 
 
 class Given(cursor.LogCursor):
-    """A place in a log that is given, part by part."""
+    """A cursor over given batches of events."""
 
     def __init__(self, *batches: list[Event], after: int = 0) -> None:
         super().__init__("job", after, "block", RAISED)
@@ -72,8 +72,8 @@ def log_of(steps: list[tuple[int, Kind]], after: int) -> list[Event]:
 def test_one_by_one_and_many_at_once(
     steps: list[tuple[int, Kind]], after: int, many: list[bool], values: bool
 ) -> None:
-    """However it is read, a place gives every event once and in order, says of each hole from where to where
-    it is, gives many tokens up to a hole or another kind, and tells of each move where the cursor is."""
+    """However it is read, a cursor returns every event once and in order, reports the range of each hole,
+    returns many tokens up to a hole or another kind, and reports each move."""
     log = log_of(steps, after)
     place = Given(after=after)
     place._batch = [*log]
@@ -116,7 +116,7 @@ def test_one_by_one_and_many_at_once(
 
 
 async def test_waiting() -> None:
-    """What comes is read from its beginning; nothing means that the log has ended."""
+    """Events that arrive are read from the first; an empty batch means that the log has ended."""
     place = Given([event(1), event(2)], [event(3)], [])
     await place.open()
     assert place.cursor == 0
@@ -141,7 +141,7 @@ async def test_a_checkpoint() -> None:
 
 
 async def test_two_tasks_on_one_place() -> None:
-    """While one task waits for events another is refused; once that is over, or cancelled, it is not."""
+    """While one task waits for events another is refused; after that wait, or its cancellation, it is not."""
     place = Given()
     await place.open()
     with trio.CancelScope() as scope:
@@ -158,8 +158,8 @@ async def test_two_tasks_on_one_place() -> None:
 
 
 async def test_closed() -> None:
-    """A place that is not open, or was closed, gives nothing, not even to a task that waits; closing
-    it forgets what was at hand, and leaves once."""
+    """A cursor that is not open returns nothing, not even to a task that waits; closing it drops the events
+    at hand, and counts the reader out once."""
     place = Given([event(1), event(2)])
     place.close()
     assert place.left == 0
@@ -194,7 +194,7 @@ async def test_closed() -> None:
 
 
 def test_what_is_no_place() -> None:
-    """A cursor is a whole number, and a policy one of two, each named where it is not."""
+    """A cursor must be a whole number and a policy one of two; the error names which is wrong."""
     place = Given(after=3)
     assert (place.job_id, place.cursor, place.policy) == ("job", 3, "block")
     assert place.raised is RAISED

@@ -1,4 +1,4 @@
-"""A handle watches one job and cancels it; what it reports is what really became of the job."""
+"""A handle watches one job and cancels it; its reports agree with the job's real end."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_result_raises_how_the_job_ended(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_the_free_text_of_a_cancel_is_told(autojump_clock: MockClock, running: bool) -> None:
-    """What the canceller wrote is in the error and in the log, whether the job had started or not."""
+    """The canceller's text is in the error and in the log, whether the job had started or not."""
     async with open_registry(capacity=int(running)) as jobs:
         handle = await jobs.submit(sleep)
         await wait_all_tasks_blocked()
@@ -123,7 +123,7 @@ async def test_the_free_text_of_a_cancel_is_told(autojump_clock: MockClock, runn
 async def test_wait_returns_the_ended_job_however_it_ended(
     autojump_clock: MockClock, fn: Any, options: Any, state: State
 ) -> None:
-    """`wait` never raises for the job's own end; it returns the job, and at the moment of the end."""
+    """`wait` returns the job at the moment of its end, and raises for no end."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fn, **options)
         job = await handle.wait()
@@ -133,7 +133,7 @@ async def test_wait_returns_the_ended_job_however_it_ended(
 
 
 async def test_cancelling_a_waiter_leaves_the_job_alone(autojump_clock: MockClock) -> None:
-    """A `wait` or `result` that is cancelled is only that; the job completes."""
+    """Cancelling a `wait` or `result` does not cancel the job, which completes."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep, 10)
         with trio.move_on_after(1) as scope:
@@ -146,7 +146,7 @@ async def test_cancelling_a_waiter_leaves_the_job_alone(autojump_clock: MockCloc
 
 
 async def test_many_waiters_are_all_told(autojump_clock: MockClock) -> None:
-    """Everybody who waits for one job gets its result, at the same time."""
+    """All tasks that wait for one job get its result, at the same time."""
     told: list[float] = []
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep, 10)
@@ -163,7 +163,7 @@ async def test_many_waiters_are_all_told(autojump_clock: MockClock) -> None:
 
 
 async def test_who_waited_is_told_though_the_job_is_forgotten_at_once(autojump_clock: MockClock) -> None:
-    """A job that retention drops in the moment of its end still answers those who waited for that end."""
+    """Tasks that wait for a job get its end although retention drops the job at the same moment."""
     told: list[object] = []
 
     async def result(handle: JobHandle[Any, str]) -> None:
@@ -207,7 +207,7 @@ async def test_the_snapshot_follows_the_job(autojump_clock: MockClock) -> None:
 
 
 async def test_history_is_the_log_without_tokens_and_progress(autojump_clock: MockClock) -> None:
-    """`history` gives each lifecycle event and what was saved, with the attempt that wrote it."""
+    """`history` has each lifecycle event and saved value, with the attempt that wrote it."""
 
     async def busy(job: JobContext[int]) -> None:
         await job.send(1)
@@ -235,7 +235,7 @@ async def test_history_is_the_log_without_tokens_and_progress(autojump_clock: Mo
 
 
 async def test_handles_on_one_job_are_equal(autojump_clock: MockClock) -> None:
-    """Handles are equal, and hash alike, exactly when they stand for one job of one registry."""
+    """Handles are equal, and have the same hash, exactly if they are of one job of one registry."""
     async with open_registry() as jobs, open_registry() as others:
         one = await jobs.submit(sleep)
         two = await jobs.submit(sleep)
@@ -248,7 +248,7 @@ async def test_handles_on_one_job_are_equal(autojump_clock: MockClock) -> None:
 
 
 async def test_a_removed_job_is_unknown_to_its_handle(autojump_clock: MockClock) -> None:
-    """Once the job was removed, every way to ask its handle raises UnknownJob."""
+    """After the job was removed, every method of its handle raises UnknownJob."""
     async with open_registry() as jobs:
         handle = await jobs.submit(count_up, 1)
         await handle.wait()
@@ -296,7 +296,7 @@ async def test_cancel_a_delayed_job(autojump_clock: MockClock) -> None:
 
 
 async def test_cancel_a_running_job_reports_after_its_nursery_has_closed(autojump_clock: MockClock) -> None:
-    """`cancelled` is reported, and CANCELLED written, only when the last task of the job is gone."""
+    """`cancelled` is reported, and CANCELLED written, only after the last task of the job has ended."""
     alive = 0
 
     async def helper() -> None:
@@ -327,7 +327,7 @@ async def test_cancel_a_running_job_reports_after_its_nursery_has_closed(autojum
 
 
 async def test_cancel_a_job_that_waits_to_retry(autojump_clock: MockClock) -> None:
-    """A job between two attempts is CANCELLED at once and not tried again."""
+    """A job between two attempts is CANCELLED at once and not retried."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fail, retry=Retry(attempts=5, initial=60, jitter=0))
         await wait_all_tasks_blocked()
@@ -341,7 +341,7 @@ async def test_cancel_a_job_that_waits_to_retry(autojump_clock: MockClock) -> No
 async def test_a_retry_that_was_to_come_is_not_made_once_cancellation_was_asked(
     autojump_clock: MockClock,
 ) -> None:
-    """A running job that is asked to stop and then fails is not tried again: it is over, as CANCELLED."""
+    """A running job that fails after a request to cancel is not retried: it is CANCELLED."""
 
     async def fail_when_told(job: JobContext[Any]) -> None:
         await job.cancel_requested.wait()
@@ -360,7 +360,7 @@ async def test_a_retry_that_was_to_come_is_not_made_once_cancellation_was_asked(
 
 @pytest.mark.parametrize("fn", [partial(count_up, n=1), fail, partial(sleep, seconds=9)])
 async def test_cancel_a_job_that_is_over(autojump_clock: MockClock, fn: Any) -> None:
-    """A job that has ended is `already_over`, its log is not touched, and asking says False."""
+    """For a job that has ended the outcome is `already_over`, and its log does not change."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fn, timeout=5)
         before = await handle.wait()
@@ -370,7 +370,7 @@ async def test_cancel_a_job_that_is_over(autojump_clock: MockClock, fn: Any) -> 
 
 
 async def test_cancel_an_unknown_id(autojump_clock: MockClock) -> None:
-    """An id that no job has raises UnknownJob and leaves nothing behind: the next job runs."""
+    """An unknown id raises UnknownJob, and the next job runs."""
     async with open_registry() as jobs:
         with pytest.raises(UnknownJob, match="'nobody'") as unknown:
             await jobs.cancel("nobody")
@@ -403,7 +403,7 @@ async def test_grace_lets_the_handler_end_by_itself(autojump_clock: MockClock) -
 
 
 async def test_after_the_grace_the_handler_is_cancelled(autojump_clock: MockClock) -> None:
-    """A handler that does not listen is cancelled when the grace is over, not before and not later."""
+    """A handler that ignores the request is cancelled exactly when the grace is over."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
         await wait_all_tasks_blocked()
@@ -413,7 +413,7 @@ async def test_after_the_grace_the_handler_is_cancelled(autojump_clock: MockCloc
 
 
 async def test_a_second_cancel_may_shorten_the_grace_but_not_stretch_it(autojump_clock: MockClock) -> None:
-    """Of several requests the one whose grace ends first counts; the log holds one request."""
+    """Of several requests the one whose grace ends first counts; the log has one request."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
         await wait_all_tasks_blocked()
@@ -428,7 +428,7 @@ async def test_a_second_cancel_may_shorten_the_grace_but_not_stretch_it(autojump
 
 
 async def test_cancel_twice(autojump_clock: MockClock) -> None:
-    """Two cancels at once both report `cancelled`, for one CANCELLED; a third finds the job over."""
+    """Two cancels at once both report `cancelled`, for one CANCELLED; a third one `already_over`."""
     reports = []
     async with open_registry() as jobs:
         handle = await jobs.submit(clean_up, 3)
@@ -447,7 +447,7 @@ async def test_cancel_twice(autojump_clock: MockClock) -> None:
 
 
 async def test_a_job_may_cancel_itself(autojump_clock: MockClock) -> None:
-    """A handler that cancels its own job is cancelled at that call, like anybody's job."""
+    """A handler that cancels its own job is cancelled at that call."""
     reached = False
 
     async with open_registry() as jobs:
@@ -463,7 +463,7 @@ async def test_a_job_may_cancel_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_completion_that_comes_first_wins(autojump_clock: MockClock) -> None:
-    """A handler that has returned when the request comes completes; the canceller is told so."""
+    """A handler that returned before the request completes, and the report says so."""
     async with open_registry() as jobs:
 
         async def ask_and_return(job: JobContext[Any]) -> str:
@@ -477,7 +477,7 @@ async def test_completion_that_comes_first_wins(autojump_clock: MockClock) -> No
 
 
 async def test_a_cancel_that_comes_first_may_still_lose_to_a_value(autojump_clock: MockClock) -> None:
-    """A handler that is cancelled and returns a value all the same has completed: nothing was cut short."""
+    """A handler that is cancelled and returns a value all the same has completed."""
 
     async def return_anyway(job: JobContext[Any]) -> str:
         with trio.CancelScope(shield=True):
@@ -492,7 +492,7 @@ async def test_a_cancel_that_comes_first_may_still_lose_to_a_value(autojump_cloc
 
 
 async def test_a_cancel_that_races_with_completion_tells_the_truth(autojump_clock: MockClock) -> None:
-    """Whoever comes first in one scheduler step: the report and the job's only end agree."""
+    """Whichever is first in one scheduler step: the report and the job's only end agree."""
     async with open_registry() as jobs:
         for _ in range(100):
             go = trio.Event()
@@ -520,7 +520,7 @@ async def test_a_cancel_that_races_with_completion_tells_the_truth(autojump_cloc
 
 
 async def test_cancelling_the_cancel_leaves_the_request_in_force(autojump_clock: MockClock) -> None:
-    """A caller that stops waiting for the report has still asked: the job ends CANCELLED."""
+    """Cancelling the wait for the report leaves the request in force: the job ends CANCELLED."""
     async with open_registry() as jobs:
         handle = await jobs.submit(clean_up, 30)
         await wait_all_tasks_blocked()
@@ -532,7 +532,7 @@ async def test_cancelling_the_cancel_leaves_the_request_in_force(autojump_clock:
 
 
 async def test_a_cancel_that_is_cancelled_before_it_began_asked_nothing(autojump_clock: MockClock) -> None:
-    """A `request_cancel` in a cancelled scope raises at its checkpoint and leaves the job alone."""
+    """A `request_cancel` in a cancelled scope raises Cancelled and does not change the job."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep, 5)
         with trio.CancelScope() as scope:
@@ -546,7 +546,7 @@ async def test_a_cancel_that_is_cancelled_before_it_began_asked_nothing(autojump
 
 
 async def test_a_handler_that_shields_is_reported_as_stuck_with_its_stack(autojump_clock: MockClock) -> None:
-    """A job still there after `patience` is `stuck`, not cancelled, and the stack names its tasks."""
+    """A job that still runs after `patience` is `stuck`, not cancelled, and the stack names its tasks."""
 
     async def far_down() -> None:
         await trio.sleep(100)
@@ -634,7 +634,7 @@ async def test_a_handler_in_a_thread_is_reported_as_stuck() -> None:
 
 
 async def test_a_job_that_somebody_else_runs_is_requested(autojump_clock: MockClock) -> None:
-    """Where the attempt is not in this process and its worker is silent, nobody claims to know the end."""
+    """If another process runs the attempt and its worker is silent, the report is `requested`."""
     store = MemoryStore()
     async with open_registry(store) as jobs:
         (job_id,), _ = await store.submit([submission(sleep, (), {})], 1, Claimant("elsewhere"))
@@ -648,7 +648,7 @@ async def test_a_job_that_somebody_else_runs_is_requested(autojump_clock: MockCl
 @pytest.mark.parametrize("name", ["grace", "patience"])
 @pytest.mark.parametrize("value", [-1, float("nan"), True, "1", None])
 async def test_bad_durations_cancel_nothing(autojump_clock: MockClock, name: str, value: object) -> None:
-    """A grace or patience that is no duration is refused, by name, before the job is touched."""
+    """A grace or patience that is no duration is refused by name, before anything is written."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleep)
         with pytest.raises((TypeError, ValueError), match=f"^{name} "):
@@ -657,7 +657,7 @@ async def test_bad_durations_cancel_nothing(autojump_clock: MockClock, name: str
 
 
 async def test_the_timeout_that_passed_first_is_the_reason(autojump_clock: MockClock) -> None:
-    """A cancel of a job whose timeout has fired already does not rewrite why it ended."""
+    """Cancelling a job whose timeout has fired does not change the reason of its end."""
     async with open_registry() as jobs:
         handle = await jobs.submit(clean_up, 10, timeouts=Timeouts(run=5))
         await trio.sleep(6)

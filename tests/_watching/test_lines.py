@@ -1,4 +1,4 @@
-"""A job as strings with a last one that says how it ended: always one, always the true one."""
+"""A job as strings, of which the last says how it ended: there is always one, and it is always right."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def read(jobs: JobRegistry, fn: Any, *args: Any, **options: Any) -> list[s
 
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_all_tokens_then_done(words: list[str]) -> None:
-    """Every string comes unchanged and in order, and then [DONE], once, whatever the strings say."""
+    """All strings arrive unchanged and in order, then [DONE] once, whatever the strings are."""
 
     async def main() -> None:
         async with open_registry(window=3) as jobs:
@@ -62,7 +62,7 @@ async def test_a_token_that_looks_like_an_end_is_a_token(autojump_clock: MockClo
 
 
 async def test_values_that_are_no_strings_are_shown_as_text(autojump_clock: MockClock) -> None:
-    """What a handler streams is a string for the reader, even where the type checker was overruled."""
+    """A value that is no string becomes one for the reader, even if the type checker was overruled."""
 
     async def numbers(job: JobContext[Any]) -> None:
         await job.send_many([1, None, 2.5])
@@ -86,7 +86,7 @@ async def test_values_that_are_no_strings_are_shown_as_text(autojump_clock: Mock
 async def test_a_failure_is_told_in_the_words_of_the_exception(
     autojump_clock: MockClock, error: Exception, line: str
 ) -> None:
-    """After the tokens that were sent comes the exception's own message, or its type if it has none."""
+    """After the tokens comes the exception's message, or its type if it has none."""
 
     async def fail(job: JobContext[str]) -> None:
         await job.send("first")
@@ -97,7 +97,7 @@ async def test_a_failure_is_told_in_the_words_of_the_exception(
 
 
 async def test_a_timeout_is_told_with_its_seconds(autojump_clock: MockClock) -> None:
-    """A job that runs out of time ends with the limit that it was given."""
+    """A job that times out ends with the limit that it was given."""
     async with open_registry() as jobs:
         assert await read(jobs, say_and_sleep, "a", "b", timeout=5) == [
             "a",
@@ -116,7 +116,7 @@ async def test_a_cancellation_is_told(autojump_clock: MockClock) -> None:
 
 
 async def test_nothing_follows_the_end(autojump_clock: MockClock) -> None:
-    """After the last string the channel has ended, and says so as often as it is asked."""
+    """After the last string every receive raises EndOfChannel."""
     async with open_registry() as jobs, jobs.execute_and_stream(say) as lines:
         assert await lines.receive() == "[DONE]"
         for _ in range(3):
@@ -125,7 +125,7 @@ async def test_nothing_follows_the_end(autojump_clock: MockClock) -> None:
 
 
 async def test_leaving_early_cancels_the_job(autojump_clock: MockClock) -> None:
-    """A reader that goes away takes its job with it, at once, and the log says why."""
+    """A reader that leaves early cancels its job at once, and the log has the reason."""
     async with open_registry() as jobs:
         async with jobs.execute_and_stream(say_and_sleep, "a", "b") as lines:
             assert await lines.receive() == "a"
@@ -139,7 +139,7 @@ async def test_leaving_early_cancels_the_job(autojump_clock: MockClock) -> None:
 
 
 async def test_leaving_before_the_job_started_cancels_it(autojump_clock: MockClock) -> None:
-    """A job that was never read and never started does not run for nobody when a slot gets free."""
+    """A job that was never read and never started is cancelled, and does not start in a free slot."""
     async with open_registry(capacity=1) as jobs:
         await jobs.submit(say_and_sleep, timeout=10)
         async with jobs.execute_and_stream(say, "for nobody") as lines:
@@ -149,7 +149,7 @@ async def test_leaving_before_the_job_started_cancels_it(autojump_clock: MockClo
 
 
 async def test_leaving_after_the_end_cancels_nothing(autojump_clock: MockClock) -> None:
-    """A reader that has seen the end leaves a job that is over as it is."""
+    """A reader that leaves after the end does not change the job."""
     async with open_registry() as jobs:
         async with jobs.execute_and_stream(say) as lines:
             assert await lines.receive() == "[DONE]"
@@ -157,7 +157,7 @@ async def test_leaving_after_the_end_cancels_nothing(autojump_clock: MockClock) 
 
 
 async def test_leaving_is_quiet_when_there_is_nothing_left_to_cancel(autojump_clock: MockClock) -> None:
-    """A job that was removed, or a registry that was left, is no error to a reader that leaves."""
+    """Leaving raises no error if the job was removed, or the registry left."""
     async with open_registry() as jobs:
         async with jobs.execute_and_stream(say, "unread") as lines:
             await lines.handle.wait()
@@ -172,7 +172,7 @@ async def test_leaving_is_quiet_when_there_is_nothing_left_to_cancel(autojump_cl
 async def test_leaving_early_leaves_the_job_alone_if_that_was_said(
     autojump_clock: MockClock, options: Any
 ) -> None:
-    """With `when_unread` given, it alone says what the job does without its reader."""
+    """With `when_unread` given, that alone decides what the job does without its reader."""
 
     async def slow(job: JobContext[str]) -> str:
         await job.send("a")
@@ -186,7 +186,7 @@ async def test_leaving_early_leaves_the_job_alone_if_that_was_said(
 
 
 async def test_the_job_is_submitted_on_entering_the_block(autojump_clock: MockClock) -> None:
-    """Before the block there is no job; what `submit` refuses is raised on entering."""
+    """The job is submitted on entering the block, which raises what `submit` raises."""
     async with open_registry() as jobs:
         stream = jobs.execute_and_stream(say, "a", tags={"user": "7"})
         assert await jobs.count() == 0
@@ -203,7 +203,7 @@ async def test_the_job_is_submitted_on_entering_the_block(autojump_clock: MockCl
 async def test_a_stream_that_was_not_entered_can_be_neither_read_nor_harmed(
     autojump_clock: MockClock,
 ) -> None:
-    """Reading outside the block is a clear error; closing what was never opened is nothing."""
+    """Reading outside the block raises a clear error; closing an unopened stream has no effect."""
     async with open_registry() as jobs:
         stream = jobs.execute_and_stream(say)
         with pytest.raises(trio.ClosedResourceError, match="async with"):
@@ -218,7 +218,7 @@ async def test_a_stream_that_was_not_entered_can_be_neither_read_nor_harmed(
 
 
 async def test_a_cancelled_receive_loses_no_string(autojump_clock: MockClock) -> None:
-    """A reader that gives up waiting gets the same string with its next call."""
+    """After a cancelled receive the next one returns the same string."""
 
     async def late(job: JobContext[str]) -> None:
         await trio.sleep(5)
@@ -232,7 +232,7 @@ async def test_a_cancelled_receive_loses_no_string(autojump_clock: MockClock) ->
 
 
 async def test_a_new_attempt_is_not_mixed_in_unmarked(autojump_clock: MockClock) -> None:
-    """When the job runs again the reader is told, and may then go on with the new attempt's strings."""
+    """When the job runs again the reader gets an error, and may then read the new attempt's strings."""
 
     async def twice(job: JobContext[str]) -> None:
         await job.send(f"attempt {job.attempt}")
@@ -248,7 +248,7 @@ async def test_a_new_attempt_is_not_mixed_in_unmarked(autojump_clock: MockClock)
 
 
 async def test_strings_that_retention_dropped_are_announced(autojump_clock: MockClock) -> None:
-    """A reader that comes too late for a string is told which are missing; the end is still true."""
+    """A reader that is too late for strings gets their range; the end is still right."""
     async with open_registry(retention=Retention(events=8)) as jobs:
         async with jobs.execute_and_stream(say, *"abcdefghijklmnopqrst", when_unread="continue") as lines:
             with trio.CancelScope(shield=True):
@@ -263,7 +263,7 @@ async def test_strings_that_retention_dropped_are_announced(autojump_clock: Mock
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("when_unread", [None, "continue"])
 def test_cancelled_while_it_is_entered(durable: bool, when_unread: str | None) -> None:
-    """Wherever entering the block is cancelled, no job is left running; unless `when_unread` says so."""
+    """Wherever entering the block is cancelled, no job is left running, unless `when_unread` allows it."""
     left: list[State] = []
 
     class Far(Connection):

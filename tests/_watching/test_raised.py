@@ -1,4 +1,4 @@
-"""An error that says that a job did not complete shows where its handler failed."""
+"""The error of a job that did not complete shows where its handler failed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = 100  # as the documentation says
 
 
 class Ouch(ValueError):
-    """What the handlers here raise."""
+    """The exception of the handlers here."""
 
 
 async def fails(job: JobContext[Any]) -> None:
@@ -73,7 +73,7 @@ def printed(error: BaseException) -> str:
 async def test_what_the_handler_raised_is_the_cause(
     fn: Any, options: Any, cancel: bool, kind: type, autojump_clock: MockClock
 ) -> None:
-    """In the handler's own process that is the exception itself, for a result and for a stream."""
+    """In the handler's process the cause is the exception itself, for a result and for a stream."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fn, **options)
         await trio.sleep(0.1)
@@ -88,7 +88,7 @@ async def test_what_the_handler_raised_is_the_cause(
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_in_another_process_a_note_has_the_text(elsewhere: bool, tmp_path: Path) -> None:
-    """Where the exception itself is not at hand, what the store keeps of it is noted."""
+    """In another process a note has what the store keeps of the exception."""
     address = f"sqlite:///{tmp_path}/jobs.db"
     async with (
         open_registry(address, handlers=[fails, fails_once]) as here,
@@ -111,7 +111,7 @@ async def test_in_another_process_a_note_has_the_text(elsewhere: bool, tmp_path:
 
 
 async def test_a_job_that_raised_nothing_has_no_cause(autojump_clock: MockClock) -> None:
-    """A timeout and a cancellation that the handler took as it should have nothing to show."""
+    """A timeout, and a cancellation that the handler did not resist, have no cause."""
     async with open_registry() as jobs:
         handle = await jobs.submit(sleeps, timeout=1)
         error = await caught(handle.result)
@@ -123,7 +123,7 @@ async def sleeps(job: JobContext[Any]) -> None:
 
 
 async def test_a_child_that_failed_is_a_cause_too(autojump_clock: MockClock) -> None:
-    """What a child raised is its parent's failure, and what waits for the child sees where it was."""
+    """A child's exception is the cause for its parent, and for a task that waits for the child."""
 
     async def parent(job: JobContext[Any]) -> None:
         try:
@@ -138,7 +138,7 @@ async def test_a_child_that_failed_is_a_cause_too(autojump_clock: MockClock) -> 
 
 
 async def test_not_more_than_a_few_are_kept(autojump_clock: MockClock) -> None:
-    """Exceptions keep what handlers had in hand, so only the last ones stay; of older ones the text does."""
+    """Exceptions hold the handlers' objects, so only the last ones are kept; of older ones the text is."""
     async with open_registry() as jobs:
         handles = await jobs.submit_many(fails, [()] * (KEPT + 1))
         for handle in handles:

@@ -1,4 +1,4 @@
-"""Who may hold a handler, and by how much: checked against a model that looks at every reader every time."""
+"""Which readers hold a handler, and by how much: checked against a model that scans all readers each time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ COMMANDS = st.lists(
 )
 def test_room(commands: list[Any], start: int, window: int, when_unread: Any, attended: bool) -> None:
     """There is room unless a reader that has caught up, or the last one that a paused job had, is a window
-    behind; and the handler never gets further ahead of such a reader by sending than the window."""
+    behind; and sending never gets the handler further ahead of such a reader than the window."""
 
     async def scenario() -> None:
         readers = Readers(window)
@@ -114,7 +114,7 @@ def test_room(commands: list[Any], start: int, window: int, when_unread: Any, at
 
 
 async def test_waiting_for_room(autojump_clock: MockClock) -> None:
-    """The attempt waits until the reader reads, leaves, or the attempt is over; no room, no way through."""
+    """The attempt waits until the reader reads or leaves, or the attempt is over, and no longer."""
     deadlines = Deadlines(Timeouts())
 
     async def send(after: int) -> None:
@@ -144,7 +144,7 @@ async def test_waiting_for_room(autojump_clock: MockClock) -> None:
 
 
 async def test_a_ring_without_room_waits_on(autojump_clock: MockClock) -> None:
-    """Being woken is a hint: without room the attempt waits again."""
+    """An attempt that wakes without room waits again."""
     readers = Readers(2)
     slow, fast = Reader(5, "block"), Reader(5, "block")
     for reader in (slow, fast):
@@ -163,16 +163,15 @@ async def test_a_ring_without_room_waits_on(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("when_unread", "rooms"), [("pause", [2, 1, 0, 0]), ("continue", [2, 1, 2, 1])])
 async def test_the_room_of_a_new_job(when_unread: Any, rooms: list[int]) -> None:
-    """Before anybody reads, a job that pauses may send a window from its beginning, others more and more."""
+    """Without a reader, a job that pauses may send a window from its beginning, others without a bound."""
     readers = Readers(2)
     readers.attend(Deadlines(Timeouts()), Options(when_unread=when_unread), 0)
     assert [readers.room(last_seq) for last_seq in range(4)] == rooms
 
 
 async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> None:
-    """The first attendance counts until the attempt is dismissed: a second neither restarts the linger
-    time nor
-    moves where reading is counted from."""
+    """The first attendance counts until the attempt is dismissed: a second one restarts no linger time, and
+    does not move where reading is counted from."""
     deadlines = Deadlines(Timeouts())
     readers = Readers(2)
     options = Options(when_unread="cancel", linger=3)
@@ -187,7 +186,7 @@ async def test_attending_twice_is_attending_once(autojump_clock: MockClock) -> N
 
 
 async def test_leaving_twice_is_leaving_once(autojump_clock: MockClock) -> None:
-    """A reader that is counted out twice, or was never in, disturbs nobody."""
+    """Counting out a reader twice, or one that was never counted in, has no effect."""
     readers = Readers(2)
     one, other = Reader(1, "block"), Reader(1, "block")
     readers.join(one, 1)
@@ -200,7 +199,7 @@ async def test_leaving_twice_is_leaving_once(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("when_unread", ["continue", "pause"])
 async def test_an_unread_job_that_nobody_wants_cancelled(when_unread: Any, autojump_clock: MockClock) -> None:
-    """Only what is to be cancelled when nobody reads is, whoever came and went."""
+    """Without `cancel` an unread job is not cancelled, whichever readers came and left."""
     deadlines = Deadlines(Timeouts())
     readers = Readers(2)
     reader = Reader(2, "gap")
@@ -213,7 +212,7 @@ async def test_an_unread_job_that_nobody_wants_cancelled(when_unread: Any, autoj
 
 
 async def test_a_late_reader_that_comes_again() -> None:
-    """A reader that was behind, left, and comes again when it is level, holds the handler like any other."""
+    """A reader that was behind, left, and returns when it is level, holds the handler like any other."""
     readers = Readers(2)
     reader = Reader(0, "block")
     readers.join(reader, 50)
@@ -225,7 +224,7 @@ async def test_a_late_reader_that_comes_again() -> None:
 
 
 async def test_readers_are_kept_while_they_are_needed(autojump_clock: MockClock) -> None:
-    """A job's readers are kept from when they are first asked for until no reader and no attempt is left."""
+    """A job's readers are kept from their first use until no reader and no attempt is left."""
     by_job = ReadersByJob(7)
     assert by_job.window == 7
     readers = by_job["job"]
@@ -247,7 +246,7 @@ async def test_readers_are_kept_while_they_are_needed(autojump_clock: MockClock)
 
 @pytest.mark.parametrize("policy", ["block", "gap"])
 async def test_any_reader_stops_the_linger_time(policy: Any, autojump_clock: MockClock) -> None:
-    """Readers of both policies keep an unread job alive; the last to leave starts its time anew."""
+    """Readers of both policies stop the linger time; when the last one leaves it starts anew."""
     deadlines = Deadlines(Timeouts())
     readers = Readers(2)
     reader, other = Reader(2, cast("Policy", policy)), Reader(2, "gap")
@@ -265,7 +264,7 @@ async def test_any_reader_stops_the_linger_time(policy: Any, autojump_clock: Moc
 
 
 async def test_a_reader_that_reads_nothing() -> None:
-    """A job that pauses goes on from where somebody has read, not from where somebody only looked in."""
+    """A job that pauses goes on from the last event that was read, not from where a reader opened."""
     readers = Readers(2)
     readers.attend(Deadlines(Timeouts()), Options(when_unread="pause"), 0)
     reader = Reader(2, "block")
@@ -279,7 +278,7 @@ async def test_a_reader_that_reads_nothing() -> None:
 
 
 async def test_when_readers_have_to_say_that_they_move(autojump_clock: MockClock) -> None:
-    """They do while the attempt waits for one of them, or one of them is late; otherwise nobody asks."""
+    """Readers report moves while the attempt waits for one of them, or one of them is late, and else not."""
     readers = Readers(2)
     assert readers.watchful is False
     level, late = Reader(9, "block"), Reader(0, "block")

@@ -1,4 +1,4 @@
-"""A reader's place in a store's log, asked for by its verbs and read in place, against the log itself."""
+"""A cursor in a store's log, read by the store's verbs and in place, compared with the log itself."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ READS = st.sampled_from(["pull", "take", "many", "none"])
     steps=st.lists(st.tuples(WRITES, st.lists(READS, max_size=4)), max_size=15),
 )
 def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str]]]) -> None:
-    """Whatever is written and however it is read, a place in a log gives what the log holds behind it: each
-    event once and in order, every hole, and many tokens up to a hole or another event."""
+    """Whatever is written and however it is read, a cursor returns the events behind it: each once and in
+    order, every hole, and many tokens up to a hole or another event."""
 
     async def scenario() -> None:
         store, job_id = await running(Retention(events=events, bytes=2000))
@@ -104,8 +104,8 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
 
 @KINDS
 async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
-    """A place that is open holds the handler, and each way to move over events makes room at once for a
-    handler that waits; one that was closed is forgotten."""
+    """An open cursor holds the handler, and each way to move it makes room at once for a handler that waits;
+    a closed one does not count."""
     store, job_id = await running()
     by_job = readers.ReadersByJob(2)
     place = kind(store, by_job, job_id, 2, "block", raised=raised.Raised())
@@ -131,7 +131,7 @@ async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
 @KINDS
 @pytest.mark.parametrize("number", [0, 1, 253, 254, 255, 300])
 async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> None:
-    """However long a log is, a reader gets all of it, and is known from the start to be late if it is."""
+    """A log of any length is read to its end; a reader that begins far behind counts as late at once."""
     store, job_id = await running()
     store.log(job_id).extend(Kind.PROGRESS, 0.0, [*range(number)])
     by_job = readers.ReadersByJob(2)
@@ -151,7 +151,7 @@ async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> No
 
 @KINDS
 async def test_ahead_of_the_log(kind: type[Any]) -> None:
-    """A cursor at the end of the log is fine, and one behind its end says where that is."""
+    """A cursor at the end of the log is accepted, and one beyond it raises a gap with the end."""
     store, job_id = await running()
     place = kind(store, readers.ReadersByJob(2), job_id, 2, "block", raised=raised.Raised())
     await place.open()
@@ -163,7 +163,7 @@ async def test_ahead_of_the_log(kind: type[Any]) -> None:
 @KINDS
 @pytest.mark.parametrize("policy", ["block", "gap"])
 async def test_waiting(kind: type[Any], policy: Literal["block", "gap"]) -> None:
-    """A reader that has read everything waits for the next event, and at the end for none."""
+    """A reader that has read everything waits for the next event; after the terminal event it ends."""
     store, job_id = await running()
     place = kind(store, readers.ReadersByJob(2), job_id, 2, policy, raised=raised.Raised())
     await place.open()
@@ -186,7 +186,7 @@ async def test_waiting(kind: type[Any], policy: Literal["block", "gap"]) -> None
 
 @KINDS
 async def test_a_job_that_is_removed(kind: type[Any]) -> None:
-    """A reader of a job that was removed is told so, and what it held is let go."""
+    """A reader of a removed job gets UnknownJob, and its events are freed."""
     store, job_id = await running()
     await finish(store, job_id)
     place = kind(store, readers.ReadersByJob(2), job_id, 0, "block", raised=raised.Raised())
@@ -202,7 +202,7 @@ async def test_a_job_that_is_removed(kind: type[Any]) -> None:
 
 
 async def test_many_at_once_in_place() -> None:
-    """With the value before it a burst is of 256 at most."""
+    """A burst has at most 256 values, with the one before it."""
     store, job_id = await running()
     place = store_cursor.LocalCursor(store, readers.ReadersByJob(2), job_id, 2, "gap", raised=raised.Raised())
     await place.open()

@@ -1,4 +1,4 @@
-"""Readers: early, late and resuming ones see the same events; who waits for whom; how a stream ends."""
+"""Readers: early, late and resuming ones see the same events; which ones hold a handler; how streams end."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ async def test_no_gap_between_replay_and_live(late: int, autojump_clock: MockClo
 
 
 async def test_a_log_longer_than_a_batch(autojump_clock: MockClock) -> None:
-    """Logs longer than what is read at once are read in pieces that fit together."""
+    """A log longer than a batch is read in batches without a gap or overlap."""
     async with open_registry() as jobs:
         handle = await jobs.submit(bursts, 1000)
         await handle.wait()
@@ -193,7 +193,7 @@ async def test_a_log_longer_than_a_batch(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("many", [False, True])
 def test_a_cancelled_receive_loses_nothing(many: bool) -> None:
-    """Wherever a receive is cancelled, the next one on the same stream goes on with the very next value."""
+    """Wherever a receive is cancelled, the next one on the same stream returns the very next value."""
 
     async def receive(tokens: TokenStream[int], seen: list[int]) -> None:
         if many:
@@ -232,7 +232,7 @@ def test_a_cancelled_receive_loses_nothing(many: bool) -> None:
 
 
 class Sender:
-    """A handler that says how far it got."""
+    """A handler that records how far it got."""
 
     def __init__(self, n: int = 1000, *, many: bool = False) -> None:
         self.n = n
@@ -269,7 +269,7 @@ async def submit_sender(
 async def test_a_reader_from_before_the_start_holds_the_handler(
     many: bool, after: int, window: int, autojump_clock: MockClock
 ) -> None:
-    """A reader that was there before the start and never reads lets the handler get `window` events ahead."""
+    """A reader that opened before the start and never reads lets the handler get `window` events ahead."""
     async with open_registry(window=window) as jobs:
         sender, handle = await submit_sender(jobs, many=many, delay=1)
         async with handle.stream(after) as tokens:
@@ -303,7 +303,7 @@ async def test_the_handler_is_exactly_a_window_ahead(many: bool, autojump_clock:
 
 
 async def test_a_late_reader_does_not_hold_the_handler(autojump_clock: MockClock) -> None:
-    """A reader that joins far behind does not stop the handler before it has drawn level."""
+    """A reader that joins far behind does not hold the handler before it has caught up."""
     go_on = trio.Event()
 
     async def handler(job: JobContext[int]) -> None:
@@ -323,7 +323,7 @@ async def test_a_late_reader_does_not_hold_the_handler(autojump_clock: MockClock
 
 @pytest.mark.parametrize("many", [False, True])
 async def test_a_late_reader_draws_level(many: bool, autojump_clock: MockClock) -> None:
-    """A late reader holds the handler once it has read what the log held when it came, so it draws level."""
+    """A late reader holds the handler after it has read what the log held when it opened."""
 
     async def chatty(job: JobContext[int]) -> None:
         number = 0
@@ -352,7 +352,7 @@ async def test_a_late_reader_draws_level(many: bool, autojump_clock: MockClock) 
 
 
 async def test_a_paused_job_counts_all_that_was_read_at_once(autojump_clock: MockClock) -> None:
-    """How far an unread job goes on counts from the last value that a reader took, however it took it."""
+    """How far an unread job goes on counts from the last value that a reader took, by whichever method."""
     async with open_registry(window=4) as jobs:
         _, handle = await submit_sender(jobs, when_unread="pause")
         await settle()
@@ -407,7 +407,7 @@ async def test_a_reader_that_leaves_releases_the_handler(how: str, autojump_cloc
 
 
 async def test_aclose_closes_even_if_cancelled(autojump_clock: MockClock) -> None:
-    """A cancelled `aclose` has closed the stream all the same, as Trio asks of it."""
+    """A cancelled `aclose` closes the stream all the same, as Trio demands."""
     async with open_registry() as jobs:
         handle = await jobs.submit(forever)
         for stream in (handle.stream(), handle.events()):
@@ -429,7 +429,7 @@ async def test_a_gap_reader_holds_nobody(autojump_clock: MockClock) -> None:
 
 
 async def test_a_held_handler_can_be_cancelled(autojump_clock: MockClock) -> None:
-    """A handler that waits for a reader is cancelled like any other, and the token it held was not sent."""
+    """A handler that waits for a reader can be cancelled, and its token was not sent."""
     async with open_registry(window=4) as jobs:
         sender, handle = await submit_sender(jobs, delay=1)
         async with handle.stream(after=1) as tokens:
@@ -465,8 +465,8 @@ async def test_a_reader_of_another_attempt(autojump_clock: MockClock) -> None:
 
 
 async def test_a_gap_is_announced_with_its_range(autojump_clock: MockClock) -> None:
-    """A reader that retention overtook is told exactly which events are gone, and goes on right behind
-    them."""
+    """A reader that retention overtook gets the exact range of missing events, and goes on right behind
+    it."""
     async with open_registry(retention=Retention(events=10)) as jobs:
         handle = await jobs.submit(bursts, 100)
         await handle.wait()
@@ -496,8 +496,8 @@ async def test_resuming_behind_a_gap(autojump_clock: MockClock) -> None:
 
 
 async def test_what_stays_between_two_gaps(autojump_clock: MockClock) -> None:
-    """`saved` and lifecycle events outlive the tokens around them: each stretch that is gone is a gap of
-    its own."""
+    """`saved` and lifecycle events outlive the tokens around them: each range of missing events is one
+    gap."""
 
     async def handler(job: JobContext[int]) -> None:
         await job.send_many(range(20))
@@ -543,8 +543,7 @@ async def test_a_slow_gap_reader_is_overtaken_live(autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("state", ["queued", "running", "over"])
 async def test_a_cursor_ahead_of_the_log(state: str, autojump_clock: MockClock) -> None:
-    """A cursor that the log has not reached is answered with a gap that names it, never with a silent
-    wait."""
+    """A cursor beyond the log raises a gap that names it, and does not wait."""
     async with open_registry() as jobs:
         handle = await jobs.submit(waits, delay=100.0 if state == "queued" else 0.0)
         await settle()
@@ -561,7 +560,7 @@ async def test_a_cursor_ahead_of_the_log(state: str, autojump_clock: MockClock) 
 
 
 async def test_a_cursor_at_the_end_of_a_live_log(autojump_clock: MockClock) -> None:
-    """The newest cursor is no gap: its reader waits for what comes."""
+    """The newest cursor is no gap: its reader waits for the next event."""
     async with open_registry() as jobs:
         handle = await jobs.submit(bursts, 3, delay=1)
         async with handle.events(after=1) as events:
@@ -570,7 +569,7 @@ async def test_a_cursor_at_the_end_of_a_live_log(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize("after", [-1, -(2**70), 1.5, 1.0, "1", None, True, float("nan")])
 async def test_what_is_no_cursor(after: Any, autojump_clock: MockClock) -> None:
-    """A cursor is a whole number of at least 0; anything else is refused before anything is opened."""
+    """A cursor is a whole number of at least 0; other values are refused before anything is opened."""
     async with open_registry() as jobs:
         handle = await jobs.submit(forever)
         with pytest.raises((TypeError, ValueError), match="after"):
@@ -580,7 +579,7 @@ async def test_what_is_no_cursor(after: Any, autojump_clock: MockClock) -> None:
 
 
 async def test_what_is_no_policy(autojump_clock: MockClock) -> None:
-    """An unknown policy, or an unknown word for restarts, is refused."""
+    """An unknown policy, or an unknown value of `restarts`, is refused."""
     async with open_registry() as jobs:
         handle = await jobs.submit(forever)
         with pytest.raises(ValueError, match="policy must be one of 'block', 'gap'"):
@@ -590,7 +589,7 @@ async def test_what_is_no_policy(autojump_clock: MockClock) -> None:
 
 
 async def test_a_huge_cursor(autojump_clock: MockClock) -> None:
-    """A cursor beyond any integer of a machine is still only ahead of the log."""
+    """A cursor larger than any machine integer is treated as one beyond the log."""
     async with open_registry() as jobs:
         handle = await jobs.submit(forever)
         with pytest.raises(StreamGap):
@@ -632,7 +631,7 @@ async def test_the_end_of_a_stream(
     text: str | None,
     autojump_clock: MockClock,
 ) -> None:
-    """A stream ends as its job did: live, late, at the terminal cursor, and again when asked again."""
+    """A stream ends as its job did: live, late, at the terminal cursor, and at each further receive."""
     async with open_registry() as jobs:
         handle = await jobs.submit(handler, **options)
         if "when_unread" not in options:
@@ -679,7 +678,7 @@ async def test_the_end_of_a_job_that_never_started(autojump_clock: MockClock) ->
 
 
 async def test_what_failed_says_who_and_why(autojump_clock: MockClock) -> None:
-    """What a stream raises carries the job, the reason, the error and the attempt as data."""
+    """The error of a stream has the job, the reason, the error and the attempt as attributes."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fails, retry=Retry(2, initial=0))
         async with handle.stream(restarts="continue") as tokens:
@@ -693,7 +692,7 @@ async def test_what_failed_says_who_and_why(autojump_clock: MockClock) -> None:
 
 
 async def test_a_restart_is_not_silent(autojump_clock: MockClock) -> None:
-    """Between two attempts a reader gets StreamRestarted, once for each, and can go on reading behind it."""
+    """Between two attempts a reader gets StreamRestarted once, and can read on behind it."""
 
     async def handler(job: JobContext[str]) -> None:
         await job.send(f"attempt {job.attempt}")
@@ -732,7 +731,7 @@ async def test_receive_many_stops_at_an_attempt(autojump_clock: MockClock) -> No
 
 
 async def test_receive_many_takes_what_is_there(autojump_clock: MockClock) -> None:
-    """`receive_many` returns what is at hand, at least one and at most a batch; with a tail it waits for
+    """`receive_many` returns the values at hand, from one to a batch; behind the last event it waits for
     one."""
     async with open_registry() as jobs:
         handle = await jobs.submit(bursts, 600)
@@ -752,7 +751,7 @@ async def test_receive_many_takes_what_is_there(autojump_clock: MockClock) -> No
 
 
 class Odd:
-    """A value of no type that anybody knows."""
+    """A value of an unknown type."""
 
 
 @pytest.mark.parametrize(
@@ -762,7 +761,7 @@ class Odd:
     ids=lambda value: ascii(repr(value))[:20],
 )  # fmt: skip
 async def test_any_value_is_a_token(value: Any, autojump_clock: MockClock) -> None:
-    """No value means anything to the stream: each arrives as the very object, and the stream goes on."""
+    """Any object can be a token: each arrives as the same object, and the stream goes on."""
 
     async def handler(job: JobContext[Any]) -> None:
         await job.send(value)
@@ -781,7 +780,7 @@ async def test_any_value_is_a_token(value: Any, autojump_clock: MockClock) -> No
 
 
 async def test_a_stream_that_was_not_entered(autojump_clock: MockClock) -> None:
-    """Reading outside `async with`, before or after, is refused, and holds nobody."""
+    """Reading outside `async with`, before or after, is refused, and holds no handler."""
     async with open_registry() as jobs:
         handle = await jobs.submit(bursts, 3)
         await handle.wait()
@@ -805,7 +804,7 @@ async def test_a_stream_that_was_not_entered(autojump_clock: MockClock) -> None:
 
 
 async def test_closing_a_stream_that_somebody_waits_on(autojump_clock: MockClock) -> None:
-    """A receive under way when its stream is closed ends with ClosedResourceError at the next event."""
+    """Closing a stream ends a receive under way with ClosedResourceError at the next event."""
     ended: list[float] = []
 
     async def receive(stream: trio.abc.ReceiveChannel[Any]) -> None:
@@ -856,7 +855,7 @@ async def test_two_tasks_on_one_stream(autojump_clock: MockClock) -> None:
 
 
 async def test_a_job_removed_while_it_is_read(autojump_clock: MockClock) -> None:
-    """A reader of a job that is gone is told so, on opening and on reading."""
+    """A reader of a removed job gets UnknownJob, on opening and on reading."""
     async with open_registry() as jobs:
         handle = await jobs.submit(bursts, 600)
         await handle.wait()
@@ -885,7 +884,7 @@ async def test_opening_is_refused_after_the_registry(autojump_clock: MockClock) 
 
 
 async def test_nobody_reads_and_nobody_cares(autojump_clock: MockClock) -> None:
-    """A hundred thousand tokens without a reader do not hold the handler, and all are there."""
+    """A hundred thousand tokens without a reader do not hold the handler, and all are in the log."""
     async with open_registry() as jobs:
         for handler in (bursts, counts):
             handle = await jobs.submit(handler, 100_000)
@@ -896,7 +895,7 @@ async def test_nobody_reads_and_nobody_cares(autojump_clock: MockClock) -> None:
 
 
 async def test_an_unread_job_pauses(autojump_clock: MockClock) -> None:
-    """With `pause` an unread handler stops a window ahead, goes on while read, and stops again when left."""
+    """With `pause` an unread handler stops a window ahead, goes on while read, and stops again after."""
     async with open_registry(window=4) as jobs:
         sender, handle = await submit_sender(jobs, when_unread="pause")
         await trio.sleep(1000)
@@ -912,7 +911,7 @@ async def test_an_unread_job_pauses(autojump_clock: MockClock) -> None:
 
 
 async def test_a_paused_job_is_released_by_a_gap_reader(autojump_clock: MockClock) -> None:
-    """Any reader counts as one: a `gap` reader lets a paused handler run freely."""
+    """A reader with policy `gap` lets a paused handler run freely."""
     async with open_registry(window=4) as jobs:
         sender, handle = await submit_sender(jobs, when_unread="pause")
         await settle()
@@ -924,7 +923,7 @@ async def test_a_paused_job_is_released_by_a_gap_reader(autojump_clock: MockCloc
 
 @pytest.mark.parametrize("clock", ["first_token", "idle"])
 async def test_clocks_stand_still_while_a_send_waits(clock: str, autojump_clock: MockClock) -> None:
-    """The clocks between tokens stop while a send waits for a reader, and go on with what was left."""
+    """The clocks between tokens stop while a send waits for a reader, and then go on."""
 
     async def handler(job: JobContext[int]) -> None:
         if clock == "idle":
@@ -963,8 +962,7 @@ async def test_the_run_clock_does_not_stand_still(autojump_clock: MockClock) -> 
 
 
 async def test_clocks_stand_still_for_the_last_that_waits(autojump_clock: MockClock) -> None:
-    """Of two sends that wait, the one that gives up does not start the clocks for the one that still
-    waits."""
+    """Of two sends that wait, the one that is cancelled does not start the clocks for the other."""
 
     async def helper(job: JobContext[int]) -> None:
         await job.send(99)
@@ -988,7 +986,7 @@ async def test_clocks_stand_still_for_the_last_that_waits(autojump_clock: MockCl
 
 @pytest.mark.parametrize("linger", [0.0, 3.0])
 async def test_an_unread_job_is_cancelled(linger: float, autojump_clock: MockClock) -> None:
-    """With `cancel` a job that nobody reads is cancelled after the linger time, which a reader stops."""
+    """With `cancel` an unread job is cancelled after the linger time, which a reader stops."""
     async with open_registry() as jobs:
         never = await jobs.submit(forever, when_unread="cancel", linger=linger)
         job = await never.wait()
@@ -1015,7 +1013,7 @@ async def test_an_unread_job_is_cancelled(linger: float, autojump_clock: MockClo
 
 
 async def test_the_linger_time_of_each_attempt(autojump_clock: MockClock) -> None:
-    """Each attempt lingers anew, and a job that waits is not cancelled for want of a reader."""
+    """The linger time starts anew with each attempt; a job that waits needs no reader."""
 
     async def handler(job: JobContext[int]) -> None:
         if job.attempt == 1:

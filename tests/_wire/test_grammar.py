@@ -1,4 +1,4 @@
-"""What the grammar of the wire allows in the options of a job, a registry takes."""
+"""A registry accepts all options of a job that the grammar of the wire allows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BY_TYPE: dict[str | None, Callable[[dict[str, Any]], st.SearchStrategy[Any]]] = 
 
 
 def allowed(kind: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Draw values that a schema allows; for the words of JSON Schema that the options use."""
+    """Draw values that a schema allows, for the keywords of JSON Schema that the options use."""
     if "$ref" in kind:
         return allowed(DEFINITIONS[kind["$ref"].rpartition("/")[2]])
     if "anyOf" in kind:
@@ -77,7 +77,7 @@ async def submit(options: dict[str, Any]) -> None:
 
 @given(allowed(DEFINITIONS["SubmitOptions"]))
 def test_a_registry_takes_what_the_grammar_allows(fields: dict[str, Any]) -> None:
-    """Sound options are refused only for text that no store keeps, so clients may trust the schema."""
+    """Options that fit the schema are refused only for text that no store keeps."""
     for one, other in EXCLUDING:
         if one in fields:
             fields.pop(other, None)

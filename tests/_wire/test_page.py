@@ -1,4 +1,4 @@
-"""docs/wire.md and its schema say what the server speaks: no more, no less."""
+"""docs/wire.md and its schema describe exactly what the server accepts and sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPS = [op for kind in AnyRequest.__args__ for op in [kind.__struct_config__.tag]
 
 
 def rows(head: str) -> dict[str, str]:
-    """Return the rows of the table with that head: what the first cell names, and the rest."""
+    """Return the rows of the table with that head: the name in the first cell, and the rest."""
     table = PAGE.partition(f"\n| {head}")[2].partition("\n\n")[0]
     found: dict[str, str] = {}
     for line in table.splitlines()[2:]:
@@ -39,13 +39,13 @@ def test_the_schema_is_the_one_that_the_code_makes() -> None:
 
 @pytest.mark.parametrize("message", REQUESTS, ids=lambda message: message["op"])
 def test_the_requests_on_the_page_are_requests(message: dict[str, Any]) -> None:
-    """What the page sends, the server understands as that."""
+    """The server decodes each request on the page as the request it is meant to be."""
     request = decode_request(json.dumps(message).encode(), 32)
     assert msgspec.to_builtins(request).items() >= {"op": message["op"], "id": message["id"]}.items()
 
 
 def test_every_operation_is_told() -> None:
-    """The page has a row for each operation and for nothing else, and names each of its fields."""
+    """The page has a row for exactly each operation, with the names of its fields."""
     told = rows("`op` |")
     assert list(told) == OPS
     for kind in AnyRequest.__args__:
@@ -54,7 +54,7 @@ def test_every_operation_is_told() -> None:
 
 
 def test_every_code_is_told_with_its_status() -> None:
-    """The page has a row for each code and for nothing else, with the status that goes with it."""
+    """The page has a row for exactly each code, with its HTTP status."""
     told = rows("`code` |")
     assert set(told) == set(STATUS)
     assert {
@@ -63,5 +63,5 @@ def test_every_code_is_told_with_its_status() -> None:
 
 
 def test_every_kind_of_event_is_told() -> None:
-    """The page has a row for each kind of event and for nothing else."""
+    """The page has a row for exactly each kind of event."""
     assert set(rows("`kind` |")) == set(trio_jobs.Kind)

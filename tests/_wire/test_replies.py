@@ -1,4 +1,4 @@
-"""What a server says comes back as the records that it was made from."""
+"""A server's replies are decoded as the records that they were made from."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def said(**fields: str) -> Any:
 
 @pytest.mark.parametrize("one", JOBS, ids=["plain", "with everything"])
 def test_a_job_comes_back(one: Job) -> None:
-    """A job is read as it was, field by field."""
+    """A job is decoded with equal fields."""
     reply = said(job=encode_job(one, tracebacks=True).decode())
     assert job_of(reply.job) == Seen(one, ())
 
@@ -110,14 +110,14 @@ def test_hidden_tracebacks_are_empty() -> None:
 
 
 def test_events_come_back() -> None:
-    """Events of every kind are read as they were, with the record that belongs to the kind."""
+    """Events of every kind are decoded as equal events, with the record of their kind."""
     texts = b",".join(encode_event(event, tracebacks=True) for event in EVENTS).decode()
     assert events_of(said(events=f"[{texts}]").events) == EVENTS
     assert events_of(said(history=f"[{texts}]").history) == EVENTS
 
 
 def test_reports_and_statistics_come_back() -> None:
-    """A cancellation's report and a registry's statistics are read as they were."""
+    """The report of a cancellation and the statistics of a registry are decoded as equal records."""
     report = CancelReport("stuck", 1.5, "the stack")
     assert said(report=msgspec.json.encode(report).decode()).report == report
     there = Statistics({State.RUNNING: 3}, 3, 100, paused=False, readers=2)
@@ -125,7 +125,7 @@ def test_reports_and_statistics_come_back() -> None:
 
 
 def test_what_a_newer_server_says_besides_is_left_out() -> None:
-    """Fields that are not known here do no harm, large or small."""
+    """Unknown fields are ignored, large or small."""
     found = {**said(job=encode_job(JOBS[0], tracebacks=True).decode()).job, "new": 7, "large": {"newer": 9}}
     assert job_of(found) == Seen(JOBS[0], ())
     assert decode_reply('{"re":1,"new":7,"pong":true}').pong
@@ -150,7 +150,7 @@ def test_what_a_newer_server_says_besides_is_left_out() -> None:
     ],
 )
 def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> None:
-    """A record that lacks a field, or has a word that is none, is not made up."""
+    """A record without a field, or with an unknown word, raises an error."""
     with pytest.raises(ProtocolViolation):
         read(found)
 
@@ -159,7 +159,7 @@ def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> No
     "data", ["null", '"text"', "{}", '{"reason": "bored"}', '{"reason": "user", "error": {"type": 1}}']
 )
 def test_an_end_without_its_record_is_noticed(data: str) -> None:
-    """An event that should say how something ended, and does not, is no event."""
+    """An event without the record of its end raises an error."""
     with pytest.raises(ProtocolViolation):
         events_of(
             said(events=f'[{{"seq":1,"attempt":1,"kind":"failed","timestamp":1,"data":{data}}}]').events

@@ -1,4 +1,4 @@
-"""Messages to structures and records to JSON: strict on the way in, without secrets on the way out."""
+"""Messages to structures and records to JSON: strictly decoded, and encoded without secrets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def options(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_options_become_those_of_submit(fields: dict[str, Any], given: dict[str, Any]) -> None:
-    """Only what was given is handed on; which errors are retried stays the handler's own."""
+    """Only given options are passed on; which errors are retried stays as in the handler's mark."""
     assert options(**fields) == given
 
 
@@ -70,20 +70,20 @@ def test_options_become_those_of_submit(fields: dict[str, Any], given: dict[str,
     ],
 )
 def test_other_options_are_refused(fields: dict[str, Any]) -> None:
-    """What `submit` would not take, or no stranger should ask for, is refused before anything is done."""
+    """Options that `submit` refuses, or that no client may set, are refused before anything is done."""
     with pytest.raises(BadRequest):
         decode_new_job(json.dumps({"handler": "work", "options": fields}).encode(), 32)
 
 
 def test_depth_counts_brackets_outside_of_texts() -> None:
-    """Depth is that of lists and objects; brackets in a text are text."""
+    """The depth counts lists and objects, and no brackets in texts."""
     check_depth(b'{"a": ["[[[[[[[[["]}', 2)
     with pytest.raises(BadRequest, match="nested more than 2 deep"):
         check_depth(b'{"a": [[]]}', 2)
 
 
 def test_numbers_that_are_none() -> None:
-    """NaN, infinities and numbers beyond all bounds are no JSON here."""
+    """NaN, infinities and numbers out of range are refused."""
     for number in ("NaN", "Infinity", "1e999", "1" * 400):
         with pytest.raises(BadRequest):
             decode_request(f'{{"op": "follow", "id": 1, "job": "x", "after": {number}}}'.encode(), 32)
@@ -95,7 +95,7 @@ def failed_event(traceback: str) -> Event:
 
 
 def test_an_event_as_json() -> None:
-    """An event is its fields; a traceback is there only where it is wanted."""
+    """An event has its fields as JSON; a traceback only if it is asked for."""
     shown = json.loads(encode_event(failed_event("line 1"), tracebacks=True))
     assert shown == {
         "seq": 7,
@@ -114,7 +114,7 @@ def test_an_event_as_json() -> None:
 
 
 async def test_a_job_as_json() -> None:
-    """A job is its public fields, times as ISO 8601, its priority by name; no traceback unless wanted."""
+    """A job has its public fields, times as ISO 8601, its priority by name; a traceback only if asked for."""
     async with open_registry() as jobs:
         job = await (await jobs.submit(broken, tags={"a": "b"}, priority=Priority.LOW)).wait()
     hidden = json.loads(encode_job(job, tracebacks=False))
@@ -126,7 +126,7 @@ async def test_a_job_as_json() -> None:
 
 
 def test_the_schema_names_every_request() -> None:
-    """The schema has every structure that a message may be, and refers to nothing that it lacks."""
+    """The schema has every structure of a message, and every name that it refers to."""
     found = schema()
     kinds = {kind.__name__ for kind in msgspec_union(AnyRequest)}
     assert kinds <= set(found["$defs"])

@@ -40,21 +40,21 @@ def test_it_runs_and_measures_everything() -> None:
 
 
 def test_jobs_with_wrong_results_have_no_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that returns another number than its own is found out, in one process."""
+    """A handler that returns a wrong number is found, in one process."""
     monkeypatch.setattr(speed, "work", work)
     with pytest.raises(WrongResult, match="results"):
         trio.run(speed.by_ours, tmp_path / "jobs.db", 10, 5)
 
 
 def test_parts_that_finish_nothing_have_no_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit of the parts is no limit if the jobs are not completed in the file."""
+    """The upper limit has no figure if the jobs are not completed in the file."""
     monkeypatch.setattr(parts, "FINISH", "SELECT ?, ?")
     with pytest.raises(WrongResult, match="jobs in the file: 0, and not 10"):
         trio.run(speed.by_parts, tmp_path / "jobs.db", 10, 5)
 
 
 def test_a_client_that_found_too_few_results_is_not_believed() -> None:
-    """Of a library whose client saw fewer right results than it submitted jobs, no speed is reported."""
+    """A library whose client got fewer right results than it submitted jobs has no speed."""
     with running("liar", [sys.executable, "-c", LIAR]) as liar:
         assert speed.settled(liar, 1, OURS)["settled"] == 1
         with pytest.raises(WrongResult, match="right results of ours: 1, and not 2"):
@@ -70,7 +70,7 @@ def test_tokens_that_arrive_changed_have_no_speed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_program_that_ends_or_hangs_is_an_error() -> None:
-    """A program that gives no answer is an error that shows its last words, and a hanging one is killed."""
+    """A program without an answer raises an error with its last output, and one that hangs is killed."""
     with (
         running("quitter", [sys.executable, "-c", "raise SystemExit('no more')"]) as quitter,
         pytest.raises(ProgramFailed, match=r"quitter did not answer (?s:.)*no more"),
@@ -85,7 +85,7 @@ def test_a_program_that_ends_or_hangs_is_an_error() -> None:
 
 
 def test_the_program_that_died_is_named() -> None:
-    """Whoever waits for a program that has died waits no longer, and the error says which that was."""
+    """A wait for a program that has crashed ends, and the error names the program."""
     with (
         running("the worker", [sys.executable, "-c", "raise SystemExit('locked')"]),
         running("the client", [sys.executable, "-c", "input(); input()"]) as client,
@@ -95,7 +95,7 @@ def test_the_program_that_died_is_named() -> None:
 
 
 def test_a_peer_that_fails_is_left_out_and_ours_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    """A peer's failure is printed and costs its figures only; ours ends the benchmark."""
+    """A peer's failure is printed and costs only its figures; a failure of ours ends the benchmark."""
 
     def fail() -> float:
         raise WrongResult("nothing was done")
@@ -112,7 +112,7 @@ def test_a_peer_that_fails_is_left_out_and_ours_is_not(capsys: pytest.CaptureFix
     [(False, "/ quick, the best peer", 2.0), (True, "/ slow, the best peer", 6.0)],
 )
 def test_ours_is_compared_with_the_best_peer(at_most: bool, name: str, value: float) -> None:
-    """The best peer has the most per second, or the least seconds; our own other figures are no peer."""
+    """The best peer has the most per second, or the fewest seconds; our own other figures are no peer."""
     figures = {"trio_jobs": [6.0], "trio_jobs, 2 processes": [9.0], "slow": [1.0], "quick": [3.0]}
     (check,) = against_best(figures, at_most=at_most)
     assert (check.name, check.value) == (name, value)
@@ -122,7 +122,7 @@ def test_ours_is_compared_with_the_best_peer(at_most: bool, name: str, value: fl
 def test_a_peer_without_redis_is_skipped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no redis-server, peers on Redis are not even installed."""
+    """Without redis-server, peers on Redis are not even installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     found = [install(peer, tmp_path) for peer in PEERS.values() if peer.on_redis]
     assert len(found) == 4

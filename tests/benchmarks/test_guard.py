@@ -1,4 +1,4 @@
-"""What is counted by `benchmarks/guard.py` is what it says."""
+"""`benchmarks/guard.py` counts what it claims to count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks import guard
 
 
 def test_every_load_is_marked_where_it_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counts are taken in pairs, so that one mark too many would compare the wrong loads."""
+    """Each load has exactly two marks, as the counts between marks are compared in pairs."""
     marks: list[int] = []
     monkeypatch.setattr(os, "getpgrp", lambda: marks.append(1))
     for name, guarded in guard.LOADS.items():
@@ -21,7 +21,7 @@ def test_every_load_is_marked_where_it_begins_and_ends(monkeypatch: pytest.Monke
 
 
 def test_what_became_dearer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """A tenth more than stored is fine, and what is not stored is only printed."""
+    """A count up to a tenth above the stored one passes, and one without a stored count is only printed."""
     assert guard.show("submit", 100.0, 1.09, 1.0) == "fine"
     assert guard.show("submit", 100.0, 1.11, 1.0) == "DEARER"
     assert guard.show("submit", 100.0, 1.11, None) == "not stored yet"

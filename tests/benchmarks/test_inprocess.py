@@ -48,6 +48,6 @@ def test_every_version_of_the_job_delivers_the_same_tokens(benchmark: ModuleType
     ("value", "mark"), [(1.0, "met"), (1.2, "good enough"), (1.3, "good enough"), (1.31, "MISSED")]
 )
 def test_a_check_is_marked_by_its_target(benchmark: ModuleType, value: float, mark: str) -> None:
-    """A ratio meets its target at the bound, is good enough up to the second bound, and else missed."""
+    """A ratio meets its target up to the first bound, is good enough up to the second, and else missed."""
     assert benchmark.Check("time", value, value, value, 1.0, 1.3).mark == mark
     assert benchmark.Check("speed", -value, -value, -value, -1.0, -1.3, at_most=False).mark == mark

@@ -1,4 +1,4 @@
-"""The benchmark of serving runs, and reports no speed of tokens that did not come as they should."""
+"""The benchmark of serving runs, and reports no speed of wrong tokens."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_it_runs_and_measures_everything() -> None:
 
 
 def test_bare_trio_websocket_is_measured_the_same_way() -> None:
-    """The peer that needs no environment of its own delivers a frame per token, and one for the end."""
+    """The peer without an environment of its own delivers a frame per token, and one for the end."""
     with serving(BARE_SIDE) as server:
         assert listen(server, Plan(3, 10), 3).per_frame == 10 / 11
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_bare_loop_is_measured_the_same_way(jobs: int) -> None:
-    """A Trio program and no more delivers a chunk per event, one for the end, and how late it was."""
+    """A plain Trio program delivers a chunk per event, one for the end, and its delays."""
     with serving(PEERS[LOOP]) as server:
         heard = listen(server, Plan(jobs, 10, pause=0.001), 3)
     assert heard.per_frame == 10 / 11
@@ -83,14 +83,14 @@ def test_a_bare_loop_is_measured_the_same_way(jobs: int) -> None:
 
 @pytest.mark.deep
 def test_what_tls_costs_is_measured() -> None:
-    """Through TLS come the same tokens, of which each client has all."""
+    """Each client gets all tokens through TLS."""
     for row in tls.rows(1, {1: 70, 3: 70}):
         assert len(row.figures) == 4
         assert min(check.value for check in row.checks) > 0
 
 
 def test_a_stream_that_is_held_is_heard_to_its_last_token() -> None:
-    """The clients of a stream that does not end wait for its last token, and find no end."""
+    """The clients of a stream without an end wait for its last token."""
     with serving(BARE_SIDE) as server, measure.load() as clients:
         plan = Plan(1, 10, hold=True)
         measure.connect(clients, server, plan, 2)
@@ -98,7 +98,7 @@ def test_a_stream_that_is_held_is_heard_to_its_last_token() -> None:
 
 
 def test_tokens_that_arrive_changed_have_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that sends another token than it should is found out, and the token is shown."""
+    """A server that sends a wrong token is found, and the token is shown."""
     monkeypatch.setattr(Side, "command", [sys.executable, "-c", LIAR])
     wrong = "'token 000001' where 'token 000000' should be"
     with serving(BARE_SIDE) as server, pytest.raises(WrongResult, match=wrong):
@@ -106,14 +106,14 @@ def test_tokens_that_arrive_changed_have_no_speed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_client_that_is_refused_is_not_counted() -> None:
-    """A server that does not give what is asked for has no speed, and its answer is shown."""
+    """A server that refuses a request has no speed, and its answer is shown."""
     side = attrs.evolve(BARE_SIDE, websocket=False)
     with serving(side) as server, pytest.raises(WrongResult, match="refused: .*HTTP/1.1 400"):
         listen(server, Plan(1, 3), 1)
 
 
 def test_no_file_is_wanted_that_the_system_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a hard limit that is too low the benchmark ends and names it; a soft one is raised as needed."""
+    """A hard limit that is too low ends the benchmark and is named; a soft one is raised as needed."""
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda _what, limits: asked.append(limits))
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, 5000))
@@ -140,7 +140,7 @@ def test_no_file_is_wanted_that_the_system_does_not_allow(monkeypatch: pytest.Mo
     ],
 )
 def test_each_token_has_to_come_once_and_in_order(numbers: list[int], ended: bool, fault: str | None) -> None:
-    """What is lost, repeated, swapped, too much, or not ended, is a fault that says what it was."""
+    """A token that is lost, repeated, swapped or extra, or a missing end, is reported as that."""
     reading = Reading([(token(n), 0) for n in numbers], ended=ended)
     assert load.fault(reading, 3, ends=True) == fault
 
@@ -162,7 +162,7 @@ def events_message(*numbers: int, pad: int = 0) -> str:
 
 @pytest.mark.parametrize("pad", [0, 100, 70_000])
 def test_frames_of_every_length_are_read(pad: int) -> None:
-    """Frames are taken apart whatever their length is, pings are skipped, and parts are joined."""
+    """Frames of every length are parsed, pings are skipped, and parts are joined."""
     whole = events_message(2, pad=pad)
     data = (
         frame(events_message(0, 1, pad=pad))
@@ -177,7 +177,7 @@ def test_frames_of_every_length_are_read(pad: int) -> None:
 
 
 def test_a_close_and_a_gap_are_no_stream() -> None:
-    """A server that closes the connection, or drops events, has not done its work."""
+    """A server that closes the connection, or drops events, has no speed."""
     with pytest.raises(WrongBytes, match="closed the connection"):
         read_websocket(frame("\x03\xe9", 0x88))
     with pytest.raises(WrongBytes, match="gap"):
@@ -191,7 +191,7 @@ def chunk(text: str) -> bytes:
 
 
 def test_events_are_read_however_they_are_written() -> None:
-    """Events are read from writes that hold many of them, or a part of one; comments are skipped."""
+    """Events are parsed from writes with many of them, or with a part of one; comments are skipped."""
     both = event(0, token(0)) + event(1, token(1))
     for data in (chunk(both), chunk(both[:30]) + chunk(both[30:])):
         reading = read_events(chunk(": ping\n\n") + data + chunk("event: completed\ndata: [DONE]\n\n"))
@@ -200,7 +200,7 @@ def test_events_are_read_however_they_are_written() -> None:
 
 
 def test_a_token_is_as_old_as_the_end_of_its_frame() -> None:
-    """The age of a token is from when it was sent to when the last byte of its frame came."""
+    """The age of a token is from its send to the arrival of the last byte of its frame."""
     data = frame(message(0, "token 000000 1.5")) + frame(message(1, "token 000001 2.5"))
     half = len(data) // 2
     with socket.socket() as unused:
