@@ -7,8 +7,9 @@ documentation is made from them (`schema`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -20,6 +21,8 @@ from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from .._json.values import depth, encode, to_json
 from .._model.job import Ended, Event, Priority, Timeouts
 from .._model.retry import Retry
+
+T = TypeVar("T")
 
 PROTOCOL: Final = "trio-jobs.v1"
 BEARER: Final = "bearer."
@@ -270,6 +273,14 @@ def check_depth(data: bytes, most: int) -> None:
         raise BadRequest(f"the message is nested more than {most} deep")
 
 
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
+    check_depth(data, deepest)
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadRequest(str(error)) from None
+
+
 def decode_request(data: bytes, deepest: int) -> AnyRequest:
     """Return the request that a message is.
 
@@ -277,17 +288,11 @@ def decode_request(data: bytes, deepest: int) -> AnyRequest:
         BadRequest: It is none.
     """
     try:
-        check_depth(data, deepest)
-        return _requests.decode(data)
-    except (BadRequest, msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadRequest(str(error), _id_of(data)) from None
-
-
-def _id_of(data: bytes) -> int | None:
-    try:
-        return _only_id.decode(data).id
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
+        return _decoded(_requests, data, deepest)
+    except BadRequest as error:
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            error.re = _only_id.decode(data).id
+        raise
 
 
 def decode_new_job(data: bytes, deepest: int) -> NewJob:
@@ -296,11 +301,7 @@ def decode_new_job(data: bytes, deepest: int) -> NewJob:
     Raises:
         BadRequest: It says nothing of that kind.
     """
-    check_depth(data, deepest)
-    try:
-        return _new_jobs.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadRequest(str(error)) from None
+    return _decoded(_new_jobs, data, deepest)
 
 
 def json_fields(fields: Mapping[str, bytes]) -> bytes:

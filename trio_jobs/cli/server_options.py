@@ -6,14 +6,17 @@ import errno
 import socket
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from .faults import FAILED, Fault
-from .tokens import Authenticate, authenticator
+from .tokens import authenticator
+
+if TYPE_CHECKING:
+    from ..serving.options import Authenticate
 
 _NO_SUCH_NAME: Final = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_AGAIN", "EAI_NODATA")}
 

@@ -7,16 +7,14 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from .faults import Fault
 
 if TYPE_CHECKING:
-    from ..serving import Caller
-
-Authenticate: TypeAlias = "Callable[[Mapping[str, str]], Awaitable[Caller | None]]"
+    from ..serving.options import Authenticate, Caller
 
 ANY_OWNER: Final = "*"
 """Written in place of an owner: the token gives access to the jobs of all."""

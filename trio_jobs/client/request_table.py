@@ -68,8 +68,8 @@ class Call(Generic[T]):
         self._value: T | None = None
         self._error: Exception | None = None
 
-    def finish(self, value: T | None, error: Exception | None = None) -> None:
-        """Set the answer or the error."""
+    def finish(self, error: Exception | None, value: T | None = None) -> None:
+        """Set the error or the answer."""
         self._value, self._error, self.done = value, error, True
         self.bell.ring()
 
@@ -215,7 +215,7 @@ class RequestTable:
         if value is None and error is None:
             raise ProtocolViolation(f"the reply to {call.text[:200]} lacks its answer")
         del self._open[call.id]
-        call.finish(value, error)
+        call.finish(error, value)
 
     def _on_follow_reply(self, follow: RemoteSubscription, reply: Reply) -> None:
         if reply.events is not None:
@@ -267,9 +267,5 @@ class RequestTable:
             self._end_with(one, error)
 
     def _end_with(self, one: Call[Any] | RemoteSubscription, error: Exception) -> None:
-        if self._open.pop(one.id, None) is None:
-            return  # it has ended already
-        if isinstance(one, Call):
-            one.finish(None, error)
-        else:
+        if self._open.pop(one.id, None) is not None:  # else it has ended already
             one.finish(error)

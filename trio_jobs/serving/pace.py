@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
+import attrs
 import trio
 
 from .._common.bell import Bell
@@ -29,15 +30,13 @@ _TOGETHER: Final = 0.001
 """Seconds by which a task may be woken early, together with another one."""
 
 
+@attrs.define(eq=False)
 class _Turn:
     """The turn of one task: whether it has come, and whether the task has left without it."""
 
-    __slots__ = ("bell", "come", "gone")
-
-    def __init__(self) -> None:
-        self.bell = Bell()
-        self.come = False
-        self.gone = False
+    bell: Bell = attrs.field(factory=Bell)
+    come: bool = False
+    gone: bool = False
 
 
 class Pace:

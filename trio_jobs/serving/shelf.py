@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+import attrs
+
 from .batch import EventBatch
 
 _MOST_OF_ONE: Final = 4 * 1024 * 1024
 
 
+@attrs.define(eq=False)
 class Row:
     """The batches of one feed, by the cursor before them, the oldest first.
 
@@ -17,9 +20,8 @@ class Row:
         weight: Bytes that they take.
     """
 
-    def __init__(self) -> None:
-        self.weight = 0
-        self.batches: OrderedDict[int, EventBatch] = OrderedDict()
+    weight: int = 0
+    batches: OrderedDict[int, EventBatch] = attrs.field(factory=OrderedDict[int, EventBatch])
 
 
 class Shelf:

@@ -7,6 +7,7 @@ there as server-sent events. What may be done, and by whom, is decided in `opera
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias, Unpack
 
 import msgspec
@@ -22,7 +23,7 @@ from ..._registry.registry import JobRegistry
 from ..context import ServerContext
 from ..options import AppOptions, ServerOptions
 from ..problems import INTERNAL, Problem, to_problem
-from .asgi import PROBE, Guard, SocketEndpoint, problem_response
+from .asgi import PROBE, Guard, problem_response, serve_socket
 from .assets import page_routes
 from .endpoints import ENDPOINTS, Answer, Endpoint, base_of
 from .openapi import openapi
@@ -50,7 +51,7 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
     """Return the application. Event streams end when `closing` is set."""
     routes = [*_routes(context), *(page_routes() if context.options.page else ())]
     if websocket:
-        routes.append(WebSocketRoute("/v1/ws", SocketEndpoint(context)))
+        routes.append(WebSocketRoute("/v1/ws", partial(serve_socket, context)))
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
         middleware.insert(  # around it, so that pages can read what they are refused

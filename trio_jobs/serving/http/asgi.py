@@ -141,27 +141,16 @@ async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
     scope.cancel(reason="the client left")
 
 
-class SocketEndpoint:
-    """`/v1/ws`, where the application runs on another server.
-
-    Args:
-        context: The context of the server.
-    """
-
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        socket = WebSocket(scope, receive, send)
-        try:
-            caller = await self._context.access.caller(dict(socket.headers))
-        except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
-            await socket.send_denial_response(problem_response(to_problem("a handshake failed", error)))
-            return
-        await socket.accept(PROTOCOL if PROTOCOL in scope["subprotocols"] else None)
-        connection = AsgiWebSocket(socket, self._context.limits.idle)
-        await WebSocketHandler(connection, self._context, caller).run()
+async def serve_socket(context: ServerContext, socket: WebSocket) -> None:
+    """Serve one connection at `/v1/ws`, where the application runs on another server."""
+    try:
+        caller = await context.access.caller(dict(socket.headers))
+    except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
+        await socket.send_denial_response(problem_response(to_problem("a handshake failed", error)))
+        return
+    await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
+    connection = AsgiWebSocket(socket, context.limits.idle)
+    await WebSocketHandler(connection, context, caller).run()
 
 
 class AsgiWebSocket(WebSocketConnection):
