@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Unpack
 
 import trio
@@ -11,7 +12,7 @@ from .context import ServerContext
 from .http.app import app_of
 from .net.http1 import serve_http1
 from .options import HttpOptions, ServerOptions
-from .websocket.server import WebSockets
+from .websocket.server import serve_connection
 
 
 async def serve_http(  # noqa: ASYNC128  # what it calls does
@@ -33,4 +34,4 @@ async def serve_http(  # noqa: ASYNC128  # what it calls does
     """
     context = ServerContext.of(jobs, ServerOptions.of(HttpOptions, options))
     app = app_of(context, websocket=False)
-    await serve_http1(context, app, WebSockets(context).connection, "http", task_status.started)
+    await serve_http1(context, app, partial(serve_connection, context), "http", task_status.started)

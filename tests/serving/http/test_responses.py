@@ -12,7 +12,7 @@ from tests.serving.served import count, parse, served
 from tests.wire import LARGE, Get
 from trio_jobs import JobContext, handler
 from trio_jobs.serving import Caller, Limits
-from trio_jobs.serving.http.responses import AnswerResponse
+from trio_jobs.serving.http.responses import answer_to
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.options import ServerOptions
 
@@ -112,7 +112,7 @@ async def test_who_leaves_is_not_worked_for() -> None:
             sent.append(message)
 
         async with operations.account.room(2**20), trio.open_nursery() as nursery:
-            response = AnswerResponse(operations, Caller(None), Get(1, job))
+            response = answer_to(operations, Caller(None), Get(1, job))
             nursery.start_soon(response, {"type": "http", "method": "GET"}, receive, send)
             await trio.testing.wait_all_tasks_blocked()
             assert sent == []

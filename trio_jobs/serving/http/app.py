@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from ..._registry.registry import JobRegistry
 from ..context import ServerContext
@@ -25,11 +26,11 @@ from ..options import AppOptions, ServerOptions
 from ..problems import INTERNAL, Problem, to_problem
 from .asgi import PROBE, Guard, problem_response, serve_socket
 from .assets import page_routes
-from .endpoints import ENDPOINTS, Answer, Endpoint, base_of
+from .endpoints import ENDPOINTS, Endpoint, base_of
 from .openapi import openapi
 from .responses import JSON
 
-Respond: TypeAlias = Callable[[Request], Awaitable[Answer]]
+Respond: TypeAlias = Callable[[Request], Awaitable[ASGIApp]]
 
 _SERVER: Final = "the URL that the paths begin with"
 """The place of the server's URL in the OpenAPI document, which is made once; each request has its own URL."""
@@ -102,7 +103,7 @@ def _routes(context: ServerContext) -> list[BaseRoute]:
 def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Respond:
     """Return the endpoint of a path: it authenticates, checks, and answers each error with a problem."""
 
-    async def route(request: Request) -> Answer:
+    async def route(request: Request) -> ASGIApp:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
         try:
             caller = await context.access.caller(dict(request.headers))

@@ -12,6 +12,7 @@ import attrs
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from ..._common.errors import quoted
 from ..._common.states import State
@@ -27,10 +28,9 @@ from ..values import FIELDS
 from .body import read_body
 from .event_stream import EventStreamResponse
 from .metrics import exposition
-from .responses import JSON, AnswerResponse, ValueResponse, only
+from .responses import JSON, answer_to, only, value_of
 
-Answer: TypeAlias = Response | EventStreamResponse | AnswerResponse | ValueResponse
-Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[Answer]]
+Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[ASGIApp]]
 
 
 @attrs.frozen(kw_only=True)
@@ -123,7 +123,7 @@ _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
     parameters=[_header("Idempotency-Key", type="string", minLength=1, maxLength=LONGEST_KEY)],
     body=_json_of("NewJob"),
 )
-async def submit(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def submit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job. The answer says where to read it; the job is in the store."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
@@ -143,20 +143,20 @@ async def submit(context: ServerContext, request: Request, caller: Caller) -> An
     problems=(400, 404, 422),
     request=requests.Cancel,
 )
-async def cancel(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def cancel(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Cancel a job. The answer says what became of it; with 202, it has not stopped yet."""
     asked = _asked(request, requests.Cancel, {"job": request.path_params["id"]})
-    return AnswerResponse(context.operations, caller, asked, _report)
+    return answer_to(context.operations, caller, asked, _report)
 
 
 # ------------------------------------------------------------ looking
 
 
 @endpoint("GET", "/v1/jobs/{id}", answers={200: _json_of("Job")}, problems=[404])
-async def get(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def get(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Look a job up."""
     asked = requests.Get(1, request.path_params["id"])
-    return AnswerResponse(context.operations, caller, asked, only("job"))
+    return answer_to(context.operations, caller, asked, only("job"))
 
 
 @endpoint(
@@ -171,11 +171,11 @@ async def get(context: ServerContext, request: Request, caller: Caller) -> Answe
     ],
     request=requests.List,
 )
-async def find(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def find(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """List the jobs that match, page by page. `next` is the cursor of the next page."""
     states, tags = request.query_params.getlist("state"), _tags(request.query_params.getlist("tag"))
     given = {name: value for name, value in (("state", states), ("tags", tags)) if value}
-    return AnswerResponse(context.operations, caller, _asked(request, requests.List, given, "state", "tag"))
+    return answer_to(context.operations, caller, _asked(request, requests.List, given, "state", "tag"))
 
 
 @endpoint(
@@ -185,30 +185,25 @@ async def find(context: ServerContext, request: Request, caller: Caller) -> Answ
     problems=(400, 404, 422),
     request=requests.History,
 )
-async def history(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def history(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read a job's events but for tokens and progress."""
     asked = _asked(request, requests.History, {"job": request.path_params["id"]})
-    return AnswerResponse(context.operations, caller, asked)
+    return answer_to(context.operations, caller, asked)
 
 
 @endpoint("GET", *(f"/v1/jobs/{{id}}/{name}" for name in FIELDS), answers=_VALUE, problems=(400, 404, 409))
-async def field(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def field(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read one value of a job, however large it is."""
     job = await context.operations.get(caller, request.path_params["id"])
     name: Any = request.url.path.rpartition("/")[2]
-    return await _value(context, caller, requests.GetValue(1, job.id, name, job.last_seq))
+    return await value_of(context.operations, caller, requests.GetValue(1, job.id, name, job.last_seq))
 
 
 @endpoint("GET", "/v1/jobs/{id}/history/{seq}", answers=_VALUE, problems=(400, 404, 409))
-async def data(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def data(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read the data of one event, however large it is."""
-    seq = cursor_of(request.path_params["seq"]) or 0
-    return await _value(context, caller, requests.GetValue(1, request.path_params["id"], "data", seq))
-
-
-async def _value(context: ServerContext, caller: Caller, asked: requests.GetValue) -> Answer:
-    size = len((await context.operations.value(caller, asked)).data)
-    return ValueResponse(context.operations, caller, asked, size)
+    job_id, seq = request.path_params["id"], cursor_of(request.path_params["seq"]) or 0
+    return await value_of(context.operations, caller, requests.GetValue(1, job_id, "data", seq))
 
 
 @endpoint(
@@ -222,7 +217,7 @@ async def _value(context: ServerContext, caller: Caller, asked: requests.GetValu
         _header("Last-Event-ID", **_CURSOR),
     ],
 )
-async def stream(context: ServerContext, request: Request, caller: Caller) -> Answer:
+async def stream(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read a job's log behind a cursor, and then live, as server-sent events. With 204 it has been read."""
     query = request.query_params
     resumed = cursor_of(request.headers.get("last-event-id"))
@@ -237,19 +232,19 @@ async def stream(context: ServerContext, request: Request, caller: Caller) -> An
 
 
 @endpoint("GET", "/v1/handlers", answers={200: _json_of("Handlers")})
-async def handlers(context: ServerContext, _: Request, caller: Caller) -> Answer:
+async def handlers(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
     """Ask what can be submitted."""
-    return AnswerResponse(context.operations, caller, requests.ListHandlers(1))
+    return answer_to(context.operations, caller, requests.ListHandlers(1))
 
 
 @endpoint("GET", "/v1/statistics", answers={200: _json_of("Statistics")})
-async def statistics(context: ServerContext, _: Request, caller: Caller) -> Answer:
+async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
     """Ask what the server is doing."""
-    return AnswerResponse(context.operations, caller, requests.GetStatistics(1), only("statistics"))
+    return answer_to(context.operations, caller, requests.GetStatistics(1), only("statistics"))
 
 
 @endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
-async def metrics(context: ServerContext, _: Request, caller: Caller) -> Answer:
+async def metrics(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
     """Ask the same for Prometheus."""
     text = exposition(await context.operations.statistics(caller))
     return Response(text, media_type="text/plain; version=0.0.4")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Final, Unpack
 
 import trio
@@ -27,6 +28,7 @@ from trio_websocket import ConnectionClosed, WebSocketRequest
 from ..._registry.registry import JobRegistry
 from ..._wire.requests import PROTOCOL
 from ..context import ServerContext
+from ..limits import Limits
 from ..net.direct import is_crowded
 from ..net.http1 import Send, serve_http1
 from ..net.outgoing import Outgoing, PeerGone
@@ -57,7 +59,7 @@ async def serve_websocket(  # noqa: ASYNC128  # what it calls does
         OSError: It cannot listen there.
     """
     context = ServerContext.of(jobs, ServerOptions.of(WebSocketOptions, {"port": 8001, **options}))
-    await serve_http1(context, _nothing_else, WebSockets(context).connection, "ws", task_status.started)
+    await serve_http1(context, _nothing_else, partial(serve_connection, context), "ws", task_status.started)
 
 
 async def _nothing_else(scope: Any, _: object, send: Send) -> None:
@@ -71,66 +73,58 @@ async def _nothing_else(scope: Any, _: object, send: Send) -> None:
     await send({"type": "http.response.body", "body": problem.body})
 
 
-class WebSockets:
-    """Serves the WebSocket connections of a server.
+async def serve_connection(context: ServerContext, stream: PeerStream) -> None:
+    """Serve one connection that asks for a WebSocket; the caller closes the stream."""
+    faulty = False
+    try:
+        async with trio.open_nursery() as nursery:
+            with context.until_closing(context.limits.header) as patience:
+                request = await handshake(nursery, stream, context.limits.message)
+            if not patience.cancelled_caught:
+                faulty = await _admit(context, request, stream)
+            nursery.cancel_scope.cancel(reason="the connection ended")
+    except* ConnectionClosed:
+        pass  # the peer's affair
+    if faulty:
+        await stream.linger()  # or the code of its fault may not arrive
 
-    Args:
-        context: The context of the server.
-    """
 
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
-
-    async def connection(self, stream: PeerStream) -> None:
-        """Serve one connection; the caller closes the stream."""
-        limits = self._context.limits
-        faulty = False
+async def _admit(context: ServerContext, request: WebSocketRequest, stream: PeerStream) -> bool:
+    """Serve a peer, or refuse its handshake; return whether a fault of the peer ended the connection."""
+    access, headers = context.access, headers_of(request)
+    with ExitStack() as seats:
         try:
-            async with trio.open_nursery() as nursery:
-                with self._context.until_closing(limits.header) as patience:
-                    request = await handshake(nursery, stream, limits.message)
-                if not patience.cancelled_caught:
-                    faulty = await self._admit(request, stream)
-                nursery.cancel_scope.cancel(reason="the connection ended")
-        except* ConnectionClosed:
-            pass  # the peer's affair
-        if faulty:
-            await stream.linger()  # or the code of its fault may not arrive
+            access.check("GET", headers, websocket=True)
+            seats.enter_context(access.seat(stream.client[0]))
+            caller = await access.caller(headers)
+        except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
+            problem = to_problem("a handshake failed", error)
+            await request.reject(problem.status, extra_headers=problem.raw_headers, body=problem.body)
+            return False
+        chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
+        socket = await request.accept(subprotocol=chosen)
+        stream.go_on()  # trio-websocket does not read frames that came with the handshake
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_alive, context.limits, socket, nursery.cancel_scope)
+            await WebSocketHandler(TrioWebSocket(socket, stream.outgoing), context, caller).run()
+            nursery.cancel_scope.cancel(reason="the connection ended")
+    return is_faulty(socket)
 
-    async def _admit(self, request: WebSocketRequest, stream: PeerStream) -> bool:
-        """Serve a peer, or refuse its handshake; return whether a fault of the peer ended the connection."""
-        access, headers = self._context.access, headers_of(request)
-        with ExitStack() as seats:
-            try:
-                access.check("GET", headers, websocket=True)
-                seats.enter_context(access.seat(stream.client[0]))
-                caller = await access.caller(headers)
-            except Exception as error:  # noqa: BLE001  # `authenticate` may raise anything
-                problem = to_problem("a handshake failed", error)
-                await request.reject(problem.status, extra_headers=problem.raw_headers, body=problem.body)
-                return False
-            chosen = PROTOCOL if PROTOCOL in request.proposed_subprotocols else None
-            socket = await request.accept(subprotocol=chosen)
-            stream.go_on()  # trio-websocket does not read frames that came with the handshake
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_alive, socket, nursery.cancel_scope)
-                await WebSocketHandler(TrioWebSocket(socket, stream.outgoing), self._context, caller).run()
-                nursery.cancel_scope.cancel(reason="the connection ended")
-        return is_faulty(socket)
 
-    async def _keep_alive(self, socket: trio_websocket.WebSocketConnection, scope: trio.CancelScope) -> None:
-        """Ping the peer; drop it when it does not answer, or is at the same message from ping to ping."""
-        limits = self._context.limits
-        begun: object = None
-        with suppress(ConnectionClosed):
-            while True:
-                await trio.sleep(limits.ping)
-                if begun is (begun := begun_message(socket)) is not None:
-                    scope.cancel(reason="a message without end")
-                with trio.move_on_after(limits.idle) as patience:
-                    await socket.ping()
-                if patience.cancelled_caught:
-                    scope.cancel(reason="no answer to a ping")
+async def _keep_alive(
+    limits: Limits, socket: trio_websocket.WebSocketConnection, scope: trio.CancelScope
+) -> None:
+    """Ping the peer; drop it when it does not answer, or is at the same message from ping to ping."""
+    begun: object = None
+    with suppress(ConnectionClosed):
+        while True:
+            await trio.sleep(limits.ping)
+            if begun is (begun := begun_message(socket)) is not None:
+                scope.cancel(reason="a message without end")
+            with trio.move_on_after(limits.idle) as patience:
+                await socket.ping()
+            if patience.cancelled_caught:
+                scope.cancel(reason="no answer to a ping")
 
 
 def begun_message(socket: trio_websocket.WebSocketConnection) -> object:
