@@ -1,4 +1,4 @@
-"""Where chance comes from: Hypothesis by profile, Trio's scheduler and `random` by a seed that is printed."""
+"""Sources of randomness: Hypothesis by profile, Trio's scheduler and `random` by a seed that is printed."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ SEED = os.environ.get("TRIO_JOBS_SEED", "0")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C also where it is ignored, as it is in what a script started to run behind it."""
+    """Handle Ctrl-C also where it is ignored, as in a background process of a script."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
-    """Print the seed, so that a failure can be had again."""
+    """Print the seed, so that a failure can be reproduced."""
     return f"trio_jobs: TRIO_JOBS_SEED={SEED}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a name that is another one in each process: the suite could not run side by side."""
+    """Refuse a test id that differs between processes: the suite could not run in parallel."""
     if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"an address is in the name of a test: {unstable[0]}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each test chances of its own, the same whether it runs alone or in the suite."""
+    """Seed each test, alike whether it runs alone or in the suite."""
     random.seed(f"{SEED} {item.nodeid}")
     # Trio schedules by this generator, deterministically once Hypothesis is imported.
     seed_scheduler(f"{SEED} {item.nodeid}")
@@ -52,8 +52,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def socket_clock() -> MockClock:
-    """A clock for tests whose both ends of a socket are in one run: it jumps when neither has anything to do.
+    """Return a clock for tests with both ends of a socket in one run: it jumps when neither can proceed.
 
-    What one sends is there for the other at once, or as soon as the system comes to it; not in its own time.
+    Bytes that one end sends are read by the other as soon as the system delivers them, in real time.
     """
     return MockClock(autojump_threshold=0.02)

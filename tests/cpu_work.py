@@ -17,14 +17,14 @@ from trio_jobs import JobContext, JobRegistry, open_registry
 
 
 def spin(pid_file: str) -> None:
-    """Say which process this is, and never come back."""
+    """Send the pid of this process, and never return."""
     Path(pid_file).write_text(str(os.getpid()))
     while True:
         pass
 
 
 async def crunch(job: JobContext[Any], pid_file: str) -> None:
-    """Run a function that uses the CPU in a process that dies with this job's scope."""
+    """Run a function that uses the CPU in a process that ends with this job's scope."""
     await trio_parallel.run_sync(spin, pid_file, kill_on_cancel=True)
 
 
@@ -34,7 +34,7 @@ async def warm_up(job: JobContext[Any]) -> None:
 
 
 async def is_gone(pid: int) -> bool:
-    """Wait until there is no such process, ten seconds at most."""
+    """Wait until a process has ended, ten seconds at most."""
     with trio.move_on_after(10):
         while True:
             try:

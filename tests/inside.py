@@ -1,4 +1,4 @@
-"""The private parts that tests look at, each in one place: those of a registry, and Trio's scheduler."""
+"""The private parts that tests read, each in one place: those of a registry, and Trio's scheduler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def worker_of(jobs: JobRegistry) -> Any:
-    """Return the worker of a registry, which knows its attempts and its readers."""
+    """Return the worker of a registry, which has its attempts and its readers."""
     return cast("Any", jobs)._worker
 
 
@@ -37,7 +37,7 @@ def store_of(jobs: JobRegistry) -> Store:
 
 
 def rows_of(store: Any) -> dict[str, Any]:
-    """Return what a store in memory holds of each job, which can be read without a checkpoint."""
+    """Return the rows of a store in memory by job, which can be read without a checkpoint."""
     return cast("dict[str, Any]", store._rows)
 
 

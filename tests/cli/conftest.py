@@ -1,4 +1,4 @@
-"""A folder with a program in it, and the command line run there: in this process, or in one of its own."""
+"""A folder with a program, and the command line run there: in this process, or in one of its own."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Cli:
         return process
 
     def start_worker(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a worker, and return it once it works."""
+        """Start a worker, and return it once it runs jobs."""
         process = self.start("worker", "program:handlers", "--name", "w", *arguments)
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -123,7 +123,7 @@ class Cli:
         return process
 
     def start_server(self, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-        """Start a server on a free port, and return it with its address once it serves."""
+        """Start a server on a free port, and return it with its address once it listens."""
         options = ["--port", "0", "--name", "w", *arguments]
         process = self.start("serve", "program:handlers", *options)
         assert process.stderr is not None
@@ -136,7 +136,7 @@ class Cli:
         return process, told[1]
 
     def start_job(self, handler: str) -> str:
-        """Submit a job that sends `begun`, and return its id when it has."""
+        """Submit a job that sends `begun`, and return its id after that."""
         job_id = self.submit(handler)
         stream = self.start("stream", job_id)
         assert stream.stdout is not None

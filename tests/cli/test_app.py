@@ -1,4 +1,4 @@
-"""The commands as one program."""
+"""All commands as one program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS = [
 
 
 def test_help_names_every_command(cli: Any) -> None:
-    """Without a command, and with --help, all commands are named; each has help of its own."""
+    """Without a command, and with --help, all commands are listed; each has its own help."""
     status, out, err = cli("--help")
     assert (status, err) == (0, "")
     assert cli() == (status, out, err)
@@ -40,7 +40,7 @@ def test_help_names_every_command(cli: Any) -> None:
 
 
 def test_it_says_its_version(cli: Any) -> None:
-    """--version prints the version, and nothing else."""
+    """--version prints only the version."""
     assert cli("--version")[1].strip()[0].isdigit()
 
 
@@ -48,7 +48,7 @@ def test_it_says_its_version(cli: Any) -> None:
     "arguments", [["lisst"], ["list", "extra"], ["list", "--nope"], ["show"], ["--nope"]]
 )
 def test_what_is_typed_wrong_is_one_line(cli: Any, arguments: list[str]) -> None:
-    """It names the fault and where help is, without a table around it; the status is 2."""
+    """The error of a wrong command is one line with the fault and how to get help; the status is 2."""
     status, out, err = cli(*arguments)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("trio-jobs: ")
@@ -56,7 +56,7 @@ def test_what_is_typed_wrong_is_one_line(cli: Any, arguments: list[str]) -> None
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
-    """Where something of the extra is missing, one line names the extra, and the status is 1."""
+    """If a package of the extra is missing, one line names the extra, and the status is 1."""
     (tmp_path / "cyclopts.py").write_text("raise ImportError('not here')", encoding="utf-8")
     paths = os.pathsep.join([str(tmp_path), str(Path(trio_jobs.__file__).parents[1])])
     done = subprocess.run(
@@ -73,7 +73,7 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_one_line(cli: Any) -> None:
-    """Output that cannot be written is a fault like any other."""
+    """Output that cannot be written is reported on one line."""
     cli.submit("add", "1", "2")
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`trio-jobs cancel` and `trio-jobs prune`: what is stopped, and what is forgotten."""
+"""`trio-jobs cancel` and `trio-jobs prune`: which jobs are cancelled, and which removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def test_jobs_that_wait_are_cancelled_at_once(cli: Any) -> None:
-    """Each id has a line that says what became of it, and the reason is in the history."""
+    """Each id has a line with its outcome, and the reason is in the history."""
     one, two = cli.submit("add", "1", "2"), cli.submit("add", "1", "2")
     status, out, err = cli("cancel", one[:12], two, two, "--reason", "changed my mind")
     assert (status, err) == (0, "")
@@ -20,7 +20,7 @@ def test_jobs_that_wait_are_cancelled_at_once(cli: Any) -> None:
 
 
 def test_one_unknown_id_cancels_none(cli: Any) -> None:
-    """Before anything is cancelled, every id is looked up."""
+    """Every id is looked up before any job is cancelled."""
     one = cli.submit("add", "1", "2")
     assert cli("cancel", one, "zz")[0] == 2
     assert cli("cancel")[0] == 2
@@ -28,7 +28,7 @@ def test_one_unknown_id_cancels_none(cli: Any) -> None:
 
 
 def test_a_job_elsewhere_is_cancelled(cli: Any) -> None:
-    """A handler that runs in another process is cancelled, and that is confirmed."""
+    """A handler in another process is cancelled, and the command confirms it."""
     cli.start_worker()
     job_id = cli.start_job("endless")
     assert cli("cancel", job_id) == (0, f"{job_id} cancelled\n", "")
@@ -36,7 +36,7 @@ def test_a_job_elsewhere_is_cancelled(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_a_grace_lets_a_job_end_by_itself(cli: Any) -> None:
-    """With --grace, a polite handler is told, and ends as it likes."""
+    """With --grace, a handler that waits for the request ends by itself."""
     cli.start_worker()
     job_id = cli.start_job("polite")
     status, out, _ = cli("cancel", job_id, "--grace", "60")
@@ -45,7 +45,7 @@ def test_a_grace_lets_a_job_end_by_itself(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_what_is_not_confirmed_is_told(cli: Any) -> None:
-    """A handler that does not stop within the patience is a failure of the command."""
+    """If a handler does not stop within the patience, the command fails."""
     cli.start_worker()
     job_id = cli.start_job("stubborn")
     status, out, _ = cli("cancel", job_id, "--patience", "0.1")
@@ -54,7 +54,7 @@ def test_what_is_not_confirmed_is_told(cli: Any) -> None:
 
 
 def test_pruning_forgets_what_ended_long_ago(cli: Any) -> None:
-    """Only jobs that ended before then are forgotten."""
+    """Only jobs that ended before the given time are removed."""
     cli.submit("add", "1", "2")
     cli.work()
     cli.submit("add", "1", "2")

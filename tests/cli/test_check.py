@@ -1,4 +1,4 @@
-"""`trio-jobs check`: each kind of damage is found, and a sound file has none."""
+"""`trio-jobs check` finds each kind of damage, and none in a sound file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def some_jobs(cli: Any) -> None:
 
 
 def test_a_sound_file_has_no_faults(cli: Any) -> None:
-    """Jobs that wait, that failed and that completed agree with their logs."""
+    """Waiting, failed and completed jobs agree with their logs."""
     some_jobs(cli)
     assert cli("check") == (0, "3 jobs, no faults\n", "")
     assert cli("check", "--json") == (0, "", "")
@@ -58,7 +58,7 @@ def test_a_sound_file_has_no_faults(cli: Any) -> None:
     ],
 )
 def test_damage_is_found(cli: Any, damage: str, said: str) -> None:
-    """Each way in which a file may be wrong is told, and the status is 1."""
+    """Each kind of damage is reported, and the status is 1."""
     some_jobs(cli)
     change(damage)
     status, out, err = cli("check")
@@ -70,7 +70,7 @@ def test_damage_is_found(cli: Any, damage: str, said: str) -> None:
 
 
 def test_what_retention_dropped_is_no_damage(cli: Any) -> None:
-    """Tokens may be gone, if that is accounted for."""
+    """Tokens that retention dropped are no damage."""
     cli.submit("fail", "so", "--retry", "1")
     cli.work()
     change("DELETE FROM trio_jobs_event WHERE kind = 'token'", "UPDATE trio_jobs_job SET kept = 0")
@@ -78,7 +78,7 @@ def test_what_retention_dropped_is_no_damage(cli: Any) -> None:
 
 
 def test_damage_of_the_file_itself_is_told(cli: Any) -> None:
-    """What SQLite finds wrong is told in its words, or that the file is damaged."""
+    """SQLite's own message about the file is reported, or that the file is damaged."""
     some_jobs(cli)
     with closing(sqlite3.connect("jobs.db")) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -20,7 +20,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "d", "-1", "7x", "nan", "inf", "1e3", "1 d", "9" * 30])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    """Whatever else is said is refused, with how to write it."""
+    """Other text is refused, with the right form."""
     with pytest.raises(ValueError, match="7d"):
         seconds(text)
 
@@ -30,12 +30,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     [(0, "0s"), (1.234, "1.23s"), (59.9, "59s"), (61, "1m"), (7200, "2h"), (86400 * 8, "1w")],
 )
 def test_spans_are_told_briefly(span: float, text: str) -> None:
-    """A span is told in its largest unit."""
+    """A span is shown in its largest unit."""
     assert brief(span) == text
 
 
 def test_past_and_future_are_told_apart() -> None:
-    """What is to come is `in`, what was is `ago`."""
+    """A future time is shown with `in`, a past one with `ago`."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert ago(now - timedelta(minutes=5), now) == "5m ago"
     assert ago(now + timedelta(hours=2), now) == "in 2h"

@@ -1,4 +1,4 @@
-"""Text from jobs cannot command a terminal."""
+"""Text from jobs cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_jobs.cli.escape import as_json, lines, one_line, shown
 
 @given(st.text())
 def test_nothing_is_obeyed(text: str) -> None:
-    """Whatever a text holds, what is written is printable, but for line ends and tabs where these may be."""
+    """The output for any text is printable, except line ends and tabs where these are allowed."""
     assert one_line(text).isprintable()
     assert lines(text).replace("\n", "").replace("\t", "").isprintable()
     assert as_json(text).isprintable()
@@ -22,7 +22,7 @@ def test_nothing_is_obeyed(text: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_json_says_the_same_when_it_is_escaped(value: Any) -> None:
-    """What is escaped in JSON is still the value."""
+    """Escaped JSON is decoded as the same value."""
     assert json.loads(as_json(value)) == value
 
 
@@ -31,7 +31,7 @@ def test_json_says_the_same_when_it_is_escaped(value: Any) -> None:
     [("\x1b[31m", r"\x1b[31m"), ("\u202e", r"\u202e"), ("ü\n", "ü\n"), ("\U000e0001", r"\U000e0001")],
 )
 def test_escapes_are_those_of_python(text: str, written: str) -> None:
-    """What is not printable is shown as Python writes it, and the rest stays."""
+    """Characters that are not printable are shown as Python escapes, and the others unchanged."""
     assert lines(text) == written
 
 

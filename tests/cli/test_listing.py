@@ -1,4 +1,4 @@
-"""`trio-jobs list` and `trio-jobs stats`: what jobs there are."""
+"""`trio-jobs list` and `trio-jobs stats`: which jobs exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def test_jobs_are_found_by_what_they_are(cli: Any) -> None:
-    """Each filter leaves the jobs that match; without any, all are there, the newest last."""
+    """Each filter selects the jobs that match; without any, all are listed, the newest last."""
     one = cli.submit("add", "1", "2", "--tag", "of=x", "--owner", "me")
     two = cli.submit("fail", "so")
     cli.work()
@@ -30,7 +30,7 @@ def test_jobs_are_found_by_what_they_are(cli: Any) -> None:
 
 
 def test_a_table_in_a_pipe_is_plain_and_whole(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are no control codes, not even forced ones, and a detail stays on its line, and is cut."""
+    """There are no control codes, not even forced ones, and a detail is cut to one line."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "40")
     job_id = cli.submit("fail", "\x1b[31mlong\nend " + "x" * 500)
@@ -45,7 +45,7 @@ def test_a_table_in_a_pipe_is_plain_and_whole(cli: Any, monkeypatch: pytest.Monk
 
 
 def test_it_says_when_there_are_more(cli: Any) -> None:
-    """A list that was cut says so on standard error, and how to have all."""
+    """Standard error says that a list was cut, and how to get all of it."""
     for _ in range(3):
         cli.submit("add", "1", "2")
     assert cli("list", "--limit", "2")[2] == "the newest 2 of 3 jobs; for more: --limit 3\n"
@@ -53,7 +53,7 @@ def test_it_says_when_there_are_more(cli: Any) -> None:
 
 
 def test_jobs_are_counted_by_state(cli: Any) -> None:
-    """Each state has its number, and all of them the sum."""
+    """Each state has its number, and the last row the sum."""
     cli.submit("add", "1", "2")
     cli.work()
     cli.submit("add", "1", "2")
@@ -64,7 +64,7 @@ def test_jobs_are_counted_by_state(cli: Any) -> None:
 
 
 def test_the_log_of_writes_counts(cli: Any, tmp_path: Path) -> None:
-    """What a file takes on the disk is told with what lies beside it, while somebody has it open."""
+    """The size of an open file includes the files beside it."""
     cli.submit("add", "1", "2")
     path = tmp_path / "jobs.db"
     alone = json.loads(cli("stats", "--json")[1])["bytes"]
@@ -81,7 +81,7 @@ def test_the_log_of_writes_counts(cli: Any, tmp_path: Path) -> None:
     "command", ["list", "stats", "check", "show 1", "stream 1", "cancel 1", "prune --older-than 1d"]
 )
 def test_looking_creates_no_file(cli: Any, command: str) -> None:
-    """Without a file, each command that needs one says so, fails, and creates none."""
+    """Each command that needs a file fails without one, says so, and creates none."""
     status, out, err = cli(*command.split())
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "there is no file" in err
@@ -98,7 +98,7 @@ def test_the_store_comes_from_the_environment(cli: Any, monkeypatch: pytest.Monk
 
 
 def test_bad_filters_are_refused(cli: Any) -> None:
-    """A state that there is not, and a limit below one, are bad input."""
+    """An unknown state, and a limit below one, are refused."""
     cli.submit("add", "1", "2")
     for arguments in (["--state", "lost"], ["--limit", "0"], ["--limit", "many"], ["--tag", "x"]):
         status, _, err = cli("list", *arguments)

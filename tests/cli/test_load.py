@@ -1,4 +1,4 @@
-"""`module:attribute` leads to handlers, or to a fault on one line."""
+"""`module:attribute` gives handlers, or an error on one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_jobs.cli.load import load_handlers
 
 
 def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
-    """A module stands for its marked functions, and an attribute for what it lists."""
+    """A module gives its marked functions, and an attribute the handlers that it lists."""
     names = ["add", "fail", "polite", "endless", "stubborn", "spin"]
     assert list(load_handlers("program")) == list(load_handlers("program:handlers")) == names
 
@@ -33,7 +33,7 @@ def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
     ],
 )
 def test_what_is_no_handlers_is_told(cli: object, tmp_path: Path, address: str, said: str) -> None:
-    """Each way to name nothing, or something else, is told on one line and is bad input."""
+    """A wrong name is an error on one line, with status 2."""
     (tmp_path / "broken.py").write_text("def", encoding="utf-8")
     (tmp_path / "quitting.py").write_text("raise SystemExit(3)", encoding="utf-8")
     (tmp_path / "lost.py").write_text("import nowhere", encoding="utf-8")

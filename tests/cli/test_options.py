@@ -1,4 +1,4 @@
-"""What is typed becomes values."""
+"""Options and arguments become values."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from trio_jobs.cli.options import file_of, tags_of, value_of
     ],
 )
 def test_arguments_are_json_or_else_text(text: str, value: Any) -> None:
-    """What is JSON is its value; what is none is itself, however odd."""
+    """An argument that is JSON becomes its value; any other one is text."""
     assert value_of(text) == value
 
 
 def test_tags_are_names_and_values() -> None:
-    """A tag is split at its first equals sign; one without any is refused."""
+    """A tag is split at its first equals sign; a tag without one is refused."""
     assert tags_of(["a=1=2", "b="]) == {"a": "1=2", "b": ""}
     for bad in ("a", "=1"):
         with pytest.raises(Fault, match="name=value"):
@@ -39,7 +39,7 @@ def test_tags_are_names_and_values() -> None:
 
 @pytest.mark.parametrize("store", ["memory://", "redis://here", "sqlite://", "", "sqlite:///x?y=1"])
 def test_only_files_are_looked_at(store: str) -> None:
-    """An address that is no file's is a fault of who typed it."""
+    """An address of no file is a mistake on the command line."""
     with pytest.raises(Fault) as caught:
         file_of(store)
     assert caught.value.status == 2

@@ -1,4 +1,4 @@
-"""A file is looked at, and not changed."""
+"""A file is read, and not changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_ids(cli: Any, *ids: str) -> None:
 
 
 def test_an_id_may_be_cut_short_while_it_is_clear(cli: Any) -> None:
-    """A beginning that one id has stands for it; one that several have is refused, and they are named."""
+    """The beginning of one id stands for it; the beginning of several is refused with their names."""
     with_ids(cli, "abc1" + "0" * 28, "abc2" + "0" * 28, "b" + "0" * 31)
     with open_readonly(STORE) as seen:
         assert seen.resolve("b") == "b" + "0" * 31
@@ -44,7 +44,7 @@ def test_an_id_that_another_begins_with_is_itself(cli: Any) -> None:
 
 
 def test_short_ids_are_long_enough(cli: Any) -> None:
-    """What a table shows of an id leads to that job, and has at least eight characters."""
+    """The id in a table identifies its job, and has at least eight characters."""
     with_ids(cli, "a" * 20 + "b", "a" * 20 + "c", "d" * 32)
     with open_readonly(STORE) as seen:
         assert seen.short("a" * 20 + "b") == "a" * 20 + "b"
@@ -61,7 +61,7 @@ def test_nothing_can_be_written(cli: Any) -> None:
 
 
 def test_other_files_are_told_apart(cli: Any) -> None:
-    """A newer schema, a file without jobs and one that is none of SQLite's are each told as what they are."""
+    """A newer schema, a file without jobs and a file that is not SQLite's have different errors."""
     cli.submit("add", "1", "2")
     change("UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
     with pytest.raises(SchemaTooNew), open_readonly(STORE):

@@ -42,7 +42,7 @@ def lines(response: httpx2.Response) -> Iterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def websocket(url: str) -> AsyncGenerator[trio_websocket.WebSocketConnection]:
-    """Connect to a server's WebSocket; the stream is ours, so it is closed whatever happens."""
+    """Connect to a server's WebSocket over a stream that is always closed."""
     address = httpx2.URL(url)
     stream = await trio.open_tcp_stream(address.host, address.port or 0)
     async with stream, trio.open_nursery() as nursery:
@@ -77,7 +77,7 @@ def test_one_command_is_worker_server_and_page(cli: Any) -> None:
 
 
 def test_what_was_submitted_elsewhere_runs_here(cli: Any) -> None:
-    """It is a worker like any other on its file."""
+    """The server runs jobs that other processes submitted to its file."""
     job_id = cli.submit("add", "1", "2")
     _, url = cli.start_server("--capacity", "1")
     with httpx2.stream("GET", f"{url}/v1/jobs/{job_id}/stream") as response:
@@ -85,7 +85,7 @@ def test_what_was_submitted_elsewhere_runs_here(cli: Any) -> None:
 
 
 def test_jobs_may_live_in_memory(cli: Any) -> None:
-    """As one process does it all, it needs no file, and makes none."""
+    """With a store in memory the server makes no file."""
     _, url = cli.start_server("--store", "memory://")
     submit(url, "add", 1, 2)
     assert not (cli.folder / "jobs.db").exists()
@@ -93,7 +93,7 @@ def test_jobs_may_live_in_memory(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_it_goes_by_the_names_it_is_told(cli: Any) -> None:
-    """A Host and an Origin that are not its own are refused, unless they are allowed by name."""
+    """A Host and an Origin of other names are refused, unless they are allowed by name."""
     _, url = cli.start_server("--allow-host", "jobs.example", "--allow-origin", "https://app.example")
     job = {"handler": "add", "args": [1, 2]}
     for headers, status in (
@@ -107,7 +107,7 @@ def test_it_goes_by_the_names_it_is_told(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_tokens_say_who_sees_what(cli: Any) -> None:
-    """Without a token nothing is done; each owner sees its own jobs, and `*` all."""
+    """Without a token every request is refused; each owner sees its own jobs, and `*` all."""
     file = cli.folder / "tokens"
     file.write_text(f"alice {ALICE}\nbob {BOB}\n* {ROOT}\n", encoding="utf-8")
     file.chmod(0o600)
@@ -124,7 +124,7 @@ def test_tokens_say_who_sees_what(cli: Any) -> None:
 
 
 def test_it_speaks_tls(cli: Any) -> None:
-    """With a certificate it is reached by https, and by nothing else."""
+    """With a certificate the server accepts https only."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(str(cli.folder / "key.pem"))
@@ -152,7 +152,7 @@ def test_an_idle_server_stops_at_once(cli: Any, number: signal.Signals) -> None:
 
 
 def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
-    """At SIGTERM a WebSocket is closed with 1001 and a stream ends, while the job has its grace."""
+    """At SIGTERM a WebSocket is closed with 1001 and a stream ends, before the grace of the job is over."""
     process, url = cli.start_server("--grace", "60")
     job_id = submit(url, "endless")
 
@@ -176,7 +176,7 @@ def test_clients_are_told_before_the_jobs_have_ended(cli: Any) -> None:
 
 
 def test_jobs_are_told_and_may_end(cli: Any) -> None:
-    """A handler that is told ends by itself within the grace, which counts; a silent client is no delay."""
+    """A handler that gets the request ends by itself within the grace; a silent client causes no delay."""
     process, url = cli.start_server("--grace", "60")
     job_id = submit(url, "polite")
     with (
@@ -193,7 +193,7 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_what_still_runs_is_handed_over(cli: Any) -> None:
-    """After the grace a job goes on at the next server, and its stream is resumed there by the cursor."""
+    """After the grace a job continues at the next server, and its stream is resumed there by the cursor."""
     process, url = cli.start_server("--grace", "0.1")
     job_id = submit(url, "endless")
     with httpx2.stream("GET", f"{url}/v1/jobs/{job_id}/stream") as response:
@@ -215,7 +215,7 @@ def test_what_still_runs_is_handed_over(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
-    """The process is gone within grace + 2 s, whatever its clients and its handlers do."""
+    """The process ends within grace + 2 s, whatever its clients and its handlers do."""
     process, url = cli.start_server("--grace", "0.1")
     job_id = submit(url, "stubborn")
     with (
@@ -236,7 +236,7 @@ def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_a_port_that_is_taken_is_told_and_no_job_is_touched(cli: Any) -> None:
-    """Two servers cannot have one port; the second one says so, and has claimed nothing meanwhile."""
+    """A second server on a port fails with an error, and has claimed no job."""
     job_id = cli.submit("endless")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
@@ -269,7 +269,7 @@ def test_a_port_that_is_taken_is_told_and_no_job_is_touched(cli: Any) -> None:
     ],
 )
 def test_what_cannot_be_is_told_on_one_line(cli: Any, arguments: list[str], said: str) -> None:
-    """Each wrong option is told by its name, before anything is served."""
+    """Each wrong option is named in an error before the server listens."""
     file = cli.folder / "tokens"
     file.write_text(f"* {ROOT}\n", encoding="utf-8")
     file.chmod(0o600)
@@ -279,7 +279,7 @@ def test_what_cannot_be_is_told_on_one_line(cli: Any, arguments: list[str], said
 
 
 def test_without_the_extra_it_says_which(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the parts of a server are not installed, one line names the extra that brings them."""
+    """If packages for serving are missing, one line names their extra."""
     for name in [name for name in sys.modules if name.startswith(("trio_jobs.serving", "starlette", "h11"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)
@@ -289,7 +289,7 @@ def test_without_the_extra_it_says_which(cli: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_is_no_program(cli: Any, tmp_path: Path) -> None:
-    """Without handlers nothing is served, and no file is made."""
+    """Without handlers the server does not start, and makes no file."""
     status, out, err = cli("serve", "missing")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert not (tmp_path / "jobs.db").exists()

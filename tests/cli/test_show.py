@@ -1,4 +1,4 @@
-"""`trio-jobs show`: one job, its history as a timeline, and what it raised."""
+"""`trio-jobs show`: one job, its history as a timeline, and its error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def test_a_failed_job_is_told_whole(cli: Any) -> None:
-    """Its facts, each turn of its life with its cursor, and the traceback are there, and all are harmless."""
+    """The output has the job's fields, each lifecycle event with its cursor, and the traceback, escaped."""
     job_id = cli.submit("fail", "a\x1b[0m b", "--tag", "of=x")
     cli.work()
     status, out, err = cli("show", job_id[:10])
@@ -38,7 +38,7 @@ def test_json_has_the_history(cli: Any) -> None:
 
 
 def test_unknown_and_empty_ids_are_bad_input(cli: Any) -> None:
-    """An id that no job has is told with where to find one."""
+    """The error for an unknown id says how to list the ids."""
     cli.submit("add", "1", "2")
     for job_id in ("zz", "", "ü", "%"):
         status, out, err = cli("show", job_id)

@@ -1,4 +1,4 @@
-"""`trio-jobs stream`: what a job sends, live, from any cursor on."""
+"""`trio-jobs stream`: a job's tokens, live, from any cursor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_tokens_are_output_and_states_are_not(cli: Any) -> None:
 
 
 def test_it_resumes_behind_any_cursor(cli: Any) -> None:
-    """From each cursor on come the events behind it, the end is told even there, and beyond is bad input."""
+    """Each cursor gives the events behind it, the terminal one the end; one beyond it is refused."""
     job_id = cli.submit("add", "1", "2")
     cli.work()
     for after in range(6):
@@ -33,7 +33,7 @@ def test_it_resumes_behind_any_cursor(cli: Any) -> None:
 
 
 def test_the_status_says_how_it_ended(cli: Any) -> None:
-    """A job that failed is 1, one that was cancelled 3."""
+    """The status is 1 for a failed job, and 3 for a cancelled one."""
     failed = cli.submit("fail", "so")
     cli.work()
     assert cli("stream", failed)[0] == 1
@@ -43,14 +43,14 @@ def test_the_status_says_how_it_ended(cli: Any) -> None:
 
 
 def test_text_may_run_together(cli: Any) -> None:
-    """With --join there is no line end but the last; what a terminal would obey is escaped."""
+    """With --join only the last line end is printed; control codes are escaped."""
     job_id = cli.submit("fail", "a\x1b b\tc")
     cli.work()
     assert cli("stream", job_id, "--join")[1] == "a\\x1b b\tc\n"
 
 
 def test_ctrl_c_says_where_to_go_on(cli: Any) -> None:
-    """Tokens come while the job runs; the status is 130, and the line it prints goes on right there."""
+    """Tokens are printed while the job runs; the status is 130, and the output says how to resume."""
     cli.start_worker()
     job_id = cli.submit("polite")
     stream = cli.start("stream", job_id, "--store", "sqlite:///./jobs.db")
@@ -74,7 +74,7 @@ def test_sigterm_is_143(cli: Any) -> None:
 
 
 def test_a_reader_that_leaves_is_no_crash(cli: Any) -> None:
-    """When nobody reads any more, it ends without a word, with the status of SIGPIPE."""
+    """When the pipe's other end is closed, it ends without output, with the status of SIGPIPE."""
     job_id = cli.submit("fail", "so")
     stream = cli.start("stream", job_id)
     assert stream.stderr.readline() == "[1] submitted: fail\n"

@@ -1,4 +1,4 @@
-"""`trio-jobs submit`: accept a job, and perhaps wait for its end."""
+"""`trio-jobs submit`: submit a job, and wait for its end if asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def test_it_prints_the_id_of_a_job_that_is_kept(cli: Any) -> None:
-    """The id is all it prints, and the job is found by it, with its arguments and options."""
+    """Only the id is printed, and the job with it has the arguments and options."""
     options = [
         "--tag",
         "a=b",
@@ -36,7 +36,7 @@ def test_it_prints_the_id_of_a_job_that_is_kept(cli: Any) -> None:
 
 
 def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
-    """What is no JSON is text, and a number below zero is no option."""
+    """An argument that is no JSON is text, and a negative number is no option."""
     assert json.loads(cli("show", cli.submit("fail", "no json"), "--json")[1])["args"] == ["no json"]
     assert json.loads(cli("show", cli.submit("add", "-1", "2"), "--json")[1])["args"] == [-1, 2]
 
@@ -57,7 +57,7 @@ def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
     ],
 )
 def test_what_is_typed_wrong_is_told_on_one_line(cli: Any, arguments: list[str], said: str) -> None:
-    """One line on standard error names the fault, the status is 2, and there is no job."""
+    """One line on standard error names the fault, the status is 2, and no job is submitted."""
     status, out, err = cli("submit", *arguments)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("trio-jobs: ")
@@ -65,14 +65,14 @@ def test_what_is_typed_wrong_is_told_on_one_line(cli: Any, arguments: list[str],
 
 
 def test_a_folder_that_is_not_there_is_told(cli: Any) -> None:
-    """A file that cannot be created fails, with a line that names it."""
+    """If the file cannot be created, the command fails with a line that names it."""
     status, _, err = cli("submit", "program", "add", "1", "2", "--store", "sqlite:///no/where.db")
     assert (status, err.count("\n")) == (1, 1)
     assert "there is no folder" in err
 
 
 def test_waiting_ends_with_the_job(cli: Any) -> None:
-    """With --wait, the result is printed, and the status says how it ended."""
+    """With --wait, the result is printed, and the status is that of the job's end."""
     cli.start_worker()
     status, out, err = cli("submit", "program", "add", "1", "2", "--wait")
     assert (status, out.splitlines()[1:], err) == (0, ["3"], "")
@@ -83,7 +83,7 @@ def test_waiting_ends_with_the_job(cli: Any) -> None:
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_job(cli: Any) -> None:
-    """The status is 130, and a line says how to watch the job, which waits as before."""
+    """The status is 130, the output says how to watch the job, and the job still waits."""
     waiting = cli.start("submit", "program", "add", "1", "2", "--wait")
     job_id = waiting.stdout.readline().strip()
     waiting.send_signal(signal.SIGINT)

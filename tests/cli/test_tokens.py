@@ -1,4 +1,4 @@
-"""A file of tokens says who may do what, and nothing that is wrong with it is overlooked."""
+"""A file of tokens defines the rights of callers, and each mistake in it is reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ bob   {BOB}   # on holiday
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of tokens that is its owner's alone."""
+    """Write a file of tokens that only its owner can read."""
     path = tmp_path / "tokens"
     path.write_text(LINES, encoding="utf-8")
     path.chmod(0o600)
@@ -55,7 +55,7 @@ def caller(file: Path, headers: dict[str, str]) -> Caller | None:
     ],
 )
 def test_a_token_stands_for_its_owner(file: Path, value: str, found: Caller | None) -> None:
-    """Whoever has the token is the owner of its line, `*` is everybody, and all else is nobody."""
+    """A token gives the rights of its line's owner, `*` gives all rights, and any other text none."""
     assert caller(file, {"authorization": value}) == found
 
 
@@ -79,7 +79,7 @@ def test_no_token_is_nobody(file: Path) -> None:
     ],
 )
 def test_a_line_that_means_nothing_is_told(file: Path, text: str | bytes, said: str) -> None:
-    """A file that is not of the form is refused by its line, without quoting a token."""
+    """A file with a wrong line is refused by the line's number, without a token in the error."""
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(Fault, match=said) as caught:
         authenticator(str(file))
@@ -88,7 +88,7 @@ def test_a_line_that_means_nothing_is_told(file: Path, text: str | bytes, said: 
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """The fault names the option, the file and the reason."""
+    """The error has the option, the file and the reason."""
     with pytest.raises(Fault, match=r"--token-file .*missing: No such file"):
         authenticator(str(tmp_path / "missing"))
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 @pytest.mark.parametrize(("mode", "fine"), [(0o600, True), (0o440, True), (0o604, False), (0o620, False)])
 def test_a_file_that_others_can_read_is_refused(file: Path, mode: int, fine: bool) -> None:
-    """Nobody but the owner may write it, and strangers may not read it; a service's group may."""
+    """Only the owner may write the file, and only the owner and the group may read it."""
     file.chmod(mode)
     if fine:
         assert caller(file, {"authorization": f"Bearer {ALICE}"}) == Caller("alice")

@@ -1,4 +1,4 @@
-"""`trio-jobs worker`: it works, and stops in order, or by force."""
+"""`trio-jobs worker` runs jobs, and stops in order, or by force."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_idle_worker_stops_at_once(cli: Any, number: signal.Signals) -> None:
 
 
 def test_jobs_are_told_and_may_end(cli: Any) -> None:
-    """Within the grace a handler that is told ends by itself, and its end counts."""
+    """Within the grace a handler that gets the request ends by itself, and its end counts."""
     worker = cli.start_worker("--grace", "60")
     job_id = cli.start_job("polite")
     worker.terminate()
@@ -35,7 +35,7 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_what_still_runs_is_handed_over(cli: Any) -> None:
-    """After the grace a handler is cancelled, and its job waits for the next worker, which runs it."""
+    """After the grace a handler is cancelled, and the next worker runs its job."""
     worker = cli.start_worker("--grace", "0.1")
     job_id = cli.start_job("endless")
     worker.terminate()
@@ -49,10 +49,8 @@ def test_what_still_runs_is_handed_over(cli: Any) -> None:
 @pytest.mark.parametrize("handler", ["stubborn", "spin"])
 @pytest.mark.deep
 def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
-    """The process is gone within grace + 2 s, names the job, and leaves it to its lease.
-
-    So even if the handler holds up the whole event loop.
-    """
+    """The process ends within grace + 2 s, names the job, and leaves it until its lease lapses. This holds
+    even if the handler blocks the whole event loop."""
     worker = cli.start_worker("--grace", "0.1")
     if handler == "spin":  # it sends nothing that would reach the file
         job_id = cli.submit(handler)
@@ -68,7 +66,7 @@ def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
 
 
 def test_a_worker_without_handlers_does_not_start(cli: Any) -> None:
-    """Bad input is told before anything is opened or created."""
+    """Wrong options are reported before anything is opened or created."""
     for arguments in (["missing"], ["program:nothing"], ["program", "--store", "memory://"], []):
         status, out, err = cli("worker", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
@@ -76,15 +74,15 @@ def test_a_worker_without_handlers_does_not_start(cli: Any) -> None:
 
 
 def test_a_bad_limit_is_told(cli: Any) -> None:
-    """What the registry refuses is told on one line."""
+    """An error of the registry is reported on one line."""
     for arguments in (["--lease", "0"], ["--capacity", "-1"], ["--capacity", "many"]):
         status, _, err = cli("worker", "program", *arguments)
         assert (status, err.count("\n")) == (2, 1)
 
 
 def test_a_failure_is_in_the_log(cli: Any) -> None:
-    """What a handler raised is told on standard error, with where; its text makes no line of its own there.
-    What goes well is told at `--log-level info`."""
+    """A handler's error is on standard error, with its place; its text starts no line of its own. Other ends
+    are logged at `--log-level info`."""
     worker = cli.start_worker("--grace", "60", "--log-level", "info")
     job_id = cli.submit("fail", "ouch\n2026-01-01 INFO trio_jobs.job: job 1 (fake) completed\x1b[2J")
     cli.start("stream", job_id).wait(60)
@@ -107,7 +105,7 @@ def test_a_failure_is_in_the_log(cli: Any) -> None:
 
 @pytest.mark.deep
 def test_only_failures_are_logged_by_default(cli: Any) -> None:
-    """Without `--log-level` a worker tells of jobs that fail, and of nothing else."""
+    """Without `--log-level` a worker logs failed jobs only."""
     worker = cli.start_worker("--grace", "60")
     for arguments in (["add", "1", "2"], ["fail", "ouch"]):
         cli.start("stream", cli.submit(*arguments)).wait(60)

@@ -18,7 +18,7 @@ STOPS = {1: 100, 2: 200}
 
 @trio_jobs.handler(retry=trio_jobs.Retry(attempts=100, initial=0.01))
 async def tick(job: trio_jobs.JobContext[str], n: int) -> int:
-    """Sends n values, and goes on where the attempt before it was killed; it waits for two kills."""
+    """Send n values, and resume where the attempt before was killed; two kills are waited for."""
     for number in range(job.saved or 0, n):
         await job.send(f"{job.attempt}:{number}")
         await job.save(number + 1)

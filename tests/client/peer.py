@@ -1,7 +1,7 @@
 """A server without sockets: the protocol of the real one over logs that are lists.
 
-What it is sent goes through `serving.protocol.Session`, so a message that is none of the wire is noticed.
-When and in which pieces it answers is the test's choice.
+It decodes what it gets with `serving.websocket.session.Session`, so a message that is not of the wire raises
+an error. The test chooses when and in which parts it answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def job(job_id: str, *, state: State = State.RUNNING, last_seq: int = 0, **changes: Any) -> Job:
-    """A job as a server may have it."""
+    """Return a job as a server may have it."""
     plain = Job(
         id=job_id,
         handler="work",
@@ -57,7 +57,7 @@ def job(job_id: str, *, state: State = State.RUNNING, last_seq: int = 0, **chang
 
 
 def log(tokens: int) -> list[Event]:
-    """The log of a job that sends so many tokens and completes."""
+    """Return the log of a job that sends so many tokens and completes."""
     kinds = [Kind.SUBMITTED, Kind.STARTED, *[Kind.TOKEN] * tokens, Kind.COMPLETED]
     return [Event(seq, 1, kind, 1.0, f"data {seq}") for seq, kind in enumerate(kinds, 1)]
 
@@ -85,13 +85,13 @@ class Peer:
         self.connect()
 
     def connect(self) -> None:
-        """Begin a new connection. Calls of the old one are forgotten; what they did is done."""
+        """Begin a new connection. Calls of the old one are dropped; their effects stay."""
         self._session = Session(self._limits)
         self.pending.clear()
         self.follows.clear()
 
     def take(self, message: str) -> list[str]:
-        """Take a message, and return what is answered at once."""
+        """Take a message, and return the immediate replies."""
         match self._session.received(message):
             case Reply(frame):
                 if '"error"' in frame:
@@ -156,7 +156,7 @@ class Peer:
         return piece.message(re).decode()
 
     def flush(self, deliver: Callable[[str], None], outgoing: Callable[[], str | None]) -> None:
-        """Exchange all that either side has to say, until neither has anything."""
+        """Exchange messages until neither side has any."""
         moved = True
         while moved:
             moved = False

@@ -1,4 +1,4 @@
-"""A server on loopback, with handlers that do what a test tells them, and never wait for time to pass."""
+"""A server on loopback, with handlers that a test controls, and that never wait for time to pass."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PERMITS: dict[str, trio.MemoryReceiveChannel[Any]] = {}
 
 @trio_jobs.handler
 async def count(job: JobContext[int], n: int) -> int:
-    """Sends the numbers below n."""
+    """Send the numbers below n."""
     await job.send_many(range(n))
     return n
 
 
 @trio_jobs.handler
 async def permitted(job: JobContext[Any], name: str) -> str:
-    """Sends what it is given, one by one, and returns when there is no more."""
+    """Send the values that it is given, one by one, and return when there is no more."""
     async for value in PERMITS[name]:
         await job.send(value)
     return "done"
@@ -37,21 +37,21 @@ async def permitted(job: JobContext[Any], name: str) -> str:
 
 @trio_jobs.handler
 async def fail(job: JobContext[str], text: str) -> None:
-    """Sends one value and fails."""
+    """Send one value and fail."""
     await job.send("one")
     raise ValueError(text)
 
 
 @trio_jobs.handler
 async def forever(job: JobContext[str]) -> None:
-    """Sends one value and waits."""
+    """Send one value and wait."""
     await job.send("begun")
     await trio.sleep_forever()
 
 
 @trio_jobs.handler
 async def stubborn(job: JobContext[str]) -> None:
-    """Does not stop before its permit ends."""
+    """Do not stop before its permit ends."""
     await job.send("begun")
     with trio.CancelScope(shield=True):
         async for _ in PERMITS["stubborn"]:
@@ -60,7 +60,7 @@ async def stubborn(job: JobContext[str]) -> None:
 
 @trio_jobs.handler(retry=trio_jobs.Retry(attempts=3, initial=0, jitter=0))
 async def flaky(job: JobContext[str]) -> str:
-    """Fails twice after a value, and then completes; says how far it is."""
+    """Fail twice after a value, and then complete; record how far it is."""
     await job.progress(job.attempt, 3, "trying")
     await job.send(f"try {job.attempt}")
     await job.save(job.attempt)
@@ -73,7 +73,7 @@ HANDLERS: list[Any] = [count, permitted, fail, forever, stubborn, flaky]
 
 
 def permits(name: str, most: int = 1000) -> trio.MemorySendChannel[Any]:
-    """What the handler `permitted` of that name is given."""
+    """Return the values that the handler `permitted` of that name is given."""
     send, PERMITS[name] = trio.open_memory_channel[Any](most)
     return send
 
@@ -82,7 +82,7 @@ def permits(name: str, most: int = 1000) -> trio.MemorySendChannel[Any]:
 async def site(
     kind: Kind = "http", *, registry: dict[str, Any] | None = None, **options: Any
 ) -> AsyncGenerator[tuple[JobRegistry, str]]:
-    """A registry with the handlers above, and the URL of the server of its jobs."""
+    """Yield a registry with the handlers above, and the URL of the server of its jobs."""
     async with (
         trio_jobs.open_registry(handlers=HANDLERS, **(registry or {})) as jobs,
         trio.open_nursery() as nursery,
@@ -97,7 +97,7 @@ async def site(
 
 @asynccontextmanager
 async def listening(peer: Peer) -> AsyncGenerator[str]:
-    """Something that listens, and is no server of ours."""
+    """Yield a listener that is no server of ours."""
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, peer, 0, host="127.0.0.1"))
         yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -106,7 +106,7 @@ async def listening(peer: Peer) -> AsyncGenerator[str]:
 
 @asynccontextmanager
 async def websocket(talk: Callable[[WebSocketConnection], Awaitable[None]]) -> AsyncGenerator[str]:
-    """A server that speaks WebSocket, and on it what a test likes."""
+    """Yield a WebSocket server on which a test does what it likes."""
 
     async def peer(stream: trio.SocketStream) -> None:
         with suppress(BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""Where a server is: every spelling of it, and what is none."""
+"""Addresses of servers: every spelling, and those that are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio_jobs.client.address import Address, address_of
 
 
 def read(url: str, token: str | None = None, headers: dict[str, str] | None = None) -> Address:
-    """The address that a URL names."""
+    """Return the address that a URL names."""
     return address_of(url, token, headers, None)
 
 
@@ -28,7 +28,7 @@ def read(url: str, token: str | None = None, headers: dict[str, str] | None = No
     ],
 )
 def test_urls(url: str, host: str, port: int, authority: str, path: str, secure: bool) -> None:
-    """A URL of a server names its WebSocket; one of a WebSocket is taken as it is."""
+    """The URL of a server gives that of its WebSocket; the URL of a WebSocket is used unchanged."""
     address = read(url)
     assert (address.host, address.port, address.authority, address.path) == (host, port, authority, path)
     assert isinstance(address.tls, ssl.SSLContext) is secure
@@ -50,13 +50,13 @@ def test_urls(url: str, host: str, port: int, authority: str, path: str, secure:
     ],
 )
 def test_what_is_none(url: str, complaint: str) -> None:
-    """What is no URL of a server is refused, with what would be one."""
+    """A wrong URL is refused, with an example of a right one."""
     with pytest.raises(ValueError, match=complaint):
         read(url)
 
 
 def test_a_url_is_text() -> None:
-    """Something else than text is a mistake of type."""
+    """A value that is no text is a TypeError."""
     with pytest.raises(TypeError, match="takes a URL"):
         read(8000)  # type: ignore[arg-type]
 
@@ -77,8 +77,7 @@ def test_a_header_that_cannot_be_sent_is_refused(bad: str) -> None:
 
 
 def test_tls_is_for_those_who_speak_it() -> None:
-    """A context for TLS is used with a secure address, and refused with another, where it would do
-    nothing."""
+    """A TLS context is used with a secure address, and refused with another, where it has no effect."""
     context = ssl.create_default_context()
     assert address_of("https://example.org", None, None, context).tls is context
     with pytest.raises(ValueError, match="ssl_context"):

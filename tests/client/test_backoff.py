@@ -1,4 +1,4 @@
-"""When clients come back: in growing time, each at a moment of its own."""
+"""When clients reconnect: after growing waits, each at a random moment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from trio_jobs.client.backoff import BACKOFF, SUSPECT, Backoff
 
 
 def test_waits_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of which a part is waited doubles up to the maximum, and begins anew once the server has
-    answered."""
+    """The bound of the wait doubles up to the maximum, and is reset once the server has answered."""
     monkeypatch.setattr(random, "random", lambda: 0.0)
     backoff = Backoff()
     waits = [backoff.delay(None, served=False) for _ in range(8)]
@@ -24,7 +23,7 @@ def test_waits_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_is_busy_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is told that the server stops, or is full, takes a part of a longer time at once."""
+    """After a server's reply that it stops or is full, the bound is longer at once."""
     monkeypatch.setattr(random, "random", lambda: 0.0)
     assert Backoff().delay(1001, served=True) == 0.8
     assert Backoff().delay(1013, served=False) == 1.6
@@ -32,8 +31,7 @@ def test_a_server_that_is_busy_is_given_time(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("code", sorted(SUSPECT))
 def test_what_may_come_again_is_not_hurried(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that end as if by something that was asked are made more and more slowly, though they
-    begin."""
+    """If a request seems to end connections, reconnecting slows down, though each connection is opened."""
     monkeypatch.setattr(random, "random", lambda: 0.0)
     backoff = Backoff()
     assert [backoff.delay(code, served=True) for _ in range(3)] == [0.2, 0.4, 0.8]
@@ -41,8 +39,8 @@ def test_what_may_come_again_is_not_hurried(code: int, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("down", [0.0, 1.0, 5.0, 20.0])
 def test_clients_do_not_come_back_together(down: float) -> None:
-    """500 clients that lost a server at the same moment reach it again over a time, not in a crowd: never
-    more than a fifth of them in the same 100 ms, and all of them within two longest waits."""
+    """500 clients that lost a server at the same moment reconnect spread over time: never more than a fifth
+    of them in the same 100 ms, and all of them within two longest waits."""
 
     async def come_back(arrivals: list[float]) -> None:
         backoff = Backoff()

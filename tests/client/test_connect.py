@@ -1,4 +1,4 @@
-"""The block of `connect`: what enters it, what leaves it, and what is told of a server that is none."""
+"""The block of `connect`: entering it, leaving it, and errors of servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON = 0.3  # seconds of patience with what will not come
 
 
 async def refused_url() -> str:
-    """A URL at which nobody listens."""
+    """Return a URL at which no server listens."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
@@ -30,7 +30,7 @@ async def refused_url() -> str:
 
 
 async def test_leaving_closes_the_connection() -> None:
-    """When the block is left, the server is told, and has no connection any more; the jobs go on."""
+    """Leaving the block closes the connection at the server; the jobs go on."""
     said: list[bytes] = []
 
     async def listen(stream: trio.SocketStream) -> None:
@@ -56,7 +56,7 @@ async def test_leaving_closes_the_connection() -> None:
 
 
 class Fault(Exception):
-    """Something that the block raises."""
+    """An exception that the block raises."""
 
 
 async def test_what_the_block_raises_comes_out_as_it_is() -> None:
@@ -71,7 +71,7 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
 
 
 async def test_a_cancellation_leaves_the_block() -> None:
-    """A scope around the block that is cancelled ends it, and is the one that catches that."""
+    """Cancelling a scope around the block ends the block, and that scope catches Cancelled."""
     async with site() as (_, url):
         with trio.CancelScope() as scope:
             async with connect(url) as remote:
@@ -82,7 +82,7 @@ async def test_a_cancellation_leaves_the_block() -> None:
 
 
 async def test_nobody_listens(socket_clock: MockClock) -> None:
-    """A server that is not there is told after `patience`, with what stood in the way."""
+    """If no server listens, an error is raised after `patience`, with the reason."""
     url = await refused_url()
     with trio.fail_after(20), pytest.raises(Disconnected, match="refused") as caught:
         async with connect(url, patience=SOON):
@@ -94,18 +94,18 @@ async def test_nobody_listens(socket_clock: MockClock) -> None:
 
 
 async def silent(stream: trio.SocketStream) -> None:
-    """Takes everything, and says nothing."""
+    """Read all messages, and send none."""
     async for _ in stream:
         pass
 
 
 async def hangs_up(stream: trio.SocketStream) -> None:
-    """Ends as soon as it is spoken to."""
+    """Close the connection at the first message."""
     await stream.receive_some()
 
 
 async def gibberish(stream: trio.SocketStream) -> None:
-    """Speaks no HTTP."""
+    """Answer with bytes that are not HTTP."""
     await stream.receive_some()
     await stream.send_all(b"220 mail.example.org ESMTP\r\n" * 3)
     await silent(stream)
@@ -115,7 +115,7 @@ async def gibberish(stream: trio.SocketStream) -> None:
 async def test_what_listens_is_no_server(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
 ) -> None:
-    """Whatever else listens there, the client does not wait for it longer than it has patience."""
+    """If another program listens there, the client waits for `patience` at most."""
     monkeypatch.setattr(client_socket, "CONNECT", 0.1)
     async with listening(peer) as url:
         with trio.fail_after(20), pytest.raises(Disconnected):
@@ -124,8 +124,7 @@ async def test_what_listens_is_no_server(
 
 
 async def test_who_hangs_up_is_not_waited_for(socket_clock: MockClock) -> None:
-    """A connection that ends while hands are shaken is known to have ended, long before the handshake's
-    deadline."""
+    """A connection that is closed during the handshake fails long before the handshake's deadline."""
     async with listening(hangs_up) as url:
         with trio.fail_after(20), pytest.raises(Disconnected, match="broke"):
             async with connect(url, patience=SOON):
@@ -133,7 +132,7 @@ async def test_who_hangs_up_is_not_waited_for(socket_clock: MockClock) -> None:
 
 
 async def test_a_server_of_another_kind() -> None:
-    """A web server that knows no such address is told at once: waiting does not mend it."""
+    """A web server without such an address is an error at once, without a retry."""
 
     async def web(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -153,7 +152,7 @@ async def test_a_server_of_another_kind() -> None:
 
 
 async def test_a_server_that_is_busy_is_asked_again(socket_clock: MockClock) -> None:
-    """A 503 is not the last word: the client comes back, and is let in."""
+    """After a 503 the client reconnects, and is accepted."""
     answers = iter([b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"] * 2)
 
     async with site() as (_, url):
@@ -184,14 +183,14 @@ async def test_a_server_that_is_busy_is_asked_again(socket_clock: MockClock) -> 
 
 
 async def by_token(headers: Mapping[str, str]) -> Caller | None:
-    """Lets in who has a token: Ann, and for a moment only Bob."""
+    """Accept callers with a token: Ann, and for a moment only Bob."""
     callers = {"Bearer ann": Caller("ann"), "Bearer bob": Caller("bob", expires=0.2)}
     return callers.get(headers.get("authorization", "")) or callers.get(f"Bearer {headers.get('x-name')}")
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_a_token_is_needed(kind: Kind) -> None:
-    """With a token, or with a header, the client is whom it stands for; without, it is refused at once."""
+    """A token or a header identifies the client; without one, it is refused at once."""
     async with site(kind, authenticate=by_token) as (_, url):
         with pytest.raises(ServerError) as caught:
             async with connect(url, patience=math.inf):
@@ -213,7 +212,7 @@ async def test_a_token_is_needed(kind: Kind) -> None:
 
 async def test_an_authentication_that_expires_is_renewed(socket_clock: MockClock) -> None:
     """A connection that the server closes because its authentication has expired is made again, with the same
-    token, and goes on."""
+    token, and requests continue."""
     async with site(authenticate=by_token) as (_, url), connect(url, token="bob") as remote:
         handle = await remote.submit(forever)
         async with handle.events() as events:
@@ -227,12 +226,12 @@ async def test_an_authentication_that_expires_is_renewed(socket_clock: MockClock
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who says whose certificate it is."""
+    """Return the authority that signs the certificates."""
     return trustme.CA()
 
 
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """The server's side of TLS."""
+    """Return the server's TLS context."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -240,7 +239,7 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_tls(kind: Kind, authority: trustme.CA, socket_clock: MockClock) -> None:
-    """Over TLS everything is as without it, if the server is trusted; if not, that is told at once."""
+    """Over TLS everything works as without, if the server is trusted; if not, an error is raised at once."""
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with site(kind, ssl_context=server_context(authority)) as (_, url):
@@ -263,12 +262,12 @@ async def test_tls(kind: Kind, authority: trustme.CA, socket_clock: MockClock) -
     [({"patience": -1}, ValueError), ({"patience": "long"}, TypeError), ({"token": "a\nb"}, ValueError)],
 )
 def test_arguments_are_checked_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """A mistake is told where it was made, before anything is opened."""
+    """A wrong argument is refused where it is given, before anything is opened."""
     with pytest.raises(error):
         connect("http://127.0.0.1:8000", **arguments)
 
 
 async def test_a_client_is_made_by_connect_alone() -> None:
-    """What the block gives is the registry that the reference describes."""
+    """The block yields the registry that the reference describes."""
     async with site() as (_, url), connect(url) as remote:
         assert type(remote) is RemoteRegistry

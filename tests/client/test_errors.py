@@ -1,4 +1,4 @@
-"""The client's own errors, and which error each code of the wire, or status of a handshake, stands for."""
+"""The client's own errors, and the error of each code of the wire and status of a handshake."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OURS: list[TrioJobsError] = [
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
 def test_an_error_comes_back_as_itself(error: TrioJobsError) -> None:
-    """What the server raised is raised by the client: the same class, the same text, the same facts."""
+    """The client raises the server's error: the same class, text and attributes."""
     problem = to_problem("a request", error)
     told = error_of("7", {"code": problem.code, "message": problem.message, **problem.details})
     assert type(told) is type(error)
@@ -43,7 +43,7 @@ def test_an_error_comes_back_as_itself(error: TrioJobsError) -> None:
 
 @pytest.mark.parametrize("code", sorted(STATUS))
 def test_every_code_is_some_error(code: str) -> None:
-    """No code of the wire is without an error, also if the server tells fewer facts than it should."""
+    """Each code of the wire gives an error, also if the server sends fewer facts than it should."""
     error = error_of("7", {"code": code, "message": "no"})
     assert isinstance(error, TrioJobsError)
     if isinstance(error, ServerError):
@@ -83,7 +83,7 @@ def test_the_network_s_errors_and_the_server_s_are_told_apart() -> None:
     ],
 )
 def test_a_refusal_that_waiting_does_not_mend(status: int, body: bytes, code: str, message: str) -> None:
-    """The code is the server's own word if it said one, and else follows from the status."""
+    """The code is the server's own if it sent one, and else follows from the status."""
     error = refusal(status, body)
     assert error is not None
     assert (error.code, error.message) == (code, message)
@@ -91,7 +91,7 @@ def test_a_refusal_that_waiting_does_not_mend(status: int, body: bytes, code: st
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_refusal_that_may_pass(status: int) -> None:
-    """A server that is busy, or not there behind a proxy, is asked again."""
+    """A server that is busy, or that a proxy cannot reach, is tried again."""
     assert refusal(status, b"") is None
 
 
@@ -100,6 +100,6 @@ def test_a_refusal_that_may_pass(status: int) -> None:
     [("", 0), ("3", 3), ("86400", 60), ("-1", 0), ("soon", 0), ("1.5", 0), ("٣", 0), ("9" * 400, 60)],
 )
 def test_retry_after(text: str, seconds: float) -> None:
-    """A server may ask for some seconds of peace, up to a minute; what else it says is no number."""
+    """Retry-After counts up to a minute; a value that is no number is ignored."""
     assert least_wait({"retry-after": text}) == seconds
     assert least_wait({}) == 0

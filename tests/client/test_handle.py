@@ -1,4 +1,4 @@
-"""A handle on a job at a server is to use as one on a job of the process: names, answers and errors."""
+"""A handle on a server's job is used as one of the process is: the same names, answers and errors."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Handles = tuple[JobHandle[Any, Any], JobHandle[Any, Any]]
 
 @asynccontextmanager
 async def two_handles(fn: Any, *args: Any, **options: Any) -> AsyncGenerator[Handles]:
-    """A job, as it is seen in the process and through a client."""
+    """Yield two handles on a job: one in the process and one of a client."""
     async with site() as (jobs, url), connect(url) as remote:
         here = await jobs.submit(fn, *args, **options)
         yield here, await remote.get(here.id)
 
 
 async def outcome(call: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
-    """What a call returns or raises, in a form that can be compared."""
+    """Return what a call returns or raises, in a form that can be compared."""
     try:
         return "returned", await call()
     except Exception as error:  # noqa: BLE001  # whatever it is, it is compared
@@ -64,7 +64,7 @@ def test_the_former_name_of_its_handles() -> None:
     ids=["completed", "failed", "retried", "timed out", "cancelled"],
 )
 async def test_the_same_is_seen(fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """However a job ends, its snapshot, history, result and events are the same on both sides, errors too."""
+    """However a job ends, its snapshot, history, result, events and errors are the same on both sides."""
     async with two_handles(fn, *args, **options) as (here, there):
         if "delay" in options:
             await here.cancel("not needed")
@@ -90,7 +90,7 @@ async def test_the_same_is_seen(fn: Any, args: tuple[Any, ...], options: dict[st
 
 
 async def test_how_a_job_ended_is_raised() -> None:
-    """A job that failed, timed out or was cancelled raises that as its result, with the facts."""
+    """`result` raises the end of a job that failed, timed out or was cancelled, with the facts."""
     async with site() as (_, url), connect(url) as remote:
         with pytest.raises(JobFailed) as failed:
             await (await remote.submit(fail, "no")).result()
@@ -105,7 +105,7 @@ async def test_how_a_job_ended_is_raised() -> None:
 
 
 async def test_cancel_tells_what_became_of_it() -> None:
-    """Each outcome of a cancellation is told: done, too late, finished first, stuck with a stack."""
+    """Each outcome of a cancellation is reported: cancelled, over, finished first, stuck with a stack."""
     async with site() as (_, url), connect(url) as remote:
         handle = await remote.submit(forever)
         assert (await handle.cancel("enough")).outcome == "cancelled"
@@ -143,7 +143,7 @@ async def test_cancel_tells_what_became_of_it() -> None:
     [({"grace": -1}, ValueError), ({"patience": "x"}, TypeError), ({"reason": "\0"}, ValueError)],
 )
 async def test_a_mistake_is_told_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """What `JobHandle.cancel` refuses is refused before the server hears of it."""
+    """What `JobHandle.cancel` refuses is refused before a message is sent."""
     async with two_handles(forever) as (here, there):
         with pytest.raises(error):
             await there.cancel(**arguments)
@@ -151,7 +151,7 @@ async def test_a_mistake_is_told_at_once(arguments: dict[str, Any], error: type[
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """A wait that is cancelled ends at the server too, so as many as one likes may be given up."""
+    """A wait that is cancelled ends at the server too, so any number of waits can be cancelled."""
     async with site() as (jobs, url), connect(url) as remote:
         here = await jobs.submit(forever)
         there = await remote.get(here.id)
@@ -180,7 +180,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
 
 
 async def test_a_job_that_was_removed_is_unknown() -> None:
-    """Every method says so."""
+    """Every method of its handle raises UnknownJob."""
     async with site() as (jobs, url), connect(url) as remote:
         handle = await remote.submit(count, 1)
         await handle.wait()
@@ -207,7 +207,7 @@ async def test_handles_are_equal_if_the_job_is() -> None:
 
 
 async def test_after_the_block_nothing_works() -> None:
-    """Once the block was left, each method says that, and says it as the registry of the process does."""
+    """After the block each method raises the error that a registry of the process raises."""
     async with site() as (_, url):
         async with connect(url) as remote:
             handle = await remote.submit(forever)
@@ -234,7 +234,7 @@ async def test_after_the_block_nothing_works() -> None:
 
 
 async def test_errors_are_short() -> None:
-    """What is raised for a job comes from here, and drags no traceback of the network's tasks with it."""
+    """The traceback of an error has no frames of the network's tasks."""
     async with site() as (_, url), connect(url) as remote:
         try:
             await remote.get("nobody")

@@ -1,4 +1,4 @@
-"""The connection is kept: whatever ends it, what was under way goes on over the next one, or is told in
+"""The connection is renewed whenever it ends: requests continue on the next one, or raise an error in
 time."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trio_jobs.client import socket as client_socket
 
 
 async def test_calls_and_streams_outlive_connections(socket_clock: MockClock) -> None:
-    """Waits and streams that are open while connections are cut end as if nothing had been."""
+    """Waits and streams that are open while connections are cut end as without the cuts."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url) as remote:
         gate = permits("cuts")
         handle = await remote.submit("permitted", "cuts")
@@ -34,8 +34,8 @@ async def test_calls_and_streams_outlive_connections(socket_clock: MockClock) ->
 
 
 async def test_those_who_wait_too_long_are_told(socket_clock: MockClock) -> None:
-    """While the server is out of reach, calls and receives raise `Disconnected` after `patience`; when it is
-    there again, the same client and the same stream go on."""
+    """While the server cannot be reached, calls and receives raise `Disconnected` after `patience`; when it
+    is back, the same client and the same stream go on."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url, patience=0.3) as remote:
         handle = await remote.submit(forever)
         async with handle.events() as events:
@@ -59,7 +59,7 @@ async def test_those_who_wait_too_long_are_told(socket_clock: MockClock) -> None
 
 
 async def test_a_short_outage_is_not_told(socket_clock: MockClock) -> None:
-    """A call whose server comes back within `patience` is answered."""
+    """A call whose server is back within `patience` is answered."""
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url, patience=20) as remote:
         handle = await remote.submit(count, 3)
         proxy.weather = Weather(refusal=1.0)
@@ -79,8 +79,7 @@ async def test_a_short_outage_is_not_told(socket_clock: MockClock) -> None:
 
 @pytest.mark.deep
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that carries nothing any more is noticed by a ping that is not answered, and made
-    again."""
+    """If a ping is not answered, the connection is made again."""
     monkeypatch.setattr(client_socket, "PING", 0.05)
     monkeypatch.setattr(client_socket, "PONG", 0.1)
     async with site() as (_, url), open_proxy(url, seed=1) as proxy:
@@ -97,8 +96,7 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.deep
 async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that gets stuck on every connection ends as the network's fault; others get through
-    meanwhile."""
+    """A request that is stuck on every connection raises a network error; others are answered meanwhile."""
     monkeypatch.setattr(client_socket, "PING", 0.05)
     monkeypatch.setattr(client_socket, "PONG", 0.1)
     monkeypatch.setattr(request_table, "LOSSES", 4)
@@ -113,7 +111,7 @@ async def test_what_never_gets_through_is_given_up(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock) -> None:
-    """A server that answers pings is not left, though nothing else is said for long."""
+    """A connection whose pings are answered is kept, though no other message is sent for long."""
     monkeypatch.setattr(client_socket, "PING", 0.05)
     async with site() as (_, url), open_proxy(url) as proxy, connect(proxy.url) as remote:
         handle = await remote.submit(forever)
@@ -126,7 +124,7 @@ async def test_a_quiet_connection_is_kept(monkeypatch: pytest.MonkeyPatch, socke
 async def test_a_connection_that_is_busy_is_kept(
     monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
 ) -> None:
-    """A server whose answer to a ping is held up behind a large answer is heard all the while, and kept."""
+    """A connection whose pong is behind a large answer is kept, as its bytes count."""
     monkeypatch.setattr(client_socket, "PING", 0.05)
     monkeypatch.setattr(client_socket, "PONG", 0.2)
     slow = Weather(piece=4000, delay=0.05)
@@ -154,7 +152,7 @@ async def test_leaving_while_there_is_no_connection(socket_clock: MockClock) -> 
 async def test_leaving_a_server_that_is_silent(
     monkeypatch: pytest.MonkeyPatch, socket_clock: MockClock
 ) -> None:
-    """A server that does not answer the good-bye is left all the same."""
+    """The block can be left although the server does not answer the close frame."""
     monkeypatch.setattr(client_socket, "CLOSE", 0.05)
     async with site() as (_, url), open_proxy(url) as proxy:
         proxy.weather = Weather(life=2**40, delay=0)
@@ -165,7 +163,7 @@ async def test_leaving_a_server_that_is_silent(
 
 
 async def test_calls_of_many_tasks_are_told_apart() -> None:
-    """Tasks that ask at the same time each get their own answer, over connections that are cut meanwhile."""
+    """Tasks that call at the same time each get their own answer, over connections that are cut meanwhile."""
     async with site() as (jobs, url), open_proxy(url) as proxy, connect(proxy.url) as remote:
         found: dict[int, int] = {}
 

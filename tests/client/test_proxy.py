@@ -1,5 +1,4 @@
-"""Over a network that is as bad as it gets, and over servers that are killed: no gap, no repeat, always an
-end."""
+"""Over a very bad network, and over servers that are killed: no gap, no repeat, always an end."""
 
 from __future__ import annotations
 
@@ -40,9 +39,8 @@ async def every_event(handle: JobHandle[Any, Any], pause: random.Random | None =
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.deep
 async def test_no_gap_no_repeat_and_an_end(kind: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through a proxy that delays, cuts into pieces, cuts off in the middle of frames and falls silent: each
-    job that was submitted is there once and has its result, and each reader sees exactly the events of the
-    log."""
+    """Through a proxy that delays, splits, cuts off within frames and stalls: each submitted job exists once
+    and has its result, and each reader gets exactly the events of the log."""
     monkeypatch.setattr(client_socket, "PING", 0.1)
     monkeypatch.setattr(client_socket, "PONG", 0.3)
     monkeypatch.setattr(client_socket, "CONNECT", 0.5)
@@ -93,7 +91,7 @@ async def test_no_gap_no_repeat_and_an_end(kind: Server, monkeypatch: pytest.Mon
 
 @asynccontextmanager
 async def node(file: Path, port: int) -> AsyncGenerator[None]:
-    """A server in a process of its own, which is killed at the end."""
+    """Run a server in a process of its own, and kill it at the end."""
     command = [sys.executable, str(NODE), str(file), str(port)]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(trio.run_process, command, stdout=PIPE, check=False))
@@ -106,7 +104,7 @@ async def node(file: Path, port: int) -> AsyncGenerator[None]:
 
 
 async def free_port() -> int:
-    """A port at which nobody listens."""
+    """Return a port at which no server listens."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         return int(listener.socket.getsockname()[1])
@@ -115,8 +113,7 @@ async def free_port() -> int:
 @pytest.mark.deep
 async def test_servers_are_killed(tmp_path: Path) -> None:
     """A server is killed in the middle of its work and another one takes over its file and its port, twice:
-    the same client goes on, its streams read every event that is in the log, and its jobs have their
-    results."""
+    the same client continues, its streams read every event of the log, and its jobs have their results."""
     file, n = tmp_path / "jobs.db", 300
     port = await free_port()
     deaths = [trio.Event() for _ in range(3)]

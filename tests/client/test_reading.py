@@ -1,4 +1,4 @@
-"""A log is read over the wire as it is read beside its store: same events, order, ends and errors."""
+"""A log read over the wire is the same as one read in the process: same events, order, ends and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_jobs.client.subscription import WINDOW
 
 
 async def test_a_stream_is_complete() -> None:
-    """Every value of a job that sends more than a window holds comes, in order, live or afterwards."""
+    """Every value of a job that sends more than a window holds arrives, in order, live or afterwards."""
     n = 5 * WINDOW + 7
     async with site() as (_, url), connect(url) as remote:
         handle = await remote.submit(count, n)
@@ -45,7 +45,7 @@ async def test_a_stream_is_complete() -> None:
 
 @pytest.mark.parametrize("window", [1, 3, 64])
 async def test_a_handler_waits_for_a_blocking_reader_only(window: int) -> None:
-    """With `block`, a handler is held while its reader does not read, and goes on as that does; at any
+    """With `block`, the handler waits while its reader does not read, and goes on when it does; at any
     window."""
     async with site(registry={"window": window}) as (jobs, url), connect(url) as remote:
         gate = permits("held")
@@ -66,7 +66,7 @@ async def test_a_handler_waits_for_a_blocking_reader_only(window: int) -> None:
 
 
 async def test_nobody_waits_for_a_reader_that_says_gap() -> None:
-    """With `gap` the job ends while its reader has read nothing, and the reader is told what is gone."""
+    """With `gap` the job ends while its reader has read nothing, and the reader gets the gap."""
     n = 4 * WINDOW
     registry = {"retention": Retention(events=10)}
     async with site(registry=registry) as (_, url), connect(url) as remote:
@@ -96,7 +96,7 @@ async def test_nobody_waits_for_a_reader_that_says_gap() -> None:
 
 
 async def test_a_gap_wider_than_the_window() -> None:
-    """A late reader of a log whose beginning is gone is told, and then reads what is there."""
+    """A late reader of a log whose beginning is gone gets a gap, and then the rest."""
     n = 3 * WINDOW
     retained = {"retention": Retention(events=10)}
     async with site(registry=retained) as (jobs, url), connect(url) as remote:
@@ -135,7 +135,7 @@ async def test_resume() -> None:
 
 
 async def test_a_cursor_ahead_of_the_log() -> None:
-    """A cursor that the log has not reached is refused on entering, as beside the store."""
+    """A cursor beyond the log is refused on entering, as in the process."""
     async with site() as (jobs, url), connect(url) as remote:
         handle = await remote.submit(count, 1)
         await handle.wait()
@@ -157,7 +157,7 @@ async def test_a_cursor_ahead_of_the_log() -> None:
 
 
 async def test_a_new_attempt_is_told() -> None:
-    """A retry raises `StreamRestarted` between the attempts, unless the reader wants them run together."""
+    """A retry raises `StreamRestarted` between the attempts, unless `restarts` joins them."""
     async with site() as (_, url), connect(url) as remote:
         handle = await remote.submit(flaky)
         async with handle.stream() as tokens:
@@ -171,7 +171,7 @@ async def test_a_new_attempt_is_told() -> None:
 
 
 async def test_a_slow_reader_holds_up_no_other() -> None:
-    """While one stream is not read at all, others of the same client come to their ends, and calls are
+    """While one stream is not read, others of the same client are read to their ends, and calls are
     answered."""
     n = 6 * WINDOW
     async with site() as (_, url), connect(url) as remote:
@@ -188,7 +188,7 @@ async def test_a_slow_reader_holds_up_no_other() -> None:
 
 
 async def test_a_cancelled_receive_loses_nothing() -> None:
-    """Whatever a receive that is cancelled had at hand, the next one returns it."""
+    """The values that a cancelled receive had at hand are returned by the next one."""
     async with site() as (_, url), connect(url) as remote:
         gate = permits("cut")
         handle = await remote.submit("permitted", "cut")
@@ -216,7 +216,7 @@ async def _cancel_soon(scope: trio.CancelScope, steps: int) -> None:
 
 async def test_a_stream_is_read_by_one_task_inside_its_block() -> None:
     """Two tasks cannot read one stream; a stream that was left, or never entered, cannot be read; a task that
-    waits in one that is closed is told at once."""
+    waits in one that is closed gets an error at once."""
     async with site() as (_, url), connect(url) as remote:
         handle = await remote.submit(forever)
         stream = handle.stream()
@@ -239,7 +239,7 @@ async def test_a_stream_is_read_by_one_task_inside_its_block() -> None:
 
 
 async def test_a_stream_that_is_left_is_left_at_the_server() -> None:
-    """The server's readers are as many as are open at its clients."""
+    """The server has as many readers as are open at its clients."""
     async with site() as (jobs, url), connect(url) as remote:
         handle = await remote.submit(forever)
         for _ in range(150):  # more than may be open at once
@@ -253,7 +253,7 @@ async def test_a_stream_that_is_left_is_left_at_the_server() -> None:
 
 
 async def test_a_job_that_is_removed_while_it_is_read() -> None:
-    """The reader is told once that there is no such job any more; and again, if it asks again."""
+    """The reader gets UnknownJob at each receive."""
     async with site() as (jobs, url), connect(url) as remote:
         n = 3 * WINDOW
         handle = await remote.submit(count, n)
@@ -269,7 +269,7 @@ async def test_a_job_that_is_removed_while_it_is_read() -> None:
 
 
 async def test_after_the_block_a_stream_is_closed() -> None:
-    """A stream that outlives the block of its client says so, to who reads and to who waits in it."""
+    """A stream that outlives the block of its client raises ClosedResourceError, in waits too."""
     async with site() as (_, url), trio.open_nursery() as nursery:
         async with connect(url) as remote:
             handle = await remote.submit(forever)

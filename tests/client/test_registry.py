@@ -1,4 +1,4 @@
-"""A server's jobs are used as the jobs of the process are, over both kinds of server."""
+"""A server's jobs are used as those of the process are, over both kinds of server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("kind", ["http", "websocket"])
 
 @both
 async def test_submit(kind: Kind) -> None:
-    """A handler is submitted by its name or by itself; what it returns and streams comes back."""
+    """A handler is submitted by its name or as a function; its result and its tokens arrive."""
     async with site(kind) as (jobs, url), connect(url) as remote:
         for fn in ("count", count):
             handle: JobHandle[Any, Any] = await remote.submit(fn, 3)
@@ -39,7 +39,7 @@ async def test_submit(kind: Kind) -> None:
 
 @both
 async def test_options_arrive(kind: Kind) -> None:
-    """The job at the server has the options that were given, and the retry rule that its handler has."""
+    """The job at the server has the given options, and the retry rule of its handler's mark."""
     async with site(kind) as (jobs, url), connect(url) as remote:
         handle = await remote.submit(
             flaky,
@@ -59,7 +59,7 @@ async def test_options_arrive(kind: Kind) -> None:
 
 
 async def test_the_same_key_is_the_same_job() -> None:
-    """Submitted again with its key, a job is found again; with another argument that is a conflict."""
+    """A second submit under a key gives the same job; with another argument it is a conflict."""
     async with site() as (_, url), connect(url) as remote:
         one = await remote.submit(count, 3, key="k")
         assert await remote.submit(count, 3, key="k") == one
@@ -70,7 +70,7 @@ async def test_the_same_key_is_the_same_job() -> None:
 
 
 async def test_what_the_server_refuses() -> None:
-    """Each refusal is the error that it would be in process, with its facts."""
+    """Each refusal is the error of the process, with its facts."""
     async with site(registry={"capacity": 0, "queue_limit": 1}) as (jobs, url), connect(url) as remote:
         with pytest.raises(UnknownHandler) as unknown:
             await remote.submit("no such handler")
@@ -92,8 +92,8 @@ async def test_what_the_server_refuses() -> None:
 
 
 async def test_a_request_that_is_too_large_is_told() -> None:
-    """What is larger than the server takes is refused, though the server only closes the connection; what
-    else was under way goes on."""
+    """A request that exceeds the server's limit raises an error, though the server only closes the
+    connection; other requests continue."""
     async with site() as (_, url), connect(url) as remote, trio.open_nursery() as nursery:
         other = await remote.submit(forever)
         async with other.events() as events:
@@ -109,7 +109,7 @@ async def test_a_request_that_is_too_large_is_told() -> None:
 
 
 async def test_get() -> None:
-    """A job is found by its id, also if it was submitted otherwise; an id that no job has is unknown."""
+    """A job is found by its id, however it was submitted; an unknown id raises UnknownJob."""
     async with site() as (jobs, url), connect(url) as remote:
         there = await jobs.submit(count, 1)
         handle = await remote.get(there.id)
@@ -123,8 +123,7 @@ async def test_get() -> None:
 
 
 async def test_find() -> None:
-    """`find` gives the jobs that match, as they are at the server, in either order and no more than asked
-    for."""
+    """`find` gives the jobs that match, as they are at the server, in either order and up to the limit."""
     async with site() as (jobs, url), connect(url) as remote:
         handles = [await jobs.submit(count, n, tags={"n": str(n % 2)}) for n in range(4)]
         for handle in handles:
@@ -154,7 +153,7 @@ async def test_find() -> None:
 
 
 async def test_cancel() -> None:
-    """A job is cancelled by its id; one that nobody has is unknown."""
+    """A job is cancelled by its id; an unknown id raises UnknownJob."""
     async with site() as (_, url), connect(url) as remote:
         handle = await remote.submit(forever)
         report = await remote.cancel(handle.id, "enough")
@@ -166,11 +165,11 @@ async def test_cancel() -> None:
 
 
 async def test_handlers() -> None:
-    """What can be submitted is told with its parameters."""
+    """The handlers are listed with their parameters."""
     async with site() as (jobs, url), connect(url) as remote:
         found = {one["name"]: one for one in await remote.handlers()}
         assert found.keys() == jobs.handlers.keys()
-        assert found["count"]["description"] == "Sends the numbers below n."
+        assert found["count"]["description"] == "Send the numbers below n."
         assert [one["name"] for one in found["count"]["parameters"]] == ["n"]
 
 
@@ -185,7 +184,7 @@ async def test_statistics() -> None:
 
 
 async def test_many_calls_at_once() -> None:
-    """More calls than a connection may have under way wait in line, and all are answered."""
+    """Calls beyond the limit of a connection wait, and all are answered."""
     async with site() as (jobs, url), connect(url) as remote:
         results: list[int] = []
 
@@ -200,7 +199,7 @@ async def test_many_calls_at_once() -> None:
 
 
 async def test_a_cancelled_submit_is_there_or_not() -> None:
-    """A submit that is cancelled at any moment left no job, or the one that its key finds."""
+    """A submit that is cancelled at any moment left no job, or one that its key finds."""
     async with site() as (jobs, url), connect(url) as remote:
         for steps in range(12):
             with trio.CancelScope() as scope:

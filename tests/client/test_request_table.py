@@ -27,7 +27,7 @@ LOST = Disconnected("ws://a", "it broke")
 
 
 def connected() -> RequestTable:
-    """A table of requests on a connection, whose ping was sent."""
+    """Return a table of requests on a connection, after its first ping."""
     table = RequestTable()
     table.connected()
     assert sent(table)["op"] == "ping"
@@ -35,14 +35,14 @@ def connected() -> RequestTable:
 
 
 def sent(table: RequestTable) -> dict[str, Any]:
-    """What is sent next."""
+    """Return the next message to send."""
     message = table.outgoing()
     assert message is not None
     return dict(msgspec.json.decode(message))
 
 
 def everything(table: RequestTable) -> list[dict[str, Any]]:
-    """All that is to be sent."""
+    """Return all messages to send."""
     found = []
     while (message := table.outgoing()) is not None:
         found.append(msgspec.json.decode(message))
@@ -50,34 +50,34 @@ def everything(table: RequestTable) -> list[dict[str, Any]]:
 
 
 def get(table: RequestTable, job_id: str = "7") -> Call[Seen]:
-    """A call that looks a job up."""
+    """Begin a call that looks a job up."""
     return table.ask(requests.Get(id=table.new_id(), job=job_id), job_id, seen_in)
 
 
 def wait(table: RequestTable, job_id: str = "7") -> Call[Seen]:
-    """A call that waits for a job."""
+    """Begin a call that waits for a job."""
     return table.ask(requests.Wait(id=table.new_id(), job=job_id), job_id, seen_in)
 
 
 def submit(table: RequestTable, key: str, handler: str = "work") -> Call[Seen]:
-    """A call that submits a job."""
+    """Begin a call that submits a job."""
     options = requests.SubmitOptions(key=key)
     request = requests.Submit(id=table.new_id(), handler=handler, options=options)
     return table.ask(request, handler, seen_in)
 
 
 def reply(table: RequestTable, re: int | None, **fields: object) -> None:
-    """The server says something."""
+    """Let a reply of the server arrive."""
     table.received(msgspec.json.encode({"re": re, **fields}).decode())
 
 
 def error(table: RequestTable, re: int | None, code: str, **facts: object) -> None:
-    """The server says that something was wrong."""
+    """Let an error of the server arrive."""
     reply(table, re, error={"code": code, "message": "no", **facts})
 
 
 def plain(one: Job) -> dict[str, Any]:
-    """A job as a reply has it."""
+    """Return a job as a reply has it."""
     return dict(msgspec.json.decode(encode_job(one, tracebacks=True)))
 
 
@@ -96,7 +96,7 @@ def test_an_answer_goes_to_its_call() -> None:
 
 
 def test_nothing_is_sent_without_a_connection() -> None:
-    """What is asked before there is a connection is sent once there is one, in order, after a ping."""
+    """Requests made without a connection are sent on the next one, in order, after a ping."""
     table = RequestTable()
     get(table, "1")
     follow = table.follow("2", 5, "gap")
@@ -115,7 +115,7 @@ def test_nothing_is_sent_without_a_connection() -> None:
 
 
 def test_what_was_not_answered_is_asked_again() -> None:
-    """After a reconnect, the same message is sent for each open call, and none for what was answered."""
+    """After a reconnect, the same message is sent for each open call, and none for an answered one."""
     table = connected()
     one, two = submit(table, "a"), submit(table, "b")
     first = everything(table)
@@ -129,7 +129,7 @@ def test_what_was_not_answered_is_asked_again() -> None:
 
 
 def test_a_dropped_call_that_was_not_sent_does_not_happen() -> None:
-    """A call that nobody waits for any more is never sent, on this connection or another."""
+    """A call that was dropped before it was sent is never sent, on this connection or another."""
     table = connected()
     call = submit(table, "a")
     table.drop(call)
@@ -139,8 +139,7 @@ def test_a_dropped_call_that_was_not_sent_does_not_happen() -> None:
 
 
 def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
-    """An answer to a call that was dropped after it was sent is taken for what it is, and not asked for
-    again."""
+    """The answer to a call that was dropped after it was sent is ignored, and the call not repeated."""
     table = connected()
     call = get(table)
     everything(table)
@@ -151,7 +150,7 @@ def test_the_late_answer_of_a_dropped_call_is_nobody_s() -> None:
 
 
 def test_a_dropped_wait_is_ended_at_the_server() -> None:
-    """A wait or a follow that nobody needs any more does not go on at the server."""
+    """A wait or a follow that was dropped ends at the server."""
     table = connected()
     one, two = wait(table), table.follow("7", 0, "gap")
     three, four = wait(table), wait(table)
@@ -168,8 +167,7 @@ def test_a_dropped_wait_is_ended_at_the_server() -> None:
 
 
 def test_no_more_calls_are_under_way_than_servers_take() -> None:
-    """The calls beyond the limit are sent as others are answered; those that were dropped count until
-    then."""
+    """Calls beyond the limit are sent as others are answered; dropped ones count until their answers."""
     table = connected()
     calls = [get(table) for _ in range(CALLS + 2)]
     wait(table)
@@ -197,7 +195,7 @@ def test_no_more_calls_are_under_way_than_servers_take() -> None:
     ],
 )
 def test_an_error_is_the_answer(code: str, facts: dict[str, object], kind: type[Exception]) -> None:
-    """An error that the server tells is raised for the call that it is about, and for no other."""
+    """An error of the server is raised by the call that it belongs to, and by no other."""
     table = connected()
     call, other = get(table), get(table)
     everything(table)
@@ -221,13 +219,13 @@ def test_an_error_is_the_answer(code: str, facts: dict[str, object], kind: type[
     ],
 )
 def test_nonsense_is_noticed(message: str) -> None:
-    """What is no reply to anything that was asked is nothing to go on with."""
+    """A reply to no request is a protocol violation."""
     with pytest.raises(ProtocolViolation):
         connected().received(message)
 
 
 def test_a_reply_without_its_answer_is_noticed() -> None:
-    """A reply that does not hold what was asked for is no answer, and neither is half a job."""
+    """A reply without its answer, or with an incomplete job, is a protocol violation."""
     table = connected()
     call = get(table)
     everything(table)
@@ -238,7 +236,7 @@ def test_a_reply_without_its_answer_is_noticed() -> None:
 
 
 async def rings(table: RequestTable, action: Callable[[], object]) -> bool:
-    """Whether who waits for something to send is woken by an action."""
+    """Return whether an action wakes the task that waits for messages to send."""
     woken = False
 
     async def writer() -> None:
@@ -256,8 +254,8 @@ async def rings(table: RequestTable, action: Callable[[], object]) -> bool:
 
 
 async def test_the_writer_is_woken_when_there_is_something_to_send() -> None:
-    """Whatever makes a message due wakes the writer: a new connection, a request, an ack, the end of a wait,
-    and an answer that lets another call have its turn."""
+    """Each cause of a message wakes the writer: a new connection, a request, an ack, the end of a wait, and
+    an answer that makes room for another call."""
     table = RequestTable()
     assert await rings(table, table.connected)
     assert await rings(table, lambda: [get(table) for _ in range(CALLS + 1)])
@@ -282,7 +280,7 @@ async def test_the_writer_is_woken_when_there_is_something_to_send() -> None:
 
 
 def test_a_server_that_closes_has_not_answered() -> None:
-    """`closing` is no answer: the call is asked again, until it is plain that this server only says so."""
+    """`closing` is no answer: the call is sent again, until it is clear that this server only replies so."""
     table = connected()
     call = get(table)
     for _ in range(STRIKES - 1):
@@ -301,8 +299,8 @@ def test_a_server_that_closes_has_not_answered() -> None:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1011])
 def test_what_ends_every_connection_is_given_up(code: int) -> None:
-    """A request that was open each time when connections ended as if by its fault is not sent for ever; one
-    that was not sent is not to blame."""
+    """A request that was open each time a connection ended as if by its fault is not sent for ever; one that
+    was not sent does not count as the cause."""
     table = RequestTable()
     call, follow = get(table), table.follow("7", 0, "gap")
     for _ in range(STRIKES):
@@ -320,7 +318,7 @@ def test_what_ends_every_connection_is_given_up(code: int) -> None:
 
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1006, 1008, 1013])
 def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
-    """Whatever ends by the network, or because a server stops, is asked for again each time."""
+    """After any number of ends by the network, or by a server that stops, requests are sent again."""
     table = RequestTable()
     call, follow = wait(table), table.follow("7", 0, "gap")
     for _ in range(3 * STRIKES):
@@ -332,8 +330,8 @@ def test_a_connection_may_end_as_often_as_it_likes(code: int | None) -> None:
 
 
 def test_a_call_without_luck_is_given_up() -> None:
-    """A call that was sent over many connections, and over none of them answered, ends as the network's
-    fault; one that waited in line meanwhile has not had its chances."""
+    """A call that was sent over many connections and never answered raises a network error; one that waited
+    to be sent meanwhile does not."""
     table = RequestTable()
     call = get(table)
     for _ in range(LOSSES):
@@ -348,8 +346,7 @@ def test_a_call_without_luck_is_given_up() -> None:
 
 
 def test_the_largest_request_is_the_one_that_was_too_large() -> None:
-    """After 1009 the largest call is given up, and the others are sent again; small ones are never to
-    blame."""
+    """After 1009 the largest call raises an error, and the others are sent again; small ones never do."""
     table = connected()
     small, large = submit(table, "a"), submit(table, "b" * 2000)
     unsent = RequestTable()
@@ -380,8 +377,7 @@ def test_an_error_that_waiting_does_not_mend_ends_all() -> None:
 
 
 def test_a_log_is_asked_for_behind_what_was_read() -> None:
-    """After a reconnect a log is asked for behind what its reader has read, and what comes again is
-    dropped."""
+    """After a reconnect a log is followed behind its reader's cursor, and repeated events are dropped."""
     table = connected()
     follow = table.follow("7", 0, "gap")
     everything(table)
@@ -397,7 +393,7 @@ def test_a_log_is_asked_for_behind_what_was_read() -> None:
 
 
 def test_a_follow_ends_once() -> None:
-    """A follow whose end has come is not asked for again, nor ended at the server."""
+    """A follow that has ended is not sent again, nor ended at the server."""
     table = connected()
     follow = table.follow("7", 11, "gap")
     everything(table)
@@ -409,8 +405,7 @@ def test_a_follow_ends_once() -> None:
 
 
 def test_a_follow_that_failed_may_be_begun_again() -> None:
-    """An error ends a follow; asked for again, it has another id, for the server may still use the old
-    one."""
+    """An error ends a follow; a new one has another id, as the server may still use the old one."""
     table = connected()
     follow = table.follow("7", 11, "gap")
     (first,) = everything(table)
@@ -424,7 +419,7 @@ def test_a_follow_that_failed_may_be_begun_again() -> None:
 
 
 def test_a_reply_to_a_follow_says_something() -> None:
-    """An empty reply to a follow is nothing to go on with."""
+    """An empty reply to a follow is a protocol violation."""
     table = connected()
     follow = table.follow("7", 0, "gap")
     everything(table)
@@ -433,7 +428,7 @@ def test_a_reply_to_a_follow_says_something() -> None:
 
 
 def test_only_the_newest_ack_is_sent() -> None:
-    """However often a reader gets on while nothing can be sent, there is one ack to send for it."""
+    """However often a reader moves while nothing can be sent, one ack is to be sent for it."""
     table = connected()
     follow = table.follow("7", 0, "gap")
     everything(table)
@@ -450,7 +445,7 @@ def test_only_the_newest_ack_is_sent() -> None:
 
 
 class Reader:
-    """Reads a follow as `reading.RemotePlace` does, some events at a time."""
+    """Reads a follow as `RemoteCursor` does, some events at a time."""
 
     def __init__(self, table: RequestTable, job_id: str, policy: Literal["gap", "block"]) -> None:
         self.follow: RemoteSubscription = table.follow(job_id, 0, policy)
@@ -459,7 +454,7 @@ class Reader:
         self._batch: list[Event] = []
 
     def read(self, most: int) -> None:
-        """Read at most so many events."""
+        """Read up to so many events."""
         for _ in range(most):
             if not self._batch:
                 self._batch = self.follow.drain()
@@ -473,7 +468,7 @@ class Reader:
 
 
 class Story:
-    """A client and a server over connections that break where chance has it."""
+    """A client and a server over connections that break at random."""
 
     def __init__(self, seed: int, *, trimmed: int) -> None:
         self.random = random.Random(seed)
@@ -518,7 +513,7 @@ class Story:
             chance.choice(self.readers).read(chance.choice([1, 20, 500]))
 
     def cut(self) -> None:
-        """Break the connection, and make another: what was under way is lost, both ways."""
+        """Break the connection, losing all messages under way, and make another."""
         self.table.closed(None, LOST)
         self.to_server.clear()
         self.to_client.clear()
@@ -527,7 +522,7 @@ class Story:
         self.connected = True
 
     def end(self) -> None:
-        """Let all be said on a last connection that holds."""
+        """Exchange all messages on a last connection that holds."""
         self.cut()
         for _ in range(20):
             self.peer.flush(self.table.received, self.table.outgoing)
@@ -538,8 +533,8 @@ class Story:
 @given(st.integers(0, 2**32), st.integers(0, 600), st.sampled_from([0, 1, 200, 3 * WINDOW]))
 def test_whatever_connections_do(seed: int, steps: int, trimmed: int) -> None:
     """Over any cuts of the connection, each submission is one job and its call is answered with that job;
-    each reader sees every event that its log has, once and in order; the server is never more than a window
-    ahead of what was acked, and never refuses a message."""
+    each reader gets every event of its log once and in order; the server is never more than a window ahead of
+    the acks, and never refuses a message."""
     story = Story(seed, trimmed=trimmed)
     for _ in range(steps):
         story.step()

@@ -1,4 +1,4 @@
-"""What is asked: checked as in process, and sent as the wire has it."""
+"""Requests: checked as in the process, and encoded for the wire."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def work(job: trio_jobs.JobContext[str], n: int, *more: int) -> None:
     ],
 )
 def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict[str, Any]) -> None:
-    """The server reads the options as they were given, and no other."""
+    """The server decodes exactly the options that were given."""
     request = requests.Submit(id=1, handler="work", options=options_of("work", {**given, "key": "k"}))
     text = text_of(request)
     decoded = requests.decode_request(text.encode(), 32)
@@ -55,7 +55,7 @@ def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict
 
 
 def test_every_submission_has_a_key() -> None:
-    """What has no key gets one that nobody else has; so it is one job, however often it is sent."""
+    """A submit without a key gets a unique one, so it is one job, however often it is sent."""
     keys = {options_of("work", {}).key, options_of("work", {}).key, options_of("work", {"key": None}).key}
     assert len(keys) == 3
     assert all(isinstance(key, str) and len(key) == 32 for key in keys)
@@ -81,7 +81,7 @@ def test_a_mistake_is_told_here(given: dict[str, Any], error: type[Exception]) -
 
 
 def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
-    """The rule of the handler's own mark may be given with other numbers; the server has it too."""
+    """A retry may have the handler's own `on` with other numbers; the server uses its handler's `on`."""
     assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == requests.RetryOptions(
         attempts=9
     )
@@ -90,7 +90,7 @@ def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
 
 
 def test_a_handler_is_a_name_or_a_function() -> None:
-    """A function stands for its name, and its arguments are checked; a name is taken as it is."""
+    """A function gives its name, and its arguments are checked; a name is sent unchanged."""
     assert handler_of("anything", (1, "two")) == "anything"
     assert handler_of(work, (1, 2, 3)) == "marked"
     with pytest.raises(TypeError, match="takes"):
@@ -104,7 +104,7 @@ def test_a_handler_is_a_name_or_a_function() -> None:
 
 
 def test_a_filter_is_sent_as_the_wire_has_it() -> None:
-    """One state or several, tags and names; what nobody asked for is not sent."""
+    """A filter has one state or several, tags and names; fields that were not given are not sent."""
     assert filter_of({}) == {}
     assert filter_of({"state": State.FAILED}) == {"state": ["failed"]}
     assert filter_of({"state": {State.QUEUED, State.FAILED}, "handler": "a"}) == {
@@ -119,6 +119,6 @@ def test_a_filter_is_sent_as_the_wire_has_it() -> None:
 
 
 def test_what_is_no_text_is_not_sent() -> None:
-    """A request that cannot be written is refused, and says which."""
+    """A request that cannot be encoded is refused, and the error names it."""
     with pytest.raises(InvalidPayload, match="the request to get"):
         text_of(requests.Get(id=1, job="\ud800"))

@@ -1,5 +1,4 @@
-"""A connection to a server that is not as it should be: what it says is not believed, and it is left in
-time."""
+"""A connection to a server that misbehaves: its messages are checked, and it is left in time."""
 
 from __future__ import annotations
 
@@ -30,12 +29,12 @@ PONG = {"pong": True}
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients come back at once."""
+    """Let clients reconnect at once."""
     monkeypatch.setattr(backoff, "BACKOFF", Retry(attempts=2, initial=0.001, maximum=0.01))
 
 
 async def asked(connection: WebSocketConnection) -> dict[str, Any]:
-    """What is asked next; a ping is answered, for without that no client goes on."""
+    """Return the next request; pings are answered, as clients wait for pongs."""
     while True:
         request = dict(json.loads(await connection.get_message()))
         if request["op"] != "ping":
@@ -49,34 +48,34 @@ async def say(connection: WebSocketConnection, re: int | None, **fields: object)
 
 
 async def binary(connection: WebSocketConnection) -> None:
-    """Sends what is no text."""
+    """Send a binary message."""
     await asked(connection)
     await connection.send_message(b"\0")
     await connection.get_message()
 
 
 async def nonsense(connection: WebSocketConnection) -> None:
-    """Sends what is no reply."""
+    """Send a message that is no reply."""
     await asked(connection)
     await connection.send_message("nonsense")
     await connection.get_message()
 
 
 async def unasked(connection: WebSocketConnection) -> None:
-    """Replies to what nobody asked."""
+    """Send a reply to no request."""
     await asked(connection)
     await say(connection, 77, pong=True)
     await connection.get_message()
 
 
 async def crashes(connection: WebSocketConnection) -> None:
-    """Ends by a fault of its own."""
+    """Raise an error in the server."""
     await asked(connection)
     await connection.aclose(1011)
 
 
 async def closing(connection: WebSocketConnection) -> None:
-    """Says that it is stopping, and does not stop."""
+    """Reply that the server is stopping, and do not stop."""
     request = await asked(connection)
     await say(connection, request["id"], error={"code": "closing", "message": "bye"})
     await connection.get_message()
@@ -84,8 +83,8 @@ async def closing(connection: WebSocketConnection) -> None:
 
 @pytest.mark.parametrize("talk", [binary, nonsense, unasked, crashes, closing])
 async def test_a_server_that_is_always_wrong_is_given_up(talk: Talk) -> None:
-    """A server that does wrong whenever it is asked the same is not asked for ever: the call ends with an
-    error of the server's, though the client would have all the patience there is."""
+    """If each answer to a request is wrong, the call ends with an error of the server's, even if `patience`
+    has no bound."""
     async with websocket(talk) as url:
         with trio.fail_after(20):
             async with connect(url, patience=math.inf) as remote:
@@ -96,7 +95,7 @@ async def test_a_server_that_is_always_wrong_is_given_up(talk: Talk) -> None:
 
 @pytest.mark.parametrize("talk", [binary, nonsense, unasked, crashes, closing])
 async def test_a_server_that_is_wrong_once_is_asked_again(talk: Talk) -> None:
-    """A fault that does not come again is not seen by anybody."""
+    """A single wrong answer is invisible to the caller."""
     faults = [talk]
 
     async def mended(connection: WebSocketConnection) -> None:
@@ -115,7 +114,7 @@ async def test_a_server_that_is_wrong_once_is_asked_again(talk: Talk) -> None:
 
 
 async def test_a_message_that_is_too_large_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server cannot fill the memory with one message."""
+    """A message over the limit is not read into memory."""
     monkeypatch.setattr(client_socket, "MESSAGE", 10_000)
 
     async def huge(connection: WebSocketConnection) -> None:
@@ -131,8 +130,8 @@ async def test_a_message_that_is_too_large_is_not_taken(monkeypatch: pytest.Monk
 
 
 async def test_an_error_amid_a_log_is_told_once() -> None:
-    """What ends a follow is told to its reader, behind what came before it; a reader that then reads on asks
-    anew, behind what it has read, or where the error says."""
+    """The reader gets the error that ends a follow, behind the events before it; a later receive follows
+    anew, behind what was read, or where the error says."""
     events = log(9)
     follows: list[int] = []
 
@@ -168,8 +167,8 @@ async def test_an_error_amid_a_log_is_told_once() -> None:
 
 @pytest.mark.parametrize(("after", "ops"), [(0, ["follow"]), (2, ["get", "follow"]), (3, ["get", "follow"])])
 async def test_a_stream_is_opened_with_few_requests(after: int, ops: list[str]) -> None:
-    """A log that is read from its beginning is asked for once; behind a cursor it may say nothing yet, so the
-    job is asked for too."""
+    """A log that is read from its beginning takes one request; behind a cursor the job is requested too, as
+    the log may have no events yet."""
     asked_for: list[str] = []
     opened = trio.Event()
 
@@ -197,7 +196,7 @@ async def test_a_stream_is_opened_with_few_requests(after: int, ops: list[str]) 
 
 @pytest.mark.parametrize("code", ["unknown_job", "unauthenticated"])
 async def test_a_log_that_is_refused_is_not_opened(code: str) -> None:
-    """What the server answers to the request for a log from its beginning is raised on entering the block."""
+    """Entering the block raises the error of the server's answer to a follow from the beginning."""
 
     async def talk(connection: WebSocketConnection) -> None:
         request = await asked(connection)
@@ -215,7 +214,7 @@ async def test_a_log_that_is_refused_is_not_opened(code: str) -> None:
 
 
 async def test_the_end_of_a_log_is_asked_for_by_itself() -> None:
-    """A stream of values that is resumed behind the end of its job asks for that end alone."""
+    """A stream of values that is resumed behind the end of its job requests that end alone."""
     asked_for: list[tuple[str, int]] = []
     events = log(1)
 
@@ -242,13 +241,13 @@ async def test_the_end_of_a_log_is_asked_for_by_itself() -> None:
 
 
 def unasked_handle(remote: RemoteRegistry) -> JobHandle[Any, Any]:
-    """A handle that was made without asking the server."""
+    """Return a handle that was made without a request."""
     return JobHandle(remote._jobs, "7")
 
 
 async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
-    """A gap wider than the window, told while the reader is busy with what came before it, is acked as soon
-    as the reader gets there: the server may be waiting for that."""
+    """A gap wider than the window, which arrives before its reader is there, is acked as soon as the reader
+    gets there: the server may wait for that."""
     last = 2 * WINDOW
 
     async def talk(connection: WebSocketConnection) -> None:
@@ -283,7 +282,7 @@ async def test_a_gap_that_comes_unnoticed_opens_the_window() -> None:
 
 
 async def test_a_connection_that_ends_badly_is_only_lost() -> None:
-    """Frames that come after a good-bye, and a good-bye amid an answer, end a connection and nothing else."""
+    """Frames after a close frame, and a close frame within an answer, only end the connection."""
     ends = [
         b"\x88\x02\x03\xe8\x89\x00\x89\x00",
         b"\x81\x7e\xff\xff{",
@@ -308,7 +307,7 @@ async def test_a_connection_that_ends_badly_is_only_lost() -> None:
 
 
 async def test_connections_that_always_end_are_told() -> None:
-    """A server that leaves whenever it is asked is the network's fault, with the code that it left with."""
+    """A server that closes the connection at each request is a network error, with the close code."""
 
     async def leaves(connection: WebSocketConnection) -> None:
         await asked(connection)

@@ -1,4 +1,4 @@
-"""A follow at the client: what is at hand, what is dropped, and when the server is told how far was read."""
+"""A follow at the client: which events are at hand, which are dropped, and when an ack is sent."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LOG = log(2 * WINDOW)
 
 
 def opened(policy: Literal["gap", "block"] = "gap", after: int = 0) -> RemoteSubscription:
-    """A follow that the server was asked for."""
+    """Return a follow whose request was sent."""
     follow = RemoteSubscription("7", after, policy)
     follow.request()
     return follow
 
 
 def seqs(events: list[Event]) -> list[int]:
-    """The cursors of events."""
+    """Return the cursors of events."""
     return [event.seq for event in events]
 
 
 def acked(follow: RemoteSubscription) -> int | None:
-    """Up to where the server is told now, if it is."""
+    """Return the cursor of the ack that is due, if one is."""
     ack = follow.ack()
     if ack is None:
         return None
@@ -37,7 +37,7 @@ def acked(follow: RemoteSubscription) -> int | None:
 
 
 def test_events_are_at_hand_once() -> None:
-    """What has come is taken once; what comes twice is dropped, whole frames or parts of them."""
+    """Each event is returned once; repeated frames, or parts of them, are dropped."""
     follow = opened()
     follow.on_events(LOG[:4])
     follow.on_events(LOG[2:6])
@@ -47,7 +47,7 @@ def test_events_are_at_hand_once() -> None:
 
 
 def test_a_hole_that_was_not_told_is_noticed() -> None:
-    """An event behind a hole of which the server said nothing is not delivered."""
+    """An event behind a hole that the server did not report is not delivered."""
     follow = opened()
     follow.on_events(LOG[:2])
     with pytest.raises(ProtocolViolation, match="event 4 follows 2"):
@@ -56,7 +56,7 @@ def test_a_hole_that_was_not_told_is_noticed() -> None:
 
 
 def test_a_hole_that_was_told_is_left() -> None:
-    """Behind a gap the log goes on, also if it is told twice, or in part of what came before."""
+    """Behind a gap the log continues, also if the gap is reported twice, or overlaps earlier events."""
     follow = opened()
     follow.on_events(LOG[:2])
     follow.on_gap(Gap(3, 5))
@@ -68,7 +68,7 @@ def test_a_hole_that_was_told_is_left() -> None:
 
 
 def test_more_than_a_window_is_not_taken() -> None:
-    """A server that sends more than it was asked for is not believed, so memory is bounded."""
+    """A server that sends more than the window violates the protocol, so memory is bounded."""
     follow = opened()
     follow.on_events(LOG[:WINDOW])
     with pytest.raises(ProtocolViolation, match="more than the window"):
@@ -76,7 +76,7 @@ def test_more_than_a_window_is_not_taken() -> None:
 
 
 def test_half_a_window_is_worth_an_ack() -> None:
-    """The server is told how far was read each half window, and not before, if nobody waits for that."""
+    """An ack is due each half window, and not before if no handler waits for it."""
     follow = opened()
     follow.on_events(LOG[:WINDOW])
     follow.drain()
@@ -88,7 +88,7 @@ def test_half_a_window_is_worth_an_ack() -> None:
 
 
 def test_a_handler_that_waits_hears_of_all_that_was_read() -> None:
-    """With `block`, the server is told as soon as the reader has read all that came: its handler may wait."""
+    """With `block`, an ack is due as soon as all events at hand are read: the handler may wait."""
     follow = opened("block")
     follow.on_events(LOG[:3])
     follow.drain()
@@ -99,7 +99,7 @@ def test_a_handler_that_waits_hears_of_all_that_was_read() -> None:
 
 
 def test_a_gap_counts_as_read() -> None:
-    """A gap that is wider than the window does not close it: nobody will ever read what is in it."""
+    """A gap that is wider than the window does not close it, as its events cannot be read."""
     follow = opened()
     follow.on_events(LOG[:2])
     assert seqs(follow.drain()) == [1, 2]
@@ -110,7 +110,7 @@ def test_a_gap_counts_as_read() -> None:
 
 
 def test_a_gap_behind_what_is_unread_does_not() -> None:
-    """While events before a gap are unread, the window is held to them."""
+    """While events before a gap are unread, the window counts from them."""
     follow = opened()
     follow.on_events(LOG[:2])
     follow.on_gap(Gap(3, 2 * WINDOW))
@@ -123,7 +123,7 @@ def test_a_gap_behind_what_is_unread_does_not() -> None:
 
 
 def test_no_more_is_acked_than_this_connection_brought() -> None:
-    """A new server knows nothing of what another one sent: it is told only of what it sent itself."""
+    """A server gets acks only for events that it sent itself."""
     follow = opened()
     follow.on_events(LOG[:WINDOW])
     follow.drain()
@@ -135,7 +135,7 @@ def test_no_more_is_acked_than_this_connection_brought() -> None:
 
 
 def test_nothing_is_acked_while_the_server_was_not_asked() -> None:
-    """A follow that is to be asked for on a new connection says how far it has read in that."""
+    """A follow that will be requested on a new connection has its cursor in that request."""
     follow = opened()
     follow.on_events(LOG[:WINDOW])
     follow.drain()
@@ -146,7 +146,7 @@ def test_nothing_is_acked_while_the_server_was_not_asked() -> None:
 
 
 def test_progress_forgives() -> None:
-    """A follow that gets on was not what ended the connections before."""
+    """A follow that gets events is not counted as the cause of the ends of connections before."""
     follow = opened()
     follow.strikes = 3
     follow.on_events(LOG[:1])
@@ -154,7 +154,7 @@ def test_progress_forgives() -> None:
 
 
 def test_the_end_has_no_error() -> None:
-    """A follow that ended by an error has not come to the job's end, and the other way round."""
+    """A follow that ended by an error has not reached the job's end, and the other way round."""
     ended, failed = opened(), opened()
     ended.finish()
     failed.finish(ValueError("no"))
@@ -165,7 +165,7 @@ def test_the_end_has_no_error() -> None:
 
 
 def test_events_may_come_that_are_no_tokens() -> None:
-    """An empty frame does nothing."""
+    """An empty frame has no effect."""
     follow = opened()
     follow.on_events([])
     follow.on_events([attrs.evolve(LOG[0])])

@@ -1,4 +1,4 @@
-"""What is too large for an answer: a client gets it all the same, whole, or says that it is gone."""
+"""Values that are too large for an answer: a client gets each whole, or a gap if it is gone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE = "é" * SIZE
 
 @trio_jobs.handler
 async def speak(job: JobContext[str]) -> str:
-    """Say large and small things in every way there is."""
+    """Send small and large values in every way there is."""
     await job.save("small")
     await job.send(LARGE)
     await job.save(LARGE + "!")
@@ -33,7 +33,7 @@ async def speak(job: JobContext[str]) -> str:
 
 @trio_jobs.handler
 async def flood(job: JobContext[str]) -> None:
-    """Say more than is kept."""
+    """Send more than is kept."""
     await job.send_many(["x" * SIZE] * 8)
 
 
@@ -66,7 +66,7 @@ async def test_what_is_large_is_whole() -> None:
 
 
 async def test_several_read_at_once() -> None:
-    """Streams of one connection, and calls beside them, each get what is theirs."""
+    """Streams of one connection, and calls beside them, each get their own values."""
     async with both() as (jobs, remote):
         handles = [await jobs.submit(speak) for _ in range(3)]
         found: list[str] = []
@@ -82,7 +82,7 @@ async def test_several_read_at_once() -> None:
 
 
 async def test_a_reader_that_is_cancelled_while_it_gets_something_large_loses_nothing() -> None:
-    """What was on its way comes again."""
+    """The value that was being read is returned by the next receive."""
     async with both() as (jobs, remote):
         here = await jobs.submit(speak)
         whole = [event.seq for event in await here.history()]
@@ -110,7 +110,7 @@ async def _cancel_after(steps: int, scope: trio.CancelScope) -> None:
 
 
 async def test_what_is_gone_before_it_was_got_is_left_out() -> None:
-    """A large event that retention drops between its news and its value is left out, as a gap."""
+    """A large event that retention drops before its value is read is reported as a gap."""
     async with both(retention=Retention(bytes=3 * SIZE)) as (jobs, remote):
         here = await jobs.submit(flood)
         await here.wait()

@@ -1,4 +1,4 @@
-"""`trio-jobs demo` as people run it: a process with a pipe, a terminal, a Ctrl-C."""
+"""`trio-jobs demo` as people run it: in a process with a pipe, a terminal, a Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return an environment in which the package is found and nothing else has a say."""
+    """Return an environment in which the package is found, without other settings."""
     keep = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
     return {**keep, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm-256color", **changes}
 
@@ -59,7 +59,7 @@ def begin(seconds: int, text: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(autouse=True)
 def _own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the jobs of each test apart from those of all others."""
+    """Give each test a file of its own for its jobs."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
@@ -76,7 +76,7 @@ def text(tmp_path: Path) -> str:
 def test_in_a_pipe_it_writes_plain_lines(text: str) -> None:
     """Every job ends as intended and is in the summary; no line is too long, none has control codes.
 
-    The lines have what the jobs stream, and each turn of their lives.
+    The lines have the tokens of the jobs, and each change of state.
     """
     done = run("demo", "--seconds", "0.5", text)
     assert (done.returncode, done.stderr) == (0, "")
@@ -104,7 +104,7 @@ def test_in_a_pipe_it_writes_plain_lines(text: str) -> None:
 
 @pytest.mark.deep
 def test_without_files_it_has_its_own() -> None:
-    """It needs no argument."""
+    """The demo needs no argument."""
     done = run("demo", "--seconds", "0.5")
     assert (done.returncode, done.stderr) == (0, "")
     assert "all as intended" in done.stdout
@@ -112,7 +112,7 @@ def test_without_files_it_has_its_own() -> None:
 
 @pytest.mark.deep
 def test_colour_cannot_be_forced_into_a_pipe(text: str) -> None:
-    """Not even FORCE_COLOR brings control codes into a file."""
+    """A pipe gets no control codes, not even with FORCE_COLOR."""
     done = run("demo", "--seconds", "0.5", text, env=environment(FORCE_COLOR="1"))
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
@@ -120,7 +120,7 @@ def test_colour_cannot_be_forced_into_a_pipe(text: str) -> None:
 
 @pytest.mark.deep
 def test_names_are_made_harmless(tmp_path: Path) -> None:
-    """A file's name with control codes or no meaning in the locale's encoding does no harm."""
+    """A file's name with control codes, or that the locale cannot decode, is escaped."""
     path = tmp_path / "\x1b[7m[r]ü.txt"
     try:
         path.write_text("ein schöner Tag", encoding="utf-8")
@@ -136,7 +136,7 @@ def test_names_are_made_harmless(tmp_path: Path) -> None:
 @posix
 @pytest.mark.deep
 def test_a_reader_that_leaves_is_no_crash(text: str) -> None:
-    """When the pipe's other end is closed, as by `head`, the demo stops without a word."""
+    """When the pipe's other end is closed, as by `head`, the demo stops without output."""
     with begin(2, text) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -151,7 +151,7 @@ def test_a_reader_that_leaves_is_no_crash(text: str) -> None:
 
 @posix
 def test_its_page_is_served_while_it_runs(text: str) -> None:
-    """The first line says where, also if the usual port is taken; there are its jobs, and then nothing."""
+    """The first line has the page's address, also if the usual port is taken; the page has the jobs."""
     stack = contextlib.ExitStack()
     with contextlib.suppress(OSError):  # taken already: so much the better
         stack.enter_context(socket.create_server(("127.0.0.1", 8000)))
@@ -173,7 +173,7 @@ def test_its_page_is_served_while_it_runs(text: str) -> None:
 
 @pytest.mark.deep
 def test_the_page_can_be_left_out(text: str) -> None:
-    """With --no-page nothing is served, and nothing said of it."""
+    """With --no-page no page is served or mentioned."""
     done = run("demo", "--seconds", "0.5", "--no-page", text)
     assert (done.returncode, done.stderr) == (0, "")
     assert "browser" not in done.stdout
@@ -181,7 +181,7 @@ def test_the_page_can_be_left_out(text: str) -> None:
 
 @pytest.mark.deep
 def test_without_the_extra_it_goes_on_without_a_page(text: str, tmp_path: Path) -> None:
-    """Where the server's parts are not installed, one line says what brings them, and the jobs run."""
+    """If packages for serving are missing, one line names their extra, and the jobs run."""
     (tmp_path / "starlette.py").write_text("raise ImportError('not here')", encoding="utf-8")
     done = run("demo", "--seconds", "0.5", text, env=environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -193,7 +193,7 @@ def test_without_the_extra_it_goes_on_without_a_page(text: str, tmp_path: Path) 
 
 
 def test_a_bad_file_stops_it_before_any_job(text: str, tmp_path: Path) -> None:
-    """One line on standard error names the file, nothing ran, and the status is 2."""
+    """One line on standard error names the file, no job ran, and the status is 2."""
     missing = tmp_path / "missing.txt"
     done = run("demo", text, str(missing))
     assert (done.returncode, done.stdout) == (2, "")
@@ -203,13 +203,13 @@ def test_a_bad_file_stops_it_before_any_job(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9", "soon"])
 def test_bad_seconds_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A length that is no sensible number is refused by name."""
+    """A length that is no reasonable number is refused by name."""
     assert main(["demo", f"--seconds={seconds}"]) == 2
     assert "--seconds" in capsys.readouterr().err
 
 
 def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    """Alone or with --help, it names its commands; the demo's help explains its options and statuses."""
+    """Without a command or with --help the commands are listed; the demo's help has options and statuses."""
     assert main([]) == 0
     alone = capsys.readouterr().out
     for arguments in (["--help"], ["demo", "--help"]):
@@ -250,7 +250,7 @@ class Terminal:
         self._watchdog.start()
 
     def read_until(self, pattern: str) -> None:
-        """Read what it shows until that matches."""
+        """Read the output until that matches."""
         while not re.search(pattern, self.output):
             assert self._read(), f"it ended without {pattern!r}:\n{self.output}"
 
@@ -274,7 +274,7 @@ class Terminal:
 @posix
 @pytest.mark.deep
 def test_on_a_terminal_it_shows_a_live_view(text: str) -> None:
-    """A table with colours is drawn and taken away, the summary stays, the cursor is back."""
+    """A table with colours is drawn and removed, the summary stays, the cursor is restored."""
     pytest.importorskip("rich")
     terminal = Terminal("demo", "--seconds", "0.5", text)
     assert terminal.end() == 0, terminal.output
@@ -337,7 +337,7 @@ def alive(pid: int, started: str) -> bool:
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals) -> None:
-    """In a pipe: the status says which signal, nothing complains, and its child processes are gone."""
+    """In a pipe: the status has the signal, no error is printed, and its child processes have ended."""
     with begin(3600, text) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -358,7 +358,7 @@ def test_a_signal_stops_it_and_leaves_nothing(text: str, number: signal.Signals)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.deep
 def test_a_signal_on_a_terminal_restores_it(text: str, number: signal.Signals) -> None:
-    """In the live view, by Ctrl-C or not: the cursor is back, no child is left, and no traceback."""
+    """In the live view, by Ctrl-C or not: the cursor is restored, no child is left, no traceback is shown."""
     pytest.importorskip("rich")
     terminal = Terminal("demo", "--seconds", "3600", text)
     terminal.read_until("beat 1")
@@ -378,7 +378,7 @@ def test_a_signal_on_a_terminal_restores_it(text: str, number: signal.Signals) -
 @posix
 @pytest.mark.deep
 def test_it_survives_being_killed(text: str) -> None:
-    """Killed in the middle and started again, it goes on with the same jobs, and all end as intended."""
+    """Killed and started again, it continues the same jobs, and all end as intended."""
     with subprocess.Popen(
         [*COMMAND, "demo", "--seconds", "2", text],
         env=environment(),

@@ -1,4 +1,4 @@
-"""Which texts the demo works on, and what it says about those it cannot use."""
+"""Which texts the demo uses, and its errors for files that it cannot use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trio_jobs.demo.files import BadFile, read, sources
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: bytes | None, complaint: str) -> None:
-    """What is no text is refused in one line that has its name and the reason."""
+    """A file that is no text is refused in one line with its name and the reason."""
     path = tmp_path / "file.txt"
     if content is not None:
         path.write_bytes(content)
@@ -40,14 +40,14 @@ def test_a_bad_file_is_named(tmp_path: Path, content: bytes | None, complaint: s
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
-    """A directory is no text."""
+    """A directory is refused."""
     with pytest.raises(BadFile, match=r"directory|denied"):  # Windows denies the permission
         read(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_an_impossible_name_is_refused(name: str) -> None:
-    """A name that no file can have is a bad file, not a crash."""
+    """A name that no file can have is refused like a bad file."""
     with pytest.raises(BadFile):
         read(name)
 
@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_no_word(tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a file that is too large its first part is used, even if that ends within a character."""
+    """The first part of a file that is too large is used, even if it ends within a character."""
     monkeypatch.setattr(files, "_LARGEST", 8)
     path = tmp_path / "file.txt"
     path.write_text("one zwölf drei", encoding="utf-8")
@@ -70,7 +70,7 @@ def test_a_large_file_is_read_in_part(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_given_files_are_used(tmp_path: Path) -> None:
-    """Every file that is named is a source, however short, in the order given."""
+    """Every given file is a source, however short, in the given order."""
     for name in "ab":
         (tmp_path / name).write_text(name, encoding="utf-8")
     names = [str(tmp_path / "b"), str(tmp_path / "a")]
@@ -89,14 +89,14 @@ def own_sources(root: Path) -> list[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """Copy the package to where there is nothing else, as an installation does."""
+    """Copy the package alone to a folder, as an installation does."""
     package = Path(trio_jobs.__file__).parent
     shutil.copytree(package, tmp_path / "trio_jobs", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
 def test_an_installed_package_reads_its_own_source(installed: Path) -> None:
-    """Without documents, the package's modules are the texts; a stranger's README beside it is not."""
+    """Without documents, the package's modules are the texts; another project's README beside it is not."""
     (installed / "README.md").write_text("not ours " * 100, encoding="utf-8")
     names = own_sources(installed)
     assert names
@@ -104,7 +104,7 @@ def test_an_installed_package_reads_its_own_source(installed: Path) -> None:
 
 
 def test_a_checkout_reads_its_documents_first(installed: Path) -> None:
-    """In a checkout the documents come first; one that is too short to be of interest is left out."""
+    """In a checkout the documents are first; one that is too short is left out."""
     (installed / "pyproject.toml").touch()
     (installed / "README.md").write_text("read me " * 100, encoding="utf-8")
     (installed / "CHANGELOG.md").write_text("short", encoding="utf-8")
@@ -115,7 +115,7 @@ def test_a_checkout_reads_its_documents_first(installed: Path) -> None:
 
 
 def test_there_is_always_a_text(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With neither documents nor source at hand, the demo has a text of its own."""
+    """Without documents and source, the demo has a text of its own."""
     monkeypatch.setattr(files, "_documents", lambda: iter(()))
     monkeypatch.setattr(files, "_modules", lambda: iter(()))
     (source,) = sources([])

@@ -34,7 +34,7 @@ def at_once(handler: Any, *args: Any) -> list[str]:
 
 @given(texts, st.integers(1, 40), st.integers())
 def test_babble_streams_pairs_of_its_text(text: list[str], count: int, seed: int) -> None:
-    """It streams as many words as asked for, and words without a break between them were neighbours."""
+    """It streams as many words as given, and words without a break between them were neighbours."""
     tokens = at_once(babble, text, count, seed, 0.01)
     pairs = set(pairwise(text))
     assert len([token for token in tokens if token != BREAK]) == count
@@ -55,13 +55,13 @@ def test_babble_is_determined_by_its_seed(text: list[str], seed: int) -> None:
 
 
 def test_babble_depends_on_its_seed() -> None:
-    """Other seeds give other words."""
+    """Another seed gives other words."""
     assert len({tuple(at_once(babble, TEXT, 20, seed, 0.01)) for seed in range(5)}) > 1
 
 
 @given(texts)
 def test_babble_learns_every_pair(text: list[str]) -> None:
-    """Reading in portions loses no pair at their edges: its result counts the pairs of the text."""
+    """Reading in portions loses no pair at their edges: the result has the number of pairs of the text."""
 
     async def main() -> int:
         async with open_registry() as jobs:
@@ -84,7 +84,7 @@ async def test_babble_says_how_far_it_is(autojump_clock: MockClock) -> None:
 
 
 async def test_resume_goes_on_where_it_broke(autojump_clock: MockClock) -> None:
-    """The first attempt fails half-way, the second fetches what is missing, and no part comes twice."""
+    """The first attempt fails half-way, the second sends the rest, and no part is sent twice."""
     async with open_registry() as jobs:
         handle = await jobs.submit(resume, 7, 0.1, retry=Retry(attempts=3, on=ConnectionError))
         async with handle.stream(restarts="continue") as tokens:
@@ -111,7 +111,7 @@ async def test_tally_counts_in_a_process() -> None:
 
 
 async def test_heartbeat_lets_its_process_say_goodbye() -> None:
-    """Cancelled with grace, it ends its process politely before it is cancelled."""
+    """Cancelled with grace, it lets its process end by itself before it is cancelled."""
     async with open_registry() as jobs:
         handle = await jobs.submit(heartbeat, 0.01)
         async with handle.events() as events:
@@ -132,7 +132,7 @@ async def test_heartbeat_lets_its_process_say_goodbye() -> None:
 
 
 async def test_heartbeat_leaves_no_process_if_there_is_no_grace() -> None:
-    """Cancelled at once, it is over only when its process is."""
+    """Cancelled at once, it ends only after its process."""
     with trio.fail_after(30):
         async with open_registry() as jobs:
             handle = await jobs.submit(heartbeat, 0.01)

@@ -1,4 +1,4 @@
-"""Which lines have changed since a commit, as far as git knows."""
+"""The lines that have changed since a commit, according to git."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _git(root: Path, *words: str) -> str | None:
 
 
 def base_of(root: Path) -> str | None:
-    """Return the commit that this work began at: where it left the main branch, or else the one before."""
+    """Return the commit at which this work began: where it left the main branch, or else the one before."""
     head = _git(root, "rev-parse", "HEAD")
     for branch in ("origin/HEAD", "origin/main", "main"):
         base = _git(root, "merge-base", "HEAD", branch)
@@ -29,13 +29,13 @@ def base_of(root: Path) -> str | None:
 
 
 def changed_lines(root: Path, base: str, file: str) -> set[int]:
-    """Return the lines of a file that are not as they were at `base`."""
+    """Return the lines of a file that differ from those at `base`."""
     diff = _git(root, "diff", "--unified=0", "--no-color", "--no-ext-diff", base, "--", file)
     return lines_in(diff or "")
 
 
 def lines_in(diff: str) -> set[int]:
-    """Return the lines that a diff without context adds; where it only takes some away, those around them."""
+    """Return the lines that a diff without context adds; where it only removes lines, those around them."""
     found = set[int]()
     for first, count in _HUNK.findall(diff):
         found.update(range(int(first), int(first) + (2 if count == "0" else int(count or 1))))

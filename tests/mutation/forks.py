@@ -1,7 +1,7 @@
 """Run tests in a fork of this process, which has loaded what they need, on a file with a mistake in it.
 
-This process never imports what is mutated: each fork does, and gets the mutant from a finder of its own.
-A fork that hangs ends by a limit of processor time, or because it has used none for a while.
+This process never imports the mutated module: each fork does, and gets the mutant from its own finder. A fork
+that hangs is ended by a limit of processor time, or after a while without using any.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ settings.register_profile(
 
 
 class Verdict(NamedTuple):
-    """What became of a run: by what it was killed, None if everything passed."""
+    """The result of a run: what killed the mutant, None if everything passed."""
 
     killed: str | None
     seconds: float
@@ -60,22 +60,22 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.used = False
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
-        """Find it."""
+        """Return the spec of the mutant."""
         if fullname != self.name:
             return None
         return importlib.util.spec_from_loader(fullname, self, origin=str(self._path))
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Let Python make it."""
+        """Let Python make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill it."""
+        """Run the mutant's code in the module."""
         self.used = True
         exec(self._code, module.__dict__)  # noqa: S102  # a module is code that is run
 
 
 class Watch:
-    """Orders the tests of a run, and takes note of what fails and how long each takes."""
+    """Orders the tests of a run, and records failures and the time of each test."""
 
     def __init__(self, order: Sequence[str]) -> None:
         self._order = {test: place for place, test in enumerate(order)}
@@ -83,11 +83,11 @@ class Watch:
         self.failed: str | None = None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put first what is to be first."""
+        """Sort the tests that are to be first to the front."""
         items.sort(key=lambda item: self._order.get(item.nodeid, math.inf))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take note of a test."""
+        """Record the result of a test."""
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed and self.failed is None:
             self.failed = report.nodeid
@@ -149,7 +149,7 @@ def _is_foreign(module: ModuleType) -> bool:
 
 
 def load(modules: Sequence[str]) -> None:
-    """Import what the tests have imported of others, so that no fork has to."""
+    """Import what the tests have imported from elsewhere, so that no fork has to."""
     for name in modules:
         if name not in sys.modules:
             try:
@@ -165,7 +165,7 @@ class Fork(NamedTuple):
     folder: tempfile.TemporaryDirectory[str]
 
     def ended(self, status: int, used: resource.struct_rusage) -> Verdict:
-        """Return what became of it."""
+        """Return the result of the run."""
         code = os.waitstatus_to_exitcode(status)
         with self.folder as name:
             folder = Path(name)

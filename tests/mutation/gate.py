@@ -1,4 +1,4 @@
-"""Try mutants on their tests: those that most likely kill come first."""
+"""Run mutants on their tests, those that most likely kill first."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.mutation.mutants import Mutant
 
 
 class Found(NamedTuple):
-    """What became of a mutant."""
+    """The result of a mutant."""
 
     mutant: Mutant
     verdict: Verdict
 
 
 class TestsFailed(Exception):
-    """The tests of a file fail without a mistake in it, so they tell nothing."""
+    """The tests of a file fail without a mutant, so their failures prove nothing."""
 
 
 def tried(
@@ -62,7 +62,7 @@ def _finder(mutant: Mutant, root: Path) -> Finder:
 
 
 def _each(starts: Iterable[Callable[[], Fork]], jobs: int) -> Iterator[tuple[int, Verdict]]:
-    """Run forks, so many at once, and give what becomes of each as it ends."""
+    """Run forks, so many at once, and yield the result of each as it ends."""
     running: dict[int, tuple[int, Fork]] = {}
     waiting = enumerate(starts)
     while True:

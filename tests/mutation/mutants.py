@@ -1,4 +1,4 @@
-"""The mutants of a file: each place where a rule of `operators.py` makes other code of it, but for noise."""
+"""The mutants of a file: each place where a rule of `operators.py` gives other code, except noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNTESTED: Final = frozenset({"__repr__", "__str__"})  # words for people
 
 
 class Key(NamedTuple):
-    """What a mutant is known by, wherever its lines move."""
+    """The identity of a mutant, which does not depend on line numbers."""
 
     file: str
     function: str
@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A short name."""
+        """Return a short name."""
         return hashlib.sha256("\0".join(self).encode()).hexdigest()[:10]
 
 
@@ -48,7 +48,7 @@ class Mutant(NamedTuple):
     source: str
 
     def diff(self) -> str:
-        """Return the change for people."""
+        """Return the change as a diff."""
         before, after = (text.splitlines() for text in (self.original, self.source))
         file = self.key.file
         found = difflib.unified_diff(before, after, file, f"{file} (mutant)", lineterm="", n=2)
@@ -80,7 +80,7 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a text, as the tree says it."""
+    """A part of a text, by the positions of the tree."""
 
     lineno: int
     col_offset: int
@@ -110,7 +110,7 @@ def _one_line(text: bytes) -> str:
 
 
 def _edits(node: ast.AST, function: str) -> Iterator[tuple[str, Span, str]]:
-    """Give each change below a node: in which function, which part of the text, and what stands there."""
+    """Yield each change below a node: its function, the part of the text, and the new text."""
     for child in _code_in(node):
         if isinstance(child, ast.expr):
             for other in expressions(child, node):
@@ -132,7 +132,7 @@ def _edits(node: ast.AST, function: str) -> Iterator[tuple[str, Span, str]]:
 
 
 def _text(node: ast.expr, instead: ast.expr) -> str:
-    """Return the text of an expression, in brackets if it may need them where another stands."""
+    """Return the text of an expression, in brackets if its new place may need them."""
     text = ast.unparse(node)
     same = type(node) is type(instead) and not isinstance(node, (ast.BoolOp, ast.BinOp))
     return text if same or isinstance(node, (*_ATOMS, *_ATOMS_TOO)) else f"({text})"
@@ -142,7 +142,7 @@ def _text(node: ast.expr, instead: ast.expr) -> str:
 
 
 def _code_in(node: ast.AST) -> Iterator[ast.AST]:
-    """Give the parts of a node that do something."""
+    """Yield the parts of a node that have an effect."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             parts: list[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults, *node.body]
@@ -184,7 +184,7 @@ def _is_noise(node: ast.AST) -> bool:
 
 
 def _is_type(node: ast.expr) -> bool:
-    """Return whether an expression stands for a type: `Literal[…]`, `TypeVar(…)`, `int | str`, `set[int]`."""
+    """Return whether an expression is a type: `Literal[…]`, `TypeVar(…)`, `int | str`, `set[int]`."""
     match node:
         case ast.Subscript(value=ast.Name(id=name)):
             return name in _TYPES or name in {"set", "dict", "list", "tuple", "type", "frozenset", "deque"}

@@ -1,4 +1,4 @@
-"""What a slip of the hand makes of a piece of code: from a node of the tree to others in its place."""
+"""The small mistakes for a piece of code: from a node of the tree to others that replace it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TRUE, _FALSE = ast.Constant(value=True), ast.Constant(value=False)
 
 
 def expressions(node: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
-    """Give what may stand in the place of an expression."""
+    """Yield the replacements of an expression."""
     match node:
         case ast.Compare():
             yield from _compared(node)
@@ -86,7 +86,7 @@ def expressions(node: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
 
 
 def statements(node: ast.stmt, parent: ast.AST) -> Iterator[ast.stmt]:
-    """Give what may stand in the place of a statement."""
+    """Yield the replacements of a statement."""
     match node:
         case ast.Break():
             yield ast.Continue()
@@ -121,7 +121,7 @@ def _is_set(parent: ast.AST) -> bool:
 
 
 def is_prose(text: str) -> bool:
-    """Return whether a text is for people: no test is to hold its words."""
+    """Return whether a text is for people: no test should depend on its words."""
     return any(letter.isspace() for letter in text)
 
 
@@ -133,7 +133,7 @@ def _with(node: ast.expr, **changed: object) -> ast.expr:
 
 
 def _without(node: ast.expr, place: int, *names: str) -> ast.expr:
-    """Return a node without the one at a place of its lists of these names."""
+    """Return a node without one entry of its lists of these names."""
     changed = {}
     for name in names:
         items = getattr(node, name)

@@ -34,7 +34,7 @@ _WITHOUT: Final = ("CI", "TRIO_JOBS_SEED")  # which would have other examples
 
 
 def sample(of: Sequence[Mutant], size: int, seed: str) -> list[Mutant]:
-    """Return some mutants, chosen by hash: the same for the same seed, wherever the others move."""
+    """Return some mutants, chosen by hash: the same for the same seed, whatever the other mutants are."""
     return sorted(of, key=lambda one: hashlib.sha256(f"{seed} {one.key.name}".encode()).digest())[:size]
 
 
@@ -55,7 +55,7 @@ def choose(every: Sequence[Mutant], arguments: argparse.Namespace, known: Iterab
 
 
 def tell(found: Found) -> None:
-    """Print a mutant that lives, how to see it again, and the entry for who has a reason to let it."""
+    """Print a mutant that survives, the command that repeats it, and the entry for the list."""
     key = found.mutant.key
     print(f"\nlives: {key.name} in {key.file}, {key.function or 'outside of functions'}")
     print(found.mutant.diff())
@@ -97,7 +97,7 @@ def main() -> int:
 def _tried(
     file: str, chosen: Sequence[Mutant], known: Iterable[Key], arguments: argparse.Namespace
 ) -> tuple[int, list[str]]:
-    """Try the mutants of a file, tell of those that live, and return how many do and what is at fault."""
+    """Try the mutants of a file, print those that survive, and return their number and the faults."""
     if not chosen:
         return 0, []
     began, lived = time.monotonic(), 0

@@ -35,13 +35,13 @@ def listed(path: Path) -> dict[Key, str]:
 
 
 def entry(key: Key) -> str:
-    """Return the entry of a mutant, for who has a reason to add it."""
+    """Return the entry of a mutant, to which a reason can be added."""
     # A text of TOML is written as one of JSON.
     fields = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in key._asdict().items()]
     return "\n".join(["[[survivor]]", *fields, 'why = ""', ""])
 
 
 def stale(known: Iterable[Key], present: Iterable[Key]) -> list[Key]:
-    """Return the entries that stand for no mutant of today's source."""
+    """Return the entries that belong to no mutant of today's source."""
     here = set(present)
     return [key for key in known if key not in here]

@@ -1,4 +1,4 @@
-"""Which files are mutated, those whose rules are dense, and their mirrored tests, which are to notice."""
+"""The files that are mutated, those with dense rules, and their mirrored tests, which should fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of a toy module live and die as they should; the list and the choice are what they say."""
+"""Mutants of a toy module are killed or survive as expected; the list and the sample are right."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ except TestsFailed as error:
 
 @pytest.mark.deep
 def test_a_toy(tmp_path: Path) -> None:
-    """Mutants that a test can tell are killed, by its name; one that no test can tell lives. Tests that fail
-    without a mutant tell nothing, and that is said."""
+    """A mutant that a test detects is killed, with the test's name; one that no test detects survives. Tests
+    that fail without a mutant raise an error."""
     (tmp_path / "toy.py").write_text(TOY, encoding="utf-8")
     (tmp_path / "test_toy.py").write_text(TESTS, encoding="utf-8")
     # In a process that has loaded nothing of what is mutated.
@@ -67,7 +67,7 @@ def key(after: str) -> Key:
 
 
 def test_the_list(tmp_path: Path) -> None:
-    """An entry that is offered, with a reason, is on the list; what stands for nothing any more is stale."""
+    """An entry that is printed, with a reason, is on the list; one without a mutant is stale."""
     keys = [key("it = ''"), key("pass")]
     text = "\n".join(entry(one).replace('why = ""', 'why = "equivalent: it is so"') for one in keys)
     (tmp_path / "list.toml").write_text(text, encoding="utf-8")
@@ -87,14 +87,14 @@ def test_the_list(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_that_is_none(text: str, wrong: str, tmp_path: Path) -> None:
-    """An entry without a reason, without a part, or that is there twice, is refused."""
+    """An entry without a reason or another field, or a duplicate one, is refused."""
     (tmp_path / "list.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=wrong):
         listed(tmp_path / "list.toml")
 
 
 def test_the_list_is_true() -> None:
-    """Each entry of the list stands for a mutant of today's source."""
+    """Each entry of the list belongs to a mutant of today's source."""
     present = {one.key for file in TARGETS for one in mutants(file, ROOT)}
     assert stale(listed(LIST), present) == []
 
@@ -103,7 +103,7 @@ def test_the_list_is_true() -> None:
 
 
 def test_the_sample_is_by_hash() -> None:
-    """A sample is the same in whatever order, keeps those it had when others come, and differs by seed."""
+    """A sample depends on no order, keeps its members when mutants are added, and differs by seed."""
     every = mutants_of("file.py", "\n".join(f"a{n} = {n}" for n in range(1, 60)))
     names = [one.key.name for one in sample(every, 10, "0")]
     assert len(set(names)) == 10
@@ -113,6 +113,6 @@ def test_the_sample_is_by_hash() -> None:
 
 
 def test_changed_lines() -> None:
-    """The lines that a diff adds or alters have changed; where it takes some away, those around them."""
+    """The lines that a diff adds or alters have changed; where it removes lines, those around them."""
     assert lines_in("") == set()
     assert lines_in("@@ -1 +1,2 @@ class A:\n@@ -9,2 +10 @@\n@@ -30,3 +28,0 @@\n") == {1, 2, 10, 28, 29}

@@ -1,4 +1,4 @@
-"""Which mistakes are made in a text, by which name they are known, and what is left alone."""
+"""Which mutants a text has, their names, and what is not mutated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CHANGES = [
 
 
 def made(source: str) -> set[str]:
-    """Return what is made of a line of a function."""
+    """Return the mutants of a line of a function."""
     body = "".join(f"    {line}\n" for line in source.splitlines())
     found = mutants_of("file.py", f"async def function():\n{body}")
     assert {one.key.function for one in found} <= {"function"}
@@ -50,7 +50,7 @@ def made(source: str) -> set[str]:
 
 @pytest.mark.parametrize(("before", "after"), CHANGES, ids=[before for before, _ in CHANGES])
 def test_an_expression(before: str, after: set[str]) -> None:
-    """Each kind of expression is made into each slip of its kind, and into no more."""
+    """Each kind of expression has exactly the mutants of its kind."""
     assert made(f"it = {before}") == {f"it = {text}" for text in after}
 
 
@@ -74,7 +74,7 @@ def test_an_expression(before: str, after: set[str]) -> None:
     ],
 )
 def test_a_statement(before: str, after: set[str]) -> None:
-    """Each kind of statement is left out, or becomes its twin; a condition is always or never met."""
+    """Each kind of statement is removed, or becomes its twin; a condition is always or never met."""
     assert made(before) == after
 
 
@@ -93,17 +93,17 @@ def test_a_statement(before: str, after: set[str]) -> None:
     ],
 )
 def test_noise(source: str) -> None:
-    """What is no code, is for type checkers, or has words for people only, is left alone."""
+    """Text without effect, for type checkers, or with words for people only, is not mutated."""
     assert mutants_of("file.py", source) == []
 
 
 def test_brackets_keep_what_a_mistake_means() -> None:
-    """What stands in the place of an expression is bracketed as it was."""
+    """The replacement of an expression has brackets where it needs them."""
     assert made("it = a * (b + c)") == {"it = (a / (b + c))", "it = a * ((b - c))"}
 
 
 def test_a_mutant_is_known_by_its_text() -> None:
-    """Lines that move change no name; the text, the function and the mistake do."""
+    """A name does not depend on line numbers; it depends on the text, the function and the mistake."""
     source = "class A:\n    def f(self):\n        return self.a < 1\n"
     here = [one.key for one in mutants_of("file.py", source)]
     assert len({key.name for key in here}) == len(here) == 5
@@ -114,7 +114,7 @@ def test_a_mutant_is_known_by_its_text() -> None:
 
 
 def test_a_mutant_over_several_lines() -> None:
-    """A mistake in a text of several lines, with letters of several bytes, says which lines it changes."""
+    """A mutant of a text of several lines, with letters of several bytes, has the lines that it changes."""
     source = "def f():\n    g(\n        'ä', b=1,\n    )\n"
     found = {one.key.after: one for one in mutants_of("file.py", source)}
     assert found["g('ä')"].lines == range(2, 5)
@@ -125,7 +125,7 @@ def test_a_mutant_over_several_lines() -> None:
 
 @pytest.mark.parametrize("file", TARGETS)
 def test_the_files_are_there(file: str) -> None:
-    """Each file has mutants, each of them Python, and each of its tests is there."""
+    """Each file has mutants, each of them valid Python, and each of its tests exists."""
     found = mutants(file, ROOT)
     for one in found[:: max(1, len(found) // 5)]:
         compile(one.source, file, "exec", dont_inherit=True)

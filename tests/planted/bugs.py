@@ -1,4 +1,4 @@
-"""Real bugs of systems like this one, as small changes to the package, which the harness has to find."""
+"""Real bugs of similar systems, as small changes to the package, which the harness must find."""
 
 from __future__ import annotations
 

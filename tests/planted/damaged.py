@@ -1,4 +1,4 @@
-"""Bugs that one damaged row brings out: the other jobs notice it."""
+"""Bugs that one damaged row reveals: other jobs are affected."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ LONGEST = 600  # seconds after which a lane hangs, which is a find too; one that
 
 
 class Found(NamedTuple):
-    """What became of a bug."""
+    """The result of the hunt for a bug."""
 
     bug: Bug
     tries: int | None

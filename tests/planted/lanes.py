@@ -93,7 +93,7 @@ def simulation_lane() -> str:
 
 
 def _written(machine: type[TrioMachine], examples: int, steps: int) -> str:
-    """Let Hypothesis write programs of a machine, and do not shrink what it finds."""
+    """Let Hypothesis draw programs of a machine, and do not shrink what it finds."""
     tries = 0
 
     class Counted(machine):  # type: ignore[valid-type, misc]  # whichever it is
@@ -125,14 +125,14 @@ def _written(machine: type[TrioMachine], examples: int, steps: int) -> str:
 
 
 def lives_lane() -> str:
-    """Write lives of jobs."""
+    """Draw lives of jobs."""
     from trio_jobs.testing import JobMachine  # loads Hypothesis, which the other lanes need not
 
     return _written(JobMachine, 2 * EXAMPLES, 50)
 
 
 def streams_lane() -> str:
-    """Write lives of a job that streams."""
+    """Draw lives of a job that streams."""
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
     from tests.testing.flow import FlowMachine
 
@@ -140,7 +140,7 @@ def streams_lane() -> str:
 
 
 def file_streams_lane() -> str:
-    """Write the same in a file that two processes have open."""
+    """Draw the same in a file that two processes have open."""
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
     from tests.testing.flow import FlowBetweenProcesses
 
@@ -148,7 +148,7 @@ def file_streams_lane() -> str:
 
 
 def serving_lane() -> str:
-    """Write sessions of peers with a server."""
+    """Draw sessions of peers with a server."""
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
     from tests.serving.machine.machine import ServerMachine
 
@@ -160,7 +160,7 @@ async def _rests(job: JobContext[str]) -> None:
 
 
 async def _does_all(job: JobContext[str]) -> str:
-    """Use all that a context has, and leave a child and a task behind that end it."""
+    """Use each method of a context, and leave a child and a task behind that end it."""
     await job.send("one")
     await job.send_many(["two", "three"])
     await job.progress(1, 2)

@@ -1,4 +1,4 @@
-"""Bugs that only lives of jobs and simulations show: hangs, orderly leaves, and the rarer verbs."""
+"""Bugs that only lives of jobs and simulations reveal: hangs, orderly exits, and rare verbs."""
 
 from __future__ import annotations
 

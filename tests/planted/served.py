@@ -1,4 +1,4 @@
-"""Bugs of serving, which sessions of peers with a server show."""
+"""Bugs of serving, which sessions of peers with a server reveal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs of what a process knows of a file that others write to: tails, counts of rings, and news of others."""
+"""Bugs in what a process keeps about a file that others write to: tails, counts of rings, and hints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs in batches, cancellations by filter, leaving, graces, and jobs that come back to where they ran."""
+"""Bugs in batches, cancellations by filter, exits, graces, and jobs that return to an earlier worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs of our own stores that only a race, a great many jobs or a part of a second shows."""
+"""Bugs of our own stores that only a race, very many jobs or a fraction of a second reveals."""
 
 from __future__ import annotations
 

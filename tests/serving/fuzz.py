@@ -63,7 +63,7 @@ class Model:
         self.faults = 0
 
     def step(self, message: str | bytes, *, valid: bool) -> str:
-        """Give the session a message, check what it says, and return what kind of step that was."""
+        """Give the session a message, check its replies, and return the kind of the step."""
         step = self.session.received(message)
         match step:
             case Perform(request):
@@ -107,7 +107,7 @@ class Model:
             assert "in use" in reply["error"]["message"] or "ack" in reply["error"]["message"], reply
 
     def drive(self) -> None:
-        """Do a little of what a driver does, and check the frames that it is given."""
+        """Do a random part of what a driver does, and check the frames."""
         for follow in list(self.follows.values()):
             room = follow.room
             assert room is None or 0 <= room <= (follow.window or 0)
@@ -163,7 +163,7 @@ def fuzz_session(seed: int, inputs: int) -> Counter[str]:
 
 
 class Errors(logging.Handler):
-    """Keeps what the server logs as an error of its own."""
+    """Keeps the records that the server logs as its own errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -175,7 +175,7 @@ class Errors(logging.Handler):
 
 
 def http_nonsense(rng: Random, here: Place) -> bytes:
-    """Return a request that is almost one."""
+    """Return a request with a mistake."""
     method = rng.choice(["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "get", "G\tT", "", "PRI"])
     paths = [
         "/v1/jobs",
@@ -237,7 +237,7 @@ def scrambled(rng: Random, data: bytes) -> bytes:
 
 
 def frame_nonsense(rng: Random) -> bytes:
-    """Return a WebSocket frame, or what is almost one."""
+    """Return a WebSocket frame, valid or with a mistake."""
     kind = rng.choice([proper, mutated, nonsense, raw])
     message = kind(rng)
     payload = message.encode(errors="replace") if isinstance(message, str) else message
@@ -254,7 +254,7 @@ def frame_nonsense(rng: Random) -> bytes:
 
 
 async def bother(rng: Random, here: Place, inputs: int) -> None:
-    """Open a connection, send it some nonsense, and leave in one way or another."""
+    """Open a connection, send bad input, and leave in one way or another."""
     peer = await here.dial()
     async with peer.stream:
         try:
@@ -268,7 +268,7 @@ async def bother(rng: Random, here: Place, inputs: int) -> None:
 
 
 async def talk(rng: Random, here: Place, peer: Peer, inputs: int) -> None:
-    """Send the nonsense, in pieces of any size."""
+    """Send bad input, in parts of any size."""
     speaks = rng.choice(["websocket", "websocket", "http", "bytes"])
     if speaks == "websocket":
         await peer.send(handshake(here.path, {"Host": here.host}))
@@ -316,7 +316,7 @@ async def fuzz_live(seed: int, inputs: int) -> Counter[str]:
 
 
 def again(seed: int, inputs: int = 0, live: int = 0) -> str:
-    """Return the command that does the same."""
+    """Return the command that repeats the run."""
     return f"python tests/serving/fuzz.py --inputs {inputs} --live {live} --seed {seed}"
 
 

@@ -1,4 +1,4 @@
-"""Messages to fuzz with: proper ones by the grammar, mutated ones, any JSON, and any text or bytes."""
+"""Messages to fuzz with: valid ones by the grammar, mutated ones, any JSON, and any text or bytes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def proper(rng: Random) -> str:
 
 
 def mutated(rng: Random) -> str:
-    """Return a request with something wrong: characters, a value, a field too many or too few, or its end."""
+    """Return a request with a mistake: characters, a value, a field too many or too few, or its end."""
     how = rng.randrange(4)
     if how == 0:
         text = list(proper(rng))
@@ -187,7 +187,7 @@ def value(rng: Random, depth: int) -> Any:
 
 
 def nonsense(rng: Random) -> str:
-    """Return JSON that is no request; now and then very deep."""
+    """Return JSON that is no request; sometimes very deep."""
     if rng.random() < 0.1:
         depth = rng.randrange(5000)
         return rng.choice(["[", '{"a":', '{"op":"ping","id":1,"x":[']) * depth
@@ -195,7 +195,7 @@ def nonsense(rng: Random) -> str:
 
 
 def raw(rng: Random) -> str | bytes:
-    """Return any text, seldom bytes."""
+    """Return any text, sometimes bytes."""
     data = rng.randbytes(rng.randrange(300))
     if rng.random() < 0.05:
         return data

@@ -11,5 +11,5 @@ from tests.serving.place import DOORS, Door
 
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest) -> Door:
-    """Give a test each server in turn."""
+    """Run a test with each server in turn."""
     return cast("Door", request.param)

@@ -1,4 +1,4 @@
-"""Who may ask: an open port without a lock is refused, a wrong key opens nothing, an old one no longer."""
+"""Access: an open port needs `authenticate`, and a wrong or expired token gives none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_KEYS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("host", OPEN)
 async def test_an_open_door_needs_a_lock(door: Door, host: str) -> None:
-    """A host that others can reach is refused without `authenticate`: ValueError, and nothing listens."""
+    """A host that others can reach is refused without `authenticate`: ValueError, and no port is opened."""
     async with trio_jobs.open_registry() as jobs:
         with pytest.raises(ValueError, match="authenticate"):
             await SERVE[door](jobs, host=host, port=0)
@@ -47,7 +47,7 @@ async def test_an_open_door_needs_a_lock(door: Door, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 async def test_loopback_needs_none(door: Door, host: str) -> None:
-    """What only this machine can reach starts without."""
+    """A server that only this machine can reach starts without."""
     async with trio_jobs.open_registry() as jobs, trio.open_nursery() as nursery:
         assert await nursery.start(partial(SERVE[door], jobs, host=host, port=0))
         nursery.cancel_scope.cancel()
@@ -63,7 +63,7 @@ async def test_a_locked_door_may_be_open(door: Door) -> None:
 
 @pytest.mark.parametrize("headers", NO_KEYS, ids=str)
 async def test_no_key_opens_nothing(door: Door, headers: dict[str, str]) -> None:
-    """Without a right key everything about jobs is 401, known path or not; so is a handshake."""
+    """Without a right token every request about jobs is 401, known path or not; so is a handshake."""
     async with place(door, authenticate=by_token) as here:
         assert await here.shake(headers) == 401
         if door == "http":
@@ -80,7 +80,7 @@ async def test_no_key_opens_nothing(door: Door, headers: dict[str, str]) -> None
 
 
 async def test_health_tells_nothing() -> None:
-    """The one page that needs no key has no data."""
+    """The one page that needs no token has no data."""
     async with place("http", authenticate=by_token) as here:
         await here.submit("wait", owner="anna")
         answer = await here.http("GET", "/healthz")
@@ -90,7 +90,7 @@ async def test_health_tells_nothing() -> None:
 
 
 async def test_a_key_in_the_subprotocol(door: Door) -> None:
-    """A browser's key in the list of subprotocols is read, and is not what the server answers with."""
+    """A browser's token in the list of subprotocols is read, and the server does not answer with it."""
     async with place(door, authenticate=by_token) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -103,7 +103,7 @@ async def test_a_key_in_the_subprotocol(door: Door) -> None:
 
 
 async def test_keys_are_not_logged(door: Door, caplog: pytest.LogCaptureFixture) -> None:
-    """No key is in the log, right or wrong, wherever it was sent."""
+    """No token is in the log, right or wrong, wherever it was sent."""
     caplog.set_level(logging.DEBUG)
     async with place(door, authenticate=by_token) as here:
         for key in ("sesame-open", "root"):
@@ -117,12 +117,12 @@ async def test_keys_are_not_logged(door: Door, caplog: pytest.LogCaptureFixture)
 
 
 async def briefly(headers: Mapping[str, str]) -> Caller | None:
-    """Let Anna in for a moment."""
+    """Accept Anna for a moment."""
     return Caller("anna", expires=0.3)
 
 
 async def test_an_old_key_closes_the_socket(door: Door, socket_clock: MockClock) -> None:
-    """A connection ends with 1008 when its caller expires, in the midst of a follow."""
+    """A connection is closed with 1008 when its caller expires, during a follow too."""
     async with place(door, authenticate=briefly) as here:
         job = await here.submit("wait", owner="anna")
         async with here.socket() as peer:
@@ -147,23 +147,23 @@ async def test_an_old_key_ends_the_stream(socket_clock: MockClock) -> None:
 
 
 class Broken(ValueError):
-    """What a broken `authenticate` raises."""
+    """The exception of a broken `authenticate`."""
 
 
 async def broken(headers: Mapping[str, str]) -> Caller | None:
-    """Fail for those who bring a key."""
+    """Raise for callers with a token."""
     if "authorization" in headers:
         raise Broken("the password of the database is hunter2")
     return Caller(None)
 
 
 async def nonsense(headers: Mapping[str, str]) -> Caller | None:
-    """Return what is no caller to those who bring a key."""
+    """Return a value that is no caller for those with a token."""
     return "anna" if "authorization" in headers else Caller(None)  # type: ignore[return-value]
 
 
 async def refusing(headers: Mapping[str, str]) -> Caller | None:
-    """Fail as what a client did wrong fails elsewhere."""
+    """Raise an error that stands for a client's mistake elsewhere."""
     if "authorization" in headers:
         raise trio_jobs.UnknownJob("hunter2")
     return Caller(None)
@@ -173,7 +173,7 @@ async def refusing(headers: Mapping[str, str]) -> Caller | None:
 async def test_a_broken_lock_is_locked(
     door: Door, authenticate: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An `authenticate` that raises or returns nonsense lets nobody in, tells nothing, and ends nothing."""
+    """An `authenticate` that raises or returns a wrong value refuses everyone; the server goes on."""
     async with place(door, authenticate=authenticate) as here:
         peer = await here.dial()
         async with peer.stream:

@@ -1,4 +1,4 @@
-"""Too many of something: connections, follows, calls, waiting jobs. The next one is told, the others stay."""
+"""Too many connections, follows, calls or waiting jobs: the next one is refused, the others stay."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from trio_jobs.serving import Limits
 
 
 async def enough(stack: AsyncExitStack, here: Place, count: int) -> list[Peer]:
-    """Open as many WebSockets."""
+    """Open as many WebSockets as are allowed."""
     return [await stack.enter_async_context(here.socket()) for _ in range(count)]
 
 
 @pytest.mark.parametrize("limits", [Limits(connections=3), Limits(per_client=3)], ids=["all", "one client"])
 async def test_connections_are_counted(door: Door, limits: Limits) -> None:
-    """One connection too many is turned away, those that are there stay, and a place that is left is free."""
+    """One connection too many is refused, open ones stay, and a closed one makes room."""
     async with place(door, limits=limits) as here:
         async with AsyncExitStack() as stack:
             peers = await enough(stack, here, 3)
@@ -38,7 +38,7 @@ async def test_connections_are_counted(door: Door, limits: Limits) -> None:
 
 
 async def turned_away(here: Place) -> bool:
-    """Whether a newcomer gets no WebSocket: a refusal, or a hang-up."""
+    """Return whether a new client gets no WebSocket: a refusal, or a closed connection."""
     peer = await here.dial()
     async with peer.stream:
         try:
@@ -52,14 +52,14 @@ async def turned_away(here: Place) -> bool:
 
 
 async def room(here: Place) -> None:
-    """Wait until a newcomer is let in: the server notices a hang-up a moment later."""
+    """Wait until a new client is accepted: the server notices a closed connection a moment later."""
     with trio.fail_after(PATIENCE):
         while await turned_away(here):
             await trio.sleep(0.01)
 
 
 async def test_silent_connections_are_counted_too(door: Door, socket_clock: MockClock) -> None:
-    """Connections that say nothing take places, and lose them at the deadline of the head."""
+    """Connections without a request count, and are closed at the deadline of the head."""
     async with place(door, limits=Limits(connections=3, header=0.5)) as here:
         async with AsyncExitStack() as stack:
             for _ in range(20):
@@ -70,7 +70,7 @@ async def test_silent_connections_are_counted_too(door: Door, socket_clock: Mock
 
 
 async def test_one_address_takes_not_every_place(door: Door) -> None:
-    """Connections of one address that say nothing leave places for others."""
+    """Silent connections of one address leave room for others."""
     async with place(door, limits=Limits(connections=20, per_client=3)) as here, AsyncExitStack() as stack:
         for _ in range(60):
             await stack.enter_async_context((await here.dial(source="127.0.0.9")).stream)
@@ -91,7 +91,7 @@ async def test_follows_are_counted(door: Door) -> None:
 
 
 async def test_calls_are_counted(door: Door) -> None:
-    """Too many calls at once are told so, or wait in the socket: each is answered."""
+    """Calls beyond the limit get an error, or wait in the socket: each is answered."""
     async with place(door, limits=Limits(calls=4)) as here, here.socket() as peer:
         job = (await here.submit("wait")).id
         for number in range(1, 201):
@@ -102,7 +102,7 @@ async def test_calls_are_counted(door: Door) -> None:
 
 
 async def test_answers_that_nobody_reads_are_counted(door: Door) -> None:
-    """A peer that asks and never reads makes the server keep a few answers for it, not all of them."""
+    """For a peer that sends requests and never reads, the server keeps a few answers, not all."""
     async with place(door, limits=Limits(calls=4)) as here:
         big = "x" * 100_000
         job = (await here.submit("wait", metadata={"big": big})).id
@@ -114,7 +114,7 @@ async def test_answers_that_nobody_reads_are_counted(door: Door) -> None:
 
 
 async def test_waiting_jobs_are_counted_by_owner(door: Door) -> None:
-    """An owner's jobs that wait are bounded: `too_many`, for that owner only, and 429 with Retry-After."""
+    """An owner's waiting jobs are bounded: `too_many`, for that owner only, and 429 with Retry-After."""
     limits = Limits(queued=3)
     async with place(door, limits=limits, authenticate=by_token, capacity=0) as here:
         async with here.socket(bearer("anna")) as anna, here.socket(bearer("bert")) as bert:
@@ -131,7 +131,7 @@ async def test_waiting_jobs_are_counted_by_owner(door: Door) -> None:
 
 
 async def test_many_at_once_are_no_way_round(door: Door, tmp_path: Path) -> None:
-    """The bound on an owner's waiting jobs holds when all come at once, on many connections."""
+    """The bound on an owner's waiting jobs holds for concurrent submits on many connections."""
     limits = Limits(queued=5)
     file = f"sqlite:///{tmp_path / 'jobs.db'}"
     async with place(door, limits=limits, authenticate=by_token, capacity=0, store=file) as here:
@@ -150,7 +150,7 @@ async def test_many_at_once_are_no_way_round(door: Door, tmp_path: Path) -> None
 
 
 async def test_no_more_files(door: Door, caplog: pytest.LogCaptureFixture, socket_clock: MockClock) -> None:
-    """When the process has no file left for a connection, it goes on, and accepts again when it has."""
+    """When the process has no file for a connection, it goes on, and accepts again when it has one."""
     async with place(door) as here:
         peers = [trio.socket.socket() for _ in range(30)]
         where = trio.socket.socket()

@@ -1,4 +1,4 @@
-"""A page of another site in the user's browser: it may neither act, nor read, nor rename this server."""
+"""A page of another site in the user's browser cannot change or read anything, nor rename this server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OWN_HOSTS = ["127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1:8
 
 
 async def waiting(here: Place) -> str:
-    """Submit a job that an attacker would like to cancel."""
+    """Submit a job that an attacker might cancel."""
     handle = await here.submit("wait")
     return handle.id
 
@@ -55,7 +55,7 @@ async def waiting(here: Place) -> str:
 @pytest.mark.parametrize("headers", EVIL, ids=str)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_no_method_that_changes_is_open_to_other_sites(method: str, headers: dict[str, str]) -> None:
-    """Every method but GET, HEAD and OPTIONS is 403 to another site's page, and nothing happens."""
+    """Every method but GET, HEAD and OPTIONS is 403 for another site's page, and changes nothing."""
     async with place("http") as here:
         job_id = await waiting(here)
         body = {"handler": "echo", "args": []}
@@ -69,14 +69,14 @@ async def test_no_method_that_changes_is_open_to_other_sites(method: str, header
 
 @pytest.mark.parametrize("headers", EVIL, ids=str)
 async def test_other_sites_open_no_websocket(door: Door, headers: dict[str, str]) -> None:
-    """A handshake from another site's page is 403: what a page may not do, its socket may not."""
+    """A handshake from another site's page is 403."""
     async with place(door) as here:
         assert await here.shake(headers) == 403
         await here.serves()
 
 
 async def test_an_own_page_may(door: Door) -> None:
-    """The server's own page, a page of an allowed origin and a program without an Origin get in."""
+    """The server's own page, a page of an allowed origin and a program without an Origin are accepted."""
     async with place(door, origins=["https://app.example"]) as here:
         for headers in ({"Origin": here.origin}, {"Origin": "https://app.example"}, {}):
             assert await here.shake(headers) == 101, headers
@@ -91,7 +91,7 @@ async def test_an_own_page_may(door: Door) -> None:
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
 async def test_a_form_submits_nothing(kind: str) -> None:
-    """A body that a form can send without asking first, or of no type, is refused: 415, no job."""
+    """A body that a form can send without a preflight, or without a type, is refused: 415, no job."""
     async with place("http") as here:
         answer = await here.http("POST", "/v1/jobs", {"Content-Type": kind}, {"handler": "echo"})
         assert answer.status == 415, answer
@@ -100,7 +100,7 @@ async def test_a_form_submits_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
 async def test_other_sites_read_nothing(method: str) -> None:
-    """No answer tells a browser to show it to another site."""
+    """No answer allows a browser to show it to another site."""
     async with place("http") as here:
         job_id = await waiting(here)
         asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "DELETE"}
@@ -111,7 +111,7 @@ async def test_other_sites_read_nothing(method: str) -> None:
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
 async def test_no_other_name_leads_here(door: Door, host: str) -> None:
-    """A Host that is not allowed is refused everywhere, as a name that now points here is (DNS rebinding)."""
+    """A Host that is not allowed is refused everywhere (DNS rebinding)."""
     async with place(door) as here:
         if door == "http":
             for path in (
@@ -135,13 +135,13 @@ async def test_no_other_name_leads_here(door: Door, host: str) -> None:
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
 async def test_loopback_names_lead_here(door: Door, host: str) -> None:
-    """The names of this machine for itself are allowed, with any port: a tunnel has another."""
+    """This machine's own names are allowed with any port, as a tunnel has another."""
     async with place(door) as here:
         assert await here.shake({"Host": host}) == 101
 
 
 async def test_an_allowed_name_leads_here(door: Door) -> None:
-    """A name from `hosts` is allowed, whatever its case, and its neighbours are not."""
+    """A name from `hosts` is allowed in any case, and similar names are not."""
     async with place(door, hosts=["jobs.example"]) as here:
         assert await here.shake({"Host": "jobs.example"}) == 101
         assert await here.shake({"Host": "JOBS.example:443"}) == 101
@@ -161,7 +161,7 @@ async def test_an_allowed_name_leads_here(door: Door) -> None:
     ],
 )
 async def test_a_host_is_said_once(door: Door, lines: list[str]) -> None:
-    """No Host, two, or one that somebody else vouches for: refused, on requests and handshakes."""
+    """No Host, two, or one from a proxy header are refused, on requests and handshakes."""
     async with place(door) as here:
         plain = [request("GET", "/v1/jobs", {"Host": ""})] if door == "http" else []
         for written in [*plain, handshake(here.path, {"Host": ""})]:
@@ -177,7 +177,7 @@ async def test_a_host_is_said_once(door: Door, lines: list[str]) -> None:
 
 
 async def test_a_sockets_message_is_no_way_round(door: Door) -> None:
-    """An HTTP request inside another protocol's bytes, as pages smuggle them, submits nothing."""
+    """An HTTP request within another protocol's bytes, as pages smuggle them, submits nothing."""
     async with place(door) as here:
         peer = await here.dial()
         async with peer.stream:

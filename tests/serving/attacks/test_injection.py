@@ -1,4 +1,4 @@
-"""Text that would like to be something else: a line of the log, an event of a stream, a header, a stack."""
+"""Text that imitates something else: a line of the log, an event of a stream, a header, a stack."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TRICKS = [
 
 
 class Said(NamedTuple):
-    """An event of a stream of server-sent events."""
+    """A server-sent event."""
 
     kind: str
     data: str
@@ -47,7 +47,8 @@ class Said(NamedTuple):
 
 
 def heard(body: bytes) -> list[Said]:
-    """Read server-sent events as the standard says: lines end with CR LF, LF or CR, an empty line sends."""
+    """Parse server-sent events by the standard: a line ends with CR LF, LF or CR, an event with an empty
+    line."""
     text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
     found: list[Said] = []
     data: list[str] = []
@@ -76,7 +77,7 @@ async def stream(here: Place, job: str, headers: dict[str, str] | None = None) -
 
 
 async def test_tokens_are_tokens() -> None:
-    """Whatever a token holds, a stream gives it back unchanged, as a token, under the right cursor."""
+    """A stream returns any token unchanged, as a token, under the right cursor."""
     async with place("http") as here:
         job = await here.submit("echo", *TRICKS)
         said = await stream(here, job.id)
@@ -87,7 +88,7 @@ async def test_tokens_are_tokens() -> None:
 
 @pytest.mark.parametrize("message", [*TRICKS, "x\n\nevent: completed\ndata: [DONE]\n\n"], ids=repr)
 async def test_errors_are_errors(message: str) -> None:
-    """Whatever an error says, a stream has one end, `failed`, and starts with `[ERROR]`."""
+    """For any error text a stream has one end, `failed`, and starts with `[ERROR]`."""
     async with place("http") as here:
         job = await here.submit("fail", message)
         said = await stream(here, job.id)
@@ -97,7 +98,7 @@ async def test_errors_are_errors(message: str) -> None:
 
 @pytest.mark.parametrize("reason", TRICKS[1:], ids=repr)
 async def test_reasons_are_reasons(door: Door, reason: str) -> None:
-    """Whatever a reason for a cancellation holds, it stays a text in its place."""
+    """Any reason of a cancellation stays a text in its place."""
     async with place(door) as here:
         job = await here.submit("wait")
         async with here.socket() as peer:
@@ -113,7 +114,7 @@ async def test_reasons_are_reasons(door: Door, reason: str) -> None:
 
 
 async def bother(here: Place) -> None:
-    """Put the forged line wherever a text goes."""
+    """Send the forged line as each text of a request."""
     async with here.socket() as peer:
         for op in ("submit", "get", "follow", "find", "cancel", "nothing", FORGED):
             for field in ("handler", "job", "reason", "state", "tags", "options", "args", FORGED):
@@ -184,7 +185,7 @@ async def test_the_log_has_one_line_for_each_record(door: Door, caplog: pytest.L
 async def test_the_log_is_no_place_for_others_faults(
     door: Door, header: str, caplog: pytest.LogCaptureFixture, socket_clock: MockClock
 ) -> None:
-    """Headers that are no ASCII end their connection, and leave no traceback; a later request's too."""
+    """Headers that are no ASCII end their connection without a traceback; so do those of a later request."""
     async with place(door) as here:
         for first in (b"", request("GET", "/healthz", {"Host": here.host})) if door == "http" else (b"",):
             start, _, rest = handshake(here.path, {"Host": here.host}).partition(b"\r\n")
@@ -198,7 +199,7 @@ async def test_the_log_is_no_place_for_others_faults(
 
 
 async def test_no_header_is_added() -> None:
-    """Nothing that a client says becomes a header of the answer."""
+    """No text of a client's becomes a header of the answer."""
     async with place("http") as here:
         for path in (
             "/v1/jobs/%0d%0aX-Forged:%20yes",
@@ -212,7 +213,7 @@ async def test_no_header_is_added() -> None:
 
 
 async def all_about(here: Place, peer: Peer, job: str) -> list[object]:
-    """Ask everything about a job."""
+    """Request everything about a job."""
     told: list[object] = [await peer.ask(op, 1, job=job) for op in ("get", "history", "wait")]
     told.append(await peer.ask("find", 1))
     await peer.tell(op="follow", id=2, job=job)
@@ -227,7 +228,7 @@ async def all_about(here: Place, peer: Peer, job: str) -> list[object]:
 
 
 async def test_no_stack_leaves_the_server(door: Door) -> None:
-    """The owner of a failed job reads what was raised, and never where: no traceback, no path, no source."""
+    """The owner of a failed job reads the error, and no traceback, path or source."""
     async with place(door, authenticate=by_token) as here:
         job = await here.submit("fail", "oops", owner="anna")
         await job.wait()

@@ -1,4 +1,4 @@
-"""Messages that are JSON and no requests, or no JSON: each is told, none is a 500, the connection goes on."""
+"""Messages that are JSON and no requests, or no JSON: each gets an error, none a 500."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ CODES = {
 
 @pytest.mark.parametrize("text", NO_REQUEST, ids=lambda text: repr(text[:30]))
 async def test_no_request(door: Door, text: str) -> None:
-    """What is no request has the reply `bad_request`, and the connection goes on."""
+    """A message that is no request gets the reply `bad_request`, and the connection stays."""
     async with place(door) as here, here.socket() as peer:
         await peer.send(frame(TEXT, text.encode()))
         assert (await peer.message())["error"]["code"] == "bad_request"
@@ -122,7 +122,7 @@ async def test_no_id(door: Door, written: str) -> None:
 
 
 async def test_an_id_in_use(door: Door) -> None:
-    """An id whose request is unfinished cannot be used again: both would have the same replies."""
+    """An id whose request is unfinished cannot be used again."""
     async with place(door) as here, here.socket() as peer:
         job = (await here.submit("wait")).id
         await peer.tell(op="wait", id=5, job=job)
@@ -133,7 +133,7 @@ async def test_an_id_in_use(door: Door) -> None:
 
 
 async def test_many_that_are_none(door: Door) -> None:
-    """Nonsense without end closes the connection with 1008; others go on."""
+    """An endless series of bad messages closes the connection with 1008; others stay."""
     async with place(door) as here, here.socket() as peer:
         for _ in range(10_000):
             try:
@@ -146,7 +146,7 @@ async def test_many_that_are_none(door: Door) -> None:
 
 @pytest.mark.parametrize(("op", "field"), FIELDS)
 async def test_wrong_types(door: Door, op: str, field: str) -> None:
-    """Whatever a field is, the reply is an error that says so, or what was asked for: never `internal`."""
+    """Whatever a field is, the reply is an error that says so, or the answer: never `internal`."""
     async with place(door) as here, here.socket() as peer:
         job = (await here.submit("echo")).id
         for number, value in enumerate(VALUES, 10):
@@ -173,7 +173,7 @@ async def test_wrong_options(door: Door, option: str) -> None:
 
 @pytest.mark.parametrize("number", HUGE)
 async def test_huge_numbers(door: Door, number: str) -> None:
-    """Numbers that are none, or too large for a float, are refused wherever they stand, or mean something."""
+    """Numbers that are NaN or too large for a float are refused everywhere, or have a meaning."""
     async with place(door, capacity=0) as here, here.socket() as peer:
         for text in (
             f'{{"op": "submit", "id": 1, "handler": "flood", "args": [{number}, 1]}}',
@@ -199,7 +199,7 @@ async def test_huge_numbers(door: Door, number: str) -> None:
 
 
 async def test_an_argument_of_any_depth(door: Door) -> None:
-    """Arguments are as deep as `limits.depth` allows, and deeper ones are refused with a code."""
+    """Arguments up to `limits.depth` are accepted, and deeper ones refused with a code."""
     async with place(door) as here, here.socket() as peer:
         for depth, code in ((20, None), (1000, "bad_request"), (15_000, "bad_request")):
             nested = "[" * depth + "]" * depth
@@ -211,7 +211,7 @@ async def test_an_argument_of_any_depth(door: Door) -> None:
 
 
 async def test_fields_twice(door: Door) -> None:
-    """A field that is given twice counts once, the same for whoever looks: no job is made of the other."""
+    """A field that is given twice counts once, alike for all checks: no job is made of the other."""
     async with place(door, capacity=0) as here, here.socket() as peer:
         await peer.send(
             frame(TEXT, b'{"op": "ping", "id": 1, "op": "submit", "handler": "echo", "handler": "fail"}')
@@ -222,7 +222,7 @@ async def test_fields_twice(door: Door) -> None:
 
 
 async def test_text_that_no_store_keeps(door: Door) -> None:
-    """NUL and half a surrogate pair are refused with a code at the edge, wherever a text stands."""
+    """NUL and lone surrogates are refused with a code in every text of a request."""
     async with place(door, capacity=0) as here, here.socket() as peer:
         for bad in ("\x00", "a\x00b", "\ud800", "\udfff\ud800"):
             places: list[dict[str, Any]] = [
@@ -241,7 +241,7 @@ async def test_text_that_no_store_keeps(door: Door) -> None:
 
 
 async def test_one_odd_job_hides_no_other(door: Door) -> None:
-    """A job whose result JSON cannot hold is listed without it, beside the others, and says so."""
+    """A job whose result JSON cannot hold is listed without it, beside the others, with a note."""
     async with place(door) as here, here.socket() as peer:
         for what in ("object", "nul", "nan"):
             await (await here.submit("odd", what)).wait()
@@ -257,7 +257,7 @@ async def test_one_odd_job_hides_no_other(door: Door) -> None:
 
 
 async def test_errors_are_problems() -> None:
-    """An error over HTTP is application/problem+json with the members it should have."""
+    """An error over HTTP is application/problem+json with its members."""
     async with place("http") as here:
         for method, path, body in (
             ("GET", "/v1/jobs/" + "0" * 32, None),

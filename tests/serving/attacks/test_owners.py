@@ -1,4 +1,4 @@
-"""One owner and another's jobs: foreign and unknown are the same, to the byte, whatever is asked."""
+"""Another owner's job and an unknown job have the same answer, byte by byte, to every request."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ async def of_anna(here: Place, **options: Any) -> str:
 
 
 def told(answer: object, job_id: str) -> str:
-    """Return what an answer says, without the id that was asked for."""
+    """Return the content of an answer, without the id of the request."""
     return json.dumps(answer, sort_keys=True).replace(job_id, "ID")
 
 
 @pytest.mark.parametrize(("method", "path"), REQUESTS)
 async def test_a_foreign_job_is_an_unknown_one(method: str, path: str) -> None:
-    """Over HTTP, each question about another's job has the status, headers and body of one about no job."""
+    """Over HTTP, each request about another's job has the status, headers and body of one about no job."""
     async with place("http", authenticate=by_token) as here:
         job_id = await of_anna(here)
 
@@ -92,7 +92,7 @@ async def found(peer: Peer, **where: object) -> list[str]:
 
 
 async def test_lists_show_ones_own(door: Door) -> None:
-    """Finding gives each owner their own jobs only, whatever the filter; who may do everything sees all."""
+    """Each owner finds only their own jobs, whatever the filter; a caller with all rights finds all."""
     async with place(door, authenticate=by_token) as here:
         annas = await of_anna(here, tags={"of": "anna"})
         nobodys = (await here.submit("wait")).id
@@ -128,7 +128,7 @@ async def test_lists_show_ones_own(door: Door) -> None:
 
 
 async def test_a_key_is_ones_own(door: Door) -> None:
-    """Two owners may use one key: each has a job of their own, and learns nothing of the other's."""
+    """Two owners may use one key: each has a job of their own, and gets no facts of the other's."""
     async with place(door, authenticate=by_token) as here:
         annas = await of_anna(here, key="k")
         async with here.socket(bearer("bert")) as bert:
@@ -139,7 +139,7 @@ async def test_a_key_is_ones_own(door: Door) -> None:
 
 
 async def test_nobody_submits_for_another(door: Door) -> None:
-    """An owner in the options is refused or does not count: the caller is the owner."""
+    """An owner in the options is refused or ignored: the caller is the owner."""
     async with place(door, authenticate=by_token) as here:
         async with here.socket(bearer("bert")) as bert:
             answer = await bert.ask("submit", 1, handler="echo", options={"owner": "anna"})
@@ -152,7 +152,7 @@ async def test_nobody_submits_for_another(door: Door) -> None:
 
 
 async def test_an_owner_sees_no_figures(door: Door) -> None:
-    """Statistics and metrics, which count everybody's jobs, are for who may do everything."""
+    """Statistics and metrics, which count all jobs, are for callers with all rights."""
     async with place(door, authenticate=by_token) as here:
         async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
             assert (await anna.ask("statistics"))["error"]["code"] == "forbidden"
@@ -164,7 +164,7 @@ async def test_an_owner_sees_no_figures(door: Door) -> None:
 
 
 async def test_a_socket_is_its_callers(door: Door) -> None:
-    """Headers that somebody else's request brings change nothing on a connection that is open."""
+    """Headers of another caller's request change nothing on an open connection."""
     async with place(door, authenticate=by_token) as here, here.socket(bearer("bert")) as bert:
         job_id = await of_anna(here)
         async with here.socket(bearer("anna")) as anna:

@@ -1,4 +1,4 @@
-"""The end of a server: everybody is told, nobody holds it up; and a connection that should end does."""
+"""Stopping a server: all clients are notified, none delays it; and a connection that should end does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRACE = 1.0
 
 
 async def until_closed(peer: Peer, codes: list[int]) -> None:
-    """Read to the end as a well-behaved client does, which answers the close frame."""
+    """Read to the end and answer the close frame, as a well-behaved client does."""
     code = 1006
     async with peer.stream:
         try:
@@ -46,7 +46,7 @@ async def test_a_socket_is_told(door: Door, socket_clock: MockClock) -> None:
 
 
 async def test_a_stream_ends(socket_clock: MockClock) -> None:
-    """A stopping server ends its streams as HTTP ends a body, within its grace: clients come back."""
+    """A stopping server ends its streams as HTTP ends a body, within its grace, so that clients reconnect."""
     bodies: list[bytes] = []
 
     async with trio.open_nursery() as outside:
@@ -65,14 +65,14 @@ async def test_a_stream_ends(socket_clock: MockClock) -> None:
 
 
 async def reads_rest(peer: Peer, bodies: list[bytes]) -> None:
-    """Keep what comes until the server closes."""
+    """Read until the server closes."""
     async with peer.stream:
         bodies.append(await peer.rest())
 
 
 @pytest.mark.parametrize("what", ["silent", "half a request", "half a frame", "never reads"])
 async def test_nobody_holds_it_up(door: Door, what: str, socket_clock: MockClock) -> None:
-    """A stopping server waits for no peer beyond its grace: silent, in the midst of something, or deaf."""
+    """A stopping server waits for no peer beyond its grace: silent, within a message, or not reading."""
     async with place(door, grace=GRACE) as here:
         peers = [await obstacle(here, what) for _ in range(3)]
         began = trio.current_time()
@@ -82,7 +82,7 @@ async def test_nobody_holds_it_up(door: Door, what: str, socket_clock: MockClock
 
 
 async def obstacle(here: Place, what: str) -> Peer:
-    """Make a connection that a server could wait for."""
+    """Make a connection that might delay a server."""
     peer = await here.dial(buffer=4096)
     if what == "half a request":
         await peer.send(request("POST", "/v1/jobs", {"Host": here.host}, b"{}")[:-1])
@@ -104,7 +104,7 @@ async def obstacle(here: Place, what: str) -> Peer:
 
 @pytest.mark.parametrize("kind", ["close", "keep-alive"])
 async def test_a_stream_ends_its_connection(kind: str) -> None:
-    """After a stream with `Connection: close` the socket closes; else it takes the next request."""
+    """After a stream with `Connection: close` the socket is closed; else it takes the next request."""
     async with place("http") as here:
         job = await here.submit("echo", "a", "b")
         peer = await here.dial()
@@ -123,7 +123,7 @@ async def test_a_stream_ends_its_connection(kind: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/nothing", "/v1/jobs/x/stream"])
 async def test_a_request_ends_its_connection(path: str) -> None:
-    """Every other answer ends its connection too when that was asked."""
+    """Every other answer ends its connection too if the request says so."""
     async with place("http") as here:
         peer = await here.dial()
         async with peer.stream:
@@ -134,7 +134,7 @@ async def test_a_request_ends_its_connection(path: str) -> None:
 
 
 async def test_an_old_client_is_served() -> None:
-    """HTTP/1.0, where the end of the connection is the end of the body, gets a stream as well."""
+    """An HTTP/1.0 client, whose bodies end with the connection, gets a stream as well."""
     async with place("http") as here:
         job = await here.submit("echo", "a")
         peer = await here.dial()

@@ -1,4 +1,4 @@
-"""Too much of something: bodies, headers, frames, fragments. What is over a limit is not even read."""
+"""Bodies, headers, frames and fragments over a limit: the excess is not even read."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ KERNEL = 12 * 2**20
 
 
 async def pour(peer: Peer, data: bytes, times: int, *, alive: bool = False) -> int:
-    """Send the same again and again until the server hangs up, and return how often it was taken.
+    """Send the same bytes until the server closes, and return how often they were taken.
 
-    With `alive`, the pings that come meanwhile are answered.
+    With `alive`, pings are answered meanwhile.
     """
     for time in range(times):
         try:
@@ -45,7 +45,7 @@ async def pour(peer: Peer, data: bytes, times: int, *, alive: bool = False) -> i
 
 
 async def refused(peer: Peer, *statuses: int) -> None:
-    """Check that the answer is one of these, or that the server hung up."""
+    """Check that the answer is one of these, or that the server closed the connection."""
     try:
         answer = await peer.answer()
     except Gone:
@@ -69,7 +69,7 @@ async def test_a_huge_body_is_not_read() -> None:
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "+5", "5, 6", "9" * 40, ""])
 async def test_a_length_is_a_number(length: str) -> None:
-    """A Content-Length that is none is refused, and nothing is submitted."""
+    """A Content-Length that is no number is refused, and no job is submitted."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -81,7 +81,7 @@ async def test_a_length_is_a_number(length: str) -> None:
 
 
 async def test_a_body_that_is_longer_than_it_says(socket_clock: MockClock) -> None:
-    """What follows a body is another request, or nothing: it is never part of the first."""
+    """Bytes after a body are another request, or nothing: never part of the first."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -94,7 +94,7 @@ async def test_a_body_that_is_longer_than_it_says(socket_clock: MockClock) -> No
 
 
 async def test_a_body_that_is_shorter_than_it_says(socket_clock: MockClock) -> None:
-    """A body that does not come is waited for no longer than `limits.body`, and nothing is submitted."""
+    """An incomplete body is waited for no longer than `limits.body`, and no job is submitted."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -107,7 +107,7 @@ async def test_a_body_that_is_shorter_than_it_says(socket_clock: MockClock) -> N
 
 
 async def test_a_body_without_end() -> None:
-    """Chunks for ever are cut off at the limit: 413, a hang-up, and no memory."""
+    """Endless chunks are cut off at the limit: 413, a closed connection, and bounded memory."""
     async with place("http") as here:
         peer = await here.dial()
         async with peer.stream:
@@ -125,7 +125,7 @@ async def test_a_body_without_end() -> None:
     "chunk", [b"1\r\n \r\n", b"1;" + b"x" * 200 + b"\r\n \r\n", b"0" * 16 + b"1\r\n \r\n"]
 )
 async def test_a_body_of_tiny_chunks(chunk: bytes) -> None:
-    """One byte at a time the limit is the same, and the time is bounded as well."""
+    """For chunks of one byte the limit is the same, and the time is bounded too."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -138,7 +138,7 @@ async def test_a_body_of_tiny_chunks(chunk: bytes) -> None:
 
 
 async def test_both_lengths() -> None:
-    """A request with both lengths, over which servers disagree (smuggling), is refused with what follows."""
+    """A request with both lengths (smuggling) is refused together with the bytes that follow."""
     async with place("http", limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -153,7 +153,7 @@ async def test_both_lengths() -> None:
 
 @pytest.mark.parametrize("line", [b"X-A: " + b"a" * 1000 + b"\r\n", b"a" * 1000, b"a: b\r\n", b" folded\r\n"])
 async def test_headers_without_end(door: Door, line: bytes) -> None:
-    """Headers for ever are cut off at a few kilobytes, on requests and handshakes."""
+    """Endless headers are cut off at a few kilobytes, on requests and handshakes."""
     async with place(door, limits=SMALL) as here:
         peer = await here.dial()
         async with peer.stream, flat(4 * 2**20):
@@ -181,7 +181,7 @@ async def test_a_long_path(door: Door) -> None:
 
 
 async def code_of(here: Place, data: bytes) -> int:
-    """Send a little, and return the code that the connection is closed with."""
+    """Send a little, and return the code of the close frame."""
     async with here.socket() as peer:
         await peer.send(data)
         return await peer.closed()
@@ -201,13 +201,13 @@ async def test_a_large_message(door: Door) -> None:
 
 
 async def test_a_message_is_measured_in_bytes(door: Door, socket_clock: MockClock) -> None:
-    """Characters of three bytes count three: the limit is one of memory."""
+    """A character of three bytes counts as three."""
     async with place(door, limits=SMALL) as here:
         assert await code_of(here, frame(TEXT, ("\u20ac" * (SMALL.message // 2)).encode())) == 1009
 
 
 async def test_a_frame_that_promises_much(door: Door, socket_clock: MockClock) -> None:
-    """A frame that says it is 2^62 bytes long is not waited for, and nothing is kept ready for it."""
+    """A frame with a length of 2^62 bytes is refused, and no memory is allocated for it."""
     async with place(door, limits=SMALL) as here:
         head = bytes([0x81, 0xFF]) + (2**62).to_bytes(8) + b"\0\0\0\0"
         async with flat(4 * 2**20):
@@ -217,7 +217,7 @@ async def test_a_frame_that_promises_much(door: Door, socket_clock: MockClock) -
 
 
 async def test_a_frame_without_end(door: Door) -> None:
-    """One frame that goes on for 64 MiB is closed at the limit."""
+    """A frame of 64 MiB is cut off at the limit."""
     async with place(door) as here:
         async with here.socket() as peer, flat(4 * 2**20):
             await peer.send(bytes([0x81, 0xFF]) + (2**26).to_bytes(8) + b"\0\0\0\0")
@@ -228,7 +228,7 @@ async def test_a_frame_without_end(door: Door) -> None:
 
 @pytest.mark.deep
 async def test_a_million_fragments(door: Door) -> None:
-    """A message of 10^6 fragments of one byte is closed, early and flat."""
+    """A message of 10^6 fragments of one byte is closed early, with flat memory."""
     async with place(door, limits=SMALL) as here:
         async with here.socket() as peer, flat(8 * 2**20):
             await peer.send(frame(TEXT, b"[", last=False))
@@ -239,7 +239,7 @@ async def test_a_million_fragments(door: Door) -> None:
 
 @pytest.mark.deep
 async def test_a_million_empty_fragments(door: Door) -> None:
-    """Fragments without a byte, which no limit of bytes sees, are bounded too, whoever answers pings."""
+    """Fragments without a byte, which no limit of bytes counts, are bounded too, with or without pongs."""
     async with place(door, limits=SMALL) as here:
         async with here.socket() as peer, flat(8 * 2**20):
             await peer.send(frame(TEXT, b"", last=False))
@@ -249,7 +249,7 @@ async def test_a_million_empty_fragments(door: Door) -> None:
 
 
 async def test_a_message_that_never_ends(door: Door, socket_clock: MockClock) -> None:
-    """A message that was begun is to end between two pings, although its peer answers pings."""
+    """A message must end between two pings, although its peer answers pings."""
     async with place(door, limits=SMALL) as here:
         async with here.socket() as peer:
             await peer.send(frame(TEXT, b"{", last=False))
@@ -260,7 +260,7 @@ async def test_a_message_that_never_ends(door: Door, socket_clock: MockClock) ->
 
 
 async def test_a_flood_of_pings(door: Door, socket_clock: MockClock) -> None:
-    """Pings whose pongs nobody reads fill no memory."""
+    """Pings whose pongs are not read fill no memory."""
     async with place(door, limits=SMALL) as here:
         async with here.socket(buffer=4096) as peer, flat(8 * 2**20):
             with trio.move_on_after(10):
@@ -279,7 +279,7 @@ async def test_binary_is_not_spoken(door: Door, socket_clock: MockClock) -> None
 
 
 async def test_compression_is_not_spoken(door: Door) -> None:
-    """Compression is not agreed to, and a frame that says it is compressed is an error: no bomb unpacks."""
+    """Compression is not negotiated, and a frame with the compression bit is an error: no bomb unpacks."""
     async with place(door) as here:
         peer = await here.dial()
         asked = {"Host": here.host, "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -315,7 +315,7 @@ async def test_compression_is_not_spoken(door: Door) -> None:
 )
 @pytest.mark.parametrize("behind", [b"", b"x" * 50_000])
 async def test_broken_frames(door: Door, data: bytes, code: int, behind: bytes) -> None:
-    """What no client may send closes that connection with the code of the fault, and no other."""
+    """A frame that no client may send closes its connection with the code of the fault, and no other."""
     async with place(door) as here, here.socket() as other:
         assert await code_of(here, data + behind) == code
         assert await other.ask("ping") == {"re": 1, "pong": True}
@@ -326,7 +326,7 @@ async def test_broken_frames(door: Door, data: bytes, code: int, behind: bytes) 
 async def test_frames_behind_a_broken_one(
     door: Door, behind: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What comes behind a fault is not answered any more, and is no fault of the server's."""
+    """Frames behind a broken one are not answered, and are no error of the server's."""
     async with place(door) as here:
         assert await code_of(here, frame(TEXT, b"\xff\xfe") + behind) == 1007
         await here.serves()

@@ -1,4 +1,4 @@
-"""Too little of something: peers that dawdle, fall silent or never read hold nothing for long."""
+"""Peers that are slow, fall silent or never read occupy the server for a bounded time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN = 0.2  # seconds: the time of a drop or two
 
 
 async def drip(peer: Peer, data: bytes, pause: float = 0.1) -> None:
-    """Send a byte at a time until the server hangs up."""
+    """Send a byte at a time until the server closes."""
     for at in range(len(data)):
         await peer.send(data[at : at + 1])
         with trio.move_on_after(pause):
@@ -27,7 +27,7 @@ async def drip(peer: Peer, data: bytes, pause: float = 0.1) -> None:
 
 
 async def gone_within(seconds: float, peer: Peer, data: bytes) -> None:
-    """Check that a connection that drips these bytes is closed in time, whatever it hears."""
+    """Check that a connection that sends these bytes slowly is closed in time."""
     with trio.fail_after(seconds + MARGIN):
         try:
             await drip(peer, data)
@@ -37,7 +37,7 @@ async def gone_within(seconds: float, peer: Peer, data: bytes) -> None:
 
 @pytest.mark.parametrize("said", [0, 1, 20, -4, -1])
 async def test_headers_have_a_deadline(door: Door, said: int, socket_clock: MockClock) -> None:
-    """Nothing, or headers that stop somewhere: closed within `limits.header`."""
+    """A connection without a complete head is closed within `limits.header`."""
     async with place(door, limits=QUICK) as here:
         for written in (
             handshake(here.path, {"Host": here.host}),
@@ -52,7 +52,7 @@ async def test_headers_have_a_deadline(door: Door, said: int, socket_clock: Mock
 
 
 async def test_dripping_headers_have_the_same_deadline(door: Door, socket_clock: MockClock) -> None:
-    """A byte now and then wins no time: the deadline is for the whole head."""
+    """The deadline is for the whole head: single bytes do not extend it."""
     async with place(door, limits=QUICK) as here:
         head = handshake(here.path, {"Host": here.host, "X-Long": "x" * 5000})
         peer = await here.dial()
@@ -62,7 +62,7 @@ async def test_dripping_headers_have_the_same_deadline(door: Door, socket_clock:
 
 
 async def test_a_second_request_has_a_deadline_too(socket_clock: MockClock) -> None:
-    """On a connection that is kept alive, the next head has its deadline, and doing nothing has one."""
+    """On a kept connection the next head has its deadline, and so has the pause before it."""
     async with place("http", limits=QUICK) as here:
         peer = await here.dial()
         async with peer.stream:
@@ -72,7 +72,7 @@ async def test_a_second_request_has_a_deadline_too(socket_clock: MockClock) -> N
 
 
 async def test_dripping_bodies_have_a_deadline(socket_clock: MockClock) -> None:
-    """A body that comes byte by byte is cut off within `limits.body`, whichever way its length is told."""
+    """A body that arrives byte by byte is cut off within `limits.body`, however its length is given."""
     async with place("http", limits=QUICK) as here:
         for length in ({"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}):
             for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/nothing")):
@@ -87,7 +87,7 @@ async def test_dripping_bodies_have_a_deadline(socket_clock: MockClock) -> None:
 
 
 async def test_dripping_frames_have_a_deadline(door: Door, socket_clock: MockClock) -> None:
-    """A frame that comes byte by byte is cut off within `limits.body`."""
+    """A frame that arrives byte by byte is cut off within `limits.body`."""
     async with place(door, limits=QUICK) as here:
         async with here.socket() as peer:
             await gone_within(
@@ -97,7 +97,7 @@ async def test_dripping_frames_have_a_deadline(door: Door, socket_clock: MockClo
 
 
 async def test_a_silent_peer_is_dropped(door: Door, socket_clock: MockClock) -> None:
-    """A connection that answers no ping is closed, also while it follows: half-open is noticed."""
+    """A connection that answers no ping is closed, during a follow too."""
     async with place(door, limits=QUICK) as here:
         job = await here.submit("wait")
         async with here.socket() as peer, here.socket() as idler:
@@ -112,7 +112,7 @@ async def test_a_silent_peer_is_dropped(door: Door, socket_clock: MockClock) -> 
 
 
 async def test_a_peer_that_listens_may_stay(door: Door, socket_clock: MockClock) -> None:
-    """A follower that has nothing to say but answers pings outlives the idle limit."""
+    """A follower that only answers pings outlives the idle limit."""
     async with place(door, limits=QUICK) as here:
         job = await here.submit("wait")
         async with here.socket() as peer:
@@ -139,7 +139,7 @@ async def never_reads(here: Place) -> Peer:
 
 
 async def test_a_peer_that_never_reads_is_dropped(door: Door, socket_clock: MockClock) -> None:
-    """A stream that nobody reads is given up in time, and its reader with it; nobody else notices."""
+    """A stream that is not read is closed in time, with its reader; other connections are unaffected."""
     async with place(door, limits=QUICK) as here:
         with trio.fail_after(60):
             peer = await never_reads(here)
@@ -152,7 +152,7 @@ async def test_a_peer_that_never_reads_is_dropped(door: Door, socket_clock: Mock
 
 
 async def served(here: Place) -> int:
-    """Return the status that a newcomer gets; 0 if it was hung up on."""
+    """Return the status that a new client gets; 0 if its connection was closed."""
     try:
         return (await here.http("GET", "/v1/jobs")).status
     except Gone:
@@ -160,7 +160,7 @@ async def served(here: Place) -> int:
 
 
 async def test_a_call_that_waits_ends_with_its_peer() -> None:
-    """A cancellation that waits out an hour of grace ends when its client leaves, and its place is free."""
+    """A cancellation with an hour of grace ends when its client leaves, and its place is free."""
     async with place("http", limits=Limits(per_client=1)) as here:
         job = await here.submit("wait")
         peer = await here.dial()
@@ -176,7 +176,7 @@ async def test_a_call_that_waits_ends_with_its_peer() -> None:
 
 
 async def test_a_tls_handshake_has_a_deadline(door: Door, socket_clock: MockClock) -> None:
-    """On an encrypted port, silence and a dripping handshake are closed within `limits.header`."""
+    """On an encrypted port, silence and a slow handshake are closed within `limits.header`."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
@@ -199,7 +199,7 @@ async def test_a_tls_handshake_has_a_deadline(door: Door, socket_clock: MockCloc
     ],
 )
 async def test_http_2_is_no_way_round(start: bytes, socket_clock: MockClock) -> None:
-    """HTTP/2, whose streams no limit of connections counts, is not spoken on a plain port."""
+    """HTTP/2, whose streams no limit of connections counts, is refused on a plain port."""
     async with place("http", limits=QUICK) as here:
         peer = await here.dial()
         async with peer.stream:

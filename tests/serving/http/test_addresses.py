@@ -1,4 +1,4 @@
-"""The addresses that the HTTP interface answers with lead back to it, wherever it is mounted or hidden."""
+"""The addresses in the answers of the HTTP interface lead back to it, wherever it is mounted or proxied."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def hello(job: trio_jobs.JobContext[str]) -> None:
 async def test_the_addresses_of_a_job_are_those_that_the_client_can_use(
     where: str, headers: dict[str, str], scheme: str, socket_scheme: str
 ) -> None:
-    """They begin where the application is mounted, with the scheme that the proxy speaks to the client."""
+    """They begin where the application is mounted, with the scheme that the client uses with the proxy."""
     async with trio_jobs.open_registry(handlers=[hello]) as jobs:
         app = http_app(jobs)
         if where:
@@ -46,7 +46,7 @@ async def test_the_addresses_of_a_job_are_those_that_the_client_can_use(
 
 
 async def test_an_event_stream_begins_with_an_event() -> None:
-    """What says when to come back is part of the first event: no client takes it for one of its own."""
+    """The `retry` field is part of the first event, so that no client takes it for an event."""
     async with trio_jobs.open_registry(handlers=[hello]) as jobs:
         job = await (await jobs.submit(hello)).wait()
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(http_app(jobs))) as client:

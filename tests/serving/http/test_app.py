@@ -1,4 +1,4 @@
-"""Every endpoint over a real socket: what it answers, what it refuses, and in which words."""
+"""Every endpoint over a real socket: its answers, its refusals, and their texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEW = {"handler": "count", "args": [2]}
 
 
 async def by_token(headers: Mapping[str, str]) -> Caller | None:
-    """Know who names itself."""
+    """Authenticate the name in the header."""
     return CALLERS.get(headers.get("authorization", "").removeprefix("Bearer "))
 
 
@@ -32,7 +32,7 @@ def as_(name: str) -> dict[str, str]:
 
 
 def refused(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem that an answer is, after a look at all that each has."""
+    """Return the problem of an answer, after checks that hold for each."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     problem: dict[str, Any] = answer.json()
     assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
@@ -50,7 +50,7 @@ async def ended(site: Site, job_id: str) -> None:
 
 
 async def test_a_job_is_submitted_and_looked_up() -> None:
-    """The answer to a submission names the job, and where to read it; its record is there."""
+    """The answer to a submission has the job's id and addresses, and its record can be read."""
     async with served() as site:
         answer = await site.http.post("/v1/jobs", json={**NEW, "options": {"tags": {"a": "1"}}})
         job_id = answer.json()["job_id"]
@@ -67,7 +67,7 @@ async def test_a_job_is_submitted_and_looked_up() -> None:
 
 
 def charges(**mark: Any) -> Any:
-    """A handler of one name, of this release or the next."""
+    """Return a handler of one name, of this release or the next."""
 
     @handler(name="charge", **mark)
     async def charge(job: JobContext[Any], cents: int) -> int:
@@ -77,8 +77,8 @@ def charges(**mark: Any) -> Any:
 
 
 async def test_a_key_is_as_good_after_a_deploy(tmp_path: Path) -> None:
-    """What a client gave under a key is compared, not what the handler's options made of it; also where it
-    gave some of a retry, whose errors are always the handler's affair. 5 seconds are 5.0."""
+    """Under a key the client's own fields are compared, not the options of the handler's mark; also for a
+    part of a retry, whose errors the handler defines. 5 seconds equal 5.0."""
     file = {"store": f"sqlite:///{tmp_path}/jobs.db", "capacity": 0}
     releases = [
         charges(timeout=9, retry=Retry(attempts=2)),
@@ -130,7 +130,7 @@ async def test_a_key_submits_once() -> None:
     ],
 )
 async def test_what_is_not_submitted(body: Any, headers: dict[str, str], status: int, code: str) -> None:
-    """A submission that is none is refused by its code, and leaves no job."""
+    """A wrong submission is refused with its code, and leaves no job."""
     async with served() as site:
         refused(await site.http.post("/v1/jobs", json=body, headers=headers), status, code)
         assert await site.jobs.count() == 0
@@ -145,13 +145,13 @@ class Charge:
 
 @handler
 async def charge(job: JobContext[Charge], what: Charge, shares: dict[int, float] | None = None) -> Charge:
-    """Send and return what it was given."""
+    """Send and return the argument."""
     await job.send(what)
     return what
 
 
 async def test_a_misspelt_field_is_named() -> None:
-    """A field that an argument does not have is refused by its name, though a default would do."""
+    """An unknown field of an argument is refused by its name, even if the right one has a default."""
     async with served([charge]) as site:
         body = {"handler": "charge", "args": [{"order": "17", "curency": "USD"}]}
         problem = refused(await site.http.post("/v1/jobs", json=body), 422, "invalid_payload")
@@ -163,7 +163,7 @@ async def test_a_misspelt_field_is_named() -> None:
 
 
 async def test_private_fields_are_sent() -> None:
-    """Into a job and out of it, over event streams and WebSockets alike; so are keys that are numbers."""
+    """Private fields and integer keys reach a job, and return over event streams and WebSockets."""
     async with served([charge]) as site:
         job_id = await site.submit("charge", {"order": "17", "_cents": 995}, {"1": 0.5})
         stream = (await site.http.get(f"/v1/jobs/{job_id}/stream")).text
@@ -175,7 +175,7 @@ async def test_private_fields_are_sent() -> None:
 
 
 async def test_what_is_no_json_is_not_submitted() -> None:
-    """Neither bytes that are no JSON nor JSON that is too deep: both are bad requests."""
+    """Bytes that are no JSON, and JSON that is too deep, are bad requests."""
     async with served(limits=Limits(depth=4)) as site:
         for body in (b"", b"{", b"\xff", b"null", b'{"handler":"count","args":[[[[[1]]]]]}'):
             answer = await site.http.post(
@@ -185,7 +185,7 @@ async def test_what_is_no_json_is_not_submitted() -> None:
 
 
 async def test_a_full_queue_and_a_lost_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What time mends is 503 with `Retry-After`, and of the store no more is told than that."""
+    """A temporary error is 503 with `Retry-After`, and has no details about the store."""
     async with served(registry={"queue_limit": 1}) as site:
         site.jobs.pause()
         await site.submit("count", 1)
@@ -199,7 +199,7 @@ async def test_a_full_queue_and_a_lost_store(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_an_owner_has_so_many_jobs_in_the_queue() -> None:
-    """Beyond its share an owner is told to try later; others are not."""
+    """An owner over the limit is refused with `Retry-After`; others are not."""
     async with served(authenticate=by_token, limits=Limits(queued=1)) as site:
         site.jobs.pause()
         assert (await site.http.post("/v1/jobs", json=NEW, headers=as_("ann"))).status_code == 202
@@ -211,7 +211,7 @@ async def test_an_owner_has_so_many_jobs_in_the_queue() -> None:
 
 
 async def test_jobs_are_found_by_what_they_are() -> None:
-    """Each parameter narrows what is found; several states are any of them, several tags all of them."""
+    """Each parameter narrows the result; several states mean any of them, several tags all of them."""
     async with served() as site:
         one = await site.submit("count", 1, tags={"a": "1", "b": "x=y"})
         two = await site.submit("fail", "no", tags={"a": "1"})
@@ -253,20 +253,20 @@ async def test_jobs_are_found_by_what_they_are() -> None:
     ],
 )
 async def test_a_question_that_makes_no_sense(query: str) -> None:
-    """A parameter that is none, or has no such value, is refused; it is not ignored."""
+    """An unknown parameter or value is refused, not ignored."""
     async with served() as site:
         refused(await site.http.get(f"/v1/jobs?{query}"), 400, "bad_request")
 
 
 @pytest.mark.parametrize("name", ["handler", "parent"])
 async def test_a_question_that_no_store_can_be_asked(name: str) -> None:
-    """A text that no store keeps is refused in a question as it is in a job."""
+    """A text that no store keeps is refused in a filter as it is in a job."""
     async with served() as site:
         refused(await site.http.get(f"/v1/jobs?{name}=a%00b"), 422, "invalid_payload")
 
 
 async def test_a_jobs_history() -> None:
-    """The events but for tokens and progress, as the wire has them."""
+    """The history has the events except tokens and progress, as the wire has them."""
     async with served() as site:
         job_id = await site.submit("count", 3)
         await ended(site, job_id)
@@ -280,7 +280,7 @@ async def test_a_jobs_history() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 async def test_tracebacks_are_shown_if_they_are_to_be(shown: bool) -> None:
-    """Without `tracebacks` neither a job nor a history has one; a list has none ever."""
+    """Without `tracebacks` neither a job nor a history has one; a list never has one."""
     async with served(tracebacks=shown) as site:
         job_id = await site.submit("fail", "no")
         await ended(site, job_id)
@@ -307,7 +307,7 @@ async def test_what_can_be_submitted_and_what_goes_on() -> None:
 
 
 async def test_health_says_nothing_but_that() -> None:
-    """Anybody may ask whether the server lives; nobody else is told anything without a name."""
+    """The health check is open to every caller; every other address needs a token."""
     async with served(authenticate=by_token) as site:
         assert (await site.http.get("/healthz")).text == "ok\n"
         for path in ("/v1/jobs", "/v1/handlers", "/v1/statistics", "/v1/metrics", "/v1/jobs/x"):
@@ -320,7 +320,7 @@ async def test_health_says_nothing_but_that() -> None:
 
 
 async def test_a_job_is_cancelled() -> None:
-    """The report says what became of it: cancelled, over already, or only asked (202)."""
+    """The report has the outcome: cancelled, over already, or only requested (202)."""
     async with served() as site:
         job_id = await site.submit("hang")
         answer = await site.http.delete(f"/v1/jobs/{job_id}?reason=enough&patience=5")
@@ -340,7 +340,7 @@ async def test_a_job_is_cancelled() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 async def test_a_job_that_does_not_stop(shown: bool) -> None:
-    """A job that is stuck is 202, as it may stop yet; where it is stuck, only programmers see."""
+    """A job that is stuck is 202, as it may still stop; only a server with tracebacks shows its stack."""
     async with stubborn_job(tracebacks=shown) as (site, job_id, go_on):
         answer = await site.http.delete(f"/v1/jobs/{job_id}?patience=0.01")
         assert (answer.status_code, answer.json()["outcome"]) == (202, "stuck")
@@ -353,7 +353,7 @@ async def test_a_job_that_does_not_stop(shown: bool) -> None:
 
 
 async def test_a_job_of_somebody_else_is_unknown() -> None:
-    """Whatever is asked of a foreign job has the answer of a job that never was, word for word."""
+    """Each request about another owner's job has the answer of an unknown job, byte by byte."""
     async with served(authenticate=by_token) as site:
         made = await site.http.post("/v1/jobs", json={"handler": "hang"}, headers=as_("ann"))
         job_id = made.json()["job_id"]
@@ -369,7 +369,7 @@ async def test_a_job_of_somebody_else_is_unknown() -> None:
 
 
 async def test_what_only_some_may() -> None:
-    """Statistics and metrics are for those who see all; nobody submits in another's name."""
+    """Statistics and metrics are for callers with all rights; no caller submits for another owner."""
     async with served(authenticate=by_token) as site:
         for path in ("/v1/statistics", "/v1/metrics"):
             refused(await site.http.get(path, headers=as_("ann")), 403, "forbidden")
@@ -398,7 +398,7 @@ async def test_what_only_some_may() -> None:
     ],
 )
 async def test_what_is_not_there(method: str, path: str, status: int, code: str) -> None:
-    """What has no answer has a problem, whoever noticed it; 405 says what would do."""
+    """An unknown address or method has a problem, from whichever layer; 405 lists the methods."""
     async with served() as site:
         answer = await site.http.request(method, path)
         refused(answer, status, code)
@@ -408,7 +408,7 @@ async def test_what_is_not_there(method: str, path: str, status: int, code: str)
 async def test_a_mistake_of_the_servers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was not foreseen is 500 and no more; the log has it, and the server goes on."""
+    """An unexpected error is 500 without details; it is logged, and the server goes on."""
     async with served() as site:
 
         async def broken(*_: Any, **__: Any) -> Any:
@@ -427,7 +427,7 @@ async def test_a_mistake_of_the_servers(
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RuntimeError])
 async def test_an_authenticate_that_fails(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
-    """What `authenticate` raises is the server's affair, of whatever type: logged, and told to nobody."""
+    """An exception of `authenticate` of any type is logged, and not sent."""
 
     async def broken(headers: Mapping[str, str]) -> Caller | None:
         raise error("postgres://jobs:secret@db")
@@ -438,7 +438,7 @@ async def test_an_authenticate_that_fails(error: type[Exception], caplog: pytest
 
 
 async def test_every_answer_is_hardened() -> None:
-    """Whatever is answered is of its type and nothing else, for this site, and kept by nobody."""
+    """Each answer has a fixed type, is for this site only, and is not cached."""
     async with served() as site:
         for path in ("/v1/jobs", "/v1/jobs/x", "/nothing", "/healthz", "/openapi.json", "/v1/metrics"):
             headers = (await site.http.get(path)).headers
