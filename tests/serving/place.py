@@ -1,4 +1,4 @@
-"""A server on a loopback port with handlers to attack, behind either of the two doors."""
+"""A server on a loopback port with handlers to attack, as either of the two kinds of server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def fail(job: trio_jobs.JobContext[Any], message: str) -> None:
 
 @trio_jobs.handler(name="flood")
 async def flood(job: trio_jobs.JobContext[Any], count: int, size: int) -> None:
-    """Send so many tokens of such a size, as fast as it goes."""
+    """Send so many tokens of such a size, without a pause."""
     for number in range(count):
         await job.send(f"{number} " + "x" * size)
 
@@ -63,7 +63,7 @@ async def run(job: trio_jobs.JobContext[Any], size: int) -> None:
 
 @trio_jobs.handler(name="odd")
 async def odd(job: trio_jobs.JobContext[Any], what: str) -> Any:
-    """Return what JSON cannot hold."""
+    """Return a value that JSON cannot hold."""
     return {"object": object(), "nul": "a\0b", "nan": math.nan}[what]
 
 
@@ -73,12 +73,12 @@ TOKENS = {"Bearer anna": Caller("anna"), "Bearer bert": Caller("bert"), "Bearer 
 
 
 async def by_token(headers: Mapping[str, str]) -> Caller | None:
-    """Know three callers by their tokens: two owners, and one who may do everything."""
+    """Authenticate three callers by their tokens: two owners, and one with all rights."""
     return TOKENS.get(headers.get("authorization", ""))
 
 
 def bearer(who: str) -> dict[str, str]:
-    """Return the header that says who asks."""
+    """Return the header that identifies the caller."""
     return {"Authorization": f"Bearer {who}"}
 
 
@@ -93,12 +93,12 @@ class Place:
 
     @property
     def path(self) -> str:
-        """Where the WebSocket is."""
+        """The path of the WebSocket."""
         return PATHS[self.door]
 
     @property
     def host(self) -> str:
-        """What the Host header of its own page says."""
+        """The Host header of the own page."""
         return urlsplit(self.url).netloc
 
     @property
@@ -113,7 +113,7 @@ class Place:
     async def http(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None
     ) -> Answer:
-        """Ask over a connection of its own."""
+        """Send a request over a connection of its own."""
         peer = await self.dial()
         async with peer.stream:
             data = None if body is None else json.dumps(body).encode()
@@ -121,7 +121,7 @@ class Place:
             return await peer.answer(method)
 
     async def shake(self, headers: Mapping[str, str] | None = None) -> int:
-        """Try to open a WebSocket, and return the status of the answer; 0 if it was hung up on."""
+        """Send a handshake, and return the status of the answer; 0 if the connection was closed."""
         peer = await self.dial()
         async with peer.stream:
             await peer.send(handshake(self.path, {"Host": self.host, **(headers or {})}))
@@ -149,7 +149,7 @@ class Place:
         return handle
 
     async def serves(self) -> None:
-        """Check that a newcomer is served, whatever happened before."""
+        """Check that a new client is served."""
         if self.door == "http":
             assert (await self.http("GET", "/healthz")).status == 200
         async with self.socket() as peer:

@@ -1,7 +1,7 @@
-"""A network between a client and a server, as bad as a test wants it: slow, in pieces, cut off, or silent.
+"""A bad network between a client and a server: slow, split, cut off, or silent.
 
-What goes wrong where is drawn from one generator, so a run can be had again by its seed, as far as the timing
-of real sockets lets it.
+What goes wrong where is drawn from one generator, so a run can be repeated by its seed, as far as the timing
+of real sockets allows it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Proxy:
         return len(self._open)
 
     def stall(self) -> None:
-        """Let nothing through any more on the connections that there are, and end none of them."""
+        """Pass nothing on any more on the open connections, and end none of them."""
         self._stalled.update(self._open)
 
     async def pass_on(self, client: trio.SocketStream) -> None:
@@ -93,7 +93,7 @@ class Proxy:
         left: list[int],
         scope: trio.CancelScope,
     ) -> None:
-        """Carry bytes one way; when as many have passed as the connection lives for, cut it amid a piece."""
+        """Carry bytes one way; at the end of the connection's life, cut it within a part."""
         async for data in source:
             if scope in self._stalled:
                 await trio.sleep_forever()
@@ -115,7 +115,7 @@ class Proxy:
 
 @asynccontextmanager
 async def open_proxy(target: str, weather: Weather = CALM, *, seed: int = 0) -> AsyncGenerator[Proxy]:
-    """A proxy before the server at a URL."""
+    """Yield a proxy for the server at a URL."""
     proxy = Proxy(target, weather, seed)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What an attacker speaks: bytes over a loopback socket, HTTP and WebSocket frames written by hand."""
+"""The tools of an attacker: bytes over a loopback socket, HTTP and WebSocket frames written by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """The body, decoded as JSON."""
         return json.loads(self.body)
 
 
@@ -79,7 +79,7 @@ def handshake(path: str, headers: Mapping[str, str] | None = None) -> bytes:
 def frame(
     opcode: int, payload: bytes = b"", *, last: bool = True, mask: bool = True, flags: int = 0
 ) -> bytes:
-    """Write a frame as a client does. `flags` are the three reserved bits; 4 says that it is compressed."""
+    """Write a frame as a client does. `flags` are the three reserved bits; 4 is the compression bit."""
     head = bytes([last << 7 | flags << 4 | opcode])
     masked = mask << 7
     if len(payload) < 126:
@@ -154,7 +154,7 @@ class Peer:
             return taken
 
     async def answer(self, method: str = "GET") -> Answer:
-        """Read an HTTP response, whichever way its length is told."""
+        """Read an HTTP response, however its length is given."""
         head = (await self.until(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -227,7 +227,7 @@ class Peer:
         await self.send(frame(TEXT, json.dumps(message).encode()))
 
     async def ask(self, op: str, id: int = 1, **fields: object) -> Any:  # noqa: A002  # the wire's word
-        """Send a request, and return the first message with its id, or with none because it was not read."""
+        """Send a request, and return the first message with its id, or with none if it was not parsed."""
         await self.tell(op=op, id=id, **fields)
         while True:
             got = await self.message()
@@ -235,7 +235,7 @@ class Peer:
                 return got
 
     def vanish(self) -> None:
-        """Hang up without a word: the server sees a reset."""
+        """Close the connection without a close frame: the server sees a reset."""
         self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.stream.socket.close()
 

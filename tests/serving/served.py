@@ -1,4 +1,4 @@
-"""A server on a loopback port, a client, and a bare socket for what no client would say."""
+"""A server on a loopback port, a client, and a bare socket for bytes that no client would send."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HANDLERS = (count, hang, fail)
 
 @attrs.define
 class Site:
-    """What a test has of a server."""
+    """A server under test."""
 
     jobs: JobRegistry
     url: str
@@ -59,7 +59,7 @@ class Site:
     streams: list[Stream] = attrs.field(factory=list[Stream])
 
     def stop(self) -> None:
-        """Begin to stop the server, as its program does when it is cancelled."""
+        """Begin to stop the server, as cancelling its task does."""
         self._serving.cancel()
 
     async def submit(self, name: str, *args: Any, **options: Any) -> str:
@@ -111,7 +111,7 @@ async def served(
     registry: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncGenerator[Site]:
-    """Serve handlers; whatever a test does, it has ten seconds."""
+    """Serve handlers; a test has ten seconds."""
     stopped = trio.Event()
     with trio.fail_after(PATIENCE):
         async with open_registry(handlers=list(handlers), **(registry or {})) as jobs:
@@ -139,7 +139,7 @@ async def served(
 
 @asynccontextmanager
 async def stubborn_job(**options: Any) -> AsyncGenerator[tuple[Site, str, trio.Event]]:
-    """Serve a job that no cancellation ends, but an event: return the site, the id of the job, the event."""
+    """Serve a job that ends by an event, and by no cancellation: yield the site, the job's id, the event."""
     started, go_on = trio.Event(), trio.Event()
 
     @handler
@@ -172,7 +172,7 @@ async def hear(socket: WebSocketConnection) -> Any:
 
 
 async def closed(socket: WebSocketConnection) -> int:
-    """Wait for the peer to close, passing over what it sends before, and return its code."""
+    """Wait for the peer to close, skipping what it sends before, and return its code."""
     try:
         while True:
             await socket.get_message()
@@ -183,7 +183,7 @@ async def closed(socket: WebSocketConnection) -> int:
 
 @contextmanager
 def rejected() -> Generator[list[ConnectionRejected]]:
-    """Expect that a handshake is refused; the list has how, afterwards."""
+    """Expect that a handshake is refused; the list has the refusal afterwards."""
     found: list[ConnectionRejected] = []
     try:
         yield found
@@ -201,7 +201,7 @@ class Answer(NamedTuple):
 
 
 class Wire:
-    """A bare connection: says any bytes, reads responses one by one."""
+    """A bare connection: sends any bytes, reads responses one by one."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -213,7 +213,7 @@ class Wire:
         await self.stream.send_all("\r\n".join(head).encode() + body)
 
     async def until(self, mark: bytes) -> bytes:
-        """Return what comes up to a mark, and with it."""
+        """Return the bytes up to a mark, with the mark."""
         while mark not in self._ahead:
             data = await self.stream.receive_some()
             assert data, f"closed after {self._ahead!r}"
@@ -222,7 +222,7 @@ class Wire:
         return found + mark
 
     async def rest(self) -> bytes:
-        """Return all that comes before the connection is closed."""
+        """Return all bytes until the connection is closed."""
         try:
             async for data in self.stream:
                 self._ahead += data
@@ -238,7 +238,7 @@ class Wire:
         return Answer(int(first.split()[1]), headers, b"")
 
     async def answer(self) -> Answer:
-        """Return the next response, whose length is said."""
+        """Return the next response, which has a length."""
         head = await self.head()
         size = int(head.headers["content-length"])
         return Answer(head.status, head.headers, await self.some(size))
@@ -262,7 +262,7 @@ class Sent(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """What its data says as JSON."""
+        """The data, decoded as JSON."""
         return json.loads(self.data)
 
 
@@ -297,7 +297,7 @@ class EventStream:
         self._ahead = ""
 
     async def block(self) -> str | None:
-        """Return what comes up to the next empty line; None at the end."""
+        """Return the text up to the next empty line; None at the end."""
         while "\n\n" not in self._ahead:
             size = int((await self.wire.until(b"\r\n")).strip(), 16)
             data = await self.wire.until(b"\r\n") if size == 0 else await self.wire.some(size + 2)

@@ -1,4 +1,4 @@
-"""Who may come in: names, sites, callers and seats."""
+"""Access control: hosts, sites, callers and limits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def passes(gate: AccessControl, method: str, headers: Mapping[str, str], *, webs
     ],
 )
 def test_the_name_in_a_host(host: str, name: str) -> None:
-    """The port and the brackets of a `Host` are no part of its name; of what is no `Host`, all is."""
+    """The name of a `Host` has no port and no brackets; that of a wrong `Host` is all of it."""
     assert name_of(host) == name
 
 
@@ -76,7 +76,7 @@ def test_the_name_in_a_host(host: str, name: str) -> None:
     ],
 )
 def test_hosts(hosts: tuple[str, ...], host: str, ours: bool) -> None:
-    """Only names that the server goes by pass, for reading too: that is what stops DNS rebinding."""
+    """Only the server's own names are accepted, for reading too: that prevents DNS rebinding."""
     assert passes(gate(hosts=hosts), "GET", {"host": host}) is ours
 
 
@@ -102,7 +102,7 @@ def test_hosts(hosts: tuple[str, ...], host: str, ours: bool) -> None:
     ],
 )
 def test_other_sites(method: str, headers: dict[str, str], ours: bool) -> None:
-    """A page of another site can change nothing, by no method; nor can it open a WebSocket."""
+    """A page of another site can change nothing, by any method, and open no WebSocket."""
     door = gate(origins=("https://friend.example/",))
     headers = {"host": "localhost:8000", **headers}
     assert passes(door, method, headers) is ours
@@ -112,7 +112,7 @@ def test_other_sites(method: str, headers: dict[str, str], ours: bool) -> None:
 
 
 def test_lists_are_not_texts() -> None:
-    """A text where a list of names belongs would be taken letter by letter; it is refused."""
+    """A text in place of a list of names, which would be read letter by letter, is refused."""
     with pytest.raises(TypeError, match="hosts takes a list"):
         gate(hosts="jobs.example")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="origins takes a list"):
@@ -121,7 +121,7 @@ def test_lists_are_not_texts() -> None:
 
 @pytest.mark.parametrize(("hosts", "ours"), [((), False), (("x",), False), (("*",), True)])
 def test_no_host(hosts: tuple[str, ...], ours: bool) -> None:
-    """A request without a `Host` goes by no name, and comes from no page of ours."""
+    """A request without a `Host` has no name, and is not from our page."""
     assert passes(gate(hosts=hosts), "GET", {}) is ours
     assert passes(gate(hosts=hosts), "POST", {}) is ours
     for origin in ("", "http://", "http://x"):
@@ -129,13 +129,13 @@ def test_no_host(hosts: tuple[str, ...], ours: bool) -> None:
 
 
 async def test_without_authentication() -> None:
-    """Without `authenticate`, everybody is the one caller who sees everything."""
+    """Without `authenticate`, every client is the one caller with all rights."""
     assert not gate().asks
     assert await gate().caller({}) is ANYBODY
 
 
 async def test_authentication() -> None:
-    """`authenticate` gets the headers, a browser's token among them, and its None is a 401."""
+    """`authenticate` gets the headers, with a browser's token; if it returns None, the answer is 401."""
     seen: list[Mapping[str, str]] = []
 
     async def authenticate(headers: Mapping[str, str]) -> Caller | None:
@@ -162,13 +162,13 @@ async def test_authentication() -> None:
 
 @pytest.mark.parametrize("origin", ["https://friend.example", "https://friend.example/"])
 def test_a_friend_is_named_without_a_path(origin: str) -> None:
-    """A site may be given with the slash that browsers show and do not send."""
+    """An origin may be given with the slash that browsers show and do not send."""
     door = gate(origins=(origin,))
     assert door.origins == {"https://friend.example"}
 
 
 async def test_authentication_that_fails() -> None:
-    """What `authenticate` raises, and what it returns that is no caller, is an error of ours."""
+    """An exception of `authenticate`, or a result that is no caller, is an error of the server."""
     wrong = KeyError("the password")
 
     async def failing(_: Mapping[str, str]) -> Caller | None:
@@ -186,7 +186,7 @@ async def test_authentication_that_fails() -> None:
 
 
 def test_seats() -> None:
-    """So many per client, so many in all; leaving makes room, however it is left."""
+    """Requests are limited per client and in all; the end of one makes room, however it ends."""
     door = gate(limits=Limits(connections=3, per_client=2))
     with door.seat("a"), door.seat("a"):
         with pytest.raises(Refused, match="too many"), door.seat("a"):

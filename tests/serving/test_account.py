@@ -1,4 +1,4 @@
-"""Bytes that are made and not sent: never more than the account has, and who waits is served in order."""
+"""Bytes that are made and not sent: never more than the account has; waiting tasks are served in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def hold(account: Account, size: int, order: list[int], *, until: trio.Eve
 
 
 async def test_who_finds_no_room_waits_in_order(autojump_clock: MockClock) -> None:
-    """A small one does not pass a large one that came before; all come in once there is room."""
+    """A small request does not overtake an earlier large one; both get room when there is enough."""
     account, order = Account(10), list[int]()
     first, others = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
@@ -35,7 +35,7 @@ async def test_who_finds_no_room_waits_in_order(autojump_clock: MockClock) -> No
 
 
 async def test_an_answer_that_is_smaller_makes_room(autojump_clock: MockClock) -> None:
-    """What was held for an answer, and is not needed, is given back at once, to the account within too."""
+    """Room that an answer does not need is given back at once, to the account around it too."""
     outer = Account(10)
     account, order, done = Account(10, outer), list[int](), trio.Event()
     async with trio.open_nursery() as nursery:
@@ -52,7 +52,7 @@ async def test_an_answer_that_is_smaller_makes_room(autojump_clock: MockClock) -
 
 
 async def test_one_that_is_larger_than_all_waits_until_it_is_alone(autojump_clock: MockClock) -> None:
-    """It is not kept waiting for ever, and nothing is beside it."""
+    """A request larger than the account gets room when no other has any."""
     account, order = Account(10), list[int]()
     small, large = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
@@ -68,7 +68,7 @@ async def test_one_that_is_larger_than_all_waits_until_it_is_alone(autojump_cloc
 
 
 async def test_one_connection_does_not_take_the_room_of_another(autojump_clock: MockClock) -> None:
-    """Who waits for room in its own account holds none of the server's, and holds up nobody else."""
+    """A task that waits in its own account holds no room of the server's, and delays no other."""
     server = Account(10)
     one, other = Account(6, server), Account(6, server)
     order, done = list[int](), trio.Event()
@@ -86,7 +86,7 @@ async def test_one_connection_does_not_take_the_room_of_another(autojump_clock: 
 
 @pytest.mark.parametrize("within", [False, True])
 async def test_who_leaves_while_waiting_leaves_nothing(autojump_clock: MockClock, *, within: bool) -> None:
-    """A wait that is cancelled, for either account, holds nothing, and those behind it go on."""
+    """A cancelled wait, for either account, holds nothing, and the tasks behind it go on."""
     server = Account(10)
     account, order, done = Account(5 if not within else 100, server), list[int](), trio.Event()
     async with trio.open_nursery() as nursery:

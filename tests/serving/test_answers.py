@@ -1,4 +1,4 @@
-"""What is answered, and how much: each answer is bounded, goes on where it was cut, and waits for room."""
+"""Answers: each is bounded, continues where it was cut, and waits for room."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def value(operations: JobOperations, job: str, field: Any, seq: int) -> An
 
 
 async def test_a_list_has_pages(autojump_clock: MockClock) -> None:
-    """Its pages together have each job once, in order; a page is bounded in bytes, whatever the jobs hold."""
+    """The pages together have each job once, in order; each is bounded in bytes, whatever the jobs hold."""
     tags = {str(n): "t" * 500 for n in range(20)}
     async with opened() as (jobs, operations):
         ids = [(await jobs.submit(keep, JUST_SMALL, tags=tags)).id for _ in range(70)]
@@ -90,14 +90,14 @@ async def test_a_list_has_pages(autojump_clock: MockClock) -> None:
 
 
 async def test_a_cursor_of_somebodys_own_making(autojump_clock: MockClock) -> None:
-    """What no page gave is a bad request."""
+    """A cursor that no page has given is a bad request."""
     async with opened() as (_, operations):
         with pytest.raises(BadRequest, match="got 'x'"):
             await answer(operations, List(1, cursor="x"))
 
 
 async def test_whole_jobs_are_cut(autojump_clock: MockClock) -> None:
-    """Whole jobs end before the answer is too large; one that is so by itself is shown without its values."""
+    """A list of whole jobs ends before the answer is too large; a job too large alone has no values."""
     async with opened() as (jobs, operations):
         ids = [(await jobs.submit(keep, "x" * 100_000)).id for _ in range(9)]
         for job_id in ids:
@@ -116,7 +116,7 @@ async def test_whole_jobs_are_cut(autojump_clock: MockClock) -> None:
 
 
 async def test_jobs_of_the_version_before(autojump_clock: MockClock) -> None:
-    """`find` gives what it gave then: each field of a job, and no more jobs than were asked for."""
+    """`find` gives what it gave in the version before: each field of a job, and up to the limit of jobs."""
     async with opened() as (jobs, operations):
         for number in range(3):
             await (await jobs.submit(keep, str(number))).wait()
@@ -132,7 +132,7 @@ async def test_jobs_of_the_version_before(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("name", ["result", "saved", "metadata"])
 async def test_what_is_large_is_left_out(autojump_clock: MockClock, name: str) -> None:
-    """A value beyond a mebibyte is left out, its size is told, and in pieces it is what it was."""
+    """A value of more than a mebibyte is left out with its size, and equal when read in pieces."""
     large = '"é\x01' * (LARGE // 4)
     metadata = {"text": large} if name == "metadata" else {}
     async with opened() as (jobs, operations):
@@ -149,7 +149,7 @@ async def test_what_is_large_is_left_out(autojump_clock: MockClock, name: str) -
 
 
 async def test_a_value_is_as_it_was(autojump_clock: MockClock) -> None:
-    """`saved` is what it was at a cursor, whatever was saved since; if that cannot be told, it is refused."""
+    """`saved` has its value at a cursor, whatever was saved since; if that is lost, it is refused."""
     async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, "one", "two")
         await handle.wait()
@@ -165,7 +165,7 @@ async def test_a_value_is_as_it_was(autojump_clock: MockClock) -> None:
 
 
 async def test_what_is_not_kept_has_changed(autojump_clock: MockClock) -> None:
-    """The data of an event that is not there is refused, and told apart from one that says nothing."""
+    """The data of a missing event is refused, with another code than an event without data."""
     async with opened() as (jobs, operations):
         handle = await jobs.submit(keep)
         await handle.wait()
@@ -177,7 +177,7 @@ async def test_what_is_not_kept_has_changed(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("offset", [2, 9999])
 async def test_where_no_piece_begins(autojump_clock: MockClock, offset: int) -> None:
-    """An offset in the midst of a character, or behind the end, is a bad request."""
+    """An offset within a character, or beyond the end, is a bad request."""
     async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, "é")
         await handle.wait()
@@ -186,7 +186,7 @@ async def test_where_no_piece_begins(autojump_clock: MockClock, offset: int) -> 
 
 
 async def test_a_value_is_made_once_for_all_who_read_it(autojump_clock: MockClock) -> None:
-    """Pieces for two readers come of one encoding, until one has read the end; a stranger gets none."""
+    """Pieces for two readers are of one encoding, until one has read the end; others get none."""
     large = "x" * (3 * PIECE)
     async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, large, owner="ann")
@@ -203,7 +203,7 @@ async def test_a_value_is_made_once_for_all_who_read_it(autojump_clock: MockCloc
 
 
 async def test_a_history_has_pages(autojump_clock: MockClock) -> None:
-    """Its pages together have each event once, in order; data that is large is to be had by itself."""
+    """The pages together have each event once, in order; large data can be read by itself."""
     texts = ["x" * 300_000] * 5 + ["y" * LARGE]
     async with opened() as (jobs, operations):
         handle = await jobs.submit(keep, *texts)
@@ -229,7 +229,7 @@ async def test_a_history_has_pages(autojump_clock: MockClock) -> None:
 
 @asynccontextmanager
 async def greedy(requests: list[dict[str, Any]], context: ServerContext) -> AsyncGenerator[Memory]:
-    """A peer that asks for all this, and takes nothing."""
+    """A peer that sends all these requests, and reads nothing."""
     pipe = Memory(room=0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(WebSocketHandler(pipe, context, ANYBODY).run)
@@ -241,7 +241,7 @@ async def greedy(requests: list[dict[str, Any]], context: ServerContext) -> Asyn
 
 
 class Counted(JobOperations):
-    """It counts the searches."""
+    """Counts the searches."""
 
     searches = 0
 
@@ -252,7 +252,7 @@ class Counted(JobOperations):
 
 @pytest.mark.parametrize("op", ["find", "list", "history", "get", "wait", "submit", "follow"])
 async def test_who_takes_nothing_costs_no_more_than_its_account(autojump_clock: MockClock, op: str) -> None:
-    """What a peer asks for and does not take is not even looked for beyond that, and others are served."""
+    """Beyond its account, requests of a peer that does not read are not carried out; others are served."""
     limits = Limits()
     metadata = {"x": "x" * 250_000}
     async with open_registry(handlers=[keep, hang]) as jobs:
@@ -285,7 +285,7 @@ async def test_who_takes_nothing_costs_no_more_than_its_account(autojump_clock: 
 
 
 async def test_all_together_cost_no_more_than_the_servers_account(autojump_clock: MockClock) -> None:
-    """Peers that take nothing share what the server has; one that comes later waits until one leaves."""
+    """Peers that do not read share the server's account; a later one waits until one leaves."""
     limits = Limits(all_unsent=2**20)
     async with open_registry(handlers=[keep]) as jobs:
         context = ServerContext.of(jobs, ServerOptions(limits=limits))
@@ -311,7 +311,7 @@ async def test_all_together_cost_no_more_than_the_servers_account(autojump_clock
 
 
 async def test_a_submit_is_done_within_its_room(autojump_clock: MockClock) -> None:
-    """Without room a job is not submitted; with it, it is, and its answer is the whole job."""
+    """Without room a job is not submitted; with it, it is, and the answer is the whole job."""
     async with opened(all_unsent=2**20) as (jobs, operations):
         async with operations.account.room(2**20):
             with trio.move_on_after(1) as waited:

@@ -1,4 +1,4 @@
-"""What a batch looks like on each way, as the libraries of others read it."""
+"""The encoding of a batch for each protocol, parsed by other libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_jobs.serving.batch import EventBatch, cut, gap, text_frame
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 300_000])
 def test_a_frame_of_each_length(size: int) -> None:
-    """A frame is a whole message of text, to any client."""
+    """A frame is a whole text message for any client."""
     client = Connection(ConnectionType.CLIENT)
     client.receive_data(text_frame(b"x" * size) + text_frame(b"y"))
     messages = [event for event in client.events() if isinstance(event, TextMessage)]
@@ -31,7 +31,7 @@ def one() -> EventBatch:
 
 
 def test_messages() -> None:
-    """Events and gaps say to which request they belong; each id has a frame of its own."""
+    """Events and gaps have the id of their request; each id has a frame of its own."""
     batch = one()
     assert [event["data"] for event in json.loads(batch.message(7))["events"]] == ["é5", "é6"]
     assert json.loads(gap(4, 9).message(7)) == {"re": 7, "gap": {"first": 5, "last": 9}}
@@ -40,7 +40,7 @@ def test_messages() -> None:
 
 
 def test_a_chunk() -> None:
-    """As a chunk of a body it is what it is as server-sent events."""
+    """A chunk of a body has the batch as server-sent events."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
     client.receive_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + one().chunk)

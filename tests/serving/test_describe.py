@@ -1,4 +1,4 @@
-"""What clients are told that a handler takes."""
+"""The description of a handler's parameters for clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Size:
 
 
 class Strange:
-    """What JSON knows nothing of."""
+    """A type that JSON does not have."""
 
 
 async def render(
@@ -41,15 +41,15 @@ async def bare(job: Any, x, y=Strange(), z=b"\0") -> None:  # type: ignore[no-un
 async def strange(
     job: Any, where: Strange, path: Path | None = None, until: trio.Event | None = None
 ) -> None:
-    """Takes what has no schema; an event has fields, of types that are imported for type checkers only."""
+    """Take arguments without a schema; an event has fields of types imported for type checkers only."""
 
 
 async def nothing(job: Any) -> None:
-    """Takes nothing."""
+    """Take nothing."""
 
 
 def test_a_handler_is_described() -> None:
-    """Its name, its docstring's first paragraph, its parameters after the job, and what more it takes."""
+    """The description has the name, the docstring's first paragraph, the parameters, and whether more fit."""
     found = describe("paint", render)
     assert (found["name"], found["description"]) == ("paint", "Render a picture.")
     assert [one["name"] for one in found["parameters"]] == ["name", "size", "mode"]
@@ -61,7 +61,7 @@ def test_a_handler_is_described() -> None:
 
 
 def test_a_schema_holds_all_that_it_refers_to() -> None:
-    """The schema of a structure names its fields, in itself: a form can be made from it alone."""
+    """The schema of a structure has the schemas of its fields: it alone is enough for a form."""
     schema = describe("render", render)["parameters"][1]["schema"]
     assert schema["$ref"] == "#/$defs/Size"
     assert set(schema["$defs"]["Size"]["properties"]) == {"width", "height"}
@@ -77,27 +77,27 @@ def test_what_has_no_annotation_is_anything() -> None:
 
 
 def test_what_has_no_schema_is_anything() -> None:
-    """A type that JSON Schema cannot say is described as anything, not an error."""
+    """A type without a JSON Schema is described as any value, without an error."""
     where, path, until = describe("strange", strange)["parameters"]
     assert where["schema"] == path["schema"] == until["schema"] == {}
     assert path["default"] is None
 
 
 def test_a_handler_without_parameters() -> None:
-    """A handler that takes the job only has no parameters and no rest."""
+    """A handler of the job alone has no parameters."""
     found = describe("nothing", nothing)
     assert found["parameters"] == []
     assert found["rest"] is None
 
 
 def test_an_annotation_that_cannot_be_resolved() -> None:
-    """A handler whose annotations name what is not there is described without schemas; others still are."""
+    """A handler with unresolvable annotations is described without schemas; others are unaffected."""
 
     class Local:
         pass
 
     async def local(job: Any, x: Local, *rest: Local) -> None:
-        """Refer to what only this function knows."""
+        """Refer to a name that only this function has."""
 
     found = describe("local", local)
     assert found["parameters"] == [{"name": "x", "schema": {}, "required": True}]
@@ -106,5 +106,5 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
 
 @pytest.mark.parametrize("fn", [render, bare, strange, nothing])
 def test_a_description_is_json(fn: Any) -> None:
-    """Whatever a handler takes, its description can be sent."""
+    """Every description can be encoded."""
     assert msgspec.json.decode(msgspec.json.encode(describe("x", fn)))["name"] == "x"

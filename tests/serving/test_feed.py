@@ -1,4 +1,4 @@
-"""A feed sends every follower the log behind its cursor, once and in order, and makes each batch once."""
+"""A feed sends every follower the log behind its cursor, once and in order, and encodes each batch once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from trio_jobs.serving.subscription import Subscription
 
 
 class Script:
-    """A handler that sends what it is told, when it is told."""
+    """A handler that sends what the test gives it."""
 
     def __init__(self) -> None:
         self.send, self._told = trio.open_memory_channel[list[Any]](math.inf)
@@ -76,7 +76,7 @@ class Reader(Follower):
         return False
 
     def take(self, batch: EventBatch) -> None:
-        """Take note of a batch, and ack it."""
+        """Record a batch, and ack it."""
         assert batch.after == self.subscription.sent
         assert len(batch.events) <= (self.subscription.window or math.inf)
         self.batches.append(batch)
@@ -85,7 +85,7 @@ class Reader(Follower):
         self.subscription.cursor = batch.last
 
     async def pull(self, feed: Feed) -> EventBatch:
-        """Send itself one batch."""
+        """Send one batch by itself."""
         batch = await feed.next(self)
         assert batch is not None
         self.pulled += 1
@@ -133,8 +133,8 @@ def seqs(batches: list[EventBatch]) -> list[int]:
 
 @given(st.data())
 def test_every_follower_reads_the_log(data: st.DataObject) -> None:
-    """Followers that come at any time, at any place, and take any number at once, each read all that is
-    behind their cursor: what the log has, or the gap that it has there."""
+    """Followers that begin at any time, at any cursor, and take any number at once, each get the whole log
+    behind their cursor, or the gap that it has there."""
     kept = data.draw(st.sampled_from([3, 20, 1000]), "kept")
     bursts = data.draw(st.lists(st.integers(0, 90), max_size=8), "bursts")
     clock = MockClock(autojump_threshold=0)
@@ -190,7 +190,7 @@ values = flat | st.floats() | st.lists(flat, max_size=2)
 
 @given(st.lists(values, min_size=1, max_size=8), st.sets(st.integers(0, 7), max_size=2))
 async def test_batches_hold_what_each_event_is_by_itself(values: list[Any], gone: set[int]) -> None:
-    """Batches hold each event as it is encoded by itself, up to the first that JSON cannot hold."""
+    """A batch has the encoding of each event, up to the first that JSON cannot hold."""
     events = [Event(n + 1, 1, Kind.TOKEN, 1.5, value) for n, value in enumerate(values) if n not in gone]
     found, expected = list[Any](), list[Any]()
     with suppress(InvalidPayload):
@@ -209,7 +209,7 @@ async def started(jobs: JobRegistry, script: Script) -> JobHandle[Any, str]:
 
 
 async def test_a_batch_is_made_once(autojump_clock: MockClock) -> None:
-    """Followers who are level get the very same batch: its text is made once, for all of them."""
+    """Followers that are level get the same batch, encoded once for all of them."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -234,7 +234,7 @@ async def test_a_batch_is_made_once(autojump_clock: MockClock) -> None:
 
 
 async def test_lingering(autojump_clock: MockClock) -> None:
-    """The first event after a pause goes out at once; what follows within `linger` is joined to one batch."""
+    """The first event after a pause is sent at once; those within `linger` are joined to one batch."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -253,7 +253,7 @@ async def test_lingering(autojump_clock: MockClock) -> None:
 
 
 async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
-    """After a batch that was worth a frame the feed reads on at once: lingering is for crumbs."""
+    """After a batch of a frame's size the feed reads on at once: lingering is for few events."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -275,7 +275,7 @@ async def test_many_do_not_linger(autojump_clock: MockClock) -> None:
 async def test_who_has_much_to_send_rests(
     autojump_clock: MockClock, sending: float, few: float, many: float
 ) -> None:
-    """As long as a round took nothing is read, however long that is."""
+    """After a round nothing is read for as long as the round took."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -301,8 +301,8 @@ async def test_who_has_much_to_send_rests(
 
 @pytest.mark.parametrize(("late", "share"), [(0.0, 1 / 2), (0.02, 1 / 6)])
 async def test_frames_grow_where_many_send(autojump_clock: MockClock, late: float, share: float) -> None:
-    """What all feeds of a server send takes half of the time, or a sixth where the loop has no room,
-    however many they are; all get as much of it."""
+    """The sends of all feeds of a server take half of the time, or a sixth of it if the loop is full, however
+    many there are; all get an equal share."""
 
     async def tick(job: Any) -> None:
         for number in range(300):
@@ -338,7 +338,7 @@ async def test_frames_grow_where_many_send(autojump_clock: MockClock, late: floa
 
 
 async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
-    """While a round goes on, others have a turn every other millisecond; all get the same batch."""
+    """During a round, other tasks run every other millisecond; all followers get the same batch."""
     script = Script()
     gaps = list[float]()
 
@@ -371,7 +371,7 @@ async def test_a_round_gives_way(autojump_clock: MockClock) -> None:
 
 
 async def test_who_does_not_take_it_leaves_the_round(autojump_clock: MockClock) -> None:
-    """Who takes nothing at once sends for itself, and is level again; the others do not notice."""
+    """A follower that does not take a batch at once sends by itself, and rejoins, unseen by the others."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -392,7 +392,7 @@ async def test_who_does_not_take_it_leaves_the_round(autojump_clock: MockClock) 
 
 
 async def test_the_leader_leaves_in_the_midst_of_a_round(autojump_clock: MockClock) -> None:
-    """Whom a round did not reach when it broke off catches up, and another one leads."""
+    """Followers that an interrupted round did not reach catch up, and another one leads."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -424,7 +424,7 @@ async def test_the_leader_leaves_in_the_midst_of_a_round(autojump_clock: MockClo
 
 
 async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
-    """When the follower that reads for all is cancelled, another one reads on; nothing is lost."""
+    """When the leading follower is cancelled, another one leads; nothing is lost."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -449,7 +449,7 @@ async def test_the_one_who_reads_leaves(autojump_clock: MockClock) -> None:
 
 
 async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
-    """What comes before such a value is sent; then each follower is told, and it stays that way."""
+    """The events before such a value are sent; then each follower gets the error, each time."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -471,7 +471,7 @@ async def test_what_json_cannot_hold(autojump_clock: MockClock) -> None:
 
 
 async def test_a_gap_before_what_json_cannot_hold(autojump_clock: MockClock) -> None:
-    """A gap is told before what stands behind it is refused."""
+    """A gap is reported before the value behind it is refused."""
     script = Script()
     async with open_registry(retention=Retention(events=1)) as jobs:
         handle = await started(jobs, script)
@@ -487,7 +487,7 @@ async def test_a_gap_before_what_json_cannot_hold(autojump_clock: MockClock) -> 
 
 
 async def test_large_events_have_batches_of_their_own(autojump_clock: MockClock) -> None:
-    """Batches are cut at a size; an event that is larger is one by itself."""
+    """Batches are cut at a size; a larger event is a batch by itself."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -502,8 +502,8 @@ async def test_large_events_have_batches_of_their_own(autojump_clock: MockClock)
 
 @pytest.mark.parametrize(("kept", "expected"), [(2**30, 4 * 2**20), (10**6, 10**6)])
 async def test_what_is_kept_is_bounded(autojump_clock: MockClock, kept: int, expected: int) -> None:
-    """However much passes, a feed keeps some megabytes, and all of them what is allowed; who is behind that
-    still reads all, and nothing is kept for who is level."""
+    """A feed keeps some megabytes, and all feeds together their limit; a follower that is behind still gets
+    everything, and nothing is kept for level ones."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -520,7 +520,7 @@ async def test_what_is_kept_is_bounded(autojump_clock: MockClock, kept: int, exp
 
 
 async def test_a_removed_job(autojump_clock: MockClock) -> None:
-    """Who follows a job that is removed is told that there is none."""
+    """A follower of a removed job gets UnknownJob."""
     script = Script()
     async with open_registry() as jobs:
         handle = await started(jobs, script)
@@ -533,7 +533,7 @@ async def test_a_removed_job(autojump_clock: MockClock) -> None:
 
 
 async def test_followers_are_readers(autojump_clock: MockClock) -> None:
-    """A feed and its follower count as readers, and no longer; a job that minds goes by that."""
+    """A feed counts as a reader while it has a follower, and no longer."""
     script = Script()
     async with open_registry() as jobs:
         handle = await jobs.submit(script, when_unread="cancel", linger=5)

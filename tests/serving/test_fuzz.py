@@ -1,4 +1,4 @@
-"""Nonsense ends nothing: neither a session nor a server. `fuzz.py` sends more of it."""
+"""Bad input ends neither a session nor a server. `fuzz.py` sends more of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIVE_INPUTS = int(os.environ.get("TRIO_JOBS_FUZZ_LIVE", "200"))
 
 
 def test_a_session_answers_everything() -> None:
-    """Whatever arrives, a session says what to do, keeps its counts, and takes proper requests for proper."""
+    """For any input, a session returns a step, keeps its counts, and accepts valid requests."""
     steps = fuzz_session(random.getrandbits(32), SESSION_INPUTS)
     assert {"Perform", "StartFollow", "Stop", "ResumeFollow", "Reply", "Close", "NoneType"} <= steps.keys(), (
         steps
@@ -24,12 +24,12 @@ def test_a_session_answers_everything() -> None:
 
 @pytest.mark.deep
 async def test_servers_serve_on() -> None:
-    """Whatever arrives at its port, a server goes on serving, and logs no error of its own."""
+    """After any input at its port, a server still serves, and logs no error of its own."""
     await fuzz_live(random.getrandbits(32), LIVE_INPUTS)
 
 
 def test_a_fault_is_found_and_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that answers another request is found out, and the note says how to see it again."""
+    """A session that answers another request is found, and the note has the command to repeat it."""
     monkeypatch.setattr(Session, "answered", lambda self, re, fields: self.unfollowed(re + 1))
     with pytest.raises(AssertionError) as caught:
         fuzz_session(7, 5000)

@@ -1,4 +1,4 @@
-"""What strangers send over a connection is read in time proportional to its size, up to the answer.
+"""Input of clients is read in time proportional to its size, up to the answer.
 
 As in `tests/test_linear.py`, four times as much may make at most six times the calls; here of all that runs,
 the server's tasks and Trio's, while it arrives, in one piece or in many.
@@ -33,7 +33,7 @@ Pieces = Sequence[bytes]
 
 
 class Counting:
-    """Counts the calls, of Python and of C, that are made in its block, whoever makes them."""
+    """Counts the calls, of Python and of C, in its block."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -57,7 +57,7 @@ async def _drain(stream: trio.abc.ReceiveStream) -> None:
 
 
 async def _sent(pieces: Pieces, *, web: bool) -> int:
-    """Send pieces to a server, one after the other was read, and return the calls that it took."""
+    """Send parts to a server, each after the last was read, and return the calls that it took."""
     network = Network()
     trio.socket.set_custom_socket_factory(network)
     async with open_registry() as jobs, trio.open_nursery() as nursery:
@@ -149,7 +149,7 @@ REQUESTS: dict[str, Callable[[int], Pieces]] = {
 
 @pytest.mark.parametrize("pieces", REQUESTS.values(), ids=REQUESTS)
 def test_requests(pieces: Callable[[int], Pieces]) -> None:
-    """Heads, queries and bodies, however they come, and whatever comes behind them."""
+    """Heads, queries and bodies, however they are split, and whatever follows them."""
     is_linear(pieces)
 
 
@@ -195,7 +195,7 @@ FRAMES: dict[str, Callable[[int], Pieces]] = {
 
 @pytest.mark.parametrize("pieces", FRAMES.values(), ids=FRAMES)
 def test_frames(pieces: Callable[[int], Pieces]) -> None:
-    """Messages, fragments, control frames, and what comes behind the last."""
+    """Messages, fragments, control frames, and what follows the last."""
     is_linear(pieces, web=True)
 
 
@@ -208,7 +208,7 @@ def unmasked(opcode: int, payload: bytes = b"", *, last: bool = True) -> bytes:
 
 
 async def _heard(pieces: Pieces) -> int:
-    """Have a server send pieces to a client, and return the calls that reading them took."""
+    """Let a server send parts to a client, and return the calls that reading them took."""
     ours, theirs = memory_stream_pair()
     counting = Counting()
 
@@ -256,7 +256,7 @@ TOLD: dict[str, Callable[[int], Pieces]] = {
 
 @pytest.mark.parametrize("pieces", TOLD.values(), ids=TOLD)
 def test_what_a_client_is_told(pieces: Callable[[int], Pieces]) -> None:
-    """The client reads a server's frames no worse."""
+    """A client reads a server's frames in linear time too."""
     few, many = (
         trio.run(_heard, pieces(size), clock=MockClock(autojump_threshold=0))
         for size in (SMALL, TIMES * SMALL)

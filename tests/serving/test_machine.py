@@ -1,4 +1,4 @@
-"""Sessions of many peers, as Hypothesis writes them: see `ServerMachine`."""
+"""Sessions of many peers, as Hypothesis draws them: see `ServerMachine`."""
 
 from __future__ import annotations
 

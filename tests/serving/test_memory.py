@@ -1,4 +1,4 @@
-"""Requests take no memory that stays, answered or not, and a connection takes no more than is stated."""
+"""Requests keep no memory, answered or not, and a connection keeps no more than is stated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Way: TypeAlias = Callable[[Network, AsyncExitStack, int], Awaitable[None]]
 
 
 async def answered(network: Network, stack: AsyncExitStack, count: int) -> None:
-    """Ask over one connection, again and again, and take the answers."""
+    """Send requests over one connection, and read the answers."""
     stream = await stack.enter_async_context(network.connect(PORT, "10.0.0.1", None))
     for _ in range(count):
         await stream.send_all(request("GET", "/v1/jobs?state=failed"))
@@ -37,7 +37,7 @@ async def answered(network: Network, stack: AsyncExitStack, count: int) -> None:
 
 
 async def unread(network: Network, stack: AsyncExitStack, count: int) -> None:
-    """Ask over one WebSocket, and take no answer."""
+    """Send requests over one WebSocket, and read no answer."""
     stream = await stack.enter_async_context(network.connect(PORT, "10.0.0.1", BUFFER))
     await stream.send_all(handshake("/v1/ws"))
     await stream.receive_some()
@@ -47,7 +47,7 @@ async def unread(network: Network, stack: AsyncExitStack, count: int) -> None:
 
 
 async def half_heads(network: Network, stack: AsyncExitStack, count: int) -> None:
-    """Connect, and send the most of a head that is no whole one."""
+    """Connect, and send most of a head."""
     for number in range(count):
         stream = await stack.enter_async_context(network.connect(PORT, f"10.0.0.{number}", None))
         await stream.send_all(request("GET", "/", {"Cookie": "a" * 15_000})[:-2])
@@ -55,7 +55,7 @@ async def half_heads(network: Network, stack: AsyncExitStack, count: int) -> Non
 
 
 async def silent(network: Network, stack: AsyncExitStack, count: int) -> None:
-    """Open WebSockets, and say nothing."""
+    """Open WebSockets, and send nothing."""
     for number in range(count):
         stream = await stack.enter_async_context(network.connect(PORT, f"10.0.0.{number}", None))
         await stream.send_all(handshake("/v1/ws"))
@@ -63,7 +63,7 @@ async def silent(network: Network, stack: AsyncExitStack, count: int) -> None:
 
 
 async def _peak(way: Way, count: int) -> int:
-    """Return the most that was allocated meanwhile, and not before."""
+    """Return the most that was allocated in the block, and not before."""
     network = Network()
     trio.socket.set_custom_socket_factory(network)
     async with open_registry() as jobs, trio.open_nursery() as nursery:
@@ -90,6 +90,6 @@ async def _peak(way: Way, count: int) -> int:
     ids=["answered", "unread", "half heads", "silent"],
 )
 def test_memory_is_bounded(way: Way, most: int) -> None:
-    """Four times as many requests take no more; four times as many connections what each may take."""
+    """Four times the requests need no more; four times the connections what each may need."""
     few, many = (trio.run(_peak, way, count, clock=MockClock(autojump_threshold=0)) for count in (FEW, MANY))
     assert many - few <= ALL + most * (MANY - FEW), (few, many)

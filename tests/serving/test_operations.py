@@ -1,4 +1,4 @@
-"""Every operation is authorised: what is another owner's is, in every way, as if it were not there."""
+"""Every operation is authorised: another owner's job is, in every way, like one that does not exist."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def listed(operations: JobOperations, caller: Caller, **asked: Any) -> lis
 
 
 async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> None:
-    """Arguments come as JSON and reach the handler as its annotations say, in memory too."""
+    """JSON arguments reach the handler as its annotations define, in memory too."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         job = await submitted(
@@ -120,7 +120,7 @@ async def test_arguments_are_made_as_annotated(autojump_clock: MockClock) -> Non
 async def test_what_does_not_fit_is_not_accepted(
     autojump_clock: MockClock, asked: NewJob, error: type[Exception]
 ) -> None:
-    """What cannot run as asked is refused, and no job is made of it."""
+    """A wrong submission is refused, and no job is made of it."""
     async with opened() as jobs:
         with pytest.raises(error):
             await operations_of(jobs).submit(ANYBODY, asked)
@@ -128,7 +128,7 @@ async def test_what_does_not_fit_is_not_accepted(
 
 
 async def test_whose_a_job_is(autojump_clock: MockClock) -> None:
-    """A caller's jobs are its own; nobody but one who sees all may submit for others."""
+    """A caller's jobs are its own; only a caller with all rights may submit for others."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         assert (await submitted(operations, ANN, new("hang"))).owner == "ann"
@@ -156,7 +156,7 @@ OPERATIONS: dict[str, Callable[[JobOperations, Caller, str], Awaitable[object]]]
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_another_owners_job_is_unknown(autojump_clock: MockClock, name: str) -> None:
-    """Whatever is tried on another's job ends as it does on a job that never was, and does nothing."""
+    """Each operation on another's job ends as on an unknown job, and has no effect."""
     operation = OPERATIONS[name]
     async with opened() as jobs:
         operations = operations_of(jobs)
@@ -170,7 +170,7 @@ async def test_another_owners_job_is_unknown(autojump_clock: MockClock, name: st
 
 
 async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None:
-    """The same key is another key for another owner; so it tells nobody what others submitted."""
+    """The same key of another owner is another key; so it reveals nothing about others' jobs."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         ann = await submitted(operations, ANN, new("hang", key="k"))
@@ -181,7 +181,7 @@ async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None
 
 
 async def test_filters(autojump_clock: MockClock) -> None:
-    """Everything that `list` can be asked reaches the store."""
+    """Each filter of `list` reaches the store."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         a = await submitted(operations, ANYBODY, new("hang", tags={"n": "1"}))
@@ -202,7 +202,7 @@ async def test_filters(autojump_clock: MockClock) -> None:
 
 
 async def test_so_many_jobs_may_wait(autojump_clock: MockClock) -> None:
-    """An owner's queue has a limit; those of others, and who sees all, are not touched by it."""
+    """An owner's queue has a limit; it does not apply to others or to callers with all rights."""
     async with open_registry(handlers=[hang], capacity=0) as jobs:
         operations = operations_of(jobs, queued=2)
         for _ in range(2):
@@ -215,7 +215,7 @@ async def test_so_many_jobs_may_wait(autojump_clock: MockClock) -> None:
 
 
 async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -> None:
-    """Numbers over all jobs tell of others' jobs."""
+    """Statistics over all jobs are for callers with all rights."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         assert (await operations.statistics(ANYBODY)).running == 0
@@ -226,7 +226,7 @@ async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("tracebacks", [True, False])
 async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
-    """A cancellation is waited for, or only asked for; the stack of a stuck job is shown where wanted."""
+    """A cancellation is waited for, or only requested; the stack of a stuck job is shown if allowed."""
     async with opened() as jobs:
         operations = operations_of(jobs, tracebacks=tracebacks)
         job = await submitted(operations, ANYBODY, new("hang"))
@@ -245,7 +245,7 @@ async def test_cancelling(autojump_clock: MockClock, tracebacks: bool) -> None:
 
 
 async def test_a_place_in_a_log(autojump_clock: MockClock) -> None:
-    """A cursor up to the end of the log is a place; one beyond it is none."""
+    """A cursor up to the end of the log is accepted; one beyond it is refused."""
     async with opened() as jobs:
         operations = operations_of(jobs)
         job = await ended(
@@ -292,7 +292,7 @@ async def test_what_can_be_submitted(autojump_clock: MockClock) -> None:
 
 
 class Counted(Connection):
-    """It counts how often a job is read."""
+    """Counts how often a job is read."""
 
     reads = 0
 
@@ -303,7 +303,7 @@ class Counted(Connection):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_job_is_read_once(autojump_clock: MockClock, name: str) -> None:
-    """Each operation on a job reads it once, to see whose it is; a large value is made of the same read."""
+    """Each operation on a job reads it once, also to check the owner; a large value is of the same read."""
     async with open_registry(Counted(MemoryStore()), handlers=[measure]) as jobs:
         store: Any = store_of(jobs)
         operations = operations_of(jobs)

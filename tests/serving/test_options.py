@@ -1,4 +1,4 @@
-"""What a server is told is checked before it listens."""
+"""The options of a server are checked before it listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that rest have one timer together, which none of them can take away from the others."""
+"""Resting tasks share one timer, which no cancelled task takes away from the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON = 0.002
     )
 )
 def test_each_is_woken_in_its_time(plans: list[tuple[int, int, int | None]]) -> None:
-    """Whoever comes, in whatever order, and whoever is cancelled: all others wake when they should."""
+    """In any order of arrivals and cancellations, all other tasks wake when they should."""
     woken: dict[int, float] = {}
 
     async def rest(pace: Pace, number: int, comes: int, until: int, cancelled: int | None) -> None:
@@ -50,7 +50,7 @@ def test_each_is_woken_in_its_time(plans: list[tuple[int, int, int | None]]) -> 
 
 
 async def test_one_timer_for_all(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred that rest until about the same time are woken by one timer."""
+    """A hundred tasks that rest until about the same time are woken by one timer."""
     pace, timers, sleep_forever = Pace(0.01), list[float](), trio.sleep_forever
 
     async def counted() -> None:
@@ -66,7 +66,7 @@ async def test_one_timer_for_all(autojump_clock: MockClock, monkeypatch: pytest.
 
 
 async def test_the_rest_grows_and_falls(autojump_clock: MockClock) -> None:
-    """It is as long as all sends of a turn of each took; once they take little, it is the linger again."""
+    """The rest is as long as the sends of one turn of each feed; if they are quick, it is the linger."""
     pace = Pace(0.01)
     assert pace.next_turn(5.0, 1) == 5.01
     assert pace.next_turn(5.0, MANY) == 5.0

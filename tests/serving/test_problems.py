@@ -1,4 +1,4 @@
-"""What clients are told of errors: one table, with no hole and no leak."""
+"""The errors that clients get: one table, complete and without internal details."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_error_is_told_by_its_code(error: Exception, code: str, details: dict
 
 
 def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
-    """A new error of the package has a code, or is named here as none that a caller meets."""
+    """A new error of the package has a code, or is listed here as one that no caller meets."""
     ours = {
         kind
         for kind in vars(trio_jobs).values()
@@ -68,21 +68,21 @@ def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
 
 
 def test_a_fault_of_the_servers_is_no_problem_of_the_clients() -> None:
-    """What was not foreseen is told as `internal`, with nothing of it."""
+    """An unexpected error is sent as `internal`, without details."""
     assert to_problem("a request", RuntimeError("password")) is INTERNAL
     assert to_problem("a request", StoreCorrupt("page 3")) is INTERNAL
     assert (INTERNAL.code, INTERNAL.status) == ("internal", 500)
 
 
 def test_the_servers_own_trouble_is_not_told_in_detail() -> None:
-    """Of a store that cannot be reached and of a registry that closes, a client learns no more than that."""
+    """The error of an unavailable store or a closing registry is sent without details."""
     for error, code, _ in TOLD:
         problem = to_problem("a request", error)
         assert (problem.message == str(error)) is (code not in {"unavailable", "closing"})
 
 
 def test_every_code_that_is_raised_has_a_status() -> None:
-    """Each code that the package refuses with is in the table, and is no word of its own."""
+    """Each code in the package is in the table."""
     used = set()
     for file in Path(serving.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -96,7 +96,7 @@ def test_every_code_that_is_raised_has_a_status() -> None:
 
 @pytest.mark.parametrize("code", STATUS)
 def test_who_should_try_again_is_told_when(code: str) -> None:
-    """Exactly what time mends comes with `Retry-After`; what was given besides is kept."""
+    """Exactly temporary errors have `Retry-After`; a given value is kept."""
     problem = to_problem("a request", Refused(code, "no", {"x-more": "1"}))
     assert problem.headers["x-more"] == "1"
     assert ("retry-after" in problem.headers) is (STATUS[code] in {429, 503})

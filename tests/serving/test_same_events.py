@@ -1,5 +1,4 @@
-"""One log, three ways to it: readers in the process, over a WebSocket and over an event stream see the
-same."""
+"""Readers in the process, over a WebSocket and over an event stream get the same events of one log."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ VALUES = st.lists(JSON | ODD, max_size=40)
 
 @pytest.fixture(autouse=True)
 def _hurry() -> Iterator[None]:
-    """Clients come back at once, so that a test sees many connections."""
+    """Let clients reconnect at once, so that a test sees many connections."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backoff, "BACKOFF", Retry(attempts=2, initial=0.001, maximum=0.05))
         yield
@@ -46,7 +45,7 @@ def _hurry() -> Iterator[None]:
 
 @trio_jobs.handler(retry=Retry(attempts=2, initial=0, jitter=0))
 async def say(job: JobContext[Any], values: list[Any], ending: str) -> list[Any]:
-    """Sends values, some at a time; fails half-way in its first attempt if that is how it is to end."""
+    """Send values, some at a time; fail half-way in the first attempt if the end says so."""
     for place, value in enumerate(values):
         await job.send(value)
         if place % 7 == 3:
@@ -66,7 +65,7 @@ async def say(job: JobContext[Any], values: list[Any], ending: str) -> list[Any]
 
 
 async def read(handle: JobHandle[Any, Any], chance: random.Random, into: list[Log]) -> None:
-    """Read with a handle, of either kind: leave the log at some places, and resume behind what was read."""
+    """Read with a handle of either kind: leave the log at some cursors, and resume behind them."""
     found: Log = []
     cursor = 0
     while not (found and found[-1].kind.ends):
@@ -82,8 +81,7 @@ async def read(handle: JobHandle[Any, Any], chance: random.Random, into: list[Lo
 
 
 async def read_sse(url: str, chance: random.Random, into: list[list[Shown]]) -> None:
-    """Read as a browser does: when the stream breaks, ask again behind the last event, until the end was
-    named."""
+    """Read as a browser does: when the stream breaks, resume behind the last event, until the end."""
     found: list[Shown] = []
     async with httpx2.AsyncClient(timeout=2) as client:
         while not (found and found[-1][1] in {"completed", "failed", "cancelled"}):
@@ -106,7 +104,7 @@ async def read_sse(url: str, chance: random.Random, into: list[list[Shown]]) -> 
 
 
 async def ended_status(client: httpx2.AsyncClient, url: str, cursor: int) -> int | None:
-    """What is answered behind the end, which tells browsers not to come back; None if the network broke."""
+    """Return the status behind the end, which stops browsers from reconnecting; None if the network broke."""
     try:
         return (await client.get(url, headers={"last-event-id": str(cursor)})).status_code
     except (httpx2.HTTPError, OSError):
@@ -114,7 +112,7 @@ async def ended_status(client: httpx2.AsyncClient, url: str, cursor: int) -> int
 
 
 def as_shown(event: Event) -> Shown:
-    """An event as an event stream has it, by the documentation."""
+    """Return an event as the documentation says an event stream has it."""
     data: Any
     match event.kind:
         case Kind.COMPLETED:
@@ -129,7 +127,7 @@ def as_shown(event: Event) -> Shown:
 
 
 def parsed(one: Shown) -> Shown:
-    """An event of an event stream, its JSON read."""
+    """Return an event of an event stream, its JSON decoded."""
     seq, name, data = one
     return (seq, name, data if name in {"completed", "failed", "cancelled"} else json.loads(data))
 
@@ -168,7 +166,7 @@ async def three_readers(values: list[Any], ending: str, seed: int, life: int | N
 
 
 def _end(proxy: Proxy) -> None:
-    """Let the network be well again, so that all can leave in order."""
+    """Repair the network, so that all can leave in order."""
     proxy.weather = Weather()
     proxy.cut()
 
@@ -181,6 +179,6 @@ def _end(proxy: Proxy) -> None:
     st.sampled_from([None, 8000, 20_000]),
 )
 async def test_all_readers_see_the_same(values: list[Any], ending: str, seed: int, life: int | None) -> None:
-    """Whatever a job sends and however it ends, each reader sees each event of its log once, in order, to the
-    end, over any cuts of its connection and from any place at which it was left."""
+    """Whatever a job sends and however it ends, each reader gets each event of its log once, in order, to the
+    end, over any cuts of its connection and from any cursor at which it was left."""
     await three_readers(values, ending, seed, life)

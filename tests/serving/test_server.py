@@ -29,7 +29,7 @@ HEALTH = "GET /healthz HTTP/1.1"
 
 
 def certified() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context and a client's that trusts it."""
+    """Return a server's TLS context and a client's that trusts it."""
     authority = trustme.CA()
     ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(ours)
@@ -52,7 +52,7 @@ async def test_both_protocols_on_one_port() -> None:
 
 
 async def test_both_over_tls() -> None:
-    """With an `ssl_context` all of it is under TLS, and the URLs say so; who speaks none gets nothing."""
+    """With an `ssl_context` everything is over TLS, and the URLs say so; plain connections get nothing."""
     ours, theirs = certified()
     async with served(ssl_context=ours, tls=theirs) as site:
         assert site.url.startswith("https://127.0.0.1:")
@@ -72,7 +72,7 @@ async def test_both_over_tls() -> None:
 
 
 async def test_a_free_port_is_named() -> None:
-    """With port 0 each server has a port of its own, and tells it."""
+    """With port 0 each server has a port of its own, which its URL has."""
     async with served() as one, served() as two:
         assert one.url != two.url
         assert not one.url.endswith(":0")
@@ -81,7 +81,7 @@ async def test_a_free_port_is_named() -> None:
 
 
 async def test_what_everybody_could_use_is_not_served() -> None:
-    """Without `authenticate` it binds to this machine only; nor does it take a grace that is none."""
+    """Without `authenticate` it binds to this machine only; a wrong grace is refused too."""
     async with open_registry() as jobs:
         with pytest.raises(ValueError, match="can be reached from other machines"):
             await serve_http(jobs, host="0.0.0.0", port=0)  # noqa: S104
@@ -90,7 +90,7 @@ async def test_what_everybody_could_use_is_not_served() -> None:
 
 
 async def test_a_port_that_is_taken() -> None:
-    """The second server on a port is told where it cannot listen; the first goes on."""
+    """The second server on a port raises an error with the address; the first goes on."""
     async with served() as site:
         port = int(site.url.rpartition(":")[2])
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
@@ -99,7 +99,7 @@ async def test_a_port_that_is_taken() -> None:
 
 
 async def test_a_connection_is_kept_for_more_requests() -> None:
-    """Requests follow each other on one connection, also when they are sent before they are answered."""
+    """Requests follow each other on one connection, also when they are sent before the answers."""
     async with served() as site:
         wire = await site.connect()
         for _ in range(3):
@@ -118,7 +118,7 @@ async def test_a_connection_is_kept_for_more_requests() -> None:
 
 
 async def test_a_request_behind_a_stream_is_answered_after_it() -> None:
-    """What is sent while an event stream is under way is answered at its end."""
+    """A request sent during an event stream is answered after its end."""
     async with served() as site:
         job_id = await site.submit("count", 2)
         wire = await site.connect()
@@ -132,7 +132,7 @@ async def test_a_request_behind_a_stream_is_answered_after_it() -> None:
     "said", [b"", b"GET / HTTP/1.1\r\nHost: 127.0", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
 )
 async def test_who_says_nothing_more_is_let_go(said: bytes) -> None:
-    """A head has its time, the first one as those behind it; then the connection is closed."""
+    """A first or later head has a deadline, after which the connection is closed."""
     async with served(limits=Limits(header=0.05)) as site:
         wire = await site.connect()
         await wire.stream.send_all(said)
@@ -142,7 +142,7 @@ async def test_who_says_nothing_more_is_let_go(said: bytes) -> None:
 
 @pytest.mark.parametrize("said", [b"\0\1\2\r\n\r\n", b"GET / HTTP/1.1\r\n bad\r\n\r\n", b"x" * 100_000])
 async def test_what_is_no_http(said: bytes) -> None:
-    """Whatever else arrives is answered with 4xx at most, its connection closed, and the server goes on."""
+    """Other bytes are answered with 4xx at most, the connection is closed, and the server goes on."""
     async with served(limits=Limits(header=0.5)) as site:
         wire = await site.connect()
         async with trio.open_nursery() as nursery:
@@ -159,7 +159,7 @@ async def test_what_is_no_http(said: bytes) -> None:
 
 
 async def test_it_stops_in_order() -> None:
-    """When it stops, sockets are told (1001), streams end, a request is answered, idle connections close."""
+    """When it stops, WebSockets close (1001), streams end, a request is answered, idle connections close."""
     async with stubborn_job() as (site, job_id, go_on), site.websocket() as socket:
         idle, busy = await site.connect(), await site.connect()
         await idle.say(HEALTH)
@@ -182,7 +182,7 @@ async def test_it_stops_in_order() -> None:
 @pytest.mark.parametrize("serve", [serve_http, serve_websocket])
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n"])
 async def test_who_has_not_asked_yet_is_not_waited_for(serve: Any, said: bytes) -> None:
-    """Browsers connect before they have anything to ask: the server does not wait for that when it stops."""
+    """A stopping server does not wait for connections without a request, as browsers open them."""
     async with served(serve=serve, grace=12, limits=Limits(header=12)) as site:
         wire = await site.connect()
         await wire.stream.send_all(said)
@@ -193,7 +193,7 @@ async def test_who_has_not_asked_yet_is_not_waited_for(serve: Any, said: bytes) 
 
 
 async def test_what_does_not_end_is_closed_after_the_grace() -> None:
-    """A request that takes longer than the grace is cut off; the job is not touched by that."""
+    """A request that takes longer than the grace is cut off; its job goes on."""
     async with stubborn_job(grace=0.05) as (site, job_id, go_on):
         wire = await site.connect()
         await wire.say(f"DELETE /v1/jobs/{job_id}?patience=60 HTTP/1.1")
@@ -206,7 +206,7 @@ async def test_what_does_not_end_is_closed_after_the_grace() -> None:
 
 
 async def test_a_registry_that_closes_first() -> None:
-    """While the registry closes requests are told so; nothing is taken for a mistake of the server's."""
+    """While the registry closes, requests get that error; it is not logged as the server's own."""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             async with open_registry() as jobs:
@@ -224,7 +224,7 @@ async def test_a_registry_that_closes_first() -> None:
 
 
 async def test_a_server_can_be_started_again() -> None:
-    """What has stopped leaves nothing behind: the same port can be had again, and the jobs are there."""
+    """A stopped server leaves nothing behind: its port can be used again, and the jobs are there."""
     async with served() as site:
         job_id = await site.submit("count", 1)
         port = int(site.url.rpartition(":")[2])

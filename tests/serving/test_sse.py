@@ -1,4 +1,4 @@
-"""Server-sent events: whatever a job says, a browser hears that and nothing else."""
+"""Server-sent events: a browser reads exactly the values that a job sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTACKS = [
 
 
 def lines(text: str) -> str:
-    """A text with every end of a line, of whatever kind, as a browser has it."""
+    """Return a text with each kind of line end as a browser has it."""
     return "\n".join(f"{text}.".splitlines())[:-1]
 
 
@@ -35,14 +35,14 @@ def an_event(kind: Kind, data: Any, seq: int = 7) -> Event:
 
 @given(st.sampled_from(ATTACKS) | TEXT)
 def test_a_field_is_heard_as_it_was_said(text: str) -> None:
-    """Any text in a field is that text again, but for the kind of its line ends, and adds no field."""
+    """Any text in a field is read as that text, except its kind of line ends, and adds no field."""
     heard = parse(f"id: 1\nevent: token\n{field('data', text)}\n")
     assert heard == [Sent("1", "token", lines(text))]
 
 
 @given(st.lists(st.sampled_from(ATTACKS) | TEXT, max_size=4))
 def test_messages_are_heard_one_by_one(texts: list[str]) -> None:
-    """Of several messages each is heard once, in order, with its own cursor and its own name."""
+    """Several messages are read each once, in order, with their cursors and names."""
     said = "".join(message("token", text, number) for number, text in enumerate(texts))
     wanted = [Sent(str(number), "token", lines(text)) for number, text in enumerate(texts)]
     assert parse(said) == wanted
@@ -50,7 +50,7 @@ def test_messages_are_heard_one_by_one(texts: list[str]) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT, st.lists, max_leaves=5))
 def test_a_token_is_heard_as_its_value(value: Any) -> None:
-    """A token's data is the JSON of its value, on one line, and its id the cursor behind it."""
+    """A token's data is the JSON of its value, on one line, and its id its cursor."""
     (heard,) = parse(encode_sse([an_event(Kind.TOKEN, value)], 6, 7, tracebacks=False).decode())
     assert (heard.id, heard.event, heard.value) == ("7", "token", value)
     assert len(heard.data.splitlines()) == 1
@@ -58,7 +58,7 @@ def test_a_token_is_heard_as_its_value(value: Any) -> None:
 
 @given(st.sampled_from(ATTACKS) | TEXT, st.sampled_from([Kind.TOKEN, Kind.FAILED, Kind.RETRIED]))
 def test_every_reader_sees_the_same_lines(text: str, kind: Kind) -> None:
-    """Whatever a reader takes for the end of a line: no other one is between two fields, or in one."""
+    """Whichever characters a parser takes for line ends: none is between two fields, or in one."""
     data = text if kind is Kind.TOKEN else Ended(Reason.ERROR, text, ErrorRecord("E", text, text), 1.0)
     said = encode_sse([an_event(kind, data)], 6, 7, tracebacks=True).decode()
     assert said.splitlines() == said.removesuffix("\n").split("\n")
@@ -66,7 +66,7 @@ def test_every_reader_sees_the_same_lines(text: str, kind: Kind) -> None:
 
 @given(st.sampled_from(ATTACKS) | TEXT, st.sampled_from([Kind.FAILED, Kind.EXPIRED]))
 def test_a_failure_is_heard_as_one_message(text: str, kind: Kind) -> None:
-    """However a handler's error reads, it is the one event `failed`, and its text behind `[ERROR] `."""
+    """Any error of a handler is one event `failed`, with its text behind `[ERROR] `."""
     ended = Ended(Reason.ERROR, text, ErrorRecord("ValueError", text, "secret"), None)
     (heard,) = parse(encode_sse([an_event(kind, ended)], 6, 7, tracebacks=True).decode())
     assert heard == Sent("7", "failed", f"[ERROR] {lines(text) or 'ValueError'}")
@@ -80,7 +80,7 @@ def test_how_a_job_ends() -> None:
 
 @pytest.mark.parametrize("tracebacks", [True, False])
 def test_a_retry_shows_a_traceback_only_if_it_may(tracebacks: bool) -> None:
-    """The traceback of an attempt that is tried again is sent only where tracebacks are shown."""
+    """The traceback of an attempt that is retried is sent only if tracebacks are enabled."""
     ended = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "File secret.py"), 1.0)
     (heard,) = parse(encode_sse([an_event(Kind.RETRIED, ended)], 6, 7, tracebacks=tracebacks).decode())
     assert heard.value["error"]["message"] == "no"
@@ -88,13 +88,13 @@ def test_a_retry_shows_a_traceback_only_if_it_may(tracebacks: bool) -> None:
 
 
 def test_a_gap_says_what_is_gone() -> None:
-    """Without events it is a gap: the first and the last that are gone, and the cursor behind them."""
+    """Missing events are a gap: the first and the last of them, and the cursor behind them."""
     (heard,) = parse(encode_sse([], 2, 9, tracebacks=False).decode())
     assert (heard.id, heard.event, json.loads(heard.data)) == ("9", "gap", {"first": 3, "last": 9})
 
 
 def test_a_ping_is_no_event() -> None:
-    """A ping is a comment: nothing is dispatched for it."""
+    """A ping is a comment, and dispatches no event."""
     assert parse(PING.decode()) == []
 
 
@@ -102,12 +102,12 @@ def test_a_ping_is_no_event() -> None:
     ("text", "cursor"), [(None, None), ("", None), ("0", 0), ("17", 17), ("9" * 16, 10**16 - 1)]
 )
 def test_cursors(text: str | None, cursor: int | None) -> None:
-    """A cursor is a whole number; none is given by nothing or by an empty text."""
+    """A cursor is a whole number; a missing or empty one is None."""
     assert cursor_of(text) == cursor
 
 
 @pytest.mark.parametrize("text", ["-1", "1.0", "x", "+1", " 1", "1_0", "\u0661", "9" * 17])
 def test_what_is_no_cursor(text: str) -> None:
-    """Anything else is refused, however Python would read it."""
+    """Any other text is refused, even if Python reads it as a number."""
     with pytest.raises(BadRequest, match="a cursor is a whole number"):
         cursor_of(text)

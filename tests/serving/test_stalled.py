@@ -1,6 +1,6 @@
-"""One reader stands still: it costs a bounded piece of memory, and nobody else notices.
+"""A reader that stops reading costs bounded memory, and affects no other.
 
-`TRIO_JOBS_STALL_SECONDS=60` lets it stand still for a minute.
+`TRIO_JOBS_STALL_SECONDS=60` lets it stop for a minute.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Heard(NamedTuple):
 
 
 async def follow(here: Place, peer: Peer, job: str) -> None:
-    """Ask for the job's log."""
+    """Follow the job's log."""
     if here.door == "http":
         await peer.send(request("GET", f"/v1/jobs/{job}/stream", {"Host": here.host}))
     else:
@@ -47,7 +47,7 @@ async def follow(here: Place, peer: Peer, job: str) -> None:
 
 
 async def heard(here: Place, peer: Peer) -> AsyncGenerator[Heard]:
-    """Give what arrives, event by event, whichever way it comes."""
+    """Yield the events that arrive, over either protocol."""
     if here.door == "websocket":
         while True:
             message = await peer.message()
@@ -69,14 +69,14 @@ async def heard(here: Place, peer: Peer) -> AsyncGenerator[Heard]:
 
 
 class Watch:
-    """A reader that keeps up, and what it has seen."""
+    """A reader that keeps up, and the events that it got."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.gaps = 0
 
     async def read(self, here: Place, peer: Peer) -> None:
-        """Read until cancelled; nothing may be missing unsaid."""
+        """Read until cancelled; no event may be missing without a gap."""
         async for one in heard(here, peer):
             assert one.first == self.seq + 1, f"{one} after {self.seq}"
             self.seq = one.last
@@ -104,10 +104,8 @@ async def growth(watch: Watch) -> int:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.deep
 async def test_one_stands_still(door: Door) -> None:
-    """While one takes nothing, the handler goes on, another reader misses nothing, and memory does not grow.
-
-    When it reads again, it is given the log in order, and told of every event that is gone.
-    """
+    """While one reader stops, the handler goes on, another reader misses nothing, and memory does not grow.
+    When it reads again, it gets the log in order, with every gap."""
     limits = Limits(idle=10 * SECONDS + 60)
     async with place(door, limits=limits, retention=KEPT) as here:
         job = await here.submit("run", SIZE)

@@ -1,4 +1,4 @@
-"""Peers that vanish, a thousand of them, in the midst of anything: nothing of them stays."""
+"""A thousand peers that vanish at any point leave nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = Limits(header=1.5)  # as long as who hung up within a handshake is wait
 
 
 async def connected(here: Place, peer: Peer, job: str) -> None:
-    """Say nothing."""
+    """Send nothing."""
 
 
 async def half_a_request(here: Place, peer: Peer, job: str) -> None:
@@ -56,13 +56,13 @@ async def half_a_frame(here: Place, peer: Peer, job: str) -> None:
 
 
 async def following(here: Place, peer: Peer, job: str) -> None:
-    """Follow a job that goes on."""
+    """Follow a running job."""
     await shaken(here, peer, job)
     await peer.ask("follow", job=job)
 
 
 async def waiting(here: Place, peer: Peer, job: str) -> None:
-    """Wait for a job, ask a lot, and hear nothing of it."""
+    """Wait for a job, send many requests, and read nothing."""
     await shaken(here, peer, job)
     await peer.tell(op="wait", id=1, job=job)
     await peer.tell(op="cancel", id=2, job="0" * 32)
@@ -83,7 +83,7 @@ HTTP_WAYS: list[Way] = [half_a_request, streaming, streaming]
 
 
 async def cycle(here: Place, job: str, number: int) -> None:
-    """Connect, get somewhere, and vanish: with a reset, or with an end that is not waited for."""
+    """Connect, get to some point, and vanish: with a reset, or with a close that is not waited for."""
     ways = WAYS + (HTTP_WAYS if here.door == "http" else [])
     peer = await here.dial()
     async with peer.stream:
@@ -101,7 +101,7 @@ async def cycles(here: Place, job: str, count: int) -> None:
 
 
 async def back_to(what: Callable[[], object], before: object) -> None:
-    """Wait until something is again as it was: a server hears of a hang-up a moment later."""
+    """Wait until a count is as before: a server notices a closed connection a moment later."""
     with trio.move_on_after(10):
         while what() != before:
             await trio.sleep(0.01)
@@ -111,7 +111,7 @@ async def back_to(what: Callable[[], object], before: object) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.deep
 async def test_nothing_stays(door: Door) -> None:
-    """After 500 peers vanished from each server, tasks, files, readers and memory are where they were."""
+    """After 500 peers vanished from each server, tasks, files, readers and memory are as before."""
     async with place(door, limits=LIMITS) as here:
         job = (await here.submit("wait")).id
         await trio.testing.wait_all_tasks_blocked(0.1)

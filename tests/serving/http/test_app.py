@@ -464,7 +464,7 @@ async def test_head_is_get_without_the_body() -> None:
 
 
 async def test_a_site_that_may() -> None:
-    """A page of an origin that is named may do all that its own page may, and read the answer."""
+    """A page of an allowed origin can do what the own page can, and read the answers."""
     origin = "https://app.example"
     async with served(origins=[origin]) as site:
         asked = {
@@ -492,7 +492,7 @@ async def test_a_site_that_may() -> None:
 
 @pytest.mark.parametrize("origins", [[], ["https://app.example"]])
 async def test_a_site_that_may_not(origins: list[str]) -> None:
-    """A page of another origin can neither do anything nor read what it is answered."""
+    """A page of another origin can neither change anything nor read an answer."""
     async with served(origins=origins) as site:
         theirs = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
         for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("DELETE", "/v1/jobs/x")):
@@ -506,7 +506,7 @@ async def test_a_site_that_may_not(origins: list[str]) -> None:
 
 
 async def test_too_many_at_once() -> None:
-    """Beyond its seats a client is told to come back, and then can."""
+    """Over its limit of requests a client gets `Retry-After`, and is served later."""
     async with served(limits=Limits(per_client=1)) as site:
         job_id = await site.submit("hang")
         async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream") as stream:
@@ -519,7 +519,7 @@ async def test_too_many_at_once() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_a_probe_is_always_answered(method: str) -> None:
-    """Whatever it calls the server, and when an address has taken all its seats, and all its sockets too."""
+    """A probe is answered under any Host, also when an address has used all its requests and connections."""
     async with served(limits=Limits(per_client=1)) as site:
         job_id = await site.submit("hang")
         async with site.http.stream("GET", f"/v1/jobs/{job_id}/stream"):
@@ -536,7 +536,7 @@ async def test_a_probe_is_always_answered(method: str) -> None:
 
 
 async def test_what_is_refused_can_be_read_by_pages_that_may() -> None:
-    """A refusal, of whatever kind, has the headers without which a browser hides it from the page."""
+    """Every refusal has the headers without which a browser hides it from the page."""
     origin = "https://app.example"
     limits = Limits(per_client=1, message=1024)
     async with served(origins=[origin], limits=limits, authenticate=by_token) as site:
@@ -566,7 +566,7 @@ async def test_what_is_refused_can_be_read_by_pages_that_may() -> None:
     "path", ["/v1/jobs/", "/v1/handlers/", "/healthz/", "/v1/jobs/x/stream/", "//v1/jobs"]
 )
 async def test_a_path_is_not_corrected(path: str) -> None:
-    """Nothing is at a path with one slash more, and nobody is sent elsewhere: often that is no place."""
+    """A path with one slash more is 404, without a redirect, which might lead to no address."""
     async with served() as site:
         for method in ("GET", "POST"):
             refused(await site.http.request(method, f"{site.url}{path}", json=NEW), 404, "not_found")
@@ -590,7 +590,7 @@ async def test_a_path_is_not_corrected(path: str) -> None:
     ],
 )
 async def test_a_parameter_that_is_none(asked: str) -> None:
-    """A parameter that an endpoint does not have, or that is given twice, is refused; it is not ignored."""
+    """An unknown parameter, or one that is given twice, is refused, not ignored."""
     async with served() as site:
         method, _, path = asked.format(id=await site.submit("hang")).partition(" ")
         refused(await site.http.request(method, path, json=NEW), 400, "bad_request")
@@ -598,7 +598,7 @@ async def test_a_parameter_that_is_none(asked: str) -> None:
 
 
 async def test_the_description_is_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made once, and has the name that each client knows the server by, whatever that is."""
+    """The document is made once, and has the name by which each client reaches the server."""
     async with served(hosts=["*"]) as site:
         monkeypatch.setattr(app, "openapi", None)
         for host in ("one.example", "two.example:80"):
@@ -607,6 +607,6 @@ async def test_the_description_is_for_who_asks(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_lists_are_lists() -> None:
-    """A text where a list belongs would be a list of letters: it is refused at once."""
+    """A text in place of a list, which would be a list of letters, is refused at once."""
     with pytest.raises(TypeError, match="hosts takes a list"):
         http_app(None, hosts="jobs.example")  # type: ignore[arg-type]

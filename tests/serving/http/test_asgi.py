@@ -1,4 +1,4 @@
-"""The application inside another one, on a server that is not ours: nothing depends on `serve_http`."""
+"""The application inside another one, on another server: nothing depends on `serve_http`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = "/inner/jobs"
 
 
 async def live(jobs: Any, *, prefix: str, task_status: trio.TaskStatus[list[str]], **options: Any) -> None:
-    """Serve the application, mounted under a prefix in another one, on hypercorn as anybody would."""
+    """Serve the application on hypercorn, mounted under a prefix in another one."""
     app: Any = http_app(jobs, **{name: one for name, one in options.items() if name not in {"port", "grace"}})
     for part in reversed(prefix.split("/")[1:]):
         app = Starlette(routes=[Mount(f"/{part}", app=app)])
@@ -44,7 +44,7 @@ async def mounted(prefix: str = PREFIX, **options: Any) -> AsyncGenerator[Site]:
 
 @pytest.mark.parametrize("prefix", ["", "/jobs", PREFIX])
 async def test_urls_in_answers_lead_back(prefix: str) -> None:
-    """Wherever it is mounted, the URLs that it hands out are of there, and work."""
+    """The URLs in the answers have the prefix, and work."""
     async with mounted(prefix) as site:
         answer = await site.http.post(f"{site.url}/v1/jobs", json={"handler": "count", "args": [2]})
         assert answer.status_code == 202, answer.text
@@ -59,7 +59,7 @@ async def test_urls_in_answers_lead_back(prefix: str) -> None:
 
 
 async def test_the_page_is_there_too() -> None:
-    """The page and what is not there are answered under the prefix as without one."""
+    """The page, and unknown paths, are answered under the prefix as without one."""
     async with mounted() as site:
         assert (await site.http.get(f"{site.url}/")).headers["content-type"].startswith("text/html")
         answer = await site.http.get(f"{site.url}/nothing")
@@ -67,7 +67,7 @@ async def test_the_page_is_there_too() -> None:
 
 
 async def test_a_probe_under_a_prefix() -> None:
-    """It is answered there as anywhere: under any name, and when all seats are taken."""
+    """A probe is answered under the prefix too: for any Host, and over the limit of requests."""
     async with mounted(limits=Limits(per_client=1)) as site, site.websocket() as socket:
         assert (await ask(socket, op="ping", id=1))["pong"]
         for host in ("evil.example", "127.0.0.1"):
@@ -78,7 +78,7 @@ async def test_a_probe_under_a_prefix() -> None:
 
 
 async def test_a_websocket_under_a_prefix() -> None:
-    """The wire is spoken there: submit, follow to the end, errors by their codes."""
+    """The wire works under the prefix: submit, follow to the end, errors with their codes."""
     async with mounted() as site, site.websocket() as socket:
         assert socket.subprotocol == "trio-jobs.v1"
         job = (await ask(socket, op="submit", id=1, handler="count", args=[3]))["job"]
@@ -92,14 +92,14 @@ async def test_a_websocket_under_a_prefix() -> None:
 
 @pytest.mark.parametrize(("message", "code"), [(b"binary", 1003), ("x" * 2000, 1009)])
 async def test_a_websocket_is_closed_by_its_code(message: str | bytes, code: int) -> None:
-    """What is no message of the wire closes the connection, and says why."""
+    """A message that is not of the wire closes the connection with its code."""
     async with mounted(limits=Limits(message=1024)) as site, site.websocket() as socket:
         await socket.send_message(message)
         assert await closed(socket) == code
 
 
 async def test_a_websocket_expires() -> None:
-    """When the caller's authentication has expired its connection is closed (1008)."""
+    """A connection is closed with 1008 when the caller's authentication has expired."""
 
     async def briefly(headers: Mapping[str, str]) -> Caller | None:
         return Caller(None, expires=0.05)
@@ -109,7 +109,7 @@ async def test_a_websocket_expires() -> None:
 
 
 async def test_a_handshake_is_refused_in_words() -> None:
-    """A handshake that is refused is answered over HTTP, with the status of its problem."""
+    """A refused handshake is answered over HTTP, with the status of its problem."""
 
     async def broken(headers: Mapping[str, str]) -> Caller | None:
         if headers.get("authorization") == "Bearer bug":
@@ -131,7 +131,7 @@ async def test_a_handshake_is_refused_in_words() -> None:
 
 
 async def test_too_many_websockets() -> None:
-    """Beyond the seats of a client its handshake is refused (429); a seat is free once one has left."""
+    """Over the limit of a client its handshake is refused (429); closing one makes room."""
     async with mounted(limits=Limits(per_client=1)) as site:
         async with site.websocket() as socket:
             assert (await ask(socket, op="ping", id=1))["pong"]
@@ -147,7 +147,7 @@ async def test_too_many_websockets() -> None:
 
 
 async def test_an_event_stream_under_a_prefix() -> None:
-    """Events come as they happen, and the job's readers are one fewer when the client has left."""
+    """Events arrive live, and the job has one reader fewer after the client has left."""
     async with mounted() as site:
         made = await site.http.post(f"{site.url}/v1/jobs", json={"handler": "hang"})
         stream = await follow(site, urlsplit(made.json()["sse_url"]).path)

@@ -1,4 +1,4 @@
-"""A WebSocket of another server as a pipe: whole messages, one at a time, to a peer that takes them."""
+"""The WebSocket of another server as a connection: whole messages, one at a time, with a deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_jobs.serving.net.outgoing import PeerGone
 
 
 class Peer:
-    """The server's side of an ASGI WebSocket; it takes what it is sent as it is let."""
+    """The server's side of an ASGI WebSocket, which reads when the test lets it."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
@@ -37,7 +37,7 @@ class Peer:
 
 
 async def test_messages_are_sent_one_at_a_time(autojump_clock: MockClock) -> None:
-    """Tasks that send at once wait for each other: ASGI does not say what else would become of it."""
+    """Concurrent sends are made one after another, as ASGI does not define concurrent ones."""
     peer = Peer()
     pipe = await peer.pipe(idle=60)
     async with trio.open_nursery() as nursery:
@@ -51,7 +51,7 @@ async def test_messages_are_sent_one_at_a_time(autojump_clock: MockClock) -> Non
 
 
 async def test_a_peer_that_takes_nothing_is_gone(autojump_clock: MockClock) -> None:
-    """A message has `idle` seconds to be taken; then the peer is as good as gone."""
+    """A message that is not taken within `idle` seconds ends the connection."""
     peer = Peer()
     pipe = await peer.pipe(idle=30)
     began = trio.current_time()

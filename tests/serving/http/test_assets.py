@@ -1,4 +1,4 @@
-"""The page's files, as browsers get them."""
+"""The files of the page, as browsers get them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def type_of(path: str) -> str:
 
 
 async def test_each_file_is_served_under_the_policy() -> None:
-    """Each comes with its type, and with a policy that lets in nothing of another site's, nor inline."""
+    """Each file has its type, and a policy that allows nothing of another site's, and nothing inline."""
     async with served() as site:
         routes = page_routes()
         assert "/" in {route.path for route in routes}
@@ -35,7 +35,7 @@ async def test_each_file_is_served_under_the_policy() -> None:
 
 
 async def test_a_file_that_is_not_there() -> None:
-    """What is no file of the page is not found, and no path leads out of its folder."""
+    """Another file is not found, and no path leads out of the page's folder."""
     async with served() as site:
         for path in ("/page/nothing.js", "/page/", "/page/..%2fassets.py", "/page/%2e%2e/assets.py"):
             answer = await site.http.get(path)
@@ -45,7 +45,7 @@ async def test_a_file_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/page/index.html"])
 async def test_a_server_without_the_page(path: str) -> None:
-    """With `page=False` none of it is there; the jobs are."""
+    """With `page=False` the page is not found; the jobs are."""
     async with served(page=False) as site:
         assert (await site.http.get(path)).status_code == 404
         assert (await site.http.get("/v1/jobs")).status_code == 200

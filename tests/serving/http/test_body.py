@@ -1,4 +1,4 @@
-"""Bodies: no larger and no slower than the limits allow, and none that keeps a connection."""
+"""Bodies: bounded in size and time, and an unread one ends its connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBMIT = json.dumps({"handler": "count", "args": [1]}).encode()
 
 
 def padded(size: int) -> bytes:
-    """A submission of exactly that many bytes."""
+    """Return a submission of exactly that many bytes."""
     return SUBMIT[:-1] + b" " * (size - len(SUBMIT)) + b"}"
 
 
@@ -40,7 +40,7 @@ async def test_a_body_of_the_largest_size_is_taken() -> None:
 
 @pytest.mark.parametrize("length", ["2049", "9" * 19])
 async def test_a_body_that_is_declared_too_large_is_not_waited_for(length: str) -> None:
-    """A size beyond the bound is refused before a byte of the body came, and the connection is closed."""
+    """A declared size over the bound is refused before the body arrives, and the connection closed."""
     async with served(limits=Limits(message=2048)) as site:
         wire = await site.connect()
         await wire.say(POST, JSON, f"Content-Length: {length}")
@@ -52,7 +52,7 @@ async def test_a_body_that_is_declared_too_large_is_not_waited_for(length: str) 
 
 
 async def test_a_body_that_grows_too_large_is_refused_there() -> None:
-    """A size that is not declared is refused when the bound is passed, though the body has not ended."""
+    """A body without a declared size is refused when it passes the bound."""
     async with served(limits=Limits(message=2048)) as site:
         wire = await site.connect()
         await wire.say(POST, JSON, CHUNKED, body=b"801\r\n" + b"x" * 2049)
@@ -62,7 +62,7 @@ async def test_a_body_that_grows_too_large_is_refused_there() -> None:
 
 
 async def test_a_body_that_comes_too_slowly_is_given_up() -> None:
-    """Who declares a body and does not send it in time is told so, and loses the connection."""
+    """A body that does not arrive in time is refused, and the connection closed."""
     async with served(limits=Limits(body=0.05)) as site:
         wire = await site.connect()
         await wire.say(POST, JSON, f"Content-Length: {len(SUBMIT)}", body=SUBMIT[:5])
@@ -74,7 +74,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up() -> None:
 
 
 async def test_a_client_that_leaves_in_its_body_submits_nothing() -> None:
-    """Half a body is none: the client's leaving is nobody's error, and nothing is submitted."""
+    """A client that leaves within its body submits no job, and causes no error."""
     async with served() as site:
         wire = await site.connect()
         await wire.say(POST, JSON, f"Content-Length: {len(SUBMIT) + 1}", body=SUBMIT)
@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_in_its_body_submits_nothing() -> None:
 
 
 async def unhurried(headers: Mapping[str, str]) -> Caller | None:
-    """Know everybody, but not before much of the body has come."""
+    """Accept every caller, but only after much of the body has arrived."""
     for _ in range(100):
         await trio.lowlevel.checkpoint()
     return Caller(None)
@@ -100,7 +100,7 @@ async def unhurried(headers: Mapping[str, str]) -> Caller | None:
     ],
 )
 async def test_a_body_that_nobody_reads_keeps_no_connection(lines: tuple[str, ...]) -> None:
-    """However long the body of a request that was answered without it, its connection ends."""
+    """A connection ends after a request that was answered with its body unread, however long that is."""
     async with served(grace=0.1, authenticate=unhurried) as site:
         wire = await site.connect()
         with trio.move_on_after(5) as patience:
@@ -111,7 +111,7 @@ async def test_a_body_that_nobody_reads_keeps_no_connection(lines: tuple[str, ..
 
 
 async def test_a_body_in_tiny_chunks_lets_others_run() -> None:
-    """However many chunks come at once, other tasks get their turn after some hundred of them."""
+    """However many chunks arrive at once, other tasks run after some hundred of them."""
     async with served() as site:
         passes = 0
 

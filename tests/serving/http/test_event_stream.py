@@ -1,4 +1,4 @@
-"""A job's log as an event stream: whole, resumed, live, and closed in every way in which it may end."""
+"""A job's log as an event stream: complete, resumed, live, and with every kind of end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = "HEAD {} HTTP/1.1"
 
 
 class Permits:
-    """A handler that sends what it is given, and returns when there is no more."""
+    """A handler that sends the values that it is given, and returns when there is no more."""
 
     def __init__(self) -> None:
         self.give, take = trio.open_memory_channel[Any](math.inf)
@@ -39,7 +39,7 @@ async def ended(site: Site, job_id: str) -> None:
 
 
 async def until(stream: EventStream, event: str) -> Sent:
-    """Read on to an event of a name."""
+    """Read up to an event of a name."""
     while (found := await stream.next()) is not None and found.event != event:
         pass
     assert found is not None, f"ended without {event}"
@@ -47,13 +47,13 @@ async def until(stream: EventStream, event: str) -> Sent:
 
 
 async def nobody_reads(site: Site) -> None:
-    """Wait until no stream is open in the registry; fails by the site's patience."""
+    """Wait until no stream is open in the registry; fail when the site's time is over."""
     while (await site.jobs.statistics()).readers:
         await trio.lowlevel.checkpoint()
 
 
 async def test_the_whole_log() -> None:
-    """Every event of a job in order, each by its name, with its cursor as its id, to the end."""
+    """Every event of a job arrives in order, with its kind as its name and its cursor as its id."""
     async with served() as site:
         job_id = await site.submit("count", 3)
         stream = await follow(site, f"/v1/jobs/{job_id}/stream")
@@ -72,7 +72,7 @@ async def test_the_whole_log() -> None:
 
 
 async def test_how_other_jobs_end() -> None:
-    """A job that failed ends with its error's text, one that was cancelled with that word; no traceback."""
+    """A failed job ends with its error's text, a cancelled one with that word; no traceback."""
     async with served() as site:
         for name, args, end in (
             ("fail", ["no\n\nevent: forged"], ("failed", "[ERROR] no\n\nevent: forged")),
@@ -89,7 +89,7 @@ async def test_how_other_jobs_end() -> None:
 
 @pytest.mark.parametrize("after", range(7))
 async def test_a_stream_is_resumed_behind_a_cursor(after: int) -> None:
-    """What is behind the cursor and nothing else, however it is named; `Last-Event-ID` goes first."""
+    """Exactly the events behind the cursor arrive, however it is given; `Last-Event-ID` has precedence."""
     async with served() as site:
         job_id = await site.submit("count", 3)
         await ended(site, job_id)
@@ -107,7 +107,7 @@ async def test_a_stream_is_resumed_behind_a_cursor(after: int) -> None:
 
 
 async def test_a_cursor_that_is_ahead() -> None:
-    """A cursor that the log has not come to is a conflict that says where to resume; nonsense is none."""
+    """A cursor beyond the log is a conflict with a cursor to resume from; a wrong one is refused."""
     async with served() as site:
         job_id = await site.submit("count", 1)
         await ended(site, job_id)
@@ -123,7 +123,7 @@ async def test_a_cursor_that_is_ahead() -> None:
 
 
 async def test_events_come_as_they_happen() -> None:
-    """Each event is there before the next one is made, for each of several readers."""
+    """Each event arrives before the next one is made, for each of several readers."""
     permits = Permits()
     async with served([permits.handler]) as site:
         job_id = await site.submit("permitted")
@@ -140,7 +140,7 @@ async def test_events_come_as_they_happen() -> None:
 
 
 async def test_a_gap_is_told() -> None:
-    """Of events that are gone a reader is told the first and the last, and goes on behind them."""
+    """A reader gets the first and the last of the missing events, and then those behind them."""
     async with served(registry={"retention": Retention(events=2)}) as site:
         job_id = await site.submit("count", 50)
         await ended(site, job_id)
@@ -151,7 +151,7 @@ async def test_a_gap_is_told() -> None:
 
 
 async def test_a_value_that_json_cannot_hold() -> None:
-    """What comes before such a value is sent; it is then said what is wrong, and the stream ends."""
+    """The events before such a value are sent, then an error, and the stream ends."""
     permits = Permits()
     async with served([permits.handler]) as site:
         for value in (1, object(), 2):
@@ -169,7 +169,7 @@ async def test_a_value_that_json_cannot_hold() -> None:
 
 
 async def test_a_silent_stream_is_kept_awake() -> None:
-    """While nothing happens a comment comes now and then, and it is no event."""
+    """While there is no event, a comment is sent from time to time, which is no event."""
     async with served(limits=Limits(ping=0.02)) as site:
         job_id = await site.submit("hang")
         stream = await follow(site, f"/v1/jobs/{job_id}/stream")
@@ -179,7 +179,7 @@ async def test_a_silent_stream_is_kept_awake() -> None:
 
 
 async def test_head_reads_nothing() -> None:
-    """`HEAD` has the headers of a stream, no body, and no reader; the connection is good for more."""
+    """`HEAD` has the headers of a stream, no body, and no reader; the connection can be used again."""
     async with served() as site:
         job_id = await site.submit("hang")
         wire = await site.connect()
@@ -208,7 +208,7 @@ async def test_connection_close_closes(name: str) -> None:
 
 
 async def test_a_connection_is_good_for_more_streams() -> None:
-    """After the end of a log the same connection serves the next request."""
+    """After the end of a log the same connection takes the next request."""
     async with served() as site:
         job_id = await site.submit("count", 2)
         wire = await site.connect()
@@ -219,7 +219,7 @@ async def test_a_connection_is_good_for_more_streams() -> None:
 
 
 async def test_a_server_that_stops_ends_the_streams() -> None:
-    """Streams end in order, without a terminal event, so that browsers come back; the job is untouched."""
+    """Streams end in order, without a terminal event, so that browsers reconnect; the job goes on."""
     async with served() as site:
         job_id = await site.submit("hang")
         streams = [await follow(site, f"/v1/jobs/{job_id}/stream") for _ in range(3)]
@@ -234,7 +234,7 @@ async def test_a_server_that_stops_ends_the_streams() -> None:
 
 
 async def test_a_callers_authentication_expires() -> None:
-    """A stream ends when its caller's time is over; its events came until then."""
+    """A stream ends when its caller's authentication expires, with the events until then."""
     expired: list[float] = [0.05, math.inf]
 
     async def briefly(headers: Mapping[str, str]) -> Caller | None:
@@ -250,7 +250,7 @@ async def test_a_callers_authentication_expires() -> None:
 
 
 async def test_a_client_that_leaves() -> None:
-    """When the client goes its stream is let go, and its seat is free; nothing is logged."""
+    """When a client leaves, its stream ends, and makes room; nothing is logged."""
     async with served(limits=Limits(per_client=2)) as site:
         job_id = await site.submit("hang")
         for _ in range(5):
@@ -262,7 +262,7 @@ async def test_a_client_that_leaves() -> None:
 
 
 async def test_a_blocking_reader_holds_its_handler() -> None:
-    """With `policy=block` the handler runs no further ahead than the window, and on when it is read."""
+    """With `policy=block` the handler is at most a window ahead, and goes on as the stream is read."""
     size, many = 100_000, 200
     done = trio.Event()
 
@@ -288,7 +288,7 @@ async def test_a_blocking_reader_holds_its_handler() -> None:
 async def test_a_mistake_within_a_stream(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was not foreseen ends the stream with a word and no more; the log has it."""
+    """An unexpected error ends the stream without details; it is logged."""
 
     async def broken(*_: Any) -> Any:
         raise RuntimeError("the secret")
@@ -304,7 +304,7 @@ async def test_a_mistake_within_a_stream(
 
 
 async def test_many_events_in_one_write() -> None:
-    """A log that is there already comes in few writes, not in one for each event."""
+    """Existing events are sent in few writes, not one write each."""
     async with served() as site:
         job_id = await site.submit("count", 2000)
         await ended(site, job_id)

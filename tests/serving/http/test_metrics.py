@@ -1,4 +1,4 @@
-"""The metrics, read as Prometheus reads them."""
+"""The metrics, parsed as Prometheus parses them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE = re.compile(r'([a-z_]+)(?:\{state="([a-z]+)"\})? (\S+)')
 
 
 def samples(text: str) -> dict[tuple[str, str | None], float]:
-    """Return the samples; every other line must be a comment that belongs to the metric below it."""
+    """Return the samples; every other line must be a comment about the metric below it."""
     found: dict[tuple[str, str | None], float] = {}
     declared: set[str] = set()
     for line in text.removesuffix("\n").split("\n"):
@@ -33,7 +33,7 @@ def samples(text: str) -> dict[tuple[str, str | None], float]:
 
 
 async def test_all_statistics_are_exposed() -> None:
-    """Each figure is one sample, each state one too, also those that no job is in."""
+    """Each figure is one sample, and so is each state, also one without jobs."""
     async with open_registry() as jobs:
         statistics = attrs.evolve(
             await jobs.statistics(),
@@ -55,7 +55,7 @@ async def test_all_statistics_are_exposed() -> None:
 
 
 async def test_the_text_ends_with_a_line_end() -> None:
-    """Prometheus refuses a text whose last line has no end."""
+    """The last line has an end, without which Prometheus refuses the text."""
     async with open_registry() as jobs:
         text = exposition(await jobs.statistics())
     assert text.endswith("\n")

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the server does: its paths, its parameters and its answers."""
+"""The OpenAPI document describes the server: its paths, its parameters and its answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TYPES: dict[str, Any] = {
 
 
 def faults(value: Any, schema: dict[str, Any], document: Any, where: str = "$") -> Iterator[str]:
-    """Say where a value is not as a schema has it; for the words of JSON Schema that the document uses."""
+    """Return where a value violates a schema, for the keywords of JSON Schema that the document uses."""
     if "$ref" in schema:
         yield from faults(value, found(schema["$ref"], document), document, where)
     if "anyOf" in schema and not any(not list(faults(value, one, document)) for one in schema["anyOf"]):
@@ -56,7 +56,7 @@ def faults(value: Any, schema: dict[str, Any], document: Any, where: str = "$") 
 
 
 def found(ref: str, document: Any) -> Any:
-    """What a `$ref` refers to; a KeyError if nothing."""
+    """Return the target of a `$ref`; a KeyError if there is none."""
     assert ref.startswith("#/")
     for name in ref[2:].split("/"):
         document = document[name]
@@ -74,7 +74,7 @@ def refs(value: Any) -> Iterator[str]:
 
 
 def test_every_reference_leads_somewhere() -> None:
-    """No `$ref` is dangling, and no component is referred to by nothing but the parameters made of it."""
+    """No `$ref` is dangling, and every component is used."""
     document = openapi("http://x", guarded=False)
     used = set(refs(document))
     for ref in used:
@@ -84,7 +84,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_the_document_is_json_of_its_version() -> None:
-    """It can be sent, and names its version, its server and how to say who one is."""
+    """The document is JSON, and has its version, its server and how to authenticate."""
     document = json.loads(json.dumps(openapi("https://x/jobs", guarded=False)))
     assert document["openapi"].startswith("3.1.")
     assert document["servers"] == [{"url": "https://x/jobs"}]
@@ -94,7 +94,7 @@ def test_the_document_is_json_of_its_version() -> None:
 
 
 async def test_paths_and_methods_are_those_of_the_routes() -> None:
-    """What is described is there, and what is there is described, but for the page and what needs no word."""
+    """The paths and methods are those of the routes, except the page and what needs no description."""
     async with open_registry() as jobs:
         routes = {
             route.path: {method.lower() for method in route.methods or ()} - {"head"}
@@ -118,7 +118,7 @@ def test_path_parameters_are_declared() -> None:
 
 
 def test_a_problems_codes_and_statuses_are_those_of_the_table() -> None:
-    """Each code of the table may be in a problem; each status that a path answers with is one of theirs."""
+    """Each code of the table may be in a problem; each status of a path is in the table."""
     document = openapi("http://x", guarded=False)
     assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(STATUS)
     for item in document["paths"].values():
@@ -130,7 +130,7 @@ def test_a_problems_codes_and_statuses_are_those_of_the_table() -> None:
 
 @handler(retry=Retry(attempts=2, initial=0, jitter=0), timeouts=Timeouts(run=5))
 async def twice(job: Any) -> dict[str, Any]:
-    """Fail once; then say something."""
+    """Fail in the first attempt; then send a value."""
     await job.save({"at": job.attempt})
     await job.progress(job.attempt, 2)
     if job.attempt == 1:
@@ -151,7 +151,7 @@ async def fail(job: Any) -> None:
 
 
 async def checked(site: Site, document: Any, method: str, path: str, template: str, **more: Any) -> Any:
-    """Ask, and check the answer against what the document says of that path, method and status."""
+    """Send a request, and check the answer against the document's entry for its path, method and status."""
     answer = await site.http.request(method, path, **more)
     item = document["paths"][template][method.lower()]
     described = item["responses"][str(answer.status_code)]
@@ -193,7 +193,7 @@ async def test_real_answers_are_as_described() -> None:
 
 
 async def test_real_problems_are_as_described() -> None:
-    """A refusal has a status that its path is said to have, and is a problem."""
+    """A refusal is a problem, with a status that the document has for its path."""
     async with served(limits=Limits(message=1024)) as site:
         document = (await site.http.get("/openapi.json")).json()
         new = {"handler": "count", "args": [1]}
@@ -229,7 +229,7 @@ async def test_real_problems_are_as_described() -> None:
 
 
 def test_the_check_of_schemas_finds_faults() -> None:
-    """The small validator of these tests is not one that everything passes."""
+    """The validator of these tests refuses wrong values."""
     document = openapi("http://x", guarded=False)
     report = {"outcome": "cancelled", "took": 1.0, "stack": None}
     schema = {"$ref": "#/components/schemas/Report"}
@@ -245,7 +245,7 @@ async def _nobody(_: Mapping[str, str]) -> Caller | None:
 
 @pytest.mark.parametrize("authenticate", [None, _nobody])
 async def test_it_says_whether_callers_are_asked_who_they_are(authenticate: Any) -> None:
-    """It is for everybody, and demands a token exactly if the server does."""
+    """The document is public, and requires a token exactly if the server does."""
     async with served(authenticate=authenticate) as site:
         document = (await site.http.get(f"{site.url}/openapi.json")).json()
         status = (await site.http.get(f"{site.url}/v1/jobs")).status_code

@@ -1,4 +1,4 @@
-"""Answers over HTTP: pages, and values of any size, whose length is told before they come."""
+"""Answers over HTTP: pages, and values of any size, sent with their length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = "é" * LARGE
 
 @handler
 async def speak(job: JobContext[str], text: str) -> str:
-    """Save a text and return it, long."""
+    """Save a long text and return it."""
     await job.save(text * LARGE)
     return text * LARGE
 
@@ -31,7 +31,7 @@ async def _anna(headers: Mapping[str, str]) -> Caller | None:
 
 
 async def test_a_value_of_any_size() -> None:
-    """Each value has an address of its own, where it comes whole, with its length; a job names it."""
+    """Each value has an address, where it is sent whole, with its length; a job has these addresses."""
     async with served([speak]) as site:
         job = await site.submit("speak", "é", metadata={"small": 1})
         await (await site.jobs.get(job)).wait()
@@ -54,7 +54,7 @@ async def test_a_value_of_any_size() -> None:
 
 
 async def test_an_event_stream_names_what_is_large() -> None:
-    """Over an event stream, data that is large is told by its size, and is at an address of its own."""
+    """Over an event stream, large data is replaced by its size and an address."""
     async with served([speak]) as site:
         job = await site.submit("speak", "é")
         await (await site.jobs.get(job)).wait()
@@ -66,7 +66,7 @@ async def test_an_event_stream_names_what_is_large() -> None:
 
 
 async def test_a_value_that_is_not_there() -> None:
-    """A job that has not ended has the result null; what is not there, or not theirs, is refused."""
+    """A job that has not ended has the result null; a missing value, or another owner's, is refused."""
     async with served(authenticate=_anna) as site:
         here = {"authorization": "anna"}
         new = {"handler": "hang"}
@@ -82,7 +82,7 @@ async def test_a_value_that_is_not_there() -> None:
 
 
 async def test_a_list_goes_on() -> None:
-    """`next` is the cursor of the page behind, until there is none."""
+    """`next` is the cursor of the next page, until there is none."""
     async with served() as site:
         ids = [await site.submit("count", 1) for _ in range(5)]
         found: list[str] = []
@@ -97,7 +97,7 @@ async def test_a_list_goes_on() -> None:
 
 
 async def test_who_leaves_is_not_worked_for() -> None:
-    """An answer that waits for room ends when its client leaves, and what it would have done is not done."""
+    """A request that waits for room is dropped when its client leaves, and not carried out."""
     async with served([count]) as site:
         operations = JobOperations(site.jobs, ServerOptions(limits=Limits(all_unsent=2**20)))
         job = await site.submit("count", 1)
@@ -122,7 +122,7 @@ async def test_who_leaves_is_not_worked_for() -> None:
 
 
 async def test_a_value_whose_reader_leaves() -> None:
-    """What is sent in pieces ends when its reader has gone."""
+    """Sending a value in pieces stops when its reader has gone."""
     async with served([speak]) as site:
         job = await site.submit("speak", "é")
         await (await site.jobs.get(job)).wait()

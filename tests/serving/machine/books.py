@@ -1,4 +1,4 @@
-"""The books of a peer: jobs, and what it has asked; a wrong answer raises `AssertionError`."""
+"""The records of a peer: jobs, and its requests; a wrong answer raises `AssertionError`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHAPES: Final[Mapping[str, frozenset[str]]] = {
 
 
 def mark(who: str) -> str:
-    """Return what is in all that only `who` may read."""
+    """Return the text that is in everything that only `who` may read."""
     return f"of-{who}"
 
 
@@ -54,7 +54,7 @@ class Work:
     log: dict[int, tuple[str, Any]] = attrs.field(factory=dict[int, "tuple[str, Any]"])
 
     def seen_by(self, who: str) -> bool:
-        """Return whether `who` may know of it."""
+        """Return whether `who` may see the job."""
         return who in (EVERYBODY, self.owner)
 
 
@@ -103,16 +103,16 @@ class Asked:
 
     @property
     def follows(self) -> bool:
-        """Whether events are sent for it."""
+        """Return whether events are sent for it."""
         return self.op in {"follow", "stream"}
 
     @property
     def waits(self) -> bool:
-        """Whether it may take any time."""
+        """Return whether it may take any time."""
         return self.follows or self.op == "wait"
 
     def end(self, outcome: str, fields: Any = None) -> None:
-        """Take note of the last answer."""
+        """Record the last answer."""
         assert self.outcome is None, f"{self.op} is answered twice: {self.outcome}, {outcome}"
         assert outcome in self.want, f"{self.op} is answered {outcome} and not {set(self.want)}: {fields}"
         self.outcome, self.fields = outcome, fields
@@ -120,7 +120,7 @@ class Asked:
     # ------------------------------------------------------------ events
 
     def event(self, seq: int, kind: str, data: Any) -> None:
-        """Take note of an event."""
+        """Record an event."""
         assert self.work is not None
         assert seq == self.sent + 1, f"event {seq} comes behind {self.sent}"
         assert self.window is None or seq <= self.acked + self.window, f"event {seq} is beyond the window"
@@ -132,7 +132,7 @@ class Asked:
             assert others == [seq], f"the token {data} is there as events {others}"
 
     def gap(self, first: int, last: int) -> None:
-        """Take note of events that are gone."""
+        """Record missing events."""
         assert first == self.sent + 1 <= last, f"a gap of {first} to {last} behind {self.sent}"
         self.gaps.append((first, last))
         self.sent = last

@@ -1,4 +1,4 @@
-"""Peers that speak HTTP."""
+"""Peers that use HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.serving.raw import request
 
 
 class ByHttp(ByWebSocket):
-    """What peers do over HTTP."""
+    """The actions of peers over HTTP."""
 
     def http_request(self, peer: Peer, op: str, at: int, chunked: bool = False) -> tuple[Asked, bytes]:
         """Return a request, and its bytes."""
@@ -63,7 +63,7 @@ class ByHttp(ByWebSocket):
 
     @staticmethod
     def _resumed(path: str, asked: Asked, last: int, at: int) -> tuple[str, dict[str, str]]:
-        """Have a stream begin behind a cursor, which a header says, or the URL; the header says more."""
+        """Resume a stream behind a cursor, in a header or the URL; the header has precedence."""
         asked.sent = asked.acked = cursor = (0, 1, last, last + 2)[at // 4 % 4]
         if cursor > last:
             asked.want |= {"stream_gap"}
@@ -72,7 +72,7 @@ class ByHttp(ByWebSocket):
         return path + query, {"Last-Event-ID": str(cursor)} if by in {1, 2} else {}
 
     def ask_http(self, peer: Peer, op: str, at: int, chunked: bool = False) -> Asked:
-        """Ask over HTTP, behind what was asked there before."""
+        """Send a request over HTTP, behind the earlier ones of the connection."""
         full = self.full(peer)
         asked, data = self.http_request(peer, op, at, chunked)
         if self.door == "websocket":
@@ -87,7 +87,7 @@ class ByHttp(ByWebSocket):
         return asked
 
     def lines(self) -> list[Peer]:
-        """Return the connections that speak HTTP, and may be asked on."""
+        """Return the connections that use HTTP, and can take a request."""
         return [
             peer
             for peer in self.peers
@@ -106,7 +106,7 @@ class ByHttp(ByWebSocket):
         last: str | None,
         chunked: bool,
     ) -> None:
-        """A peer asks over a new connection or one that it has, for several things one behind the other."""
+        """A peer sends several requests in a row over a new connection or an open one."""
         peer = self.pick(self.lines(), at) if again else None
         if peer is None:
             if self.sockets(address) >= 2 * self.limits.per_client + 8:
@@ -124,7 +124,7 @@ class ByHttp(ByWebSocket):
         await self.settle()
 
     async def be_refused(self, address: str, case: str) -> None:
-        """What may not be is refused with its code, and the seat is free again."""
+        """A request that is not allowed is refused with its code, and its place is free again."""
         if self.door != "http" or self.sockets(address) >= 2 * self.limits.per_client:
             return
         peer = self.connect("nobody" if case == "who" else EVERYBODY, address, small=False)
@@ -177,9 +177,9 @@ class ByHttp(ByWebSocket):
         await self.settle()
 
     async def upgrade_later(self, who: str, address: str, at: int, ops: list[str], early: bool) -> None:
-        """A connection that was used for HTTP asks for a WebSocket, behind what it asks besides.
+        """A used HTTP connection asks for a WebSocket, behind other requests.
 
-        It may ask for more before it was let in, which is done if it is.
+        It may send more before the handshake is answered, which counts if it is accepted.
         """
         if self.door != "http" or self.sockets(address) >= 2 * self.limits.per_client:
             return

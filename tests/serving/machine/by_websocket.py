@@ -1,4 +1,4 @@
-"""Peers that speak WebSocket."""
+"""Peers that use WebSockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_jobs import State
 
 
 class ByWebSocket(Model):
-    """What peers do over WebSockets."""
+    """The actions of peers over WebSockets."""
 
     def connect(self, who: str, address: str, *, small: bool) -> Peer:
         """Connect."""
@@ -37,7 +37,7 @@ class ByWebSocket(Model):
         return peer
 
     def upgrade(self, peer: Peer, want: frozenset[str] | None = None) -> Asked:
-        """Ask for a WebSocket."""
+        """Send a handshake."""
         if want is None:
             want = {"nobody": frozenset({"unauthenticated"}), "broken": frozenset({"internal"})}.get(
                 peer.who, frozenset({"ok"})
@@ -60,7 +60,7 @@ class ByWebSocket(Model):
             await self.settle()
 
     async def come_at_once(self, who: str, address: str, count: int, strange: int) -> None:
-        """Several peers open WebSockets at once, some of whom are not known."""
+        """Several peers open WebSockets at once, some of them without a valid token."""
         limits = self.limits
         if self.sockets(address) + count + strange >= 2 * limits.per_client + 8:
             return
@@ -94,7 +94,7 @@ class ByWebSocket(Model):
         return work
 
     def body_of(self, work: Work) -> dict[str, Any]:
-        """Return how a job is submitted."""
+        """Return the request that submits a job."""
         tags = {"n": str(work.number), "of": mark(work.owner)}
         options = {"tags": tags, "key": f"key{work.number % 2}-{work.number}"}
         return {"handler": "act", "args": [work.number], "options": options}
@@ -102,7 +102,7 @@ class ByWebSocket(Model):
     def ask_web(
         self, peer: Peer, op: str, at: int, want: frozenset[str] | None = None, **fields: Any
     ) -> Asked:
-        """Ask over a WebSocket."""
+        """Send a request over a WebSocket."""
         work = self.pick(self.known(), at)
         message: dict[str, Any] = {"op": op, "id": peer.number(), **fields}
         if op == "submit":
@@ -139,7 +139,7 @@ class ByWebSocket(Model):
         return asked
 
     async def ask(self, at: int, op: str, job: int) -> None:
-        """A peer asks for something that is answered at once."""
+        """A peer sends a request that is answered at once."""
         peer = self.pick(self.webs(), at)
         if peer is None:
             return
@@ -159,7 +159,7 @@ class ByWebSocket(Model):
             assert found == {work.id for work in self.works_seen(peer.who)}
 
     async def look_through(self, at: int, where: dict[str, Any], of: str, limit: int, newest: bool) -> None:
-        """A peer looks through the jobs that match, page by page: they are those that it may see."""
+        """A peer lists the jobs that match, page by page: they are those that it may see."""
         peer = self.pick([one for one in self.webs() if not (one.stalled or self.calls_of(one))], at)
         if peer is None:
             return
@@ -196,7 +196,7 @@ class ByWebSocket(Model):
         assert order == sorted(order, reverse=newest), "they are not in order"
 
     async def ask_much(self, at: int, ops: list[str], job: int) -> None:
-        """A peer asks for much at once; as much as it may is done, whether it takes the answers or not."""
+        """A peer sends many requests at once; those up to the limit are done, whether it reads or not."""
         peer = self.pick(self.webs(), at)
         if peer is None:
             return
@@ -208,7 +208,7 @@ class ByWebSocket(Model):
         assert peer.stalled or len(refused) <= max(0, len(calls) - free)
 
     async def ask_and_take_nothing(self, address: str) -> None:
-        """What a peer asks for, who takes no answers, is not done but for what may be open."""
+        """Of a peer that reads no answers, only as many requests are done as may be open."""
         peer = self.connect(EVERYBODY, address, small=True)
         peer.excused = True
         self.upgrade(peer, frozenset({"ok", "too_many"}))
@@ -227,7 +227,7 @@ class ByWebSocket(Model):
         await self.settle()
 
     async def watch_together(self, job: int, window: int | None, large: int) -> None:
-        """Many follow a job; it goes on; the first of them stops; it goes on again."""
+        """Many peers follow a job; it goes on; the first of them stops; it goes on again."""
         work = self.pick(self.running(), job)
         if work is None:
             return
@@ -239,7 +239,7 @@ class ByWebSocket(Model):
             await self.unfollow(0, twice=False)
 
     async def look_at_a_large_value(self, job: int) -> None:
-        """A job saves what is more than one piece, and everybody asks for the first; who may, gets it."""
+        """A job saves a value of several pieces, and every peer requests the first; only some may get it."""
         work = self.pick(self.running(), job)
         if work is None:
             return
@@ -250,7 +250,7 @@ class ByWebSocket(Model):
             await self.settle()
 
     async def ask_for_what_takes_time(self, at: int, job: int, more: int) -> None:
-        """A peer asks for as much as may be open at once, and for some more, which is refused."""
+        """A peer sends as many slow requests as may be open at once, and some more, which are refused."""
         peer, work = self.pick(self.webs(), at), self.pick(self.running(), job)
         if peer is None or work is None:
             return
@@ -287,11 +287,11 @@ class ByWebSocket(Model):
         await self.settle()
 
     def following(self) -> list[tuple[Peer, Asked]]:
-        """Return what goes on, over WebSockets that read."""
+        """Return the follows over WebSockets that read."""
         return [(peer, one) for peer in self.webs() for one in peer.asked if one.waits and not peer.stalled]
 
     async def ack(self, at: int, beyond: int) -> None:
-        """A peer says how far it has read, or further."""
+        """A peer sends an ack for what it has read, or for more."""
         follows = [(peer, asked) for peer, asked in self.following() if asked.op == "follow"]
         windowed = [(peer, asked) for peer, asked in follows if asked.window is not None]
         found = self.pick(windowed or follows, at)
@@ -310,7 +310,7 @@ class ByWebSocket(Model):
         assert not peer.extra
 
     async def unfollow(self, at: int, twice: bool) -> None:
-        """A peer ends a follow or a wait, and may use its id again once it was told."""
+        """A peer ends a follow or a wait, and may use its id again after the answer."""
         found = self.pick(self.following(), at)
         if found is None:
             return
@@ -333,7 +333,7 @@ class ByWebSocket(Model):
         assert not peer.extra
 
     async def talk_nonsense(self, at: int, count: int) -> None:
-        """So much in a row is answered, and then the connection is closed."""
+        """So many bad messages in a row are answered, and then the connection is closed."""
         peer = self.pick([one for one in self.webs() if not one.stalled], at)
         if peer is None:
             return
@@ -351,7 +351,7 @@ class ByWebSocket(Model):
         assert (peer.code == 1008) == (peer.faults >= FAULTS)
 
     async def send_the_most(self, at: int, over: Any) -> None:
-        """A message of as many bytes as one may have is answered, with one more the connection is closed."""
+        """A message of the largest size is answered; one byte more closes the connection."""
         peer = self.pick([one for one in self.webs() if not one.stalled], at)
         if peer is None:
             return

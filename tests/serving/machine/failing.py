@@ -1,4 +1,4 @@
-"""Peers that fail, and what happens around them."""
+"""Peers that fail, and other events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.serving.machine.moves import (
 
 
 class Failing(ByHttp):
-    """Peers that fail, time that passes, a store that is away, and a server that stops."""
+    """Peers that fail, time that passes, a store that is unavailable, and a server that stops."""
 
     async def fail(self, at: int, how: str) -> None:
-        """A peer reads no more, closes its half, or hangs up, with or without what it should have read."""
+        """A peer stops reading, closes its half, or closes the connection, with or without unread bytes."""
         peer = self.pick([one for one in self.peers if not (one.gone or one.stalled)], at)
         if peer is None:
             return
@@ -43,7 +43,7 @@ class Failing(ByHttp):
         await self.settle()
 
     async def leave_in_the_handshake(self, who: str, address: str, count: int, steps: int) -> None:
-        """Peers ask for a WebSocket each, and do not wait for the answer."""
+        """Each of several peers sends a handshake, and does not wait for the answer."""
         for _ in range(count):
             if self.sockets(address) < 2 * self.limits.per_client:
                 peer = self.connect(who, address, small=True)
@@ -56,7 +56,7 @@ class Failing(ByHttp):
     async def die_at_any_byte(
         self, who: str, address: str, at: int, op: str, web: bool, cut: int, waits: float, read: bool
     ) -> None:
-        """A peer dies within a request, at once or after a while, or behind it, with the answer unread."""
+        """A peer closes within a request, at once or later, or behind it, with the answer unread."""
         if self.sockets(address) >= 2 * self.limits.per_client + 8:
             return
         peer = self.connect(who, address, small=True)
@@ -100,7 +100,7 @@ class Failing(ByHttp):
         await self.settle()
 
     async def the_store_is_away(self, at: int, does_it: bool, ops: list[str], job: int) -> None:
-        """The store is away for a moment, in which things are asked."""
+        """The store is unavailable for a moment, in which requests are sent."""
         if self.far is None:
             return
         for peer in self.peers:
@@ -120,7 +120,7 @@ class Failing(ByHttp):
         await self.settle()
 
     async def the_server_stops(self, seconds: float | None) -> None:
-        """The server stops, while things are open, and another one begins."""
+        """The server stops, while requests are open, and another one starts."""
         if seconds is None:
             return
         self.sound = False

@@ -1,4 +1,4 @@
-"""A registry and its server, which is started, stopped, and asked what is left of it."""
+"""A registry and its server, which is started, stopped, and checked for what is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PORT: Final = 8000
 
 
 class Hosting(TrioMachine):
-    """The server, and the jobs that it serves."""
+    """The server, and its jobs."""
 
     rule_time_limit = 10_000.0
     door: str

@@ -1,4 +1,4 @@
-"""A server, its jobs and many peers, with a model that knows who may see and hold what."""
+"""A server, its jobs and many peers, with a model of what each may see and occupy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ServerMachine(Failing):
         kept: int,
         first: list[str],
     ) -> None:
-        """Open a registry, and serve it to two peers, who submit a job each."""
+        """Open a registry, and serve it to two peers, each of which submits a job."""
         trio.socket.set_custom_socket_factory(self.network)
         calls, follows, queued, per_client, more = bounds
         self.door = door
@@ -82,7 +82,7 @@ class ServerMachine(Failing):
 
     @rule(turns=turns, who=whos)
     async def talk(self, turns: list[tuple[str, dict[str, Any]]], who: str) -> None:
-        """Peers ask, follow and take note, and jobs go on, each in turn; somebody is there who does."""
+        """Peers send requests, follow and ack, and jobs go on, in turn; at least one peer is active."""
         if not self.webs():
             await self.come_by_web(who, ADDRESSES[0], small=False)
         for name, given in turns:
@@ -90,12 +90,12 @@ class ServerMachine(Failing):
 
     @rule(what=happenings)
     async def happen(self, what: tuple[str, dict[str, Any]]) -> None:
-        """Peers come and fail, time passes, the store is away, or the server stops."""
+        """Peers connect and fail, time passes, the store is unavailable, or the server stops."""
         name, given = what
         await getattr(self, name)(**given)
 
     async def finish(self) -> None:
-        """Have everybody leave: nothing of them stays, and others find the server as it was."""
+        """Let all peers leave: nothing of them stays, and new ones find the server as it was."""
         try:
             if self.sound and self.alone:  # else the failure is told already
                 await self._finish()

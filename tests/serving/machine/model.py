@@ -1,4 +1,4 @@
-"""What the model knows of a server's peers and jobs, and what must hold of them."""
+"""A model of a server's peers and jobs, and its invariants."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class Model(Hosting):
-    """Who may see and hold what, and whether all is right."""
+    """What each peer may see and occupy, with checks."""
 
     async def queued(self, who: str) -> int:
         """Return how many jobs of an owner wait."""
         return len(await self.jobs.find(state=State.QUEUED, owner=who))
 
     def known(self) -> list[Work]:
-        """Return the jobs whose ids somebody was told."""
+        """Return the jobs whose ids a peer has received."""
         return [work for work in self.works if work.id]
 
     def running(self) -> list[Work]:
@@ -38,7 +38,7 @@ class Model(Hosting):
         return [work for work, job in truth if job is not None and job.state is State.RUNNING]
 
     def works_seen(self, who: str) -> list[Work]:
-        """Return the jobs that a caller may know of."""
+        """Return the jobs that a caller may see."""
         return [work for work in self.works if work.seen_by(who)]
 
     def listed(self, who: str) -> list[Work]:
@@ -46,7 +46,7 @@ class Model(Hosting):
         return [work for work in self.works_seen(who) if work.number in self.truth]
 
     def seats(self, address: str | None = None) -> tuple[int, int]:
-        """Return how many seats are taken, of an address or of all: at least, and at most."""
+        """Return how many requests are open, of an address or of all: at least, and at most."""
         least = most = 0
         for peer in self.peers:
             if peer.gone or address not in (None, peer.address) or not (peer.is_web or peer.asked):
@@ -60,7 +60,7 @@ class Model(Hosting):
         return sum(not peer.gone for peer in self.peers if address in (None, peer.address))
 
     def full(self, peer: Peer) -> frozenset[str]:
-        """Return what a request that needs a seat may be told: that there is none, or not that."""
+        """Return the possible answers to a request that counts: that the limit is reached, or not."""
         if peer.is_web or peer.asked:
             return frozenset({"ok"})
         (own, own_most), (every, every_most) = self.seats(peer.address), self.seats()
@@ -73,7 +73,7 @@ class Model(Hosting):
         return frozenset({"ok", *found})
 
     def expected(self, who: str, op: str, work: Work | None) -> frozenset[str]:
-        """Return what a request may be answered, but for limits."""
+        """Return the possible answers to a request, apart from limits."""
         if op == "statistics":
             return frozenset({"ok"} if who == EVERYBODY else {"forbidden"})
         if work is not None and not work.seen_by(who):
@@ -89,13 +89,13 @@ class Model(Hosting):
         return [peer for peer in self.peers if peer.is_web and not (peer.gone or peer.excused)]
 
     def calls_of(self, peer: Peer) -> list[Asked]:
-        """Return the calls that a peer waits for."""
+        """Return the open calls of a peer."""
         return [one for one in peer.asked if not one.waits and one.op != "upgrade"]
 
     # ------------------------------------------------------------ what must hold
 
     def told(self, work: Work | None, fields: Any) -> None:
-        """Take note of what a peer was told of a job."""
+        """Record what a peer received about a job."""
         if work is None or not isinstance(fields, dict):
             return
         job = fields.get("job") or (fields if "last_seq" in fields else None)
@@ -108,7 +108,7 @@ class Model(Hosting):
             work.id = fields["job_id"]
 
     async def settle(self) -> None:
-        """Let everything happen that will, and look whether it is right."""
+        """Let everything happen that can, and check the invariants."""
         self.sound = False
         await trio.sleep(0.5)
         await wait_all_tasks_blocked()  # what happens at this very moment is over, too
@@ -142,7 +142,7 @@ class Model(Hosting):
         self.sound = True
 
     async def _learn(self) -> None:
-        """Learn of the jobs in the registry, which the server's answers are compared with."""
+        """Read the jobs in the registry, with which the server's answers are compared."""
         pending = {one.work for peer in self.peers if not peer.gone for one in peer.asked}
         for work in list(self.works):
             found = await self.jobs.find(tags={"n": str(work.number)})
@@ -156,7 +156,7 @@ class Model(Hosting):
                 self.works.remove(work)
 
     def _may_wait(self, peer: Peer, asked: Asked, now: float) -> bool:
-        """Return whether a request may be without an answer still."""
+        """Return whether a request may still be unanswered."""
         if not peer.is_web and asked is not peer.asked[0]:
             return True  # one at a time
         job = self.truth.get(asked.work.number) if asked.work else None
@@ -171,7 +171,7 @@ class Model(Hosting):
         )
 
     def _check_jobs(self) -> None:
-        """A job goes on unless somebody may hold it up."""
+        """Check that a job goes on unless a reader may hold it."""
         for work in self.works:
             job = self.truth.get(work.number)
             if job is None or job.state is not State.RUNNING or job.cancel_requested_at is not None:

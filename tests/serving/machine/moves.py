@@ -1,4 +1,4 @@
-"""What peers, jobs and the world around them do: names of methods of `ServerMachine`, and what is drawn."""
+"""The actions of peers, jobs and their environment: names of methods of `ServerMachine`, with arguments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ jobs = st.sampled_from([0, 0, 0, 0, *range(1, 8)])
 
 
 def _given(**of: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return what is drawn for a method: its arguments."""
+    """Return the drawn arguments of a method."""
     return st.fixed_dictionaries(of)
 
 

@@ -1,9 +1,8 @@
-"""A network of one machine, on which time may be virtual: connections are pairs of sockets of the kernel.
+"""A network within one machine, on which time may be virtual: connections are pairs of sockets of the kernel.
 
-What is sent on such a pair has arrived when the send returns. So a clock that jumps when all tasks wait
-never jumps over bytes that are under way, and a run is the same each time. The server under test notices
-nothing: it listens and accepts as ever, by Trio's own seam for that, and sends by system calls that may take
-a part only.
+Bytes on such a pair have arrived when the send returns. So a clock that jumps when all tasks wait never jumps
+over bytes that are under way, and a run is the same each time. The server under test is unchanged: it listens
+and accepts by Trio's own hook, and sends by system calls that may take a part only.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Network(trio.abc.SocketFactory):
         return Listening(self)
 
     def free_port(self) -> int:
-        """Return a port that nothing listens at."""
+        """Return a port on which nothing listens."""
         return next(self._ports)
 
     def connect(self, port: int, address: str, buffer: int | None) -> trio.SocketStream:
@@ -78,7 +77,7 @@ class Listening(trio.socket.SocketType):
         """Do nothing."""
 
     def getsockopt(self, *_: Any) -> Any:
-        """Say that it listens, which is all that Trio asks for."""
+        """Return that it listens, as Trio asks only for that."""
         return 1
 
     async def bind(self, address: Any) -> None:
@@ -99,7 +98,7 @@ class Listening(trio.socket.SocketType):
         return found, found.getpeername()
 
     def close(self) -> None:
-        """Listen no more, and reset who was not accepted."""
+        """Stop listening, and reset connections that were not accepted."""
         self._network.listening.pop(self._port, None)
         while True:
             try:
@@ -131,7 +130,7 @@ class Accepted(trio.socket.SocketType):
         return self._client
 
     def setsockopt(self, *_: Any) -> None:
-        """Do nothing: what servers set is of TCP."""
+        """Do nothing: the options that servers set are those of TCP."""
 
     async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
         """See `socket.socket`."""

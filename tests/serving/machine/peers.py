@@ -1,7 +1,7 @@
-"""Peers that keep the books: what each asked, what it was answered, and whether that is right.
+"""Peers that record what each asked, what it was answered, and whether that is right.
 
-They read by h11 and wsproto, and write requests by hand, so that they can stop at any byte. Whatever is wrong
-with an answer raises `AssertionError` in the task that reads it.
+They read by h11 and wsproto, and write requests by hand, so that they can stop at any byte. A wrong answer
+raises `AssertionError` in the task that reads it.
 """
 
 from __future__ import annotations
@@ -121,24 +121,24 @@ class Peer:
             self._out.send_nowait(data)
 
     def send_held(self, count: int) -> None:
-        """Send so many of the bytes that were held back, and forget the others."""
+        """Send so many of the bytes that were held back, and drop the others."""
         self.holds_back = False
         if data := bytes(self._held[:count]):
             self.say(data)
 
     def half_close(self) -> None:
-        """Send no more, and read on."""
+        """Close the sending half, and read on."""
         self.excused = True
         self._out.send_nowait(None)
 
     def hang_up(self) -> None:
-        """Close the connection; if something was not read, the server sees a reset."""
+        """Close the connection; with unread bytes, the server sees a reset."""
         self.excused = self.gone = self.left = True
         self._reading.cancel()
         self.stream.socket.close()
 
     def stall(self, now: float) -> None:
-        """Read no more."""
+        """Stop reading."""
         if not self.stalled:
             self.stalled, self.stalled_at, self._may_read = True, now, trio.Event()
             self._reading.cancel()
@@ -149,7 +149,7 @@ class Peer:
         self._may_read.set()
 
     def over(self) -> None:
-        """Take note that the server has closed the connection."""
+        """Record that the server has closed the connection."""
         self.gone = True
         if self.is_web:
             assert self.excused or self.code in self.closes, f"it was closed with {self.code}"
@@ -158,7 +158,7 @@ class Peer:
             assert not asked, f"it was hung up on, and not answered: {asked}"
 
     def take(self, data: bytes) -> None:
-        """Take in what came."""
+        """Parse the bytes that arrived."""
         assert not self.gone
         text = self._tail + data
         for secret in self._foreign:
@@ -277,7 +277,7 @@ class Peer:
     # ------------------------------------------------------------ WebSocket
 
     def shake(self, asked: Asked, web: WSConnection, data: bytes) -> None:
-        """Ask to speak WebSocket from now on."""
+        """Send a handshake."""
         self._web = web
         self.ask_http(asked, data)
 
@@ -288,7 +288,7 @@ class Peer:
         self.say(frame(TEXT, message if isinstance(message, bytes) else json.dumps(message).encode()))
 
     def number(self) -> int:
-        """Return an id that is free: the smallest, so that ids are used again."""
+        """Return the smallest free id, so that ids are used again."""
         used = {one.number for one in self.asked}
         return next(number for number in range(1, 10**6) if number not in used)
 

@@ -1,6 +1,6 @@
-"""Have Hypothesis write sessions of many peers: `python tests/serving/machine/run.py --examples 9 --seed 7`.
+"""Let Hypothesis draw sessions of many peers: `python tests/serving/machine/run.py --examples 9 --seed 7`.
 
-What fails prints the session, and the command that does it again.
+A failure prints the session, and the command that repeats it.
 """
 
 from __future__ import annotations

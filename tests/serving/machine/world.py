@@ -1,4 +1,4 @@
-"""What is around a server: a store that is away now and then, and a log that is read."""
+"""The environment of a server: a store that is sometimes unavailable, and a log that is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Away(Connection):
-    """A store that is away now and then: what is asked meanwhile is done, or is not, and nobody knows."""
+    """A store that is sometimes unavailable: a call meanwhile takes effect or not."""
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store)
@@ -40,14 +40,14 @@ class Away(Connection):
 
 
 class Mistakes(logging.Handler):
-    """Keeps what the server logs as a fault of its own."""
+    """Keeps the records that the server logs as its own errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record, unless the fault is that of `authenticate`."""
+        """Keep a record, unless it is about `authenticate`."""
         text = logging.Formatter().format(record)
         if "authenticate failed" not in text:
             self.found.append(text)

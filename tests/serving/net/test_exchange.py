@@ -29,7 +29,7 @@ def body(data: bytes, *, more: bool = True) -> dict[str, Any]:
 async def asked(
     *lines: str, idle: float = 60.0
 ) -> AsyncGenerator[tuple[Exchange, trio.SocketStream, bytearray, trio.Event]]:
-    """A request, the peer who asked it, what was read ahead, and the event that says the server stops."""
+    """Yield a request, its peer, the bytes read ahead, and the event that says the server stops."""
     head = "\r\n".join([*(lines or ("GET / HTTP/1.1",)), "Host: x", "", ""]).encode()
     async with open_registry() as jobs, connected(idle) as (stream, peer):
         context = ServerContext.of(jobs, ServerOptions())
@@ -37,7 +37,7 @@ async def asked(
 
 
 async def test_what_is_sent_ahead_is_bounded() -> None:
-    """While a request is answered a little is read of those behind it; the peer waits with the rest."""
+    """While a request is answered, a bounded part of the next ones is read; the peer waits with the rest."""
     async with asked() as (exchange, peer, ahead, _), trio.open_nursery() as nursery:
         assert (await exchange.receive())["more_body"] is False
         heard: list[Any] = []
@@ -59,7 +59,7 @@ async def test_what_is_sent_ahead_is_bounded() -> None:
 
 
 async def test_a_client_that_leaves_is_told_of() -> None:
-    """Whoever waits for more hears that the client has left, within a body and behind it."""
+    """A task that waits for the body or for later bytes learns that the client has left."""
     async with asked() as (exchange, peer, _, _):
         assert await exchange.receive() == {"type": "http.request", "body": b"", "more_body": False}
         await peer.aclose()
@@ -74,7 +74,7 @@ async def test_a_client_that_leaves_is_told_of() -> None:
 
 
 async def test_who_has_gone_is_sent_nothing_more() -> None:
-    """A response to nobody is an error of nobody: the sender goes on to its end, letting others run."""
+    """A response to a client that has gone raises no error: its sender runs to the end, with checkpoints."""
     async with asked(idle=0.05) as (exchange, _, _, _):
         await exchange.receive()
         await exchange.send(START)
@@ -87,7 +87,7 @@ async def test_who_has_gone_is_sent_nothing_more() -> None:
 
 
 async def test_what_is_begun_is_sent_to_its_end() -> None:
-    """A piece whose sender is cancelled is whole all the same, and what follows it makes sense."""
+    """A chunk whose sender is cancelled is sent whole, and what follows it is valid."""
     async with asked() as (exchange, peer, _, _), trio.open_nursery() as nursery:
         await exchange.send(START)
         found = bytearray()
@@ -107,7 +107,7 @@ async def test_what_is_begun_is_sent_to_its_end() -> None:
 
 
 async def test_the_last_answer_says_so() -> None:
-    """While the server stops no connection is kept."""
+    """While the server stops, each response has `Connection: close`."""
     async with asked() as (exchange, peer, _, closing):
         closing.set()
         await exchange.send(START)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: what is read, what is answered, and when the connection ends."""
+"""HTTP/1.1 on one connection: parsing, responses, and the end of the connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_closing(answer: Answer) -> bool:
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_any_request_may_ask_for_a_websocket(before: int, at_once: bool) -> None:
-    """The first request of a connection or a later one, and of what was sent at once nothing is lost."""
+    """The first or a later request may be a handshake, and bytes sent with it are not lost."""
     async with served() as site:
         wire = await site.connect()
         for _ in range(before):
@@ -62,7 +62,7 @@ async def test_any_request_may_ask_for_a_websocket(before: int, at_once: bool) -
 
 
 async def test_a_websocket_after_a_submission() -> None:
-    """A body before it, and the answer to that, are what they are without it."""
+    """A body before a handshake, and its response, are the same as without the handshake."""
     async with served() as site:
         wire = await site.connect()
         await wire.say(POST, JSON, f"Content-Length: {len(SUBMIT)}", body=SUBMIT)
@@ -75,7 +75,7 @@ async def test_a_websocket_after_a_submission() -> None:
 
 
 async def test_who_asks_is_told_to_go_on_when_its_body_is_wanted() -> None:
-    """`100 Continue` comes when the body is read; where it is not, the answer comes in its place."""
+    """`100 Continue` is sent when the body is read; if it is not, only the response is sent."""
     async with served() as site:
         wire = await site.connect()
         lines = (JSON, f"Content-Length: {len(SUBMIT)}", "Expect: 100-continue")
@@ -91,7 +91,7 @@ async def test_who_asks_is_told_to_go_on_when_its_body_is_wanted() -> None:
 
 
 async def test_who_does_not_wait_is_not_told_to_go_on() -> None:
-    """A body that is here already needs no `100 Continue`."""
+    """A body that has arrived already needs no `100 Continue`."""
     async with served() as site:
         wire = await site.connect()
         await wire.say(POST, JSON, f"Content-Length: {len(SUBMIT)}", "Expect: 100-continue", body=SUBMIT)
@@ -100,7 +100,7 @@ async def test_who_does_not_wait_is_not_told_to_go_on() -> None:
 
 @pytest.mark.parametrize("body", [b"x" * 10, b"x" * 5])
 async def test_a_body_that_nobody_reads(body: bytes) -> None:
-    """If it is here it is thrown away, and the connection goes on; else the answer says that it ends."""
+    """An unread body that has arrived is skipped, and the connection kept; else the response closes it."""
     async with served() as site:
         wire = await site.connect()
         await wire.say("POST /nowhere HTTP/1.1", "Content-Length: 10", body=body)
@@ -126,7 +126,7 @@ async def test_what_is_sent_of_an_unread_body_does_not_cost_the_answer() -> None
 
 @pytest.mark.parametrize("body", [b"x\r\n", b"1\r\nxx\r\n", b"0x1\r\nx\r\n"])
 async def test_chunks_that_are_none(body: bytes) -> None:
-    """They are a bad request, behind which no other is looked for."""
+    """Wrong chunks are a bad request, behind which no other is parsed."""
     async with served() as site:
         wire = await site.connect()
         await wire.say(POST, JSON, "Transfer-Encoding: chunked", body=body + SUBMIT)
@@ -155,7 +155,7 @@ async def test_chunks_that_are_none(body: bytes) -> None:
 )
 @pytest.mark.parametrize("before", [0, 1])
 async def test_a_head_that_is_none(said: bytes, refused: tuple[int, str], before: int) -> None:
-    """It is refused with a problem, the first as a later one, and the connection is closed."""
+    """A wrong head is refused with a problem, the first as a later one, and the connection closed."""
     async with served(limits=Limits(header=0.1)) as site:
         wire = await site.connect()
         for _ in range(before):
@@ -168,7 +168,7 @@ async def test_a_head_that_is_none(said: bytes, refused: tuple[int, str], before
 
 
 async def test_a_head_request() -> None:
-    """HEAD is answered as GET is, without the body, and the connection goes on."""
+    """HEAD is answered as GET is, without the body, and the connection is kept."""
     async with served() as site:
         wire = await site.connect()
         job_id = await site.submit("count", 1)
@@ -183,7 +183,7 @@ async def test_a_head_request() -> None:
 
 
 async def test_what_is_sent_behind_the_last_request_does_not_cost_the_answer() -> None:
-    """Who wants the connection closed gets its answer and the end, whatever it sends behind that."""
+    """A client that wants the connection closed gets its response and the end, whatever it sends then."""
     async with served() as site:
         wire = await site.connect()
         await wire.say(HEALTH, "Connection: close", body=b"GET / HTTP/1.1\r\n" * 1000)
@@ -194,7 +194,7 @@ async def test_what_is_sent_behind_the_last_request_does_not_cost_the_answer() -
 
 @pytest.mark.parametrize("kept", [(), ("Connection: keep-alive",)])
 async def test_http_1_0(kept: tuple[str, ...]) -> None:
-    """Its answers end with the connection, in no chunks."""
+    """Responses to HTTP/1.0 end with the connection, without chunks."""
     async with served() as site:
         job_id = await site.submit("count", 1)
         for path, end in (("/healthz", b"ok\n"), (f"/v1/jobs/{job_id}/stream", b"data: [DONE]\n\n")):
@@ -210,7 +210,7 @@ async def test_http_1_0(kept: tuple[str, ...]) -> None:
 
 
 async def test_an_answer_while_the_server_stops_says_that_it_is_the_last() -> None:
-    """What was asked before the server stops is answered, with `Connection: close`."""
+    """A request made before the server stops is answered, with `Connection: close`."""
     async with stubborn_job() as (site, job_id, go_on):
         wire = await site.connect()
         await wire.say(f"DELETE /v1/jobs/{job_id}?patience=5 HTTP/1.1")
@@ -224,7 +224,7 @@ async def test_an_answer_while_the_server_stops_says_that_it_is_the_last() -> No
 
 
 async def test_an_answer_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A response that HTTP does not allow is not sent; its client is told of a mistake, and nobody else."""
+    """A response that HTTP does not allow is not sent; its client gets an error, and others do not."""
 
     async def broken(*_: Any) -> Response:
         return Response("ok", headers={"x": "a\r\nset-cookie: b"})
@@ -242,7 +242,7 @@ async def test_an_answer_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_mistake_ends_its_request_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An application that raises is told as a problem, and logged; the server goes on."""
+    """An exception of the application is sent as a problem, and logged; the server goes on."""
 
     async def broken(*_: Any) -> Response:
         raise RuntimeError("the secret")

@@ -1,4 +1,4 @@
-"""Listening, and stopping in order: whatever a connection does, it is the only one to suffer for it."""
+"""Listening, and stopping in order: a failing connection does not affect others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOCAL = "127.0.0.1"
 
 @attrs.define
 class Server:
-    """A server that a test runs."""
+    """A server in a test."""
 
     port: int
     scope: trio.CancelScope
@@ -55,7 +55,7 @@ async def running(
     grace: float = 5.0,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Server]:
-    """Serve connections with a handler that is given the stream and the event `closing`."""
+    """Serve connections with a handler that gets the stream and the event `closing`."""
     stopped, scope = trio.Event(), trio.CancelScope()
     options = ServerOptions(port=0, limits=limits, ssl_context=tls, grace=grace)
     listeners = await open_listeners(options)
@@ -102,7 +102,7 @@ async def all_of(peer: trio.SocketStream) -> bytes:
 
 
 async def test_connections_are_told_and_waited_for() -> None:
-    """When the server stops its connections see `closing`, and may say goodbye; then it has stopped."""
+    """When the server stops, its connections see `closing`, and can send a last message before it ends."""
     async with running(until_closing) as server:
         peers = [await server.connect() for _ in range(3)]
         for peer in peers:
@@ -135,7 +135,7 @@ async def test_no_new_connections_while_it_stops() -> None:
 
 
 async def test_the_grace_has_an_end() -> None:
-    """A connection that does not end is closed after the grace, also where it is shielded."""
+    """A connection that does not end is closed after the grace, even if it is shielded."""
     shielded_end = trio.Event()
 
     async def handler(stream: PeerStream, closing: trio.Event) -> None:
@@ -154,7 +154,7 @@ async def test_the_grace_has_an_end() -> None:
 
 
 async def test_with_no_grace_nothing_is_waited_for() -> None:
-    """A grace of 0 closes at once what is open."""
+    """A grace of 0 closes open connections at once."""
     async with running(until_closing, grace=0) as server:
         peer = await server.connect()
         assert await peer.receive_some() == b"hello"
@@ -163,7 +163,7 @@ async def test_with_no_grace_nothing_is_waited_for() -> None:
 
 
 async def test_a_server_that_nobody_uses_stops_at_once() -> None:
-    """With no connection open there is nothing to wait for."""
+    """A server without connections stops at once."""
     async with running(echo, grace=1000) as server:
         await server.stop()
 
@@ -192,7 +192,7 @@ async def test_a_handler_that_raises_ends_its_connection_only(caplog: pytest.Log
 
 
 async def test_a_stream_is_closed_after_its_handler() -> None:
-    """A handler need not close its stream."""
+    """A handler's stream is closed after it."""
 
     async def handler(stream: PeerStream, closing: trio.Event) -> None:
         await stream.send_all(b"x")
@@ -205,7 +205,7 @@ async def test_a_stream_is_closed_after_its_handler() -> None:
     ("limits", "told"), [(Limits(per_client=1), 10), (Limits(connections=1, per_client=1000), 100)]
 )
 async def test_so_many_sockets_and_no_more(limits: Limits, told: int) -> None:
-    """Beyond twice the seats some are told that there is no place, and no more; one that ends makes room."""
+    """Over twice the limit of requests some connections are refused; one that ends makes room."""
 
     async def handler(stream: PeerStream, closing: trio.Event) -> None:
         await stream.send_all(b"no" if stream.crowded else b"yes")
@@ -225,7 +225,7 @@ async def test_so_many_sockets_and_no_more(limits: Limits, told: int) -> None:
 
 
 async def test_a_handshake_has_its_time(socket_clock: MockClock) -> None:
-    """A peer that does not speak TLS, or not in time, is let go; others get in meanwhile."""
+    """A peer without a TLS handshake in time is dropped; others are accepted meanwhile."""
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(LOCAL).configure_cert(tls)
@@ -242,7 +242,7 @@ async def test_a_handshake_has_its_time(socket_clock: MockClock) -> None:
 
 
 async def test_a_handshake_is_not_waited_for_when_it_stops() -> None:
-    """Who has not shaken hands yet is let go when the server stops, not after its time or the grace."""
+    """A peer in its TLS handshake is dropped when the server stops, not after the deadline or the grace."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     async with running(echo, limits=Limits(header=12), grace=12, tls=tls) as server:
         silent = await server.connect()
@@ -252,7 +252,7 @@ async def test_a_handshake_is_not_waited_for_when_it_stops() -> None:
 
 
 async def test_a_port_that_is_taken() -> None:
-    """The error says where it cannot listen."""
+    """The error names the address that is in use."""
     async with running(echo) as server:
         with pytest.raises(OSError, match=f"cannot listen on {LOCAL} port {server.port}: "):
             await open_listeners(ServerOptions(port=server.port))

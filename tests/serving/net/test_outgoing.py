@@ -1,4 +1,4 @@
-"""The way out of a connection: whole, in order, and only what is not taken is waited for."""
+"""Sending on a connection: whole and in order; a task waits only for what the kernel does not take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BIG = 8 * 1024 * 1024  # more than a socket's buffers hold
 
 @asynccontextmanager
 async def connected() -> AsyncGenerator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """A connection, and the peer's end of it."""
+    """Yield a connection, and the peer's end of it."""
     ours, theirs = socket.socketpair()
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     with trio.fail_after(10):
@@ -33,7 +33,7 @@ async def read(peer: trio.abc.ReceiveStream, size: int) -> bytes:
 
 
 async def test_what_the_kernel_takes_is_sent_at_once() -> None:
-    """No task waits, and no checkpoint is passed, while the peer takes what it is sent."""
+    """While the peer reads, sending has no checkpoint."""
     async with connected() as (stream, peer):
         outgoing = Outgoing(stream, 60)
         with trio.testing.assert_no_checkpoints():
@@ -44,7 +44,7 @@ async def test_what_the_kernel_takes_is_sent_at_once() -> None:
 
 
 async def test_the_rest_is_kept_and_goes_first() -> None:
-    """What is taken in part is finished before anything else is sent; until then nothing is taken at once."""
+    """A message that was sent in part is finished before the next one; until then none is sent at once."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
         outgoing = Outgoing(stream, 60)
         assert outgoing.send_now(b"x" * BIG)
@@ -59,7 +59,7 @@ async def test_the_rest_is_kept_and_goes_first() -> None:
 
 
 async def test_flushed() -> None:
-    """`flush` waits until what was begun is sent, and then there is room again."""
+    """`flush` waits until the begun message is sent, and then there is room again."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
         outgoing = Outgoing(stream, 60)
         assert outgoing.send_now(b"x" * BIG)
@@ -70,7 +70,7 @@ async def test_flushed() -> None:
 
 
 async def test_a_full_kernel_takes_nothing() -> None:
-    """Where not a byte fits, nothing is begun: the caller still has all of it."""
+    """If the kernel takes no byte, the message is not begun: the caller keeps it."""
     async with connected() as (stream, peer):
         outgoing = Outgoing(stream, 60)
         assert outgoing.send_now(b"x" * BIG)
@@ -82,7 +82,7 @@ async def test_a_full_kernel_takes_nothing() -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 async def test_a_cancelled_send_leaves_no_half(first: int) -> None:
-    """A send that is cancelled is finished by the next one if it was begun, and else left out."""
+    """A cancelled send is finished by the next one if it was begun, and else dropped."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
         outgoing = Outgoing(stream, 60)
         if first:
@@ -94,7 +94,7 @@ async def test_a_cancelled_send_leaves_no_half(first: int) -> None:
 
 
 async def test_a_peer_that_takes_nothing_is_dropped() -> None:
-    """It has its time, then the connection is closed, and all that wait are told."""
+    """After the deadline the connection is closed, and all waiting tasks get an error."""
     async with connected() as (stream, _):
         outgoing = Outgoing(stream, 0.05)
         assert outgoing.send_now(b"x" * BIG)
@@ -111,7 +111,7 @@ async def test_a_peer_that_takes_nothing_is_dropped() -> None:
 
 
 async def test_a_peer_that_has_gone() -> None:
-    """Sending to it fails, at once or not, as it does on a stream."""
+    """Sending to a closed peer fails, at once or not, as on a stream."""
     async with connected() as (stream, peer):
         outgoing = Outgoing(stream, 60)
         await peer.aclose()
@@ -121,7 +121,7 @@ async def test_a_peer_that_has_gone() -> None:
 
 
 async def test_a_stream_that_is_closed_while_a_task_waits() -> None:
-    """Who waits is told that the peer has gone, whoever closed the stream."""
+    """Waiting tasks get PeerGone, whichever side closed the stream."""
     async with connected() as (stream, _):
         outgoing = Outgoing(stream, 60)
         assert outgoing.send_now(b"x" * BIG)
@@ -137,7 +137,7 @@ async def test_a_stream_that_is_closed_while_a_task_waits() -> None:
 
 
 async def test_a_closed_descriptor_is_not_written_to() -> None:
-    """Once a stream is closed, its number may be another connection's; nothing is sent there."""
+    """After a stream is closed, its descriptor may be another connection's, and nothing is sent there."""
     async with connected() as (stream, _):
         outgoing, descriptor = Outgoing(stream, 60), stream.socket.fileno()
         await stream.aclose()
@@ -149,7 +149,7 @@ async def test_a_closed_descriptor_is_not_written_to() -> None:
 
 
 async def test_a_send_is_a_checkpoint() -> None:
-    """Also one that need not wait, so that who sends on and on lets others run."""
+    """A send that need not wait is a checkpoint too, so that other tasks run between sends."""
     async with connected() as (stream, _):
         outgoing = Outgoing(stream, 60)
         with trio.testing.assert_checkpoints():
@@ -158,7 +158,7 @@ async def test_a_send_is_a_checkpoint() -> None:
 
 class TestOtherStreams:
     async def test_they_always_wait(self) -> None:
-        """A stream that is no socket takes nothing at once; what tasks send comes in their order."""
+        """A stream that is no socket takes nothing at once; messages of several tasks are sent in order."""
         near, far = trio.testing.memory_stream_pair()
         outgoing = Outgoing(near, 60)
         assert not outgoing.send_now(b"x")
@@ -169,7 +169,7 @@ class TestOtherStreams:
             assert await read(far, 8) == b"one, two"
 
     async def test_a_cancelled_send_is_the_last(self) -> None:
-        """How much of it was sent nobody knows, so nothing may be sent behind it."""
+        """How much of a cancelled send was sent is unknown, so nothing is sent after it."""
         near, _ = trio.testing.lockstep_stream_pair()
         outgoing = Outgoing(near, 60)
         with trio.move_on_after(0.01):

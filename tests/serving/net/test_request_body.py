@@ -1,4 +1,4 @@
-"""Bodies are cut out of what arrives, whole or in any pieces, and with little work for each byte."""
+"""Bodies are parsed from any parts of the stream, with bounded work for each byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEXT = b"GET / HTTP/1.1\r\n"
 
 
 def decoded(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """Return what a body is, and what was left, when it arrives in these pieces."""
+    """Return a body, and the rest, when the stream arrives in these parts."""
     ahead, found = bytearray(), b""
     for piece in pieces:
         ahead += piece
@@ -29,7 +29,7 @@ def decoded(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
     [(12, b"hello, world"), (None, CHUNKS + b"\r\n"), (None, CHUNKS + b"Trailer: x\r\nAnother: y\r\n\r\n")],
 )
 def test_a_body_in_any_pieces(length: int | None, sent: bytes) -> None:
-    """However it is cut, the body is the same, and what comes behind it is left for the next request."""
+    """However the stream is split, the body is the same, and the bytes behind it are left."""
     whole = sent + NEXT
     cuts = [[whole], [whole[at : at + 1] for at in range(len(whole))]]
     cuts += [[whole[:at], whole[at:]] for at in range(len(whole))]
@@ -40,7 +40,7 @@ def test_a_body_in_any_pieces(length: int | None, sent: bytes) -> None:
 
 
 def test_no_body() -> None:
-    """A body of no bytes is done from the beginning."""
+    """A body of no bytes is complete from the beginning."""
     assert Body(0).done
 
 
@@ -70,14 +70,14 @@ def test_no_body() -> None:
 )
 @pytest.mark.parametrize("size", [1, 4096])
 def test_what_is_no_body_is_refused(sent: bytes, size: int) -> None:
-    """Sizes that are none, chunks longer than theirs, lines without end, and much ado about nothing."""
+    """Wrong sizes, chunks longer than declared, lines without end, and too many tiny chunks are refused."""
     with pytest.raises(Refused) as refused:
         decoded(Body(None), [sent[at : at + size] for at in range(0, len(sent), size)])
     assert (refused.value.code, refused.value.headers) == ("bad_request", {"connection": "close"})
 
 
 def test_many_chunks_are_taken_in_turns() -> None:
-    """Of thousands that came at once a few are taken each time, so that others get their turn."""
+    """Of thousands of chunks that arrive at once, a few are parsed at a time, so that other tasks run."""
     body, ahead, turns = Body(None), bytearray(b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"), []
     while not body.done:
         turns.append(len(body.take(ahead)))
@@ -87,7 +87,7 @@ def test_many_chunks_are_taken_in_turns() -> None:
 
 @pytest.mark.parametrize(("size", "taken"), [(1, False), (2, False), (3, True), (16, True)])
 def test_much_ado_about_nothing(size: int, taken: bool) -> None:
-    """Chunks may be small as long as a body is; a large one in chunks of a byte or two is refused."""
+    """A small body may have tiny chunks; a large one in chunks of one or two bytes is refused."""
     chunks = b"%x\r\n%b\r\n" % (size, b"x" * size) * 70_000
     if taken:
         assert len(decoded(Body(None), [chunks])[0]) == size * 70_000
@@ -99,7 +99,7 @@ def test_much_ado_about_nothing(size: int, taken: bool) -> None:
 
 
 def calls(work: Callable[[], object]) -> int:
-    """Count the calls that Python makes for some work."""
+    """Count the Python calls of some work."""
     count = 0
 
     def profile(*_: object) -> None:
@@ -116,7 +116,7 @@ def calls(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;ext=1\r\nx\r\n", b"10\r\n" + b"x" * 16 + b"\r\n"])
 def test_the_work_is_linear(chunk: bytes) -> None:
-    """Four times the chunks make four times the calls, a handful for each."""
+    """Four times the chunks take at most four times the calls, a few for each."""
     one = calls(lambda: decoded(Body(None), [chunk * 1000]))
     four = calls(lambda: decoded(Body(None), [chunk * 4000]))
     assert four < 4.5 * one

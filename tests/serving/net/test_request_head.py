@@ -1,4 +1,4 @@
-"""Heads are read strictly: what two servers could read in two ways is refused."""
+"""Heads are parsed strictly: what two servers could read differently is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def head(first: str, *lines: str) -> bytes:
     ],
 )
 def test_the_length_of_a_body_is_known_from_its_head(lines: tuple[str, ...], length: int | None) -> None:
-    """Nothing, so many bytes, or chunks."""
+    """The length is none, a number of bytes, or chunked."""
     read = read_head(head(*lines))
     assert (read.length, read.websocket) == (length, False)
     assert dict(read.request.headers)[b"host"] == b"x"
@@ -64,14 +64,14 @@ def test_the_length_of_a_body_is_known_from_its_head(lines: tuple[str, ...], len
     ],
 )
 def test_what_is_read_in_two_ways_is_refused(lines: tuple[str, ...]) -> None:
-    """Two lengths, a length that is none, folded lines, strange line ends, other versions and targets."""
+    """Two lengths, a wrong length, folded lines, odd line ends, other versions and targets are refused."""
     with pytest.raises(Refused) as refused:
         read_head(head(*lines))
     assert refused.value.code == "bad_request"
 
 
 def test_a_head_without_a_host_is_refused() -> None:
-    """HTTP/1.1 wants one; who it is for cannot be checked without."""
+    """An HTTP/1.1 head without a Host is refused."""
     with pytest.raises(Refused, match="Host"):
         read_head(b"GET / HTTP/1.1\r\n\r\n")
 
@@ -94,7 +94,7 @@ SHAKE = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA
     ],
 )
 def test_who_wants_a_websocket(lines: tuple[str, ...], wanted: bool) -> None:
-    """A GET of HTTP/1.1 without a body whose Connection and Upgrade say so, however they are written."""
+    """A handshake is a GET of HTTP/1.1 without a body, with Connection and Upgrade in any spelling."""
     assert read_head(head(*lines, *SHAKE)).websocket is wanted
 
 
@@ -107,7 +107,7 @@ def test_who_wants_a_websocket(lines: tuple[str, ...], wanted: bool) -> None:
     ],
 )
 def test_a_handshake_that_is_none(lines: tuple[str, ...], code: str) -> None:
-    """A WebSocket of another version, or without a key, is refused with a word."""
+    """A WebSocket of another version, or without a key, is refused with a message."""
     with pytest.raises(Refused) as refused:
         read_head(head("GET /v1/ws HTTP/1.1", *UPGRADE, *lines))
     assert refused.value.code == code

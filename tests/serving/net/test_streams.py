@@ -1,4 +1,4 @@
-"""A peer's stream: what was read ahead is read again, and a peer that takes nothing is let go."""
+"""A peer's stream: bytes read ahead are read again, and a peer that does not read is dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_jobs.serving.problems import Refused
 
 @asynccontextmanager
 async def connected(idle: float = 60.0) -> AsyncGenerator[tuple[PeerStream, trio.SocketStream]]:
-    """A server's stream, and the peer's end of it."""
+    """Yield a server's stream, and the peer's end of it."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with trio.fail_after(10):
         async with listener:
@@ -26,7 +26,7 @@ async def connected(idle: float = 60.0) -> AsyncGenerator[tuple[PeerStream, trio
 
 
 async def test_a_head_is_taken() -> None:
-    """A head that comes in parts is waited for; what comes behind it is read next, in any sizes."""
+    """A head in several parts is read whole; the bytes behind it are read next, in any sizes."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
 
         async def send() -> None:
@@ -44,7 +44,7 @@ async def test_a_head_is_taken() -> None:
 
 
 async def test_a_head_that_does_not_end() -> None:
-    """A peer that leaves within a head gives none; one that says too much is refused, and not kept."""
+    """A peer that leaves within a head gives none; a head that is too long is refused, and not kept."""
     async with connected() as (stream, peer):
         await peer.send_all(b"GET /")
         await peer.send_eof()
@@ -62,7 +62,7 @@ async def test_a_head_that_does_not_end() -> None:
 )
 @pytest.mark.parametrize("whole", [True, False])
 async def test_what_is_no_head_is_not_waited_for(said: bytes, whole: bool) -> None:
-    """Lines that end in a bare LF, and what cannot begin a request, are refused as soon as they are there."""
+    """Lines with a bare LF, and bytes that cannot begin a request, are refused as soon as they arrive."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
 
         async def send() -> None:
@@ -76,7 +76,7 @@ async def test_what_is_no_head_is_not_waited_for(said: bytes, whole: bool) -> No
 
 
 async def test_reading_what_was_read_ahead_is_a_checkpoint() -> None:
-    """Also bytes that are there already are given at a checkpoint."""
+    """Reading bytes that are there already is a checkpoint too."""
     async with connected() as (stream, peer):
         await peer.send_all(b"hello")
         await stream.read_ahead()
@@ -85,7 +85,7 @@ async def test_reading_what_was_read_ahead_is_a_checkpoint() -> None:
 
 
 async def test_a_head_is_put_back() -> None:
-    """It is read again, in any sizes, and what comes behind it is not, before that is wanted."""
+    """A head that is put back is read again, in any sizes, and no byte behind it too early."""
     async with connected() as (stream, peer), trio.open_nursery() as nursery:
         await peer.send_all(b"GET / HTTP/1.1\r\n\r\nbehind")
         stream.put_back(await stream.read_head())
@@ -103,7 +103,7 @@ async def test_a_head_is_put_back() -> None:
 
 
 async def test_who_was_told_last_reads_it() -> None:
-    """After lingering, a peer whose bytes nobody read still reads what it was sent, and then the end."""
+    """After lingering, a peer whose bytes were not read still reads the last response, and then the end."""
     async with connected() as (stream, peer):
         await peer.send_all(b"x" * 20_000)
         await stream.send_all(b"goodbye")
@@ -116,7 +116,7 @@ async def test_who_was_told_last_reads_it() -> None:
 
 
 async def test_a_send_that_is_not_taken_breaks_the_stream() -> None:
-    """A peer that reads nothing is given its time, then the stream is closed and the sender told."""
+    """If a peer does not read until the deadline, the stream is closed, and the sender gets an error."""
     async with connected(idle=0.05) as (stream, peer):
         with pytest.raises(trio.BrokenResourceError, match="takes nothing"):
             while True:
@@ -130,7 +130,7 @@ async def test_a_send_that_is_not_taken_breaks_the_stream() -> None:
 
 
 async def test_a_send_that_is_cancelled_is_not_a_broken_stream() -> None:
-    """A cancellation from outside is what it is: it comes through, and is not taken for a lost peer."""
+    """A cancellation from outside raises Cancelled, and not that the peer is lost."""
     async with connected() as (stream, _):
         with trio.move_on_after(0.02) as scope:
             while True:
@@ -139,7 +139,7 @@ async def test_a_send_that_is_cancelled_is_not_a_broken_stream() -> None:
 
 
 async def test_what_servers_ask_of_a_stream() -> None:
-    """The peer's address is known; it has the socket, an end, and of TLS nothing."""
+    """The stream has the peer's address, the socket and an end, and no TLS."""
     async with connected() as (stream, peer):
         assert stream.client == peer.socket.getsockname()
         assert stream.server == peer.socket.getpeername()
@@ -150,7 +150,7 @@ async def test_what_servers_ask_of_a_stream() -> None:
 
 
 async def test_a_peer_that_has_gone_already() -> None:
-    """Of a peer that was gone before it was looked at there is no address, and no error."""
+    """A peer that closed before its address was read has none, and causes no error."""
     async with connected() as (stream, _):
         await stream.aclose()
         assert PeerStream(trio.SocketStream(stream.socket), 1.0).client == ("", 0)

@@ -1,4 +1,4 @@
-"""What the document does not say: which handlers this server has, what they take, and what goes together."""
+"""Constraints that the document does not have: this server's handlers, their arguments, and combinations."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
 
 
 def shorten(query: Any) -> None:
-    """Bring what may be waited for below a second."""
+    """Shorten every wait to less than a second."""
     for name, seconds in dict(query or {}).items():
         if name in {"grace", "patience"} and isinstance(seconds, int | float) and seconds > 1:
             query[name] = seconds % 1
 
 
 def settle(options: dict[str, Any], *, has_key: bool) -> None:
-    """Take out what contradicts something else."""
+    """Remove fields that contradict others."""
     if "delay" in options:
         options.pop("run_at", None)
     if "timeout" in options:

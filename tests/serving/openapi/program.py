@@ -1,4 +1,4 @@
-"""The handlers of the server that is tried: one streams, one fails, one goes on until it is stopped."""
+"""The handlers of the tested server: one streams, one fails, one runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ async def fail(job: trio_jobs.JobContext[str], *anything: object) -> None:
 
 @trio_jobs.handler(timeout=2)
 async def linger(job: trio_jobs.JobContext[str], *anything: object) -> None:
-    """Go on until it is cancelled, or its time is over."""
+    """Run until it is cancelled, or its time is over."""
     await trio.sleep_forever()

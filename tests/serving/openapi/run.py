@@ -1,7 +1,7 @@
-"""Try a real server on all that its OpenAPI document says: `python tests/serving/openapi/run.py`.
+"""Test a real server against its OpenAPI document: `python tests/serving/openapi/run.py`.
 
-Schemathesis makes requests that the document allows and requests that it forbids, and looks at each response:
-is it one that the document has, of the form that it says, and what it should be for such a request?
+Schemathesis makes requests that the document allows and requests that it forbids, and checks each response:
+that the document has it, that it has the documented form, and that it fits the request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 30  # after which no further request is made
 
 @contextmanager
 def serving(folder: Path, token: str) -> Generator[str]:
-    """Serve jobs in a folder, for those who have the token, and give the address."""
+    """Serve jobs in a folder, for callers with the token, and yield the address."""
     tokens = folder / "tokens"
     tokens.touch(mode=0o600)
     tokens.write_text(f"* {token}\n", encoding="utf-8")

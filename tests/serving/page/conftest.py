@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 async def site(nursery: trio.Nursery, tmp_path: Path) -> AsyncIterator[Site]:
-    """A server that everybody may use."""
+    """Yield a server without authentication."""
     started = Site(nursery, tmp_path / "jobs.db")
     await started.start()
     yield started

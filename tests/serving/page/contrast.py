@@ -1,4 +1,4 @@
-"""How much every visible text of a page stands out from what is behind it, as WCAG 2.2 reckons."""
+"""The contrast of every visible text of a page with its background, as WCAG 2.2 computes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line between a browser and a server that can be cut, and can go dead without a word."""
+"""A connection between a browser and a server that can be cut, and can fall silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server on loopback that can be restarted, and jobs that go on when the test says so."""
+"""A real server on loopback that can be restarted, and jobs that go on when the test lets them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The page's address."""
         return f"http://127.0.0.1:{self.port}"
 
     def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
@@ -47,7 +47,7 @@ class Site:
         return trio.from_thread.run(fn, *args, trio_token=self._trio)
 
     def step(self, times: int = 1) -> None:
-        """Let a job that waits for the test go on."""
+        """Let a waiting job go on."""
         for _ in range(times):
             trio.from_thread.run_sync(self.give.send_nowait, None, trio_token=self._trio)
 
@@ -89,12 +89,12 @@ class Site:
         self._stopped.set()
 
     def restart(self) -> None:
-        """Stop and start from a script."""
+        """Stop and start the server from a script."""
         self.do(self.stop)
         self.do(self.start)
 
     async def stop(self) -> None:
-        """Stop, as a server does that is deployed anew."""
+        """Stop the server, as a deployment does."""
         self._scope.cancel()
         await self._stopped.wait()
 
@@ -107,7 +107,7 @@ def waiting_for(steps: trio.MemoryReceiveChannel[None]) -> Any:
 
     @trio_jobs.handler
     async def wait(job: trio_jobs.JobContext[str], total: int) -> int:
-        """Send numbers, each when the test says so, and go on with the next one after a restart."""
+        """Send numbers, each when the test lets it, and go on with the next one after a restart."""
         for number in range(job.saved or 0, total):
             await steps.receive()
             await job.progress(number, total, "counting")

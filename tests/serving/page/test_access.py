@@ -1,4 +1,4 @@
-"""The live page for everybody: with keys alone, on a phone, in light and in dark."""
+"""The live page is accessible: by keyboard alone, on a phone, in light and in dark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDE = "https://example.org/" + "W" * 300
 
 @in_browser()
 def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
-    """With keys alone: submit a job, go through the list, open one, go back, cancel; focus is seen."""
+    """By keyboard alone: submit a job, go through the list, open one, go back, cancel; focus is visible."""
     open_page(page)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="New job")).to_be_focused()
@@ -73,8 +73,8 @@ def test_everything_can_be_done_with_keys(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_row_keeps_the_keyboard_when_its_job_moves_to_another_list(page: Page, site: Site) -> None:
-    """A job that ends leaves the keyboard on its row, in whatever list; and from a button that goes with it
-    the keyboard comes to its name."""
+    """A job that ends keeps the focus on its row, in whichever list; from a button that is removed the focus
+    moves to the job's name."""
     job = site.submit("wait", 1)
     open_page(page)
     page.locator("section[data-states=running] .row").focus()
@@ -92,7 +92,7 @@ def test_a_row_keeps_the_keyboard_when_its_job_moves_to_another_list(page: Page,
 
 @in_browser(**PHONE)
 def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page, site: Site) -> None:
-    """At 360 pixels the list, a job with long words, and the dialogs fit, and one comes back from a job."""
+    """At 360 pixels the list, a job with long words, and the dialogs fit; a job has a way back."""
     job = site.submit("shout", WIDE, tags={WIDE[:100]: WIDE}, metadata={WIDE: WIDE}, key=WIDE[:200])
     failed = site.submit("fail", WIDE)
 
@@ -121,7 +121,7 @@ def test_a_phone_shows_one_thing_at_a_time_and_never_scrolls_sideways(page: Page
 
 @in_browser(**PHONE)
 def test_long_errors_and_other_scripts_can_be_read_on_a_phone(page: Page, site: Site) -> None:
-    """What went wrong has the width of the history, and what is written from the right begins there."""
+    """An error has the width of the history, and right-to-left text begins at the right."""
     failed = site.submit("fail", "the upstream answered with an error that takes a few words to tell. " * 4)
     hebrew = site.submit("shout", "\u05e9\u05dc\u05d5\u05dd, 12 + 3!")
     open_page(page, failed)

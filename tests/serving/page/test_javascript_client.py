@@ -1,4 +1,4 @@
-"""The JavaScript client, in a real browser, over lines that are cut."""
+"""The JavaScript client, in a real browser, over connections that are cut."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def connect(page: Page, site: Site, url: str = "") -> None:
 
 
 def through(page: Page, site: Site, nursery: trio.Nursery) -> Line:
-    """Connect over a line that can be cut."""
+    """Connect over a connection that can be cut."""
     line = Line(site.port)
     site.do(line.open, nursery)
     connect(page, site, f"http://127.0.0.1:{line.port}")
@@ -96,8 +96,8 @@ WHOLE = [2**53 - 1, 2**53, 2**53 + 1, -(2**63), 2**64 - 1, -3, 1.234567890123456
 
 @in_browser()
 def test_whole_numbers_are_exact(page: Page, site: Site) -> None:
-    """What a number of JavaScript cannot hold is a BigInt, in what comes and in what is given; texts that
-    look like one are texts, and so are names."""
+    """An integer that a JavaScript number cannot hold is a BigInt, in both directions; texts and names that
+    look like one stay texts."""
     connect(page, site)
     value = {
         "numbers": WHOLE,
@@ -128,7 +128,7 @@ def test_whole_numbers_are_exact(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_what_is_large_comes_by_itself(page: Page, site: Site) -> None:
-    """A job, its history and its stream have their values whole, however large; or say how large they are."""
+    """A job, its history and its stream have their values whole, however large, or the size of each."""
     job = site.submit("shout_at_length", 2**20)
     connect(page, site)
     found: dict[str, Any] = page.evaluate(
@@ -161,7 +161,7 @@ def test_what_is_large_comes_by_itself(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_what_the_server_refuses_is_raised_with_its_code(page: Page, site: Site) -> None:
-    """An error has the server's code, message and facts; a stream of an unknown job raises it too."""
+    """An error has the server's code, message and facts; so has that of a stream of an unknown job."""
     connect(page, site)
     found = page.evaluate("""async () => {
         const told = ({name, code, message, details}) => ({name, code, message, details});
@@ -182,7 +182,7 @@ def test_what_the_server_refuses_is_raised_with_its_code(page: Page, site: Site)
 def test_a_stream_has_no_gap_and_no_repeat_over_a_line_that_is_cut(
     page: Page, site: Site, nursery: trio.Nursery
 ) -> None:
-    """However often the line is cut, a reader sees each cursor once, in order, to the end."""
+    """However often the connection is cut, a reader gets each cursor once, in order, to the end."""
     line = through(page, site, nursery)
     job = site.submit("wait", 40)
     page.evaluate("(id) => void (window.done = read(id))", job)
@@ -207,7 +207,7 @@ async def _last_seq(site: Site, job: str) -> int:
 
 @in_browser()
 def test_a_stream_goes_on_after_the_server_was_restarted(page: Page, site: Site) -> None:
-    """A server that stops and comes back on the same port and file is found again, and the stream goes on."""
+    """When a server is back on the same port and file, the client reconnects, and the stream goes on."""
     connect(page, site)
     job = site.submit("wait", 4)
     page.evaluate("(id) => void (window.done = read(id))", job)
@@ -250,7 +250,7 @@ async def _until_there(site: Site) -> None:
 
 @in_browser()
 def test_what_a_stopping_server_refuses_is_asked_again(page: Page, site: Site) -> None:
-    """A call that is answered with `closing` is made again on the next connection, and nobody hears of it."""
+    """A call that is answered with `closing` is made again on the next connection, unseen by the caller."""
     told: list[str] = []
 
     def stopping(socket: WebSocketRoute) -> None:
@@ -277,7 +277,7 @@ def test_what_a_stopping_server_refuses_is_asked_again(page: Page, site: Site) -
 
 @in_browser()
 def test_a_server_that_has_fallen_silent_is_noticed(page: Page, site: Site, nursery: trio.Nursery) -> None:
-    """When a ping is not answered in time the connection is given up, and another one opened."""
+    """If a ping is not answered in time, the client opens another connection."""
     page.clock.install()
     line = through(page, site, nursery)
     page.evaluate("jobs.handlers()")
@@ -295,7 +295,7 @@ def test_a_server_that_has_fallen_silent_is_noticed(page: Page, site: Site, nurs
 
 @in_browser()
 def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: Site) -> None:
-    """Without a server the delays double from half a second to 15, each by chance between half and all."""
+    """Without a server the delays double from half a second to 15, each random between half and all of it."""
     page.clock.install()
     connect(page, site)
     page.evaluate("jobs.handlers()")
@@ -312,7 +312,7 @@ def test_waiting_is_longer_each_time_and_not_the_same_for_all(page: Page, site: 
 
 @in_browser()
 def test_a_slow_reader_is_sent_no_more_than_a_window(page: Page, site: Site, nursery: trio.Nursery) -> None:
-    """Of a long log only a window is held until some was taken, also after a new connection; then more."""
+    """Only a window of a long log is held until the reader moves, also after a new connection."""
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
     line = through(page, site, nursery)
@@ -345,7 +345,7 @@ def test_a_slow_reader_is_sent_no_more_than_a_window(page: Page, site: Site, nur
 
 @in_browser()
 def test_leaving_a_loop_ends_the_reading_and_the_job_goes_on(page: Page, site: Site) -> None:
-    """After `break` the server has no reader any more, and a follow from the cursor goes on behind it."""
+    """After `break` the server has no reader any more, and a follow from the cursor reads on behind it."""
     connect(page, site)
     job = site.submit("wait", 3)
     site.step()
@@ -366,7 +366,7 @@ def test_leaving_a_loop_ends_the_reading_and_the_job_goes_on(page: Page, site: S
 
 @in_browser()
 def test_closing_ends_everything(page: Page, site: Site) -> None:
-    """After `close` calls and streams fail with `Closed`, new ones too, and it does not connect again."""
+    """After `close` calls and streams fail with `Closed`, new ones too, and it does not reconnect."""
     connect(page, site)
     job = site.submit("wait", 1)
     caught = page.evaluate(
@@ -406,7 +406,7 @@ def test_who_waits_holds_nobody_up(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_token_that_no_browser_can_send_is_refused(page: Page, site: Site) -> None:
-    """A token with characters that a subprotocol cannot have is an error at once, which says so."""
+    """A token with characters that a subprotocol cannot have raises a clear error at once."""
     connect(page, site)
     message = page.evaluate("""async () => {
         const {connect} = await import("/page/trio_jobs.js");
@@ -417,7 +417,7 @@ def test_a_token_that_no_browser_can_send_is_refused(page: Page, site: Site) -> 
 
 @in_browser()
 def test_the_programs_of_the_documentation_do_what_it_shows(page: Page, site: Site) -> None:
-    """The blocks of docs/howto/javascript.md run in order, and print what stands below each."""
+    """The blocks of docs/howto/javascript.md run in order, and print what is shown below each."""
     blocks = re.findall(
         r"^```js\n(.*?)^```\n\n```text\n(.*?)^```", HOWTO.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )

@@ -39,7 +39,7 @@ def test_it_loads_and_says_that_there_is_nothing(page: Page, site: Site) -> None
 
 
 async def test_a_script_that_is_no_file_does_not_run(browser: Browser, site: Site) -> None:
-    """The policy under which the page runs stops a script that was put into it, and the browser says so."""
+    """The page's policy stops an inline script, and the browser reports it."""
 
     def script(page: Page, site: Site) -> None:
         open_page(page)
@@ -97,7 +97,7 @@ def test_a_job_is_submitted_from_a_form_made_for_its_handler(page: Page, site: S
 
 @in_browser()
 def test_what_does_not_fit_is_said_at_its_field(page: Page, site: Site) -> None:
-    """A wrong value is pointed out where it is, and what the server refuses is said too; nothing is lost."""
+    """A wrong value is marked at its field, an error of the server is shown, and no input is lost."""
     open_page(page)
     page.get_by_role("button", name="New job").click()
     page.get_by_label("Handler").select_option("form")
@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_said_at_its_field(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
-    """Tokens, progress, history and result appear as they come, and the lists follow."""
+    """Tokens, progress, history and result are shown as they arrive, and the lists follow."""
     job = site.submit("wait", 4)
     open_page(page, job)
     expect(page.locator("section[data-states=running] .row")).to_have_count(1)
@@ -147,7 +147,7 @@ def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> None:
-    """Cancelling asks first. Who lets it run, lets it run; who confirms, is told what became of it."""
+    """Cancelling asks for a confirmation: without it the job runs on, with it the outcome is shown."""
     job = site.submit("wait", 4)
     open_page(page, job)
     site.step()
@@ -171,7 +171,7 @@ def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> No
 
 @in_browser()
 def test_the_page_goes_on_when_the_server_was_restarted(page: Page, site: Site) -> None:
-    """While the server is away the page says so; when it is back, the stream goes on: no gap, no repeat."""
+    """While the server is away the page says so; then the stream goes on: no gap, no repeat."""
     job = site.submit("wait", 6)
     open_page(page, job)
     site.step(3)
@@ -189,7 +189,7 @@ def test_the_page_goes_on_when_the_server_was_restarted(page: Page, site: Site) 
 
 @in_browser()
 def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
-    """Markup in tokens, results, saved values, tags, metadata, keys and errors is shown as it is."""
+    """Markup in tokens, results, saved values, tags, metadata, keys and errors is shown as text."""
     tags = {"<b>name</b>": HOSTILE, "__proto__": "x"}
     options: dict[str, Any] = {"tags": tags, "metadata": {HOSTILE: HOSTILE}, "key": HOSTILE}
     job = site.submit("shout", HOSTILE, **options)
@@ -214,7 +214,7 @@ def test_what_a_job_says_is_text(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_long_log_stays_cheap_and_says_what_is_left_out(page: Page, site: Site) -> None:
-    """Of 6,000 lines the page loads the last 5,000 events, keeps their end, and says so; its end is there."""
+    """Of 6,000 lines the page loads the last 5,000 events, shows the last of them, and says so."""
     job = site.submit("burst", 6_000)
     site.do(over, site, job)
     open_page(page, job)
@@ -228,7 +228,7 @@ def test_a_long_log_stays_cheap_and_says_what_is_left_out(page: Page, site: Site
 
 @in_browser()
 def test_lists_show_what_the_filter_asks_for(page: Page, site: Site) -> None:
-    """Tags and state choose what is listed, a click on a tag adds it, and nonsense is called that."""
+    """Tags and state filter the list, a click on a tag adds it, and a wrong filter is reported."""
     site.submit("count", 1, tags={"user": "7", "title": "a b"})
     job = site.submit("fail", "text", tags={"user": "7"})
     site.submit("count", 1)
@@ -251,7 +251,7 @@ def test_lists_show_what_the_filter_asks_for(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_a_job_that_moves_on_while_it_is_asked_for_is_listed_once(page: Page, site: Site) -> None:
-    """A job that ends between the question who runs and the question who has ended is not in both lists."""
+    """A job that ends between the request for running jobs and that for ended ones is listed once."""
     job = site.submit("wait", 1)
     moved: list[str] = []
 
@@ -281,7 +281,7 @@ def test_a_job_that_moves_on_while_it_is_asked_for_is_listed_once(page: Page, si
 
 @in_browser()
 def test_long_lists_and_large_values_come_when_somebody_wants_them(page: Page, site: Site) -> None:
-    """A list has its newest jobs, and older ones on demand; a large result is told by its size first."""
+    """A list has its newest jobs, and older ones on demand; a large result is first shown by its size."""
     large = site.submit("shout_at_length", 2**20)
     for _ in range(50):
         site.submit("count", 1)
@@ -305,7 +305,7 @@ def test_long_lists_and_large_values_come_when_somebody_wants_them(page: Page, s
 
 @in_browser()
 def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
-    """A hidden page does not ask for jobs; when it is seen again it asks at once."""
+    """A hidden page sends no requests for jobs; when it is visible again it sends one at once."""
     page.clock.install()
     page.add_init_script("""
         window.finds = 0;
@@ -336,7 +336,7 @@ def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
 
 @in_browser()
 def test_who_is_not_known_is_asked_for_a_token(page: Page, site: Site) -> None:
-    """A server that wants a token gets one from its user, who is told when it was wrong; the tab keeps it."""
+    """The page asks its user for a token, again if it was wrong; the tab keeps it."""
     site.token = "open-sesame"
     site.restart()
     site.submit("count", 1, owner="ann")

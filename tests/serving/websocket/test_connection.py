@@ -1,4 +1,4 @@
-"""One connection, driven over a pipe in memory: answers, follows, and every way in which it may end."""
+"""One connection, driven in memory: answers, follows, and every way in which it may end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def payload_of(frame: bytes) -> str:
 
 
 class Memory(WebSocketConnection):
-    """A pipe whose other end is the test."""
+    """A connection whose other end is the test."""
 
     def __init__(self, room: float = math.inf) -> None:
         self.to_server, self._arrives = trio.open_memory_channel[str | bytes](math.inf)
@@ -121,7 +121,7 @@ async def talking(
 
 
 async def test_every_operation_is_answered(autojump_clock: MockClock) -> None:
-    """Each request has its reply, by its id and under its name."""
+    """Each request has its reply, with its id and its name."""
     pipe = Memory()
     async with talking(pipe):
         job = (await pipe.ask("submit", 1, handler="count", args=[3]))["job"]
@@ -142,7 +142,7 @@ async def test_every_operation_is_answered(autojump_clock: MockClock) -> None:
 
 
 async def test_a_follow(autojump_clock: MockClock) -> None:
-    """A follow gives the whole log, in order, then its end; from a cursor, what is behind it."""
+    """A follow gives the whole log in order, then its end; from a cursor, the events behind it."""
     pipe = Memory()
     async with talking(pipe):
         job = (await pipe.ask("submit", 1, handler="count", args=[500]))["job"]["id"]
@@ -162,7 +162,7 @@ async def test_a_follow(autojump_clock: MockClock) -> None:
 
 
 async def test_a_window_holds_the_sender(autojump_clock: MockClock) -> None:
-    """Beyond the window nothing is sent until it is acked; a blocking one holds the handler too."""
+    """Beyond the window nothing is sent before an ack; a blocking follow holds the handler too."""
     pipe = Memory()
     async with talking(pipe) as jobs:
         jobs.pause()
@@ -188,7 +188,7 @@ async def test_a_window_holds_the_sender(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("after", [0, 1])
 async def test_the_end_needs_no_window(autojump_clock: MockClock, after: int) -> None:
-    """Who was sent the last event is told of the end, although its window is full to the last event."""
+    """The end is sent although the window is full up to the last event."""
     pipe = Memory()
     async with talking(pipe) as jobs:
         jobs.pause()
@@ -205,7 +205,7 @@ async def test_the_end_needs_no_window(autojump_clock: MockClock, after: int) ->
 
 @pytest.mark.parametrize("op", ["follow", "wait"])
 async def test_unfollow(autojump_clock: MockClock, op: str) -> None:
-    """A follow or wait that is stopped says so, last; the job goes on, and the id may be used again."""
+    """A follow or wait that is stopped has a last reply; the job goes on, and the id can be used again."""
     pipe = Memory()
     async with talking(pipe) as jobs:
         job = (await pipe.ask("submit", 1, handler="hang"))["job"]["id"]
@@ -221,7 +221,7 @@ async def test_unfollow(autojump_clock: MockClock, op: str) -> None:
 
 
 async def test_unfollow_while_the_window_is_full(autojump_clock: MockClock) -> None:
-    """What waits for an ack can be stopped as well."""
+    """A follow that waits for an ack can be stopped as well."""
     pipe = Memory()
     async with talking(pipe):
         job = (await pipe.ask("submit", 1, handler="hang"))["job"]["id"]
@@ -232,7 +232,7 @@ async def test_unfollow_while_the_window_is_full(autojump_clock: MockClock) -> N
 
 
 async def test_many_follows_share_a_connection(autojump_clock: MockClock) -> None:
-    """Frames of several follows interleave; each is whole, and each comes to its end."""
+    """Frames of several follows interleave; each is whole, and each follow reaches its end."""
     pipe = Memory()
     async with talking(pipe) as jobs:
         ids = [(await jobs.submit(count, 20 * (n + 1))).id for n in range(5)]
@@ -251,7 +251,7 @@ async def test_many_follows_share_a_connection(autojump_clock: MockClock) -> Non
 
 
 async def test_the_peer_leaves(autojump_clock: MockClock) -> None:
-    """When the peer has gone, everything that went on for it ends, and the pipe is dropped."""
+    """When the peer has gone, all its requests end, and the connection is dropped."""
     pipe = Memory()
     async with talking(pipe) as jobs:
         job = (await pipe.ask("submit", 1, handler="hang"))["job"]["id"]
@@ -268,7 +268,7 @@ async def test_the_peer_leaves(autojump_clock: MockClock) -> None:
 
 
 async def test_the_peer_leaves_in_the_middle_of_a_frame(autojump_clock: MockClock) -> None:
-    """A frame that nobody takes any more ends the connection, too."""
+    """A frame that the peer does not take ends the connection too."""
     pipe = Memory(room=0)
     async with talking(pipe):
         await pipe.say("handlers", 1)
@@ -280,7 +280,7 @@ async def test_the_peer_leaves_in_the_middle_of_a_frame(autojump_clock: MockCloc
 
 
 async def test_the_server_stops(autojump_clock: MockClock) -> None:
-    """When the server stops, the peer is told 1001, and the jobs go on."""
+    """When the server stops, it closes with 1001, and the jobs go on."""
     pipe, closing = Memory(), trio.Event()
     async with talking(pipe, closing=closing) as jobs:
         job = (await pipe.ask("submit", 1, handler="hang"))["job"]["id"]
@@ -294,7 +294,7 @@ async def test_the_server_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_the_server_stops_in_the_middle_of_a_frame(autojump_clock: MockClock) -> None:
-    """Half a frame cannot be followed by a close frame: that connection is dropped."""
+    """After half a frame there can be no close frame: the connection is dropped."""
     pipe, closing = Memory(room=0), trio.Event()
     async with talking(pipe, closing=closing):
         await pipe.say("handlers", 1)
@@ -306,7 +306,7 @@ async def test_the_server_stops_in_the_middle_of_a_frame(autojump_clock: MockClo
 
 
 async def test_a_caller_expires(autojump_clock: MockClock) -> None:
-    """An authentication that expires closes the connection with 1008, however busy it is."""
+    """An authentication that expires closes the connection with 1008, even if it is busy."""
     pipe = Memory()
     async with talking(pipe, caller=Caller("ann", expires=60)):
         assert (await pipe.ask("ping", 1))["pong"]
@@ -317,7 +317,7 @@ async def test_a_caller_expires(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("message", "code"), [(b"{}", 1003), ("x" * 2000, 1009)])
 async def test_messages_that_end_it(autojump_clock: MockClock, message: Any, code: int) -> None:
-    """What the session closes for is closed with its code."""
+    """The connection is closed with the code that the session gives."""
     pipe = Memory()
     async with talking(pipe, message=1024):
         await pipe.to_server.send(message)
@@ -329,7 +329,7 @@ async def test_messages_that_end_it(autojump_clock: MockClock, message: Any, cod
 async def test_a_fault_of_ours_ends_one_request(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was not foreseen is logged here, and is `internal` there; the connection goes on."""
+    """An unexpected error is logged, and sent as `internal`; the connection stays."""
 
     async def broken(*_: object) -> None:
         raise KeyError("secret")
@@ -349,7 +349,7 @@ async def test_a_fault_of_ours_ends_one_request(
 async def test_a_fault_of_ours_outside_of_requests_ends_the_connection(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anything else that goes wrong here closes this connection with 1011, and raises nothing."""
+    """Any other error closes this connection with 1011, and is not raised."""
     pipe = Memory()
 
     async def broken() -> str:
@@ -363,7 +363,7 @@ async def test_a_fault_of_ours_outside_of_requests_ends_the_connection(
 
 
 async def test_an_id_may_be_used_again_while_its_last_frame_waits(autojump_clock: MockClock) -> None:
-    """The end of a follow frees its id at once: a new follow by that id is not confused with it."""
+    """The end of a follow frees its id at once: a new follow with that id is a separate one."""
     pipe = Memory(room=0)
     async with talking(pipe) as jobs:
         done = await jobs.submit(count, 0)
@@ -380,7 +380,7 @@ async def test_an_id_may_be_used_again_while_its_last_frame_waits(autojump_clock
 
 
 async def test_who_takes_nothing_has_no_more_calls_open_than_there_may_be(autojump_clock: MockClock) -> None:
-    """Answers that wait to be taken are open calls, as those are that are not made yet."""
+    """Answers that wait to be sent are open calls, as are those not made yet."""
     pipe = Memory(room=0)
     async with talking(pipe, calls=3) as jobs:
         many = [await jobs.submit(stay) for _ in range(5)]

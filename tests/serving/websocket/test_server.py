@@ -37,7 +37,7 @@ BOTH = pytest.mark.parametrize("serve", [serve_websocket, serve_http])
 
 
 class Rude:
-    """A peer that answers nothing by itself: no ping, no close."""
+    """A peer that answers neither ping nor close by itself."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -45,7 +45,7 @@ class Rude:
         self._heard: list[Event] = []
 
     async def begin(self, path: str = "/v1/ws", **headers: str) -> Event:
-        """Shake hands, and return the server's answer."""
+        """Send a handshake, and return the server's answer."""
         extra = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.say(Request(host="127.0.0.1", target=path, extra_headers=extra))
         answer = await self.hear()
@@ -96,7 +96,7 @@ async def talking(**options: Any) -> AsyncGenerator[tuple[Site, WebSocketConnect
 async def test_a_connection_that_fails_is_the_only_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mistake of the server's within a connection closes that one (1011), is logged, and tells no more."""
+    """An error of the server in a connection closes it (1011) without details, and is logged."""
     received = Session.received
 
     def broken(self: Session, message: str | bytes) -> Any:
@@ -118,7 +118,7 @@ async def test_a_connection_that_fails_is_the_only_one(
 @BOTH
 @pytest.mark.parametrize("said", [b"\x81\x05hello", b"\xff" * 20, b"\x89\xfe", b"\x00" * 50])
 async def test_what_is_no_websocket_frame(serve: Any, said: bytes) -> None:
-    """Bytes that break the protocol end their connection, and nobody else's."""
+    """Bytes that violate the protocol end their connection, and no other."""
     async with served(serve=serve) as site, site.websocket() as other:
         peer = await rude(site)
         assert isinstance(await peer.begin(), AcceptConnection)
@@ -129,7 +129,7 @@ async def test_what_is_no_websocket_frame(serve: Any, said: bytes) -> None:
 
 @BOTH
 async def test_a_peer_that_vanishes_leaves_nothing(serve: Any) -> None:
-    """A peer that goes without a word is no reader any more, and its seat is free."""
+    """A peer that vanishes is no reader any more, and makes room."""
     async with served(serve=serve, limits=Limits(per_client=1)) as site:
         handle = await site.jobs.submit(hang)
         for _ in range(3):
@@ -146,7 +146,7 @@ async def test_a_peer_that_vanishes_leaves_nothing(serve: Any) -> None:
 
 @BOTH
 async def test_the_socket_is_closed_whatever_the_peer_does(serve: Any, socket_clock: MockClock) -> None:
-    """A peer that does not answer a close loses its socket all the same, and holds nobody up."""
+    """The socket of a peer that does not answer a close is closed all the same, without delay for others."""
     async with served(serve=serve) as site:
         peer = await rude(site)
         await peer.begin()
@@ -164,7 +164,7 @@ async def test_the_socket_is_closed_whatever_the_peer_does(serve: Any, socket_cl
 
 @BOTH
 async def test_a_peer_that_answers_no_ping_is_dropped(serve: Any, socket_clock: MockClock) -> None:
-    """Who leaves a ping unanswered for too long is let go; who answers stays."""
+    """A peer that leaves a ping unanswered for too long is dropped; one that answers stays."""
     async with served(serve=serve, limits=Limits(ping=0.1, idle=0.4)) as site:
         async with site.websocket() as polite:
             peer = await rude(site)
@@ -176,7 +176,7 @@ async def test_a_peer_that_answers_no_ping_is_dropped(serve: Any, socket_clock: 
 
 @BOTH
 async def test_a_handshake_has_its_time(serve: Any) -> None:
-    """Who connects and does not finish the handshake is let go."""
+    """A peer that does not finish the handshake in time is dropped."""
     async with served(serve=serve, limits=Limits(header=0.05)) as site:
         wire = await site.connect()
         await wire.stream.send_all(b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n")
