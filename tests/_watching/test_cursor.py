@@ -33,13 +33,13 @@ class Given(cursor.LogCursor):
         """Return the last event."""
         return self.batches[-1][-1]
 
-    async def _more(self) -> bool:
+    async def _wait(self) -> bool:
         if not self.batches:
             await self.more.wait()
-            return False
+            return True
         await trio.lowlevel.checkpoint()
         self._batch, self._next = self.batches.pop(0), 0
-        return bool(self._batch)
+        return not self._batch
 
     def _moved(self) -> None:
         self.moves.append(self.cursor)

@@ -67,7 +67,7 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
                 log.send("x" * 3000)  # which is more than is kept, so nothing is at hand behind it
             else:
                 kind = Kind.TOKEN if write == "tokens" else Kind(write)
-                log.extend(kind, 0.0, ["a", "b", "c"])
+                log.extend(kind, ["a", "b", "c"])
             for read in reads:
                 rest = log.read(cursor, 1000)
                 assert place.at_hand() == bool(rest)
@@ -113,7 +113,7 @@ async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
     log, here = store.log(job_id), by_job[job_id]
     told = list[int]()
     here.advanced = lambda reader: told.append(reader.cursor)  # type: ignore[method-assign]
-    log.extend(Kind.TOKEN, 0.0, ["a", "b", "c", "d", "e"])
+    log.extend(Kind.TOKEN, ["a", "b", "c", "d", "e"])
     assert await place.ready()
     assert place.take() == "a"
     assert told == []  # nothing waits for it
@@ -133,7 +133,7 @@ async def test_it_counts_as_a_reader(kind: type[Any]) -> None:
 async def test_a_long_log_is_read_to_its_end(kind: type[Any], number: int) -> None:
     """A log of any length is read to its end; a reader that begins far behind counts as late at once."""
     store, job_id = await running()
-    store.log(job_id).extend(Kind.PROGRESS, 0.0, [*range(number)])
+    store.log(job_id).extend(Kind.PROGRESS, [*range(number)])
     by_job = readers.ReadersByJob(2)
     place = kind(store, by_job, job_id, 0, "block", raised=raised.Raised())
     await place.open()
@@ -206,6 +206,6 @@ async def test_many_at_once_in_place() -> None:
     store, job_id = await running()
     place = store_cursor.LocalCursor(store, readers.ReadersByJob(2), job_id, 2, "gap", raised=raised.Raised())
     await place.open()
-    store.log(job_id).extend(Kind.TOKEN, 0.0, [*range(600)])
+    store.log(job_id).extend(Kind.TOKEN, [*range(600)])
     assert place.pull_tokens() == [*range(255)]
     assert place.pull_tokens() == [*range(255, 510)]

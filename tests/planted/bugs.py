@@ -19,8 +19,8 @@ _FIRST = [
         "the attempt is not checked as the fence",
         "a worker that was given up writes into its successor's log",
         MEMORY,
-        "row is None or row.state is not State.RUNNING or row.attempt != attempt:\n            raise",
-        "row is None or row.state is not State.RUNNING:\n            raise",
+        "row is None or row.state is not _RUNNING or row.attempt != attempt:\n            raise",
+        "row is None or row.state is not _RUNNING:\n            raise",
         "simulation",
     ),
     Bug(

@@ -17,8 +17,8 @@ LIVED = [
         "only a good end is told to those who wait",
         "`wait()` of a job that fails or is cancelled never returns",
         "stores/memory.py",
-        "        if row.waiters is not None and row.finished is not None:",
-        "        if row.waiters is not None and kind is Kind.COMPLETED:",
+        "            if row.waiters is not None:",
+        "            if row.waiters is not None and row.reason is None:",
         "simulation",
     ),
     Bug(

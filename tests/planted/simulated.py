@@ -108,8 +108,8 @@ SIMULATED = [
         "handlers are not answered while their registry is being left",
         "a handler that waits for a child job fails when its worker is told to go",
         RUNNER,
-        "        if self.closed and not used:\n",
-        "        if self.closed:\n",
+        " and not ((self.attempts or self._superseded) and (self.store.durable or not submits)):\n",
+        ":\n",
         "simulation",
     ),
 ]

@@ -27,10 +27,12 @@ STEPS = st.lists(
     max_size=40,
 )
 
+EPOCH = 1000.0
+
 
 def log_of(keep: Retention) -> Log:
     """Return an empty log whose clock tells the number of the newest event."""
-    log = Log(keep, lambda: float(log.last_seq))
+    log = Log(keep, lambda: float(log.last_seq), EPOCH)
     return log
 
 
@@ -41,12 +43,13 @@ def write(log: Log, every: list[Event], kind: Kind, data: Any) -> None:
         if kind is Kind.TOKEN and len(data) == 1:
             log.send(data[0])
         else:
-            log.extend(kind, float(seq), data)
+            log.extend(kind, data)
         attempt = every[-1].attempt if every else 0
-        every += [Event(seq + n, attempt, kind, float(seq), value) for n, value in enumerate(data)]
+        now = EPOCH + seq + len(data) - 1
+        every += [Event(seq + n, attempt, kind, now, value) for n, value in enumerate(data)]
     else:
         assert log.append(seq % 5, kind, float(seq), data) == seq
-        every.append(Event(seq, seq % 5, kind, float(seq), data))
+        every.append(Event(seq, seq % 5, kind, EPOCH + seq, data))
 
 
 def check_writer(log: Log, every: list[Event]) -> None:
@@ -120,9 +123,9 @@ def test_exactly_the_bounds_may_stay(kind: Kind, beside: int) -> None:
     for keep in (Retention(events=72), Retention(bytes=72 * one)):
         log = log_of(keep)
         for n in range(1, 73 + beside):
-            log.extend(kind, 0.0, ["x"])
+            log.extend(kind, ["x"])
             assert len(log.read(0, 99)) == n
-        log.extend(kind, 0.0, ["x"])
+        log.extend(kind, ["x"])
         assert [event.seq for event in log.read(0, 99)] == [*range(11, 74 + beside)]
 
 
@@ -153,12 +156,12 @@ def test_a_token_of_the_exact_limit() -> None:
     fits = "x" * 100
     keep = Retention(token_bytes=sys.getsizeof(fits))
     log = log_of(keep)
-    log.extend(Kind.TOKEN, 0.0, [fits])
+    log.extend(Kind.TOKEN, [fits])
     with pytest.raises(
         InvalidPayload,
         match=rf"^a token of {keep.token_bytes + 1} bytes is over Retention.token_bytes={keep.token_bytes}$",
     ):
-        log.extend(Kind.TOKEN, 0.0, ["a", fits + "x", "b"])
+        log.extend(Kind.TOKEN, ["a", fits + "x", "b"])
     with pytest.raises(InvalidPayload, match=f"{keep.token_bytes + 1} bytes"):
         log.send(fits + "x")
     log.send(fits)
@@ -169,7 +172,7 @@ def test_a_token_of_the_exact_limit() -> None:
 def test_the_limit_of_a_token_is_for_tokens(kind: Kind) -> None:
     """What is no token may be larger than a token."""
     log = log_of(Retention(token_bytes=100))
-    log.extend(kind, 0.0, ["x" * 1000])
+    log.extend(kind, ["x" * 1000])
     assert log.last_seq == 1
 
 
@@ -177,11 +180,11 @@ def test_a_token_over_the_bytes_of_the_job() -> None:
     """A token that may be sent, but is more than a job may keep, takes all older ones with it, and
     goes too."""
     log = log_of(Retention(bytes=500))
-    log.extend(Kind.TOKEN, 0.0, ["a", "b"])
-    log.extend(Kind.SAVED, 0.0, ["kept"])
-    log.extend(Kind.TOKEN, 0.0, ["x" * 1000])
+    log.extend(Kind.TOKEN, ["a", "b"])
+    log.extend(Kind.SAVED, ["kept"])
+    log.extend(Kind.TOKEN, ["x" * 1000])
     assert [(event.seq, event.data) for event in log.read(0, 99)] == [(3, "kept")]
-    log.extend(Kind.TOKEN, 0.0, ["c"])
+    log.extend(Kind.TOKEN, ["c"])
     assert [(event.seq, event.data) for event in log.read(0, 99)] == [(3, "kept"), (5, "c")]
 
 
@@ -190,7 +193,7 @@ def test_progress_is_bounded_too() -> None:
     keep = Retention(bytes=100_000)
     log = log_of(keep)
     for n in range(100):
-        log.extend(Kind.PROGRESS, 0.0, [Progress(n, None, "x" * 10_000)])
+        log.extend(Kind.PROGRESS, [Progress(n, None, "x" * 10_000)])
     kept = log.read(0, 1000)
     assert sum(len(event.data.message) for event in kept) <= keep.bytes
 
@@ -199,11 +202,11 @@ def test_a_value_that_grows_after_it_was_sent() -> None:
     """Weights are taken once, so a value that changes later does not upset the count."""
     log = log_of(Retention(bytes=10_000))
     values: list[list[int]] = [[] for _ in range(20)]
-    log.extend(Kind.TOKEN, 0.0, values)
+    log.extend(Kind.TOKEN, values)
     for value in values:
         value.extend(range(1000))
-    log.extend(Kind.TOKEN, 0.0, ["x" * 9_000])
-    log.extend(Kind.TOKEN, 0.0, ["y" * 9_000])
+    log.extend(Kind.TOKEN, ["x" * 9_000])
+    log.extend(Kind.TOKEN, ["y" * 9_000])
     assert [event.data[0] for event in log.read(0, 99)] == ["y"]
 
 
@@ -256,8 +259,8 @@ def test_size() -> None:
     log.append(2, Kind.RETRIED, 0.0, Ended(Reason.SHUTDOWN, delay=0.0))
     assert log.size == 3 * event + 1100
     for n in range(9):
-        log.extend(Kind.TOKEN, 0.0, [n])
-    log.extend(Kind.SAVED, 0.0, ["saved"])
+        log.extend(Kind.TOKEN, [n])
+    log.extend(Kind.SAVED, ["saved"])
     kept = log.read(0, 99)
     assert 3 < len(kept) < 12
     values = sum(sys.getsizeof(one.data) for one in kept[3:])
@@ -269,7 +272,7 @@ def snooze(log: Log, attempts: int, first: int = 1) -> None:
     """Let attempts begin and snooze, each with a token."""
     for attempt in range(first, first + attempts):
         log.append(attempt, Kind.STARTED, 0.0, "w")
-        log.extend(Kind.TOKEN, 0.0, [f"t{attempt}"])
+        log.extend(Kind.TOKEN, [f"t{attempt}"])
         log.append(attempt, Kind.RETRIED, 0.0, Ended(Reason.SNOOZED, delay=1.0))
 
 
@@ -325,10 +328,10 @@ def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
     """However large it is, the last saved value stays, and tokens stay beside it; once there is a newer one
     it is counted, and goes."""
     log = log_of(Retention(bytes=10_000))
-    log.extend(Kind.TOKEN, 0.0, ["a"])
+    log.extend(Kind.TOKEN, ["a"])
     for number in range(100):
-        log.extend(Kind.SAVED, 0.0, [str(number) * 50_000])
-        log.extend(Kind.TOKEN, 0.0, [number])
+        log.extend(Kind.SAVED, [str(number) * 50_000])
+        log.extend(Kind.TOKEN, [number])
     kept = log.read(0, 10**6)
     assert [event.data[:2] for event in kept if event.kind is Kind.SAVED] == ["99"]
     assert [event.data for event in kept if event.kind is Kind.TOKEN] == [98, 99]
@@ -338,13 +341,13 @@ def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
 def test_a_saved_value_that_lies_far_back() -> None:
     """A value that was the last one for long, so that all around it has gone, may go like any other then."""
     log = log_of(Retention(events=8))
-    log.extend(Kind.SAVED, 0.0, ["first"])
+    log.extend(Kind.SAVED, ["first"])
     for number in range(30):
-        log.extend(Kind.TOKEN, 0.0, [number])
+        log.extend(Kind.TOKEN, [number])
     assert log.read(0, 1)[0].data == "first"
-    log.extend(Kind.SAVED, 0.0, ["second"])
+    log.extend(Kind.SAVED, ["second"])
     for number in range(30, 60):
-        log.extend(Kind.TOKEN, 0.0, [number])
+        log.extend(Kind.TOKEN, [number])
     assert [event.data for event in log.history()] == ["second"]
 
 
@@ -352,12 +355,12 @@ def test_tokens() -> None:
     """The values that follow a cursor at once: up to a note or a limit, and none where something is gone."""
     log = log_of(Retention(events=4))
     log.append(1, Kind.STARTED, 0.0, "w")
-    log.extend(Kind.TOKEN, 0.0, ["a", "b"])
-    log.extend(Kind.SAVED, 0.0, ["saved"])
+    log.extend(Kind.TOKEN, ["a", "b"])
+    log.extend(Kind.SAVED, ["saved"])
     log.send("c")
     assert [log.tokens(after, 9) for after in range(6)] == [[], ["a", "b"], ["b"], [], ["c"], []]
     assert log.tokens(1, 1) == ["a"]
-    log.extend(Kind.TOKEN, 0.0, ["d", "e"])
+    log.extend(Kind.TOKEN, ["d", "e"])
     assert log.tokens(0, 9) == []
     assert log.tokens(5, 9) == ["d", "e"]
     log.append(1, Kind.RETRIED, 0.0, Ended(Reason.ERROR, delay=0.0))
@@ -386,8 +389,8 @@ async def test_those_who_wait_are_woken() -> None:
 
     writes: list[Callable[[], object]] = [
         lambda: log.append(1, Kind.CANCEL_REQUESTED, 0.0, None),
-        lambda: log.extend(Kind.TOKEN, 0.0, ["a", "b"]),
-        lambda: log.extend(Kind.SAVED, 0.0, ["a"]),
+        lambda: log.extend(Kind.TOKEN, ["a", "b"]),
+        lambda: log.extend(Kind.SAVED, ["a"]),
         lambda: log.send("a"),
         forget,
     ]

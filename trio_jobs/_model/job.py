@@ -35,10 +35,11 @@ class Kind(StrEnum):
     @property
     def ends(self) -> bool:
         """Whether an event of this kind is a job's last."""
-        return self in _ENDS
+        return self in ENDS
 
 
-_ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
+ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
+"""The kinds that are the last of a job."""
 TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})
 """The kinds that are no history. Of history, only old snoozes and all saved values but the last may go."""
 

@@ -66,7 +66,11 @@ class JobContext(Generic[T]):
                 `limit`, even if this is caught.
             LeaseLost: The attempt is over.
         """
-        await self._writer.send(value)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._writer.send_now(value):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._writer.send(value)
 
     async def send_many(self, values: Iterable[T]) -> None:
         """Append tokens in bursts, which costs far less than one `send` each.

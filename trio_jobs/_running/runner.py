@@ -350,8 +350,7 @@ class Runner:
         Until then handlers use it: one that ends within its grace may wait for its child jobs. A job that is
         submitted then waits for another worker, which a store in memory does not have.
         """
-        used = bool(self.attempts or self._superseded) and (self.store.durable or not submits)
-        if self.closed and not used:
+        if self.closed and not ((self.attempts or self._superseded) and (self.store.durable or not submits)):
             raise trio.ClosedResourceError("the registry is closed: its 'async with' block was left")
 
     def interrupt(self) -> None:

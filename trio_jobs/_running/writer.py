@@ -68,27 +68,32 @@ class Writer:
 
     # ------------------------------------------------------------ what the handler sends
 
+    def send_now(self, value: object) -> bool:
+        """Write a token into a log in this process, unless it has to wait; return whether it was written."""
+        log, readers = self._log, self._readers.get(self._id)
+        if log is None or self._channel is not None:
+            return False
+        if readers is not None and self._seq >= readers.until and not readers.room(self._seq):
+            return False
+        if log.writer != self._claim.attempt:
+            raise self._lost()
+        try:
+            log.send(value)
+        except InvalidPayload as refusal:
+            self._refuse(refusal)
+            raise
+        self._seq = log.last_seq
+        if self._deadlines.mind_tokens:
+            self._deadlines.token_sent()
+        return True
+
     async def send(self, value: object) -> None:
-        """Write a token; see `JobContext.send`."""
+        """Write a token that `send_now` did not write."""
         if (channel := self._channel or self._far_channel()) is not None:
             await channel.send(value)
             return
-        await trio.lowlevel.checkpoint_if_cancelled()
-        log, readers = self._log, self._readers.get(self._id)
-        waited = readers is not None and not readers.room(self._seq) and await self._wait_room()
-        if log is None:
-            await self._write_tokens((value,))
-        else:  # what `_write_tokens` does, by the shortest way
-            if log.writer != self._claim.attempt:
-                raise self._lost()
-            try:
-                log.send(value)
-            except InvalidPayload as refusal:
-                self._refuse(refusal)
-                raise
-            self._seq = log.last_seq
-            if self._deadlines.mind_tokens:
-                self._deadlines.token_sent()
+        waited = await self._wait_room()
+        await self._write_tokens((value,))
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -7,6 +7,7 @@ What a reader sees, and in which order, is the same for both, because it is deci
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from typing import Any
 
 import trio
@@ -55,8 +56,8 @@ class LogCursor(ABC):
         """Return the newest event of the log; of a job that has ended, the terminal event."""
 
     @abstractmethod
-    async def _more(self) -> bool:
-        """Wait for events behind the cursor, and put them at hand; return False if the log has ended."""
+    def _wait(self) -> Awaitable[bool | None]:
+        """Wait for events behind the cursor, and put them at hand; return True if the log has ended."""
 
     @abstractmethod
     def _moved(self) -> None:
@@ -96,10 +97,10 @@ class LogCursor(ABC):
             else:
                 self._waiting = True
                 try:
-                    more = await self._more()
+                    ended = await self._wait()
                 finally:
                     self._waiting = False
-                if not more and self._open:
+                if ended and self._open:
                     return False
             rested = True
         raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")

@@ -49,6 +49,7 @@ class Readers:
     Attributes:
         watchful: Whether `advanced` has to be called when a reader moves: the attempt waits, or a reader has
             not caught up.
+        until: Below this cursor there is room; found again when it is reached.
     """
 
     def __init__(self, window: int) -> None:
@@ -56,10 +57,10 @@ class Readers:
         self._readers: dict[Reader, int] = {}  # and where each began
         self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
         self._room = Bell()
-        self._floor = 0  # no reader to wait for is behind this cursor; found again when it is reached
         self._read = 0  # the furthest that a reader which left has come since the attempt began, for `pause`
         self._attempt: tuple[Clocks, Options] | None = None
         self.watchful = False
+        self.until = 0
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -76,7 +77,7 @@ class Readers:
         if self._attempt is None:
             self._attempt = (clocks, options)
             self._read = max(self._read, seq)
-            self._mind_the_unread()
+            self._mind_the_unread(clocks, options)
 
     def dismiss(self) -> None:
         """Note that the attempt has ended: tasks that wait for room go on."""
@@ -85,14 +86,13 @@ class Readers:
 
     def room(self, last_seq: int) -> int:
         """Return how many events may be sent when `last_seq` is the newest; never below 0."""
-        room = self._window - (last_seq - self._floor)
-        if room > 0:
-            return room
-        self._floor = min(
-            (r.cursor for r in self._readers if r.policy == "block" and r not in self._behind),
-            default=self._unread_floor(last_seq),
-        )
-        return max(0, self._window - (last_seq - self._floor))
+        if last_seq >= self.until:
+            floor = min(
+                (r.cursor for r in self._readers if r.policy == "block" and r not in self._behind),
+                default=self._unread_floor(last_seq),
+            )
+            self.until = floor + self._window
+        return max(0, self.until - last_seq)
 
     def _unread_floor(self, last_seq: int) -> int:
         pauses = self._attempt is not None and self._attempt[1].when_unread == "pause"
@@ -105,9 +105,8 @@ class Readers:
             with self._attempt[0].standing_still():
                 await self._room.wait()
 
-    def _mind_the_unread(self) -> None:
-        if self._attempt is not None and self._attempt[1].when_unread == "cancel":
-            clocks, options = self._attempt
+    def _mind_the_unread(self, clocks: Clocks, options: Options) -> None:
+        if options.when_unread == "cancel":
             clocks.unread(None if self._readers else options.linger)
 
     # ------------------------------------------------------------ the readers' side
@@ -127,16 +126,17 @@ class Readers:
         self._changed()
 
     def _changed(self) -> None:
-        self._floor = 0
+        self.until = 0
         self.watchful = bool(self._behind)
-        self._room.ring()
-        self._mind_the_unread()
+        if self._attempt is not None:
+            self._room.ring()
+            self._mind_the_unread(*self._attempt)
 
     def advanced(self, reader: Reader) -> None:
         """Note that a reader's cursor moved; to be called if `watchful`."""
         if self._behind and reader.cursor >= self._behind.get(reader, inf):
             del self._behind[reader]
-            self._floor = 0
+            self.until = 0
         self.watchful = bool(self._behind)
         self._room.ring()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import StreamGap
@@ -59,9 +60,12 @@ class StoreCursor(LogCursor):
         """See `LogCursor.last`."""
         return await last_event(self._store, self.job_id)
 
-    async def _more(self) -> bool:
+    def _wait(self) -> Awaitable[bool | None]:
+        return self._follow()
+
+    async def _follow(self) -> bool:
         self._batch, self._next = await self._store.follow(self.job_id, self.cursor, _BATCH), 0
-        return bool(self._batch)
+        return not self._batch
 
     def _moved(self) -> None:
         if self._readers.watchful:
@@ -93,11 +97,9 @@ class LocalCursor(StoreCursor):
         place = self.cursor - log.before
         return place < len(log.entries) and (place >= 0 or bool(log.read(self.cursor, 1)))
 
-    async def _more(self) -> bool:
-        if self._log.over:
-            return await super()._more()  # raises if the job was removed
-        await self._log.wait()
-        return True
+    def _wait(self) -> Awaitable[bool | None]:
+        # Of a job that has ended it raises if that was removed.
+        return self._follow() if self._log.over else self._log.wait()
 
     def pull(self) -> Event:
         """See `LogCursor.pull`."""

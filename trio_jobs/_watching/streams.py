@@ -15,7 +15,7 @@ import trio
 from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamRestarted
 from .._common.states import Reason, State
 from .._common.validate import choice
-from .._model.job import Ended, Event, Kind
+from .._model.job import ENDS, Ended, Event, Kind
 from ..stores.log import Note
 from .cursor import LogCursor
 from .raised import chained
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 Restarts = Literal["raise", "continue"]
+# Each reader asks for these, and Python 3.11 finds the members of an enum slowly.
+_STARTED, _RETRIED, _COMPLETED = Kind.STARTED, Kind.RETRIED, Kind.COMPLETED
 _TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.QUEUE_TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT})
 
 
@@ -44,7 +46,7 @@ def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFaile
 
 def raise_end(cursor: LogCursor, event: Event | Note) -> None:
     """Raise for the terminal event of a job that did not complete."""
-    if event.kind is not Kind.COMPLETED:
+    if event.kind is not _COMPLETED:
         state = State.CANCELLED if event.kind is Kind.CANCELLED else State.FAILED
         error = end_error(cursor.job_id, event.attempt, event.data, state)
         raise chained(error, cursor.raised.get(cursor.job_id, event.attempt), event.data.error)
@@ -151,13 +153,13 @@ class TokenStream(_LogStream[T_co]):
     def _pass(self, note: Note) -> None:
         """Go on after an event that is no token, or raise what it means for this reader."""
         cursor = self._cursor
-        if note.kind is Kind.RETRIED:
+        if note.kind is _RETRIED:
             self._failed = note.data.error
-        if note.kind is Kind.STARTED and note.attempt > 1 and self._restarts == "raise":
+        if note.kind is _STARTED and note.attempt > 1 and self._restarts == "raise":
             error = StreamRestarted(cursor.job_id, note.attempt, cursor.cursor)
             raised = cursor.raised.get(cursor.job_id, note.attempt - 1)
             raise chained(error, raised, self._failed)
-        if note.kind.ends:
+        if note.kind in ENDS:
             raise_end(cursor, note)
             raise trio.EndOfChannel
 

@@ -143,7 +143,7 @@ class RemoteCursor(LogCursor):
         """See `LogCursor.last`."""
         return (await self._jobs.history(self.job_id, self.cursor - 1))[-1]
 
-    async def _more(self) -> bool:
+    async def _wait(self) -> bool:
         subscription = self._subscription
         self._link.check_open()
         await trio.lowlevel.checkpoint()
@@ -157,14 +157,14 @@ class RemoteCursor(LogCursor):
                 self._batch, self._next = await with_data(self._link, self.job_id, self._drained), 0
                 self._drained = []
                 if self._batch or subscription.ended:
-                    return bool(self._batch)
+                    return not self._batch
                 continue
             self._table.was_read(subscription)
             if subscription.error is not None:
                 self._fail(subscription.error)
             with self._link.patience():
                 await subscription.bell.wait()
-        return False
+        return True
 
     def _fail(self, error: Exception) -> NoReturn:
         """Raise the error that ended the subscription; the next read begins again."""

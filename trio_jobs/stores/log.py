@@ -15,10 +15,12 @@ import attrs
 from .._common.bell import Bell
 from .._common.errors import InvalidPayload
 from .._common.states import Reason
-from .._model.job import SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
+from .._model.job import ENDS, SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
 
 _EVENT: Final = 150  # bytes of an event, but for its data
 _FLAT: Final = frozenset({str, bytes, int, float})
+# Each event asks for these, and Python 3.11 finds the members of an enum slowly.
+_STARTED, _TOKEN, _RETRIED, _CANCEL_REQUESTED = Kind.STARTED, Kind.TOKEN, Kind.RETRIED, Kind.CANCEL_REQUESTED
 _seq = attrgetter("seq")
 
 
@@ -66,7 +68,8 @@ class Log:
 
     Args:
         keep: How much is kept.
-        now: Returns the time to give to an event.
+        now: The clock of its times.
+        epoch: When that was 0, in seconds since 1970.
 
     Attributes:
         last_seq: The newest cursor; 0 when empty.
@@ -76,14 +79,15 @@ class Log:
     """
 
     __slots__ = (
-        "_attempt", "_bytes", "_count", "_fixed", "_keep", "_notes", "_now", "_old", "_old_weights",
-        "_others", "_saved", "_times", "_weights", "before", "entries", "followers", "last_seq", "over",
-        "writer",
+        "_attempt", "_bytes", "_count", "_epoch", "_fixed", "_keep", "_notes", "_now", "_old",
+        "_old_weights", "_others", "_saved", "_times", "_weights", "before", "entries", "followers",
+        "last_seq", "over", "writer",
     )  # fmt: skip
 
-    def __init__(self, keep: Retention, now: Callable[[], float]) -> None:
+    def __init__(self, keep: Retention, now: Callable[[], float], epoch: float = 0.0) -> None:
         self._keep = keep
         self._now = now
+        self._epoch = epoch
         self._old: Sequence[Event] = ()
         self._old_weights: Sequence[int] = ()
         self.before = 0
@@ -119,20 +123,20 @@ class Log:
 
     # ------------------------------------------------------------ writing
 
-    def append(self, attempt: int, kind: Kind, timestamp: float, data: Any) -> int:
+    def append(self, attempt: int, kind: Kind, now: float, data: Any) -> int:
         """Add an event that stays, and return its `seq`."""
         self.last_seq = seq = self.last_seq + 1
         self._others += 1
-        if kind is Kind.STARTED:
+        if kind is _STARTED:
             self.writer, self._others = attempt, seq
-        elif kind is not Kind.CANCEL_REQUESTED:
+        elif kind is not _CANCEL_REQUESTED:
             self.writer = 0
-            self.over = kind.ends
+            self.over = kind in ENDS
         self.entries.append(Note(attempt, kind, data))
         self._notes.append(seq)
-        self._times.append(timestamp)
+        self._times.append(now)
         self._weights.append(0)
-        if kind is Kind.RETRIED:
+        if kind is _RETRIED:
             if data.error is not None:
                 self._fixed += len(data.error.message) + len(data.error.traceback)
             if folds(attempt):
@@ -141,14 +145,14 @@ class Log:
             self.followers.ring()
         return seq
 
-    def extend(self, kind: Kind, timestamp: float, values: Sequence[object]) -> None:
+    def extend(self, kind: Kind, values: Sequence[object]) -> None:
         """Add an event of the present attempt for each value, and drop old ones beyond the bounds.
 
         Raises:
             InvalidPayload: A token is too large; nothing was added.
         """
         weights = [weigh(value) for value in values]
-        if kind is Kind.TOKEN:
+        if kind is _TOKEN:
             if max(weights) > self._keep.token_bytes:
                 raise self._too_large(max(weights))
             self.entries += values
@@ -156,7 +160,7 @@ class Log:
             self._notes += range(self.last_seq + 1, self.last_seq + len(values) + 1)
             self.entries += [Note(self._attempt_at(self.last_seq), kind, value) for value in values]
         self.last_seq += len(weights)
-        self._times.extend([timestamp] * len(weights))
+        self._times.extend([self._now()] * len(weights))
         self._weights += weights
         self._bytes += sum(weights)
         self._count += len(weights)
@@ -228,7 +232,7 @@ class Log:
         snoozed = [
             place
             for place, event in enumerate(every[:-1])
-            if event.kind is Kind.RETRIED and event.data.reason is Reason.SNOOZED
+            if event.kind is _RETRIED and event.data.reason is Reason.SNOOZED
         ]
         gone = {place + both for place in snoozed[:-SNOOZES] for both in (0, 1)}
         passed = max(gone, default=-1) + 1
@@ -265,10 +269,10 @@ class Log:
         return self._attempt if place == 0 else self.entries[self._notes[place - 1] - self.before - 1].attempt
 
     def _event(self, place: int) -> Event:
-        seq, entry, timestamp = self.before + place + 1, self.entries[place], self._times[place]
+        seq, entry, timestamp = self.before + place + 1, self.entries[place], self._times[place] + self._epoch
         if isinstance(entry, Note):
             return Event(seq, entry.attempt, entry.kind, timestamp, entry.data)
-        return Event(seq, self._attempt_at(seq), Kind.TOKEN, timestamp, entry)
+        return Event(seq, self._attempt_at(seq), _TOKEN, timestamp, entry)
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to `limit` kept events behind the cursor `after`."""

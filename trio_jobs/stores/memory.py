@@ -7,7 +7,7 @@ atomic. Only the verbs that wait give up control.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,9 @@ from ._roll import Roll
 from ._row import Row, same
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from .log import Log
+
+# Each job asks for these, and Python 3.11 finds the members of an enum slowly.
+_SUBMITTED, _STARTED, _RUNNING = Kind.SUBMITTED, Transition.STARTED, State.RUNNING
 
 
 class MemoryStore:
@@ -50,10 +53,9 @@ class MemoryStore:
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}
         self._requests = Bell()
-        self._time = now = trio.lowlevel.current_clock().current_time  # bound once, as each token reads it
+        self._time = trio.lowlevel.current_clock().current_time  # bound once, as each token reads it
         # Wall time is read once: a job's times then keep their order when the wall clock is set.
-        self._epoch = epoch = datetime.now(UTC).timestamp() - now()
-        self._now: Callable[[], float] = lambda: now() + epoch
+        self._epoch = datetime.now(UTC).timestamp() - self._time()
 
     # ------------------------------------------------------------ coming in
 
@@ -103,10 +105,10 @@ class MemoryStore:
 
     def _accept(self, new: Submission, now: float, parent: str | None = None) -> Row:
         due = rules.due_at(new.options, now, self._epoch)
-        row = self._rows.add(Row(new, Log(self._keep, self._now), now, due, parent))
+        row = self._rows.add(Row(new, Log(self._keep, self._time, self._epoch), now, due, parent))
         if new.key is not None:
             self._keys[new.options.owner, new.key] = new.id
-        self._write(row, Kind.SUBMITTED, now, new.handler)
+        row.log.append(0, _SUBMITTED, now, new.handler)
         return row
 
     def _enqueue(self, row: Row, now: float) -> None:
@@ -147,14 +149,14 @@ class MemoryStore:
         return claims
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        self._rows.move(row, rules.advance(row.state, Transition.STARTED))
+        self._rows.move(row, rules.advance(row.state, _STARTED))
         if self._expiring.tickets:
             self._expiring.discard(row.submission.id)
         row.reason = row.message = row.error = None
         row.attempt += 1
         row.spent += 1
         row.started = now
-        seq = self._write(row, Kind.STARTED, now, worker.name)
+        seq = row.log.append(row.attempt, KIND_OF[_STARTED], now, worker.name)
         if worker.lease != math.inf:
             self._lease(row, worker.lease, now)
         return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
@@ -185,7 +187,7 @@ class MemoryStore:
         row = self._running(job_id, attempt)
         if offset != row.log.appended and not (values := values[row.log.appended - offset :]):
             return row.log.last_seq
-        row.log.extend(kind, self._now(), values)
+        row.log.extend(kind, values)
         if kind is Kind.PROGRESS:
             row.progress = values[-1]
         elif kind is Kind.SAVED:
@@ -223,7 +225,7 @@ class MemoryStore:
 
     def _running(self, job_id: str, attempt: int) -> Row:
         row = self._rows.get(job_id)
-        if row is None or row.state is not State.RUNNING or row.attempt != attempt:
+        if row is None or row.state is not _RUNNING or row.attempt != attempt:
             raise LeaseLost(job_id, attempt)
         return row
 
@@ -238,7 +240,7 @@ class MemoryStore:
             return answer
         if row.cancel_requested is None:
             row.cancel_requested, row.cancel_message, row.cancel_grace = now, message, grace
-            self._write(row, Kind.CANCEL_REQUESTED, now, message)
+            row.log.append(row.attempt, Kind.CANCEL_REQUESTED, now, message)
         row.cancel_grace = min(row.cancel_grace, grace)
         if answer == "requested":
             self._cancelling[job_id] = row.cancel_grace
@@ -288,18 +290,13 @@ class MemoryStore:
             above = None if row.parent is None else self._rows.get(row.parent)
             if above is not None and above.children is not None:
                 above.children.pop(row.submission.id, None)
-        self._write(row, KIND_OF[transition], now, data)
+        row.log.append(row.attempt, KIND_OF[transition], now, data)
         if row.finished is not None:
+            if row.waiters is not None:
+                row.waiters.ring()
             self._ended.add(row, now)  # with its last event
             while (oldest := self._ended.one_too_many()) is not None:
                 self._forget(oldest)
-
-    def _write(self, row: Row, kind: Kind, now: float, data: object) -> int:
-        """Add the event and wake the tasks that wait for it, in the same step as the change it records."""
-        seq = row.log.append(row.attempt, kind, now + self._epoch, data)
-        if row.waiters is not None and row.finished is not None:
-            row.waiters.ring()
-        return seq
 
     # ------------------------------------------------------------ looking
 
