@@ -99,8 +99,8 @@ class SubmitOptions(_Strict, frozen=True):
         Args:
             retry: The handler's own; which errors are retried is taken from it.
         """
-        found = {name: getattr(self, name) for name in self.__struct_fields__}
-        found = {name: value for name, value in found.items() if value is not UNSET}
+        fields = msgspec.structs.asdict(self)
+        found = {name: value for name, value in fields.items() if value is not UNSET}
         if isinstance(self.timeouts, TimeoutOptions):
             found["timeouts"] = Timeouts(**msgspec.structs.asdict(self.timeouts))
         if isinstance(self.retry, RetryOptions):

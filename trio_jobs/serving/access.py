@@ -55,11 +55,6 @@ class AccessControl:
         self._limits = options.limits
         self.seats = Seats()
 
-    @property
-    def asks(self) -> bool:
-        """Whether callers have to authenticate."""
-        return self._authenticate is not None
-
     # ------------------------------------------------------------ the origin of a request
 
     def check(self, method: str, headers: Mapping[str, str], *, websocket: bool = False) -> None:

@@ -112,10 +112,7 @@ class Feed:
         self.policy: Policy = "gap"
         self.readers = readers
         self.followers = 0
-        self._store = feeds.store
-        self._pace = feeds.pace
-        self._shelf = feeds.shelf
-        self._tracebacks = feeds.tracebacks
+        self._feeds = feeds
         self._job_id = first.job_id
         self._row = Row()
         self._level: dict[Follower, None] = {}
@@ -162,11 +159,11 @@ class Feed:
 
     async def _read_alone(self, cursor: int, most: int) -> EventBatch:
         """Read a batch for one follower that is behind the others."""
-        events = await self._store.read(self._job_id, cursor, min(most, _BATCH))
+        events = await self._feeds.store.read(self._job_id, cursor, min(most, _BATCH))
         events = [event for event in events if event.seq <= self.cursor]
         if not events:
             return gap(cursor, self.cursor)
-        return next(cut(cursor, events, tracebacks=self._tracebacks))
+        return next(cut(cursor, events, tracebacks=self._feeds.tracebacks))
 
     async def _be_level(self, follower: Follower) -> None:
         """Wait while rounds send a follower everything; lead them if no other one does."""
@@ -202,14 +199,14 @@ class Feed:
         so rare events cost no timer each.
         """
         more_at_hand = self._got == _BATCH
-        when = self._read_at if more_at_hand else self._pace.next_turn(self._read_at, self._got)
+        when = self._read_at if more_at_hand else self._feeds.pace.next_turn(self._read_at, self._got)
         rare = self._got <= 1
         if not rare and when > trio.current_time():
-            await self._pace.sleep_until(when)
-        events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+            await self._feeds.pace.sleep_until(when)
+        events = await self._feeds.store.follow(self._job_id, self.cursor, _BATCH)
         if rare and events and when > trio.current_time():
-            await self._pace.sleep_until(when)
-            events = await self._store.follow(self._job_id, self.cursor, _BATCH)
+            await self._feeds.pace.sleep_until(when)
+            events = await self._feeds.store.follow(self._job_id, self.cursor, _BATCH)
         self._read_at, self._got = trio.current_time(), len(events)
         return events
 
@@ -230,19 +227,19 @@ class Feed:
                     await trio.lowlevel.checkpoint()
                     began = trio.current_time()
         if len(events) < _BATCH:  # a full read is followed by the next one without rest
-            self._pace.worked(work + trio.current_time() - began)
+            self._feeds.pace.worked(work + trio.current_time() - began)
         if self._over:
             self._dismiss(tuple(self._level))
         elif len(self._level) == self.followers:
-            self._shelf.clear(self._row)  # no follower is behind
+            self._feeds.shelf.clear(self._row)  # no follower is behind
 
     def _batches(self, events: Sequence[Event]) -> Sequence[EventBatch]:
         """Cut the events that were read into batches, and keep these; none means that the log has ended."""
         batches: list[EventBatch] = []
         try:
-            for batch in cut(self.cursor, events, tracebacks=self._tracebacks):
+            for batch in cut(self.cursor, events, tracebacks=self._feeds.tracebacks):
                 batches.append(batch)
-                self._shelf.put(self._row, batch)
+                self._feeds.shelf.put(self._row, batch)
                 self.cursor = batch.last
         finally:
             self._over = not events or bool(batches and batches[-1].ends)
@@ -261,7 +258,7 @@ class Feed:
 
     def close(self) -> None:
         """Drop the batches that are kept."""
-        self._shelf.clear(self._row)
+        self._feeds.shelf.clear(self._row)
 
 
 class Feeds:

@@ -119,7 +119,8 @@ def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Respond
 
 def _description(context: ServerContext) -> Respond:
     """Return the endpoint of the OpenAPI document; it names no handlers, so it needs no authentication."""
-    before, after = msgspec.json.encode(openapi(_SERVER, guarded=context.access.asks)).split(_SERVER.encode())
+    guarded = context.options.authenticate is not None
+    before, after = msgspec.json.encode(openapi(_SERVER, guarded=guarded)).split(_SERVER.encode())
 
     async def description(request: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
         url = msgspec.json.encode(base_of(request))[1:-1]

@@ -28,6 +28,7 @@ _MOST_AHEAD: Final = 16 * 1024
 _CLOSE: Final = (b"connection", b"close")
 _LEFT: Final = {"type": "http.disconnect"}
 _WITHOUT_BODY: Final = frozenset({204, 304})
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Exchange:
@@ -167,7 +168,7 @@ class Exchange:
             headers.append(_CLOSE)
         status = start["status"]
         self._has_body = self._has_body and status not in _WITHOUT_BODY
-        return h11.Response(status_code=status, headers=headers, reason=_reason(status))
+        return h11.Response(status_code=status, headers=headers, reason=_REASONS[status])
 
     def _may_be_kept(self) -> bool:
         if not self._all_received:
@@ -194,18 +195,10 @@ def refusal(problem: Problem) -> bytes:
         _CLOSE,
     ]
     writer = h11.Connection(h11.SERVER)
-    response = h11.Response(status_code=problem.status, headers=headers, reason=_reason(problem.status))
+    response = h11.Response(status_code=problem.status, headers=headers, reason=_REASONS[problem.status])
     return writer.send(response) + writer.send(h11.Data(data=body)) + writer.send(h11.EndOfMessage())
 
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
-
-
-@lru_cache
-def _reason(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""

@@ -46,9 +46,7 @@ def read_head(raw: bytes) -> Head:
         request = writer.next_event()
     except h11.RemoteProtocolError as error:
         raise Refused("bad_request", f"this is no request of HTTP/1.1: {error}") from error
-    if not isinstance(request, h11.Request):
-        raise Refused("bad_request", "this is no request of HTTP/1.1")
-    if request.http_version not in {b"1.0", b"1.1"}:
+    if not isinstance(request, h11.Request) or request.http_version not in {b"1.0", b"1.1"}:
         raise Refused("bad_request", "HTTP/1.1 is spoken here")
     if not request.target.startswith((b"/", b"*")):
         raise Refused("bad_request", "the target of a request is a path")

@@ -36,28 +36,14 @@
  */
 
 /**
- * @typedef {object} Summary A job in a list, without what may be large.
- * @property {string} id
- * @property {string} handler
- * @property {State} state
- * @property {?string} reason
- * @property {?string} message At most 200 characters.
- * @property {number} attempt
- * @property {string} priority
- * @property {Object<string, string>} tags
- * @property {?string} owner
- * @property {?string} parent
+ * @typedef {object} Listed What only a list says of a job.
  * @property {?{done: number, total: ?number, message: ?string}} progress
- * @property {string} created_at
- * @property {?string} started_at
- * @property {?string} finished_at
- * @property {?string} next_attempt_at
- * @property {?string} cancel_requested_at
- * @property {number} last_seq
  * @property {number} args_bytes
  * @property {number} result_bytes
  * @property {number} log_bytes
  */
+/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"} Unlisted What may be large. */
+/** @typedef {Omit<Job, Unlisted> & Listed} Summary A job in a list; its `message` has at most 200 characters. */
 
 /**
  * @typedef {object} JobEvent One entry of a job's log, or the news that some of it is gone.

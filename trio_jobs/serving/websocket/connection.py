@@ -217,7 +217,7 @@ class WebSocketHandler:
                         await self._send(message)
                     feed.readers.advanced(subscription)
             return self._session.unfollowed(re)
-        except (PeerGone, trio.Cancelled):
+        except PeerGone:
             raise
         except Exception as error:  # noqa: BLE001  # an error of one request is its answer
             return self._failed(re, error)
