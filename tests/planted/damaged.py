@@ -17,8 +17,8 @@ DAMAGED = [
         "a due job that cannot be started is met again and again",
         "one damaged row, and nothing is claimed any more",
         "stores/sqlite/care.py",
-        "if not _can(tx, number, partial(verbs.start, tx, number, _NO_WORKER))",
-        "if number < 0",
+        "partial(verbs.start, tx, number, _NO_WORKER) for",
+        "list for",
         "damage",
     ),
     Bug(

@@ -25,22 +25,7 @@ from .._model.job import PENALTY, Job, Kind, Priority, Progress, Timeouts
 from .._registry.filter import every
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ..stores.memory import MemoryStore
-from ._drawn import (
-    ATTEMPTS,
-    CALLS,
-    GRACES,
-    IDS,
-    LEASES,
-    LINES,
-    MESSAGES,
-    OPTIONS,
-    OUTCOMES,
-    SLOTS,
-    STEPS,
-    WAITING,
-    WHERES,
-    WRITES,
-)
+from . import _drawn as draw
 from ._machine import TrioMachine
 from ._observed import TICK, observed
 from ._rules import initialize, invariant, rule
@@ -113,7 +98,6 @@ class StoreMachine(TrioMachine):
         await self.both(0, "finish", lambda store: store.finish(ended, 1, completed()))
         await self.both(0, "finish", lambda store: store.finish(twice, 1, retried()))
         await self.both(0, "claim", lambda store: store.claim(1, Claimant("w", 5.0)))
-        self._tick()
 
     async def finish(self) -> None:
         """Close the store and delete its folder."""
@@ -122,7 +106,7 @@ class StoreMachine(TrioMachine):
         shutil.rmtree(self._folder)
 
     @precondition(lambda self: self._lines[0].store.durable)
-    @rule(line=LINES)
+    @rule(line=draw.LINES)
     async def reopen(self, line: int) -> None:
         """Close one connection and open another one."""
         await self._lines[line].close()
@@ -151,6 +135,7 @@ class StoreMachine(TrioMachine):
     @invariant()
     async def the_stores_agree(self) -> None:
         """Every job and every log is the same in both stores, and each job is the fold of its log."""
+        self._tick()
         self._running, self._states = [], {}
         for job_id in self._known:
             await self._compare(job_id)
@@ -177,11 +162,11 @@ class StoreMachine(TrioMachine):
     # ------------------------------------------------------------ coming in
 
     @rule(
-        line=LINES,
-        calls=CALLS,
-        options=OPTIONS,
+        line=draw.LINES,
+        calls=draw.CALLS,
+        options=draw.OPTIONS,
         queue=st.sampled_from([None, 7.0]),
-        slots=SLOTS,
+        slots=draw.SLOTS,
     )
     async def submit(
         self,
@@ -219,10 +204,9 @@ class StoreMachine(TrioMachine):
         if answer is not None:
             self._known |= {new.id: new for new in batch}
             self._claimed += [(claim.submission.id, claim.attempt) for claim in answer[1]]
-        self._tick()
 
     @precondition(lambda self: self._known)
-    @rule(line=LINES, job_id=IDS)
+    @rule(line=draw.LINES, job_id=draw.IDS)
     async def submit_again(self, line: int, job_id: str) -> None:
         """Submit what was submitted before, as if the answer had been lost."""
         if job_id in self._known and not await self._is_child(job_id):
@@ -232,14 +216,13 @@ class StoreMachine(TrioMachine):
         return all(job.id != job_id or job.parent is not None for job in await every(self._model, Where()))
 
     @precondition(lambda self: self._running)
-    @rule(line=LINES, parent=ATTEMPTS)
+    @rule(line=draw.LINES, parent=draw.ATTEMPTS)
     async def spawn(self, line: int, parent: tuple[str, int]) -> None:
         """Spawn a child, twice, as if the first answer had been lost."""
         child = attrs.evolve(make(0, tags={"a": "0"}), id=f"{len(self._known):032x}")
         worker, answer = Claimant("w", 5.0), None
         for _ in range(2):
             answer = await self.both(line, "spawn", lambda store: store.spawn(*parent, child, worker))
-        self._tick()
         if answer is not None:
             self._known[child.id] = child
             self._claimed.append((child.id, 1))
@@ -250,14 +233,14 @@ class StoreMachine(TrioMachine):
         """Return whether jobs of equal rank wait, so that it is open which of them is claimed first."""
         if self._hasty:
             await self._sweep(line)
-        waiting = await self._model.find(Where(states=WAITING), ALL)
+        waiting = await self._model.find(Where(states=draw.WAITING), ALL)
         ranks = {
             (job.next_attempt_at or job.created_at).timestamp() + PENALTY[job.priority] for job in waiting
         }
         return len(ranks) < len(waiting)
 
-    @precondition(lambda self: not WAITING.isdisjoint(self._states.values()))
-    @rule(line=LINES, limit=st.integers(1, 3), lease=LEASES | st.just(math.inf))
+    @precondition(lambda self: not draw.WAITING.isdisjoint(self._states.values()))
+    @rule(line=draw.LINES, limit=st.integers(1, 3), lease=draw.LEASES | st.just(math.inf))
     async def claim(self, line: int, limit: int, lease: float) -> None:
         """Claim a few jobs; all that are due, if it is open which come first."""
         tied = await self._is_tied(line)
@@ -269,17 +252,15 @@ class StoreMachine(TrioMachine):
 
         claims: list[Claim] = await self.both(line, "claim", claim)
         self._claimed += [(one.submission.id, one.attempt) for one in claims]
-        self._tick()
 
     @precondition(lambda self: self._running)
-    @rule(line=LINES, held=st.lists(ATTEMPTS, max_size=4), lease=LEASES)
+    @rule(line=draw.LINES, held=st.lists(draw.ATTEMPTS, max_size=4), lease=draw.LEASES)
     async def heartbeat(self, line: int, held: list[tuple[str, int]], lease: float) -> None:
         """Renew some leases."""
         await self.both(line, "heartbeat", lambda store: store.heartbeat(dict(held), lease))
-        self._tick()
 
     @precondition(lambda self: self._running)
-    @rule(line=LINES, attempt=ATTEMPTS, write=WRITES, back=st.sampled_from([0, 0, 1, 2]))
+    @rule(line=draw.LINES, attempt=draw.ATTEMPTS, write=draw.WRITES, back=st.sampled_from([0, 0, 1, 2]))
     async def append(
         self, line: int, attempt: tuple[str, int], write: tuple[Kind, list[Any]], back: int
     ) -> None:
@@ -292,33 +273,30 @@ class StoreMachine(TrioMachine):
         answer = await self.both(line, "append", lambda store: store.append(*attempt, kind, values, offset))
         if answer is not None:
             self._appended[attempt] = max(before, offset + len(values))
-        self._tick()
 
     @precondition(lambda self: self._running)
-    @rule(line=LINES, attempt=ATTEMPTS, outcome=OUTCOMES)
+    @rule(line=draw.LINES, attempt=draw.ATTEMPTS, outcome=draw.OUTCOMES)
     async def end(self, line: int, attempt: tuple[str, int], outcome: Outcome) -> None:
         """Finish an attempt. A child is not retried."""
         if outcome.transition == "retried" and await self._is_child(attempt[0]):
             outcome = failed()
         await self.both(line, "finish", lambda store: store.finish(*attempt, outcome))
-        self._tick()
 
     async def _cancel(self, line: int, job_id: str, message: str | None, grace: float) -> None:
         await self.both(line, "request_cancel", lambda store: store.request_cancel(job_id, message, grace))
 
     @precondition(lambda self: self._known)
-    @rule(line=LINES, job_id=IDS, message=MESSAGES, graces=GRACES)
+    @rule(line=draw.LINES, job_id=draw.IDS, message=draw.MESSAGES, graces=draw.GRACES)
     async def cancel(self, line: int, job_id: str, message: str | None, graces: list[float]) -> None:
         """Request that a job is cancelled, perhaps twice, and let its worker hear of it."""
         for grace in graces:
             await self._cancel(line, job_id, message, grace)
         attempts = {one: attempt for one, attempt in self._running if one == job_id}
         await self.both(line, "heartbeat", lambda store: store.heartbeat(attempts, 5.0))
-        self._tick()
 
     # ------------------------------------------------------------ time
 
-    @rule(line=LINES, seconds=STEPS | st.just(0.0), sweeps=st.booleans())
+    @rule(line=draw.LINES, seconds=draw.STEPS | st.just(0.0), sweeps=st.booleans())
     async def let_time_pass(self, line: int, seconds: float, sweeps: bool) -> None:  # noqa: FBT001
         """Let leases lapse and jobs become due, and perhaps sweep."""
         self._tick(seconds)
@@ -327,12 +305,12 @@ class StoreMachine(TrioMachine):
 
     async def _sweep(self, line: int) -> None:
         await self.both(line, "sweep", lambda store: store.sweep())
-        self._tick()
+        self._tick()  # what is submitted next has a rank of its own
 
     # ------------------------------------------------------------ looking and forgetting
 
     @precondition(lambda self: self._known)
-    @rule(line=LINES, where=WHERES, parent=st.none() | IDS, limit=st.integers(0, 3))
+    @rule(line=draw.LINES, where=draw.WHERES, parent=st.none() | draw.IDS, limit=st.integers(0, 3))
     async def look(self, line: int, where: Where, parent: str | None, limit: int) -> None:
         """Find and count; with a limit it is open which of a batch come first."""
         where = attrs.evolve(where, parent=parent)
@@ -348,7 +326,7 @@ class StoreMachine(TrioMachine):
         await self.both(line, "count", lambda store: store.count(where))
 
     @precondition(lambda self: self._known)
-    @rule(line=LINES, job_id=IDS, after=st.integers(0, 6), limit=st.integers(1, 3))
+    @rule(line=draw.LINES, job_id=draw.IDS, after=st.integers(0, 6), limit=st.integers(1, 3))
     async def read(self, line: int, job_id: str, after: int, limit: int) -> None:
         """Read a page, the history, and the end, if it has come."""
         page = await self.both(line, "read", lambda store: store.read(job_id, after, limit))
@@ -361,7 +339,7 @@ class StoreMachine(TrioMachine):
             await self.both(line, "ended", lambda store: store.ended(job_id))
 
     @precondition(lambda self: any(state.over for state in self._states.values()))
-    @rule(line=LINES, job_id=IDS, older_than=st.sampled_from([None, None, 0.0, 3.0, 31.0]))
+    @rule(line=draw.LINES, job_id=draw.IDS, older_than=st.sampled_from([None, None, 0.0, 3.0, 31.0]))
     async def forget(self, line: int, job_id: str, older_than: float | None) -> None:
         """Remove a job, if it has ended, or prune."""
         if older_than is None:
@@ -370,7 +348,6 @@ class StoreMachine(TrioMachine):
             await self.both(line, "prune", lambda store: store.prune(older_than))
         # A job that is submitted again after it was removed counts its attempts from 1.
         self._appended.clear()
-        self._tick()
 
 
 class _Line:

@@ -6,13 +6,13 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, cast
 
+import outcome
 import trio
 
 from .._common.states import Reason, State
 from .._registry.opening import open_registry
 from .._running.context import JobContext
 from .._running.worker import Worker
-from ._delivered import reached
 from ._life import Life, life_of
 from ._seeded import run_seeded
 from .fold import check_agrees
@@ -80,7 +80,7 @@ class _Canceller(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """Note whether the job's cancellation reaches the task."""
         if self._scope is not None and not self.heard:
-            self.heard = reached(self._scope, task)
+            self.heard = _reached(self._scope, task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Count a step of the job's tasks; the handler, once begun, is always among them."""
@@ -185,3 +185,18 @@ def _check_end(life: Life, canceller: _Canceller) -> None:
             "the job completed although it was cancelled before its last checkpoint: trio.Cancelled was "
             "raised in it, and swallowed; let it out, and use 'finally' for what has to be done in any case"
         )
+
+
+def _reached(scope: trio.CancelScope, task: trio.lowlevel.Task) -> bool:
+    """Return whether a task that is about to go on gets a `Cancelled` that no scope within `scope` may catch.
+
+    A scope catches nothing as long as a cancellation around it reaches it. Trio has no public name for what a
+    task is about to be handed, nor for the scopes around it.
+    """
+    handed = getattr(task, "_next_send", None)
+    if not isinstance(handed, outcome.Error) or not isinstance(handed.error, trio.Cancelled):
+        return False
+    status: Any = getattr(task, "_cancel_status", None)
+    while status is not None and status._scope is not scope:  # noqa: SLF001
+        status = None if status._scope.shield else status._parent  # noqa: SLF001
+    return status is not None

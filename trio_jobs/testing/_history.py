@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -23,6 +23,8 @@ from .fold import check_agrees
 if TYPE_CHECKING:
     from .._model.job import Event, Job
     from ..stores.contract import Store
+
+E = TypeVar("E", "Call", "Reading")
 
 
 @attrs.define
@@ -179,23 +181,18 @@ class History:
             log = self.logs[one.id] = await store.read(one.id, 0, sys.maxsize)
             check_agrees(job, log)
 
-    @contextmanager
-    def ask(self, call: Call) -> Generator[None]:
+    def ask(self, call: Call) -> AbstractContextManager[None]:
         """Add a call to the journal; the client waits for the answer for as long as the block lasts."""
-        self.calls.append(call)
-        with _waiting(call):
-            yield
+        return _waiting(self.calls, call)
 
-    @contextmanager
-    def read(self, reading: Reading) -> Generator[None]:
+    def read(self, reading: Reading) -> AbstractContextManager[None]:
         """Add a reading to the journal; the reader waits for events for as long as the block lasts."""
-        self.readings.append(reading)
-        with _waiting(reading):
-            yield
+        return _waiting(self.readings, reading)
 
 
 @contextmanager
-def _waiting(entry: Call | Reading) -> Generator[None]:
+def _waiting(journal: list[E], entry: E) -> Generator[None]:
+    journal.append(entry)
     entry.waiting = True
     try:
         yield

@@ -6,7 +6,9 @@ hide what it is for.
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf
@@ -14,19 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ._asked import (
-    SLACK,
-    Found,
-    accepted_is_kept,
-    answers_are_true,
-    batches_are_whole,
-    cancels_are_exact,
-    graces_are_kept,
-    nobody_waits_for_ever,
-    nothing_is_made_up,
-    readers_agree,
-)
-from ._order import TRAVELS, children_have_no_lease, limits_are_kept, starts_are_in_order
+from . import _asked, _order
+from ._asked import SLACK, Found
+from ._order import TRAVELS
 from .fold import ENDS, OVER, end_of, fold, is_lost, start_of
 
 if TYPE_CHECKING:
@@ -261,31 +253,10 @@ def _has_a_child(history: History, job_id: str, at: float) -> bool:
 
 
 RULES: Final[Mapping[str, Callable[[History], Found]]] = {
-    rule.__name__: rule
-    for rule in (
-        logs_are_legal,
-        accepted_is_kept,
-        nothing_is_made_up,
-        batches_are_whole,
-        cancels_are_exact,
-        graces_are_kept,
-        answers_are_true,
-        readers_agree,
-        nobody_waits_for_ever,
-        attempts_sent_what_is_kept,
-        attempts_are_single,
-        ends_are_ends,
-        only_what_ran_ends,
-        leases_are_kept,
-        leaving_costs_nothing,
-        leaving_claims_nothing,
-        ends_are_recorded,
-        requests_are_passed_on,
-        no_attempt_pays_for_the_store,
-        starts_are_in_order,
-        limits_are_kept,
-        children_have_no_lease,
-    )
+    name: rule
+    for module in (_asked.__name__, __name__, _order.__name__)
+    for name, rule in vars(sys.modules[module]).items()
+    if inspect.isgeneratorfunction(rule) and rule.__module__ == module and not name.startswith("_")
 }
 """Every rule by its name; each finds what breaks it, as job id and message."""
 

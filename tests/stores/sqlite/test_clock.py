@@ -26,7 +26,7 @@ def test_it_counts_from_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says the wall's time when it is made, and only the time since boot moves it."""
     monkeypatch.setattr(clock, "since_boot", lambda: 100.0)
     monkeypatch.setattr("time.time", lambda: 5000.0)
-    now = clock.clock_of(clock.ahead())
+    now = clock.FileClock(clock.ahead())
     assert now() == 5000.0
     monkeypatch.setattr("time.time", lambda: 1.0)
     assert now() == 5000.0
@@ -37,7 +37,7 @@ def test_it_counts_from_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the wall clock, where the system has nothing better."""
     monkeypatch.setattr("time.time", lambda: 5000.0)
-    assert clock.clock_of(None)() == 5000.0
+    assert clock.FileClock(None)() == 5000.0
 
 
 def test_a_boot_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

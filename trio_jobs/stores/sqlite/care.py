@@ -62,10 +62,10 @@ def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
     If it cannot be done because the job's row is damaged, the job fails. If the job cannot even fail, it is
     left as it is, and is neither claimed nor swept any more.
     """
-    error = tx.alone(work)
-    if not (error is None or isinstance(error, _Undone)) and _fail_children(tx, number):
+    fine = (type(None), _Undone)
+    if not isinstance(error := tx.alone(work), fine) and _fail_children(tx, number):
         error = tx.alone(work)
-    if error is None or isinstance(error, _Undone):
+    if isinstance(error, fine):
         return True
     job_id = one_line(ends.id_of(tx, number))
     logger.error("the stored row of job %s is damaged, so the job fails: %s", job_id, one_line(error))
@@ -78,12 +78,8 @@ def by_itself(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
 def _fail_children(tx: Transaction, number: int) -> bool:
     """Fail each open child that cannot be ended with its parent, and return whether there was one."""
     children = [child for (child,) in tx.run("open_children", number=number)]
-    return bool(
-        [
-            child
-            for child in children
-            if not _can(tx, child, partial(ends.end, tx, child, State.RUNNING, ABANDONED))
-        ]
+    return _fail_each(
+        tx, {child: partial(ends.end, tx, child, State.RUNNING, ABANDONED) for child in children}
     )
 
 
@@ -113,21 +109,18 @@ def mend_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
     if repair.mend_totals(tx):
         return True
     found = verbs.due(tx, limit, handlers)
-    return bool(
-        [number for number in found if not _can(tx, number, partial(verbs.start, tx, number, _NO_WORKER))]
-    )
+    return _fail_each(tx, {number: partial(verbs.start, tx, number, _NO_WORKER) for number in found})
 
 
 def mend_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
     """Fail each job whose lease cannot be renewed, and return whether there was one."""
     found = {job_id: tx.one("number_of", id=job_id) for job_id in held}
-    return bool(
-        [
-            job_id
-            for job_id, row in found.items()
-            if row and not _can(tx, row[0], partial(verbs.heartbeat, tx, {job_id: held[job_id]}, 0.0))
-        ]
-    )
+    works = {
+        row[0]: partial(verbs.heartbeat, tx, {job_id: held[job_id]}, 0.0)
+        for job_id, row in found.items()
+        if row
+    }
+    return _fail_each(tx, works)
 
 
 def mend_one(job_id: str, tx: Transaction, error: Exception) -> bool:
@@ -142,12 +135,12 @@ def mend_one(job_id: str, tx: Transaction, error: Exception) -> bool:
     return repair.mend_totals(tx) or _fail_children(tx, row[0]) or not by_itself(tx, row[0], fail)
 
 
-def _can(tx: Transaction, number: int, work: Callable[[], object]) -> bool:
-    """Return whether something can be done to a job; if it cannot, fail the job."""
+def _fail_each(tx: Transaction, works: Mapping[int, Callable[[], object]]) -> bool:
+    """Fail each job to which something cannot be done, and return whether there was one."""
 
-    def attempt() -> None:
+    def attempt(work: Callable[[], object]) -> None:
         work()
         tx.write_log()
         raise _Undone
 
-    return by_itself(tx, number, attempt)
+    return False in [by_itself(tx, number, partial(attempt, work)) for number, work in works.items()]

@@ -50,11 +50,6 @@ def ahead() -> float:
     return time.time() - since_boot()
 
 
-def clock_of(epoch: float | None) -> Clock:
-    """Return the clock of a file with this epoch; None is the wall clock."""
-    return FileClock(epoch)
-
-
 class FileClock:
     """Tells the time by the clock of a file.
 

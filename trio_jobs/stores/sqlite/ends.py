@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from ..._common.errors import IllegalTransition, LeaseLost, UnknownJob
+from ..._common.errors import IllegalTransition, LeaseLost
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, Ended, Kind
@@ -14,6 +14,7 @@ from ..contract import CancelAnswer, Outcome
 from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
 from . import chunks, repair
 from .group import FOREVER, Transaction
+from .looking import known
 
 BATCH: Final = 500
 """How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
@@ -118,10 +119,7 @@ def _text(data: bytes | None) -> str | None:
 
 def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: float) -> CancelAnswer:
     """Cancel a waiting job, or record the request for a running one."""
-    row = tx.one("cancellable", id=job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    number, word, requested, _, seq, attempt = row
+    number, word, requested, seq, attempt = known(tx, "cancellable", job_id)
     state = State(word)
     answer = cancel_answer(state)
     if answer == "already_over":
@@ -142,11 +140,9 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
 
 def remove(tx: Transaction, job_id: str) -> None:
     """Delete a job that has ended."""
-    row = tx.one("cancellable", id=job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    check_removable(State(row[1]))
-    _forget(tx, row[0])
+    number, word, *_ = known(tx, "cancellable", job_id)
+    check_removable(State(word))
+    _forget(tx, number)
 
 
 def prune(tx: Transaction, before: float) -> int:

@@ -15,7 +15,16 @@ from .group import Row, Transaction
 
 def job(tx: Transaction, job_id: str) -> Row:
     """Return the row of a snapshot."""
-    row = tx.one("job", id=job_id)
+    return known(tx, "job", job_id)
+
+
+def known(tx: Transaction, query: str, job_id: str) -> Row:
+    """Return the row that a query gives of a job.
+
+    Raises:
+        UnknownJob: There is none.
+    """
+    row = tx.one(query, id=job_id)
     if row is None:
         raise UnknownJob(job_id)
     return row
@@ -28,10 +37,8 @@ def ended(tx: Transaction, job_id: str) -> Row | None:
 
 def _place(tx: Transaction, job_id: str) -> tuple[int, int, bool]:
     """Return a job's number, its newest cursor, and whether it is over."""
-    row = tx.one("log_place", id=job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    return row[0], row[1], bool(row[2])
+    number, seq, over = known(tx, "log_place", job_id)
+    return number, seq, bool(over)
 
 
 def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Event], bool, int]:

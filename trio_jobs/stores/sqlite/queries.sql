@@ -148,7 +148,7 @@ WHERE trio_jobs_job.id = held.key AND attempt = held.value AND +state = 'running
 RETURNING id, cancel_requested IS NOT NULL, coalesce(CAST(cancel_grace AS REAL), 0.0);
 
 -- name: cancellable
-SELECT number, state, cancel_requested, cancel_grace, seq, attempt FROM trio_jobs_job WHERE id = :id;
+SELECT number, state, cancel_requested, seq, attempt FROM trio_jobs_job WHERE id = :id;
 
 -- name: request_cancel
 UPDATE trio_jobs_job

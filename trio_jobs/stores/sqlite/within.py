@@ -18,7 +18,7 @@ from ..._model.options import SubmitOptions
 from ..contract import Claimant
 from ..submission import submission
 from . import verbs
-from .clock import clock_of
+from .clock import FileClock
 from .files import version
 from .group import UNLIMITED, Transaction
 from .queries import SCHEMAS
@@ -76,7 +76,7 @@ def submit_within(
     db = cast("Any", connection)
     db.execute("DELETE FROM trio_jobs_meta WHERE 0")  # takes the lock, which may have to be waited for
     kept: dict[Any, Any] = dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
-    tx = Transaction(connection, clock_of(kept.get("epoch"))(), UNLIMITED)
+    tx = Transaction(connection, FileClock(kept.get("epoch"))(), UNLIMITED)
     (job_id,), _ = verbs.submit(tx, [new], 0, (), Claimant("nobody"))
     tx.write_log()
     return job_id

@@ -119,13 +119,9 @@ class Races:
         store: The store.
         other: Another connection to it, if it is durable.
         scene: Where they meet.
-
-    Attributes:
-        met: How often they have.
     """
 
     def __init__(self, store: Store, other: Store, scene: Scene) -> None:
-        self.met = 0
         self._store, self._other, self._scene = store, other, scene
         self._known: dict[tuple[str, ...], tuple[Seen, int]] = {}
 
@@ -156,7 +152,6 @@ class Races:
     ) -> tuple[bool, bool]:
         """Let them meet, and return whether the first verb got that far, and whether it gave an answer."""
         (first, _), (second, _) = meeting.calls()
-        self.met += 1
         try:
             seen, reached = await self._at_once(meeting, line, at, cancel=cancel)
             alone = [meeting.calls()[1:]] if cancel else []
@@ -295,8 +290,8 @@ async def _answer(call: Awaitable[object]) -> object:
     return (await observed(call, None))[0]
 
 
-async def race(open_store: kit.Opener, scene: Scene, *, thorough: bool = False) -> int:
-    """Let verbs meet in a scene, see `meetings`, and return how often they have."""
+async def race(open_store: kit.Opener, scene: Scene, *, thorough: bool = False) -> None:
+    """Let verbs meet in a scene; see `meetings`."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store())
         other = await stack.enter_async_context(open_store()) if store.durable else store
@@ -306,4 +301,3 @@ async def race(open_store: kit.Opener, scene: Scene, *, thorough: bool = False) 
             both = frozenset({meeting.first, meeting.second})
             await races.check(meeting, begin=both not in begun)
             begun.add(both)
-        return races.met

@@ -147,11 +147,6 @@ async def words(store: Store, job_id: str) -> list[tuple[int, str, Any]]:
     return [(event.attempt, event.kind.value, event.data) for event in await whole(store, job_id)]
 
 
-async def kinds(store: Store, job_id: str) -> list[str]:
-    """Return the kinds of the events, as text."""
-    return [event.kind.value for event in await whole(store, job_id)]
-
-
 async def state_of(store: Store, job_id: str) -> State:
     """Return where a job is."""
     return (await store.get(job_id)).state

@@ -24,30 +24,23 @@ async def a_job_is_as_it_was_submitted(store: Store) -> None:
     new = kit.make("arg", timeouts=timeouts, retry=retry, priority=Priority.LOW, key="k", owner="me")
     new = attrs.evolve(new, options=attrs.evolve(new.options, tags={"a": "b"}, metadata={"n": [1, None]}))
     kit.expect("submit returns the ids", await kit.accept(store, new), [new.id])
-    wanted = {
+    wanted: dict[str, object] = {
         "id": new.id,
         "handler": "work",
         "state": State.QUEUED,
-        "reason": None,
-        "message": None,
-        "error": None,
-        "result": None,
         "attempt": 0,
         "priority": Priority.LOW,
         "tags": {"a": "b"},
         "metadata": {"n": [1, None]},
         "owner": "me",
         "key": "k",
-        "parent": None,
         "timeouts": timeouts,
         "retry": retry,
         "spent": 0,
-        "saved": None,
-        "started_at": None,
-        "finished_at": None,
-        "cancel_requested_at": None,
         "last_seq": 1,
     }
+    nothing = ("reason", "message", "error", "result", "parent", "saved", "started_at", "finished_at")
+    wanted |= dict.fromkeys((*nothing, "cancel_requested_at"))
     await kit.expect_job("submit", store, new.id, **wanted)
     kit.expect("submit, then read", await kit.words(store, new.id), [(0, "submitted", "work")])
 
