@@ -14,35 +14,20 @@ from ._steps import Steps
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-    from trio.testing import MockClock
-
 
 class Course:
     """Runs the steps of a machine.
 
-    Args:
-        clock: The run's clock.
-        owner: What messages call the machine.
-        rule_time_limit: How many seconds of `clock` a step may take.
-        real_time_limit: How many real seconds a step may take.
-
     Attributes:
-        guest: The run.
+        guest: The run in which they are.
     """
 
-    def __init__(
-        self, clock: MockClock, *, owner: str, rule_time_limit: float, real_time_limit: float
-    ) -> None:
+    def __init__(self, guest: GuestRun) -> None:
         # Hypothesis shows nothing of what ran before it runs a failing example for the last time.
         noting = not currently_in_test_context() or current_build_context().is_final
-        self._steps = Steps(self._fail, noting=noting)
+        self._steps = Steps(guest.fail, noting=noting)
         self._going: list[tuple[str, trio.Event]] = []
-        self.guest = GuestRun(
-            clock,
-            owner=owner,
-            rule_time_limit=rule_time_limit,
-            real_time_limit=real_time_limit,
-        )
+        self.guest = guest
         self._looking = False
         if noting:
             self._look()
@@ -111,6 +96,3 @@ class Course:
         if not self._looking:
             self._looking = True
             trio.lowlevel.add_instrument(self._steps)
-
-    def _fail(self, error: BaseException) -> None:
-        self.guest.fail(error)

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from ._course import Course
 from ._first_run import FirstRunTestCase
+from ._guest import GuestRun
 from ._seeded import Unshuffled, deciding
 
 if TYPE_CHECKING:
@@ -82,12 +83,8 @@ class TrioMachine(stateful.RuleBasedStateMachine):
         super().__init__()
         self._reject_foreign_decorators()
         self.clock = self.make_clock()
-        self._course = Course(
-            self.clock,
-            owner=type(self).__name__,
-            rule_time_limit=self.rule_time_limit,
-            real_time_limit=self.real_time_limit,
-        )
+        limits = {"rule_time_limit": self.rule_time_limit, "real_time_limit": self.real_time_limit}
+        self._course = Course(GuestRun(self.clock, owner=type(self).__name__, **limits))
         if currently_in_test_context():
             # Hypothesis calls no `teardown` if the `__init__` of a subclass fails.
             cleanup(self._course.guest.end)

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import apsw
-import msgspec
 
-from ..._common.errors import SchemaTooNew, StoreCorrupt, StoreUnavailable, TrioJobsError
+from ..._common.errors import SchemaTooNew, StoreCorrupt, StoreUnavailable
 from . import clock, locks
 from .clock import Db
 from .queries import SCHEMAS
@@ -43,7 +42,6 @@ _NO_THREAD: Final = "can't start new thread"  # as Python says it
 _TOO_LITTLE: Final = (
     "this process has too little memory, or too many threads; raise its limits, see ulimit -a"
 )
-_NONSENSE: Final = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
 _VALUE: Final = " value in trio_jobs_"
 """Part of SQLite's message about a value that its column may not hold."""
 _INDEX: Final = ("row ", "wrong # of entries in index ")
@@ -80,21 +78,6 @@ def damaged(where: Path, what: object) -> StoreCorrupt:
         f"{where} is damaged: {what}. Nothing was written over it; restore a copy, or recover what is there "
         "with: sqlite3 FILE .recover"
     )
-
-
-class RowErrors:
-    """A block that turns errors about rows that make no sense into `StoreCorrupt`."""
-
-    def __init__(self, where: Path) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        """Raise `StoreCorrupt` if the error came from a row that makes no sense."""
-        if isinstance(error, _NONSENSE) and not isinstance(error, (UnicodeEncodeError, TrioJobsError)):
-            raise damaged(self._where, error) from error
 
 
 def is_world(error: BaseException) -> bool:

@@ -154,7 +154,7 @@ class Rows:
         try:
             values = self._arguments[handler].decode(args)
             kept = None if saved is None else decode(saved)
-            given = _with_metadata(given, metadata)
+            given = given if metadata is None else attrs.evolve(given, metadata=decode(metadata))
         except InvalidPayload as error:
             fault = fault or str(error)
         except UNREADABLE as error:
@@ -268,10 +268,6 @@ def _progress_of(data: bytes | None) -> Progress | None:
         return None if data is None else short_progress(decode_event(Kind.PROGRESS, decode(data)))
     except UNREADABLE:
         return None
-
-
-def _with_metadata(options: Options, data: str | None) -> Options:
-    return options if data is None else attrs.evolve(options, metadata=decode(data))
 
 
 def _digest(new: Submission, args: bytes) -> str:

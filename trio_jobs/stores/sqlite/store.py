@@ -26,7 +26,7 @@ from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import care, ends, listing, looking, verbs
 from .clock import Clock, FileClock
-from .files import RowErrors, check_there, damaged, identity
+from .files import check_there, damaged, identity
 from .group import Group, Row, Transaction
 from .notices import Notices
 from .repair import DAMAGE, is_damage
@@ -82,7 +82,6 @@ class SqliteStore:
         self._reader = reader
         self._searcher = searcher
         self._now = now
-        self._row_errors = RowErrors(path)
         self._signals = Signals()
         self._more = -1  # the rings of `work` when a claim left due jobs behind
         self._process = os.getpid()
@@ -130,8 +129,12 @@ class SqliteStore:
     async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
         """Read something by the connection for reads, or by another one."""
         self._check()
-        with self._row_errors:
+        try:
             result, _ = await (by or self._reader).call(lambda tx: work(tx, *args))
+        except DAMAGE as error:
+            if not is_damage(error):
+                raise
+            raise damaged(self._path, error) from error
         return result
 
     def _check(self) -> None:

@@ -31,7 +31,7 @@ def submit(
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
     waiting = total(tx, "count_waiting")
-    if len(batch) == 1 and limit and not waiting and _due(tx, batch[0]) <= tx.now:
+    if len(batch) == 1 and limit and not waiting and due_at(batch[0].submission.options, tx.now) <= tx.now:
         return _submit_and_start(tx, batch[0], worker)  # nothing waits that it could overtake
     ids: list[str] = []
     fresh = list[Submission]()
@@ -70,10 +70,6 @@ def _holder(tx: Transaction, new: Written) -> str | None:
     return repair.text(job_id)
 
 
-def _due(tx: Transaction, new: Written) -> float:
-    return due_at(new.submission.options, tx.now)
-
-
 def _insert(
     tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: str | None = None
 ) -> bool:
@@ -82,7 +78,7 @@ def _insert(
     Returns:
         Whether the job is new; it is not if the answer to an earlier call was lost.
     """
-    due = _due(tx, new)
+    due = due_at(new.submission.options, tx.now)
     runs = worker is not None
     tx.run(
         "insert_job",

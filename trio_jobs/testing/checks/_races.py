@@ -35,12 +35,10 @@ class Meeting:
     """Two verbs that meet.
 
     Attributes:
-        scene: Where.
         first: The name of the verb that is held up.
         second: The name of the one that happens meanwhile.
     """
 
-    scene: Scene
     first: str
     second: str
 
@@ -65,7 +63,7 @@ def meetings(scene: Scene, *, thorough: bool) -> list[Meeting]:
     verbs = (*scene.changes, *scene.verbs)
     pairs = [(first, second) for first in verbs for second in (verbs if thorough else scene.changes)]
     pairs += [(wait, verb) for wait, verbs in scene.waits.items() for verb in verbs]
-    return [Meeting(scene, *pair) for pair in pairs]
+    return [Meeting(*pair) for pair in pairs]
 
 
 class _HeldUp:

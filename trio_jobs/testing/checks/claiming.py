@@ -76,16 +76,6 @@ async def claims_at_the_same_time_share_no_job(store: Store) -> None:
     await kit.expect_shared(*[store] * 4)
 
 
-async def what_does_not_wait_is_not_claimed(store: Store) -> None:
-    """Jobs that run, or have ended, are never claimed."""
-    running, ended = await kit.started(store), await kit.finished(store)
-    (gone,) = await kit.accept(store, kit.make())
-    await store.request_cancel(gone, None)
-    kit.expect("claim, while nothing waits,", await store.claim(9, kit.HOLDER), [])
-    wanted = [State.RUNNING, State.COMPLETED, State.CANCELLED]
-    kit.expect("claim, then get", await kit.states(store, running, ended, gone), wanted)
-
-
 async def many_that_left_do_not_disturb_the_order(store: Store) -> None:
     """However many jobs left the queue by a cancel, those that stay start by rank, delayed ones included."""
     ranks = [Priority(n * 3 % 4) for n in range(120)]

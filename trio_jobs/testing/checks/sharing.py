@@ -38,31 +38,6 @@ async def the_fence_holds_for_all(one: Store, other: Store) -> None:
     kit.expect("finish", await other.finish(job_id, 2, kit.completed()), State.COMPLETED)
 
 
-async def keys_and_ids_are_shared(one: Store, other: Store) -> None:
-    """A job that was submitted through one connection is known to the other, by id and by key."""
-    plain, keyed, twin = kit.make(1), kit.make(2, key="k"), kit.make(2, key="k")
-    await kit.accept(one, plain, keyed)
-    kit.expect("submit again, elsewhere", await kit.accept(other, plain, twin), [plain.id, keyed.id])
-    kit.expect("submit again, elsewhere, then find", len(await kit.found(one)), 2)
-
-
-async def waits_hear_from_other_connections(one: Store, other: Store) -> None:
-    """`follow` and `ended` return what was written through another connection."""
-    job_id = await kit.started(one)
-    came = await kit.woken(
-        "follow, while another connection appends,",
-        lambda: one.follow(job_id, 2, 9),
-        lambda: other.append(job_id, 1, Kind.TOKEN, ["a"], 0),
-    )
-    kit.expect("follow, while another connection appends", [event.data for event in came], ["a"])
-    job = await kit.woken(
-        "ended, while another connection finishes,",
-        lambda: one.ended(job_id),
-        lambda: other.finish(job_id, 1, kit.completed()),
-    )
-    kit.expect("ended, while another connection finishes", job.state, State.COMPLETED)
-
-
 async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
     """`due` and `overdue` are not too late for what was written through another connection."""
 

@@ -143,13 +143,6 @@ async def _claimed(store: Store) -> bool:
     return bool(await kit.claimed(store, 1))
 
 
-async def due_hears_of_the_sweep(store: Store) -> None:
-    """`due` returns when a sweep has taken a job back."""
-    await kit.start(store, worker=kit.DOOMED)
-    await kit.lapse()
-    await kit.hinted("due, during a sweep,", store.due, partial(_claimed, store), store.sweep)
-
-
 async def overdue_is_never_late(store: Store) -> None:
     """`overdue` returns when a lease has lapsed or a queue timeout passed, also of jobs that came later."""
     await kit.start(store)
@@ -170,14 +163,6 @@ async def overdue_is_never_late(store: Store) -> None:
 async def _swept(store: Store, state: State) -> bool:
     await store.sweep()
     return state in await kit.counted(store)
-
-
-async def overdue_hears_of_a_shorter_lease(store: Store) -> None:
-    """`overdue` returns in time for a lease that a heartbeat has made shorter."""
-    job_id = await kit.started(store)
-    what = "overdue, while a heartbeat shortens a lease,"
-    shorten = partial(store.heartbeat, {job_id: 1}, kit.BRIEF)
-    await kit.hinted(what, store.overdue, partial(_swept, store, State.RETRYING), shorten)
 
 
 async def cancelling_is_never_late(store: Store) -> None:
