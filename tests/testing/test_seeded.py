@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.inside import scheduler
-from trio_jobs.testing._seeded import run_seeded, seeded
+from trio_jobs.testing._seeded import run_seeded
 
 
 async def race() -> str:
@@ -49,8 +49,12 @@ def test_what_was_is_put_back() -> None:
     expected = random.random()
     random.seed(5)
     (switch, dice), state = scheduler(), scheduler()[1].getstate()
-    with pytest.raises(ZeroDivisionError), seeded(3):
+
+    async def fail() -> None:
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_seeded(fail, 3)
     run_seeded(race, 3)
     assert random.random() == expected
     assert scheduler() == (switch, dice)

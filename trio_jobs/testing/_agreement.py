@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -282,15 +283,13 @@ class StoreMachine(TrioMachine):
             outcome = failed()
         await self.both(line, "finish", lambda store: store.finish(*attempt, outcome))
 
-    async def _cancel(self, line: int, job_id: str, message: str | None, grace: float) -> None:
-        await self.both(line, "request_cancel", lambda store: store.request_cancel(job_id, message, grace))
-
     @precondition(lambda self: self._known)
     @rule(line=draw.LINES, job_id=draw.IDS, message=draw.MESSAGES, graces=draw.GRACES)
     async def cancel(self, line: int, job_id: str, message: str | None, graces: list[float]) -> None:
         """Request that a job is cancelled, perhaps twice, and let its worker hear of it."""
         for grace in graces:
-            await self._cancel(line, job_id, message, grace)
+            cancel = methodcaller("request_cancel", job_id, message, grace)
+            await self.both(line, "request_cancel", cancel)
         attempts = {one: attempt for one, attempt in self._running if one == job_id}
         await self.both(line, "heartbeat", lambda store: store.heartbeat(attempts, 5.0))
 

@@ -94,10 +94,6 @@ def cancels_are_exact(history: History) -> Found:
             yield "?", f"{what}; {call.count} were asked, and there were {least} to {most}"
 
 
-def _from(history: History, call: Call) -> float:
-    return call.invoked + history.epoch - SLACK
-
-
 def _to(history: History, call: Call) -> float:
     return (inf if call.returned is None else call.returned) + history.epoch + SLACK
 
@@ -108,7 +104,7 @@ def _meant(history: History, call: Call, job: Job, log: list[Event]) -> tuple[bo
     fits = where.get("owner", job.owner) == job.owner and where.get("tags", {}).items() <= job.tags.items()
     if not fits or not log:
         return False, False
-    since, until = _from(history, call), _to(history, call)
+    since, until = call.invoked + history.epoch - SLACK, _to(history, call)
     wanted = _UNFINISHED & set(map(str, where.get("state", _UNFINISHED)))
     during = {state for state, begins, ends in states_of(log) if begins <= until and ends >= since}
     must = call.returned is not None and log[0].timestamp < since and during <= wanted

@@ -42,10 +42,7 @@ class FirstRunTestCase:
 @cache
 def _shortened(case: type[Any]) -> type[Any]:
     usual = settings(settings.get_profile("default"), deadline=None, database=None)
-    untouched = {name: value for name, value in _SHORT.items() if _same(case.settings, usual, name)}
+    before: settings = case.settings
+    untouched = {name: it for name, it in _SHORT.items() if getattr(before, name) == getattr(usual, name)}
     case.settings = settings(case.settings, **untouched)
     return case
-
-
-def _same(one: settings, other: settings, name: str) -> bool:
-    return bool(getattr(one, name) == getattr(other, name))

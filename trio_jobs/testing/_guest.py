@@ -242,16 +242,11 @@ def unwrapped(result: Result) -> Result:
 
 
 def _bare(error: BaseException) -> BaseException:
-    while inner := _members(error):
+    while isinstance(error, BaseExceptionGroup):
+        inner = [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
         # What is no Exception is meant for the test runner: it goes before all others.
         urgent = [e for e in inner if not isinstance(e, Exception)]
         if not urgent and len(inner) > 1:
             break
         error = (urgent or inner)[0]
     return error
-
-
-def _members(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
-    return []

@@ -49,14 +49,9 @@ class Life:
         lines = [f"job {self.job.handler} is {self.job.state}; its log:"]
         for event in self.log:
             when = f"{event.timestamp - began:.3f}s"
-            lines.append(
-                f"{event.seq:>4}  #{event.attempt} {when:>10}  {event.kind:<16} {_data(event)}".rstrip()
-            )
+            data = "" if event.data is None else quoted(event.data, 60)
+            lines.append(f"{event.seq:>4}  #{event.attempt} {when:>10}  {event.kind:<16} {data}".rstrip())
         return "\n".join(lines)
-
-
-def _data(event: Event) -> str:
-    return "" if event.data is None else quoted(event.data, 60)
 
 
 def run_handler(fn: Callable[..., Awaitable[Any]], /, *args: Any, **options: Any) -> Life:

@@ -47,9 +47,8 @@ def deciding(dice: random.Random) -> Generator[None]:
         _TRIO[_SWITCH], _TRIO[_DICE] = before
 
 
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Seed Trio's scheduler and `random` for the length of a block, and put back what was.
+def run_seeded(async_fn: Callable[[], Awaitable[T]], seed: int) -> T:
+    """Run `async_fn` in virtual time; Trio's scheduler and `random` follow from `seed` meanwhile.
 
     Raises:
         RuntimeError: This version of Trio cannot be seeded.
@@ -58,12 +57,6 @@ def seeded(seed: int) -> Generator[None]:
     with deciding(random.Random(seed)):
         random.seed(seed)
         try:
-            yield
+            return trio.run(async_fn, clock=MockClock(autojump_threshold=0))
         finally:
             random.setstate(state)
-
-
-def run_seeded(async_fn: Callable[[], Awaitable[T]], seed: int) -> T:
-    """Run `async_fn` in virtual time under a schedule that follows from `seed`."""
-    with seeded(seed):
-        return trio.run(async_fn, clock=MockClock(autojump_threshold=0))

@@ -24,10 +24,7 @@ UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
 SELECT value FROM trio_jobs_meta WHERE name = 'compat';
 
 -- name: count_waiting
-SELECT total(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {started};
-
--- name: count_owned
-SELECT total(jobs) FROM trio_jobs_total WHERE what = 'owner' AND name = :owner AND state IN {started};
+SELECT total(jobs) FROM trio_jobs_total WHERE what = :what AND name = :name AND state IN {started};
 
 -- name: count_ended
 SELECT total(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {over};

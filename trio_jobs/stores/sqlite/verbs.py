@@ -30,7 +30,7 @@ def submit(
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
-    waiting = total(tx, "count_waiting")
+    waiting = total(tx, "count_waiting", what="all", name="")
     if len(batch) == 1 and limit and not waiting and due_at(batch[0].submission.options, tx.now) <= tx.now:
         return _submit_and_start(tx, batch[0], worker)  # nothing waits that it could overtake
     ids: list[str] = []
@@ -43,7 +43,7 @@ def submit(
     check_queue(waiting, fresh, limit, tx.now, most=tx.limits.queue)
     claims = claim(tx, limit, handlers, worker)[0]  # perhaps of other jobs, so count what waits after it
     for owner, room in rooms(fresh).items():
-        if total(tx, "count_owned", owner=owner) > room:
+        if total(tx, "count_waiting", what="owner", name=owner) > room:
             raise QueueFull(room, owner)
     return ids, claims
 

@@ -18,7 +18,7 @@ from ..._common.errors import TrioJobsError
 from ...stores.contract import Store, Where
 from .._observed import observed
 from . import kit
-from ._scenes import VERBS, WAITS, Call, Scene, let_pass, named
+from ._scenes import VERBS, WAITS, Call, Scene, let_pass
 
 MOST: Final = 8
 """Up to which of its checkpoints a verb is held up."""
@@ -157,7 +157,7 @@ class Races:
         except Exception as error:
             how = f"{'cancelled' if cancel else 'held up'} at checkpoint {at}" if at else "begun"
             what = f"{first} was {how} and {second} happened meanwhile; {kit.first_error(error)}"
-            raise AssertionError(named(what)) from error
+            raise AssertionError(what) from error
         return reached, first in seen
 
     async def _in_order(self, calls: Order) -> tuple[Seen, int]:

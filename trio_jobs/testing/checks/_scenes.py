@@ -26,31 +26,17 @@ async def let_pass() -> None:
     await trio.sleep(_SINCE)
 
 
-def _known(number: int, *args: object, **options: Any) -> Submission:
-    return attrs.evolve(kit.make(*args, **options), id=f"{number:032x}")
+def _known(job_id: str, *args: object, **options: Any) -> Submission:
+    return attrs.evolve(kit.make(*args, **options), id=job_id)
 
 
-JOB: Final = _known(1, "a", key="k", owner="me")
-_TWIN, _OTHER = _known(2, "a", key="k", owner="me"), _known(3, "b", key="k", owner="me")
-_CHILD, _SECOND = _known(4), _known(5)
+JOB: Final = _known("the job", "a", key="k", owner="me")
+_TWIN = _known("its twin", "a", key="k", owner="me")
+_OTHER = _known("the other one", "b", key="k", owner="me")
+_CHILD, _SECOND = _known("the child"), _known("the second one")
 _HASTY = attrs.evolve(JOB, options=attrs.evolve(JOB.options, timeouts=Timeouts(queue=_MOMENT)))
-_LAST, _TOO_MANY = [attrs.evolve(_known(number, owner="you"), room=1) for number in (6, 7)]
-_IDS: Final = {
-    JOB.id: "the job",
-    _TWIN.id: "its twin",
-    _OTHER.id: "the other one",
-    _CHILD.id: "the child",
-    _SECOND.id: "the second one",
-    _LAST.id: "the one",
-    _TOO_MANY.id: "the one too many",
-}
-
-
-def named(text: str) -> str:
-    """Return a text with names in place of ids."""
-    for job_id, name in _IDS.items():
-        text = text.replace(repr(job_id), name).replace(job_id, name)
-    return text
+_LAST = attrs.evolve(_known("the one", owner="you"), room=1)
+_TOO_MANY = attrs.evolve(_known("the one too many", owner="you"), room=1)
 
 
 def _append(kind: Kind, *values: object, job: Submission = JOB, offset: int = 1) -> Call:
