@@ -296,7 +296,7 @@ class JobMachine(TrioMachine):
     async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
         """Leave a worker's registry, or cancel what is around it."""
         worker = data.draw(st.sampled_from(self._up()), "worker")
-        if worker.connection.busy or worker.connection.troubled:  # it does not wait for ever for an answer
+        if worker.connection.disturbed:  # it does not wait for ever for an answer
             self._cut(worker)
         worker.leave(interrupted=interrupted)
 

@@ -52,14 +52,10 @@ class SteeredConnection(Connection):
         self._slow = 0
 
     @property
-    def busy(self) -> bool:
-        """Whether a call is slow now, or one that a worker makes as it leaves will be."""
-        return bool(self._slow) or any(self._next.get(name, Mishap()).seconds for name in _LAST_CALLS)
-
-    @property
-    def troubled(self) -> bool:
-        """Whether no lease can be kept through the connection now."""
-        return any(begin <= trio.current_time() <= end for begin, end in self.troubles)
+    def disturbed(self) -> bool:
+        """Whether no lease can be kept now, or a call is slow, or one that a leaving worker makes will be."""
+        slow = self._slow or any(self._next.get(name, Mishap()).seconds for name in _LAST_CALLS)
+        return bool(slow) or any(begin <= trio.current_time() <= end for begin, end in self.troubles)
 
     def be_troubled(self, until: float = inf) -> None:
         """Note that no lease may be kept through the connection from now on."""
