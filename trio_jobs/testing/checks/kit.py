@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import trio
 from outcome import acapture
 
-from ..._common.errors import ErrorRecord, LeaseLost, QueueFull, UnknownJob
+from ..._common.errors import ErrorRecord, LeaseLost, UnknownJob
 from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended, Event, Job, Kind, Retention
 from ...stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
@@ -253,22 +253,6 @@ async def refused(what: str, error: type[E], call: Awaitable[object]) -> E:
 async def rejected(what: str, error: type[E], store: Store, *batch: Submission, limit: int = 0) -> E:
     """Return the error that a submit raises; see `refused`."""
     return await refused(what, error, store.submit(batch, limit, HOLDER))
-
-
-async def count_refused(store: Store, *several: Submission) -> int:
-    """Submit jobs at the same time, each by itself, and return for how many there was no room."""
-    refusals = list[QueueFull]()
-
-    async def submit(new: Submission) -> None:
-        try:
-            await accept(store, new)
-        except QueueFull as error:
-            refusals.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for new in several:
-            nursery.start_soon(submit, new)
-    return len(refusals)
 
 
 async def unchanged(what: str, store: Store, job_id: str, act: Callable[[], Awaitable[T]]) -> T:

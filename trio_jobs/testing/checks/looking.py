@@ -50,11 +50,13 @@ def _questions(parent: str) -> list[tuple[Where, str]]:
 
 
 async def find_gives_what_matches(store: Store) -> None:
-    """A job is found when each field that is given matches; the oldest comes first."""
+    """A job is found when each field that is given matches; the oldest comes first. `count` counts these."""
+    kit.expect("count of an empty store", await kit.counted(store), {})
     names = await _four(store)
     for where, wanted in _questions(next(iter(names))):
         found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
         kit.expect(f"find of {where}", found, wanted)
+        await _expect_counted(store, where, "the last submit")
 
 
 async def find_stops_at_its_limit(store: Store) -> None:
@@ -126,14 +128,6 @@ async def pages_are_bounded(store: Store) -> None:
     kit.ensure("find of large summaries, how many are on a page", holds=10 <= len(page) < 20, came=len(page))
     rest = await store.find(Where(), kit.ALL, after=page.next)
     kit.expect("find of large summaries, page by page", [job.id for job in (*page, *rest)], ids)
-
-
-async def count_counts_what_find_finds(store: Store) -> None:
-    """`count` says how many matching jobs are in each state, and leaves out states without any."""
-    kit.expect("count of an empty store", await kit.counted(store), {})
-    names = await _four(store)
-    for where, _ in _questions(next(iter(names))):
-        await _expect_counted(store, where, "the last submit")
 
 
 async def _expect_counted(store: Store, where: Where, after: str) -> None:

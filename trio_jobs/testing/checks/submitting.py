@@ -243,14 +243,6 @@ async def an_owner_has_so_much_room(store: Store) -> None:
     kit.expect("submit of what starts at once, without room: claims", len(claims), 1)
 
 
-async def an_owner_has_no_more_room_at_once(store: Store) -> None:
-    """Of submits at the same time as many are accepted as there is room for, and no more."""
-    refused = await kit.count_refused(store, *(attrs.evolve(kit.make(owner="me"), room=3) for _ in range(8)))
-    waiting = await kit.counted(store, owner="me")
-    what = "submit, eight at once, with room for three: what waits and how many were refused"
-    kit.expect(what, (waiting, refused), ({State.QUEUED: 3}, 5))
-
-
 async def room_is_for_what_waits_afterwards(store: Store) -> None:
     """If a submit starts jobs of others, those of its owner wait, and need room."""
     await kit.accept(store, kit.make(owner="you"))
