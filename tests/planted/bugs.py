@@ -17,7 +17,7 @@ RULES = "stores/rules.py"
 _FIRST = [
     Bug(
         "the attempt is not checked as the fence",
-        "a worker that was given up writes into its successor's log",
+        "a worker whose attempt was reclaimed writes into the next attempt's log",
         MEMORY,
         "row is None or row.state is not _RUNNING or row.attempt != attempt:\n            raise",
         "row is None or row.state is not _RUNNING:\n            raise",
@@ -25,7 +25,7 @@ _FIRST = [
     ),
     Bug(
         "a heartbeat renews nothing",
-        "jobs of healthy workers are taken away and run twice",
+        "jobs of healthy workers are reclaimed and run twice",
         MEMORY,
         "                self._lease(row, lease, now)\n            if row.cancel_requested",
         "                pass\n            if row.cancel_requested",
@@ -33,7 +33,7 @@ _FIRST = [
     ),
     Bug(
         "a lease outlives its attempt",
-        "the sweep takes back a job that has ended",
+        "the sweep reclaims a job that has ended",
         MEMORY,
         "        if self._leases.tickets:\n            self._leases.discard(row.submission.id)\n",
         "",
@@ -48,7 +48,7 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "a cancelled job is over while its handler runs",
+        "a cancelled job has ended while its handler runs",
         "CANCELLED is shown, and the work goes on",
         MEMORY,
         "        else:\n            self._leave_queue(row)\n"
@@ -67,7 +67,7 @@ _FIRST = [
     ),
     Bug(
         "a gap between replay and live",
-        "a reader that has drawn level misses the first of several events",
+        "a reader that has caught up misses the first of several events",
         MEMORY,
         "            await row.log.wait()\n            events = row.log.read(after, limit)",
         "            await row.log.wait()\n            events = row.log.read(row.log.last_seq - 1, limit)",
@@ -115,7 +115,7 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "the newest job goes first",
+        "the newest job is claimed first",
         "an old job never starts while others keep coming",
         QUEUE,
         "heapq.heappush(self._ready, (due + penalty, ticket, job_id))",
@@ -132,7 +132,7 @@ _FIRST = [
     ),
     Bug(
         "the log grows without bound",
-        "a chatty job eats the memory of the process",
+        "a job with many tokens fills the memory of the process",
         LOG,
         "if self._count > keep.events or self._bytes > keep.bytes:",
         "if self._count > keep.events * 1000:",
@@ -140,7 +140,7 @@ _FIRST = [
     ),
     Bug(
         "trimming drops the history",
-        "after a million tokens nobody knows when the job was started",
+        "after a million tokens the history lacks the job's start",
         LOG,
         "for place, weight in enumerate(weights[:passed]) if not weight]",
         "for place, weight in enumerate(weights[:passed]) if False]",
@@ -148,7 +148,7 @@ _FIRST = [
     ),
     Bug(
         "trimming leaves a hole in the numbers",
-        "a reader that was up to date is told of a gap that is none",
+        "a reader that was up to date gets a gap although no event is missing",
         LOG,
         "self.before += rest\n",
         "self.before += rest + 1\n",
@@ -172,7 +172,7 @@ _FIRST = [
     ),
     Bug(
         "an idempotency key is ignored",
-        "a client that asks again pays twice",
+        "a client that repeats a submit gets two jobs",
         MEMORY,
         "        if address in self._keys:\n",
         "        if False:\n",
@@ -187,7 +187,7 @@ _FIRST = [
         "store",
     ),
     Bug(
-        "a dead worker's jobs stay with it",
+        "the jobs of a crashed worker are not reclaimed",
         "jobs are RUNNING for ever after a crash",
         MEMORY,
         "        if lease != math.inf:\n            self._leases.add(",
@@ -195,7 +195,7 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "a job that kills its workers is never blamed",
+        "a job that crashes its workers never fails",
         "one bad job takes down worker after worker",
         RULES,
         "    deadly = spent >= max(attempts, CRASHES)\n",
@@ -203,7 +203,7 @@ _FIRST = [
         "store",
     ),
     Bug(
-        "children are forgotten",
+        "children do not end with their parent",
         "child jobs are RUNNING for ever when their parent has ended",
         MEMORY,
         "        if row.children:\n            self._end_children(row, now)\n        row.result",
@@ -211,7 +211,7 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "children of children are forgotten",
+        "children of children do not end with their parent",
         "grandchildren are RUNNING for ever",
         MEMORY,
         "            below += map(self._rows.__getitem__, one.children or ())\n",
@@ -219,7 +219,7 @@ _FIRST = [
         "store",
     ),
     Bug(
-        "a queue timeout strikes between attempts",
+        "a queue timeout ends a job between attempts",
         "a job that is to be retried fails because it waits",
         MEMORY,
         "if expires is not None and row.state is State.QUEUED:",
@@ -227,7 +227,7 @@ _FIRST = [
         "lives",
     ),
     Bug(
-        "what was saved is lost",
+        "the saved value is lost",
         "a second attempt begins at the beginning",
         MEMORY,
         "return Claim(row.submission, row.attempt, row.spent, row.saved, seq)",
@@ -235,8 +235,8 @@ _FIRST = [
         "store",
     ),
     Bug(
-        "an answer after the end",
-        "a process that is leaving crashes because a claim came late",
+        "a claim answered after the end",
+        "a process that leaves its registry crashes because a claim was answered late",
         "_running/worker.py",
         "        if self.closed:  # during the call of the store\n",
         "        if self.closed and self.paused:\n",
@@ -251,7 +251,7 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "an end that was not heard is given up",
+        "an end whose answer was lost is not repeated",
         "a job that completed runs again because one answer was lost",
         "stores/retrying.py",
         "        except StoreUnavailable as error:\n            failures += 1\n",
@@ -259,8 +259,8 @@ _FIRST = [
         "simulation",
     ),
     Bug(
-        "more jobs run than may",
-        "a limit of two lets any number through",
+        "more jobs run than the capacity",
+        "with a capacity of two any number of jobs run",
         "_running/worker.py",
         "max(0, self.capacity - self.running - self._asked)",
         "self.capacity",

@@ -7,22 +7,22 @@ from tests.planted.bug import Bug
 DAMAGED = [
     Bug(
         "a lease that cannot be renewed stops the others",
-        "one damaged row, and every running job of a worker is taken away and run twice",
+        "one damaged row, and every running job of a worker is reclaimed and runs twice",
         "stores/sqlite/store.py",
         "partial(care.mend_held, now_held)",
         "care.mend_counters",
         "damage",
     ),
     Bug(
-        "a due job that cannot be started is met again and again",
-        "one damaged row, and nothing is claimed any more",
+        "a due job that cannot be started is read again and again",
+        "one damaged row, and no job is claimed any more",
         "stores/sqlite/care.py",
         "partial(verbs.start, tx, number, _NO_WORKER) for",
         "list for",
         "damage",
     ),
     Bug(
-        "a list reads text that is none",
+        "a list decodes text that is not valid",
         "one damaged row, and no job can be listed",
         "stores/sqlite/queries.py",
         'f"CAST({column} AS BLOB)"',
@@ -30,7 +30,7 @@ DAMAGED = [
         "damage",
     ),
     Bug(
-        "a list takes any priority",
+        "a list accepts any priority",
         "one damaged row, and no job can be listed",
         "stores/sqlite/rows.py",
         "if priority not in _PRIORITIES:",
@@ -38,7 +38,7 @@ DAMAGED = [
         "damage",
     ),
     Bug(
-        "a page goes on behind a number that is none",
+        "a page continues behind a wrong number",
         "one damaged tag, and no search by tags ends",
         "stores/sqlite/listing.py",
         '(f"< {_LAST} AND {{}} >", "number")',

@@ -6,7 +6,7 @@ from tests.planted.bug import Bug
 
 LIVED = [
     Bug(
-        "an empty page is no end for a reader",
+        "a reader does not take an empty page for the end",
         "a reader that has seen the last event of a job in memory waits for ever for another one",
         "stores/memory.py",
         "        while not events and row.finished is None:\n",
@@ -14,7 +14,7 @@ LIVED = [
         "lives",
     ),
     Bug(
-        "only a good end is told to those who wait",
+        "only a completed job wakes its waiters",
         "`wait()` of a job that fails or is cancelled never returns",
         "stores/memory.py",
         "            if row.waiters is not None:",
@@ -22,7 +22,7 @@ LIVED = [
         "simulation",
     ),
     Bug(
-        "a child keeps its parent's cancellation to itself",
+        "a child swallows its parent's cancellation",
         "a cancelled job whose child was cancelled with it is COMPLETED",
         "_running/runner.py",
         "        if cancelled is not None:\n            raise cancelled",
@@ -30,8 +30,8 @@ LIVED = [
         "cancel",
     ),
     Bug(
-        "a handler is not told that it is to end",
-        "a cancellation with a grace waits for its end, as nobody says so to the handler",
+        "a handler does not get the request to cancel",
+        "a cancellation with a grace waits for all of it, as the handler gets no request",
         "_running/attempt.py",
         "        self.context.cancel_requested.set()\n",
         "        if grace > 1:\n            self.context.cancel_requested.set()\n",
@@ -46,8 +46,8 @@ LIVED = [
         "lives",
     ),
     Bug(
-        "what is to stop keeps no lease",
-        "a job that tidies up for long is taken back meanwhile, and runs twice at once",
+        "an attempt that stops keeps no lease",
+        "a job with a long cleanup is reclaimed meanwhile, and runs twice at once",
         "_running/runner.py",
         "held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}",
         "held = {\n                    job_id: attempt.claim.attempt\n"
@@ -64,8 +64,8 @@ LIVED = [
         "lives",
     ),
     Bug(
-        "room is looked for, and taken later",
-        "of several jobs that an owner submits at once more wait than may",
+        "room in the queue is checked, and taken later",
+        "of several jobs that an owner submits at once more wait than the limit",
         "stores/memory.py",
         "        for row in [self._accept(new, now) for new in coming]:",
         "        await trio.lowlevel.checkpoint()\n"
@@ -73,23 +73,23 @@ LIVED = [
         "lives",
     ),
     Bug(
-        "a job between two attempts takes no room",
-        "an owner whose jobs fail may have more of them wait than may",
+        "a job between two attempts is not counted in the queue",
+        "an owner whose jobs fail has more of them waiting than the limit",
         "stores/_roll.py",
         "for state in WAITING)",
         "for state in {State.QUEUED})",
         "lives",
     ),
     Bug(
-        "a spawn is asked only once",
-        "a job fails because the store was away when it started a child",
+        "a spawn is not repeated",
+        "a job fails because the store was unavailable when it started a child",
         "_running/runner.py",
         "await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)",
         "await self.store.spawn(job_id, above.attempt, child, self.claimant)",
         "lives",
     ),
     Bug(
-        "the rest of a batch is not asked for",
+        "the rest of a batch is not claimed",
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",
         "        claims = self._claim(limit, worker, now)\n        if self._waiting:\n",
@@ -97,15 +97,15 @@ LIVED = [
         "simulation",
     ),
     Bug(
-        "what is handed over has to wait",
-        "at each deploy all jobs stand still for a while",
+        "a job that is handed over has to wait",
+        "at each deploy all jobs pause for a while",
         "_running/outcome.py",
         "delay=0.0 if durable else None",
         "delay=1.0 if durable else None",
         "lives",
     ),
     Bug(
-        "a result that never comes",
+        "a result that never returns",
         "`result()` of a cancelled job hangs, and `wait()` does not",
         "_watching/handle.py",
         "        end = await self._access.end(self.id)\n        if end.reason",
@@ -115,7 +115,7 @@ LIVED = [
     ),
     Bug(
         "a drain waits for nothing",
-        "`on_exit='drain'` of a shared store stops what it was to end",
+        "`on_exit='drain'` of a shared store stops attempts that should run to their ends",
         "_registry/opening.py",
         "        worker.pause(paused=True)\n        await worker.wait_idle()\n",
         "        worker.pause(paused=True)\n",

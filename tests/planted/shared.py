@@ -8,7 +8,7 @@ TAILS, SIGNALS, STORE = (f"stores/sqlite/{name}.py" for name in ("tails", "signa
 
 SHARED = [
     Bug(
-        "what one reader has found is news to nobody",
+        "an event that one reader has found wakes no other",
         "a reader waits on, although another one in its process goes on",
         STORE,
         "                seen += grown.note(seq)\n",
@@ -16,7 +16,7 @@ SHARED = [
         "file-streams",
     ),
     Bug(
-        "a tail outlives what others write",
+        "a tail is kept when another process has written",
         "a reader does not see that its job's cancellation was requested elsewhere",
         SIGNALS,
         "        self.tails.forget()\n",
@@ -24,15 +24,15 @@ SHARED = [
         "file-streams",
     ),
     Bug(
-        "a tail is asked for what came before it",
-        "a reader that begins early is told of a gap where nothing is gone",
+        "a tail is used for events before it",
+        "a reader that begins early gets a gap although no event is missing",
         TAILS,
         "not tail.first <= after <= tail.seq",
         "not after <= tail.seq",
         "file-streams",
     ),
     Bug(
-        "a log that is over keeps its tail",
+        "a log that has ended keeps its tail",
         "a reader that has all of a log waits for ever for its end",
         TAILS,
         "        if over:\n            del self._tails[job_id]\n        elif",
@@ -40,15 +40,15 @@ SHARED = [
         "file-streams",
     ),
     Bug(
-        "what is written during a look is waited for",
-        "a reader misses an event that is written just when it has looked",
+        "an event written during a read is waited for",
+        "a reader misses an event that is written just after its read",
         STORE,
         "                await grown.wait_past(seen)\n",
         "                await grown.wait_past(grown.count)\n",
         "file-streams",
     ),
     Bug(
-        "ends elsewhere are not told",
+        "ends in other processes wake no waiter",
         "`wait` never returns if another process ends the job",
         SIGNALS,
         "        self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})\n",

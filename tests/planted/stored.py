@@ -11,7 +11,7 @@ _WAIT = "        await trio.lowlevel.checkpoint()\n"
 
 STORED = [
     Bug(
-        "request_cancel looks, waits, and writes later",
+        "request_cancel reads, waits, and writes later",
         "a job that completed meanwhile is CANCELLED, or its request is in the log behind its end",
         MEMORY,
         "            return answer\n        if row.cancel_requested is None:\n",
@@ -19,7 +19,7 @@ STORED = [
         "store",
     ),
     Bug(
-        "append looks, waits, and writes later",
+        "append reads, waits, and writes later",
         "a token is in the log behind the end of its job",
         MEMORY,
         "        row = self._running(job_id, attempt)\n        if offset",
@@ -27,15 +27,15 @@ STORED = [
         "store",
     ),
     Bug(
-        "finish looks, waits, and writes later",
-        "an attempt ends after it was taken back",
+        "finish reads, waits, and writes later",
+        "an attempt ends after it was reclaimed",
         MEMORY,
         "        row = self._running(job_id, attempt)\n        self._conclude",
         f"        row = self._running(job_id, attempt)\n{_WAIT}        self._conclude",
         "store",
     ),
     Bug(
-        "spawn looks, waits, and writes later",
+        "spawn reads, waits, and writes later",
         "a child runs on whose parent has ended",
         MEMORY,
         "        above = self._running(parent, attempt)\n",
@@ -43,15 +43,15 @@ STORED = [
         "store",
     ),
     Bug(
-        "remove looks, waits, and forgets later",
-        "of two who remove a job at once one gets an error that is none of the contract",
+        "remove reads, waits, and deletes later",
+        "of two callers that remove a job at once one gets an error outside the contract",
         MEMORY,
         "rules.check_removable(row.state)\n        self._forget(job_id)",
         f"rules.check_removable(row.state)\n{_WAIT}        self._forget(job_id)",
         "store",
     ),
     Bug(
-        "who waits for the end of a job looks, and listens later",
+        "a wait for the end of a job reads first, and subscribes later",
         "`result()` hangs although the job has ended",
         MEMORY,
         "            row.waiters = row.waiters or Bell()\n",
@@ -59,7 +59,7 @@ STORED = [
         "store",
     ),
     Bug(
-        "a worker looks for requests to cancel, and listens later",
+        "a worker reads the requests to cancel, and subscribes later",
         "a job is cancelled seconds late, by the next heartbeat",
         MEMORY,
         "            await self._requests.wait()\n",
@@ -68,7 +68,7 @@ STORED = [
     ),
     Bug(
         "a lease is cut to whole seconds",
-        "with leases below a second every attempt is taken back at once",
+        "with leases below a second every attempt is reclaimed at once",
         MEMORY,
         "self._leases.add(row.submission.id, now + lease, 0)",
         "self._leases.add(row.submission.id, now + lease // 1, 0)",
@@ -76,22 +76,22 @@ STORED = [
     ),
     Bug(
         "a heartbeat for a child gives it a lease",
-        "a child is taken back from under its parent",
+        "a child is reclaimed while its parent runs",
         MEMORY,
         "            if row.parent is None:\n                self._lease(row, lease, now)\n",
         "            self._lease(row, lease, now)\n",
         "store",
     ),
     Bug(
-        "the queue is no heap after it was tidied up",
-        "when many jobs were cancelled the others start in any order",
+        "the queue is no heap after its cleanup",
+        "after many cancellations the other jobs start in the wrong order",
         QUEUE,
         "            heapq.heapify(self._later)\n            heapq.heapify(self._ready)\n",
         "            self._later.reverse()\n            self._ready.reverse()\n",
         "store",
     ),
     Bug(
-        "what an owner has waiting is counted without retries",
+        "an owner's waiting jobs are counted without retries",
         "an owner whose jobs fail fills the queue",
         ROLL,
         "for state in WAITING)",
@@ -100,7 +100,7 @@ STORED = [
     ),
     Bug(
         "a sweep stops after one batch",
-        "after an hour away hundreds of jobs stay RUNNING until the next sweep, and more after that",
+        "after an hour without a sweep hundreds of jobs stay RUNNING until the next one, and more after that",
         STORE,
         "        while swept >= ends.BATCH:\n            swept",
         "        if swept >= ends.BATCH:\n            swept",
@@ -115,15 +115,15 @@ STORED = [
         "file",
     ),
     Bug(
-        "a follower of a file looks away before it listens",
-        "a reader misses the event that came in between, and waits",
+        "a follower of a file reads before it subscribes",
+        "a reader misses the event in between, and waits",
         STORE,
         "                await grown.wait_past(seen)\n                waited",
         "                await grown.wait_past(grown.count)\n                waited",
         "file",
     ),
     Bug(
-        "a worker on a file counts the requests after it has looked",
+        "a worker on a file counts the rings after it has read the requests",
         "a job is cancelled seconds late, by the next heartbeat",
         STORE,
         "            found = await self._read(looking.cancelling)\n",
@@ -132,7 +132,7 @@ STORED = [
         "file",
     ),
     Bug(
-        "finish asks whether the attempt runs, and writes in a second transaction without asking",
+        "finish checks the attempt, and writes in a second transaction without a check",
         "a job whose cancellation was requested in between is retried",
         STORE,
         "        state = await self._write_to(job_id, ends.finish, attempt, outcome, result)\n",
