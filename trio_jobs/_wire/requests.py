@@ -1,6 +1,6 @@
-"""The wire `trio-jobs.v1`: every message that a client may send, and how events become JSON.
+"""The wire `trio-jobs.v1`: every message that a client may send, and the JSON form of events.
 
-The structures are the grammar: what they do not describe is refused, and the JSON Schema of the
+The structures are the grammar: a message that does not fit them is refused, and the JSON Schema of the
 documentation is made from them (`schema`).
 """
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 PROTOCOL: Final = "trio-jobs.v1"
 BEARER: Final = "bearer."
-"""How a browser's WebSocket, which cannot set headers, names its token: a subprotocol with this before it."""
+"""The prefix of the subprotocol with the token of a browser's WebSocket, which cannot set headers."""
 
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 JobId: TypeAlias = Annotated[str, Meta(max_length=64)]
@@ -38,15 +38,15 @@ LONGEST_KEY: Final = 256
 _TagName: TypeAlias = Annotated[str, Meta(max_length=TAG_NAME)]
 _TagValue: TypeAlias = Annotated[str, Meta(max_length=TAG_VALUE)]
 LARGE: Final = 2**20
-"""Bytes of JSON in one value of a job's or an event's; a larger one is left out, and asked for by itself."""
+"""Most bytes of JSON in a value of a job or an event; a larger one is left out, and read by itself."""
 PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
 
 
 class BadRequest(TrioJobsError):
-    """A message that is none of `trio-jobs.v1`.
+    """A message that is no request of `trio-jobs.v1`.
 
     Attributes:
-        re: The id it carries, if that could be read.
+        re: Its id, if that could be decoded.
     """
 
     def __init__(self, message: str, re: int | None = None) -> None:
@@ -55,7 +55,7 @@ class BadRequest(TrioJobsError):
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A structure with no other fields than its own."""
+    """A structure that refuses unknown fields."""
 
 
 class TimeoutOptions(_Strict, frozen=True):
@@ -68,7 +68,7 @@ class TimeoutOptions(_Strict, frozen=True):
 
 
 class RetryOptions(_Strict, frozen=True):
-    """`Retry`, but for which errors: that is the handler's own affair."""
+    """`Retry` without `on`: the mark of the handler decides which errors are retried."""
 
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
     initial: Seconds = 1.0
@@ -97,7 +97,7 @@ class SubmitOptions(_Strict, frozen=True):
         """Return the options that were given, as `JobRegistry.submit` takes them.
 
         Args:
-            retry: The handler's own; which errors are retried is taken from it.
+            retry: The handler's own, from which `on` is taken.
         """
         fields = msgspec.structs.asdict(self)
         found = {name: value for name, value in fields.items() if value is not UNSET}
@@ -111,7 +111,7 @@ class SubmitOptions(_Strict, frozen=True):
 
 
 class NewJob(_Strict, frozen=True):
-    """What `POST /v1/jobs` takes."""
+    """The body of `POST /v1/jobs`."""
 
     handler: Name
     args: list[Any] = []
@@ -119,13 +119,13 @@ class NewJob(_Strict, frozen=True):
 
 
 class Request(_Strict, frozen=True, tag_field="op"):
-    """What every message has: the id that its replies carry as `re`."""
+    """The base of all messages: `id` is in each of its replies as `re`."""
 
     id: Id
 
 
 class Submit(Request, frozen=True, tag="submit"):
-    """Accept a job. Replied to with `job`."""
+    """Submit a job. The reply is `job`."""
 
     handler: Name
     args: list[Any] = []
@@ -133,13 +133,13 @@ class Submit(Request, frozen=True, tag="submit"):
 
 
 class Get(Request, frozen=True, tag="get"):
-    """Look a job up. Replied to with `job`."""
+    """Read a job. The reply is `job`."""
 
     job: JobId
 
 
 class _Filter(Request, frozen=True):
-    """Which jobs are meant."""
+    """The fields that select jobs."""
 
     state: State | list[State] | None = None
     tags: dict[str, str] | None = None
@@ -150,7 +150,7 @@ class _Filter(Request, frozen=True):
 
 
 class List(_Filter, frozen=True, tag="list"):
-    """Look for jobs, page by page. Replied to with `jobs`, which are summaries, and `next`.
+    """Find jobs, page by page. The reply has `jobs`, which are summaries, and `next`.
 
     `next` is the `cursor` of the next page, null after the last one; a page may be empty before it.
     """
@@ -159,16 +159,16 @@ class List(_Filter, frozen=True, tag="list"):
 
 
 class Find(_Filter, frozen=True, tag="find"):
-    """Look for whole jobs, as clients of the version before do. Replied to with `jobs`.
+    """Find whole jobs, as clients of the version before do. The reply has `jobs`.
 
-    They end with the one that makes them 512 KiB; one that is larger by itself is shown without its values.
+    The list ends with the job that makes it 512 KiB; a job that is larger by itself has no values.
     """
 
 
 class History(Request, frozen=True, tag="history"):
-    """Read a job's events but for tokens and progress. Replied to with `history`, and `next`.
+    """Read a job's events except tokens and progress. The reply has `history`, and `next`.
 
-    `next` is what to read on behind, with `after`; null if that is all there is.
+    `next` is the `after` of the next page; null after the last one.
     """
 
     job: JobId
@@ -176,12 +176,12 @@ class History(Request, frozen=True, tag="history"):
 
 
 class GetValue(Request, frozen=True, tag="value"):
-    """Read a value that was left out because of its size. Replied to with `text`, and `next`.
+    """Read a value that was left out because of its size. The reply has `text`, and `next`.
 
-    `text` is a piece of its JSON, and `next` the `offset` of the piece behind it, null at its end.
+    `text` is a piece of its JSON, and `next` the `offset` of the next piece, null after the last one.
 
-    `field` is one of a job's, as it was when the job's `last_seq` was `seq`; or `data`, which is that of the
-    event `seq`. Replied to with the error `changed` if that is not kept any more.
+    `field` is a field of the job, as it was when the job's `last_seq` was `seq`; or `data`, that of the
+    event `seq`. If that is not kept any more, the reply is the error `changed`.
     """
 
     job: JobId
@@ -191,13 +191,13 @@ class GetValue(Request, frozen=True, tag="value"):
 
 
 class Wait(Request, frozen=True, tag="wait"):
-    """Wait for a job's end. Replied to with `job`, then."""
+    """Wait for a job's end. The reply, after it, is `job`."""
 
     job: JobId
 
 
 class Cancel(Request, frozen=True, tag="cancel"):
-    """Cancel a job. Replied to with `report`; without `wait`, as soon as it was asked."""
+    """Cancel a job. The reply is `report`; without `wait` it is sent once cancellation was requested."""
 
     job: JobId
     reason: Annotated[str, Meta(max_length=2000)] | None = None
@@ -207,9 +207,9 @@ class Cancel(Request, frozen=True, tag="cancel"):
 
 
 class Follow(Request, frozen=True, tag="follow"):
-    """Read a job's log behind a cursor, and then live. Replied to with `events` and `gap`, at last `end`.
+    """Read a job's log behind a cursor, and then live. The replies are `events` and `gap`, and last `end`.
 
-    With a `window`, no more events than that are sent beyond the last cursor that `ack` named.
+    With a `window`, at most so many events are sent beyond the cursor of the last `ack`.
     """
 
     job: JobId
@@ -219,25 +219,25 @@ class Follow(Request, frozen=True, tag="follow"):
 
 
 class Ack(Request, frozen=True, tag="ack"):
-    """Say how far the events of a follow were read; `id` is that of the follow. Not replied to."""
+    """Report the cursor up to which a follow was read; `id` is that of the follow. There is no reply."""
 
     cursor: Cursor
 
 
 class Unfollow(Request, frozen=True, tag="unfollow"):
-    """End a follow or a wait; `id` is its id. Replied to with `unfollowed`, the last message of that id."""
+    """End a follow or a wait; `id` is its id. The reply `unfollowed` is the last one with that id."""
 
 
 class ListHandlers(Request, frozen=True, tag="handlers"):
-    """Ask what can be submitted. Replied to with `handlers`."""
+    """Read which handlers can be submitted. The reply is `handlers`."""
 
 
 class GetStatistics(Request, frozen=True, tag="statistics"):
-    """Ask what the server is doing. Replied to with `statistics`."""
+    """Read the statistics of the server. The reply is `statistics`."""
 
 
 class Ping(Request, frozen=True, tag="ping"):
-    """Ask for a sign of life. Replied to with `pong`."""
+    """Check that the server answers. The reply is `pong`."""
 
 
 AnyRequest: TypeAlias = (
@@ -268,7 +268,7 @@ _new_jobs: Final = msgspec.json.Decoder(NewJob)
 
 
 def check_depth(data: bytes, most: int) -> None:
-    """Raise `BadRequest` if lists and objects lie deeper than that in each other."""
+    """Raise `BadRequest` if lists and objects are nested deeper than that."""
     if data.count(b"[") + data.count(b"{") > most and depth(data) > most:
         raise BadRequest(f"the message is nested more than {most} deep")
 
@@ -282,10 +282,10 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
 
 
 def decode_request(data: bytes, deepest: int) -> AnyRequest:
-    """Return the request that a message is.
+    """Decode a request.
 
     Raises:
-        BadRequest: It is none.
+        BadRequest: The message is no request.
     """
     try:
         return _decoded(_requests, data, deepest)
@@ -296,16 +296,16 @@ def decode_request(data: bytes, deepest: int) -> AnyRequest:
 
 
 def decode_new_job(data: bytes, deepest: int) -> NewJob:
-    """Return what the body of `POST /v1/jobs` says.
+    """Decode the body of `POST /v1/jobs`.
 
     Raises:
-        BadRequest: It says nothing of that kind.
+        BadRequest: It does not fit `NewJob`.
     """
     return _decoded(_new_jobs, data, deepest)
 
 
 def json_fields(fields: Mapping[str, bytes]) -> bytes:
-    """Return fields, whose values are JSON, as they stand in an object."""
+    """Return fields, whose values are JSON, joined as in an object."""
     return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
 
 
@@ -314,17 +314,17 @@ def json_fields(fields: Mapping[str, bytes]) -> bytes:
 
 @attrs.frozen
 class Large:
-    """What stands in place of a value that is `LARGE`, and is read by itself.
+    """In place of a value that is over `LARGE`, and is read by itself.
 
     Attributes:
-        size: How many bytes of JSON it has.
+        size: The bytes of its JSON.
     """
 
     size: int
 
 
 def encode_event(event: Event, *, tracebacks: bool) -> bytes:
-    """Return an event as JSON; in place of data that is `LARGE`, how many bytes it has.
+    """Return an event as JSON; data over `LARGE` is replaced by its size.
 
     Raises:
         InvalidPayload: JSON cannot hold its data.
@@ -352,7 +352,7 @@ def shown(event: Event, *, tracebacks: bool) -> Event:
 
 
 def schema() -> Mapping[str, Any]:
-    """Return the JSON Schema (2020-12) of all that a client may send."""
+    """Return the JSON Schema (2020-12) of all messages of a client."""
     (request,), components = msgspec.json.schema_components([AnyRequest], ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,5 +1,5 @@
 /**
- * Cancelling a job: asked once more, and what became of it.
+ * Cancelling a job: the dialog that asks for a confirmation, and the report.
  *
  * @module cancel
  */
@@ -18,12 +18,12 @@ const OUTCOMES = {
   },
 };
 
-/** The dialog that asks, and reports. */
+/** The dialog that asks for a confirmation, and shows the report. */
 export class CancelDialog {
   #dialog = element("cancel-dialog");
   #jobs = null;
   #job = null;
-  #asked = 0; // a report of a dialog that was closed is not shown in the next one
+  #asked = 0; // the number of the open dialog: a report for an earlier one is dropped
 
   constructor() {
     element("cancel-form").addEventListener("submit", (event) => this.#confirm(event));

@@ -1,18 +1,18 @@
 /**
- * JSON with whole numbers as they are: those that a number of JavaScript cannot hold exactly are BigInts.
+ * JSON with exact integers: those that a JavaScript number cannot hold are BigInts.
  *
  * @module exact
  */
 
-const LONG = /\d{16}/; // no shorter number is too large for one
+const LONG = /\d{16}/; // a shorter number always fits
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
 const WHOLE = /^-?\d+$/;
-const MARK = "\0whole "; // no server takes or sends NUL
+const MARK = "\0whole "; // no server accepts or sends NUL
 const MARKED = /"\\u0000whole (-?\d+)"/g;
 
 /** @param {string} text @returns {any} */
 export function readJSON(text) {
-  const value = JSON.parse(text); // what is no JSON ends here
+  const value = JSON.parse(text); // raises if it is no JSON
   if (!LONG.test(text)) return value;
   const marked = text.replace(TEXT_OR_NUMBER, (found) =>
     WHOLE.test(found) && !Number.isSafeInteger(Number(found)) ? `"\\u0000whole ${found}"` : found,

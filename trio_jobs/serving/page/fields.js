@@ -1,5 +1,5 @@
 /**
- * Fields made from JSON Schemas: an input for what is simple, JSON for everything else.
+ * Fields made from JSON Schemas: an input for simple types, JSON for all others.
  *
  * @module fields
  */
@@ -7,15 +7,15 @@
 import { readJSON, writeJSON } from "./exact.js";
 import { make, sayOrHide } from "./text.js";
 
-/** What was written is no value of that field. */
+/** The text in a field is no value of its type. */
 export class Unfit extends Error {}
 
-/** What is left out: the handler's own default holds. */
+/** In place of an argument that is left out: the handler's default holds. */
 export const LEFT_OUT = Symbol("left out");
 
 let made = 0;
 
-/** One field: a label, something to write in, and what is wrong with it. */
+/** One field: a label, an input, and an error message. */
 export class Field {
   #kind;
   #input;
@@ -50,7 +50,7 @@ export class Field {
     return this.#default;
   }
 
-  /** Return the value; `LEFT_OUT` if the field is empty and may be. Raises `Unfit`, and shows why. */
+  /** Return the value; `LEFT_OUT` if the field is empty and optional. Shows an error, and raises `Unfit`. */
   read() {
     try {
       const value = this.#value();
@@ -62,7 +62,7 @@ export class Field {
     }
   }
 
-  /** Say what is wrong with it. @param {string} problem */
+  /** Show an error message. @param {string} problem */
   complain(problem) {
     sayOrHide(this.#problem, problem);
     this.#input.setAttribute("aria-invalid", String(Boolean(problem)));
@@ -120,7 +120,7 @@ function choice(options) {
   return input;
 }
 
-/** How each kind of field is made, and read. */
+/** The functions that make and read each kind of field. */
 const KINDS = {
   string: {
     make: (_, given) => area(1, given),

@@ -1,5 +1,5 @@
 /**
- * One reader of one job's log: what has come, what was taken, and where to go on.
+ * One reader of one job's log: the events that arrived, the events that were read, and the cursor.
  *
  * @module follow
  */
@@ -10,24 +10,24 @@
  * @property {(message: object) => void} send
  * @property {() => void} resume
  * @property {() => void} forget
- * @property {(events: JobEvent[]) => Promise<JobEvent[]>} fill Gets what was left out of events.
+ * @property {(events: JobEvent[]) => Promise<JobEvent[]>} fill Reads the data that was left out of events.
  */
 
-const WINDOW = 1000; // events that the server may send before some are taken
+const WINDOW = 1000; // events that the server may send before some are read
 const ENDS = new Set(["completed", "failed", "cancelled", "expired"]);
 
 /**
  * A job's events in the order of their cursors, each once, across lost connections: an async iterator.
- * Made by `Jobs.follow`. It holds no more than a window of events; the server waits for the reader.
+ * Made by `Jobs.follow`. It holds at most a window of events; the server waits for the reader.
  *
  * @implements {AsyncIterableIterator<JobEvent>}
  */
 export class Follow {
   #request;
   #connection;
-  #came; // the cursor of what has come
+  #came; // the cursor of the last event that arrived
   #acked;
-  #live = false; // whether this connection's server knows of it
+  #live = false; // whether the request was sent on this connection
   /** @type {JobEvent[]} */
   #buffer = [];
   #over = false;
@@ -36,7 +36,7 @@ export class Follow {
   /** @type {(() => void)[]} */
   #waiting = [];
 
-  /** The cursor of the last event that was taken; `follow(id, {after: cursor})` goes on behind it. */
+  /** The cursor of the last event that was read; `follow(id, {after: cursor})` reads on behind it. */
   cursor;
 
   /**
@@ -64,7 +64,7 @@ export class Follow {
     return { value, done: false };
   }
 
-  /** Return every event that is here, waiting for the first; empty after the end. @returns {Promise<JobEvent[]>} */
+  /** Return all events at hand, waiting for the first; empty after the end. @returns {Promise<JobEvent[]>} */
   async take() {
     await this.#some();
     const taken = this.#buffer;
@@ -75,7 +75,7 @@ export class Follow {
     return events;
   }
 
-  /** Stop reading; the job goes on. What waits in `next` sees the end. @returns {Promise<{value: undefined, done: true}>} */
+  /** Stop reading; the job goes on. A call of `next` under way gets the end. @returns {Promise<{value: undefined, done: true}>} */
   async return() {
     if (this.#live && !this.#over) this.#connection.send({ op: "unfollow", id: this.#request.id });
     this.#buffer = [];
@@ -84,7 +84,7 @@ export class Follow {
     return { value: undefined, done: true };
   }
 
-  /** A connection is there: go on behind what has come, as soon as that was taken. */
+  /** A connection was opened: follow behind the last event that arrived, once it was read. */
   resume() {
     if (this.#over || this.#live || this.#buffer.length > 0) return;
     this.#live = true;
@@ -92,12 +92,12 @@ export class Follow {
     this.#connection.send({ op: "follow", ...this.#request, after: this.#came, window: WINDOW });
   }
 
-  /** The connection is gone. */
+  /** The connection was lost. */
   pause() {
     this.#live = false;
   }
 
-  /** @param {any} message What the server sent to this reader. */
+  /** @param {any} message A message of the server for this reader. */
   receive({ events = [], gap, end, error }) {
     for (const event of events) this.#add(event);
     if (gap !== undefined) this.#add({ kind: "gap", seq: gap.last, ...gap });
@@ -106,7 +106,7 @@ export class Follow {
     this.#notify();
   }
 
-  /** @param {Error} error What `next` raises, after the events that have come. */
+  /** @param {Error} error `next` raises it, after the events that arrived. */
   fail(error) {
     this.#error = error;
     this.#end();

@@ -1,5 +1,5 @@
 /**
- * Submitting a job: a form made from what the handlers take.
+ * Submitting a job: a form made from the parameters of the handlers.
  *
  * @module form
  */
@@ -21,7 +21,7 @@ export class SubmitDialog {
   #rest = null;
   #submitted;
 
-  /** @param {(job: import("./trio_jobs.js").Job) => void} submitted What to do with a new job. */
+  /** @param {(job: import("./trio_jobs.js").Job) => void} submitted Called with a new job. */
   constructor(submitted) {
     this.#submitted = submitted;
     this.#handler.addEventListener("change", () => this.#choose());
@@ -37,7 +37,7 @@ export class SubmitDialog {
     this.#jobs = jobs;
   }
 
-  /** Ask what can be submitted, and show the form; what was written before is still there. */
+  /** Request the handlers, and show the form with its previous contents. */
   async open() {
     this.#dialog.showModal();
     this.#complain("");
@@ -95,7 +95,7 @@ export class SubmitDialog {
     event.preventDefault();
     if (element("submit-button").disabled) return;
     this.#complain("");
-    element("submit-button").disabled = true; // a second click is no second job
+    element("submit-button").disabled = true; // a second click submits no second job
     try {
       const job = await this.#jobs.submit(this.#handler.value, this.#args(), this.#options());
       this.#dialog.close();
@@ -107,7 +107,7 @@ export class SubmitDialog {
     }
   }
 
-  /** Say what is wrong, at the field that the server means if it means one. */
+  /** Show an error, at the field that it names if it names one. */
   #refused(error) {
     const place = error.code === "invalid_payload" && /\$\[(\d+)\]/.exec(error.message);
     const field = place && this.#fields[Number(place[1])];
@@ -121,7 +121,7 @@ export class SubmitDialog {
   }
 }
 
-/** Read every field, so that all that is wrong is shown at once; the first such gets the keyboard. */
+/** Read every field, so that all errors are shown at once; the first field with one gets the focus. */
 function collect(fields) {
   /** @type {any} */
   let wrong = null;
@@ -138,7 +138,7 @@ function collect(fields) {
   return values;
 }
 
-/** Say at an input what is wrong with it. */
+/** Show an error at an input. */
 function point(id, problem) {
   sayOrHide(element(`${id}-problem`), problem);
   element(id).setAttribute("aria-invalid", String(Boolean(problem)));

@@ -1,5 +1,5 @@
 /**
- * The selected job: its snapshot, and its log as it comes.
+ * The selected job: its snapshot, and its log, live.
  *
  * @module job
  */
@@ -9,10 +9,10 @@ import { Timeline } from "./timeline.js";
 import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
 
 const LIFECYCLE = new Set(["started", "retried", "cancel_requested", "completed", "failed", "cancelled", "expired"]);
-const BRIEFLY = { whole: false }; // a page has no use for megabytes until somebody wants to see them
+const BRIEFLY = { whole: false }; // megabytes are loaded on demand
 const OVER = new Set(["completed", "failed", "cancelled"]);
 
-/** Once per picture that the browser paints; not at all while nobody looks. */
+/** Wait for the next frame that the browser paints; a hidden page has none. */
 const painted = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
 /** The right-hand side of the page. */
@@ -21,23 +21,23 @@ export class JobView {
   job = null;
   #jobs = null;
   #follow = null;
-  #shown = 0; // what belongs to a job shown before is not shown
+  #shown = 0; // the number of the shown job: answers for an earlier one are dropped
   #log = new Log();
   #timeline = new Timeline();
   #addTag;
 
-  /** @param {(name: string, value: string) => void} addTag What a click on a tag does. */
+  /** @param {(name: string, value: string) => void} addTag Called for a click on a tag. */
   constructor(addTag) {
     this.#addTag = addTag;
     setInterval(() => document.visibilityState === "visible" && this.#time(), 1000);
   }
 
-  /** @param {import("./trio_jobs.js").Jobs} jobs Whom to ask from now on. */
+  /** @param {import("./trio_jobs.js").Jobs} jobs The connection to use from now on. */
   use(jobs) {
     this.#jobs = jobs;
   }
 
-  /** Show a job; with no id, none. @param {string} id */
+  /** Show a job; without an id, none. @param {string} id */
   async show(id) {
     const shown = ++this.#shown;
     this.#follow?.return();
@@ -110,7 +110,7 @@ export class JobView {
     say(state.firstElementChild, job.state);
     const hadFocus = document.activeElement === element("cancel-job");
     element("cancel-job").hidden = over;
-    if (over && hadFocus) element("job-handler").focus(); // what has gone cannot keep the keyboard
+    if (over && hadFocus) element("job-handler").focus(); // a removed element cannot keep the focus
     element("job-silent").textContent = over ? "It streamed nothing." : "Nothing yet.";
     sayOrHide(element("job-note"), note(job));
     this.#outcome(job);
@@ -135,7 +135,7 @@ export class JobView {
     result.querySelector("pre").hidden = large;
     const before = result.querySelector(".large");
     if (!large || before?.dataset.job !== job.id) before?.remove();
-    if (large && !before?.isConnected) result.append(this.#large(job, "result")); // else it is shown, or on its way
+    if (large && !before?.isConnected) result.append(this.#large(job, "result")); // else it is shown or being loaded
     if (!large) say(result.querySelector("pre"), result.hidden ? "" : full(job.result));
     if (job.state === "completed") this.#progress(null);
   }
@@ -155,7 +155,7 @@ export class JobView {
     say(element("job-progress-text"), message ? `${far}: ${message}` : far);
   }
 
-  /** How long it runs, or has run: not a part of what is read aloud. */
+  /** Show how long it runs, or ran; screen readers do not read it. */
   #time() {
     const time = element("job-state").lastElementChild;
     if (this.job === null || time === null) return;
@@ -195,7 +195,7 @@ export class JobView {
     return name in (job.large ?? {}) ? this.#large(job, name) : make("pre", "", full(job[name]));
   }
 
-  /** What is too large to come by itself, for whoever wants to see it. */
+  /** Make a button that loads a large value. */
   #large(job, name) {
     const button = make("button", "", `Show ${bytes(job.large[name])}`);
     button.type = "button";
@@ -221,7 +221,7 @@ export class JobView {
   }
 }
 
-/** An event as it is shown: what was left out, by its size. */
+/** Return an event as it is shown: with the size of data that was left out. */
 const sized = (event) => (event.large === undefined ? event : { ...event, data: `(${bytes(event.large)})` });
 
 function link(id) {
@@ -230,7 +230,7 @@ function link(id) {
   return made;
 }
 
-/** What is to be known of its state besides the word. */
+/** Return the details of its state. */
 function note({ state, message, reason, next_attempt_at, cancel_requested_at }) {
   if (state === "cancelled") return message ? `Cancelled: ${message}` : "";
   if (state === "running" && cancel_requested_at !== null) return "Its cancellation was asked for; it is stopping.";

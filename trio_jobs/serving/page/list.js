@@ -1,21 +1,21 @@
 /**
- * The lists of jobs: asked for about once a second while somebody looks, and changed only where they differ.
+ * The lists of jobs: requested about once a second while the page is visible, and changed only where they differ.
  *
  * @module list
  */
 
 import { ago, between, brief, element, make, moment, readTags, say, sayOrHide, writeTag } from "./text.js";
 
-const EVERY = 1000; // milliseconds from an answer to the next question
-const SHARE = 4; // or so many times what the answer took, if that is longer: a busy server is asked less
-const ROWS = 50; // rows in a list, until somebody wants more
-// Jobs move on while they are asked for. In this order, who does is in two answers rather than in none.
+const EVERY = 1000; // milliseconds from an answer to the next request
+const SHARE = 4; // or so many times what the answer took, if that is longer: a busy server gets fewer requests
+const ROWS = 50; // rows in a list at first
+// A job may change its state between the requests. In this order it is then in two answers, not in none.
 const ORDER = ["queued", "running", "completed"];
 
-/** The three lists, with their filter and their keys. */
+/** The three lists, with their filter and their keyboard control. */
 export class Lists {
   #jobs = null;
-  #round = 0; // the answer to an older one is not shown
+  #round = 0; // the number of the last request: answers to older ones are dropped
   #timer = 0;
   #selected = "";
   #groups = ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]`)));
@@ -28,20 +28,20 @@ export class Lists {
     document.addEventListener("visibilitychange", () => this.refresh());
   }
 
-  /** @param {import("./trio_jobs.js").Jobs} jobs Whom to ask from now on. */
+  /** @param {import("./trio_jobs.js").Jobs} jobs The connection to use from now on. */
   use(jobs) {
     this.#jobs = jobs;
     this.refresh();
   }
 
-  /** @param {string} id The job that is looked at. */
+  /** @param {string} id The selected job. */
   select(id) {
     this.#selected = id;
     for (const row of this.#rows()) mark(row, id);
     this.#rove();
   }
 
-  /** Show only the jobs with this tag too. */
+  /** Add this tag to the filter. */
   addTag(name, value) {
     const input = element("filter-tags");
     const tags = Object.entries({ ...readTags(input.value), [name]: value });
@@ -49,12 +49,12 @@ export class Lists {
     this.refresh();
   }
 
-  /** Give the keyboard back to the row that it came from. */
+  /** Return the focus to the row that it came from. */
   focus() {
     this.#rows().find((row) => row.tabIndex === 0)?.focus();
   }
 
-  /** Ask now, and then every second. */
+  /** Send requests now, and then every second. */
   async refresh() {
     clearTimeout(this.#timer);
     const round = ++this.#round;
@@ -66,7 +66,7 @@ export class Lists {
       const answers = await this.#ask(tags, round);
       if (round === this.#round) this.#show(answers);
     } catch {
-      // The header says what has become of the connection; the next round asks again.
+      // The header shows the state of the connection; the next round tries again.
     }
     if (round !== this.#round) return;
     this.#timer = setTimeout(() => this.refresh(), Math.max(EVERY, SHARE * (performance.now() - began)));
@@ -82,7 +82,7 @@ export class Lists {
     return answers;
   }
 
-  /** As many rows as are wanted, page by page: one may be short, and even empty, before the last. */
+  /** Return as many jobs as a list shows, page by page: a page may be short or empty before the last. */
   async #pages(filter, wanted, round) {
     const found = [];
     let cursor = null;
@@ -108,7 +108,7 @@ export class Lists {
       group.show(jobs, this.#selected, { asked: answer !== null, more: answer?.more });
     });
     if (focused !== undefined && document.activeElement?.closest(".row") === null) {
-      // The row with the keyboard has moved to another list, or has gone.
+      // The row with the focus has moved to another list, or was removed.
       const rows = this.#rows();
       (rows.find((row) => row.dataset.job === focused) ?? rows[0])?.focus({ preventScroll: true });
     }
@@ -119,7 +119,7 @@ export class Lists {
     return [...element("jobs").querySelectorAll("a.row")];
   }
 
-  /** One row is in the tab order: that which has the keyboard, else the selected, else the first. */
+  /** One row is in the tab order: the one with the focus, else the selected, else the first. */
   #rove() {
     const rows = this.#rows();
     const current =
@@ -148,9 +148,9 @@ class Group {
   /** @type {Map<string, HTMLElement>} */
   #items = new Map();
   #more;
-  /** How many rows are wanted. */
+  /** How many rows it may show. */
   wanted = ROWS;
-  /** Called when somebody wants more. */
+  /** Called when the user asks for more. */
   onmore = () => {};
 
   /** @param {any} node */
@@ -217,7 +217,7 @@ function fill(row, job, selected) {
   mark(row, selected);
 }
 
-/** What a row says of its job besides the name. */
+/** Return the details of a job in its row. */
 function about(job) {
   switch (job.state) {
     case "queued":

@@ -1,5 +1,5 @@
 /**
- * What a job streams: text joined, everything else as JSON on lines of its own. Only the end of it is kept.
+ * The tokens of a job: texts joined, other values as JSON on lines of their own. Only the end is kept.
  *
  * @module log
  */
@@ -7,13 +7,13 @@
 import { writeJSON } from "./exact.js";
 import { clip, count, element, make, say, sayOrHide } from "./text.js";
 
-export const TAIL = 5_000; // events of a job's log that are asked for
+export const TAIL = 5_000; // events of a job's log that are requested
 const KEPT = 200_000; // characters on the page
 const BLOCK = 2_000; // a block of at least so many characters ends with its line
 const LONGEST_BLOCK = 20_000;
 const LONGEST_TOKEN = 50_000;
 
-/** The output of one job. A long one costs no more than its end: older blocks leave the page. */
+/** The output of one job. A long one costs no more than its end: older blocks are removed. */
 export class Log {
   #node = element("job-log");
   /** @type {?Text} */
@@ -23,14 +23,14 @@ export class Log {
   #size = 0;
   #tokens = 0;
   #attempt = 0;
-  #before = 0; // events that were not asked for
-  #left = 0; // characters that were taken away
+  #before = 0; // events that were not requested
+  #left = 0; // characters that were removed
 
   constructor() {
     this.clear(0);
   }
 
-  /** @param {number} before How many events of the log's beginning will not come. */
+  /** @param {number} before How many events of the log's beginning were not requested. */
   clear(before) {
     this.#node.replaceChildren();
     this.#text = null;
@@ -40,7 +40,7 @@ export class Log {
     this.#tell();
   }
 
-  /** Add the tokens among these events, and say where some are missing. */
+  /** Add the tokens among these events, and mark gaps. */
   add(events) {
     const atEnd = this.#node.scrollTop + this.#node.clientHeight >= this.#node.scrollHeight - 30;
     for (const event of events) {

@@ -1,5 +1,5 @@
 /**
- * The live page: a connection, and the parts that show what it brings.
+ * The live page: a connection, and the parts that show its data.
  *
  * @module page
  */
@@ -11,7 +11,7 @@ import { Lists } from "./list.js";
 import { element, say, sayOrHide } from "./text.js";
 import { connect } from "./trio_jobs.js";
 
-const TOKEN = "trio-jobs token"; // in the tab's own storage: it is gone with the tab
+const TOKEN = "trio-jobs token"; // in the tab's own storage, which ends with the tab
 const here = new URL(".", document.baseURI);
 
 const lists = new Lists();
@@ -48,7 +48,7 @@ function shown(state, { delay = 0 }) {
   checkToken();
 }
 
-/** A browser does not tell why a WebSocket was refused, so another request has to. */
+/** A browser does not report why a WebSocket was refused, so find out by another request. */
 async function checkToken() {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token === null ? {} : { authorization: `Bearer ${token}` };
@@ -66,7 +66,7 @@ function askForToken(problem) {
 }
 
 element("token-dialog").addEventListener("close", ({ target }) => {
-  // Without a token there is nothing to go back to; but Escape closes dialogs, and may not be kept from it.
+  // Without a token there is no page to return to; but Escape closes dialogs, which cannot be prevented.
   if (!target.returnValue) return target.showModal();
   sessionStorage.setItem(TOKEN, element("token").value.trim());
   element("token").value = "";
@@ -96,7 +96,7 @@ function close() {
 
 window.addEventListener("hashchange", () => {
   route();
-  // On a phone the list has gone, and the keyboard with it.
+  // On a phone the list is hidden, and the focus was in it.
   if (selected() && element("jobs").offsetParent === null) element("back").focus();
 });
 element("back").addEventListener("click", (event) => {

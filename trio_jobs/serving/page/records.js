@@ -1,5 +1,5 @@
 /**
- * What the client's records are, for type checkers and people; there is nothing to run.
+ * The types of the client's records, for type checkers and people; this module has no code.
  *
  * @module records
  */
@@ -32,27 +32,27 @@
  * @property {?string} next_attempt_at
  * @property {?string} cancel_requested_at
  * @property {number} last_seq
- * @property {Object<string, number>} [large] What was left out, and how many bytes it has; see `get`.
+ * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
 /**
- * @typedef {object} Listed What only a list says of a job.
+ * @typedef {object} Listed The fields that a job has in a list only.
  * @property {?{done: number, total: ?number, message: ?string}} progress
  * @property {number} args_bytes
  * @property {number} result_bytes
  * @property {number} log_bytes
  */
-/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"} Unlisted What may be large. */
+/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"} Unlisted The fields that may be large. */
 /** @typedef {Omit<Job, Unlisted> & Listed} Summary A job in a list; its `message` has at most 200 characters. */
 
 /**
- * @typedef {object} JobEvent One entry of a job's log, or the news that some of it is gone.
+ * @typedef {object} JobEvent One entry of a job's log, or a gap in it.
  * @property {number} seq Its cursor; of a gap, the last one that is missing.
- * @property {string} kind What it says, or "gap".
+ * @property {string} kind Its kind, or "gap".
  * @property {number} [attempt]
  * @property {number} [timestamp] Seconds since 1970.
  * @property {any} [data]
- * @property {number} [large] How many bytes the data has, where that was left out.
+ * @property {number} [large] The size of the data in bytes, if it was left out.
  * @property {number} [first] Of a gap, the first cursor that is missing.
  * @property {number} [last] Of a gap, the last one.
  */

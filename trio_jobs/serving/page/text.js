@@ -1,5 +1,5 @@
 /**
- * How things are said: values, times and tags as text. What comes from a job is only ever text.
+ * Values, times and tags as text. Data of a job is only ever shown as text.
  *
  * @module text
  */
@@ -26,12 +26,12 @@ export function make(name, className = "", ...children) {
   return made;
 }
 
-/** Set an element's text, if that changes it: a page that is not touched does not flicker. */
+/** Set an element's text, if that changes it: an unchanged page does not flicker. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Say something in an element that is hidden while there is nothing to say. */
+/** Show a message in an element that is hidden without one. */
 export function sayOrHide(node, text) {
   say(node, text ?? "");
   node.hidden = !text;
@@ -42,12 +42,12 @@ export function clip(text, longest = LONGEST) {
   return text.length <= longest ? text : `${text.slice(0, longest)}… (${count(text.length - longest)} more characters)`;
 }
 
-/** A value on as many lines as it needs: a string as it is, everything else as JSON. */
+/** Return a value on any number of lines: a string unchanged, other values as JSON. */
 export function full(value) {
   return clip(typeof value === "string" ? value : writeJSON(value, 2));
 }
 
-/** A value on one line. */
+/** Return a value on one line. */
 export function brief(value, longest = 200) {
   return clip(typeof value === "string" ? value : writeJSON(value), longest);
 }
@@ -91,10 +91,10 @@ export function moment(time) {
 export const between = (from, to) => duration((Date.parse(to) - Date.parse(from)) / 1000);
 
 /**
- * Read tags as people write them: `user=7 lang=en`, with quotes around what has a space in it.
+ * Read tags as people write them: `user=7 lang=en`, with quotes around text with a space.
  *
  * @param {string} text
- * @returns {?Object<string, string>} Null if it is nothing of that kind.
+ * @returns {?Object<string, string>} Null if the text has another form.
  */
 export function readTags(text) {
   const one = /\s*([^\s=",]+)=(?:"([^"]*)"|([^\s",]*))(?:\s*,\s*|\s+|$)/y;

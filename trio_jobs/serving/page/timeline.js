@@ -1,12 +1,12 @@
 /**
- * A job's history: what happened, when, and how long after the beginning.
+ * A job's history: each event with its time, and the time since the beginning.
  *
  * @module timeline
  */
 
 import { brief, count, duration, element, make, moment } from "./text.js";
 
-const FIRST = 20; // entries that stay
+const FIRST = 20; // entries that are always shown
 const LAST = 100;
 
 const WORDS = {
@@ -21,7 +21,7 @@ const WORDS = {
   expired: "Expired",
 };
 
-/** The entries of one job, in the order of their cursors, however they come. */
+/** The entries of one job, in the order of their cursors, in whatever order they arrive. */
 export class Timeline {
   /** @type {Map<number, any>} */
   #events = new Map();
@@ -31,7 +31,7 @@ export class Timeline {
     this.#show();
   }
 
-  /** Add what is history among these events; what is known already changes nothing. */
+  /** Add the lifecycle events and saved values among these; repeated ones change nothing. */
   add(events) {
     const news = events.filter((event) => event.kind in WORDS && !this.#events.has(event.seq));
     if (news.length === 0) return;
@@ -48,7 +48,7 @@ export class Timeline {
   }
 }
 
-/** Values saved in a row are one entry, which has the last. */
+/** Values saved in a row are one entry, with the last of them. */
 function joined(events) {
   const entries = [];
   for (const event of events) {
@@ -91,7 +91,7 @@ function about({ kind, data, attempt }) {
   }
 }
 
-/** Why an attempt or a job ended, and when the next one is due. */
+/** Return why an attempt or a job ended, and when the next attempt is due. */
 function ending({ reason, message, error, delay }) {
   const what = error ? `${error.type}: ${error.message}` : message;
   const parts = [what ? brief(what) : String(reason)];

@@ -1,7 +1,7 @@
 /**
- * The jobs of a trio_jobs server, for programs in a browser: one connection that comes back by itself.
+ * The jobs of a trio_jobs server, for programs in a browser: one connection that reconnects by itself.
  *
- * Calls that were not answered when the connection broke are sent again, and open streams go on at their
+ * Calls that were not answered when the connection broke are sent again, and open streams resume at their
  * cursor: no gap, no repeat. No dependency, no build step.
  *
  *     import { connect } from "./trio_jobs.js";
@@ -23,32 +23,32 @@ import { fillEvents, fillJob, readValue } from "./values.js";
 
 /**
  * @typedef {object} Settings
- * @property {string} [token] Shown to the server as `Authorization: Bearer TOKEN`.
+ * @property {string} [token] Sent to the server as `Authorization: Bearer TOKEN`.
  * @property {(state: ConnectionState, detail: {delay?: number, code?: number, reason?: string}) => void} [onstate]
  *   Called when the connection changes: "waiting" says for how many seconds, and why the last one closed.
  */
 
 /**
- * @typedef {object} Handler What can be submitted.
+ * @typedef {object} Handler A handler that can be submitted.
  * @property {string} name
  * @property {string} description
  * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
- * @property {?object} rest The schema of further arguments, if it takes any.
+ * @property {?object} rest The schema of further arguments, if it accepts any.
  */
 
 /** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, counts: boolean, sent: boolean}} Call */
 
 const PROTOCOL = "trio-jobs.v1";
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what a browser lets a subprotocol be
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // the characters that a browser allows in a subprotocol
 const PING_EVERY = 20_000; // milliseconds
 const DEADLINE = 10_000; // for a connection to open, and for an answer to a ping
 const FIRST_DELAY = 500; // of the backoff, which doubles
 const LONGEST_DELAY = 15_000;
-const CALLS = 32; // as many as the server takes at once; the others wait here
+const CALLS = 32; // the server's limit; further calls wait here
 
-/** The server refused a call. `code` says why in a word; `details` are the facts. */
+/** The server refused a call. `code` is the reason; `details` are the facts. */
 export class ServerError extends Error {
-  /** @param {{code: string, message: string}} error As the server sent it. */
+  /** @param {{code: string, message: string}} error The server's error. */
   constructor({ code, message, ...details }) {
     super(message);
     this.name = "ServerError";
@@ -57,7 +57,7 @@ export class ServerError extends Error {
   }
 }
 
-/** The connection was closed by its owner, before the answer came. */
+/** The connection was closed by `close`, before the answer arrived. */
 export class Closed extends Error {
   constructor() {
     super("the connection was closed");
@@ -66,7 +66,7 @@ export class Closed extends Error {
 }
 
 /**
- * Connect to a server. Returns at once; calls wait until the connection is there.
+ * Connect to a server. Returns at once; calls wait until the connection is open.
  *
  * @param {string|URL} url `http(s)://` of the server, or `ws(s)://` of its socket.
  * @param {Settings} [settings]
@@ -99,9 +99,9 @@ export class Jobs {
   /** @type {?WebSocket} */
   #socket = null;
   #closed = false;
-  #failures = 0; // connections in a row that brought no answer
+  #failures = 0; // connections in a row without an answer
   #lastId = 0;
-  /** @type {Map<number, Call>} What was asked and not answered, in the order of asking. */
+  /** @type {Map<number, Call>} Calls without an answer, in the order of their ids. */
   #calls = new Map();
   /** @type {Map<number, Follow>} */
   #follows = new Map();
@@ -127,7 +127,7 @@ export class Jobs {
   }
 
   /**
-   * Submit a job. Sent again after a lost connection, it is still one job: it carries a key.
+   * Submit a job. It has a key: sent again after a lost connection, it is still one job.
    *
    * @param {string} handler
    * @param {any[]} [args]
@@ -150,15 +150,15 @@ export class Jobs {
   }
 
   /**
-   * A value that `get` left out. @param {Job} job @param {"result"|"saved"|"metadata"} name @returns {Promise<any>}
+   * Return a value that `get` left out. @param {Job} job @param {"result"|"saved"|"metadata"} name @returns {Promise<any>}
    */
   async value(job, name) {
     return readValue(this.#ask, job.id, name, job.last_seq);
   }
 
   /**
-   * A page of jobs: by `state` (one or several), `tags`, `handler`, `parent`; `limit` and `newest` say which.
-   * `next` is the `cursor` for the page behind it; null on the last one. A page may be empty before that.
+   * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `limit` and `newest`.
+   * `next` is the `cursor` of the next page; null on the last one. A page may be empty before that.
    *
    * @param {object} [filter]
    * @returns {Promise<{jobs: Summary[], next: ?string}>}
@@ -169,7 +169,7 @@ export class Jobs {
   }
 
   /**
-   * What happened to a job, without its tokens.
+   * Return a job's events except tokens and progress.
    *
    * @param {string} job
    * @param {{whole?: boolean}} [how] As for `get`: data of more than a megabyte is left out, and `large` is its size.
@@ -186,13 +186,13 @@ export class Jobs {
     return found;
   }
 
-  /** Wait until a job has ended, however it did. @param {string} job @returns {Promise<Job>} */
+  /** Wait for a job's end, and return the job. @param {string} job @returns {Promise<Job>} */
   async wait(job) {
     return fillJob(this.#ask, (await this.#call({ op: "wait", job })).job);
   }
 
   /**
-   * Cancel a job, and report what became of it; with `wait: false`, only ask.
+   * Cancel a job, and report the outcome; with `wait: false`, only request it.
    *
    * @param {string} job
    * @param {{reason?: string, grace?: number, patience?: number, wait?: boolean}} [how] Times in seconds.
@@ -202,12 +202,12 @@ export class Jobs {
     return (await this.#call({ op: "cancel", job, ...how })).report;
   }
 
-  /** What can be submitted. @returns {Promise<Handler[]>} */
+  /** Return the handlers. @returns {Promise<Handler[]>} */
   async handlers() {
     return (await this.#call({ op: "handlers" })).handlers;
   }
 
-  /** The server's numbers, for those who may see every job. @returns {Promise<object>} */
+  /** Return the statistics, for callers with all rights. @returns {Promise<object>} */
   async statistics() {
     return (await this.#call({ op: "statistics" })).statistics;
   }
@@ -216,8 +216,8 @@ export class Jobs {
    * Follow a job's events to its end: `for await (const event of jobs.follow(id))`.
    *
    * @param {string} job
-   * @param {{after?: number, policy?: "gap"|"block", whole?: boolean}} [from] Only what comes after a cursor. With
-   *   "block", the job waits for this reader; with "gap", what retention dropped is an event of the kind "gap".
+   * @param {{after?: number, policy?: "gap"|"block", whole?: boolean}} [from] The cursor to start behind, and options. With
+   *   "block", the job waits for this reader; with "gap", events that retention dropped are replaced by one of the kind "gap".
    *   `whole` is as for `history`.
    * @returns {Follow}
    */
@@ -235,7 +235,7 @@ export class Jobs {
     return follow;
   }
 
-  /** Close the connection for good: what waits for an answer fails with `Closed`, streams end so too. */
+  /** Close the connection for good: open calls and streams fail with `Closed`. */
   close() {
     if (this.#closed) return;
     this.#closed = true;
@@ -262,7 +262,7 @@ export class Jobs {
     if (this.#closed) return Promise.reject(new Closed());
     return new Promise((resolve, reject) => {
       const id = ++this.#lastId;
-      const counts = message.op !== "wait"; // that may take as long as it likes, as a follow may
+      const counts = message.op !== "wait"; // a wait may take any time, as a follow may
       this.#calls.set(id, { message: { ...message, id }, resolve, reject, counts, sent: false });
       this.#sendCalls();
     });
@@ -297,7 +297,7 @@ export class Jobs {
   #opened() {
     this.#inFlight = 0;
     for (const call of this.#calls.values()) call.sent = false;
-    this.#ping(); // its answer shows that the server works, not only that it listens
+    this.#ping(); // its answer shows that the server works, and not only listens
     this.#sendCalls();
     for (const follow of this.#follows.values()) follow.resume();
     this.#say("open");
@@ -311,7 +311,7 @@ export class Jobs {
     this.#timers.ping = setTimeout(() => this.#ping(), PING_EVERY);
   }
 
-  /** The network or the reader is back: try now, or find out whether the connection has survived. */
+  /** The network is back, or the page visible: connect now, or check the open connection. */
   #hurry() {
     if (globalThis.document?.visibilityState === "hidden") return;
     if (this.#ready) this.#ping();
@@ -323,7 +323,7 @@ export class Jobs {
     this.#open();
   }
 
-  /** @param {number} [code] Forget the socket, without waiting for its goodbye. */
+  /** @param {number} [code] Drop the socket, without waiting for its close frame. */
   #drop(code) {
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     const socket = this.#socket;
@@ -338,7 +338,7 @@ export class Jobs {
     this.#drop();
     for (const follow of this.#follows.values()) follow.pause();
     const longest = Math.min(FIRST_DELAY * 2 ** this.#failures, LONGEST_DELAY);
-    const delay = longest * (0.5 + Math.random() / 2); // so that not all clients come back at once
+    const delay = longest * (0.5 + Math.random() / 2); // random, so that clients do not reconnect all at once
     this.#failures += 1;
     this.#timers.retry = setTimeout(() => this.#again(), delay);
     this.#say("waiting", { delay: delay / 1000, ...why });
@@ -352,7 +352,7 @@ export class Jobs {
       this.#failures = 0;
       clearTimeout(this.#timers.deadline);
     } else if (message.error?.code === "closing") {
-      return; // the server will be back, and what was asked waits for that
+      return; // the server is about to restart, and the call is sent again then
     } else {
       if (message.error) message.error = new ServerError(message.error);
       this.#follows.get(re)?.receive(message);

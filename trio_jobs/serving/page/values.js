@@ -1,5 +1,5 @@
 /**
- * Values that are too large for an answer: asked for by themselves, piece by piece, when somebody wants them.
+ * Values that are too large for an answer: requested by themselves, piece by piece, on demand.
  *
  * @module values
  */
@@ -28,7 +28,7 @@ export async function readValue(ask, job, field, seq) {
 }
 
 /**
- * Fill in what was left out of a job.
+ * Fill in the values that were left out of a job.
  *
  * @param {Ask} ask
  * @param {Job} job
@@ -39,14 +39,14 @@ export async function fillJob(ask, job) {
     for (const name of Object.keys(job.large ?? {})) job[name] = await readValue(ask, job.id, name, job.last_seq);
   } catch (error) {
     if (error.code !== "changed") throw error;
-    return fillJob(ask, (await ask({ op: "get", job: job.id })).job); // it has saved another value meanwhile
+    return fillJob(ask, (await ask({ op: "get", job: job.id })).job); // another value was saved meanwhile
   }
   delete job.large;
   return job;
 }
 
 /**
- * Fill in what was left out of events. One whose data is not kept any more becomes a gap.
+ * Fill in the data that was left out of events. An event whose data was dropped becomes a gap.
  *
  * @param {Ask} ask
  * @param {string} job
