@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ import apsw
 from .._common.errors import SchemaTooNew
 from .._common.states import State
 from .._model.job import Event, Job, Retention
-from .._model.summary import PAGE_JOBS, JobSummary
+from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
 from ..stores.sqlite import chunks, listing, looking
 from ..stores.sqlite.files import prepare_reader, translated, version
@@ -52,16 +53,15 @@ class ReadOnlyFile:
 
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""
+        find = partial(listing.find, self._tx, where, newest=True, make=self._rows.summary_of)
         found: list[JobSummary] = []
-        after: int | None = None
-        while len(found) < limit:
-            wanted = min(limit - len(found), PAGE_JOBS)
-            rows, examined = listing.find(self._tx, where, wanted, after, newest=True)
-            jobs = [self._rows.summary_of(row) for row in rows[:wanted]]
-            found += [job for _, job in jobs]
-            if len(rows) <= wanted and examined is None:
+        after: str | None = None
+        while (wanted := min(limit - len(found), PAGE_JOBS)) > 0:
+            rows, examined = find(wanted, place_of(after))
+            page = page_of(rows, wanted, examined)
+            found += page
+            if (after := page.next) is None:
                 break
-            after = jobs[-1][0] if len(rows) > wanted else examined
         return found[::-1]
 
     def count(self, where: Where) -> dict[State, int]:
