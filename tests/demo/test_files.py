@@ -116,7 +116,6 @@ def test_a_checkout_reads_its_documents_first(installed: Path) -> None:
 
 def test_there_is_always_a_text(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without documents and source, the demo has a text of its own."""
-    monkeypatch.setattr(files, "_documents", lambda: iter(()))
-    monkeypatch.setattr(files, "_modules", lambda: iter(()))
+    monkeypatch.setattr(files, "_own", lambda: iter(()))
     (source,) = sources([])
     assert len(source.words) > 20

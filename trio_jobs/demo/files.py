@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -70,36 +71,19 @@ def sources(names: Sequence[str]) -> list[Source]:
     Raises:
         BadFile: A file cannot be used.
     """
-    return [read(name) for name in names] if names else _own()
+    if names:
+        return [read(name) for name in names]
+    return [*islice(_own(), _MOST_DEFAULTS)] or [Source("a text", words(_LAST_RESORT))]
 
 
-def _own() -> list[Source]:
-    """Return the project's documents if it is a checkout, and the package's source to make up for few."""
-    found: list[Source] = []
-    for source in (*_documents(), *_modules()):
-        if len(source.words) >= _FEWEST_WORDS:
-            found.append(source)
-        if len(found) == _MOST_DEFAULTS:
-            break
-    return found or [Source("a text", words(_LAST_RESORT))]
-
-
-def _documents() -> Iterator[Source]:
-    root = Path(__file__).parents[2]
+def _own() -> Iterator[Source]:
+    """Yield the project's documents if it is a checkout, and the package's source to make up for few."""
+    package = Path(__file__).parents[1]
+    root, paths = package.parent, sorted(package.glob("_*/[a-z]*.py"))
     if (root / "pyproject.toml").is_file():
-        paths = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "CHANGELOG.md"]
-        yield from _readable(paths)
-
-
-def _modules() -> Iterator[Source]:
-    package = resources.files(__name__.partition(".")[0])
-    if isinstance(package, Path):
-        yield from _readable(sorted(package.glob("_*/[a-z]*.py")))
-
-
-def _readable(paths: Iterable[Path]) -> Iterator[Source]:
+        paths = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "CHANGELOG.md", *paths]
     for path in paths:
-        try:
-            yield attrs.evolve(read(str(path)), name=path.name)
-        except BadFile:
-            continue
+        with suppress(BadFile):
+            source = attrs.evolve(read(str(path)), name=path.name)
+            if len(source.words) >= _FEWEST_WORDS:
+                yield source

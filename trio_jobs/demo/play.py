@@ -19,9 +19,10 @@ from .._registry.registry import JobRegistry
 from .._watching.handle import JobHandle
 from .files import Source
 from .handlers import babble, heartbeat, resume, stall, tally
+from .live import LiveView
 from .page import start_page
 from .rows import COMPLETED, End, Row, printable
-from .screen import Screen
+from .screen import Plain
 
 _WORDS_PER_SECOND = 12
 _FEWEST_WORDS = 8
@@ -33,7 +34,7 @@ _TAGS: Final = {"of": "the demo"}
 
 
 async def play(
-    sources: Sequence[Source], seconds: float, screen: Screen, file: Path, *, page: bool
+    sources: Sequence[Source], seconds: float, screen: LiveView | Plain, file: Path, *, page: bool
 ) -> list[Row]:
     """Run the jobs of the demo to their ends: new ones, or those of a run that did not come to its end.
 
@@ -132,7 +133,7 @@ async def submit(jobs: JobRegistry, sources: Sequence[Source], seconds: float) -
     return rows
 
 
-async def read(row: Row, screen: Screen) -> None:
+async def read(row: Row, screen: LiveView | Plain) -> None:
     """Read a job's log from its beginning to its end. The job does not wait for this reader."""
     async with row.handle.events(policy="gap") as events:
         while True:

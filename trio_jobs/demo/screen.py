@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TextIO
+from typing import TextIO
 
 import attrs
 import trio
@@ -14,22 +14,6 @@ from .rows import NAME_WIDTH, Row, describe, shorten, tail
 
 WIDTH = 79
 _STREAMED = "> "
-
-
-class Screen(Protocol):
-    """Where a demo is shown."""
-
-    async def run(self, rows: Sequence[Row]) -> None:
-        """Show the rows until cancelled."""
-
-    def event(self, row: Row, event: Event) -> None:
-        """Take note of an event that `row` has taken in already."""
-
-    def say(self, text: str) -> None:
-        """Write a line that concerns no single row."""
-
-    def summary(self, lines: Iterable[tuple[str, Row | None]]) -> None:
-        """Write the lines of the summary, each with the row that it is about."""
 
 
 @attrs.define(eq=False)
