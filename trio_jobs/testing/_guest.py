@@ -241,7 +241,8 @@ def unwrapped(result: Result) -> Result:
     return outcome.Error(_bare(result.error)) if isinstance(result, outcome.Error) else result
 
 
-def _bare(error: BaseException) -> BaseException:
+def _bare(raised: BaseException) -> BaseException:
+    error: Any = raised
     while isinstance(error, BaseExceptionGroup):
         inner = [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
         # What is no Exception is meant for the test runner: it goes before all others.
@@ -249,4 +250,4 @@ def _bare(error: BaseException) -> BaseException:
         if not urgent and len(inner) > 1:
             break
         error = (urgent or inner)[0]
-    return error
+    return cast("BaseException", error)
