@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -32,17 +32,8 @@ FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE sa
 """
 
 
-@attrs.frozen
-class Flaw:
-    """A fault in a file.
-
-    Attributes:
-        job: The id of the job that has it; None if the file has it.
-        text: What is wrong.
-    """
-
-    job: str | None
-    text: str
+Flaw: TypeAlias = tuple[str | None, str]
+"""The id of the job that has a fault, None if the file has it; and what is wrong."""
 
 
 def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
@@ -52,12 +43,12 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     """
     number, flaws = 0, 0
     with open_readonly(store) as seen:
-        for flaw in flaws_of(seen):
+        for job, text in flaws_of(seen):
             flaws += 1
             if json:
-                json_line(attrs.asdict(flaw))
+                json_line({"job": job, "text": text})
             else:
-                line(f"{f'job {flaw.job}' if flaw.job else 'file'}: {flaw.text}")
+                line(f"{f'job {job}' if job else 'file'}: {text}")
         ((number,),) = seen.ask("SELECT count(*) FROM trio_jobs_job")
     if not json:
         line(f"{number} jobs, {flaws or 'no'} fault{'' if flaws == 1 else 's'}")
@@ -67,18 +58,18 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
 def flaws_of(seen: ReadOnlyFile) -> Iterator[Flaw]:
     """Find what is wrong in a file; if SQLite itself finds damage, nothing else is checked."""
     damage = [row[0] for row in seen.ask("PRAGMA integrity_check") if row[0] != "ok"]
-    yield from (Flaw(None, text) for text in damage)
+    yield from ((None, text) for text in damage)
     if damage:
         return
     for what, name, state, said, counted in seen.ask(_TOTALS):
         whose = "" if what == "all" else f" of {what} {name!r}"
-        yield Flaw(None, f"{said} jobs{whose} are said to be {state}, and {counted} are")
+        yield (None, f"{said} jobs{whose} are said to be {state}, and {counted} are")
     for (number,) in seen.ask(_ORPHANS):
-        yield Flaw(None, f"there is a log of job number {number}, and no such job")
+        yield (None, f"there is a log of job number {number}, and no such job")
     for number, job_id, kept, unleased in seen.ask(_JOBS):
         if unleased:
-            yield Flaw(job_id, "it is running and has no lease, so no sweep would ever take it back")
-        yield from (Flaw(job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
+            yield (job_id, "it is running and has no lease, so no sweep would ever take it back")
+        yield from ((job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
 
 
 def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int) -> Iterator[str]:
