@@ -118,18 +118,13 @@ class _Server:
                     await trio.aclose_forcefully(stream)  # what is shielded from cancellation fails by that
                 connections.cancel_scope.cancel(reason="the grace is over")
 
-    def _excess(self, client: str) -> tuple[int, int]:
-        """Return how many sockets there are too many, of a client and of all, with or without a request."""
-        limits = self._context.limits
-        return (
-            self._sockets.by_client[client] - _SOCKETS_PER_SEAT * limits.per_client,
-            self._sockets.total - _SOCKETS_PER_SEAT * limits.connections,
-        )
-
     async def _connection(self, transport: Transport) -> None:
-        stream = PeerStream(transport, self._context.limits.idle)
+        limits = self._context.limits
+        stream = PeerStream(transport, limits.idle)
         client = stream.client[0]
-        own, all_of_them = self._excess(client)
+        # How many sockets there are too many, of the client and of all, with or without a request.
+        own = self._sockets.by_client[client] - _SOCKETS_PER_SEAT * limits.per_client
+        all_of_them = self._sockets.total - _SOCKETS_PER_SEAT * limits.connections
         if own >= _CROWD or all_of_them >= 10 * _CROWD:
             await trio.aclose_forcefully(stream)
             return
@@ -150,10 +145,8 @@ class _Server:
                 if patience.cancelled_caught:
                     return
             await self._handler(stream)
-        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the peer's affair
-        except* UnicodeDecodeError:
-            pass  # likewise: wsproto reads some headers as ASCII, and a peer may send others
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError, UnicodeDecodeError):
+            pass  # the peer's affair: wsproto reads some headers as ASCII, and a peer may send others
         except* Exception:  # noqa: BLE001  # one bad connection is no reason to end the others
             logger.exception("a connection failed")
         finally:
