@@ -1,4 +1,4 @@
-"""Which tasks there are, and what cancels one at a chosen step."""
+"""All tasks of a run, and an instrument that cancels one at a chosen step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public API is what docs/api.pyi says: every name, parameter, default and `async`, both ways."""
+"""The public API is exactly that of docs/api.pyi: every name, parameter, default and `async`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CLASSES = [name for name, node in DEFINED.items() if isinstance(node, ast.ClassD
 
 
 class Parameter(NamedTuple):
-    """A parameter as both sides can say it."""
+    """A parameter in a form that both sides have."""
 
     name: str
     kind: str
@@ -52,7 +52,7 @@ class Parameter(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """A function as both sides can say it."""
+    """A function in a form that both sides have."""
 
     is_async: bool
     parameters: list[Parameter]
@@ -64,7 +64,7 @@ def value(node: ast.expr) -> object:
 
 
 def written(function: Function) -> Signature:
-    """Return what the stub says of a function."""
+    """Return the signature in the stub."""
     given = function.args
     plain = [*given.posonlyargs, *given.args]
     defaults = {
@@ -89,7 +89,7 @@ def written(function: Function) -> Signature:
 
 
 def real(function: Any) -> Signature:
-    """Return what a function really is."""
+    """Return the real signature of a function."""
     parameters = [
         Parameter(name, parameter.kind.name, parameter.default)
         for name, parameter in inspect.signature(function).parameters.items()
@@ -98,19 +98,19 @@ def real(function: Any) -> Signature:
 
 
 def public(name: str) -> Any:
-    """Return a name of the stub from where users, or the package's signatures, have it."""
+    """Return a name of the stub from where users, or the package's signatures, import it."""
     module = importlib.import_module(f"trio_jobs.{BEHIND[name]}") if name in BEHIND else trio_jobs
     return getattr(module, name)
 
 
 def members(kind: type) -> dict[str, Any]:
-    """Return what a class defines, or inherits from a class of the package."""
+    """Return the methods that a class defines, or inherits from a class of the package."""
     ours = [base for base in reversed(kind.__mro__) if base.__module__.startswith("trio_jobs")]
     return {name: found for base in ours for name, found in vars(base).items()}
 
 
 def attributes(kind: type) -> Iterator[str]:
-    """Yield the public data of a class: fields, members, keys, or what its docstring lists."""
+    """Yield the public data of a class: fields, members, keys, or those that its docstring lists."""
     if issubclass(kind, enum.Enum):
         yield from (member.name for member in kind)
     elif is_typeddict(kind):
@@ -130,13 +130,13 @@ def attributes(kind: type) -> Iterator[str]:
 
 
 def test_the_names_are_sorted_and_few() -> None:
-    """`__all__` is sorted, names nothing twice, and is short enough to be read."""
+    """`__all__` is sorted, has no duplicate, and is short enough to be read."""
     assert trio_jobs.__all__ == sorted(set(trio_jobs.__all__))
     assert len(trio_jobs.__all__) <= MOST_NAMES
 
 
 def test_star_import_gives_exactly_the_names() -> None:
-    """What is public is in `__all__`, and nothing else that is not private or a module is there."""
+    """`__all__` has exactly the public names, without private names and modules."""
     there = {
         name
         for name, found in vars(trio_jobs).items()
@@ -146,13 +146,13 @@ def test_star_import_gives_exactly_the_names() -> None:
 
 
 def test_the_stub_has_every_name() -> None:
-    """The stub describes all of `__all__`, and otherwise only what the signatures use."""
+    """The stub has all of `__all__`, and otherwise only names that the signatures use."""
     assert set(DEFINED) == set(trio_jobs.__all__) | set(BEHIND)
 
 
 @pytest.mark.parametrize("name", trio_jobs.__all__)
 def test_every_name_is_documented(name: str) -> None:
-    """Each name has a docstring of its own, and its place in the reference."""
+    """Each name has a docstring of its own, and a place in the reference."""
     thing = getattr(trio_jobs, name)
     assert (thing.__doc__ or "").strip()
     assert thing.__doc__ != thing.__mro__[1].__doc__ if isinstance(thing, type) else True
@@ -170,8 +170,7 @@ def test_every_name_says_where_it_is_imported_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_are_as_written(name: str) -> None:
-    """Each function takes the parameters that the stub gives it, in the same way, and is async where it
-    says so."""
+    """Each function has the parameters of the stub, of the same kinds, and is async where it says so."""
     stub = DEFINED[name]
     assert isinstance(stub, Function)
     assert real(public(name)) == written(stub)
@@ -179,7 +178,7 @@ def test_functions_are_as_written(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_methods_are_as_written(name: str) -> None:
-    """Each class has the public methods that the stub gives it, and no other, each with its signature."""
+    """Each class has exactly the public methods of the stub, each with its signature."""
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
     methods = {node.name: node for node in stub.body if isinstance(node, Function)}
@@ -191,7 +190,7 @@ def test_methods_are_as_written(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_attributes_are_as_written(name: str) -> None:
-    """Each class has the fields, members and documented attributes that the stub gives it."""
+    """Each class has the fields, members and documented attributes of the stub."""
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
     in_stub = {
@@ -213,7 +212,7 @@ def test_attributes_are_as_written(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_values_of_members_are_as_written(name: str) -> None:
-    """The members of an enumeration, which are also words in logs and on wires, have the written values."""
+    """The members of an enumeration, which logs and wires contain, have the written values."""
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
     if issubclass(kind, enum.Enum):
@@ -227,7 +226,7 @@ def test_values_of_members_are_as_written(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if attrs.has(public(name))])
 def test_defaults_of_records_are_as_written(name: str) -> None:
-    """A record's field has a default exactly where the stub or the options give one, with that value, and
+    """A record's field has a default exactly where the stub or the options have one, with that value, and
     records cannot be changed."""
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
@@ -241,7 +240,7 @@ def test_defaults_of_records_are_as_written(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if issubclass(public(name), BaseException)])
 def test_errors_have_the_written_parents(name: str) -> None:
-    """Who catches a parent of the stub catches the error: the blame tree is as written."""
+    """Each error has the base classes of the stub."""
     stub, kind = DEFINED[name], public(name)
     assert isinstance(stub, ast.ClassDef)
     assert [base.__name__ for base in kind.__bases__] == [ast.unparse(base) for base in stub.bases]

@@ -1,4 +1,4 @@
-"""What callers and handlers may do wrong: a clear error each, and nothing half done."""
+"""Mistakes of callers and handlers: each has a clear error, and changes nothing."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Methods:
 async def test_what_is_no_handler_or_has_other_arguments(
     autojump_clock: MockClock, fn: Any, args: tuple[Any, ...], match: str
 ) -> None:
-    """Each wrong function or argument count is a TypeError that says what is wrong; there is no job."""
+    """Each wrong function or argument count is a TypeError with the reason; there is no job."""
     async with open_registry() as jobs:
         for attempt in (
             lambda: jobs.submit(fn, *args),
@@ -101,7 +101,7 @@ async def test_what_is_no_handler_or_has_other_arguments(
 
 
 async def test_a_coroutine_in_place_of_the_function(autojump_clock: MockClock) -> None:
-    """`submit(fn(…))` is explained, and the coroutine is closed: no warning comes out of it later."""
+    """`submit(fn(…))` is explained, and the coroutine is closed, so that no warning follows."""
     async with open_registry() as jobs:
         with pytest.raises(TypeError, match=r"write submit\(fn, …\), not submit\(fn\(…\)\)"):
             await jobs.submit(cast("Any", none()))
@@ -192,7 +192,7 @@ async def test_delay_and_run_at_exclude_each_other(autojump_clock: MockClock) ->
 
 
 async def test_submit_many_with_a_key_or_without_tuples(autojump_clock: MockClock) -> None:
-    """A key names one job, and arguments come in tuples; both are said."""
+    """A key is for one job, and arguments are tuples; the errors say so."""
     async with open_registry() as jobs:
         with pytest.raises(TypeError, match="^submit_many takes no key: a key names one job"):
             await jobs.submit_many(one, [(1,)], key="k")
@@ -202,7 +202,7 @@ async def test_submit_many_with_a_key_or_without_tuples(autojump_clock: MockCloc
 
 
 async def test_a_key_whose_arguments_cannot_be_compared(autojump_clock: MockClock) -> None:
-    """Arguments whose comparison raises are different ones: a conflict, not their exception."""
+    """Arguments whose comparison raises differ: that is a conflict, and not their exception."""
 
     async def take(job: JobContext[Any], value: object) -> None: ...
 
@@ -244,7 +244,7 @@ async def test_registries_that_cannot_be(
 
 
 async def test_filters_that_cannot_be(autojump_clock: MockClock) -> None:
-    """A filter that is misspelt or ill-typed is refused; it never matches everything, or cancels it."""
+    """A filter that is misspelt or ill-typed is refused; it never matches, or cancels, all jobs."""
     async with open_registry(capacity=0) as jobs:
         await jobs.submit(one)
         find: Any
@@ -267,7 +267,7 @@ async def test_filters_that_cannot_be(autojump_clock: MockClock) -> None:
 
 
 async def test_readers_that_cannot_be(autojump_clock: MockClock) -> None:
-    """A bad cursor or policy is refused where the stream is asked for."""
+    """A bad cursor or policy is refused when the stream is made."""
     async with open_registry() as jobs:
         handle = await jobs.submit(one)
         for make in (handle.events, handle.stream):
@@ -417,7 +417,7 @@ async def recurse_for_ever(job: JobContext[Any]) -> None:
 async def test_whatever_a_handler_raises_is_its_failure(
     autojump_clock: MockClock, error: BaseException, kind: str, match: str
 ) -> None:
-    """It ends its own job as FAILED with a readable record; the registry and the next job go on."""
+    """Any exception ends its job as FAILED with a readable record; the registry and the next job go on."""
     async with open_registry() as jobs:
         handle = await jobs.submit(raise_this, error)
         with pytest.raises(JobFailed) as failed:
@@ -441,7 +441,7 @@ async def test_endless_recursion_in_a_handler(autojump_clock: MockClock) -> None
 
 
 async def test_a_huge_message_is_cut(autojump_clock: MockClock) -> None:
-    """An exception with a message of 100 MB leaves a record of a few KiB, both ends of it readable."""
+    """An exception with a message of 100 MB has a record of a few KiB, with both ends of the message."""
     async with open_registry() as jobs:
         handle = await jobs.submit(raise_this, ValueError("begin" + "x" * 100_000_000 + "end"))
         error = (await handle.wait()).error
@@ -454,7 +454,7 @@ async def test_a_huge_message_is_cut(autojump_clock: MockClock) -> None:
 
 
 async def test_an_on_that_raises(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A broken `Retry.on` does not take the registry down: the job fails with its own error."""
+    """A broken `Retry.on` does not stop the registry: the job fails with its own error."""
 
     def broken(error: BaseException) -> bool:
         raise ZeroDivisionError
@@ -468,7 +468,7 @@ async def test_an_on_that_raises(autojump_clock: MockClock, caplog: pytest.LogCa
 
 
 async def test_an_old_cancelled_is_a_failure_not_a_cancellation(autojump_clock: MockClock) -> None:
-    """A handler that raises a Cancelled it kept from elsewhere, with nothing cancelled now, has failed."""
+    """A handler that raises a Cancelled of an earlier scope, while nothing is cancelled, has failed."""
 
     async def keep_and_raise(job: JobContext[Any]) -> None:
         kept: list[trio.Cancelled] = []
@@ -487,7 +487,7 @@ async def test_an_old_cancelled_is_a_failure_not_a_cancellation(autojump_clock: 
 
 
 async def test_a_handler_that_leaves_tasks_to_the_wrong_nursery(autojump_clock: MockClock) -> None:
-    """A failure in `job.nursery` fails the job even when the handler itself would have returned."""
+    """A failure in `job.nursery` fails the job even if the handler itself returned."""
 
     async def later() -> None:
         await trio.sleep(1)
@@ -504,7 +504,7 @@ async def test_a_handler_that_leaves_tasks_to_the_wrong_nursery(autojump_clock: 
 
 
 async def test_bad_words_of_a_handler(autojump_clock: MockClock) -> None:
-    """What a handler may not say is refused where it says it, and writes nothing to the log."""
+    """A wrong argument of a handler is refused at its call, and writes nothing to the log."""
 
     async def misuse(job: JobContext[Any]) -> str:
         with pytest.raises(ValueError, match="^done must be at least 0"):
@@ -544,7 +544,7 @@ async def test_a_token_that_is_too_large(autojump_clock: MockClock) -> None:
 
 
 async def test_the_registry_outlives_a_hundred_bad_handlers(autojump_clock: MockClock) -> None:
-    """Every kind of failure at once: each is its job's own, and the registry still works."""
+    """Of every kind of failure at once, each is only its job's, and the registry still works."""
     errors = [SystemExit(1), OSError(), Mute(), ExceptionGroup("g", [KeyError()]), GeneratorExit()]
     async with open_registry(capacity=7) as jobs:
         for n in range(100):

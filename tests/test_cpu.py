@@ -1,4 +1,4 @@
-"""Work that never comes to a checkpoint, in a child process that dies with its job's scope."""
+"""Work without a checkpoint, in a child process that ends with its job's scope."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 @pytest.mark.deep
 def test_a_busy_loop_is_gone_with_its_job(tmp_path: Path) -> None:
     """A job in a busy loop is FAILED by its timeout, CANCELLED by a cancel, and ended by leaving the
-    registry; each time the process that spun is not there any more."""
+    registry; each time its process has ended."""
     program = HERE / "cpu_work.py"
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     done = subprocess.run(

@@ -62,12 +62,12 @@ class Snippet(NamedTuple):
 
     @property
     def is_tests(self) -> bool:
-        """Whether the block holds tests."""
+        """Whether the block has tests."""
         return re.search(r"^(async )?def test_", self.code, re.MULTILINE) is not None
 
     @property
     def is_program(self) -> bool:
-        """Whether the block is a program that wants a process of its own."""
+        """Whether the block is a program that needs a process of its own."""
         return "__main__" in self.code
 
 
@@ -84,7 +84,7 @@ def snippets(page: str) -> list[Snippet]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Return whether a page's text, in which `…` stands for anything, is what was printed."""
+    """Return whether the output is a page's text, in which `…` stands for anything."""
     pattern = ".*?".join(map(re.escape, shown.strip().split("…")))
     return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
 
@@ -164,13 +164,13 @@ def test_the_snippets_are_found() -> None:
     ],
 )
 def test_output_is_compared_exactly(shown: str, printed: str, same: bool) -> None:
-    """Only `…` matches what is not there letter for letter."""
+    """Only `…` matches other text."""
     assert matches(shown, printed) is same
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_snippet_hides(page: Path) -> None:
-    """Python is always in a fence that starts its line and says `python`: nothing escapes the tests."""
+    """Python is always in a fence that starts its line and says `python`, so that the tests find it."""
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^[ \t>*-]+`{3,}.*$", text, re.MULTILINE) == []
     named = {fence[2].strip() for fence in _FENCE.finditer(text)}
@@ -195,7 +195,7 @@ def test_the_reasons_and_kinds_are_all_told() -> None:
 
 
 def test_the_reference_has_every_public_name() -> None:
-    """Each name of `__all__` has an entry of its own, and an entry names something that is there."""
+    """Each name of `__all__` has an entry, and each entry a name that exists."""
     named = _DIRECTIVE.findall((DOCS / "reference.md").read_text(encoding="utf-8"))
     own = [name.removeprefix("trio_jobs.") for name in named]
     assert sorted(set(trio_jobs.__all__) - set(own)) == []
@@ -231,6 +231,6 @@ def test_every_page_is_reached() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_figures_are_filled_in(page: Path) -> None:
-    """No page has a place left where a measured figure was to be filled in."""
+    """No page has a placeholder for a measured figure."""
     text = page.read_text(encoding="utf-8")
     assert [number for number, line in enumerate(text.splitlines(), 1) if "FIGURES" in line] == []

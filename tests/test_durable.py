@@ -46,7 +46,7 @@ async def count(job: JobContext[int], to: int) -> int:
 
 
 async def hold(job: JobContext[str]) -> str:
-    """Run until somebody writes `go`, by cancelling or by a saved word of another attempt."""
+    """Run until `go` is written, by cancelling or by a saved value of another attempt."""
     await job.send(f"attempt {job.attempt}")
     if job.saved == "stop":
         return "stopped"
@@ -103,7 +103,7 @@ async def registry(address: str, handlers: Any = HANDLERS, **options: Any) -> As
 
 
 async def test_one_submits_another_runs_a_third_watches(address: str) -> None:
-    """A registry without slots submits, one with them runs, and whoever looks sees every event once."""
+    """A registry without slots submits, another one runs, and each reader gets every event once."""
     async with registry(address, capacity=0) as client, registry(address, capacity=0) as watcher:
         handle = await client.submit(count, 100, tags={"user": "7"}, owner="me", metadata={"a": [1]})
         assert (await (await watcher.get(handle.id)).snapshot()).state is State.QUEUED
@@ -117,7 +117,7 @@ async def test_one_submits_another_runs_a_third_watches(address: str) -> None:
 
 
 async def test_what_is_done_elsewhere_is_noticed(address: str) -> None:
-    """An event, a request to cancel and an end cross from one registry to another."""
+    """An event, a request to cancel and an end reach another registry."""
     async with registry(address) as worker, registry(address, capacity=0) as client:
         there = await worker.submit(clean_up)
         here = await client.get(there.id)
@@ -130,7 +130,7 @@ async def test_what_is_done_elsewhere_is_noticed(address: str) -> None:
 
 
 async def test_a_cancellation_from_elsewhere(address: str) -> None:
-    """It reaches the handler within a second though the next heartbeat is far, and the report is proof."""
+    """It reaches the handler within a second, long before the next heartbeat; the report confirms it."""
     async with registry(address, lease=300) as worker, registry(address, capacity=0) as client:
         there = await worker.submit(hold)
         async with there.stream() as tokens:
@@ -143,7 +143,7 @@ async def test_a_cancellation_from_elsewhere(address: str) -> None:
 
 
 async def test_keys_and_owners(address: str) -> None:
-    """A key is one job for all registries and for ever, but for each owner his own."""
+    """A key is one job for all registries and for ever, but each owner has its own keys."""
     async with registry(address, capacity=0) as one, registry(address, capacity=0) as other:
         first = await one.submit(count, 1, key="k", owner="a")
         assert (await other.submit(count, 1, key="k", owner="a")).id == first.id
@@ -173,7 +173,7 @@ async def test_many_at_once(address: str) -> None:
 
 
 async def test_what_is_saved_is_found_again(address: str) -> None:
-    """Each attempt finds what the last one saved, also in another registry; readers are told of restarts."""
+    """Each attempt gets what the last one saved, also in another registry; readers get restarts."""
     async with registry(address, capacity=0) as client:
         handle = await client.submit(flaky, retry=Retry(attempts=3, initial=0.01))
         async with registry(address, name="first") as first:
@@ -201,7 +201,7 @@ async def test_what_is_saved_is_found_again(address: str) -> None:
 
 
 async def test_a_shutdown_hands_over(address: str) -> None:
-    """Leaving a registry gives back what runs in it, for nothing, and the next one goes on at once."""
+    """Leaving a registry hands its jobs over without spending an attempt, and the next goes on at once."""
     async with registry(address, capacity=0) as client:
         handle = await client.submit(hold)
         async with handle.stream(restarts="continue") as tokens:
@@ -223,8 +223,8 @@ async def nothing(job: JobContext[Any]) -> None:
 
 
 async def test_leaving_over_and_over_loses_nothing_and_spends_nothing(address: str) -> None:
-    """However often, and whenever, a registry is left in good order while jobs wait: none is left running,
-    and no attempt is spent but of those that completed."""
+    """However often, and whenever, a registry is left in order while jobs wait: no job is left running, and
+    only attempts that completed are spent."""
     async with registry(address, [nothing], capacity=0) as client:
         await client.submit_many(nothing, [()] * 600)
     for steps in range(0, 90, 3):
@@ -238,7 +238,7 @@ async def test_leaving_over_and_over_loses_nothing_and_spends_nothing(address: s
 
 
 async def test_a_drain(address: str) -> None:
-    """`drain` waits for what runs here, and leaves alone what waits."""
+    """`drain` waits for the attempts here, and leaves waiting jobs alone."""
     async with registry(address, capacity=1, on_exit="drain") as jobs:
         first, second = await jobs.submit(count, 50), await jobs.submit(count, 50)
     async with registry(address, capacity=0) as client:
@@ -257,7 +257,7 @@ async def test_a_grace_at_the_stop(address: str) -> None:
 
 
 async def test_who_waits_at_the_stop(address: str) -> None:
-    """Who waits for a job that goes on elsewhere is told that the registry was left."""
+    """A task that waits for a job that continues elsewhere gets ClosedResourceError."""
     waits: list[str] = []
 
     async def wait(handle: Any, name: str) -> None:
@@ -276,7 +276,7 @@ async def test_who_waits_at_the_stop(address: str) -> None:
 
 
 async def test_children(address: str) -> None:
-    """Children have logs and results of their own, and go with their parent's attempt."""
+    """Children have their own logs and results, and end with their parent's attempt."""
     async with registry(address) as jobs, registry(address, capacity=0) as client:
         handle = await jobs.submit(parent, 3)
         assert await handle.result() == [0, 1, 2]
@@ -364,8 +364,8 @@ BADLY = [bad_result, bad_token, bad_last_token, bad_save, bad_error, bad_wait]
 
 @pytest.mark.parametrize("what", BAD)
 async def test_what_json_cannot_hold(what: str, address: str) -> None:
-    """An argument is refused at submit; a result, a token and an error fail their job at once, in words that
-    can be kept; a saved value is refused where it is saved; and the worker works on."""
+    """An argument is refused at submit; a result, a token and an error fail their job at once, with a
+    storable message; a saved value is refused where it is saved; and the worker goes on."""
 
     async def take(job: JobContext[Any], value: Any) -> None: ...
 
@@ -406,7 +406,7 @@ async def draw(job: JobContext[Any], size: Size, colour: str = "red") -> list[An
 
 
 async def test_arguments_keep_their_types(address: str) -> None:
-    """A handler gets what its annotations say, though the job waited in a file."""
+    """A handler gets the types of its annotations, though the job waited in a file."""
     async with registry(address, [draw], capacity=0) as client:
         handle = await client.submit(draw, Size(3))
     async with registry(address, [draw]) as jobs:
@@ -415,7 +415,7 @@ async def test_arguments_keep_their_types(address: str) -> None:
 
 @pytest.mark.parametrize("args", [(Size(1), "red"), (Size(1),)])
 async def test_arguments_that_do_not_fit_any_more(args: Any, address: str) -> None:
-    """The job fails once, whatever its rule for retries, in words that name the handler and the argument."""
+    """The job fails once, whatever its retry rule, with the names of the handler and the argument."""
 
     @handler(name="draw")
     async def now(job: JobContext[Any], size: int) -> None: ...
@@ -430,7 +430,7 @@ async def test_arguments_that_do_not_fit_any_more(args: Any, address: str) -> No
 
 
 async def test_a_handler_that_is_not_here(address: str) -> None:
-    """Its jobs are refused by name; those of others are left for a worker that has it."""
+    """Submitting to an unknown handler is refused by name; its stored jobs wait for a worker that has it."""
     bound: Any = partial(count, to=3)
     async with registry(address, [count]) as jobs:
         with pytest.raises(UnknownHandler, match="no handler 'hold': there is count; see handlers="):
@@ -482,7 +482,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(address: str) -> Iterator[Start]:
-    """Starts worker processes, and ends what is left of them."""
+    """Start worker processes, and end those that are left."""
     running: list[subprocess.Popen[str]] = []
 
     def begin(lease: float = 30) -> subprocess.Popen[str]:
@@ -502,8 +502,8 @@ def start(address: str) -> Iterator[Start]:
 
 
 async def test_another_process_works(address: str, start: Start) -> None:
-    """It is followed live, joined late and resumed from any cursor; its job is cancelled from here; and a
-    polite end of it hands over for nothing."""
+    """A job of another process is followed live, joined late and resumed from any cursor, and cancelled from
+    here; and an orderly end of that process hands over without spending an attempt."""
     worker = start()
     async with registry(address, capacity=0) as jobs:
         handle = await jobs.submit(count, 10)
@@ -533,7 +533,7 @@ async def test_another_process_works(address: str, start: Start) -> None:
 
 
 async def test_a_process_that_is_killed(address: str, start: Start) -> None:
-    """Its job goes on in another one when its lease has lapsed, and each token is there once per attempt."""
+    """Its job runs in another process after its lease has lapsed; each token is there once per attempt."""
     first = start(0.3)
     async with registry(address, capacity=0) as jobs:
         handle = await jobs.submit(count, 10)
@@ -552,7 +552,7 @@ async def test_a_process_that_is_killed(address: str, start: Start) -> None:
 
 
 async def test_a_process_that_stands_still(address: str, start: Start) -> None:
-    """While it is stopped for longer than its lease another one takes over; when it goes on it writes
+    """While it is stopped for longer than its lease another one takes over; when it continues it writes
     nothing, and its handler is cancelled."""
     first = start(0.3)
     async with registry(address, capacity=0) as jobs:

@@ -92,7 +92,7 @@ def _absolute(node: ast.ImportFrom, importer: str) -> str:
 
 
 def _targets(node: ast.Import | ast.ImportFrom, importer: str) -> list[str]:
-    """Return the dotted names an import statement may mean, the package's own and others."""
+    """Return the dotted names that an import statement may mean, of the package and others."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     origin = _absolute(node, importer)
@@ -100,7 +100,7 @@ def _targets(node: ast.Import | ast.ImportFrom, importer: str) -> list[str]:
 
 
 def imports(root: Path) -> list[Import]:
-    """Read every import between the package's modules, wherever in a file it is written."""
+    """Read every import between the package's modules, anywhere in a file."""
     known = modules(root)
     found: list[Import] = []
 
@@ -261,7 +261,7 @@ SOUND = {
 
 @pytest.mark.parametrize("check", [homeless, upward, hidden, cycles, oversized])
 def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
-    """Imports down and within a room, in every spelling, and a cycle for types only, are fine."""
+    """Imports down and within a room, in every spelling, and a cycle for types only, are accepted."""
     assert check(plant(tmp_path, SOUND)) == []
 
 
@@ -374,7 +374,7 @@ def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
 def test_a_planted_violation_is_found(
     check: Check, files: dict[str, str], complaint: str, tmp_path: Path
 ) -> None:
-    """Each check finds what it is there for, and names the place."""
+    """Each check finds its violation, and names the place."""
     found = check(plant(tmp_path, files))
     assert any(wanted in line for line in found for wanted in complaint.split("|")), found
 

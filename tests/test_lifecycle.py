@@ -32,7 +32,7 @@ COMMANDS = st.one_of(
 
 
 async def read(handle: JobHandle[Any, Any], cut: int, patient: bool, into: list[Event]) -> None:
-    """Follow a job to its end, leaving and resuming every `cut` events, and dawdling if told to."""
+    """Follow a job to its end, leaving and resuming every `cut` events, and slowly if patient."""
     cursor = 0
     with suppress(trio.ClosedResourceError):  # the registry was left before this reader resumed
         await _follow(handle, cursor, cut, patient, into)

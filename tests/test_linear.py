@@ -51,7 +51,7 @@ EXPRESSIONS = {
 
 
 def expressions(root: Path) -> list[str]:
-    """Report the modules that import `re` and are not known to keep it from what strangers send."""
+    """Report the modules that import `re` and are not listed as keeping it from unparsed input."""
     return [
         f"{name}.py:{node.lineno} imports re: a regular expression may take quadratic time over a stranger's "
         f"bytes; use str or bytes methods, or say in EXPRESSIONS whose text it reads"
@@ -64,7 +64,7 @@ def expressions(root: Path) -> list[str]:
 
 
 def test_no_expression_reads_what_is_not_parsed() -> None:
-    """Regular expressions are only where a table says, and the table has no idle entries."""
+    """Regular expressions are only in the modules of a table, and the table has no unused entries."""
     assert not expressions(ROOT)
     for name in EXPRESSIONS:
         assert "import re\n" in modules(ROOT)[name].read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def test_no_expression_reads_what_is_not_parsed() -> None:
     "source", ["import re", "import ast, re as r", "from re import compile", "def f():\n  import re"]
 )
 def test_a_planted_expression_is_found(source: str, tmp_path: Path) -> None:
-    """However it is imported."""
+    """Each spelling of an import is found."""
     assert "serving/new.py:" in expressions(plant(tmp_path, {"serving/new": source}))[0]
 
 
@@ -105,7 +105,7 @@ def is_linear(read: Callable[[Any], object], shape: Callable[[int], Any], small:
 
 
 def test_what_is_not_linear_is_found() -> None:
-    """A reader that looks at all that came before, for each byte, is refused by this measure."""
+    """A reader that scans all earlier bytes for each byte is refused by this measure."""
     with pytest.raises(AssertionError):
         is_linear(lambda data: [data.find(b"x", i) for i in range(0, len(data) ** 2 // SMALL, 256)], bytes)
 
@@ -184,7 +184,7 @@ READERS = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 def test_json(read: Callable[[bytes], object], shape: Callable[[int], bytes]) -> None:
-    """Messages, bodies and answers of every shape, whether they make sense or not."""
+    """Messages, bodies and answers of every shape, valid or not, are read in linear time."""
     is_linear(read, shape)
 
 
@@ -234,7 +234,7 @@ TEXT_READERS: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("shape", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("read", TEXT_READERS.values(), ids=TEXT_READERS)
 def test_heads(read: Callable[[str], object], shape: Callable[[int], str]) -> None:
-    """What stands in the head of a request or an answer, far beyond the size that a head may have."""
+    """Heads of requests and answers are read in linear time, far beyond the size that they may have."""
     is_linear(read, shape)
 
 
@@ -279,7 +279,7 @@ async def _client(stream: trio.abc.Stream, fragments: list[bytes]) -> None:
 
 
 def _fragments(size: int) -> list[bytes]:
-    """As many frames of a message as `size` says, with a character each."""
+    """Return `size` frames of a message, with a character each."""
     first, others, last = b"\x01\x81\0\0\0\0x", b"\0\x81\0\0\0\0x", b"\x80\x81\0\0\0\0x"
     return [first, *[others] * (size - 2), last]
 

@@ -1,4 +1,4 @@
-"""The handler of docs/howto/llm.md, against a server that speaks the API as real ones do, faults and all."""
+"""The handler of docs/howto/llm.md, with a server that implements the API as real ones do, with faults."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Model:
         return Starlette(routes=[Route("/v1/chat/completions", self.completions, methods=["POST"])])
 
     def says(self, *texts: str | None, end: bytes = b"data: [DONE]\n\n") -> Callable[[], Response]:
-        """Return what streams these texts."""
+        """Return an answer that streams these texts."""
 
         async def body() -> AsyncIterator[bytes]:
             for text in texts:
@@ -71,7 +71,7 @@ class Model:
         return lambda: StreamingResponse(body(), media_type="text/event-stream")
 
     def goes_on(self, text: str, pace: float = math.inf) -> Callable[[], Response]:
-        """Return what streams a text again and again, until somebody leaves."""
+        """Return an answer that streams a text again and again, until the client leaves."""
 
         async def body() -> AsyncIterator[bytes]:
             try:
@@ -85,14 +85,14 @@ class Model:
 
 
 def refuses(status: int, **headers: str) -> Callable[[], Response]:
-    """Return what refuses a request."""
+    """Return an answer that refuses a request."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda: JSONResponse({"error": {"message": "no such model"}}, status, named)
 
 
 @pytest.fixture
 def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The page's module, which waits for no retry."""
+    """Return the page's module, with no wait before a retry."""
     blocks = re.findall(
         r"^```python\n(# llm\.py\n.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -105,7 +105,7 @@ def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def model() -> Model:
-    """A model that says hello."""
+    """Yield a model that says hello."""
     made = Model([])
     made.answers.append(made.says(None, "Hel", "lo", ""))
     return made
@@ -115,7 +115,7 @@ def model() -> Model:
 async def jobs(
     llm: Any, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[trio_jobs.JobRegistry]:
-    """A registry on a file, and the model's server at `LLM_URL`."""
+    """Yield a registry on a file, with the model's server at `LLM_URL`."""
     config = hypercorn.Config.from_mapping(bind=["127.0.0.1:0"], accesslog=None, errorlog=None)
     with trio.fail_after(WAIT):
         async with trio.open_nursery() as nursery:
@@ -127,12 +127,12 @@ async def jobs(
 
 
 def at_once(handler: Any, **changes: Any) -> Any:
-    """Return the handler's rule for retries, with no time between them."""
+    """Return the handler's retry rule, without waits."""
     return attrs.evolve(mark_of(handler).options.retry, initial=0, **changes)
 
 
 async def test_the_answer_is_streamed_and_returned(llm: Any, model: Model, jobs: Any) -> None:
-    """Each piece of text is a token, chunks without text are none, and the result is the whole."""
+    """Each part of the text is a token, chunks without text are none, and the result is the whole text."""
     handle = await jobs.submit(llm.chat, SAID, "small", 7)
     async with handle.stream() as pieces:
         assert [piece async for piece in pieces] == ["Hel", "lo"]
@@ -144,7 +144,7 @@ async def test_the_answer_is_streamed_and_returned(llm: Any, model: Model, jobs:
 async def test_a_key_is_sent_and_kept_out_of_the_log(
     llm: Any, model: Model, jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment's key authorises the request, and is in no record of a job that it fails."""
+    """The environment's key authorises the request, and is in no record of a job that fails by it."""
     monkeypatch.setenv("LLM_KEY", "sk-secret")
     model.answers = [refuses(401)]
     job = await (await jobs.submit(llm.chat, SAID, "small")).wait()
@@ -156,7 +156,7 @@ async def test_a_key_is_sent_and_kept_out_of_the_log(
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # httpx2 leaves its own generators to be collected
 @pytest.mark.parametrize("pace", [0, math.inf])
 async def test_what_stops_the_job_stops_the_model(llm: Any, model: Model, jobs: Any, pace: float) -> None:
-    """A cancelled job closes its connection, whether it waits for the model or the model for its reader."""
+    """A cancelled job closes its connection, whether it waits for the model or for its reader."""
     model.answers = [model.goes_on("Hel", pace)]
     handle = await jobs.submit(llm.chat, SAID, "small")
     async with handle.stream(policy="block") as pieces:
@@ -167,7 +167,7 @@ async def test_what_stops_the_job_stops_the_model(llm: Any, model: Model, jobs: 
 
 
 async def test_silence_is_timed(llm: Any, model: Model, jobs: Any) -> None:
-    """A model that falls silent is left, and asked again."""
+    """A connection to a silent model is closed, and the request repeated."""
     model.answers = [model.goes_on("Hel"), model.says("Hello")]
     limits = trio_jobs.Timeouts(idle=0.05)
     handle = await jobs.submit(llm.chat, SAID, "small", timeouts=limits, retry=at_once(llm.chat))
@@ -180,7 +180,7 @@ async def test_silence_is_timed(llm: Any, model: Model, jobs: Any) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_it_waits_as_long_as_it_is_asked_to(llm: Any, model: Model, jobs: Any, status: int) -> None:
-    """A busy server says when to come back, and that costs no attempt."""
+    """A busy server gives the time of the next try, which spends no attempt."""
     model.answers = [refuses(status, retry_after="0"), *model.answers]
     handle = await jobs.submit(llm.chat, SAID, "small", retry=trio_jobs.Retry(attempts=1))
     assert await handle.result() == "Hello"
@@ -203,7 +203,7 @@ BROKEN = [
 async def test_what_may_pass_is_tried_again(
     llm: Any, model: Model, jobs: Any, answer: Callable[[], Response]
 ) -> None:
-    """A fault of the server's costs an attempt; a next one may work, and after the last one the job fails."""
+    """An error of the server spends an attempt; the next may work, and after the last one the job fails."""
     model.answers = [answer, *model.answers]
     handle = await jobs.submit(llm.chat, SAID, "small", retry=at_once(llm.chat))
     assert await handle.result() == "Hello"
@@ -216,7 +216,7 @@ async def test_what_may_pass_is_tried_again(
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_will_not_pass_is_not_tried_again(llm: Any, model: Model, jobs: Any, status: int) -> None:
-    """A request that is wrong fails at once, with what the server said of it."""
+    """A wrong request fails at once, with the server's message."""
     model.answers = [refuses(status), *model.answers]
     job = await (await jobs.submit(llm.chat, SAID, "none")).wait()
     assert (job.state, job.reason, len(model.asked)) == (trio_jobs.State.FAILED, "error", 1)
@@ -225,14 +225,14 @@ async def test_what_will_not_pass_is_not_tried_again(llm: Any, model: Model, job
 
 
 async def test_no_server_is_tried_again(llm: Any, jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is not there yet may come."""
+    """If there is no server yet, the job is retried."""
     monkeypatch.setenv("LLM_URL", "http://127.0.0.1:9")  # discard: nobody listens there
     job = await (await jobs.submit(llm.chat, SAID, "small", retry=at_once(llm.chat, attempts=2))).wait()
     assert (job.error.type, job.spent) == ("ConnectError", 2)
 
 
 async def test_answers_are_kept_for_the_next_attempt(llm: Any, model: Model, jobs: Any) -> None:
-    """An attempt goes on with the question that broke, and the model is told what it said before."""
+    """An attempt resumes at the question that failed, and sends the model its earlier answers."""
     model.answers = [model.says("I am"), refuses(500), model.says("because")]
     handle = await jobs.submit(llm.interview, ["who?", "why?"], "small", retry=at_once(llm.interview))
     assert await handle.result() == ["I am", "because"]

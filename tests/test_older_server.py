@@ -59,7 +59,7 @@ async def test_timeout(autojump_clock: MockClock) -> None:
 
 
 async def test_completes_before_the_timeout(autojump_clock: MockClock) -> None:
-    """A job that is quick enough never hears of its timeout."""
+    """A job that is quick enough is not affected by its timeout."""
     async with open_registry() as jobs:
         assert await read(jobs, tokens, 3, timeout=5) == ["token 0", "token 1", "token 2", "[DONE]"]
         await trio.sleep(100)
@@ -67,7 +67,7 @@ async def test_completes_before_the_timeout(autojump_clock: MockClock) -> None:
 
 
 async def test_all_tokens_come_before_the_timeouts_signal(autojump_clock: MockClock) -> None:
-    """What was sent before the timeout is delivered, all of it and in order, and then the signal."""
+    """All tokens sent before the timeout are delivered in order, and then its signal."""
 
     async def burst(job: JobContext[str]) -> None:
         await job.send_many([str(n) for n in range(1000)])
@@ -81,7 +81,7 @@ async def test_all_tokens_come_before_the_timeouts_signal(autojump_clock: MockCl
 
 
 async def test_timeout_with_no_reader(autojump_clock: MockClock) -> None:
-    """A timeout passes whether anybody reads or not."""
+    """A timeout passes with or without a reader."""
     async with open_registry() as jobs:
         handle = await jobs.submit(tokens, 100, timeout=5.5)
         began = trio.current_time()
@@ -113,7 +113,7 @@ async def test_cancel_queued(autojump_clock: MockClock) -> None:
 
 
 async def test_cancel_with_no_reader(autojump_clock: MockClock) -> None:
-    """A job can be cancelled that nobody reads, and has ended when the cancel returns."""
+    """A job without a reader can be cancelled, and has ended when the cancel returns."""
     async with open_registry() as jobs:
         handle = await jobs.submit(tokens, 100)
         await trio.sleep(2.5)
@@ -123,7 +123,7 @@ async def test_cancel_with_no_reader(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("fn", "state"), [(tokens, State.COMPLETED), (broken, State.FAILED)])
 async def test_cannot_cancel_what_is_over(autojump_clock: MockClock, fn: Any, state: State) -> None:
-    """Cancelling a completed or a failed job is answered with `already_over` and changes nothing."""
+    """Cancelling a completed or a failed job returns `already_over` and changes nothing."""
     async with open_registry() as jobs:
         handle = await jobs.submit(fn, *((1,) if fn is tokens else ()))
         before = await handle.wait()
@@ -133,7 +133,7 @@ async def test_cannot_cancel_what_is_over(autojump_clock: MockClock, fn: Any, st
 
 
 async def test_cannot_cancel_unknown(autojump_clock: MockClock) -> None:
-    """Cancelling an id that no job has is an error, and does not cancel a job that comes later."""
+    """Cancelling an unknown id is an error, and does not cancel a later job."""
     async with open_registry() as jobs:
         with pytest.raises(UnknownJob):
             await jobs.cancel("no-such-job")
@@ -144,7 +144,7 @@ async def test_cannot_cancel_unknown(autojump_clock: MockClock) -> None:
 
 
 async def test_done_only_once(autojump_clock: MockClock) -> None:
-    """However a job ends, exactly one last line says so, and nothing comes after it."""
+    """However a job ends, exactly one last line says so, and none follows it."""
     async with open_registry() as jobs:
         for fn, args, options, end in (
             (tokens, (3,), {}, "[DONE]"),
@@ -157,7 +157,7 @@ async def test_done_only_once(autojump_clock: MockClock) -> None:
 
 
 async def test_a_token_that_equals_done_is_a_token(autojump_clock: MockClock) -> None:
-    """The end is the last line, not the line that looks like it."""
+    """The end is the last line, not a token with the same text."""
 
     async def say_done(job: JobContext[str]) -> None:
         for word in ("[DONE]", "[CANCELLED]", "[ERROR] no", "really"):
@@ -193,7 +193,7 @@ async def test_state_after_failure(autojump_clock: MockClock) -> None:
 
 
 async def test_state_read_concurrently(autojump_clock: MockClock) -> None:
-    """A hundred tasks that look at one job see its states in order, none of them half written."""
+    """A hundred tasks that read one job see its states in order, none of them incomplete."""
     order = [State.QUEUED, State.RUNNING, State.COMPLETED]
 
     async def look(handle: JobHandle[Any, Any]) -> None:
@@ -215,7 +215,7 @@ async def test_state_read_concurrently(autojump_clock: MockClock) -> None:
 
 
 async def test_a_hundred_jobs_created_updated_and_removed_concurrently(autojump_clock: MockClock) -> None:
-    """A hundred tasks submit, follow, cancel and remove jobs of their own at once: none disturbs another."""
+    """A hundred tasks submit, follow, cancel and remove their own jobs at once: none affects another."""
     dice = random.Random(7)
     ends: list[str] = []
 
@@ -261,7 +261,7 @@ NESTED: dict[str, Any] = {"list": [1, [2, [3, {"deep": None}]]], "text": "☃", 
     ids=["1 KiB", "100 KiB", "1 MiB", "nested", "binary", "empty", "none"],
 )
 async def test_payloads(autojump_clock: MockClock, payload: object) -> None:
-    """A payload comes back as it went in: as an argument, as a token, and as the result."""
+    """A payload is equal as an argument, as a token, and as the result."""
 
     async def echo(job: JobContext[object], value: object) -> object:
         await job.send(value)
@@ -280,7 +280,7 @@ async def test_payloads(autojump_clock: MockClock, payload: object) -> None:
 
 
 async def test_reader_gone_mid_stream(autojump_clock: MockClock) -> None:
-    """A reader that leaves in the middle ends its job: no token is made for nobody, and nothing is kept."""
+    """A reader that leaves in the middle ends its job: no further token is made, and nothing is kept."""
     async with open_registry() as jobs:
         async with jobs.execute_and_stream(tokens, 100) as lines:
             assert [await lines.receive(), await lines.receive()] == ["token 0", "token 1"]
@@ -291,7 +291,7 @@ async def test_reader_gone_mid_stream(autojump_clock: MockClock) -> None:
 
 
 async def test_reader_gone_before_the_first_token(autojump_clock: MockClock) -> None:
-    """A reader that is cancelled while it waits for the first token takes its job with it."""
+    """A reader that is cancelled while it waits for the first token ends its job."""
     async with open_registry() as jobs:
         with trio.move_on_after(0.5):
             async with jobs.execute_and_stream(tokens, 100) as lines:
@@ -302,7 +302,7 @@ async def test_reader_gone_before_the_first_token(autojump_clock: MockClock) -> 
 
 
 async def test_a_reader_that_breaks_ends_its_job(autojump_clock: MockClock) -> None:
-    """An exception in the reader's code comes out as it is, and ends the job."""
+    """An exception in the reader's code is raised unchanged, and ends the job."""
     async with open_registry() as jobs:
         with pytest.raises(ZeroDivisionError):
             async with jobs.execute_and_stream(tokens, 100) as lines:
@@ -312,7 +312,7 @@ async def test_a_reader_that_breaks_ends_its_job(autojump_clock: MockClock) -> N
 
 
 async def test_one_reader_of_several_may_go(autojump_clock: MockClock) -> None:
-    """A job that was submitted for itself goes on when a reader leaves, for the others and for the result."""
+    """A job that was submitted by itself goes on when one of its readers leaves."""
     async with open_registry() as jobs:
         handle = await jobs.submit(tokens, 5)
         async with handle.stream() as stays:
@@ -370,7 +370,7 @@ async def test_cleanup_after_each_kind_of_end(autojump_clock: MockClock, end: st
     "job_id", ["x" * 100_000, "", " ", "a/b/../c", "日本語", "'; --", "\0", "\ud800", "[DONE]", "a\nb"]
 )
 async def test_odd_job_ids(autojump_clock: MockClock, job_id: str) -> None:
-    """Long, empty and odd ids are ids that no job has: a short and printable error, whatever is asked."""
+    """Long, empty and odd ids are unknown: each method raises a short and printable error."""
     async with open_registry() as jobs:
         handle = await jobs.submit(tokens, 1)
         for ask in (jobs.get, jobs.cancel, jobs.remove):
@@ -383,7 +383,7 @@ async def test_odd_job_ids(autojump_clock: MockClock, job_id: str) -> None:
 
 
 async def test_ids_are_unique_and_hard_to_guess(autojump_clock: MockClock) -> None:
-    """Each job has an id of its own, of 128 bits, in letters that a URL and a file name can carry."""
+    """Each job has its own id, of 128 bits, in characters that a URL and a file name allow."""
     async with open_registry(capacity=0) as jobs:
         ids = {handle.id for handle in await jobs.submit_many(tokens, [(1,)] * 1000)}
         assert len(ids) == 1000
@@ -391,7 +391,7 @@ async def test_ids_are_unique_and_hard_to_guess(autojump_clock: MockClock) -> No
 
 
 async def test_the_key_is_the_callers_own_id(autojump_clock: MockClock) -> None:
-    """Who wants to choose the id chooses a key: long, empty and odd ones are kept as they are."""
+    """A caller that wants to choose the id uses a key: long, empty and odd ones are kept unchanged."""
     async with open_registry() as jobs:
         for key in ("x" * 10_000, "", "a/b", "日本語"):
             handle = await jobs.submit(tokens, 1, key=key)

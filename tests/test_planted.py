@@ -1,4 +1,4 @@
-"""The planted bugs are what they say: each fits today's source, and the hunt finds one and passes without."""
+"""The planted bugs fit today's source, and the hunt finds one and passes without."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.planted.hunt import UNITS, hunt, plant  # noqa: E402
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_bug_fits(bug: Bug, tmp_path: Path) -> None:
-    """The text that a bug replaces is in the package exactly once, and the result is Python that can run.
+    """The text that a bug replaces is in the package exactly once, and the result is valid Python.
 
-    A bug that uses a name which is not there would be found by the error, whatever the harness looks at.
+    A bug with an undefined name would be found by that error, whatever the harness checks.
     """
     plant(bug, tmp_path)
     file = tmp_path / "trio_jobs" / bug.file
@@ -49,7 +49,7 @@ def test_there_are_enough() -> None:
 
 @pytest.mark.deep
 def test_a_bug_is_found() -> None:
-    """The hunt finds a planted bug, and says after how many tries."""
+    """The hunt finds a planted bug, and reports the number of tries."""
     (bug,) = [bug for bug in BUGS if "key is ignored" in bug.name]
     tries, _ = hunt(bug, bug.lane)
     assert tries is not None
@@ -69,6 +69,6 @@ def test_the_page_has_the_table() -> None:
 
 
 def test_the_hunt_fails_if_it_finds_nothing() -> None:
-    """A word that names no bug is an error, not a hunt that finds all of none."""
+    """A word that names no bug is an error, and not a successful hunt."""
     done = subprocess.run([sys.executable, str(HERE / "hunt.py"), "no such bug"], check=False, timeout=100)
     assert done.returncode == 1

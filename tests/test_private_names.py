@@ -1,4 +1,4 @@
-"""How many private names tests use: each is a detail that cannot change without them."""
+"""How many private names tests use: none of them can change without a test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def attributes(tree: ast.AST) -> Iterator[int]:
 
 @pytest.mark.parametrize(("find", "most"), [(imports, MOST_IMPORTS), (attributes, MOST_ATTRIBUTES)])
 def test_few_private_names_are_used(find: Callable[[ast.AST], Iterator[int]], most: int) -> None:
-    """No more than the bound; what is new goes by a public name, or by a helper that is there already."""
+    """There are no more than the bound; new tests use a public name, or an existing helper."""
     found = [
         f"{path.relative_to(TESTS.parent)}:{line}"
         for path in sorted(TESTS.rglob("*.py"))
@@ -60,7 +60,7 @@ def test_few_private_names_are_used(find: Callable[[ast.AST], Iterator[int]], mo
 
 
 def test_the_counts_see_private_names() -> None:
-    """Each spelling of an import and of an access counts, and what is public does not."""
+    """Each spelling of an import and of an access counts, and public names do not."""
     source = """
 import trio_jobs._model.job
 from trio_jobs._json import values

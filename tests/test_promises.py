@@ -56,8 +56,8 @@ async def talk(job: JobContext[int], pauses: list[int], attempts: int = 1) -> st
     sizes=st.lists(st.integers(1, 3), min_size=20, max_size=20),
 )
 def test_p1_accepted_is_kept(deadlines: list[int], sizes: list[int]) -> None:
-    """Every job whose `submit` returned is in the store, complete, and nothing else is, whatever was
-    cancelled at whatever step; and each of them comes to its end."""
+    """Every job whose `submit` returned is in the store, complete, and no other job is, whatever was
+    cancelled at whichever step; and each of them ends."""
 
     async def main() -> None:
         accepted: list[JobHandle[int, str]] = []
@@ -99,8 +99,8 @@ def test_p1_accepted_is_kept(deadlines: list[int], sizes: list[int]) -> None:
 def test_p2_at_most_one_outcome(
     work: int, timeout: int, cancels: list[int], leave: int, attempts: int
 ) -> None:
-    """However completion, timeout, cancels, retries and shutdown coincide, the log has exactly one end,
-    its last event; and an attempt that is over can write nothing more."""
+    """However completion, timeout, cancels, retries and shutdown coincide, the log has exactly one end, its
+    last event; and an attempt that has ended can write nothing more."""
     contexts: list[JobContext[int]] = []
 
     async def handler(job: JobContext[int]) -> None:
@@ -215,8 +215,8 @@ def test_p3_the_stream_is_exact(
 def test_p4_cancel_is_proven(
     work: int, cleanup: int, helpers: int, cancel_at: int, grace: int, obey: bool, how: str
 ) -> None:
-    """CANCELLED, in the log and in the report, only when no task of the job is left; a handler that was
-    not cut short is COMPLETED."""
+    """CANCELLED is in the log and the report only after all tasks of the job have ended; a handler that was
+    not interrupted is COMPLETED."""
     alive = 0
 
     async def task(job: JobContext[Any]) -> None:
@@ -276,7 +276,7 @@ def test_p4_cancel_is_proven(
 )
 def test_p6_memory_is_bounded(window: int, keep: int, count: int, stops: int, finished: int) -> None:
     """A handler is never more than the window ahead of a reader that blocks; a log holds as many tokens as
-    retention says, and announces the rest; no more ended jobs are kept than was said."""
+    retention allows, and reports a gap for the rest; ended jobs are kept up to their limit."""
 
     go = trio.Event()
 
@@ -335,8 +335,8 @@ def test_p6_memory_is_bounded(window: int, keep: int, count: int, stops: int, fi
 def test_p7_nothing_runs_that_is_not_under_the_block(
     jobs_of: list[tuple[list[int], bool, bool, int]], leave: int, on_exit: Any, how: str
 ) -> None:
-    """Whatever jobs do, with helpers, children and channels, and however the block is left: afterwards
-    there are the same tasks as before, no attempt, no reader, and every job has ended."""
+    """Whatever jobs do, with helpers, children and channels, and however the block is left: afterwards there
+    are the same tasks as before, no attempt, no reader, and every job has ended."""
 
     async def busy(job: JobContext[int], pauses: list[int], channel: bool, child: bool, late: int) -> None:
         if channel:

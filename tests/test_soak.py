@@ -1,4 +1,4 @@
-"""What is kept is bounded: four times as much work leaves no more behind, in memory or in a file."""
+"""Kept data is bounded: four times as much work leaves no more, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N = 300  # more than any of these bounds
 
 @handler
 async def save(job: JobContext[str], times: int) -> None:
-    """Save and say a lot."""
+    """Save and send a lot."""
     for number in range(times):
         await job.save([number, "x" * 5_000])
         await job.send("y" * 500)
@@ -28,7 +28,7 @@ async def save(job: JobContext[str], times: int) -> None:
 
 @handler(retry=Retry(attempts=2))
 async def snooze(job: JobContext[str], times: int) -> int:
-    """Run again and again."""
+    """Run again several times."""
     if job.attempt <= times:
         raise RetryAfter(0.0, "z" * 500)
     return job.attempt
@@ -36,13 +36,13 @@ async def snooze(job: JobContext[str], times: int) -> int:
 
 @handler
 async def answer(job: JobContext[str], size: int) -> str:
-    """Return much."""
+    """Return a large result."""
     return "r" * size
 
 
 @handler
 async def wait(job: JobContext[str]) -> None:
-    """Say something, and then nothing for as long as anybody reads."""
+    """Send a value, and then none while there is a reader."""
     await job.send("begun")
     await job.cancel_requested.wait()
 
@@ -75,7 +75,7 @@ WORK = [saves, snoozes, ended_jobs, followers]
 @pytest.mark.deep
 @pytest.mark.parametrize("work", WORK)
 async def test_in_memory(work: Callable[[JobRegistry, int], Awaitable[None]]) -> None:
-    """The memory that a registry holds when the work is done does not grow with it."""
+    """The memory that a registry holds after the work does not grow with it."""
 
     async def left(times: int) -> int:
         gc.collect()
@@ -95,7 +95,7 @@ async def test_in_memory(work: Callable[[JobRegistry, int], Awaitable[None]]) ->
 @pytest.mark.deep
 @pytest.mark.parametrize("work", WORK)
 async def test_in_a_file(work: Callable[[JobRegistry, int], Awaitable[None]], tmp_path: Path) -> None:
-    """Nor do the pages of a file that are in use."""
+    """The used pages of a file do not grow with the work."""
 
     async def left(times: int) -> int:
         path = tmp_path / f"{times}.db"

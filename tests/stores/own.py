@@ -1,4 +1,4 @@
-"""The store of the page on writing one, as it stands there or with a fault in it."""
+"""The store of the page on writing one, unchanged or with a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the jobs that have ended are kept: so many, of so many bytes, and never fewer than the last."""
+"""Which ended jobs are kept: so many, of so many bytes, and always the last one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ async def target() -> None: ...
 
 
 def row(job_id: str, size: int = 0) -> _row.Row:
-    """Return a job, with arguments of about a size."""
+    """Return a job with arguments of about a size."""
     new = Submission(job_id, "f", target, ("x" * size,), Options())
     return _row.Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0)
 
 
 def test_the_oldest_go_first() -> None:
-    """Of more jobs than may stay the oldest goes; a job that was taken out already is none of them."""
+    """Over the limit the oldest job is removed; one that was removed already does not count."""
     ended = _ended.EndedJobs(Retention(finished=2))
     for n in range(2):
         ended.add(row(str(n)), 0.0)
@@ -36,7 +36,7 @@ def test_the_oldest_go_first() -> None:
 
 
 def test_bytes() -> None:
-    """Jobs that take more than the bound together go, the oldest first; exactly the bound may stay."""
+    """Over the limit of bytes the oldest jobs are removed; exactly the limit may stay."""
     jobs = [row(str(n), 1000) for n in range(3)]
     size = jobs[0].size()
     assert size > 1000
@@ -52,7 +52,7 @@ def test_bytes() -> None:
 
 @pytest.mark.parametrize("bound", [1, 2])
 def test_the_last_may_always_stay(bound: int) -> None:
-    """However much it takes, the job that ended last is kept."""
+    """The job that ended last is kept, whatever its size."""
     ended = _ended.EndedJobs(Retention(finished=bound, finished_bytes=1))
     ended.add(row("a", 5000), 0.0)
     assert ended.one_too_many() is None
@@ -61,7 +61,7 @@ def test_the_last_may_always_stay(bound: int) -> None:
 
 
 def test_before() -> None:
-    """Those that ended before a moment are older than it, not of its age."""
+    """Jobs that ended before a moment are returned, and not those that ended at it."""
     ended = _ended.EndedJobs(Retention())
     for when in (1.0, 2.0, 3.0):
         ended.add(row(str(when)), when)

@@ -1,4 +1,4 @@
-"""One job's log against a list that forgets nothing: dense, bounded, and exact about what is gone."""
+"""One job's log compared with a complete list: dense, bounded, and exact about missing events."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ EPOCH = 1000.0
 
 
 def log_of(keep: Retention) -> Log:
-    """Return an empty log whose clock tells the number of the newest event."""
+    """Return an empty log whose clock is the number of the newest event."""
     log = Log(keep, lambda: float(log.last_seq), EPOCH)
     return log
 
 
 def write(log: Log, every: list[Event], kind: Kind, data: Any) -> None:
-    """Write to the log, and to a list of all that was ever written."""
+    """Write to the log, and to a list of everything written."""
     seq = len(every) + 1
     if kind in TRIMMED:
         if kind is Kind.TOKEN and len(data) == 1:
@@ -53,7 +53,7 @@ def write(log: Log, every: list[Event], kind: Kind, data: Any) -> None:
 
 
 def check_writer(log: Log, every: list[Event]) -> None:
-    """See that the log knows who may write, how much that attempt wrote, and whether the job is over."""
+    """Check that the log has the right writer, count of that attempt, and end."""
     starts = [place for place, event in enumerate(every) if event.kind is Kind.STARTED]
     since = every[starts[-1] + 1 :] if starts else every
     stops = [event for event in since if event.kind not in TRIMMED | {Kind.CANCEL_REQUESTED}]
@@ -70,7 +70,7 @@ def check_writer(log: Log, every: list[Event]) -> None:
     st.lists(st.tuples(st.integers(-3, 200), st.integers(0, 30)), max_size=8),
 )
 def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: list[tuple[int, int]]) -> None:
-    """After any writes, the log is what was written less its oldest tokens, progress and saved values, but
+    """After any writes, the log is what was written without its oldest tokens, progress and saved values, but
     with the last saved one, and within bounds."""
     keep = Retention(events=events, bytes=size, token_bytes=10**6)
     log, every = log_of(keep), list[Event]()
@@ -108,7 +108,7 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
 
 @given(st.integers(1, 50), st.integers(1, 300))
 def test_no_more_is_trimmed_than_an_eighth(events: int, written: int) -> None:
-    """At most an eighth of the bound is free after trimming, so what is kept is nearly what was promised."""
+    """At most an eighth of the bound is free after trimming."""
     log, every = log_of(Retention(events=events)), list[Event]()
     for n in range(written):
         write(log, every, Kind.TOKEN, [n])
@@ -117,8 +117,8 @@ def test_no_more_is_trimmed_than_an_eighth(events: int, written: int) -> None:
 
 @pytest.mark.parametrize(("kind", "beside"), [(Kind.TOKEN, 0), (Kind.PROGRESS, 0), (Kind.SAVED, 1)])
 def test_exactly_the_bounds_may_stay(kind: Kind, beside: int) -> None:
-    """Nothing goes as long as the bounds hold, and beyond one, what is left is an eighth below it; the last
-    saved value does not count."""
+    """Nothing is dropped within the bounds, and beyond one, an eighth of it is dropped; the last saved value
+    does not count."""
     one = sys.getsizeof("x")
     for keep in (Retention(events=72), Retention(bytes=72 * one)):
         log = log_of(keep)
@@ -130,7 +130,7 @@ def test_exactly_the_bounds_may_stay(kind: Kind, beside: int) -> None:
 
 
 def test_empty() -> None:
-    """A log begins before 1, with nothing to read."""
+    """A log begins before 1, and is empty."""
     log = log_of(Retention())
     assert log.last_seq == 0
     assert log.read(0, 10) == log.read(5, 10) == log.read(-5, 10) == log.history() == []
@@ -152,7 +152,7 @@ def test_reading_over_a_gap() -> None:
 
 
 def test_a_token_of_the_exact_limit() -> None:
-    """A token of `token_bytes` passes; one byte more is refused, with all that came beside it."""
+    """A token of `token_bytes` is accepted; one byte more is refused, with the whole batch."""
     fits = "x" * 100
     keep = Retention(token_bytes=sys.getsizeof(fits))
     log = log_of(keep)
@@ -170,15 +170,14 @@ def test_a_token_of_the_exact_limit() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.SAVED, Kind.PROGRESS])
 def test_the_limit_of_a_token_is_for_tokens(kind: Kind) -> None:
-    """What is no token may be larger than a token."""
+    """The limit of a token does not apply to other events."""
     log = log_of(Retention(token_bytes=100))
     log.extend(kind, ["x" * 1000])
     assert log.last_seq == 1
 
 
 def test_a_token_over_the_bytes_of_the_job() -> None:
-    """A token that may be sent, but is more than a job may keep, takes all older ones with it, and
-    goes too."""
+    """A token within its limit, but over that of the job, drops all older ones and itself."""
     log = log_of(Retention(bytes=500))
     log.extend(Kind.TOKEN, ["a", "b"])
     log.extend(Kind.SAVED, ["kept"])
@@ -189,7 +188,7 @@ def test_a_token_over_the_bytes_of_the_job() -> None:
 
 
 def test_progress_is_bounded_too() -> None:
-    """The text of progress events counts: a job that reports long messages keeps no more than its bytes."""
+    """The text of progress counts: a job that reports long messages keeps no more than its bytes."""
     keep = Retention(bytes=100_000)
     log = log_of(keep)
     for n in range(100):
@@ -199,7 +198,7 @@ def test_progress_is_bounded_too() -> None:
 
 
 def test_a_value_that_grows_after_it_was_sent() -> None:
-    """Weights are taken once, so a value that changes later does not upset the count."""
+    """Weights are measured once, so a value that changes later does not change the sum."""
     log = log_of(Retention(bytes=10_000))
     values: list[list[int]] = [[] for _ in range(20)]
     log.extend(Kind.TOKEN, values)
@@ -228,12 +227,12 @@ def test_a_value_that_grows_after_it_was_sent() -> None:
     ids=["str", "bytes", "list", "nested", "set", "frozenset", "key", "value", "ordered", "proxy", "deque"],
 )
 def test_weigh_follows(hold: Any) -> None:
-    """What a value holds counts, wherever it holds it."""
+    """The contents of a value count, in any container."""
     assert 100_000 <= weigh(hold("x" * 100_000)) < 110_000
 
 
 def test_weigh_counts_once() -> None:
-    """What is held twice, or holds itself, is counted once."""
+    """A value that is contained twice, or in itself, counts once."""
     text = "x" * 100_000
     assert weigh([text, text]) < 101_000
     loop: list[Any] = [text]
@@ -243,12 +242,12 @@ def test_weigh_counts_once() -> None:
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "x", b"y", True, object()])
 def test_weigh_scalars(value: object) -> None:
-    """A plain value weighs what Python says."""
+    """The weight of a plain value is Python's size of it."""
     assert weigh(value) == sys.getsizeof(value)
 
 
 def test_size() -> None:
-    """A log takes what its values weigh, the texts of its errors, and something for each event."""
+    """The size of a log is that of its values, the texts of its errors, and a constant for each event."""
     log = log_of(Retention(events=4))
     assert log.size == log.bytes == 0
     log.append(0, Kind.SUBMITTED, 0.0, "h")
@@ -277,8 +276,8 @@ def snooze(log: Log, attempts: int, first: int = 1) -> None:
 
 
 def test_old_snoozes_go() -> None:
-    """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it;
-    its first start, what else ended an attempt, and the tokens stay."""
+    """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it; its
+    first start, other ends of attempts, and the tokens stay."""
     log = log_of(Retention())
     log.append(0, Kind.SUBMITTED, 0.0, "h")
     snooze(log, 30)
@@ -303,7 +302,7 @@ def test_old_snoozes_go() -> None:
 
 
 def test_old_snoozes_go_many_at_a_time() -> None:
-    """A log is looked through for old snoozes at each 25th attempt only, so that each costs little."""
+    """A log is searched for old snoozes at each 25th attempt only, so that each costs little."""
     log, kept = log_of(Retention()), list[int]()
     for attempt in range(1, 152):
         snooze(log, 1, attempt)
@@ -312,7 +311,7 @@ def test_old_snoozes_go_many_at_a_time() -> None:
 
 
 def test_snoozes_and_tokens_go_together() -> None:
-    """Folding and trimming take nothing from each other: both bounds hold, whatever went before."""
+    """Folding and trimming are independent: both bounds hold in any order."""
     log = log_of(Retention(events=40))
     log.append(0, Kind.SUBMITTED, 0.0, "h")
     snooze(log, 2000)
@@ -325,8 +324,8 @@ def test_snoozes_and_tokens_go_together() -> None:
 
 
 def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
-    """However large it is, the last saved value stays, and tokens stay beside it; once there is a newer one
-    it is counted, and goes."""
+    """The last saved value of any size stays, and tokens stay beside it; once there is a newer one it counts,
+    and is dropped."""
     log = log_of(Retention(bytes=10_000))
     log.extend(Kind.TOKEN, ["a"])
     for number in range(100):
@@ -339,7 +338,7 @@ def test_the_last_saved_value_neither_goes_nor_makes_others_go() -> None:
 
 
 def test_a_saved_value_that_lies_far_back() -> None:
-    """A value that was the last one for long, so that all around it has gone, may go like any other then."""
+    """A value that was the last one until the events around it were dropped can then be dropped."""
     log = log_of(Retention(events=8))
     log.extend(Kind.SAVED, ["first"])
     for number in range(30):
@@ -352,7 +351,7 @@ def test_a_saved_value_that_lies_far_back() -> None:
 
 
 def test_tokens() -> None:
-    """The values that follow a cursor at once: up to a note or a limit, and none where something is gone."""
+    """`tokens` returns the values behind a cursor up to a note or a limit, and none behind a gap."""
     log = log_of(Retention(events=4))
     log.append(1, Kind.STARTED, 0.0, "w")
     log.extend(Kind.TOKEN, ["a", "b"])
@@ -371,7 +370,7 @@ def test_tokens() -> None:
 
 
 async def test_those_who_wait_are_woken() -> None:
-    """Whatever is written wakes all who wait for it, and so does it when the job is forgotten."""
+    """Each write wakes all waiting tasks, and so does the removal of the job."""
     log = log_of(Retention())
     log.append(1, Kind.STARTED, 0.0, "w")  # nobody waits yet
 

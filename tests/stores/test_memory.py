@@ -50,7 +50,7 @@ W = Claimant("w")
 
 
 async def append(store: MemoryStore, job_id: str, attempt: int, kind: Kind, values: Sequence[Any]) -> int:
-    """Append behind all that the attempt has appended before."""
+    """Append behind everything that the attempt has appended."""
     row = rows_of(store).get(job_id)
     return await store.append(job_id, attempt, kind, values, row.log.appended if row else 0)
 
@@ -96,7 +96,7 @@ async def run(store: MemoryStore, **options: Any) -> Claim:
 
 
 async def words(store: MemoryStore, job_id: str) -> list[tuple[int, str, Any]]:
-    """The log without cursors and times, after checking that the cursors are dense."""
+    """Return the log without cursors and times, after checking that the cursors are dense."""
     events = await store.read(job_id, 0, ALL)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     return [(event.attempt, event.kind.value, event.data) for event in events]
@@ -106,7 +106,7 @@ async def words(store: MemoryStore, job_id: str) -> list[tuple[int, str, Any]]:
 
 
 async def test_the_contract() -> None:
-    """The store has every verb of the contract, and says that it does not outlive the process."""
+    """The store has every verb of the contract, and is not durable."""
     store: Store = MemoryStore()
     assert store.durable is False
     for name in vars(Store):
@@ -115,7 +115,7 @@ async def test_the_contract() -> None:
 
 
 async def test_a_new_job() -> None:
-    """A job that was accepted is QUEUED, as it was submitted, with one event in its log."""
+    """An accepted job is QUEUED with its options, and has one event in its log."""
     store = MemoryStore()
     before = datetime.now(UTC)
     new = make(key="k", owner="me", tags={"a": "b"}, metadata={"n": 1}, priority=Priority.LOW, delay=60.0)
@@ -168,7 +168,7 @@ async def test_submit_claims_in_the_same_step() -> None:
 
 
 async def test_a_new_job_overtakes_nobody(autojump_clock: MockClock) -> None:
-    """What a submit claims is what ranks lowest, which may be a job that waited before."""
+    """A submit claims the job of the lowest rank, which may be one that waited before."""
     store = MemoryStore()
     (first,) = await accept(store, make())
     ids, claims = await store.submit([make()], 1, W)
@@ -177,7 +177,7 @@ async def test_a_new_job_overtakes_nobody(autojump_clock: MockClock) -> None:
 
 
 async def test_the_urgent_job_of_a_batch_starts_first() -> None:
-    """Within a batch too, the slots go to the jobs of the lowest rank."""
+    """Within a batch too, the slots are for the jobs of the lowest rank."""
     store = MemoryStore()
     low, urgent = make(priority=Priority.LOW), make(priority=Priority.URGENT)
     _, claims = await store.submit([low, urgent], 1, W)
@@ -185,7 +185,7 @@ async def test_the_urgent_job_of_a_batch_starts_first() -> None:
 
 
 async def test_a_job_that_is_due_and_finds_a_slot_waits_for_no_time() -> None:
-    """A queue timeout of 0 does not strike where a slot is free, be the job due now or since long ago."""
+    """With a free slot a queue timeout of 0 ends no job, due now or long ago."""
     store = MemoryStore()
     for run_at in (None, datetime(1970, 1, 1, tzinfo=UTC)):
         (job_id,), claims = await store.submit([make(timeouts=Timeouts(queue=0), run_at=run_at)], 1, W)
@@ -214,7 +214,7 @@ async def test_run_at(autojump_clock: MockClock) -> None:
     ids=["longer than dates go", "longest", "last date"],
 )
 async def test_a_job_in_the_far_future(options: dict[str, Any]) -> None:
-    """A job that is due beyond the last date can be looked at, listed and cancelled as any other."""
+    """A job that is due after the last date can be read, listed and cancelled as any other."""
     store = MemoryStore()
     (job_id,) = await accept(store, make(**options))
     assert (await store.get(job_id)).state is State.QUEUED
@@ -223,7 +223,7 @@ async def test_a_job_in_the_far_future(options: dict[str, Any]) -> None:
 
 
 async def test_a_retry_in_the_far_future() -> None:
-    """A retry that is due beyond the last date does not keep the job from being looked at."""
+    """A job whose retry is due after the last date can be read."""
     store = MemoryStore()
     claim = await run(store)
     await store.finish(claim.submission.id, 1, retried(delay=1e12))
@@ -253,7 +253,7 @@ async def test_queue_full() -> None:
 
 
 async def test_queue_full_takes_no_key() -> None:
-    """What was refused holds no key; what holds its key already is found even when there is no room."""
+    """A refused job takes no key; a job with a used key is found even if the queue is full."""
     store = MemoryStore(queue_limit=1)
     (held,) = await accept(store, make(key="held"))
     with pytest.raises(QueueFull):
@@ -346,7 +346,7 @@ class Undecided:
 
 @pytest.mark.parametrize("kind", [Incomparable, Undecided, object])
 async def test_arguments_that_cannot_be_compared(kind: type) -> None:
-    """The very same object is the same argument; two that cannot be compared are a conflict, no breakdown."""
+    """The same object is the same argument; two that cannot be compared are a conflict, without an error."""
     store = MemoryStore()
     value = kind()
     (first,) = await accept(store, make(value, key="k"))
@@ -357,7 +357,7 @@ async def test_arguments_that_cannot_be_compared(kind: type) -> None:
 
 @attrs.frozen
 class Fare:
-    """Equal to another one also where its number differs."""
+    """Compares equal to another one with a different number."""
 
     line: str
     number: Any = attrs.field(default=0, eq=False)
@@ -380,7 +380,7 @@ class Fare:
     ],
 )
 async def test_different_values_are_a_conflict_under_a_key(one: object, other: object) -> None:
-    """Values are the same only if they are so all through, classes too; `==` is not asked for that."""
+    """Values are the same if all fields and classes are; `==` is not used for that."""
     store = MemoryStore()
     (first,) = await accept(store, make(one, key="k"))
     assert await accept(store, make(copy.deepcopy(one), key="k")) == [first]
@@ -390,7 +390,7 @@ async def test_different_values_are_a_conflict_under_a_key(one: object, other: o
 
 @pytest.mark.parametrize("how", ["remove", "prune", "retention"])
 async def test_a_key_is_free_once_its_job_is_gone(how: str, autojump_clock: MockClock) -> None:
-    """A key lives as long as its job: however that is forgotten, the key is free for another."""
+    """A key is free again when its job is removed, in whichever way."""
     store = MemoryStore(retention=Retention(finished=1))
     claim = await run(store, key="k")
     await store.finish(claim.submission.id, 1, DONE)
@@ -419,7 +419,7 @@ async def test_claim_in_the_order_of_rank(autojump_clock: MockClock) -> None:
 
 
 async def test_waiting_long_enough_beats_priority(autojump_clock: MockClock) -> None:
-    """A NORMAL job that waited longer than the bound goes before an URGENT one."""
+    """A NORMAL job that waited longer than the bound is claimed before an URGENT one."""
     store = MemoryStore()
     (old,) = await accept(store, make())
     await trio.sleep(299)
@@ -457,7 +457,7 @@ async def test_append(kind: Kind) -> None:
 
 
 async def test_a_token_too_large() -> None:
-    """A token over the limit is refused with its whole batch; what is saved may be as large as it likes."""
+    """A token over the limit is refused with its whole batch; a saved value may be larger."""
     store = MemoryStore(retention=Retention(token_bytes=1000))
     job_id = (await run(store)).submission.id
     with pytest.raises(InvalidPayload):
@@ -498,7 +498,7 @@ ERROR = ErrorRecord("ValueError", "no", "Traceback …")
     ids=["result", "no result", "failed", "cancelled", "retried"],
 )
 async def test_finish(outcome: Outcome, state: State, reason: Reason | None) -> None:
-    """An outcome becomes the job's state, reason, error and result, and one event that says the same."""
+    """An outcome sets the job's state, reason, error and result, and one event with the same facts."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     with assert_no_checkpoints():
@@ -524,7 +524,7 @@ async def test_a_new_attempt_forgets_the_last_ones_error() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 async def test_spent(reason: Reason) -> None:
-    """Every claim spends an attempt; `retried` gives it back for a shutdown and a snooze; no number falls."""
+    """Every claim spends an attempt; `retried` returns it for a shutdown or a snooze; no number decreases."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     given_back = reason in {Reason.SHUTDOWN, Reason.SNOOZED}
@@ -539,7 +539,7 @@ async def test_spent(reason: Reason) -> None:
 
 @pytest.mark.parametrize("attempt", [0, 1, 2, 4])
 async def test_the_fence(attempt: int) -> None:
-    """Only the attempt that runs can write: no earlier one, no later one, whatever it wants to write."""
+    """Only the running attempt can write: no earlier one and no later one, by any verb."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     for number in (1, 2):
@@ -563,7 +563,7 @@ async def test_the_fence(attempt: int) -> None:
 
 @pytest.mark.parametrize("outcome", [DONE, failed(), retried()], ids=["completed", "failed", "retried"])
 async def test_an_attempt_that_ended_can_write_nothing(outcome: Outcome) -> None:
-    """Once its end is written, an attempt is over, whether its job goes on, has ended, or is gone."""
+    """After its end an attempt can write nothing, whether its job goes on, has ended, or was removed."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     await store.finish(job_id, 1, outcome)
@@ -581,7 +581,7 @@ async def test_an_attempt_that_ended_can_write_nothing(outcome: Outcome) -> None
 
 
 async def test_spawn() -> None:
-    """A child is RUNNING from birth, has a log of its own and knows its parent; it was never in the queue."""
+    """A child is RUNNING at once, has a log of its own and its parent's id; it is never in the queue."""
     store = MemoryStore(queue_limit=1)
     parent = (await run(store)).submission.id
     child = make(tags={"a": "b"})
@@ -614,7 +614,7 @@ async def test_children_end_with_their_parents_attempt(outcome: Outcome) -> None
 
 
 async def test_children_of_an_earlier_attempt_are_not_ended_again() -> None:
-    """The next attempt spawns anew, and its end concerns only its own children."""
+    """The next attempt spawns others, and its end ends only its own children."""
     store = MemoryStore()
     parent = (await run(store)).submission.id
     first, second = make(), make()
@@ -654,8 +654,8 @@ async def test_ended_children_take_no_room() -> None:
 async def test_a_cancellation_that_nobody_confirmed(
     asked: str | None, reason: Reason, told: str | None
 ) -> None:
-    """A job that was to be cancelled does not run again; that its worker was lost meanwhile is told
-    beside what the request said."""
+    """A job whose cancellation was requested does not run again; if its worker was lost, that is added to the
+    request's text."""
     store = MemoryStore()
     claim = await run(store)
     job_id = claim.submission.id
@@ -666,7 +666,7 @@ async def test_a_cancellation_that_nobody_confirmed(
 
 
 async def test_cancel_a_queued_job() -> None:
-    """A job that waits is cancelled on the spot, and is never claimed."""
+    """A waiting job is cancelled at once, and is never claimed."""
     store = MemoryStore()
     (job_id,) = await accept(store, make())
     with assert_no_checkpoints():
@@ -683,7 +683,7 @@ async def test_cancel_a_queued_job() -> None:
 
 
 async def test_cancel_a_retrying_job() -> None:
-    """A job that waits to run again is cancelled on the spot too."""
+    """A job that waits to run again is cancelled at once too."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     await store.finish(job_id, 1, retried())
@@ -716,8 +716,7 @@ async def test_cancel_a_running_job(reason: Reason) -> None:
 
 
 async def test_a_cancelled_attempt_ends_with_the_words_of_the_request() -> None:
-    """What the first request said is in the event that ends the job; who else cancels has words of its
-    own."""
+    """The end of the job has the text of the first request, not of a later one."""
     store = MemoryStore()
     for reason, said in ((Reason.USER, "tired"), (Reason.UNREAD, "nobody reads")):
         job_id = (await run(store)).submission.id
@@ -731,7 +730,7 @@ async def test_a_cancelled_attempt_ends_with_the_words_of_the_request() -> None:
 
 @pytest.mark.parametrize("outcome", [DONE, failed()], ids=["completed", "failed"])
 async def test_a_job_may_end_otherwise_after_a_cancel(outcome: Outcome) -> None:
-    """A job that ends before it is stopped ends as it did; that it was to be cancelled stays visible."""
+    """A job that ends before it is stopped keeps that end; the request stays visible."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     await store.request_cancel(job_id, None)
@@ -780,7 +779,7 @@ async def test_the_queue_timeout_runs_from_due_to_the_first_start(autojump_clock
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12)
 )
 def test_due_and_overdue_are_never_late(jobs: list[tuple[int, int, int]]) -> None:
-    """A worker and a sweeper that wait for `due` and `overdue` start and end each job at the very moment."""
+    """A worker and a sweeper that wait for `due` and `overdue` start and end each job at the exact time."""
 
     async def main() -> None:
         store = MemoryStore()
@@ -823,7 +822,7 @@ def test_due_and_overdue_are_never_late(jobs: list[tuple[int, int, int]]) -> Non
 
 
 async def test_close() -> None:
-    """Closing ends every job that has not ended, with the reason, and wakes all who wait for one."""
+    """Closing ends every unfinished job with the reason, and wakes all waiting tasks."""
     store = MemoryStore()
     running = (await run(store)).submission.id
     over = (await run(store)).submission.id
@@ -854,7 +853,7 @@ async def test_close() -> None:
 
 @pytest.mark.parametrize("verb", ["get", "history", "ended", "remove", "read", "follow", "request_cancel"])
 async def test_an_unknown_job(verb: str) -> None:
-    """Every verb about one job says which job it does not know."""
+    """Every verb about one job raises UnknownJob with its id."""
     store = MemoryStore()
     more: dict[str, tuple[Any, ...]] = {"read": (0, 1), "follow": (0, 1), "request_cancel": (None,)}
     with pytest.raises(UnknownJob) as caught:
@@ -915,7 +914,7 @@ async def test_find_and_count(where: Where, wanted: set[str]) -> None:
 
 
 async def test_follow() -> None:
-    """`follow` gives what there is, waits for what is not there, and gives nothing once the job has ended."""
+    """`follow` returns existing events, waits for the next ones, and returns none after the end."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     assert [event.seq for event in await store.follow(job_id, 0, 1)] == [1]
@@ -945,7 +944,7 @@ async def test_follow() -> None:
 
 
 async def test_following_a_job_to_its_end_and_beyond() -> None:
-    """A reader that waits ahead of the log is woken by its end too."""
+    """A reader that waits beyond the log wakes at its end too."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
 
@@ -974,7 +973,7 @@ async def test_follow_is_a_checkpoint() -> None:
 
 @pytest.mark.parametrize("verb", ["follow", "ended", "due", "overdue"])
 async def test_waiting_can_be_cancelled(verb: str, autojump_clock: MockClock) -> None:
-    """Who waits can stop waiting, and leaves nothing behind: the next one to wait is woken."""
+    """A wait that is cancelled leaves nothing behind: the next one wakes."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     waits: dict[str, Callable[[], Awaitable[object]]] = {
@@ -1022,7 +1021,7 @@ async def test_ended() -> None:
 
 @pytest.mark.parametrize("outcome", [DONE, failed()], ids=["completed", "failed"])
 async def test_end(outcome: Outcome) -> None:
-    """`end` says of a job what `ended` says of its end."""
+    """`end` gives the end of the job that `ended` gives."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
     await store.finish(job_id, 1, outcome)
@@ -1056,7 +1055,7 @@ async def test_remove() -> None:
 
 
 async def test_prune(autojump_clock: MockClock) -> None:
-    """Jobs that ended longer ago than that go, those that ended just then or have not ended stay."""
+    """Jobs that ended longer ago than that are removed; those that ended then, or have not ended, stay."""
     store = MemoryStore()
     ids = []
     for _ in range(3):
@@ -1193,7 +1192,7 @@ class World:
 
 
 def fold(events: list[Event]) -> dict[str, Any]:
-    """What a log says about its job, with the table's legality checked at every step."""
+    """Return the state of a job by its log, checking each step with the table."""
     found: dict[str, Any] = {
         "state": "queued",
         "attempt": 0,
@@ -1304,7 +1303,7 @@ class Program:
         assert await self.check_claims(self.store.submit(batch, slots, W), wanted) == ids
 
     async def check_claims(self, verb: Awaitable[Any], wanted: list[str]) -> list[str]:
-        """Compare what a verb claimed with what it should have, and remember it."""
+        """Compare the claims of a verb with the expected ones, and record them."""
         answer = await verb
         ids, claims = answer if isinstance(answer, tuple) else ([], answer)
         assert [claim.submission.id for claim in claims] == wanted
@@ -1320,7 +1319,7 @@ class Program:
         await self.check_claims(self.store.claim(limit, W), self.world.claim(limit))
 
     def fence(self) -> tuple[str, int, Model | None]:
-        """Draw an attempt, mostly a late one; the job comes with it if it runs that very attempt."""
+        """Draw an attempt, mostly a late one; the job is returned with it if it runs that attempt."""
         if not self.claims:
             return "nobody", 1, None
         job_id, attempt = self.claims[-1 - self.draw(st.integers(0, len(self.claims) - 1))]
@@ -1451,7 +1450,7 @@ class Program:
             assert job_id not in self.world.jobs
 
     async def compare(self) -> None:
-        """The store's jobs are the model's, and each is the fold of its log."""
+        """Check that the store's jobs are the model's, and each is the fold of its log."""
         jobs = await self.store.find(Where(), ALL)
         assert [job.id for job in jobs] == list(self.world.jobs)
         for one in jobs:
@@ -1512,10 +1511,10 @@ OFTEN = ["submit", "claim", "finish", "append", "finish", "claim", "submit"]
     st.data(),
 )
 def test_programs(steps: list[str], queue_limit: int, keep_ended: int, data: st.DataObject) -> None:
-    """Whatever is asked of the store in whatever order, its jobs are the model's and the folds of their logs.
+    """For any sequence of calls, the store's jobs are the model's and the folds of their logs.
 
-    With it: only legal steps, one end for each job and nothing after it, cursors without a hole, no write
-    by an attempt that is over, claims by rank and first in first out, and every reader reads all of it.
+    This includes: only legal steps, one end for each job and nothing after it, cursors without a hole, no
+    write by an attempt that has ended, claims by rank and first in first out, and complete reading.
     """
     clock = MockClock()
 
@@ -1526,7 +1525,7 @@ def test_programs(steps: list[str], queue_limit: int, keep_ended: int, data: st.
 
 
 def test_the_fold_finds_a_second_end() -> None:
-    """The checks above can fail: the fold refuses an illegal step, a hole and an event after the end."""
+    """The fold refuses an illegal step, a hole and an event after the end."""
 
     def log(*kinds: Kind) -> Iterator[Event]:
         for seq, kind in enumerate(kinds, 1):
@@ -1546,8 +1545,8 @@ def test_the_fold_finds_a_second_end() -> None:
 
 
 async def test_ended_jobs_are_bounded_in_bytes() -> None:
-    """What ended jobs take together, with their logs, arguments and results, is bounded: the oldest go, but
-    never the one that ended last, however large it is."""
+    """The size of ended jobs, with their logs, arguments and results, is bounded: the oldest are removed, but
+    never the one that ended last."""
     for part in ("tokens", "saved", "argument", "result", "errors"):
         store = MemoryStore(retention=Retention(finished_bytes=100_000))
         ended = store._ended
@@ -1577,7 +1576,7 @@ async def test_ended_jobs_are_bounded_in_bytes() -> None:
 
 
 async def test_children_however_deep(autojump_clock: MockClock) -> None:
-    """A chain of 1,200 children, each the child of the one before, goes with the worker that is lost."""
+    """A chain of 1,200 nested children ends with the lost worker."""
     store = MemoryStore()
     doomed = Claimant("w", 1.0)
     _, (claim,) = await store.submit([make()], 1, doomed)
@@ -1592,7 +1591,7 @@ async def test_children_however_deep(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("hint", ["due", "overdue", "cancelling"])
 async def test_close_wakes_who_waits_for_a_hint(hint: str) -> None:
-    """Nothing will come any more: who waits is told that the store is closed, and so is who comes later."""
+    """Closing ends a wait for a hint, and any later one, with ClosedResourceError."""
     store = MemoryStore()
     wait: Any = partial(store.cancelling, {}) if hint == "cancelling" else getattr(store, hint)
     told = 0

@@ -63,18 +63,18 @@ def test_limits(check: Check) -> None:
 
 @pytest.mark.parametrize("check", store_checks(), ids=str)
 def test_shared(check: Check) -> None:
-    """Each claim holds through connections, those of what outlives them included."""
+    """Each claim of the contract holds through connections, those about durable stores included."""
     check.run(Shared().open, clock=virtual)
 
 
 @pytest.mark.deep
 def test_each_verb_beside_each_other_one() -> None:
-    """Whichever two verbs meet at one job, it is as if one of them had come first."""
+    """Any two concurrent verbs on one job have the result of one of the two orders."""
     check_store(open_store, clock=virtual, thorough=True)
     check_store(Shared().open, clock=virtual, thorough=True)
 
 
 @pytest.mark.deep
 def test_in_real_time() -> None:
-    """It keeps the contract on a real clock as well."""
+    """Each claim of the contract holds on a real clock as well."""
     check_store(open_store, open_narrow=open_narrow)

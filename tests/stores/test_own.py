@@ -28,14 +28,14 @@ def in_virtual_time(opener: Any) -> OpenStore:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_is_found(fault: Fault) -> None:
-    """The check that is there for a fault refuses the store that has it, in virtual time."""
+    """Each fault is found by the check for it, in virtual time."""
     with pytest.raises((AssertionError, TrioJobsError)):
         CHECKS[fault.check].run(in_virtual_time(own_store(fault).open_store), clock=virtual)
 
 
 @pytest.mark.parametrize("name", sorted({fault.check for fault in FAULTS}))
 def test_these_checks_pass_without_a_fault(name: str) -> None:
-    """As it is on the page, the store passes the checks that find the faults."""
+    """Unchanged, the store passes the checks that find the faults."""
     CHECKS[name].run(in_virtual_time(SOUND), clock=virtual)
 
 
@@ -44,7 +44,7 @@ def test_these_checks_pass_without_a_fault(name: str) -> None:
     ("opener", "clock"), [(SOUND, None), (in_virtual_time(SOUND), virtual)], ids=["real", "virtual"]
 )
 def test_it_keeps_the_contract(opener: OpenStore, clock: Callable[[], trio.abc.Clock] | None) -> None:
-    """As it is on the page, the store passes all checks, each verb beside each other one."""
+    """Unchanged, the store passes all checks, with all pairs of verbs."""
     check_store(opener, clock=clock, thorough=True)
 
 
@@ -60,7 +60,7 @@ def test_a_fault_is_found_in_real_time(fault: Fault) -> None:
 
 
 def test_a_failure_says_who_met_whom_where() -> None:
-    """A race that is lost names both verbs, the checkpoint, what was seen, and what each order gives."""
+    """A failed pair names both verbs, the checkpoint, the result, and the result of each order."""
     (fault,) = [fault for fault in FAULTS if fault.name.startswith("sweep looks")]
     with pytest.raises(AssertionError) as caught:
         CHECKS[fault.check].run(in_virtual_time(own_store(fault).open_store), clock=virtual)

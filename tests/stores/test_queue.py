@@ -1,4 +1,4 @@
-"""The jobs that wait, against a sorted list: order, ageing with its bound, and the memory of the queue."""
+"""The waiting jobs, compared with a sorted list: order, ageing with its bound, and the queue's memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PENALTIES = st.sampled_from([0.0, 5.0, 20.0])
 
 
 def entries_in(queue: Queue) -> int:
-    """Return how many entries its heaps have, those of jobs that are gone included."""
+    """Return how many entries its heaps have, those of removed jobs included."""
     return len(queue._later) + len(queue._ready)
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """A queue and a list of what waits in it."""
+    """A queue and a list of the waiting jobs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), wait=SECONDS, penalty=PENALTIES, ranked=st.booleans())
     def add_again(self, data: st.DataObject, wait: float, penalty: float, ranked: bool) -> None:
-        """A job that left comes back under its id, as a retry does."""
+        """Add a removed job again under its id, as a retry does."""
         job_id = data.draw(st.sampled_from(self.waiting))[-1]
         self.queue.discard(job_id)
         self.waiting = [entry for entry in self.waiting if entry[-1] != job_id]
@@ -156,7 +156,7 @@ def test_equal_ranks_leave_in_the_order_in_which_they_came() -> None:
 
 
 def test_a_job_that_is_not_due_overtakes_nobody() -> None:
-    """However low its rank, a job is not taken before it is due."""
+    """A job of the lowest rank is not taken before it is due."""
     queue = Queue()
     queue.add("later", 2.0, 0.0)
     queue.add("now", 1.0, 100.0)
@@ -167,7 +167,7 @@ def test_a_job_that_is_not_due_overtakes_nobody() -> None:
 
 
 def test_next_due() -> None:
-    """`next_due` is when to look again: never, at a time, or now."""
+    """`next_due` is when to claim again: never, at a time, or now."""
     queue = Queue()
     assert queue.next_due() == math.inf
     queue.add("a", 7.0, 0.0)
@@ -178,7 +178,7 @@ def test_next_due() -> None:
 
 
 def test_next_due_of_what_is_put_off() -> None:
-    """Nobody looks for a job when it was due before it was put off."""
+    """`next_due` ignores the earlier due time of a postponed job."""
     queue = Queue()
     for due in (3.0, 5.0, 7.0):
         queue.discard("a")
@@ -189,7 +189,7 @@ def test_next_due_of_what_is_put_off() -> None:
 
 
 def test_what_is_due_is_ranked_at_once() -> None:
-    """A job that is due when it comes is known to be, before `pop` has looked; one that is not, is not."""
+    """A job that is due when it is added counts as due before `pop`; one that is not, does not."""
     queue = Queue()
     queue.add("later", 5.5, 0.0, 5.0)
     assert queue.next_due() == 5.5
@@ -204,8 +204,8 @@ def test_what_is_due_is_ranked_at_once() -> None:
 
 @pytest.mark.parametrize("jobs", [100, 101])
 def test_when_it_is_rebuilt(jobs: int) -> None:
-    """Stale entries go when there are 65 more of them than of jobs that wait, and no sooner: each rebuild
-    is paid for by those that went."""
+    """Stale entries are removed when there are 65 more of them than of waiting jobs, and no sooner: each
+    removed entry pays for its share of a rebuild."""
     queue = Queue()
     for n in range(60):
         queue.add(str(n), 0.0, 0.0, 0.0)
@@ -235,7 +235,7 @@ def test_what_is_not_due_survives_a_rebuild(times: list[int], stay: int) -> None
 
 @pytest.mark.parametrize("due_first", [False, True])
 def test_cancelled_jobs_take_no_room(due_first: bool) -> None:
-    """A hundred thousand jobs that came and were cancelled leave a bounded number of entries behind."""
+    """A hundred thousand jobs that were added and cancelled leave a bounded number of entries."""
     queue = Queue()
     queue.add("stays", 0.0, 1000.0)
     for n in range(20_000):
@@ -267,7 +267,7 @@ def test_order_survives_a_rebuild(ranks: list[int], stay: int, due_first: bool) 
 
 @given(st.lists(st.tuples(SECONDS, PENALTIES), max_size=20), st.integers(0, 5), st.sets(st.integers(0, 19)))
 def test_first_tells_what_pop_would_give(jobs: list[tuple[float, float]], limit: int, gone: set[int]) -> None:
-    """The first jobs by rank are told as they would leave, and stay."""
+    """The first jobs by rank are returned in the order of `pop`, and stay."""
     queue = Queue()
     for number, (due, penalty) in enumerate(jobs):
         queue.add(str(number), due, penalty, 10.0)

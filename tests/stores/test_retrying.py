@@ -1,4 +1,4 @@
-"""Calls of a store that must have an answer."""
+"""Calls of a store that are repeated until they are answered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Flaky:
 async def test_a_call_is_repeated_until_it_is_answered(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each failure is followed by another try, after waits that grow to a bound; the log says so once."""
+    """Each failure is followed by another call, after waits that grow to a bound; the log has one message."""
     flaky = Flaky(12)
     assert await retry_until_answered(flaky) == 13
     longest = sum(BACKOFF.initial * BACKOFF.factor**n for n in range(7)) + 5 * BACKOFF.maximum
@@ -44,7 +44,7 @@ async def test_a_call_is_repeated_until_it_is_answered(
 
 
 async def test_an_error_of_another_kind_is_an_answer(autojump_clock: MockClock) -> None:
-    """Only an unknown outcome is worth another try."""
+    """Only StoreUnavailable leads to another call."""
 
     async def refuse() -> None:
         raise LookupError
@@ -54,7 +54,7 @@ async def test_an_error_of_another_kind_is_an_answer(autojump_clock: MockClock) 
 
 
 async def test_trying_again_can_be_cancelled(autojump_clock: MockClock) -> None:
-    """What is asked in vain can be given up."""
+    """A call that is repeated in vain can be cancelled."""
     with trio.move_on_after(60) as scope:
         await retry_until_answered(Flaky(10**9))
     assert scope.cancelled_caught
@@ -63,8 +63,8 @@ async def test_trying_again_can_be_cancelled(autojump_clock: MockClock) -> None:
 async def test_what_is_done_for_all_goes_on(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error that nobody foresaw is logged, with where it was, and the call is repeated; a store that is
-    out of reach is waited for; and what the package says comes out."""
+    """An unexpected error is logged with its traceback, and the call repeated; an unavailable store is waited
+    for; and other errors of the package are raised."""
     answers: list[BaseException | str] = [RecursionError("too\ndeep"), StoreUnavailable("away"), "done"]
 
     async def call() -> object:
@@ -86,7 +86,7 @@ async def test_what_is_done_for_all_goes_on(
 
 @pytest.mark.parametrize("broken", ["sweep", "claim", "heartbeat", "due", "overdue", "cancelling"])
 async def test_one_job_ends_no_worker(broken: str, autojump_clock: MockClock) -> None:
-    """Whatever of a worker's periodic calls fails in a way that nobody foresaw: jobs go on to be run."""
+    """After an unexpected error in any periodic call of a worker, jobs are still run."""
 
     class Odd(Connection):
         failed = 0

@@ -1,4 +1,4 @@
-"""The jobs of a store in memory, against a list that is searched from end to end every time."""
+"""The jobs of a store in memory, compared with a list that is searched from end to end."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ TestRoll = RollMachine.TestCase
 
 @pytest.mark.parametrize(("jobs", "gone"), [(100, 83), (101, 83)])
 def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
-    """Numbers of jobs that are gone go when there are 65 more of them than of jobs, and no sooner."""
+    """Numbers of removed jobs are dropped when there are 65 more of them than of jobs, and no sooner."""
     roll = _roll.Roll()
     for n in range(jobs):
         roll.add(row(str(n)))
@@ -128,7 +128,7 @@ def test_jobs_that_are_gone_take_no_room(jobs: int, gone: int) -> None:
 
 
 def test_pairs_of_handlers_and_owners_that_are_gone_take_no_room() -> None:
-    """What is known of a handler's jobs for an owner goes with them, though other jobs of both stay."""
+    """The entry of a handler's jobs for an owner is dropped with them, though other jobs of both stay."""
     roll, names = _roll.Roll(), range(40)
     for n in names:
         roll.add(row(f"{n}", f"f{n}", f"o{n}"))
@@ -160,7 +160,7 @@ def test_a_page_starts_behind_the_last_one(newest: bool, removed: bool) -> None:
 
 
 def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page ends behind so many jobs that were looked at, whether they matched or not, and says where."""
+    """A page ends after so many jobs were examined, whether they matched or not, with a cursor."""
     monkeypatch.setattr(_roll, "EXAMINED", 3)
     roll = _roll.Roll()
     for n in range(7):
@@ -175,7 +175,7 @@ def test_a_page_examines_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_page_looks_no_further_than_it_needs() -> None:
-    """However many jobs there are, a page looks at its own and one more, to know if there are more."""
+    """A page examines its own jobs and one more, however many there are."""
     looked = list[str]()
 
     class Seen(_row.Row):
@@ -193,7 +193,7 @@ def test_a_page_looks_no_further_than_it_needs() -> None:
 
 
 def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many are asked for, a page has at most so many jobs."""
+    """A page has at most `PAGE_JOBS` jobs, whatever the limit."""
     monkeypatch.setattr(_roll, "PAGE_JOBS", 3)
     roll = _roll.Roll()
     for n in range(4):
@@ -204,7 +204,7 @@ def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_search_counts_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has to be searched for is counted up to a bound."""
+    """A count by a search stops at a bound."""
     monkeypatch.setattr(_roll, "COUNTED", 3)
     roll = _roll.Roll()
     for n in range(5):
@@ -220,7 +220,7 @@ def test_a_search_counts_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -
     room=st.one_of(st.none(), st.integers(0, 5)),
 )
 def test_the_room_of_an_owner(waiting: Any, batch: Any, starting: int, room: int | None) -> None:
-    """An owner's jobs that wait, with those that come and do not start, are never more than the room."""
+    """An owner's waiting jobs, with new ones that do not start, are never more than the room."""
     roll = _roll.Roll()
     for n, (owner, state) in enumerate(waiting):
         roll.move(roll.add(row(str(n), owner=owner)), state)
@@ -277,7 +277,7 @@ def test_the_room_is_for_what_waits_after_the_claims(
 
 @pytest.mark.parametrize("state", State)
 def test_which_jobs_wait(state: State) -> None:
-    """What is queued or to be made again takes the room of its owner; what runs or has ended does not."""
+    """Queued and retrying jobs take the room of their owner; running and ended ones do not."""
     roll = _roll.Roll()
     roll.move(roll.add(row("0", owner="a")), state)
     new = [Submission("new", "f", target, (), Options(owner="a"), room=1)]

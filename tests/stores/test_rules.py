@@ -1,4 +1,4 @@
-"""What the end of an attempt means for its job, written out once more: the stores only write it."""
+"""The meaning of an attempt's end for its job, written out once more: the stores only write it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COMPLETED, FAILED, CANCELLED, RETRIED = (
 
 @pytest.mark.parametrize(("state", "transition"), list(product(State, Transition)))
 def test_every_cell(state: State, transition: Transition) -> None:
-    """A legal step leads where the design says; an illegal one raises, names both, and changes nothing."""
+    """A legal step gives the state of the design; an illegal one raises with both, and changes nothing."""
     before = {state: dict(row) for state, row in TRANSITIONS.items()}
     wanted = NEXT.get((state.value, transition.value))
     if wanted is not None:
@@ -61,14 +61,14 @@ def test_every_cell(state: State, transition: Transition) -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_what_completed_is_complete(asked: bool) -> None:
-    """A job that completed is over and has no reason, whether its cancellation was asked for or not."""
+    """A completed job has no reason, whether its cancellation was requested or not."""
     found = conclude(Outcome(COMPLETED, "result"), asked=asked, message="please")
     assert found == Conclusion(COMPLETED, None, None, False)
 
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_what_failed_has_failed(asked: bool) -> None:
-    """A job that failed, or was cancelled by others than who asks, keeps why."""
+    """A job that failed, or was cancelled for another reason than the user's, keeps its reason."""
     for transition, reason in ((FAILED, Reason.ERROR), (CANCELLED, Reason.PARENT)):
         ended = Ended(reason, "how", ERROR)
         found = conclude(Outcome(transition, ended=ended), asked=asked, message="please")
@@ -77,7 +77,7 @@ def test_what_failed_has_failed(asked: bool) -> None:
 
 @pytest.mark.parametrize("message", ["please", None])
 def test_a_cancelled_job_has_the_words_of_the_request(message: str | None) -> None:
-    """A job that was cancelled as was asked has the request's text, and what its handler raised."""
+    """A job that its user cancelled has the request's text, and the error of its handler."""
     outcome = Outcome(CANCELLED, ended=Ended(Reason.USER, "of the attempt", ERROR))
     found = conclude(outcome, asked=True, message=message)
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, message, ERROR), None, False)
@@ -86,7 +86,7 @@ def test_a_cancelled_job_has_the_words_of_the_request(message: str | None) -> No
 @pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("delay", [None, 0.0, 2.5])
 def test_a_retry(reason: Reason, delay: float | None) -> None:
-    """An attempt that is to be made again is, after its delay, and only a hand-over or a snooze is free."""
+    """A retry is due after its delay, and only a hand-over or a snooze spends no attempt."""
     ended = Ended(reason, "how", ERROR, delay)
     found = conclude(Outcome(RETRIED, ended=ended), asked=False, message=None)
     assert found == Conclusion(RETRIED, ended, delay or 0.0, reason in {Reason.SHUTDOWN, Reason.SNOOZED})
@@ -95,7 +95,7 @@ def test_a_retry(reason: Reason, delay: float | None) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SHUTDOWN, Reason.SNOOZED])
 def test_no_retry_of_what_is_to_be_cancelled(reason: Reason) -> None:
-    """A job whose cancellation was asked for is cancelled instead of being made again, as was asked."""
+    """A job whose cancellation was requested is cancelled instead of being retried."""
     outcome = Outcome(RETRIED, ended=Ended(reason, "how", ERROR, 2.5))
     found = conclude(outcome, asked=True, message="please")
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, "please", ERROR), None, False)
@@ -103,7 +103,7 @@ def test_no_retry_of_what_is_to_be_cancelled(reason: Reason) -> None:
 
 @pytest.mark.parametrize(("message", "said"), [("please", "please (it was lost)"), (None, "it was lost")])
 def test_a_cancellation_that_nobody_confirmed(message: str | None, said: str) -> None:
-    """Where the worker was lost, the end says so beside the words of the request."""
+    """If the worker was lost, the end adds that to the text of the request."""
     outcome = Outcome(RETRIED, ended=Ended(Reason.WORKER_LOST, "it was lost", delay=0.0))
     found = conclude(outcome, asked=True, message=message)
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, said), None, False)
@@ -113,8 +113,8 @@ def test_a_cancellation_that_nobody_confirmed(message: str | None, said: str) ->
 @pytest.mark.parametrize("attempts", [1, CRASHES, CRASHES + 2])
 @pytest.mark.parametrize("spent", range(1, CRASHES + 4))
 def test_a_lost_worker(spent: int, attempts: int, asked: bool) -> None:
-    """A job that lost its worker is made again at once, until it has spent its budget and lost a few; then it
-    is over, and says how many, and that it is no hand-over."""
+    """A job that lost its worker is retried at once, until it has spent its budget and lost several; then it
+    fails, with their number, and never as a hand-over."""
     found = worker_lost(spent, attempts, asked=asked)
     assert found.result is None
     assert found.ended is not None
@@ -126,7 +126,7 @@ def test_a_lost_worker(spent: int, attempts: int, asked: bool) -> None:
 
 
 def test_a_job_that_was_not_started() -> None:
-    """A job that waited too long says how long it may wait, and no more digits than matter."""
+    """The message of an expired job has its limit, with no more digits than matter."""
     found = not_started(0.1 + 0.2)
     assert found == Ended(Reason.QUEUE_TIMEOUT, "Job was not started within 0.3s")
     assert "0.000001s" in str(not_started(0.00000123).message).replace("1e-06", "0.000001")
@@ -141,7 +141,7 @@ def submission(owner: str | None, room: int | None) -> Submission:
 
 
 def test_rooms() -> None:
-    """Each owner has the room that its submissions say; without an owner or a limit there is none."""
+    """Each owner has the room of its submissions; without an owner or a limit there is none."""
     given: list[tuple[Any, Any]] = [("a", 3), (None, 4), ("b", None), ("c", 0), ("a", 3)]
     assert rooms([submission(owner, room) for owner, room in given]) == {"a": 3, "c": 0}
 
@@ -187,14 +187,14 @@ PAST, SOON = datetime.fromtimestamp(1, UTC), datetime.fromtimestamp(5.5, UTC)
     ],
 )
 def test_room_in_the_queue(waiting: int, fresh: list[Submission], free: int, full: bool) -> None:
-    """New jobs may come if no more than three wait afterwards; those that are claimed at once do not wait."""
+    """New jobs are accepted if at most three wait afterwards; those that are claimed at once do not count."""
     with pytest.raises(QueueFull) if full else nullcontext():
         check_queue(waiting, fresh, free, 5.0, most=3)
 
 
 @pytest.mark.parametrize("state", State)
 def test_a_request_to_cancel(state: State) -> None:
-    """It ends a job that waits, marks one that runs, and is too late for one that is over."""
+    """It ends a waiting job, marks a running one, and is too late for one that has ended."""
     answer = cancel_answer(state)
     assert (answer == "already_over") is state.over
     assert (answer == "requested") is (state is State.RUNNING)
@@ -203,19 +203,19 @@ def test_a_request_to_cancel(state: State) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_what_may_be_removed(state: State) -> None:
-    """Only what is over; the refusal says what to do."""
+    """Only ended jobs may be removed; the error says what to do."""
     with nullcontext() if state.over else pytest.raises(IllegalTransition, match="removed; cancel it first"):
         check_removable(state)
 
 
 def test_what_waits_and_what_is_left() -> None:
-    """Jobs wait that are queued or retrying; a child whose parent's attempt ends is cancelled."""
+    """Queued and retrying jobs wait; a child whose parent's attempt ends is cancelled."""
     assert {State.QUEUED, State.RETRYING} == WAITING
     assert Conclusion(CANCELLED, Ended(Reason.PARENT)) == ABANDONED
 
 
 def test_dates() -> None:
-    """What no date can say is shown as the first or the last one."""
+    """A time that no date can hold is shown as the first or the last one."""
     assert date_of(5.0) == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
     assert date_of(-inf) == datetime(1970, 1, 1, tzinfo=UTC)
     assert date_of(inf) == date_of(1e300) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What counts as the same under a key: every store says the same of it."""
+"""Which submissions are the same under a key: all stores agree."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def submission(given: dict[str, Any]) -> Submission:
 
 @pytest.mark.parametrize(("one", "other", "alike"), PAIRS, ids=map(str, range(len(PAIRS))))
 async def test_stores_agree(one: dict[str, Any], other: dict[str, Any], alike: bool, tmp_path: Path) -> None:
-    """In memory and in a file, the same is the same, and what JSON tells apart is not."""
+    """In memory and in a file, the same submissions are equal, and values that JSON distinguishes are not."""
 
     async def taken(store: Any) -> bool:
         ids, _ = await store.submit([submission(one)], 0, HOLDER)
@@ -67,7 +67,7 @@ async def test_stores_agree(one: dict[str, Any], other: dict[str, Any], alike: b
 
 
 def test_what_holds_itself() -> None:
-    """It is compared in the end."""
+    """The comparison of a value that contains itself ends."""
     one: list[Any] = [1]
     other: list[Any] = [1]
     one.append(one)

@@ -1,4 +1,4 @@
-"""What a caller hands in becomes a submission, or an error of the caller's."""
+"""The arguments of `submit` become a submission, or an error of the caller's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_without_options() -> None:
 
 
 def test_options_win_over_the_mark() -> None:
-    """What `submit` is given wins; what it is not given stays as marked."""
+    """Options of `submit` have precedence; the others stay as in the mark."""
     made = submission(marked, (), {"timeout": 1, "owner": "me"})
     assert made.options == Options(Timeouts(run=1, idle=6), Retry(attempts=3), Priority.HIGH, owner="me")
 
@@ -63,7 +63,7 @@ def test_a_wrong_key(key: Any, error: type[Exception]) -> None:
 
 @pytest.mark.parametrize("make", [submission, partial(child_submission, parent=Options())])
 def test_the_call_is_checked(make: Any) -> None:
-    """Wrong arguments and what is no handler are refused here, not when the job runs."""
+    """Wrong arguments and wrong handlers are refused by `submit`, not when the job runs."""
     with pytest.raises(TypeError, match="plain takes 1 arguments"):
         make(plain, (), {})
     with pytest.raises(TypeError, match="a handler is an async function"):
@@ -73,14 +73,14 @@ def test_the_call_is_checked(make: Any) -> None:
 
 
 def test_a_wrong_option() -> None:
-    """An unknown option is refused, with the one that was perhaps meant."""
+    """An unknown option is refused, with the name of a similar one."""
     with pytest.raises(TypeError, match="did you mean 'priority'"):
         submission(plain, (7,), {"prority": 1})
 
 
 def test_a_child() -> None:
-    """Of its handler's mark only the clocks count for a child: it has no retry and no queue. It has its
-    parent's owner and priority, and none of what else was said of the parent."""
+    """A child has the clocks of its handler's mark only: no retry and no queue. It has its parent's owner and
+    priority, and none of its other options."""
     made = child_submission(marked, (), {}, Options())
     assert (made.handler, made.target, made.args, made.key) == ("marked", marked, (), None)
     assert made.options == Options(Timeouts(run=5, idle=6))
@@ -98,7 +98,7 @@ def test_a_child() -> None:
     "name", ["retry", "priority", "delay", "run_at", "key", "owner", "when_unread", "other"]
 )
 def test_no_option_of_a_child(name: str) -> None:
-    """A child takes four options, and the error for any other says which."""
+    """A child has four options, and the error for any other lists them."""
     with pytest.raises(TypeError) as caught:
         child_submission(plain, (7,), {name: 1}, Options())
     assert (
@@ -109,7 +109,7 @@ def test_no_option_of_a_child(name: str) -> None:
 @pytest.mark.parametrize("make", [submission, partial(child_submission, parent=Options())])
 @pytest.mark.parametrize("args", [(), (7,)])
 def test_an_argument_that_was_given_by_name(make: Any, args: tuple[Any, ...]) -> None:
-    """Whoever gives a handler's argument by its name is told that it is no option, and where it goes."""
+    """The error for a handler's argument given by name says that it is no option, and where it goes."""
     with pytest.raises(
         TypeError, match=r"'a' is an argument of plain, and .* by their places, as in submit\(plain"
     ):

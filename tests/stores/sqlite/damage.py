@@ -1,4 +1,4 @@
-"""Write into a row what no program writes: as a bit that flips in it, or a tool that knows no better."""
+"""Write into a row what the package never writes: like a flipped bit, or another program's mistake."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ KINDS = {
 
 
 class Place(NamedTuple):
-    """A column, and the condition that says of a row whether it is that of a job: `?` is its number."""
+    """A column, and the condition on a row to be that of a job: `?` is the job's number."""
 
     table: str
     column: str
 
     @property
     def row(self) -> str:
-        """Which row of the table it is."""
+        """The row's place in its table."""
         return {
             "trio_jobs_job": "number = ?1",
             "trio_jobs_event": "id = (SELECT max(id) FROM trio_jobs_event WHERE id >> 32 = ?1)",
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 def places(path: Path) -> list[Place]:
-    """Return every column of a job that a file has, as its schema says."""
+    """Return every column of a job in the file, by its schema."""
     db: Any = apsw.Connection(str(path))
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     found = [
@@ -55,7 +55,7 @@ def places(path: Path) -> list[Place]:
 
 
 def loosened(path: Path) -> dict[str, str]:
-    """Make the tables of a file take anything, for connections to come; return how they were declared."""
+    """Let the tables of a file accept any value, for later connections; return their declarations."""
     db: Any = apsw.Connection(str(path))
     was = dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%STRICT%'"))
     loose = {
@@ -71,7 +71,7 @@ def loosened(path: Path) -> dict[str, str]:
 
 
 def declare(db: Any, tables: dict[str, str]) -> None:
-    """Say how tables are declared, which no open connection notices."""
+    """Set the declarations of tables, which no open connection notices."""
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     db.execute("PRAGMA writable_schema = ON")
     for name, sql in tables.items():
@@ -80,7 +80,7 @@ def declare(db: Any, tables: dict[str, str]) -> None:
 
 
 def hurt(path: Path, hits: list[tuple[Place, str, int]]) -> list[bool]:
-    """Write over values: each in a place, of a kind, of the job of a number; return which could be."""
+    """Overwrite values, each in a place, of a kind, of the job of a number; return the possible ones."""
     was = loosened(path)
     db: Any = apsw.Connection(str(path))
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)

@@ -1,4 +1,4 @@
-"""The private parts of a store in a file that its tests look at, or make fail, each in one place."""
+"""The private parts of a store in a file that its tests read, or make fail, each in one place."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def writer_of(store: SqliteStore) -> Group:
-    """Return what commits the calls that write."""
+    """Return the group that commits the calls that write."""
     return store._writer
 
 
 def reader_of(store: SqliteStore) -> Group:
-    """Return what runs the calls that read."""
+    """Return the group of the calls that read."""
     return store._reader
 
 
@@ -27,7 +27,7 @@ def line_of(group: Group) -> Line:
 
 
 def signals_of(store: SqliteStore) -> Signals:
-    """Return what wakes the tasks that wait in this process."""
+    """Return the signals that wake the waiting tasks of this process."""
     return store._signals
 
 
@@ -37,5 +37,5 @@ def time_in(store: SqliteStore) -> float:
 
 
 async def look_again(store: SqliteStore) -> None:
-    """Do what a store does when it notices that another process has written."""
+    """Do what a store does when it notices a write of another process."""
     await store._look_for_news()

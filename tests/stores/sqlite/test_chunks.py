@@ -1,4 +1,4 @@
-"""Logs in chunks: against a plain list that is cut as the bounds say."""
+"""Logs in chunks, compared with a plain list that is cut at the bounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ bursts = st.one_of(
 
 
 class Log:
-    """A log in a file of its own, and what it should hold; another job's log lies on either side."""
+    """A log in a file of its own, and its expected contents; another job's log is on either side."""
 
     def __init__(self, keep: Retention) -> None:
         db = apsw.Connection(":memory:")
@@ -56,7 +56,7 @@ class Log:
         self.tx.write_log()
 
     def there(self) -> tuple[int, int]:
-        """Return what the rows say: events that may be dropped, and bytes."""
+        """Return the counts in the rows: events that may be dropped, and bytes."""
         row = self.tx.db.execute(
             "SELECT coalesce(sum(count), 0), coalesce(sum(octet_length(data)), 0) FROM trio_jobs_event "
             "WHERE id >> 32 = ? AND kind IN ('token', 'progress', 'saved')",
@@ -74,8 +74,8 @@ limits = st.builds(Retention, events=st.integers(1, 40), bytes=st.integers(1, 40
 
 @given(limits, st.lists(bursts, max_size=30), st.data())
 def test_any_log(keep: Retention, appended: list[tuple[Kind, list[Any]]], data: st.DataObject) -> None:
-    """What is there is the end of what was appended, as long as the bounds allow and no longer, and the last
-    saved value; it is read from any cursor, in pages of any size; and the neighbours' logs are untouched."""
+    """A log holds the end of what was appended, as much as the bounds allow, and the last saved value; it is
+    read from any cursor, in pages of any size; and the neighbours' logs are unchanged."""
     log = Log(keep)
     for kind, values in appended:
         log.append(kind, values)
@@ -119,7 +119,7 @@ def test_any_log(keep: Retention, appended: list[tuple[Kind, list[Any]]], data: 
     ],
 )
 def test_an_eighth_goes_at_a_time(keep: Retention, burst: int, total: int, left: range) -> None:
-    """Never less than seven eighths of a bound are left, and never more than the bound."""
+    """After trimming at least seven eighths of a bound are left, and never more than the bound."""
     log = Log(keep)
     for start in range(0, total, burst):
         log.append(Kind.TOKEN, list(range(start, start + burst)))
@@ -131,7 +131,7 @@ def test_an_eighth_goes_at_a_time(keep: Retention, burst: int, total: int, left:
 
 
 def test_a_count_that_is_wrong() -> None:
-    """A row of a job that says that more is there than is costs tokens, and nothing else."""
+    """A count in a row that is too high costs tokens, and nothing else."""
     log = Log(Retention(events=8))
     log.append(Kind.TOKEN, [1, 2])
     log.append(Kind.SAVED, ["saved"])
@@ -142,7 +142,7 @@ def test_a_count_that_is_wrong() -> None:
 
 @given(st.integers(0, 2**31 - 2), st.integers(0, 2**32 - 2))
 def test_logs_do_not_meet(number: int, after: int) -> None:
-    """The ids of one job's rows lie between those of its neighbours, and all are numbers that SQLite has."""
+    """The ids of one job's rows are between those of its neighbours, and SQLite can hold all of them."""
     first, last = chunks.log_ids(number, after).values()
     assert first - after - 1 == number << 32
     assert first <= last < chunks.log_ids(number + 1)["first"] <= 2**63 - 1
@@ -150,7 +150,7 @@ def test_logs_do_not_meet(number: int, after: int) -> None:
 
 def test_old_snoozes_go() -> None:
     """Of a job that snoozes without end the newest snoozes are kept, each with the start that follows it; its
-    first start, what else ended an attempt, and what it sent stay. So does the neighbours' log."""
+    first start, other ends of attempts, and its tokens stay. So does the neighbours' log."""
     log = Log(Retention())
     seq = 0
 

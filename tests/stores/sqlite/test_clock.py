@@ -1,4 +1,4 @@
-"""The file's clock: the machine's time since boot, which nobody can set."""
+"""The file's clock: the machine's time since boot, which cannot be set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ opened = partial(open_sqlite, handlers=[work])
 
 
 def test_it_counts_from_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says the wall's time when it is made, and only the time since boot moves it."""
+    """A new clock shows the wall's time, and only the time since boot moves it."""
     monkeypatch.setattr(clock, "since_boot", lambda: 100.0)
     monkeypatch.setattr("time.time", lambda: 5000.0)
     now = clock.FileClock(clock.ahead())
@@ -35,13 +35,13 @@ def test_it_counts_from_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the wall clock, where the system has nothing better."""
+    """Where the system has no time since boot, it is the wall clock."""
     monkeypatch.setattr("time.time", lambda: 5000.0)
     assert clock.FileClock(None)() == 5000.0
 
 
 def test_a_boot_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is what the system says, without the line's end; and nothing where there is no such file."""
+    """The boot's name is the system's text without the line end; None if there is no such file."""
     monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "boot_id")
     assert clock.boot() is None
     (tmp_path / "boot_id").write_text("a-b-c\n")
@@ -49,7 +49,7 @@ def test_a_boot_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_all_processes_agree(tmp_path: Path) -> None:
-    """Two processes on a file tell the same time, though the second came later."""
+    """Two processes on a file have the same time, though the second opened it later."""
     script = (
         "import sys, time, trio\n"
         "from trio_jobs.stores.sqlite import open_sqlite\n"
@@ -71,8 +71,8 @@ def test_all_processes_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 async def test_the_wall_clock_jumps(jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No lease and no queue timeout passes by it, what is delayed comes no sooner and no later, also in a
-    file that is opened afterwards, and its times go on from where they were."""
+    """When the wall clock jumps, no lease and no queue timeout passes, a delayed job comes no sooner and no
+    later, also in a file that is opened afterwards, and the file's times continue."""
     real = time.time
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
@@ -128,8 +128,8 @@ async def claimed(path: Path) -> int:
 
 @pytest.mark.parametrize("noted", [True, False])
 async def test_a_boot_with_the_clock_behind(tmp_path: Path, machine: Machine, noted: bool) -> None:
-    """No time is before the newest in the file, so that what was due is due, though the wall says otherwise;
-    also in a file of a version that noted no times."""
+    """After a boot no time is before the newest in the file, so that a due job stays due, though the wall
+    clock is behind; also in a file of a version without times."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         (waiting,) = await accept(store, make())
@@ -147,8 +147,8 @@ async def test_a_boot_with_the_clock_behind(tmp_path: Path, machine: Machine, no
 
 
 async def test_the_clock_is_set_right_after_a_boot(tmp_path: Path, machine: Machine) -> None:
-    """The file's clock follows, in every process that has it open, what was to be done at a time is done at
-    that time, and nobody loses his lease by it."""
+    """The file's clock follows the corrected wall clock in every process, jobs start at their wall times, and
+    no lease lapses by it."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         now = time_in(store)
@@ -180,8 +180,8 @@ async def test_the_clock_is_set_right_after_a_boot(tmp_path: Path, machine: Mach
 async def test_a_clock_that_is_far_off(
     tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the wall clock was years behind when a file was made, and is set right, that is believed after a
-    while, as it may have been set by mistake, and not at once."""
+    """If the wall clock was years behind when a file was made, and is corrected, the file's clock follows
+    after a while, as a wrong setting is possible, and not at once."""
     machine.behind = 1e9
     steps: list[float] = []
     async with opened(tmp_path / "jobs.db", poll=0.001) as store:
@@ -206,7 +206,7 @@ async def test_a_clock_that_is_far_off(
 
 
 async def test_a_clock_that_another_process_has_set_right(tmp_path: Path, machine: Machine) -> None:
-    """Who thinks that a clock is off looks at the file first, and sets nothing if that is right by now."""
+    """Before it corrects the clock a process reads the file, and sets nothing if that is right by now."""
     async with opened(tmp_path / "jobs.db") as store:
         before = time_in(store)
         done, _ = await writer_of(store).call(lambda tx: FileClock(-1e9).set_right(tx.db))

@@ -74,7 +74,7 @@ def test_the_contract(check: Check) -> None:
 @pytest.mark.deep
 @pytest.mark.parametrize("check", store_checks(thorough=True)[len(store_checks()) - len(SCENES) :], ids=str)
 def test_each_verb_beside_each_other_one(check: Check) -> None:
-    """Whichever two verbs meet at one job, it is as if one of them had come first."""
+    """Any two concurrent verbs on one job have the result of one of the two orders."""
     check.run(open_in)
 
 
@@ -92,7 +92,7 @@ def test_limits(check: Check) -> None:
 
 
 class SqliteMachine(StoreMachine):
-    """Random programs of verbs, through two connections that come and go."""
+    """Random programs of verbs, through two connections that open and close."""
 
     @asynccontextmanager
     async def open_store(self, folder: Path) -> AsyncIterator[Store]:
@@ -103,7 +103,7 @@ class SqliteMachine(StoreMachine):
 
 @pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.deep)])
 def test_it_agrees_with_the_store_in_memory(examples: int) -> None:
-    """Whatever is asked in whatever order, both stores answer the same and keep the same logs."""
+    """For any sequence of calls, both stores answer the same and keep the same logs."""
     run_state_machine_as_test(
         SqliteMachine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""One damaged row: whatever stands in it, and whatever is done, the other jobs do not notice."""
+"""One damaged row: whatever it holds, and whatever is called, other jobs are unaffected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def bring(store: SqliteStore, life: str, key: str) -> str:
-    """Submit a job, and bring it to where it is to be; those that run come before those that wait."""
+    """Submit a job, and bring it to a state; jobs that run are brought before those that wait."""
     late = Timeouts(queue=1e-9) if life == "expired" else Timeouts()
     new = make("x", key=key, timeouts=late, **OWNED)
     if life in {"waits", "expired"}:
@@ -47,7 +47,7 @@ async def bring(store: SqliteStore, life: str, key: str) -> str:
 
 
 async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: str, over: str) -> None:
-    """Do everything that a store can do; the neighbours are none the worse."""
+    """Call every verb of a store; the neighbours are unaffected."""
     good = {waits, runs, asked, over}
     filters = [
         *(
@@ -98,7 +98,7 @@ async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: 
 
 
 async def suffer(path: Path, hits: list[tuple[Place, str, str]]) -> list[bool]:
-    """Hit a job for each place, life and kind, use the store, and return where there was something to hit."""
+    """Damage a job for each place, state and kind, use the store, and return the places that exist."""
     async with opened(path) as store:
         well = [await bring(store, life, life) for life in ("runs", "cancelling", "over")]
         bad = ["" for _ in hits]
@@ -123,7 +123,7 @@ async def suffer(path: Path, hits: list[tuple[Place, str, str]]) -> list[bool]:
 
 
 async def follow(store: SqliteStore, job_id: str) -> None:
-    """Wait for what becomes of a job that is damaged."""
+    """Wait for the end of a job that is damaged."""
     with suppress(TrioJobsError):
         after = 0
         while events := await store.follow(job_id, after, 9):
@@ -133,7 +133,7 @@ async def follow(store: SqliteStore, job_id: str) -> None:
 
 
 async def expect_end(store: SqliteStore, job_id: str) -> None:
-    """Wait for the end of one that is well."""
+    """Wait for the end of a job that is not damaged."""
     assert (await store.ended(job_id)).state is State.COMPLETED
 
 
@@ -150,7 +150,7 @@ async def job_places(folder: Path) -> list[Place]:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_damaged_row(kind: str, tmp_path: Path) -> None:
-    """A value of this kind in any column, of jobs wherever they are in their life."""
+    """A value of this kind in any column affects only its job, in any state."""
     spots = await job_places(tmp_path)
     hits = [(place, LIVES[(n + len(kind)) % len(LIVES)], kind) for n, place in enumerate(spots)]
     assert sum(await suffer(tmp_path / "jobs.db", hits)) > 30
@@ -160,7 +160,7 @@ async def test_a_damaged_row(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("life", LIVES)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_damaged_row(kind: str, life: str, tmp_path: Path) -> None:
-    """The same for every column, kind and place in a life."""
+    """A value of every kind in every column affects only its job, in every state."""
     spots = await job_places(tmp_path)
     assert sum(await suffer(tmp_path / "jobs.db", [(place, life, kind) for place in spots])) > 30
 
@@ -172,7 +172,7 @@ async def note(job: JobContext[str], said: str) -> str:
 
 @pytest.mark.parametrize("life", ["waits", "lapsed"])
 async def test_a_worker_goes_on(life: str, tmp_path: Path) -> None:
-    """A worker runs all jobs but for the damaged ones, which it ends with what is damaged."""
+    """A worker runs all jobs except the damaged ones, which fail with the names of the columns."""
     path = tmp_path / "jobs.db"
     columns = ["id", "args", "options", "owner", "key", "saved", "metadata", "attempt", "spent", "seq"]
     async with open_sqlite(path, handlers=[note], synchronous="normal") as store:
@@ -197,7 +197,7 @@ TOTALS = Place("trio_jobs_total", "jobs")
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_damaged_counter(kind: str, tmp_path: Path) -> None:
-    """Jobs are counted anew when a counter makes no sense, and come, start and end all the while."""
+    """Jobs are counted anew if a counter is impossible, and are submitted, start and end meanwhile."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         over, runs = await bring(store, "over", "o"), await bring(store, "runs", "r")
@@ -213,7 +213,7 @@ async def test_a_damaged_counter(kind: str, tmp_path: Path) -> None:
 
 
 def test_an_index_that_does_not_know_of_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A byte that flips in a table is not in its indexes: they are made anew, and what is there is served."""
+    """If an index lacks a row after a flipped byte, the indexes are made anew, and the rows are found."""
     path = tmp_path / "jobs.db"
 
     async def fill() -> None:
@@ -236,7 +236,7 @@ def test_an_index_that_does_not_know_of_a_row(tmp_path: Path, caplog: pytest.Log
 
 
 async def bring_with_a_damaged_child(store: SqliteStore, path: Path, life: str) -> tuple[str, str]:
-    """Bring a job to where it is to be, with a child whose row is damaged; return both."""
+    """Bring a job to a state, with a child whose row is damaged; return both."""
     parent = await bring(store, life, "p")
     child = (await store.spawn(parent, 1, make("y"), HOLDER)).submission.id
     assert hurt(path, [(Place("trio_jobs_job", "priority"), "bytes", 2)]) == [True]
@@ -244,7 +244,7 @@ async def bring_with_a_damaged_child(store: SqliteStore, path: Path, life: str) 
 
 
 async def test_a_damaged_child(tmp_path: Path) -> None:
-    """Its parent ends all the same, and it fails."""
+    """The parent of a damaged child ends all the same, and the child fails."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         parent, child = await bring_with_a_damaged_child(store, path, "runs")
@@ -267,7 +267,7 @@ async def test_a_lost_id(tmp_path: Path) -> None:
 
 
 async def test_what_was_asked_for_is_no_damage(tmp_path: Path) -> None:
-    """What no file can hold is told to who asks, and the job is none the worse."""
+    """A value that no file can hold is an error of its caller, and the job is unaffected."""
     async with opened(tmp_path / "jobs.db") as store:
         job_id = await bring(store, "runs", "r")
         with pytest.raises(OverflowError):
@@ -276,7 +276,7 @@ async def test_what_was_asked_for_is_no_damage(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_child_of_a_lost_parent(tmp_path: Path) -> None:
-    """A sweep takes its parent back all the same, and it fails."""
+    """A sweep reclaims the parent of a damaged child all the same, and the child fails."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         parent, child = await bring_with_a_damaged_child(store, path, "lapsed")
@@ -286,7 +286,7 @@ async def test_a_damaged_child_of_a_lost_parent(tmp_path: Path) -> None:
 
 
 async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
-    """The jobs are counted anew, and it is accepted."""
+    """A submit that reads a damaged counter counts the jobs anew, and is accepted."""
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         await bring(store, "waits", "w")
@@ -298,7 +298,7 @@ async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:
 
 
 async def test_a_text_that_is_none_is_no_damage(tmp_path: Path) -> None:
-    """What cannot be written as UTF-8 is the fault of who says it."""
+    """A text that UTF-8 cannot encode is an error of its caller."""
     async with opened(tmp_path / "jobs.db") as store:
         job_id = await bring(store, "runs", "r")
         with pytest.raises(UnicodeEncodeError):
@@ -307,7 +307,7 @@ async def test_a_text_that_is_none_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_a_page_that_is_lost(tmp_path: Path) -> None:
-    """A small file in which more is damaged than an index is refused when it is opened."""
+    """A small file with more damage than an index is refused when it is opened."""
     path = tmp_path / "jobs.db"
 
     async def fill() -> None:

@@ -1,4 +1,4 @@
-"""What a job costs in a file, counted: how often is it written to, and how often read."""
+"""The cost of a job in a file: how often the file is written, and how often read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def address(tmp_path: Path) -> str:
 
 @pytest.fixture
 def transactions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How many transactions there were, of those that write and of those that read."""
+    """Return how many transactions wrote, and how many read."""
     seen = Counter[str]()
     real = Group.transact
 
@@ -44,7 +44,7 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.mark.parametrize("capacity", [1, 5])
 async def test_jobs_that_wait(address: str, transactions: Counter[str], capacity: int) -> None:
-    """The end of one and the start of the next, in its slot, are one commit, and nothing is read between."""
+    """The end of one job and the start of the next, in its slot, are one commit, without a read between."""
     async with open_registry(address, handlers=[work], capacity=0) as jobs:
         handles = await jobs.submit_many(work, [(number,) for number in range(JOBS)])
     transactions.clear()
@@ -58,7 +58,7 @@ async def test_jobs_that_wait(address: str, transactions: Counter[str], capacity
 
 
 async def test_jobs_that_are_awaited(address: str, transactions: Counter[str]) -> None:
-    """One that is submitted and awaited where it runs is two commits, and is never read."""
+    """A job that is submitted and awaited where it runs is two commits, and is never read."""
     async with open_registry(address, handlers=[work], capacity=1) as jobs:
         for number in range(JOBS):
             assert await (await jobs.submit(work, number)).result() == number
@@ -67,7 +67,7 @@ async def test_jobs_that_are_awaited(address: str, transactions: Counter[str]) -
 
 
 async def test_jobs_that_nothing_runs_here(address: str, transactions: Counter[str]) -> None:
-    """To submit one where there are no slots is a commit, and no lease is looked for."""
+    """A submit where there are no slots is one commit, and reads no lease."""
     async with open_registry(address, handlers=[work], capacity=0) as jobs:
         for number in range(JOBS):
             await jobs.submit(work, number)
@@ -77,7 +77,7 @@ async def test_jobs_that_nothing_runs_here(address: str, transactions: Counter[s
 
 
 async def test_lists_are_made_beside_the_loop(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The summaries of a page are made in the thread that searches, so that claims need not wait for that."""
+    """The summaries of a page are made in the thread of the search, so that claims do not wait for that."""
     threads: list[int] = []
     real = Rows.summary_of
 
@@ -94,7 +94,7 @@ async def test_lists_are_made_beside_the_loop(address: str, monkeypatch: pytest.
 
 
 async def test_a_follower_where_the_job_runs(address: str, transactions: Counter[str]) -> None:
-    """What is appended to a log is given to who follows it in that process: a commit each, and no reading."""
+    """An appended event reaches the followers of that process without a read: one commit each."""
     send, receive = trio.open_memory_channel[str](0)
 
     async def speak(job: JobContext[str]) -> None:

@@ -1,4 +1,4 @@
-"""Who waits for a job's end hears of it, and the file is read no more often than that takes."""
+"""A task that waits for a job's end is woken by it, with no more reads of the file than that takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def end_of(store: SqliteStore, claim: Claim, found: list[Job]) -> None:
 
 
 async def test_an_end_in_this_process_takes_no_second_look(tmp_path: Path) -> None:
-    """Whoever waits for a job that ends here is told what it has become, and does not read the file again."""
+    """A task that waits for a job that ends here gets the end without reading the file again."""
     found: list[Job] = []
     async with opened(tmp_path / "jobs.db") as store:
         claim = await submit(store)
@@ -61,7 +61,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=[str(one.transition) for one in OUTCOMES])
 async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
-    """`end` says of a job what `ended` says of its end: to those who waited, and to those who come later."""
+    """`end` gives the end of the job that `ended` gives, to tasks that wait and to later ones."""
     found: list[Any] = []
 
     async def wait(store: SqliteStore, job_id: str) -> None:
@@ -81,7 +81,7 @@ async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
 
 
 async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for a job that was started here, and that no other process can have ended, reads no file."""
+    """Waiting for a job that was started here, and that no other process can have ended, reads no file."""
     monkeypatch.setattr(sqlite.store, "POLL", 1e6)
     found: list[Job] = []
     async with opened(tmp_path / "jobs.db") as store:
@@ -96,7 +96,7 @@ async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_an_end_before_the_wait_is_found(tmp_path: Path) -> None:
-    """A job that has ended is not taken for open because it was submitted here."""
+    """A job that has ended does not count as open because it was submitted here."""
     async with opened(tmp_path / "jobs.db") as store:
         claim = await submit(store)
         await finish(store, claim)
@@ -105,10 +105,8 @@ async def test_an_end_before_the_wait_is_found(tmp_path: Path) -> None:
 
 
 async def test_an_end_by_another_store_is_found(tmp_path: Path) -> None:
-    """Jobs that were submitted here and ended through another connection are not waited for in vain.
-
-    The first is waited for before that, and the second after it was noticed.
-    """
+    """Waits for jobs that were submitted here and ended through another connection end. The first wait begins
+    before that, and the second after it was noticed."""
     found: list[Job] = []
     async with opened(tmp_path / "jobs.db") as store, opened(tmp_path / "jobs.db") as other:
         claims = [await submit(store) for _ in range(2)]

@@ -1,5 +1,5 @@
-"""Faults of the world: what is accepted is kept, reads go on, the error says what to do, and work goes on by
-itself when the fault is over."""
+"""Faults of the environment: accepted jobs are kept, reads go on, the error says what to do, and work resumes
+by itself after the fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from trio_jobs.testing.checks.kit import HOLDER, accept, make, start, work
 
 
 class Gate:
-    """What the handlers below wait for."""
+    """The event that the handlers below wait for."""
 
     def __init__(self) -> None:
         self.reached = trio.Event()
@@ -46,7 +46,7 @@ gates: dict[str, Gate] = {}
 
 
 async def speak(job: JobContext[str], gate: str = "", size: int = 1) -> str:
-    """Stream, and save, with a wait in between for what the test does to the file."""
+    """Send, and save, with a wait in between in which the test changes the file."""
     await job.send("before")
     if gate:
         gates[gate].reached.set()
@@ -89,7 +89,7 @@ def gate() -> Iterator[str]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on a locked file soon."""
+    """Wait for a locked file only briefly."""
     monkeypatch.setattr(files, "_BUSY_MILLISECONDS", 50)
 
 
@@ -107,8 +107,8 @@ async def limit_pages(jobs: JobRegistry, pages: int) -> None:
 
 
 async def test_a_full_disk(tmp_path: Path, gate: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A submit is refused and says so; what runs waits, and is not lost; reads go on; and with room again
-    everything goes on, with each event once."""
+    """A submit is refused with an error; running jobs wait, and are not lost; reads go on; and with room
+    again everything goes on, with each event once."""
     async with registry(tmp_path / "jobs.db", capacity=1) as jobs:
         handle = await jobs.submit(speak, gate, 20_000)
         await gates[gate].reached.wait()
@@ -179,8 +179,8 @@ trio.run(main)
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
 @pytest.mark.parametrize("size", ["1m", "12m"])
 def test_a_small_file_system(tmp_path: Path, size: str) -> None:
-    """On a real file system that is full it is the same: what runs waits, loses nothing, and goes on when
-    there is room, also where the log of writes alone could fill it."""
+    """On a real file system that is full running jobs wait, lose nothing, and go on when there is room, also
+    where the write-ahead log alone could fill it."""
     (tmp_path / "disk").mkdir()
     inside = (
         f'mount -t tmpfs -o size={size} none {tmp_path}/disk || exit 77; exec {sys.executable} -c "$0" "$1"'
@@ -200,7 +200,7 @@ def test_a_small_file_system(tmp_path: Path, size: str) -> None:
 
 
 class FailingDisk(apsw.VFS):
-    """A file system of which the k-th write or sync fails."""
+    """A file system whose k-th write or sync fails."""
 
     def __init__(self, base: str) -> None:
         self.calls = 0
@@ -255,7 +255,7 @@ async def scenario(path: Path) -> list[str]:
 
 
 async def look(path: Path, accepted: list[str]) -> None:
-    """Check that what was accepted is there, and that the file is sound."""
+    """Check that the accepted jobs are there, and that the file is sound."""
     async with registry(path) as jobs:  # which checks a file that is so small
         for job_id in accepted:
             assert await kinds(await jobs.get(job_id)) == SPOKEN
@@ -264,8 +264,8 @@ async def look(path: Path, accepted: list[str]) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what SQLite makes light of
 @pytest.mark.deep
 def test_each_write_fails_once(tmp_path: Path, disk: FailingDisk) -> None:
-    """Whichever write or sync fails: the file is refused for now, or the submit is, or nobody notices; what
-    was accepted runs to its end, every event once, and the file stays sound."""
+    """Whichever write or sync fails: opening is refused for now, or the submit is, or there is no effect;
+    accepted jobs run to their ends, every event once, and the file stays sound."""
     trio.run(scenario, tmp_path / "sound.db")
     calls = disk.calls
     completed = 0
@@ -286,8 +286,8 @@ def test_each_write_fails_once(tmp_path: Path, disk: FailingDisk) -> None:
 async def test_a_locked_file(
     tmp_path: Path, gate: str, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While another program holds the lock longer than anybody waits, submits are refused, what runs waits,
-    and reads go on; afterwards everything goes on."""
+    """While another program holds the lock beyond every deadline, submits are refused, running jobs wait, and
+    reads go on; afterwards everything goes on."""
     path = tmp_path / "jobs.db"
     async with registry(path) as jobs:
         handle = await jobs.submit(speak, gate)
@@ -313,7 +313,7 @@ async def test_a_locked_file(
 def test_a_locked_file_is_not_opened(
     tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says that another program has it; later it opens."""
+    """The error says that another program has the lock; later the file opens."""
     monkeypatch.setattr(opening, "_OPENINGS", 3)
 
     async def use() -> None:
@@ -330,7 +330,7 @@ def test_a_locked_file_is_not_opened(
 
 
 async def test_a_cancellation_while_the_file_is_locked(tmp_path: Path, impatient: None) -> None:
-    """It waits no longer than the lock is waited for, and nothing was written."""
+    """A cancelled call waits no longer than the deadline of the lock, and nothing was written."""
     path = tmp_path / "jobs.db"
     async with open_sqlite(path, handlers=[work]) as store:
         other = apsw.Connection(str(path))
@@ -351,8 +351,8 @@ async def test_a_cancellation_while_the_file_is_locked(tmp_path: Path, impatient
 @pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db-shm"])
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> None:
-    """When the file, or the log beside it, is removed or replaced while it is open, the registry says so
-    and ends, and writes nothing more."""
+    """When the file, or its log, is removed or replaced while it is open, the registry raises an error and
+    ends, and writes nothing more."""
     path = tmp_path / "jobs.db"
     with pytest.raises(StoreCorrupt, match="was removed or replaced while it was open; nothing more"):
         async with registry(path) as jobs:
@@ -367,7 +367,7 @@ async def test_a_file_taken_away(name: str, replaced: bool, tmp_path: Path) -> N
 
 
 async def test_who_waits_is_told(tmp_path: Path) -> None:
-    """Every wait, and every later call, raises what happened to the file."""
+    """Every wait, and every later call, raises the error of the file."""
     path = tmp_path / "jobs.db"
     async with open_sqlite(path, handlers=[work]) as store:
         job_id = (await start(store)).submission.id
@@ -395,7 +395,7 @@ async def test_who_waits_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db-shm"])
 async def test_nothing_is_accepted_by_a_file_that_is_gone(name: str, tmp_path: Path) -> None:
-    """Not even before anybody has looked whether it is there: what would be written is written nowhere."""
+    """A submit to a removed file is refused, even before the store has checked whether the file exists."""
     async with open_sqlite(tmp_path / "jobs.db", handlers=[work], poll=60) as store:
         await accept(store, make())
         (tmp_path / name).unlink()
@@ -406,7 +406,7 @@ async def test_nothing_is_accepted_by_a_file_that_is_gone(name: str, tmp_path: P
 async def test_a_folder_that_cannot_be_read_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says nothing about the file in it."""
+    """An unreadable folder does not mean that its file was removed."""
     looks = 0
 
     def refuse(name: str) -> None:
@@ -457,7 +457,7 @@ trio.run(main)
 
 
 def test_a_fork(tmp_path: Path) -> None:
-    """The child is told to open the file itself, and does no harm to its parent."""
+    """A forked child gets an error that says to open the file itself, and does not affect its parent."""
     command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path / "jobs.db")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ran.stderr == ""

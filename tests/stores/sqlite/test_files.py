@@ -1,4 +1,4 @@
-"""Files: which are opened, how they are brought up to date, and that a refused one is left as it was."""
+"""Files: which are opened, how they are migrated, and that a refused one stays unchanged."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def use(path: Path) -> None:
 
 
 def sql(path: Path, *statements: str) -> None:
-    """Change a file behind the library's back."""
+    """Change a file with SQLite alone."""
     db = apsw.Connection(str(path))
     for statement in statements:
         db.execute(statement)
@@ -84,21 +84,21 @@ def refused(path: Path, error: type[Exception], *facts: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 99, 100, 511, 512, 5000])
 def test_a_file_that_is_none_of_sqlite(size: int, tmp_path: Path) -> None:
-    """A file of something else is refused and left as it is, however short."""
+    """A file that is not SQLite's is refused and left unchanged, however short."""
     path = tmp_path / "jobs.db"
     path.write_bytes(b"x" * size)
     refused(path, StoreCorrupt, "is no SQLite file, or its beginning is damaged", "give another path")
 
 
 def test_an_empty_file_is_taken(tmp_path: Path) -> None:
-    """As one that somebody has made room for."""
+    """An empty file is used like a new one."""
     path = tmp_path / "jobs.db"
     path.touch()
     make_file(path)
 
 
 def test_tables_of_somebody_else(tmp_path: Path) -> None:
-    """A program may keep its own tables in the file; they stay as they are, and so do ours."""
+    """A program may keep its own tables in the file; they stay unchanged, and so do ours."""
     path = tmp_path / "jobs.db"
     sql(path, "CREATE TABLE job (x)", "INSERT INTO job VALUES (1), (2)", "PRAGMA user_version = 7")
     make_file(path)
@@ -121,14 +121,14 @@ def test_tables_of_somebody_else(tmp_path: Path) -> None:
     ],
 )
 def test_tables_of_our_names(statement: str, tmp_path: Path) -> None:
-    """Tables that are called as ours are, and are not ours, are left alone."""
+    """Other tables with the names of ours are left unchanged."""
     path = tmp_path / "jobs.db"
     sql(path, statement)
     refused(path, StoreCorrupt, "has trio_jobs_", "or another program made it", "give another path")
 
 
 def test_a_table_is_missing(tmp_path: Path) -> None:
-    """What has lost a part of it is damaged, in the words of SQLite, also when that is found only later."""
+    """A file without one of its tables is damaged, in the words of SQLite, also if that is found later."""
     path = make_file(tmp_path / "jobs.db")
     sql(path, "DROP TABLE trio_jobs_event")
     with pytest.raises(StoreCorrupt, match="jobs.db is damaged: no such table: trio_jobs_event. Nothing was"):
@@ -139,7 +139,7 @@ def test_a_table_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_newer_version(tmp_path: Path) -> None:
-    """A file that a newer version has written is refused before anything is written."""
+    """A file of a newer version is refused before anything is written."""
     path = make_file(tmp_path / "jobs.db")
     sql(path, "UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
     refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 2; upgrade trio_jobs")
@@ -158,7 +158,7 @@ def schema(path: Path) -> list[Any]:
 
 
 def test_version_1_is_as_it_was(tmp_path: Path) -> None:
-    """What was published is never changed, only followed by another script."""
+    """A published script is never changed, only followed by another one."""
     db = apsw.Connection(str(tmp_path / "new.db"))
     db.execute(SCHEMAS[0])
     db.close()
@@ -188,7 +188,7 @@ def test_an_older_version_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_made_of_version_1(tmp_path: Path) -> None:
-    """Its jobs are counted, found by tag and owner, and read as before, and a key of it is known."""
+    """Jobs of version 1 are counted, found by tag and owner, and read as before; so is a key."""
 
     async def look() -> None:
         async with opened(path) as store:
@@ -214,7 +214,7 @@ def test_what_is_made_of_version_1(tmp_path: Path) -> None:
 
 
 def test_options_of_version_1(tmp_path: Path) -> None:
-    """Infinite factors, metadata and options that are no JSON are carried over too."""
+    """Infinite factors, metadata and options that are no JSON are migrated too."""
     path = from_dump(tmp_path / "jobs.db")
     sql(
         path,
@@ -234,7 +234,7 @@ def test_options_of_version_1(tmp_path: Path) -> None:
 
 
 def test_version_1_is_brought_up_by_who_is_alone(tmp_path: Path) -> None:
-    """While another process has the file open, which would not know of the change, it is refused and left."""
+    """While another process, which cannot notice a migration, has the file open, it is refused unchanged."""
     path = from_dump(tmp_path / "jobs.db")
     other = apsw.Connection(str(path))
     other.execute("PRAGMA journal_mode = WAL")
@@ -247,8 +247,8 @@ def test_version_1_is_brought_up_by_who_is_alone(tmp_path: Path) -> None:
 
 
 async def test_a_newer_version_came_meanwhile(tmp_path: Path) -> None:
-    """Once a newer version has changed who may claim, this one claims, submits and sweeps nothing more; what
-    runs may end."""
+    """Once a newer version has changed the rules of claiming, this one claims, submits and sweeps nothing
+    more; running attempts may end."""
     async with opened(tmp_path / "jobs.db") as store:
         claim = await start(store)
         await writer_of(store).call(
@@ -271,7 +271,7 @@ def prepare(path: Path, *schemas: str) -> apsw.Connection:
 
 
 def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
-    """Only the scripts run that the file has not seen, once; the version before refuses it then."""
+    """Only scripts that the file has not seen run, once; the version before refuses the file then."""
     path = from_dump(tmp_path / "jobs.db")
     for _ in range(2):
         db = prepare(path, *SCHEMAS, VERSION_3)
@@ -282,7 +282,7 @@ def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
 
 
 def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
-    """It is taken back whole, and the file stays what it was."""
+    """A script that fails is rolled back whole, and the file stays as it was."""
     path = from_dump(tmp_path / "jobs.db")
     with pytest.raises(StoreCorrupt, match="table trio_jobs_job already exists"):
         prepare(path, *SCHEMAS, BROKEN_3)
@@ -291,7 +291,7 @@ def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_another_process_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version is looked at again once the file is locked, as it may be a newer one by then."""
+    """The version is read again once the file is locked, as it may be newer by then."""
     path = make_file(tmp_path / "jobs.db")
     found = iter([1, 99])
     monkeypatch.setattr(files, "version", lambda db, path: next(found))
@@ -300,7 +300,7 @@ def test_another_process_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_two_processes_open_a_new_file(tmp_path: Path) -> None:
-    """All of them open it, whoever is first."""
+    """All processes that make a new file at the same time open it."""
     script = (
         "import sys, trio\n"
         "from trio_jobs.stores.sqlite import open_sqlite\n"
@@ -330,7 +330,7 @@ async def no_job(path: Path) -> None:
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    """It is named, and not created."""
+    """A missing folder is named in the error, and not created."""
     with pytest.raises(StoreUnavailable, match=r"there is no folder .*/a; create it first"):
         trio.run(no_job, tmp_path / "a" / "jobs.db")
 
@@ -344,7 +344,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_place_for_a_file(path: str, complaint: str, tmp_path: Path) -> None:
-    """The error says what is there instead."""
+    """The error says what is at that path."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
@@ -354,7 +354,7 @@ def test_what_is_no_place_for_a_file(path: str, complaint: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_symbolic_link(exists: bool, tmp_path: Path) -> None:
-    """It leads to its file, whether there is one yet, and what belongs to the file lies beside that."""
+    """A link leads to its file, even before that exists, and the files beside it are beside that file."""
 
     async def both() -> None:
         async with opened(link) as one, opened(path) as other:
@@ -410,7 +410,7 @@ except StoreUnavailable as error:
 
 
 def as_nobody(path: Path) -> str:
-    """Open a file in a process to which permissions mean something, and return what it says."""
+    """Open a file in a process to which permissions apply, and return its output."""
     command = [sys.executable, "-c", AS_NOBODY, str(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ran.stderr == ""
@@ -419,7 +419,7 @@ def as_nobody(path: Path) -> str:
 
 @pytest.fixture
 def open_place() -> Any:
-    """A folder that others may enter."""
+    """A folder that other users may enter."""
     place = Path(tempfile.mkdtemp())
     place.chmod(0o755)
     yield place
@@ -437,7 +437,7 @@ def open_place() -> Any:
     ids=["file", "folder", "secret", "new"],
 )
 def test_what_may_not_be_written(change: Callable[[Path], object], complaint: str, open_place: Path) -> None:
-    """A file or folder that may not be written to is refused: the error names it and says what to see to."""
+    """A file or folder that is not writable is refused: the error names it and says what to check."""
     path = make_file(open_place / "jobs.db")
     path.chmod(0o666)
     change(path)
@@ -451,7 +451,7 @@ def test_what_may_not_be_written(change: Callable[[Path], object], complaint: st
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_too_many_open_files(tmp_path: Path, exists: bool) -> None:
-    """That is told as what it is, wherever the limit is met, and nothing is left open; with more it opens."""
+    """The limit of open files has its own error everywhere, and nothing stays open; with more it opens."""
 
     async def attempt(path: Path) -> str | None:
         left: list[int] = []
@@ -521,8 +521,8 @@ async def everything(path: Path) -> list[Reading | None]:
 
 @pytest.mark.deep
 def test_flipped_bytes(tmp_path: Path) -> None:
-    """A file with a damaged byte is refused as such, and then not written; or it reads right, but for the
-    one job whose value was hit, as SQLite keeps no checksums."""
+    """A file with a damaged byte is refused as such, and then not written; or it is read correctly, except
+    the one job whose value was hit, as SQLite keeps no checksums."""
     path = tmp_path / "jobs.db"
     trio.run(fill, path)
     sound = path.read_bytes()
@@ -549,7 +549,7 @@ def test_flipped_bytes(tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_not_checked_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening takes no longer for all that a file holds; what is damaged in it is told when it is read."""
+    """Opening takes constant time for any size of the file; damage in it is reported when it is read."""
     path = tmp_path / "jobs.db"
     trio.run(fill, path)
     sql(path, "UPDATE trio_jobs_job SET options = 'x' WHERE number = 3")
@@ -586,8 +586,7 @@ def change_of(what: str) -> str:
     ],
 )
 async def test_what_is_claimed_is_damaged(change: str, said: str, tmp_path: Path) -> None:
-    """A job of which something cannot be read is claimed, and fails with that; its neighbour is none the
-    worse."""
+    """A claimed job with an unreadable column fails with its name; the neighbour is unaffected."""
     async with opened(tmp_path / "jobs.db") as store:
         hurt, well = await accept(store, make(), make())
         await writer_of(store).call(lambda tx: tx.db.execute(change_of(change), (hurt,)).get)
@@ -614,7 +613,7 @@ async def test_what_is_claimed_is_damaged(change: str, said: str, tmp_path: Path
     ],
 )
 async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path: Path) -> None:
-    """A list says of the one job what cannot be read of it, and all of the others."""
+    """A list says which columns of a damaged job are unreadable, and has all other jobs."""
     async with opened(tmp_path / "jobs.db") as store:
         ids = await accept(store, make(), make(tags={"a": "b"}))
         await writer_of(store).call(lambda tx: tx.db.execute(change_of(change), (ids[0],)).get)
@@ -632,7 +631,7 @@ async def test_what_is_listed_is_damaged(change: str, said: str | None, tmp_path
 async def test_what_is_swept_is_damaged(
     change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A job that a sweep cannot end fails, and says what is damaged; the others are ended."""
+    """A job that a sweep cannot end fails with the names of the columns; the others are ended."""
     async with opened(tmp_path / "jobs.db") as store:
         hurt, lost = await accept(store, make(), make())
         (late,) = await accept(store, make(timeouts=Timeouts(queue=9)))
@@ -652,7 +651,7 @@ async def test_what_is_swept_is_damaged(
 
 
 async def test_what_is_cancelled_is_damaged(tmp_path: Path) -> None:
-    """What is no state fails the job, so that it need not be cancelled any more."""
+    """A job with an unknown state fails, so that it need not be cancelled."""
     async with opened(tmp_path / "jobs.db") as store:
         hurt, well = await accept(store, make(), make())
         change = change_of("state = CAST(x'ff' AS TEXT)")
@@ -663,7 +662,7 @@ async def test_what_is_cancelled_is_damaged(tmp_path: Path) -> None:
 
 
 async def test_a_record_of_another_version(tmp_path: Path) -> None:
-    """What options lack is as usual, and what is not known is passed over."""
+    """Missing options have their defaults, and unknown ones are ignored."""
     async with opened(tmp_path / "jobs.db") as store:
         (job_id,) = await accept(store, make(timeout=7.0))
         change = "UPDATE trio_jobs_job SET options = json_set(json_remove(options, '$.linger'), '$.new', 1)"
@@ -683,7 +682,7 @@ async def test_a_record_of_another_version(tmp_path: Path) -> None:
     ],
 )
 async def test_a_log_is_damaged(damage: str, tmp_path: Path) -> None:
-    """Who reads it is told so."""
+    """A reader of a damaged log gets StoreCorrupt."""
     async with opened(tmp_path / "jobs.db") as store:
         (job_id,) = await accept(store, make())
         await writer_of(store).call(lambda tx: tx.db.execute(damage))
@@ -696,8 +695,8 @@ async def test_a_log_is_damaged(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a boot no worker can be left, so all leases have lapsed; before it they hold, though nobody
-    has the file open. The clock goes on from the wall's."""
+    """After a boot no worker is left, so all leases have lapsed; before it they hold, though no process has
+    the file open. The clock continues from the wall's."""
 
     async def begin() -> tuple[str, str]:
         async with opened(path) as store:
@@ -723,7 +722,7 @@ def test_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_system_that_knows_no_boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the file goes by the wall clock, and leases hold until they lapse."""
+    """Without a boot id the file uses the wall clock, and leases hold until they lapse."""
     path = tmp_path / "jobs.db"
     monkeypatch.setattr(clock, "boot", lambda: None)
     monkeypatch.setattr("time.time", lambda: 2e9)
@@ -772,7 +771,7 @@ def test_a_system_that_knows_no_boots(tmp_path: Path, monkeypatch: pytest.Monkey
     ids=str,
 )
 def test_whose_fault_it_is(error: Exception, kind: type[Exception], said: str) -> None:
-    """The world's, the file's, or ours, which is raised as it is."""
+    """An error of SQLite is the environment's, the file's, or ours, which is raised unchanged."""
     found = files.translated(error, Path("/f"))
     assert type(found) is kind
     assert str(found).startswith(said)

@@ -1,4 +1,4 @@
-"""Group commit: many calls in one transaction, each whole or not at all, none lost and none done twice."""
+"""Group commit: many calls in one transaction, each whole or not at all, none lost and none repeated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = Limits(9, Retention())
 
 
 class Counting(Group):
-    """A group that notes how many calls each transaction had."""
+    """A group that records how many calls each transaction had."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(line, lambda: 7.0, LIMITS, writes=True)
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_many_calls_share_a_transaction(path: Path) -> None:
-    """What comes while one runs goes into the next one together; each caller gets his own answer."""
+    """Calls made during a transaction are in the next one together; each caller gets its own answer."""
     async with opened(path) as one:
         answers: list[int] = []
 
@@ -88,7 +88,7 @@ async def test_many_calls_share_a_transaction(path: Path) -> None:
 
 
 async def test_a_transaction_has_its_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More calls than that are served in several, in the order of their coming."""
+    """Calls beyond the limit are in further transactions, in order."""
     monkeypatch.setattr(group, "_MOST", 10)
     async with opened(path) as one:
         async with trio.open_nursery() as nursery:
@@ -99,7 +99,7 @@ async def test_a_transaction_has_its_limit(path: Path, monkeypatch: pytest.Monke
 
 
 async def test_a_call_that_fails_fails_alone(path: Path) -> None:
-    """Nothing that it wrote stays, and what the others wrote does."""
+    """The writes of a failed call are rolled back, and those of the others are kept."""
 
     def broken(tx: Transaction) -> None:
         tx.db.execute("INSERT INTO t VALUES (-1)")
@@ -126,7 +126,7 @@ def noting(number: int, *ids: int) -> Callable[[Transaction], None]:
 
 
 async def test_a_row_of_a_log_that_cannot_be_written(path: Path) -> None:
-    """Though all rows are written together, it is the error of the call that added it, and of no other."""
+    """An error of a row is that of the call that added it only, though all rows are written together."""
     answers: list[int] = []
 
     async def call(number: int, *ids: int) -> None:
@@ -149,7 +149,7 @@ async def test_a_row_of_a_log_that_cannot_be_written(path: Path) -> None:
 
 
 async def test_a_fault_of_the_file_while_calls_are_served_apart(path: Path) -> None:
-    """It concerns all calls of the transaction then too."""
+    """A fault of the file fails all calls of the transaction, also while they run in savepoints."""
     told: list[Exception] = []
     times = 0
 
@@ -181,7 +181,7 @@ async def test_a_fault_of_the_file_while_calls_are_served_apart(path: Path) -> N
     ids=str,
 )
 async def test_a_commit_that_fails(path: Path, error: Exception, raised: type[Exception]) -> None:
-    """Nobody's call has happened then, each is told why, and the next transaction works."""
+    """When a commit fails no call has happened, each gets the error, and the next transaction works."""
     told: list[Exception] = []
 
     async def call(number: int) -> None:
@@ -216,7 +216,7 @@ async def test_a_fault_of_the_file_in_a_call(rolled_back: bool, path: Path) -> N
 
 
 async def test_a_cancelled_call(path: Path) -> None:
-    """Before its transaction has begun it was never made; after that, it is answered."""
+    """A call cancelled before its transaction began was never made; after that, it is answered."""
     begun, go_on = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -253,7 +253,7 @@ async def test_a_cancelled_call(path: Path) -> None:
 
 
 async def test_after_the_end(path: Path) -> None:
-    """Who waits when the group is closed, and who comes later, is told that it is."""
+    """Calls that wait when the group is closed, and later ones, raise ClosedResourceError."""
     begun, go_on = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -278,7 +278,7 @@ async def test_after_the_end(path: Path) -> None:
 
 
 async def test_the_version_of_what_is_there(path: Path) -> None:
-    """It changes when another connection has written, and not before; if it cannot be told, it does not."""
+    """It changes when another connection has written, and not before; if it cannot be read, it stays."""
     async with opened(path) as one:
         first = await one.version(0)
         await one.call(insert(1))
@@ -292,7 +292,7 @@ async def test_the_version_of_what_is_there(path: Path) -> None:
 
 
 async def test_the_version_is_looked_up_when_calls_have_returned(path: Path) -> None:
-    """What a transaction did that is under way is known before it is known what others did."""
+    """The results of a transaction under way are applied before the changes of other processes."""
     begun, go_on = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
     told: list[str] = []
@@ -316,7 +316,7 @@ async def test_the_version_is_looked_up_when_calls_have_returned(path: Path) -> 
 
 
 async def test_text_that_no_file_can_hold(path: Path) -> None:
-    """It names nothing in the file, so looking for it finds nothing."""
+    """A text that no file can hold names no job, so a search for it finds none."""
     tx = Transaction(apsw.Connection(":memory:"), 0.0, LIMITS)
     tx.db.execute("CREATE TABLE trio_jobs_job (number, id, seq, state)")
     assert tx.one("log_place", id="\ud800") is None

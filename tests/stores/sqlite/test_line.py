@@ -1,4 +1,4 @@
-"""A connection that is made anew: what the disk fails to read is not taken for damage of the file."""
+"""A connection that is made anew: a failing disk is not reported as damage of the file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def fill(store: SqliteStore, jobs: int) -> None:
 
 
 async def forget(store: SqliteStore) -> None:
-    """Have the store read everything from the disk again."""
+    """Let the store read everything from the disk again."""
     for group in (reader_of(store), writer_of(store)):
         await group.call(lambda tx: [tx.db.execute("PRAGMA cache_size = 1"), tx.db.release_memory()])
 
@@ -83,7 +83,7 @@ async def results(store: SqliteStore) -> list[Any]:
 
 
 async def test_a_read_that_fails_once(tmp_path: Path, reads: Reads) -> None:
-    """Nobody notices, wherever it is: what seems to be damaged is looked at again."""
+    """A single failed read has no effect, wherever it is: apparent damage is checked again."""
     async with opened(tmp_path / "jobs.db", poll=60) as store:
         await fill(store, 20)
         await forget(store)
@@ -104,8 +104,8 @@ async def test_a_read_that_fails_once(tmp_path: Path, reads: Reads) -> None:
 
 @pytest.mark.parametrize("every", [2, 3, 5, 7])
 async def test_reads_that_fail_for_a_while(every: int, tmp_path: Path, reads: Reads) -> None:
-    """The store is unavailable then, and not damaged, to who reads, writes or opens it; afterwards all is
-    well."""
+    """The store is unavailable then, and not damaged, for reading, writing and opening; afterwards it
+    works."""
     path = tmp_path / "jobs.db"
     refusals = 0
     async with opened(path, poll=60) as store:
@@ -134,7 +134,7 @@ async def test_reads_that_fail_for_a_while(every: int, tmp_path: Path, reads: Re
 
 
 async def test_workers_work_on(tmp_path: Path, reads: Reads) -> None:
-    """A registry outlives a while in which the disk fails to read."""
+    """A registry outlives a time in which the disk fails to read."""
 
     async def double(job: JobContext[Any], number: int) -> int:
         if number == 3:
@@ -158,7 +158,7 @@ async def test_workers_work_on(tmp_path: Path, reads: Reads) -> None:
 
 
 async def test_damage_is_told_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk reads well and what it reads makes no sense, also to a new connection."""
+    """Damage is reported if the disk reads without an error, also on a new connection."""
     path = tmp_path / "jobs.db"
     async with opened(path, poll=60) as store:
         await fill(store, 9)
@@ -175,7 +175,7 @@ async def test_damage_is_told_as_damage(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_without_a_log(tmp_path: Path) -> None:
-    """That the system has refused nothing is known there too."""
+    """A file without a log has no errors of the system either."""
     db, failed = apsw.Connection(str(tmp_path / "jobs.db")), line._failed_to_read
     assert not failed(db)
     db.execute("CREATE TABLE t (x)")

@@ -1,4 +1,4 @@
-"""Locks: what is busy is tried again for as long as is said, and who could not be heard is not judged."""
+"""Locks: a busy file is tried again until a deadline, and workers that could not write keep their leases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Take what is to happen at the first pause of whoever waits for a lock."""
+    """Return a list of actions for the pauses of a wait for a lock."""
     real = time.sleep  # noqa: TID251  # in a thread
 
     def at_the_first(act: Callable[[], object]) -> None:
@@ -50,7 +50,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
 
 @pytest.mark.parametrize("error", [apsw.BusyError, apsw.ProtocolError, apsw.LockedError])
 def test_what_is_busy_is_tried_again(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With growing pauses, until it succeeds; each refusal is told."""
+    """A busy call is repeated after growing pauses, until it succeeds; each refusal is reported."""
     slept: list[float] = []
     refused: list[int] = []
     monkeypatch.setattr(locks, "sleep", slept.append)
@@ -67,7 +67,7 @@ def test_what_is_busy_is_tried_again(error: type[Exception], monkeypatch: pytest
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the time it has, and not before."""
+    """A busy call fails at its deadline, and not before."""
     now = 0.0
 
     def sleep(seconds: float) -> None:
@@ -85,8 +85,8 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_new_file_that_another_process_is_making(path: Path, pauses: Any) -> None:
-    """The change to a log of writes, which SQLite refuses at once while another process writes, is waited
-    for."""
+    """The change to a write-ahead log, which SQLite refuses at once while another process writes, is
+    repeated."""
     other = apsw.Connection(str(path))
     other.execute("CREATE TABLE mine (x)")
     other.execute("BEGIN IMMEDIATE")
@@ -106,7 +106,7 @@ def test_a_new_file_that_another_process_is_making(path: Path, pauses: Any) -> N
 
 
 class Busy(apsw.Connection):
-    """A connection that finds the file busy at one of its statements."""
+    """A connection to which the file is busy at one of its statements."""
 
     statements = 0
     refuses = 0
@@ -120,7 +120,7 @@ class Busy(apsw.Connection):
 
 
 def test_whatever_finds_the_file_busy_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody notices: while a file is opened, read, written and closed, every statement is tried again."""
+    """A single busy statement during opening, reading, writing or closing has no effect: it is repeated."""
 
     async def use() -> None:
         async with opened(path.with_name(f"{Busy.refuses}.db"), poll=60) as store:
@@ -143,7 +143,7 @@ def test_whatever_finds_the_file_busy_once(path: Path, monkeypatch: pytest.Monke
 async def test_a_worker_that_is_started_under_a_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It waits, much longer than a call does, and says so; then it works."""
+    """A starting worker waits much longer than a call does, and logs that; then it works."""
     async with opened(path) as store:
         await accept(store, make())
     other = apsw.Connection(str(path))
@@ -169,8 +169,8 @@ async def test_a_worker_that_is_started_under_a_lock(
 
 
 async def test_times_are_taken_under_the_lock(path: Path, pauses: Any) -> None:
-    """What had to wait for the lock happens when it has it: a log goes forward, and a lease is as long as it
-    was asked for."""
+    """A call that waited for the lock has the time at which it got it: times in a log increase, and a lease
+    has its whole length."""
     released: list[float] = []
 
     def release() -> None:
@@ -195,7 +195,7 @@ async def test_times_are_taken_under_the_lock(path: Path, pauses: Any) -> None:
 
 
 async def test_a_submit_in_a_transaction_has_the_lock(path: Path) -> None:
-    """Before the time is taken, though the program's own transaction has not written yet."""
+    """The lock is taken before the time is read, though the program's own transaction has not written yet."""
     async with opened(path):
         mine, other = apsw.Connection(str(path)), apsw.Connection(str(path))
         mine.execute("BEGIN")
@@ -215,8 +215,8 @@ async def test_a_submit_in_a_transaction_has_the_lock(path: Path) -> None:
 
 
 def test_hearing() -> None:
-    """What lapsed in a silence is judged when its worker has had the time to speak, what lapsed before at
-    once, and what lapses later then."""
+    """An attempt whose lease lapsed during an outage is swept after its worker had time for a heartbeat, one
+    that lapsed before at once, and one that lapses later then."""
     outages = WriteOutages()
     assert outages.judged_until(50.0) == 50.0
     outages.refused(100.0)
@@ -227,7 +227,7 @@ def test_hearing() -> None:
 
 
 def test_a_moment_is_no_silence() -> None:
-    """Nor is a file that nobody was refused."""
+    """A short outage does not count, and neither does one without a refused write."""
     outages = WriteOutages()
     outages.refused(100.0)
     outages.reached(100.1)
@@ -236,7 +236,7 @@ def test_a_moment_is_no_silence() -> None:
 
 
 def test_one_silence_after_another() -> None:
-    """Each is forgiven for its own time: one that follows another neither ends nor prolongs that."""
+    """Each outage has its own extra time: a later one neither ends nor extends that."""
     outages = WriteOutages()
     outages.add(100.0, 120.0)
     outages.add(121.0, 122.0)
@@ -251,7 +251,7 @@ def test_one_silence_after_another() -> None:
 async def test_a_lease_that_lapses_under_a_lock(
     path: Path, pauses: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not taken for the loss of its worker, until that has had its time to speak."""
+    """An attempt whose lease lapses in an outage is kept until its worker had time for a heartbeat."""
     monkeypatch.setattr(locks, "_SHORT", 0.0)
     monkeypatch.setattr(locks, "_GRACE", 0.5)
     async with opened(path) as store:
@@ -282,8 +282,8 @@ async def test_a_lease_that_lapses_under_a_lock(
 
 
 async def test_no_attempt_is_charged_for_a_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another program holds the lock for longer than a lease, nobody can say that he lives; afterwards
-    what ran runs on, in the same attempt."""
+    """While another program holds the lock for longer than a lease, no heartbeat is possible; afterwards
+    running attempts go on."""
     go_on = trio.Event()
 
     async def hold(job: JobContext[Any]) -> int:

@@ -1,4 +1,4 @@
-"""Being told that another process has written: at once where the system tells it, and once for all."""
+"""Noticing the writes of other processes: at once where the system reports them, with one query for all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ opened = partial(open_sqlite, handlers=[work])
 
 
 def file_of(found: notices.Notices) -> int | None:
-    """Return the descriptor that a process is told of writes by."""
+    """Return the descriptor by which a process notices writes."""
     return found._file
 
 
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "inotify_init1"), reason="this system tells nothing")
 async def test_a_touch_is_told(path: Path) -> None:
-    """Whoever watches a file is told that its log was touched, and not that it was written or read."""
+    """A watcher of a file wakes when its log was touched, and not when it was written or read."""
     log = notices.log_of(path)
     log.write_bytes(b"")
     with watching(path) as found, trio.fail_after(30):
@@ -59,7 +59,7 @@ async def test_a_touch_is_told(path: Path) -> None:
 
 
 async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: object) -> None:
-    """To tell is a hint; and where nothing is told, the wait ends by itself."""
+    """A touch is a hint: touching a removed file raises no error, and the wait ends by itself."""
     notify(path)
     with watching(path) as found:
         assert file_of(found) is None
@@ -70,7 +70,7 @@ async def test_a_file_that_is_gone_is_not_touched(path: Path, autojump_clock: ob
 
 @pytest.mark.parametrize("missing", ["inotify_init1", "inotify_add_watch"])
 def test_where_there_is_no_watch_to_be_had(path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is told, and no descriptor is left open."""
+    """Without inotify there is no notice, and no descriptor stays open."""
     real = ctypes.CDLL(None)
     notices.log_of(path).touch()
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -90,7 +90,7 @@ def test_where_there_is_no_watch_to_be_had(path: Path, missing: str, monkeypatch
 
 @pytest.mark.parametrize("told", [True, False])
 async def test_others_are_heard(path: Path, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once if the system tells it, however seldom it is looked; else when it is looked."""
+    """Writes of other processes are noticed at once where the system reports them, else at the next poll."""
     if not told:
         monkeypatch.setattr(notices, "_watch", lambda path: None)
     seconds = 1000.0 if told else 0.01
@@ -124,8 +124,8 @@ class Counted:
 
 
 async def test_quiet_followers_are_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another process writes, only those are woken whose job it was; which it was takes one query,
-    however many follow, and however many are awaited."""
+    """A write of another process wakes only tasks that wait for its job; finding that takes one query,
+    however many jobs are followed and awaited."""
     ended: list[str] = []
     heard: list[Any] = []
 
@@ -169,7 +169,7 @@ async def test_quiet_followers_are_left_alone(path: Path, monkeypatch: pytest.Mo
 
 
 async def test_a_job_that_another_process_removes(path: Path) -> None:
-    """Who follows it, or waits for its end, hears that it is gone."""
+    """Tasks that follow it, or wait for its end, get UnknownJob."""
     told: list[str] = []
 
     async def hear(verb: Any) -> None:
@@ -192,7 +192,7 @@ async def test_a_job_that_another_process_removes(path: Path) -> None:
 async def test_who_waits_is_woken_though_nothing_can_be_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then each looks for himself, and hears what is wrong."""
+    """If that query fails, each waiting task reads for itself, and gets the error."""
     async with opened(path) as here, opened(path) as there:
         (job_id,) = await accept(here, make(delay=LONG))
 
@@ -213,8 +213,8 @@ async def test_who_waits_is_woken_though_nothing_can_be_read(
 
 
 async def test_one_query_for_all_handlers(path: Path) -> None:
-    """What a claim reads, and what it waits for, takes as many statements with a hundred handlers as with
-    one; the jobs come in the order of their ranks, whoever their handler is."""
+    """A claim, and the wait before it, take as many statements with a hundred handlers as with one; jobs are
+    claimed by rank, whatever their handlers."""
     counts: list[int] = []
     for many in (1, 100):
         handlers = {f"h{number}": work for number in range(many)}
@@ -247,7 +247,7 @@ async def test_one_query_for_all_handlers(path: Path) -> None:
 async def test_a_rest_between_looks(
     path: Path, apart: float, rests: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
-    """However often it is told, two looks are a rest apart; what is told later than that waits for none."""
+    """However many notices arrive, two queries have a pause between them; a later notice waits for none."""
     looks, cleared = list[float](), list[float]()
 
     class Telling(notices.Notices):

@@ -1,4 +1,4 @@
-"""Statements: all there by name, built from the table of states, and each served by an index."""
+"""Statements: found by name, built from the table of states, and each served by an index."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def plan(sql: str) -> str:
 
 
 def test_states_are_written_in_one_order() -> None:
-    """However they are given, they come in the order of the lifecycle, as a partial index wants them."""
+    """In any given order, states are written in that of the lifecycle, as a partial index requires."""
     assert states_in([State.RETRYING, State.QUEUED]) == states_in([State.QUEUED, State.RETRYING])
     assert states_in(iter([State.QUEUED])) == "('queued')"
     assert states_in([]) == "()"
 
 
 def test_each_statement_is_asked_for() -> None:
-    """There is no statement that nothing runs, and none is run that is not there."""
+    """Each statement is used, and each one that is used exists."""
     text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py"))
     asked = set(re.findall(r"""(?:tx\.run|\.one|total|known|QUERIES)[([]\s*(?:tx, )?"([a-z_]+)\"""", text))
     asked |= {f"end {what}" for what in Transition if 'tx.one(\n        f"end {how.transition}"' in text}
@@ -46,14 +46,14 @@ def test_each_statement_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_each_statement_can_be_run(name: str) -> None:
-    """SQLite understands it."""
+    """SQLite can compile each statement."""
     assert "{" not in QUERIES[name]
     plan(QUERIES[name])
 
 
 @pytest.mark.parametrize("what", Transition)
 def test_a_transition_starts_where_the_table_says(what: Transition) -> None:
-    """The statement that ends a state names exactly those from which the transition is legal."""
+    """The statement of a transition names exactly the states from which it is legal."""
     wanted = {str(state) for state in State if what in TRANSITIONS[state]}
     (found,) = re.findall(r"state IN \(([^)]*)\)", QUERIES[f"end {what}"])
     assert {word.strip("' ") for word in found.split(",")} == wanted == set(map(str, sources(what)))
@@ -65,7 +65,7 @@ REPAIR = {"odd_total", "count_anew", "columns"}  # once a row was found damaged
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if name not in SMALL | REPAIR])
 def test_no_statement_reads_a_whole_table(name: str) -> None:
-    """Each finds its rows by an index, so that it costs no more when there are a million jobs."""
+    """Each statement uses an index, so that it costs no more with a million jobs."""
     for step in plan(QUERIES[name]).splitlines():
         if step.startswith("SCAN"):
             assert any(
@@ -76,12 +76,12 @@ def test_no_statement_reads_a_whole_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if name not in REPAIR])
 def test_no_statement_walks_through_all_that_runs(name: str) -> None:
-    """None finds a job by its state alone, as then an event would cost more the more jobs run."""
+    """No statement finds a job by its state alone, as an event would cost more with more running jobs."""
     assert "trio_jobs_by_state" not in plan(QUERIES[name])
 
 
 def test_a_claim_sorts_no_more_than_it_may_take() -> None:
-    """Of each handler and priority, what is due comes out of its index in the order of its rank."""
+    """Of each handler and priority, the due jobs are read from the index in the order of rank."""
     before, lane = plan(QUERIES["due_jobs"]).split("CORRELATED LIST SUBQUERY")
     assert "USING INTEGER PRIMARY KEY" in before
     assert "trio_jobs_waiting" in lane
@@ -101,7 +101,7 @@ LEADS = {
 @pytest.mark.parametrize("newest", [False, True])
 @pytest.mark.parametrize("index", LEADS)
 def test_each_field_of_a_filter_has_an_index(index: str, newest: bool) -> None:
-    """What matches is found in it in the order of coming, and neither sorted nor looked for."""
+    """Jobs that match are read from an index in the order of arrival, without a sort or a scan."""
     (lead,), _ = leads_of(LEADS[index])
     assert not lead.left
     steps = plan(lead.numbers(newest=newest))
@@ -122,7 +122,7 @@ def test_each_field_of_a_filter_has_an_index(index: str, newest: bool) -> None:
     ids=["all", "each", "none", "too many", "many"],
 )
 def test_a_filter_can_be_run(where: Where) -> None:
-    """Any combination of its fields can be looked for, and nothing that was given becomes a part of it."""
+    """Any combination of fields can be searched, and no given text becomes a part of the statement."""
     db = apsw.Connection(":memory:")
     db.execute("".join(SCHEMAS))
     tx = Transaction(db, 0.0, UNLIMITED)

@@ -1,4 +1,4 @@
-"""Rows: what a submission is written as, and what becomes of it when it is read."""
+"""Rows: how a submission is written and read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows() -> Rows:
 
 
 def test_a_submission_as_it_is_written() -> None:
-    """Name and arguments as text, and of the options apart what the file looks for."""
+    """Name and arguments are text, and options that the file searches by have their own columns."""
     new = make("x", target=greet, key="k", owner="me", priority=0, retry=Retry(attempts=4))
     values = rows().written(new).values
     assert values["args"] == '["x"]'
@@ -51,7 +51,7 @@ def test_a_submission_as_it_is_written() -> None:
 
 
 def test_no_handler_of_that_name() -> None:
-    """The error names it and those that there are."""
+    """The error names the handler and the existing ones."""
     with pytest.raises(UnknownHandler, match="no handler 'nobody': there is greet, picky; see handlers="):
         rows().written(make("x", target=impostor("nobody")))
     with pytest.raises(UnknownHandler, match="it was given none"):
@@ -60,7 +60,7 @@ def test_no_handler_of_that_name() -> None:
 
 @pytest.mark.parametrize("target", [partial(greet, mark="!"), partial(greet, "x"), impostor("greet")])
 def test_another_function_of_that_name(target: Any) -> None:
-    """What a partial has bound, or another function does, would be lost without a word: it is refused."""
+    """Another function, or a partial, under a handler's name is refused: bound values would be lost."""
     new = Submission("1", "greet", target, ("x",), Options())
     with pytest.raises(InvalidPayload) as caught:
         rows().written(new)
@@ -71,14 +71,14 @@ def test_another_function_of_that_name(target: Any) -> None:
 
 
 def test_a_partial_may_be_a_handler() -> None:
-    """Under its own name: then every process that runs it has what it binds."""
+    """A partial under its own name is accepted: every process that runs it has its bound values."""
     loudly = partial(greet, mark="!")
     written = Rows({"greet": loudly}).written(make("x", target=loudly))
     assert written.values["args"] == '["x"]'
 
 
 def test_a_bound_method_is_the_same_again() -> None:
-    """Though each access makes a new object of it."""
+    """A bound method is accepted again, though each access makes a new object of it."""
 
     class Service:
         async def greet(self, job: object, name: str) -> None: ...
@@ -88,7 +88,7 @@ def test_a_bound_method_is_the_same_again() -> None:
 
 
 def test_any_function_may_be_a_child() -> None:
-    """Nobody else will run it; but its arguments go into the log, as JSON."""
+    """Any function may be a child, as no other process runs it; its arguments are logged as JSON."""
     assert rows().written(make("x", target=impostor("nobody")), child=True).values["args"] == '["x"]'
     with pytest.raises(InvalidPayload, match="the arguments of nobody cannot be kept as JSON"):
         rows().written(make(print, target=impostor("nobody")), child=True)
@@ -96,7 +96,7 @@ def test_any_function_may_be_a_child() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2**63 - 1, 2**63, 2**200])
 async def test_however_many_attempts(attempts: int, tmp_path: Path) -> None:
-    """A rule may allow more attempts than the file has numbers for."""
+    """A rule may allow more attempts than a column can hold."""
     async with open_sqlite(tmp_path / "jobs.db", handlers=[greet]) as store:
         retry = Retry(attempts=attempts)
         (job_id,) = await accept(store, make("x", target=greet, retry=retry))
@@ -106,7 +106,7 @@ async def test_however_many_attempts(attempts: int, tmp_path: Path) -> None:
 
 
 async def test_a_time_that_no_date_has(tmp_path: Path) -> None:
-    """What is due later than dates go is shown as due at their end."""
+    """A due time after the last date is shown as the last date."""
     async with open_sqlite(tmp_path / "jobs.db", handlers=[greet]) as store:
         (job_id,) = await accept(store, make("x", target=greet, delay=1e300))
         job: Job = await store.get(job_id)
@@ -114,7 +114,7 @@ async def test_a_time_that_no_date_has(tmp_path: Path) -> None:
 
 
 async def test_arguments_that_do_not_fit_any_more(tmp_path: Path) -> None:
-    """The claim is for a handler that refuses at once and for good, in words that name the handler."""
+    """The claim has a handler that fails at once and for good, with the handler's name in the error."""
     path = tmp_path / "jobs.db"
     async with open_sqlite(path, handlers=[greet]) as store:
         await accept(store, make("x", target=greet))
@@ -131,7 +131,7 @@ async def test_arguments_that_do_not_fit_any_more(tmp_path: Path) -> None:
 
 
 def test_options_of_a_handler_that_is_not_here() -> None:
-    """They are read all the same, and its rule for retries, which is code, is everybody's."""
+    """Options of a handler that is not here are read; its retry rule is the default one."""
     options = submission(picky, (), {}).options
     text = rows().written(make(target=picky)).values["options"]
     assert rows().options_of(text, 2, None, "picky") == options

@@ -1,4 +1,4 @@
-"""Signals: nobody waits for what has rung since he looked, and nothing is kept for who has left."""
+"""Signals: a signal after a read ends the wait, and nothing is kept for tasks that have left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def transaction(**news: Any) -> Transaction:
 
 
 async def test_a_signal_counts() -> None:
-    """Who looked before it rang does not wait, and who looked after that waits for the next time."""
+    """A task that read before the signal does not wait, and one that read after it waits for the next."""
     signal = Signal()
     seen = signal.count
     signal.ring()
@@ -41,7 +41,7 @@ async def test_a_signal_counts() -> None:
 
 @pytest.mark.parametrize(("moment", "rings"), [(4.9, 1), (5.0, 0), (6.0, 0)])
 def test_an_alarm_rings_for_what_is_earlier(moment: float, rings: int) -> None:
-    """Than the moment that is waited for; without one named it always rings."""
+    """An alarm rings for a moment earlier than the awaited one; without one it always rings."""
     alarm = Alarm()
     alarm.moment = 5.0
     alarm.ring(moment)
@@ -51,7 +51,7 @@ def test_an_alarm_rings_for_what_is_earlier(moment: float, rings: int) -> None:
 
 
 async def test_only_who_waits_for_a_job_is_woken() -> None:
-    """Its log and its end wake those who wait for these, of this job."""
+    """A job's log and its end wake only the tasks that wait for them."""
     signals = Signals()
     with signals.events_of("a") as log, signals.events_of("b") as other, signals.end_of("a") as end:
         signals.on_transaction(transaction(grown=["a", "unknown"]))
@@ -61,7 +61,7 @@ async def test_only_who_waits_for_a_job_is_woken() -> None:
 
 
 async def test_all_can_be_woken() -> None:
-    """`ring_all` wakes whoever waits for anything."""
+    """`ring_all` wakes all waiting tasks."""
     signals = Signals()
     with signals.events_of("a") as log, signals.end_of("b") as end:
         signals.ring_all()
@@ -70,7 +70,7 @@ async def test_all_can_be_woken() -> None:
 
 
 async def test_watchers_share_and_leave() -> None:
-    """Those of one job have one signal, which goes with the last of them, also when that one fails."""
+    """Watchers of one job share a signal, which is dropped with the last of them, also if that one fails."""
     signals = Signals()
     logs = signals._logs
     with pytest.raises(KeyError):
@@ -87,7 +87,7 @@ async def test_watchers_share_and_leave() -> None:
 
 
 def test_nobody_is_told_who_has_left() -> None:
-    """What became of a job that nobody waits for any more is kept for nobody."""
+    """The end of a job without waiting tasks is not kept."""
     signals = Signals()
     with signals.end_of("a") as first:
         pass
@@ -97,7 +97,7 @@ def test_nobody_is_told_who_has_left() -> None:
 
 
 def test_a_transaction_is_heard_once() -> None:
-    """Each of its calls tells of it, and nobody is woken more often than once."""
+    """Each call of a transaction announces it, and each task wakes once."""
     signals = Signals()
     tx = transaction(grown=["a"])
     with signals.events_of("a") as log:
@@ -107,7 +107,7 @@ def test_a_transaction_is_heard_once() -> None:
 
 
 def test_what_is_open() -> None:
-    """A job is open from its start here to its end; what others wrote may be the end of any."""
+    """A job is open from its start here to its end; a write of others may be the end of any."""
     signals = Signals()
     signals.on_transaction(transaction(started=["a", "b", "c"]))
     signals.on_transaction(transaction(started=["d"], ended={"a": ROW, "d": None}))

@@ -1,4 +1,4 @@
-"""The store itself: opening, waiting, closing, and what other processes do meanwhile."""
+"""The store: opening, waiting, closing, and the effects of other processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 async def test_arguments_are_checked(
     options: dict[str, Any], error: type[Exception], complaint: str, path: Path
 ) -> None:
-    """Before there is a file."""
+    """Wrong arguments are refused before a file is made."""
     with pytest.raises(error, match=complaint):
         async with open_sqlite(path, **options):
             pass
@@ -49,7 +49,7 @@ async def test_arguments_are_checked(
 
 @pytest.mark.parametrize(("given", "level"), [({}, 2), ({"synchronous": "normal"}, 1)])
 async def test_what_is_accepted_is_on_the_disk(given: dict[str, Any], level: int, path: Path) -> None:
-    """By default each commit waits for the disk, as the log of writes is kept; it may be told not to."""
+    """By default each commit waits for the disk, with a write-ahead log; an option turns that off."""
     async with opened(path, **given) as store:
         (found, mode), _ = await writer_of(store).call(
             lambda tx: [tx.db.execute(f"PRAGMA {name}").get for name in ("synchronous", "journal_mode")]
@@ -58,15 +58,15 @@ async def test_what_is_accepted_is_on_the_disk(given: dict[str, Any], level: int
 
 
 async def test_a_reader_cannot_write(path: Path) -> None:
-    """The connection that reads refuses to write, whatever it is asked."""
+    """The connection that reads refuses every write."""
     async with opened(path) as store:
         with pytest.raises(StoreUnavailable, match="readonly"):
             await reader_of(store).call(lambda tx: tx.db.execute("DELETE FROM trio_jobs_job"))
 
 
 async def test_nothing_is_left(path: Path) -> None:
-    """Leaving the block ends its threads, closes the file and folds what lies beside it into it; what the
-    block raises comes out as it is."""
+    """Leaving the block ends its threads, closes the file and merges its log; an exception of the block is
+    raised unchanged."""
     before = threading.enumerate()
     with pytest.raises(KeyError, match="mine"):
         async with opened(path) as store:
@@ -81,7 +81,7 @@ async def test_nothing_is_left(path: Path) -> None:
 
 
 async def test_a_cancellation_of_the_block(path: Path) -> None:
-    """What is being cancelled may still write its end: the file is closed only when the block is over."""
+    """Cancelled attempts can still write their ends: the file is closed after the block."""
     async with trio.open_nursery() as nursery:
 
         async def run() -> None:
@@ -101,7 +101,7 @@ async def test_a_cancellation_of_the_block(path: Path) -> None:
 
 
 async def test_an_id_that_is_no_text(path: Path) -> None:
-    """No job has it, as no job has any other that is unknown."""
+    """An id that is no valid text is unknown."""
     async with opened(path) as store:
         for verb in (
             store.get("\ud800"),
@@ -136,7 +136,7 @@ async def test_jobs_by_tags(path: Path) -> None:
 
 
 async def test_a_token_that_is_too_large(path: Path) -> None:
-    """Its size and the limit are named; what is as large as the limit is kept, and other kinds have none."""
+    """The error has its size and the limit; a token of the limit is kept, and other kinds have no limit."""
     async with opened(path, retention=Retention(token_bytes=10)) as store:
         claim = await start(store)
         await store.append(claim.submission.id, 1, Kind.TOKEN, ["x" * 8], 0)
@@ -147,7 +147,7 @@ async def test_a_token_that_is_too_large(path: Path) -> None:
 
 
 async def test_a_fork_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process with another number may not use the connections, neither to read nor to write."""
+    """A process with another pid can use the connections neither to read nor to write."""
     async with opened(path) as store:
         job_id = (await start(store)).submission.id
         with monkeypatch.context() as patch:
@@ -159,8 +159,8 @@ async def test_a_fork_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_child_leaves_the_connections_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that was forked off inside the block and leaves it waits for no thread, which it does not
-    have, and closes nothing, which would undo locks of its parent's."""
+    """A process that was forked inside the block and leaves it waits for no thread, as it has none, and
+    closes nothing, as that would release its parent's locks."""
     with monkeypatch.context() as patch:
         async with opened(path) as store:
             lines = [line_of(writer_of(store)), line_of(reader_of(store))]
@@ -171,7 +171,7 @@ async def test_a_child_leaves_the_connections_alone(path: Path, monkeypatch: pyt
 
 
 async def test_what_others_write_wakes(path: Path) -> None:
-    """Whatever another connection writes wakes who waits here, in any of the waits."""
+    """A write of another connection wakes every kind of wait here."""
     async with opened(path) as here, opened(path) as there:
         job_id = (await start(there)).submission.id
         with trio.fail_after(30):
@@ -194,7 +194,7 @@ async def test_what_others_write_wakes(path: Path) -> None:
 
 
 async def test_what_is_found_fresh_is_not_waited_for(path: Path) -> None:
-    """What lapses or falls due while nobody writes is noticed by time alone."""
+    """A lease that lapses or a job that becomes due without a write is noticed by time alone."""
     async with opened(path) as store:
         await accept(store, make(delay=0.02))
         with trio.fail_after(10):
@@ -208,7 +208,7 @@ async def test_what_is_found_fresh_is_not_waited_for(path: Path) -> None:
 
 
 async def test_waits_end_with_the_store(path: Path) -> None:
-    """Who waits for an event or an end when the block is left is told that it was."""
+    """A wait for an event or an end raises ClosedResourceError when the block is left."""
     told: list[str] = []
 
     async def wait(store: Any, name: str, *args: object) -> None:
@@ -227,7 +227,7 @@ async def test_waits_end_with_the_store(path: Path) -> None:
 
 
 async def test_a_file_that_sqlite_does_not_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What SQLite says when it opens a connection is put into our words, and nothing stays open."""
+    """SQLite's error on opening a connection is raised as ours, and nothing stays open."""
 
     def refuse(*args: object) -> None:
         raise apsw.CantOpenError("no")
@@ -239,7 +239,7 @@ async def test_a_file_that_sqlite_does_not_open(path: Path, monkeypatch: pytest.
 
 
 async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system gives none, the store is unavailable, to who opens it and to who asks it."""
+    """If the system gives no thread, opening and calling raise StoreUnavailable."""
     full = [False]
 
     async def run(*args: Any, **named: Any) -> Any:
@@ -263,7 +263,7 @@ async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) 
 async def test_tidying_up_that_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It hides nothing of what the block did, and the log says so."""
+    """An error in the cleanup hides no exception of the block, and is logged."""
 
     class Stubborn(apsw.Connection):
         def close(self, force: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Tails: what a process has appended it knows, unless anything else may have happened to the log."""
+"""Tails: a process keeps the events that it appended, as long as the log cannot have changed otherwise."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ async def say(store: SqliteStore, job_id: str, offset: int, *words: str, kind: K
 
 
 def known(store: SqliteStore, job_id: str, after: int, limit: int = 99) -> list[Any] | None:
-    """Return what the events behind a cursor carry, if that is known without reading the file."""
+    """Return the data of the events behind a cursor, if a tail has them."""
     found = signals_of(store).tails.behind(job_id, after, limit)
     return None if found is None else [event.data for event in found[0]]
 
 
 async def followed(store: SqliteStore) -> str:
-    """Return a job that runs, and that is followed from its `started` on, which has seq 2."""
+    """Return a running job that is followed from its `started` on, which has seq 2."""
     job_id = (await start(store)).submission.id
     assert len(await store.follow(job_id, 0, 99)) == 2
     return job_id
 
 
 async def test_what_is_appended_here_is_known(path: Path) -> None:
-    """Behind any cursor from where it was first read, as the file has it, and up to a limit."""
+    """A tail has the events behind any cursor from its start, equal to those in the file, up to a limit."""
     async with opened(path) as store:
         job_id = await followed(store)
         assert known(store, job_id, 2) == []
@@ -66,7 +66,7 @@ async def test_what_is_appended_here_is_known(path: Path) -> None:
 
 
 async def test_a_follower_waits_for_what_comes(path: Path) -> None:
-    """It is given that without reading, and it is given the end."""
+    """A follower gets appended events, and the end, without a read."""
     heard: list[Any] = []
 
     async def follow(job_id: str) -> None:
@@ -87,7 +87,7 @@ async def test_a_follower_waits_for_what_comes(path: Path) -> None:
 
 
 async def test_giving_what_is_known_is_a_checkpoint(path: Path) -> None:
-    """And one that is cancelled there loses nothing."""
+    """Reading from a tail is a checkpoint, and one that is cancelled there loses nothing."""
     async with opened(path) as store:
         job_id = await followed(store)
         await say(store, job_id, 0, "a")
@@ -101,7 +101,7 @@ async def test_giving_what_is_known_is_a_checkpoint(path: Path) -> None:
 
 
 async def test_what_somebody_else_writes_is_read(path: Path) -> None:
-    """Whether that is heard of first, or shows as a hole in front of what is appended here next."""
+    """Events of another process are read, whether a notice arrives first or a hole shows them."""
     async with opened(path) as store, opened(path) as other:
         for heard in (True, False):
             job_id = await followed(store)
@@ -115,7 +115,7 @@ async def test_what_somebody_else_writes_is_read(path: Path) -> None:
 
 
 async def test_what_else_happens_here_is_read(path: Path) -> None:
-    """A request, an end, and that the job is gone."""
+    """A request to cancel, an end, and a removal are read."""
     async with opened(path) as store:
         job_id = await followed(store)
         await store.request_cancel(job_id, "stop", 9.0)
@@ -131,7 +131,7 @@ async def test_what_else_happens_here_is_read(path: Path) -> None:
 
 
 async def test_what_is_trimmed_is_not_given(path: Path) -> None:
-    """When the oldest go from the file, what is left is read there."""
+    """When the oldest events are trimmed from the file, the others are read there."""
     async with opened(path, retention=Retention(events=8)) as store:
         job_id = await followed(store)
         await say(store, job_id, 0, *"abcdefgh")
@@ -142,7 +142,7 @@ async def test_what_is_trimmed_is_not_given(path: Path) -> None:
 
 
 async def test_tails_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In length, each, where the oldest rows go; and in number, where the oldest tail goes."""
+    """A tail is bounded in length, tails in number: the oldest rows, or the oldest tail, are dropped."""
     monkeypatch.setattr(tails, "_MOST", 2)
     async with opened(path) as store:
         jobs = [await followed(store) for _ in range(3)]
@@ -160,7 +160,7 @@ async def test_tails_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_what_is_appended_while_it_is_read(
     path: Path, before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is known, whether what was read has it already or not; then nothing has to be read again."""
+    """Events appended during a read are in the tail, whether the read has them or not."""
     async with opened(path) as store:
         job_id = (await start(store)).submission.id
         real = reader_of(store).call
@@ -186,7 +186,7 @@ def appended(job_id: str, *seqs: int) -> Transaction:
 
 
 def test_a_hole_is_noticed() -> None:
-    """What somebody else wrote before what is appended here is read, even if nobody has told of it."""
+    """Events that another process wrote before those appended here are read, even without a notice."""
     of = tails.Tails()
     tail = of.begin("a")
     assert of.behind("a", 2, 9) is None
@@ -205,7 +205,7 @@ def test_a_hole_is_noticed() -> None:
 
 
 def test_the_end_of_a_log_has_no_tail() -> None:
-    """A reader that is level with it would wait for ever."""
+    """A log that has ended has no tail, in which a level reader would wait for ever."""
     of = tails.Tails()
     of.have_read("a", of.begin("a"), 3, over=True)
     assert of.behind("a", 3, 9) is None
@@ -213,7 +213,7 @@ def test_the_end_of_a_log_has_no_tail() -> None:
 
 @pytest.mark.parametrize("over", [False, True])
 def test_a_read_says_nothing_of_a_tail_that_began_after_it(over: bool) -> None:
-    """The tail may lack what was appended in between, and a reader would wait for ever behind the read."""
+    """A tail that began after a read may lack events in between, so the read does not extend it."""
     of = tails.Tails()
     earlier = of.begin("a")
     of.forget()
@@ -228,7 +228,7 @@ def test_a_read_says_nothing_of_a_tail_that_began_after_it(over: bool) -> None:
 async def test_a_reader_whose_read_is_overtaken_hears_of_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It read the file before the end was written, and goes on after another reader began to read."""
+    """A reader whose read was before the end gets it, also if another reader began a read meanwhile."""
     async with opened(path) as store:
         claim = await start(store)
         job_id, read = claim.submission.id, reader_of(store).call
@@ -266,8 +266,8 @@ async def follow_into(store: SqliteStore, job_id: str, after: int, got: list[Any
 async def test_who_waits_hears_of_what_another_reader_has_found_first(
     path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
 ) -> None:
-    """Another process writes, and a reader finds that before this process is told: one that waits behind less
-    hears of it, and one that comes later and has a tail at hand, too."""
+    """Another process writes, and a reader finds that before the notice: a reader that waits behind fewer
+    events wakes, and so does a later one with a tail."""
     got: list[Any] = []
     two = (open_sqlite_in_lockstep(path, handlers=[work]) for _ in range(2))
     async with next(two) as store, next(two) as other, trio.open_nursery() as nursery:
@@ -290,7 +290,7 @@ async def test_who_waits_hears_of_what_another_reader_has_found_first(
 
 
 def test_a_tail_is_not_older_than_what_was_read() -> None:
-    """A read that finds more than a tail knows shows that others have written: the tail goes on behind it."""
+    """A read with more events than a tail shows that others have written: the tail continues behind it."""
     of = tails.Tails()
     tail = of.begin("a")
     of.have_read("a", tail, 2, over=False)

@@ -1,4 +1,4 @@
-"""Verbs: what they do in a transaction, where the contract leaves it to the store."""
+"""Verbs: their effects in a transaction, where the contract leaves them to the store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class File:
         return answer
 
     def totals(self) -> dict[str, int]:
-        """Return the states as they are counted when they move."""
+        """Return the number of jobs by state."""
         counted = {str(state): number for state, number in listing.count(self.at(0), Where()).items()}
         found = dict(self.db.execute("SELECT state, count(*) FROM trio_jobs_job GROUP BY state"))
         assert counted == found
@@ -68,7 +68,7 @@ def file() -> Iterator[File]:
 
 
 def test_a_lone_job_starts_at_once(file: File) -> None:
-    """With a free slot and nothing waiting it is running when it is first written, in two events."""
+    """With a free slot and no waiting job it is running when it is first written, with two events."""
     (job_id,), (row,) = file.submit(1.0, {}, limit=1)
     assert row[0] == job_id
     assert file.totals() == {"running": 1}
@@ -82,13 +82,13 @@ def test_a_lone_job_starts_at_once(file: File) -> None:
     ("options", "limit"), [({"delay": 5.0}, 1), ({}, 0)], ids=["not due", "no free slot"]
 )
 def test_a_job_that_waits(file: File, options: dict[str, Any], limit: int) -> None:
-    """What is not due, or has no slot, waits."""
+    """A job that is not due, or has no slot, waits."""
     assert file.submit(1.0, options, limit=limit)[1] == []
     assert file.totals() == {"queued": 1}
 
 
 def test_nobody_is_overtaken(file: File) -> None:
-    """A job that comes while another waits takes its turn, though it may start in the same step."""
+    """A job that is submitted while another waits is claimed after it, maybe in the same step."""
     (first,), _ = file.submit(1.0, {})
     _, rows = file.submit(2.0, {}, limit=1)
     assert [row[0] for row in rows] == [first]
@@ -98,7 +98,7 @@ def test_nobody_is_overtaken(file: File) -> None:
 
 
 def test_a_key_that_is_known(file: File) -> None:
-    """It gives the job that has it and starts none, waiting or not, and conflicts are refused."""
+    """A used key gives its job and starts none, waiting or not, and conflicts are refused."""
     (job_id,), _ = file.submit(1.0, {"key": "k"}, limit=1)
     assert file.submit(1.0, {"key": "k"}, limit=1) == ([job_id], [])
     file.submit(1.0, {})
@@ -109,7 +109,7 @@ def test_a_key_that_is_known(file: File) -> None:
 
 
 def test_an_answer_that_was_lost(file: File) -> None:
-    """What is submitted again is accepted once: it is not started twice, and its log is as it was."""
+    """A repeated submit is accepted once: the job is not started twice, and its log does not change."""
     new = file.rows.written(make())
     answers = [verbs.submit(file.at(1.0), [new], 1, HANDLERS, HOLDER) for _ in range(2)]
     assert [(ids, len(rows)) for ids, rows in answers] == [([new.submission.id], 1), ([new.submission.id], 0)]
@@ -119,7 +119,7 @@ def test_an_answer_that_was_lost(file: File) -> None:
 
 
 def test_a_full_queue(file: File) -> None:
-    """So many may wait as the limit says, and what starts at once does not wait."""
+    """The limit counts waiting jobs, and not those that start at once."""
     file.submit(1.0, {}, {}, {})
     assert len(file.submit(1.0, {}, {}, limit=2)[1]) == 2
     with pytest.raises(QueueFull, match="3 jobs wait already"):
@@ -128,7 +128,7 @@ def test_a_full_queue(file: File) -> None:
 
 
 def test_steps_that_are_not_legal(file: File) -> None:
-    """A job that runs cannot be started, and one that waits cannot complete; nothing is changed."""
+    """A running job cannot be started, and a waiting one cannot complete; nothing is changed."""
     file.submit(1.0, {}, limit=1)
     file.submit(1.0, {})
     before = list(file.db.execute("SELECT * FROM trio_jobs_job"))
@@ -140,7 +140,7 @@ def test_steps_that_are_not_legal(file: File) -> None:
 
 
 def test_the_oldest_ends_go(file: File) -> None:
-    """Of those that have ended so many are kept as the limit says; who waits for the others is woken."""
+    """As many ended jobs are kept as the limit says; tasks that wait for removed ones wake."""
     ended: list[str] = []
     for number in range(5):
         (job_id,), _ = file.submit(float(number), {}, limit=1)
@@ -157,7 +157,7 @@ def test_the_oldest_ends_go(file: File) -> None:
 
 
 def test_a_lease_without_end(file: File) -> None:
-    """A worker whose leases never lapse is never swept."""
+    """A worker with infinite leases is never swept."""
     batch = [file.rows.written(make())]
     verbs.submit(file.at(1.0), batch, 1, HANDLERS, Claimant("eternal"))
     assert care.sweep(file.at(1e12)) == 0
@@ -165,7 +165,7 @@ def test_a_lease_without_end(file: File) -> None:
 
 
 async def test_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep and a pruning of many go on, transaction by transaction, until all is done."""
+    """A sweep or prune of many jobs continues, transaction by transaction, until it is complete."""
     monkeypatch.setattr(ends, "BATCH", 3)
     async with open_sqlite(tmp_path / "jobs.db", handlers=[work]) as store:
         for _ in range(7):
@@ -198,14 +198,14 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
 
 
 class Crew:
-    """Something whose methods are handlers."""
+    """A class whose methods are handlers."""
 
     async def work(self, job: JobContext[Any], hours: int) -> None:
         """Do nothing."""
 
 
 def test_any_callable_may_be_a_child(file: File) -> None:
-    """A child runs in its parent's process, so it may be a method; what it takes is looked at."""
+    """A child runs in its parent's process, so it may be a method; its arguments are checked."""
     (above,), _ = file.submit(1.0, {}, limit=1)
     tx, child = file.at(1.0), file.rows.written(make(8, target=Crew().work), child=True)
     assert verbs.spawn(tx, above, 1, child, HOLDER)
@@ -214,7 +214,7 @@ def test_any_callable_may_be_a_child(file: File) -> None:
 
 
 def test_children_however_deep(file: File) -> None:
-    """A chain of 1,200 children, each the child of the one before, goes with the worker that is lost."""
+    """A chain of 1,200 nested children ends with the lost worker."""
     (above,), _ = file.submit(1.0, {}, limit=1)
     for _ in range(1200):
         tx, child = file.at(1.0), file.rows.written(make(), child=True)
@@ -229,7 +229,7 @@ def test_children_however_deep(file: File) -> None:
 
 
 def test_no_number_is_given_twice(file: File) -> None:
-    """A page goes on behind the last job also when that was removed and others came."""
+    """A page starts behind the last job also if that was removed and others were submitted."""
     for number in range(3):
         (job_id,), _ = file.submit(float(number), {}, limit=1)
         assert list(file.db.execute("SELECT max(number) FROM trio_jobs_job")) == [(number + 1,)]

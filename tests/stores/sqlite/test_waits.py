@@ -1,4 +1,4 @@
-"""No wake-up is lost between a look and the wait that follows it: whatever is written there ends the wait."""
+"""No wake-up is lost between a read and the wait that follows it: whatever is written there ends the wait."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def _expire(store: SqliteStore) -> tuple[Act, Act]:
 
 
 async def _expire_later(store: SqliteStore) -> tuple[Act, Act]:
-    """What was waited for before is nothing now, and was to come sooner than what comes."""
+    """Replace the job that was to expire first by one that expires later."""
     await accept(store, make(timeouts=Timeouts(queue=5.0)))
     with trio.move_on_after(1):
         await store.overdue()
@@ -121,7 +121,7 @@ CASES = [
 
 @asynccontextmanager
 async def _opened(path: Path, late: list[Act]) -> AsyncGenerator[SqliteStore]:
-    """Open a file whose next answer is late: what is in `late` is done first."""
+    """Open a file whose next answer is late: the actions in `late` are carried out first."""
 
     async def run(look: Callable[..., Any], *args: Any, limiter: object = None) -> Any:
         answer = look(*args)
@@ -142,7 +142,7 @@ async def _opened(path: Path, late: list[Act]) -> AsyncGenerator[SqliteStore]:
 async def test_what_is_written_ends_the_wait(
     case: Case, when: str, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """It does so when it comes just after the wait has looked and before it hears what it saw, and later."""
+    """A write ends the wait if it comes after the wait's read and before its answer, and later."""
     late: list[Act] = []
     async with _opened(tmp_path / "jobs.db", late) as store, trio.open_nursery() as nursery:
         wait, act = await case(store)
@@ -161,7 +161,7 @@ async def test_what_is_written_ends_the_wait(
 async def test_what_is_written_ends_the_wait_though_the_answer_is_lost(
     case: Case, error: type[apsw.Error], tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """It does so also when the answer to the commit was an error, after which a busy file is tried again."""
+    """A write ends the wait also if the commit raised an error, after which a busy file is tried again."""
     async with _opened(tmp_path / "jobs.db", []) as store, trio.open_nursery() as nursery:
         wait, act = await case(store)
         nursery.start_soon(answered, "what waits", wait())

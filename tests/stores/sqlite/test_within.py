@@ -1,4 +1,4 @@
-"""Submitting in a transaction of the program's own: the job is there when that commits, and only then."""
+"""Submitting in a transaction of the program's own: the job exists exactly if that commits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connected(path: Path) -> Iterator[apsw.Connection]:
 
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
-    """A file that keeps jobs, and has a table of the program's."""
+    """A file with jobs, and a table of the program's."""
     async with open_registry(f"sqlite:///{tmp_path / 'shop.db'}", handlers=[ship]):
         pass
     with connected(tmp_path / "shop.db") as db:
@@ -40,7 +40,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 async def test_what_is_committed_runs(path: Path) -> None:
-    """A worker that waits already hears of the job, and what was written with it is there too."""
+    """A worker that already waits claims the job, and the program's row is there too."""
     async with open_registry(f"sqlite:///{path}", handlers=[ship]) as jobs:
         with connected(path) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -55,7 +55,7 @@ async def test_what_is_committed_runs(path: Path) -> None:
 
 
 async def test_what_is_rolled_back_never_was(path: Path) -> None:
-    """Neither the job nor its key is there."""
+    """After a rollback neither the job nor its key exists."""
     with connected(path) as db:
         db.execute("BEGIN")
         first = submit_within(db, ship, 7, key="k")
@@ -86,7 +86,7 @@ async def test_what_cannot_be_is_refused(path: Path) -> None:
 
 
 async def test_a_file_of_an_older_version_is_refused(path: Path) -> None:
-    """To bring it up needs the file to itself, which a transaction of the program's has not."""
+    """A file of an older version is refused, as its migration needs it alone."""
     with connected(path) as db:
         db.execute("UPDATE trio_jobs_meta SET value = 1 WHERE name = 'version'")
         db.execute("BEGIN")
@@ -96,7 +96,7 @@ async def test_a_file_of_an_older_version_is_refused(path: Path) -> None:
 
 
 def test_a_file_without_jobs_is_refused(tmp_path: Path) -> None:
-    """The error says how to make it one that keeps jobs."""
+    """The error says how to make it a file of jobs."""
     with connected(tmp_path / "empty.db") as db:
         db.execute("BEGIN")
         with pytest.raises(ValueError, match="keeps no jobs yet"):
@@ -104,6 +104,6 @@ def test_a_file_without_jobs_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_copy_of_sqlite_is_refused(tmp_path: Path) -> None:
-    """A connection of Python's `sqlite3` would undo the locks of the registry's, so it is not taken."""
+    """A connection of Python's `sqlite3`, which would release the registry's locks, is refused."""
     with closing(sqlite3.connect(tmp_path / "shop.db")) as db, pytest.raises(TypeError, match="two copies"):
         submit_within(db, ship, 7)  # type: ignore[arg-type]
