@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import store_of, worker_of
 from tests.wire import encode_event
 from trio_jobs import (
     Event,
@@ -26,7 +27,6 @@ from trio_jobs import (
     UnknownJob,
     open_registry,
 )
-from trio_jobs._registry.registry import inside
 from trio_jobs.serving.batch import EventBatch, cut
 from trio_jobs.serving.feed import Feed, Feeds, Follower
 from trio_jobs.serving.limits import Limits
@@ -112,7 +112,8 @@ PULLS = (False,)
 
 
 def feeds_of(jobs: JobRegistry, linger: float = 0.0, **limits: Any) -> Feeds:
-    return Feeds(*inside(jobs), ServerOptions(limits=Limits(linger=linger, **limits)))
+    options = ServerOptions(limits=Limits(linger=linger, **limits))
+    return Feeds(store_of(jobs), worker_of(jobs).readers, options)
 
 
 @contextmanager
