@@ -43,10 +43,7 @@ def authenticator(path: str) -> Authenticate:
             return None
         given = _digest(token.strip())
         found = None
-        for (
-            digest,
-            caller,
-        ) in callers:  # all are compared, so the time does not depend on the token
+        for digest, caller in callers:  # all are compared, so the time does not depend on the token
             if hmac.compare_digest(digest, given):
                 found = caller
         return found
