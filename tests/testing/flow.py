@@ -82,7 +82,7 @@ NEVER = 10**6  # seconds that no life takes
 
 @attrs.define(eq=False)
 class Attempt:
-    """An attempt of the job, as the rules steer it."""
+    """An attempt of the job, as the rules control it."""
 
     job: JobContext[str] = attrs.field(repr=False)
     channel: bool  # whether what it sends goes through one
@@ -93,7 +93,7 @@ class Attempt:
 
 @attrs.define(eq=False)
 class Sender:
-    """Some values on their way, sent by a task of their own."""
+    """Values that are being sent by a task of their own."""
 
     number: int
     how: str
@@ -116,7 +116,7 @@ class Sender:
 
     @property
     def channel(self) -> bool:
-        """Whether what it sends now goes through the channel; `send_many` looks each time it goes on."""
+        """Whether the next value goes through the channel; `send_many` checks that each time it goes on."""
         return self.attempt.channel if self.how == "many" else not self.direct
 
     @property
@@ -126,7 +126,7 @@ class Sender:
 
 @attrs.define(eq=False)
 class Reader:
-    """An open stream, and how far it got."""
+    """An open stream, and its cursor."""
 
     stream: Any = attrs.field(repr=False)
     values: bool
@@ -140,24 +140,24 @@ class Reader:
     got: list[tuple[Any, int]] = attrs.field(factory=list[Any], repr=False)
 
     def passes(self, event: Event) -> bool:
-        """Return whether it goes over an event without a word."""
+        """Return whether it skips an event."""
         begins = event.kind is Kind.STARTED and event.attempt > 1 and self.restarts == "raise"
         return self.values and not (event.kind is Kind.TOKEN or event.kind.ends or begins)
 
 
 class Cuts(trio.abc.Instrument):
-    """Cancels scopes when their tasks have taken so many steps."""
+    """Cancels scopes when their tasks have run so many steps."""
 
     def __init__(self) -> None:
         self._left: dict[trio.lowlevel.Task, tuple[int, trio.CancelScope]] = {}
 
     def after(self, steps: int | None, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when the current task has taken so many steps."""
+        """Cancel `scope` when the current task has run so many steps."""
         if steps is not None:
             self._left[trio.lowlevel.current_task()] = steps, scope
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count."""
+        """Count the step."""
         if task in self._left:
             steps, scope = self._left[task]
             self._left[task] = steps - 1, scope
@@ -170,7 +170,7 @@ MACHINE: ContextVar[FlowMachine] = ContextVar("MACHINE")
 
 @handler
 async def puppet(job: JobContext[str]) -> None:
-    """Do what the machine says."""
+    """Run the commands of the machine."""
     await MACHINE.get().act(job)
 
 
@@ -206,7 +206,7 @@ class FlowMachine(TrioMachine):
         self._begin()
 
     def _begin(self) -> None:
-        """Know nothing of the job that comes now."""
+        """Reset the model for the next job."""
         self.log: list[Event] = []
         self.kept: set[int] = set()
         self.attempts: list[Attempt] = []
@@ -335,13 +335,13 @@ class FlowMachine(TrioMachine):
         cut=CUTS,
     )
     async def send(self, how: str, amount: int, cut: int | None) -> None:
-        """Send some values one by one, and perhaps be cut off."""
+        """Send some values one by one, maybe cancelled."""
         self._send(self.running, how, min(amount, MOST - self._pending()), cut)
 
     @precondition(lambda self: self._may_send)
     @rule(amount=AMOUNTS, cut=CUTS)
     async def send_many(self, amount: int, cut: int | None) -> None:
-        """Send some values at once, and perhaps be cut off."""
+        """Send some values at once, maybe cancelled."""
         self._send(self.running, "many", min(amount, MOST - self._pending()), cut)
 
     @property
@@ -433,7 +433,7 @@ class FlowMachine(TrioMachine):
     @precondition(lambda self: any(not reader.busy for reader in self.readers))
     @rule(data=st.data(), cut=CUTS)
     async def read(self, data: st.DataObject, cut: int | None) -> None:
-        """Let somebody read on, most often to where something changes; and perhaps be cut off."""
+        """Let a reader read on, most often to where something changes; maybe cancelled."""
         reader = data.draw(st.sampled_from([one for one in self.readers if not one.busy]), "reader")
         marks = [reader.joined + step for step in (-1, 0, 1)] + [len(self.log) + step for step in (-1, 0, 2)]
         ahead = [len(list(self._ahead(reader, mark))) for mark in marks]
@@ -447,7 +447,7 @@ class FlowMachine(TrioMachine):
     @precondition(lambda self: any(not reader.busy and reader.values for reader in self.readers))
     @rule(data=st.data(), amount=st.sampled_from([1, 1, 1, 2, 4]), cut=CUTS)
     async def read_many(self, data: st.DataObject, amount: int, cut: int | None) -> None:
-        """The same, with as much at once as there is."""
+        """Let a reader read all events at hand; maybe cancelled."""
         readers = [one for one in self.readers if not one.busy and one.values]
         self._start(data.draw(st.sampled_from(readers), "reader"), amount, cut, many=True)
 
@@ -486,7 +486,7 @@ class FlowMachine(TrioMachine):
     @precondition(lambda self: self.readers)
     @rule(data=st.data(), how=st.sampled_from(["closed", "left", "cancelled"]))
     async def leave(self, data: st.DataObject, how: str) -> None:
-        """Close a stream, and cancel who reads it."""
+        """Close a stream, and cancel its reader."""
         reader = data.draw(st.sampled_from(self.readers), "reader")
         self.readers.remove(reader)
         reader.scope.cancel()
@@ -517,7 +517,7 @@ class FlowMachine(TrioMachine):
 
     @rule(seconds=SECONDS)
     async def advance(self, seconds: float) -> None:
-        """Let time pass, but not further than to the next thing that it brings."""
+        """Let time pass, at most to the next deadline."""
         clocks = [] if self.waits else self.clocks.values()
         moments = [self.due, self.unread_at, self.asked_at, *clocks]
         await trio.sleep(min(seconds, *(at - trio.current_time() for at in moments)))
@@ -526,7 +526,7 @@ class FlowMachine(TrioMachine):
 
     @invariant()
     async def all_is_as_it_must_be(self) -> None:
-        """Everything rests; compare it with the model."""
+        """When all tasks wait, compare everything with the model."""
         self.sound, before, over = False, self.running, self.over
         await self.hear()
         grown = await self._look()
@@ -545,7 +545,7 @@ class FlowMachine(TrioMachine):
         self.sound = True
 
     async def _look(self) -> list[Event]:
-        """Read what is new in the log, and what is left of the rest."""
+        """Read the new events of the log, and the remaining old ones."""
         grown = await self.store.read(self.handle.id, len(self.log), _ALL)
         assert [event.seq for event in grown] == [*range(len(self.log) + 1, len(self.log) + len(grown) + 1)]
         self.log += grown
@@ -560,7 +560,7 @@ class FlowMachine(TrioMachine):
     # ------------------------------------------------------------ what was sent
 
     def _follow(self, event: Event) -> None:
-        """Check that an event of the log is the next that somebody sent."""
+        """Check that an event of the log is the next one of a sender."""
         if event.kind is Kind.STARTED:
             self.attempts[event.attempt - 1].start = self.furthest = event.seq
         if event.kind not in GOES:
@@ -594,7 +594,7 @@ class FlowMachine(TrioMachine):
     # ------------------------------------------------------------ what was read
 
     def _check_reader(self, reader: Reader) -> None:
-        """Check what a reader got, and that it waits for nothing that is there."""
+        """Check the events of a reader, and that it does not wait for existing ones."""
         for got, cursor in reader.got:
             self._check_got(reader, got)
             assert cursor == reader.cursor, f"{reader} is at {cursor} after {got!r}, not at {reader.cursor}"
@@ -611,7 +611,7 @@ class FlowMachine(TrioMachine):
             assert not self.over, f"{reader} waits, and the job is over"
 
     def _check_got(self, reader: Reader, got: Any) -> None:
-        """Check one thing that a reader got, and move on."""
+        """Check one result of a reader, and move on."""
         if isinstance(got, StreamGap):
             passed, gone = self.log[reader.cursor : got.first - 1], self.log[got.first - 1 : got.last]
             assert gone, f"{reader} is told of a gap of nothing"
@@ -635,7 +635,7 @@ class FlowMachine(TrioMachine):
         reader.cursor += 1
 
     def _fits(self, reader: Reader, got: Any, event: Event) -> bool:
-        """Return whether a reader is right to get something for the event that is next for it."""
+        """Return whether a result of a reader is right for its next event."""
         if isinstance(got, StreamRestarted):
             begun = event.kind is Kind.STARTED and event.attempt > 1 and reader.values
             return begun and (got.attempt, got.cursor) == (event.attempt, event.seq)
@@ -649,7 +649,7 @@ class FlowMachine(TrioMachine):
     # ------------------------------------------------------------ who waits
 
     def _floor(self) -> float:
-        """Return behind which cursor nobody is who may hold the handler."""
+        """Return the lowest cursor of the readers that may hold the handler."""
         here = [reader for reader in self.readers if reader.here]
         held = [one.cursor for one in here if one.policy == "block" and one.cursor >= one.joined]
         if held:
@@ -657,7 +657,7 @@ class FlowMachine(TrioMachine):
         return self.furthest if self.unread == "pause" and not here else math.inf
 
     def _check_room(self, grown: list[Event]) -> None:
-        """Check that nobody waits who need not, and that nobody went on who had to wait."""
+        """Check that exactly the calls wait that must."""
         attempt = self.running
         self.waits = False
         if attempt is None:
@@ -678,7 +678,7 @@ class FlowMachine(TrioMachine):
         )
 
     def _check_channel(self, attempt: Attempt, calls: list[Sender]) -> int:
-        """Check the channel, through which some send, and return how many are under way in it."""
+        """Check the channel, and return how many values are under way in it."""
         mine = [one for one in self.senders if one.attempt is attempt and one.channel and one.taken]
         if not mine:
             return 0
@@ -698,7 +698,7 @@ class FlowMachine(TrioMachine):
     # ------------------------------------------------------------ what ends when
 
     def _check_life(self, before: Attempt | None, grown: list[Event]) -> None:
-        """Check that attempts began and ended when they had to, and how."""
+        """Check the starts and ends of attempts, and their reasons."""
         found = [
             (event.kind, getattr(event.data, "reason", None))
             for event in grown
@@ -731,7 +731,7 @@ class FlowMachine(TrioMachine):
         assert found == right, f"{found} in the log, not {right}"
 
     def _fates(self, now: float, how: str | None, number: int) -> list[Fate]:
-        """Return how an attempt must have ended by now: the first if the moments differ."""
+        """Return how an attempt must have ended by now: the first if the times differ."""
         again = Kind.RETRIED if number <= self.retries else Kind.FAILED
         if again is Kind.RETRIED and self.asked_at < math.inf:
             again = Kind.CANCELLED
@@ -751,7 +751,7 @@ class FlowMachine(TrioMachine):
         return [fate for at, fate in moments if at == first and at <= now]
 
     def _set_token_clocks(self, grown: list[Event]) -> None:
-        """Wind up the clocks that run between tokens, but not while a send waits."""
+        """Start the clocks that run between tokens, unless a send waits."""
         now = trio.current_time()
         if self.running is None:
             self.clocks, self.still_since = {}, None
@@ -763,7 +763,7 @@ class FlowMachine(TrioMachine):
         self.still_since = now if self.waits else None
 
     async def finish(self) -> None:
-        """Let the job come to its end and everybody read up to there; then leave."""
+        """Let the job end and all readers read up to that; then leave."""
         if self.sound:
             await self._end_all()
             self.leaving.set()
@@ -817,7 +817,7 @@ class FlowInAFile(FlowMachine):
 
 
 class FlowBetweenProcesses(FlowMachine):
-    """The same in a file that two processes have open, with much that happens at once."""
+    """The same in a file that two processes have open, with concurrent steps."""
 
     in_memory = False
 
@@ -859,7 +859,7 @@ class FlowBetweenProcesses(FlowMachine):
 
     @rule(data=st.data(), number=st.integers(2, 6))
     async def at_once(self, data: st.DataObject, number: int) -> None:
-        """Let readers come, read and be cut off, and both processes write and hear, all at once."""
+        """Let readers open, read and be cancelled, and both processes write and notice, all at once."""
         for _ in range(number):
             # One that draws level meanwhile may hold the handler in the middle of it, or not.
             idle = [reader for reader in self.readers if not reader.busy and reader.cursor >= reader.joined]
@@ -886,7 +886,7 @@ class FlowBetweenProcesses(FlowMachine):
                 self.nursery.start_soon(self._hear, [*self.versions][not here])
 
     async def _join(self, jobs: JobRegistry, after: int, amount: int, cut: int | None) -> None:
-        """Join while much else happens, in a way that nobody else minds, and be cut off before or later."""
+        """Open a stream during other steps, without effect on them, and cancel it before or later."""
         here = jobs is self.here and self.unread == "continue"
         handle = await (self.here if here else self.elsewhere).get(self.handle.id)
         stream = handle.events(after, policy="gap")

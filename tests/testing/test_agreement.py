@@ -1,4 +1,4 @@
-"""`StoreMachine` finds nothing where nothing is, and planted faults within a bounded number of examples."""
+"""`StoreMachine` finds no fault in a sound store, and planted faults within a bounded number of examples."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def alone(kind: type[MemoryStore]) -> AsyncIterator[Store]:
 
 
 class SharedMachine(StoreMachine):
-    """A store that outlives its connections, of which there are two."""
+    """A store that outlives its two connections."""
 
     line: type[Connection] = Connection
 
@@ -97,7 +97,7 @@ class ForgetfulMachine(SharedMachine):
 
 
 class NarrowMachine(StoreMachine):
-    """A store in which few jobs may wait."""
+    """A store with a small limit of waiting jobs."""
 
     queue_limit = 3
 
@@ -107,7 +107,7 @@ class NarrowMachine(StoreMachine):
 
 
 class WiderMachine(NarrowMachine):
-    """A store in which one job more may wait than it is said to."""
+    """A store that accepts one waiting job more than its limit."""
 
     @asynccontextmanager
     async def open_store(self, folder: Path) -> AsyncIterator[Store]:
@@ -123,14 +123,14 @@ class WiderMachine(NarrowMachine):
     ],
 )
 def test_a_sound_store_agrees(kind: type[StoreMachine]) -> None:
-    """The store in memory agrees with itself: alone, through connections that come and go, and full."""
+    """The store in memory agrees with itself: alone, through connections that open and close, and full."""
     run_state_machine_as_test(kind, settings=SOME)
 
 
 @pytest.mark.parametrize("name", FOUND)
 @pytest.mark.deep
 def test_a_planted_fault_is_found(name: str) -> None:
-    """A store with one verb wrong is found to differ, within 300 programs of at most 30 steps."""
+    """A store with one faulty verb differs, within 300 programs of at most 30 steps."""
     with pytest.raises((AssertionError, KeyError)):
         run_state_machine_as_test(machine(FAULTS[name]), settings=FIND)
 
@@ -138,12 +138,12 @@ def test_a_planted_fault_is_found(name: str) -> None:
 @pytest.mark.parametrize("kind", [ForgetfulMachine, WiderMachine])
 @pytest.mark.deep
 def test_a_wrong_way_of_opening_is_found(kind: type[StoreMachine]) -> None:
-    """So is a store that keeps nothing, and one with another limit."""
+    """A store that keeps nothing, and one with another limit, differ too."""
     with pytest.raises(AssertionError):
         run_state_machine_as_test(kind, settings=FIND)
 
 
 def test_a_difference_is_told() -> None:
-    """The message names the verb, what the store in memory gave, and what the other one did."""
+    """The message has the verb, the answer of the store in memory, and the other answer."""
     with pytest.raises(AssertionError, match=r"history: MemoryStore gives\n.*\nand the other store\n"):
         run_state_machine_as_test(machine(FAULTS["TellsTokensAsHistory"]), settings=FIND)

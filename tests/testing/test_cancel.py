@@ -70,7 +70,7 @@ async def leaks(job: JobContext[str], place: str) -> None:
 
 @pytest.mark.parametrize(("place", "at"), [("early", 0), ("late", 0)])
 def test_a_leak_is_found_where_it_is(place: str, at: int) -> None:
-    """What is not cleaned up after some cancellation is found, with the checkpoint, the line and the log."""
+    """A cancellation without a cleanup is found, with the checkpoint, the line and the log."""
     with pytest.raises(AssertionError) as found:
         cancel_at_every_checkpoint(leaks, place, check=nothing_is_held)
     text = str(found.value)
@@ -89,7 +89,7 @@ async def hidden(job: JobContext[str]) -> None:
 
 
 def test_one_checkpoint_of_many() -> None:
-    """A leak at one checkpoint of many is found at that one, and the line is named."""
+    """A leak at one checkpoint of many is found at that one, with its line."""
     with pytest.raises(AssertionError, match="cancelled at checkpoint 9") as found:
         cancel_at_every_checkpoint(hidden, check=nothing_is_held)
     line = hidden.__code__.co_firstlineno + 4
@@ -126,7 +126,7 @@ async def raises(job: JobContext[str]) -> None:
     ],
 )
 def test_what_a_cancelled_handler_may_not_do(handler: object, message: str) -> None:
-    """To go on, or to raise an error of its own, is found without a check."""
+    """A cancelled handler that goes on, or raises its own error, is found without a check."""
     with pytest.raises(AssertionError, match=message):
         cancel_at_every_checkpoint(handler)  # type: ignore[arg-type]  # all of them are handlers
 
@@ -172,13 +172,13 @@ async def _has_a_quiet_child(job: JobContext[str]) -> None:
     "handler", [goes_on, is_quiet, has_a_quiet_task, leaves_a_quiet_task, _has_a_quiet_child]
 )
 def test_a_handler_that_swallows_its_cancellation(handler: object) -> None:
-    """To complete after `Cancelled` was raised, in whichever task of the job, is found without a check."""
+    """A job that completes after `Cancelled` was raised, in any of its tasks, is found without a check."""
     with pytest.raises(AssertionError, match=r"(?s)completed although it was cancelled.*the handler was at"):
         cancel_at_every_checkpoint(handler)  # type: ignore[arg-type]  # all of them are handlers
 
 
 async def race(job: JobContext[str]) -> str:
-    """Take the first of two, and do the rest behind a shield: nothing of that swallows."""
+    """Take the first of two, and do the rest under a shield, without swallowing Cancelled."""
 
     async def run(seconds: float) -> None:
         await trio.sleep(seconds)
@@ -195,7 +195,7 @@ async def race(job: JobContext[str]) -> str:
 
 
 def test_scopes_of_ones_own_swallow_nothing() -> None:
-    """What a handler cancels itself, and what it shields, may end at any time, and the job may complete."""
+    """Scopes that a handler itself cancels or shields may end at any time, and the job may complete."""
     lives: list[Life] = []
     assert cancel_at_every_checkpoint(race, check=lives.append) > 5
     assert {life.job.state for life in lives} == {State.CANCELLED, State.COMPLETED}
@@ -207,5 +207,5 @@ async def for_ever(job: JobContext[int]) -> None:
 
 
 def test_a_handler_without_an_end() -> None:
-    """A handler that goes on for ever is cancelled at its first checkpoints, as many as are asked for."""
+    """An endless handler is cancelled at as many of its first checkpoints as are asked for."""
     assert cancel_at_every_checkpoint(for_ever, most=20) == 20

@@ -1,4 +1,4 @@
-"""`check_store` can fail: each planted fault is found by the check that is there for it."""
+"""`check_store` can fail: each planted fault is found by the check for it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def opener(kind: type[MemoryStore], **limits: Any) -> OpenStore:
 
 
 def shared_opener(kind: type[MemoryStore], line: type[Connection] = Connection) -> OpenStore:
-    """Open a connection to the store of a folder, which does not end with it."""
+    """Open a connection to the store of a folder, which outlives it."""
     stores: dict[Path, MemoryStore] = {}
 
     @asynccontextmanager
@@ -210,7 +210,7 @@ class RenewsForAnybody(MemoryStore):
 
 
 class SweepsOldLeases(MemoryStore):
-    """Takes back a lapsed lease as it was seen earlier, whatever has happened since."""
+    """Reclaims an attempt by a lease that it read earlier, whatever happened since."""
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         old = dict(self._leases.tickets)
@@ -365,7 +365,7 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
 
 @pytest.mark.parametrize(("fault", "check"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_a_planted_fault_is_found(fault: type[MemoryStore], check: str) -> None:
-    """A store with one verb wrong fails the check of that claim, which a sound store passes."""
+    """A store with one faulty verb fails the check of that claim, which a sound store passes."""
     CHECKS[check].run(opener(MemoryStore), clock=virtual)
     with pytest.raises((AssertionError, TrioJobsError)):
         CHECKS[check].run(opener(fault), clock=virtual)
@@ -403,7 +403,7 @@ class KeepsAll(MemoryStore):
     ],
 )
 def test_a_planted_fault_of_limits_is_found(fault: type[MemoryStore], check: str) -> None:
-    """So does a store that keeps to its limits in a wrong way, or not at all."""
+    """A store with wrong limits, or without limits, fails the check of that claim."""
     CHECKS[check].run(opener(MemoryStore, queue_limit=QUEUE_LIMIT, retention=RETENTION), clock=virtual)
     with pytest.raises(AssertionError):
         CHECKS[check].run(opener(fault, queue_limit=QUEUE_LIMIT, retention=RETENTION), clock=virtual)
@@ -413,14 +413,14 @@ def test_a_planted_fault_of_limits_is_found(fault: type[MemoryStore], check: str
 
 
 class Deaf(Connection):
-    """Does not hear of what is written elsewhere."""
+    """Does not notice the writes of other connections."""
 
     async def due(self) -> None:
         await trio.sleep(60)
 
 
 class Sleepy(Connection):
-    """Wakes nobody when it is closed."""
+    """Wakes no task when it is closed."""
 
     def close(self, reason: Reason) -> None:
         return
@@ -444,7 +444,7 @@ def forgetful(folder: Path) -> Any:
     ],
 )
 def test_a_planted_fault_of_a_durable_store_is_found(open_store: OpenStore, check: str) -> None:
-    """So does a store that says that it is durable, and is not, or whose connections do not meet."""
+    """A store that is not durable though it says so, or whose connections are separate, fails too."""
     CHECKS[check].run(shared_opener(MemoryStore), clock=virtual)
     with pytest.raises((AssertionError, TrioJobsError)):
         CHECKS[check].run(open_store, clock=virtual)
@@ -454,7 +454,7 @@ def test_a_planted_fault_of_a_durable_store_is_found(open_store: OpenStore, chec
 
 
 def test_every_claim_that_does_not_hold_is_told() -> None:
-    """`check_store` goes on after a failure, and tells each claim, what was expected and what came."""
+    """`check_store` continues after a failure, and reports each claim, with both results."""
     with pytest.raises(StoreCheckFailed) as caught:
         check_store(opener(TellsTokensAsHistory), clock=virtual)
     told = {check.name for check in caught.value.failures}
@@ -483,7 +483,7 @@ def test_each_check_has_a_name_and_a_claim() -> None:
 
 
 def test_each_check_has_an_empty_folder_of_its_own() -> None:
-    """A check opens the store of one folder, which is empty, its own, and there during the check only."""
+    """Each check opens the store of its own folder, which is empty before and removed after it."""
     folders: list[Path] = []
 
     @asynccontextmanager
@@ -500,7 +500,7 @@ def test_each_check_has_an_empty_folder_of_its_own() -> None:
 
 
 def test_what_a_store_raises_is_a_failure() -> None:
-    """An exception that the contract does not know is reported as it is."""
+    """An exception outside the contract is reported unchanged."""
 
     class Broken(MemoryStore):
         async def sweep(self) -> None:

@@ -1,4 +1,4 @@
-"""The severable view of a shared store, and the faults on it."""
+"""A connection to a shared store that can be severed, and its faults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def faulty(store: MemoryStore, *kinds: str, seed: int = 0) -> FaultyConnection:
 
 
 async def test_nothing_passes_a_severed_connection() -> None:
-    """After `sever`, every verb is refused, and nothing in the store has changed."""
+    """After `sever`, every verb is refused, and the store does not change."""
     store = MemoryStore()
     connection = Connection(store)
     (job_id,), (claim,) = await connection.submit([new()], 1, W)
@@ -59,7 +59,7 @@ async def test_nothing_passes_a_severed_connection() -> None:
 
 @pytest.mark.parametrize(("how", "error"), [("sever", StoreUnavailable), ("close", trio.ClosedResourceError)])
 async def test_those_who_wait_are_told(how: str, error: type[Exception]) -> None:
-    """Severing or closing a connection wakes all who wait on it, and nobody who waits on another."""
+    """Severing or closing a connection wakes all its waiting tasks, and those of no other."""
     store = MemoryStore()
     one, other = Connection(store), Connection(store)
     (job_id,), _ = await store.submit([new()], 1, W)
@@ -82,7 +82,7 @@ async def test_those_who_wait_are_told(how: str, error: type[Exception]) -> None
 
 
 async def test_a_wait_on_a_connection_can_be_cancelled() -> None:
-    """A cancelled wait is a cancelled wait, and no crash of the connection."""
+    """Cancelling a wait raises Cancelled, and does not break the connection."""
     connection = Connection(MemoryStore())
     with trio.move_on_after(0) as scope:
         await connection.due()
@@ -92,7 +92,7 @@ async def test_a_wait_on_a_connection_can_be_cancelled() -> None:
 
 @pytest.mark.parametrize(("kind", "accepted"), [("refused", False), ("unheard", True)])
 async def test_a_call_may_fail_before_or_after(autojump_clock: MockClock, kind: str, accepted: bool) -> None:
-    """`refused` fails and did nothing; `unheard` fails and did it all the same."""
+    """A `refused` call has no effect; an `unheard` one has its effect, and fails."""
     store = MemoryStore()
     connection = faulty(store, kind)
     failed = 0
@@ -107,7 +107,7 @@ async def test_a_call_may_fail_before_or_after(autojump_clock: MockClock, kind: 
 
 
 async def test_reads_may_be_old_but_not_older_than_before(autojump_clock: MockClock) -> None:
-    """With `stale`, a read may end early, but never before what the same side has seen; it holds no gap."""
+    """With `stale`, a read may end early, but never before what the same side has read; it has no gap."""
     store = MemoryStore()
     (job_id,), _ = await store.submit([new()], 1, W)
     connection = faulty(store, "stale")
@@ -126,7 +126,7 @@ async def test_reads_may_be_old_but_not_older_than_before(autojump_clock: MockCl
 
 
 async def test_a_lost_wake_up_costs_time_only(autojump_clock: MockClock) -> None:
-    """With `deaf`, `late` and `early`, a reader still gets everything, in order, and the end."""
+    """With `deaf`, `late` and `early`, a reader still gets all events in order, and the end."""
     store = MemoryStore()
     connection = faulty(store, "deaf", "late", "early", seed=3)
 
@@ -142,7 +142,7 @@ async def test_a_lost_wake_up_costs_time_only(autojump_clock: MockClock) -> None
 
 
 async def test_a_frozen_connection_answers_later(autojump_clock: MockClock) -> None:
-    """What is asked of a frozen connection happens when it thaws."""
+    """A call of a frozen connection is carried out when it thaws."""
     store = MemoryStore()
     connection = faulty(store)
     connection.freeze(50)
@@ -151,7 +151,7 @@ async def test_a_frozen_connection_answers_later(autojump_clock: MockClock) -> N
 
 
 def test_faults_stop() -> None:
-    """When the faults are off, none strikes."""
+    """When faults are off, none happens."""
     faults = Faults(Random(0), frozenset(FAULTS), lease=1)
     assert any(faults.strikes("deaf") for _ in range(100))
     faults.on = False

@@ -1,4 +1,4 @@
-"""The settings of a first run: what is wrong is found, and made short, in few examples."""
+"""The settings of a first run: failures are found, and shrunk, in few examples."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Idle(TrioMachine):
 
 
 def test_a_test_case_has_the_settings_of_a_first_run() -> None:
-    """A machine's `TestCase` takes a dozen steps and explains nothing; what it is told otherwise counts."""
+    """A machine's `TestCase` takes a dozen steps without explanations; other settings of its own count."""
 
     class Other(Idle):
         pass
@@ -50,7 +50,7 @@ def test_a_test_case_has_the_settings_of_a_first_run() -> None:
 
 
 def test_a_profile_goes_before_the_settings_of_a_first_run() -> None:
-    """What a profile that is loaded says about steps is kept."""
+    """A loaded profile's number of steps has precedence."""
     before = settings.get_current_profile_name()
     settings.register_profile("long", settings(stateful_step_count=99))
     try:
@@ -118,8 +118,8 @@ class Locks(JobMachine):
 @pytest.mark.deep
 @pytest.mark.parametrize("machine", [Uploads, Locks, Counts])
 def test_a_handlers_bug_is_found_and_made_short(machine: type[JobMachine]) -> None:
-    """Each of three bugs in handlers is found by a first run, and made a program of a few steps, within a
-    number of examples that takes seconds."""
+    """Each of three bugs in handlers is found by a first run, and shrunk to a program of a few steps, within
+    a number of examples that takes seconds."""
     examples: list[int] = []
 
     class Counted(machine):  # type: ignore[misc, valid-type]

@@ -21,17 +21,17 @@ FEW = settings(
 
 
 def test_who_waits_and_who_gets_what() -> None:
-    """After every step of a few lives, just those wait who must, and each reader has what it must have."""
+    """After every step of a few lives, exactly the calls wait that must, and each reader has its events."""
     run_state_machine_as_test(FlowMachine, settings=FEW)
 
 
 def test_who_waits_and_who_gets_what_in_a_file() -> None:
-    """The same in a file, where everything goes through a channel and takes its time."""
+    """The same holds in a file, where everything goes through a channel and takes time."""
     run_state_machine_as_test(FlowInAFile, settings=settings(FEW, max_examples=4))
 
 
 def test_a_handler_that_is_not_let_go_on_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That a reader which leaves wakes no handler is found in a few lives."""
+    """A reader that leaves and wakes no handler is found in a few lives."""
     monkeypatch.setattr(Readers, "_changed", lambda readers: setattr(readers, "_floor", 0))
     with pytest.raises(AssertionError, match="wait|had no room"):
         run_state_machine_as_test(FlowMachine, settings=settings(FEW, max_examples=100))

@@ -1,4 +1,4 @@
-"""The independent reading of a log: it accepts what may be, and nothing else."""
+"""The independent reading of a log: it accepts exactly the legal logs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_bad_logs_are_rejected(events: list[Event]) -> None:
 
 
 def test_a_good_log() -> None:
-    """A log says where the job is, what it has spent, saved and returned."""
+    """A log has the job's state, attempts, saved value and result."""
     seen = fold(
         log(
             SUBMITTED,
@@ -65,7 +65,7 @@ def test_a_good_log() -> None:
 
 
 def test_the_rules_are_those_of_the_design() -> None:
-    """There are nine ways from state to state, and none leaves an end."""
+    """There are nine transitions, and none from an end."""
     assert len(NEXT) == 9
     assert not {before for before, _ in NEXT} & {"completed", "failed", "cancelled"}
 

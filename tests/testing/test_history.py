@@ -1,4 +1,4 @@
-"""The checker of histories: each hand-made bad history is rejected, by the rule that it breaks."""
+"""The checker of histories: each hand-made bad history is rejected, by the rule that it violates."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def event(seq: int, attempt: int, kind: str, at: float, data: Any = None) -> Eve
 
 
 def job(job_id: str, **fields: Any) -> Job:
-    """Return a job of which only that is known."""
+    """Return a job with these fields only."""
     unknown: dict[str, Any] = dict.fromkeys(field.name for field in attrs.fields(Job))
     known = {"tags": {}, "timeouts": Timeouts(), "retry": Retry(), "priority": Priority.NORMAL}
     return Job(**{**unknown, **known, "id": job_id, **fields})
 
 
 def good() -> History:
-    """A job whose first worker died after two of three tokens, and whose second attempt was asked to stop and
-    completed all the same."""
+    """Return a job whose first worker crashed after two of three tokens, and whose second attempt completed
+    in spite of a request to cancel."""
     lost = Ended(Reason.WORKER_LOST, "Its worker was lost", delay=0.0)
     log = [
         event(1, 0, "submitted", 0, "h"),
@@ -74,7 +74,7 @@ def good() -> History:
 
 
 def test_a_good_history_passes() -> None:
-    """A history in which everything went as promised passes, and so does an empty one."""
+    """A history that keeps every promise passes, and so does an empty one."""
     check_history(good())
     check_history(History())
 
@@ -155,7 +155,7 @@ def _untold(history: History) -> None:
 
 
 def _asked(**fields: Any) -> Callable[[History], None]:
-    """Return a fault: something was asked that is not so."""
+    """Return a fault: a call with a wrong answer."""
     return lambda history: history.calls.append(Call("o", **{"op": "cancel_where", "invoked": 3, **fields}))
 
 
@@ -345,7 +345,7 @@ BAD: dict[str, tuple[str, Callable[[History], None]]] = {
 
 @pytest.mark.parametrize(("rule", "fault"), BAD.values(), ids=BAD)
 def test_bad_histories_are_rejected(rule: str, fault: Callable[[History], None]) -> None:
-    """A history with one fault is rejected, and the message names the rule and shows the log."""
+    """A history with one fault is rejected, and the message has the rule and the log."""
     history = good()
     fault(history)
     with pytest.raises(BadHistory, match=rule) as bad:
@@ -355,7 +355,7 @@ def test_bad_histories_are_rejected(rule: str, fault: Callable[[History], None])
 
 
 def test_every_rule_is_broken_by_some_history() -> None:
-    """No rule is there that none of the bad histories breaks."""
+    """Each rule is violated by one of the bad histories."""
     assert {rule for rule, _ in BAD.values()} == set(RULES)
 
 
@@ -383,7 +383,7 @@ def test_no_event_can_be_missed(mutate: Callable[[list[Event], int], None], plac
 
 
 def test_an_attempt_goes_on_for_as_long_as_its_child() -> None:
-    """One whose worker was cut off meanwhile may be lost, though its handler had ended; no other one may."""
+    """An attempt that was cut off may be lost while its child runs, though its handler had ended."""
     history = good()
     _unheard(history)
     history.cut = {history.runs[0].worker}
@@ -400,8 +400,8 @@ def test_an_attempt_goes_on_for_as_long_as_its_child() -> None:
     "options", [{}, {"when_unread": "cancel"}, None], ids=["in time", "perhaps unread", "unknown"]
 )
 def test_who_may_have_been_asked_to_end_in_time_may_complete_late(options: dict[str, Any] | None) -> None:
-    """A cancellation within its time, nobody who reads a job that is cancelled then, and options that are not
-    known: a late end accuses none of these."""
+    """A cancellation within the time limit, a job that is cancelled as unread, and unknown options: a late
+    end violates no rule then."""
     history = good()
     _submitted(timeouts=Timeouts(run=2.0 if options == {} else 1.0), **(options or {}))(history)
     if options is None:
@@ -410,7 +410,7 @@ def test_who_may_have_been_asked_to_end_in_time_may_complete_late(options: dict[
 
 
 def test_a_delay_that_is_not_known_accuses_nobody() -> None:
-    """If a job's submit was not answered, its delay is unknown; when it is to run again, its log says."""
+    """The delay of a job whose submit was not answered is unknown; that of a retry is in its log."""
     history = good()
     assert not list(RULES["starts_are_in_order"](history))
     history.logs[JOB][4] = event(5, 1, "retried", 10, Ended(Reason.WORKER_LOST, delay=3.0))

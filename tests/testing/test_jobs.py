@@ -1,4 +1,4 @@
-"""`JobMachine`: random lives pass, and what is broken is found."""
+"""`JobMachine`: random lives pass, and broken stores are found."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_random_lives_break_no_promise() -> None:
 
 
 class Paused(JobMachine):
-    """Every slot is taken by a job that waits for a reader, and another job waits behind them."""
+    """Every slot has a job that waits for a reader, and another job waits in the queue."""
 
     async def start_worker(self) -> None:
         await super().start_worker()
@@ -56,7 +56,7 @@ class Paused(JobMachine):
 
 
 class HeardLate(JobMachine):
-    """A job is done at once, and its worker takes longer than the job's time limit to say so."""
+    """A job ends at once, and its worker takes longer than the job's time limit to record it."""
 
     async def start_worker(self) -> None:
         await super().start_worker()
@@ -68,17 +68,17 @@ class HeardLate(JobMachine):
 
 
 def test_an_end_that_is_heard_late_is_no_job_that_ran_too_long() -> None:
-    """Of a worker that is slow to say how attempts end, the time of the end says nothing."""
+    """If a worker is slow to record ends, the time of an end violates no rule."""
     run_state_machine_as_test(HeardLate, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
 def test_jobs_that_pause_hold_up_no_judgement() -> None:
-    """When everything is to end, all jobs are read at once: none waits for a slot for ever."""
+    """At the end all jobs are read at once, so that none waits for a slot for ever."""
     run_state_machine_as_test(Paused, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
 class Drained(Paused):
-    """The worker drains what pauses, and its readers meet a store that is away for a moment."""
+    """The worker drains paused jobs, and their readers meet a store that is unavailable for a moment."""
 
     async def start_worker(self) -> None:
         self._drains = True
@@ -93,19 +93,19 @@ class Drained(Paused):
 
 
 def test_who_reads_what_a_worker_drains_stays_with_that_worker() -> None:
-    """A reader that met a fault comes back to where the job pauses: elsewhere nobody could let it go on."""
+    """A reader returns after a fault to the process where the job pauses: no other can let it go on."""
     run_state_machine_as_test(Drained, settings=settings(HUNT, max_examples=3, stateful_step_count=2))
 
 
 async def hasty(job: JobContext[str], many: bool) -> None:
-    """Give a send no time, and go on without it."""
+    """Send with no time, and go on without it."""
     with trio.move_on_after(0):
         await (job.send_many(["one", "two"]) if many else job.send("one"))
     await job.send("three")
 
 
 class Hasty(JobMachine):
-    """Handlers cut off what they send."""
+    """Handlers cancel their sends."""
 
     async def start_worker(self) -> None:
         await super().start_worker()
@@ -114,12 +114,12 @@ class Hasty(JobMachine):
 
 
 def test_who_goes_on_after_a_cancelled_send_is_not_accused() -> None:
-    """What was not sent is not missed in the log by the judge of lives."""
+    """The judge of lives does not miss a token whose send was cancelled."""
     run_state_machine_as_test(Hasty, settings=settings(HUNT, max_examples=2, stateful_step_count=2))
 
 
 class Careless(MemoryStore):
-    """A retry goes before a cancellation."""
+    """A retry overrides a cancellation."""
 
     def _conclude(self, row: Any, outcome: Outcome, now: float) -> None:
         if outcome.transition is Transition.RETRIED:
@@ -128,7 +128,7 @@ class Careless(MemoryStore):
 
 
 class Skipping(MemoryStore):
-    """A reader that waits misses an event now and then."""
+    """A reader that waits sometimes misses an event."""
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         events = await super().follow(job_id, after, limit)
@@ -143,7 +143,7 @@ class Impatient(MemoryStore):
 
 
 class AskedInTime(JobMachine):
-    """A job is to be cancelled; within the grace its handler fails, and would be tried again."""
+    """A job gets a request to cancel; within the grace its handler fails, and would be retried."""
 
     kind: type[MemoryStore] = MemoryStore
 
@@ -161,8 +161,8 @@ class AskedInTime(JobMachine):
 
 
 def test_a_retry_that_goes_before_a_cancellation_is_found() -> None:
-    """The machine finds it in the one life that shows it, and nothing there in a sound store; chance would
-    need hundreds of lives for that."""
+    """The machine finds it in the one life that shows it, and no fault in a sound store; random lives would
+    take hundreds for that."""
 
     class Broken(AskedInTime):
         kind = Careless
@@ -174,7 +174,7 @@ def test_a_retry_that_goes_before_a_cancellation_is_found() -> None:
 
 
 class Silent(MemoryStore):
-    """Who waits for a job's end is not woken."""
+    """The end of a job wakes no waiting task."""
 
     async def ended(self, job_id: str) -> Job:
         if not (await self.get(job_id)).state.over:
@@ -183,7 +183,7 @@ class Silent(MemoryStore):
 
 
 class Endless(MemoryStore):
-    """A reader that has read all is not told that this was all."""
+    """A reader that has read everything does not get the end."""
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         return await super().follow(job_id, after, limit) or await trio.sleep_forever()
@@ -219,12 +219,12 @@ class InAFile(JobMachine):
 
 
 def test_random_lives_in_a_file_break_no_promise() -> None:
-    """Random lives pass in a file too, in virtual time and under drawn schedules, as in memory."""
+    """Random lives pass in a file too, in virtual time and under drawn schedules."""
     run_state_machine_as_test(InAFile, settings=settings(HUNT, max_examples=8, stateful_step_count=20))
 
 
 class Forgetful(SqliteStore):
-    """What a job saves is not in its log."""
+    """A saved value is not in the job's log."""
 
     async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
         return [event for event in await super().read(job_id, after, limit) if event.kind is not Kind.SAVED]
@@ -242,7 +242,7 @@ def test_a_broken_file_is_found() -> None:
 
 
 def test_the_folder_goes_with_the_example() -> None:
-    """Each example has a folder of its own, which is gone when the example is over."""
+    """Each example has a folder of its own, which is removed after the example."""
     folders: list[Path] = []
 
     class Noted(InAFile):
@@ -263,7 +263,7 @@ async def polite(job: JobContext[str], seconds: float) -> str:
 
 
 def test_ones_own_handler_is_checked_by_oneself() -> None:
-    """`check_job` is asked for every job that has ended, and what it raises fails the example."""
+    """`check_job` is called for every ended job, and its exception fails the example."""
     seen: list[State] = []
 
     class Mine(JobMachine):

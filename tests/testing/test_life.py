@@ -1,4 +1,4 @@
-"""One handler, from its start to its end."""
+"""The life of one handler, from its start to its end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_life_can_be_read() -> None:
     ],
 )
 def test_events_as_expected(kinds: list[Any]) -> None:
-    """`...` stands for any number of events, none included."""
+    """`...` stands for any number of events, including none."""
     expect_events(again(), kinds)
 
 
@@ -61,13 +61,13 @@ def test_events_as_expected(kinds: list[Any]) -> None:
     "kinds", [[], ["submitted"], [..., "failed"], ["started", ...], [..., "token", "token", ...]]
 )
 def test_events_not_as_expected(kinds: list[Any]) -> None:
-    """Anything else is an error that shows what was expected, what came, and the log."""
+    """Other events raise an error that shows the expected and the actual ones, and the log."""
     with pytest.raises(AssertionError, match=r"(?s)expected the events.*got submitted started.*its log"):
         expect_events(again(), kinds)
 
 
 def test_states_are_compared() -> None:
-    """Another state or reason than the job's is an error that shows the log and the traceback."""
+    """Another state or reason than the job's raises an error with the log and the traceback."""
     expect_state(again(), "completed")
     failed = run_handler(twice, "hi")
     expect_state(failed, "failed", reason="error")
@@ -80,7 +80,7 @@ def test_states_are_compared() -> None:
 
 
 async def test_a_job_that_does_not_end(autojump_clock: MockClock) -> None:
-    """A job that is still there after a long time is an error that shows its log."""
+    """A job that has not ended after a long time raises an error with its log."""
     async with open_registry() as jobs:
         handle = await jobs.submit(twice, "hi", delay=2 * LONGEST)
         with pytest.raises(AssertionError, match=r"(?s)has not ended.*submitted"):
@@ -88,6 +88,6 @@ async def test_a_job_that_does_not_end(autojump_clock: MockClock) -> None:
 
 
 def test_bad_arguments_come_out() -> None:
-    """What `submit` refuses comes out as it is, in a group at most."""
+    """An error of `submit` is raised unchanged, in a group at most."""
     with pytest.raises((TypeError, ExceptionGroup)):
         run_handler(twice)

@@ -1,4 +1,4 @@
-"""A file in lockstep: virtual time waits for it, and what happens follows from a seed."""
+"""A file in lockstep: virtual time waits for it, and a seed determines what happens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def nap(job: JobContext[int], seconds: float) -> float:
 async def test_time_passes_only_as_it_is_waited_for(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A job of three days in a file takes three days of virtual time, and next to none of real time."""
+    """A job of three days in a file takes three days of virtual time, and almost no real time."""
     began, real = trio.current_time(), time.monotonic()
     async with (
         open_sqlite_in_lockstep(tmp_path / "jobs.db", handlers=[nap]) as store,
@@ -40,7 +40,7 @@ async def test_time_passes_only_as_it_is_waited_for(
 
 
 def course(path: Path, seed: int) -> list[object]:
-    """Return what happens to jobs that end at the same moment, as their logs tell it."""
+    """Return what happens to jobs that end at the same moment, by their logs."""
     seen: list[object] = []
 
     async def watch(jobs: object, store: object, number: int) -> None:
@@ -64,14 +64,14 @@ def course(path: Path, seed: int) -> list[object]:
 
 
 def test_the_same_seed_takes_the_same_course(tmp_path: Path) -> None:
-    """What happens in a file, in which order and when, follows from the seed; another seed takes another."""
+    """A seed determines what happens in a file, in which order and when; another seed gives another order."""
     courses = [course(tmp_path / f"{turn}.db", seed) for turn, seed in enumerate((1, 1, 2, 3))]
     assert courses[0] == courses[1]
     assert courses[0] not in courses[2:]
 
 
 async def test_no_thread_is_started(tmp_path: Path) -> None:
-    """What SQLite raises is raised, and it works in the run's own thread."""
+    """Errors of SQLite are raised, and it works in the run's own thread."""
     with pytest.raises(StoreUnavailable, match="there is no folder"):
         async with open_sqlite_in_lockstep(tmp_path / "none" / "jobs.db"):
             pass

@@ -51,7 +51,7 @@ DAY = 86_400.0
 
 
 def check(machine: type[RuleBasedStateMachine], how: settings = QUICK) -> None:
-    """Run the machine as a test, and check that it leaves no run behind, whatever happens."""
+    """Run the machine as a test, and check that it leaves no run behind."""
     try:
         run_state_machine_as_test(machine, settings=how)
     finally:
@@ -69,7 +69,7 @@ def program(error: BaseException) -> list[str]:
 
 
 def test_async_steps_run_in_one_trio_run() -> None:
-    """Async initializers, rules and invariants run, and all of an example in the same run."""
+    """Async initializers, rules and invariants run, all of an example in the same run."""
     counts = {"begin": 0, "work": 0, "look": 0}
 
     class Machine(TrioMachine):
@@ -193,7 +193,7 @@ def test_precondition_above_and_below() -> None:
 
 
 def test_hypothesis_functions_in_async_rules() -> None:
-    """`data.draw`, `note`, `event` and `target` work in an async rule, and what was drawn shrinks."""
+    """`data.draw`, `note`, `event` and `target` work in an async rule, and drawn values shrink."""
 
     class Machine(TrioMachine):
         @rule(data=st.data())
@@ -293,7 +293,7 @@ def test_overrun_abandons_the_example(where: str) -> None:
 
 
 def test_a_day_passes_in_no_time() -> None:
-    """Time moves only while a rule waits, and then exactly as far as it waits."""
+    """Time passes only while a rule waits, and exactly as long as it waits."""
 
     class Machine(TrioMachine):
         rule_time_limit = 2 * DAY
@@ -342,7 +342,7 @@ def test_manual_clock() -> None:
 
 
 class Door(TrioMachine):
-    """A visitor gets in if three tasks run in one order of six: opener, visitor, closer."""
+    """A visitor enters if three tasks run in one order of six: opener, visitor, closer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -380,7 +380,7 @@ def test_a_race_is_found_because_schedules_are_explored() -> None:
 
 
 def test_what_fails_under_any_schedule_is_shown_without_one() -> None:
-    """What needs no schedule shrinks to the one in which the oldest task goes first, and shows no seed."""
+    """A failure under any schedule shrinks to that with the oldest task first, and shows no seed."""
     seen: list[list[str]] = []
 
     class Machine(Door):
@@ -407,7 +407,7 @@ def test_a_race_is_not_found_without_exploration() -> None:
 
 
 def test_scheduling_is_deterministic_under_hypothesis() -> None:
-    """Trio's hook for Hypothesis is there and on; without it nothing here would replay."""
+    """Trio's hook for Hypothesis exists and is on; without it there is no replay."""
     assert scheduler()[0]
 
 
@@ -530,7 +530,7 @@ def test_a_deadlock_is_named() -> None:
 
 
 def test_a_timeout_of_the_code_under_test_is_its_own() -> None:
-    """A `TooSlowError` that the code under test raises is not taken for a deadlock."""
+    """A `TooSlowError` of the code under test is not reported as a deadlock."""
 
     class Machine(TrioMachine):
         @rule()
@@ -543,7 +543,7 @@ def test_a_timeout_of_the_code_under_test_is_its_own() -> None:
 
 
 def test_a_background_failure_comes_out_of_the_rule_that_exposed_it() -> None:
-    """A background task's error is raised as it is, by the rule that led to it, and only once."""
+    """A background task's error is raised unchanged, by the rule that led to it, and only once."""
     boom = ValueError("boom")
 
     class Machine(TrioMachine):
@@ -634,7 +634,7 @@ def test_a_background_failure_at_the_end_comes_out_of_teardown() -> None:
 
 
 def test_the_machine_does_not_survive_without_its_nursery() -> None:
-    """A rule that cancels the machine's own nursery is told so."""
+    """A rule that cancels the machine's own nursery gets an error that says so."""
 
     class Machine(TrioMachine):
         @rule()
@@ -646,7 +646,7 @@ def test_the_machine_does_not_survive_without_its_nursery() -> None:
 
 
 def test_a_busy_loop_is_found() -> None:
-    """A loop that never blocks ends at the real-time limit; the rule is named, and the line that spins."""
+    """A loop without a checkpoint ends at the real-time limit; the error has the rule and the line."""
 
     class Machine(TrioMachine):
         real_time_limit = 0.1
@@ -679,7 +679,7 @@ def test_a_busy_loop_is_found() -> None:
 
 
 def test_a_stuck_thread_is_found() -> None:
-    """A rule that waits for a thread which does not come back ends at the real-time limit."""
+    """A rule that waits for a thread that does not return ends at the real-time limit."""
 
     class Machine(TrioMachine):
         real_time_limit = 0.1
@@ -767,7 +767,7 @@ def test_finish_runs_in_the_end(fate: str) -> None:
 
 
 def test_a_failure_of_finish_fails_the_example() -> None:
-    """What `finish` raises comes out of the test, and the run is over all the same."""
+    """An exception of `finish` fails the test, and the run has ended all the same."""
 
     class Machine(TrioMachine):
         @rule()
@@ -782,7 +782,7 @@ def test_a_failure_of_finish_fails_the_example() -> None:
 
 
 def test_init_that_fails_leaves_no_run() -> None:
-    """An error in the `__init__` of a subclass is reported as it is, example after example."""
+    """An error in the `__init__` of a subclass is reported unchanged, example after example."""
 
     class Machine(TrioMachine):
         def __init__(self) -> None:
@@ -799,7 +799,7 @@ def test_init_that_fails_leaves_no_run() -> None:
 
 
 def test_teardown_that_forgets_the_run_leaves_none() -> None:
-    """An override of `teardown` that does not call the machine's own does no lasting harm."""
+    """A `teardown` that does not call the machine's own leaves no run behind."""
 
     class Machine(TrioMachine):
         @rule()
@@ -814,7 +814,7 @@ def test_teardown_that_forgets_the_run_leaves_none() -> None:
 
 @pytest.mark.parametrize("where", ["rule", "outside", "background"])
 def test_keyboard_interrupt(where: str) -> None:
-    """Ctrl-C in a rule, in synchronous code or in the background stops the test as it would anywhere."""
+    """Ctrl-C in a rule, in synchronous code or in the background stops the test."""
 
     class Machine(TrioMachine):
         async def serve(self) -> None:
@@ -840,7 +840,7 @@ def test_keyboard_interrupt(where: str) -> None:
 
 
 def test_run_within_the_run_is_refused() -> None:
-    """`run` in an async rule says what to do instead of waiting for itself."""
+    """`run` in an async rule raises an error that says what to do instead."""
 
     class Machine(TrioMachine):
         @rule()

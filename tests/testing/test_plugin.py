@@ -1,4 +1,4 @@
-"""The pytest plugin, as a user's project meets it."""
+"""The pytest plugin, in a user's project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def hour(job: JobContext[str]) -> None:
 
 
 async def test_the_fixture_is_a_registry_in_virtual_time(jobs: JobRegistry) -> None:
-    """A job of an hour ends at once, and the clock says that an hour has passed."""
+    """A job of an hour ends at once, and the clock shows that an hour has passed."""
     began = trio.current_time()
     handle = await jobs.submit(hour)
     assert (await handle.wait()).state is State.COMPLETED
@@ -80,14 +80,14 @@ def run(folder: Path, code: str, *options: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("code", [OWN, OWN_FIXTURE])
 @pytest.mark.deep
 def test_it_keeps_out_of_the_way(tmp_path: Path, code: str) -> None:
-    """A test that brings a clock or a fixture `jobs` of its own gets that one."""
+    """A test with its own clock or fixture `jobs` gets that one."""
     done = run(tmp_path, code, "-o", "trio_mode=true")
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.deep
 def test_without_pytest_trio(tmp_path: Path) -> None:
-    """Without pytest-trio only tests that use the fixture fail, and pytest says why."""
+    """Without pytest-trio only tests that use the fixture fail, with the reason."""
     code = (
         "import sys, pytest\n"
         "class Missing:\n"

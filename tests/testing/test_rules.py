@@ -1,4 +1,4 @@
-"""What a rule of `TrioMachine` can be: cancelled, in the background, watched at checkpoints."""
+"""Rules of `TrioMachine` that are cancelled, in the background, or watched at checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trio_jobs.testing import TrioMachine, initialize, invariant, rule
 
 
 class Transfer(TrioMachine):
-    """Moves what nobody may see on its way."""
+    """Moves an amount that is briefly missing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Transfer(TrioMachine):
 
 
 def test_what_is_wrong_only_within_a_rule_is_found_at_a_checkpoint() -> None:
-    """What holds before and after every rule, and not in its middle, fails the rule; it says where it was."""
+    """An invariant that fails only in the middle of a rule fails the rule, with the checkpoint."""
 
     class Quick(Transfer):
         @invariant(at_checkpoints=True)
@@ -97,7 +97,7 @@ def test_invariants_at_checkpoints_wait_for_initializers_and_obey_preconditions(
 
 
 def test_the_error_of_the_rule_goes_before_that_of_an_invariant() -> None:
-    """A rule that fails and leaves a mess fails with its own error."""
+    """A rule that fails and violates an invariant fails with its own error."""
 
     class Machine(TrioMachine):
         broken = False
@@ -156,7 +156,7 @@ def test_a_rule_is_cancelled_at_every_point_of_its_range() -> None:
 
 
 def test_what_a_cancellation_loses_is_found() -> None:
-    """A slot that a cancelled rule does not give back is found, with the point of the cancellation."""
+    """A slot that a cancelled rule does not free is found, with the point of the cancellation."""
 
     class Machine(TrioMachine):
         free = 1
@@ -177,7 +177,7 @@ def test_what_a_cancellation_loses_is_found() -> None:
 
 
 def test_a_rule_that_hangs_when_it_is_cancelled_is_found() -> None:
-    """A cleanup that waits for ever under a shield is a hang of the rule."""
+    """A shielded cleanup that waits for ever is a hang of the rule."""
 
     class Machine(TrioMachine):
         real_time_limit = 0.1
@@ -198,7 +198,7 @@ def test_a_rule_that_hangs_when_it_is_cancelled_is_found() -> None:
 
 
 def test_rules_in_the_background_run_beside_others() -> None:
-    """They begin with the next call that runs, all at once, go on beside it, and end before `finish`."""
+    """They begin with the next call that runs, all at once, run beside it, and end before `finish`."""
     events: list[str] = []
 
     class Machine(TrioMachine):
@@ -226,7 +226,7 @@ def test_rules_in_the_background_run_beside_others() -> None:
 
 
 def test_an_error_in_the_background_names_its_rule() -> None:
-    """It comes out of the step during which it happened, and says which rule it is of, with its arguments."""
+    """The step during which it happened raises it, with its rule and the arguments."""
 
     class Machine(TrioMachine):
         @rule(number=st.integers(0, 9), background=True)
@@ -245,7 +245,7 @@ def test_an_error_in_the_background_names_its_rule() -> None:
 
 
 def test_a_rule_in_the_background_that_does_not_end_hangs() -> None:
-    """The end of every rule is awaited; the error names the rule and shows where it is."""
+    """The end of every rule is awaited; the error names the rule and shows its stack."""
 
     class Machine(TrioMachine):
         @rule(background=True)
@@ -259,7 +259,7 @@ def test_a_rule_in_the_background_that_does_not_end_hangs() -> None:
 
 
 def test_after_a_failure_nothing_is_waited_for_and_teardown_hides_nothing() -> None:
-    """The error of a step stays the error of the example, whatever its end does; that is noted."""
+    """The error of a step stays the error of the example; an error of its teardown is a note."""
 
     class Machine(TrioMachine):
         @rule(background=True)
@@ -284,7 +284,7 @@ def test_after_a_failure_nothing_is_waited_for_and_teardown_hides_nothing() -> N
 
 
 def test_rules_that_cannot_be() -> None:
-    """What waits or is cancelled is async; what is checked at checkpoints is not; no target from afar."""
+    """Rules that wait or are cancelled must be async, checks at checkpoints not, and targets local."""
     with pytest.raises(InvalidDefinition, match="has no target"):
         rule(target=Bundle("results"), background=True)
     for decorate in (rule(background=True), rule(cancel_within=1)):
@@ -303,7 +303,7 @@ def test_rules_that_cannot_be() -> None:
 
 
 def test_a_failure_shows_the_steps_that_led_to_it() -> None:
-    """Which task ran, and how far, is noted in order for the rule that failed, and for no other."""
+    """The steps of each task are shown in order for the rule that failed, and for no other."""
 
     class Machine(TrioMachine):
         def __init__(self) -> None:
@@ -333,7 +333,7 @@ def test_a_failure_shows_the_steps_that_led_to_it() -> None:
 
 
 def test_a_rule_that_runs_alone_has_no_schedule() -> None:
-    """An error that no other task can have to do with is shown without a list of steps."""
+    """An error in which no other task can be involved is shown without a list of steps."""
 
     class Machine(TrioMachine):
         @rule()

@@ -1,4 +1,4 @@
-"""Every schedule of a small function is taken, each once, and the one that fails is shown."""
+"""Every schedule of a small function is run, each once, and a failing one is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trio_jobs.testing import all_schedules
 
 
 async def race(orders: list[str], names: str, steps: int) -> None:
-    """Let tasks note their names, so many times each, and keep the whole order."""
+    """Let tasks record their names, so many times each, and return the whole order."""
     order = ""
 
     async def note(name: str) -> None:
@@ -30,7 +30,7 @@ async def race(orders: list[str], names: str, steps: int) -> None:
 
 @pytest.mark.parametrize(("names", "steps"), [("a", 3), ("ab", 1), ("ab", 3), ("abc", 2), ("abcd", 1)])
 def test_every_schedule_is_taken_once(names: str, steps: int) -> None:
-    """As many as there are tasks, in every order at every step: none is left out, and none comes twice."""
+    """Tasks run in every order at every step: each order once."""
     orders: list[str] = []
     count = all_schedules(race, orders, names, steps)
     each = ["".join(one) for one in itertools.permutations(names)]
@@ -39,7 +39,7 @@ def test_every_schedule_is_taken_once(names: str, steps: int) -> None:
 
 
 def test_all_orders_of_the_first_steps_only() -> None:
-    """With `steps`, later moments have one order, and the count is of what was tried."""
+    """With `steps`, later steps have one order, and the count is of the schedules that ran."""
     orders: list[str] = []
     assert all_schedules(race, orders, "abc", 4, steps=2) == 36
     assert len({order[:6] for order in orders}) == 36
@@ -47,14 +47,14 @@ def test_all_orders_of_the_first_steps_only() -> None:
 
 
 def test_too_many_are_an_error() -> None:
-    """More schedules than the limit are never passed over in silence; exactly the limit is fine."""
+    """More schedules than the limit raise an error; exactly the limit does not."""
     assert all_schedules(race, [], "abc", 2, limit=36) == 36
     with pytest.raises(RuntimeError, match="race has more than 35 schedules"):
         all_schedules(race, [], "abc", 2, limit=35)
 
 
 def test_the_schedule_that_fails_is_shown() -> None:
-    """The error is that of the function; its notes say which schedule it was and which tasks ran."""
+    """The error is that of the function; its notes have the schedule and the tasks that ran."""
 
     async def overtaken() -> None:
         orders: list[str] = []
@@ -70,7 +70,7 @@ def test_the_schedule_that_fails_is_shown() -> None:
 
 
 def test_a_deadlock_under_one_schedule_is_found() -> None:
-    """Two locks taken crosswise: the tree of tasks says where both wait."""
+    """For two locks taken in opposite orders, the tree of tasks shows where both wait."""
 
     async def take(first: trio.Lock, second: trio.Lock) -> None:
         async with first, second:
@@ -87,7 +87,7 @@ def test_a_deadlock_under_one_schedule_is_found() -> None:
 
 
 def test_what_depends_on_more_than_the_schedule_is_refused() -> None:
-    """A function that starts another number of tasks each time cannot be enumerated, and is told so."""
+    """A function with a varying number of tasks cannot be enumerated, and raises an error."""
     runs = itertools.count(2)
 
     async def unsteady() -> None:

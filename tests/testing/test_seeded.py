@@ -1,4 +1,4 @@
-"""The hook that makes Trio's scheduler follow a seed. If Trio changes it, this file says so first."""
+"""The hook by which Trio's scheduler follows a seed. If Trio changes it, these tests fail first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_jobs.testing._seeded import run_seeded
 
 
 async def race() -> str:
-    """Return the order in which twenty tasks run that are ready at the same time, five times over."""
+    """Return the order in which twenty ready tasks run, five times over."""
     order: list[str] = []
 
     async def step(name: str) -> None:
@@ -28,14 +28,14 @@ async def race() -> str:
 
 
 def test_a_seed_says_the_order() -> None:
-    """The same seed gives the same schedule, and among ten seeds there are several schedules."""
+    """The same seed gives the same schedule, and ten seeds give several schedules."""
     first = [run_seeded(race, seed) for seed in range(10)]
     assert first == [run_seeded(race, seed) for seed in range(10)]
     assert len(set(first)) > 1
 
 
 def test_a_seed_says_what_random_gives() -> None:
-    """`random` follows the seed too: jitter in retries is part of the course."""
+    """`random` follows the seed too, and with it the jitter of retries."""
 
     async def dice() -> float:
         return random.random()
@@ -44,7 +44,7 @@ def test_a_seed_says_what_random_gives() -> None:
 
 
 def test_what_was_is_put_back() -> None:
-    """After a seeded run, `random`, Trio's generator and its switch go on as if there had been none."""
+    """After a seeded run, the states of `random`, Trio's generator and its switch are restored."""
     random.seed(5)
     expected = random.random()
     random.seed(5)
@@ -62,7 +62,7 @@ def test_what_was_is_put_back() -> None:
 
 
 def test_a_trio_without_the_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version of Trio that cannot be seeded is an error that says so."""
+    """A version of Trio that cannot be seeded raises an error that says so."""
     without: dict[str, Any] = {}
     monkeypatch.setattr("trio_jobs.testing._seeded._TRIO", without)
     with pytest.raises(RuntimeError, match="cannot be made to schedule by a seed"):

@@ -1,4 +1,4 @@
-"""The simulation: the same seed takes the same course, faults do what they say, broken promises are found."""
+"""The simulation: the same seed gives the same run, faults have their effects, broken promises are found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("seed", FOUND, ids=str)
 def test_what_was_found_stays_mended(seed: int) -> None:
-    """Each seed that found a bug passes, and always will."""
+    """Each seed that once found a bug passes."""
     simulate(seed=seed)
 
 
@@ -43,7 +43,7 @@ def test_what_was_found_stays_mended(seed: int) -> None:
     "hash_seed", ["0", *(pytest.param(seed, marks=pytest.mark.deep) for seed in ("1", "42"))]
 )
 def test_the_same_seed_takes_the_same_course(hash_seed: str) -> None:
-    """In every process, whatever its hash seed, a seed says all: the traces are the same, step by step."""
+    """In every process, whatever its hash seed, a seed gives the same trace, step by step."""
     code = "from trio_jobs.testing import simulate; print(*[simulate(seed=n).digest for n in range(25)])"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -58,7 +58,7 @@ def test_the_same_seed_takes_the_same_course(hash_seed: str) -> None:
 
 @pytest.mark.deep
 def test_seeds_take_different_courses() -> None:
-    """Nearly every seed explores something new, and every kind of fault happens."""
+    """Nearly every seed gives a new run, and every kind of fault happens."""
     traces = [simulate(seed=seed) for seed in range(100)]
     assert len({trace.digest for trace in traces}) >= 99
     assert {kind for trace in traces for kind in trace.faults} == set(FAULTS)
@@ -81,7 +81,7 @@ def test_seeds_take_different_courses() -> None:
 
 
 def test_a_run_without_faults() -> None:
-    """With no fault to choose from, no process dies, stands still or restarts."""
+    """Without faults, no process crashes, pauses or restarts."""
     for seed in range(20):
         trace = simulate(Scenario(faults=frozenset()), seed)
         assert trace.faults == frozenset()
@@ -91,7 +91,7 @@ def test_a_run_without_faults() -> None:
 
 
 def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where workers only come and leave in good order, a job that one of them left behind is found."""
+    """Where workers only start and leave in order, a job that one of them left behind is found."""
     comings_and_goings = Scenario(workers=3, clients=3, faults=frozenset({"restart"}))
     for seed in range(12):
         simulate(comings_and_goings, seed)
@@ -107,7 +107,7 @@ def test_a_worker_that_takes_what_it_claimed_with_it(monkeypatch: pytest.MonkeyP
 
 
 def test_a_trace_can_be_read() -> None:
-    """A trace prints its seed, its faults, and a line for each step, with numbers in place of ids."""
+    """A trace has its seed, its faults, and a line for each step, with numbers in place of ids."""
     trace = simulate(seed=7)
     first, *lines = str(trace).splitlines()
     assert first.startswith("seed 7, faults: ")
@@ -116,7 +116,7 @@ def test_a_trace_can_be_read() -> None:
 
 
 class Forgetful(MemoryStore):
-    """A store whose sweep takes nothing back."""
+    """A store whose sweep reclaims nothing."""
 
     def _lease(self, row: Any, lease: float, now: float) -> None:
         pass
@@ -131,7 +131,7 @@ class Unfenced(MemoryStore):
 
 
 class Silent(MemoryStore):
-    """A store that wakes nobody who waits for a job's end."""
+    """A store in which the end of a job wakes no waiting task."""
 
     async def ended(self, job_id: str) -> Job:
         if not (await self.get(job_id)).state.over:
@@ -144,7 +144,7 @@ SEEDS = range(290, 390)  # a zombie that writes is found by few seeds in a hundr
 
 @pytest.mark.parametrize("store", [Forgetful, pytest.param(Unfenced, marks=pytest.mark.deep), Silent])
 def test_a_broken_store_is_found(store: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that never come back, zombies that write, and waits without an end are found within 100 seeds; the
+    """Jobs that are not reclaimed, writes of old attempts, and endless waits are found within 100 seeds; the
     same seed finds them again, and the message says how."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", store)
     seed = next((seed for seed in SEEDS if _breaks(seed)), None)
@@ -165,7 +165,7 @@ def _breaks(seed: int) -> bool:
 
 
 def test_ones_own_jobs() -> None:
-    """A scenario may draw jobs of one's own, and the message of a failure says how to have that again."""
+    """A scenario may draw jobs of its own, and the message of a failure says how to repeat it."""
     paid: list[str] = []
 
     async def pay(job: JobContext[str]) -> None:
@@ -192,7 +192,7 @@ def test_the_command_replays_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_shows_what_a_seed_broke(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--seed` of a bad run prints its steps and what was broken, and exits with 1."""
+    """`--seed` of a bad run prints its steps and the broken promise, and exits with 1."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
     seed = next(seed for seed in SEEDS if _breaks(seed))
     assert main(["--seed", str(seed)]) == 1
@@ -203,14 +203,14 @@ def test_the_command_shows_what_a_seed_broke(
 
 @pytest.mark.deep
 def test_the_command_hunts(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--seeds` simulates that many in several processes, and says how many courses they took."""
+    """`--seeds` simulates that many in several processes, and prints how many different runs there were."""
     assert main(["--seeds", "60", "--first", "1000", "--processes", "2"]) == 0
     assert "60 seeds from 1000 on, 60 different courses, 0 broken" in capsys.readouterr().out
 
 
 @pytest.mark.deep
 def test_a_hunt_reports_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hunt goes on after a find, and returns each with its seed."""
+    """A hunt continues after a failure, and returns each with its seed."""
     monkeypatch.setattr("trio_jobs.testing._simulation.MemoryStore", Unfenced)
     digests, broken = hunt(SEEDS)
     assert len(digests) + len(broken) == 100
@@ -220,14 +220,14 @@ def test_a_hunt_reports_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--processes", "0"], ["--seed", "x"]])
 def test_the_command_refuses_nonsense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A number that is none, or too small, is named."""
+    """A wrong or too small number is named."""
     with pytest.raises(SystemExit):
         main(arguments)
     assert "error" in capsys.readouterr().err
 
 
 def test_a_worker_that_forgets_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in the package itself comes out with its traceback, whatever exception it is."""
+    """An error in the package itself is raised with its traceback, of whatever class."""
 
     def end(self: Worker, attempt: object) -> None:
         raise KeyError(attempt)

@@ -1,4 +1,4 @@
-"""Streams in memory: right when nothing goes wrong, and wrong in every way that dice can say."""
+"""Streams in memory: correct without faults, and with every drawn fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(main: Callable[..., Awaitable[None]], *args: object) -> None:
 
 
 async def test_without_dice_it_is_a_stream() -> None:
-    """The pair keeps all rules of a Trio stream that can be closed on one side."""
+    """The pair obeys all rules of a Trio stream that can be closed on one side."""
 
     async def pair() -> tuple[MemoryStream, MemoryStream]:
         return memory_stream_pair()
@@ -42,7 +42,7 @@ async def test_without_dice_it_is_a_stream() -> None:
 
 
 async def send(stream: MemoryStream, data: bytes) -> None:
-    """Send and say that it is the end, if the connection holds."""
+    """Send, and close the sending side, if the connection holds."""
     try:
         await stream.send_all(data)
         await stream.send_eof()
@@ -51,7 +51,7 @@ async def send(stream: MemoryStream, data: bytes) -> None:
 
 
 async def receive(stream: MemoryStream) -> tuple[bytes, bool, list[int], float]:
-    """Return what came, whether it came to its end, in which pieces, and how long that took."""
+    """Return the received bytes, whether the end came, the parts, and the time."""
     began, pieces, whole = trio.current_time(), list[bytes](), True
     try:
         async for piece in stream:
@@ -67,7 +67,7 @@ async def receive(stream: MemoryStream) -> tuple[bytes, bool, list[int], float]:
 def test_what_arrives_is_a_beginning_of_what_was_sent(
     faults: set[str], dice: Random, messages: list[bytes]
 ) -> None:
-    """Whatever the faults, bytes come in order, none twice and none invented; without a cut all come."""
+    """With any faults, bytes arrive in order, each once; without a cut all arrive."""
 
     async def main() -> None:
         near, far = memory_stream_pair(dice, faults)
@@ -91,7 +91,7 @@ def test_what_arrives_is_a_beginning_of_what_was_sent(
 
 
 def test_every_fault_happens() -> None:
-    """With sixty seeds each kind of fault is seen, and none that was not asked for."""
+    """In sixty seeds each kind of fault happens, and none that is off."""
     seen = set[str]()
 
     async def main(seed: int, fault: str) -> None:
@@ -117,7 +117,7 @@ def test_every_fault_happens() -> None:
 
 
 def test_the_same_seed_is_the_same_course() -> None:
-    """A seed says all: when the pieces come, how long they are, and where the connection breaks."""
+    """A seed determines when the parts arrive, their lengths, and where the connection breaks."""
     courses = list[object]()
 
     async def main(seed: int) -> None:
@@ -134,7 +134,7 @@ def test_the_same_seed_is_the_same_course() -> None:
 
 
 async def test_cut_and_stall_by_hand(autojump_clock: MockClock) -> None:
-    """A stall holds back what is on its way; a cut loses it, keeps what has arrived, and both ends raise."""
+    """A stall delays bytes under way; a cut loses them, keeps arrived ones, and both ends raise."""
     near, far = memory_stream_pair()
     await near.send_all(b"arrived")
     assert await far.receive_some(3) == b"arr"
@@ -155,7 +155,7 @@ async def test_cut_and_stall_by_hand(autojump_clock: MockClock) -> None:
 
 
 async def test_a_writer_waits_for_its_reader(autojump_clock: MockClock) -> None:
-    """No more is on its way than fits, and a reader that makes room lets the writer go on."""
+    """The bytes under way are bounded, and a reader that makes room lets the writer go on."""
     near, far = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near.send_all, bytes(2 * CAPACITY))
@@ -167,7 +167,7 @@ async def test_a_writer_waits_for_its_reader(autojump_clock: MockClock) -> None:
 
 
 async def test_a_listener_serves(autojump_clock: MockClock) -> None:
-    """`trio.serve_listeners` serves what `connect` connects; a listener that is closed refuses."""
+    """`trio.serve_listeners` serves connections of `connect`; a closed listener refuses them."""
     listener = MemoryListener(backlog=1)
 
     async def echo(stream: MemoryStream) -> None:
@@ -186,7 +186,7 @@ async def test_a_listener_serves(autojump_clock: MockClock) -> None:
 
 
 async def test_who_is_not_accepted_is_refused_or_cut(autojump_clock: MockClock) -> None:
-    """More than wait are refused, and who waits when the listener is closed is cut."""
+    """Connections over the backlog are refused, and waiting ones are cut when the listener is closed."""
     listener = MemoryListener(backlog=1)
     waiting = await listener.connect()
     with pytest.raises(ConnectionRefusedError):
@@ -210,13 +210,13 @@ async def test_dice_refuse_connections(autojump_clock: MockClock) -> None:
 
 
 def test_a_fault_that_is_none() -> None:
-    """A kind of fault that does not exist is named, with those that do."""
+    """An unknown kind of fault is named, with the known ones."""
     with pytest.raises(ValueError, match=r"no such faults: rain; there are delay, tear"):
         memory_stream_pair(Random(0), {"rain", "cut"})
 
 
 def test_dice_shrink_to_the_faults_that_matter() -> None:
-    """Of a failure that takes a cut, the simplest example has that cut and no delay."""
+    """The simplest example of a failure by a cut has that cut and no delay."""
 
     @settings(
         max_examples=300,

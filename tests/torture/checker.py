@@ -58,7 +58,7 @@ SLACK = 10.0
 
 @attrs.define
 class Event:
-    """An event, as the file has it."""
+    """An event in the file."""
 
     seq: int
     attempt: int
@@ -69,7 +69,7 @@ class Event:
 
 @attrs.define
 class Job:
-    """A job, as the file has it."""
+    """A job in the file."""
 
     number: int
     id: str
@@ -98,7 +98,7 @@ class Report:
 
 @attrs.define
 class Evidence:
-    """Everything there is to go by."""
+    """The data of a run."""
 
     db: sqlite3.Connection
     jobs: dict[str, Job]
@@ -114,7 +114,7 @@ Rule = Callable[[Evidence], Iterator[str]]
 
 
 def check(folder: Path, lease: float) -> Report:
-    """Check the file and the journals in a folder, in which every job was given the time to end."""
+    """Check the file and the journals in a folder, in which every job had the time to end."""
     db = sqlite3.connect(folder / "jobs.db")
     evidence = Evidence(db, load(db), list(entries(folder)), lease)
     faults = [f"{rule.__name__}: {fault}" for rule in RULES for fault in rule(evidence)]
@@ -146,7 +146,7 @@ def load(db: sqlite3.Connection) -> dict[str, Job]:
 
 
 def the_file_is_whole(evidence: Evidence) -> Iterator[str]:
-    """Yield what SQLite finds wrong, rows without a job, and counts that are off."""
+    """Yield the faults that SQLite finds, rows without a job, and wrong counts."""
     db = evidence.db
     found = [row[0] for row in db.execute("PRAGMA integrity_check")]
     if found != ["ok"]:
@@ -168,7 +168,7 @@ def logs_are_dense(evidence: Evidence) -> Iterator[str]:
 
 
 def logs_are_legal(evidence: Evidence) -> Iterator[str]:
-    """Yield steps that no job can take, and rows that are not what their logs amount to."""
+    """Yield illegal transitions, and rows that are not the folds of their logs."""
     for job in evidence.jobs.values():
         state, attempt = "", 0
         for event in job.log:
@@ -191,14 +191,14 @@ def logs_are_legal(evidence: Evidence) -> Iterator[str]:
 
 
 def everything_ended(evidence: Evidence) -> Iterator[str]:
-    """Yield jobs that have not ended, although nothing disturbed them at last."""
+    """Yield jobs that have not ended, although there was no fault at last."""
     for job in evidence.jobs.values():
         if job.state not in OVER:
             yield f"job {job.id} is {job.state}"
 
 
 def budgets_are_kept(evidence: Evidence) -> Iterator[str]:
-    """Yield jobs that cost more attempts than they may."""
+    """Yield jobs with more attempts than they may have."""
     for job in evidence.jobs.values():
         if job.spent > max(job.attempts, 3):
             yield f"job {job.id} spent {job.spent} attempts of {job.attempts}"
@@ -208,7 +208,7 @@ def budgets_are_kept(evidence: Evidence) -> Iterator[str]:
 
 
 def moves_were_legal(evidence: Evidence) -> Iterator[str]:
-    """Yield changes of rows that must not be: illegal states, attempts or cursors that fall."""
+    """Yield illegal changes of rows: states, attempts or cursors that decrease."""
     for row in evidence.db.execute("SELECT * FROM audit_job ORDER BY place"):
         _, _, job_id, old, new, old_attempt, new_attempt, old_seq, new_seq = row
         if old != new and (old, new) not in MOVES:
@@ -222,7 +222,7 @@ def moves_were_legal(evidence: Evidence) -> Iterator[str]:
 
 
 def the_fence_held(evidence: Evidence) -> Iterator[str]:
-    """Yield events that an attempt wrote which was not the job's any more."""
+    """Yield events of an attempt that was not the job's any more."""
     ids = {job.number: job.id for job in evidence.jobs.values()}
     query = "SELECT job, seq, attempt, kind, current FROM audit_event ORDER BY place"
     for number, seq, attempt, kind, current in evidence.db.execute(query):
@@ -234,7 +234,7 @@ def the_fence_held(evidence: Evidence) -> Iterator[str]:
 
 
 def accepted_is_kept(evidence: Evidence) -> Iterator[str]:
-    """Yield submits that were answered and are not there, and keys that stand for two jobs."""
+    """Yield answered submits without a job, and keys of two jobs."""
     keys: dict[str, str] = {}
     for entry in evidence.said("submitted"):
         job = evidence.jobs.get(entry["job"])
@@ -245,7 +245,7 @@ def accepted_is_kept(evidence: Evidence) -> Iterator[str]:
 
 
 def cancel_answers_are_true(evidence: Evidence) -> Iterator[str]:
-    """Yield answers to a cancel that are not what became of the job."""
+    """Yield answers to a cancel that differ from the job's end."""
     for entry in evidence.said("cancelled"):
         job = evidence.jobs.get(entry["job"])
         state = job.state if job else "gone"
@@ -255,7 +255,7 @@ def cancel_answers_are_true(evidence: Evidence) -> Iterator[str]:
 
 
 def tokens_are_the_handlers(evidence: Evidence) -> Iterator[str]:
-    """Yield attempts whose tokens are not the first that the handler sent; all of them, if it completed."""
+    """Yield attempts whose tokens are not the first of the handler; all of them, if it completed."""
     sent: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for entry in evidence.said("token"):
         sent[entry["job"], entry["attempt"]].append(entry["value"])
@@ -278,7 +278,7 @@ def results_are_the_handlers(evidence: Evidence) -> Iterator[str]:
 
 
 def readers_agree(evidence: Evidence) -> Iterator[str]:
-    """Yield what a reader, over all its lives, saw out of order, twice, wrongly, or not at all."""
+    """Yield events that a reader, over all its lives, got out of order, twice, wrongly, or not at all."""
     seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for entry in evidence.said("event"):
         seen[entry["who"], entry["job"]].append(entry)
@@ -299,7 +299,7 @@ def readers_agree(evidence: Evidence) -> Iterator[str]:
 
 
 def the_dead_are_replaced(evidence: Evidence) -> Iterator[str]:
-    """Yield jobs that waited for longer than they may after their worker was killed."""
+    """Yield jobs that waited too long after their worker was killed."""
     epoch = evidence.db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'epoch'").fetchone()
     started = {entry["name"]: entry["at"] for entry in evidence.said("start")}
     names = sorted(started, key=lambda name: (name.partition(".")[0], started[name]))

@@ -59,7 +59,7 @@ _ERRORS: Final = {"io": apsw.IOError, "full": apsw.FullError, "busy": apsw.BusyE
 
 @attrs.frozen
 class Case:
-    """What happens where."""
+    """A fault, and its place."""
 
     verb: str
     step: str
@@ -76,7 +76,7 @@ CASES: Final = [Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)]
 
 @contextmanager
 def planted(case: Case) -> Iterator[list[Case]]:
-    """Let the fault happen once inside the block; the list has the case when it has."""
+    """Let the fault happen once inside the block; then the list has the case."""
     method, moment = case.step.split("/")
     verb, call, transact = getattr(SqliteStore, case.verb), Group.call, Group.transact
     reach = getattr(Group, method)
@@ -150,7 +150,7 @@ def _returns(job: JobContext[str], value: str) -> str:
 
 @handler
 async def child(job: JobContext[str]) -> str:
-    """Be spawned."""
+    """Run as a child."""
     await _send(job, "child")
     return _returns(job, "grown")
 
@@ -183,7 +183,7 @@ ENDS: Final = [
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask again until there is an answer, as a careful program does."""
+    """Repeat a call until it is answered, as a careful program does."""
     while True:
         try:
             return await call()
@@ -231,7 +231,7 @@ async def _submit(
 
 
 async def _follow(job: trio_jobs.JobHandle[Any, Any], folder: Path) -> None:
-    """Read a job to its end, from where the last life of this reader had come to."""
+    """Read a job to its end, from the cursor of this reader's last life."""
     read = [entry for entry in entries_of(folder / JOURNAL) if entry["what"] in {"event", "end"}]
     if read and read[-1]["what"] == "end":
         return
@@ -245,7 +245,7 @@ async def _follow(job: trio_jobs.JobHandle[Any, Any], folder: Path) -> None:
 
 
 async def before(path: Path) -> None:
-    """Leave a job of a dead worker, and one that has ended."""
+    """Leave a job of a crashed worker, and one that has ended."""
     async with open_sqlite(path, handlers=HANDLERS) as store:
         lost = submission(talk, (), {"tags": {"lost": "yes"}})
         await store.submit([lost], 1, Claimant("dead", 0.01))
@@ -280,7 +280,7 @@ def play(case: Case, folder: Path) -> bool:
 
 
 def _killed(case: Case, path: Path) -> bool:
-    """Let a process of its own run into the case, and return whether it died of it."""
+    """Let a process of its own run into the case, and return whether it was killed by it."""
     pid = os.fork()
     if not pid:
         try:
@@ -296,7 +296,7 @@ def _killed(case: Case, path: Path) -> bool:
 
 
 async def judge(path: Path) -> None:
-    """Check that every job ended as it would have without a fault, and that the file is whole."""
+    """Check that every job ended as without a fault, and that the file is sound."""
     report = check(path.parent, LEASE)
     assert not report.faults, "\n".join(report.faults)
     async with trio_jobs.open_registry(f"sqlite:///{path}", handlers=HANDLERS, capacity=0) as jobs:

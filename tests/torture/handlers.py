@@ -1,4 +1,4 @@
-"""The jobs of the torture. Each notes what it sets out to do before it does it."""
+"""The jobs of the torture. Each records its next step before it takes it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def quick(job: JobContext[str], number: int) -> int:
 
 @handler
 async def stream(job: JobContext[str], count: int, pace: float) -> int:
-    """Send tokens and save how far it got; the next attempt goes on there."""
+    """Send tokens and save their number; the next attempt resumes there."""
     _began(job)
     for place in range(job.saved or 0, count):
         await _send(job, place)
@@ -54,7 +54,7 @@ async def stream(job: JobContext[str], count: int, pace: float) -> int:
 
 @handler
 async def burst(job: JobContext[str], count: int) -> int:
-    """Send tokens as fast as the window lets it."""
+    """Send tokens as fast as the window allows."""
     _began(job)
     for place in range(count):
         await _send(job, place)
@@ -73,7 +73,7 @@ async def flaky(job: JobContext[str], failures: int) -> int:
 
 @handler
 async def child(job: JobContext[str], number: int) -> int:
-    """Be spawned."""
+    """Run as a child."""
     _began(job)
     await _send(job, 0)
     await trio.sleep(0.05)
@@ -90,7 +90,7 @@ async def parent(job: JobContext[str], children: int) -> int:
 
 @handler
 async def stubborn(job: JobContext[str], seconds: float) -> int:
-    """Go on for a while after it was cancelled."""
+    """Go on for a while after its cancellation."""
     _began(job)
     try:
         await trio.sleep(3 * seconds)
@@ -102,7 +102,7 @@ async def stubborn(job: JobContext[str], seconds: float) -> int:
 
 @handler
 async def deadly(job: JobContext[str]) -> int:
-    """Kill the worker, unless nothing is to die."""
+    """Kill the worker, unless no process is to be killed."""
     _began(job)
     if calm:
         return _returns(job, 0)

@@ -1,4 +1,4 @@
-"""What the processes of the torture do: work, submit, read. Each runs until it is killed or told to stop."""
+"""The processes of the torture: work, submit, read. Each runs until it is killed or told to stop."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ async def _follow(
 
 
 def _plant(failpoint: str, journal: Journal) -> None:
-    """Let the process kill itself the n-th time that it comes to a place in the store."""
+    """Let the process kill itself the n-th time that it reaches a place in the store."""
     method, moment, number = failpoint.split("/")
     real = getattr(Group, method)
     passed = 0

@@ -45,7 +45,7 @@ _PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for 
 
 @attrs.define
 class Process:
-    """A process, and what it is started as when it has died."""
+    """A process, and how it is started again."""
 
     role: str
     name: str
@@ -75,11 +75,11 @@ class Torture:
 
     @property
     def kills(self) -> int:
-        """How many processes have died of a SIGKILL or by their own hand."""
+        """How many processes were killed."""
         return self.counts["killed"] + self.counts["killed by a job"]
 
     def prepare(self) -> None:
-        """Make the file, and let it write down every change by itself."""
+        """Make the file, with triggers that record every change."""
         path = self.folder / "jobs.db"
         create(path)
         db = apsw.Connection(str(path))
@@ -88,7 +88,7 @@ class Torture:
         db.close()
 
     def torture(self, kills: int) -> None:
-        """Do it until so many processes have died."""
+        """Run until so many processes were killed."""
         for process in self._processes:
             self._start(process)
         while self.kills < kills:
@@ -97,7 +97,7 @@ class Torture:
             self._tend()
 
     def stop(self, stops: int) -> None:
-        """Terminate workers so many times, over and over, and kill nothing."""
+        """Terminate workers so many times, and kill none."""
         for process in self._processes:
             self._start(process, calm=True)
         while self.counts["terminated"] < stops:
@@ -156,7 +156,7 @@ class Torture:
         os.kill(process.pid, number)
 
     def _tend(self, *, calm: bool = False) -> None:
-        """Let the stopped go on, and start the dead again."""
+        """Continue paused processes, and restart killed ones."""
         for process in self._processes:
             if process.stopped and time.monotonic() > process.stopped_until:
                 process.stopped = False
@@ -176,7 +176,7 @@ class Torture:
             self.counts["killed"] += 1
 
     def settle(self) -> float:
-        """Stop submitting, let all jobs end in peace, and return how many seconds that took."""
+        """Stop submitting, let all jobs end without faults, and return how many seconds that took."""
         for process in self._processes:
             os.kill(process.pid, signal.SIGCONT)
             if process.role == "submit":
@@ -212,7 +212,7 @@ class Torture:
             time.sleep(0.02)
 
     def lost(self) -> list[str]:
-        """Return what became of jobs that no handler meant, though all workers left in good order."""
+        """Return ends that no handler caused, though all workers left in order."""
         db = sqlite3.connect(self.folder / "jobs.db")
         query = "SELECT id >> 32, kind, data FROM trio_jobs_event WHERE kind IN ('retried', 'failed')"
         found = [(number, kind, str(data)) for number, kind, data in db.execute(query)]
@@ -224,12 +224,12 @@ class Torture:
         ]
 
     def crashes(self) -> list[str]:
-        """Return the tracebacks of processes that ended with an error of their own."""
+        """Return the tracebacks of processes that ended with an error."""
         return [f"{path.stem} crashed:\n{path.read_text()}" for path in sorted(self.folder.glob("*.crash"))]
 
 
 def main() -> int:
-    """Run it, check it, and say what came of it."""
+    """Run the torture, check it, and print the result."""
     parser = argparse.ArgumentParser(description="Kill processes that share a store, and check the store.")
     parser.add_argument("--kills", type=int, default=300, help="how many kills (default: 300)")
     parser.add_argument("--stops", type=int, help="only stop workers, so many times, and kill nothing")

@@ -1,4 +1,4 @@
-"""The checker of tortured files: what is right passes, and each made-up wrong is found by its rule."""
+"""The checker of tortured files: a right file passes, and each made-up fault is found by its rule."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def scene(checker: Any, tmp_path: Path) -> Scene:
 
 
 def test_what_is_right_passes(scene: Scene) -> None:
-    """A job that lost a worker and completed, read half-way and cancelled in vain, is no fault."""
+    """A job that lost a worker and completed, was read half-way and cancelled too late, is no fault."""
     assert scene.faults() == []
 
 
@@ -151,13 +151,13 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
 
 @pytest.mark.parametrize(("rule", "spoil"), WRONGS, ids=[f"{rule}-{n}" for n, (rule, _) in enumerate(WRONGS)])
 def test_what_is_wrong_is_found(scene: Scene, rule: str, spoil: Callable[[Scene], None]) -> None:
-    """Each made-up wrong is told by the rule that is about it."""
+    """Each made-up fault is reported by its rule."""
     spoil(scene)
     assert any(fault.startswith(f"{rule}: ") for fault in scene.faults())
 
 
 def test_a_damaged_file_is_found(scene: Scene) -> None:
-    """An index that does not have what its table has is told."""
+    """An index without an entry of its table is reported."""
     scene.sql("CREATE INDEX by_state ON trio_jobs_job (state)")
     scene.sql("PRAGMA writable_schema = ON")
     scene.sql(

@@ -1,4 +1,4 @@
-"""The failpoint matrix, in part; and what is planted is found. `nox -s torture` plays all of it."""
+"""The failpoint matrix, in part; and planted faults are found. `nox -s torture` plays all of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def failpoints() -> Iterator[Any]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_lost_answer_changes_nothing(failpoints: Any, tmp_path: Path, verb: str) -> None:
-    """A verb that was committed, and whose answer was an error, happens once in the end."""
+    """A committed verb whose answer was an error has its effect once."""
     assert failpoints.play(failpoints.Case(verb, "commit/after", "io"), tmp_path)
 
 
@@ -45,7 +45,7 @@ def test_the_matrix_has_these_verbs(failpoints: Any) -> None:
 def test_tokens_that_are_appended_twice_are_found(
     failpoints: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that forgets what of an append it has already is found by a lost answer."""
+    """A store that does not skip repeated tokens of an append is found by a lost answer."""
     real = verbs.append
 
     def append(tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int) -> int:

@@ -14,7 +14,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="forks, 
 
 
 def run(script: str, *arguments: str) -> str:
-    """Run a script of this folder to its good end, and return what it prints."""
+    """Run a script of this folder without an error, and return its output."""
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         capture_output=True,
@@ -38,12 +38,12 @@ def test_a_few_kills() -> None:
 @linux
 @pytest.mark.deep
 def test_a_few_stops() -> None:
-    """Workers that leave in good order, over and over, cost no job anything."""
+    """Workers that repeatedly leave in order cost no job anything."""
     assert re.search(r"^0 faults, \d+ s$", run("run.py", "--stops", "20", "--seed", "1"), re.MULTILINE)
 
 
 @linux
 @pytest.mark.deep
 def test_some_failpoints() -> None:
-    """Of the failpoint matrix some cases, one of each verb: all of them come to it, and all hold."""
+    """Some cases of the failpoint matrix, one of each verb, are reached, and pass."""
     assert re.search(r"^10 cases, 10 of them met, 0 broken, \d+ s$", run("failpoints.py", "--every", "26"))

@@ -1,4 +1,4 @@
-"""`submit` is typed: the checker accepts what is right, infers what comes back, and rejects the rest."""
+"""`submit` is typed: the checker accepts right calls, infers their results, and rejects others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = HERE.parents[1]
 
 @pytest.mark.deep
 def test_the_checker_agrees() -> None:
-    """mypy, strict, finds nothing wrong in accepts.py and each expected error in rejects.py."""
+    """mypy, strict, finds no error in accepts.py and each expected one in rejects.py."""
     pytest.importorskip("mypy", reason="the type checkers come with the extra `lint`")
     files = [str(HERE / "accepts.py"), str(HERE / "rejects.py")]
     done = subprocess.run(
