@@ -145,10 +145,8 @@ def readers_agree(history: History) -> Found:
             got = [event.seq for event in reading.events]
             yield reading.job_id, f"{reading.reader} read {got} behind {reading.after}, or other values"
         if reading.ended and reading.cursor != len(log):
-            yield (
-                reading.job_id,
-                f"{reading.reader} was told the end behind {reading.after + len(part)}",
-            )
+            text = f"{reading.reader} was told the end behind {reading.after + len(part)}"
+            yield reading.job_id, text
         if reading.ended and not log[-1].kind.ends:
             yield reading.job_id, f"{reading.reader} was told that it is over, and it is not"
 

@@ -154,16 +154,15 @@ def leaving_costs_nothing(history: History) -> Found:
 
 def leaving_claims_nothing(history: History) -> Found:
     """A worker that leaves claims nothing any more; it ends or hands over what comes late."""
-    top = [job.id for job in history.jobs.values() if job.parent is None]
-    for job_id in top:
-        for event in history.logs.get(job_id, ()):
+    for job in history.jobs.values():
+        for event in history.logs.get(job.id, ()) if job.parent is None else ():
             if event.kind != "started" or event.data not in history.leases:
                 continue
             left = history.leaving.get(event.data, inf)
             on_its_way = any(since <= left <= until for since, until in history.troubles.get(event.data, ()))
             late = event.timestamp - history.epoch - left
             if late > TRAVELS and not on_its_way:
-                yield job_id, f"{event.data} claimed it {late:g} s after it began to leave"
+                yield job.id, f"{event.data} claimed it {late:g} s after it began to leave"
     for run in history.runs:
         left = inf if run.worker in history.drained else history.leaving.get(run.worker, inf)
         again = any(

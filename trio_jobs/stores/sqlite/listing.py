@@ -153,8 +153,7 @@ def count(tx: Transaction, where: Where) -> Mapping[State, int]:
             f"WHERE {' AND '.join(lead.left or ('1',))} LIMIT :limit"
         )
         known = f"SELECT state, count(*) FROM ({matching}) WHERE state IN {states_in(State)} GROUP BY state"  # noqa: S608  # ours
-        rows = tx.select(known, values)
-        return _by_state(rows)
+        return _by_state(tx.select(known, values))
     what, name = ("all", "") if where.owner is None else ("owner", where.owner)
     if where.handler is not None:
         what, name = "handler", where.handler
