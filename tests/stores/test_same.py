@@ -31,6 +31,7 @@ PAIRS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"args": ((1, 2),)}, {"args": ([1, 2],)}, True),
     ({"args": ({"a": (1, [2])},)}, {"args": ({"a": [1, (2,)]},)}, True),
     ({"args": (1,)}, {"args": (True,)}, False),
+    ({"args": (float("1.5"),)}, {"args": (float("1.5"),)}, True),  # two objects
     ({"args": (1,)}, {"args": (1.0,)}, False),
     ({"args": ([1],)}, {"args": ([True],)}, False),
     ({"args": (Point(1),)}, {"args": (Point(1),)}, True),
