@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
@@ -58,7 +58,7 @@ async def submit_with_room(
     """
     jobs._worker.check_open(submits=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     new = attrs.evolve(submission(fn, args, options), room=room)
-    (job_id,) = await jobs._submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    (job_id,) = await jobs._worker.submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return job_id
 
 
@@ -116,7 +116,7 @@ class JobRegistry:
         """
         self._worker.check_open(submits=True)
         new = submission(fn, args, options)
-        (job_id,) = await self._submit([new])
+        (job_id,) = await self._worker.submit([new])
         return JobHandle(self._worker, job_id)
 
     async def submit_many(
@@ -149,15 +149,8 @@ class JobRegistry:
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
-        ids = await self._submit(batch)
-        return [JobHandle(self._worker, job_id) for job_id in ids]
-
-    async def _submit(self, batch: Sequence[Submission]) -> list[str]:
-        await trio.lowlevel.checkpoint_if_cancelled()
         ids = await self._worker.submit(batch)
-        if not self._store.durable:  # else others had their turn while this was written
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return ids
+        return [JobHandle(self._worker, job_id) for job_id in ids]
 
     def execute_and_stream(
         self,

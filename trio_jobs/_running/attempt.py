@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .._watching.handle import JobHandle
 
 logger = logging.getLogger("trio_jobs")
+# Each attempt asks for these, and Python 3.11 finds the members of an enum slowly.
+_WORKER_LOST, _SHUTDOWN = Reason.WORKER_LOST, Reason.SHUTDOWN
 
 
 def _joined(one: BaseException | None, other: BaseException | None) -> BaseException | None:
@@ -128,14 +130,14 @@ class Attempt:
         refused = self.writer.refused
         if refused is not None and run.cause is None:  # it was in the channel until the nursery closed
             run = attrs.evolve(run, cause=Reason.LIMIT, refused=refused)
-        if run.cause is Reason.WORKER_LOST:
+        if run.cause is _WORKER_LOST:
             job_id, attempt = self.claim.submission.id, self.claim.attempt
             logger.warning("job %s belongs to another attempt than %d now; that was stopped", job_id, attempt)
             return None
         if self.parent is not None:
             return conclude(run, retry=None, outside=Reason.PARENT, durable=False)
         retry = self.claim.submission.options.retry
-        return conclude(run, retry=retry, outside=Reason.SHUTDOWN, durable=durable)
+        return conclude(run, retry=retry, outside=_SHUTDOWN, durable=durable)
 
     # ------------------------------------------------------------ for the worker
 

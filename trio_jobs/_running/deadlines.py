@@ -17,6 +17,9 @@ import trio
 from .._common.states import Reason
 from .._model.job import Timeouts
 
+# Most jobs ask for this one, and Python 3.11 finds the members of an enum slowly.
+_TIMEOUT = Reason.TIMEOUT
+
 
 class Deadlines:
     """The cancel scope of one attempt and the reasons it may fire for.
@@ -38,7 +41,7 @@ class Deadlines:
         self._still = 0
         self._at: dict[Reason, float] = {}
         if timeouts.run is not None:
-            self._at[Reason.TIMEOUT] = trio.current_time() + timeouts.run
+            self._at[_TIMEOUT] = trio.current_time() + timeouts.run
         if timeouts.first_token is not None:
             self._at[Reason.FIRST_TOKEN_TIMEOUT] = trio.current_time() + timeouts.first_token
         self.scope = trio.CancelScope(deadline=min(self._at.values()) if self._at else inf)

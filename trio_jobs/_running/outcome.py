@@ -30,6 +30,7 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
 }
 _LIMITS: Final = frozenset({*_CLOCKS, Reason.LIMIT})
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
+_COMPLETED: Final = Transition.COMPLETED  # bound once: Python 3.11 finds the members of an enum slowly
 
 
 @attrs.define(eq=False, repr=False)
@@ -83,7 +84,7 @@ def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -
     """
     cause = outside if run.escaped and run.cause is None else run.cause
     if run.returned and cause not in _LIMITS:
-        return Outcome(Transition.COMPLETED, run.value)
+        return Outcome(_COMPLETED, run.value)
     error = None if run.error is None else record_error(run.error)
     if cause is not None and cause in _CANCELS:
         return Outcome(Transition.CANCELLED, ended=Ended(cause, error=error))

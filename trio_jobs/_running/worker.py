@@ -82,13 +82,16 @@ class Worker(Runner):
             self._let_go(free)
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Submit a batch and, in the same step, start as many jobs as there are free slots."""
+        """Submit a batch and, in the same step, start as many jobs as there are free slots. A checkpoint."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         free = self._hold(len(batch))
         try:
             ids, claims = await self.store.submit(batch, free, self.claimant)
             await self._take(claims)
         finally:
             self._let_go(free)
+        if not self.store.durable:  # else others had their turn while this was written
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return ids
 
     def _hold(self, most: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any, cast
 
 import attrs
@@ -107,6 +106,8 @@ class Row:
     cancel_message: str | None = None
     cancel_grace: float = 0.0
     waiters: Bell | None = None
+    args_bytes: int = 0  # about how many the arguments and the result take, once a list has asked for it
+    result_bytes: int = 0
 
     def matches(self, where: Where) -> bool:
         """Return whether the job matches a filter."""
@@ -121,23 +122,16 @@ class Row:
 
     def summary(self, epoch: float) -> JobSummary:
         """Return the summary of the job for lists; see `snapshot`."""
+        self.args_bytes = self.args_bytes or weigh(self.submission.args)
+        if self.state is State.COMPLETED:
+            self.result_bytes = self.result_bytes or weigh(self.result)
         return summary_of(
             self.snapshot(epoch),
             progress=self.progress,
             args_bytes=self.args_bytes,
-            result_bytes=self.result_bytes if self.state is State.COMPLETED else 0,
+            result_bytes=self.result_bytes,
             log_bytes=self.log.bytes,
         )
-
-    @cached_property
-    def args_bytes(self) -> int:
-        """About how many bytes the arguments take, computed once, because lists read it often."""
-        return weigh(self.submission.args)
-
-    @cached_property
-    def result_bytes(self) -> int:
-        """About how many bytes the result takes; read it only once the job has one."""
-        return weigh(self.result)
 
     def size(self) -> int:
         """Return about how many bytes an ended job takes."""
