@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, NoReturn, cast
 
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
+from .._common.error_text import leaves
 from .._wire.requests import PROTOCOL
 from .address import Address
 from .errors import Disconnected, ServerError, least_wait, refusal
-
-E = TypeVar("E", bound=BaseException)
 
 CONNECT: Final = 5.0
 PING: Final = 20.0
@@ -128,23 +127,17 @@ async def run_socket(address: Address, use: Callable[[Socket], Awaitable[None]])
             with trio.move_on_after(CLOSE):
                 await socket.close()
             nursery.cancel_scope.cancel()
-    except* ConnectionLost as group:
-        lost = min(_leaves(group), key=lambda one: one.code is None)  # its tasks may each have met it
+    except* ConnectionLost as group:  # its tasks may each have met it
+        met = cast("Iterator[ConnectionLost]", leaves(group))
+        lost = min(met, key=lambda one: one.code is None)
     except* ConnectionRejected as group:
-        lost = _refused(*_leaves(group))
+        lost = _refused(*cast("Iterator[ConnectionRejected]", leaves(group)))
     except* ProtocolError as group:  # raised inside trio-websocket, as by a pong that came too late
         lost = ConnectionLost(f"the connection broke: {group.exceptions[0]}")
     finally:
         await trio.aclose_forcefully(stream)
     if lost is not None:
         raise lost
-
-
-def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
-    found: list[E] = []
-    for one in group.exceptions:
-        found += _leaves(cast("BaseExceptionGroup[E]", one)) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
 
 
 def _refused(rejected: ConnectionRejected) -> ConnectionLost:
@@ -221,9 +214,7 @@ async def _with_tls(stream: trio.abc.Stream, address: Address, tls: ssl.SSLConte
 
 
 def _why(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, BaseExceptionGroup):  # of all the addresses that a name has
-        cause = _leaves(cast("BaseExceptionGroup[BaseException]", cause))[0]
+    cause = next(leaves(error.__cause__ or error))  # there is one of each address that a name has
     return str(cause) or type(cause).__name__
 
 
