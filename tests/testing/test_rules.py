@@ -180,7 +180,7 @@ def test_a_rule_that_hangs_when_it_is_cancelled_is_found() -> None:
     """A shielded cleanup that waits for ever is a hang of the rule."""
 
     class Machine(TrioMachine):
-        real_time_limit = 0.1
+        real_time_limit = 0.2
 
         @rule(cancel_within=3)
         async def work(self) -> None:
