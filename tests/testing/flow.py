@@ -1,17 +1,17 @@
-"""One job, those who send for it and those who read it, against a model that knows who may go on.
+"""One job, its senders and its readers, compared with a model of which of them may go on.
 
-The handler is a puppet. The rules send for it, in tasks of its attempt and in each of the ways there are, and
-cut these off at any checkpoint; they open readers of every kind, let them read, stop and leave; they end
-attempts, and let time pass. After each step all has come to rest, and the model says what must be true then:
+The rules control the handler. They send in tasks of its attempt, in each of the ways there are, and cancel
+the sends at any checkpoint; they open readers of every kind, let them read, stop and leave; they end
+attempts, and let time pass. After each step, when all tasks wait, the model says what must hold:
 
-- which calls wait, and that no other does: for room, and how much there is depends on the slowest reader that
-  blocks and has drawn level, or for an unread job that pauses on whoever has read furthest;
-- what is in the log: what was sent, once, in order, and nothing of a call that was cancelled;
-- what each reader got, with every gap and every new attempt, and that it waits only at the end of the log;
-- how attempts end, and when: the clocks between tokens stand still while a send waits, and a job that nobody
-  reads is cancelled when it is to be.
+- exactly which calls wait for room, which depends on the slowest reader that blocks and has caught up, or for
+  an unread job that pauses on the reader that has read furthest;
+- the contents of the log: each sent value once, in order, and none of a call that was cancelled;
+- the events of each reader, with every gap and new attempt, and that it waits only at the end of the log;
+- how and when attempts end: the clocks between tokens stop while a send waits, and an unread job is
+  cancelled if its options say so.
 
-`python tests/testing/lives.py --of streams` lets Hypothesis write many such lives.
+`python tests/testing/lives.py --of streams` lets Hypothesis draw many such lives.
 """
 
 from __future__ import annotations

@@ -37,14 +37,14 @@ def mark(who: str) -> str:
 
 @attrs.define(eq=False)
 class Work:
-    """A job, as the model knows it.
+    """A job in the model.
 
     Attributes:
-        number: Which.
-        owner: Whose it is; `EVERYBODY` if nobody's.
-        id: Its id, once somebody was told.
+        number: Its number.
+        owner: Its owner; `EVERYBODY` without one.
+        id: Its id, once a peer has received it.
         slow: Seconds that its handler goes on after it was cancelled.
-        log: What readers were told, by `seq`: the same to all.
+        log: The events that readers got, by `seq`: the same for all.
     """
 
     number: int
@@ -60,20 +60,20 @@ class Work:
 
 @attrs.define(eq=False)
 class Asked:
-    """A request, until its last answer has come.
+    """A request, until its last answer has arrived.
 
     Attributes:
-        op: What it asks for.
-        want: What the answer may be: `ok`, or codes of errors.
+        op: Its operation.
+        want: The possible answers: `ok`, or codes of errors.
         number: Its id; 0 over HTTP.
-        work: The job it is about.
-        until: When it is to be answered even if its job goes on.
-        sent: The cursor of the last event that came, if it follows.
-        acked: How far the peer said that it has read.
-        window: How many events may come beyond that.
+        work: Its job.
+        until: When it must be answered even if its job goes on.
+        sent: The cursor of the last event that arrived, if it follows.
+        acked: The cursor of the peer's last ack.
+        window: How many events may be sent beyond that.
         policy: Whether the job waits for this reader.
-        outcome: What was answered.
-        fields: The same, in full.
+        outcome: The answer's kind.
+        fields: The whole answer.
     """
 
     op: str

@@ -184,7 +184,7 @@ async def test_a_handshake_has_its_time(serve: Any) -> None:
 
 
 async def test_there_is_nothing_else() -> None:
-    """What asks for no WebSocket is told so, and may ask for one then; what is no request is told that."""
+    """A request without a handshake is refused, and the next may be one; other bytes are refused too."""
     async with served(serve=serve_websocket, limits=Limits(per_client=1)) as site:
         wire = await site.connect()
         for _ in range(2):
@@ -224,7 +224,7 @@ async def test_a_ping_is_answered_whatever_goes_on(serve: Any) -> None:
 
 @BOTH
 async def test_each_peer_is_told_of_the_end(serve: Any) -> None:
-    """When the server stops, each connection is closed with 1001, and the server is gone soon after."""
+    """When the server stops, each connection is closed with 1001, and the server ends soon after."""
     async with served(serve=serve) as site, site.websocket() as one, site.websocket() as two:
         job_id = (await site.jobs.submit(hang)).id
         await one.send_message(json.dumps({"op": "follow", "id": 1, "job": job_id}))
@@ -239,7 +239,7 @@ async def test_each_peer_is_told_of_the_end(serve: Any) -> None:
 
 
 async def test_the_subprotocol_is_chosen_if_it_is_offered() -> None:
-    """The server picks its own subprotocol among those that are offered, and none if it is not there."""
+    """The server picks its own subprotocol among the offered ones, and none if it is not there."""
     async with websockets() as site:
         for offered, chosen in (
             (["trio-jobs.v1"], "trio-jobs.v1"),
@@ -263,7 +263,7 @@ async def test_the_subprotocol_is_chosen_if_it_is_offered() -> None:
     ],
 )
 async def test_other_sites_are_kept_out(serve: Any, headers: dict[str, str], status: int | None) -> None:
-    """A page of another site does not get in, unless its origin is named."""
+    """A handshake from another site's page is refused, unless its origin is allowed."""
     async with served(serve=serve, origins=["https://app.example"]) as site:
         if status is None:
             async with site.websocket(**headers) as socket:
@@ -277,7 +277,7 @@ async def test_other_sites_are_kept_out(serve: Any, headers: dict[str, str], sta
 
 @BOTH
 async def test_a_name_that_is_not_the_servers(serve: Any) -> None:
-    """A handshake for another host is refused: a stranger's name may point here."""
+    """A handshake for another host is refused, as an attacker's name may point here."""
     async with served(serve=serve) as site:
         wire = await site.connect()
         key = base64.b64encode(b"x" * 16).decode()
@@ -289,7 +289,7 @@ async def test_a_name_that_is_not_the_servers(serve: Any) -> None:
 
 @BOTH
 async def test_who_one_is(serve: Any) -> None:
-    """A token comes as a header, or as a subprotocol where a browser cannot set one; without, it is 401."""
+    """A token is in a header, or in a subprotocol, as a browser cannot set headers; without one it is 401."""
 
     async def authenticate(headers: Mapping[str, str]) -> Caller | None:
         token = headers.get("authorization", "").removeprefix("Bearer ")
@@ -315,7 +315,7 @@ async def test_who_one_is(serve: Any) -> None:
 
 
 async def test_authentication_expires() -> None:
-    """A connection is closed (1008) when its caller's time is over."""
+    """A connection is closed with 1008 when its caller's authentication expires."""
 
     async def briefly(headers: Mapping[str, str]) -> Caller | None:
         return Caller(None, expires=0.05)
@@ -333,14 +333,14 @@ async def test_authentication_expires() -> None:
     [(b"binary", 1003), ("x" * 1025, 1009), ("é" * 600, 1009), ("x" * 100_000, 1009)],
 )
 async def test_a_message_that_is_not_taken(serve: Any, message: str | bytes, code: int) -> None:
-    """A binary message, or one of too many bytes, closes the connection with a code that says so."""
+    """A binary message, or one of too many bytes, closes the connection with its code."""
     async with served(serve=serve, limits=Limits(message=1024)) as site, site.websocket() as socket:
         await socket.send_message(message)
         assert await closed(socket) == code
 
 
 async def test_a_peer_that_does_not_mean_us() -> None:
-    """Messages that are none are answered, and after a number of them in a row the connection is closed."""
+    """Bad messages are answered, and after a number of them in a row the connection is closed."""
     async with talking() as (_, socket):
         for _ in range(9):
             await socket.send_message("nonsense")
@@ -351,7 +351,7 @@ async def test_a_peer_that_does_not_mean_us() -> None:
 
 @BOTH
 async def test_too_many_connections(serve: Any) -> None:
-    """Beyond its seats a client is refused at the handshake, with when to come back."""
+    """Over its limit a client is refused at the handshake, with `Retry-After`."""
     async with served(serve=serve, limits=Limits(per_client=2)) as site:
         async with site.websocket(), site.websocket() as socket:
             with rejected() as found:
@@ -366,7 +366,7 @@ async def test_too_many_connections(serve: Any) -> None:
 
 
 async def test_any_path_and_tls() -> None:
-    """It answers at any path, under TLS if it is given a context; the URL says which."""
+    """It answers at any path, over TLS if it has a context, which the URL shows."""
     ours, theirs = certified()
     async with websockets(ssl_context=ours, tls=theirs) as site:
         assert site.url.startswith("wss://127.0.0.1:")
@@ -378,7 +378,7 @@ async def test_any_path_and_tls() -> None:
 
 
 async def test_a_request_that_is_no_handshake(caplog: pytest.LogCaptureFixture) -> None:
-    """Plain HTTP is none of its business: the connection is closed, nothing is logged, others go on."""
+    """Plain HTTP closes the connection without a message in the log; others go on."""
     async with websockets() as site, site.websocket() as other:
         wire = await site.connect()
         await wire.say("GET / HTTP/1.1", "Connection: close")
@@ -397,7 +397,7 @@ async def test_what_everybody_could_use_is_not_served() -> None:
 
 
 async def test_a_handshake_that_is_refused_leaves_nothing() -> None:
-    """After refusals a client has all its seats, and the server stops at once."""
+    """After refusals a client can open all its connections, and the server stops at once."""
     async with websockets(limits=Limits(per_client=1), grace=12) as site:
         for _ in range(5):
             peer = await rude(site)

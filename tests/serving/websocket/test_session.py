@@ -1,4 +1,4 @@
-"""The session's rules: every message has a step, ids mean one thing at a time, and limits hold."""
+"""The session's rules: every message has a step, an id belongs to one request at a time, and limits hold."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def text(op: str, re: int = 1, **fields: Any) -> str:
 
 
 def said(step: Step) -> Any:
-    """Return what a step replies."""
+    """Return the reply of a step."""
     assert isinstance(step, Reply)
     return json.loads(step.frame)
 
@@ -62,7 +62,7 @@ def begun(session: Session, **fields: Any) -> Subscription:
     ],
 )
 def test_a_request_is_a_call(message: str) -> None:
-    """What asks for something is handed on as it was read."""
+    """A request is passed on as it was decoded."""
     step = Session(Limits()).received(message)
     assert isinstance(step, Perform)
     assert step.request.id == 1
@@ -93,7 +93,7 @@ def test_a_request_is_a_call(message: str) -> None:
     ],
 )
 def test_what_is_no_request_is_told_so(message: str, re: int | None) -> None:
-    """What the wire does not describe is refused, with the id if one could be read; nothing is begun."""
+    """A message that does not fit the wire is refused, with its id if one could be decoded."""
     session = Session(Limits())
     step = session.received(message)
     assert code(step) == "bad_request"
@@ -103,7 +103,7 @@ def test_what_is_no_request_is_told_so(message: str, re: int | None) -> None:
 
 
 def test_binary_and_large_messages_end_the_connection() -> None:
-    """Frames that are no text close with 1003, those beyond the limit, in bytes, with 1009."""
+    """Binary frames close with 1003, those over the limit of bytes with 1009."""
     session = Session(Limits(message=1024))
     assert session.received(b"{}") == Close(1003, "trio-jobs.v1 is text")
     step = session.received(text("get", job=JOB) + " " * 1024)
@@ -116,7 +116,7 @@ def test_binary_and_large_messages_end_the_connection() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_a_message_of_exactly_the_limit(letter: str) -> None:
-    """A message may have as many bytes as the limit says, and not one more."""
+    """A message may have exactly the limit of bytes, and not one more."""
     message = json.dumps({"op": "ping", "id": 1, "more": letter * 2000}, ensure_ascii=False)
     size = len(message.encode())
     assert code(Session(Limits(message=size)).received(message)) == "bad_request"  # so it was read
@@ -129,7 +129,7 @@ def test_a_message_of_exactly_the_limit(letter: str) -> None:
 
 
 def test_a_message_of_exactly_the_depth() -> None:
-    """A message may be nested as deep as the limit says, and no deeper."""
+    """A message may be nested exactly to the limit, and no deeper."""
     message = text("submit", handler="work", args=[[[[[1]]]]])
     depths = [
         depth for depth in range(4, 10) if isinstance(Session(Limits(depth=depth)).received(message), Perform)
@@ -138,7 +138,7 @@ def test_a_message_of_exactly_the_depth() -> None:
 
 
 def test_a_peer_that_makes_no_sense_is_left() -> None:
-    """Ten messages in a row that are no requests close the connection with 1008; one good one starts anew."""
+    """Ten bad messages in a row close the connection with 1008; a good one restarts the count."""
     session = Session(Limits())
     for _ in range(9):
         assert code(session.received("nonsense")) == "bad_request"
@@ -153,7 +153,7 @@ def test_a_peer_that_makes_no_sense_is_left() -> None:
 @pytest.mark.parametrize("first", ["get", "wait", "follow"])
 @pytest.mark.parametrize("second", ["get", "wait", "follow"])
 def test_an_id_means_one_thing_at_a_time(first: str, second: str) -> None:
-    """An id that something unfinished has is refused; once it is answered, it may be used again."""
+    """The id of an unfinished request is refused; after its answer it can be used again."""
     session = Session(Limits())
     step = session.received(text(first, 5, job=JOB))
     assert isinstance(step, Perform | StartFollow)
@@ -166,7 +166,7 @@ def test_an_id_means_one_thing_at_a_time(first: str, second: str) -> None:
 
 
 def test_so_many_at_once() -> None:
-    """Calls have a limit, and follows and waits another; an end makes room."""
+    """Calls have a limit, and follows and waits another; each end makes room."""
     session = Session(Limits(calls=2, follows=2))
     assert isinstance(session.received(text("get", 1, job=JOB)), Perform)
     assert isinstance(session.received(text("handlers", 2)), Perform)
@@ -182,7 +182,7 @@ def test_so_many_at_once() -> None:
 
 
 def test_a_follow_from_its_beginning_to_its_end() -> None:
-    """What is sent moves the cursor; the end is the last frame."""
+    """Sent events move the cursor; the end is the last frame."""
     session = Session(Limits())
     follow = begun(session, after=3)
     assert (follow.sent, follow.cursor, follow.room, follow.policy) == (3, 3, None, "gap")
@@ -193,7 +193,7 @@ def test_a_follow_from_its_beginning_to_its_end() -> None:
 
 
 def test_a_window_opens_by_acks() -> None:
-    """No more than a window beyond the last ack may be sent; an ack of what was not sent is refused."""
+    """At most a window beyond the last ack may be sent; an ack of unsent events is refused."""
     session = Session(Limits())
     follow = begun(session, window=4, policy="block")
     assert follow.room == 4
@@ -212,7 +212,7 @@ def test_a_window_opens_by_acks() -> None:
 
 
 def test_an_ack_that_is_refused_is_a_request() -> None:
-    """An ack of what was not sent is a request that is refused, not one of those that are none."""
+    """A refused ack is a request, and does not count as a bad message."""
     session = Session(Limits())
     begun(session, window=4)
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_an_ack_that_is_refused_is_a_request() -> None:
 
 
 def test_more_than_the_window() -> None:
-    """Where more was sent than the window, there is no room, and never less than none."""
+    """If more than the window was sent, the room is 0, and not negative."""
     session = Session(Limits())
     follow = begun(session, window=2, after=5)
     assert (follow.sent, follow.cursor, follow.room) == (5, 5, 2)
@@ -233,7 +233,7 @@ def test_more_than_the_window() -> None:
 
 
 def test_an_ack_without_a_window_changes_nothing() -> None:
-    """Who has no window need not ack."""
+    """A follow without a window needs no ack."""
     session = Session(Limits())
     follow = begun(session)
     follow.moved(4)
@@ -243,7 +243,7 @@ def test_an_ack_without_a_window_changes_nothing() -> None:
 
 
 def test_stopping() -> None:
-    """What follows or waits can be stopped; what does not, cannot."""
+    """A follow or wait can be stopped; another request cannot."""
     session = Session(Limits())
     begun(session)
     session.received(text("wait", 2, job=JOB))
@@ -254,7 +254,7 @@ def test_stopping() -> None:
 
 
 def test_errors_carry_facts_and_no_more() -> None:
-    """An error of ours goes out with its code and facts; one that was not foreseen as `internal` alone."""
+    """An error of the package is sent with its code and facts; an unexpected one as `internal` alone."""
     session = Session(Limits())
     assert json.loads(session.failed(1, to_problem("a test", QueueFull(7))))["error"] == {
         "code": "queue_full",
@@ -268,7 +268,7 @@ def test_errors_carry_facts_and_no_more() -> None:
 
 @given(st.data())
 def test_limits_hold_whatever_is_asked(data: st.DataObject) -> None:
-    """Whatever comes in whatever order, an id is never given twice, and no limit is passed."""
+    """For any sequence of messages, no id is in use twice, and no limit is exceeded."""
     session = Session(Limits(calls=3, follows=2))
     active: dict[int, Perform | StartFollow] = {}
     for _ in range(data.draw(st.integers(1, 30))):
@@ -295,7 +295,7 @@ def test_limits_hold_whatever_is_asked(data: st.DataObject) -> None:
 
 
 def test_requests_are_what_they_say() -> None:
-    """A request comes out with its own type and defaults."""
+    """Each request is decoded with its type and defaults."""
     step = Session(Limits()).received(text("get", job=JOB))
     assert isinstance(step, Perform)
     assert step.request == Get(1, JOB)
