@@ -192,6 +192,25 @@ def oversized(root: Path) -> list[str]:
     return found
 
 
+def slow(root: Path) -> list[str]:
+    """Report the classes of attrs with slots and a cached property.
+
+    Attrs gives such a class a `__getattr__`, with which reading any attribute takes four times as long.
+    """
+    return [
+        f"{path.relative_to(root)}:{node.lineno} {node.name} has slots and a cached property"
+        for path in modules(root).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(
+            "attrs." in (made := ast.unparse(one)) and "slots=False" not in made
+            for one in node.decorator_list
+        )
+        and "cached_property"
+        in {ast.unparse(one) for part in node.body for one in getattr(part, "decorator_list", ())}
+    ]
+
+
 def loaded(root: Path) -> set[str]:
     """Return the names of the modules that a fresh interpreter loads for `import trio_jobs`."""
     code = (
@@ -213,9 +232,9 @@ def heavy(root: Path) -> list[str]:
     return [f"import {PACKAGE} loads {name}" for name in sorted(foreign | names & HEAVY)]
 
 
-@pytest.mark.parametrize("check", [homeless, upward, hidden, cycles, oversized, heavy])
+@pytest.mark.parametrize("check", [homeless, upward, hidden, cycles, oversized, slow, heavy])
 def test_the_package_keeps_its_shape(check: Check) -> None:
-    """Each module has a room, imports point down to public modules, no cycle, nothing too long or heavy."""
+    """Each module has a room, imports point down to public modules, no cycle, nothing long, slow or heavy."""
     found = check(ROOT)
     assert not found, "\n".join(found)
 
@@ -365,6 +384,12 @@ def test_a_sound_package_passes(check: Check, tmp_path: Path) -> None:
             {"_model/job": "class C:\n  async def f():\n" + "    x\n" * MOST_LINES_IN_A_FUNCTION},
             "_model/job.py:2 f has 61 lines, more than 60",
             id="long function",
+        ),
+        pytest.param(
+            slow,
+            {"_model/job": "@attrs.define\nclass Job:\n    @cached_property\n    def size(self): ...\n"},
+            "job.py:2 Job has slots",
+            id="cached property with slots",
         ),
         pytest.param(heavy, {"__init__": "import rich"}, "loads rich", id="an extra"),
         pytest.param(heavy, {"__init__": "import pytest"}, "loads pytest", id="a test tool"),

@@ -19,7 +19,7 @@ _WEIGHT: Final = 4
 _SHORT, _MEDIUM = 125, 0xFFFF
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)  # with slots, a cached property makes each attribute slow to read
 class EventBatch:
     """A run of events that are sent together, or a gap. It is encoded once for all followers.
 
