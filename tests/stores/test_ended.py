@@ -16,7 +16,7 @@ async def target() -> None: ...
 def row(job_id: str, size: int = 0) -> _row.Row:
     """Return a job with arguments of about a size."""
     new = Submission(job_id, "f", target, ("x" * size,), Options())
-    return _row.Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0)
+    return _row.Row(new, Log(Retention(), lambda: 0.0, 0.0), 0.0, 0.0)
 
 
 def test_the_oldest_go_first() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
@@ -69,6 +69,7 @@ def check_writer(log: Log, every: list[Event]) -> None:
     st.integers(60, 1000),
     st.lists(st.tuples(st.integers(-3, 200), st.integers(0, 30)), max_size=8),
 )
+@example([(Kind.STARTED, 0), (Kind.CANCEL_REQUESTED, 0), (Kind.TOKEN, ["x"]), (Kind.FAILED, 0)], 9, 99, [])
 def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: list[tuple[int, int]]) -> None:
     """After any writes, the log is what was written without its oldest tokens, progress and saved values, but
     with the last saved one, and within bounds."""

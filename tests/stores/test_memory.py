@@ -1186,9 +1186,11 @@ class World:
         return due[:limit]
 
     def end_children(self, parent: str) -> None:
-        for job_id, job in list(self.jobs.items()):
-            if job.parent == parent and job.state == "running":
-                self.step(job_id, "cancelled", Ended(Reason.PARENT))
+        below = [parent]
+        for above in below:  # which grows meanwhile
+            below += [one for one, job in self.jobs.items() if job.parent == above and job.state == "running"]
+        for job_id in reversed(below[1:]):
+            self.step(job_id, "cancelled", Ended(Reason.PARENT))
 
 
 def fold(events: list[Event]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def row(
 ) -> _row.Row:
     options = Options(owner=owner, tags={"t": tag} if tag else {})
     new = Submission(job_id, handler, target, (), options)
-    return _row.Row(new, Log(Retention(), lambda: 0.0), 0.0, 0.0, parent)
+    return _row.Row(new, Log(Retention(), lambda: 0.0, 0.0), 0.0, 0.0, parent)
 
 
 def pages(roll: _roll.Roll, where: Where, limit: int, *, newest: bool) -> list[str]:

@@ -84,7 +84,7 @@ class Log:
         "last_seq", "over", "writer",
     )  # fmt: skip
 
-    def __init__(self, keep: Retention, now: Callable[[], float], epoch: float = 0.0) -> None:
+    def __init__(self, keep: Retention, now: Callable[[], float], epoch: float) -> None:
         self._keep = keep
         self._now = now
         self._epoch = epoch
