@@ -63,6 +63,20 @@ COMMANDS = st.lists(
     when_unread="pause",
     attended=True,
 )
+@example(  # a reader that holds nobody is a reader, so the job does not pause
+    commands=[("join", 0, "gap"), ("send", 5, None), ("send", 5, None)],
+    start=10,
+    window=4,
+    when_unread="pause",
+    attended=True,
+)
+@example(  # a reader that joins a window behind has caught up
+    commands=[("join", 4, "block"), ("send", 1, None)],
+    start=10,
+    window=4,
+    when_unread="continue",
+    attended=True,
+)
 def test_room(commands: list[Any], start: int, window: int, when_unread: Any, attended: bool) -> None:
     """There is room unless a reader that has caught up, or the last one that a paused job had, is a window
     behind; and sending never gets the handler further ahead of such a reader than the window."""
