@@ -144,7 +144,8 @@ class Runner:
 
     async def _record(self, attempt: Attempt, run: Run) -> None:
         """Write what is still in the attempt's channel and how it ended."""
-        await attempt.writer.close()
+        if attempt.writer.is_streaming:
+            await attempt.writer.close()
         outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
         if outcome is not None:
             snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
@@ -259,15 +260,15 @@ class Runner:
         await trio.lowlevel.checkpoint()
         return await self.store.get(job_id)
 
-    async def wait(self, job_id: str) -> Job:
+    def wait(self, job_id: str) -> Awaitable[Job]:
         """Return a job once it has ended."""
         self.check_open()
-        return await self.store.ended(job_id)
+        return self.store.ended(job_id)
 
-    async def end(self, job_id: str) -> Job | JobEnd:
+    def end(self, job_id: str) -> Awaitable[Job | JobEnd]:
         """Return how a job ended, once it has."""
         self.check_open()
-        return await self._end_of(job_id)
+        return self._end_of(job_id)
 
     async def history(self, job_id: str) -> list[Event]:
         """Return a job's events but for tokens and progress."""

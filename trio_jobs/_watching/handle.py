@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Generic, Protocol, TypeVar, cast
 
 from .._common.validate import number, text
@@ -31,11 +32,11 @@ class JobAccess(Protocol):
         """Return a job as it is now."""
         ...
 
-    async def wait(self, job_id: str) -> Job:
+    def wait(self, job_id: str) -> Awaitable[Job]:
         """Return a job once it has ended."""
         ...
 
-    async def end(self, job_id: str) -> Job | JobEnd:
+    def end(self, job_id: str) -> Awaitable[Job | JobEnd]:
         """Return how a job ended, once it has."""
         ...
 

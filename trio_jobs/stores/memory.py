@@ -340,21 +340,19 @@ class MemoryStore:
 
     async def ended(self, job_id: str) -> Job:
         """See `Store.ended`."""
-        return (await self._end_of(job_id)).snapshot(self._epoch)
+        row = self._row(job_id)
+        await self.end(job_id)
+        return row.snapshot(self._epoch)
 
     async def end(self, job_id: str) -> JobEnd:
         """See `KnowsEnds.end`."""
-        row = await self._end_of(job_id)
-        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
-
-    async def _end_of(self, job_id: str) -> Row:
         row = self._row(job_id)
         if row.finished is not None:
             await trio.lowlevel.checkpoint()
         while row.finished is None:
             row.waiters = row.waiters or Bell()
             await row.waiters.wait()
-        return row
+        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
 
     async def due(self) -> None:
         """See `Store.due`."""
