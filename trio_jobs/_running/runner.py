@@ -144,8 +144,7 @@ class Runner:
 
     async def _record(self, attempt: Attempt, run: Run) -> None:
         """Write what is still in the attempt's channel and how it ended."""
-        if attempt.writer.is_streaming:
-            await attempt.writer.close()
+        await attempt.writer.close()
         outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
         if outcome is not None:
             snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED

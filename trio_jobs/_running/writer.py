@@ -149,11 +149,6 @@ class Writer:
         trio_token = self._resources.trio_token
         return trio.from_thread.run_sync(lambda: self._open().tokens, trio_token=trio_token)
 
-    @property
-    def is_streaming(self) -> bool:
-        """Whether a channel is open, which `close` empties."""
-        return self._channel is not None
-
     def _far_channel(self) -> TokenChannel | None:
         """Return the channel through which an attempt on a durable store sends, while it is open."""
         return self._open() if self._store.durable and self.open else None
