@@ -53,12 +53,11 @@ async def wait(job: trio_jobs.JobContext[Any]) -> None:
 
 
 @trio_jobs.handler(name="run")
-async def run(job: trio_jobs.JobContext[Any], size: int) -> None:
-    """Send numbered tokens of such a size at a steady pace until cancelled."""
+async def run(job: trio_jobs.JobContext[Any], size: int, turn: Any) -> None:
+    """Send numbered tokens of such a size until cancelled, each once `turn` has returned for it."""
     for number in itertools.count():
+        await turn(number)
         await job.send(f"{number} " + "x" * size)
-        if number % 4 == 0:
-            await trio.sleep(0.001)
 
 
 @trio_jobs.handler(name="odd")
