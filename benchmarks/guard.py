@@ -155,6 +155,7 @@ LOADS: Final[dict[str, Guarded]] = {
     "a job, 100 at a time": Guarded(partial(jobs_of_ours, at_once=100), RAW_JOB),
     "a job in a file, 100 at a time": Guarded(jobs_in_a_file, RAW_JOB),
     "send and receive": Guarded(partial(counted, by.stream_each), RAW_TOKEN, 1000),
+    "send and receive an input": Guarded(partial(counted, by.inputs_each), RAW_TOKEN, 1000),
     "receive, behind the end": Guarded(replay, RAW_TOKEN, 1000),
     "a burst of 64, by token": Guarded(partial(counted, by.stream_bursts), RAW_TOKEN, 6400),
 }

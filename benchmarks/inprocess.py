@@ -316,6 +316,24 @@ async def stream_each(tokens: int) -> float:
     return seconds
 
 
+async def listen(job: JobContext[int], inputs: int) -> None:
+    for number in range(inputs):
+        await job.receive()
+        if number % BURST == 0:  # else the bound of unconsumed inputs would be met
+            await job.save(number)
+
+
+async def inputs_each(inputs: int) -> float:
+    """Send a job inputs, each of which it receives before the next one is sent."""
+    async with open_registry(window=WINDOW) as jobs:
+        handle = await jobs.submit(listen, inputs)
+        began = process_time()
+        for number in range(inputs):
+            await handle.send(number)
+        await handle.wait()
+        return process_time() - began
+
+
 async def stream_bursts(tokens: int) -> float:
     count = 0
     async with open_registry(window=WINDOW) as jobs:
@@ -364,6 +382,7 @@ async def channel_lists(tokens: int) -> float:
 
 
 RAW, EACH, BURSTS, LISTS = "raw channels", "send each", "send_many", "channels of lists"
+INPUT = "an input each"
 
 
 def stream_row(name: str, counts: Mapping[str, int], deliveries: int, times: Times) -> Row:
@@ -466,6 +485,17 @@ async def count_tokens(receive: trio.MemoryReceiveChannel[range], counts: list[i
         async for item in receive:
             count += len(item)
     counts.append(count)
+
+
+def input_row(scale: Scale) -> Row:
+    count = scale.of(20_000)
+    versions: dict[str, Callable[[], float]] = {
+        INPUT: lambda: trio.run(inputs_each, count),
+        EACH: lambda: trio.run(stream_each, count),
+    }
+    times = take_turns(scale.rounds, versions)
+    checks = [ratio("time / a token", times[INPUT], times[EACH], 1.3, 1.5)]
+    return Row("inputs", "sent and received, one by one", "inputs/s", per_second(count, times), checks)
 
 
 def many_readers_row(scale: Scale) -> Row:
@@ -669,6 +699,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     yield from job_rows(scale)
     yield one_reader_row(scale)
     yield many_readers_row(scale)
+    yield input_row(scale)
     yield from memory_rows(scale)
     yield from queue_rows(scale)
 

@@ -55,6 +55,7 @@ def handler(
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
     priority: Priority | None = None,
+    inputs: Any = None,
 ) -> Any: ...
 
 class SubmitOptions(TypedDict, total=False):
@@ -83,6 +84,14 @@ class Filter(TypedDict, total=False):
     handler: str
     owner: str
     parent: str
+
+class Search(TypedDict, total=False):
+    state: State | Iterable[State]
+    tags: Mapping[str, str]
+    handler: str
+    owner: str
+    parent: str
+    reason: Reason
 
 # ---------------------------------------------------------------- people who submit and watch
 
@@ -113,9 +122,9 @@ class JobRegistry:
     ) -> LineStream: ...
     async def get(self, job_id: str) -> JobHandle[Any, Any]: ...
     async def find(
-        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Search]
     ) -> Page: ...
-    async def count(self, **where: Unpack[Filter]) -> int: ...
+    async def count(self, **where: Unpack[Search]) -> int: ...
     async def cancel(
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport: ...
@@ -136,6 +145,9 @@ class JobHandle(Generic[T, R]):
     ) -> CancelReport: ...
     async def request_cancel(self, reason: str | None = None, *, grace: float = 0.0) -> bool: ...
     async def history(self) -> list[Event]: ...
+    async def send(self, value: object, *, key: str | None = None) -> int: ...
+    async def send_many(self, values: Iterable[object], *, key: str | None = None) -> int: ...
+    async def end_inputs(self) -> int: ...
     def events(self, after: int = 0, *, policy: Literal["block", "gap"] = "block") -> EventStream: ...
     def stream(
         self,
@@ -171,11 +183,16 @@ class JobContext(Generic[T]):
     saved: Any
     nursery: trio.Nursery
     tokens: trio.MemorySendChannel[T]
+    inputs: trio.abc.ReceiveChannel[Any]  # property, as the three below
+    received: int
+    timed_out: bool
     cancel_requested: trio.Event
     async def send(self, value: T) -> None: ...
     async def send_many(self, values: Iterable[T]) -> None: ...
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None: ...
-    async def save(self, value: object) -> None: ...
+    async def save(self, value: object, *, received: int | None = None) -> None: ...
+    async def receive(self) -> Any: ...
+    async def step(self, name: str, fn: Callable[[Unpack[Ts]], Awaitable[R]], /, *args: *Ts) -> R: ...
     async def spawn(
         self,
         fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
@@ -207,6 +224,7 @@ class Reason(StrEnum):
     SHUTDOWN = "shutdown"
     WORKER_LOST = "worker_lost"
     SNOOZED = "snoozed"
+    AWAITING_INPUT = "awaiting_input"
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
 
@@ -216,6 +234,9 @@ class Kind(StrEnum):
     TOKEN = "token"
     PROGRESS = "progress"
     SAVED = "saved"
+    INPUT = "input"
+    INPUTS_ENDED = "inputs_ended"
+    STEP = "step"
     CANCEL_REQUESTED = "cancel_requested"
     RETRIED = "retried"
     COMPLETED = "completed"
@@ -255,6 +276,7 @@ class Job:
     next_attempt_at: datetime | None
     cancel_requested_at: datetime | None
     last_seq: int
+    unconsumed: int  # its inputs that no save covers
 
 class JobSummary:
     id: str
@@ -288,9 +310,11 @@ class Event:
     kind: Kind
     timestamp: float  # seconds since 1970
     data: Any
+    received: int | None  # of what an attempt saved and of its end: the seq of the last input it had received
     at: datetime  # property: the timestamp as a datetime
     # data, by kind: submitted: handler's name · started: worker's name · token: the value
     # progress: Progress · saved: the value · cancel_requested: free text or None
+    # input: the value · inputs_ended: None · step: Step
     # retried, failed, cancelled, expired: Ended · completed: the result
 
 class Ended:
@@ -298,6 +322,12 @@ class Ended:
     message: str | None  # one line for people; a cancel's free text
     error: ErrorRecord | None
     delay: float | None  # retried: seconds until the next attempt is due
+    repeats: int  # of a snooze or a wait for an input: how many like it went before in a row
+
+class Step:  # the kept result of a step of a handler
+    name: str
+    digest: str
+    result: Any
 
 class ErrorRecord:
     type: str
@@ -331,6 +361,10 @@ class Retention:  # at most, per job; `finished`: jobs kept after their end
     token_bytes: int = 8 * 2**20
     finished: int = 10_000
     finished_bytes: int = 256 * 2**20
+    inputs: int = 1000
+    input_bytes: int = 8 * 2**20
+    steps: int = 1000
+    step_bytes: int = 8 * 2**20
 
 class CancelReport:
     outcome: Literal["cancelled", "finished_first", "already_over", "stuck", "requested"]
@@ -351,6 +385,7 @@ class TrioJobsError(Exception): ...
 class IllegalTransition(TrioJobsError):  # the caller
     state: State
     transition: str
+    hint: str
 
 class UnknownJob(TrioJobsError):
     job_id: str
@@ -368,6 +403,11 @@ class KeyConflict(TrioJobsError):
 class QueueFull(TrioJobsError):
     limit: int
     owner: str | None
+
+class InboxFull(TrioJobsError):
+    unconsumed: int
+    received: int  # how many of them the handler has received, and has only to save
+    limit: str
 
 class StoreUnavailable(TrioJobsError): ...
 class StoreCorrupt(TrioJobsError): ...
@@ -407,6 +447,9 @@ class StreamRestarted(TrioJobsError):
 
 class RetryAfter(Exception):  # raised by a handler
     def __init__(self, seconds: float, message: str = "") -> None: ...
+
+class AwaitInput(Exception):  # raised by a handler
+    def __init__(self, message: str | None = None, timeout: float | None = None) -> None: ...
 
 class Permanent(Exception):
     def __init__(self, error: BaseException | str) -> None: ...

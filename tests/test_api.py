@@ -26,6 +26,7 @@ MOST_NAMES = 50
 BEHIND = {
     "Filter": "_registry.filter",
     "LineStream": "_watching.lines",
+    "Search": "_registry.filter",
     "SpawnOptions": "_model.options",
     "Statistics": "_model.job",
     "SubmitOptions": "_model.options",

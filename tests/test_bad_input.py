@@ -14,6 +14,7 @@ import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
+    AwaitInput,
     InvalidPayload,
     JobContext,
     JobFailed,
@@ -303,6 +304,7 @@ async def test_readers_that_cannot_be(autojump_clock: MockClock) -> None:
         (lambda: RetryAfter(-1), ValueError, r"^RetryAfter takes seconds"),
         (lambda: RetryAfter(10**400, "later"), ValueError, r"^RetryAfter takes seconds, .*; got 1000"),
         (lambda: RetryAfter(NAN), ValueError, r"^RetryAfter takes seconds, .*; got nan"),
+        (lambda: AwaitInput("an answer", -1), ValueError, r"^AwaitInput takes seconds, .*; got -1"),
         (lambda: handler(cast("Any", plain)), TypeError, r"^plain is not an async function"),
         (lambda: handler(timeout=-1)(one), ValueError, r"^timeout must be at least 0"),
         (lambda: handler(name="\0")(one), InvalidPayload, r"^name holds NUL"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from trio_jobs._model.job import Statistics
+from trio_jobs._model.job import Statistics, Step
 from trio_jobs._wire import requests
 from trio_jobs._wire.errors import CODES
+from trio_jobs._wire.events import LARGE, Large, encode_event
 from trio_jobs._wire.replies import (
     Gap,
     ProtocolViolation,
@@ -15,24 +16,23 @@ from trio_jobs._wire.replies import (
     record_of,
 )
 from trio_jobs._wire.requests import (
-    LARGE,
     PROTOCOL,
     AnyRequest,
     BadRequest,
     Cancel,
+    EndInputs,
     Find,
     Follow,
     Get,
     GetValue,
     History,
-    Large,
     List,
     NewJob,
+    Send,
     Submit,
     SubmitOptions,
     Wait,
     decode_request,
-    encode_event,
     schema,
 )
 
@@ -44,6 +44,7 @@ __all__ = [
     "AnyRequest",
     "BadRequest",
     "Cancel",
+    "EndInputs",
     "Find",
     "Follow",
     "Gap",
@@ -55,7 +56,9 @@ __all__ = [
     "NewJob",
     "ProtocolViolation",
     "Seen",
+    "Send",
     "Statistics",
+    "Step",
     "Submit",
     "SubmitOptions",
     "Wait",

@@ -16,8 +16,10 @@ The rooms in the order in which they tell the story; the first page of each says
 """
 
 from ._common.errors import (
+    AwaitInput,
     ErrorRecord,
     IllegalTransition,
+    InboxFull,
     InvalidPayload,
     JobCancelled,
     JobFailed,
@@ -47,6 +49,7 @@ from ._model.job import (
     Priority,
     Progress,
     Retention,
+    Step,
     Timeouts,
 )
 from ._model.retry import Retry
@@ -58,12 +61,14 @@ from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
 __all__ = [
+    "AwaitInput",
     "CancelReport",
     "Ended",
     "ErrorRecord",
     "Event",
     "EventStream",
     "IllegalTransition",
+    "InboxFull",
     "InvalidPayload",
     "Job",
     "JobCancelled",
@@ -87,6 +92,7 @@ __all__ = [
     "RetryAfter",
     "SchemaTooNew",
     "State",
+    "Step",
     "StoreCorrupt",
     "StoreUnavailable",
     "StreamGap",

@@ -13,6 +13,7 @@ import trio_jobs
 from trio_jobs import (
     ErrorRecord,
     IllegalTransition,
+    InboxFull,
     InvalidPayload,
     JobCancelled,
     JobFailed,
@@ -75,6 +76,14 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         QueueFull(3),
         "3 jobs wait already, as many as queue_limit allows; try again later",
         {"limit": 3},
+    ),
+    (
+        InboxFull(3, 2, "3"),
+        (
+            "3 unconsumed inputs of 3 are there; its handler has received 2 of them, and has to save; "
+            "try again later"
+        ),
+        {"unconsumed": 3, "received": 2, "limit": "3"},
     ),
     (LeaseLost("7", 2), "attempt 2 of job 7 is over; nothing was written", {"job_id": "7", "attempt": 2}),
     (

@@ -72,8 +72,8 @@ def test_every_state_can_be_reached_and_left() -> None:
 
 
 def test_unspent() -> None:
-    """Only a hand-over at shutdown and a snooze do not count against the retry budget."""
-    assert {Reason.SHUTDOWN, Reason.SNOOZED} == UNSPENT
+    """Only a hand-over at shutdown, a snooze and a wait do not count against the retry budget."""
+    assert {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT} == UNSPENT
 
 
 def test_diagram_draws_the_table() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from trio_jobs._json.arguments import Arguments
+from trio_jobs._json.inputs import Inputs
 from trio_jobs._json.records import plain
 from trio_jobs._json.values import DEPTH, decode, encode, encode_flat, to_json
 
 __all__ = [
     "DEPTH",
     "Arguments",
+    "Inputs",
     "decode",
     "encode",
     "encode_flat",

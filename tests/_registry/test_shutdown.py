@@ -21,6 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.inside import rows_of, store_of, worker_of
 from tests.tasks import task_names
 from trio_jobs import (
+    IllegalTransition,
     JobCancelled,
     JobContext,
     JobHandle,
@@ -569,9 +570,12 @@ REGISTRY_CALLS: dict[str, Call] = {
 HANDLE_CALLS: dict[str, Call] = {
     "cancel": lambda handle: handle.cancel(),
     "events": lambda handle: handle.events(),
+    "end_inputs": lambda handle: handle.end_inputs(),
     "history": lambda handle: handle.history(),
     "request_cancel": lambda handle: handle.request_cancel(),
     "result": lambda handle: handle.result(),
+    "send": lambda handle: handle.send("value"),
+    "send_many": lambda handle: handle.send_many(["value"]),
     "snapshot": lambda handle: handle.snapshot(),
     "stream": lambda handle: handle.stream(),
     "wait": lambda handle: handle.wait(),
@@ -645,7 +649,7 @@ async def test_handlers_use_the_registry_until_they_have_ended(tmp_path: Path, a
                     pass
         except trio.ClosedResourceError:
             refused.add(name)
-        except (UnknownJob, UnknownHandler):
+        except (UnknownJob, UnknownHandler, IllegalTransition):
             pass
 
     @handler

@@ -7,6 +7,7 @@ import itertools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import simulate, store_of, worker_of
 from trio_jobs import (
+    AwaitInput,
     Ended,
     Event,
     Job,
@@ -97,6 +99,8 @@ OUCH = ValueError("ouch")
 TWO_SNOOZES = ExceptionGroup("", [OUCH, RetryAfter(3), RetryAfter(7)])
 NESTED = ExceptionGroup("", [ExceptionGroup("", [KeyError(1)]), OUCH])
 RAN_OUT, NO_TOKEN = "Job timed out after 5s", "Job sent no token within 2s"
+NO_QUEUE = "a child has no queue to wait in; raise it in the parent"
+TWO_WAITS = ExceptionGroup("", [AwaitInput(timeout=9), AwaitInput("a"), AwaitInput("b", 4)])
 NOTHING = "Job sent nothing for 1.5s"
 C, F, X, R = Transition.COMPLETED, Transition.FAILED, Transition.CANCELLED, Transition.RETRIED
 ROWS: list[tuple[dict[str, Any], Transition, Reason | None, str | None, float | None]] = [
@@ -119,7 +123,8 @@ ROWS: list[tuple[dict[str, Any], Transition, Reason | None, str | None, float | 
     ({"cause": Reason.SHUTDOWN, "error": OUCH, "durable": True}, R, Reason.SHUTDOWN, None, 0.0),
     # A child has no rule, and nowhere to wait.
     ({"error": OUCH, "retry": None, "outside": Reason.PARENT}, F, Reason.ERROR, None, None),
-    ({"error": RetryAfter(3), "retry": None, "outside": Reason.PARENT}, F, Reason.ERROR, None, None),
+    ({"error": RetryAfter(3), "retry": None, "outside": Reason.PARENT}, F, Reason.ERROR, NO_QUEUE, None),
+    ({"error": AwaitInput(), "retry": None, "outside": Reason.PARENT}, F, Reason.ERROR, NO_QUEUE, None),
     ({"cause": Reason.TIMEOUT, "retry": None}, F, Reason.TIMEOUT, RAN_OUT, None),
     # Cancelled by an intent.
     ({"cause": Reason.USER}, X, Reason.USER, None, None),
@@ -146,6 +151,18 @@ ROWS: list[tuple[dict[str, Any], Transition, Reason | None, str | None, float | 
     ({"error": RetryAfter(30), "spent": 99}, R, Reason.SNOOZED, None, 30.0),
     ({"error": TWO_SNOOZES, "spent": 9}, R, Reason.SNOOZED, None, 7.0),
     ({"error": ExceptionGroup("", [RetryAfter(3), Permanent("no")])}, F, Reason.ERROR, None, None),
+    ({"error": AwaitInput("yes?"), "spent": 99}, R, Reason.AWAITING_INPUT, "yes?", inf),
+    ({"error": AwaitInput(timeout=0)}, R, Reason.AWAITING_INPUT, None, 0.0),
+    ({"error": TWO_WAITS, "spent": 9}, R, Reason.AWAITING_INPUT, "a", 4.0),
+    ({"error": AwaitInput(), "cause": Reason.USER}, X, Reason.USER, None, None),
+    ({"error": AwaitInput(), "cause": Reason.LIMIT, "refused": "big"}, F, Reason.LIMIT, "big", None),
+    ({"error": AwaitInput(), "cause": Reason.SHUTDOWN, "durable": True}, R, Reason.SHUTDOWN, None, 0.0),
+    ({"error": AwaitInput(), "cause": Reason.TIMEOUT}, R, Reason.TIMEOUT, RAN_OUT, 8.0),
+    ({"error": AwaitInput(), "escaped": True}, X, Reason.SHUTDOWN, None, None),
+    ({"error": ExceptionGroup("", [AwaitInput(), Permanent("no")])}, F, Reason.ERROR, None, None),
+    ({"error": ExceptionGroup("", [AwaitInput(), OUCH])}, R, Reason.ERROR, None, 8.0),
+    ({"error": ExceptionGroup("", [AwaitInput(), RetryAfter(3)])}, R, Reason.SNOOZED, None, 3.0),
+    ({"error": ExceptionGroup("", [AwaitInput(), KeyError()]), "spent": 2}, F, Reason.ERROR, None, None),
     ({"error": NESTED, "retry": Retry(2, on=KeyError, jitter=0)}, R, Reason.ERROR, None, 1.0),
 ]  # fmt: skip
 
@@ -168,16 +185,26 @@ def test_conclude(
         assert outcome.ended is not None
         assert (outcome.ended.reason, outcome.ended.message) == (reason, message)
         assert outcome.ended.delay == delay
-        assert (outcome.ended.error is None) == (how.get("error") is None)
+        waits = reason is Reason.AWAITING_INPUT
+        assert (outcome.ended.error is None) == (how.get("error") is None or waits)
 
 
 def test_conclude_keeps_its_promises() -> None:
     """In all combinations: only a returned value completes, only a cancellation cancels, a clock does
     neither, and only a retried attempt has a delay."""
-    errors = [None, OUCH, Permanent("no"), RetryAfter(3), SystemExit(), ExceptionGroup("", [OUCH])]
+    errors = [
+        None,
+        OUCH,
+        Permanent("no"),
+        RetryAfter(3),
+        AwaitInput(),
+        SystemExit(),
+        ExceptionGroup("", [OUCH]),
+    ]
     causes = [None, *Reason.__members__.values()]
     impossible = {Reason.ERROR, Reason.QUEUE_TIMEOUT, Reason.WORKER_LOST}
-    impossible |= {Reason.SNOOZED, Reason.BAD_RESULT}
+    impossible |= {Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.BAD_RESULT}
+    unspent = {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT}
     clocks = {Reason.TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT}
     for cause, error, returned, escaped, durable, spent in itertools.product(
         causes, errors, [True, False], [True, False], [True, False], [1, 2, 3]
@@ -205,7 +232,7 @@ def test_conclude_keeps_its_promises() -> None:
             assert outcome.transition in ({F} if cause is Reason.LIMIT else {F, R})
         if outcome.transition is X:
             assert cause is not None or escaped
-        if outcome.transition is R and ended.reason not in {Reason.SHUTDOWN, Reason.SNOOZED}:
+        if outcome.transition is R and ended.reason not in unspent:
             assert spent < TRY_ON.attempts
 
 

@@ -472,9 +472,9 @@ async def test_a_store_that_is_passed_in_is_written_by_its_verbs(autojump_clock:
     heard: list[Any] = []
 
     class Mine(MemoryStore):
-        async def append(self, job_id: str, attempt: int, kind: Kind, values: Any, offset: int) -> int:
-            heard.extend(values)
-            return await super().append(job_id, attempt, kind, values, offset)
+        async def append(self, *args: Any, **options: Any) -> int:
+            heard.extend(args[3])
+            return await super().append(*args, **options)
 
     async def handler(job: JobContext[int]) -> None:
         await job.send(1)

@@ -13,11 +13,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.inside import worker_of
 from trio_jobs import (
     CancelReport,
+    InvalidPayload,
     JobCancelled,
     JobContext,
     JobFailed,
     JobHandle,
     JobTimedOut,
+    KeyConflict,
     Kind,
     Reason,
     Retention,
@@ -57,6 +59,20 @@ async def clean_up(job: JobContext[Any], seconds: float) -> None:
 
 
 # ------------------------------------------------------------------------------- watching
+
+
+async def test_what_cannot_be_sent(autojump_clock: MockClock) -> None:
+    """No inputs at all, and keys that are empty, too long or no text."""
+    async with open_registry() as jobs:
+        handle = await jobs.submit(sleep, 1)
+        with pytest.raises(ValueError, match="at least one input"):
+            await handle.send_many([])
+        for key, error in [("", ValueError), ("k" * 257, ValueError), ("\0", InvalidPayload), (7, TypeError)]:
+            with pytest.raises(error, match="key"):
+                await handle.send("value", key=cast("Any", key))
+        assert await handle.send("value", key="k" * 256) == await handle.send("value", key="k" * 256)
+        with pytest.raises(KeyConflict):
+            await handle.send_many(["value", "value"], key="k" * 256)
 
 
 async def test_result_is_what_the_handler_returned(autojump_clock: MockClock) -> None:

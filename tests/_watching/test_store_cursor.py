@@ -92,7 +92,7 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
                     assert place.pull() == first
                     cursor += 1
                 else:
-                    note = Note(first.attempt, first.kind, first.data)
+                    note = Note(first.attempt, first.kind, first.data, first.received)
                     assert place.take() == (first.data if first.kind is Kind.TOKEN else note)
                     cursor += 1
                 assert place.cursor == cursor
@@ -181,7 +181,7 @@ async def test_waiting(kind: type[Any], policy: Literal["block", "gap"]) -> None
         await wait_all_tasks_blocked()
         assert found == ["a"]
         await finish(store, job_id)
-    assert found == ["a", Note(1, Kind.COMPLETED, None)]
+    assert found == ["a", Note(1, Kind.COMPLETED, None, 0)]
 
 
 @KINDS

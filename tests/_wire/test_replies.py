@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.wire import (
     ProtocolViolation,
     Seen,
     Statistics,
+    Step,
     decode_reply,
     encode_event,
     events_of,
@@ -37,6 +39,7 @@ from trio_jobs import (
     State,
     Timeouts,
 )
+from trio_jobs.serving.batch import cut
 from trio_jobs.serving.values import encode_job
 
 ENDED = Ended(Reason.ERROR, "no", ErrorRecord("ValueError", "no", "Traceback"), 2.5)
@@ -76,7 +79,11 @@ EVENTS = [
     Event(8, 1, Kind.CANCELLED, 1.5, Ended(Reason.USER, "enough")),
     Event(9, 1, Kind.EXPIRED, 1.5, Ended(Reason.QUEUE_TIMEOUT, "too late")),
     Event(10, 1, Kind.CANCEL_REQUESTED, 1.5, None),
-    Event(11, 1, Kind.COMPLETED, 1.5, [1, 2]),
+    Event(11, 1, Kind.COMPLETED, 1.5, [1, 2], received=0),
+    Event(12, 0, Kind.INPUT, 1.5, {"go": "on"}),
+    Event(13, 1, Kind.INPUTS_ENDED, 1.5),
+    Event(14, 1, Kind.STEP, 1.5, Step("ask", "d1", [1])),
+    Event(15, 1, Kind.SAVED, 1.5, "page 7", received=12),
 ]
 
 
@@ -114,6 +121,35 @@ def test_events_come_back() -> None:
     texts = b",".join(encode_event(event, tracebacks=True) for event in EVENTS).decode()
     assert events_of(said(events=f"[{texts}]").events) == EVENTS
     assert events_of(said(history=f"[{texts}]").history) == EVENTS
+
+
+def test_what_was_received_is_said_only_where_it_is_known() -> None:
+    """An event without the place in the inputs has no such field, however many are written at once."""
+    for tokens in (["a", '"received":null,'], [{"received": None}]):
+        events = [Event(seq, 1, Kind.TOKEN, 1.5, token) for seq, token in enumerate(tokens, 1)]
+        (batch,) = cut(0, events, tracebacks=True)
+        written = json.loads(batch.json)
+        assert [one.get("received", "nothing") for one in written] == ["nothing"] * len(tokens)
+        assert [one["data"] for one in written] == tokens
+    ended = Event(1, 1, Kind.COMPLETED, 1.5, received=7)
+    assert json.loads(next(cut(0, [ended], tracebacks=True)).json)[0]["received"] == 7
+    assert "received" not in plain(attrs.evolve(ended, received=None))
+
+
+def test_a_wait_without_end_has_no_delay() -> None:
+    """JSON has no infinity, so a wait for an input without a limit says no delay; its reason is enough."""
+    wait = Event(1, 1, Kind.RETRIED, 1.5, Ended(Reason.AWAITING_INPUT, "yes or no?", delay=math.inf), 0)
+    (found,) = events_of(said(events=f"[{encode_event(wait, tracebacks=True).decode()}]").events)
+    assert found == attrs.evolve(wait, data=attrs.evolve(wait.data, delay=None))
+    assert plain(wait)["data"]["delay"] is None
+
+
+def test_a_kind_that_is_not_known_is_what_it_says() -> None:
+    """An event of a kind that only newer servers know reaches a client with the name and the data it has."""
+    (found,) = events_of(said(events='[{"seq":1,"attempt":1,"kind":"hum","timestamp":1,"data":[7]}]').events)
+    assert (found.kind, found.kind.ends, found.data) == ("hum", False, [7])
+    assert found.kind not in set(Kind)
+    assert json.loads(encode_event(found, tracebacks=True))["kind"] == "hum"
 
 
 def test_reports_and_statistics_come_back() -> None:

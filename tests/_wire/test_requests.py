@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.wire import encode_event
 from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, Timeouts, open_registry
 from trio_jobs._wire.requests import (
     AnyRequest,
@@ -17,7 +18,6 @@ from trio_jobs._wire.requests import (
     check_depth,
     decode_new_job,
     decode_request,
-    encode_event,
     schema,
 )
 from trio_jobs.serving.values import encode_job
@@ -107,6 +107,7 @@ def test_an_event_as_json() -> None:
             "message": "failed",
             "error": {"type": "ValueError", "message": "no good", "traceback": "line 1"},
             "delay": None,
+            "repeats": 0,
         },
     }
     hidden = json.loads(encode_event(failed_event("line 1"), tracebacks=False))

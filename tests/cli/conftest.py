@@ -19,6 +19,7 @@ ROOT = Path(trio_jobs.__file__).parents[1]
 WAIT = 60.0  # seconds before a hung process fails its test; no test passes because of it
 PROGRAM = """
 import sys
+from typing import Any
 
 import trio
 import trio_jobs
@@ -64,7 +65,14 @@ async def spin(job: trio_jobs.JobContext[str]) -> None:
         pass
 
 
-handlers = [add, fail, polite, endless, stubborn, spin]
+@trio_jobs.handler(inputs=Any)
+async def ask(job: trio_jobs.JobContext[str]) -> list[Any]:
+    if job.attempt == 1:
+        raise trio_jobs.AwaitInput("Deploy?")
+    return [value async for value in job.inputs]
+
+
+handlers = [add, fail, polite, endless, stubborn, spin, ask]
 nothing = 5
 """
 
@@ -98,6 +106,20 @@ class Cli:
             async with trio_jobs.open_registry("sqlite:///jobs.db", handlers=program.handlers) as jobs:
                 for job in await jobs.find():
                     await (await jobs.get(job.id)).wait()
+
+        trio.run(work)
+
+    def work_until_waiting(self, job_id: str) -> None:
+        """Run jobs until one of them waits for an input."""
+        import program
+
+        async def work() -> None:
+            async with trio_jobs.open_registry("sqlite:///jobs.db", handlers=program.handlers) as jobs:
+                handle = await jobs.get(job_id)
+                async with handle.events() as events:
+                    async for event in events:
+                        if event.kind is trio_jobs.Kind.RETRIED:
+                            break
 
         trio.run(work)
 

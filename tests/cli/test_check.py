@@ -89,3 +89,19 @@ def test_damage_of_the_file_itself_is_told(cli: Any) -> None:
     status, out, err = cli("check")
     assert status == 1
     assert "file: " in out or "damaged" in err
+
+
+def test_inputs_and_what_retention_dropped_of_them_are_no_damage(cli: Any) -> None:
+    """A wait and its inputs agree with the log, and of consumed inputs the oldest may be gone."""
+    job_id = cli.submit("ask")
+    cli.work_until_waiting(job_id)
+    for value in ("1", "2", "3"):
+        cli("send", job_id, value)
+    assert cli("check") == (0, "1 jobs, no faults\n", "")
+    cli("send", job_id, "--end")
+    cli.work()
+    assert cli("check") == (0, "1 jobs, no faults\n", "")
+    change("DELETE FROM trio_jobs_event WHERE kind = 'input' AND id & 0xffffffff = 4")
+    assert "are said to be kept, and 2 are" in cli("check")[1]
+    change("UPDATE trio_jobs_job SET kept = 2")
+    assert cli("check") == (0, "1 jobs, no faults\n", "")

@@ -12,7 +12,7 @@ from trio_jobs.cli.load import load_handlers
 
 def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
     """A module gives its marked functions, and an attribute the handlers that it lists."""
-    names = ["add", "fail", "polite", "endless", "stubborn", "spin"]
+    names = ["add", "fail", "polite", "endless", "stubborn", "spin", "ask"]
     assert list(load_handlers("program")) == list(load_handlers("program:handlers")) == names
 
 

@@ -7,9 +7,12 @@ import trio
 
 from tests.wire import STATUS
 from trio_jobs import (
+    IllegalTransition,
+    InboxFull,
     InvalidPayload,
     KeyConflict,
     QueueFull,
+    State,
     StoreUnavailable,
     StreamGap,
     TrioJobsError,
@@ -24,8 +27,10 @@ OURS: list[TrioJobsError] = [
     UnknownJob("7"),
     UnknownHandler("7", ["a", "b"]),
     InvalidPayload("args[0] is no int"),
-    KeyConflict("k", "8"),
+    KeyConflict("k", "8", "as the id of another input"),
     QueueFull(3),
+    InboxFull(7, 3, "7"),
+    IllegalTransition(State.FAILED, "sent an input", "; it is over"),
     StreamGap("7", 3, 5, 2),
     StoreUnavailable("the store cannot be reached; whether it was done is not known"),
 ]

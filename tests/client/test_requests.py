@@ -11,7 +11,7 @@ import pytest
 
 import trio_jobs
 from tests.wire import requests
-from trio_jobs import InvalidPayload, Priority, Retry, State, Timeouts
+from trio_jobs import InvalidPayload, Priority, Reason, Retry, State, Timeouts
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
 
 
@@ -112,6 +112,8 @@ def test_a_filter_is_sent_as_the_wire_has_it() -> None:
         "handler": "a",
     }
     assert filter_of({"tags": {"a": "b"}, "parent": "7"}) == {"tags": {"a": "b"}, "parent": "7"}
+    assert filter_of({"reason": Reason.ERROR}) == {"reason": Reason.ERROR}
+    assert filter_of({"reason": Reason.AWAITING_INPUT}) == {"reason": "awaiting_input", "state": ["retrying"]}
     with pytest.raises(TypeError, match="leave owner out"):
         filter_of({"owner": "ann"})
     with pytest.raises(TypeError, match="cannot find jobs by sate"):

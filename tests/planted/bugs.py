@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 from tests.planted.damaged import DAMAGED
+from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
+from tests.planted.sent import SENT
 from tests.planted.served import SERVED
 from tests.planted.shared import SHARED
 from tests.planted.simulated import SIMULATED
@@ -68,7 +70,7 @@ _FIRST = [
     Bug(
         "a gap between replay and live",
         "a reader that has caught up misses the first of several events",
-        MEMORY,
+        "stores/_looking.py",
         "            await row.log.wait()\n            events = row.log.read(after, limit)",
         "            await row.log.wait()\n            events = row.log.read(row.log.last_seq - 1, limit)",
         "simulation",
@@ -110,8 +112,8 @@ _FIRST = [
         "a deploy spends the retry budget",
         "jobs fail because the service was restarted often",
         "_common/states.py",
-        "frozenset({Reason.SHUTDOWN, Reason.SNOOZED})",
-        "frozenset({Reason.SNOOZED})",
+        "frozenset({Reason.SHUTDOWN, Reason.SNOOZED,",
+        "frozenset({Reason.SNOOZED,",
         "simulation",
     ),
     Bug(
@@ -230,8 +232,8 @@ _FIRST = [
         "the saved value is lost",
         "a second attempt begins at the beginning",
         MEMORY,
-        "return Claim(row.submission, row.attempt, row.spent, row.saved, seq)",
-        "return Claim(row.submission, row.attempt, row.spent, None, seq)",
+        "Claim(row.submission, row.attempt, row.spent, row.saved, seq, inputs",
+        "Claim(row.submission, row.attempt, row.spent, None, seq, inputs",
         "store",
     ),
     Bug(
@@ -276,4 +278,4 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]
+BUGS = [*_FIRST, *LIVED, *STORED, *LISTENED, *SENT, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]

@@ -8,7 +8,7 @@ LIVED = [
     Bug(
         "a reader does not take an empty page for the end",
         "a reader that has seen the last event of a job in memory waits for ever for another one",
-        "stores/memory.py",
+        "stores/_looking.py",
         "        while not events and row.finished is None:\n",
         "        while not events:\n",
         "lives",
@@ -68,7 +68,7 @@ LIVED = [
         "of several jobs that an owner submits at once more wait than the limit",
         "stores/memory.py",
         "        for row in [self._accept(new, now) for new in coming]:",
-        "        await trio.lowlevel.checkpoint()\n"
+        "        import trio\n\n        await trio.lowlevel.checkpoint()\n"
         "        for row in [self._accept(new, now) for new in coming]:",
         "lives",
     ),

@@ -153,4 +153,24 @@ SERVED = [
         "        await handle.snapshot()",
         "serving",
     ),
+    Bug(
+        "whoever knows the id of a job sends to it",
+        "a caller gives inputs to another's job",
+        DESK,
+        """        handle, job = await self._handle(caller, asked.job)
+        convert =""",
+        """        handle, job = await look_up(self._jobs, asked.job)
+        convert =""",
+        "serving",
+    ),
+    Bug(
+        "inputs of one connection overtake each other",
+        "a job gets inputs in another order than that in which a client sent them",
+        CONNECTION,
+        """                    if running.before is not None:
+                        await running.before.done.wait()
+""",
+        "",
+        "serving",
+    ),
 ]

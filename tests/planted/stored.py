@@ -5,9 +5,10 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
+LOOKING = "stores/_looking.py"
 STORE = "stores/sqlite/store.py"
 
-_WAIT = "        await trio.lowlevel.checkpoint()\n"
+_WAIT = "        import trio\n\n        await trio.lowlevel.checkpoint()\n"
 
 STORED = [
     Bug(
@@ -53,7 +54,7 @@ STORED = [
     Bug(
         "a wait for the end of a job reads first, and subscribes later",
         "`result()` hangs although the job has ended",
-        MEMORY,
+        LOOKING,
         "            row.waiters = row.waiters or Bell()\n",
         "            await trio.lowlevel.checkpoint()\n            row.waiters = row.waiters or Bell()\n",
         "store",
@@ -61,7 +62,7 @@ STORED = [
     Bug(
         "a worker reads the requests to cancel, and subscribes later",
         "a job is cancelled seconds late, by the next heartbeat",
-        MEMORY,
+        LOOKING,
         "            await self._requests.wait()\n",
         "            await trio.lowlevel.checkpoint()\n            await self._requests.wait()\n",
         "store",

@@ -167,8 +167,8 @@ STREAMED = [
         "progress does not wait until it is written",
         "`progress` returns, and a reader that looks does not find it",
         WRITER,
-        "            await channel.send(entry)\n            await entry.wait()",
-        "            await channel.send(entry)",
+        "            await channel.deliver(Entry(kind, data, received))",
+        "            await channel.send(Entry(kind, data, received))",
         "file-streams",
     ),
     Bug(

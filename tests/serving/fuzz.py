@@ -181,6 +181,8 @@ def http_nonsense(rng: Random, here: Place) -> bytes:
         "/v1/jobs",
         "/v1/jobs/x",
         "/v1/jobs/x/stream",
+        "/v1/jobs/x/inputs",
+        "/v1/jobs/x/inputs/end",
         "/v1/handlers",
         "/healthz",
         "/",

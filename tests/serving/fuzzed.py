@@ -39,6 +39,7 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
                 "tags": {"a": "b"},
                 "handler": "echo",
                 "parent": job,
+                "reason": rng.choice([None, "snoozed", "awaiting_input", "user"]),
                 "limit": rng.randint(1, 1000),
                 "newest": rng.random() < 0.5,
             }
@@ -60,6 +61,11 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
                 "wait": rng.random() < 0.5,
                 "patience": 0.01,
             }
+        case "send":
+            values = rng.choice([["a"], [1, {"b": [None]}], ["x" * 3000]])
+            return {"job": job, "values": values, "input_id": f"input {rng.randrange(9)}"}
+        case "end_inputs":
+            return {"job": job}
         case "follow":
             window = rng.choice([None, 3, 9, 10**6])
             return {
@@ -88,6 +94,8 @@ OPS = [
         "value",
         "wait",
         "cancel",
+        "send",
+        "end_inputs",
         "handlers",
         "statistics",
         "ping",

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from trio_jobs import handler
 from trio_jobs.serving.describe import describe
 
 
@@ -108,3 +109,15 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
 def test_a_description_is_json(fn: Any) -> None:
     """Every description can be encoded."""
     assert msgspec.json.decode(msgspec.json.encode(describe("x", fn)))["name"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "schema"), [(None, None), (int, {"type": "integer"}), (Any, {}), (Strange, {})]
+)
+def test_the_inputs_are_described(inputs: Any, schema: Any) -> None:
+    """A handler that declares inputs is described with their schema, which allows all if there is none."""
+
+    async def listen(job: Any) -> None:
+        """Listens."""
+
+    assert describe("listen", handler(inputs=inputs)(listen))["inputs"] == schema

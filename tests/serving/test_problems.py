@@ -12,6 +12,7 @@ import trio_jobs
 from tests.wire import CODES, STATUS, BadRequest
 from trio_jobs import (
     IllegalTransition,
+    InboxFull,
     InvalidPayload,
     JobCancelled,
     JobFailed,
@@ -38,7 +39,12 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (InvalidPayload("no"), "invalid_payload", {}),
     (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
     (QueueFull(5), "queue_full", {"limit": 5}),
-    (IllegalTransition(State.FAILED, "cancelled"), "illegal_transition", {}),
+    (InboxFull(7, 3, "7"), "inbox_full", {"unconsumed": 7, "received": 3, "limit": "7"}),
+    (
+        IllegalTransition(State.FAILED, "cancelled"),
+        "illegal_transition",
+        {"state": "failed", "transition": "cancelled", "hint": ""},
+    ),
     (StreamGap("j", 1, 2, 3), "stream_gap", {"first": 1, "last": 2, "oldest": 3}),
     (StoreUnavailable("disk I/O error on /srv/jobs.db"), "unavailable", {}),
     (trio.ClosedResourceError("the registry at 0x7f"), "closing", {}),

@@ -20,7 +20,8 @@ from trio_jobs.stores.log import Log, weigh
 
 SNOOZES = 100  # see `Retention`
 TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}
-KINDS = sorted(set(Kind) - TRIMMED - {Kind.RETRIED})
+INPUTS = {Kind.INPUT, Kind.INPUTS_ENDED}
+KINDS = sorted(set(Kind) - TRIMMED - INPUTS - {Kind.RETRIED, Kind.STEP})
 VALUES = st.lists(st.text("x", max_size=40), min_size=1, max_size=12)
 STEPS = st.lists(
     st.tuples(st.sampled_from(sorted(TRIMMED)), VALUES) | st.tuples(st.sampled_from(KINDS), st.integers()),
@@ -404,3 +405,216 @@ async def test_those_who_wait_are_woken() -> None:
             await wait_all_tasks_blocked()
             assert sorted(woken) == [1, 2]
             woken.clear()
+
+
+# ---------------------------------------------------------------- inputs and steps
+
+GONE = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED, Kind.INPUT}  # what may be trimmed
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["token", "input", "save", "take", "step"]), VALUES, st.integers(0, 12)),
+    max_size=40,
+)
+
+
+@given(ACTS, st.integers(1, 20), st.integers(60, 1000), st.integers(0, 60))
+def test_inputs_model(acts: list[tuple[str, list[str], int]], events: int, size: int, end: int) -> None:
+    """Inputs stay until they are consumed and are trimmed with the tokens then; steps and the end stay."""
+    keep = Retention(events=events, bytes=size, token_bytes=10**6)
+    log, every, consumed, ended, fixed = log_of(keep), list[Event](), 0, 0, 0
+    log.append(3, Kind.STARTED, 0.0, "w")
+    every.append(Event(1, 3, Kind.STARTED, EPOCH, "w"))
+
+    def wrote(kind: Kind, values: list[Any], received: int | None = None) -> None:
+        now = EPOCH + len(every) + len(values)
+        every.extend(Event(len(every) + 1, 3, kind, now, value, received) for value in values)
+
+    for number, (act, values, back) in enumerate(acts):
+        if number == end and (ended := log.end_inputs(3, len(every) + 1)):
+            wrote(Kind.INPUTS_ENDED, [None])
+        if act == "token":
+            log.extend(Kind.TOKEN, values)
+            wrote(Kind.TOKEN, values)
+        elif act == "input" and not ended:
+            last = len(every) + len(values)
+            assert log.add_inputs(3, last, values, [*map(sys.getsizeof, values)]) == last
+            wrote(Kind.INPUT, values)
+        elif act == "save":
+            inputs = [event.seq for event in every if event.kind is Kind.INPUT][-1 - back :]
+            consumed = max(consumed, inputs[0] if inputs else 0)
+            log.extend(Kind.SAVED, values, inputs[0] if inputs else 0)
+            wrote(Kind.SAVED, values, consumed)
+        elif act == "take":
+            inputs = [event.seq for event in every if event.kind is Kind.INPUT][-1 - back :]
+            consumed = max(consumed, inputs[0] if inputs else 0)
+            log.consume(consumed)
+        elif act == "step":
+            log.extend(Kind.STEP, values)
+            wrote(Kind.STEP, values)
+            fixed += sum(map(sys.getsizeof, values))
+
+        kept = log.read(0, 10**6)
+        assert log.last_seq == len(every)
+        assert log.writer == 3
+        assert not log.over
+        sent = {Kind.INPUT, Kind.INPUTS_ENDED}
+        assert log.appended == sum(event.kind not in sent for event in every[1:])
+        there = {event.seq for event in kept}
+        assert kept == [event for event in every if event.seq in there]
+        saved = max((event.seq for event in every if event.kind is Kind.SAVED), default=0)
+        free = [
+            event
+            for event in every
+            if event.kind in GONE
+            and event.seq != saved
+            and not (event.kind is Kind.INPUT and event.seq > consumed)
+        ]
+        gone = [event for event in every if event.seq not in there]
+        assert [event for event in gone if event not in free] == []
+        left = [event for event in free if event.seq in there]
+        assert len(left) <= events
+        assert sum(sys.getsizeof(event.data) for event in left) <= size
+
+        open_ones = [event for event in every if event.kind is Kind.INPUT and event.seq > consumed]
+        found = log.inputs
+        assert {*found.weights} == {event.seq for event in open_ones}
+        assert found.size == sum(sys.getsizeof(event.data) for event in open_ones)
+        assert found.consumed == consumed
+        assert found.last == max([0, *(event.seq for event in every if event.kind in sent)])
+        assert found.state() == (len(open_ones), 0, found.size, bool(ended))
+        heard = [event for event in kept if event.kind in sent]
+        for after, limit in ((0, 10**6), (0, 2), (back, 3), (consumed, 10**6), (log.last_seq, 1)):
+            wanted = [event for event in heard if event.seq > after][:limit]
+            assert log.read_inputs(after, limit) == wanted
+            found_there = [(seq, one.kind, one.data) for seq, one in log.inputs_behind(after, limit)]
+            assert found_there == [(event.seq, event.kind, event.data) for event in wanted]
+        assert log.history() == [
+            event for event in kept if event.kind not in {Kind.TOKEN, Kind.PROGRESS, Kind.INPUT}
+        ]
+        here = [event for event in kept if event in free or event.seq == saved]
+        assert log.bytes == sum(sys.getsizeof(event.data) for event in here)
+        assert log.size == log.bytes + fixed + found.size + 150 * len(kept)
+
+
+def test_what_is_trimmed_of_inputs() -> None:
+    """Exactly the consumed inputs count, and go with the tokens, the oldest first, by an eighth."""
+    log = log_of(Retention(events=8))
+    log.append(1, Kind.STARTED, 0.0, "w")
+    for n in range(20):
+        log.add_inputs(1, 0.0, [n], [sys.getsizeof(n)])
+    log.extend(Kind.TOKEN, [*range(8)])
+    assert [event.seq for event in log.read(0, 99)] == [*range(1, 30)]
+    log.consume(9)
+    assert [event.seq for event in log.read(0, 99)] == [1, *range(10, 22), *range(23, 30)]
+    assert log.read_inputs(0, 99) == log.read(1, 12)
+    log.consume(9)
+    log.consume(3)
+    assert log.inputs.consumed == 9
+    other = log_of(Retention())
+    other.consume(5)  # it has none
+    assert other.inputs.consumed == 0
+    log.consume(21)
+    assert [event.seq for event in log.read(0, 99)] == [1, *range(23, 30)]
+    assert log.read_inputs(0, 99) == []
+
+
+def test_ids_go_with_the_inputs() -> None:
+    """An id is known as long as the last of its inputs is there, or one that came later."""
+    log = log_of(Retention(events=8))
+    log.append(1, Kind.STARTED, 0.0, "w")
+    for n in range(6):
+        seq = log.add_inputs(1, 0.0, [n, n], [28, 28])
+        log.inputs.ids[f"{n}"] = seq, 2
+    log.consume(9)
+    assert [*log.inputs.ids] == [*"012345"]
+    log.consume(10)
+    assert [event.seq for event in log.read_inputs(0, 99)] == [*range(4, 14)]
+    assert [*log.inputs.ids] == [*"12345"]
+    log.send("token")
+    assert [*log.inputs.ids] == [*"12345"]
+    log.send("token")
+    assert [event.seq for event in log.read_inputs(0, 99)] == [*range(6, 14)]
+    assert [*log.inputs.ids] == [*"2345"]
+    log.consume(13)
+    for n in range(9):
+        log.extend(Kind.TOKEN, [n])
+    assert log.inputs.ids == {}
+    assert log.inputs.seqs == []
+
+
+def test_steps_are_bounded() -> None:
+    """One result too many, or too large, is refused, and nothing of it is written; each counts once."""
+    one = sys.getsizeof("x")
+    for keep in (Retention(steps=3), Retention(step_bytes=3 * one)):
+        log = log_of(keep)
+        log.append(1, Kind.STARTED, 0.0, "w")
+        log.extend(Kind.STEP, ["x", "x"])
+        before = log.size
+        for values in (["x", "x"], ["x", "x", "x"]):
+            with pytest.raises(InvalidPayload, match="step"):
+                log.extend(Kind.STEP, values)
+        assert (log.last_seq, log.size) == (3, before)
+        log.extend(Kind.STEP, ["x"])
+        with pytest.raises(InvalidPayload, match="step"):
+            log.extend(Kind.STEP, ["x"])
+        assert [event.kind for event in log.history()] == [Kind.STARTED, *[Kind.STEP] * 3]
+        assert log.bytes == 0
+
+
+def test_old_waits_go_and_what_was_said_stays() -> None:
+    """Of waits and snoozes together the newest are kept; the inputs that lie between an old one and the start
+    behind it stay, and so does an attempt that ended otherwise."""
+    log = log_of(Retention())
+    log.append(0, Kind.SUBMITTED, 0.0, "h")
+    log.append(1, Kind.STARTED, 0.0, "w")
+    reasons = [Reason.AWAITING_INPUT, Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.ERROR]
+    for attempt in range(1, 301):
+        log.append(attempt, Kind.RETRIED, 0.0, Ended(reasons[attempt % 4], delay=1.0), attempt)
+        log.add_inputs(attempt, 0.0, [attempt], [28])
+        log.append(attempt + 1, Kind.STARTED, 0.0, "w")
+        assert log.appended == 0
+        assert log.writer == attempt + 1
+    inputs = log.read_inputs(0, 10**6)
+    assert [event.data for event in inputs] == [*range(1, 301)]
+    ends = [event for event in log.history() if event.kind is Kind.RETRIED]
+    assert all(event.received == event.attempt for event in ends)
+    errors = [event.attempt for event in ends if event.data.reason is Reason.ERROR]
+    assert errors == [*range(3, 301, 4)]
+    waits = [event.attempt for event in ends if event.data.reason is not Reason.ERROR]
+    assert waits == [attempt for attempt in range(1, 301) if attempt % 4 != 3][-len(waits) :]
+    assert SNOOZES <= len(waits) <= SNOOZES + 25
+    starts = [event.attempt for event in log.history() if event.kind is Kind.STARTED]
+    assert starts == [1, *(event.attempt + 1 for event in ends)]
+
+
+async def test_who_listens_is_woken() -> None:
+    """Inputs, the end of them, and the end of the log wake who listens; a token does not."""
+    log = log_of(Retention())
+    log.append(1, Kind.STARTED, 0.0, "w")
+    woken = list[int]()
+
+    async def listen() -> None:
+        with trio.testing.assert_checkpoints():
+            await log.listen()
+        woken.append(log.last_seq)
+
+    acts: list[tuple[Callable[[], object], list[int]]] = [
+        (lambda: log.add_inputs(1, 0.0, ["a", "b"], [50, 50]), [3, 3]),
+        (lambda: log.end_inputs(1, 0.0), [5, 5]),
+        (log.clear, [6, 6]),
+    ]
+    for act, seqs in acts:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            nursery.start_soon(listen)
+            await wait_all_tasks_blocked()
+            log.send("token")
+            await wait_all_tasks_blocked()
+            assert woken == []
+            act()
+            await wait_all_tasks_blocked()
+            assert len(woken) == len(seqs)
+            woken.clear()
+    assert log.read_inputs(0, 9) == []
+    other = log_of(Retention())
+    other.clear()
+    assert other.inputs is log_of(Retention()).inputs

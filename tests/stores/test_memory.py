@@ -524,10 +524,10 @@ async def test_a_new_attempt_forgets_the_last_ones_error() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 async def test_spent(reason: Reason) -> None:
-    """Every claim spends an attempt; `retried` returns it for a shutdown or a snooze; no number decreases."""
+    """Every claim spends an attempt; a shutdown, snooze or wait returns it; no number decreases."""
     store = MemoryStore()
     job_id = (await run(store)).submission.id
-    given_back = reason in {Reason.SHUTDOWN, Reason.SNOOZED}
+    given_back = reason in {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT}
     for attempt in (1, 2, 3):
         await store.finish(job_id, attempt, retried(reason))
         assert (await store.get(job_id)).spent == (0 if given_back else attempt)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from trio.testing import MockClock
 
-from trio_jobs import Priority, QueueFull, Retention, State
+from trio_jobs import Priority, QueueFull, Reason, Retention, State
 from trio_jobs.stores import Options, _roll, _row
 from trio_jobs.stores.contract import Claimant, Submission, Where
 from trio_jobs.stores.log import Log
@@ -251,6 +251,7 @@ JOBS = st.builds(
     st.lists(JOBS, max_size=5), st.lists(JOBS, min_size=1, max_size=4), st.integers(0, 4), st.integers(0, 3)
 )
 @example([Options(owner="b")], [Options(owner="a", priority=Priority.LOW)], 1, 0)
+@example([Options(owner="a", delay=10_000.0)], [Options(owner="a")], 1, 0)
 def test_the_room_is_for_what_waits_after_the_claims(
     waiting: list[Options], batch: list[Options], slots: int, room: int
 ) -> None:
@@ -286,3 +287,50 @@ def test_which_jobs_wait(state: State) -> None:
             roll.check_room(new, {})
     else:
         roll.check_room(new, {})
+
+
+AWAITING = Reason.AWAITING_INPUT
+
+
+def test_what_awaits_an_input_takes_no_room() -> None:
+    """Jobs that await an input are counted apart, in all and by owner, until they move on."""
+    roll = _roll.Roll()
+    rows = [roll.add(row(f"{n}", owner=owner)) for n, owner in enumerate(["a", "a", "b"])]
+
+    def fits(owner: str, room: int) -> bool:
+        new = [Submission("new", "f", target, (), Options(owner=owner), room=room)]
+        try:
+            roll.check_room(new, {})
+        except QueueFull:
+            return False
+        return True
+
+    for one in rows:
+        roll.move(one, State.RETRYING, AWAITING)
+        assert one.reason is AWAITING
+    assert roll.awaiting == 3
+    assert fits("a", 1)
+    assert not fits("a", 0)
+    roll.move(rows[0], State.RETRYING, AWAITING)
+    assert roll.awaiting == 3
+    roll.move(rows[0], State.RETRYING, Reason.SNOOZED)
+    assert (roll.awaiting, rows[0].reason) == (2, Reason.SNOOZED)
+    assert fits("a", 2)
+    assert not fits("a", 1)
+    for one in rows:
+        roll.move(one, State.RUNNING)
+        assert one.reason is None
+    assert roll.awaiting == 0
+    assert roll._awaiting == {}  # or it would remember each owner that ever was
+    assert fits("a", 1)
+
+
+def test_who_starts_where_others_were_woken() -> None:
+    """A job that awaited an input takes a slot by its rank, and is not counted among those that start."""
+    roll = _roll.Roll()
+    for n, reason in enumerate([None, AWAITING, None]):
+        roll.move(roll.add(row(f"{n}", owner="a")), State.RETRYING, reason)
+    new = [Submission("new", "f", target, (), Options(owner="b", delay=delay)) for delay in (0.0, 9.0)]
+    due = [(float(n), f"{n}") for n in range(3)]
+    found = [roll.starting(due, new, limit, 5.0, epoch=0.0) for limit in range(6)]
+    assert found == [{}, {"a": 1}, {"a": 1}, {"a": 2}, {"a": 2, "b": 1}, {"a": 2, "b": 1}]

@@ -11,27 +11,47 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_jobs import Ended, ErrorRecord, IllegalTransition, QueueFull, Reason, State, Timeouts
+from trio_jobs import (
+    Ended,
+    ErrorRecord,
+    IllegalTransition,
+    InboxFull,
+    InvalidPayload,
+    QueueFull,
+    Reason,
+    Retention,
+    State,
+    Timeouts,
+)
 from trio_jobs.stores import TRANSITIONS, Options, Transition
 from trio_jobs.stores.contract import CRASHES, Outcome, Submission
+from trio_jobs.stores.records import Retried
 from trio_jobs.stores.rules import (
     ABANDONED,
     WAITING,
     Conclusion,
+    Inbox,
     advance,
+    after,
     cancel_answer,
+    check_end_inputs,
     check_queue,
     check_removable,
+    check_send,
+    check_steps,
     conclude,
     date_of,
     due_at,
     expires_at,
     not_started,
     rooms,
+    waited,
+    wakes,
     worker_lost,
 )
 from trio_jobs.testing.fold import NEXT
 
+FREE = {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT}
 ERROR = ErrorRecord("ValueError", "wrong", "Traceback …")
 COMPLETED, FAILED, CANCELLED, RETRIED = (
     Transition.COMPLETED,
@@ -39,6 +59,11 @@ COMPLETED, FAILED, CANCELLED, RETRIED = (
     Transition.CANCELLED,
     Transition.RETRIED,
 )
+
+
+def concluded(outcome: Outcome, *, asked: bool = False, message: str | None = None) -> Conclusion:
+    """Conclude an attempt of a job that had no inputs, and no snooze."""
+    return conclude(outcome, asked=asked, message=message, last_input=0, before=Retried())
 
 
 @pytest.mark.parametrize(("state", "transition"), list(product(State, Transition)))
@@ -62,7 +87,7 @@ def test_every_cell(state: State, transition: Transition) -> None:
 @pytest.mark.parametrize("asked", [False, True])
 def test_what_completed_is_complete(asked: bool) -> None:
     """A completed job has no reason, whether its cancellation was requested or not."""
-    found = conclude(Outcome(COMPLETED, "result"), asked=asked, message="please")
+    found = concluded(Outcome(COMPLETED, "result"), asked=asked, message="please")
     assert found == Conclusion(COMPLETED, None, None, False)
 
 
@@ -71,7 +96,7 @@ def test_what_failed_has_failed(asked: bool) -> None:
     """A job that failed, or was cancelled for another reason than the user's, keeps its reason."""
     for transition, reason in ((FAILED, Reason.ERROR), (CANCELLED, Reason.PARENT)):
         ended = Ended(reason, "how", ERROR)
-        found = conclude(Outcome(transition, ended=ended), asked=asked, message="please")
+        found = concluded(Outcome(transition, ended=ended), asked=asked, message="please")
         assert found == Conclusion(transition, ended, None, False)
 
 
@@ -79,17 +104,17 @@ def test_what_failed_has_failed(asked: bool) -> None:
 def test_a_cancelled_job_has_the_words_of_the_request(message: str | None) -> None:
     """A job that its user cancelled has the request's text, and the error of its handler."""
     outcome = Outcome(CANCELLED, ended=Ended(Reason.USER, "of the attempt", ERROR))
-    found = conclude(outcome, asked=True, message=message)
+    found = concluded(outcome, asked=True, message=message)
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, message, ERROR), None, False)
 
 
 @pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("delay", [None, 0.0, 2.5])
 def test_a_retry(reason: Reason, delay: float | None) -> None:
-    """A retry is due after its delay, and only a hand-over or a snooze spends no attempt."""
+    """A retry is due after its delay, and only a hand-over, a snooze or a wait spends no attempt."""
     ended = Ended(reason, "how", ERROR, delay)
-    found = conclude(Outcome(RETRIED, ended=ended), asked=False, message=None)
-    assert found == Conclusion(RETRIED, ended, delay or 0.0, reason in {Reason.SHUTDOWN, Reason.SNOOZED})
+    found = concluded(Outcome(RETRIED, ended=ended), asked=False, message=None)
+    assert found == Conclusion(RETRIED, ended, delay or 0.0, reason in FREE)
     assert found.delay is not None
 
 
@@ -97,7 +122,7 @@ def test_a_retry(reason: Reason, delay: float | None) -> None:
 def test_no_retry_of_what_is_to_be_cancelled(reason: Reason) -> None:
     """A job whose cancellation was requested is cancelled instead of being retried."""
     outcome = Outcome(RETRIED, ended=Ended(reason, "how", ERROR, 2.5))
-    found = conclude(outcome, asked=True, message="please")
+    found = concluded(outcome, asked=True, message="please")
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, "please", ERROR), None, False)
 
 
@@ -105,8 +130,106 @@ def test_no_retry_of_what_is_to_be_cancelled(reason: Reason) -> None:
 def test_a_cancellation_that_nobody_confirmed(message: str | None, said: str) -> None:
     """If the worker was lost, the end adds that to the text of the request."""
     outcome = Outcome(RETRIED, ended=Ended(Reason.WORKER_LOST, "it was lost", delay=0.0))
-    found = conclude(outcome, asked=True, message=message)
+    found = concluded(outcome, asked=True, message=message)
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, said), None, False)
+
+
+@pytest.mark.parametrize(("last_input", "received"), [(0, 0), (7, 7), (7, 9), (8, 7), (1, 0)])
+@pytest.mark.parametrize("reason", [Reason.AWAITING_INPUT, Reason.SNOOZED])
+@pytest.mark.parametrize("delay", [inf, 5.0])
+def test_a_wait_that_is_over_at_once(last_input: int, received: int, reason: Reason, delay: float) -> None:
+    """A job that waits for an input is due at once exactly if there is one that it did not receive."""
+    outcome = Outcome(RETRIED, ended=Ended(reason, delay=delay), received=received)
+    found = conclude(outcome, asked=False, message=None, last_input=last_input, before=Retried())
+    here = reason is Reason.AWAITING_INPUT and last_input > received
+    assert found.delay == (0.0 if here else delay)
+    assert found.ended == outcome.ended
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("before", [Retried(), Retried(Reason.SNOOZED, 4), Retried(Reason.AWAITING_INPUT, 0)])
+def test_ends_that_repeat(reason: Reason, before: Retried) -> None:
+    """A snooze counts the snoozes before it in a row, and a wait the waits; nothing else counts."""
+    outcome = Outcome(RETRIED, ended=Ended(reason))
+    ended = conclude(outcome, asked=False, message=None, last_input=0, before=before).ended
+    assert ended is not None
+    assert ended.repeats == (before.repeats + 1 if reason is before.reason else 0)
+    repeated = reason in {Reason.SNOOZED, Reason.AWAITING_INPUT}
+    assert after(ended) == (Retried(reason, ended.repeats) if repeated else Retried())
+
+
+def test_a_wait_that_is_to_be_cancelled() -> None:
+    """A job whose cancellation was asked for does not wait for an input, though there is one."""
+    outcome = Outcome(RETRIED, ended=Ended(Reason.AWAITING_INPUT, "for an answer", delay=inf))
+    found = conclude(outcome, asked=True, message="please", last_input=3, before=Retried())
+    assert found == Conclusion(CANCELLED, Ended(Reason.USER, "please"), None, False)
+
+
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_what_ended_a_wait(reason: Reason | None) -> None:
+    """If there is an input behind what was received, that ended the wait, and else the time limit."""
+    for last_input, received, wanted in ((0, 0, "timeout"), (3, 3, "timeout"), (4, 3, "input")):
+        found = waited(reason, last_input, received)
+        assert found == (wanted if reason is Reason.AWAITING_INPUT else None)
+
+
+@pytest.mark.parametrize(("state", "reason"), list(product(State, [None, *Reason])))
+def test_what_an_input_wakes(state: State, reason: Reason | None) -> None:
+    """An input makes only a job due that waits for one, and is not due yet."""
+    waits = (state, reason) == (State.RETRYING, Reason.AWAITING_INPUT)
+    assert wakes(state, reason, inf, 5.0) is wakes(state, reason, 5.5, 5.0) is waits
+    assert not wakes(state, reason, 5.0, 5.0)
+
+
+ROOMY = Inbox(0, 0, 0, ended=False)
+
+
+@pytest.mark.parametrize("state", State)
+def test_who_takes_inputs(state: State) -> None:
+    """A job takes inputs, and the end of them, until it has ended, and no input after their end."""
+    keep = Retention()
+    with nullcontext() if not state.over else pytest.raises(IllegalTransition, match="sent an input$"):
+        check_send(state, ROOMY, [1], keep)
+    with (
+        nullcontext() if not state.over else pytest.raises(IllegalTransition, match="that its inputs ended$")
+    ):
+        check_end_inputs(state)
+    with pytest.raises(IllegalTransition, match="sent an input$" if state.over else "inputs were ended"):
+        check_send(state, ROOMY._replace(ended=True), [1], keep)
+
+
+def test_the_room_for_inputs() -> None:
+    """Exactly as many inputs fit as may, and as many bytes; a refusal says how many are there."""
+    keep = Retention(inputs=5, input_bytes=100, token_bytes=90)
+    for inbox, sizes, limit in (
+        (Inbox(3, 2, 50, ended=False), [25, 25], None),
+        (Inbox(3, 2, 50, ended=False), [1, 1, 1], "5"),
+        (Inbox(3, 2, 50, ended=False), [25, 26], "100 bytes of them"),
+        (Inbox(5, 2, 0, ended=False), [1], "5"),
+    ):
+        if limit is None:
+            check_send(State.RUNNING, inbox, sizes, keep)
+            continue
+        with pytest.raises(InboxFull, match="has received 2 of them, and has to save") as caught:
+            check_send(State.RUNNING, inbox, sizes, keep)
+        error = caught.value
+        assert (error.unconsumed, error.received, error.limit) == (inbox.unconsumed, 2, limit)
+    with pytest.raises(InboxFull) as refusal:
+        check_send(State.QUEUED, Inbox(5, 0, 0, ended=False), [1], keep)
+    assert "has to save" not in str(refusal.value)
+    check_send(State.QUEUED, ROOMY, [1, 90], keep)
+    with pytest.raises(InvalidPayload, match="an input of 91 bytes is over Retention.token_bytes=90"):
+        check_send(State.COMPLETED, ROOMY, [1, 91], keep)
+
+
+def test_the_room_for_steps() -> None:
+    """Exactly as many results of steps fit as may, and as many bytes."""
+    keep = Retention(steps=3, step_bytes=100)
+    check_steps(2, 50, [50], keep)
+    with pytest.raises(InvalidPayload, match=r"Retention\.steps=3"):
+        check_steps(2, 0, [1, 1], keep)
+    with pytest.raises(InvalidPayload, match=r"101 bytes, over Retention\.step_bytes=100"):
+        check_steps(0, 50, [51], keep)
 
 
 @pytest.mark.parametrize("asked", [False, True])

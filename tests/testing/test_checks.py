@@ -126,22 +126,28 @@ class ClaimsInTwoSteps(MemoryStore):
 
 
 class AppendsAgain(MemoryStore):
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int, **more: Any
+    ) -> int:
         row = self._running(job_id, attempt)
-        return await super().append(job_id, attempt, kind, values, row.log.appended)
+        return await super().append(job_id, attempt, kind, values, row.log.appended, **more)
 
 
 class NeedsNoFence(MemoryStore):
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int, **more: Any
+    ) -> int:
         row = self._rows.get(job_id)
         attempt = row.attempt if row is not None else attempt
-        return await super().append(job_id, attempt, kind, values, offset)
+        return await super().append(job_id, attempt, kind, values, offset, **more)
 
 
 class LosesTerminators(MemoryStore):
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int, **more: Any
+    ) -> int:
         values = [None if value == "[DONE]" else value for value in values]
-        return await super().append(job_id, attempt, kind, values, offset)
+        return await super().append(job_id, attempt, kind, values, offset, **more)
 
 
 class FinishesTwice(MemoryStore):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import attrs
 import pytest
 from trio.testing import MockClock
 
-from trio_jobs import Ended, Event, Job, JobContext, Kind, Reason, Retry, RetryAfter, open_registry
+from trio_jobs import Ended, Event, Job, JobContext, Kind, Reason, Retry, RetryAfter, Step, open_registry
 from trio_jobs.testing.fold import NEXT, check_agrees, fold
 
 
@@ -35,6 +36,14 @@ BAD = {
     "completed from the queue": log(SUBMITTED, (0, "completed", 1)),
     "expired while it ran": log(SUBMITTED, STARTED, (1, "expired", Ended(Reason.QUEUE_TIMEOUT))),
     "retried in spite of a request": log(SUBMITTED, STARTED, (1, "cancel_requested"), LOST),
+    "an input after their end": log(SUBMITTED, (0, "inputs_ended"), (0, "input", 1)),
+    "a step before the start": log(SUBMITTED, (0, "step", 1)),
+    "a token that received": [*log(SUBMITTED, STARTED), Event(3, 1, Kind.TOKEN, 0.0, "a", 0)],
+    "a save that consumes less": [
+        *log(SUBMITTED, STARTED, (1, "input", 1)),
+        Event(4, 1, Kind.SAVED, 0.0, "a", 3),
+        Event(5, 1, Kind.SAVED, 0.0, "a", 2),
+    ],
     "two requests": log(SUBMITTED, STARTED, (1, "cancel_requested"), (1, "cancel_requested")),
 }
 
@@ -61,7 +70,31 @@ def test_a_good_log() -> None:
             (2, "completed", 9),
         )
     )
-    assert attrs.astuple(seen) == ("completed", 2, 1, None, 9, 7, True)
+    assert attrs.astuple(seen)[:7] == ("completed", 2, 1, None, 9, 7, True)
+
+
+def test_a_log_with_inputs() -> None:
+    """It says what is consumed, and whether the job waits for an input without end."""
+    events = [
+        *log(SUBMITTED, STARTED, (1, "input", 1), (1, "input", 2), (1, "step", Step("a", "", 1))),
+        Event(6, 1, Kind.SAVED, 0.0, "a", 3),
+        Event(7, 1, Kind.RETRIED, 0.0, Ended(Reason.AWAITING_INPUT, delay=inf), 4),
+        Event(8, 1, Kind.INPUT, 0.0, 3),
+        Event(9, 2, Kind.STARTED, 0.0),
+        Event(10, 2, Kind.INPUTS_ENDED, 0.0),
+        Event(11, 2, Kind.COMPLETED, 0.0, 9, 4),
+    ]
+    seen = [fold(events[:count]) for count in (7, 8, 10, 11)]
+    assert [(one.endless, one.consumed, one.unconsumed) for one in seen] == [
+        (True, 3, [4]),
+        (False, 3, [4, 8]),
+        (False, 3, [4, 8]),
+        (False, 4, [8]),
+    ]
+    assert [one.inputs_ended for one in seen] == [False, False, True, True]
+    assert seen[0].spent == 0
+    late = fold([*events[:6], attrs.evolve(events[6], received=3)])
+    assert (late.state, late.endless) == ("retrying", False)
 
 
 def test_the_rules_are_those_of_the_design() -> None:
@@ -82,6 +115,7 @@ WRONG: dict[str, Any] = {
     "cancel_requested_at": NOW,
     "finished_at": None,
     "next_attempt_at": NOW,
+    "unconsumed": 1,
 }
 
 

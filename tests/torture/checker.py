@@ -131,7 +131,8 @@ def load(db: sqlite3.Connection) -> dict[str, Job]:
     """Return all jobs with their logs."""
     query = "SELECT number, id, state, attempt, spent, attempts, seq, parent, key FROM trio_jobs_job"
     jobs = {row[0]: Job(*row) for row in db.execute(query)}
-    for place, count, attempt, kind, at, data in db.execute("SELECT * FROM trio_jobs_event ORDER BY id"):
+    events = "SELECT id, count, attempt, kind, at, data FROM trio_jobs_event ORDER BY id"
+    for place, count, attempt, kind, at, data in db.execute(events):
         number, last = place >> 32, place & 0xFFFFFFFF
         if number in jobs:
             values = json.loads(data)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_jobs.stores.sqlite import ends, verbs
+from trio_jobs.stores.sqlite import looking, verbs
 
 HERE = Path(__file__).parent
 VERBS = (
@@ -48,8 +48,10 @@ def test_tokens_that_are_appended_twice_are_found(
     """A store that does not skip repeated tokens of an append is found by a lost answer."""
     real = verbs.append
 
-    def append(tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int) -> int:
-        there = ends.running(tx, job_id, attempt).appended
+    def append(
+        tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int, received: Any
+    ) -> int:
+        there = looking.running(tx, job_id, attempt).appended
         return real(tx, job_id, attempt, kind, values, offset=max(offset, there))
 
     monkeypatch.setattr(verbs, "append", append)

@@ -9,6 +9,7 @@ from typing import Any, assert_type
 import trio
 
 from trio_jobs import (
+    AwaitInput,
     CancelReport,
     Event,
     EventStream,
@@ -40,9 +41,18 @@ async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
     assert_type(job.cancel_requested, trio.Event)
     await job.progress(1, total=2, message="half")
     await job.save({"any": "thing"})
+    await job.save(None, received=job.received)
+    assert_type(job.received, int)
+    assert_type(job.timed_out, bool)
+    assert_type(job.inputs, trio.abc.ReceiveChannel[Any])
+    assert_type(await job.step("shout", shout, prompt, 2), str)
     child = await job.spawn(generate, "child", 2, timeout=5, tags={"a": "b"})
     assert_type(await child.result(), int)
     return n
+
+
+async def shout(text: str, times: int) -> str:
+    return text.upper() * times
 
 
 async def nothing(job: JobContext[bytes]) -> None: ...
@@ -65,6 +75,12 @@ async def bare(job: JobContext[str], x: int) -> int:
     return x
 
 
+@handler(inputs=dict[str, int] | None)
+async def listens(job: JobContext[str]) -> None:
+    while await job.receive():
+        raise AwaitInput("more", timeout=60)
+
+
 @handler(name="marked", timeout=5, retry=Retry(attempts=3), priority=Priority.LOW)
 async def marked(job: JobContext[str], x: int) -> str:
     return str(x)
@@ -72,6 +88,9 @@ async def marked(job: JobContext[str], x: int) -> str:
 
 async def submitting(jobs: JobRegistry) -> None:
     handle = await jobs.submit(generate, "hi")
+    assert_type(await handle.send({"any": "thing"}, key="first"), int)
+    assert_type(await handle.send_many([1, "two"]), int)
+    assert_type(await handle.end_inputs(), int)
     assert_type(handle, JobHandle[str, int])
     assert_type(await jobs.submit(generate, "hi", 3), JobHandle[str, int])
     assert_type(await jobs.submit(nothing), JobHandle[bytes, None])

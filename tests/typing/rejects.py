@@ -17,8 +17,14 @@ async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
     await job.progress("half")  # type: ignore[arg-type]
     await job.spawn(generate, 1)  # type: ignore[arg-type]
     await job.spawn(generate, "hi", retry=Retry())  # type: ignore[call-arg]
+    await job.step("again", again, "one")  # type: ignore[arg-type]
+    await job.step("again", plain)  # type: ignore[arg-type]
+    await job.save(1, received="2")  # type: ignore[arg-type]
     job.tags["new"] = "tag"  # type: ignore[index]
     return n
+
+
+async def again(times: int) -> None: ...
 
 
 async def numbers(job: JobContext[int]) -> None: ...
@@ -53,6 +59,7 @@ async def watching(handle: JobHandle[str, int]) -> None:
         number: int = await tokens.receive()  # type: ignore[assignment]
     handle.stream(restarts="ignore")  # type: ignore[arg-type]
     handle.events(policy="drop")  # type: ignore[arg-type]
+    await handle.send("hi", key=7)  # type: ignore[arg-type]
     await handle.cancel("why", 5)  # type: ignore[call-arg]
     narrower: JobHandle[str, bool] = handle  # type: ignore[assignment]
     print(text, number, narrower)

@@ -1,10 +1,10 @@
 """Every error of the package, sorted by whose fault it is.
 
 The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
-`QueueFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`, `SchemaTooNew`. The
-job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation: `StreamGap`,
-`StreamRestarted`. Two more are not errors of the package: a handler raises `RetryAfter` and `Permanent` to
-decide whether its job runs again.
+`QueueFull`, `InboxFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`,
+`SchemaTooNew`. The job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation:
+`StreamGap`, `StreamRestarted`. Three more are not errors of the package: a handler raises `RetryAfter`,
+`AwaitInput` and `Permanent` to decide whether and when its job runs again.
 
 None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
 watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in
@@ -58,12 +58,14 @@ class IllegalTransition(TrioJobsError):
     Attributes:
         state: The state of the job.
         transition: The transition that was refused.
+        hint: What else there is to say.
     """
 
     def __init__(self, state: State, transition: str, hint: str = "") -> None:
         super().__init__(f"a job that is {state} cannot be {transition}{hint}")
         self.state = state
         self.transition = transition
+        self.hint = hint
 
 
 class UnknownJob(TrioJobsError):
@@ -100,16 +102,21 @@ class InvalidPayload(TrioJobsError, ValueError):
 class KeyConflict(TrioJobsError):
     """The idempotency key belongs to a job that was submitted with something else.
 
+    So do the id of an input, which belongs to another value, and the name of a step.
+
     Attributes:
         key: The key.
         job_id: The job that holds it.
     """
 
-    def __init__(self, key: str, job_id: str) -> None:
-        super().__init__(
-            f"key {quoted(key)} belongs to job {job_id}, which was submitted with another handler, "
-            "other arguments or other options; use a new key for a new job"
-        )
+    def __init__(
+        self,
+        key: str,
+        job_id: str,
+        conflict: str = "which was submitted with another handler, other arguments or other options; "
+        "use a new key for a new job",
+    ) -> None:
+        super().__init__(f"key {quoted(key)} belongs to job {job_id}, {conflict}")
         self.key = key
         self.job_id = job_id
 
@@ -130,6 +137,23 @@ class QueueFull(TrioJobsError):
         super().__init__(f"{said}; try again later")
         self.limit = limit
         self.owner = owner
+
+
+class InboxFull(TrioJobsError):
+    """A job has as many unconsumed inputs as it may have, so this one was not accepted; try again later.
+
+    Attributes:
+        unconsumed: How many inputs it has that no `save` covers.
+        received: How many of them its handler has received, and has only to save.
+        limit: How many it may have, or how many bytes they may have.
+    """
+
+    def __init__(self, unconsumed: int, received: int, limit: str) -> None:
+        hint = f"; its handler has received {received} of them, and has to save" if received else ""
+        super().__init__(f"{unconsumed} unconsumed inputs of {limit} are there{hint}; try again later")
+        self.unconsumed = unconsumed
+        self.received = received
+        self.limit = limit
 
 
 class StoreUnavailable(TrioJobsError):
@@ -271,6 +295,25 @@ class RetryAfter(Exception):  # no error: it says what is to happen next
             raise ValueError(f"RetryAfter takes seconds, at least 0 and finite; got {quoted(seconds)}")
         super().__init__(message or f"run again in {seconds:g}s")
         self.seconds = float(seconds)
+
+
+class AwaitInput(Exception):  # no error: it says what is to happen next
+    """Raised by a handler: its job gives its slot back, runs again when an input comes, and nothing is spent.
+
+    Args:
+        message: What it waits for, in one line.
+        timeout: Seconds after which it runs again without one; None for no limit. See `JobContext.timed_out`.
+
+    Raises:
+        ValueError: `timeout` is negative or not a number.
+    """
+
+    def __init__(self, message: str | None = None, timeout: float | None = None) -> None:
+        if timeout is not None and not 0 <= timeout <= sys.float_info.max:
+            raise ValueError(f"AwaitInput takes seconds, at least 0 and finite; got {quoted(timeout)}")
+        super().__init__(message or "waits for an input")
+        self.message = message
+        self.timeout = None if timeout is None else float(timeout)
 
 
 class Permanent(Exception):  # no error: it says what is to happen next

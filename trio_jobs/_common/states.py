@@ -65,6 +65,7 @@ class Reason(StrEnum):
     SHUTDOWN = "shutdown"
     WORKER_LOST = "worker_lost"
     SNOOZED = "snoozed"
+    AWAITING_INPUT = "awaiting_input"
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
 
@@ -92,7 +93,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
 
 UNFINISHED: Final = frozenset(state for state in State if not state.over)
 """The states that a transition leaves."""
-UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED})
+UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT})
 """Reasons of `retried` that give back what the claim took from the retry budget."""
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TAGS, TAG_NAME, TAG_VALUE = 64, 100, 500
 """How many tags a job has at most, and how many characters the name and the value of one."""
+INPUT_KEY = 256
+"""How many characters the key of an input has at most."""
 _BITS = 1000  # a float cannot hold a whole number with more
 
 
@@ -123,6 +125,20 @@ def text(name: str, value: object) -> str:
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
         raise InvalidPayload(f"{name} holds NUL or a lone surrogate: {quoted(value)}; remove it")
     return value
+
+
+def input_key(value: object) -> str:
+    """Return the key of an input if it is text of 1 to 256 characters.
+
+    Raises:
+        TypeError: It is not a `str`.
+        InvalidPayload: It holds NUL or a lone surrogate.
+        ValueError: It is empty or too long.
+    """
+    key = text("key", value)
+    if not 1 <= len(key) <= INPUT_KEY:
+        raise ValueError(f"the key of an input has 1 to {INPUT_KEY} characters; got {len(key)}")
+    return key
 
 
 def tags(value: object) -> Mapping[str, str]:

@@ -30,27 +30,28 @@ class Arguments:
 
     def __init__(self, fn: Handler) -> None:
         self.mark = mark_of(fn)
+        self._each = f"handler {self.mark.name} has an argument"
         self._called = parameters_of(fn)
         self._hinted = hinted(fn, self._called)
         self._least, self._most = arity(fn)
-        self._readers: dict[int, Sequence[_Reader]] = {}
+        self._readers: dict[int, Sequence[Reader]] = {}
         self._readers_of(len(self._called.named))
         if self._hinted is not None:
             self._readers_of(len(self._hinted.named))
         self._keyed: dict[int, bool] = {}  # by number of arguments: whether they hold sets or typed keys
 
-    def _readers_of(self, count: int) -> Sequence[_Reader]:
+    def _readers_of(self, count: int) -> Sequence[Reader]:
         """Return the readers for so many arguments; the first that can read them counts."""
         found = self._readers.get(count)
         if found is None:
             called, hints = self._called, self._hinted
-            found = [_Reader(self.mark.name, called.types(count), len(called.named) if hints else count)]
+            found = [Reader(self._each, called.types(count), len(called.named) if hints else count)]
             if (
                 hints is not None
                 and hints.least <= count
                 and (count <= len(hints.named) or hints.rest is not None)
             ):
-                found.insert(0, _Reader(self.mark.name, hints.types(count), count))
+                found.insert(0, Reader(self._each, hints.types(count), count))
             self._readers[count] = found
         return found
 
@@ -82,12 +83,8 @@ class Arguments:
         self._check(args, found, reader)
         return found
 
-    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: _Reader) -> None:
-        try:
-            loss = lost(given, found, reader.may_become)
-        except ANY as error:  # of the code of a value's class
-            loss = message_of(error)
-        if loss is not None:
+    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: Reader) -> None:
+        if (loss := reader.loss(given, found)) is not None:
             raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {loss}")
 
     def decode(self, data: bytes | str) -> tuple[Any, ...]:
@@ -99,7 +96,7 @@ class Arguments:
         found, _ = self._read(data)
         return found
 
-    def _read(self, data: bytes | str, count: int | None = None) -> tuple[tuple[Any, ...], _Reader]:
+    def _read(self, data: bytes | str, count: int | None = None) -> tuple[tuple[Any, ...], Reader]:
         if count is None:
             count = len(decode(data))
             if not self._least <= count + 1 <= self._most:
@@ -116,11 +113,11 @@ class Arguments:
         raise InvalidPayload(f"the arguments of {self.mark.name} do not fit: {why}")
 
 
-class _Reader:
-    """Reads arguments from JSON by types.
+class Reader:
+    """Reads arguments, or an input, from JSON by types.
 
     Args:
-        name: The handler's name.
+        each: What they are of, as the subject of a sentence.
         types: The types.
         known: How many of the types, the first ones, are certain. An argument of another one has to come back
             from JSON as it was given.
@@ -129,16 +126,21 @@ class _Reader:
         TypeError: A value of such a type cannot be made from JSON.
     """
 
-    def __init__(self, name: str, types: tuple[Any, ...], known: int) -> None:
+    def __init__(self, each: str, types: tuple[Any, ...], known: int) -> None:
         self.types = types
         self._known = known
         kind: Any = tuple[types] if types else tuple[()]  # type: ignore[valid-type]  # made as it runs
         try:
             self.read = msgspec.json.Decoder[tuple[Any, ...]](kind).decode
         except TypeError as error:
-            raise TypeError(
-                f"handler {name} has an argument that cannot be made from JSON: {error}"
-            ) from error
+            raise TypeError(f"{each} that cannot be made from JSON: {error}") from error
+
+    def loss(self, given: Sequence[Any], found: tuple[Any, ...]) -> str | None:
+        """Return what arguments lose that come back as `found`, in words; None if nothing is lost."""
+        try:
+            return lost(given, found, self.may_become)
+        except ANY as error:  # of the code of a value's class
+            return message_of(error)
 
     def may_become(self, path: Path, given: object) -> bool:
         """Return whether an argument is nested and has no type: it may come back as JSON has it."""

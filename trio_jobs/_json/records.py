@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
@@ -10,12 +11,12 @@ import attrs
 
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State
-from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Timeouts
+from .._model.job import CancelReport, Ended, Event, Job, Kind, Priority, Progress, Statistics, Step, Timeouts
 from .._model.retry import Retry
 from .._model.summary import JobSummary
 
 _RECORDS: Final = (
-    *(Job, JobSummary, Event, Ended, Progress, ErrorRecord),
+    *(Job, JobSummary, Event, Ended, Progress, Step, ErrorRecord),
     *(Timeouts, Retry, CancelReport, Statistics),
 )
 _CODE: Final = {"on"}  # of Retry
@@ -28,7 +29,8 @@ _SIMPLE: Final = {str, int, float, bool, type(None), State, Reason, Kind, Priori
 def plain(value: Any) -> Any:
     """Return a record of the package as a mapping, with the records in it as mappings too.
 
-    The priority of a job is its name. Other values are as they are.
+    The priority of a job is its name. What an event does not say of inputs is left out, and a delay without
+    end is None. Other values are as they are.
     """
     kind = cast("type[Any]", type(value))
     if kind in _FIELDS:
@@ -39,6 +41,10 @@ def plain(value: Any) -> Any:
                 found[name] = plain(one)
         if "priority" in found:
             found["priority"] = found["priority"].name.lower()
+        if kind is Event and value.received is None:
+            del found["received"]
+        if kind is Ended and value.delay == math.inf:
+            found["delay"] = None  # JSON has no infinity
         return found
     if isinstance(value, datetime):
         return value.isoformat()

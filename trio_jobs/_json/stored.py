@@ -13,7 +13,7 @@ import msgspec
 from .._common.error_text import shown
 from .._common.errors import ErrorRecord, InvalidPayload
 from .._common.states import Reason
-from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Progress, Unread
+from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Progress, Step, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
@@ -39,7 +39,10 @@ def encode_event(kind: Kind, value: Any) -> bytes:
         InvalidPayload: JSON cannot hold it, or would change it.
     """
     if isinstance(value, Ended):
-        return to_json(_as_object(value))
+        found = _as_object(value)
+        return to_json(found if value.delay != math.inf else {**found, "delay": "inf"})
+    if isinstance(value, Step):
+        return encode(f"step {value.name}", attrs.asdict(value, recurse=False))
     if isinstance(value, Progress):
         return encode("progress", _as_object(value))
     return encode({Kind.TOKEN: "a token", Kind.COMPLETED: "the result"}.get(kind, "a saved value"), value)
@@ -53,8 +56,13 @@ def decode_event(kind: Kind, value: Any) -> Any:
     given = _fields(record, value)
     if record is Progress:
         return Progress(given.get("done", 0), given.get("total"), given.get("message"))
+    if record is Step:
+        return Step(str(given.get("name")), str(given.get("digest")), given.get("result"))
     reason, message = reason_of(given.get("reason"), given.get("message"))
-    return Ended(reason or Reason.ERROR, message, _error_of(given.get("error")), given.get("delay"))
+    delay = math.inf if given.get("delay") == "inf" else given.get("delay")
+    return Ended(
+        reason or Reason.ERROR, message, _error_of(given.get("error")), delay, given.get("repeats", 0)
+    )
 
 
 def reason_of(word: str | None, message: str | None) -> tuple[Reason | None, str | None]:

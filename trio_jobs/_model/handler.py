@@ -21,10 +21,17 @@ _MARK = "__trio_jobs_handler__"
 
 
 class Mark(NamedTuple):
-    """The name of a handler and the default options of its jobs."""
+    """What a handler is marked with.
+
+    Attributes:
+        name: Its name.
+        options: The default options of its jobs.
+        inputs: The type of the inputs that its jobs get; None if none was declared.
+    """
 
     name: str
     options: Options
+    inputs: Any = None
 
 
 @overload
@@ -37,6 +44,7 @@ def handler(
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
     priority: Priority | None = None,
+    inputs: Any = None,
 ) -> Callable[[F], F]: ...
 def handler(
     fn: F | None = None,
@@ -47,6 +55,7 @@ def handler(
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
     priority: Priority | None = None,
+    inputs: Any = None,
 ) -> F | Callable[[F], F]:
     """Mark an async function as a handler: give it a name, and its jobs their default options.
 
@@ -60,9 +69,12 @@ def handler(
         timeouts: All clocks, in place of `timeout`.
         retry: How its jobs are retried.
         priority: How soon its jobs are claimed.
+        inputs: The type of the inputs that its jobs get, `Any` for all: a store that outlives the process
+            checks and converts them as arguments. A server takes inputs only for handlers that declare it.
 
     Raises:
-        TypeError: `fn` is not an async function, or an option has the wrong type.
+        TypeError: `fn` is not an async function, or an option has the wrong type. With such a store, `inputs`
+            is of a type that cannot be made from JSON.
         ValueError: An option is out of range.
     """
 
@@ -70,7 +82,7 @@ def handler(
         check_async(fn)
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
-        setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options))
+        setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options, inputs))
         _forget(fn)
         return fn
 
@@ -100,12 +112,18 @@ def is_marked(fn: object) -> bool:
     return isinstance(getattr(fn, _MARK, None), Mark)
 
 
-def check_async(fn: object) -> None:
-    """Raise `TypeError` unless `fn` is an async function; the text says what to write."""
+def is_async(fn: object) -> bool:
+    """Return whether calling `fn` makes a coroutine."""
     inner = unwrap(fn)
     method = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004  # looked at
-    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method):
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(method)
+
+
+def check_async(fn: object) -> None:
+    """Raise `TypeError` unless `fn` is an async function; the text says what to write."""
+    if is_async(fn):
         return
+    inner = unwrap(fn)
     if inspect.iscoroutine(fn):
         fn.close()
         raise TypeError(

@@ -106,6 +106,16 @@ def parameters_of(fn: Handler, *, follow_wrapped: bool = False) -> Parameters:
     )
 
 
+def returned(fn: Handler) -> Any:
+    """Return the type of what a function returns; without an annotation, `Any`.
+
+    Raises:
+        TypeError: The annotation cannot be resolved.
+    """
+    found = inspect.signature(fn).return_annotation
+    return _resolved(fn, inspect.Parameter("result", inspect.Parameter.POSITIONAL_ONLY, annotation=found))
+
+
 def hinted(fn: Handler, called: Parameters) -> Parameters | None:
     """Return the parameters of the wrapped function if those of the handler itself have no types, else None.
 

@@ -25,6 +25,9 @@ class Kind(StrEnum):
     TOKEN = "token"  # a streamed value, not a secret
     PROGRESS = "progress"
     SAVED = "saved"
+    INPUT = "input"
+    INPUTS_ENDED = "inputs_ended"
+    STEP = "step"
     CANCEL_REQUESTED = "cancel_requested"
     RETRIED = "retried"
     COMPLETED = "completed"
@@ -40,11 +43,13 @@ class Kind(StrEnum):
 
 ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
 """The kinds that are the last of a job."""
-TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})
+TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.INPUT})
 """The kinds that are no history. Of history, only old snoozes and all saved values but the last may go."""
 
+REPEATED: Final = frozenset({Reason.SNOOZED, Reason.AWAITING_INPUT})
+"""The reasons of the ends that a job may have over and over: snoozes, and waits for an input."""
 SNOOZES: Final = 100
-"""How many snoozes of a job are kept; the oldest of more are dropped, each with the start that followed."""
+"""How many of these are kept of a job; the oldest of more are dropped, each with the start that followed."""
 
 
 def folds(attempt: int) -> bool:
@@ -120,13 +125,31 @@ class Ended:
         reason: Why, as a word.
         message: One line for people; of a cancelled job, the free text of the request.
         error: What the handler raised, if it did.
-        delay: Of an attempt that will be retried, seconds until the next one is due.
+        delay: Of an attempt that will be retried, seconds until the next one is due; infinite if it waits for
+            an input without a time limit.
+        repeats: Of a snooze, or of a wait for an input, how many like it went before in a row.
     """
 
     reason: Reason
     message: str | None = None
     error: ErrorRecord | None = None
     delay: float | None = None
+    repeats: int = 0
+
+
+@attrs.frozen
+class Step:
+    """The kept result of a step of a handler.
+
+    Attributes:
+        name: Its name, which no other step of the job has.
+        digest: A digest of the arguments of its call; a call with others is refused.
+        result: What the call returned.
+    """
+
+    name: str
+    digest: str
+    result: Any
 
 
 @attrs.frozen
@@ -140,7 +163,10 @@ class Event:
         timestamp: When, in seconds since 1970.
         data: By kind. submitted: the handler's name. started: the worker's name. token: the value.
             progress: a `Progress`. saved: the value. cancel_requested: the free text or None.
+            input: the value. inputs_ended: None. step: a `Step`.
             completed: the result. retried, failed, cancelled, expired: an `Ended`.
+        received: Of what an attempt saved, and of how it ended: the `seq` of the last input that it had
+            received; 0 for none. None in all other events.
     """
 
     seq: int
@@ -148,6 +174,7 @@ class Event:
     kind: Kind
     timestamp: float = attrs.field(repr=False)
     data: Any = None
+    received: int | None = None
 
     @property
     def at(self) -> datetime:
@@ -157,6 +184,7 @@ class Event:
 
 RECORD_OF: Final[Mapping[Kind, type[Any]]] = {
     Kind.PROGRESS: Progress,
+    Kind.STEP: Step,
     **dict.fromkeys((Kind.RETRIED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED), Ended),
 }
 """The kinds of events whose data is a record, and that record."""
@@ -191,6 +219,7 @@ class Job:
         next_attempt_at: When it is due; None unless it waits.
         cancel_requested_at: When its cancellation was asked for.
         last_seq: The newest cursor of its log.
+        unconsumed: How many inputs it has that no `save` covers.
     """
 
     id: str
@@ -217,6 +246,7 @@ class Job:
     next_attempt_at: datetime | None
     cancel_requested_at: datetime | None
     last_seq: int
+    unconsumed: int = 0
 
 
 @attrs.frozen
@@ -271,15 +301,21 @@ class Statistics:
 class Retention:
     """What is kept, at most. The oldest of more are dropped, and readers get a gap in their place.
 
-    Of a job's log tokens, progress, and saved values may go, but never the value that was saved last. All
-    other events stay, except that of snoozes the newest 100 to 125 are kept, each with the start that
-    follows.
+    Of a job's log tokens, progress, consumed inputs, and saved values may go, but never the value that was
+    saved last. All other events stay, except that of snoozes and of waits for an input the newest 100 to 125
+    are kept, each with the start that follows.
 
     Attributes:
-        events: Tokens, progress events and saved values per job, the last saved one not counted.
+        events: Tokens, progress events, consumed inputs and saved values per job, the last saved one not
+            counted.
         bytes: Their size per job: in memory as `sys.getsizeof` counts it, containers followed; in a file
             that of their JSON.
-        token_bytes: One token's size; a larger one fails its job (reason `limit`).
+        token_bytes: One token's size; a larger one fails its job (reason `limit`). Also that of one input; a
+            larger one is refused.
+        inputs: Inputs per job that no `save` covers; one more is refused.
+        input_bytes: Their size per job.
+        steps: Results of steps per job; one more fails the job (reason `limit`).
+        step_bytes: Their size per job.
         finished: Jobs kept after their end; the oldest are removed.
         finished_bytes: In memory, about how much these jobs may take together, with their logs, arguments and
             results; the oldest are removed, but never the one that ended last.
@@ -290,6 +326,10 @@ class Retention:
     token_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
     finished: int = attrs.field(default=10_000, validator=at_least(1))
     finished_bytes: int = attrs.field(default=256 * 2**20, validator=at_least(1))
+    inputs: int = attrs.field(default=1000, validator=at_least(1))
+    input_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
+    steps: int = attrs.field(default=1000, validator=at_least(1))
+    step_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
 
 
 @attrs.frozen

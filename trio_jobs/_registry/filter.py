@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from .._common.states import State
+from .._common.states import Reason, State
 from .._common.validate import tags, text
+from .._model.job import REPEATED
 from .._model.summary import PAGE_JOBS, JobSummary
 from ..stores.contract import Store, Where
 
@@ -39,6 +40,16 @@ class Filter(TypedDict, total=False):
     parent: str
 
 
+class Search(Filter, total=False):
+    """Selects jobs to look at.
+
+    Attributes:
+        reason: Why a job is in its state; with `awaiting_input`, those that wait for an input.
+    """
+
+    reason: Reason
+
+
 async def every(store: Store, where: Where) -> list[JobSummary]:
     """Return all the jobs that match, page by page, the oldest first."""
     found = list[JobSummary]()
@@ -53,21 +64,25 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
 _NAMES = ("handler", "owner", "parent")
 
 
-def where_of(given: Filter) -> Where:
+def where_of(filter_: Filter | Search) -> Where:
     """Return the checked filter.
 
     Raises:
         TypeError: A field is unknown or has the wrong type.
-        ValueError: There is no such state.
+        ValueError: There is no such state, or no such reason.
     """
-    unknown = set(given) - set(Filter.__annotations__)
+    given = cast("Search", filter_)
+    unknown = set(given) - set(Search.__annotations__)
     if unknown:
-        known = ", ".join(Filter.__annotations__)
+        known = ", ".join(Search.__annotations__)
         raise TypeError(f"cannot find jobs by {', '.join(sorted(unknown))}; it takes {known}")
     state = given.get("state")
     states = None
     if state is not None:
         states = frozenset(map(State, [state] if isinstance(state, str) else state))
+    reason = Reason(given["reason"]) if "reason" in given else None
+    if reason in REPEATED and states is None:
+        states = frozenset({State.RETRYING})  # of which there are few, and an index leads to them
     wanted = tags(given["tags"]) if "tags" in given else None
     names = {name: text(name, given.get(name)) for name in _NAMES if name in given}
-    return Where(states, wanted, **names)
+    return Where(states, wanted, reason=reason, **names)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from math import inf
 from types import ModuleType
 from typing import Literal, cast
 
 import trio
 
 from .._common.deferred_error import DeferredError
-from .._common.states import UNFINISHED
+from .._common.states import UNFINISHED, Reason, State
 from .._common.validate import choice, number, text, whole
 from .._model.handlers import Handler, Handlers
 from .._model.job import Retention
@@ -27,7 +28,7 @@ _PAGE = 1000
 
 
 async def _drain(worker: Worker) -> None:
-    """Wait until every job has ended; with a durable store, only until the attempts here have.
+    """Wait until each job has ended, or waits for an input; with a durable store, until nothing runs here.
 
     Raises:
         RuntimeError: Jobs wait, and the registry will never run them.
@@ -39,11 +40,13 @@ async def _drain(worker: Worker) -> None:
     unfinished = Where(UNFINISHED)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_nothing_runnable, worker, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when_all_wait, worker, nursery.cancel_scope)
         while waiting := await worker.store.find(unfinished, _PAGE):
             for job in waiting:
                 await worker.store.ended(job.id)
         nursery.cancel_scope.cancel()
-    if left := sum((await worker.store.count(unfinished)).values()):
+    left = sum((await worker.store.count(unfinished)).values())
+    if left and not await _all_wait(worker.store):
         why = "the registry is paused" if worker.paused else "capacity is 0"
         raise RuntimeError(
             f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they are cancelled"
@@ -53,6 +56,33 @@ async def _drain(worker: Worker) -> None:
 async def _cancel_when_nothing_runnable(worker: Worker, scope: trio.CancelScope) -> None:
     await worker.wait_nothing_runnable()
     scope.cancel()
+
+
+async def _cancel_when_all_wait(worker: Worker, scope: trio.CancelScope) -> None:
+    """Cancel a scope once nothing runs, and each job that is left waits for an input."""
+    while True:
+        await worker.wait_idle()
+        if await _all_wait(worker.store):
+            scope.cancel()
+        await worker.changed()
+
+
+async def _all_wait(store: Store) -> bool:
+    """Return whether each unfinished job waits for an input and is not due."""
+    totals = await store.count(Where(UNFINISHED))
+    if totals.get(State.QUEUED) or totals.get(State.RUNNING) or not totals.get(State.RETRYING):
+        return False
+    with trio.CancelScope(deadline=-inf) as due:
+        await store.due()
+    if not due.cancelled_caught:
+        return False
+    after: str | None = None
+    while True:
+        page = await store.find(Where({State.RETRYING}), _PAGE, after=after)
+        if any(job.reason is not Reason.AWAITING_INPUT for job in page):
+            return False
+        if (after := page.next) is None:
+            return True
 
 
 def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exit: OnExit) -> None:
@@ -99,8 +129,9 @@ def open_registry(
             all of them until they are pruned.
         lease: Seconds after its last heartbeat from which another worker may take over an attempt. It has no
             effect on a store in memory.
-        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs; with
-            a store that outlives the process, for the attempts that run here.
+        on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs but
+            those that wait for an input; with a store that outlives the process, for the attempts that run
+            here.
         grace: Seconds for handlers to end by themselves at a stop.
         name: The worker's name in `started` events; "worker" by default.
 

@@ -24,7 +24,7 @@ from .._watching.lines import LineStream
 from .._watching.readers import ReadersByJob
 from ..stores.contract import COUNTED, Store, Submission, Where
 from ..stores.submission import submission
-from .filter import AtLeast, Filter, where_of
+from .filter import AtLeast, Filter, Search, where_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -188,7 +188,7 @@ class JobRegistry:
         return handle
 
     async def find(
-        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Search]
     ) -> Page:
         """Return a page of the jobs that match, the oldest first; or the newest first.
 
@@ -200,7 +200,7 @@ class JobRegistry:
             limit: How many at most, up to 1,000.
             after: The `next` of the page before.
             newest: Whether the newest come first.
-            **where: See `Filter`.
+            **where: See `Filter` and `Search`.
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
@@ -217,7 +217,7 @@ class JobRegistry:
         await trio.lowlevel.checkpoint()
         return await self._store.find(wanted, limit, after=after, newest=newest)
 
-    async def count(self, **where: Unpack[Filter]) -> int:
+    async def count(self, **where: Unpack[Search]) -> int:
         """Return how many jobs match. Raises as `find` does.
 
         By state, by handler or by owner the number is exact. For any other filter the jobs have to be

@@ -108,6 +108,8 @@ class Attempt:
         except BaseException as exc:  # noqa: ASYNC103, BLE001  # the worker raises what is not the job's
             error = exc
         self.writer.open = False
+        if (inbox := self.writer.inbox) is not None:
+            inbox.close()
         if returned and error is None and cause is None:  # as nearly always
             return Run(self.claim, returned=True, value=value), None
         cancelled, rest = _split(error)
@@ -117,7 +119,7 @@ class Attempt:
             rest = stopped
         escaped = cancelled is not None
         returned = returned and error is None and not self.deadlines.scope.cancelled_caught
-        run = Run(self.claim, cause, returned, value, rest, escaped, self.writer.refused)
+        run = Run(self.claim, cause, returned, value, rest, escaped, self.writer.refused, inbox)
         return attrs.evolve(run, cause=Reason.SHUTDOWN) if run.interrupted else run, cancelled
 
     def conclude(self, run: Run, *, durable: bool) -> Outcome | None:
@@ -127,6 +129,12 @@ class Attempt:
             run: How the attempt ended.
             durable: Whether the store is durable.
         """
+        outcome = self._outcome(run, durable=durable)
+        if outcome is not None:
+            outcome.received = self.writer.received
+        return outcome
+
+    def _outcome(self, run: Run, *, durable: bool) -> Outcome | None:
         refused = self.writer.refused
         if refused is not None and run.cause is None:  # it was in the channel until the nursery closed
             run = attrs.evolve(run, cause=Reason.LIMIT, refused=refused)

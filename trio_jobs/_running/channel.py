@@ -27,6 +27,8 @@ class Entry:
 
     kind: Kind
     data: Any
+    received: int | None = None
+    sent: bool = False
     refusal: LeaseLost | InvalidPayload | None = None
     _over: trio.Event = attrs.field(factory=trio.Event)
 
@@ -52,7 +54,7 @@ class TokenChannel:
     Args:
         window: The size of the channel's buffer.
         room: Waits until the log may take an event, and returns how many it may take.
-        write: Writes events of one kind to the log.
+        write: Writes events of one kind to the log; with a saved value, up to where inputs were received.
         lost: Makes the error that is raised when something is sent after the channel was closed.
     """
 
@@ -60,7 +62,7 @@ class TokenChannel:
         self,
         window: int,
         room: Callable[[], Awaitable[int]],
-        write: Callable[[Kind, Sequence[Any]], Awaitable[None]],
+        write: Callable[[Kind, Sequence[Any], int | None], Awaitable[None]],
         lost: Callable[[], LeaseLost],
     ) -> None:
         self.tokens, self._receive = trio.open_memory_channel[Any](window)
@@ -80,6 +82,13 @@ class TokenChannel:
             await self._own.send(value)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise self._lost() from None
+
+    async def deliver(self, entry: Entry) -> None:
+        """Send an entry, and wait until it is written. If it was cancelled, it may be called again."""
+        if not entry.sent:
+            await self.send(entry)
+            entry.sent = True
+        await entry.wait()
 
     async def send_many(self, values: Iterable[object]) -> None:
         """Send tokens; it waits only while the buffer is full. If it is cancelled, a first part was sent."""
@@ -120,7 +129,7 @@ class TokenChannel:
                 continue
             tokens = [*takewhile(_is_token, self._hand)] if singly == 0 else [entry]
             try:
-                await self._write(Kind.TOKEN, tokens)
+                await self._write(Kind.TOKEN, tokens, None)
             except InvalidPayload:
                 if len(tokens) > 1:
                     singly = len(tokens)
@@ -134,7 +143,7 @@ class TokenChannel:
     async def _deliver_entry(self, entry: Entry) -> None:
         refusal = None
         try:
-            await self._write(entry.kind, [entry.data])
+            await self._write(entry.kind, [entry.data], entry.received)
         except (LeaseLost, InvalidPayload) as error:
             refusal = error
         self._hand.popleft()

@@ -1,4 +1,4 @@
-"""The job context of a handler: its job, and the methods to send, to save and to start child jobs."""
+"""The job context of a handler: its job, and the methods to send, receive, save and start child jobs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from .._common.validate import number
+from .._common.validate import number, whole
 from .._model.job import Kind, Progress
+from .steps import Steps
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class JobContext(Generic[T]):
     """
 
     nursery: trio.Nursery
+    _steps: Steps | None = None  # made by the first one
 
     def __init__(self, claim: Claim, writer: Writer, spawn: Spawn) -> None:
         self.id: str = claim.submission.id
@@ -120,20 +122,115 @@ class JobContext(Generic[T]):
             number("total", total)
         await self._writer.note(Kind.PROGRESS, Progress(done, total, message))
 
-    async def save(self, value: object) -> None:
+    async def save(self, value: object, *, received: int | None = None) -> None:
         """Keep a value for the next attempt, which finds it in `saved`. The last one counts.
+
+        The inputs that were received are consumed by it, in the same step: the next attempt does not receive
+        them again. `save(job.saved)` does only that.
 
         Always a checkpoint. If it is cancelled, the value may or may not have been saved.
 
         Args:
             value: The value. A store in memory keeps the object itself; do not change it afterwards.
+            received: Up to where inputs are consumed; by default up to `JobContext.received` as it is when
+                this is called.
 
         Raises:
             LeaseLost: The attempt is over.
             InvalidPayload: The store cannot keep it, as one that outlives the process keeps JSON.
+            ValueError: `received` is negative, or beyond what was received.
         """
-        await self._writer.note(Kind.SAVED, value)
+        if received is None:
+            received = self.received
+        else:
+            whole("received", received)
+            if received > self.received:
+                raise ValueError(
+                    f"received={received} is beyond the inputs that were received, {self.received}"
+                )
+        await self._writer.note(Kind.SAVED, value, received)
         self.saved = value
+
+    # ------------------------------------------------------------ inputs
+
+    async def receive(self) -> Any:
+        """Wait for the job's next input, which `JobHandle.send` sent, and return it.
+
+        Any number of tasks may wait; each input goes to one of them, in the order in which they began to. An
+        attempt receives each input once, in the order in which they were sent, and first those again that
+        earlier attempts received without consuming them, see `save`; a job that completes consumes what it
+        received. No clock stands still meanwhile, and no input restarts one. To wait long without a slot,
+        raise `AwaitInput`.
+
+        Always a checkpoint. If it is cancelled, no input was received.
+
+        Raises:
+            trio.EndOfChannel: All inputs were received, and no more will come; see `JobHandle.end_inputs`.
+            trio.ClosedResourceError: `inputs` was closed.
+            InvalidPayload: The input no longer fits the type that the handler declares. It counts as
+                received.
+            RuntimeError: This was called in a step.
+            LeaseLost: The attempt is over.
+        """
+        return await (self._writer.inbox or self._writer.open_inbox()).receive()
+
+    @property
+    def inputs(self) -> trio.abc.ReceiveChannel[Any]:
+        """The job's inputs as a channel, the same one each time; it shares its place with `receive`.
+
+        To close it ends receiving for this attempt. It may be asked for once the attempt has begun.
+
+        Raises:
+            LeaseLost: The attempt is over.
+        """
+        return self._writer.inbox or self._writer.open_inbox()
+
+    @property
+    def received(self) -> int:
+        """The cursor of the last input that was received; of the last consumed one before the first."""
+        return self._writer.received
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the attempt before raised `AwaitInput`, and no input came within its time limit."""
+        return self._writer.claim.waited == "timeout"
+
+    # ------------------------------------------------------------ steps
+
+    async def step(self, name: str, fn: Callable[[Unpack[Ts]], Awaitable[R]], /, *args: *Ts) -> R:
+        """Call a function once for the job, and return what it returned, in this and all later attempts.
+
+        The result is kept in the job's log when `fn` has returned; a later attempt gets the kept one, and
+        does not call `fn`. If `fn` raises, nothing is kept. If the process dies after `fn` had its effect and
+        before its result was kept, the next attempt calls it again. Where that matters, let `fn` pass on a
+        key under which its effect happens once, made of `id` and the step's name, as in
+        `f"{job.id} charge"`; `attempt` tells the calls apart.
+
+        A step consumes no input, and cannot receive one. In a name, `received` tells the answers of a
+        conversation apart, as in `f"answer {job.received}"`.
+
+        Always a checkpoint. If it is cancelled while `fn` runs, nothing is kept; later, the result is kept
+        first, if the store can do that within a few seconds.
+
+        Args:
+            name: A name that no other step of the job has.
+            fn: An async function. In a store that outlives the process what it returns is kept as JSON, and
+                comes back, in the first attempt too, as its annotation says.
+            *args: Its arguments; a digest of them is kept.
+
+        Raises:
+            Exception: Whatever `fn` raises.
+            ValueError: The name was used before in this attempt.
+            KeyConflict: An earlier attempt used the name with other arguments.
+            TypeError: `fn` is not an async function, or returns what cannot be made from JSON.
+            InvalidPayload: The store cannot keep the result or the arguments; or there are more steps than
+                `Retention.steps`, or larger ones, and the job fails, with reason `limit`, even if this is
+                caught.
+            LeaseLost: The attempt is over.
+        """
+        if self._steps is None:
+            self._steps = self._writer.steps()
+        return await self._steps.run(name, fn, args)  # type: ignore[no-any-return]  # or a kept one
 
     # ------------------------------------------------------------ the rest
 

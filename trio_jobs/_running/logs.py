@@ -6,6 +6,7 @@ The text of a handler's error comes from outside, so it is escaped: no part of i
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from .._common.error_text import indented, one_line
@@ -51,7 +52,7 @@ def _why(claim: Claim, ended: Ended | None) -> str:
     if ended is None:
         return text
     text += f" ({ended.reason})"
-    if ended.delay:
+    if ended.delay and ended.delay != inf:
         text += f" in {ended.delay:g}s"
     if ended.message or ended.error:
         text += f": {one_line(ended.message or ended.error)}"

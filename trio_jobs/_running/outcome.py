@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from .._common.error_text import indented, leaves, record_error
-from .._common.errors import Permanent, RetryAfter
+from .._common.error_text import indented, leaves, message_of, record_error
+from .._common.errors import AwaitInput, Permanent, RetryAfter
 from .._common.states import Reason, Transition
 from .._model.job import Ended
 from .._model.retry import Retry
 from .._watching.raised import chained
 from .._watching.streams import failure
 from ..stores.contract import Claim, Outcome
+
+if TYPE_CHECKING:
+    from .inbox import Inbox
 
 logger = logging.getLogger("trio_jobs")
 
@@ -29,6 +33,8 @@ _CLOCKS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.IDLE_TIMEOUT: ("idle", "Job sent nothing for {:g}s"),
 }
 _LIMITS: Final = frozenset({*_CLOCKS, Reason.LIMIT})
+_STEERING: Final = AwaitInput, RetryAfter
+_NO_QUEUE: Final = "a child has no queue to wait in; raise it in the parent"
 _CANCELS: Final = frozenset({Reason.USER, Reason.PARENT, Reason.UNREAD})
 _COMPLETED: Final = Transition.COMPLETED  # bound once: Python 3.11 finds the members of an enum slowly
 
@@ -45,6 +51,7 @@ class Run:
         error: What came out of its nursery, without any `Cancelled`.
         escaped: Whether a `Cancelled` came out: something outside the attempt was cancelled.
         refused: The message of the store about a token that was too large.
+        inbox: The inputs that it received; None if it asked for none.
     """
 
     claim: Claim
@@ -54,6 +61,17 @@ class Run:
     error: BaseException | None = None
     escaped: bool = False
     refused: str | None = None
+    inbox: Inbox | None = None
+
+    @property
+    def waits_in_vain(self) -> str | None:
+        """Why it may not wait for another input, if it may not: it would wait for ever, or over and over."""
+        if self.inbox is not None and self.inbox.ended:
+            return "it waits for an input, and has received that no more will come"
+        received = self.claim.consumed if self.inbox is None else self.inbox.received
+        if self.claim.waited == "input" and received == self.claim.consumed:
+            return "it was woken by an input, received none, and waits for one again; receive it first"
+        return None
 
     @property
     def interrupted(self) -> bool:
@@ -64,7 +82,8 @@ class Run:
 
     def child_failure(self, ended: Ended | None) -> BaseException:
         """Return what a child job that failed raises in its parent's nursery."""
-        if self.cause is None and self.error is not None:
+        steered = self.error is not None and any(isinstance(one, _STEERING) for one in leaves(self.error))
+        if self.cause is None and self.error is not None and not steered:
             return self.error
         failed = failure(self.claim.submission.id, self.claim.attempt, ended or Ended(Reason.ERROR))
         return chained(failed, self.error, None)
@@ -98,13 +117,20 @@ def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -
         limit = getattr(run.claim.submission.options.timeouts, clock)
         ended = Ended(cause, message.format(limit), error)
         timed_out = failure(run.claim.submission.id, run.claim.attempt, ended)
-        return _retry_or_fail(ended, [timed_out], retry, run.claim.spent)
+        return _retry_or_fail(ended, [timed_out], retry, run)
     errors = [] if run.error is None else list(leaves(run.error))
-    return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run.claim.spent)
+    return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run)
 
 
-def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | None, spent: int) -> Outcome:
-    if retry is None or any(isinstance(error, Permanent) for error in errors):
+def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | None, run: Run) -> Outcome:
+    if retry is None:
+        steers = any(isinstance(error, _STEERING) for error in errors)
+        return Outcome(Transition.FAILED, ended=attrs.evolve(ended, message=_NO_QUEUE) if steers else ended)
+    inputs = [error for error in errors if isinstance(error, AwaitInput)]
+    if inputs and len(inputs) == len(errors):
+        return _wait(ended, inputs, run.waits_in_vain)
+    errors = [error for error in errors if not isinstance(error, AwaitInput)]
+    if any(isinstance(error, Permanent) for error in errors):
         return Outcome(Transition.FAILED, ended=ended)
     waits = [error.seconds for error in errors if isinstance(error, RetryAfter)]
     if waits:
@@ -113,9 +139,19 @@ def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | Non
             # RetryAfter is no error: a job that polls raises it over and over, and its place is of no use.
             snoozed = attrs.evolve(snoozed, error=attrs.evolve(ended.error, traceback=""))
         return Outcome(Transition.RETRIED, ended=snoozed)
+    spent = run.claim.spent
     if spent < retry.attempts and _matches(retry, errors):
         return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, delay=retry.delay(spent)))
     return Outcome(Transition.FAILED, ended=ended)
+
+
+def _wait(ended: Ended, waits: list[AwaitInput], in_vain: str | None) -> Outcome:
+    """Return how an attempt ends that waits for an input, with the first message and the shortest limit."""
+    if in_vain is not None:
+        return Outcome(Transition.FAILED, ended=attrs.evolve(ended, message=in_vain))
+    delay = min(inf if wait.timeout is None else wait.timeout for wait in waits)
+    message = next((message_of(wait) for wait in waits if wait.message is not None), None)
+    return Outcome(Transition.RETRIED, ended=Ended(Reason.AWAITING_INPUT, message, delay=delay))
 
 
 def _matches(retry: Retry, errors: list[BaseException]) -> bool:

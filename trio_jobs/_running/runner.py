@@ -9,8 +9,9 @@ it may take a few seconds at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from math import inf
 from typing import Any, Final
 
@@ -20,17 +21,19 @@ from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import InvalidPayload, LeaseLost, UnknownJob
 from .._common.states import TRANSITIONS, Reason, State, Transition
-from .._model.job import KIND_OF, CancelReport, Ended, Event, Job, JobEnd, Kind
+from .._model.job import KIND_OF, REPEATED, CancelReport, Ended, Event, Job, JobEnd, Kind, new_id
 from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.records import Retried
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from ..stores.rules import conclude
 from ..stores.submission import child_submission
 from .attempt import Attempt
+from .listener import Listener
 from .logs import log_end, log_start
 from .outcome import Run
 from .shortcuts import Shortcuts
@@ -88,11 +91,14 @@ class Runner:
         ends = shortcuts.ends
         self._end_of: Callable[[str], Awaitable[Job | JobEnd]] = store.ended if ends is None else ends.end
         trio_token = trio.lowlevel.current_trio_token()
-        self._resources = Resources(store, self.readers, nursery, trio_token, shortcuts.local)
+        self._resources = Resources(
+            store, self.readers, nursery, trio_token, shortcuts.local, Listener(store, nursery)
+        )
         self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
         self._heard: Mapping[str, float] = {}
+        self._keys = map((new_id() + "-{}").format, count())  # of inputs: new random bits for each take long
 
     # ------------------------------------------------------------ one attempt
 
@@ -147,7 +153,7 @@ class Runner:
         await attempt.writer.close()
         outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
         if outcome is not None:
-            snoozed = outcome.ended is not None and outcome.ended.reason is Reason.SNOOZED
+            snoozed = outcome.ended is not None and outcome.ended.reason in REPEATED
             if run.error is not None and not snoozed:
                 self.raised.add(attempt.claim, run.error)
             await self._finish(attempt, outcome)
@@ -188,7 +194,7 @@ class Runner:
         else:
             ended = outcome.ended
             if state is State.CANCELLED:  # as the store concludes, of an attempt that was to run again too
-                ended = conclude(outcome, asked=True, message=None).ended
+                ended = conclude(outcome, asked=True, message=None, last_input=0, before=Retried()).ended
             log_end(claim, state, ended)
 
     async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
@@ -270,7 +276,7 @@ class Runner:
         return self._end_of(job_id)
 
     async def history(self, job_id: str) -> list[Event]:
-        """Return a job's events but for tokens and progress."""
+        """Return a job's events but for tokens, progress and inputs."""
         self.check_open()
         await trio.lowlevel.checkpoint()
         return await self.store.history(job_id)
@@ -288,6 +294,7 @@ class Runner:
         attempt = self.attempts.get(job_id)
         if answer == "requested" and attempt is not None:
             attempt.notify_cancel(Reason.USER, grace)
+        self._changed.ring()
         return answer != "already_over"
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
@@ -305,6 +312,18 @@ class Runner:
         if attempt is None:
             return CancelReport("requested", took)
         return CancelReport("stuck", took, attempt.stack())
+
+    async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
+        """Send inputs to a job; see `JobHandle.send`."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        return await self.store.send(job_id, next(self._keys) if key is None else key, values)
+
+    async def end_inputs(self, job_id: str) -> int:
+        """End a job's inputs; see `JobHandle.end_inputs`."""
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        return await self.store.end_inputs(job_id)
 
     # ------------------------------------------------------------ all of them
 
@@ -331,6 +350,10 @@ class Runner:
                 attempt.deadlines.stop(Reason.WORKER_LOST)
             elif job_id in answer.cancels:
                 attempt.notify_cancel(Reason.USER, answer.cancels[job_id])
+
+    async def changed(self) -> None:
+        """Wait until jobs may have ended, or begun to wait."""
+        await self._changed.wait()
 
     async def wait_idle(self) -> None:
         """Wait until no attempt runs here."""

@@ -10,12 +10,15 @@ import trio
 
 from .._common.errors import InvalidPayload, LeaseLost
 from .._common.states import Reason
-from .._model.job import Kind
+from .._model.job import Kind, Step
 from .._watching.readers import Readers, ReadersByJob
 from ..stores.contract import Claim, Store
-from ..stores.retrying import retry_until_answered
+from ..stores.retrying import LAST_WORDS, retry_until_answered
 from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
+from .inbox import Inbox, LocalInbox, StoreInbox
+from .listener import Listener
+from .steps import Steps
 
 if TYPE_CHECKING:
     from ..stores.memory import MemoryStore
@@ -30,6 +33,7 @@ class Resources(NamedTuple):
         nursery: It runs the tasks that empty the attempts' channels.
         trio_token: With it a thread calls into the run.
         local: The same store, if its logs may be written in place: `open_registry` made it, in memory.
+        listener: It hears whether inputs came to jobs.
     """
 
     store: Store
@@ -37,6 +41,7 @@ class Resources(NamedTuple):
     nursery: trio.Nursery
     trio_token: trio.lowlevel.TrioToken
     local: MemoryStore | None
+    listener: Listener
 
 
 class Writer:
@@ -48,14 +53,18 @@ class Writer:
         deadlines: The attempt's clocks: a token restarts some, and a token that is refused stops the attempt.
 
     Attributes:
+        claim: As given.
         open: Whether the attempt's nursery is open.
         refused: The message of the store about a token that was too large.
+        inbox: The inputs that the attempt receives; None until it asks for them, as most never do.
     """
+
+    inbox: Inbox | None = None
 
     def __init__(self, claim: Claim, resources: Resources, deadlines: Deadlines) -> None:
         self.open = True
         self.refused: str | None = None
-        self._claim = claim
+        self.claim = claim
         self._id = claim.submission.id
         self._resources = resources
         self._store = resources.store
@@ -75,7 +84,7 @@ class Writer:
             return False
         if readers is not None and self._seq >= readers.until and not readers.room(self._seq):
             return False
-        if log.writer != self._claim.attempt:
+        if log.writer != self.claim.attempt:
             raise self._lost()
         try:
             log.send(value)
@@ -125,16 +134,33 @@ class Writer:
         else:
             await channel.send_many(burst)
 
-    async def note(self, kind: Kind, data: object) -> None:
-        """Write an event that is no token. A checkpoint."""
+    async def note(self, kind: Kind, data: object, received: int | None = None) -> None:
+        """Write an event that is no token; see `Store.append`. A checkpoint."""
         if (channel := self._channel or self._far_channel()) is not None:
-            entry = Entry(kind, data)
-            await channel.send(entry)
-            await entry.wait()
+            await channel.deliver(Entry(kind, data, received))
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._append(kind, (data,))
+        await self._append(kind, (data,), received)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def keep(self, step: Step) -> None:
+        """Write the result of a step. A checkpoint; if it is cancelled, it writes the result first."""
+        channel = self._channel or self._far_channel()
+        entry = Entry(Kind.STEP, step)
+        try:
+            if channel is None:
+                await self._append(Kind.STEP, (step,))
+                await trio.lowlevel.checkpoint()
+            else:
+                await channel.deliver(entry)
+        except trio.Cancelled:
+            if channel is not None:  # else a store in this process
+                with trio.move_on_after(LAST_WORDS, shield=True):
+                    await channel.deliver(entry)
+            raise
+        except InvalidPayload as refusal:
+            self._refuse(refusal)
+            raise
 
     # ------------------------------------------------------------ the channel
 
@@ -164,19 +190,19 @@ class Writer:
         return self._channel
 
     def _lost(self) -> LeaseLost:
-        return LeaseLost(self._id, self._claim.attempt)
+        return LeaseLost(self._id, self.claim.attempt)
 
     async def _find_room(self) -> int:
         await self._wait_room()
         return self._room()
 
-    async def _carry(self, kind: Kind, values: Sequence[Any]) -> None:
+    async def _carry(self, kind: Kind, values: Sequence[Any], received: int | None) -> None:
         """Write what came through the channel."""
         try:
             if kind is Kind.TOKEN:
                 await retry_until_answered(self._write_tokens, values)
             else:
-                await retry_until_answered(self._append, kind, values)
+                await retry_until_answered(self._append, kind, values, received)
         except LeaseLost:
             self._deadlines.stop(Reason.WORKER_LOST)
             raise
@@ -191,10 +217,29 @@ class Writer:
 
     # ------------------------------------------------------------ room, and the log
 
+    def open_inbox(self) -> Inbox:
+        """Make the inbox of the attempt, and return it."""
+        if not self.open:
+            raise self._lost()
+        if self._log is not None:
+            self.inbox = LocalInbox(self.claim, self._log)
+        else:
+            self.inbox = StoreInbox(self.claim, self._store, self._resources.listener)
+        return self.inbox
+
+    @property
+    def received(self) -> int:
+        """The `seq` of the last input that the attempt received; at first that of the last consumed one."""
+        return self.claim.consumed if self.inbox is None else self.inbox.received
+
+    def steps(self) -> Steps:
+        """Return what runs the steps of this attempt."""
+        return Steps(self.claim, self._store, self.keep)
+
     def attend(self) -> Readers:
         """Return the readers of the job, which may make this attempt wait from now on."""
         readers = self._readers[self._id]
-        readers.attend(self._deadlines, self._claim.submission.options, self._claim.seq)
+        readers.attend(self._deadlines, self.claim.submission.options, self.claim.seq)
         return readers
 
     def _room(self) -> int:
@@ -210,9 +255,11 @@ class Writer:
             waited = True
         return waited
 
-    async def _append(self, kind: Kind, values: Sequence[Any]) -> None:
+    async def _append(self, kind: Kind, values: Sequence[Any], received: int | None = None) -> None:
         offset = self._appended if self._log is None else self._log.appended
-        self._seq = await self._store.append(self._id, self._claim.attempt, kind, values, offset)
+        self._seq = await self._store.append(
+            self._id, self.claim.attempt, kind, values, offset, received=received
+        )
         self._appended += len(values)
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:

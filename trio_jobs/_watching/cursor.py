@@ -119,7 +119,11 @@ class LogCursor(ABC):
     def take(self) -> Any:
         """Move over the event at hand as `pull` does, and return the value of a token, or a `Note`."""
         event = self.pull()
-        return event.data if event.kind is Kind.TOKEN else Note(event.attempt, event.kind, event.data)
+        return (
+            event.data
+            if event.kind is Kind.TOKEN
+            else Note(event.attempt, event.kind, event.data, event.received)
+        )
 
     def _pass(self, seq: int) -> None:
         """Move over the event `seq`, or over the gap before it, which is raised."""

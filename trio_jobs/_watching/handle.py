@@ -1,11 +1,11 @@
-"""A handle on one job: read it, wait for it, cancel it."""
+"""A handle on one job: read it, wait for it, send it inputs, cancel it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from .._common.validate import number, text
+from .._common.validate import input_key, number, text
 from .._model.job import CancelReport, Ended, Event, Job, JobEnd
 from .cursor import LogCursor
 from .raised import Raised, chained
@@ -41,7 +41,7 @@ class JobAccess(Protocol):
         ...
 
     async def history(self, job_id: str) -> list[Event]:
-        """Return a job's events but for tokens and progress."""
+        """Return a job's events but for tokens, progress and inputs."""
         ...
 
     def log(self, job_id: str, after: int, policy: Policy) -> LogCursor:
@@ -56,9 +56,20 @@ class JobAccess(Protocol):
         """Ask for a job's cancellation, and report how it ended."""
         ...
 
+    async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
+        """Send inputs to a job, all or none, and return the `seq` of the last; see `Store.send`.
+
+        With no key, they get a new one.
+        """
+        ...
+
+    async def end_inputs(self, job_id: str) -> int:
+        """End a job's inputs, and return the `seq` of that event."""
+        ...
+
 
 class JobHandle(Generic[T_co, R_co]):
-    """Watch and cancel one job. `T` is what it streams, `R` what it returns.
+    """Watch one job, send it inputs, and cancel it. `T` is what it streams, `R` what it returns.
 
     Any number of handles may stand for one job; those of one registry with the same id are equal.
     Every method raises `UnknownJob` once the job was removed, and `trio.ClosedResourceError` once the
@@ -114,7 +125,7 @@ class JobHandle(Generic[T_co, R_co]):
         return cast("R_co", end.result)
 
     async def history(self) -> list[Event]:
-        """Return the job's events but for tokens and progress, up to now. A checkpoint."""
+        """Return the job's events but for tokens, progress and inputs, up to now. A checkpoint."""
         return await self._access.history(self.id)
 
     # ------------------------------------------------------------ reading
@@ -149,6 +160,68 @@ class JobHandle(Generic[T_co, R_co]):
             StreamGap: On entering, the cursor is ahead of the log.
         """
         return TokenStream(self._access.log(self.id, after, policy), restarts)
+
+    # ------------------------------------------------------------ inputs
+
+    async def send(self, value: object, *, key: str | None = None) -> int:
+        """Send the job an input, which its handler receives. A checkpoint.
+
+        When this returns, the input is in the job's log. It is kept until the handler has saved what it made
+        of it; who wants an answer reads the job. It waits for nothing, and never for room: see `InboxFull`.
+        A job that waits for an input is due at once, see `AwaitInput`.
+
+        If this is cancelled, or its answer is lost, the input may have been sent. Call it again with the same
+        `key` and the same value then: an input with a `key` that the job knows is not sent again.
+
+        Args:
+            value: The input. A store in memory keeps the object itself; do not change it afterwards.
+            key: A name of 1 to 256 characters that no other input of the job has; by default a new one.
+
+        Returns:
+            The cursor of the input in the job's log.
+
+        Raises:
+            IllegalTransition: The job has ended, or its inputs have.
+            InboxFull: The job has too many inputs that its handler has not saved yet; try again later.
+            InvalidPayload: The value is larger than `Retention.token_bytes`; or, on a store that outlives the
+                process, it does not fit the type that the handler declares, or cannot be made into JSON.
+            KeyConflict: The `key` was used for another value.
+            ValueError: The `key` is too long or empty.
+        """
+        return await self._access.send(self.id, None if key is None else input_key(key), [value])
+
+    async def send_many(self, values: Iterable[object], *, key: str | None = None) -> int:
+        """Send the job inputs in order, all of them or none, as one with one `key`. See `send`.
+
+        Args:
+            values: The inputs, at least one.
+            key: A name for all of them together.
+
+        Returns:
+            The cursor of the last of them in the job's log.
+
+        Raises:
+            ValueError: There is none, or the `key` is too long or empty.
+            Exception: Whatever `send` raises.
+        """
+        batch = list(values)
+        if not batch:
+            raise ValueError("send_many takes at least one input; got none")
+        return await self._access.send(self.id, None if key is None else input_key(key), batch)
+
+    async def end_inputs(self) -> int:
+        """Say that no more inputs will come: then the handler's `receive` ends. A checkpoint.
+
+        It holds for every attempt of the job. A repeated call does nothing. If it is cancelled, the inputs
+        may have been ended.
+
+        Returns:
+            The cursor of that event in the job's log, the first one if it was called before.
+
+        Raises:
+            IllegalTransition: The job has ended.
+        """
+        return await self._access.end_inputs(self.id)
 
     # ------------------------------------------------------------ cancelling
 

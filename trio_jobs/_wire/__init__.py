@@ -2,7 +2,8 @@
 
 In the order in which they tell the story:
 
-    requests   every message of a client, and records as JSON
+    events     the JSON form of events
+    requests   every message of a client
     errors     the codes of errors, and the errors that they stand for
     replies    what a server says, as records again
 """

@@ -9,6 +9,7 @@ import trio
 
 from .._common.errors import (
     IllegalTransition,
+    InboxFull,
     InvalidPayload,
     KeyConflict,
     QueueFull,
@@ -27,8 +28,8 @@ class Code(NamedTuple):
         status: The HTTP status that goes with it.
         error: The error that a server answers with it; None if it is a refusal of the server's own.
         made_of: What a client makes that error of, in order: `about`, the job or the handler that the request
-            names; `message`; and attributes of the error, which a server sends as facts. None if a client
-            raises `ServerError` in its place.
+            names; `message`; `conflict`, the end of the message of a `KeyConflict`; and attributes of the
+            error, which a server sends as facts. None if a client raises `ServerError` in its place.
     """
 
     status: int
@@ -38,7 +39,7 @@ class Code(NamedTuple):
     @property
     def facts(self) -> list[str]:
         """The attributes of the error that a server sends."""
-        return [name for name in self.made_of or () if name not in {"about", "message"}]
+        return [name for name in self.made_of or () if name not in {"about", "message", "conflict"}]
 
 
 CODES: Final[Mapping[str, Code]] = {
@@ -49,8 +50,9 @@ CODES: Final[Mapping[str, Code]] = {
     "not_found": Code(404),
     "method_not_allowed": Code(405),
     "too_slow": Code(408),
-    "key_conflict": Code(409, KeyConflict, ("key", "job_id")),
-    "illegal_transition": Code(409, IllegalTransition),
+    "key_conflict": Code(409, KeyConflict, ("key", "job_id", "conflict")),
+    "illegal_transition": Code(409, IllegalTransition, ("state", "transition", "hint")),
+    "no_inputs": Code(409),
     "stream_gap": Code(409, StreamGap, ("about", "first", "last", "oldest")),
     "changed": Code(409),
     "too_large": Code(413),
@@ -60,6 +62,7 @@ CODES: Final[Mapping[str, Code]] = {
     "invalid_payload": Code(422, InvalidPayload, ("message",)),
     "upgrade_required": Code(426),
     "too_many": Code(429),
+    "inbox_full": Code(429, InboxFull, ("unconsumed", "received", "limit")),
     "head_too_large": Code(431),
     "internal": Code(500),
     "queue_full": Code(503, QueueFull, ("limit",)),

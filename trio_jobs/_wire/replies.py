@@ -10,7 +10,7 @@ import msgspec
 
 from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
 from .._model.summary import JobSummary
-from .requests import Large
+from .events import Large
 
 R = TypeVar("R", Job, JobSummary)
 
@@ -29,10 +29,11 @@ class Gap(msgspec.Struct):
 class _Event(msgspec.Struct):
     seq: int
     attempt: int
-    kind: Kind
+    kind: str
     timestamp: float
     data: Any = msgspec.UNSET
     large: int | None = None
+    received: int | None = None
 
 
 @attrs.frozen
@@ -63,6 +64,7 @@ class Reply(msgspec.Struct):
     text: str | None = None
     next: str | int | None = None
     report: CancelReport | None = None
+    seq: int | None = None
     handlers: list[dict[str, Any]] | None = None
     statistics: Statistics | None = None
     pong: bool | None = None
@@ -90,15 +92,29 @@ def events_of(found: list[_Event]) -> list[Event]:
     Raises:
         ProtocolViolation: One is none.
     """
-    return [Event(one.seq, one.attempt, one.kind, one.timestamp, _data(one)) for one in found]
+    return [_event(one, kind_of(one.kind)) for one in found]
 
 
-def _data(found: _Event) -> Any:
+def _event(found: _Event, kind: Kind) -> Event:
+    return Event(found.seq, found.attempt, kind, found.timestamp, _data(found, kind), found.received)
+
+
+def kind_of(name: str) -> Kind:
+    """Return a kind of events; of those that only a newer server knows, one that is equal to its name."""
+    try:
+        return Kind(name)
+    except ValueError:
+        unknown = str.__new__(Kind, name)
+        unknown._name_ = unknown._value_ = name  # as enum itself makes what is no member
+        return unknown
+
+
+def _data(found: _Event, kind: Kind) -> Any:
     if found.large is not None:
         return Large(found.large)
     if found.data is msgspec.UNSET:
         raise ProtocolViolation(f"event {found.seq} has no data")
-    return data_of(found.kind, found.data)
+    return data_of(kind, found.data)
 
 
 def data_of(kind: Kind, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The wire `trio-jobs.v1`: every message that a client may send, and the JSON form of events.
+"""The wire `trio-jobs.v1`: every message that a client may send.
 
 The structures are the grammar: a message that does not fit them is refused, and the JSON Schema of the
 documentation is made from them (`schema`).
@@ -11,15 +11,14 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-import attrs
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .._common.errors import TrioJobsError
-from .._common.states import State
+from .._common.states import Reason, State
 from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
-from .._json.values import depth, encode, to_json
-from .._model.job import Ended, Event, Priority, Timeouts
+from .._json.values import depth
+from .._model.job import Priority, Timeouts
 from .._model.retry import Retry
 
 T = TypeVar("T")
@@ -35,10 +34,10 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10**6)]
 LONGEST_KEY: Final = 256
+MOST_INPUTS: Final = 1000
+"""Most inputs in one request."""
 _TagName: TypeAlias = Annotated[str, Meta(max_length=TAG_NAME)]
 _TagValue: TypeAlias = Annotated[str, Meta(max_length=TAG_VALUE)]
-LARGE: Final = 2**20
-"""Most bytes of JSON in a value of a job or an event; a larger one is left out, and read by itself."""
 PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
 
 
@@ -118,6 +117,19 @@ class NewJob(_Strict, frozen=True):
     options: SubmitOptions = SubmitOptions()
 
 
+class NewInputs(_Strict, frozen=True):
+    """The body of `POST /v1/jobs/{id}/inputs`: one of its fields."""
+
+    value: Any = UNSET
+    values: Annotated[list[Any], Meta(min_length=1, max_length=MOST_INPUTS)] | UnsetType = UNSET
+
+    def all(self) -> list[Any]:
+        """Return the inputs. Raises `BadRequest` if there is not just one of the fields."""
+        if (self.value is UNSET) == (self.values is UNSET):
+            raise BadRequest("it takes either a value or values")
+        return [self.value] if isinstance(self.values, UnsetType) else self.values
+
+
 class Request(_Strict, frozen=True, tag_field="op"):
     """The base of all messages: `id` is in each of its replies as `re`."""
 
@@ -145,6 +157,7 @@ class _Filter(Request, frozen=True):
     tags: dict[str, str] | None = None
     handler: Name | None = None
     parent: JobId | None = None
+    reason: Reason | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     newest: bool = False
 
@@ -166,7 +179,7 @@ class Find(_Filter, frozen=True, tag="find"):
 
 
 class History(Request, frozen=True, tag="history"):
-    """Read a job's events except tokens and progress. The reply has `history`, and `next`.
+    """Read a job's events except tokens, progress and inputs. The reply has `history`, and `next`.
 
     `next` is the `after` of the next page; null after the last one.
     """
@@ -204,6 +217,24 @@ class Cancel(Request, frozen=True, tag="cancel"):
     grace: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     patience: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     wait: bool = True
+
+
+class Send(Request, frozen=True, tag="send"):
+    """Give a job inputs, all of them or none. The reply has `seq`, that of the last of them.
+
+    `input_id` is chosen by the sender; if the job already has inputs with this id, they are not added again.
+    A server does the sends of one connection to one job one at a time, in the order of arrival.
+    """
+
+    job: JobId
+    values: Annotated[list[Any], Meta(min_length=1, max_length=MOST_INPUTS)]
+    input_id: Name
+
+
+class EndInputs(Request, frozen=True, tag="end_inputs"):
+    """End a job's inputs: no more will come. The reply has `seq`, that of the event."""
+
+    job: JobId
 
 
 class Follow(Request, frozen=True, tag="follow"):
@@ -249,6 +280,8 @@ AnyRequest: TypeAlias = (
     | GetValue
     | Wait
     | Cancel
+    | Send
+    | EndInputs
     | Follow
     | Ack
     | Unfollow
@@ -265,6 +298,7 @@ class _OnlyId(msgspec.Struct):
 _requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _only_id: Final = msgspec.json.Decoder(_OnlyId)
 _new_jobs: Final = msgspec.json.Decoder(NewJob)
+_new_inputs: Final = msgspec.json.Decoder(NewInputs)
 
 
 def check_depth(data: bytes, most: int) -> None:
@@ -304,51 +338,18 @@ def decode_new_job(data: bytes, deepest: int) -> NewJob:
     return _decoded(_new_jobs, data, deepest)
 
 
+def decode_new_inputs(data: bytes, deepest: int) -> NewInputs:
+    """Decode the body of `POST /v1/jobs/{id}/inputs`.
+
+    Raises:
+        BadRequest: It does not fit `NewInputs`.
+    """
+    return _decoded(_new_inputs, data, deepest)
+
+
 def json_fields(fields: Mapping[str, bytes]) -> bytes:
     """Return fields, whose values are JSON, joined as in an object."""
     return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
-
-
-# ------------------------------------------------------------ events
-
-
-@attrs.frozen
-class Large:
-    """In place of a value that is over `LARGE`, and is read by itself.
-
-    Attributes:
-        size: The bytes of its JSON.
-    """
-
-    size: int
-
-
-def encode_event(event: Event, *, tracebacks: bool) -> bytes:
-    """Return an event as JSON; data over `LARGE` is replaced by its size.
-
-    Raises:
-        InvalidPayload: JSON cannot hold its data.
-    """
-    return light(event, tracebacks=tracebacks)[1]
-
-
-def light(event: Event, *, tracebacks: bool) -> tuple[Event, bytes]:
-    """Return an event as it is sent, and its JSON; see `encode_event`."""
-    event = shown(event, tracebacks=tracebacks)
-    text = encode(f"event {event.seq}", event)
-    if len(text) <= LARGE:
-        return event, text
-    size = len(to_json(event.data))
-    fields = attrs.asdict(event, filter=lambda field, _: field.name != "data")
-    return attrs.evolve(event, data=Large(size)), to_json({**fields, "large": size})
-
-
-def shown(event: Event, *, tracebacks: bool) -> Event:
-    """Return an event as a client may see it: without the traceback, unless these are shown."""
-    if isinstance(event.data, Ended) and event.data.error is not None and not tracebacks:
-        error = attrs.evolve(event.data.error, traceback="")
-        return attrs.evolve(event, data=attrs.evolve(event.data, error=error))
-    return event
 
 
 def schema() -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -14,6 +15,7 @@ from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line
 from .readonly import ReadOnlyFile, open_readonly
 
+_DENSE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})  # an unconsumed input stays where others are trimmed
 _ORPHANS: Final = (
     "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
 )
@@ -21,11 +23,16 @@ _JOBS: Final = """
 SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL FROM trio_jobs_job
 """
 _TOTALS: Final = """
-WITH there AS (
+WITH waits AS (
+    SELECT owner, reason FROM trio_jobs_job WHERE state = 'retrying' AND reason = 'awaiting_input'
+),
+there AS (
     SELECT 'all' AS what, '' AS name, state, count(*) AS jobs FROM trio_jobs_job GROUP BY state
     UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job GROUP BY handler, state
     UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
         WHERE owner IS NOT NULL GROUP BY owner, state
+    UNION ALL SELECT 'all', '', reason, count(*) FROM waits GROUP BY reason
+    UNION ALL SELECT 'owner', owner, reason, count(*) FROM waits WHERE owner IS NOT NULL GROUP BY owner
 )
 SELECT what, name, state, coalesce(total.jobs, 0) AS said, coalesce(there.jobs, 0) AS counted
 FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE said <> counted
@@ -78,7 +85,7 @@ def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int) -> It
     except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it
         yield f"it cannot be read: {type(error).__name__}: {error}"
         return
-    trimmable = sum(event.kind in TRIMMABLE for event in log)
+    trimmable = sum(event.kind in TRIMMABLE for event in log) - job.unconsumed
     saved = sum(event.kind is Kind.SAVED for event in log)
     if not trimmable <= kept <= trimmable + saved:  # an older version did not count what was saved
         yield f"{kept} tokens and progress events are said to be kept, and {trimmable} are"
@@ -91,8 +98,9 @@ def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int) -> It
 def _check_log(job: Job, log: Sequence[Event]) -> None:
     """Check a log that retention may have trimmed.
 
-    Retention trims tokens, progress and saved values, the oldest first: behind the first that is kept, all
-    are. Of a job with many attempts it trims old snoozes too, and such a log is not checked further.
+    Retention trims tokens, progress, saved values and consumed inputs, the oldest first: behind the first
+    that is kept, all are. Of a job with many attempts it trims old snoozes too, and such a log is not
+    checked further.
 
     Raises:
         AssertionError: The log has other holes, or the job does not agree with it.
@@ -104,9 +112,13 @@ def _check_log(job: Job, log: Sequence[Event]) -> None:
         raise AssertionError(f"last_seq is {job.last_seq}, and the log ends with {log[-1].seq}")
     if job.attempt > SNOOZES:
         return
-    first = next((place for place, event in enumerate(log) if event.kind in TRIMMABLE), len(log) - 1)
+    first = next((place for place, event in enumerate(log) if event.kind in _DENSE), len(log) - 1)
     behind = [event.seq for event in log[first:]]
     if behind != [*range(behind[0], behind[0] + len(behind))]:
         raise AssertionError(f"seq has holes behind {behind[0]}, where retention leaves none")
-    dense = [attrs.evolve(event, seq=seq) for seq, event in enumerate(log, 1)]
+    seqs = [event.seq for event in log]
+    dense = [
+        attrs.evolve(event, seq=seq, received=event.received and bisect_right(seqs, event.received))
+        for seq, event in enumerate(log, 1)
+    ]
     check_agrees(attrs.evolve(job, last_seq=len(dense)), dense)

@@ -9,9 +9,9 @@ from typing import Annotated, cast
 
 from cyclopts import Parameter
 
-from .._common.states import State
+from .._common.states import Reason, State
 from .._model.summary import JobSummary
-from .._registry.filter import Filter, where_of
+from .._registry.filter import Search, where_of
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
@@ -29,6 +29,7 @@ def list_jobs(
     tag: Tags = None,
     handler: str | None = None,
     owner: str | None = None,
+    waiting: Annotated[bool, Parameter(negative=())] = False,
     limit: Annotated[int, Parameter(metavar="N")] = 50,
     json: Json = False,
 ) -> None:
@@ -37,12 +38,14 @@ def list_jobs(
     Args:
         handler: Only jobs of this handler.
         owner: Only jobs of this owner.
+        waiting: Only jobs that wait for an input, see 'trio-jobs send'.
         limit: How many at most.
     """
     if limit < 1:
         raise Fault(f"--limit takes a number from 1; got {limit}")
     given = {"state": state or None, "tags": tags_of(tag) or None, "handler": handler, "owner": owner}
-    where = where_of(cast("Filter", {name: value for name, value in given.items() if value is not None}))
+    given["reason"] = Reason.AWAITING_INPUT if waiting else None
+    where = where_of(cast("Search", {name: value for name, value in given.items() if value is not None}))
     with open_readonly(store) as seen:
         jobs = seen.newest(where, limit)
         if json:

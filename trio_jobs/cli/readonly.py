@@ -69,7 +69,7 @@ class ReadOnlyFile:
         return dict(listing.count(self._tx, where))
 
     def history(self, job_id: str) -> list[Event]:
-        """Return the events of a job but for tokens and progress."""
+        """Return the events of a job but for tokens, progress and inputs."""
         return looking.history(self._tx, job_id)
 
     def log(self, number: int) -> list[Event]:

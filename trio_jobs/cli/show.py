@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._json.records import plain
 from .._json.values import decode
-from .._model.job import Ended, Event, Job, Kind
+from .._model.job import Ended, Event, Job, Kind, Step
 from .._model.retry import NO_RETRY
 from .durations import brief, moment
 from .ending import detail_of, state_of
@@ -51,6 +52,8 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
         yield "result", as_json(job.result)
     if job.saved is not None:
         yield "saved", as_json(job.saved)
+    if job.unconsumed:
+        yield "inputs", f"{job.unconsumed} that nothing saved covers"
     most = f" of {job.retry.attempts}" if job.retry != NO_RETRY else ""
     yield "attempt", f"{job.attempt}{most}"
     yield "priority", job.priority.name.lower()
@@ -81,9 +84,11 @@ def describe_event(event: Event) -> str:
         return f"attempt {event.attempt} at {data}"
     if isinstance(data, Ended):
         parts = [str(data.reason), data.message or "", "" if data.error is None else str(data.error)]
-        if data.delay:
+        if data.delay and data.delay < math.inf:
             parts.append(f"again in {brief(data.delay)}")
         return ": ".join(filter(None, parts))
-    if event.kind in {Kind.SAVED, Kind.COMPLETED}:
+    if isinstance(data, Step):
+        return f"{data.name}: {as_json(data.result)}"
+    if event.kind in {Kind.SAVED, Kind.COMPLETED, Kind.INPUT}:
         return as_json(data)
     return "" if data is None else str(data)

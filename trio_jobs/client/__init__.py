@@ -6,7 +6,7 @@ The files in the order in which they tell the story:
     requests                        the requests, checked
     subscription, request_table     all requests that are open: no I/O, no clock, no tasks
     socket, link                    one connection, and the tasks that keep it
-    values, jobs                    large values; one job and its log, for its handles
+    inputs, values, jobs            inputs in order; large values; one job and its log, for its handles
     registry, connect               the jobs of a server, as a registry has those of the process
 """
 

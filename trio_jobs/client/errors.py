@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from .._common.errors import TrioJobsError
+from .._common.states import State
 from .._wire.errors import CODES
 
 
@@ -54,12 +55,15 @@ def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
         facts: The fields of the reply: `code`, `message`, and more by code.
     """
     code, message = str(facts.get("code", "internal")), str(facts.get("message", ""))
-    given = {**facts, "about": about}
+    conflict = message.partition(f"{facts.get('job_id')}, ")[2]  # all that it says behind the id
+    given = {**facts, "about": about, "conflict": conflict}
     try:
+        if "state" in given:
+            given["state"] = State(given["state"])
         _, error, made_of = CODES[code]
         if error is not None and made_of is not None:
             return error(*(given[name] for name in made_of))
-    except (KeyError, TypeError):  # a code that is not known here, or has other facts
+    except (KeyError, TypeError, ValueError):  # a code that is not known here, or has other facts
         pass
     return ServerError(code, message)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import trio
 
@@ -13,6 +14,7 @@ from .._watching.raised import Raised
 from .._watching.readers import Policy
 from .._wire import requests
 from .._wire.replies import Reply, Seen, events_of, job_of
+from .inputs import Part, Sender
 from .link import Link
 from .subscription import RemoteSubscription
 from .values import Changed, offset_in, whole, with_data
@@ -32,6 +34,7 @@ class RemoteJobs:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.raised = Raised()
+        self._senders: dict[str, Sender] = {}
 
     async def look(self, job_id: str) -> Seen:
         """Return a job as it is now, without its large values."""
@@ -56,7 +59,7 @@ class RemoteJobs:
         return await self.wait(job_id)
 
     async def history(self, job_id: str, after: int | None = 0) -> list[Event]:
-        """Return a job's events but for tokens and progress."""
+        """Return a job's events but for tokens, progress and inputs."""
         found: list[Event] = []
         while after is not None:
             request = requests.History(id=self.link.new_id(), job=job_id, after=after)
@@ -68,6 +71,22 @@ class RemoteJobs:
         """Return a cursor in a job's log."""
         self.link.check_open()
         return RemoteCursor(self, job_id, after, policy)
+
+    async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
+        """Send inputs to a job, and return the `seq` of the last."""
+        return await self._send(job_id, Part.of(values, key))
+
+    async def end_inputs(self, job_id: str) -> int:
+        """End a job's inputs, and return the `seq` of that event."""
+        return await self._send(job_id, Part(None, None, alone=True))
+
+    async def _send(self, job_id: str, part: Part) -> int:
+        sender = self._senders.setdefault(job_id, Sender(self.link, job_id))
+        try:
+            return await sender.send(part)
+        finally:
+            if not sender.calls:
+                self._senders.pop(job_id, None)
 
     async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
         """Ask for a job's cancellation."""

@@ -9,7 +9,7 @@ from .._common.validate import text, whole
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, JobSummary, Page
-from .._registry.filter import Filter
+from .._registry.filter import Search
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
@@ -91,7 +91,7 @@ class RemoteRegistry:
         return JobHandle(self._jobs, job_id)
 
     async def find(
-        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Filter]
+        self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Search]
     ) -> Page:
         """Return a page of the jobs that match, the oldest first; or the newest first.
 
@@ -101,7 +101,7 @@ class RemoteRegistry:
             limit: How many at most; no more than 1000.
             after: Where to go on: `Page.next` of the page before, found by the same filter.
             newest: Whether the newest come first.
-            **where: See `Filter`; not `owner`, which the server knows.
+            **where: See `Filter` and `Search`; not `owner`, which the server knows.
 
         Raises:
             TypeError: A field of the filter is unknown or has the wrong type.
@@ -132,7 +132,8 @@ class RemoteRegistry:
 
         Returns:
             For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
-            and `rest`: the JSON Schema of further arguments, or None.
+            `rest`: the JSON Schema of further arguments, or None, and `inputs`: that of inputs, or None if it
+            takes none from outside.
         """
         request = requests.ListHandlers(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.handlers)

@@ -10,6 +10,7 @@ import msgspec
 
 from .._model.job import Event, Job
 from .._wire import requests
+from .._wire.events import Large
 from .._wire.replies import ProtocolViolation, Reply, Seen, data_of
 from .errors import ServerError
 from .link import Link
@@ -30,7 +31,7 @@ async def with_data(link: Link, job_id: str, events: Sequence[Event]) -> list[Ev
     """Return events with the data that was left out; without those that are not kept any more."""
     found: list[Event] = []
     for event in events:
-        if not isinstance(event.data, requests.Large):
+        if not isinstance(event.data, Large):
             found.append(event)
             continue
         try:

@@ -20,10 +20,11 @@ from .._json.records import plain
 from .._json.values import encode, to_json
 from .._model.job import Job
 from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
+from .._wire.events import LARGE, encode_event
 from .._wire.requests import (
-    LARGE,
     AnyRequest,
     Cancel,
+    EndInputs,
     Find,
     Get,
     GetStatistics,
@@ -31,9 +32,9 @@ from .._wire.requests import (
     History,
     List,
     ListHandlers,
+    Send,
     Submit,
     Wait,
-    encode_event,
 )
 from .account import Account
 from .operations import JobOperations
@@ -109,6 +110,10 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
             if following is None:
                 operations.was_read(request)
             return {"text": to_json(text), "next": to_json(following)}
+        case Send():
+            return {"seq": to_json(await operations.send(caller, request))}
+        case EndInputs():
+            return {"seq": to_json(await operations.end_inputs(caller, request))}
         case ListHandlers():
             return {"handlers": operations.handlers}
         case GetStatistics():

@@ -9,9 +9,8 @@ from typing import Final
 import attrs
 
 from .._common.errors import InvalidPayload
-from .._json.values import encode_flat
 from .._model.job import Event
-from .._wire.requests import light
+from .._wire.events import encode_flat_events, light
 from .sse import chunk, encode_sse
 
 _BYTES: Final = 256 * 1024
@@ -93,7 +92,7 @@ def cut(after: int, events: Sequence[Event], *, tracebacks: bool) -> Generator[E
         InvalidPayload: JSON cannot hold the first event.
     """
     if events and events[-1].seq == after + len(events):
-        whole = encode_flat(events, [event.data for event in events], _BYTES)
+        whole = encode_flat_events(events, _BYTES)
         if whole is not None and len(whole) <= _BYTES:
             yield EventBatch(after, events[-1].seq, events, whole, tracebacks)
             return

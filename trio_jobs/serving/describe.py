@@ -1,4 +1,4 @@
-"""The parameters of a handler as JSON Schema, for forms and for people."""
+"""What a handler takes, as JSON Schema, for forms and for people."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from .._model.handler import mark_of
 from .._model.handlers import Handler, parameters_of
 
 _EMPTY = inspect.Parameter.empty
@@ -20,7 +21,8 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
 
     Returns:
         `name`, `description`, `parameters` (each with `name`, `schema` and `required`, and `default` if it
-        has one that JSON can hold), and `rest`: the schema of further arguments, or None.
+        has one that JSON can hold), `rest`: the schema of further arguments, or None, and `inputs`: that of
+        its jobs' inputs, or None if it does not say that it takes any.
     """
     # If the handler names no parameters itself, those of the function that it wraps are shown.
     says_nothing = all(one.kind in _ANYTHING for one in _parameters(fn, follow_wrapped=False))
@@ -32,11 +34,13 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
     except TypeError:  # an annotation cannot be resolved: a submit fails by it, a form need not
         named = [Any] * len(parameters)
         rest = Any if any(one.kind is one.VAR_POSITIONAL for one in taken) else None
+    inputs = mark_of(fn).inputs
     return {
         "name": name,
         "description": (inspect.getdoc(fn) or "").partition("\n\n")[0],
         "parameters": [_parameter(one, kind) for one, kind in zip(parameters, named, strict=True)],
         "rest": None if rest is None else _schema(rest),
+        "inputs": None if inputs is None else _schema(inputs),
     }
 
 

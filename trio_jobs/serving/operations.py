@@ -13,16 +13,28 @@ from typing import Any
 import attrs
 import msgspec
 
-from .._common.errors import QueueFull, StreamGap, UnknownHandler, UnknownJob
+from .._common.errors import QueueFull, StreamGap, UnknownHandler, UnknownJob, quoted
 from .._common.validate import RefusedAs
 from .._json.arguments import Arguments
+from .._json.inputs import Inputs
 from .._json.values import encode
 from .._model.handler import mark_of
 from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.summary import Page
 from .._registry.registry import JobRegistry, inside, look_up, submit_with_room
 from .._watching.handle import JobHandle
-from .._wire.requests import BadRequest, Cancel, Find, GetValue, List, NewJob, Submit, SubmitOptions
+from .._wire.requests import (
+    BadRequest,
+    Cancel,
+    EndInputs,
+    Find,
+    GetValue,
+    List,
+    NewJob,
+    Send,
+    Submit,
+    SubmitOptions,
+)
 from .account import Account
 from .describe import describe
 from .feed import Feed, Feeds
@@ -53,6 +65,7 @@ class JobOperations:
         self._feeds = Feeds(store, readers, options)
         self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
+        self._inputs: dict[str, Inputs] = {}
 
     # ------------------------------------------------------------ submitting
 
@@ -98,7 +111,7 @@ class JobOperations:
 
     @cached_property
     def handlers(self) -> bytes:
-        """The handlers as JSON: names, descriptions, and JSON Schemas of the arguments."""
+        """The handlers as JSON: names, descriptions, and JSON Schemas of the arguments and inputs."""
         return msgspec.json.encode([describe(name, fn) for name, fn in self._jobs.handlers.items()])
 
     # ------------------------------------------------------------ reading
@@ -121,7 +134,7 @@ class JobOperations:
             BadRequest: No page gave this cursor.
             InvalidPayload: A text holds what no store keeps.
         """
-        fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent")}
+        fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent", "reason")}
         where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if caller.owner is not None:
             where["owner"] = caller.owner
@@ -129,7 +142,7 @@ class JobOperations:
             return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
-        """Return a job's events but for tokens and progress. Raises `UnknownJob`."""
+        """Return a job's events but for tokens, progress and inputs. Raises `UnknownJob`."""
         handle, _ = await self._handle(caller, job_id)
         return await handle.history()
 
@@ -160,6 +173,36 @@ class JobOperations:
         if caller.owner is not None:
             raise Refused("forbidden", "the statistics are for those only who see all jobs")
         return await self._jobs.statistics()
+
+    # ------------------------------------------------------------ inputs
+
+    async def send(self, caller: Caller, asked: Send) -> int:
+        """Give a job inputs, and return the `seq` of the last of them.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            Refused: Its handler does not say that it takes inputs.
+            InvalidPayload: An input does not fit.
+            Exception: What `JobHandle.send_many` raises.
+        """
+        handle, job = await self._handle(caller, asked.job)
+        convert = self._inputs_of(job.handler).convert
+        return await handle.send_many([convert(value) for value in asked.values], key=asked.input_id)
+
+    async def end_inputs(self, caller: Caller, asked: EndInputs) -> int:
+        """Say that a job gets no more inputs, and return the `seq` of that event; raises as `send`."""
+        handle, job = await self._handle(caller, asked.job)
+        self._inputs_of(job.handler)
+        return await handle.end_inputs()
+
+    def _inputs_of(self, name: str) -> Inputs:
+        fn = self._jobs.handlers.get(name)
+        if fn is None or mark_of(fn).inputs is None:
+            what = f"the handler {quoted(name)} does not say that it takes inputs: @handler(inputs=…)"
+            raise Refused("no_inputs", what)
+        if name not in self._inputs:
+            self._inputs[name] = Inputs(fn)
+        return self._inputs[name]
 
     # ------------------------------------------------------------ cancelling
 

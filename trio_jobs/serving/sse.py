@@ -16,7 +16,8 @@ from .._json.values import to_json
 from .._model.job import Event, Kind
 from .._watching.lines import CANCELLED, DONE, what_failed
 from .._watching.streams import failure
-from .._wire.requests import BadRequest, Large, shown
+from .._wire.events import Large, shown
+from .._wire.requests import BadRequest
 
 PING: Final = b": ping\n\n"
 _DIGITS: Final = 16

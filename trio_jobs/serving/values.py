@@ -18,7 +18,8 @@ from .._common.errors import UnknownJob
 from .._json.records import plain
 from .._json.values import encode
 from .._model.job import Event, Job, Kind
-from .._wire.requests import LARGE, BadRequest, GetValue, json_fields
+from .._wire.events import LARGE
+from .._wire.requests import BadRequest, GetValue, json_fields
 from ..stores.contract import Store
 from .problems import Refused
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._common.errors import QueueFull
-from .._common.states import State
+from .._common.states import Reason, State
 from .._model.job import PENALTY
 from .._model.summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
 from ._row import Row
@@ -24,7 +24,11 @@ def _names(row: Row) -> list[tuple[str, str]]:
 
 
 class Roll(dict[str, Row]):
-    """Maps ids to jobs. Only `add`, `move` and `forget` may change it."""
+    """Maps ids to jobs. Only `add`, `move` and `forget` may change it.
+
+    Attributes:
+        awaiting: How many jobs await an input. The bounds of the queue do not count them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +37,8 @@ class Roll(dict[str, Row]):
         self._newest = 0
         # Of plain dicts: to count with a Counter takes twice as long.
         self._totals = defaultdict[tuple[str, str], dict[State, int]](lambda: dict.fromkeys(State, 0))
+        self.awaiting = 0
+        self._awaiting = Counter[str | None]()  # the same, by owner
         self._places: dict[tuple[str, str | None], Sequence[dict[State, int]]] = {}
 
     def add(self, row: Row) -> Row:
@@ -49,8 +55,15 @@ class Roll(dict[str, Row]):
             total[row.state] += 1
         return row
 
-    def move(self, row: Row, state: State) -> None:
-        """Set the state of a job."""
+    def move(self, row: Row, state: State, reason: Reason | None = None) -> None:
+        """Set the state of a job, and the reason."""
+        if (row.reason is Reason.AWAITING_INPUT) is not (reason is Reason.AWAITING_INPUT):
+            more, owner = 1 if reason is Reason.AWAITING_INPUT else -1, row.submission.options.owner
+            self.awaiting += more
+            self._awaiting[owner] += more
+            if not self._awaiting[owner]:
+                del self._awaiting[owner]
+        row.reason = reason
         before, row.state = row.state, state
         for total in row.totals:
             total[before] -= 1
@@ -83,6 +96,8 @@ class Roll(dict[str, Row]):
     ) -> Counter[str | None]:
         """Return how many jobs of each owner start at once if a batch is submitted, in it or not.
 
+        Those that awaited an input take a slot too, but are not among them: no bound counted them before.
+
         Args:
             due: The ranks and ids of jobs that wait and are due.
             batch: The jobs to be submitted.
@@ -90,11 +105,12 @@ class Roll(dict[str, Row]):
             now: See `due_at`.
             epoch: See `due_at`.
         """
-        ranked = [(rank, self[job_id].submission) for rank, job_id in due]
+        rows = [(rank, self[job_id]) for rank, job_id in due]
+        ranked = [(rank, row.submission, row.reason is Reason.AWAITING_INPUT) for rank, row in rows]
         coming = [(due_at(new.options, now, epoch), new) for new in batch]
-        ranked += [(when + PENALTY[new.options.priority], new) for when, new in coming if when <= now]
+        ranked += [(when + PENALTY[new.options.priority], new, False) for when, new in coming if when <= now]
         ranked.sort(key=lambda one: one[0])
-        return Counter(new.options.owner for _, new in ranked[:limit])
+        return Counter(new.options.owner for _, new, awaited in ranked[:limit] if not awaited)
 
     def check_room(self, batch: Sequence[Submission], starting: Mapping[str | None, int]) -> None:
         """Check that no owner has too many jobs that wait; see `Submission.room`.
@@ -108,7 +124,7 @@ class Roll(dict[str, Row]):
         """
         for owner, room in rooms(batch).items():
             total = self._totals.get(("owner", owner), _NONE)
-            waiting = sum(total.get(state, 0) for state in WAITING)
+            waiting = sum(total.get(state, 0) for state in WAITING) - self._awaiting[owner]
             if waiting + sum(new.options.owner == owner for new in batch) - starting.get(owner, 0) > room:
                 raise QueueFull(room, owner)
 

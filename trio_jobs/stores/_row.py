@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 
@@ -15,6 +16,7 @@ from .._model.job import Job, Progress
 from .._model.summary import JobSummary, summary_of
 from .contract import Submission, Where
 from .log import Log, weigh
+from .records import Retried
 from .rules import WAITING, date_of
 
 
@@ -28,6 +30,14 @@ def same(one: Submission, other: Submission) -> bool:
             and _alike([*one.args, given.metadata], [*other.args, before.metadata])
         )
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
+        return False
+
+
+def alike(one: object, other: object) -> bool:
+    """Return whether values are the same; if they cannot be compared, they are not."""
+    try:
+        return _alike(one, other)
+    except Exception:  # noqa: BLE001  # see `same`
         return False
 
 
@@ -79,6 +89,9 @@ def _fields(kind: type[Any]) -> Sequence[str] | None:
     return getattr(kind, "__struct_fields__", None)
 
 
+_NONE: Final = Retried()
+
+
 @attrs.define(eq=False)
 class Row:
     """One job. Times are seconds on Trio's clock."""
@@ -100,6 +113,7 @@ class Row:
     progress: Progress | None = None
     attempt: int = 0
     spent: int = 0
+    before: Retried = _NONE
     started: float | None = None
     finished: float | None = None
     cancel_requested: float | None = None
@@ -114,6 +128,7 @@ class Row:
         wanted, options = where.tags, self.submission.options
         return (
             (where.states is None or self.state in where.states)
+            and (where.reason is None or where.reason is self.reason)
             and (wanted is None or wanted.items() <= options.tags.items())
             and (where.handler is None or where.handler == self.submission.handler)
             and (where.owner is None or where.owner == options.owner)
@@ -175,7 +190,8 @@ class Row:
             created_at=date_of(self.created + epoch),
             started_at=wall(self.started),
             finished_at=wall(self.finished),
-            next_attempt_at=wall(self.due) if self.state in WAITING else None,
+            next_attempt_at=wall(self.due) if self.state in WAITING and self.due != math.inf else None,
             cancel_requested_at=wall(self.cancel_requested),
             last_seq=self.log.last_seq,
+            unconsumed=len(self.log.inputs.weights),
         )

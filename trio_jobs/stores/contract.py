@@ -10,8 +10,9 @@ for a few seconds at most; a call that is cancelled then may have happened or no
 checkpoints; those of the memory store are not, except those that wait.
 
 Failure: a verb that raises `StoreUnavailable` may have happened or not. Every verb may then be called
-again: `submit` and `spawn` know the id, `append` the offset, a `finish` that had happened is answered with
-`LeaseLost`, and what a lost answer to `claim` had started comes back when its lease lapses.
+again: `submit` and `spawn` know the id, `send` that of its inputs, `append` the offset, a `finish` that had
+happened is answered with `LeaseLost`, and what a lost answer to `claim` had started comes back when its lease
+lapses.
 
 Leases: an attempt belongs to the worker that claimed it until its lease has lapsed *and* a sweep has
 reclaimed it. Its number is the fence: a claim always raises it, so the worker of an earlier attempt can write
@@ -25,129 +26,39 @@ are always read by cursor, so a lost or doubled wake-up inside a store loses or 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import attrs
+from .records import (
+    COUNTED,
+    CRASHES,
+    CancelAnswer,
+    Claim,
+    Claimant,
+    Heartbeat,
+    Outcome,
+    Submission,
+    Where,
+)
 
 if TYPE_CHECKING:
-    from .._common.states import Reason, State, Transition
-    from .._model.job import Ended, Event, Job, JobEnd, Kind, Options
+    from .._common.states import Reason, State
+    from .._model.job import Event, Job, JobEnd, Kind
     from .._model.summary import Page
 
-
-# Of the records those that each job takes are not frozen, which would take three times as long; none changes.
-@attrs.define
-class Submission:
-    """A job as it is handed to a store.
-
-    Attributes:
-        id: Chosen by the caller, so that a submit with an unknown outcome can be looked up.
-        handler: The handler's name.
-        target: The handler itself; only stores that live in the process can keep it.
-        args: The handler's arguments.
-        options: How to run it.
-        key: Idempotency key, unique per `options.owner`.
-        given: Of `options`, what the submitter gave, over the defaults of all handlers. With a key it is this
-            that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
-        room: How many jobs of its owner may wait, this one included; None is no limit.
-    """
-
-    id: str
-    handler: str
-    target: Callable[..., Awaitable[Any]]
-    args: tuple[Any, ...]
-    options: Options
-    key: str | None = None
-    given: Options | None = None
-    room: int | None = None
-
-
-@attrs.define
-class Claim:
-    """The right to run one attempt.
-
-    Attributes:
-        submission: What to run.
-        attempt: Its number, which fences the attempt's writes.
-        spent: The retry budget used, this attempt included.
-        saved: What earlier attempts saved last.
-        seq: The cursor of this attempt's `started` event.
-    """
-
-    submission: Submission
-    attempt: int
-    spent: int
-    saved: Any
-    seq: int
-
-
-@attrs.define
-class Outcome:
-    """How an attempt ended, as `finish` records it.
-
-    Attributes:
-        transition: `completed`, `failed`, `cancelled` or `retried`.
-        result: What the handler returned, when completed.
-        ended: Why and how, otherwise; its `delay` says when a retry is due.
-    """
-
-    transition: Transition
-    result: Any = None
-    ended: Ended | None = None
-
-
-@attrs.frozen(slots=False)
-class Where:
-    """A filter of jobs; None means any. A job matches when each given field matches."""
-
-    states: Collection[State] | None = None
-    tags: Mapping[str, str] | None = None
-    handler: str | None = None
-    owner: str | None = None
-    parent: str | None = None
-
-    @property
-    def searched(self) -> bool:
-        """Whether a count has to search: there are counters only for the states of one handler or owner."""
-        both = self.handler is not None and self.owner is not None
-        return bool(self.tags) or self.parent is not None or both
-
-
-@attrs.frozen(slots=False)
-class Claimant:
-    """The worker that claims, and how long its leases are.
-
-    Attributes:
-        name: The worker's name in `started` events.
-        lease: Seconds after which an attempt may be reclaimed, unless a heartbeat renews it.
-    """
-
-    name: str
-    lease: float = math.inf
-
-
-@attrs.frozen
-class Heartbeat:
-    """The answer of a store to a heartbeat.
-
-    Attributes:
-        lost: The jobs that do not run the attempt that the worker holds.
-        cancels: Those whose cancellation was requested, and the grace in seconds.
-    """
-
-    lost: frozenset[str]
-    cancels: Mapping[str, float]
-
-
-CRASHES: Final = 3
-"""How many attempts of a job may lose their worker, at least, before the job fails of it."""
-
-COUNTED: Final = 10_000
-"""How many jobs a count that has to search finds at most."""
-
-CancelAnswer = Literal["cancelled", "requested", "already_over"]
+__all__ = [
+    "COUNTED",
+    "CRASHES",
+    "CancelAnswer",
+    "Claim",
+    "Claimant",
+    "Heartbeat",
+    "KnowsEnds",
+    "Outcome",
+    "Store",
+    "Submission",
+    "Where",
+]
 
 
 class Store(Protocol):
@@ -210,23 +121,92 @@ class Store(Protocol):
         """
         ...
 
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self,
+        job_id: str,
+        attempt: int,
+        kind: Kind,
+        values: Sequence[Any],
+        offset: int,
+        *,
+        received: int | None = None,
+    ) -> int:
         """Add an event for each value to the log of a running attempt, all or none.
 
         Args:
             job_id: The job.
             attempt: The attempt that writes.
-            kind: `token`, `progress` or `saved`.
+            kind: `token`, `progress`, `saved` or `step`.
             values: At least one.
             offset: How many events this attempt has appended before. Those of `values` that the store has
                 already, from a call whose answer was lost, are skipped.
+            received: With `saved`: the inputs up to this `seq` are consumed in the same step. The job keeps
+                the greatest that it was given, which is `Event.received` of these events.
 
         Returns:
             The newest `seq` of the log.
 
         Raises:
             LeaseLost: The job is not running that attempt.
-            InvalidPayload: The store cannot keep a value, or a token is too large.
+            InvalidPayload: The store cannot keep a value, a token is too large, or there would be too many
+                steps, or too large ones; see `Retention`.
+        """
+        ...
+
+    async def send(self, job_id: str, input_id: str, values: Sequence[Any]) -> int:
+        """Add an input for each value to the log of a job that has not ended, all or none.
+
+        A job that waits for an input, RETRYING with reason `awaiting_input` and not due yet, is due at once.
+        No other job is due any earlier for it.
+
+        Args:
+            job_id: The job.
+            input_id: Chosen by the sender, 1 to 256 characters, and unique within the job: if the job knows
+                it already, nothing is added. It is known at least as long as its inputs are in the log.
+            values: At least one.
+
+        Returns:
+            The `seq` of the last of these inputs.
+
+        Raises:
+            UnknownJob: No job has this id.
+            KeyConflict: The id belongs to other values. Whatever else is wrong with a call, an id that is
+                known is answered, or refused with this.
+            InvalidPayload: The store cannot keep a value, or it is larger than `Retention.token_bytes`.
+            IllegalTransition: The job has ended, or its inputs have.
+            InboxFull: There would be more unconsumed inputs than `Retention.inputs`, or more bytes.
+        """
+        ...
+
+    async def end_inputs(self, job_id: str) -> int:
+        """Record that no more inputs will come, and make a job due that waits for one, as `send` does.
+
+        Returns:
+            The `seq` of the event `inputs_ended`; if this was called before, that of then, also of a job
+            that has ended.
+
+        Raises:
+            UnknownJob: No job has this id.
+            IllegalTransition: The job has ended, and its inputs had not.
+        """
+        ...
+
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """Return up to `limit` events `input` and `inputs_ended` behind a cursor, in order.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        ...
+
+    async def listening(self, places: Mapping[str, int]) -> Collection[str]:
+        """Wait until jobs have an input, or the end of the inputs, behind a cursor. A checkpoint.
+
+        Args:
+            places: The cursor, by job id.
+
+        Returns:
+            At least one of these jobs; those that were removed count as well.
         """
         ...
 
@@ -235,6 +215,8 @@ class Store(Protocol):
 
         If cancellation was requested, `retried` becomes `cancelled` in the same step, and children that
         are still open are cancelled (reason `parent`). `spent` is given back for the reasons in `UNSPENT`.
+        `completed` consumes the inputs that were received. An attempt that waits for an input
+        (`awaiting_input`) is due at once if the job has one, or the end of its inputs, behind `received`.
 
         Returns:
             The job's state now.
@@ -317,7 +299,7 @@ class Store(Protocol):
         ...
 
     async def history(self, job_id: str) -> list[Event]:
-        """Return the events but for tokens and progress; see `Retention` for which others may be gone.
+        """Return all events but tokens, progress and inputs; see `Retention` for which others may be gone.
 
         Raises:
             UnknownJob: No job has this id.
@@ -380,8 +362,8 @@ class Store(Protocol):
         """Close this store object, and wake all tasks that wait in this process.
 
         A store that is not durable ends the unfinished jobs. In a durable one, `follow` and `ended` of
-        a job that has not ended raise `trio.ClosedResourceError`; in any store `due`, `overdue` and
-        `cancelling` do, if they wait.
+        a job that has not ended raise `trio.ClosedResourceError`; in any store `due`, `overdue`,
+        `cancelling` and `listening` do, if they wait.
         """
         ...
 

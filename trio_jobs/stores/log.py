@@ -14,13 +14,15 @@ import attrs
 
 from .._common.bell import Bell
 from .._common.errors import InvalidPayload
-from .._common.states import Reason
-from .._model.job import ENDS, SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
+from .._model.job import ENDS, REPEATED, SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
+from . import rules
+from ._inputs import NONE, Inputs
 
 _EVENT: Final = 150  # bytes of an event, but for its data
+_BESIDE: Final = frozenset({Kind.CANCEL_REQUESTED, Kind.INPUT, Kind.INPUTS_ENDED})  # an attempt goes on
 _FLAT: Final = frozenset({str, bytes, int, float})
 # Each event asks for these, and Python 3.11 finds the members of an enum slowly.
-_STARTED, _TOKEN, _RETRIED, _CANCEL_REQUESTED = Kind.STARTED, Kind.TOKEN, Kind.RETRIED, Kind.CANCEL_REQUESTED
+_STARTED, _TOKEN, _STEP, _RETRIED = Kind.STARTED, Kind.TOKEN, Kind.STEP, Kind.RETRIED
 _seq = attrgetter("seq")
 
 
@@ -52,6 +54,7 @@ class Note:
     attempt: int
     kind: Kind
     data: Any
+    received: int | None = None
 
 
 class Log:
@@ -76,12 +79,13 @@ class Log:
         writer: The attempt that may write; 0 if none may.
         over: Whether the job has ended.
         followers: Rings with each event, once a task waits for one.
+        inputs: What the job has of inputs; `NONE` as long as it had none, and no task listened.
     """
 
     __slots__ = (
         "_attempt", "_bytes", "_count", "_epoch", "_fixed", "_keep", "_notes", "_now", "_old",
-        "_old_weights", "_others", "_saved", "_times", "_weights", "before", "entries", "followers",
-        "last_seq", "over", "writer",
+        "_old_weights", "_others", "_saved", "_steps", "_times", "_weights", "before", "entries",
+        "followers", "inputs", "last_seq", "over", "writer",
     )  # fmt: skip
 
     def __init__(self, keep: Retention, now: Callable[[], float], epoch: float) -> None:
@@ -105,10 +109,12 @@ class Log:
         self.writer = 0
         self.over = False
         self.followers: Bell | None = None
+        self.inputs = NONE
+        self._steps = 0, 0  # how many results of steps, and their weight
 
     @property
     def bytes(self) -> int:
-        """The size of the tokens, progress and saved values in it."""
+        """The size of the tokens, progress, consumed inputs and saved values in it."""
         return self._bytes if self._saved is None else self._bytes + self._saved[1]
 
     @property
@@ -123,16 +129,16 @@ class Log:
 
     # ------------------------------------------------------------ writing
 
-    def append(self, attempt: int, kind: Kind, now: float, data: Any) -> int:
+    def append(self, attempt: int, kind: Kind, now: float, data: Any, received: int | None = None) -> int:
         """Add an event that stays, and return its `seq`."""
         self.last_seq = seq = self.last_seq + 1
         self._others += 1
         if kind is _STARTED:
             self.writer, self._others = attempt, seq
-        elif kind is not _CANCEL_REQUESTED:
+        elif kind not in _BESIDE:
             self.writer = 0
             self.over = kind in ENDS
-        self.entries.append(Note(attempt, kind, data))
+        self.entries.append(Note(attempt, kind, data, received))
         self._notes.append(seq)
         self._times.append(now)
         self._weights.append(0)
@@ -145,11 +151,16 @@ class Log:
             self.followers.ring()
         return seq
 
-    def extend(self, kind: Kind, values: Sequence[object]) -> None:
+    def extend(self, kind: Kind, values: Sequence[object], received: int | None = None) -> None:
         """Add an event of the present attempt for each value, and drop old ones beyond the bounds.
 
+        Args:
+            kind: What the attempt appends.
+            values: At least one.
+            received: The inputs up to this `seq` are consumed.
+
         Raises:
-            InvalidPayload: A token is too large; nothing was added.
+            InvalidPayload: A token is too large, or steps are too many or too large; nothing was added.
         """
         weights = [weigh(value) for value in values]
         if kind is _TOKEN:
@@ -157,13 +168,22 @@ class Log:
                 raise self._too_large(max(weights))
             self.entries += values
         else:
+            if kind is _STEP:
+                self._add_steps(weights)
+            if received is not None:
+                self.consume(received)
+                received = self.inputs.consumed
             self._notes += range(self.last_seq + 1, self.last_seq + len(values) + 1)
-            self.entries += [Note(self._attempt_at(self.last_seq), kind, value) for value in values]
+            attempt = self._attempt_at(self.last_seq)
+            self.entries += [Note(attempt, kind, value, received) for value in values]
         self.last_seq += len(weights)
         self._times.extend([self._now()] * len(weights))
+        if kind is _STEP:
+            weights = [0] * len(weights)
+        else:
+            self._count += len(weights)
+            self._bytes += sum(weights)
         self._weights += weights
-        self._bytes += sum(weights)
-        self._count += len(weights)
         if kind is Kind.SAVED:
             self._keep_last(self.last_seq, weights[-1])
         self._added()
@@ -179,6 +199,42 @@ class Log:
         self._weights.append(weight)
         self._bytes += weight
         self._count += 1
+        self._added()
+
+    def _add_steps(self, weights: Sequence[int]) -> None:
+        count, size = self._steps
+        rules.check_steps(count, size, weights, self._keep)
+        self._steps = count + len(weights), size + sum(weights)
+        self._fixed += sum(weights)
+
+    def add_inputs(self, attempt: int, now: float, values: Sequence[Any], weights: Sequence[int]) -> int:
+        """Add an input for each value, which stays until it is consumed, and return the last `seq`."""
+        inputs = self._own_inputs()
+        for value, weight in zip(values, weights, strict=True):
+            inputs.add(self.append(attempt, Kind.INPUT, now, value), weight)
+            self._fixed += weight
+        return self.last_seq
+
+    def _own_inputs(self) -> Inputs:
+        if self.inputs is NONE:
+            self.inputs = Inputs()
+        return self.inputs
+
+    def end_inputs(self, attempt: int, now: float) -> int:
+        """Add the end of the inputs, and return its `seq`."""
+        inputs = self._own_inputs()
+        inputs.end(self.append(attempt, Kind.INPUTS_ENDED, now, None))
+        return self.last_seq
+
+    def consume(self, received: int) -> None:
+        """Note that the inputs up to the `seq` `received` are consumed, so that they may be dropped."""
+        if not self.inputs.last:
+            return
+        for seq, weight in self.inputs.consume(received):
+            self._weigh(seq, weight)
+            self._count += 1
+            self._bytes += weight
+            self._fixed -= weight
         self._added()
 
     def _too_large(self, weight: int) -> InvalidPayload:
@@ -225,16 +281,20 @@ class Log:
                 total -= weight
         self._count, self._bytes = count, total
         self._replace(passed, [place for place, weight in enumerate(weights[:passed]) if not weight])
+        if self.inputs.seqs:
+            self.inputs.keep({event.seq for event in self._old}, self.before)
 
     def _fold(self) -> None:
-        """Drop all but the newest snoozes: the end of one attempt and the beginning of the next."""
+        """Drop all but the newest snoozes and waits: the end of one attempt and the beginning of the next."""
         every = self.read(0, self.last_seq)
-        snoozed = [
-            place
-            for place, event in enumerate(every[:-1])
-            if event.kind is _RETRIED and event.data.reason is Reason.SNOOZED
-        ]
-        gone = {place + both for place in snoozed[:-SNOOZES] for both in (0, 1)}
+        pairs, ended = list[tuple[int, int]](), None
+        for place, event in enumerate(every):
+            if event.kind is _RETRIED and event.data.reason in REPEATED:
+                ended = place
+            elif event.kind is _STARTED and ended is not None:
+                pairs.append((ended, place))
+                ended = None
+        gone = {place for pair in pairs[:-SNOOZES] for place in pair}
         passed = max(gone, default=-1) + 1
         self._replace(passed, [place for place in range(passed) if place not in gone])
 
@@ -256,11 +316,21 @@ class Log:
             self.followers = Bell()
         return self.followers.wait()
 
+    def listen(self) -> Awaitable[None]:
+        """Wait for the next input, or the end of the inputs. A checkpoint."""
+        inputs = self.inputs
+        if inputs.listeners is None:
+            inputs = self._own_inputs()
+            inputs.listeners = Bell()
+        return inputs.listeners.wait()
+
     def clear(self) -> None:
         """Drop everything, because the job is deleted."""
         self.entries, self._old = [], ()
-        if self.followers is not None:
-            self.followers.ring()
+        self.inputs.seqs.clear()
+        for bell in (self.followers, self.inputs.listeners):
+            if bell is not None:
+                bell.ring()
 
     # ------------------------------------------------------------ reading
 
@@ -271,7 +341,7 @@ class Log:
     def _event(self, place: int) -> Event:
         seq, entry, timestamp = self.before + place + 1, self.entries[place], self._times[place] + self._epoch
         if isinstance(entry, Note):
-            return Event(seq, entry.attempt, entry.kind, timestamp, entry.data)
+            return Event(seq, entry.attempt, entry.kind, timestamp, entry.data, entry.received)
         return Event(seq, self._attempt_at(seq), _TOKEN, timestamp, entry)
 
     def read(self, after: int, limit: int) -> list[Event]:
@@ -282,6 +352,22 @@ class Log:
         last = min(len(self.entries), first + limit - len(found))
         return found + [self._event(place) for place in range(first, last)]
 
+    def read_inputs(self, after: int, limit: int) -> list[Event]:
+        """Return up to `limit` kept events `input` and `inputs_ended` behind the cursor `after`."""
+        return [
+            entry if isinstance(entry, Event) else self._event(seq - self.before - 1)
+            for seq, entry in self.inputs_behind(after, limit)
+        ]
+
+    def inputs_behind(self, after: int, limit: int) -> list[tuple[int, Event | Note]]:
+        """Return what `read_inputs` does, each with its `seq`, and without making events."""
+        seqs, before, entries, old = self.inputs.seqs, self.before, self.entries, self._old
+        first = bisect_right(seqs, after)
+        return [
+            (seq, entries[seq - before - 1] if seq > before else old[bisect_left(old, seq, key=_seq)])
+            for seq in seqs[first : first + limit]
+        ]
+
     def tokens(self, after: int, limit: int) -> list[Any]:
         """Return the values of up to `limit` tokens that follow the cursor `after` at once."""
         if (first := after - self.before) < 0:
@@ -291,6 +377,6 @@ class Log:
         return self.entries[first : min(last, first + limit)]
 
     def history(self) -> list[Event]:
-        """Return all events except tokens and progress."""
+        """Return all events except tokens, progress and inputs."""
         recent = (self._event(seq - self.before - 1) for seq in self._notes)
         return [event for part in (self._old, recent) for event in part if event.kind not in TRIMMABLE]

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-import trio
-
-from .._common.bell import Bell
-from .._common.errors import KeyConflict, LeaseLost, UnknownJob
+from .._common.errors import KeyConflict, LeaseLost
 from .._common.states import UNFINISHED, Reason, State, Transition
-from .._model.job import KIND_OF, PENALTY, Ended, Event, Job, JobEnd, Kind, Retention
-from .._model.summary import Page
+from .._model.job import KIND_OF, PENALTY, Ended, Kind, Retention
 from . import rules
 from ._ended import EndedJobs
-from ._queue import Queue
-from ._roll import Roll
-from ._row import Row, same
-from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from .log import Log
+from ._looking import LookingVerbs
+from ._row import Row, alike, same
+from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission
+from .log import Log, weigh
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
 _SUBMITTED, _STARTED, _RUNNING = Kind.SUBMITTED, Transition.STARTED, State.RUNNING
 
 
-class MemoryStore:
+class MemoryStore(LookingVerbs):
     """Keeps jobs in a dict.
 
     Args:
@@ -38,24 +32,12 @@ class MemoryStore:
         retention: What is kept of each job, and how many ended jobs.
     """
 
-    durable = False
-
     def __init__(self, *, queue_limit: int = 100_000, retention: Retention | None = None) -> None:
+        super().__init__()
         self._limit = queue_limit
         self._keep = retention or Retention()
-        self._rows = Roll()
         self._keys: dict[tuple[str | None, str], str] = {}
-        self._waiting = Queue()
-        self._expiring = Queue()
-        self._leases = Queue()
         self._ended = EndedJobs(self._keep)
-        self._work = Bell()
-        self._alarm = Bell()
-        self._cancelling: dict[str, float] = {}
-        self._requests = Bell()
-        self._time = trio.lowlevel.current_clock().current_time  # bound once, as each token reads it
-        # Wall time is read once: a job's times then keep their order when the wall clock is set.
-        self._epoch = datetime.now(UTC).timestamp() - self._time()
 
     # ------------------------------------------------------------ coming in
 
@@ -78,7 +60,8 @@ class MemoryStore:
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
         coming = list(fresh.values())
-        rules.check_queue(len(self._waiting), coming, limit, now, most=self._limit, epoch=self._epoch)
+        waiting = len(self._waiting) - self._rows.awaiting
+        rules.check_queue(waiting, coming, limit, now, most=self._limit, epoch=self._epoch)
         if rules.rooms(coming):
             due = self._waiting.first(limit, now)
             self._rows.check_room(coming, self._rows.starting(due, coming, limit, now, epoch=self._epoch))
@@ -90,9 +73,14 @@ class MemoryStore:
         return ids, claims
 
     def _starts_at_once(self, new: Submission, now: float) -> bool:
-        """Return whether this job gets a free slot at once: it is due, and overtakes no waiting job."""
+        """Return whether this job gets a free slot at once: it is new and due, and no waiting job matters.
+
+        None does that awaits an input and is not due: nothing overtakes it, and it takes no room.
+        """
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
-        return not (known or self._waiting.tickets) and rules.due_at(new.options, now, self._epoch) <= now
+        waiting = self._waiting
+        others = waiting.tickets and (len(waiting) > self._rows.awaiting or waiting.next_due() <= now)
+        return not (known or others) and rules.due_at(new.options, now, self._epoch) <= now
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:
@@ -132,10 +120,6 @@ class MemoryStore:
 
     # ------------------------------------------------------------ attempts
 
-    def log(self, job_id: str) -> Log:
-        """Return a job's log, for code that reads and writes it in place."""
-        return self._row(job_id).log
-
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
         return self._claim(limit, worker, self._time())
@@ -149,17 +133,23 @@ class MemoryStore:
         return claims
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        self._rows.move(row, rules.advance(row.state, _STARTED))
+        inputs, reason = row.log.inputs, row.reason
+        self._rows.move(row, rules.advance(row.state, _STARTED), None)
         if self._expiring.tickets:
             self._expiring.discard(row.submission.id)
-        row.reason = row.message = row.error = None
+        row.message = row.error = None
         row.attempt += 1
         row.spent += 1
         row.started = now
         seq = row.log.append(row.attempt, KIND_OF[_STARTED], now, worker.name)
         if worker.lease != math.inf:
             self._lease(row, worker.lease, now)
-        return Claim(row.submission, row.attempt, row.spent, row.saved, seq)
+        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, inputs.consumed)
+        if row.attempt > 1:
+            claim.waited = rules.waited(reason, inputs.last, inputs.received)
+            if inputs.last:
+                inputs.received = inputs.consumed
+        return claim
 
     def _lease(self, row: Row, lease: float, now: float) -> None:
         self._leases.discard(row.submission.id)
@@ -182,12 +172,21 @@ class MemoryStore:
                 cancels[job_id] = row.cancel_grace
         return Heartbeat(frozenset(lost), cancels)
 
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self,
+        job_id: str,
+        attempt: int,
+        kind: Kind,
+        values: Sequence[Any],
+        offset: int,
+        *,
+        received: int | None = None,
+    ) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt)
         if offset != row.log.appended and not (values := values[row.log.appended - offset :]):
             return row.log.last_seq
-        row.log.extend(kind, values)
+        row.log.extend(kind, values, received)
         if kind is Kind.PROGRESS:
             row.progress = values[-1]
         elif kind is Kind.SAVED:
@@ -202,10 +201,21 @@ class MemoryStore:
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the running attempt, for `finish` and `sweep` alike."""
-        done = rules.conclude(outcome, asked=row.cancel_requested is not None, message=row.cancel_message)
+        done = rules.conclude(
+            outcome,
+            asked=row.cancel_requested is not None,
+            message=row.cancel_message,
+            last_input=row.log.inputs.last,
+            before=row.before,
+        )
+        if row.log.inputs.last and outcome.received is not None:
+            row.log.inputs.received = outcome.received
+            if done.transition is Transition.COMPLETED:
+                row.log.consume(outcome.received)
         if self._leases.tickets:
             self._leases.discard(row.submission.id)
-        if done.delay is not None:
+        if done.delay is not None and done.ended is not None:
+            row.before = rules.after(done.ended)
             row.spent -= done.unspent
             row.due = now + done.delay
             self._enqueue(row, now)
@@ -213,7 +223,8 @@ class MemoryStore:
         if row.children:
             self._end_children(row, now)
         row.result = outcome.result
-        self._end(row, done.transition, outcome.result if done.ended is None else done.ended, now)
+        data = outcome.result if done.ended is None else done.ended
+        self._end(row, done.transition, data, now, outcome.received)
 
     def _end_children(self, row: Row, now: float) -> None:
         """End the open children of a job, at any depth, each after its own children."""
@@ -228,6 +239,45 @@ class MemoryStore:
         if row is None or row.state is not _RUNNING or row.attempt != attempt:
             raise LeaseLost(job_id, attempt)
         return row
+
+    # ------------------------------------------------------------ inputs
+
+    async def send(self, job_id: str, input_id: str, values: Sequence[Any]) -> int:
+        """See `Store.send`."""
+        row = self._row(job_id)
+        log = row.log
+        if (known := log.inputs.ids.get(input_id)) is not None:
+            last, count = known
+            kept = [entry.data for seq, entry in log.inputs_behind(last - count, count) if seq <= last]
+            if len(values) != count or not alike([*values][count - len(kept) :], kept):
+                raise KeyConflict(
+                    input_id, job_id, "as the id of another input; use a new id for a new input"
+                )
+            return last
+        sizes = [weigh(value) for value in values]
+        rules.check_send(row.state, log.inputs.state(), sizes, self._keep)
+        seq = log.add_inputs(row.attempt, self._time(), values, sizes)
+        log.inputs.ids[input_id] = seq, len(values)
+        self._hear(row)
+        return seq
+
+    async def end_inputs(self, job_id: str) -> int:
+        """See `Store.end_inputs`."""
+        row = self._row(job_id)
+        if not row.log.inputs.ended:
+            rules.check_end_inputs(row.state)
+            row.log.end_inputs(row.attempt, self._time())
+            self._hear(row)
+        return row.log.inputs.ended
+
+    def _hear(self, row: Row) -> None:
+        """Make a job due that waits for an input, and wake the tasks that listen."""
+        if row.state is State.RETRYING and rules.wakes(row.state, row.reason, row.due, now := self._time()):
+            row.due = now
+            self._waiting.discard(row.submission.id)
+            self._enqueue(row, now)
+            self._work.ring()
+        self._heard.ring()
 
     # ------------------------------------------------------------ ends
 
@@ -271,7 +321,7 @@ class MemoryStore:
         for row in [row for row in self._rows.values() if not row.state.over]:
             self._leave_queue(row)
             self._end(row, Transition.CANCELLED, Ended(reason), self._time())
-        for bell in (self._work, self._alarm, self._requests):
+        for bell in (self._work, self._alarm, self._requests, self._heard):
             bell.close()
 
     def _leave_queue(self, row: Row) -> None:
@@ -279,98 +329,27 @@ class MemoryStore:
         self._expiring.discard(row.submission.id)
         self._leases.discard(row.submission.id)
 
-    def _end(self, row: Row, transition: Transition, data: object, now: float) -> None:
+    def _end(
+        self, row: Row, transition: Transition, data: object, now: float, received: int | None = None
+    ) -> None:
         """Move a job to its next state, and delete the oldest ended jobs while too many are kept."""
-        self._rows.move(row, rules.advance(row.state, transition))
+        reason = data.reason if isinstance(data, Ended) else None
+        self._rows.move(row, rules.advance(row.state, transition), reason)
         self._cancelling.pop(row.submission.id, None)
         if isinstance(data, Ended):
-            row.reason, row.message, row.error = data.reason, data.message, data.error
+            row.message, row.error = data.message, data.error
         if row.state not in UNFINISHED:
             row.finished = now
             above = None if row.parent is None else self._rows.get(row.parent)
             if above is not None and above.children is not None:
                 above.children.pop(row.submission.id, None)
-        row.log.append(row.attempt, KIND_OF[transition], now, data)
+        row.log.append(row.attempt, KIND_OF[transition], now, data, received)
         if row.finished is not None:
             if row.waiters is not None:
                 row.waiters.ring()
             self._ended.add(row, now)  # with its last event
             while (oldest := self._ended.one_too_many()) is not None:
                 self._forget(oldest)
-
-    # ------------------------------------------------------------ looking
-
-    def _row(self, job_id: str) -> Row:
-        if (row := self._rows.get(job_id)) is None:
-            raise UnknownJob(job_id) from None
-        return row
-
-    async def get(self, job_id: str) -> Job:
-        """See `Store.get`."""
-        return self._row(job_id).snapshot(self._epoch)
-
-    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
-        """See `Store.find`."""
-        return self._rows.find(where, limit, after, newest=newest, epoch=self._epoch)
-
-    async def count(self, where: Where) -> Mapping[State, int]:
-        """See `Store.count`."""
-        return self._rows.count(where)
-
-    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """See `Store.read`."""
-        return self._row(job_id).log.read(after, limit)
-
-    async def history(self, job_id: str) -> list[Event]:
-        """See `Store.history`."""
-        return self._row(job_id).log.history()
-
-    # ------------------------------------------------------------ waiting
-
-    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """See `Store.follow`."""
-        row = self._row(job_id)
-        events = row.log.read(after, limit)
-        if events or row.finished is not None:
-            await trio.lowlevel.checkpoint()
-        while not events and row.finished is None:
-            await row.log.wait()
-            events = row.log.read(after, limit)
-        return events
-
-    async def ended(self, job_id: str) -> Job:
-        """See `Store.ended`."""
-        row = self._row(job_id)
-        await self.end(job_id)
-        return row.snapshot(self._epoch)
-
-    async def end(self, job_id: str) -> JobEnd:
-        """See `KnowsEnds.end`."""
-        row = self._row(job_id)
-        if row.finished is not None:
-            await trio.lowlevel.checkpoint()
-        while row.finished is None:
-            row.waiters = row.waiters or Bell()
-            await row.waiters.wait()
-        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
-
-    async def due(self) -> None:
-        """See `Store.due`."""
-        while (when := self._waiting.next_due()) > self._time():
-            with trio.move_on_at(when):
-                await self._work.wait()
-
-    async def overdue(self) -> None:
-        """See `Store.overdue`."""
-        while (when := min(self._expiring.next_due(), self._leases.next_due())) > self._time():
-            with trio.move_on_at(when):
-                await self._alarm.wait()
-
-    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
-        """See `Store.cancelling`."""
-        while not self._cancelling.items() - heard.items():
-            await self._requests.wait()
-        return dict(self._cancelling)
 
     # ------------------------------------------------------------ going
 
@@ -390,6 +369,7 @@ class MemoryStore:
     def _forget(self, job_id: str) -> None:
         row = self._rows.forget(job_id)
         row.log.clear()
+        self._heard.ring()
         self._ended.discard(job_id)
         if row.submission.key is not None:
             del self._keys[row.submission.options.owner, row.submission.key]

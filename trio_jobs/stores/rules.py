@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from .._common.errors import IllegalTransition, QueueFull
+import attrs
+
+from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition, sources
-from .._model.job import Ended, Options
+from .._model.job import REPEATED, Ended, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
+from .records import Retried
 
 WAITING: Final = sources(Transition.STARTED)
 """The states of jobs that wait."""
@@ -59,13 +62,17 @@ ABANDONED: Final = Conclusion(Transition.CANCELLED, Ended(Reason.PARENT))
 """What the end of an attempt means for each child that is open still."""
 
 
-def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusion:
+def conclude(
+    outcome: Outcome, *, asked: bool, message: str | None, last_input: int, before: Retried
+) -> Conclusion:
     """Return what the end of a running attempt means for its job, alike for `finish` and `sweep`.
 
     Args:
         outcome: How the attempt ended.
         asked: Whether cancellation was requested.
         message: The free text of that request.
+        last_input: The `seq` of the job's newest `input` or `inputs_ended`; 0 for none.
+        before: The last snooze or wait of the job.
     """
     transition, ended = outcome.transition, outcome.ended
     if ended is None:
@@ -73,7 +80,12 @@ def conclude(outcome: Outcome, *, asked: bool, message: str | None) -> Conclusio
     if transition is Transition.RETRIED:
         if asked:
             return Conclusion(Transition.CANCELLED, _cancelled(message, ended))
-        return Conclusion(transition, ended, ended.delay or 0.0, ended.reason in UNSPENT)
+        if ended.reason is before.reason:
+            ended = attrs.evolve(ended, repeats=before.repeats + 1)
+        delay = ended.delay or 0.0
+        if ended.reason is Reason.AWAITING_INPUT and last_input > (outcome.received or 0):
+            delay = 0.0
+        return Conclusion(transition, ended, delay, ended.reason in UNSPENT)
     return Conclusion(transition, _cancelled(message, ended) if ended.reason is Reason.USER else ended)
 
 
@@ -95,7 +107,97 @@ def worker_lost(spent: int, attempts: int, *, asked: bool) -> Outcome:
     deadly = spent >= max(attempts, CRASHES)
     message = f"Its worker was lost{f', {spent} times in all' if deadly else ''}"
     how = Transition.FAILED if deadly and not asked else Transition.RETRIED
-    return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0))
+    return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0), received=None)
+
+
+def after(ended: Ended) -> Retried:
+    """Return what the next end of the job has as `before`, when this was the end of an attempt."""
+    return Retried(ended.reason, ended.repeats) if ended.reason in REPEATED else Retried()
+
+
+def waited(reason: Reason | None, last_input: int, received: int) -> Literal["input", "timeout"] | None:
+    """Return what ended a wait for an input, when its job starts; None if it did not wait for one.
+
+    Args:
+        reason: The job's, up to now.
+        last_input: See `conclude`.
+        received: What the attempt before had received.
+    """
+    if reason is not Reason.AWAITING_INPUT:
+        return None
+    return "input" if last_input > received else "timeout"
+
+
+def wakes(state: State, reason: Reason | None, due: float, now: float) -> bool:
+    """Return whether an input, or the end of the inputs, makes a job due now."""
+    return state is State.RETRYING and reason is Reason.AWAITING_INPUT and due > now
+
+
+class Inbox(NamedTuple):
+    """What a job has of unconsumed inputs.
+
+    Attributes:
+        unconsumed: How many.
+        received: How many of them its running attempt has received, as far as the store knows.
+        size: How many bytes they have.
+        ended: Whether no more will come.
+    """
+
+    unconsumed: int
+    received: int
+    size: int
+    ended: bool
+
+
+def check_send(state: State, inbox: Inbox, sizes: Sequence[int], keep: Retention) -> None:
+    """Check that a job takes inputs of these sizes.
+
+    Raises:
+        InvalidPayload: One is too large.
+        IllegalTransition: The job has ended, or its inputs have.
+        InboxFull: They would be too many, or too large.
+    """
+    if (largest := max(sizes, default=0)) > keep.token_bytes:
+        raise InvalidPayload(f"an input of {largest} bytes is over Retention.token_bytes={keep.token_bytes}")
+    if state.over:
+        raise IllegalTransition(state, "sent an input")
+    if inbox.ended:
+        raise IllegalTransition(state, "sent an input", "; its inputs were ended")
+    if inbox.unconsumed + len(sizes) > keep.inputs:
+        raise InboxFull(inbox.unconsumed, inbox.received, f"{keep.inputs}")
+    if inbox.size + sum(sizes) > keep.input_bytes:
+        raise InboxFull(inbox.unconsumed, inbox.received, f"{keep.input_bytes} bytes of them")
+
+
+def check_end_inputs(state: State) -> None:
+    """Check that the inputs of a job may end.
+
+    Raises:
+        IllegalTransition: The job has ended.
+    """
+    if state.over:
+        raise IllegalTransition(state, "told that its inputs ended")
+
+
+def check_steps(count: int, size: int, sizes: Sequence[int], keep: Retention) -> None:
+    """Check that the results of more steps may be kept.
+
+    Args:
+        count: How many are kept.
+        size: How many bytes they have.
+        sizes: Those of the new ones.
+        keep: The bounds.
+
+    Raises:
+        InvalidPayload: They would be too many, or too large.
+    """
+    if count + len(sizes) > keep.steps:
+        raise InvalidPayload(f"one more step is over Retention.steps={keep.steps}")
+    if size + sum(sizes) > keep.step_bytes:
+        raise InvalidPayload(
+            f"with one more step the results have {size + sum(sizes)} bytes, "
+            f"over Retention.step_bytes={keep.step_bytes}"
+        )
 
 
 def not_started(limit: float) -> Ended:

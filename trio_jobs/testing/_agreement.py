@@ -27,14 +27,14 @@ from .._registry.filter import every
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ..stores.memory import MemoryStore
 from . import _drawn as draw
-from ._machine import TrioMachine
+from ._agreement_inputs import InputRules
 from ._observed import TICK, observed
 from ._rules import initialize, invariant, rule
 from .checks.kit import ALL, completed, failed, make, other_work, retried, work
 from .fold import check_agrees
 
 
-class StoreMachine(TrioMachine):
+class StoreMachine(InputRules):
     """Runs drawn programs of verbs on a `MemoryStore` and on the store under test, and compares what comes.
 
     Subclass it, override `open_store`, and run it as a test. After each step all jobs and logs are compared,

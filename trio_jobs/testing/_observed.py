@@ -10,7 +10,7 @@ import attrs
 
 from .._common.errors import TrioJobsError
 
-TICK: Final = 1 / 1024
+TICK: Final = 1 / 256  # longer than a store in a file rests between two looks at what others wrote
 """Seconds, as exact numbers, between any two moments that are to be told apart."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -29,8 +29,9 @@ NEXT: Final = {
 }
 ENDS: Final = frozenset({"completed", "failed", "cancelled", "retried"})
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
-_WRITTEN: Final = frozenset({"token", "progress", "saved"})  # by the attempt that runs
-GIVEN_BACK: Final = frozenset({"shutdown", "snoozed"})
+_WRITTEN: Final = frozenset({"token", "progress", "saved", "step"})  # by the attempt that runs
+_SENT: Final = frozenset({"input", "inputs_ended"})  # from outside, at any time before the end
+GIVEN_BACK: Final = frozenset({"shutdown", "snoozed", "awaiting_input"})
 
 
 @attrs.define
@@ -45,6 +46,10 @@ class Folded:
         result: What it returned.
         saved: What it saved last.
         cancel_requested: Whether its cancellation was asked for.
+        consumed: The last input that a saved value or the result covers.
+        unconsumed: The inputs behind it.
+        inputs_ended: Whether no more will come.
+        endless: Whether it waits for an input, with no limit of time, and none has come.
     """
 
     state: str = "queued"
@@ -54,6 +59,11 @@ class Folded:
     result: Any = None
     saved: Any = None
     cancel_requested: bool = False
+    consumed: int = 0
+    unconsumed: list[int] = attrs.field(factory=list[int])
+    inputs_ended: bool = False
+    endless: bool = False
+    _last_input: int = 0
 
     def add(self, event: Event) -> None:
         """Move on by one event.
@@ -65,6 +75,7 @@ class Folded:
         if event.kind == "started":
             self._start()
         assert event.attempt == self.attempt, f"{event} was written by another attempt than {self.attempt}"
+        assert event.received is None or event.kind == "saved" or event.kind in ENDS, f"{event} says too much"
         if event.kind == "cancel_requested":
             assert not self.cancel_requested, f"{event}: cancellation was requested before"
             self.cancel_requested = True
@@ -72,8 +83,23 @@ class Folded:
             assert self.state == "running", f"{event} was written while the job was {self.state}"
             if event.kind == "saved":
                 self.saved = event.data
+                assert event.received is None or event.received >= self.consumed, f"{event} consumes less"
+                self._consume(event.received)
+        elif event.kind in _SENT:
+            self._receive(event)
         else:
             self._change(event)
+
+    def _receive(self, event: Event) -> None:
+        assert not self.inputs_ended, f"{event} came after the end of the inputs"
+        self.inputs_ended = event.kind == "inputs_ended"
+        self.endless, self._last_input = False, event.seq
+        if not self.inputs_ended:
+            self.unconsumed.append(event.seq)
+
+    def _consume(self, received: int | None) -> None:
+        self.consumed = max(self.consumed, received or 0)
+        self.unconsumed = [seq for seq in self.unconsumed if seq > self.consumed]
 
     def _start(self) -> None:
         assert not (self.state == "retrying" and self.cancel_requested), "it ran again in spite of a request"
@@ -86,11 +112,16 @@ class Folded:
         self.state = NEXT[self.state, str(event.kind)]
         if event.kind == "completed":
             self.result = event.data
+            self._consume(event.received)
         elif event.kind != "started":
             self.reason = str(event.data.reason)
         if event.kind == "retried":
             assert not self.cancel_requested, f"{event}: its cancellation was requested"
             self.spent -= self.reason in GIVEN_BACK
+            waits = self.reason == "awaiting_input" and event.data.delay == inf
+            self.endless = waits and self._last_input <= (event.received or 0)
+        else:
+            self.endless = False
 
 
 def fold(log: Sequence[Event]) -> Folded:
@@ -128,11 +159,12 @@ def check_agrees(job: Job, log: Sequence[Event]) -> None:
     for name in ("state", "attempt", "spent", "reason", "result", "saved"):
         in_job, in_log = getattr(job, name), getattr(seen, name)
         assert in_job == in_log, f"{name} is {in_job!r} in the job, {in_log!r} by its log"
-    over, waits = seen.state in OVER, seen.state in {"queued", "retrying"}
+    over, due = seen.state in OVER, seen.state in {"queued", "retrying"} and not seen.endless
+    assert job.unconsumed == len(seen.unconsumed), f"unconsumed is {job.unconsumed}, not {seen.unconsumed}"
     assert job.last_seq == len(log), f"last_seq is {job.last_seq}, the log has {len(log)} events"
     assert (job.cancel_requested_at is not None) == seen.cancel_requested, "cancel_requested_at is wrong"
     assert (job.finished_at is not None) == over, "finished_at is wrong"
-    assert (job.next_attempt_at is not None) == waits, "next_attempt_at is wrong"
+    assert (job.next_attempt_at is not None) == due, "next_attempt_at is wrong"
 
 
 def state_of(log: Sequence[Event]) -> str:

@@ -23,6 +23,8 @@ SHAPES: Final[Mapping[str, frozenset[str]]] = {
     "history": frozenset({"history", "next"}),
     "value": frozenset({"text", "next"}),
     "cancel": frozenset({"report"}),
+    "send": frozenset({"seq"}),
+    "end_inputs": frozenset({"seq"}),
     "handlers": frozenset({"handlers"}),
     "statistics": frozenset({"statistics"}),
     "ping": frozenset({"pong"}),
@@ -45,6 +47,7 @@ class Work:
         id: Its id, once a peer has received it.
         slow: Seconds that its handler goes on after it was cancelled.
         log: The events that readers got, by `seq`: the same for all.
+        sent: The inputs, in the order in which they were sent, and over which connection.
     """
 
     number: int
@@ -52,6 +55,23 @@ class Work:
     id: str = ""
     slow: float = 0.0
     log: dict[int, tuple[str, Any]] = attrs.field(factory=dict[int, "tuple[str, Any]"])
+    sent: dict[str, object] = attrs.field(factory=dict[str, object])
+
+    def new_input(self, by: object) -> str:
+        """Return an input that is about to be sent over a connection."""
+        value = f"{mark(self.owner)} {self.number} input {len(self.sent)}"
+        self.sent[value] = by
+        return value
+
+    def check_order(self, log: Mapping[int, tuple[str, Any]]) -> None:
+        """Check that the inputs of each connection are in a log in their order, each once."""
+        order = list(self.sent)
+        last: dict[object, int] = {}
+        for _, (kind, value) in sorted(log.items()):
+            if kind == "input":
+                place, by = order.index(value), self.sent[value]
+                assert last.get(by, -1) < place, f"the input {value} was overtaken"
+                last[by] = place
 
     def seen_by(self, who: str) -> bool:
         """Return whether `who` may see the job."""
@@ -125,11 +145,12 @@ class Asked:
         assert seq == self.sent + 1, f"event {seq} comes behind {self.sent}"
         assert self.window is None or seq <= self.acked + self.window, f"event {seq} is beyond the window"
         self.sent = seq
-        if kind == "token":
+        if kind in {"token", "input"}:
             told = self.work.log.setdefault(seq, (kind, data))
             assert told == (kind, data), f"event {seq} was {told}, and is {(kind, data)}"
             others = [number for number, other in self.work.log.items() if other[1] == data]
-            assert others == [seq], f"the token {data} is there as events {others}"
+            assert others == [seq], f"the {kind} {data} is there as events {others}"
+            self.work.check_order(self.work.log)
 
     def gap(self, first: int, last: int) -> None:
         """Record missing events."""

@@ -37,6 +37,11 @@ class ByHttp(ByWebSocket):
             op, path, work = "health", "/healthz", None
         elif op == "value":
             path += "/" + ("result", "saved", "metadata")[at % 3]
+        elif op == "send":
+            value = work.new_input(peer) if work else "nobody's"
+            method, path, body = "POST", f"{path}/inputs", json.dumps({"value": value}).encode()
+        elif op == "end_inputs":
+            method, path = "POST", f"{path}/inputs/end"
         elif op in {"history", "stream"}:
             path += f"/{op}"
         if (

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from wsproto import ConnectionType, WSConnection, events
 
+from tests.inside import store_of
 from tests.serving.machine.books import EVERYBODY, HOST, OWNERS, Asked, Work, mark
 from tests.serving.machine.hosting import PORT
 from tests.serving.machine.model import Model
@@ -117,6 +118,9 @@ class ByWebSocket(Model):
             assert "job" in message
             seq = self.truth[work.number].last_seq if work and work.number in self.truth else 0
             message |= {"field": ("result", "saved", "metadata")[at % 3], "seq": seq} | fields
+        if op == "send":
+            value = work.new_input(peer) if work else "nobody's"
+            message |= {"values": [value], "input_id": value}
         if op == "list" and at % 2:
             message["handler"] = "act"
         expected = self.expected(peer.who, op, work)
@@ -206,6 +210,17 @@ class ByWebSocket(Model):
         calls = [one for one in asked if one.op != "ping"]
         refused = [one for one in calls if one.outcome == "too_many" and one.op != "submit"]
         assert peer.stalled or len(refused) <= max(0, len(calls) - free)
+
+    async def say_much(self, at: int, job: int, count: int) -> None:
+        """A peer sends a job several inputs at once; it gets them in their order, each once."""
+        peer, work = self.pick(self.webs(), at), self.pick(self.known(), job)
+        if peer is None or work is None:
+            return
+        for _ in range(count):
+            self.ask_web(peer, "send", job, frozenset({"too_many"}))
+        await self.settle()
+        events = await store_of(self.jobs).inputs(work.id, 0, 1000)
+        work.check_order({event.seq: (str(event.kind), event.data) for event in events})
 
     async def ask_and_take_nothing(self, address: str) -> None:
         """Of a peer that reads no answers, only as many requests are done as may be open."""

@@ -122,5 +122,5 @@ class Hosting(TrioMachine):
                 raise
             raise AssertionError("nobody closes it")
 
-        marked: Callable[..., Awaitable[str]] = handler(act)
+        marked: Callable[..., Awaitable[str]] = handler(inputs=str)(act)
         return marked

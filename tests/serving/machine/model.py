@@ -78,7 +78,8 @@ class Model(Hosting):
             return frozenset({"ok"} if who == EVERYBODY else {"forbidden"})
         if work is not None and not work.seen_by(who):
             return frozenset({"unknown_job"})
-        return frozenset({"ok"})
+        # The job, or its inputs, may have ended by then.
+        return frozenset({"ok", "illegal_transition"} if op in {"send", "end_inputs"} else {"ok"})
 
     def pick(self, found: Sequence[T], at: int) -> T | None:
         """Return one of some."""

@@ -22,7 +22,10 @@ CALLERS: Final = (*OWNERS, EVERYBODY)
 STRANGERS: Final = ("nobody", "broken")
 """Who is not known, and whom the server fails to ask."""
 ADDRESSES: Final = ("10.0.0.1", "10.0.0.2")
-QUICK: Final = ("get", "list", "find", "history", "value", "handlers", "statistics", "ping", "submit")
+QUICK: Final = (
+    *("get", "list", "find", "history", "value", "handlers", "statistics", "ping", "submit"),
+    *("send", "send", "end_inputs"),
+)
 
 whos = st.sampled_from(CALLERS)
 addresses = st.sampled_from(ADDRESSES)
@@ -46,6 +49,7 @@ TURNS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
         window=st.sampled_from([None, 1, 3]),
         policy=st.sampled_from(["gap", "block"]),
     ),
+    "say_much": _given(at=picks, job=jobs, count=st.integers(2, 5)),
     "ack": _given(at=picks, beyond=st.sampled_from([0, 0, 0, 1])),
     "unfollow": _given(at=picks, twice=st.booleans()),
     "use_an_id_twice": _given(at=picks),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
 import trio_jobs
@@ -21,7 +23,7 @@ async def fail(job: trio_jobs.JobContext[str], *anything: object) -> None:
     raise ValueError(f"{len(anything)} things, and none will do")
 
 
-@trio_jobs.handler(timeout=2)
+@trio_jobs.handler(inputs=Any, timeout=2)
 async def linger(job: trio_jobs.JobContext[str], *anything: object) -> None:
     """Run until it is cancelled, or its time is over."""
     await trio.sleep_forever()

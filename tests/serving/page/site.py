@@ -68,7 +68,7 @@ class Site:
         await self._nursery.start(self._keep_open)
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
-        handlers = [count, shout, shout_at_length, burst, fail, form, waiting_for(self.steps)]
+        handlers = [count, shout, shout_at_length, burst, fail, form, chat, approve, waiting_for(self.steps)]
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
             async with (
@@ -148,6 +148,24 @@ async def shout_at_length(job: trio_jobs.JobContext[str], size: int) -> str:
     """Save and return a text of that length."""
     await job.save("x" * size)
     return "x" * size
+
+
+@trio_jobs.handler(inputs=str)
+async def chat(job: trio_jobs.JobContext[str]) -> str:
+    """Answer each input, until there are no more; one that is wrong fails it."""
+    async for text in job.inputs:
+        await job.send(f"I heard {text}.\n")
+        if text != "unsaved":
+            await job.save(text)
+    return "goodbye"
+
+
+@trio_jobs.handler(inputs=bool)
+async def approve(job: trio_jobs.JobContext[str], what: str) -> bool:
+    """Ask whether to do something, without a slot, and say what came of it."""
+    if job.attempt == 1:
+        raise trio_jobs.AwaitInput(f"Do you want {what}?")
+    return bool(await job.receive())
 
 
 @trio_jobs.handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,78 @@ def test_a_job_whose_answer_was_lost_is_submitted_once(page: Page, site: Site, n
 async def _until_there(site: Site) -> None:
     while not await site.jobs.find():
         await trio.lowlevel.checkpoint()
+
+
+@in_browser()
+def test_inputs_keep_their_order_over_a_line_that_is_cut(
+    page: Page, site: Site, nursery: trio.Nursery
+) -> None:
+    """Inputs that are sent without waiting arrive each once, in order, though answers are lost."""
+    line = through(page, site, nursery)
+    frames: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(str(frame))))
+    job = site.submit("chat")
+    seqs: list[int] = []
+    for turn in range(4):
+        page.evaluate("jobs.handlers()")
+        line.dead = turn % 2 == 1  # what is sent arrives, and no answer comes
+        page.evaluate(
+            """([id, turn]) => {
+                const send = (_, at) => jobs.send(id, `${turn}.${at}`);
+                window.sent = Promise.all(Array.from({length: 20}, send));
+            }""",
+            [job, turn],
+        )
+        if line.dead:
+            site.do(partial(_until_sent, site, job, 20 * turn + 1))
+            site.do(line.cut)
+            line.dead = False
+            page.evaluate("dispatchEvent(new Event('online'))")
+        seqs += page.evaluate("sent")
+    end = page.evaluate("(id) => jobs.endInputs(id)", job)
+    events = page.evaluate(
+        """async (id) => {
+            const inputs = [];
+            for await (const {kind, seq, data} of jobs.follow(id)) {
+                if (kind === "input") inputs.push([seq, data]);
+            }
+            return inputs;
+        }""",
+        job,
+    )
+    assert [data for _, data in events] == [f"{turn}.{at}" for turn in range(4) for at in range(20)]
+    assert [seq for seq, _ in events] == seqs
+    assert end > seqs[-1]
+
+
+async def _until_sent(site: Site, job: str, count: int) -> None:
+    found = 0
+    async with (await site.jobs.get(job)).events() as events:
+        async for event in events:
+            found += event.kind == "input"
+            if found == count:
+                return
+
+
+@in_browser()
+def test_inputs_that_are_refused(page: Page, site: Site) -> None:
+    """A wrong value is refused to its caller only, a key is used once, a handler may take none."""
+    connect(page, site)
+    found = page.evaluate(
+        """async ([id, none]) => {
+            const code = (error) => error.code;
+            const many = () => jobs.sendMany(id, ["c", "d"], {key: "k"});
+            const sent = ["a", 7, "b"].map((value) => jobs.send(id, value).then(() => "sent", code));
+            return [
+                ...await Promise.all(sent),
+                await many() === await many(),
+                await jobs.send(id, "e", {key: "k"}).catch(code),
+                await jobs.send(none, 1).catch(code),
+            ];
+        }""",
+        [site.submit("chat"), site.submit("count", 0)],
+    )
+    assert found == ["sent", "invalid_payload", "sent", True, "key_conflict", "no_inputs"]
 
 
 @in_browser()

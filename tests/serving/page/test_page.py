@@ -146,6 +146,63 @@ def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
 
 
 @in_browser()
+def test_a_job_is_told_things_as_it_runs(page: Page, site: Site) -> None:
+    """There is a field for a job's inputs; the output says which side said what, and an end ends them."""
+    open_page(page, site.submit("chat"))
+    field = page.get_by_label("Input", exact=True)
+    log = page.locator("#job-log")
+    for text in ("hello", "<b>you</b>"):
+        field.fill(text)
+        page.get_by_role("button", name="Send", exact=True).click()
+        expect(log).to_contain_text(f"I heard {text}.")
+        expect(field).to_have_value("")
+    expect(log.locator(".input")).to_have_text(["Inputhello", "Input<b>you</b>"])
+    expect(log.locator(".block")).to_have_text(["I heard hello.\n", "I heard <b>you</b>.\n"])
+    field.fill("draft")
+    page.reload()
+    expect(log.locator(".input")).to_have_count(2)
+    page.get_by_role("button", name="No more inputs").click()
+    expect_state(page, "completed")
+    expect(page.locator("#job-input")).to_be_hidden()
+    expect(log).to_contain_text("no more inputs will come")
+    expect(page.locator("#job-history")).to_contain_text("No more inputs")
+
+
+@in_browser()
+def test_what_waits_for_somebody_is_on_top_and_answered(page: Page, site: Site) -> None:
+    """A job that awaits an input is listed by itself, says for what, and goes on with the answer."""
+    open_page(page)
+    expect(page.locator("#waiting")).to_be_hidden()
+    site.submit("approve", "a new version")
+    waiting = page.locator("#waiting .row")
+    expect(waiting).to_contain_text("Do you want a new version?")
+    expect(page.locator("#queue-title .count")).to_have_text("0")
+    waiting.click()
+    expect(page.locator("#job-note")).to_have_text("It waits for an input: Do you want a new version?")
+    expect(page.locator("#job-history")).to_contain_text("Waits for an input")
+    page.get_by_label("Input", exact=True).check()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect_state(page, "completed")
+    expect(page.locator("#job-result")).to_contain_text("true")
+    expect(page.locator("#waiting")).to_be_hidden()
+    expect(page.locator("#job-log .input")).to_have_text(["Inputtrue"])
+
+
+@in_browser()
+def test_an_input_that_is_refused_is_said_there(page: Page, site: Site) -> None:
+    """Why the server refuses an input stands at the field, and what was written stays; a job whose handler
+    takes none has no field."""
+    open_page(page, site.submit("wait", 1))
+    expect_state(page, "running")
+    expect(page.locator("#job-input")).to_be_hidden()
+    open_page(page, site.submit("chat"))
+    page.get_by_label("Input", exact=True).fill("\0")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#input-error")).to_contain_text("NUL")
+    expect(page.get_by_label("Input", exact=True)).to_have_value("\0")
+
+
+@in_browser()
 def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> None:
     """Cancelling asks for a confirmation: without it the job runs on, with it the outcome is shown."""
     job = site.submit("wait", 4)

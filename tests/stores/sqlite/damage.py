@@ -37,6 +37,7 @@ class Place(NamedTuple):
             "trio_jobs_job": "number = ?1",
             "trio_jobs_event": "id = (SELECT max(id) FROM trio_jobs_event WHERE id >> 32 = ?1)",
             "trio_jobs_tag": "job = ?1",
+            "trio_jobs_input": "job = ?1",
             "trio_jobs_total": "?1 = 0",
         }[self.table]
 

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from tests.stores.sqlite.damage import KINDS, Place, hurt, places
 from tests.stores.sqlite.parts import reader_of, writer_of
-from trio_jobs import JobContext, Kind, State, StoreCorrupt, Timeouts, TrioJobsError, open_registry
-from trio_jobs.stores import Claimant, Where
+from trio_jobs import (
+    Ended,
+    JobContext,
+    Kind,
+    Reason,
+    State,
+    StoreCorrupt,
+    Timeouts,
+    TrioJobsError,
+    open_registry,
+)
+from trio_jobs.stores import Claimant, Outcome, Transition, Where
 from trio_jobs.stores.sqlite import SqliteStore, care, open_sqlite
 from trio_jobs.testing.checks.kit import HOLDER, accept, completed, make, work
 
 OWNED: dict[str, Any] = {"owner": "ann", "tags": {"a": "b"}, "metadata": {"n": 1}}
-LIVES = ["waits", "runs", "expired", "lapsed", "cancelling", "over"]
+LIVES = ["waits", "runs", "expired", "lapsed", "cancelling", "over", "awaits"]
 """Where a job is when its row is hit."""
+
+
+AWAIT = Outcome(Transition.RETRIED, ended=Ended(Reason.AWAITING_INPUT, delay=math.inf), received=6)
 
 
 @asynccontextmanager
@@ -38,7 +53,10 @@ async def bring(store: SqliteStore, life: str, key: str) -> str:
     (job_id,), (claim,) = await store.submit([new], 1, Claimant("holder", 1e-9 if life == "lapsed" else 1e9))
     assert claim.attempt == 1
     await store.append(job_id, 1, Kind.TOKEN, ["a", "b"], 0)
-    await store.append(job_id, 1, Kind.SAVED, ["s"], 2)
+    await store.send(job_id, "1", [1, 2])
+    await store.append(job_id, 1, Kind.SAVED, ["s"], 2, received=5)
+    if life == "awaits":
+        await store.finish(job_id, 1, AWAIT)
     if life == "cancelling":
         await store.request_cancel(job_id, "so", 5.0)
     if life == "over":
@@ -63,6 +81,15 @@ async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: 
         for newest in (False, True):
             assert good <= {job.id for job in await store.find(where, 1000, newest=newest)}
         assert sum((await store.count(where)).values()) >= len(good)
+    assert {runs, asked} <= set(await store.listening(dict.fromkeys([*bad, runs, asked], 0)))
+    for job_id in [*bad, runs]:
+        for send in (
+            *(store.send(job_id, "1", [1, 2]), store.send(job_id, "2", [3]), store.inputs(job_id, 0, 9)),
+            store.end_inputs(job_id),
+        ):
+            with suppress(*() if job_id == runs else (TrioJobsError,)):
+                await send
+    assert (await store.get(runs)).unconsumed == 2
     assert (await store.cancelling({})).get(asked) == 5.0
     beat = await store.heartbeat(dict.fromkeys([*bad, runs, asked], 1), 1e9)
     assert beat.lost.isdisjoint([runs, asked])
@@ -78,7 +105,8 @@ async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: 
     for job_id in [waits, runs, asked]:
         await store.append(job_id, 1, Kind.TOKEN, ["c"], 0 if job_id == waits else 3)
         await store.history(job_id)
-        assert await store.finish(job_id, 1, completed()) is State.COMPLETED
+        done = completed() if job_id == asked else attrs.evolve(completed(), received=8)
+        assert await store.finish(job_id, 1, done) is State.COMPLETED
     for claim in claims:
         if claim.submission.id in bad:
             with suppress(TrioJobsError):
@@ -137,7 +165,7 @@ async def expect_end(store: SqliteStore, job_id: str) -> None:
     assert (await store.ended(job_id)).state is State.COMPLETED
 
 
-OF_JOBS = {"trio_jobs_job", "trio_jobs_event", "trio_jobs_tag"}
+OF_JOBS = {"trio_jobs_job", "trio_jobs_event", "trio_jobs_tag", "trio_jobs_input"}
 """The tables whose rows belong to one job each."""
 
 

@@ -82,7 +82,7 @@ async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
 
 async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for a job that was started here, and that no other process can have ended, reads no file."""
-    monkeypatch.setattr(sqlite.store, "POLL", 1e6)
+    monkeypatch.setattr(sqlite.calls, "POLL", 1e6)
     found: list[Job] = []
     async with opened(tmp_path / "jobs.db") as store:
         claim = await submit(store)

@@ -142,11 +142,11 @@ def test_a_newer_version(tmp_path: Path) -> None:
     """A file of a newer version is refused before anything is written."""
     path = make_file(tmp_path / "jobs.db")
     sql(path, "UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
-    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 2; upgrade trio_jobs")
+    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 3; upgrade trio_jobs")
 
 
-def from_dump(path: Path) -> Path:
-    sql(path, (Path(__file__).parent / "version_1.sql").read_text("utf-8"))
+def from_dump(path: Path, version: int = 1) -> Path:
+    sql(path, (Path(__file__).parent / f"version_{version}.sql").read_text("utf-8"))
     return path
 
 
@@ -157,12 +157,14 @@ def schema(path: Path) -> list[Any]:
     return found
 
 
-def test_version_1_is_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_is_as_it_was(version: int, tmp_path: Path) -> None:
     """A published script is never changed, only followed by another one."""
     db = apsw.Connection(str(tmp_path / "new.db"))
-    db.execute(SCHEMAS[0])
+    for script in SCHEMAS[:version]:
+        db.execute(script)
     db.close()
-    assert schema(from_dump(tmp_path / "old.db")) == schema(tmp_path / "new.db")
+    assert schema(from_dump(tmp_path / "old.db", version)) == schema(tmp_path / "new.db")
 
 
 def test_an_older_version_is_read(tmp_path: Path) -> None:
@@ -246,22 +248,84 @@ def test_version_1_is_brought_up_by_who_is_alone(tmp_path: Path) -> None:
     make_file(path)
 
 
+# What a worker of version 2 writes for an attempt that runs, in its own words.
+WORKER_2 = """
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data)
+    VALUES (1 << 32 | 8, 1, 1, 'token', 1.8e9, '["b"]');
+UPDATE trio_jobs_job
+SET seq = 8, appended = appended + 1, kept = kept + 1, bytes = bytes + 5,
+    saved = coalesce(NULL, saved), progress = coalesce(NULL, progress)
+WHERE number = 1 AND state = 'running' AND attempt = 1;
+UPDATE trio_jobs_job
+SET state = 'completed', reason = NULL, message = NULL, error = NULL, result = '7', lease = NULL,
+    expires = NULL, finished = 1.8e9, seq = seq + 1, due = coalesce(NULL, due), spent = spent - 0
+WHERE number = 1 AND state IN ('running');
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data)
+    VALUES (1 << 32 | 9, 1, 1, 'completed', 1.8e9, '[7]');
+"""
+
+
+async def test_version_2_is_brought_up_beside_its_workers(tmp_path: Path) -> None:
+    """A worker of version 2 that has the file open ends what it runs, but may claim nothing more.
+
+    The jobs that it wrote are as they were, and get inputs.
+    """
+    path = from_dump(tmp_path / "jobs.db", 2)
+    worker = apsw.Connection(str(path))
+    worker.execute("PRAGMA journal_mode = WAL")
+    assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 2
+    async with opened(path) as store:
+        assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 3
+        jobs = [await store.get(one.id) for one in await store.find(Where(), 100)]
+        assert [str(job.state) for job in jobs] == [
+            *("running", "running", "completed", "failed", "cancelled", "retrying", "retrying", "queued")
+        ]
+        assert {job.unconsumed for job in jobs} == {0}
+        assert (jobs[-1].key, jobs[-1].owner, jobs[-1].tags, jobs[-1].metadata) == (
+            *("k", "me", {"a": "b"}),
+            {"m": 1},
+        )
+        assert [event.received for event in await store.read(jobs[2].id, 0, 9)] == [None, None, None]
+        assert await store.send(jobs[1].id, "1", ["an input"]) == 3
+        worker.execute(WORKER_2)
+        ended = await store.get(jobs[0].id)
+        assert (ended.state, ended.result, ended.saved) == (State.COMPLETED, 7, {"half": True})
+        assert [event.data for event in await store.read(ended.id, 7, 9)] == ["b", 7]
+        assert await store.count(Where(states=[State.RUNNING, State.COMPLETED])) == {
+            State.RUNNING: 1,
+            State.COMPLETED: 2,
+        }
+        assert await store.send(jobs[-1].id, "1", ["an input"]) == 2
+        (claim,) = await store.claim(1, HOLDER)
+        assert (claim.consumed, claim.waited) == (0, None)
+    worker.close()
+    refused_by_version_2(path)
+
+
+def refused_by_version_2(path: Path) -> None:
+    """Check that the version before would not open the file."""
+    db = apsw.Connection(str(path))
+    with pytest.raises(SchemaTooNew, match="has version 3 of the schema, and this trio_jobs knows 2"):
+        files.prepare_writer(db, path, "normal", SCHEMAS[:2])
+    db.close()
+
+
 async def test_a_newer_version_came_meanwhile(tmp_path: Path) -> None:
     """Once a newer version has changed the rules of claiming, this one claims, submits and sweeps nothing
     more; running attempts may end."""
     async with opened(tmp_path / "jobs.db") as store:
         claim = await start(store)
         await writer_of(store).call(
-            lambda tx: tx.db.execute("UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat'").fetchall()
+            lambda tx: tx.db.execute("UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat'").fetchall()
         )
         for verb in (store.claim(1, HOLDER), store.submit([make()], 0, HOLDER), store.sweep()):
-            with pytest.raises(SchemaTooNew, match="has version 3 of the schema, and this trio_jobs knows 2"):
+            with pytest.raises(SchemaTooNew, match="has version 4 of the schema, and this trio_jobs knows 3"):
                 await verb
         assert await store.finish(claim.submission.id, 1, completed()) is State.COMPLETED
 
 
-VERSION_3 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
-BROKEN_3 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
+VERSION_4 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
+BROKEN_4 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
 
 
 def prepare(path: Path, *schemas: str) -> apsw.Connection:
@@ -274,7 +338,7 @@ def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
     """Only scripts that the file has not seen run, once; the version before refuses the file then."""
     path = from_dump(tmp_path / "jobs.db")
     for _ in range(2):
-        db = prepare(path, *SCHEMAS, VERSION_3)
+        db = prepare(path, *SCHEMAS, VERSION_4)
         assert files.version(db, path) == len(SCHEMAS) + 1
         assert db.execute("SELECT count(*) FROM trio_jobs_job WHERE colour = 'red'").get == 7
         db.close()
@@ -285,7 +349,7 @@ def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
     """A script that fails is rolled back whole, and the file stays as it was."""
     path = from_dump(tmp_path / "jobs.db")
     with pytest.raises(StoreCorrupt, match="table trio_jobs_job already exists"):
-        prepare(path, *SCHEMAS, BROKEN_3)
+        prepare(path, *SCHEMAS, BROKEN_4)
     assert all("colour" not in str(row) for row in schema(path))
     make_file(path)
 

@@ -120,7 +120,7 @@ async def test_a_call_that_fails_fails_alone(path: Path) -> None:
 def noting(number: int, *ids: int) -> Callable[[Transaction], None]:
     def work(tx: Transaction) -> None:
         for seq in ids:
-            tx.log.append((number, seq, 1, 1, "token", tx.now, "[]"))
+            tx.log.append((number, seq, 1, 1, "token", tx.now, None, "[]"))
 
     return work
 

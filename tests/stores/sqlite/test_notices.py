@@ -19,9 +19,9 @@ from tests.stores.sqlite.parts import line_of, reader_of, writer_of
 from trio_jobs import Kind, Priority, StoreUnavailable, UnknownJob
 from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import SqliteStore, notices, open_sqlite
+from trio_jobs.stores.sqlite.calls import REST
 from trio_jobs.stores.sqlite.clock import FileClock
 from trio_jobs.stores.sqlite.notices import notify, watching
-from trio_jobs.stores.sqlite.store import REST
 from trio_jobs.testing import open_sqlite_in_lockstep
 from trio_jobs.testing.checks.kit import LONG, accept, completed, make, start, work
 

@@ -181,7 +181,7 @@ async def test_what_is_appended_while_it_is_read(
 
 def appended(job_id: str, *seqs: int) -> Transaction:
     """Return a transaction that has appended events, each in a row of its own."""
-    rows = [(seq, 1, 1, "token", 0.0, f'["{seq}"]') for seq in seqs]
+    rows = [(seq, 1, 1, "token", 0.0, None, f'["{seq}"]') for seq in seqs]
     return Transaction(None, 0.0, UNLIMITED, grown=[job_id], rows={0: rows})
 
 

@@ -17,8 +17,9 @@ from starlette.types import ASGIApp
 from ..._common.errors import quoted
 from ..._common.states import State
 from ..._common.validate import TAG_NAME, TAG_VALUE, TAGS
+from ..._model.job import new_id
 from ..._wire import requests
-from ..._wire.requests import LONGEST_KEY, BadRequest, NewJob, decode_new_job
+from ..._wire.requests import LONGEST_KEY, BadRequest, NewJob, decode_new_inputs, decode_new_job
 from ..answers import Fields
 from ..context import ServerContext
 from ..options import Caller
@@ -109,10 +110,11 @@ _TAG: Final = {
     "type": "string",
     "pattern": rf"^[^=\u0000]{{0,{TAG_NAME}}}=[^\u0000]{{0,{TAG_VALUE}}}$",
 }
+_IDEMPOTENCY_KEY: Final = _header("Idempotency-Key", type="string", minLength=1, maxLength=LONGEST_KEY)
 _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
 
 
-# ------------------------------------------------------------ submitting and cancelling
+# ------------------------------------------------------------ submitting, sending and cancelling
 
 
 @endpoint(
@@ -120,15 +122,14 @@ _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
     "/v1/jobs",
     answers={202: _json_of("Accepted")},
     problems=(400, 408, 409, 413, 415, 422),
-    parameters=[_header("Idempotency-Key", type="string", minLength=1, maxLength=LONGEST_KEY)],
+    parameters=[_IDEMPOTENCY_KEY],
     body=_json_of("NewJob"),
 )
 async def submit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job. The answer says where to read it; the job is in the store."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
+    _check_json(request)
     new = decode_new_job(await read_body(request, context.limits), context.limits.depth)
-    new = _with_key(new, request.headers.get("idempotency-key"))
+    new = _with_key(new, _key_of(request))
     job_id = await context.operations.submit(caller, new)
     base = base_of(request)
     where = f"{base}/v1/jobs/{job_id}"
@@ -147,6 +148,30 @@ async def cancel(context: ServerContext, request: Request, caller: Caller) -> AS
     """Cancel a job. The answer says what became of it; with 202, it has not stopped yet."""
     asked = _asked(request, requests.Cancel, {"job": request.path_params["id"]})
     return answer_to(context.operations, caller, asked, _report)
+
+
+@endpoint(
+    "POST",
+    "/v1/jobs/{id}/inputs",
+    answers={200: _json_of("Seq")},
+    problems=(400, 404, 408, 409, 413, 415, 422),
+    parameters=[_IDEMPOTENCY_KEY],
+    body=_json_of("NewInputs"),
+)
+async def send(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Give a job inputs, all of them or none. With a key the job knows, they are not given again."""
+    _check_json(request)
+    new = decode_new_inputs(await read_body(request, context.limits), context.limits.depth)
+    key = _key_of(request) or new_id()
+    asked = requests.Send(1, request.path_params["id"], new.all(), key)
+    return answer_to(context.operations, caller, asked)
+
+
+@endpoint("POST", "/v1/jobs/{id}/inputs/end", answers={200: _json_of("Seq")}, problems=(400, 404, 409))
+async def end_inputs(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Say that a job will get no more inputs; this may be repeated."""
+    asked = requests.EndInputs(1, request.path_params["id"])
+    return answer_to(context.operations, caller, asked)
 
 
 # ------------------------------------------------------------ looking
@@ -186,7 +211,7 @@ async def find(context: ServerContext, request: Request, caller: Caller) -> ASGI
     request=requests.History,
 )
 async def history(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
-    """Read a job's events but for tokens and progress."""
+    """Read a job's events but for tokens, progress and inputs."""
     asked = _asked(request, requests.History, {"job": request.path_params["id"]})
     return answer_to(context.operations, caller, asked)
 
@@ -266,13 +291,23 @@ def _report(found: Fields) -> Response:
     return Response(found["report"], 200 if stopped else 202, media_type=JSON)
 
 
+def _check_json(request: Request) -> None:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
+
+
+def _key_of(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise BadRequest(f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    return key
+
+
 def _with_key(new: NewJob, key: str | None) -> NewJob:
     if key is None:
         return new
     if new.options.key not in (key, None, msgspec.UNSET):
         raise BadRequest("Idempotency-Key and options.key differ; give one of them")
-    if not 1 <= len(key) <= LONGEST_KEY:
-        raise BadRequest(f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
     return msgspec.structs.replace(new, options=msgspec.structs.replace(new.options, key=key))
 
 

@@ -17,7 +17,7 @@ from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.retry import Retry
 from ..._model.summary import JobSummary
 from ..._wire.errors import CODES
-from ..._wire.requests import NewJob, PriorityName
+from ..._wire.requests import NewInputs, NewJob, PriorityName
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
@@ -53,7 +53,7 @@ _RETRY: Final = _shape(Retry, "Retry", on=None)
 _SHAPES: Final = (
     _shape(Job, "Job", *FIELDS, "large", priority=PriorityName, retry=_RETRY, large=dict[str, int]),
     _shape(JobSummary, "JobSummary", priority=PriorityName),
-    _shape(Event, "Event", "data", "large", large=int),
+    _shape(Event, "Event", "data", "large", "received", large=int),
     _shape(CancelReport, "Report"),
     _shape(Statistics, "Statistics"),
 )
@@ -69,6 +69,7 @@ def _list_of(name: str) -> dict[str, Any]:
 
 _ENVELOPES: Final = {
     "Accepted": _object(job_id=_TEXT, sse_url=_TEXT, ws_url=_TEXT),
+    "Seq": _object(seq=_WHOLE),
     "JobPage": _object(jobs=_list_of("JobSummary"), next={"type": ["string", "null"]}),
     "HistoryPage": _object(history=_list_of("Event"), next={"type": ["integer", "null"]}),
     "Handlers": _object(handlers=_list_of("Handler")),
@@ -77,6 +78,7 @@ _ENVELOPES: Final = {
         description=_TEXT,
         parameters={"type": "array", "items": {"type": "object"}},
         rest={"type": ["object", "null"]},
+        inputs={"type": ["object", "null"]},
     ),
     "Problem": _object(type=_TEXT, title=_TEXT, status=_WHOLE, code={"enum": list(CODES)}, detail=_TEXT),
 }
@@ -94,8 +96,9 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
     """
     requests = [one.request for one in ENDPOINTS if one.request is not None]
     _, components = msgspec.json.schema_components(
-        [NewJob, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
+        [NewJob, NewInputs, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
     )
+    components["NewInputs"] |= {"minProperties": 1, "maxProperties": 1}
     paths: dict[str, dict[str, Any]] = {}
     for one in ENDPOINTS:
         named = [name for name in _IN_PATHS if f"{{{name}}}" in one.path]

@@ -72,6 +72,12 @@ export class Field {
     this.#input.focus();
   }
 
+  /** Make it empty, for the next value. */
+  clear() {
+    if (this.#input.type === "checkbox") this.#input.checked = false;
+    else this.#input.value = "";
+  }
+
   #value() {
     const { name, nullable } = this.#kind;
     const text = this.#input.value;

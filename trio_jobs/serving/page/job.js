@@ -4,6 +4,7 @@
  * @module job
  */
 
+import { InputBox } from "./inputs.js";
 import { Log, TAIL } from "./log.js";
 import { Timeline } from "./timeline.js";
 import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
@@ -23,6 +24,7 @@ export class JobView {
   #follow = null;
   #shown = 0; // the number of the shown job: answers for an earlier one are dropped
   #log = new Log();
+  #inputs = new InputBox();
   #timeline = new Timeline();
   #addTag;
 
@@ -35,6 +37,7 @@ export class JobView {
   /** @param {import("./trio_jobs.js").Jobs} jobs The connection to use from now on. */
   use(jobs) {
     this.#jobs = jobs;
+    this.#inputs.use(jobs);
   }
 
   /** Show a job; without an id, none. @param {string} id */
@@ -54,6 +57,7 @@ export class JobView {
       this.#timeline.add(history.map(sized));
       this.#progress(null);
       this.#render(job);
+      if (history.some((event) => event.kind === "inputs_ended")) this.#inputs.end();
       await this.#read((this.#follow = this.#jobs.follow(id, { after, ...BRIEFLY })), shown);
     } catch (error) {
       if (shown === this.#shown) this.#problem(error, id);
@@ -70,6 +74,7 @@ export class JobView {
       for (const event of events) {
         if (event.kind === "progress") this.#progress(event.data);
         if (event.kind === "started") this.#progress(null);
+        if (event.kind === "inputs_ended") this.#inputs.end();
       }
       if (events.some((event) => LIFECYCLE.has(event.kind))) this.#refresh(shown);
     }
@@ -113,6 +118,7 @@ export class JobView {
     if (over && hadFocus) element("job-handler").focus(); // a removed element cannot keep the focus
     element("job-silent").textContent = over ? "It streamed nothing." : "Nothing yet.";
     sayOrHide(element("job-note"), note(job));
+    this.#inputs.show(job);
     this.#outcome(job);
     this.#facts(job);
     this.#time();
@@ -232,6 +238,10 @@ function link(id) {
 
 /** Return the details of its state. */
 function note({ state, message, reason, next_attempt_at, cancel_requested_at }) {
+  if (state === "retrying" && reason === "awaiting_input") {
+    const until = next_attempt_at === null ? "" : `, or until ${moment(next_attempt_at)}`;
+    return `It waits for an input${until}${message ? `: ${message}` : "."}`;
+  }
   if (state === "cancelled") return message ? `Cancelled: ${message}` : "";
   if (state === "running" && cancel_requested_at !== null) return "Its cancellation was asked for; it is stopping.";
   const due = next_attempt_at !== null && Date.parse(next_attempt_at) > Date.now();

@@ -12,13 +12,17 @@ const ROWS = 50; // rows in a list at first
 // A job may change its state between the requests. In this order it is then in two answers, not in none.
 const ORDER = ["queued", "running", "completed"];
 
-/** The three lists, with their filter and their keyboard control. */
+/** The lists, with their filter and their keyboard control. */
 export class Lists {
   #jobs = null;
   #round = 0; // the number of the last request: answers to older ones are dropped
   #timer = 0;
   #selected = "";
-  #groups = ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]`)));
+  // Those that wait for somebody are asked for last: they are shown there, and not in the queue.
+  #groups = [
+    ...ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]:not([data-reason])`))),
+    new Group(element("waiting")),
+  ];
 
   constructor() {
     for (const group of this.#groups) group.onmore = () => this.refresh();
@@ -77,7 +81,7 @@ export class Lists {
     const answers = [];
     for (const group of this.#groups) {
       const state = group.states.filter((one) => !wanted || one === wanted);
-      answers.push(state.length ? await this.#pages({ state, tags }, group.wanted, round) : null);
+      answers.push(state.length ? await this.#pages({ state, tags, ...group.filter }, group.wanted, round) : null);
     }
     return answers;
   }
@@ -163,6 +167,7 @@ class Group {
       this.onmore();
     });
     this.states = (node.dataset.states ?? "").split(" ");
+    this.filter = node.dataset.reason ? { reason: node.dataset.reason } : {};
   }
 
   /**
@@ -171,7 +176,7 @@ class Group {
    * @param {{asked: boolean, more?: boolean}} how
    */
   show(jobs, selected, { asked, more }) {
-    this.#node.hidden = !asked;
+    this.#node.hidden = !asked || ("reason" in this.filter && jobs.length === 0);
     const wanted = new Set(jobs.map((job) => job.id));
     for (const [id, item] of this.#items) {
       if (wanted.has(id)) continue;
@@ -226,6 +231,7 @@ function about(job) {
       if (job.cancel_requested_at !== null) return "stopping";
       return job.attempt > 1 ? `running, attempt ${job.attempt}` : "running";
     case "retrying":
+      if (job.reason === "awaiting_input") return job.message ? brief(job.message, 120) : "waits for an input";
       return `to run again after attempt ${job.attempt}${job.message ? `: ${brief(job.message, 80)}` : ""}`;
     case "completed":
       return `completed in ${between(job.started_at ?? job.created_at, job.finished_at)}`;

@@ -1,5 +1,5 @@
 /**
- * The tokens of a job: texts joined, other values as JSON on lines of their own. Only the end is kept.
+ * The tokens and the inputs of a job: texts joined, other values as JSON on lines of their own. Only the end is kept.
  *
  * @module log
  */
@@ -40,12 +40,14 @@ export class Log {
     this.#tell();
   }
 
-  /** Add the tokens among these events, and mark gaps. */
+  /** Add the tokens and inputs among these events, and mark gaps. */
   add(events) {
     const atEnd = this.#node.scrollTop + this.#node.clientHeight >= this.#node.scrollHeight - 30;
     for (const event of events) {
       if (event.kind === "gap") this.#line(`${count(event.last - event.first + 1)} events are no longer kept`);
       if (event.kind === "token") this.#token(event);
+      if (event.kind === "input") this.#input(event.data);
+      if (event.kind === "inputs_ended") this.#line("no more inputs will come");
     }
     this.#forget();
     this.#tell();
@@ -60,6 +62,14 @@ export class Log {
     this.#tokens += 1;
     if (typeof event.data === "string") this.#write(clip(event.data, LONGEST_TOKEN));
     else this.#json(clip(writeJSON(event.data), LONGEST_TOKEN));
+  }
+
+  /** What was sent to the job, apart from what it sends. */
+  #input(data) {
+    const text = clip(typeof data === "string" ? data : writeJSON(data), LONGEST_TOKEN);
+    this.#text = null;
+    this.#append(make("div", "input", make("span", "who", "Input"), text));
+    this.#grow(text.length);
   }
 
   #json(text) {

@@ -32,6 +32,7 @@
  * @property {?string} next_attempt_at
  * @property {?string} cancel_requested_at
  * @property {number} last_seq
+ * @property {number} unconsumed How many inputs it has that nothing saved covers.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
@@ -52,6 +53,7 @@
  * @property {number} [attempt]
  * @property {number} [timestamp] Seconds since 1970.
  * @property {any} [data]
+ * @property {number} [received] Of what an attempt saved or ended with: the cursor of the last input it had received.
  * @property {number} [large] The size of the data in bytes, if it was left out.
  * @property {number} [first] Of a gap, the first cursor that is missing.
  * @property {number} [last] Of a gap, the last one.

@@ -13,6 +13,8 @@ const WORDS = {
   submitted: "Submitted",
   started: "Started",
   saved: "Saved",
+  step: "Step",
+  inputs_ended: "No more inputs",
   cancel_requested: "Cancellation requested",
   retried: "To run again",
   completed: "Completed",
@@ -68,7 +70,8 @@ const left = (out) => make("li", "left", `${count(out)} entries are not shown`);
 function item({ event, times }, began) {
   const time = make("time", "", moment(event.timestamp * 1000));
   time.dateTime = new Date(event.timestamp * 1000).toISOString();
-  const words = make("span", "word", `${WORDS[event.kind]}${times > 1 ? ` ×${count(times)}` : ""}`);
+  const waits = event.kind === "retried" && event.data?.reason === "awaiting_input";
+  const words = make("span", "word", `${waits ? "Waits for an input" : WORDS[event.kind]}${times > 1 ? ` ×${count(times)}` : ""}`);
   const after = event.timestamp > began ? `+${duration(event.timestamp - began)}` : "";
   const made = make("li", "", words, make("span", "text", about(event)), make("span", "after", after), time);
   made.dataset.kind = event.kind;
@@ -79,7 +82,10 @@ function about({ kind, data, attempt }) {
   switch (kind) {
     case "submitted":
     case "completed":
+    case "inputs_ended":
       return "";
+    case "step":
+      return brief(data.name === undefined ? data : `${data.name}: ${brief(data.result)}`);
     case "started":
       return `attempt ${attempt} at ${brief(data)}`;
     case "saved":

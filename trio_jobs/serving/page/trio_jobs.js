@@ -14,6 +14,7 @@
 
 import { readJSON, writeJSON } from "./exact.js";
 import { Follow } from "./follow.js";
+import { newKey, Sender } from "./send.js";
 import { fillEvents, fillJob, readValue } from "./values.js";
 
 /** @typedef {import("./records.js").Job} Job */
@@ -34,6 +35,7 @@ import { fillEvents, fillJob, readValue } from "./values.js";
  * @property {string} description
  * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
  * @property {?object} rest The schema of further arguments, if it accepts any.
+ * @property {?object} inputs The schema of its jobs' inputs, if they take any.
  */
 
 /** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, counts: boolean, sent: boolean}} Call */
@@ -87,11 +89,6 @@ function socketURL(url) {
   return found.href;
 }
 
-/** @returns {string} 128 random bits; `crypto.randomUUID` exists on secure pages only. */
-function newKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 /** A connection to a server: submits, finds, follows and cancels jobs. Made by `connect`. */
 export class Jobs {
   #url;
@@ -105,6 +102,8 @@ export class Jobs {
   #calls = new Map();
   /** @type {Map<number, Follow>} */
   #follows = new Map();
+  /** @type {Map<string, Sender>} By job, while inputs are on their way. */
+  #senders = new Map();
   #inFlight = 0;
   #timers = { retry: 0, ping: 0, deadline: 0 };
   #wake = () => this.#hurry();
@@ -157,7 +156,7 @@ export class Jobs {
   }
 
   /**
-   * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `limit` and `newest`.
+   * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `reason`, `limit` and `newest`.
    * `next` is the `cursor` of the next page; null on the last one. A page may be empty before that.
    *
    * @param {object} [filter]
@@ -169,7 +168,7 @@ export class Jobs {
   }
 
   /**
-   * Return a job's events except tokens and progress.
+   * Return a job's events except tokens, progress and inputs.
    *
    * @param {string} job
    * @param {{whole?: boolean}} [how] As for `get`: data of more than a megabyte is left out, and `large` is its size.
@@ -200,6 +199,51 @@ export class Jobs {
    */
   async cancel(job, how = {}) {
     return (await this.#call({ op: "cancel", job, ...how })).report;
+  }
+
+  /**
+   * Send a job an input. Inputs keep the order of the calls, over lost connections too, and come once. If one is
+   * refused as the job has too many (`inbox_full`), what was sent after it and waits behind it is refused too.
+   *
+   * @param {string} job
+   * @param {any} value
+   * @param {{key?: string}} [how] A name of the input: the same again is sent once.
+   * @returns {Promise<number>} Its cursor in the job's log.
+   */
+  async send(job, value, how = {}) {
+    return this.sendMany(job, [value], how);
+  }
+
+  /**
+   * Send a job inputs, all of them or none.
+   *
+   * @param {string} job
+   * @param {any[]} values
+   * @param {{key?: string}} [how]
+   * @returns {Promise<number>} The cursor of the last of them.
+   */
+  async sendMany(job, values, { key } = {}) {
+    return this.#input(job, values, key);
+  }
+
+  /** Say that a job will get no more inputs. @param {string} job @returns {Promise<number>} */
+  async endInputs(job) {
+    return this.#input(job, null);
+  }
+
+  /**
+   * @param {string} job
+   * @param {?any[]} values
+   * @param {string} [key]
+   */
+  async #input(job, values, key) {
+    const sender = this.#senders.get(job) ?? new Sender(this.#ask, job);
+    this.#senders.set(job, sender);
+    try {
+      return await sender.send(values, key);
+    } finally {
+      if (sender.idle) this.#senders.delete(job);
+    }
   }
 
   /** Return the handlers. @returns {Promise<Handler[]>} */

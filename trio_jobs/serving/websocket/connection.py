@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from ..._common.bell import Bell
-from ..._wire.requests import AnyRequest
+from ..._wire.requests import AnyRequest, EndInputs, Send
 from ..account import Account
 from ..answers import answering
 from ..batch import EventBatch
@@ -63,6 +63,8 @@ class _Running:
     """A request that is being answered, the scope in which it can be stopped, and what an ack of it does."""
 
     def __init__(self) -> None:
+        self.before: _Running | None = None  # what has to be done first
+        self.done = trio.Event()
         self.scope = trio.CancelScope()
         self.stopped = False
         self.acked: Callable[[], None] = lambda: None
@@ -88,6 +90,7 @@ class WebSocketHandler:
         self._session = Session(context.limits)
         self._account = Account(context.limits.unsent, context.operations.account)
         self._running: dict[int, _Running] = {}
+        self._sending: dict[str, _Running] = {}  # the last that gives a job inputs: they keep their order
         self._unfinished_frames = 0
         self._unsent_answers = 0
         self._answer_sent = Bell()
@@ -142,8 +145,12 @@ class WebSocketHandler:
     def _do(self, step: Step) -> None:
         match step:
             case Perform():
-                running = self._running[step.request.id] = _Running()
-                self._nursery.start_soon(self._answer, running, step.request)
+                request = step.request
+                running = self._running[request.id] = _Running()
+                if isinstance(request, (Send, EndInputs)):
+                    running.before = self._sending.get(request.job)
+                    self._sending[request.job] = running
+                self._nursery.start_soon(self._answer, running, request)
             case StartFollow():
                 running = self._running[step.subscription.id] = _Running()
                 self._nursery.start_soon(self._follow, running, step.subscription)
@@ -178,12 +185,21 @@ class WebSocketHandler:
         async with AsyncExitStack() as room:  # until the answer is sent
             with running.scope:
                 try:
+                    if running.before is not None:
+                        await running.before.done.wait()
                     answer = answering(self._context.operations, self._caller, self._account, request)
                     frame = self._session.answered(request.id, await room.enter_async_context(answer))
                 except Exception as error:  # noqa: BLE001  # an error of one request is its answer
                     frame = self._failed(request.id, error)
-            del self._running[request.id]
+            self._end_running(running, request)
             await self._send_last(self._session.unfollowed(request.id) if frame is None else frame)
+
+    def _end_running(self, running: _Running, request: AnyRequest) -> None:
+        del self._running[request.id]
+        running.before = None
+        running.done.set()
+        if isinstance(request, (Send, EndInputs)) and self._sending.get(request.job) is running:
+            del self._sending[request.job]
 
     def _failed(self, re: int, error: Exception) -> str:
         return self._session.failed(re, to_problem("a request failed", error))

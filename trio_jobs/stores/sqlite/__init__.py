@@ -7,10 +7,10 @@ Its files, in the order in which to read them:
     locks, files, line         waiting for locks; opening a file; a connection that can be made anew
     threads, group             many calls, one transaction, in a thread
     chunks, repair, rows       logs and jobs, as rows and as records; mending damaged rows
-    ends, verbs, care          what a verb does in a transaction, and when a damaged row is in its way
+    inbox, ends, verbs, care   what a verb does in a transaction, and when a damaged row is in its way
     looking, listing           the verbs that read one job, and those that search by filters
     notices, signals, tails    learning that others wrote; waking the tasks that wait for it
-    store, opening             the store itself; opening one
+    calls, store, opening      calls to the file; the store itself; opening one
     within                     submitting in a transaction of the program's own
 """
 

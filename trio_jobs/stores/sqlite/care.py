@@ -12,7 +12,7 @@ from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended
 from ..contract import Claimant, Outcome
 from ..rules import ABANDONED, WAITING, Conclusion, not_started, worker_lost
-from . import ends, repair, verbs
+from . import ends, looking, repair, verbs
 from .group import Transaction
 
 logger = logging.getLogger("trio_jobs")
@@ -48,9 +48,9 @@ def _take_back(tx: Transaction, number: int) -> None:
     ends.settle(tx, job, worker_lost(job.spent, attempts, asked=job.cancel_requested is not None))
 
 
-def _running(tx: Transaction, number: int) -> ends.Running:
+def _running(tx: Transaction, number: int) -> looking.Running:
     ((*fields,),) = tx.run("running_number", number=number)
-    return ends.Running(*fields)
+    return looking.Running(*fields)
 
 
 # ------------------------------------------------------------ damage
@@ -91,7 +91,8 @@ def _fail(tx: Transaction, number: int, error: Exception) -> None:
         verbs.start(tx, number, _NO_WORKER)
     if not State(state).over:
         said = f"what is stored of it is damaged: {columns or one_line(error)}"
-        ends.settle(tx, _running(tx, number), Outcome(Transition.FAILED, ended=Ended(Reason.ERROR, said)))
+        ended = Ended(Reason.ERROR, said)
+        ends.settle(tx, _running(tx, number), Outcome(Transition.FAILED, ended=ended, received=None))
 
 
 def _leave(tx: Transaction, number: int) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
-from ..._common.states import Reason
 from ..._json.stored import decode_event
 from ..._json.values import decode, encode
-from ..._model.job import SNOOZES, Event, Kind, folds
+from ..._model.job import REPEATED, SNOOZES, Event, Kind, folds
 from .group import Row, Transaction
 
 SEQ_BITS = 32
+MOST: Final = 2**31 - 1
+"""The largest number that a job can have, as the ids of its events begin with it."""
 
 
 def log_ids(number: int, after: int = 0) -> dict[str, int]:
@@ -20,12 +21,20 @@ def log_ids(number: int, after: int = 0) -> dict[str, int]:
     return {"first": start + after + 1, "last": start + (1 << SEQ_BITS) - 1}
 
 
-def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *values: bytes) -> Row:
+def add(
+    tx: Transaction,
+    number: int,
+    seq: int,
+    attempt: int,
+    kind: Kind,
+    *values: bytes,
+    received: int | None = None,
+) -> Row:
     """Add events in one row, and return it; `seq` is that of the last one."""
-    if not 0 < seq < 1 << SEQ_BITS:
-        raise ValueError(f"no event has the number {seq}")  # its id would be that of another job's event
+    if not (0 < seq < 1 << SEQ_BITS and 0 < number <= MOST):  # its id would be that of another job's event
+        raise ValueError(f"no event has the number {seq}, of the job with the number {number}")
     data = (b"[" + b",".join(values) + b"]").decode()
-    row = len(values), attempt, kind, tx.now, data
+    row = len(values), attempt, kind, tx.now, received, data
     tx.log.append((number, seq, *row))
     if kind is Kind.RETRIED and folds(attempt):
         _fold(tx, number)
@@ -33,15 +42,13 @@ def add(tx: Transaction, number: int, seq: int, attempt: int, kind: Kind, *value
 
 
 def _fold(tx: Transaction, number: int) -> None:
-    """Drop all but the newest snoozes: the end of one attempt and the beginning of the next."""
+    """Drop all but the newest snoozes and waits: the end of one attempt and the beginning of the next."""
     tx.write_log()
-    snoozed = [
-        row
-        for row, data in tx.run("retries", **log_ids(number))
-        if decode_event(Kind.RETRIED, *decode(data)).reason is Reason.SNOOZED
-    ]
-    for row in snoozed[: -SNOOZES - 1]:  # after the last one no attempt has begun yet
-        tx.run("drop_snooze", id=row)
+    place = log_ids(number)
+    *before, _ = tx.run("retries", **place)  # after the last one no attempt has begun yet
+    repeated = [row for row, data in before if decode_event(Kind.RETRIED, *decode(data)).reason in REPEATED]
+    for row in repeated[:-SNOOZES]:
+        tx.run("drop_wait", id=row, last=place["last"])
 
 
 def read(tx: Transaction, number: int, after: int, limit: int) -> list[Event]:
@@ -66,18 +73,19 @@ def last_seq(row: Sequence[Any]) -> int:
 
 def events_of(row: Sequence[Any]) -> Iterator[Event]:
     """Return the events in a row."""
-    last, count, attempt, word, at, data = row
+    last, count, attempt, word, at, received, data = row
     kind = Kind(word)
     first = (last & (1 << SEQ_BITS) - 1) - count + 1
     for seq, value in enumerate(decode(data), first):
-        yield Event(seq, attempt, kind, at, decode_event(kind, value))
+        yield Event(seq, attempt, kind, at, decode_event(kind, value), received)
 
 
 def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
-    """Drop the oldest tokens, progress and saved values if there are too many or they are too large.
+    """Drop the oldest events that may go if there are too many or they are too large.
 
-    An eighth of the bound is dropped at a time, which makes the cost per event constant. The row of the job
-    counts the last saved value with the others, but it is neither dropped nor a cause to drop others.
+    These are tokens, progress, saved values and consumed inputs. An eighth of the bound is dropped at a time,
+    which makes the cost per event constant. The row of the job counts the last saved value with the others,
+    but it is neither dropped nor a cause to drop others.
 
     Returns:
         Whether any were dropped.
@@ -85,16 +93,16 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
     keep = tx.limits.keep
     if kept <= keep.events and size <= keep.bytes:
         return False
-    saved = tx.one("saved_size", number=number)
-    stays = (0, 0) if saved is None else (1, saved[0] + 2)
+    saved, consumed = tx.one("kept_for_good", number=number) or (None, 0)
+    stays = (0, 0) if saved is None else (1, saved + 2)
     kept, size = kept - stays[0], size - stays[1]
     if kept <= keep.events and size <= keep.bytes:
         return False
     tx.write_log()
     last = tx.one("last_saved", **log_ids(number)) or (None,)
     most, largest = keep.events - keep.events // 8, keep.bytes - keep.bytes // 8
-    place = log_ids(number)
-    for chunk, count, length in tx.run("oldest_chunks", saved=last[0], **place):
+    place, stop = log_ids(number), (number << SEQ_BITS) + consumed
+    for chunk, count, length in tx.run("oldest_chunks", saved=last[0], consumed=stop, **place):
         if kept - count >= most or size - length >= largest:  # drop all of it
             kept, size, place["first"] = kept - count, size - length, chunk + 1
             continue
@@ -106,7 +114,10 @@ def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:
                 kept, size, place["first"] = newer, size - (length - smaller), chunk + 1
                 continue
         break
-    tx.run("drop_chunks", first=log_ids(number)["first"], last=place["first"] - 1, saved=last[0])
+    gone = place["first"] - 1
+    tx.run("drop_chunks", first=log_ids(number)["first"], last=gone, saved=last[0], consumed=stop)
+    if consumed:
+        tx.run("forget_inputs", number=number, seq=min(gone & (1 << SEQ_BITS) - 1, consumed))
     tx.run("set_kept", number=number, kept=kept + stays[0], bytes=size + stays[1])
     return True
 

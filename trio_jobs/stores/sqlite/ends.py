@@ -2,63 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
-import attrs
-
-from ..._common.errors import IllegalTransition, LeaseLost
+from ..._common.errors import IllegalTransition
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
-from ..._model.job import KIND_OF, Ended, Kind
+from ..._model.job import KIND_OF, REPEATED, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
-from . import chunks, repair
+from ..records import Retried
+from ..rules import ABANDONED, Conclusion, advance, after, cancel_answer, check_removable, conclude
+from . import chunks, inbox, repair
 from .group import FOREVER, Transaction
-from .looking import known
+from .looking import Running, known, running
 
 BATCH: Final = 500
 """How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
 
 
-@attrs.frozen
-class Running:
-    """A running job: the row of the query `running`."""
+def totals(tx: Transaction, query: str, **values: Any) -> tuple[int, ...]:
+    """Return the numbers of jobs that a statement gives.
 
-    number: int
-    seq: int
-    appended: int
-    kept: int
-    bytes: int
-    cancel_requested: float | None
-    cancel_message: str | None
-    attempt: int
-    spent: int
-    children: int  # whether any of them is open
+    Raises:
+        ValueError: A number cannot be right.
+    """
+    found = tuple(int(jobs or 0) for jobs in tx.one(query, **values) or (0,))
+    for jobs in found:
+        if not 0 <= jobs <= chunks.MOST:
+            raise ValueError(f"there cannot be {jobs} jobs")
+    return found
 
 
 def total(tx: Transaction, query: str, **values: Any) -> int:
-    """Return the number of jobs that a statement gives; 0 for nothing.
-
-    Raises:
-        ValueError: The number cannot be right.
-    """
-    row = tx.one(query, **values)
-    jobs = int(row[0] or 0) if row else 0
-    if not 0 <= jobs <= repair.MOST:
-        raise ValueError(f"there cannot be {jobs} jobs")
-    return jobs
-
-
-def running(tx: Transaction, job_id: str, attempt: int) -> Running:
-    """Return the job, if it runs that attempt.
-
-    Raises:
-        LeaseLost: It does not run that attempt.
-    """
-    row = tx.one("running", id=job_id, attempt=attempt)
-    if row is None:
-        raise LeaseLost(job_id, attempt)
-    return Running(*row)
+    """Return the number of jobs that a statement gives; see `totals`."""
+    return totals(tx, query, **values)[0]
 
 
 def id_of(tx: Transaction, number: int) -> str:
@@ -73,44 +50,72 @@ def finish(
     tx: Transaction, job_id: str, attempt: int, outcome: Outcome, result: bytes | None = None
 ) -> State:
     """End a running attempt and return the job's new state; `result` is the result as JSON."""
-    return settle(tx, running(tx, job_id, attempt), outcome, result)
+    job = running(tx, job_id, attempt)
+    count, size = 0, 0
+    if outcome.transition is Transition.COMPLETED:
+        count, size = inbox.consume(tx, job, outcome.received or 0)
+    state = settle(tx, job, outcome, result)
+    if count:
+        chunks.trim(tx, job.number, job.kept + count, job.bytes + size)
+    return state
 
 
 def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None = None) -> State:
     """End the attempt of a running job, and its open children."""
-    done = conclude(outcome, asked=job.cancel_requested is not None, message=job.cancel_message)
+    done = conclude(
+        outcome,
+        asked=job.cancel_requested is not None,
+        message=job.cancel_message,
+        last_input=job.last_input,
+        before=Retried(_REPEATED.get(job.repeated or ""), job.repeats),
+    )
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
             end(tx, child, State.RUNNING, ABANDONED)
-    return end(tx, job.number, State.RUNNING, done, result)
+    return end(tx, job.number, State.RUNNING, done, result, received=outcome.received)
 
 
-def end(tx: Transaction, number: int, state: State, how: Conclusion, result: bytes | None = None) -> State:
+_REPEATED: Final = {str(reason): reason for reason in REPEATED}
+
+
+def end(
+    tx: Transaction,
+    number: int,
+    state: State,
+    how: Conclusion,
+    result: bytes | None = None,
+    *,
+    received: int | None = None,
+) -> State:
     """Move a job to the next state, and delete the oldest ended jobs if too many are kept."""
-    after, ended = advance(state, how.transition), how.ended
+    new, ended = advance(state, how.transition), how.ended
+    last = Retried() if ended is None else after(ended)
     row = tx.one(
         f"end {how.transition}",
         number=number,
-        state=after,
+        state=new,
         reason=None if ended is None else ended.reason,
         message=None if ended is None else ended.message,
         error=_text(None if ended is None else encode_error(ended.error)),
         result=_text(result),
-        finished=tx.now if after.over else None,
+        finished=tx.now if new.over else None,
         due=None if how.delay is None else tx.now + how.delay,
         unspent=how.unspent,
+        received=received,
+        repeated=last.reason,
+        repeats=last.repeats,
     )
     if row is None:
         raise IllegalTransition(state, how.transition)
     job_id, seq, attempt, *snapshot = row
     kind = KIND_OF[how.transition]
     data = result or b"null" if ended is None else encode_event(kind, ended)
-    chunks.add(tx, number, seq, attempt, kind, data)
+    chunks.add(tx, number, seq, attempt, kind, data, received=received)
     tx.grown.append(job_id)
-    if after.over:
+    if new.over:
         tx.ended[job_id] = tuple(snapshot)
         _keep_few(tx)
-    return after
+    return new
 
 
 def _text(data: bytes | None) -> str | None:
@@ -167,6 +172,7 @@ def _forget(tx: Transaction, number: int) -> None:
     job_id = id_of(tx, number)
     tx.grown.append(job_id)
     tx.ended[job_id] = None
+    tx.heard[job_id] = math.inf
     tx.write_log()
     tx.run("forget_events", number=number)
     tx.run("forget_job", number=number)

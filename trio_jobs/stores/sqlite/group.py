@@ -62,6 +62,7 @@ class Transaction:
         started: The ids of the jobs that this transaction started.
         grown: The ids of the jobs whose logs have grown, once for each time.
         rows: By the place in `grown`, the rows added to the log, if nothing else happened to it.
+        heard: The jobs that got inputs, with the newest cursor of these; infinity for a deleted job.
         ended: The ids of the jobs that have ended, with the rows of their snapshots; None for a deleted job.
         announced: Whether the tasks that wait for any of this have been woken.
     """
@@ -74,6 +75,7 @@ class Transaction:
     started: list[str] = attrs.field(factory=list[str])
     grown: list[str] = attrs.field(factory=list[str])
     rows: dict[int, list[Row]] = attrs.field(factory=dict[int, list[Row]])
+    heard: dict[str, float] = attrs.field(factory=dict[str, float])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
     announced: bool = False
     _compatible: bool = False

@@ -50,7 +50,7 @@ def leads_of(where: Where) -> tuple[list[Lead], dict[str, Any]]:
     """Return the indexes that a filter can begin with, and the values in it."""
     values: dict[str, Any] = {}
     conditions: dict[str, str] = {}
-    for name in ("parent", "owner", "handler"):
+    for name in ("parent", "owner", "handler", "reason"):
         if (value := getattr(where, name)) is not None:
             values[name], conditions[name] = value, f"job.{name} = :{name}"
     states = list(State) if where.states is None else [state for state in State if state in set(where.states)]

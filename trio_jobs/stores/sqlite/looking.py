@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import attrs
 import msgspec
 
-from ..._common.errors import UnknownJob
+from ..._common.errors import LeaseLost, UnknownJob
 from ..._model.job import Event
 from . import chunks, repair
 from .group import Row, Transaction
+
+
+@attrs.frozen
+class Running:
+    """A running job: the row of the query `running`."""
+
+    number: int
+    seq: int
+    appended: int
+    kept: int
+    bytes: int
+    cancel_requested: float | None
+    cancel_message: str | None
+    attempt: int
+    spent: int
+    consumed: int
+    last_input: int
+    repeated: str | None
+    repeats: int
+    children: int  # whether any of them is open
+
+
+def running(tx: Transaction, job_id: str, attempt: int) -> Running:
+    """Return the job, if it runs that attempt.
+
+    Raises:
+        LeaseLost: It does not run that attempt.
+    """
+    row = tx.one("running", id=job_id, attempt=attempt)
+    if row is None:
+        raise LeaseLost(job_id, attempt)
+    return Running(*row)
 
 
 def job(tx: Transaction, job_id: str) -> Row:
@@ -48,8 +81,21 @@ def page(tx: Transaction, job_id: str, after: int, limit: int) -> tuple[list[Eve
 
 
 def history(tx: Transaction, job_id: str) -> list[Event]:
-    """Return all events except tokens and progress."""
+    """Return all events except tokens, progress and inputs."""
     return chunks.history(tx, _place(tx, job_id)[0])
+
+
+def inputs(tx: Transaction, job_id: str, after: int, limit: int) -> list[Event]:
+    """Return up to `limit` inputs, and the end of the inputs, behind a cursor."""
+    number = _place(tx, job_id)[0]
+    rows = tx.run("inputs", **chunks.log_ids(number, after), limit=limit)
+    return [event for row in rows for event in chunks.events_of(row)]
+
+
+def heard(tx: Transaction, places: Mapping[str, int]) -> set[str]:
+    """Return the jobs that have an input behind a cursor, or that are gone."""
+    rows = tx.run("heard", places=msgspec.json.encode(places).decode())
+    return {job_id for (job_id,) in rows}
 
 
 def next_due(tx: Transaction, handlers: Iterable[str]) -> float:

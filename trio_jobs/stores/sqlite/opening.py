@@ -19,6 +19,7 @@ from ..._common.states import Reason
 from ..._common.validate import choice, number, whole
 from ..._model.handlers import Handler, Handlers
 from ..._model.job import Retention
+from .calls import POLL
 from .clock import Clock, FileClock
 from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer, translated
 from .group import FOREVER, Group, Limits
@@ -26,7 +27,7 @@ from .line import Line
 from .locks import BUSY
 from .notices import notify, watching
 from .rows import Rows
-from .store import POLL, SqliteStore
+from .store import SqliteStore
 from .threads import RUN
 
 logger = logging.getLogger("trio_jobs")

@@ -14,7 +14,7 @@ from ..._model.job import PENALTY, Priority
 _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
-    *("cancel_requested", "seq", "parent"),
+    *("cancel_requested", "seq", "unconsumed", "parent"),
 )
 _TEXTS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
@@ -34,13 +34,18 @@ def _read(*names: str, table: str = "job.") -> str:
 
 SNAPSHOT: Final = f"SELECT {_read(*_COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
 
-# A running job as it stands, as `ends.Running` takes it.
+# A running job as it stands, as `looking.Running` takes it.
 _RUNNING: Final = """SELECT
     number, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
+    consumed, last_input, repeated, repeats,
     EXISTS (
         SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND +child.state = 'running'
     )
 FROM trio_jobs_job AS job"""
+
+# What may go of a log, behind the values of `chunks.trim`.
+_TRIMMABLE: Final = """id IS NOT :saved
+    AND (kind IN ('token', 'progress', 'saved') OR kind = 'input' AND id <= :consumed)"""
 
 # Those of a summary, in the order in which `rows.summary_of` takes them.
 SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason")},
@@ -75,6 +80,7 @@ def _load() -> Mapping[str, str]:
     words["levels"] = f"({' UNION ALL '.join(levels)})"
     words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="")
     words["running"], words["known"] = _RUNNING, states_in(State)
+    words["trimmable"] = _TRIMMABLE
     found: dict[str, str] = {}
     for name, sql in _blocks("queries.sql", "name").items():
         if "{sources}" in sql:  # a statement for each transition

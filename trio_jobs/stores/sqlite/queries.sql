@@ -18,13 +18,18 @@ INSERT INTO trio_jobs_total SELECT 'all', '', state, count(*) FROM trio_jobs_job
 UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job
     WHERE typeof(state) = 'text' AND typeof(handler) = 'text' GROUP BY handler, state
 UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
-    WHERE typeof(state) = 'text' AND typeof(owner) = 'text' GROUP BY owner, state;
+    WHERE typeof(state) = 'text' AND typeof(owner) = 'text' GROUP BY owner, state
+UNION ALL SELECT 'all', '', 'awaiting_input', count(*) FROM trio_jobs_job
+    WHERE state = 'retrying' AND reason = 'awaiting_input'
+UNION ALL SELECT 'owner', owner, 'awaiting_input', count(*) FROM trio_jobs_job
+    WHERE state = 'retrying' AND reason = 'awaiting_input' AND typeof(owner) = 'text' GROUP BY owner;
 
 -- name: compat
 SELECT value FROM trio_jobs_meta WHERE name = 'compat';
 
 -- name: count_waiting
-SELECT total(jobs) FROM trio_jobs_total WHERE what = :what AND name = :name AND state IN {started};
+SELECT max(0, total(iif(state = 'awaiting_input', -jobs, jobs))), total(iif(state = 'awaiting_input', jobs, 0))
+FROM trio_jobs_total WHERE what = :what AND name = :name AND (state IN {started} OR state = 'awaiting_input');
 
 -- name: count_ended
 SELECT total(jobs) FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state IN {over};
@@ -46,13 +51,14 @@ INSERT INTO trio_jobs_job (
 ) ON CONFLICT (id) DO NOTHING;
 
 -- name: born
-SELECT attempt, spent, saved, seq FROM trio_jobs_job WHERE id = :id;
+SELECT attempt, spent, saved, seq, consumed FROM trio_jobs_job WHERE id = :id;
 
 -- name: insert_tag
 REPLACE INTO trio_jobs_tag (job, name, value) VALUES (:job, :name, :value);
 
 -- name: insert_event
-INSERT INTO trio_jobs_event (id, count, attempt, kind, at, data) VALUES (? << 32 | ?, ?, ?, ?, ?, ?);
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, received, data)
+VALUES (? << 32 | ?, ?, ?, ?, ?, ?, ?);
 
 -- name: due_jobs
 SELECT job.number
@@ -78,9 +84,10 @@ FROM json_each(:ids) AS asked CROSS JOIN trio_jobs_job AS job ON job.id = asked.
 -- name: start
 UPDATE trio_jobs_job
 SET state = 'running', attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
-    lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL
+    lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL, received = consumed,
+    waited = CASE WHEN reason = 'awaiting_input' THEN iif(last_input > received, 'input', 'timeout') END
 WHERE number = :number AND state IN {started}
-RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq;
+RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq, consumed, waited;
 
 -- name: running
 {running} WHERE id = :id AND state = 'running' AND attempt = :attempt;
@@ -96,7 +103,7 @@ WHERE number = :number AND state = 'running' AND attempt = :attempt;
 
 -- name: oldest_chunks
 SELECT id, count, octet_length(data) FROM trio_jobs_event
-WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress', 'saved') AND id IS NOT :saved ORDER BY id;
+WHERE id BETWEEN :first AND :last AND {trimmable} ORDER BY id;
 
 -- name: chunk_data
 SELECT data FROM trio_jobs_event WHERE id = :id;
@@ -106,10 +113,10 @@ UPDATE trio_jobs_event SET count = :count, data = :data WHERE id = :id;
 
 -- name: drop_chunks
 DELETE FROM trio_jobs_event
-WHERE id BETWEEN :first AND :last AND kind IN ('token', 'progress', 'saved') AND id IS NOT :saved;
+WHERE id BETWEEN :first AND :last AND {trimmable};
 
--- name: saved_size
-SELECT octet_length(saved) FROM trio_jobs_job WHERE number = :number AND saved IS NOT NULL;
+-- name: kept_for_good
+SELECT octet_length(saved), consumed FROM trio_jobs_job WHERE number = :number;
 
 -- name: last_saved
 SELECT max(id) FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'saved';
@@ -117,8 +124,54 @@ SELECT max(id) FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind =
 -- name: retries
 SELECT id, data FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'retried' ORDER BY id;
 
--- name: drop_snooze
-DELETE FROM trio_jobs_event WHERE id IN (:id, :id + 1);
+-- name: drop_wait
+DELETE FROM trio_jobs_event WHERE id IN (:id, (  -- inputs may have come between the two
+    SELECT id FROM trio_jobs_event WHERE id BETWEEN :id + 1 AND :last AND kind = 'started' ORDER BY id LIMIT 1
+));
+
+-- name: inbox
+SELECT
+    number, seq, handler, state, reason, due, attempt, inputs_ended, unconsumed, input_bytes, consumed, received
+FROM trio_jobs_job WHERE id = :id;
+
+-- name: known_input
+SELECT CAST(seq AS INTEGER), digest FROM trio_jobs_input WHERE job = :number AND id = :id;
+
+-- name: remember_input
+INSERT INTO trio_jobs_input (job, id, digest, seq) VALUES (:number, :id, :digest, :seq);
+
+-- name: forget_inputs
+DELETE FROM trio_jobs_input WHERE job = :number AND seq <= :seq;
+
+-- name: put_in
+UPDATE trio_jobs_job
+SET seq = :seq, last_input = :seq, unconsumed = unconsumed + :count, input_bytes = input_bytes + :bytes,
+    inputs_ended = :ended, due = coalesce(:due, due)
+WHERE number = :number;
+
+-- name: inputs_between
+SELECT count(*), coalesce(sum(octet_length(data)), 0) FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind IN ('input', 'inputs_ended') AND kind = 'input';
+
+-- name: consume
+UPDATE trio_jobs_job
+SET consumed = :seq, unconsumed = max(0, unconsumed - :count), input_bytes = max(0, input_bytes - :bytes + 2 * :count),
+    kept = kept + :count, bytes = bytes + :bytes
+WHERE number = :number;
+
+-- name: inputs
+SELECT id, count, attempt, kind, at, received, data FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind IN ('input', 'inputs_ended') ORDER BY id LIMIT :limit;
+
+-- name: heard
+SELECT asked.key FROM json_each(:places) AS asked LEFT JOIN trio_jobs_job AS job ON job.id = asked.key
+WHERE job.number IS NULL OR job.last_input > asked.value;
+
+-- name: steps
+SELECT steps, step_bytes FROM trio_jobs_job WHERE number = :number;
+
+-- name: add_steps
+UPDATE trio_jobs_job SET steps = steps + :count, step_bytes = step_bytes + :bytes WHERE number = :number;
 
 -- name: set_kept
 UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
@@ -126,7 +179,8 @@ UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
 -- name: end
 UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
-    expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent
+    expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent,
+    received = coalesce(:received, received), repeated = :repeated, repeats = :repeats
 WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};
 
@@ -193,12 +247,12 @@ SELECT min(
 SELECT number, seq, state IN {over} FROM trio_jobs_job WHERE id = :id;
 
 -- name: chunks
-SELECT id, count, attempt, kind, at, data FROM trio_jobs_event
+SELECT id, count, attempt, kind, at, received, data FROM trio_jobs_event
 WHERE id BETWEEN :first AND :last ORDER BY id;
 
 -- name: history
-SELECT id, count, attempt, kind, at, data FROM trio_jobs_event
-WHERE id BETWEEN :first AND :last AND kind NOT IN ('token', 'progress') ORDER BY id;
+SELECT id, count, attempt, kind, at, received, data FROM trio_jobs_event
+WHERE id BETWEEN :first AND :last AND kind NOT IN ('token', 'progress', 'input') ORDER BY id;
 
 -- name: oldest_ended
 SELECT number FROM trio_jobs_job WHERE finished IS NOT NULL ORDER BY finished, number LIMIT :limit;

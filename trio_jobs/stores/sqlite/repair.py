@@ -16,19 +16,17 @@ import msgspec
 from ..._common.errors import TrioJobsError
 from ..._common.states import State
 from ..._json.values import decode
-from .chunks import SEQ_BITS, log_ids
+from .chunks import MOST, SEQ_BITS, log_ids
 from .group import Transaction
 
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)
 """Errors of reading what another program, or another version, has written."""
 DAMAGE: Final = (*UNREADABLE, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, ArithmeticError)
 """Errors that a damaged row raises, among other causes; see `is_damage`."""
-MOST: Final = 2**31 - 1
-"""The largest number that a job can have, as the ids of its events begin with it."""
 _ROOM: Final = 2**62  # what is smaller can grow
 _STATES: Final = frozenset(map(str, State))
 _VALUES: Final = frozenset({"metadata", "error", "result", "saved", "progress"})  # in JSON, if there is any
-_COUNTED: Final = frozenset({"state", "handler", "owner"})
+_COUNTED: Final = frozenset({"state", "reason", "handler", "owner"})
 
 
 def is_damage(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -16,6 +17,7 @@ from ..._common.error_text import shown
 from ..._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
 from ..._common.states import State
 from ..._json.arguments import Arguments
+from ..._json.inputs import Inputs
 from ..._json.stored import (
     DEFAULT_OPTIONS,
     decode_error,
@@ -25,7 +27,7 @@ from ..._json.stored import (
     encode_options,
     reason_of,
 )
-from ..._json.values import decode
+from ..._json.values import decode, encode
 from ..._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
 from ..._model.retry import Matcher, Retry
 from ..._model.summary import JobSummary, short_progress, shortened
@@ -66,6 +68,7 @@ class Rows:
     def __init__(self, handlers: Mapping[str, Callable[..., Awaitable[Any]]]) -> None:
         self.handlers = handlers
         self._arguments = {name: Arguments(fn) for name, fn in handlers.items()}
+        self._inputs = {name: Inputs(fn) for name, fn in handlers.items()}
         self._children: WeakKeyDictionary[Callable[..., Any], Arguments] = WeakKeyDictionary()
         self._options = lru_cache(_CACHED)(self._decode_options)
 
@@ -122,6 +125,17 @@ class Rows:
             )
         return arguments
 
+    def inputs_of(self, handler: str, values: Sequence[Any]) -> list[bytes]:
+        """Return inputs for a job of a handler as JSON, of the declared type if the handler is known here.
+
+        Raises:
+            InvalidPayload: They do not fit the type, or JSON cannot hold one.
+        """
+        inputs = self._inputs.get(handler)
+        if inputs is None:
+            return [encode("an input", value) for value in values]
+        return [inputs.encode(value) for value in values]
+
     def options_of(self, data: str | bytes, priority: int, owner: str | None, handler: str) -> Options:
         """Return options as they were submitted, without the metadata."""
         if len(data) > _LONG:  # else the cache could grow large
@@ -146,7 +160,8 @@ class Rows:
 
     def claim_of(self, row: Sequence[Any]) -> Claim:
         """Return a row of `start` as a claim; the job fails if a value is unreadable or does not fit."""
-        job_id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq = row
+        job_id, handler, args, options, metadata, priority, owner, key, *now = row
+        attempt, spent, saved, seq, consumed, waited = now
         target = self.handlers[handler]
         values: tuple[Any, ...] = ()
         kept: Any = None
@@ -161,7 +176,8 @@ class Rows:
             fault = fault or f"what is stored of it cannot be read: {error}"
         if fault:
             target = _refusing(InvalidPayload(fault))
-        return Claim(Submission(job_id, handler, target, values, given, key), attempt, spent, kept, seq)
+        new = Submission(job_id, handler, target, values, given, key)
+        return Claim(new, attempt, spent, kept, seq, consumed, waited)
 
     def job_of(self, row: Sequence[Any]) -> Job:
         """Return a row of `job` as a snapshot.
@@ -172,7 +188,7 @@ class Rows:
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
         owner, key, parent = map(text, (*row[11:13], row[-1]))
-        spent, saved, created, started, finished, due, cancel_requested, seq = row[13:-1]
+        spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:-1]
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
             why, message = reason_of(reason, message)
@@ -201,6 +217,7 @@ class Rows:
                 next_attempt_at=_wall(due) if state in WAITING else None,
                 cancel_requested_at=_wall(cancel_requested),
                 last_seq=whole(seq),
+                unconsumed=whole(unconsumed),
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_
@@ -283,7 +300,7 @@ def _digest(new: Submission, args: bytes) -> str:
 
 
 def _wall(when: float | None) -> datetime | None:
-    return None if when is None else date_of(when)
+    return None if when is None or when == math.inf else date_of(when)
 
 
 def _refusing(fault: InvalidPayload) -> Callable[..., Awaitable[Any]]:

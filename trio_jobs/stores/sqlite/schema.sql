@@ -191,3 +191,52 @@ END;
 
 -- What may claim, submit and sweep, at least: a process that runs on while its file is brought up has to see it.
 INSERT INTO trio_jobs_meta VALUES ('compat', 2);
+
+-- version: 3
+
+-- What is sent to a job. Numbers of events are 0 where there is none.
+ALTER TABLE trio_jobs_job ADD COLUMN consumed INTEGER NOT NULL DEFAULT 0;    -- the last input that is consumed
+ALTER TABLE trio_jobs_job ADD COLUMN received INTEGER NOT NULL DEFAULT 0;    -- the last that the attempt before got
+ALTER TABLE trio_jobs_job ADD COLUMN last_input INTEGER NOT NULL DEFAULT 0;  -- the newest, or the end of the inputs
+ALTER TABLE trio_jobs_job ADD COLUMN inputs_ended INTEGER;                   -- the event that says so, if there is one
+ALTER TABLE trio_jobs_job ADD COLUMN unconsumed INTEGER NOT NULL DEFAULT 0;  -- how many inputs,
+ALTER TABLE trio_jobs_job ADD COLUMN input_bytes INTEGER NOT NULL DEFAULT 0; -- and their size
+ALTER TABLE trio_jobs_job ADD COLUMN waited TEXT;                            -- what ended the wait for an input: as in `Claim`
+ALTER TABLE trio_jobs_job ADD COLUMN repeated TEXT;                          -- the reason of the last snooze or wait,
+ALTER TABLE trio_jobs_job ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;     -- and how many went before it
+ALTER TABLE trio_jobs_job ADD COLUMN steps INTEGER NOT NULL DEFAULT 0;       -- how many are kept,
+ALTER TABLE trio_jobs_job ADD COLUMN step_bytes INTEGER NOT NULL DEFAULT 0;  -- and their size
+ALTER TABLE trio_jobs_event ADD COLUMN received INTEGER;                     -- as in `Event`
+
+CREATE INDEX trio_jobs_inputs ON trio_jobs_event (id) WHERE kind IN ('input', 'inputs_ended');
+
+-- The ids under which inputs were sent, as long as these are in the log.
+CREATE TABLE trio_jobs_input (
+    job INTEGER NOT NULL,                 -- its number
+    id TEXT NOT NULL,
+    digest BLOB NOT NULL,                 -- of the values
+    seq INTEGER NOT NULL,                 -- the last of the events
+    PRIMARY KEY (job, id)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER trio_jobs_went_inputs AFTER DELETE ON trio_jobs_job BEGIN
+    DELETE FROM trio_jobs_input WHERE job = old.number;
+END;
+
+-- Jobs that wait for an input are counted as 'retrying', and once more apart, as the bound of the queue does not
+-- count them.
+CREATE TRIGGER trio_jobs_awaits AFTER UPDATE OF state ON trio_jobs_job
+WHEN new.state = 'retrying' AND new.reason = 'awaiting_input' AND old.state <> 'retrying' BEGIN
+    INSERT INTO trio_jobs_total VALUES ('all', '', 'awaiting_input', 1) ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+    INSERT INTO trio_jobs_total SELECT 'owner', new.owner, 'awaiting_input', 1 WHERE new.owner IS NOT NULL
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER trio_jobs_awaited AFTER UPDATE OF state ON trio_jobs_job
+WHEN old.state = 'retrying' AND old.reason = 'awaiting_input' AND new.state <> 'retrying' BEGIN
+    UPDATE trio_jobs_total SET jobs = jobs - 1 WHERE what = 'all' AND name = '' AND state = 'awaiting_input';
+    UPDATE trio_jobs_total SET jobs = jobs - 1
+        WHERE what = 'owner' AND name = old.owner AND state = 'awaiting_input';
+    DELETE FROM trio_jobs_total
+        WHERE what = 'owner' AND name = old.owner AND state = 'awaiting_input' AND jobs = 0;
+END;
+
+UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat';

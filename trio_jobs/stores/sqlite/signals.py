@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from ..._common.bell import Bell
@@ -86,6 +87,31 @@ class End(Signal):
     row: Row | None = None
 
 
+class Heard(Signal):
+    """Rings when jobs may have inputs.
+
+    Args:
+        places: A cursor of each job.
+
+    Attributes:
+        places: The same.
+        found: Of these jobs, those to which this process has sent inputs behind the cursor, or that it has
+            removed.
+    """
+
+    def __init__(self, places: Mapping[str, int]) -> None:
+        super().__init__()
+        self.places = dict(places)
+        self.found = set[str]()
+
+    def on_inputs(self, heard: Mapping[str, float]) -> None:
+        """Ring if one of the jobs is among those that got inputs, with the newest cursor of these."""
+        found = {job_id for job_id, seq in heard.items() if seq > self.places.get(job_id, math.inf)}
+        if found:
+            self.found |= found
+            self.ring()
+
+
 class Watched(Generic[S]):
     """Gives, for the length of a block, the signal of a job, which all watchers of the job share.
 
@@ -134,6 +160,7 @@ class Signals:
         self.tails = Tails()
         self._logs: dict[str, tuple[Log, int]] = {}
         self._ends: dict[str, tuple[End, int]] = {}
+        self._heard: list[Heard] = []
 
     def events_of(self, job_id: str) -> Watched[Log]:
         """Give, for the length of a block, the signal that rings when a job's log grows."""
@@ -142,6 +169,16 @@ class Signals:
     def end_of(self, job_id: str) -> Watched[End]:
         """Give, for the length of a block, the signal that rings when a job ends."""
         return Watched(self._ends, job_id, End)
+
+    @contextmanager
+    def listening(self, places: Mapping[str, int]) -> Generator[Heard]:
+        """Give, for the length of a block, the signal that rings when one of these jobs may have an input."""
+        heard = Heard(places)
+        self._heard.append(heard)
+        try:
+            yield heard
+        finally:
+            self._heard.remove(heard)
 
     def on_transaction(self, tx: Transaction) -> None:
         """Wake the tasks that wait for what a transaction did; the first of its calls does so for all."""
@@ -152,6 +189,9 @@ class Signals:
         self.tails.on_transaction(tx)
         self._grown(tx.grown)
         self._ended(tx.ended)
+        if tx.heard:
+            for heard in self._heard:
+                heard.on_inputs(tx.heard)
 
     def _grown(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
@@ -190,7 +230,7 @@ class Signals:
         self._ended(dict.fromkeys(self._ends))
 
     def _ring_shared(self) -> None:
-        for signal in (self.work, self.alarm, self.requests):
+        for signal in (self.work, self.alarm, self.requests, *self._heard):
             signal.ring()
         self.open.clear()
         self.tails.forget()

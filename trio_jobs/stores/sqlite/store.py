@@ -1,55 +1,30 @@
-"""The store: it hands each verb to the connection that writes or the one that reads, and waits for signals.
-
-The system reports that another process has written, or the version of the file's data shows it, which takes
-microseconds to read. One query then finds which of the jobs that are waited for here have changed.
-"""
+"""The store: it hands each verb to a connection that writes or one that reads, and waits for signals."""
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import trio
 
-from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
+from ..._common.errors import InvalidPayload
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_event
 from ..._json.values import decode, encode
 from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from . import care, ends, listing, looking, verbs
-from .clock import Clock, FileClock
-from .files import check_there, damaged, identity
-from .group import Group, Row, Transaction
-from .notices import Notices
-from .repair import DAMAGE, is_damage
+from . import care, ends, inbox, listing, looking, verbs
+from .calls import FileCalls
+from .clock import Clock
+from .group import Group, Row
 from .rows import Rows
-from .signals import Signals
-
-T = TypeVar("T")
-logger = logging.getLogger("trio_jobs")
-POLL: Final = 0.05
-"""Seconds between two looks at what other processes have written, by default."""
-REST: Final = 0.002
-"""Seconds from the end of one such look to the next one, at least;"""
-_RESTS: Final = 3
-"""and this many times as long as the look took, at least."""
-_STILL: Final = 3.0
-"""A look that is this many seconds late means that this process stood still, or the machine slept."""
 
 
-_TRIES: Final = 3
-"""How often a call is tried when damaged rows are in its way."""
-
-
-class SqliteStore:
+class SqliteStore(FileCalls):
     """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
@@ -75,119 +50,11 @@ class SqliteStore:
         now: Clock,
         token_bytes: int,
     ) -> None:
-        self._path = path
+        super().__init__(path, writer, reader, now=now)
         self._rows = rows
         self._token_bytes = token_bytes
-        self._writer = writer
-        self._reader = reader
         self._searcher = searcher
-        self._now = now
-        self._signals = Signals()
         self._more = -1  # the rings of `work` when a claim left due jobs behind
-        self._process = os.getpid()
-        self._identity = identity(path)
-        self._closed = False
-        self._fault: StoreCorrupt | None = None
-
-    # ------------------------------------------------------------ calls to the file
-
-    async def _write(
-        self,
-        work: Callable[[Transaction], T],
-        mend: Callable[[Transaction, Exception], bool] = care.mend_counters,
-        tries: int = _TRIES,
-    ) -> T:
-        """Do something in a transaction that writes.
-
-        Args:
-            work: The function to call.
-            mend: Mends or fails the damaged jobs in its way, and returns whether there was any damage.
-            tries: How often `mend` is called.
-        """
-        self._check()
-        try:
-            result, tx = await self._writer.call(work)
-        except DAMAGE as error:
-            if not is_damage(error):
-                raise
-            damage = error
-        else:
-            self._signals.on_transaction(tx)
-            return result
-        finally:
-            if self._writer.in_doubt:  # what was written is unknown, and nothing will announce it
-                self._writer.in_doubt = False
-                self._signals.ring_all()
-        if tries and await self._write(lambda tx: mend(tx, damage), tries=0):
-            return await self._write(work, mend, tries - 1)
-        raise damage if isinstance(damage, care.AMBIGUOUS) else damaged(self._path, damage) from damage
-
-    async def _write_to(self, job_id: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
-        """Do something to one job in a transaction that writes; a job whose damaged row prevents it fails."""
-        return await self._write(lambda tx: work(tx, job_id, *args, **named), partial(care.mend_one, job_id))
-
-    async def _read(self, work: Callable[..., T], *args: Any, by: Group | None = None) -> T:
-        """Read something by the connection for reads, or by another one."""
-        self._check()
-        try:
-            result, _ = await (by or self._reader).call(lambda tx: work(tx, *args))
-        except DAMAGE as error:
-            if not is_damage(error):
-                raise
-            raise damaged(self._path, error) from error
-        return result
-
-    def _check(self) -> None:
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"{self._path} was opened before this process was forked off; open it again in the child"
-            )
-        if self._fault is not None:
-            raise self._fault
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("the registry was left before the job had ended")
-
-    async def poll(self, seconds: float, clock: FileClock, notices: Notices, version: int) -> None:
-        """Wake tasks that wait for what others write: look at notices and at intervals until cancelled."""
-        looked, rested = clock(), -math.inf
-        while True:
-            noticed = await notices.wait(seconds)
-            if noticed and rested > trio.current_time():  # a timeout needs no rest
-                await trio.sleep_until(rested)
-                notices.clear()
-            began = trio.current_time()
-            try:
-                check_there(self._path, self._identity)
-            except StoreCorrupt as fault:
-                self._fault = fault
-                self._signals.ring_all()
-                return
-            if (when := clock()) - looked > seconds + _STILL:  # other workers may have stood still, too
-                self._writer.outages.add(looked, when)
-            if clock.is_off():
-                with suppress(StoreUnavailable):
-                    await self._write(lambda tx: clock.set_right(tx.db))
-                    self._signals.ring_all()
-            looked = clock()
-            found = await self._writer.version(version)
-            if found != version:
-                version, noticed = found, True
-                await self._look_for_news()
-            if noticed:
-                now = trio.current_time()
-                rested = now + max(REST, _RESTS * (now - began))
-
-    async def _look_for_news(self) -> None:
-        """Read in one query which watched jobs other processes have changed, and wake their tasks."""
-        asked = self._signals.watched()
-        try:
-            news = await self._read(looking.news, asked) if asked else {}
-        except (TrioJobsError, trio.ClosedResourceError):  # each task meets it when it reads
-            self._signals.ring_all()
-        else:
-            self._signals.on_news(news)
 
     # ------------------------------------------------------------ coming in
 
@@ -212,8 +79,8 @@ class SqliteStore:
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
-        number, spent, saved, seq = await self._write_to(parent, verbs.spawn, attempt, new, worker)
-        return Claim(child, number, spent, None if saved is None else decode(saved), seq)
+        number, spent, saved, seq, consumed = await self._write_to(parent, verbs.spawn, attempt, new, worker)
+        return Claim(child, number, spent, None if saved is None else decode(saved), seq, consumed)
 
     # ------------------------------------------------------------ attempts
 
@@ -240,13 +107,23 @@ class SqliteStore:
         self._signals.alarm.ring(began + lease)
         return answer
 
-    async def append(self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int) -> int:
+    async def append(
+        self,
+        job_id: str,
+        attempt: int,
+        kind: Kind,
+        values: Sequence[Any],
+        offset: int,
+        *,
+        received: int | None = None,
+    ) -> int:
         """See `Store.append`."""
         encoded = [encode_event(kind, value) for value in values]
         largest, most = max(map(len, encoded)), self._token_bytes
         if kind is Kind.TOKEN and largest > most:
             raise InvalidPayload(f"a token of {largest} bytes is over Retention.token_bytes={most}")
-        return await self._write_to(job_id, verbs.append, attempt, kind, encoded, offset=offset)
+        given = (attempt, kind, encoded)
+        return await self._write_to(job_id, verbs.append, *given, offset=offset, received=received)
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
         """See `Store.finish`."""
@@ -256,6 +133,38 @@ class SqliteStore:
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
+
+    # ------------------------------------------------------------ inputs
+
+    async def send(self, job_id: str, input_id: str, values: Sequence[Any]) -> int:
+        """See `Store.send`."""
+        given = (input_id, list(values), self._rows.inputs_of)
+        return self._sent(await self._write_to(job_id, inbox.send, *given))
+
+    async def end_inputs(self, job_id: str) -> int:
+        """See `Store.end_inputs`."""
+        return self._sent(await self._write_to(job_id, inbox.end_inputs))
+
+    def _sent(self, answer: tuple[int, bool]) -> int:
+        seq, woken = answer
+        if woken:
+            self._signals.work.ring()
+        return seq
+
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.inputs`."""
+        return await self._read(looking.inputs, job_id, after, limit)
+
+    async def listening(self, places: Mapping[str, int]) -> Collection[str]:
+        """See `Store.listening`."""
+        with self._signals.listening(places) as heard:
+            while True:
+                self._check()
+                seen = heard.count
+                if found := heard.found or await self._read(looking.heard, heard.places):
+                    return found
+                self._check_open()
+                await heard.wait_past(seen)
 
     # ------------------------------------------------------------ ends
 

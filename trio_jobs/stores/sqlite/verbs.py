@@ -16,10 +16,11 @@ from ..._common.states import State, Transition
 from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
-from ..rules import advance, check_queue, due_at, expires_at, rooms
-from . import chunks, looking, repair
-from .ends import running, total
+from ..rules import advance, check_queue, check_steps, due_at, expires_at, rooms
+from . import chunks, inbox, looking, repair
+from .ends import total, totals
 from .group import Row, Transaction
+from .looking import running
 from .rows import Written
 
 # ------------------------------------------------------------ coming in
@@ -30,9 +31,10 @@ def submit(
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
-    waiting = total(tx, "count_waiting", what="all", name="")
-    if len(batch) == 1 and limit and not waiting and due_at(batch[0].submission.options, tx.now) <= tx.now:
-        return _submit_and_start(tx, batch[0], worker)  # nothing waits that it could overtake
+    waiting, awaiting = totals(tx, "count_waiting", what="all", name="")
+    alone = len(batch) == 1 and limit and due_at(batch[0].submission.options, tx.now) <= tx.now
+    if alone and not (waiting or (awaiting and due(tx, 1, handlers))):
+        return _submit_and_start(tx, batch[0], worker)  # nothing is due that it could overtake
     ids: list[str] = []
     fresh = list[Submission]()
     for new in batch:
@@ -55,7 +57,7 @@ def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[
     if not _insert(tx, new, worker=worker):
         return [new.submission.id], []
     columns = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")
-    return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2)]
+    return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2, 0, None)]
 
 
 def _holder(tx: Transaction, new: Written) -> str | None:
@@ -150,7 +152,7 @@ def start(tx: Transaction, number: int, worker: Claimant) -> Row:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
     tx.started.append(row[0])
     tx.grown.append(row[0])
-    chunks.add(tx, number, row[-1], row[8], Kind.STARTED, _named(Kind.STARTED, worker.name))
+    chunks.add(tx, number, row[11], row[8], Kind.STARTED, _named(Kind.STARTED, worker.name))
     return row
 
 
@@ -162,7 +164,14 @@ def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbe
 
 
 def append(
-    tx: Transaction, job_id: str, attempt: int, kind: Kind, values: Sequence[bytes], *, offset: int
+    tx: Transaction,
+    job_id: str,
+    attempt: int,
+    kind: Kind,
+    values: Sequence[bytes],
+    *,
+    offset: int,
+    received: int | None = None,
 ) -> int:
     """Add an event for each value that is not there yet, and return the newest `seq`."""
     job = running(tx, job_id, attempt)
@@ -170,15 +179,22 @@ def append(
     if not fresh:
         return job.seq
     seq = job.seq + len(fresh)
+    kept, size = len(fresh), sum(map(len, fresh)) + len(fresh) + 1
+    more = 0, 0
     if kind is Kind.SAVED:  # each in a row of its own: all but the last may go
-        kept, size = len(fresh), sum(map(len, fresh)) + 2 * len(fresh)
+        size += len(fresh) - 1
+        if received is not None:
+            received = max(received, job.consumed)
         rows = [
-            chunks.add(tx, job.number, place, attempt, kind, value)
+            chunks.add(tx, job.number, place, attempt, kind, value, received=received)
             for place, value in enumerate(fresh, job.seq + 1)
         ]
+        more = inbox.consume(tx, job, received or 0)
     else:
-        kept, size = len(fresh), sum(map(len, fresh)) + len(fresh) + 1
         rows = [chunks.add(tx, job.number, seq, attempt, kind, *fresh)]
+    if kind is Kind.STEP:
+        _count_steps(tx, job.number, fresh)
+        kept = size = 0
     tx.run(
         "append",
         number=job.number,
@@ -190,7 +206,14 @@ def append(
         saved=fresh[-1].decode() if kind is Kind.SAVED else None,
         progress=fresh[-1].decode() if kind is Kind.PROGRESS else None,
     )
-    if not chunks.trim(tx, job.number, job.kept + kept, job.bytes + size):
+    if not chunks.trim(tx, job.number, job.kept + kept + more[0], job.bytes + size + more[1]):
         tx.rows[len(tx.grown)] = rows
     tx.grown.append(job_id)
     return seq
+
+
+def _count_steps(tx: Transaction, number: int, results: Sequence[bytes]) -> None:
+    steps, size = tx.one("steps", number=number) or (0, 0)
+    sizes = [len(result) for result in results]
+    check_steps(steps, size, sizes, tx.limits.keep)
+    tx.run("add_steps", number=number, count=len(sizes), bytes=sum(sizes))

@@ -6,11 +6,13 @@ durable store, an empty one at first and the same one when it is called again. `
 """
 
 from . import (
+    awaiting,
     cancelling,
     claiming,
     closing,
     ending,
     expiring,
+    inputs,
     interrupting,
     leasing,
     limiting,
@@ -30,7 +32,7 @@ from .kit import QUEUE_LIMIT, RETENTION, Opener, first_error
 
 CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),
-    *(reading, looking, waiting, removing, interrupting, closing, reopening, sharing),
+    *(inputs, awaiting, reading, looking, waiting, removing, interrupting, closing, reopening, sharing),
 )
 """In the order in which the author of a store implements them."""
 

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from ..._common.errors import TrioJobsError
+from ..._common.states import State
 from ...stores.contract import Store, Where
 from .._observed import observed
 from . import kit
@@ -244,7 +245,9 @@ class Races:
         seen["what a heartbeat gives"] = await _answer(self._store.heartbeat(held, kit.LONG))
         try:
             for job in jobs:
-                if not job.state.over and job.parent is None:
+                if job.state is State.RETRYING:  # it waits for an input
+                    await self._store.request_cancel(job.id, None)
+                elif not job.state.over and job.parent is None:
                     await self._store.finish(job.id, job.attempt, kit.failed())
             for job in jobs:
                 await self._store.remove(job.id)

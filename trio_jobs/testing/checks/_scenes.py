@@ -67,11 +67,17 @@ VERBS: Final[Mapping[str, Call]] = {
     "append of progress": _append(Kind.PROGRESS, Progress(1)),
     "append of saved": _append(Kind.SAVED, "half", "whole"),
     "append to the child": _append(Kind.TOKEN, "c", job=_CHILD, offset=0),
+    "save of what was received": lambda store: store.append(JOB.id, 1, Kind.SAVED, ["half"], 1, received=4),
+    "send": lambda store: store.send(JOB.id, "a", ["x"]),
+    "send of other inputs": lambda store: store.send(JOB.id, "b", ["y", "z"]),
+    "end_inputs": lambda store: store.end_inputs(JOB.id),
+    "inputs": lambda store: store.inputs(JOB.id, 0, kit.ALL),
     "heartbeat": lambda store: store.heartbeat({JOB.id: 1}, kit.LONG),
     "heartbeat for a moment": lambda store: store.heartbeat({JOB.id: 1}, _MOMENT),
     "heartbeat for both": lambda store: store.heartbeat({JOB.id: 1, _CHILD.id: 1}, kit.LONG),
     "finish (completed)": lambda store: store.finish(JOB.id, 1, kit.completed("done")),
     "finish (failed)": lambda store: store.finish(JOB.id, 1, kit.failed()),
+    "finish (awaiting)": lambda store: store.finish(JOB.id, 1, kit.awaiting()),
     "finish (retried)": lambda store: store.finish(JOB.id, 1, kit.retried()),
     "finish of the child": lambda store: store.finish(_CHILD.id, 1, kit.completed()),
     "spawn": lambda store: store.spawn(JOB.id, 1, _CHILD, kit.HOLDER),
@@ -98,6 +104,7 @@ WAITS: Final[Mapping[str, Call]] = {
     "due": lambda store: store.due(),
     "overdue": lambda store: store.overdue(),
     "cancelling": lambda store: store.cancelling({}),
+    "listening": lambda store: store.listening({JOB.id: 3}),
     "cancelling, of what was not heard": lambda store: store.cancelling({JOB.id: 5.0}),
 }
 
@@ -175,6 +182,27 @@ SCENES: Final[Mapping[str, Scene]] = {
             "overdue": ["heartbeat for a moment"],
             "cancelling": ["request_cancel"],
         },
+    ),
+    "a job that runs and has inputs": Scene(
+        [*_RUNS, VERBS["send"]],
+        ("send of other inputs", "finish (awaiting)"),
+        (
+            *("send", "end_inputs", "save of what was received", "append of a token", "finish (completed)"),
+            *("request_cancel", "inputs", "get", "read"),
+        ),
+        {"due": ["finish (awaiting)"]},
+    ),
+    "a job that runs and listens": Scene(
+        _RUNS,
+        ("send", "finish (awaiting)"),
+        ("end_inputs", "request_cancel", "finish (failed)"),
+        {"listening": ["send", "end_inputs"]},
+    ),
+    "a job that waits for an input": Scene(
+        [*_RUNS, VERBS["finish (awaiting)"]],
+        ("send", "request_cancel"),
+        ("end_inputs", "send of other inputs", "claim", "sweep", *_LOOKS),
+        {"due": ["send", "end_inputs"], "ended": ["request_cancel"]},
     ),
     "a job that is to be cancelled": Scene(
         [*_RUNS, VERBS["request_cancel"]],

@@ -69,6 +69,10 @@ async def the_store_works_on_after_an_interruption(store: Store) -> None:
         store.due,
         store.overdue,
         lambda: store.cancelling({}),
+        lambda: store.send(job_id, "cut short", [1]),
+        lambda: store.inputs(job_id, 0, kit.ALL),
+        lambda: store.end_inputs(job_id),
+        lambda: store.listening({job_id: 99}),
     ):
         await _interrupted(verb)
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)

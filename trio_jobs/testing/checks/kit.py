@@ -6,6 +6,7 @@ store to answer, they wait so long that no store which ever answers is too slow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -45,7 +46,9 @@ DOOMED: Final = Claimant("doomed", BRIEF)
 """A worker that will be lost at once."""
 
 QUEUE_LIMIT: Final = 4
-RETENTION: Final = Retention(events=8, token_bytes=10_000, finished=3)
+RETENTION: Final = Retention(
+    events=8, token_bytes=10_000, finished=3, inputs=4, input_bytes=25_000, steps=4, step_bytes=25_000
+)
 """What a store with narrow limits is to be opened with."""
 
 ERROR: Final = ErrorRecord("ValueError", "no such thing: \u00e9 \U0001f600", "Traceback\n  line\n")
@@ -82,6 +85,12 @@ def cancelled() -> Outcome:
 def retried(reason: Reason = Reason.ERROR, delay: float = 0.0) -> Outcome:
     """Return the outcome of an attempt that is to be followed by another one."""
     return Outcome(Transition.RETRIED, None, Ended(reason, "once more", None, delay))
+
+
+def awaiting(timeout: float = math.inf, *, received: int = 0) -> Outcome:
+    """Return the outcome of an attempt that waits for an input; see `Outcome.received`."""
+    ended = Ended(Reason.AWAITING_INPUT, "for an answer", None, timeout)
+    return Outcome(Transition.RETRIED, None, ended, received)
 
 
 async def accept(store: Store, *batch: Submission) -> list[str]:
@@ -147,6 +156,11 @@ async def words(store: Store, job_id: str) -> list[tuple[int, str, Any]]:
     return [(event.attempt, event.kind.value, event.data) for event in await whole(store, job_id)]
 
 
+async def inbox(store: Store, job_id: str, after: int = 0) -> list[tuple[int, Any]]:
+    """Return the `seq` and value of each input behind a cursor."""
+    return [(event.seq, event.data) for event in await store.inputs(job_id, after, ALL)]
+
+
 async def state_of(store: Store, job_id: str) -> State:
     """Return where a job is."""
     return (await store.get(job_id)).state
@@ -209,6 +223,9 @@ async def expect_unknown(what: str, store: Store, job_id: str) -> None:
         "history": partial(store.history, job_id),
         "follow": partial(store.follow, job_id, 0, ALL),
         "ended": partial(store.ended, job_id),
+        "send": partial(store.send, job_id, "a", [1]),
+        "end_inputs": partial(store.end_inputs, job_id),
+        "inputs": partial(store.inputs, job_id, 0, ALL),
         "request_cancel": partial(store.request_cancel, job_id, None),
         "remove": partial(store.remove, job_id),
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
+import attrs
 import trio
 
-from ..._common.errors import InvalidPayload, QueueFull
+from ..._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from ..._common.states import Reason, State
-from ..._model.job import SNOOZES, Kind, Progress
+from ..._model.job import SNOOZES, Kind, Progress, Step
 from ...stores.contract import Store
 from . import kit
 
@@ -172,3 +174,142 @@ async def the_queue_fills_up_at_once(store: Store) -> None:
             nursery.start_soon(submit)
     came, wanted = (await kit.counted(store), len(refusals)), ({State.QUEUED: kit.QUEUE_LIMIT}, 3)
     kit.expect("submit, many at once: what waits and how many were refused", came, wanted)
+
+
+async def the_inbox_is_full_at_its_bound(store: Store) -> None:
+    """So many inputs may be there that no save covers; one more is `InboxFull`, and writes nothing."""
+    job_id = await kit.started(store)
+    most = kit.RETENTION.inputs
+    await store.send(job_id, "a", [*range(most - 1)])
+
+    async def send() -> None:
+        error = await kit.refused(
+            "send of two, with room for one", InboxFull, store.send(job_id, "b", [1, 2])
+        )
+        kit.expect("InboxFull: unconsumed, limit", (error.unconsumed, error.limit), (most - 1, f"{most}"))
+
+    await kit.unchanged("send to a full inbox", store, job_id, send)
+    kit.expect("send of one, with room for one", await store.send(job_id, "b", [1]), most + 2)
+    kit.expect("send again to a full inbox", await store.send(job_id, "b", [1]), most + 2)
+    await kit.refused("send to a full inbox", InboxFull, store.send(job_id, "c", [1]))
+    await store.append(job_id, 1, Kind.SAVED, [1], 0, received=3)
+    kit.expect("send after a save made room", await store.send(job_id, "c", [1]), most + 4)
+    await kit.refused("send to a full inbox", InboxFull, store.send(job_id, "d", [1]))
+    kit.expect("end_inputs at a full inbox", await store.end_inputs(job_id), most + 5)
+    await store.finish(job_id, 1, attrs.evolve(kit.retried(), received=4))
+    await kit.refused("send after the end", IllegalTransition, store.send(job_id, "d", [1]))
+
+
+async def an_inbox_is_bounded_in_bytes(store: Store) -> None:
+    """Inputs that no save covers may not be too large together, nor may one alone."""
+    job_id = await kit.started(store)
+    part = "x" * (kit.RETENTION.input_bytes // 3 - 200)
+    await store.send(job_id, "a", [part, part, part])
+    await kit.refused("send of too much", InboxFull, store.send(job_id, "b", [part]))
+    await store.append(job_id, 1, Kind.SAVED, [1], 0, received=3)
+    await store.send(job_id, "b", [part])
+    large = "x" * (2 * kit.RETENTION.token_bytes)
+    for values in ([large], ["small", large]):
+        await kit.refused("send of a value too large", InvalidPayload, store.send(job_id, "c", values))
+    kit.expect("send of too much, then get", (await store.get(job_id)).unconsumed, 3)
+
+
+async def consumed_inputs_are_trimmed(store: Store) -> None:
+    """Consumed inputs go with the tokens, the oldest first; what no save covers stays and makes none go."""
+    job_id, offset = await kit.started(store), 0
+    for number in range(5 * kit.RETENTION.events):
+        seq = await store.send(job_id, f"{number}", [number])
+        await store.append(job_id, 1, Kind.SAVED, [number], offset, received=seq)
+        offset += 1
+    kept = [event for event in await kit.whole(store, job_id) if event.kind in {Kind.INPUT, Kind.SAVED}]
+    what = "read: consumed inputs and saved values"
+    kit.ensure(what, holds=1 < len(kept) <= kit.RETENTION.events + 1, came=len(kept))
+    seqs = [event.seq for event in kept]
+    kit.expect(f"{what}: seq", seqs, [*range(seqs[0], seqs[0] + len(seqs))])
+    found = await store.inputs(job_id, 0, kit.ALL)
+    kit.expect("inputs, after trimming", found, [event for event in kept if event.kind is Kind.INPUT])
+
+    seq = await store.send(job_id, "stays", ["a", "b"])
+    for _ in range(5 * kit.RETENTION.events):
+        await store.append(job_id, 1, Kind.TOKEN, ["t"], offset)
+        offset += 1
+    kit.expect("inputs, after many tokens", await kit.inbox(store, job_id), [(seq - 1, "a"), (seq, "b")])
+    tokens = sum(event.kind is Kind.TOKEN for event in await kit.whole(store, job_id))
+    kit.ensure("read, after many tokens", holds=tokens > kit.RETENTION.events // 2, came=tokens)
+    kit.expect("send again, after many tokens", await store.send(job_id, "stays", ["a", "b"]), seq)
+    await store.append(job_id, 1, Kind.SAVED, [1], offset, received=seq)
+    for more in range(1, 2 * kit.RETENTION.events):
+        await store.append(job_id, 1, Kind.TOKEN, ["t"], offset + more)
+    kit.expect("inputs, after a save and many tokens", await kit.inbox(store, job_id), [])
+    kit.expect("get: unconsumed", (await store.get(job_id)).unconsumed, 0)
+
+
+async def steps_are_bounded(store: Store) -> None:
+    """So many results of steps are kept, and none is trimmed; one more is `InvalidPayload`."""
+    job_id, other = await kit.started(store), await kit.started(store)
+    most = kit.RETENTION.steps
+    steps = [Step(f"{number}", "", number) for number in range(most)]
+    await store.append(job_id, 1, Kind.STEP, steps, 0)
+    part = "x" * (kit.RETENTION.step_bytes // 3)
+    await store.append(other, 1, Kind.STEP, [Step("one", "", part), Step("two", "", part)], 0)
+
+    async def append() -> None:
+        for one, offset, result in ((job_id, most, None), (other, 2, part)):
+            call = store.append(one, 1, Kind.STEP, [Step("more", "", result)], offset)
+            await kit.refused("append of one step more", InvalidPayload, call)
+
+    await kit.unchanged("append of one step more", store, job_id, append)
+    await kit.unchanged("append of too large a step", store, other, append)
+    for offset in range(most, most + 5 * kit.RETENTION.events):
+        await store.append(job_id, 1, Kind.TOKEN, ["t"], offset)
+    kept = [event.data for event in await store.history(job_id) if event.kind is Kind.STEP]
+    kit.expect("history, after many tokens: steps", kept, steps)
+
+
+async def what_awaits_an_input_takes_no_room(store: Store) -> None:
+    """Neither the queue nor the room of an owner counts jobs that wait for an input, woken or not."""
+    ids = [await kit.started(store, n, owner="me") for n in range(kit.QUEUE_LIMIT + 2)]
+    for job_id in ids:
+        await store.finish(job_id, 1, kit.awaiting())
+    new = [attrs.evolve(kit.make(n, owner="me"), room=kit.QUEUE_LIMIT - 1) for n in range(kit.QUEUE_LIMIT)]
+    await kit.accept(store, *new[1:])
+    for one, how in ((ids[0], "waits"), (ids[1], "was woken")):
+        if one == ids[1]:
+            await store.send(one, "a", [1])
+        what = f"submit beyond the owner's room, while a job {how}"
+        error = await kit.rejected(what, QueueFull, store, new[0])
+        kit.expect("QueueFull of submit: owner", error.owner, "me")
+    await kit.accept(store, kit.make())
+    await kit.rejected("submit to a full queue", QueueFull, store, kit.make())
+    await store.request_cancel(ids[2], None)
+    await kit.rejected("submit after a wait ended", QueueFull, store, kit.make())
+
+
+async def waits_are_bounded(store: Store) -> None:
+    """However often a job waits, the newest hundred waits stay, with the starts behind them, or some more."""
+    job_id = await kit.started(store)
+    seq = 0
+    for attempt in range(1, 301):
+        by_input = attempt == 1 or attempt > 200
+        await store.finish(job_id, attempt, kit.awaiting(math.inf if by_input else 0.0, received=seq))
+        if by_input:
+            seq = await store.send(job_id, f"{attempt}", [attempt])
+        await kit.again(store, job_id)
+        if attempt == 200:
+            kit.expect("inputs, after 200 waits", await kit.inbox(store, job_id), [(4, 1)])
+        if attempt >= 200:
+            await store.append(job_id, attempt + 1, Kind.SAVED, [attempt], 0, received=seq)
+    history = [event for event in await store.history(job_id) if event.kind is not Kind.SAVED]
+    kinds = [event.kind.value for event in history]
+    pairs = kinds.count("retried")
+    what = "history, after 300 waits: the newest 100 to 125"
+    kit.ensure(what, holds=SNOOZES <= pairs <= 1.25 * SNOOZES, came=pairs)
+    kit.expect("history, after 300 waits", kinds, ["submitted", "started", *["retried", "started"] * pairs])
+    ends = [event for event in history if event.kind is Kind.RETRIED]
+    kit.expect(
+        "history, after 300 waits: attempts", [one.attempt for one in ends], [*range(301 - pairs, 301)]
+    )
+    kit.expect("history, after 300 waits: repeats of the last", ends[-1].data.repeats, 299)
+    log = await kit.whole(store, job_id)
+    kit.ensure("read, after 300 waits", holds=len(log) < 4 * SNOOZES, came=len(log))
+    kit.expect("get: unconsumed", (await store.get(job_id)).unconsumed, 0)

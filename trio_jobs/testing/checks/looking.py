@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..._common.states import State
+from ..._common.states import Reason, State
 from ..._model.job import Kind, Priority, Progress, Timeouts
 from ..._model.summary import PAGE_JOBS, summary_of
 from ..._registry.filter import every
@@ -57,6 +57,26 @@ async def find_gives_what_matches(store: Store) -> None:
         found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
         kit.expect(f"find of {where}", found, wanted)
         await _expect_counted(store, where, "the last submit")
+
+
+async def find_gives_what_has_a_reason(store: Store) -> None:
+    """A job is found by the reason of its state, as by the others of its fields, and counted so."""
+    failed, tried, snoozed = [await kit.started(store) for _ in range(3)]
+    await store.finish(failed, 1, kit.failed())
+    await store.finish(tried, 1, kit.retried(delay=kit.LONG))
+    await store.finish(snoozed, 1, kit.retried(Reason.SNOOZED, delay=kit.LONG))
+    names = {failed: "f", tried: "t", snoozed: "s"}
+    for where, wanted in (
+        (Where(reason=Reason.ERROR), "ft"),
+        (Where(reason=Reason.ERROR, states={State.RETRYING}), "t"),
+        (Where(reason=Reason.SNOOZED), "s"),
+        (Where(reason=Reason.SNOOZED, handler="work", states={State.RETRYING, State.FAILED}), "s"),
+        (Where(reason=Reason.SNOOZED, states={State.FAILED}), ""),
+        (Where(reason=Reason.USER), ""),
+    ):
+        found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
+        kit.expect(f"find of {where}", found, wanted)
+        kit.expect(f"count of {where}", sum((await store.count(where)).values()), len(wanted))
 
 
 async def find_stops_at_its_limit(store: Store) -> None:

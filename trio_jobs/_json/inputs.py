@@ -1,0 +1,96 @@
+"""Turn single values of a declared type into JSON, and back: inputs, and the results of steps."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from .._common.error_text import ANY, message_of
+from .._common.errors import InvalidPayload
+from .._model.handler import mark_of
+from .._model.handlers import Handler
+from .arguments import Reader
+from .keys import check_keys, has_keys
+from .values import decode, whole, written
+
+
+class Typed:
+    """Encodes and decodes single values of one type.
+
+    Args:
+        what: What a value is, for errors.
+        kind: The type.
+        each: What has such a value, as the subject of a sentence.
+
+    Raises:
+        TypeError: The type cannot be made from JSON.
+    """
+
+    def __init__(self, what: str, kind: Any, each: str) -> None:
+        self._what = what
+        self._reader = Reader(each, (kind,), 1)
+        self._keyed = has_keys((kind,))
+
+    def encode(self, value: object) -> bytes:
+        """Return a value as JSON, after checking that it comes back as it is.
+
+        Raises:
+            InvalidPayload: JSON cannot hold it, it does not fit the type, or would lose something.
+        """
+        return whole((value,), partial(self._kept, value))[1:-1]
+
+    def _kept(self, value: object, form: Any) -> bytes:
+        data = written(self._what, form, typed_keys=True)
+        self._check(value, self._read(data))
+        return data
+
+    def plain(self, value: object) -> Any:
+        """Return a value as JSON has it, in lists, dicts, text and numbers. Raises as `encode` does."""
+        return decode(self.encode(value))
+
+    def convert(self, value: object) -> Any:
+        """Return a value that came as JSON in the type, if nothing is lost by that.
+
+        Raises:
+            InvalidPayload: It does not fit, or has keys that were chosen to be slow.
+        """
+        if self._keyed:
+            check_keys(self._what, [value])
+        found = self._read(written(self._what, (value,)))
+        self._check(value, found)
+        return found[0]
+
+    def decode(self, value: object) -> Any:
+        """Return a value in the type, of what a store returned for what `encode` made of it.
+
+        Raises:
+            InvalidPayload: It does not fit, as the type was changed since.
+        """
+        return self._read(written(self._what, (value,)))[0]
+
+    def _read(self, data: bytes) -> tuple[Any, ...]:
+        try:
+            found: tuple[Any, ...] = self._reader.read(data)
+        except ANY as error:
+            raise InvalidPayload(f"{self._what} does not fit: {message_of(error)}") from None
+        return found
+
+    def _check(self, value: object, found: tuple[Any, ...]) -> None:
+        if (loss := self._reader.loss((value,), found)) is not None:
+            raise InvalidPayload(f"{self._what} does not fit: {loss}")
+
+
+class Inputs(Typed):
+    """Encodes and decodes the inputs of the jobs of one handler.
+
+    Args:
+        fn: The handler.
+
+    Raises:
+        TypeError: Its inputs are of a type that cannot be made from JSON.
+    """
+
+    def __init__(self, fn: Handler) -> None:
+        mark = mark_of(fn)
+        kind = Any if mark.inputs is None else mark.inputs
+        super().__init__(f"an input of {mark.name}", kind, f"handler {mark.name} has an input")

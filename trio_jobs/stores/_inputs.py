@@ -1,0 +1,80 @@
+"""Keep account of what one job in memory has of inputs: what is consumed, how much is not, and their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import attrs
+
+from .._common.bell import Bell
+from .rules import Inbox
+
+
+@attrs.define(eq=False)
+class Inputs:
+    """The inputs of a job that has had one, or that a task listens for. Their events are in its log.
+
+    Attributes:
+        last: The `seq` of the newest `input` or `inputs_ended`; 0 for none.
+        ended: The `seq` of `inputs_ended`; 0 as long as inputs may come.
+        consumed: The `seq` of the last input that is consumed; 0 for none.
+        received: That of the last input that the newest attempt received, as far as is known.
+        size: The weight of the unconsumed inputs.
+        seqs: Those of `input` and `inputs_ended` that are in the log, rising.
+        ids: The last `seq` of the inputs of an id, and how many they are, in the order of arrival.
+        weights: The weight of each unconsumed input, by `seq`, rising.
+        listeners: Rings with each of these events, once a task waits for one.
+    """
+
+    last: int = 0
+    ended: int = 0
+    consumed: int = 0
+    received: int = 0
+    size: int = 0
+    seqs: list[int] = attrs.field(factory=list[int])
+    ids: dict[str, tuple[int, int]] = attrs.field(factory=dict[str, Any])
+    weights: dict[int, int] = attrs.field(factory=dict[int, int])
+    listeners: Bell | None = None
+
+    def state(self) -> Inbox:
+        """Return what `check_send` asks for."""
+        received = 0  # which takes long to count
+        if self.received > self.consumed:
+            received = sum(seq <= self.received for seq in self.weights)
+        return Inbox(len(self.weights), received, self.size, self.ended > 0)
+
+    def add(self, seq: int, weight: int) -> None:
+        """Note an input."""
+        self.weights[seq] = weight
+        self.size += weight
+        self.last = seq
+        self.seqs.append(seq)
+        if self.listeners is not None:
+            self.listeners.ring()
+
+    def end(self, seq: int) -> None:
+        """Note that no more inputs will come."""
+        self.add(seq, 0)
+        del self.weights[seq]
+        self.ended = seq
+
+    def consume(self, received: int) -> list[tuple[int, int]]:
+        """Note that inputs up to `received` are consumed, and return the `seq` and weight of those new."""
+        self.consumed = max(self.consumed, received)
+        done = [(seq, weight) for seq, weight in self.weights.items() if seq <= received]
+        for seq, weight in done:
+            del self.weights[seq]
+            self.size -= weight
+        return done
+
+    def keep(self, kept: Collection[int], before: int) -> None:
+        """Forget what was dropped of the log: what was there up to the `seq` `before`, and was not `kept`."""
+        self.seqs = [seq for seq in self.seqs if seq > before or seq in kept]
+        oldest = self.seqs[0] if self.seqs else self.last + 1
+        for known in [known for known, (seq, _) in self.ids.items() if seq < oldest]:
+            del self.ids[known]
+
+
+NONE: Final = Inputs()
+"""The inputs of all jobs that have had none and that no task listens for. It never changes."""

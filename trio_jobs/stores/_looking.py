@@ -1,0 +1,132 @@
+"""The verbs of the memory store that change nothing: those that look at jobs, and those that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+import trio
+
+from .._common.bell import Bell
+from .._common.errors import UnknownJob
+from .._common.states import State
+from .._model.job import Event, Job, JobEnd
+from .._model.summary import Page
+from ._queue import Queue
+from ._roll import Roll
+from ._row import Row
+from .contract import Where
+from .log import Log
+
+
+class LookingVerbs:
+    """The jobs, what wakes the tasks that wait, and the verbs that look and wait."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        self._rows = Roll()
+        self._waiting = Queue()
+        self._expiring = Queue()
+        self._leases = Queue()
+        self._work = Bell()
+        self._alarm = Bell()
+        self._cancelling: dict[str, float] = {}
+        self._requests = Bell()
+        self._heard = Bell()
+        self._time = trio.lowlevel.current_clock().current_time  # bound once, as each token reads it
+        # Wall time is read once: a job's times then keep their order when the wall clock is set.
+        self._epoch = datetime.now(UTC).timestamp() - self._time()
+
+    # ------------------------------------------------------------ looking
+
+    def _row(self, job_id: str) -> Row:
+        if (row := self._rows.get(job_id)) is None:
+            raise UnknownJob(job_id) from None
+        return row
+
+    async def get(self, job_id: str) -> Job:
+        """See `Store.get`."""
+        return self._row(job_id).snapshot(self._epoch)
+
+    async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
+        """See `Store.find`."""
+        return self._rows.find(where, limit, after, newest=newest, epoch=self._epoch)
+
+    async def count(self, where: Where) -> Mapping[State, int]:
+        """See `Store.count`."""
+        return self._rows.count(where)
+
+    async def read(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.read`."""
+        return self._row(job_id).log.read(after, limit)
+
+    async def history(self, job_id: str) -> list[Event]:
+        """See `Store.history`."""
+        return self._row(job_id).log.history()
+
+    def log(self, job_id: str) -> Log:
+        """Return a job's log, for code that reads and writes it in place."""
+        return self._row(job_id).log
+
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.inputs`."""
+        return self._row(job_id).log.read_inputs(after, limit)
+
+    # ------------------------------------------------------------ waiting
+
+    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.follow`."""
+        row = self._row(job_id)
+        events = row.log.read(after, limit)
+        if events or row.finished is not None:
+            await trio.lowlevel.checkpoint()
+        while not events and row.finished is None:
+            await row.log.wait()
+            events = row.log.read(after, limit)
+        return events
+
+    async def ended(self, job_id: str) -> Job:
+        """See `Store.ended`."""
+        row = self._row(job_id)
+        await self.end(job_id)
+        return row.snapshot(self._epoch)
+
+    async def end(self, job_id: str) -> JobEnd:
+        """See `KnowsEnds.end`."""
+        row = self._row(job_id)
+        if row.finished is not None:
+            await trio.lowlevel.checkpoint()
+        while row.finished is None:
+            row.waiters = row.waiters or Bell()
+            await row.waiters.wait()
+        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
+
+    async def due(self) -> None:
+        """See `Store.due`."""
+        while (when := self._waiting.next_due()) > self._time():
+            with trio.move_on_at(when):
+                await self._work.wait()
+
+    async def overdue(self) -> None:
+        """See `Store.overdue`."""
+        while (when := min(self._expiring.next_due(), self._leases.next_due())) > self._time():
+            with trio.move_on_at(when):
+                await self._alarm.wait()
+
+    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
+        """See `Store.cancelling`."""
+        while not self._cancelling.items() - heard.items():
+            await self._requests.wait()
+        return dict(self._cancelling)
+
+    async def listening(self, places: Mapping[str, int]) -> Collection[str]:
+        """See `Store.listening`."""
+        await trio.lowlevel.checkpoint()
+        while not (heard := [job_id for job_id, place in places.items() if self._hears(job_id, place)]):
+            await self._heard.wait()
+        return heard
+
+    def _hears(self, job_id: str, place: int) -> bool:
+        row = self._rows.get(job_id)
+        return row is None or row.log.inputs.last > place

@@ -1,0 +1,147 @@
+"""The records that every store takes and returns, see `contract`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import attrs
+
+if TYPE_CHECKING:
+    from .._common.states import Reason, State, Transition
+    from .._model.job import Ended, Options
+
+
+# Of the records those that each job takes are not frozen, which would take three times as long; none changes.
+@attrs.define
+class Submission:
+    """A job as it is handed to a store.
+
+    Attributes:
+        id: Chosen by the caller, so that a submit with an unknown outcome can be looked up.
+        handler: The handler's name.
+        target: The handler itself; only stores that live in the process can keep it.
+        args: The handler's arguments.
+        options: How to run it.
+        key: Idempotency key, unique per `options.owner`.
+        given: Of `options`, what the submitter gave, over the defaults of all handlers. With a key it is this
+            that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
+        room: How many jobs of its owner may wait, this one included; None is no limit.
+    """
+
+    id: str
+    handler: str
+    target: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    options: Options
+    key: str | None = None
+    given: Options | None = None
+    room: int | None = None
+
+
+@attrs.define
+class Claim:
+    """The right to run one attempt.
+
+    Attributes:
+        submission: What to run.
+        attempt: Its number, which fences the attempt's writes.
+        spent: The retry budget used, this attempt included.
+        saved: What earlier attempts saved last.
+        seq: The cursor of this attempt's `started` event.
+        consumed: The `seq` of the last input that is consumed; this attempt receives the inputs behind it.
+        waited: If the attempt before ended to wait for an input: what ended the wait, an input (or the end of
+            the inputs) that it had not received, or the time limit.
+    """
+
+    submission: Submission
+    attempt: int
+    spent: int
+    saved: Any
+    seq: int
+    consumed: int = 0
+    waited: Literal["input", "timeout"] | None = None
+
+
+@attrs.define
+class Outcome:
+    """How an attempt ended, as `finish` records it.
+
+    Attributes:
+        transition: `completed`, `failed`, `cancelled` or `retried`.
+        result: What the handler returned, when completed.
+        ended: Why and how, otherwise; its `delay` says when a retry is due.
+        received: The `seq` of the last input that the attempt received; at first what was consumed before it.
+            None if that is not known, because its worker was lost.
+    """
+
+    transition: Transition
+    result: Any = None
+    ended: Ended | None = None
+    received: int | None = 0
+
+
+class Retried(NamedTuple):
+    """The last snooze of a job, or its last wait for an input, unless it ran again for another reason since.
+
+    Attributes:
+        reason: `snoozed` or `awaiting_input`; None if there is none.
+        repeats: How many like it went before in a row.
+    """
+
+    reason: Reason | None = None
+    repeats: int = 0
+
+
+@attrs.frozen(slots=False)
+class Where:
+    """A filter of jobs; None means any. A job matches when each given field matches."""
+
+    states: Collection[State] | None = None
+    tags: Mapping[str, str] | None = None
+    handler: str | None = None
+    owner: str | None = None
+    parent: str | None = None
+    reason: Reason | None = None
+
+    @property
+    def searched(self) -> bool:
+        """Whether a count has to search: there are counters only for the states of one handler or owner."""
+        both = self.handler is not None and self.owner is not None
+        return bool(self.tags) or self.parent is not None or self.reason is not None or both
+
+
+@attrs.frozen(slots=False)
+class Claimant:
+    """The worker that claims, and how long its leases are.
+
+    Attributes:
+        name: The worker's name in `started` events.
+        lease: Seconds after which an attempt may be reclaimed, unless a heartbeat renews it.
+    """
+
+    name: str
+    lease: float = math.inf
+
+
+@attrs.frozen
+class Heartbeat:
+    """The answer of a store to a heartbeat.
+
+    Attributes:
+        lost: The jobs that do not run the attempt that the worker holds.
+        cancels: Those whose cancellation was requested, and the grace in seconds.
+    """
+
+    lost: frozenset[str]
+    cancels: Mapping[str, float]
+
+
+CRASHES: Final = 3
+"""How many attempts of a job may lose their worker, at least, before the job fails of it."""
+
+COUNTED: Final = 10_000
+"""How many jobs a count that has to search finds at most."""
+
+CancelAnswer = Literal["cancelled", "requested", "already_over"]
