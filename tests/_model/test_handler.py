@@ -6,7 +6,7 @@ import functools
 import gc
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -269,6 +269,16 @@ def test_a_decorator_with_options() -> None:
     assert mark_of(functools.partial(own)) == mark
 
 
+@pytest.mark.parametrize("kind", [str, Any, type(None), list[int], int | None, Literal["a"]])
+def test_a_type_of_inputs(kind: Any) -> None:
+    """What can stand in an annotation can be the type of a handler's inputs."""
+
+    @handler(inputs=kind)
+    async def own(job: Context) -> None: ...
+
+    assert mark_of(own).inputs is kind
+
+
 def test_all_clocks() -> None:
     """`timeouts` marks all the clocks at once."""
 
@@ -318,6 +328,10 @@ def test_marking_after_use() -> None:
         ({"priority": 9}, ValueError, "priority must be one of"),
         ({"name": 7}, TypeError, "name takes a str"),
         ({"name": "a\0"}, InvalidPayload, "name holds NUL"),
+        ({"inputs": 5}, TypeError, "inputs takes a type, such as str or list.int.; got 5"),
+        ({"inputs": "str"}, TypeError, "inputs takes a type, .*; got 'str'"),
+        ({"inputs": [int]}, TypeError, "inputs takes a type"),
+        ({"inputs": plain}, TypeError, "inputs takes a type"),
     ],
 )
 def test_a_wrong_mark(options: dict[str, Any], error: type[Exception], said: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -147,10 +148,15 @@ async def test_a_name_is_unique(opening: Opening, autojump_clock: MockClock) -> 
         (object(), object(), trio.Event),
         ({(1, 2): 1}, {(1, 2): 1}, [1]),
         ("\ud800", "\ud800", "x"),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 2, "b": 1}),
+        ({1: 1, "b": 2}, {1: 1, "b": 2}, [1]),
+        ({"a", "b"}, {"b", "a"}, {"a", "c"}),
+        (b"a", b"a", b"b"),
+        (timedelta(1), timedelta(1), timedelta(2)),
     ],
 )
 async def test_arguments_in_memory(one: Any, same: Any, other: Any, autojump_clock: MockClock) -> None:
-    """Records count by their fields, and what JSON cannot hold by its type."""
+    """Records count by their fields, others by their `repr`, or by their type if it shows an address."""
 
     async def echo(value: Any, itself: Any) -> bool:
         return True
@@ -291,6 +297,29 @@ async def test_no_receive_in_a_step(opening: Opening, autojump_clock: MockClock)
         handle = await jobs.submit(asks)
         await handle.send_many([1, 2])
         assert await handle.result() == [1, 2]
+
+
+async def test_a_child_of_a_step_receives(opening: Opening, autojump_clock: MockClock) -> None:
+    """A step may spawn a child, which is another job: it has its own inputs, and receives them."""
+
+    @handler(inputs=str)
+    async def child(job: JobContext[Any]) -> Any:
+        return await job.receive()
+
+    async def ask(job: JobContext[Any]) -> str:
+        handle = await job.spawn(child)
+        await handle.send("yes")
+        return cast("str", await handle.result())
+
+    @handler
+    async def parent(job: JobContext[Any]) -> str:
+        async def inside() -> str:
+            return await ask(job)
+
+        return await job.step("ask", inside)
+
+    async with opening(parent, child) as jobs:
+        assert await (await jobs.submit(parent)).result() == "yes"
 
 
 async def test_a_cancellation_waits_for_the_commit(opening: Opening, autojump_clock: MockClock) -> None:

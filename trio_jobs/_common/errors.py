@@ -279,6 +279,14 @@ class StreamRestarted(TrioJobsError):
         self.cursor = cursor
 
 
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} takes seconds as a number; got {quoted(value)}")
+    if not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{name} takes seconds, at least 0 and finite; got {quoted(value)}")
+    return float(value)
+
+
 class RetryAfter(Exception):  # no error: it says what is to happen next
     """Raised by a handler: its job runs again in `seconds`, and this attempt does not count.
 
@@ -287,14 +295,13 @@ class RetryAfter(Exception):  # no error: it says what is to happen next
         message: One line for the job's log.
 
     Raises:
-        ValueError: `seconds` is negative or not a number.
+        TypeError: `seconds` is not a number.
+        ValueError: `seconds` is negative, or not finite.
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        if not 0 <= seconds <= sys.float_info.max:
-            raise ValueError(f"RetryAfter takes seconds, at least 0 and finite; got {quoted(seconds)}")
+        self.seconds = _seconds("RetryAfter", seconds)
         super().__init__(message or f"run again in {seconds:g}s")
-        self.seconds = float(seconds)
 
 
 class AwaitInput(Exception):  # no error: it says what is to happen next
@@ -305,15 +312,16 @@ class AwaitInput(Exception):  # no error: it says what is to happen next
         timeout: Seconds after which it runs again without one; None for no limit. See `JobContext.timed_out`.
 
     Raises:
-        ValueError: `timeout` is negative or not a number.
+        TypeError: `message` is not a `str`, or `timeout` is not a number.
+        ValueError: `timeout` is negative, or not finite.
     """
 
     def __init__(self, message: str | None = None, timeout: float | None = None) -> None:
-        if timeout is not None and not 0 <= timeout <= sys.float_info.max:
-            raise ValueError(f"AwaitInput takes seconds, at least 0 and finite; got {quoted(timeout)}")
+        if message is not None and not isinstance(message, str):
+            raise TypeError(f"AwaitInput takes a str as its message; got {quoted(message)}")
+        self.timeout = None if timeout is None else _seconds("AwaitInput", timeout)
         super().__init__(message or "waits for an input")
         self.message = message
-        self.timeout = None if timeout is None else float(timeout)
 
 
 class Permanent(Exception):  # no error: it says what is to happen next

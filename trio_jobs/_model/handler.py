@@ -18,6 +18,7 @@ from .retry import Retry
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "__trio_jobs_handler__"
+_TYPES = frozenset({"types", "typing", "typing_extensions"})  # where types are from that are no classes
 
 
 class Mark(NamedTuple):
@@ -73,13 +74,15 @@ def handler(
             checks and converts them as arguments. A server takes inputs only for handlers that declare it.
 
     Raises:
-        TypeError: `fn` is not an async function, or an option has the wrong type. With such a store, `inputs`
-            is of a type that cannot be made from JSON.
+        TypeError: `fn` is not an async function, an option has the wrong type, or `inputs` is no type. When
+            such a store is opened: `inputs` cannot be made from JSON.
         ValueError: An option is out of range.
     """
 
     def mark(fn: F) -> F:
         check_async(fn)
+        if not (inputs is None or isinstance(inputs, type) or type(inputs).__module__ in _TYPES):
+            raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
         setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options, inputs))

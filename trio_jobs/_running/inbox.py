@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 64
 in_step: ContextVar[list[str]] = ContextVar("in_step")
-"""The name of the step in which a task runs, until the step is over."""
+"""The job and the name of the step in which a task runs, until the step is over."""
 
 
 class Inbox(trio.abc.ReceiveChannel[Any]):
@@ -55,8 +55,8 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
 
     async def receive(self) -> Any:
         """Wait for the next input, and return it; see `JobContext.receive`."""
-        if step := in_step.get(None):
-            raise RuntimeError(f"step {step[0]!r} is kept once for the job; receive inputs outside of it")
+        if (step := in_step.get(None)) and step[0] == self.job_id:  # not for a child that was spawned in it
+            raise RuntimeError(f"step {step[1]!r} is kept once for the job; receive inputs outside of it")
         if self._turn:
             if self._line is None:
                 self._line = trio.lowlevel.ParkingLot()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -54,7 +54,7 @@ class Steps:
             if self._kept is None:
                 self._kept = await self._earlier()
             kept = self._kept.get(name)
-            step = kept or Step(name, digest, form.encode(await _inside(name, fn, args)))
+            step = kept or Step(name, digest, form.encode(await self._inside(name, fn, args)))
         except BaseException:  # nothing is kept
             self._used.discard(name)
             raise
@@ -66,30 +66,29 @@ class Steps:
             await trio.lowlevel.checkpoint()
         return form.decode(step.result)
 
+    async def _inside(self, name: str, fn: Function, args: tuple[Any, ...]) -> Any:
+        """Call the function of a step, in which no inputs can be received."""
+        here = [self._claim.submission.id, name]
+        token = in_step.set(here)
+        try:
+            return await fn(*args)
+        finally:
+            here.clear()  # for tasks that were started in it, and live on
+            in_step.reset(token)
+
     async def _earlier(self) -> Mapping[str, Step]:
         history = await retry_until_answered(self._store.history, self._claim.submission.id)
         return {event.data.name: event.data for event in history if event.kind is Kind.STEP}
-
-
-async def _inside(name: str, fn: Function, args: tuple[Any, ...]) -> Any:
-    """Call the function of a step, in which no inputs can be received."""
-    here = [name]
-    token = in_step.set(here)
-    try:
-        return await fn(*args)
-    finally:
-        here.clear()  # for tasks that were started in it, and live on
-        in_step.reset(token)
 
 
 class _Objects:
     """What a store in memory keeps: the objects themselves."""
 
     def of_arguments(self, args: tuple[Any, ...]) -> bytes:
-        """Return what is the same for the same arguments. What JSON cannot hold counts by its type."""
+        """Return what is the same for the same arguments."""
         try:
-            return json.dumps(args, default=_fields, skipkeys=True).encode()
-        except (ValueError, RecursionError):  # a value that contains itself
+            return json.dumps(args, default=_told_by, skipkeys=True, sort_keys=True).encode()
+        except Exception:  # noqa: BLE001  # a value may contain itself, or be of a class whose code raises
             return repr([*map(type, args)]).encode()
 
     def encode(self, value: Any) -> Any:
@@ -101,11 +100,16 @@ class _Objects:
         return value
 
 
-def _fields(value: Any) -> Any:
+def _told_by(value: Any) -> Any:
+    """Return what tells a value that JSON cannot hold from others: its fields, its members, or its `repr`."""
     kind = cast("Any", type(value))
+    if isinstance(value, (set, frozenset)):
+        return sorted(repr(_told_by(one)) for one in cast("Set[Any]", value))
     records = [field.name for field in attrs.fields(kind)] if attrs.has(kind) else ()
-    names = records or getattr(kind, "__dataclass_fields__", ())
-    return {name: getattr(value, name, None) for name in names} or kind.__qualname__
+    if names := records or getattr(kind, "__dataclass_fields__", ()):
+        return {name: getattr(value, name, None) for name in names}
+    shown = repr(value)
+    return kind.__qualname__ if " at 0x" in shown else shown
 
 
 class _Json(_Objects):
