@@ -60,6 +60,25 @@ def test_an_input_that_does_not_fit_is_refused(value: Any) -> None:
         inputs.convert(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"text": 3}, "Expected `str`, got `int` - at `$.text`"),
+        ({"text": "a", "$[0]": 1}, "$['$[0]'] is no field of Steer"),
+        ("left", "Expected `object | null`, got `str` - at `$`"),
+    ],
+)
+def test_the_place_is_that_in_the_value(value: Any, why: str) -> None:
+    """An error says where in the value it is, and of several values in which one."""
+    inputs = Inputs(chat)
+    with pytest.raises(InvalidPayload) as caught:
+        inputs.each(inputs.convert, [value])
+    assert str(caught.value) == f"an input of chat does not fit: {why}"
+    with pytest.raises(InvalidPayload) as caught:
+        inputs.each(inputs.convert, [None, value, None])
+    assert str(caught.value) == f"value 2 of 3: an input of chat does not fit: {why}"
+
+
 def test_an_input_that_no_longer_fits_is_refused() -> None:
     """The handler was changed after the input was sent."""
     with pytest.raises(InvalidPayload, match="an input of chat does not fit"):

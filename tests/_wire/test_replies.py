@@ -152,6 +152,18 @@ def test_a_kind_that_is_not_known_is_what_it_says() -> None:
     assert json.loads(encode_event(found, tracebacks=True))["kind"] == "hum"
 
 
+def test_a_reason_that_is_not_known_is_what_it_says() -> None:
+    """A job, its summary and an event have the reason that a newer server gives, if it is new here too."""
+    found = {**plain(JOBS[1]), "reason": "bored"}
+    bored = job_of(found).job.reason
+    assert (bored, str(bored), isinstance(bored, Reason)) == ("bored", "bored", True)
+    assert attrs.evolve(job_of(found).job, reason=JOBS[1].reason) == JOBS[1]
+    ended = {"seq": 1, "attempt": 1, "kind": "failed", "timestamp": 1, "data": {"reason": "bored"}}
+    (event,) = events_of(said(events=json.dumps([ended])).events)
+    assert event.data.reason == "bored"
+    assert json.loads(encode_event(event, tracebacks=True))["data"]["reason"] == "bored"
+
+
 def test_reports_and_statistics_come_back() -> None:
     """The report of a cancellation and the statistics of a registry are decoded as equal records."""
     report = CancelReport("stuck", 1.5, "the stack")
@@ -192,7 +204,7 @@ def test_what_lacks_something_is_noticed(read: Any, found: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "data", ["null", '"text"', "{}", '{"reason": "bored"}', '{"reason": "user", "error": {"type": 1}}']
+    "data", ["null", '"text"', "{}", '{"reason": 7}', '{"reason": "user", "error": {"type": 1}}']
 )
 def test_an_end_without_its_record_is_noticed(data: str) -> None:
     """An event without the record of its end raises an error."""

@@ -81,6 +81,7 @@ def test_the_network_s_errors_and_the_server_s_are_told_apart() -> None:
         (421, b"", "misdirected", "HTTP status 421"),
         (418, b"teapot", "bad_request", "teapot"),
         (302, b"", "bad_request", "HTTP status 302"),
+        (409, b"", "bad_request", "HTTP status 409"),
         (401, b'{"code": "expired", "detail": "log in", "status": 401}', "expired", "log in"),
         (400, b'{"title": "no"}', "bad_request", "no"),
         (400, b"[]", "bad_request", "[]"),

@@ -158,9 +158,9 @@ SERVED = [
         "a caller gives inputs to another's job",
         DESK,
         """        handle, job = await self._handle(caller, asked.job)
-        convert =""",
+        inputs =""",
         """        handle, job = await look_up(self._jobs, asked.job)
-        convert =""",
+        inputs =""",
         "serving",
     ),
     Bug(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from .._common.error_text import ANY, message_of
 from .._common.errors import InvalidPayload
@@ -12,6 +14,10 @@ from .._model.handlers import Handler
 from .arguments import Reader
 from .keys import check_keys, has_keys
 from .values import decode, whole, written
+
+T = TypeVar("T")
+_PLACE: Final = re.compile(r"^\$\[0\]|(?<= - at `)\$\[0\](?=[^`]*`$)")
+"""Where a value is in the tuple of one in which it is read, of which those who sent it know nothing."""
 
 
 class Typed:
@@ -72,12 +78,15 @@ class Typed:
         try:
             found: tuple[Any, ...] = self._reader.read(data)
         except ANY as error:
-            raise InvalidPayload(f"{self._what} does not fit: {message_of(error)}") from None
+            raise self._unfit(message_of(error)) from None
         return found
 
     def _check(self, value: object, found: tuple[Any, ...]) -> None:
         if (loss := self._reader.loss((value,), found)) is not None:
-            raise InvalidPayload(f"{self._what} does not fit: {loss}")
+            raise self._unfit(loss)
+
+    def _unfit(self, why: str) -> InvalidPayload:
+        return InvalidPayload(f"{self._what} does not fit: {_PLACE.sub('$', why)}")
 
 
 class Inputs(Typed):
@@ -94,3 +103,14 @@ class Inputs(Typed):
         mark = mark_of(fn)
         kind = Any if mark.inputs is None else mark.inputs
         super().__init__(f"an input of {mark.name}", kind, f"handler {mark.name} has an input")
+
+    def each(self, take: Callable[[object], T], values: Sequence[object]) -> list[T]:
+        """Return what a method of this makes of each value; an error says which of several values it is."""
+        made: list[T] = []
+        for value in values:
+            try:
+                made.append(take(value))
+            except InvalidPayload as error:
+                which = f"value {len(made) + 1} of {len(values)}: " if len(values) > 1 else ""
+                raise InvalidPayload(f"{which}{error}") from None
+        return made

@@ -8,11 +8,14 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 import msgspec
 
+from .._common.states import Reason
 from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
 from .._model.summary import JobSummary
 from .events import Large
 
 R = TypeVar("R", Job, JobSummary)
+T = TypeVar("T")
+W = TypeVar("W", Kind, Reason)
 
 
 class ProtocolViolation(Exception):
@@ -83,6 +86,7 @@ def decode_reply(text: str) -> Reply:
 
 # ------------------------------------------------------------ the records in them
 
+_REASONS: Final = frozenset(map(str, Reason))
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 
 
@@ -92,21 +96,29 @@ def events_of(found: list[_Event]) -> list[Event]:
     Raises:
         ProtocolViolation: One is none.
     """
-    return [_event(one, kind_of(one.kind)) for one in found]
+    return [_event(one, word_of(Kind, one.kind)) for one in found]
 
 
 def _event(found: _Event, kind: Kind) -> Event:
     return Event(found.seq, found.attempt, kind, found.timestamp, _data(found, kind), found.received)
 
 
-def kind_of(name: str) -> Kind:
-    """Return a kind of events; of those that only a newer server knows, one that is equal to its name."""
+def word_of(words: type[W], name: str) -> W:
+    """Return a kind or a reason; of one that only a newer server knows, one that is equal to its name."""
     try:
-        return Kind(name)
+        return words(name)
     except ValueError:
-        unknown = str.__new__(Kind, name)
+        unknown = str.__new__(words, name)
         unknown._name_ = unknown._value_ = name  # as enum itself makes what is no member
         return unknown
+
+
+def _made(found: Mapping[str, Any], kind: type[T]) -> T:
+    reason = found.get("reason")
+    if not isinstance(reason, str) or reason in _REASONS:
+        return msgspec.convert(found, kind)
+    made: Any = msgspec.convert({**found, "reason": Reason.ERROR}, kind)
+    return cast("T", attrs.evolve(made, reason=word_of(Reason, reason)))
 
 
 def _data(found: _Event, kind: Kind) -> Any:
@@ -120,7 +132,7 @@ def _data(found: _Event, kind: Kind) -> Any:
 def data_of(kind: Kind, value: Any) -> Any:
     """Return what an event carries, of its JSON. Raises `ProtocolViolation` if it does not fit the kind."""
     try:
-        return msgspec.convert(value, RECORD_OF[kind]) if kind in RECORD_OF else value
+        return _made(value, RECORD_OF[kind]) if kind in RECORD_OF else value
     except _MALFORMED as error:
         raise ProtocolViolation(f"this is no event: {error}") from None
 
@@ -141,6 +153,6 @@ def record_of(kind: type[R], found: Mapping[str, Any]) -> R:
         ProtocolViolation: It lacks a field, or a field has another type.
     """
     try:
-        return msgspec.convert({**found, "priority": Priority[found["priority"].upper()]}, kind)
+        return _made({**found, "priority": Priority[found["priority"].upper()]}, kind)
     except _MALFORMED as error:
         raise ProtocolViolation(f"this is no {kind.__name__}: {error}") from None

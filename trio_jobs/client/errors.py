@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -70,7 +71,8 @@ def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
 
 # ------------------------------------------------------------ a handshake that an HTTP status answers
 
-_CODES: Final = {code.status: word for word, code in CODES.items() if code.error is None}
+_STATUSES: Final = Counter(code.status for code in CODES.values() if code.error is None)
+_CODES: Final = {code.status: word for word, code in CODES.items() if _STATUSES[code.status] == 1}
 _AGAIN: Final = frozenset({408, 425, 429})
 """Statuses between 400 and 499 of a server that may answer otherwise soon; so may any from 500 on."""
 _LONGEST: Final = 60.0

@@ -186,8 +186,9 @@ class JobOperations:
             Exception: What `JobHandle.send_many` raises.
         """
         handle, job = await self._handle(caller, asked.job)
-        convert = self._inputs_of(job.handler).convert
-        return await handle.send_many([convert(value) for value in asked.values], key=asked.input_id)
+        inputs = self._inputs_of(job.handler)
+        values = inputs.each(inputs.convert, asked.values)
+        return await handle.send_many(values, key=asked.input_id)
 
     async def end_inputs(self, caller: Caller, asked: EndInputs) -> int:
         """Say that a job gets no more inputs, and return the `seq` of that event; raises as `send`."""

@@ -180,7 +180,9 @@ def test_what_waits_for_somebody_is_on_top_and_answered(page: Page, site: Site) 
     waiting.click()
     expect(page.locator("#job-note")).to_have_text("It waits for an input: Do you want a new version?")
     expect(page.locator("#job-history")).to_contain_text("Waits for an input")
-    page.get_by_label("Input", exact=True).check()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("This is needed.")).to_be_visible()  # a no is chosen, as a yes is
+    page.get_by_label("Input", exact=True).select_option("Yes")
     page.get_by_role("button", name="Send", exact=True).click()
     expect_state(page, "completed")
     expect(page.locator("#job-result")).to_contain_text("true")
@@ -198,7 +200,7 @@ def test_an_input_that_is_refused_is_said_there(page: Page, site: Site) -> None:
     open_page(page, site.submit("chat"))
     page.get_by_label("Input", exact=True).fill("\0")
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator("#input-error")).to_contain_text("NUL")
+    expect(page.locator("#input-field .error")).to_contain_text("NUL")
     expect(page.get_by_label("Input", exact=True)).to_have_value("\0")
 
 

@@ -26,10 +26,12 @@ export class Field {
   /**
    * @param {string} name
    * @param {any} schema
-   * @param {{required: boolean, default?: any, hint?: string}} how
+   * @param {{required: boolean, default?: any, hint?: string, choose?: boolean}} how With `choose`, a yes or no is
+   *   chosen, as nobody is to send a no by sending nothing.
    */
-  constructor(name, schema, { required, default: given, hint }) {
+  constructor(name, schema, { required, default: given, hint, choose = false }) {
     this.#kind = kindOf(schema);
+    if (this.#kind.name === "boolean" && (choose || !required)) this.#kind = { ...this.#kind, name: "choice", values: [true, false] };
     this.#required = required;
     this.#default = given;
     this.#input = KINDS[this.#kind.name].make(this.#kind, given, required);
@@ -42,7 +44,7 @@ export class Field {
     label.htmlFor = this.#input.id;
     const about = hint ?? [KINDS[this.#kind.name].hint, required ? "" : "optional"].filter(Boolean).join(", ");
     if (about) label.append(make("span", "hint", about));
-    this.node = make("div", this.#kind.name === "boolean" && required ? "field check" : "field", label, this.#input, this.#problem);
+    this.node = make("div", this.#kind.name === "boolean" ? "field check" : "field", label, this.#input, this.#problem);
   }
 
   /** The handler's default, if it is known. */
@@ -74,14 +76,13 @@ export class Field {
 
   /** Make it empty, for the next value. */
   clear() {
-    if (this.#input.type === "checkbox") this.#input.checked = false;
-    else this.#input.value = "";
+    this.#input.value = "";
   }
 
   #value() {
     const { name, nullable } = this.#kind;
     const text = this.#input.value;
-    if (name === "boolean" && this.#required) return this.#input.checked;
+    if (name === "boolean") return this.#input.checked;
     if (text !== "" || this.#input.validity.badInput) return KINDS[name].read(text, this.#kind);
     if (!this.#required) return LEFT_OUT;
     if (nullable) return null;
@@ -97,6 +98,8 @@ function kindOf(schema) {
   if (values?.every((value) => ["string", "number", "bigint"].includes(typeof value))) return { name: "choice", values };
   return { name: type in KINDS ? type : "json", minimum: schema.minimum, maximum: schema.maximum };
 }
+
+const word = (value) => (typeof value === "boolean" ? (value ? "Yes" : "No") : String(value ?? "none"));
 
 const numeric = (step) => ({ minimum, maximum }, given) => {
   const input = make("input");
@@ -143,19 +146,13 @@ const KINDS = {
   },
   number: { make: numeric("any"), read: readNumber },
   boolean: {
-    make(_, given, required) {
-      if (!required) return choice([[`Default${given === undefined ? "" : ` (${given ? "yes" : "no"})`}`, ""], ["Yes", "true"], ["No", "false"]]);
-      const input = make("input");
-      input.type = "checkbox";
-      return input;
-    },
-    read: (text) => text === "true",
+    make: () => Object.assign(make("input"), { type: "checkbox" }),
   },
   choice: {
     make: ({ values, nullable }, given, required) =>
       choice([
-        [required ? (nullable ? "none" : "Choose…") : `Default${given === undefined ? "" : ` (${given ?? "none"})`}`, ""],
-        ...values.map((value) => [String(value), writeJSON(value)]),
+        [required ? (nullable ? "none" : "Choose…") : `Default${given === undefined ? "" : ` (${word(given)})`}`, ""],
+        ...values.map((value) => [word(value), writeJSON(value)]),
       ]),
     read: (text) => readJSON(text),
   },

@@ -6,7 +6,7 @@
 
 import { writeJSON } from "./exact.js";
 import { Field, LEFT_OUT, Unfit } from "./fields.js";
-import { element, make, readTags, say, sayOrHide } from "./text.js";
+import { element, make, onSubmit, readTags, say, sayOrHide } from "./text.js";
 
 /** The dialog with the form. */
 export class SubmitDialog {
@@ -25,10 +25,7 @@ export class SubmitDialog {
   constructor(submitted) {
     this.#submitted = submitted;
     this.#handler.addEventListener("change", () => this.#choose());
-    element("submit-form").addEventListener("submit", (event) => this.#submit(event));
-    element("submit-form").addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element("submit-form").requestSubmit();
-    });
+    onSubmit(element("submit-form"), element("submit-button"), () => this.#submit());
     this.#dialog.querySelector(".close").addEventListener("click", () => this.#dialog.close());
   }
 
@@ -91,9 +88,7 @@ export class SubmitDialog {
     return { ...(Object.keys(tags).length ? { tags } : {}), ...(timeout.value === "" ? {} : { timeout: seconds }) };
   }
 
-  async #submit(event) {
-    event.preventDefault();
-    if (element("submit-button").disabled) return;
+  async #submit() {
     this.#complain("");
     element("submit-button").disabled = true; // a second click submits no second job
     try {

@@ -5,7 +5,7 @@
  */
 
 import { Field } from "./fields.js";
-import { element, sayOrHide } from "./text.js";
+import { element, onSubmit } from "./text.js";
 
 const OVER = new Set(["completed", "failed", "cancelled"]);
 
@@ -20,11 +20,8 @@ export class InputBox {
   #handlers = null;
 
   constructor() {
-    element("input-form").addEventListener("submit", (event) => this.#send(event));
-    element("input-form").addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element("input-form").requestSubmit();
-    });
-    element("input-end").addEventListener("click", () => this.#try(() => this.#jobs.endInputs(this.#job.id)));
+    onSubmit(element("input-form"), element("input-send"), () => this.#send());
+    element("input-end").addEventListener("click", () => this.#ask((job) => this.#jobs.endInputs(job)));
   }
 
   /** @param {import("./trio_jobs.js").Jobs} jobs Whom to ask from now on. */
@@ -46,9 +43,8 @@ export class InputBox {
       this.#handlers ??= this.#jobs.handlers();
       const schema = (await this.#handlers).find(({ name }) => name === job.handler)?.inputs ?? null;
       if (schema === null || this.#job.id !== job.id || this.#field !== null) return;
-      this.#field = new Field("Input", schema, { required: true });
+      this.#field = new Field("Input", schema, { required: true, choose: true });
       element("input-field").replaceChildren(this.#field.node);
-      sayOrHide(element("input-error"), "");
       this.#show();
     } catch {
       this.#handlers = null; // the header says what has become of the connection
@@ -65,9 +61,7 @@ export class InputBox {
     element("job-input").hidden = this.#field === null || this.#ended || OVER.has(this.#job.state);
   }
 
-  async #send(event) {
-    event.preventDefault();
-    if (element("input-send").disabled || this.#field === null) return;
+  async #send() {
     const field = this.#field;
     let value;
     try {
@@ -75,20 +69,21 @@ export class InputBox {
     } catch {
       return field.focus();
     }
-    await this.#try(async () => {
-      await this.#jobs.send(this.#job.id, value);
-      field.clear();
-    });
+    if (await this.#ask((job) => this.#jobs.send(job, value))) field.clear();
     field.focus();
   }
 
-  async #try(call) {
-    sayOrHide(element("input-error"), "");
+  /** Return whether the server took it; why it did not stands at the field. */
+  async #ask(call) {
+    const field = this.#field;
+    field.complain("");
     element("input-send").disabled = element("input-end").disabled = true;
     try {
-      await call();
+      await call(this.#job.id);
+      return true;
     } catch (error) {
-      sayOrHide(element("input-error"), error.message);
+      field.complain(error.message);
+      return false;
     } finally {
       element("input-send").disabled = element("input-end").disabled = false;
     }

@@ -26,6 +26,17 @@ export function make(name, className = "", ...children) {
   return made;
 }
 
+/** Call a function when a form is submitted, by its button or by Ctrl and Enter, but not while the button is disabled. */
+export function onSubmit(form, button, call) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!button.disabled) call();
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+}
+
 /** Set an element's text, if that changes it: an unchanged page does not flicker. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -134,7 +134,7 @@ class Rows:
         inputs = self._inputs.get(handler)
         if inputs is None:
             return [encode("an input", value) for value in values]
-        return [inputs.encode(value) for value in values]
+        return inputs.each(inputs.encode, values)
 
     def options_of(self, data: str | bytes, priority: int, owner: str | None, handler: str) -> Options:
         """Return options as they were submitted, without the metadata."""
