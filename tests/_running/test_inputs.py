@@ -330,6 +330,31 @@ async def test_many_jobs_listen_at_once(opening: Opening, autojump_clock: MockCl
         assert [await handle.result() for handle in handles] == [*range(5)]
 
 
+async def test_a_slow_store_answers_though_others_come_and_go(autojump_clock: MockClock) -> None:
+    """The call for one that waits is not cut short for others over and over."""
+
+    class Slow(MemoryStore):
+        async def listening(self, places: Any) -> Any:
+            await trio.sleep(0.5)
+            return await super().listening(places)
+
+    async def restless(job: JobContext[Any]) -> None:
+        while True:
+            with trio.move_on_after(0.01):
+                await job.receive()
+
+    async def one(job: JobContext[Any]) -> Any:
+        return await job.receive()
+
+    async with open_registry(Slow()) as jobs:
+        await jobs.submit(restless)
+        await trio.sleep(1)
+        handle = await jobs.submit(one)
+        await handle.send("heard")
+        with trio.fail_after(10):
+            assert await handle.result() == "heard"
+
+
 async def test_a_cleanup_receives_in_a_shield(opening: Opening, autojump_clock: MockClock) -> None:
     """While the registry is being left, a handler's cleanup may still be told something."""
     got: list[Any] = []
@@ -353,6 +378,33 @@ async def test_a_cleanup_receives_in_a_shield(opening: Opening, autojump_clock: 
             await tokens.receive()
         nursery.start_soon(tell, handle)
     assert got == ["goodbye"]
+
+
+@pytest.mark.parametrize("verb", ["inputs", "listening"])
+async def test_a_store_that_hangs_holds_up_no_exit(verb: str, autojump_clock: MockClock) -> None:
+    """The wait for inputs ends with the handlers, however the store behaves; a cleanup has its own limit."""
+
+    class Hanging(MemoryStore):
+        async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
+            await (trio.sleep_forever if verb == "inputs" else trio.lowlevel.checkpoint)()
+            return await super().inputs(job_id, after, limit)
+
+        async def listening(self, places: Any) -> Any:
+            await (trio.sleep_forever if verb == "listening" else trio.lowlevel.checkpoint)()
+            return await super().listening(places)
+
+    async def asks(job: JobContext[Any]) -> None:
+        try:
+            await job.receive()
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await job.receive()
+
+    with trio.fail_after(2):
+        async with open_registry(Hanging()) as jobs:
+            handle = await jobs.submit(asks)
+            await handle.send("never heard")
+            await wait_all_tasks_blocked()
 
 
 async def test_the_store_is_away_while_a_handler_listens(autojump_clock: MockClock) -> None:
@@ -405,7 +457,7 @@ async def test_a_job_that_was_removed_while_it_listened(autojump_clock: MockCloc
 
 
 async def test_another_begins_to_listen_when_the_last_gave_up(autojump_clock: MockClock) -> None:
-    """The task that listens ends with the last that waits, and begins again for the next, in one step too."""
+    """A wait that follows on one that was cancelled hears as well, in one step too."""
 
     async def turns(job: JobContext[Any]) -> Any:
         with trio.move_on_after(1):

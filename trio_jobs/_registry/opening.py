@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -183,7 +183,7 @@ async def _running(
 ) -> AsyncGenerator[Worker]:
     """Run a worker on an open store, and end it in order."""
     claimant = claimant if kept.durable else Claimant(claimant.name)
-    heart = trio.CancelScope(shield=True)
+    last = trio.CancelScope(shield=True), trio.CancelScope(shield=True)
     interrupted = False
     block = DeferredError()
     try:
@@ -192,8 +192,11 @@ async def _running(
                 async with trio.open_nursery() as nursery:
                     worker = making(kept, nursery, claimant, shortcuts)
                     nursery.start_soon(worker.run, name="claim jobs")
-                    if kept.durable:  # shielded, and the last to end: what is slow to stop keeps its lease
-                        vital.start_soon(worker.keep_leases, heart, name="keep leases")
+                    # The last to end, and shielded: what is slow to stop keeps its lease, and may receive.
+                    if kept.durable:
+                        vital.start_soon(_within, last[0], worker.keep_leases, name="keep leases")
+                    if shortcuts.local is None:
+                        vital.start_soon(_within, last[1], worker.listener.run, name="listen for inputs")
                     with block:
                         yield worker
                         if on_exit == "drain":
@@ -204,7 +207,8 @@ async def _running(
                     nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
                 interrupted = worker.interrupted
             finally:
-                heart.cancel(reason="nothing runs any more")
+                for scope in last:
+                    scope.cancel(reason="nothing runs any more")
     except BaseException as exc:
         error = block.beside(exc)
         if error is exc:
@@ -213,6 +217,11 @@ async def _running(
     if interrupted:
         raise KeyboardInterrupt
     block.release()
+
+
+async def _within(scope: trio.CancelScope, task: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await task()
 
 
 async def serve_jobs(

@@ -65,8 +65,6 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         try:
             if self._at_hand():
                 await trio.lowlevel.checkpoint()
-            else:
-                await self._wait()
             while not self._at_hand():
                 await self._wait()
             seq, event = self._events[0]

@@ -65,6 +65,7 @@ class Runner:
         closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a handler raised KeyboardInterrupt.
         patience: Seconds in which an end has to be recorded, once the registry is being left.
+        listener: It hears whether inputs came to attempts; to be run unless logs are read in place.
     """
 
     def __init__(
@@ -91,9 +92,8 @@ class Runner:
         ends = shortcuts.ends
         self._end_of: Callable[[str], Awaitable[Job | JobEnd]] = store.ended if ends is None else ends.end
         trio_token = trio.lowlevel.current_trio_token()
-        self._resources = Resources(
-            store, self.readers, nursery, trio_token, shortcuts.local, Listener(store, nursery)
-        )
+        self.listener = Listener(store)
+        self._resources = Resources(store, self.readers, nursery, trio_token, shortcuts.local, self.listener)
         self._superseded: list[Attempt] = []  # still ending, while a newer attempt of their job waits here
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
@@ -327,19 +327,18 @@ class Runner:
 
     # ------------------------------------------------------------ all of them
 
-    async def keep_leases(self, heart: trio.CancelScope) -> None:
-        """Send heartbeats until `heart` is cancelled, and stop the attempts that their answers name.
+    async def keep_leases(self) -> None:
+        """Send heartbeats until cancelled, and stop the attempts that their answers name.
 
         At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
         """
         lease = self.claimant.lease
-        with heart:
-            while True:
-                with trio.move_on_after(lease / 3):
-                    self._heard = await retry_until_done(self.store.cancelling, self._heard)
-                held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
-                if held:
-                    self._apply_heartbeat(held, await retry_until_done(self.store.heartbeat, held, lease))
+        while True:
+            with trio.move_on_after(lease / 3):
+                self._heard = await retry_until_done(self.store.cancelling, self._heard)
+            held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
+            if held:
+                self._apply_heartbeat(held, await retry_until_done(self.store.heartbeat, held, lease))
 
     def _apply_heartbeat(self, held: Mapping[str, int], answer: Heartbeat) -> None:
         for job_id, number in held.items():
