@@ -10,14 +10,17 @@ import attrs
 import pytest
 
 from trio_jobs import Ended, ErrorRecord, Event, Job, Kind, Priority, Reason, Retry, Timeouts
+from trio_jobs._model.job import Step
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
 from trio_jobs.testing._judge import RULES
 
 JOB = "j"
 
 
-def event(seq: int, attempt: int, kind: str, at: float, data: Any = None) -> Event:
-    return Event(seq, attempt, Kind(kind), at, data)
+def event(
+    seq: int, attempt: int, kind: str, at: float, data: Any = None, received: int | None = None
+) -> Event:
+    return Event(seq, attempt, Kind(kind), at, data, received)
 
 
 def job(job_id: str, **fields: Any) -> Job:
@@ -356,7 +359,154 @@ def test_bad_histories_are_rejected(rule: str, fault: Callable[[History], None])
 
 def test_every_rule_is_broken_by_some_history() -> None:
     """Each rule is violated by one of the bad histories."""
-    assert {rule for rule, _ in BAD.values()} == set(RULES)
+    assert {rule for rule, _ in [*BAD.values(), *UNHEARD.values()]} == set(RULES)
+
+
+def heard() -> History:
+    """Return a job that saved after the first of two inputs, waited for a third in vain, received the second
+    again, and waited until the third came."""
+    log = [
+        event(1, 0, "submitted", 0, "h"),
+        event(2, 1, "started", 1, "w1"),
+        event(3, 1, "input", 2, "a"),
+        event(4, 1, "step", 3, Step("plan", "", "planned")),
+        event(5, 1, "saved", 3, "s", 3),
+        event(6, 1, "input", 4, "b"),
+        event(7, 1, "retried", 5, Ended(Reason.AWAITING_INPUT, delay=10.0), 6),
+        event(8, 2, "started", 15, "w2"),
+        event(9, 2, "retried", 16, Ended(Reason.AWAITING_INPUT, delay=100.0), 6),
+        event(10, 2, "input", 20, "c"),
+        event(11, 3, "started", 20, "w2"),
+        event(12, 3, "completed", 21, "done", 10),
+    ]
+    log[9] = attrs.evolve(log[9], attempt=2)
+    return History(
+        logs={JOB: log},
+        calls=[
+            Call("c", "send", JOB, None, 2, None, input_id="1", values=["a"]),
+            Call("c", "send", JOB, None, 2.5, 2.5, "accepted", input_id="1", values=["a"], seq=3),
+            Call("d", "send", JOB, None, 4, 4, "accepted", input_id="2", values=["b"], seq=6),
+            Call("d", "send", JOB, None, 4.5, 4.6, "full", input_id="3", values=["x", "y"]),
+            Call("d", "send", JOB, None, 20, 20, "accepted", input_id="4", values=["c"], seq=10),
+        ],
+        runs=[
+            HandlerRun(
+                JOB,
+                1,
+                "w1",
+                1,
+                5,
+                received=[(3, "a"), (6, "b")],
+                called={"plan": "planned"},
+                steps={"plan": "planned"},
+            ),
+            HandlerRun(JOB, 2, "w2", 15, 16, received=[(6, "b")], timed_out=True, steps={"plan": "planned"}),
+            HandlerRun(JOB, 3, "w2", 20, 21, received=[(6, "b"), (10, "c")]),
+        ],
+        jobs={JOB: job(JOB)},
+        options={JOB: {}},
+        box=2,
+        settled=True,
+    )
+
+
+def _wake(at: float) -> Callable[[History], None]:
+    """Return a fault: the last attempt starts at some time."""
+
+    def fault(history: History) -> None:
+        for place in (10, 11):
+            change(place + 1, timestamp=at)(history)
+        history.runs[2].began = history.runs[2].ended = at
+
+    return fault
+
+
+def _overtake(history: History) -> None:
+    """Let a job of a worse rank start while another one is due for an input."""
+    history.jobs["late"], history.options["late"], history.settled = job("late"), {}, False
+    history.logs["late"] = [event(1, 0, "submitted", 40, "h"), event(2, 1, "started", 50, "w1")]
+
+
+def _all(*faults: Callable[[History], None]) -> Callable[[History], None]:
+    """Return a fault that is all of these."""
+
+    def fault(history: History) -> None:
+        for one in faults:
+            one(history)
+
+    return fault
+
+
+UNHEARD: dict[str, tuple[str, Callable[[History], None]]] = {
+    "an accepted input is not there": ("inputs_are_kept", change(6, data="other")),
+    "an input is there twice": ("inputs_are_kept", change(6, data="a")),
+    "an input of nobody": ("inputs_are_kept", lambda history: history.calls.__delitem__(2)),
+    "accepted at two places": ("inputs_are_kept", _set("calls.0.seq", 6)),
+    "refused and there": ("inputs_are_kept", _set("calls.2.answer", "over")),
+    "sent later and there earlier": (
+        "inputs_are_in_order",
+        _all(_set("calls.1.seq", 6), _set("calls.2.seq", 3)),
+    ),
+    "one more than fits": ("boxes_are_kept", lambda history: setattr(history, "box", 1)),
+    "refused though there was room": ("boxes_are_kept", _set("calls.3.values", ["x"])),
+    "received in another order": (
+        "attempts_receive_what_is_left",
+        lambda history: history.runs[0].received.reverse(),
+    ),
+    "received twice": (
+        "attempts_receive_what_is_left",
+        _set("runs.2.received", [(6, "b"), (6, "b"), (10, "c")]),
+    ),
+    "received again though consumed": (
+        "attempts_receive_what_is_left",
+        _set("runs.2.received", [(3, "a"), (6, "b"), (10, "c")]),
+    ),
+    "lost between two attempts": ("attempts_receive_what_is_left", _set("runs.2.received", [(10, "c")])),
+    "another value than that of the log": (
+        "attempts_receive_what_is_left",
+        _set("runs.1.received", [(6, "B")]),
+    ),
+    "consumed and not received": ("attempts_receive_what_is_left", change(5, received=6)),
+    "consumed by its end and not received": (
+        "attempts_receive_what_is_left",
+        _set("runs.2.received", [(6, "b")]),
+    ),
+    "a time limit that was an input": ("waits_end_as_told", _set("runs.2.timed_out", True)),
+    "an input that was a time limit": ("waits_end_as_told", _set("runs.1.timed_out", False)),
+    "the start after no wait timed out": ("waits_end_as_told", _set("runs.0.timed_out", True)),
+    "woken by nothing": ("starts_are_in_order", _wake(19.0)),
+    "a step is kept twice": (
+        "steps_are_kept",
+        change(5, kind=Kind.STEP, data=Step("plan", "", "planned"), received=None),
+    ),
+    "a step is called again": ("steps_are_kept", _set("runs.1.called", {"plan": None})),
+    "a step returned something else": ("steps_are_kept", _set("runs.1.steps", {"plan": "other"})),
+    "a step that failed is kept": ("steps_are_kept", _set("runs.0.called", {"plan": None})),
+    "a step that nothing kept": ("steps_are_kept", _set("runs.1.steps", {"other": 1})),
+    "an attempt that never ran waits": (
+        "only_what_ran_ends",
+        lambda history: history.runs.__delitem__(1),
+    ),
+    "a lost wake-up": (
+        "starts_are_in_order",
+        _all(_wake(60.0), _overtake),
+    ),
+}
+
+
+def test_a_good_history_of_inputs_passes() -> None:
+    """A history of a job that received what it was sent, and waited, passes."""
+    check_history(heard())
+
+
+@pytest.mark.parametrize(("rule", "fault"), UNHEARD.values(), ids=UNHEARD)
+def test_bad_histories_of_inputs_are_rejected(rule: str, fault: Callable[[History], None]) -> None:
+    """A history with one fault in what was sent, received, waited for or kept is rejected by its rule."""
+    history = heard()
+    fault(history)
+    with pytest.raises(BadHistory) as bad:
+        check_history(history)
+    assert rule in {violation.rule for violation in bad.value.violations}
 
 
 def _drop(log: list[Event], place: int) -> None:

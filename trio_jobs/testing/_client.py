@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 import trio
 
-from .._common.errors import JobCancelled, JobFailed, QueueFull, StoreUnavailable
+from .._common.errors import (
+    IllegalTransition,
+    InboxFull,
+    JobCancelled,
+    JobFailed,
+    QueueFull,
+    StoreUnavailable,
+)
 from ._history import Call, Reading
 
 if TYPE_CHECKING:
@@ -130,6 +137,34 @@ class SimulatedClient:
             await handle.request_cancel(reason, grace=grace)
 
         await self.ask(Call(self.name, "request_cancel", job_id, reason=reason, grace=grace), request)
+
+    async def send(self, jobs: JobRegistry, job_id: str, input_id: str, values: Sequence[Any]) -> str | None:
+        """Send inputs to a job; return how that was answered, see `Call.answer`; None if that is lost."""
+        call = Call(self.name, "send", job_id, input_id=input_id, values=values)
+
+        async def send() -> int:
+            handle: JobHandle[Any, Any] = await jobs.get(job_id)
+            return await handle.send_many(values, key=input_id)
+
+        return await self._put(call, send)
+
+    async def end_inputs(self, jobs: JobRegistry, job_id: str) -> str | None:
+        """End the inputs of a job; the answer is like that of `send`."""
+
+        async def end() -> int:
+            handle: JobHandle[Any, Any] = await jobs.get(job_id)
+            return await handle.end_inputs()
+
+        return await self._put(Call(self.name, "end_inputs", job_id), end)
+
+    async def _put(self, call: Call, ask: Callable[[], Awaitable[int]]) -> str | None:
+        try:
+            call.seq = await self.ask(call, ask)
+            call.answer = None if call.seq is None else "accepted"
+        except (InboxFull, IllegalTransition) as refusal:
+            call.returned = trio.current_time()
+            call.answer = "full" if isinstance(refusal, InboxFull) else "over"
+        return call.answer
 
     async def wait(self, jobs: JobRegistry, job_id: str, *, result: bool) -> bool:
         """Wait for a job's end, or for its result; return whether it was answered."""

@@ -196,6 +196,10 @@ class FaultyConnection(Connection):
         """See `Store.read`; the newest events may be missing, but none that this side has seen before."""
         return self._aged(job_id, await super().read(job_id, after, limit), 0)
 
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """See `Store.inputs`; the newest may be missing, as in `read`."""
+        return self._aged(job_id, await super().inputs(job_id, after, limit), 0)
+
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`; the newest events may be missing, but not all."""
         return self._aged(job_id, await super().follow(job_id, after, limit), 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,13 +33,15 @@ class Call:
 
     Attributes:
         client: The client.
-        op: `submit`, `submit_many`, `request_cancel`, `cancel`, `cancel_where` or `wait`.
+        op: `submit`, `submit_many`, `request_cancel`, `cancel`, `cancel_where`, `wait`, `send`, or
+            `end_inputs`.
         job_id: Of which job; of a submit, the answer.
         key: Of a submit, its idempotency key; of a submit_many, what all tries of the same have in common.
         invoked: When it was asked.
         returned: When it was answered; None if it never was.
         answer: Of a cancel, the outcome of its report; of a wait, the job's state; of a submit for which
-            there may be no room, `accepted` or `full`.
+            there may be no room, `accepted` or `full`; of what sends or ends inputs, `accepted`, `full`, or
+            `over` if the job or its inputs had ended.
         waiting: Whether the client still waits for the answer; see `History.ask`.
         count: Of a submit_many, how many jobs; of a cancel_where, the answer.
         job_ids: Of a submit_many, the answer.
@@ -48,6 +50,9 @@ class Call:
         where: Of a cancel_where, its filter; states are in a list.
         reason: Of what asks for a cancellation, its text; that of a cancel_where no other call has.
         grace: Of what asks for a cancellation, its grace.
+        input_id: Of a send, the id that all tries of the same have in common.
+        values: Of a send, the inputs.
+        seq: Of a send, and of an end of the inputs, the answer.
     """
 
     client: str
@@ -65,6 +70,9 @@ class Call:
     where: Mapping[str, Any] | None = None
     reason: str | None = None
     grace: float | None = None
+    input_id: str | None = None
+    values: Sequence[Any] = ()
+    seq: int | None = None
 
     @property
     def told(self) -> list[str]:
@@ -111,11 +119,16 @@ class HandlerRun:
         began: When.
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
-        heard: Whether the two lists below are complete: what goes through `job.tokens` is not recorded.
+        heard: Whether the lists below are complete: what goes through `job.tokens` and `job.inputs` is not
+            recorded.
         attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
         told: Whether it was told to end, by `JobContext.cancel_requested`.
         stopped: Whether it was cancelled.
+        received: The inputs that it received, in order: the `seq` of each, and the value.
+        timed_out: Whether it was told that no input came in time, by `JobContext.timed_out`.
+        called: The steps whose function was called, by name, and what that returned; None if it did not.
+        steps: What `JobContext.step` returned, by name.
     """
 
     job_id: str
@@ -129,6 +142,10 @@ class HandlerRun:
     sent: list[Any] = attrs.field(factory=list[Any])
     told: bool = False
     stopped: bool = False
+    received: list[tuple[int, Any]] = attrs.field(factory=list[Any])
+    timed_out: bool = False
+    called: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    steps: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
 
 @attrs.define
@@ -152,6 +169,7 @@ class History:
         leases: How long the leases of workers are, by name; `troubles` says of these when one may lapse.
         troubles: When workers could not reach the store, by name: from when to when.
         epoch: What the clock of the logs showed when that of the journals showed 0.
+        box: How many unconsumed inputs a job may have; None if that is not known.
     """
 
     logs: dict[str, list[Event]] = attrs.field(factory=dict[str, Any])
@@ -169,6 +187,7 @@ class History:
     leases: dict[str, float] = attrs.field(factory=dict[str, float])
     troubles: dict[str, list[tuple[float, float]]] = attrs.field(factory=lambda: defaultdict[str, Any](list))
     epoch: float = 0.0
+    box: int | None = None
 
     async def collect(self, store: Store) -> None:
         """Add each job of a store and its log.

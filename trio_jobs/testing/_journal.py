@@ -19,7 +19,7 @@ CONNECTION: Final = ContextVar[Connection]("CONNECTION")
 
 
 class _Recorded(JobContext[Any]):
-    """A job's context that writes down what the handler sends, before and after each send."""
+    """A job's context that writes down what the handler sends, receives, and does in steps."""
 
     run: HandlerRun
     cut = False  # whether a `send_many` was cancelled: how much it sent is not known
@@ -48,6 +48,26 @@ class _Recorded(JobContext[Any]):
         self.run.heard &= not self.cut
         self.run.attempted += values
 
+    async def receive(self) -> Any:
+        value = await super().receive()
+        self.run.received.append((self.received, value))
+        return value
+
+    async def step(self, name: str, fn: Handler, /, *args: Any) -> Any:  # type: ignore[override]
+        @functools.wraps(fn)
+        async def called(*args: Any) -> Any:
+            self.run.called[name] = None
+            self.run.called[name] = value = await fn(*args)
+            return value
+
+        self.run.steps[name] = value = await super().step(name, called, *args)
+        return value
+
+    @property
+    def inputs(self) -> trio.abc.ReceiveChannel[Any]:
+        self.run.heard = False  # what comes through the channel is not recorded
+        return super().inputs
+
     @property
     def tokens(self) -> trio.MemorySendChannel[Any]:
         self.run.heard = False  # what goes through the channel is not recorded
@@ -60,7 +80,7 @@ def journalled(fn: Handler, history: History) -> Handler:
     @functools.wraps(fn)
     async def handler(job: JobContext[Any], *args: Any) -> Any:
         connection = CONNECTION.get()
-        run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time())
+        run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time(), timed_out=job.timed_out)
         history.runs.append(run)
         job.__class__ = _Recorded
         vars(job)["run"] = run

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from . import _asked, _order
+from . import _asked, _heard, _order
 from ._asked import SLACK, Found
 from ._order import TRAVELS
 from .fold import ENDS, OVER, end_of, fold, is_lost, start_of
@@ -179,7 +179,7 @@ def only_what_ran_ends(history: History) -> Found:
         for event in history.logs.get(job.id, ()) if job.parent is None else ():
             if event.kind not in ENDS or (job.id, event.attempt) in ran or event.attempt == 0:
                 continue
-            if event.kind == "completed" or event.data.reason in {"error", "snoozed"}:
+            if event.kind == "completed" or event.data.reason in {"error", "snoozed", "awaiting_input"}:
                 yield job.id, f"attempt {event.attempt} was never begun, and ended: {event.kind}"
 
 
@@ -253,7 +253,7 @@ def _has_a_child(history: History, job_id: str, at: float) -> bool:
 
 RULES: Final[Mapping[str, Callable[[History], Found]]] = {
     name: rule
-    for module in (_asked.__name__, __name__, _order.__name__)
+    for module in (_asked.__name__, __name__, _order.__name__, _heard.__name__)
     for name, rule in vars(sys.modules[module]).items()
     if inspect.isgeneratorfunction(rule) and rule.__module__ == module and not name.startswith("_")
 }

@@ -1,4 +1,4 @@
-"""What the clients of a simulation do: they submit, read, wait and cancel as dice say, until answered."""
+"""What the clients of a simulation do, as dice say: submit, send, read, wait and cancel, until answered."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 
 from .._common.states import State
+from .._model.handler import mark_of
 from ._client import Pace, SimulatedClient
 from ._history import Call, History
+from ._scripted import LONG, SECONDS
 
 if TYPE_CHECKING:
     from random import Random
@@ -69,12 +71,17 @@ class Load:
     async def _client(self, client: SimulatedClient, jobs: int) -> None:
         for number in range(jobs):
             await trio.sleep(self._random.expovariate(0.5))
-            key = f"{client.name}.{number}"
-            if self._random.random() < 0.3:
-                for job_id in await self._submit_many(client, key):
+            key, many, drawn = f"{client.name}.{number}", self._random.random() < 0.3, self._draw()
+            listens = mark_of(drawn[0]).inputs is str
+            if many:
+                for job_id in await self._submit_many(client, key, drawn):
                     self._nursery.start_soon(self._wait, client, job_id)
+                    if listens:
+                        self._nursery.start_soon(self._talk, f"{job_id}.sender", job_id)
                 continue
-            job_id = await self._submit(client, key)
+            job_id = await self._submit(client, key, drawn)
+            for n in range(self._random.randint(1, 2) if listens else 0):
+                self._nursery.start_soon(self._talk, f"{key}.sender{n}", job_id)
             for n in range(self._random.randint(1, 2)):
                 reader = SimulatedClient(f"{key}.reader{n}", self._history)
                 self._nursery.start_soon(self._read, reader, job_id)
@@ -108,15 +115,15 @@ class Load:
             await self._pause()
         return answer
 
-    async def _submit(self, client: SimulatedClient, key: str) -> str:
-        fn, args, options = self._draw()
+    async def _submit(self, client: SimulatedClient, key: str, drawn: Drawn) -> str:
+        fn, args, options = drawn
         job_id = await self._until_answered(lambda jobs: client.submit(jobs, key, fn, args, options))
         assert job_id is not None
         return job_id
 
-    async def _submit_many(self, client: SimulatedClient, key: str) -> Sequence[str]:
+    async def _submit_many(self, client: SimulatedClient, key: str, drawn: Drawn) -> Sequence[str]:
         """Submit several jobs at once, with more or less patience, until they are found there."""
-        fn, args, options = self._draw()
+        fn, args, options = drawn
         options = {**options, "tags": {**options.get("tags", {}), "several": "yes", "batch": key}}
         count, patience = self._random.randint(1, 3), self._random.choice((inf, inf, 1.0, 0.01, 0.0))
         while True:
@@ -132,6 +139,19 @@ class Load:
             if call.found:
                 return call.found
             patience = inf
+
+    async def _talk(self, name: str, job_id: str) -> None:
+        """Send a job a few inputs, some of them twice, and end its inputs."""
+        client = SimulatedClient(name, self._history)
+        for number in range(self._random.randint(0, 4)):
+            await trio.sleep(self._random.choice((*SECONDS, *LONG)))
+            values = [f"{name} says {number}.{n}" for n in range(self._random.choice((1, 1, 3)))]
+            send = partial(client.send, job_id=job_id, input_id=f"{name}.{number}", values=values)
+            for _ in range(self._random.choice((1, 1, 2, 4))):
+                if await self._until_answered(send) == "full":
+                    await self._pause()
+        await trio.sleep(self._random.choice((*SECONDS, *LONG)))
+        await self._until_answered(partial(client.end_inputs, job_id=job_id))
 
     async def _cancel(self, client: SimulatedClient, job_id: str) -> None:
         await trio.sleep(self._random.expovariate(0.3))

@@ -44,13 +44,20 @@ class _Stay:
 def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Stay]:
     """Return each stay of a job in the queue, but for the first one if its delay is not known."""
     due = None if delay is None else log[0].timestamp + delay
+    newest, wanted = 0, inf  # the last input, and that for which the job waits
     for event in log[1:]:
+        if event.kind in {"input", "inputs_ended"}:
+            newest = event.seq
+            if newest > wanted and due is not None:
+                due = min(due, event.timestamp)
         if due is not None and event.kind in {"started", "cancelled", "expired"}:
             rank = due + PENALTY[int(job.priority)]
             yield _Stay(job.id, due, event.timestamp, event.kind == "started", rank)
-            due = None
+            due, wanted = None, inf
         elif event.kind == "retried":
-            due = event.timestamp + (event.data.delay or 0.0)
+            waits = event.data.reason == "awaiting_input"
+            wanted = event.received or 0 if waits else inf
+            due = event.timestamp + (0.0 if newest > wanted else event.data.delay or 0.0)
     if due is not None:
         yield _Stay(job.id, due, inf, started=False, rank=due + PENALTY[int(job.priority)])
 

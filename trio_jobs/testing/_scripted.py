@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, Final
 
 import trio
 
-from .._common.errors import Permanent, RetryAfter, StoreUnavailable
+from .._common.errors import AwaitInput, Permanent, RetryAfter, StoreUnavailable
+from .._model.handler import handler
 from .._running.context import JobContext
 
 Step = tuple[str, Any]
@@ -29,6 +31,16 @@ STEPS: Final[Mapping[str, Sequence[Any]]] = {
     "await child": (False, True),
 }
 """The steps, and what each may be told."""
+LISTENING: Final[Mapping[str, Sequence[Any]]] = {
+    "receive": LONG,
+    "together": (0.5, 3.0),
+    "listen": (False, True),
+    "talk": (inf, inf, 1.0, 25.0),
+    "ask": (inf, 3.0),
+    "step": SECONDS,
+    "broken step": (0.0, 0.5),
+}
+"""The steps of a job that is sent inputs, and at last the end of them, and what each may be told."""
 ENDS: Final = ("return", "error", "permanent", "snooze", "exit", "group", "background")
 
 
@@ -49,10 +61,18 @@ async def scripted(job: JobContext[str], steps: Sequence[Step], end: str) -> str
             await trio.sleep(max((amount for what, amount in steps if what == "tidy"), default=0.0))
 
 
-async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:
+@handler(inputs=str)
+async def listening(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
+    """Do as `scripted` does; this one declares inputs, so that it is sent some."""
+    return await scripted(job, steps, end)
+
+
+async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:  # noqa: PLR0912  # one a step
     """Take the steps, and return what the handler is to return if one of them ends it."""
     for number, (what, amount) in enumerate(steps):
-        if what == "send":
+        if what in LISTENING:
+            await _listen(job, number, what, amount)
+        elif what == "send":
             await job.send_many(f"{job.attempt}.{number}.{n}" for n in range(amount))
         elif what == "cut":
             with trio.move_on_after(amount):
@@ -80,6 +100,58 @@ async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:
         elif what != "tidy":
             await job.spawn(child, amount, 0.5 if what == "child" else 25.0)
     return None
+
+
+async def _listen(job: JobContext[str], number: int, what: str, amount: Any) -> None:
+    """Take a step of a job that is sent inputs."""
+    if what in {"step", "broken step"}:
+
+        async def make() -> str:
+            await trio.sleep(amount)
+            if what == "broken step" and job.attempt == 1:
+                raise LookupError(what)
+            return f"made by attempt {job.attempt}"
+
+        with suppress(LookupError):
+            await job.step(f"step {number}", make)
+    elif what == "together":
+        async with trio.open_nursery() as nursery:
+            for n in range(2):
+                nursery.start_soon(_receive, job, amount * n)
+    elif what in {"talk", "ask"}:
+        await _talk(job, amount, saves=what == "talk")
+    else:
+        while not await _receive(job, inf if what == "listen" else amount) and what == "listen":
+            if amount:
+                await job.save(job.received)
+
+
+async def _receive(job: JobContext[str], seconds: float) -> str | None:
+    """Receive an input; return `end` if no more will come, and `late` if none came in time."""
+    with trio.move_on_after(seconds):  # noqa: ASYNC912  # receive is a checkpoint
+        try:
+            await job.receive()
+        except trio.EndOfChannel:
+            return "end"
+        return None
+    return "late"
+
+
+async def _talk(job: JobContext[str], seconds: float, *, saves: bool) -> None:
+    """Receive inputs to their end, and give back the slot for so long while none comes; after that go on.
+
+    An attempt that an input may have woken is patient, as it fails if it receives none.
+    """
+    patience = 1.0 if job.attempt == 1 or job.timed_out else inf
+    while (came := await _receive(job, patience)) != "end":
+        if came is None:
+            patience = 1.0
+            if saves:
+                await job.save(job.received)
+        elif job.timed_out:
+            return
+        else:
+            raise AwaitInput("what next?", None if seconds == inf else seconds)
 
 
 def _end(job: JobContext[str], end: str) -> str:

@@ -15,6 +15,7 @@ import attrs
 import outcome
 import trio
 
+from .._model.job import Retention
 from .._model.retry import Retry
 from ..stores.memory import MemoryStore
 from ._faults import FAULTS, Faults
@@ -23,18 +24,26 @@ from ._host import Host, chaos
 from ._journal import journalled
 from ._judge import check_history
 from ._load import Drawn, Load
-from ._scripted import ENDS, STEPS, scripted
+from ._scripted import ENDS, LISTENING, STEPS, listening, scripted
 from ._seeded import run_seeded
 from ._trace import Trace
 
 _STEPS: Final = [what for what in STEPS if what not in {"pipe", "tidy"}] + ["send", "shield"]
+_ALL: Final = {**STEPS, **LISTENING}
+_BOX: Final = 4
+"""How many unconsumed inputs a job may have; this few, so that some are refused."""
 
 
 def draw_job(random: Random) -> Drawn:
-    """Draw a job that sends, sleeps, saves and heeds, and how it ends: what is simulated by default."""
+    """Draw a job that sends, sleeps, saves and heeds, and how it ends: what is simulated by default.
+
+    Some are sent inputs; these also receive, wait, and run steps.
+    """
+    listens = random.random() < 0.4
+    known = [*LISTENING, "send", "save", "sleep", "shield", "child"] if listens else _STEPS
     steps = [
-        (what, random.choice(STEPS[what]))
-        for what in (random.choice(_STEPS) for _ in range(random.randint(0, 5)))
+        (what, random.choice(_ALL[what]))
+        for what in (random.choice(known) for _ in range(random.randint(listens, 5)))
     ]
     options: dict[str, Any] = {
         "retry": Retry(attempts=random.randint(1, 4), initial=0.5, jitter=0),
@@ -44,7 +53,7 @@ def draw_job(random: Random) -> Drawn:
     }
     if random.random() < 0.2:
         options["timeout"] = random.choice((0.5, 3.0))
-    return scripted, (tuple(steps), random.choice(("return",) * 6 + ENDS)), options
+    return listening if listens else scripted, (tuple(steps), random.choice(("return",) * 6 + ENDS)), options
 
 
 @attrs.frozen
@@ -133,7 +142,9 @@ class Simulation:
 
     async def run(self) -> None:
         """Let it happen, and check it."""
-        scenario, store, faults = self._scenario, MemoryStore(), self._faults
+        scenario, faults = self._scenario, self._faults
+        store = MemoryStore(retention=Retention(inputs=_BOX))
+        self.history.box = _BOX
         self.history.epoch = store._epoch  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         workers = self.random.choice((1, scenario.workers))  # what is lost comes back to one that is alone
         counts = {"worker": workers, "front": scenario.fronts}
