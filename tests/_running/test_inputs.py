@@ -541,6 +541,50 @@ async def test_save_takes_the_place_before_its_checkpoint(
         assert saved == [(await handle.result())[0]]
 
 
+async def test_a_result_that_cannot_be_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The end of the attempt says what it received, as each end does; nothing of that is consumed."""
+
+    @handler
+    async def odd(job: JobContext[Any]) -> object:
+        await job.receive()
+        return object()
+
+    async with open_registry(f"sqlite:///{tmp_path}/jobs.db", handlers=[odd]) as jobs:
+        handle = await jobs.submit(odd)
+        seq = await handle.send(1)
+        assert (await handle.wait()).reason is Reason.BAD_RESULT
+        assert [event.received for event in await log_of(handle)] == [None] * 3 + [seq]
+        assert (await handle.snapshot()).unconsumed == 1
+
+
+async def test_a_claim_that_is_given_back(autojump_clock: MockClock) -> None:
+    """An attempt that was not begun, as the registry is being left, received what was consumed before."""
+
+    class Late(MemoryStore):
+        durable = True
+
+        async def claim(self, *args: Any) -> Any:
+            claims = await super().claim(*args)
+            with trio.CancelScope(shield=True):  # the answer is on its way
+                await trio.sleep(1)
+            return claims
+
+    @handler
+    async def snoozes(job: JobContext[Any]) -> None:
+        await job.receive()
+        await job.save(None)
+        raise RetryAfter(5)
+
+    store = Late()
+    async with open_registry(store, handlers=[snoozes]) as jobs:
+        handle = await jobs.submit(snoozes)
+        seq = await handle.send(1)
+        while (await handle.snapshot()).attempt == 1:
+            await trio.sleep(0.5)
+    end = [event for event in await store.history(handle.id) if event.kind is Kind.RETRIED][-1]
+    assert (end.attempt, end.data.reason, end.received) == (2, Reason.SHUTDOWN, seq)
+
+
 async def test_a_place_beyond_what_was_received(autojump_clock: MockClock) -> None:
     """A save cannot consume what its attempt has not received."""
 

@@ -44,8 +44,8 @@ SIMULATED = [
         "a job claimed too late for a drain is an error",
         "a deploy spends an attempt of jobs that never ran",
         WORKER,
-        "ended=Ended(Reason.SHUTDOWN, delay=0.0)",
-        "ended=Ended(Reason.ERROR, delay=0.0)",
+        "ended = Ended(Reason.SHUTDOWN, delay=0.0)",
+        "ended = Ended(Reason.ERROR, delay=0.0)",
         "simulation",
     ),
     Bug(

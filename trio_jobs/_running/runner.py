@@ -189,8 +189,8 @@ class Runner:
             else:
                 log_end(claim, *written)
         except InvalidPayload as refusal:
-            bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
-            await self._finish(attempt, bad)
+            bad = Ended(Reason.BAD_RESULT, str(refusal))
+            await self._finish(attempt, Outcome(Transition.FAILED, None, bad, outcome.received))
         else:
             ended = outcome.ended
             if state is State.CANCELLED:  # as the store concludes, of an attempt that was to run again too
