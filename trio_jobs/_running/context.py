@@ -150,6 +150,8 @@ class JobContext(Generic[T]):
                 )
         await self._writer.note(Kind.SAVED, value, received)
         self.saved = value
+        if (inbox := self._writer.inbox) is not None:
+            inbox.saved(received)
 
     # ------------------------------------------------------------ inputs
 
