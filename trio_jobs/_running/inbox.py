@@ -18,7 +18,8 @@ from ..stores.retrying import retry_until_answered
 
 if TYPE_CHECKING:
     from ..stores.contract import Claim, Store
-    from ..stores.log import Log, Note
+    from ..stores.log import Log
+    from ..stores.records import Note
     from .listener import Listener
 
 _BATCH: Final = 64
