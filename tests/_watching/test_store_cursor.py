@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, UnknownJob
+import trio_jobs
+from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, Timeouts, UnknownJob
+from trio_jobs._running.deadlines import Deadlines
 from trio_jobs._watching import raised, readers, store_cursor
 from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claimant, Outcome, Submission
+from trio_jobs.stores.log import Note
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.stores.records import Note
 
 KINDS = pytest.mark.parametrize("kind", [store_cursor.StoreCursor, store_cursor.LocalCursor])
 
@@ -35,11 +37,6 @@ async def running(keep: Retention | None = None) -> tuple[MemoryStore, str]:
 async def finish(store: MemoryStore, job_id: str, attempt: int = 1) -> None:
     """Let the attempt complete."""
     await store.finish(job_id, attempt, Outcome(Transition.COMPLETED))
-
-
-def fields(note: Note) -> tuple[object, ...]:
-    """Return what a note holds."""
-    return note.attempt, note.kind, note.data, note.received
 
 
 WRITES = st.sampled_from(["token", "tokens", "progress", "saved", "large", "again"])
@@ -97,11 +94,8 @@ def test_a_log_in_place(after: int, events: int, steps: list[tuple[str, list[str
                     assert place.pull() == first
                     cursor += 1
                 else:
-                    taken = place.take()
-                    if first.kind is Kind.TOKEN:
-                        assert taken == first.data
-                    else:
-                        assert fields(taken) == (first.attempt, first.kind, first.data, first.received)
+                    note = Note(first.attempt, first.kind, first.data, first.received)
+                    assert place.take() == (first.data if first.kind is Kind.TOKEN else note)
                     cursor += 1
                 assert place.cursor == cursor
         place.close()
@@ -189,9 +183,7 @@ async def test_waiting(kind: type[Any], policy: Literal["block", "gap"]) -> None
         await wait_all_tasks_blocked()
         assert found == ["a"]
         await finish(store, job_id)
-    assert found[0] == "a"
-    assert fields(found[1]) == (1, Kind.COMPLETED, None, 0)
-    assert len(found) == 2
+    assert found == ["a", Note(1, Kind.COMPLETED, None, 0)]
 
 
 @KINDS
@@ -219,3 +211,56 @@ async def test_many_at_once_in_place() -> None:
     store.log(job_id).extend(Kind.TOKEN, [*range(600)])
     assert place.pull_tokens() == [*range(255)]
     assert place.pull_tokens() == [*range(255, 510)]
+
+
+async def test_the_beginning_in_place() -> None:
+    """What tells a reader of values nothing is passed over while there is nothing else, and the handler that
+    waits for that goes on; before the start, behind a token and behind the end nothing is."""
+    store, job_id = await running()
+    by_job = readers.ReadersByJob(2)
+    place = store_cursor.LocalCursor(store, by_job, job_id, 0, "block", raised=raised.Raised())
+    place.pass_beginning()
+    assert place.cursor == 0  # it is not open
+    await place.open()
+    by_job[job_id].attend(Deadlines(Timeouts()), Options(), 2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(by_job[job_id].wait_room, 2)
+        await wait_all_tasks_blocked()
+        place.pass_beginning()
+    assert place.cursor == 2
+    place.cursor = 0
+    store.log(job_id).send("a")
+    place.pass_beginning()
+    assert place.cursor == 0
+    waiting, ended = uuid4().hex, uuid4().hex
+    for new in (waiting, ended):
+        await store.submit([Submission(new, "nothing", nothing, (), Options())], 0, Claimant("w"))
+        await store.request_cancel(new, None) if new == ended else None
+        place = store_cursor.LocalCursor(store, by_job, new, 0, "block", raised=raised.Raised())
+        await place.open()
+        place.pass_beginning()
+        assert place.cursor == 0
+
+
+async def test_a_reader_of_values_waits_at_once() -> None:
+    """To receive of a job that has begun, and sent nothing yet, takes one task switch and not two."""
+    steps = 0
+
+    class Steps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            nonlocal steps
+            steps += task is reader
+
+    async with trio_jobs.open_registry() as jobs:
+        reader = trio.lowlevel.current_task()
+        handle = await jobs.submit(send_later)
+        async with handle.stream() as stream:
+            trio.lowlevel.add_instrument(Steps())
+            assert await stream.receive() == 1
+            assert (steps, stream.cursor) == (1, 3)
+
+
+async def send_later(job: trio_jobs.JobContext[int]) -> None:
+    """Send a token when all other tasks wait."""
+    await wait_all_tasks_blocked()
+    await job.send(1)

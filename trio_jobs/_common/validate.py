@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,6 +64,8 @@ def whole(name: str, value: object, least: int = 0) -> None:
         TypeError: It is not a whole number.
         ValueError: It is too small.
     """
+    if type(value) is int and least <= value <= sys.maxsize:  # the quick way to what comes out below
+        return
     number(name, value, least)
     if not isinstance(value, int):
         raise TypeError(f"{name} takes a whole number; got {quoted(value)}")

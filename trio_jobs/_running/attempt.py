@@ -61,6 +61,10 @@ class Attempt:
         outcome: How it ended, as the store is to record it; None before, and if another attempt has the job.
     """
 
+    wait_first: Callable[[], Awaitable[None]] | None = None
+    outcome: Outcome | None = None
+    _task: trio.lowlevel.Task | None = None
+
     def __init__(
         self,
         claim: Claim,
@@ -73,9 +77,6 @@ class Attempt:
         self.deadlines = Deadlines(claim.submission.options.timeouts)
         self.writer = Writer(claim, resources, self.deadlines)
         self.context: JobContext[Any] = JobContext(claim, self.writer, partial(spawn, self))
-        self.wait_first: Callable[[], Awaitable[None]] | None = None
-        self.outcome: Outcome | None = None
-        self._task: trio.lowlevel.Task | None = None
 
     async def run(self) -> tuple[Run, BaseException | None]:
         """Call the handler in its own nursery and scope.
@@ -111,7 +112,7 @@ class Attempt:
         if (inbox := self.writer.inbox) is not None:
             inbox.close()
         if returned and error is None and cause is None:  # as nearly always
-            return Run(self.claim, returned=True, value=value), None
+            return Run(self.claim, returned=True, value=value, inbox=inbox), None
         cancelled, rest = _split(error)
         rest = _joined(raised, rest)
         if not returned and cause is None and error is None and rest is None:
@@ -129,12 +130,6 @@ class Attempt:
             run: How the attempt ended.
             durable: Whether the store is durable.
         """
-        outcome = self._outcome(run, durable=durable)
-        if outcome is not None:
-            outcome.received = self.writer.received
-        return outcome
-
-    def _outcome(self, run: Run, *, durable: bool) -> Outcome | None:
         refused = self.writer.refused
         if refused is not None and run.cause is None:  # it was in the channel until the nursery closed
             run = attrs.evolve(run, cause=Reason.LIMIT, refused=refused)
@@ -142,10 +137,12 @@ class Attempt:
             job_id, attempt = self.claim.submission.id, self.claim.attempt
             logger.warning("job %s belongs to another attempt than %d now; that was stopped", job_id, attempt)
             return None
-        if self.parent is not None:
-            return conclude(run, retry=None, outside=Reason.PARENT, durable=False)
-        retry = self.claim.submission.options.retry
-        return conclude(run, retry=retry, outside=_SHUTDOWN, durable=durable)
+        if self.parent is None:
+            outcome = conclude(run, self.claim.submission.options.retry, _SHUTDOWN, durable=durable)
+        else:
+            outcome = conclude(run, None, Reason.PARENT, durable=False)
+        outcome.received = self.claim.consumed if run.inbox is None else run.inbox.received
+        return outcome
 
     # ------------------------------------------------------------ for the worker
 

@@ -9,13 +9,13 @@ import trio
 
 from .._common.validate import number, whole
 from .._model.job import Kind, Progress
+from .steps import Steps
 from .writer import Writer
 
 if TYPE_CHECKING:
     from .._model.options import SpawnOptions
     from .._watching.handle import JobHandle
     from ..stores.contract import Claim
-    from .steps import Steps
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,16 +41,17 @@ class JobContext(Generic[T]):
 
     nursery: trio.Nursery
     _steps: Steps | None = None  # made by the first one
+    _cancel_requested: trio.Event | None = None  # made when it is asked for
 
     def __init__(self, claim: Claim, writer: Writer, spawn: Spawn) -> None:
-        self.id: str = claim.submission.id
+        new = claim.submission
+        self.id: str = new.id
         self.attempt: int = claim.attempt
-        self.tags: Mapping[str, str] = claim.submission.options.tags
-        self.metadata: Mapping[str, Any] = claim.submission.options.metadata
+        self.tags: Mapping[str, str] = new.options.tags
+        self.metadata: Mapping[str, Any] = new.options.metadata
         self.saved: Any = claim.saved
         self._writer = writer
         self._spawn = spawn
-        self._cancel_requested: trio.Event | None = None
 
     # ------------------------------------------------------------ stream
 
@@ -150,8 +151,6 @@ class JobContext(Generic[T]):
                 )
         await self._writer.note(Kind.SAVED, value, received)
         self.saved = value
-        if (inbox := self._writer.inbox) is not None:
-            inbox.saved(received)
 
     # ------------------------------------------------------------ inputs
 

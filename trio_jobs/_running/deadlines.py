@@ -32,19 +32,20 @@ class Deadlines:
         mind_tokens: Whether `token_sent` needs to be called.
     """
 
-    __slots__ = ("_at", "_idle", "_left", "_still", "mind_tokens", "scope")
+    _left: dict[Reason, float | None]  # the seconds left on clocks that stand still, while they do
+    _still = 0
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._idle = timeouts.idle
         self.mind_tokens = timeouts.idle is not None or timeouts.first_token is not None
-        self._left: dict[Reason, float | None] = {}  # the seconds left on clocks that stand still
-        self._still = 0
         self._at: dict[Reason, float] = {}
+        first = inf
         if timeouts.run is not None:
-            self._at[_TIMEOUT] = trio.current_time() + timeouts.run
+            first = self._at[_TIMEOUT] = trio.current_time() + timeouts.run
         if timeouts.first_token is not None:
             self._at[Reason.FIRST_TOKEN_TIMEOUT] = trio.current_time() + timeouts.first_token
-        self.scope = trio.CancelScope(deadline=min(self._at.values()) if self._at else inf)
+            first = min(self._at.values())
+        self.scope = trio.CancelScope(deadline=first)
 
     def set(self, reason: Reason, seconds: float | None) -> None:
         """Let the scope fire for `reason` in `seconds`; None takes the deadline back."""

@@ -89,7 +89,7 @@ class Run:
         return chained(failed, self.error, None)
 
 
-def conclude(run: Run, *, retry: Retry | None, outside: Reason, durable: bool) -> Outcome:
+def conclude(run: Run, retry: Retry | None, outside: Reason, *, durable: bool) -> Outcome:
     """Decide what an attempt's end means for its job.
 
     Args:

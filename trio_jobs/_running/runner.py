@@ -19,7 +19,7 @@ import trio
 
 from .._common.bell import Bell
 from .._common.error_text import indented
-from .._common.errors import InboxFull, InvalidPayload, LeaseLost, UnknownJob
+from .._common.errors import InvalidPayload, LeaseLost, UnknownJob
 from .._common.states import TRANSITIONS, Reason, State, Transition
 from .._model.job import KIND_OF, REPEATED, CancelReport, Ended, Event, Job, JobEnd, Kind, new_id
 from .._watching.cursor import LogCursor
@@ -28,7 +28,9 @@ from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.records import Retried
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
+from ..stores.rules import conclude
 from ..stores.submission import child_submission
 from .attempt import Attempt
 from .listener import Listener
@@ -85,6 +87,7 @@ class Runner:
         self.closed = False
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
+        self._at_once = shortcuts.local is not None  # and never unavailable
         self._batches = shortcuts.batches
         self._cursor = StoreCursor if shortcuts.local is None else LocalCursor
         ends = shortcuts.ends
@@ -151,8 +154,7 @@ class Runner:
         await attempt.writer.close()
         outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
         if outcome is not None:
-            snoozed = outcome.ended is not None and outcome.ended.reason in REPEATED
-            if run.error is not None and not snoozed:
+            if run.error is not None and (outcome.ended is None or outcome.ended.reason not in REPEATED):
                 self.raised.add(attempt.claim, run.error)
             await self._finish(attempt, outcome)
 
@@ -179,7 +181,8 @@ class Runner:
             finish = self.store.finish
             if self._batches and attempt.parent is None:
                 finish = self._finish_and_claim
-            state = await retry_until_answered(finish, claim.submission.id, claim.attempt, outcome)
+            end = claim.submission.id, claim.attempt, outcome
+            state = await (finish(*end) if self._at_once else retry_until_answered(finish, *end))
         except LeaseLost:
             if (written := await self._written(claim, outcome)) is None:
                 words = "the end of attempt %d of job %s came too late"
@@ -187,12 +190,12 @@ class Runner:
             else:
                 log_end(claim, *written)
         except InvalidPayload as refusal:
-            bad = Ended(Reason.BAD_RESULT, str(refusal))
-            await self._finish(attempt, Outcome(Transition.FAILED, None, bad, outcome.received))
+            bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
+            await self._finish(attempt, bad)
         else:
             ended = outcome.ended
-            if state is State.CANCELLED and outcome.transition is Transition.RETRIED and ended is not None:
-                ended = Ended(Reason.USER, error=ended.error)  # requested before it could run again
+            if state is State.CANCELLED:  # as the store concludes, of an attempt that was to run again too
+                ended = conclude(outcome, asked=True, message=None, last_input=0, before=Retried()).ended
             log_end(claim, state, ended)
 
     async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
@@ -315,13 +318,7 @@ class Runner:
         """Send inputs to a job; see `JobHandle.send`."""
         self.check_open()
         await trio.lowlevel.checkpoint()
-        try:
-            return await self.store.send(job_id, next(self._keys) if key is None else key, values)
-        except InboxFull as full:  # the store learns only with the end of an attempt what that has received
-            inbox = self.attempts[job_id].writer.inbox if job_id in self.attempts else None
-            if inbox is None:
-                raise
-            raise InboxFull(full.unconsumed, inbox.unsaved, full.limit) from None
+        return await self.store.send(job_id, next(self._keys) if key is None else key, values)
 
     async def end_inputs(self, job_id: str) -> int:
         """End a job's inputs; see `JobHandle.end_inputs`."""

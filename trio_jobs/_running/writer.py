@@ -16,12 +16,12 @@ from ..stores.contract import Claim, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered
 from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
+from .inbox import Inbox, LocalInbox, StoreInbox
+from .listener import Listener
+from .steps import Steps
 
 if TYPE_CHECKING:
     from ..stores.memory import MemoryStore
-    from .inbox import Inbox
-    from .listener import Listener
-    from .steps import Steps
 
 
 class Resources(NamedTuple):
@@ -59,11 +59,13 @@ class Writer:
         inbox: The inputs that the attempt receives; None until it asks for them, as most never do.
     """
 
+    open = True
+    refused: str | None = None
     inbox: Inbox | None = None
+    _appended = 0
+    _channel: TokenChannel | None = None
 
     def __init__(self, claim: Claim, resources: Resources, deadlines: Deadlines) -> None:
-        self.open = True
-        self.refused: str | None = None
         self.claim = claim
         self._id = claim.submission.id
         self._resources = resources
@@ -72,8 +74,6 @@ class Writer:
         self._log = None if resources.local is None else resources.local.log(self._id)
         self._deadlines = deadlines
         self._seq = claim.seq
-        self._appended = 0
-        self._channel: TokenChannel | None = None
 
     # ------------------------------------------------------------ what the handler sends
 
@@ -221,8 +221,6 @@ class Writer:
         """Make the inbox of the attempt, and return it."""
         if not self.open:
             raise self._lost()
-        from .inbox import LocalInbox, StoreInbox  # which most programs do not need
-
         if self._log is not None:
             self.inbox = LocalInbox(self.claim, self._log)
         else:
@@ -236,8 +234,6 @@ class Writer:
 
     def steps(self) -> Steps:
         """Return what runs the steps of this attempt."""
-        from .steps import Steps  # which most programs do not need
-
         return Steps(self.claim, self._store, self.keep)
 
     def attend(self) -> Readers:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from .._common.errors import StreamGap
 from .._common.validate import choice, whole
 from .._model.job import Event, Kind
-from ..stores.records import Note
+from ..stores.log import Note
 from .raised import Raised
 from .readers import Policy
+
+NOTHING: Final = object()
+"""What `LogCursor.take` returns when no event is at hand."""
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("open the stream with 'async with', and read it inside")
 
 
 class LogCursor(ABC):
@@ -81,29 +88,33 @@ class LogCursor(ABC):
         return self._next < len(self._batch)
 
     async def ready(self) -> bool:
-        """Wait until an event is at hand. A checkpoint.
+        """Wait until an event is at hand; look again, as it may be gone by then. A checkpoint.
 
         Returns:
             False if there will be none: the log has ended.
         """
-        rested = False
-        while self._open:
-            if self.at_hand():
-                if rested:
-                    return True
-                await trio.lowlevel.checkpoint()
-            elif self._waiting:
-                raise trio.BusyResourceError("another task is reading this stream; open one for each task")
-            else:
-                self._waiting = True
-                try:
-                    ended = await self._wait()
-                finally:
-                    self._waiting = False
-                if ended and self._open:
-                    return False
-            rested = True
-        raise trio.ClosedResourceError("open the stream with 'async with', and read it inside")
+        if not self._open:
+            raise _closed()
+        ended = None
+        if self.at_hand():
+            await trio.lowlevel.checkpoint()
+        elif self._waiting:
+            raise trio.BusyResourceError("another task is reading this stream; open one for each task")
+        else:
+            self._waiting = True
+            try:
+                ended = await self._wait()
+            finally:
+                self._waiting = False
+        if not self._open:
+            raise _closed()
+        return not ended
+
+    def pass_beginning(self) -> None:  # noqa: B027  # to do nothing is right, if slower
+        """From 0, move over what tells a reader of values nothing, if nothing else is at hand.
+
+        It need not: this saves a task switch, as the reader has to wait then, and need not rest before.
+        """
 
     def pull(self) -> Event:
         """Move over the event at hand, and return it.
@@ -117,7 +128,9 @@ class LogCursor(ABC):
         return event
 
     def take(self) -> Any:
-        """Move over the event at hand as `pull` does, and return the value of a token, or a `Note`."""
+        """Move over an event as `pull` does, and return the value of a token or a `Note`; else `NOTHING`."""
+        if not self.at_hand():
+            return NOTHING
         event = self.pull()
         return (
             event.data

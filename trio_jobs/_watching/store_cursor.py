@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import StreamGap
 from .._model.job import Event
-from .cursor import LogCursor
+from ..stores.log import Log
+from .cursor import NOTHING, LogCursor
 from .raised import Raised
 from .readers import Policy, Readers, ReadersByJob
 
 if TYPE_CHECKING:
     from ..stores.contract import Store
-    from ..stores.log import Log
     from ..stores.memory import MemoryStore
 
 _BATCH = 256
+_BEGINNING = 2  # the events `submitted` and `started`
 
 
 class StoreCursor(LogCursor):
@@ -97,6 +98,12 @@ class LocalCursor(StoreCursor):
         place = self.cursor - log.before
         return place < len(log.entries) and (place >= 0 or bool(log.read(self.cursor, 1)))
 
+    def pass_beginning(self) -> None:
+        """See `LogCursor.pass_beginning`: the job has begun, and sent nothing yet."""
+        if self._open and self._log.last_seq == _BEGINNING and self._log.writer:
+            self.cursor = _BEGINNING
+            self._moved()
+
     def _wait(self) -> Awaitable[bool | None]:
         # Of a job that has ended it raises if that was removed.
         return self._follow() if self._log.over else self._log.wait()
@@ -109,13 +116,15 @@ class LocalCursor(StoreCursor):
 
     def take(self) -> Any:
         """See `LogCursor.take`."""
-        place = self.cursor - self._log.before
+        entries, place = self._log.entries, self.cursor - self._log.before
         if place < 0:
             return super().take()
+        if place >= len(entries):
+            return NOTHING
         self.cursor += 1
         if self._readers.watchful:
             self._readers.advanced(self)
-        return self._log.entries[place]
+        return entries[place]
 
     def pull_tokens(self) -> list[Any]:
         """See `LogCursor.pull_tokens`."""

@@ -16,8 +16,8 @@ from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamRestart
 from .._common.states import Reason, State
 from .._common.validate import choice
 from .._model.job import ENDS, Ended, Event, Kind
-from ..stores.records import Note
-from .cursor import LogCursor
+from ..stores.log import Note
+from .cursor import NOTHING, LogCursor
 from .raised import chained
 
 if TYPE_CHECKING:
@@ -105,9 +105,11 @@ class EventStream(_LogStream[Event]):
             StreamGap: Events behind the cursor are gone; the next call continues after the gap.
             UnknownJob: The job was removed meanwhile.
         """
-        if not await self._cursor.ready():
-            raise trio.EndOfChannel
-        return self._cursor.pull()
+        cursor = self._cursor
+        while await cursor.ready():
+            if cursor.at_hand():
+                return cursor.pull()
+        raise trio.EndOfChannel
 
 
 class TokenStream(_LogStream[T_co]):
@@ -138,14 +140,14 @@ class TokenStream(_LogStream[T_co]):
             UnknownJob: The job was removed meanwhile.
         """
         cursor = self._cursor
-        more = await cursor.ready()
-        while more:
-            entry = cursor.take()
-            if not isinstance(entry, Note):
-                value: T_co = entry
-                return value
-            self._pass(entry)
-            more = cursor.at_hand() or await cursor.ready()
+        if cursor.cursor == 0:
+            cursor.pass_beginning()
+        while await cursor.ready():
+            while (entry := cursor.take()) is not NOTHING:
+                if not isinstance(entry, Note):
+                    value: T_co = entry
+                    return value
+                self._pass(entry)
         # The reader resumed behind the end, and still has to be given it.
         raise_end(cursor, await cursor.last())
         raise trio.EndOfChannel

@@ -10,7 +10,7 @@ import attrs
 
 if TYPE_CHECKING:
     from .._common.states import Reason, State, Transition
-    from .._model.job import Ended, Kind, Options
+    from .._model.job import Ended, Options
 
 
 # Of the records those that each job takes are not frozen, which would take three times as long; none changes.
@@ -82,18 +82,6 @@ class Outcome:
     received: int | None = 0
 
 
-class Note:
-    """An event that is no token, as an entry of a log or of a reader among the values of tokens."""
-
-    __slots__ = ("attempt", "data", "kind", "received")
-
-    def __init__(self, attempt: int, kind: Kind, data: Any, received: int | None = None) -> None:
-        self.attempt = attempt
-        self.kind = kind
-        self.data = data
-        self.received = received
-
-
 class Retried(NamedTuple):
     """The last snooze of a job, or its last wait for an input, unless it ran again for another reason since.
 
@@ -106,7 +94,8 @@ class Retried(NamedTuple):
     repeats: int = 0
 
 
-class Where(NamedTuple):
+@attrs.frozen(slots=False)
+class Where:
     """A filter of jobs; None means any. A job matches when each given field matches."""
 
     states: Collection[State] | None = None
@@ -123,7 +112,8 @@ class Where(NamedTuple):
         return bool(self.tags) or self.parent is not None or self.reason is not None or both
 
 
-class Claimant(NamedTuple):
+@attrs.frozen(slots=False)
+class Claimant:
     """The worker that claims, and how long its leases are.
 
     Attributes:
@@ -135,7 +125,8 @@ class Claimant(NamedTuple):
     lease: float = math.inf
 
 
-class Heartbeat(NamedTuple):
+@attrs.frozen
+class Heartbeat:
     """The answer of a store to a heartbeat.
 
     Attributes:
