@@ -17,7 +17,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "what was received is consumed without a save",
+        "inputs are consumed without a save",
         "an attempt that crashed had an input in its hands, and no other attempt gets it",
         MEMORY,
         "                inputs.received = inputs.consumed\n",
@@ -41,7 +41,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "an id is forgotten with the first of its inputs",
+        "the id of a batch is forgotten with the first of its inputs",
         "a batch that was half consumed and is sent again comes twice",
         INPUTS,
         "if seq < oldest]",
@@ -49,7 +49,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "an input wakes whoever waits",
+        "an input makes delayed and snoozed jobs due",
         "a job that is to run tomorrow runs now, because somebody wrote to it",
         RULES,
         "return state is State.RETRYING and reason is Reason.AWAITING_INPUT and due > now",
@@ -114,7 +114,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "a time limit is taken for an input",
+        "the end of a time limit is taken for an input",
         "a job that nobody answered goes on as if somebody had",
         RULES,
         'return "input" if last_input > received else "timeout"',
@@ -122,15 +122,15 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "who folds waits drops the input in between",
-        "the start behind an old wait stays in the log, and the answer to it is gone",
+        "dropping old waits drops the inputs between them",
+        "the answer to an old question is gone from the log, and half of its wait is still there",
         LOG,
         "pairs.append((ended, place))",
         "pairs.append((ended, ended + 1))",
         "store",
     ),
     Bug(
-        "an input has to be asked for twice",
+        "a lost wake-up for handlers that wait for an input",
         "a handler in another process hears of a message when the next one comes",
         LOOKING,
         "            await self._heard.wait()\n",
@@ -138,7 +138,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "a save consumes what comes later",
+        "a save consumes inputs that were not received",
         "an input that came while the handler saved is never received",
         LOG,
         "                self.consume(received)\n",
@@ -146,7 +146,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "each end consumes",
+        "every end of an attempt consumes inputs",
         "a retry does not get what the failed attempt had received",
         MEMORY,
         "            if done.transition is Transition.COMPLETED:\n                row.log.consume",
@@ -162,7 +162,7 @@ LISTENED = [
         "store",
     ),
     Bug(
-        "who was cancelled waits on",
+        "a job that is to be cancelled waits for an input again",
         "a job that waits for an answer and was cancelled meanwhile asks again",
         RULES,
         "        if asked:\n            return",

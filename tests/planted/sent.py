@@ -32,7 +32,7 @@ SENT = [
         "file",
     ),
     Bug(
-        "in a file each end consumes",
+        "in a file every end of an attempt consumes inputs",
         "what a crashed attempt had received is gone",
         ENDS,
         "    if outcome.transition is Transition.COMPLETED:\n        count",
@@ -40,7 +40,7 @@ SENT = [
         "file",
     ),
     Bug(
-        "a file takes any values under an id that it knows",
+        "a file accepts other values under the id of a known input",
         "an input is refused without a word, as its sender used an id twice",
         INBOX,
         "        if known[1] != digest:\n",
@@ -56,7 +56,7 @@ SENT = [
         "file",
     ),
     Bug(
-        "a file consumes what comes later",
+        "a save in a file consumes inputs that were not received",
         "an input that came while the handler saved is never received",
         VERBS,
         "        more = inbox.consume(tx, job, received or 0)\n",

@@ -154,7 +154,7 @@ SERVED = [
         "serving",
     ),
     Bug(
-        "whoever knows the id of a job sends to it",
+        "inputs are accepted from callers to whom the job does not belong",
         "a caller gives inputs to another's job",
         DESK,
         """        handle, job = await self._handle(caller, asked.job)

@@ -121,7 +121,7 @@ async def an_input_hastens_no_other_job(store: Store) -> None:
     kit.expect("send, then get", [(await store.get(job_id)).next_attempt_at for job_id in ids], before)
 
 
-async def who_is_due_is_due_no_later_for_an_input(store: Store) -> None:
+async def an_input_delays_no_job_that_is_due(store: Store) -> None:
     """A job whose wait is over keeps its place in the queue when more inputs come."""
     first, second = await kit.started(store), await kit.started(store)
     for job_id in (first, second):
