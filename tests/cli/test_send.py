@@ -23,7 +23,7 @@ def test_a_job_that_waits_is_listed_and_answered(cli: Any) -> None:
     assert json.loads(cli("show", job_id, "--json")[1])["next_attempt_at"] is None
     assert cli("send", job_id[:12], '{"deploy": true}') == (0, "4\n", "")
     assert cli("send", job_id, "--end") == (0, "5\n", "")
-    assert "inputs" in cli("show", job_id)[1]
+    assert "1 not consumed" in cli("show", job_id)[1]
     cli.work()
     shown = json.loads(cli("show", job_id, "--json")[1])
     assert shown["result"] == [{"deploy": True}]
@@ -54,7 +54,7 @@ def test_values_are_json_or_text(cli: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert json.loads(cli("show", job_id, "--json")[1])["result"] == values
 
 
-def test_what_cannot_be_sent_is_said_on_one_line(cli: Any) -> None:
+def test_what_cannot_be_sent_is_said_on_one_line(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to send, a job that is not there, and one that takes no more are told, by the status too."""
     job_id = cli.submit("ask", "--key", "x")
     assert cli("send", job_id)[0] == 2
@@ -62,6 +62,11 @@ def test_what_cannot_be_sent_is_said_on_one_line(cli: Any) -> None:
     assert cli("send", job_id, "1", "--key", "k")[0] == 0
     status, _, err = cli("send", job_id, "2", "--key", "k")
     assert (status, err.count("\n")) == (2, 1)
+    for stdin in (io.StringIO(""), io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8"), None):
+        monkeypatch.setattr("sys.stdin", stdin)
+        status, _, err = cli("send", job_id, "-")
+        assert (status, err.count("\n"), "standard input" in err) == (2, 1, True)
+    assert cli("send", job_id, "")[0] == 0
     cli("cancel", job_id)
     status, _, err = cli("send", job_id, "1")
     assert (status, err) == (1, "trio-jobs: a job that is cancelled cannot be sent an input\n")

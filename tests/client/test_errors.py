@@ -55,6 +55,14 @@ def test_every_code_is_some_error(code: str) -> None:
         assert (error.code, error.message, str(error)) == (code, "no", f"the server answered {code}: no")
 
 
+def test_a_server_that_does_not_know_a_request_is_older() -> None:
+    """A request that came with a later version is refused by an older server, and the error says so."""
+    why = "Invalid value 'send' - at `$.op`"
+    error = error_of("7", {"code": "bad_request", "message": why})
+    assert "it is older than this client" in str(error)
+    assert why in str(error)
+
+
 def test_an_error_that_says_nothing() -> None:
     """An error without a code is the server's mistake."""
     error = error_of("7", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -124,3 +125,9 @@ def test_what_is_no_text_is_not_sent() -> None:
     """A request that cannot be encoded is refused, and the error names it."""
     with pytest.raises(InvalidPayload, match="the request to get"):
         text_of(requests.Get(id=1, job="\ud800"))
+
+
+def test_a_filter_that_is_not_used_is_not_sent() -> None:
+    """An older server may not have it, and would refuse a field that it does not know."""
+    assert json.loads(text_of(requests.List(7, newest=True))) == {"op": "list", "id": 7, "newest": True}
+    assert "reason" in json.loads(text_of(requests.List(7, reason=Reason.USER)))

@@ -150,8 +150,8 @@ class Get(Request, frozen=True, tag="get"):
     job: JobId
 
 
-class _Filter(Request, frozen=True):
-    """The fields that select jobs."""
+class _Filter(Request, frozen=True, omit_defaults=True):
+    """The fields that select jobs; clients leave out what they do not use: older servers may lack it."""
 
     state: State | list[State] | None = None
     tags: dict[str, str] | None = None

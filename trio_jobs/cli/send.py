@@ -58,5 +58,10 @@ async def send(
 
 def _read(value: str, *, text: bool) -> Any:
     if value == _STDIN:
-        value = sys.stdin.read().removesuffix("\n")
+        try:
+            value = sys.stdin.read().removesuffix("\n") if sys.stdin else ""  # it is None where it was closed
+        except (OSError, ValueError) as error:
+            raise Fault(f"standard input cannot be read as text: {error}") from error
+        if not value:
+            raise Fault("standard input is empty; an empty text is ''")
     return value if text else value_of(value)

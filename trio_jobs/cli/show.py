@@ -53,7 +53,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     if job.saved is not None:
         yield "saved", as_json(job.saved)
     if job.unconsumed:
-        yield "inputs", f"{job.unconsumed} that nothing saved covers"
+        yield "inputs", f"{job.unconsumed} not consumed"
     most = f" of {job.retry.attempts}" if job.retry != NO_RETRY else ""
     yield "attempt", f"{job.attempt}{most}"
     yield "priority", job.priority.name.lower()

@@ -66,6 +66,8 @@ def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
             return error(*(given[name] for name in made_of))
     except (KeyError, TypeError, ValueError):  # a code that is not known here, or has other facts
         pass
+    if code == "bad_request" and message.endswith(" - at `$.op`"):
+        message = f"it is older than this client, and does not know this request: {message}"
     return ServerError(code, message)
 
 

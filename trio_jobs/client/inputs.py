@@ -14,10 +14,11 @@ from .._json.values import encode
 from .._model.job import new_id
 from .._wire import requests
 from .._wire.replies import Reply
+from .errors import ServerError
 from .link import Link
 
 JOINED: Final = 64 * 1024
-"""How many bytes of values are joined to one request; each server takes so many, and some more."""
+"""How many bytes of values are joined to one request; what a server does not take joined is sent apart."""
 
 
 @attrs.define(eq=False)
@@ -143,14 +144,16 @@ class Sender:
         return _Batch(parts, parts[0].key or new_id())
 
     def _refuse(self, batch: _Batch, error: Exception) -> None:
-        if len(batch.parts) > 1 and isinstance(error, (InboxFull, InvalidPayload)):
+        of_these = isinstance(error, (InvalidPayload, KeyConflict))  # the values, and no others
+        of_these |= isinstance(error, ServerError) and error.code == "too_large"
+        if len(batch.parts) > 1 and (of_these or isinstance(error, InboxFull)):
             for part in reversed(batch.parts):  # each by itself: some of them may be taken
                 part.alone = True
                 if not part.left:
                     self._line.appendleft(part)
             return
         refused = list(batch.parts)
-        if not isinstance(error, (InvalidPayload, KeyConflict)):  # which are about these values only
+        if not of_these:
             refused += self._line
             self._line.clear()
         for part in refused:

@@ -322,6 +322,23 @@ def test_inputs_that_are_refused(page: Page, site: Site) -> None:
 
 
 @in_browser()
+def test_what_is_larger_than_a_server_takes_is_refused(page: Page, site: Site) -> None:
+    """A call that is too large fails; those beside it are answered on the next connection."""
+    connect(page, site)
+    found = page.evaluate(
+        """async (id) => {
+            const code = (error) => error.code;
+            const many = Array(40).fill("x".repeat(10_000));
+            const calls = [jobs.sendMany(id, many), jobs.send(id, "b")];
+            calls.push(jobs.submit("count", many), jobs.handlers());
+            return Promise.all(calls.map((call) => call.then(() => "done", code)));
+        }""",
+        site.submit("chat"),
+    )
+    assert found == ["too_large", "done", "too_large", "done"]
+
+
+@in_browser()
 def test_what_a_stopping_server_refuses_is_asked_again(page: Page, site: Site) -> None:
     """A call that is answered with `closing` is made again on the next connection, unseen by the caller."""
     told: list[str] = []

@@ -92,12 +92,12 @@ export class Sender {
    * @param {any} error
    */
   #refuse(parts, error) {
-    if (parts.length > 1 && ["inbox_full", "invalid_payload"].includes(error.code)) {
+    const ofThese = ["invalid_payload", "key_conflict", "too_large"].includes(error.code);
+    if (parts.length > 1 && (ofThese || error.code === "inbox_full")) {
       this.#line.unshift(...parts.map((part) => ({ ...part, alone: true }))); // some of them may be taken
       return;
     }
     // Unless it is about these values only, what was sent after them is not to come first.
-    const ofThese = ["invalid_payload", "key_conflict"].includes(error.code);
     for (const part of [...parts, ...(ofThese ? [] : this.#line.splice(0))]) part.reject(error);
   }
 }

@@ -46,6 +46,8 @@ const PING_EVERY = 20_000; // milliseconds
 const DEADLINE = 10_000; // for a connection to open, and for an answer to a ping
 const FIRST_DELAY = 500; // of the backoff, which doubles
 const LONGEST_DELAY = 15_000;
+const TOO_LARGE = 1009; // the code with which a server closes the connection
+const SMALL = 1024; // characters that every server takes in one message
 const CALLS = 32; // the server's limit; further calls wait here
 
 /** The server refused a call. `code` is the reason; `details` are the facts. */
@@ -380,12 +382,23 @@ export class Jobs {
   /** @param {{code?: number, reason?: string}} why */
   #lost(why) {
     this.#drop();
+    if (why.code === TOO_LARGE) this.#refuseLargest();
     for (const follow of this.#follows.values()) follow.pause();
     const longest = Math.min(FIRST_DELAY * 2 ** this.#failures, LONGEST_DELAY);
     const delay = longest * (0.5 + Math.random() / 2); // random, so that clients do not reconnect all at once
     this.#failures += 1;
     this.#timers.retry = setTimeout(() => this.#again(), delay);
     this.#say("waiting", { delay: delay / 1000, ...why });
+  }
+
+  /** The server does not say which message was too large; it was the largest. */
+  #refuseLargest() {
+    let [id, size] = [0, SMALL];
+    for (const { message, sent } of this.#calls.values()) {
+      const its = writeJSON(message).length;
+      if (sent && its > size) [id, size] = [message.id, its];
+    }
+    this.#answered(id, { error: new ServerError({ code: "too_large", message: "the request is larger than the server takes" }) });
   }
 
   /** @param {string} data */
