@@ -232,8 +232,8 @@ _FIRST = [
         "the saved value is lost",
         "a second attempt begins at the beginning",
         MEMORY,
-        "Claim(row.submission, row.attempt, row.spent, row.saved, seq, inputs",
-        "Claim(row.submission, row.attempt, row.spent, None, seq, inputs",
+        "Claim(row.submission, row.attempt, row.spent, row.saved, seq)",
+        "Claim(row.submission, row.attempt, row.spent, None, seq)",
         "store",
     ),
     Bug(

@@ -20,8 +20,8 @@ LISTENED = [
         "inputs are consumed without a save",
         "an attempt that crashed had an input in its hands, and no other attempt gets it",
         MEMORY,
-        "                inputs.received = inputs.consumed\n",
-        "                inputs.consumed = inputs.received\n",
+        "claim.consumed = inputs.received = inputs.consumed",
+        "claim.consumed = inputs.consumed = inputs.received",
         "store",
     ),
     Bug(

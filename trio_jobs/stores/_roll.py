@@ -15,6 +15,7 @@ from .contract import COUNTED, Submission, Where
 from .rules import WAITING, due_at, rooms
 
 _NONE: Mapping[State, int] = {}
+_AWAITING = Reason.AWAITING_INPUT  # bound once: Python 3.11 finds the members of an enum slowly
 
 
 def _names(row: Row) -> list[tuple[str, str]]:
@@ -57,13 +58,14 @@ class Roll(dict[str, Row]):
 
     def move(self, row: Row, state: State, reason: Reason | None = None) -> None:
         """Set the state of a job, and the reason."""
-        if (row.reason is Reason.AWAITING_INPUT) is not (reason is Reason.AWAITING_INPUT):
-            more, owner = 1 if reason is Reason.AWAITING_INPUT else -1, row.submission.options.owner
-            self.awaiting += more
-            self._awaiting[owner] += more
-            if not self._awaiting[owner]:
-                del self._awaiting[owner]
-        row.reason = reason
+        if reason is not row.reason:  # as seldom
+            if (more := (reason is _AWAITING) - (row.reason is _AWAITING)) != 0:
+                owner = row.submission.options.owner
+                self.awaiting += more
+                self._awaiting[owner] += more
+                if not self._awaiting[owner]:
+                    del self._awaiting[owner]
+            row.reason = reason
         before, row.state = row.state, state
         for total in row.totals:
             total[before] -= 1
@@ -106,7 +108,7 @@ class Roll(dict[str, Row]):
             epoch: See `due_at`.
         """
         rows = [(rank, self[job_id]) for rank, job_id in due]
-        ranked = [(rank, row.submission, row.reason is Reason.AWAITING_INPUT) for rank, row in rows]
+        ranked = [(rank, row.submission, row.reason is _AWAITING) for rank, row in rows]
         coming = [(due_at(new.options, now, epoch), new) for new in batch]
         ranked += [(when + PENALTY[new.options.priority], new, False) for when, new in coming if when <= now]
         ranked.sort(key=lambda one: one[0])

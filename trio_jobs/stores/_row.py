@@ -150,11 +150,11 @@ class Row:
 
     def size(self) -> int:
         """Return about how many bytes an ended job takes."""
-        new = self.submission
-        size = self.log.size
-        for value in (self.result, *new.args, new.options.metadata or None):
-            if value is not None:
-                size += weigh(value)
+        size = self.log.size + sum(map(weigh, self.submission.args))
+        if self.result is not None:
+            size += weigh(self.result)
+        if metadata := self.submission.options.metadata:
+            size += weigh(metadata)
         return size
 
     def snapshot(self, epoch: float) -> Job:

@@ -21,7 +21,8 @@ from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submiss
 from .log import Log, weigh
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
-_SUBMITTED, _STARTED, _RUNNING = Kind.SUBMITTED, Transition.STARTED, State.RUNNING
+_SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
+_STARTED, _RUNNING = Transition.STARTED, State.RUNNING
 
 
 class MemoryStore(LookingVerbs):
@@ -133,22 +134,23 @@ class MemoryStore(LookingVerbs):
         return claims
 
     def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        inputs, reason = row.log.inputs, row.reason
-        self._rows.move(row, rules.advance(row.state, _STARTED), None)
+        reason = row.reason
+        self._rows.move(row, rules.advance(row.state, _STARTED))
         if self._expiring.tickets:
             self._expiring.discard(row.submission.id)
         row.message = row.error = None
         row.attempt += 1
         row.spent += 1
         row.started = now
-        seq = row.log.append(row.attempt, KIND_OF[_STARTED], now, worker.name)
+        seq = row.log.append(row.attempt, _BEGUN, now, worker.name)
         if worker.lease != math.inf:
             self._lease(row, worker.lease, now)
-        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, inputs.consumed)
+        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq)
         if row.attempt > 1:
+            inputs = row.log.inputs
             claim.waited = rules.waited(reason, inputs.last, inputs.received)
             if inputs.last:
-                inputs.received = inputs.consumed
+                claim.consumed = inputs.received = inputs.consumed
         return claim
 
     def _lease(self, row: Row, lease: float, now: float) -> None:
@@ -201,15 +203,16 @@ class MemoryStore(LookingVerbs):
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the running attempt, for `finish` and `sweep` alike."""
+        inputs = row.log.inputs
         done = rules.conclude(
             outcome,
             asked=row.cancel_requested is not None,
             message=row.cancel_message,
-            last_input=row.log.inputs.last,
+            last_input=inputs.last,
             before=row.before,
         )
-        if row.log.inputs.last and outcome.received is not None:
-            row.log.inputs.received = outcome.received
+        if inputs.last and outcome.received is not None:
+            inputs.received = outcome.received
             if done.transition is Transition.COMPLETED:
                 row.log.consume(outcome.received)
         if self._leases.tickets:
@@ -333,15 +336,15 @@ class MemoryStore(LookingVerbs):
         self, row: Row, transition: Transition, data: object, now: float, received: int | None = None
     ) -> None:
         """Move a job to its next state, and delete the oldest ended jobs while too many are kept."""
-        reason = data.reason if isinstance(data, Ended) else None
-        self._rows.move(row, rules.advance(row.state, transition), reason)
-        self._cancelling.pop(row.submission.id, None)
+        reason = None
         if isinstance(data, Ended):
-            row.message, row.error = data.message, data.error
+            reason, row.message, row.error = data.reason, data.message, data.error
+        self._rows.move(row, rules.advance(row.state, transition), reason)
+        if self._cancelling:
+            self._cancelling.pop(row.submission.id, None)
         if row.state not in UNFINISHED:
             row.finished = now
-            above = None if row.parent is None else self._rows.get(row.parent)
-            if above is not None and above.children is not None:
+            if row.parent is not None and (above := self._rows.get(row.parent)) and above.children:
                 above.children.pop(row.submission.id, None)
         row.log.append(row.attempt, KIND_OF[transition], now, data, received)
         if row.finished is not None:
