@@ -52,8 +52,11 @@ MOST_LINES_IN_A_FUNCTION = 60
 # What `import trio_jobs` may load: trio, attrs, and what these two depend on.
 LIGHT = {"trio", "attr", "attrs", "outcome", "sniffio", "sortedcontainers", "idna"}
 LIGHT_ON_WINDOWS = {"cffi", "_cffi_backend"}
-# Of the standard library, what only a server, a second event loop or a worker process needs.
-HEAVY = {"asyncio", "http.server", "multiprocessing", "socketserver", "sqlite3", "unittest"}
+# Of the standard library, what only a server, a second event loop or a worker process needs; of the package,
+# what only some programs need.
+HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "sqlite3", "unittest"} | {
+    f"{PACKAGE}.{name}" for name in ("_running.inbox", "_running.steps", "stores.log", "stores.memory")
+}
 
 
 class Import(NamedTuple):

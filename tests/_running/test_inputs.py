@@ -16,6 +16,7 @@ from tests.inside import store_of
 from trio_jobs import (
     AwaitInput,
     Event,
+    InboxFull,
     InvalidPayload,
     JobContext,
     JobFailed,
@@ -24,6 +25,7 @@ from trio_jobs import (
     LeaseLost,
     Permanent,
     Reason,
+    Retention,
     Retry,
     RetryAfter,
     State,
@@ -44,7 +46,9 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     def opened(*handlers: Any, **options: Any) -> Any:
         if request.param == "memory":
             return open_registry(**options)
-        store = MemoryStore() if request.param == "verbs" else f"sqlite:///{tmp_path}/jobs.db"
+        if request.param == "sqlite":
+            return open_registry(f"sqlite:///{tmp_path}/jobs.db", handlers=handlers, **options)
+        store = MemoryStore(retention=options.pop("retention", None))
         return open_registry(store, handlers=handlers, **options)
 
     return opened
@@ -541,6 +545,50 @@ async def test_save_takes_the_place_before_its_checkpoint(
         assert saved == [(await handle.result())[0]]
 
 
+async def test_a_result_that_cannot_be_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The end of the attempt says what it received, as each end does; nothing of that is consumed."""
+
+    @handler
+    async def odd(job: JobContext[Any]) -> object:
+        await job.receive()
+        return object()
+
+    async with open_registry(f"sqlite:///{tmp_path}/jobs.db", handlers=[odd]) as jobs:
+        handle = await jobs.submit(odd)
+        seq = await handle.send(1)
+        assert (await handle.wait()).reason is Reason.BAD_RESULT
+        assert [event.received for event in await log_of(handle)] == [None] * 3 + [seq]
+        assert (await handle.snapshot()).unconsumed == 1
+
+
+async def test_a_claim_that_is_given_back(autojump_clock: MockClock) -> None:
+    """An attempt that was not begun, as the registry is being left, received what was consumed before."""
+
+    class Late(MemoryStore):
+        durable = True
+
+        async def claim(self, *args: Any) -> Any:
+            claims = await super().claim(*args)
+            with trio.CancelScope(shield=True):  # the answer is on its way
+                await trio.sleep(1)
+            return claims
+
+    @handler
+    async def snoozes(job: JobContext[Any]) -> None:
+        await job.receive()
+        await job.save(None)
+        raise RetryAfter(5)
+
+    store = Late()
+    async with open_registry(store, handlers=[snoozes]) as jobs:
+        handle = await jobs.submit(snoozes)
+        seq = await handle.send(1)
+        while (await handle.snapshot()).attempt == 1:
+            await trio.sleep(0.5)
+    end = [event for event in await store.history(handle.id) if event.kind is Kind.RETRIED][-1]
+    assert (end.attempt, end.data.reason, end.received) == (2, Reason.SHUTDOWN, seq)
+
+
 async def test_a_place_beyond_what_was_received(autojump_clock: MockClock) -> None:
     """A save cannot consume what its attempt has not received."""
 
@@ -558,6 +606,36 @@ async def test_a_place_beyond_what_was_received(autojump_clock: MockClock) -> No
         await handle.send_many([1, 2])
         await handle.result()
         assert (await handle.snapshot()).unconsumed == 1
+
+
+async def test_a_full_inbox_says_what_the_handler_has_only_to_save(
+    opening: Opening, autojump_clock: MockClock
+) -> None:
+    """`InboxFull` counts what the attempt that runs received and did not save, also before it ends."""
+
+    @handler
+    async def hoards(job: JobContext[Any]) -> list[Any]:
+        got = [await job.receive(), await job.receive()]
+        await job.save(got, received=job.received - 1)
+        got.append(await job.receive())
+        await job.send("full")
+        got.append(await job.receive())
+        return got
+
+    async with opening(hoards, retention=Retention(inputs=2)) as jobs:
+        handle = await jobs.submit(hoards)
+        with pytest.raises(InboxFull, match="0 unconsumed inputs of 2 are there; try again"):
+            await (await jobs.submit(hoards, delay=1e6)).send_many([1, 2, 3])
+        await handle.send_many([1, 2])
+        async with handle.stream() as tokens:
+            while (await handle.snapshot()).saved is None:
+                await trio.sleep(0.01)
+            await handle.send(3)
+            await tokens.receive()
+        with pytest.raises(InboxFull, match="its handler has received 2 of them, and has to save") as full:
+            await handle.send(4)
+        assert (full.value.unconsumed, full.value.received, full.value.limit) == (2, 2, "2")
+        await handle.cancel()
 
 
 # ---------------------------------------------------------------- waiting without a slot

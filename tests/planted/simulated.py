@@ -44,8 +44,8 @@ SIMULATED = [
         "a job claimed too late for a drain is an error",
         "a deploy spends an attempt of jobs that never ran",
         WORKER,
-        "ended=Ended(Reason.SHUTDOWN, delay=0.0)",
-        "ended=Ended(Reason.ERROR, delay=0.0)",
+        "ended = Ended(Reason.SHUTDOWN, delay=0.0)",
+        "ended = Ended(Reason.ERROR, delay=0.0)",
         "simulation",
     ),
     Bug(
@@ -84,8 +84,8 @@ SIMULATED = [
         "`cancel_where` ignores the owner if states are given",
         "jobs of others are cancelled too",
         REGISTRY,
-        "attrs.evolve(wanted, states=states), 0",
-        "attrs.evolve(wanted, states=states, owner=wanted.owner if states == UNFINISHED else None), 0",
+        "wanted._replace(states=states), 0",
+        "wanted._replace(states=states, owner=wanted.owner if states == UNFINISHED else None), 0",
         "simulation",
     ),
     Bug(

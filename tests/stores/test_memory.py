@@ -901,7 +901,7 @@ async def test_find_and_count(where: Where, wanted: set[str]) -> None:
     await accept(store, make(metadata={"name": "b"}, owner="me", target=something))
     await store.spawn(claim.submission.id, 1, make(metadata={"name": "d"}), W)
     if where.parent is not None:
-        where = attrs.evolve(where, parent=claim.submission.id)
+        where = where._replace(parent=claim.submission.id)
     found = await store.find(where, ALL)
     names = [(await store.get(job.id)).metadata["name"] for job in found]
     assert names == [name for name in "cabd" if name in wanted]
@@ -1026,7 +1026,7 @@ async def test_end(outcome: Outcome) -> None:
     job_id = (await run(store)).submission.id
     await store.finish(job_id, 1, outcome)
     job, end = await store.ended(job_id), await store.end(job_id)
-    assert attrs.asdict(end, recurse=False).items() <= attrs.asdict(job, recurse=False).items()
+    assert end._asdict().items() <= attrs.asdict(job, recurse=False).items()
 
 
 # ---------------------------------------------------------------- going

@@ -204,7 +204,7 @@ class RenewsNothing(MemoryStore):
 
 class LosesNothing(MemoryStore):
     async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        return attrs.evolve(await super().heartbeat(held, lease), lost=frozenset())
+        return (await super().heartbeat(held, lease))._replace(lost=frozenset())
 
 
 class RenewsForAnybody(MemoryStore):

@@ -144,7 +144,8 @@ class InboxFull(TrioJobsError):
 
     Attributes:
         unconsumed: How many inputs it has that no `save` covers.
-        received: How many of them its handler has received, and has only to save.
+        received: How many of them its handler has received, and has only to save; 0 as well while an attempt
+            runs in another process than that in which the registry is.
         limit: How many it may have, or how many bytes they may have.
     """
 

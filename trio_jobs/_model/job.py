@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
@@ -190,7 +190,7 @@ RECORD_OF: Final[Mapping[Kind, type[Any]]] = {
 """The kinds of events whose data is a record, and that record."""
 
 
-@attrs.frozen
+@attrs.frozen(unsafe_hash=False)  # its tags are a dict
 class Job:
     """A snapshot of one job: the fold of its log at one moment.
 
@@ -249,8 +249,7 @@ class Job:
     unconsumed: int = 0
 
 
-@attrs.frozen
-class JobEnd:
+class JobEnd(NamedTuple):
     """How a job ended: the fields of `Job` that say so, for callers who need no others."""
 
     state: State
@@ -278,7 +277,7 @@ class CancelReport:
     stack: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(slots=False)  # there are few, and it is made faster
+@attrs.frozen(slots=False, unsafe_hash=False)  # there are few, and it is made faster
 class Statistics:
     """A registry at one moment.
 
@@ -332,7 +331,7 @@ class Retention:
     step_bytes: int = attrs.field(default=8 * 2**20, validator=at_least(1))
 
 
-@attrs.frozen
+@attrs.frozen(unsafe_hash=False)
 class Options:
     """How a job is to be run, checked and complete. Jobs submitted without options share `DEFAULT`."""
 

@@ -26,7 +26,7 @@ _NAMES_AND_NUMBERS: Final = 800
 """Bytes of a summary in JSON beside its texts, at most."""
 
 
-@attrs.frozen(slots=False)  # which is made faster
+@attrs.frozen(slots=False, unsafe_hash=False)  # which is made faster
 class JobSummary:
     """A job in a list: the fields of `Job` but for those that may be large, and the sizes of these.
 

@@ -264,7 +264,7 @@ class JobRegistry:
         self._worker.check_open()
         wanted = where_of(where)
         states = UNFINISHED if wanted.states is None else UNFINISHED & frozenset(wanted.states)
-        wanted, requested = attrs.evolve(wanted, states=states), 0
+        wanted, requested = wanted._replace(states=states), 0
         after: str | None = None
         while True:
             await trio.lowlevel.checkpoint()

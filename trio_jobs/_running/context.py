@@ -9,13 +9,13 @@ import trio
 
 from .._common.validate import number, whole
 from .._model.job import Kind, Progress
-from .steps import Steps
 from .writer import Writer
 
 if TYPE_CHECKING:
     from .._model.options import SpawnOptions
     from .._watching.handle import JobHandle
     from ..stores.contract import Claim
+    from .steps import Steps
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -151,6 +151,8 @@ class JobContext(Generic[T]):
                 )
         await self._writer.note(Kind.SAVED, value, received)
         self.saved = value
+        if (inbox := self._writer.inbox) is not None:
+            inbox.saved(received)
 
     # ------------------------------------------------------------ inputs
 

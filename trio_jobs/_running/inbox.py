@@ -18,7 +18,8 @@ from ..stores.retrying import retry_until_answered
 
 if TYPE_CHECKING:
     from ..stores.contract import Claim, Store
-    from ..stores.log import Log, Note
+    from ..stores.log import Log
+    from ..stores.records import Note
     from .listener import Listener
 
 _BATCH: Final = 64
@@ -50,6 +51,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         self._closed: Callable[[], Exception] | None = None
         self._events: deque[tuple[int, Event | Note]] = deque()  # those that were read and not received
         self._convert: Callable[[Any], Any] | None = None  # into what the handler declares
+        self._unsaved = deque[int]()  # those that were received and that no save covers
         self._turn = False  # whether a task has its turn
         self._line: trio.lowlevel.ParkingLot | None = None  # the tasks that wait for their turn
 
@@ -73,6 +75,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
                 raise trio.EndOfChannel
             self._events.popleft()
             self.received = seq
+            self._unsaved.append(seq)
             return event.data if self._convert is None else self._convert(event.data)
         finally:
             if self._line:
@@ -86,6 +89,16 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         if not self._events:
             self._look()
         return bool(self._events)
+
+    @property
+    def unsaved(self) -> int:
+        """How many inputs were received that no save covers."""
+        return len(self._unsaved)
+
+    def saved(self, received: int) -> None:
+        """Note that a save covers the inputs up to a cursor."""
+        while self._unsaved and self._unsaved[0] <= received:
+            self._unsaved.popleft()
 
     async def aclose(self) -> None:
         """Receive no more inputs in this attempt. The next attempt gets those that were not consumed."""

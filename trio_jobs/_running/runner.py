@@ -19,7 +19,7 @@ import trio
 
 from .._common.bell import Bell
 from .._common.error_text import indented
-from .._common.errors import InvalidPayload, LeaseLost, UnknownJob
+from .._common.errors import InboxFull, InvalidPayload, LeaseLost, UnknownJob
 from .._common.states import TRANSITIONS, Reason, State, Transition
 from .._model.job import KIND_OF, REPEATED, CancelReport, Ended, Event, Job, JobEnd, Kind, new_id
 from .._watching.cursor import LogCursor
@@ -28,9 +28,7 @@ from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
-from ..stores.records import Retried
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
-from ..stores.rules import conclude
 from ..stores.submission import child_submission
 from .attempt import Attempt
 from .listener import Listener
@@ -190,12 +188,12 @@ class Runner:
             else:
                 log_end(claim, *written)
         except InvalidPayload as refusal:
-            bad = Outcome(Transition.FAILED, ended=Ended(Reason.BAD_RESULT, str(refusal)))
-            await self._finish(attempt, bad)
+            bad = Ended(Reason.BAD_RESULT, str(refusal))
+            await self._finish(attempt, Outcome(Transition.FAILED, None, bad, outcome.received))
         else:
             ended = outcome.ended
-            if state is State.CANCELLED:  # as the store concludes, of an attempt that was to run again too
-                ended = conclude(outcome, asked=True, message=None, last_input=0, before=Retried()).ended
+            if state is State.CANCELLED and outcome.transition is Transition.RETRIED and ended is not None:
+                ended = Ended(Reason.USER, error=ended.error)  # requested before it could run again
             log_end(claim, state, ended)
 
     async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
@@ -318,7 +316,13 @@ class Runner:
         """Send inputs to a job; see `JobHandle.send`."""
         self.check_open()
         await trio.lowlevel.checkpoint()
-        return await self.store.send(job_id, next(self._keys) if key is None else key, values)
+        try:
+            return await self.store.send(job_id, next(self._keys) if key is None else key, values)
+        except InboxFull as full:  # the store learns only with the end of an attempt what that has received
+            inbox = self.attempts[job_id].writer.inbox if job_id in self.attempts else None
+            if inbox is None:
+                raise
+            raise InboxFull(full.unconsumed, inbox.unsaved, full.limit) from None
 
     async def end_inputs(self, job_id: str) -> int:
         """End a job's inputs; see `JobHandle.end_inputs`."""

@@ -127,7 +127,8 @@ class Worker(Runner):
         left = {claim.submission.id for claim in claims}
 
         async def hand_over(claim: Claim) -> None:
-            outcome = Outcome(Transition.RETRIED, ended=Ended(Reason.SHUTDOWN, delay=0.0))
+            ended = Ended(Reason.SHUTDOWN, delay=0.0)
+            outcome = Outcome(Transition.RETRIED, None, ended, claim.consumed)
             with suppress(trio.ClosedResourceError):  # a submit may outlast the registry
                 with suppress(LeaseLost):
                     await retry_until_answered(self.store.finish, claim.submission.id, claim.attempt, outcome)

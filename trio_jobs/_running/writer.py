@@ -16,12 +16,12 @@ from ..stores.contract import Claim, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered
 from .channel import Entry, TokenChannel
 from .deadlines import Deadlines
-from .inbox import Inbox, LocalInbox, StoreInbox
-from .listener import Listener
-from .steps import Steps
 
 if TYPE_CHECKING:
     from ..stores.memory import MemoryStore
+    from .inbox import Inbox
+    from .listener import Listener
+    from .steps import Steps
 
 
 class Resources(NamedTuple):
@@ -221,6 +221,8 @@ class Writer:
         """Make the inbox of the attempt, and return it."""
         if not self.open:
             raise self._lost()
+        from .inbox import LocalInbox, StoreInbox  # which most programs do not need
+
         if self._log is not None:
             self.inbox = LocalInbox(self.claim, self._log)
         else:
@@ -234,6 +236,8 @@ class Writer:
 
     def steps(self) -> Steps:
         """Return what runs the steps of this attempt."""
+        from .steps import Steps  # which most programs do not need
+
         return Steps(self.claim, self._store, self.keep)
 
     def attend(self) -> Readers:

@@ -15,7 +15,7 @@ import trio
 from .._common.errors import StreamGap
 from .._common.validate import choice, whole
 from .._model.job import Event, Kind
-from ..stores.log import Note
+from ..stores.records import Note
 from .raised import Raised
 from .readers import Policy
 

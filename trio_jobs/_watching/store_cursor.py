@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import StreamGap
 from .._model.job import Event
-from ..stores.log import Log
 from .cursor import NOTHING, LogCursor
 from .raised import Raised
 from .readers import Policy, Readers, ReadersByJob
 
 if TYPE_CHECKING:
     from ..stores.contract import Store
+    from ..stores.log import Log
     from ..stores.memory import MemoryStore
 
 _BATCH = 256

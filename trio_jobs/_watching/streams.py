@@ -16,7 +16,7 @@ from .._common.errors import JobCancelled, JobFailed, JobTimedOut, StreamRestart
 from .._common.states import Reason, State
 from .._common.validate import choice
 from .._model.job import ENDS, Ended, Event, Kind
-from ..stores.log import Note
+from ..stores.records import Note
 from .cursor import NOTHING, LogCursor
 from .raised import chained
 

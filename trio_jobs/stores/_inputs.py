@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from .._common.bell import Bell
 from .rules import Inbox
 
 
-@attrs.define(eq=False)
 class Inputs:
     """The inputs of a job that has had one, or that a task listens for. Their events are in its log.
 
@@ -27,15 +24,13 @@ class Inputs:
         listeners: Rings with each of these events, once a task waits for one.
     """
 
-    last: int = 0
-    ended: int = 0
-    consumed: int = 0
-    received: int = 0
-    size: int = 0
-    seqs: list[int] = attrs.field(factory=list[int])
-    ids: dict[str, tuple[int, int]] = attrs.field(factory=dict[str, Any])
-    weights: dict[int, int] = attrs.field(factory=dict[int, int])
+    last = ended = consumed = received = size = 0
     listeners: Bell | None = None
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.ids: dict[str, tuple[int, int]] = {}
+        self.weights: dict[int, int] = {}
 
     def state(self) -> Inbox:
         """Return what `check_send` asks for."""

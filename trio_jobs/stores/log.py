@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import Any, Final
 
-import attrs
-
 from .._common.bell import Bell
 from .._common.errors import InvalidPayload
 from .._model.job import ENDS, REPEATED, SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
 from . import rules
 from ._inputs import NONE, Inputs
+from .records import Note
 
 _EVENT: Final = 150  # bytes of an event, but for its data
 _BESIDE: Final = frozenset({Kind.CANCEL_REQUESTED, Kind.INPUT, Kind.INPUTS_ENDED})  # an attempt goes on
@@ -45,16 +44,6 @@ def weigh(value: object) -> int:
         elif (fields := getattr(type(item), "__attrs_attrs__", None)) is not None:
             stack += [getattr(item, field.name, None) for field in fields]
     return total
-
-
-@attrs.define
-class Note:
-    """An event that is no token, as an entry of a log among the values of tokens."""
-
-    attempt: int
-    kind: Kind
-    data: Any
-    received: int | None = None
 
 
 class Log:

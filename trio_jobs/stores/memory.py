@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._common.errors import KeyConflict, LeaseLost
+from .._common.errors import KeyConflict, LeaseLost, QueueFull
 from .._common.states import UNFINISHED, Reason, State, Transition
 from .._model.job import KIND_OF, PENALTY, Ended, Kind, Retention
 from . import rules
@@ -63,9 +63,13 @@ class MemoryStore(LookingVerbs):
         coming = list(fresh.values())
         waiting = len(self._waiting) - self._rows.awaiting
         rules.check_queue(waiting, coming, limit, now, most=self._limit, epoch=self._epoch)
-        if rules.rooms(coming):
+        crowded = bool(coming) and waiting + len(coming) > self._limit
+        if crowded or rules.rooms(coming):
             due = self._waiting.first(limit, now)
-            self._rows.check_room(coming, self._rows.starting(due, coming, limit, now, epoch=self._epoch))
+            starting = self._rows.starting(due, coming, limit, now, epoch=self._epoch)
+            if crowded and waiting + len(coming) - starting.total() > self._limit:
+                raise QueueFull(self._limit)  # what an input woke takes slots, too
+            self._rows.check_room(coming, starting)
         for row in [self._accept(new, now) for new in coming]:
             self._enqueue(row, now)
         claims = self._claim(limit, worker, now)

@@ -10,7 +10,7 @@ import attrs
 
 if TYPE_CHECKING:
     from .._common.states import Reason, State, Transition
-    from .._model.job import Ended, Options
+    from .._model.job import Ended, Kind, Options
 
 
 # Of the records those that each job takes are not frozen, which would take three times as long; none changes.
@@ -82,6 +82,18 @@ class Outcome:
     received: int | None = 0
 
 
+class Note:
+    """An event that is no token, as an entry of a log or of a reader among the values of tokens."""
+
+    __slots__ = ("attempt", "data", "kind", "received")
+
+    def __init__(self, attempt: int, kind: Kind, data: Any, received: int | None = None) -> None:
+        self.attempt = attempt
+        self.kind = kind
+        self.data = data
+        self.received = received
+
+
 class Retried(NamedTuple):
     """The last snooze of a job, or its last wait for an input, unless it ran again for another reason since.
 
@@ -94,8 +106,7 @@ class Retried(NamedTuple):
     repeats: int = 0
 
 
-@attrs.frozen(slots=False)
-class Where:
+class Where(NamedTuple):
     """A filter of jobs; None means any. A job matches when each given field matches."""
 
     states: Collection[State] | None = None
@@ -112,8 +123,7 @@ class Where:
         return bool(self.tags) or self.parent is not None or self.reason is not None or both
 
 
-@attrs.frozen(slots=False)
-class Claimant:
+class Claimant(NamedTuple):
     """The worker that claims, and how long its leases are.
 
     Attributes:
@@ -125,8 +135,7 @@ class Claimant:
     lease: float = math.inf
 
 
-@attrs.frozen
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """The answer of a store to a heartbeat.
 
     Attributes:

@@ -312,7 +312,7 @@ class StoreMachine(InputRules):
     @rule(line=draw.LINES, where=draw.WHERES, parent=st.none() | draw.IDS, limit=st.integers(0, 3))
     async def look(self, line: int, where: Where, parent: str | None, limit: int) -> None:
         """Find and count; with a limit it is open which of a batch come first."""
-        where = attrs.evolve(where, parent=parent)
+        where = where._replace(parent=parent)
 
         async def find(store: Store) -> list[Any]:
             return sorted(await every(store, where), key=lambda job: job.id)

@@ -42,8 +42,10 @@ def submit(
         ids.append(known or new.submission.id)
         if known is None and _insert(tx, new):
             fresh.append(new.submission)
-    check_queue(waiting, fresh, limit, tx.now, most=tx.limits.queue)
+    check_queue(waiting, fresh, limit, tx.now, most=(most := tx.limits.queue))
     claims = claim(tx, limit, handlers, worker)[0]  # perhaps of other jobs, so count what waits after it
+    if fresh and waiting + len(fresh) > most and total(tx, "count_waiting", what="all", name="") > most:
+        raise QueueFull(most)
     for owner, room in rooms(fresh).items():
         if total(tx, "count_waiting", what="owner", name=owner) > room:
             raise QueueFull(room, owner)

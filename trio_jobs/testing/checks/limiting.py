@@ -48,6 +48,17 @@ async def a_job_that_starts_at_once_needs_no_room(store: Store) -> None:
     kit.expect("submit of more than may wait, claiming two", came, (kit.QUEUE_LIMIT + 2, 2))
 
 
+async def a_woken_job_makes_no_room(store: Store) -> None:
+    """A job that an input woke takes the slot that a new one would have, and that one then has to wait."""
+    woken = await kit.started(store)
+    await store.finish(woken, 1, kit.awaiting())
+    await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT)])
+    await store.send(woken, "a", [1])
+    submit = store.submit([kit.make()], 1, kit.HOLDER)
+    await kit.refused("submit to a full queue, with a slot for a job that was woken", QueueFull, submit)
+    await kit.again(store, woken)
+
+
 async def what_is_known_needs_no_room(store: Store) -> None:
     """A known id, or a key that is held, is answered although the queue is full."""
     batch = [kit.make(n, key=str(n)) for n in range(kit.QUEUE_LIMIT)]
