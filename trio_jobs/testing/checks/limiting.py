@@ -130,15 +130,20 @@ async def snoozes_are_bounded(store: Store) -> None:
     for attempt in range(1, 301):
         await store.finish(job_id, attempt, kit.retried(Reason.SNOOZED))
         await kit.again(store, job_id)
-    history = await store.history(job_id)
+    await _few_are_left("snoozes", store, job_id)
+
+
+async def _few_are_left(what: str, store: Store, job_id: str) -> None:
+    """Check what is left of a job's history that has snoozed or waited 300 times."""
+    history = [event for event in await store.history(job_id) if event.kind is not Kind.SAVED]
     kinds = [event.kind.value for event in history]
-    kit.expect("history, after 300 snoozes: the first events", kinds[:2], ["submitted", "started"])
-    pairs = kinds.count("retried")
-    what = "history, after 300 snoozes: the newest 100 to 125"
-    kit.ensure(what, holds=SNOOZES <= pairs <= 1.25 * SNOOZES, came=pairs)
-    kit.expect("history, after 300 snoozes", kinds[2:], ["retried", "started"] * pairs)
-    ends = [event.attempt for event in history if event.kind is Kind.RETRIED]
-    kit.expect("history, after 300 snoozes: attempts", ends, [*range(301 - pairs, 301)])
+    pairs, after = kinds.count("retried"), f"history, after 300 {what}"
+    few = SNOOZES <= pairs <= 1.25 * SNOOZES
+    kit.ensure(f"{after}: the newest 100 to 125", holds=few, came=pairs)
+    kit.expect(after, kinds, ["submitted", "started", *["retried", "started"] * pairs])
+    ends = [(one.attempt, one.data.repeats) for one in history if one.kind is Kind.RETRIED]
+    wanted = [(attempt, attempt - 1) for attempt in range(301 - pairs, 301)]
+    kit.expect(f"{after}: attempts and repeats", ends, wanted)
 
 
 async def a_burst_beyond_the_limit_is_accepted(store: Store) -> None:
@@ -310,17 +315,7 @@ async def waits_are_bounded(store: Store) -> None:
             kit.expect("inputs, after 200 waits", await kit.inbox(store, job_id), [(4, 1)])
         if attempt >= 200:
             await store.append(job_id, attempt + 1, Kind.SAVED, [attempt], 0, received=seq)
-    history = [event for event in await store.history(job_id) if event.kind is not Kind.SAVED]
-    kinds = [event.kind.value for event in history]
-    pairs = kinds.count("retried")
-    what = "history, after 300 waits: the newest 100 to 125"
-    kit.ensure(what, holds=SNOOZES <= pairs <= 1.25 * SNOOZES, came=pairs)
-    kit.expect("history, after 300 waits", kinds, ["submitted", "started", *["retried", "started"] * pairs])
-    ends = [event for event in history if event.kind is Kind.RETRIED]
-    kit.expect(
-        "history, after 300 waits: attempts", [one.attempt for one in ends], [*range(301 - pairs, 301)]
-    )
-    kit.expect("history, after 300 waits: repeats of the last", ends[-1].data.repeats, 299)
+    await _few_are_left("waits", store, job_id)
     log = await kit.whole(store, job_id)
     kit.ensure("read, after 300 waits", holds=len(log) < 4 * SNOOZES, came=len(log))
     kit.expect("get: unconsumed", (await store.get(job_id)).unconsumed, 0)
