@@ -322,7 +322,7 @@ class Runner:
             inbox = self.attempts[job_id].writer.inbox if job_id in self.attempts else None
             if inbox is None:
                 raise
-            raise InboxFull(full.unconsumed, inbox.unsaved, full.limit) from None
+            raise InboxFull(full.unconsumed, min(inbox.unsaved, full.unconsumed), full.limit) from None
 
     async def end_inputs(self, job_id: str) -> int:
         """End a job's inputs; see `JobHandle.end_inputs`."""
