@@ -12,8 +12,7 @@ from .._common.bell import Bell
 from .._common.errors import InboxFull, InvalidPayload, KeyConflict
 from .._json.values import encode
 from .._model.job import new_id
-from .._wire import requests
-from .._wire.replies import Reply
+from .._wire.requests import MOST_INPUTS, EndInputs, Send
 from .errors import ServerError
 from .link import Link
 
@@ -30,8 +29,7 @@ class Part:
         key: Their key, if the caller gave one.
         size: How many bytes of JSON they have.
         alone: Whether they are in a request of their own.
-        seq: The cursor of the last of them, once they are in the log.
-        error: The error, if they are refused.
+        end: The cursor of the last of them, once they are in the log; or the error, if they are refused.
         left: Whether the caller does not wait any more.
     """
 
@@ -39,39 +37,17 @@ class Part:
     key: str | None
     size: int = 0
     alone: bool = False
-    seq: int | None = None
-    error: Exception | None = None
+    end: int | Exception | None = None
     left: bool = False
 
     @classmethod
     def of(cls, values: Sequence[Any], key: str | None) -> Part:
         """Return the part for inputs. Raises `InvalidPayload` if they cannot be sent."""
-        if len(values) > requests.MOST_INPUTS:
+        if len(values) > MOST_INPUTS:
             raise InvalidPayload(
-                f"a server takes {requests.MOST_INPUTS} inputs at once; got {len(values)}: send some later"
+                f"a server takes {MOST_INPUTS} inputs at once; got {len(values)}: send some later"
             )
         return cls(values, key, len(encode("the input", values)), alone=key is not None)
-
-
-@attrs.define(eq=False)
-class _Batch:
-    """The parts that one request carries; asked again, it has the same key."""
-
-    parts: Sequence[Part]
-    key: str
-
-    def request(self, re: int, job_id: str) -> requests.Send | requests.EndInputs:
-        """Return the request."""
-        if self.parts[0].values is None:
-            return requests.EndInputs(id=re, job=job_id)
-        values = [value for part in self.parts for value in part.values or ()]
-        return requests.Send(id=re, job=job_id, values=values, input_id=self.key)
-
-    def accepted(self, last: int) -> None:
-        """Note the cursor of the last input of all."""
-        for part in reversed(self.parts):
-            part.seq = last
-            last -= len(part.values or ())
 
 
 class Sender:
@@ -93,7 +69,8 @@ class Sender:
         self._link = link
         self._job_id = job_id
         self._line: deque[Part] = deque()
-        self._batch: _Batch | None = None  # the unanswered one
+        self._batch: list[Part] = []  # the unanswered ones
+        self._key = ""  # theirs
         self._asking = False
         self._bell = Bell()
 
@@ -106,59 +83,58 @@ class Sender:
         self._line.append(part)
         self.calls += 1
         try:
-            while part.seq is None and part.error is None:
+            while part.end is None:
                 await (self._bell.wait() if self._asking else self._ask())
         finally:
             self.calls -= 1
             part.left = True
             if part in self._line:
                 self._line.remove(part)
-        if part.error is not None:
-            raise part.error
-        return part.seq or 0
+        if isinstance(part.end, Exception):
+            raise part.end
+        return part.end
 
     async def _ask(self) -> None:
-        if self._batch is None or all(part.left for part in self._batch.parts):
-            self._batch = self._next()
-        batch = self._batch
+        if all(part.left for part in self._batch):
+            self._next()
+        batch, values = self._batch, [value for part in self._batch for value in part.values or ()]
+        request: Send | EndInputs = EndInputs(self._link.new_id(), self._job_id)
+        if batch[0].values is not None:
+            request = Send(request.id, self._job_id, values, self._key)
         self._asking = True
         try:
-            request = batch.request(self._link.new_id(), self._job_id)
-            batch.accepted(await self._link.call(request, self._job_id, _seq_in))
-            self._batch = None
+            seq = await self._link.call(request, self._job_id, lambda reply: reply.seq)
+            self._batch = []
+            for part in reversed(batch):
+                part.end = seq
+                seq -= len(part.values or ())
         except Exception as error:  # noqa: BLE001  # it is raised to those who sent the parts
-            self._batch = None
+            self._batch = []
             self._refuse(batch, error)
         finally:
             self._asking = False
             self._bell.ring()
 
-    def _next(self) -> _Batch:
-        parts = [self._line.popleft()]
-        size, count = parts[0].size, len(parts[0].values or ())
-        while self._line and not (parts[0].alone or self._line[0].alone):
+    def _next(self) -> None:
+        first = self._line.popleft()
+        self._batch, self._key = [first], first.key or new_id()
+        size, count = first.size, len(first.values or ())
+        while self._line and not (first.alone or self._line[0].alone):
             size, count = size + self._line[0].size, count + len(self._line[0].values or ())
-            if size > JOINED or count > requests.MOST_INPUTS:
-                break
-            parts.append(self._line.popleft())
-        return _Batch(parts, parts[0].key or new_id())
+            if size > JOINED or count > MOST_INPUTS:
+                return
+            self._batch.append(self._line.popleft())
 
-    def _refuse(self, batch: _Batch, error: Exception) -> None:
+    def _refuse(self, batch: Sequence[Part], error: Exception) -> None:
         of_these = isinstance(error, (InvalidPayload, KeyConflict))  # the values, and no others
         of_these |= isinstance(error, ServerError) and error.code == "too_large"
-        if len(batch.parts) > 1 and (of_these or isinstance(error, InboxFull)):
-            for part in reversed(batch.parts):  # each by itself: some of them may be taken
+        if len(batch) > 1 and (of_these or isinstance(error, InboxFull)):
+            for part in reversed(batch):  # each by itself: some of them may be taken
                 part.alone = True
                 if not part.left:
                     self._line.appendleft(part)
             return
-        refused = list(batch.parts)
+        for part in [*batch, *([] if of_these else self._line)]:
+            part.end = error
         if not of_these:
-            refused += self._line
             self._line.clear()
-        for part in refused:
-            part.error = error
-
-
-def _seq_in(reply: Reply) -> int | None:
-    return reply.seq
