@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import attrs
+import listening
+from evidence import OVER, Evidence, Rule, load
 from journal import entries
 
 AUDIT = """
@@ -38,7 +40,6 @@ CREATE TRIGGER audit_said AFTER INSERT ON trio_jobs_event BEGIN
 END;
 """
 
-OVER = {"completed", "failed", "cancelled"}
 NEXT = {
     ("queued", "started"): "running",
     ("queued", "cancelled"): "cancelled",
@@ -51,36 +52,10 @@ NEXT = {
     ("retrying", "cancelled"): "cancelled",
 }
 MOVES = {(state, after) for (state, _), after in NEXT.items()} | {(None, "queued"), (None, "running")}
-SILENT = {"token", "progress", "saved", "cancel_requested"}
+SILENT = {"token", "progress", "saved", "step"}
+FROM_OUTSIDE = {"cancel_requested", "input", "inputs_ended"}
 SLACK = 10.0
 """Seconds more than a lease that a lost job may wait for a worker which is up, on a busy machine."""
-
-
-@attrs.define
-class Event:
-    """An event in the file."""
-
-    seq: int
-    attempt: int
-    kind: str
-    at: float
-    data: Any
-
-
-@attrs.define
-class Job:
-    """A job in the file."""
-
-    number: int
-    id: str
-    state: str
-    attempt: int
-    spent: int
-    attempts: int
-    seq: int
-    parent: str | None
-    key: str | None
-    log: list[Event] = attrs.field(factory=list[Event])
 
 
 @attrs.define
@@ -96,23 +71,6 @@ class Report:
     faults: list[str]
 
 
-@attrs.define
-class Evidence:
-    """The data of a run."""
-
-    db: sqlite3.Connection
-    jobs: dict[str, Job]
-    journal: list[dict[str, Any]]
-    lease: float
-
-    def said(self, what: str) -> Iterator[dict[str, Any]]:
-        """Return the entries of one kind."""
-        return (entry for entry in self.journal if entry["what"] == what)
-
-
-Rule = Callable[[Evidence], Iterator[str]]
-
-
 def check(folder: Path, lease: float) -> Report:
     """Check the file and the journals in a folder, in which every job had the time to end."""
     db = sqlite3.connect(folder / "jobs.db")
@@ -120,27 +78,12 @@ def check(folder: Path, lease: float) -> Report:
     faults = [f"{rule.__name__}: {fault}" for rule in RULES for fault in rule(evidence)]
     tokens = sum(event.kind == "token" for job in evidence.jobs.values() for event in job.log)
     attempts = sum(job.attempt for job in evidence.jobs.values())
-    read = sum(1 for _ in evidence.said("event"))
+    counted = {"event": "events read", "sent": "answered sends", "received": "inputs received"}
+    counted |= {"wait": "waits", "effect": "effects of steps"}
+    counts = [f"{sum(1 for _ in evidence.said(what))} {name}" for what, name in counted.items()]
     db.close()
-    return Report(
-        f"{len(evidence.jobs)} jobs, {attempts} attempts, {tokens} tokens, {read} events read", faults
-    )
-
-
-def load(db: sqlite3.Connection) -> dict[str, Job]:
-    """Return all jobs with their logs."""
-    query = "SELECT number, id, state, attempt, spent, attempts, seq, parent, key FROM trio_jobs_job"
-    jobs = {row[0]: Job(*row) for row in db.execute(query)}
-    events = "SELECT id, count, attempt, kind, at, data FROM trio_jobs_event ORDER BY id"
-    for place, count, attempt, kind, at, data in db.execute(events):
-        number, last = place >> 32, place & 0xFFFFFFFF
-        if number in jobs:
-            values = json.loads(data)
-            seqs = range(last - count + 1, last + 1)
-            jobs[number].log += [
-                Event(seq, attempt, kind, at, value) for seq, value in zip(seqs, values, strict=True)
-            ]
-    return {job.id: job for job in jobs.values()}
+    said = f"{len(evidence.jobs)} jobs, {attempts} attempts, {tokens} tokens, {', '.join(counts)}"
+    return Report(said, faults)
 
 
 # ------------------------------------------------------------ the file by itself
@@ -179,8 +122,8 @@ def logs_are_legal(evidence: Evidence) -> Iterator[str]:
             attempt += event.kind == "started"
             if event.attempt != attempt:
                 yield f"job {job.id}: event {event.seq} is of attempt {event.attempt} in attempt {attempt}"
-            if event.kind in SILENT:
-                legal = state == "running" or (event.kind == "cancel_requested" and state not in OVER)
+            if event.kind in SILENT | FROM_OUTSIDE:
+                legal = state == "running" or (event.kind in FROM_OUTSIDE and state not in OVER)
                 state = state if legal else ""
             else:
                 state = NEXT.get((state, event.kind), "")
@@ -292,7 +235,7 @@ def readers_agree(evidence: Evidence) -> Iterator[str]:
         if [event["seq"] for event in events] != list(range(1, len(events) + 1)):
             yield f"{who} read the seqs {[event['seq'] for event in events]} of job {job_id}"
         for read, kept in zip(events, job.log, strict=False):
-            data = kept.data if kept.kind in {"token", "saved", "completed"} else None
+            data = kept.data if kept.kind in {"token", "input", "saved", "completed"} else None
             if (read["kind"], read["attempt"], read["data"]) != (kept.kind, kept.attempt, data):
                 yield f"{who} read {read} of job {job_id}, and the log has {kept}"
         if ((who, job_id) in ended) != (len(events) == job.seq):
@@ -321,4 +264,5 @@ RULES: tuple[Rule, ...] = (
     *(the_file_is_whole, logs_are_dense, logs_are_legal, everything_ended, budgets_are_kept),
     *(moves_were_legal, the_fence_held, accepted_is_kept, cancel_answers_are_true),
     *(tokens_are_the_handlers, results_are_the_handlers, readers_agree, the_dead_are_replaced),
+    *listening.RULES,
 )

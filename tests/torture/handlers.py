@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from journal import Journal
 
-from trio_jobs import JobContext, Retry, handler
+from trio_jobs import AwaitInput, JobContext, Retry, handler
 
+T = TypeVar("T")
 journal = Journal(Path(os.devnull))
 """The journal of the process; `process.py` opens it."""
 calm = False
@@ -27,7 +29,7 @@ async def _send(job: JobContext[str], place: int) -> None:
     await job.send(value)
 
 
-def _returns(job: JobContext[Any], value: int) -> int:
+def _returns(job: JobContext[Any], value: T) -> T:
     journal.note("return", job=job.id, attempt=job.attempt, value=value)
     return value
 
@@ -110,4 +112,81 @@ async def deadly(job: JobContext[str]) -> int:
     os._exit(9)
 
 
-ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly)
+# ------------------------------------------------------------ listening
+
+
+_UNSAVED = 5
+"""How many inputs a handler receives at most before it saves; so the box never stays full."""
+
+
+async def receives(job: JobContext[Any]) -> str:
+    """Receive an input, and record which."""
+    value = str(await job.receive())
+    journal.note("received", job=job.id, attempt=job.attempt, seq=job.received, value=value)
+    return value
+
+
+async def saves(job: JobContext[Any], value: Any, received: int) -> None:
+    """Save what was made of the inputs up to one of them."""
+    journal.note("save", job=job.id, attempt=job.attempt, received=received, value=value)
+    await job.save(value, received=received)
+
+
+async def steps(job: JobContext[Any], name: str, *, fails: bool = False) -> None:
+    """Do a step, and record its effect and its result."""
+
+    async def effect() -> str:
+        made = f"{name} by {job.attempt}"
+        journal.note("effect", job=job.id, attempt=job.attempt, name=name, value=None if fails else made)
+        await trio.lowlevel.checkpoint()
+        if fails:
+            raise OSError(made)
+        return made
+
+    try:
+        result = await job.step(name, effect)
+    except OSError:
+        return
+    journal.note("stepped", job=job.id, attempt=job.attempt, name=name, value=result)
+
+
+@handler(inputs=str, retry=Retry(attempts=4, initial=0.05, on=OSError))
+async def chat(job: JobContext[str], patience: float, limit: float | None) -> list[str]:
+    """Receive inputs until they end, and give the slot back whenever none comes for a while."""
+    _began(job)
+    heard = [(0, str(value)) for value in job.saved or ()]
+    unsaved = 0
+    # One that an input woke has to receive it, however long that takes, before it may wait again.
+    may_wait = job.attempt == 1 or job.timed_out
+    while True:
+        with trio.move_on_after(patience if may_wait else float("inf")) as scope:
+            try:
+                value = await receives(job)
+            except trio.EndOfChannel:
+                return _returns(job, [value for _, value in heard])
+        if scope.cancelled_caught:
+            journal.note("wait", job=job.id, attempt=job.attempt)
+            raise AwaitInput("more", timeout=limit)
+        heard, unsaved, may_wait = [*heard, (job.received, value)], unsaved + 1, True
+        await _digest(job, len(heard))
+        if random.random() < 0.02:
+            return _returns(job, [value for _, value in heard])  # there may be more
+        if unsaved == _UNSAVED or random.random() < 0.3:
+            left = 1 if unsaved > 1 and random.random() < 0.3 else 0  # for the next time
+            kept = heard[: len(heard) - left]
+            await saves(job, [value for _, value in kept], kept[-1][0])
+            unsaved = left
+
+
+async def _digest(job: JobContext[str], place: int) -> None:
+    """Do something because of an input."""
+    dice = random.random()
+    if dice < 0.4:
+        await steps(job, f"answer {place}", fails=dice < 0.1)
+    elif dice < 0.6:
+        await _send(job, place)
+    elif dice > 0.97:
+        raise OSError(f"attempt {job.attempt} fails")
+
+
+ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly, chat)

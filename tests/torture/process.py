@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import handlers
 import trio
+from evidence import INBOX
 from journal import Journal, entries_of
 
 import trio_jobs
 from trio_jobs.stores.sqlite.group import Group
 
+T = TypeVar("T")
 LEASE: Final = 1.0
 PATIENT: Final = 15.0
 """The lease where nothing dies: none lapses only because the machine is busy."""
 _GRACE: Final = 0.2
 _MOST_WAITING: Final = 150
+ENOUGH: Final = "enough"
+"""A file that tells submitters to submit no more, and to end what they have begun."""
 _AT_ONCE: Final = 25
 
 
 def run(
-    role: str, name: str, folder: Path, failpoint: str | None, seed: int, *, lease: float = LEASE
+    role: str,
+    name: str,
+    folder: Path,
+    failpoint: str | None,
+    seed: int,
+    *,
+    plan: int = 0,
+    lease: float = LEASE,
 ) -> None:
     """Be a process of the torture.
 
@@ -35,17 +48,18 @@ def run(
         folder: Where the file and the journals are.
         failpoint: Where to kill itself, as in `commit/after/12`: the 12th time.
         seed: For what it does at random.
+        plan: For what is submitted, the same in each life.
         lease: Seconds without a word after which a worker counts as dead.
     """
     random.seed(seed)
     path = folder / f"{name}.jsonl"
     handlers.journal = Journal(path)
     handlers.calm = lease == PATIENT
+    parts: dict[str, Callable[[trio_jobs.JobRegistry, Journal, Path], Awaitable[None]]]
+    parts = {"work": _work, "submit": partial(_submit, plan), "read": _read}
     if failpoint is not None:
         _plant(failpoint, handlers.journal)
-    roles: dict[str, Callable[[trio_jobs.JobRegistry, Journal, Path], Awaitable[None]]]
-    roles = {"work": _work, "submit": _submit, "read": _read}
-    trio.run(_live, roles[role], role, name, folder, path, lease)
+    trio.run(_live, parts[role], role, name, folder, path, lease)
 
 
 async def _live(
@@ -59,6 +73,7 @@ async def _live(
             lease=lease,
             grace=_GRACE,
             name=name,
+            retention=trio_jobs.Retention(inputs=INBOX, finished=10**9),
         ) as jobs:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(part, jobs, handlers.journal, path)
@@ -72,51 +87,107 @@ async def _work(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> No
     await trio.sleep_forever()
 
 
+async def retry_until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until it is answered, as a careful program does, and until there is room for an input."""
+    while True:
+        try:
+            return await call()
+        except (trio_jobs.StoreUnavailable, trio_jobs.InboxFull):
+            await trio.sleep(0.01)
+
+
 # ------------------------------------------------------------ submitting
 
 
-_KINDS: Final[Sequence[tuple[float, Any, Callable[[], tuple[Any, ...]]]]] = (
-    (30, handlers.quick, lambda: (random.randint(0, 9),)),
-    (25, handlers.stream, lambda: (random.randint(1, 60), random.choice((0.0, 0.02, 0.1)))),
-    (15, handlers.burst, lambda: (random.randint(1, 150),)),
-    (12, handlers.flaky, lambda: (random.randint(0, 3),)),
-    (10, handlers.parent, lambda: (random.randint(1, 3),)),
-    (7.5, handlers.stubborn, lambda: (random.choice((0.05, 0.3)),)),
-    (0.5, handlers.deadly, lambda: ()),
+_KINDS: Final[Sequence[tuple[float, Any, Callable[[random.Random], tuple[Any, ...]]]]] = (
+    (30, handlers.quick, lambda chance: (chance.randint(0, 9),)),
+    (25, handlers.stream, lambda chance: (chance.randint(1, 60), chance.choice((0.0, 0.02, 0.1)))),
+    (15, handlers.burst, lambda chance: (chance.randint(1, 150),)),
+    (12, handlers.flaky, lambda chance: (chance.randint(0, 3),)),
+    (10, handlers.parent, lambda chance: (chance.randint(1, 3),)),
+    (7.5, handlers.stubborn, lambda chance: (chance.choice((0.05, 0.3)),)),
+    (0.5, handlers.deadly, lambda _: ()),
+    (12, handlers.chat, lambda chance: (chance.choice((0.0, 0.05, 0.2)), chance.choice((None, None, 0.3)))),
 )
 
 
-def _draw() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _draw(chance: random.Random) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Draw a job: its handler, its arguments, and its options."""
-    ((_, fn, args),) = random.choices(_KINDS, [weight for weight, _, _ in _KINDS])
-    options: dict[str, Any] = {"priority": random.randint(0, 3)}
-    if random.random() < 0.1:
+    ((_, fn, args),) = chance.choices(_KINDS, [weight for weight, _, _ in _KINDS])
+    options: dict[str, Any] = {"priority": chance.randint(0, 3)}
+    if chance.random() < 0.1:
         options["delay"] = 0.2
-    return fn, args(), options
+    return fn, args(chance), options
 
 
-async def _submit(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> None:
-    known = {entry["key"] for entry in entries_of(path) if entry["what"] == "submit"}
+async def _submit(plan: int, jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> None:
+    """Submit jobs and talk to them; go on where the last life ended, with the one it had no answer for."""
+    entries = list(entries_of(path))
+    known = {entry["key"]: entry["job"] for entry in entries if entry["what"] == "submitted"}
+    asked = {entry["key"] for entry in entries if entry["what"] == "submit"}
+    hung_up = {entry["job"] for entry in entries if entry["what"] == "hung up"}
+    answered = {(entry["job"], entry["id"]) for entry in entries if entry["what"] == "sent"}
     async with trio.open_nursery() as nursery:
-        for number in range(len(known), 10**9):
-            await _submit_one(jobs, journal, f"{path.stem}-{number}", nursery)
+
+        def talk(key: str, job: trio_jobs.JobHandle[Any, Any]) -> None:
+            nursery.start_soon(_talk, job, journal, random.Random(f"talk {plan} {key}"), answered)
+
+        for number in itertools.count():
+            key = f"{path.stem}-{number}"
+            fn, args, options = _draw(random.Random(f"{plan} {key}"))
+            if key in known:
+                if fn is handlers.chat and known[key] not in hung_up:
+                    talk(key, await jobs.get(known[key]))
+                continue
+            if (path.parent / ENOUGH).exists() and key not in asked:
+                break
+            job = await _submit_one(jobs, journal, key, partial(jobs.submit, fn, *args, key=key, **options))
+            if fn is handlers.chat:
+                talk(key, job)
+            if random.random() < 0.25:
+                nursery.start_soon(_cancel, job, journal)
             await trio.sleep(random.uniform(0.0, 0.08))
             while await jobs.count(state=trio_jobs.State.QUEUED) > _MOST_WAITING:
                 await trio.sleep(0.2)
+    journal.note("has done")
 
 
-async def _submit_one(jobs: trio_jobs.JobRegistry, journal: Journal, key: str, nursery: trio.Nursery) -> None:
-    fn, args, options = _draw()
-    while True:
-        journal.note("submit", key=key)
-        try:
-            handle = await jobs.submit(fn, *args, key=key, **options)
-        except trio_jobs.StoreUnavailable:  # perhaps it was accepted; the key makes asking again safe
-            continue
-        break
-    journal.note("submitted", key=key, job=handle.id)
-    if random.random() < 0.25:
-        nursery.start_soon(_cancel, handle, journal)
+async def _submit_one(
+    jobs: trio_jobs.JobRegistry, journal: Journal, key: str, submit: Callable[[], Awaitable[Any]]
+) -> trio_jobs.JobHandle[Any, Any]:
+    journal.note("submit", key=key)
+    job: trio_jobs.JobHandle[Any, Any] = await retry_until_answered(submit)
+    journal.note("submitted", key=key, job=job.id)
+    return job
+
+
+async def _talk(
+    job: trio_jobs.JobHandle[Any, Any],
+    journal: Journal,
+    chance: random.Random,
+    answered: Collection[tuple[str, str]],
+) -> None:
+    """Send a job inputs, each in turn until there is an answer, and end them."""
+    said = 0
+    try:
+        for number in range(chance.randint(0, 8)):
+            pause, count, times = chance.choice((0.0, 0.02, 0.1, 0.4)), chance.choice((1, 1, 2, 3)), 1
+            if chance.random() < 0.2:
+                times = 2  # as if the answer had been lost
+            values = [f"said {place}" for place in range(said, said + count)]
+            said, key = said + count, f"{number}"
+            if (job.id, key) in answered:
+                continue
+            await trio.sleep(pause)
+            journal.note("send", job=job.id, id=key, values=values)
+            for _ in range(times):
+                seq = await retry_until_answered(partial(job.send_many, values, key=key))
+                journal.note("sent", job=job.id, id=key, seq=seq, values=values)
+        seq = await retry_until_answered(job.end_inputs)
+        journal.note("inputs ended", job=job.id, seq=seq)
+    except trio_jobs.IllegalTransition:
+        journal.note("refused", job=job.id)  # it has ended
+    journal.note("hung up", job=job.id)
 
 
 async def _cancel(handle: trio_jobs.JobHandle[Any, Any], journal: Journal) -> None:
@@ -170,7 +241,7 @@ async def _follow(
             async with handle.events(cursor, policy="gap") as events:
                 async for event in events:
                     cursor = event.seq
-                    data = event.data if event.kind in {"token", "saved", "completed"} else None
+                    data = event.data if event.kind in {"token", "input", "saved", "completed"} else None
                     journal.note(
                         "event", job=job_id, seq=cursor, attempt=event.attempt, kind=event.kind, data=data
                     )

@@ -32,14 +32,14 @@ import attrs
 import trio
 from checker import AUDIT, check
 from journal import Journal, entries
-from process import LEASE, PATIENT, run
+from process import ENOUGH, LEASE, PATIENT, run
 
 from trio_jobs.stores.sqlite.files import create, prepare_writer
 
 _PATIENCE: Final = 90.0
 _COUNTED: Final = {signal.SIGSTOP: "stopped for longer than a lease", signal.SIGTERM: "terminated"}
 # What handlers raise, and the reason of an attempt whose job goes on elsewhere.
-_MEANT: Final = ("OSError", '"shutdown"')
+_MEANT: Final = ("OSError", '"shutdown"', '"awaiting_input"')
 _PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after")]
 
 
@@ -67,6 +67,7 @@ class Torture:
     def __init__(self, folder: Path, seed: int, lease: float = LEASE) -> None:
         self.folder = folder
         self._lease = lease
+        self._plan = seed
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._journal = Journal(folder / "torturer.jsonl")
@@ -121,7 +122,7 @@ class Torture:
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            run(process.role, name, self.folder, failpoint, seed, lease=self._lease)
+            run(process.role, name, self.folder, failpoint, seed, plan=self._plan, lease=self._lease)
             status = 0
         except BaseException:  # noqa: BLE001  # whatever it was, it is reported
             with (self.folder / f"{name}.crash").open("a") as file:
@@ -177,13 +178,11 @@ class Torture:
 
     def settle(self) -> float:
         """Stop submitting, let all jobs end without faults, and return how many seconds that took."""
+        (self.folder / ENOUGH).touch()
         for process in self._processes:
             os.kill(process.pid, signal.SIGCONT)
-            if process.role == "submit":
-                self._end(process)
-        self._processes = [one for one in self._processes if one.role != "submit"]
         began = time.monotonic()
-        while self._unfinished() and time.monotonic() < began + _PATIENCE:
+        while (self._unfinished() or not self._have_submitted()) and time.monotonic() < began + _PATIENCE:
             self._tend(calm=True)
             time.sleep(0.1)
         took = time.monotonic() - began
@@ -191,6 +190,11 @@ class Torture:
         for process in self._processes:
             self._end(process)
         return took
+
+    def _have_submitted(self) -> bool:
+        """Return whether the submitters have done all that they had begun."""
+        done = {entry["who"] for entry in entries(self.folder) if entry["what"] == "has done"}
+        return done >= {process.name for process in self._processes if process.role == "submit"}
 
     def _unfinished(self) -> int:
         db = sqlite3.connect(self.folder / "jobs.db", timeout=30)

@@ -31,21 +31,35 @@ CREATE TABLE trio_jobs_meta (name TEXT, value ANY);
 INSERT INTO trio_jobs_meta VALUES ('epoch', 0.0);
 CREATE TABLE trio_jobs_job (
     number INTEGER PRIMARY KEY, id TEXT, state TEXT, attempt INTEGER, spent INTEGER, attempts INTEGER,
-    seq INTEGER, parent INTEGER, key TEXT
+    seq INTEGER, parent INTEGER, key TEXT, consumed INTEGER DEFAULT 0, unconsumed INTEGER DEFAULT 0,
+    last_input INTEGER DEFAULT 0, inputs_ended INTEGER
 );
 CREATE TABLE trio_jobs_event (
-    id INTEGER PRIMARY KEY, count INTEGER, attempt INTEGER, kind TEXT, at REAL, data TEXT
+    id INTEGER PRIMARY KEY, count INTEGER, attempt INTEGER, kind TEXT, at REAL, data TEXT,
+    received INTEGER
 );
 CREATE TABLE trio_jobs_total (what TEXT, state TEXT, jobs INTEGER);
 """
-LOG: list[tuple[int, int, str, list[Any]]] = [
+LOG: list[tuple[Any, ...]] = [
     (1, 0, "submitted", ["h"]),
     (2, 1, "started", ["worker0.1"]),
     (4, 1, "token", ["1.0", "1.1"]),
     (5, 1, "retried", [{"reason": "worker_lost", "delay": 0.0}]),
     (6, 2, "started", ["worker1.1"]),
     (7, 2, "token", ["2.0"]),
-    (8, 2, "completed", [5]),
+    (8, 2, "completed", [5], 0),
+]
+CHAT: list[tuple[Any, ...]] = [  # the other job, which listens; the last column is what was received
+    (1, 0, "submitted", ["chat"]),
+    (2, 1, "started", ["worker0.1"]),
+    (4, 1, "input", ["said 0", "said 1"]),
+    (5, 1, "step", [{"name": "answer 1", "digest": "", "result": "made by 1"}]),
+    (6, 1, "saved", [["said 0"]], 3),
+    (7, 1, "retried", [{"reason": "awaiting_input", "delay": "inf"}], 4),
+    (8, 1, "input", ["said 2"]),
+    (9, 2, "started", ["worker1.1"]),
+    (10, 2, "inputs_ended", [None]),
+    (11, 2, "completed", [["said 0", "said 1"]], 4),
 ]
 JOURNAL: list[dict[str, Any]] = [
     {"what": "submitted", "key": "k", "job": "a"},
@@ -60,6 +74,24 @@ JOURNAL: list[dict[str, Any]] = [
     {"what": "start", "name": "worker0.1"},
     {"what": "start", "name": "worker0.2"},
 ]
+SENT: list[dict[str, Any]] = [
+    {"what": "submitted", "key": "l", "job": "b"},
+    {"what": "send", "job": "b", "id": "0", "values": ["said 0", "said 1"]},
+    {"what": "sent", "job": "b", "id": "0", "values": ["said 0", "said 1"], "seq": 4},
+    {"what": "sent", "job": "b", "id": "0", "values": ["said 0", "said 1"], "seq": 4},
+    {"what": "send", "job": "b", "id": "1", "values": ["said 2"]},
+    {"what": "inputs ended", "job": "b", "seq": 10},
+    {"what": "received", "job": "b", "attempt": 1, "seq": 3, "value": "said 0"},
+    {"what": "effect", "job": "b", "attempt": 1, "name": "answer 1", "value": "made by 1"},
+    {"what": "stepped", "job": "b", "attempt": 1, "name": "answer 1", "value": "made by 1"},
+    {"what": "save", "job": "b", "attempt": 1, "value": ["said 0"], "received": 3},
+    {"what": "received", "job": "b", "attempt": 1, "seq": 4, "value": "said 1"},
+    {"what": "effect", "job": "b", "attempt": 1, "name": "answer 2", "value": None},
+    {"what": "wait", "job": "b", "attempt": 1},
+    {"what": "received", "job": "b", "attempt": 2, "seq": 4, "value": "said 1"},
+    {"what": "stepped", "job": "b", "attempt": 2, "name": "answer 1", "value": "made by 1"},
+    {"what": "return", "job": "b", "attempt": 2, "value": ["said 0", "said 1"]},
+]
 
 
 class Scene:
@@ -68,27 +100,50 @@ class Scene:
     def __init__(self, checker: Any, folder: Path) -> None:
         self.checker = checker
         self.folder = folder
-        self.journal = [dict(entry) for entry in JOURNAL]
+        self.journal = [dict(entry) for entry in [*JOURNAL, *SENT]]
         self.db = sqlite3.connect(folder / "jobs.db", isolation_level=None)
-        self.db.executescript(SCHEMA + checker.AUDIT)
-        self.sql("INSERT INTO trio_jobs_job VALUES (1, 'a', 'queued', 0, 0, 1, 1, NULL, 'k')")
+        self.db.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;" + SCHEMA + checker.AUDIT)
+        self.write(1, "a", "k", LOG)
+        self.write(2, "b", "l", CHAT)
+        self.sql(
+            "UPDATE trio_jobs_job SET consumed = 4, unconsumed = 1, last_input = 10, inputs_ended = 10"
+            " WHERE number = 2"
+        )
+        self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 2)")
+
+    def write(self, number: int, job_id: str, key: str, log: list[tuple[Any, ...]]) -> None:
+        """Write a job, change by change."""
+        self.sql(
+            "INSERT INTO trio_jobs_job (number, id, state, attempt, spent, attempts, seq, key)"
+            " VALUES (?, ?, 'queued', 0, 0, 1, 1, ?)",
+            *(number, job_id, key),
+        )
         at = 100.0
-        for seq, attempt, kind, data in LOG:
+        for seq, attempt, kind, data, *received in log:
             state = {"started": "running", "retried": "retrying", "completed": "completed"}.get(kind)
-            change = "UPDATE trio_jobs_job SET seq = ?, attempt = ?, spent = ?, state = coalesce(?, state)"
-            self.sql(change, seq, attempt, attempt, state)
-            self.event(seq, attempt, kind, data, at)
+            self.sql(
+                "UPDATE trio_jobs_job SET seq = ?, attempt = ?, spent = ?, state = coalesce(?, state)"
+                " WHERE number = ?",
+                *(seq, attempt, attempt, state, number),
+            )
+            self.event(seq, attempt, kind, data, at, number, *received)
             at += 0.1
-        self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 1)")
 
     def sql(self, statement: str, *values: object) -> None:
         self.db.execute(statement, values)
 
     def event(
-        self, seq: int, attempt: int, kind: str, data: list[Any], at: float = 100.0, job: int = 1
+        self,
+        seq: int,
+        attempt: int,
+        kind: str,
+        data: list[Any],
+        at: float = 100.0,
+        job: int = 1,
+        received: int | None = None,
     ) -> None:
-        values = (job << 32 | seq, len(data), attempt, kind, at, json.dumps(data))
-        self.sql("INSERT INTO trio_jobs_event VALUES (?, ?, ?, ?, ?, ?)", *values)
+        values = (job << 32 | seq, len(data), attempt, kind, at, json.dumps(data), received)
+        self.sql("INSERT INTO trio_jobs_event VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
 
     def faults(self) -> list[str]:
         self.db.close()
@@ -115,13 +170,50 @@ def said(**entry: Any) -> Callable[[Scene], None]:
     return lambda scene: scene.journal.append(entry)
 
 
+def chat(seq: int, **changes: Any) -> Callable[[Scene], None]:
+    """Change columns of an event of the job that listens."""
+
+    def change(scene: Scene) -> None:
+        for name, value in changes.items():
+            written = json.dumps(value) if name == "data" else value
+            scene.sql(CHANGES[name], written, 2 << 32 | seq)
+
+    return change
+
+
+CHANGES = {
+    "kind": "UPDATE trio_jobs_event SET kind = ? WHERE id = ?",
+    "data": "UPDATE trio_jobs_event SET data = ? WHERE id = ?",
+    "received": "UPDATE trio_jobs_event SET received = ? WHERE id = ?",
+}
+
+
+def sent(place: int, **changes: Any) -> Callable[[Scene], None]:
+    return edited(len(JOURNAL) + place, **changes)
+
+
+def unsaid(place: int) -> Callable[[Scene], None]:
+    return lambda scene: scene.journal.__delitem__(len(JOURNAL) + place)
+
+
+def crowded(scene: Scene) -> None:
+    """Accept more inputs than there may be, all at once."""
+    scene.event(20, 2, "input", ["x"] * 9, job=2)
+
+
+def deaf(scene: Scene) -> None:
+    """Let the job wait on, though it was sent something."""
+    scene.sql("DELETE FROM trio_jobs_event WHERE id > ?", 2 << 32 | 8)
+    scene.sql("UPDATE trio_jobs_job SET state = 'retrying' WHERE number = 2")
+
+
 def edited(place: int, **changes: Any) -> Callable[[Scene], None]:
     return lambda scene: scene.journal[place].update(changes)
 
 
 WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("the_file_is_whole", lambda scene: scene.event(1, 0, "submitted", ["h"], job=9)),
-    ("the_file_is_whole", sql("UPDATE trio_jobs_total SET jobs = 2")),
+    ("the_file_is_whole", sql("UPDATE trio_jobs_total SET jobs = 3")),
     ("logs_are_dense", sql("DELETE FROM trio_jobs_event WHERE id = ?", 1 << 32 | 7)),
     ("logs_are_dense", sql("UPDATE trio_jobs_job SET seq = 9")),
     ("logs_are_legal", sql("UPDATE trio_jobs_event SET kind = 'failed' WHERE id = ?", 1 << 32 | 5)),
@@ -135,7 +227,7 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET seq = 9")),
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET attempt = 3")),
     ("the_fence_held", lambda scene: scene.event(9, 1, "token", ["1.2"])),
-    ("accepted_is_kept", said(what="submitted", key="other", job="b")),
+    ("accepted_is_kept", said(what="submitted", key="other", job="c")),
     ("accepted_is_kept", edited(0, key="other")),
     ("cancel_answers_are_true", edited(6, outcome="cancelled")),
     ("tokens_are_the_handlers", edited(2, value="1.9")),
@@ -145,6 +237,43 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("readers_agree", edited(8, kind="token")),
     ("readers_agree", said(what="end", job="a")),
     ("readers_agree", edited(7, job="b")),
+    ("logs_are_legal", lambda scene: scene.event(12, 2, "input", ["x"], job=2)),
+    ("logs_are_legal", chat(8, kind="token")),
+    ("rows_know_their_inputs", sql("UPDATE trio_jobs_job SET consumed = 3")),
+    ("rows_know_their_inputs", sql("UPDATE trio_jobs_job SET unconsumed = 0")),
+    ("rows_know_their_inputs", sql("UPDATE trio_jobs_job SET last_input = 8")),
+    ("rows_know_their_inputs", sql("UPDATE trio_jobs_job SET inputs_ended = NULL")),
+    ("rows_know_their_inputs", chat(10, kind="input")),
+    ("boxes_are_bounded", crowded),
+    ("accepted_inputs_are_kept", sent(2, seq=5)),
+    ("accepted_inputs_are_kept", sent(3, seq=8, values=["said 2"])),
+    ("accepted_inputs_are_kept", sent(2, job="c")),
+    ("accepted_inputs_are_kept", sent(5, seq=9)),
+    ("accepted_inputs_are_kept", chat(4, data=["said 1", "said 0"])),
+    ("inputs_are_the_senders", chat(8, data=["said 1"])),
+    ("inputs_are_the_senders", unsaid(4)),
+    ("attempts_receive_in_order", unsaid(6)),
+    ("attempts_receive_in_order", sent(10, seq=3, value="said 0")),
+    ("attempts_receive_in_order", sent(13, seq=8, value="said 2")),
+    ("attempts_receive_in_order", sent(13, seq=3, value="said 0")),
+    ("only_what_was_received_is_consumed", chat(6, received=4)),
+    ("only_what_was_received_is_consumed", unsaid(9)),
+    ("only_what_was_received_is_consumed", chat(7, received=3)),
+    ("only_what_was_received_is_consumed", chat(11, received=8)),
+    ("only_what_was_received_is_consumed", chat(11, received=None)),
+    ("only_what_was_received_is_consumed", chat(5, received=3)),
+    ("what_completed_heard_all", chat(11, data=[["said 0"]])),
+    ("what_completed_heard_all", chat(11, data=[["said 1", "said 0"]])),
+    ("waits_end_in_time", unsaid(12)),
+    ("waits_end_in_time", chat(8, kind="token")),
+    ("waits_end_in_time", deaf),
+    ("steps_are_done_once", chat(5, data=[{"name": "answer 1", "digest": "", "result": "made by 2"}])),
+    ("steps_are_done_once", chat(5, data=[{"name": "answer 2", "digest": "", "result": None}])),
+    ("steps_are_done_once", chat(8, kind="step", data=[{"name": "answer 1", "digest": "", "result": ""}])),
+    ("steps_are_done_once", unsaid(7)),
+    ("steps_are_done_once", said(what="effect", job="b", attempt=2, name="answer 1", value="made by 2")),
+    ("steps_are_done_once", sent(14, value="made by 2")),
+    ("steps_are_done_once", sent(14, name="answer 2")),
     ("the_dead_are_replaced", sql("UPDATE trio_jobs_event SET at = 120.0 WHERE id = ?", 1 << 32 | 5)),
 ]
 
