@@ -1,12 +1,12 @@
-"""The failpoint matrix: each verb that writes, at each step of its transaction, met by each kind of fault.
+"""The failpoint matrix: each verb, at each step of its transaction, met by each kind of fault.
 
     python tests/torture/failpoints.py
 
-A short programme of jobs runs through every verb. The first time that a given verb comes to a given step,
-something happens: an error of SQLite's, a pause for longer than the lease, or the end of the process. Then
-nothing more happens, and everything must end as it would have without. An error after the commit is one of an
-answer that was lost: what was asked for has happened. What must hold is checked by `checker.py`, as after the
-torture.
+A short programme of jobs runs through every verb, and through what some of them do besides. The first time
+that a given verb comes to a given step, something happens: an error of SQLite's, a pause for longer than the
+lease, or the end of the process. Then nothing more happens, and everything must end as it would have without.
+An error after the commit is one of an answer that was lost: what was asked for has happened. What must hold
+is checked by `checker.py`, as after the torture.
 """
 
 from __future__ import annotations
@@ -22,36 +22,45 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from unittest.mock import patch
 
 import apsw
 import attrs
+import handlers
 import trio
 from checker import AUDIT, check
+from handlers import receives, returns, saves, sends, steps
 from journal import Journal, entries_of
+from process import retry_until_answered
 
 import trio_jobs
-from trio_jobs import JobContext, Retry, State, handler
+from trio_jobs import AwaitInput, JobContext, Kind, Reason, Retry, State, handler
 from trio_jobs.stores import Claimant, Outcome, Transition
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.group import Group
 from trio_jobs.stores.submission import submission
 from trio_jobs.testing.fold import check_agrees
 
-T = TypeVar("T")
 LEASE: Final = 0.4
 PATIENCE: Final = 90.0
 JOURNAL: Final = "programme.jsonl"
 VERBS: Final = (
     *("submit", "claim", "heartbeat", "append", "finish"),
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
+    *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
 )
+_SPECIAL: Final[Mapping[str, tuple[str, Callable[[tuple[Any, ...], Mapping[str, Any]], bool]]]] = {
+    "consume": ("append", lambda _, named: (named.get("received") or 0) > 0),
+    "step": ("append", lambda args, _: Kind.STEP in args),
+    "wait": ("finish", lambda args, _: is_wait(args[-1])),
+}
+"""Calls of a verb that do something of their own: which verb, and of what arguments."""
 STEPS: Final = ("begin/before", "serve/before", "serve/after", "commit/before", "commit/after")
 FAULTS: Final = ("kill", "hang", "io", "full", "busy")
 _ERRORS: Final = {"io": apsw.IOError, "full": apsw.FullError, "busy": apsw.BusyError}
@@ -69,16 +78,20 @@ class Case:
         return f"{self.verb} {self.step} {self.fault}"
 
 
-journal = Journal(Path(os.devnull))
-"""What the programme and its handlers did; `play` opens it."""
 CASES: Final = [Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)]
+
+
+def is_wait(outcome: Outcome) -> bool:
+    """Return whether an attempt ends because it waits for an input."""
+    return outcome.ended is not None and outcome.ended.reason is Reason.AWAITING_INPUT
 
 
 @contextmanager
 def planted(case: Case) -> Iterator[list[Case]]:
     """Let the fault happen once inside the block; then the list has the case."""
     method, moment = case.step.split("/")
-    verb, call, transact = getattr(SqliteStore, case.verb), Group.call, Group.transact
+    name, is_meant = _SPECIAL.get(case.verb, (case.verb, lambda *_: True))
+    verb, call, transact = getattr(SqliteStore, name), Group.call, Group.transact
     reach = getattr(Group, method)
     asked: ContextVar[bool] = ContextVar("asked", default=False)
     marked: set[Any] = set()  # what the calls of the verb are to do
@@ -87,7 +100,7 @@ def planted(case: Case) -> Iterator[list[Case]]:
     once = threading.Lock()
 
     async def asking(*args: Any, **named: Any) -> Any:
-        token = asked.set(True)
+        token = asked.set(is_meant(args, named))
         try:
             return await verb(*args, **named)
         finally:
@@ -127,7 +140,7 @@ def planted(case: Case) -> Iterator[list[Case]]:
             strike()
 
     with (
-        patch.object(SqliteStore, case.verb, asking),
+        patch.object(SqliteStore, name, asking),
         patch.object(Group, "call", calling),
         patch.object(Group, "transact", transacting),
         patch.object(Group, method, reaching),
@@ -138,32 +151,22 @@ def planted(case: Case) -> Iterator[list[Case]]:
 # ------------------------------------------------------------ the programme
 
 
-async def _send(job: JobContext[str], value: str) -> None:
-    journal.note("token", job=job.id, attempt=job.attempt, value=value)
-    await job.send(value)
-
-
-def _returns(job: JobContext[str], value: str) -> str:
-    journal.note("return", job=job.id, attempt=job.attempt, value=value)
-    return value
-
-
 @handler
 async def child(job: JobContext[str]) -> str:
     """Run as a child."""
-    await _send(job, "child")
-    return _returns(job, "grown")
+    await sends(job, "child")
+    return returns(job, "grown")
 
 
 @handler(retry=Retry(attempts=10))  # so that a machine that stands still for a lease is no fault
 async def talk(job: JobContext[str]) -> str:
     """Send, save, and spawn; long enough for a heartbeat."""
     for place in range(5):
-        await _send(job, f"{job.attempt}.{place}")
+        await sends(job, f"{job.attempt}.{place}")
     await job.save("half")
     spawned = await job.spawn(child)
     await trio.sleep(LEASE / 2)
-    return _returns(job, await spawned.result())
+    return returns(job, await spawned.result())
 
 
 @handler
@@ -172,23 +175,32 @@ async def sleeper(job: JobContext[str]) -> None:
     await trio.sleep_forever()
 
 
-HANDLERS: Final = (child, talk, sleeper)
+@handler(inputs=str, retry=Retry(attempts=10))
+async def listens(job: JobContext[str]) -> list[str]:
+    """Receive an input, do a step, save, and wait for the next input without a slot; then for the end."""
+    heard: list[str] = job.saved or []
+    if not heard:
+        heard.append(await receives(job))
+        await steps(job, "answer")
+        await saves(job, heard, job.received)
+        handlers.journal.note("wait", job=job.id, attempt=job.attempt)
+        raise AwaitInput("more")
+    while True:
+        try:
+            heard.append(await receives(job))
+        except trio.EndOfChannel:
+            return returns(job, heard)
+
+
+HANDLERS: Final = (child, talk, sleeper, listens)
 ENDS: Final = [
+    ("listens", State.COMPLETED),
     ("stopped", State.CANCELLED),
     ("talk", State.COMPLETED),
     ("waiting", State.CANCELLED),
     ("yes", State.COMPLETED),
 ]
 """What becomes of the jobs without a parent, by key; the one of the dead worker has none."""
-
-
-async def retry_until_answered(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until it is answered, as a careful program does."""
-    while True:
-        try:
-            return await call()
-        except trio_jobs.StoreUnavailable:
-            await trio.sleep(0.01)
 
 
 async def programme(path: Path) -> None:
@@ -203,18 +215,20 @@ async def programme(path: Path) -> None:
 
 
 async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nursery) -> None:
+    heard = await _submit(jobs, listens, "listens")
     spoken = await _submit(jobs, talk, "talk")
-    nursery.start_soon(_follow, spoken, path.parent)
+    nursery.start_soon(retry_until_answered, partial(_follow, spoken, path.parent))
     stopped = await _submit(jobs, sleeper, "stopped")
     waiting = await _submit(jobs, sleeper, "waiting", delay=600)
     for job in (stopped, waiting):
         report = await retry_until_answered(partial(job.cancel, patience=30))
         assert report.outcome in {"cancelled", "already_over"}, "nobody heard that the job had ended"
-        journal.note("cancelled", job=job.id, outcome=report.outcome)
+        handlers.journal.note("cancelled", job=job.id, outcome=report.outcome)
     assert await spoken.result() == "grown"
-    (lost,) = await jobs.find(tags={"lost": "yes"})
-    assert await (await jobs.get(lost.id)).result() == "grown"
-    for old in await jobs.find(tags={"old": "yes"}):
+    (lost,) = await retry_until_answered(partial(jobs.find, tags={"lost": "yes"}))
+    assert await (await retry_until_answered(partial(jobs.get, lost.id))).result() == "grown"
+    await _talk_to(heard)
+    for old in await retry_until_answered(partial(jobs.find, tags={"old": "yes"})):
         try:
             await retry_until_answered(partial(jobs.remove, old.id))
         except trio_jobs.UnknownJob:  # the answer to the first call was lost
@@ -222,11 +236,35 @@ async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nu
     await retry_until_answered(partial(jobs.prune, older_than=1e6))
 
 
+async def _talk_to(job: trio_jobs.JobHandle[Any, Any]) -> None:
+    """Send two inputs to a job, the second when the first one is saved, and end them.
+
+    It comes behind all submits: one of them might take along what is due, and then nothing would ever be
+    claimed by itself.
+    """
+    for key, value in (("1", "one"), ("2", "two")):
+        handlers.journal.note("send", job=job.id, id=key, values=[value])
+        seq = await retry_until_answered(partial(job.send, value, key=key))
+        handlers.journal.note("sent", job=job.id, id=key, seq=seq, values=[value])
+        await retry_until_answered(partial(_saved, job))
+    seq = await retry_until_answered(job.end_inputs)
+    handlers.journal.note("inputs ended", job=job.id, seq=seq)
+    assert await job.result() == ["one", "two"]
+
+
+async def _saved(job: trio_jobs.JobHandle[Any, Any]) -> None:
+    """Wait until a job has saved something."""
+    async with job.events(policy="gap") as events:
+        async for event in events:
+            if event.kind is Kind.SAVED:
+                return
+
+
 async def _submit(
     jobs: trio_jobs.JobRegistry, fn: Any, key: str, **options: Any
 ) -> trio_jobs.JobHandle[Any, Any]:
     handle = await retry_until_answered(partial(jobs.submit, fn, key=key, **options))
-    journal.note("submitted", key=key, job=handle.id)
+    handlers.journal.note("submitted", key=key, job=handle.id)
     return handle
 
 
@@ -238,10 +276,10 @@ async def _follow(job: trio_jobs.JobHandle[Any, Any], folder: Path) -> None:
     cursor = read[-1]["seq"] if read else 0
     async with job.events(cursor, policy="gap") as events:
         async for event in events:
-            data = event.data if event.kind in {"token", "saved", "completed"} else None
+            data = event.data if event.kind in {"token", "input", "saved", "completed"} else None
             facts = {"seq": event.seq, "attempt": event.attempt, "kind": event.kind, "data": data}
-            journal.note("event", job=job.id, **facts)
-    journal.note("end", job=job.id)
+            handlers.journal.note("event", job=job.id, **facts)
+    handlers.journal.note("end", job=job.id)
 
 
 async def before(path: Path) -> None:
@@ -265,8 +303,8 @@ def play(case: Case, folder: Path) -> bool:
     Raises:
         AssertionError: Something is not as it must be.
     """
-    global journal  # handlers are functions of the module, and write to it
-    path, journal = folder / "jobs.db", Journal(folder / JOURNAL)
+    path = folder / "jobs.db"
+    handlers.journal = Journal(folder / JOURNAL)
     trio.run(before, path)
     if case.fault == "kill":
         happened = _killed(case, path)

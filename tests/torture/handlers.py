@@ -24,12 +24,17 @@ def _began(job: JobContext[Any]) -> None:
 
 
 async def _send(job: JobContext[str], place: int) -> None:
-    value = f"{job.attempt}.{place}"
+    await sends(job, f"{job.attempt}.{place}")
+
+
+async def sends(job: JobContext[str], value: str) -> None:
+    """Send a token, and record which."""
     journal.note("token", job=job.id, attempt=job.attempt, value=value)
     await job.send(value)
 
 
-def _returns(job: JobContext[Any], value: T) -> T:
+def returns(job: JobContext[Any], value: T) -> T:
+    """Record what is about to be returned, and return it."""
     journal.note("return", job=job.id, attempt=job.attempt, value=value)
     return value
 
@@ -38,7 +43,7 @@ def _returns(job: JobContext[Any], value: T) -> T:
 async def quick(job: JobContext[str], number: int) -> int:
     """Return at once."""
     _began(job)
-    return _returns(job, number)
+    return returns(job, number)
 
 
 @handler
@@ -51,7 +56,7 @@ async def stream(job: JobContext[str], count: int, pace: float) -> int:
         if place % 3 == 0:
             await job.save(place + 1)
             await job.progress(place + 1, count)
-    return _returns(job, count)
+    return returns(job, count)
 
 
 @handler
@@ -60,7 +65,7 @@ async def burst(job: JobContext[str], count: int) -> int:
     _began(job)
     for place in range(count):
         await _send(job, place)
-    return _returns(job, count)
+    return returns(job, count)
 
 
 @handler(retry=Retry(attempts=3, initial=0.05, on=OSError))
@@ -70,7 +75,7 @@ async def flaky(job: JobContext[str], failures: int) -> int:
     await _send(job, 0)
     if job.attempt <= failures:
         raise OSError(f"attempt {job.attempt} fails")
-    return _returns(job, failures)
+    return returns(job, failures)
 
 
 @handler
@@ -79,7 +84,7 @@ async def child(job: JobContext[str], number: int) -> int:
     _began(job)
     await _send(job, 0)
     await trio.sleep(0.05)
-    return _returns(job, number)
+    return returns(job, number)
 
 
 @handler
@@ -87,7 +92,7 @@ async def parent(job: JobContext[str], children: int) -> int:
     """Spawn, and wait."""
     _began(job)
     spawned = [await job.spawn(child, number) for number in range(children)]
-    return _returns(job, sum([await one.result() for one in spawned]))
+    return returns(job, sum([await one.result() for one in spawned]))
 
 
 @handler
@@ -99,7 +104,7 @@ async def stubborn(job: JobContext[str], seconds: float) -> int:
     finally:
         with trio.move_on_after(seconds, shield=True):
             await trio.sleep_forever()
-    return _returns(job, 0)
+    return returns(job, 0)
 
 
 @handler
@@ -107,7 +112,7 @@ async def deadly(job: JobContext[str]) -> int:
     """Kill the worker, unless no process is to be killed."""
     _began(job)
     if calm:
-        return _returns(job, 0)
+        return returns(job, 0)
     journal.note("suicide", job=job.id)
     os._exit(9)
 
@@ -163,14 +168,14 @@ async def chat(job: JobContext[str], patience: float, limit: float | None) -> li
             try:
                 value = await receives(job)
             except trio.EndOfChannel:
-                return _returns(job, [value for _, value in heard])
+                return returns(job, [value for _, value in heard])
         if scope.cancelled_caught:
             journal.note("wait", job=job.id, attempt=job.attempt)
             raise AwaitInput("more", timeout=limit)
         heard, unsaved, may_wait = [*heard, (job.received, value)], unsaved + 1, True
         await _digest(job, len(heard))
         if random.random() < 0.02:
-            return _returns(job, [value for _, value in heard])  # there may be more
+            return returns(job, [value for _, value in heard])  # there may be more
         if unsaved == _UNSAVED or random.random() < 0.3:
             left = 1 if unsaved > 1 and random.random() < 0.3 else 0  # for the next time
             kept = heard[: len(heard) - left]

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 VERBS = (
     *("submit", "claim", "heartbeat", "append", "finish"),
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
+    *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
 )
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="uses Linux's clock")
 
@@ -52,7 +53,7 @@ def test_tokens_that_are_appended_twice_are_found(
         tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int, received: Any
     ) -> int:
         there = looking.running(tx, job_id, attempt).appended
-        return real(tx, job_id, attempt, kind, values, offset=max(offset, there))
+        return real(tx, job_id, attempt, kind, values, offset=max(offset, there), received=received)
 
     monkeypatch.setattr(verbs, "append", append)
     with pytest.raises(AssertionError, match="tokens_are_the_handlers"):
