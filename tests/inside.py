@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 from trio.testing import MockClock
 
+from trio_jobs._running.deadlines import Deadlines
+
 if TYPE_CHECKING:
     from trio_jobs import JobRegistry
     from trio_jobs.client import RemoteRegistry
     from trio_jobs.stores import Store
 
 __all__ = [
+    "Deadlines",
     "epoch_of",
     "link_of",
     "rows_of",

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import Deadlines
 from trio_jobs import Timeouts
-from trio_jobs._running.deadlines import Deadlines
 from trio_jobs._watching.readers import Policy, Readers, ReadersByJob
 from trio_jobs.stores import Options
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 import trio_jobs
+from tests.inside import Deadlines
 from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, Timeouts, UnknownJob
-from trio_jobs._running.deadlines import Deadlines
 from trio_jobs._watching import raised, readers, store_cursor
 from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claimant, Outcome, Submission

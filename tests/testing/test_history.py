@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.wire import Step
 from trio_jobs import Ended, ErrorRecord, Event, Job, Kind, Priority, Reason, Retry, Timeouts
-from trio_jobs._model.job import Step
 from trio_jobs.testing import BadHistory, Call, HandlerRun, History, Reading, check_history
 from trio_jobs.testing._judge import RULES
 
