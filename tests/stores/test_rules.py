@@ -134,14 +134,18 @@ def test_a_cancellation_that_nobody_confirmed(message: str | None, said: str) ->
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, said), None, False)
 
 
-@pytest.mark.parametrize(("last_input", "received"), [(0, 0), (7, 7), (7, 9), (8, 7), (1, 0)])
+@pytest.mark.parametrize(
+    ("last_input", "received"), [(0, 0), (7, 7), (7, 9), (8, 7), (1, 0), (0, None), (1, None)]
+)
 @pytest.mark.parametrize("reason", [Reason.AWAITING_INPUT, Reason.SNOOZED])
 @pytest.mark.parametrize("delay", [inf, 5.0])
-def test_a_wait_that_is_over_at_once(last_input: int, received: int, reason: Reason, delay: float) -> None:
+def test_a_wait_that_is_over_at_once(
+    last_input: int, received: int | None, reason: Reason, delay: float
+) -> None:
     """A job that waits for an input is due at once exactly if there is one that it did not receive."""
     outcome = Outcome(RETRIED, ended=Ended(reason, delay=delay), received=received)
     found = conclude(outcome, asked=False, message=None, last_input=last_input, before=Retried())
-    here = reason is Reason.AWAITING_INPUT and last_input > received
+    here = reason is Reason.AWAITING_INPUT and last_input > (received or 0)
     assert found.delay == (0.0 if here else delay)
     assert found.ended == outcome.ended
 
@@ -239,7 +243,7 @@ def test_a_lost_worker(spent: int, attempts: int, asked: bool) -> None:
     """A job that lost its worker is retried at once, until it has spent its budget and lost several; then it
     fails, with their number, and never as a hand-over."""
     found = worker_lost(spent, attempts, asked=asked)
-    assert found.result is None
+    assert (found.result, found.received) == (None, None)
     assert found.ended is not None
     assert found.ended.reason is Reason.WORKER_LOST
     assert found.ended.delay == 0.0
