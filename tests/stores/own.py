@@ -218,8 +218,8 @@ FAULTS = [
     Fault(
         "repeated ends are not counted",
         "awaiting.ends_in_a_row_are_counted",
-        '            row["before"] = after(done.ended)\n',
-        '            row["before"] = Retried()\n',
+        '            row["before"] = [done.ended.reason, done.ended.repeats]\n',
+        '            row["before"] = None\n',
     ),
     Fault(
         "who listens hears of any event",

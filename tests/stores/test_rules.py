@@ -25,14 +25,12 @@ from trio_jobs import (
 )
 from trio_jobs.stores import TRANSITIONS, Options, Transition
 from trio_jobs.stores.contract import CRASHES, Outcome, Submission
-from trio_jobs.stores.records import Retried
 from trio_jobs.stores.rules import (
     ABANDONED,
     WAITING,
     Conclusion,
     Inbox,
     advance,
-    after,
     cancel_answer,
     check_end_inputs,
     check_queue,
@@ -63,7 +61,7 @@ COMPLETED, FAILED, CANCELLED, RETRIED = (
 
 def concluded(outcome: Outcome, *, asked: bool = False, message: str | None = None) -> Conclusion:
     """Conclude an attempt of a job that had no inputs, and no snooze."""
-    return conclude(outcome, asked=asked, message=message, last_input=0, before=Retried())
+    return conclude(outcome, asked=asked, message=message, last_input=0, before=None)
 
 
 @pytest.mark.parametrize(("state", "transition"), list(product(State, Transition)))
@@ -144,28 +142,27 @@ def test_a_wait_that_is_over_at_once(
 ) -> None:
     """A job that waits for an input is due at once exactly if there is one that it did not receive."""
     outcome = Outcome(RETRIED, ended=Ended(reason, delay=delay), received=received)
-    found = conclude(outcome, asked=False, message=None, last_input=last_input, before=Retried())
+    found = conclude(outcome, asked=False, message=None, last_input=last_input, before=None)
     here = reason is Reason.AWAITING_INPUT and last_input > (received or 0)
     assert found.delay == (0.0 if here else delay)
     assert found.ended == outcome.ended
 
 
 @pytest.mark.parametrize("reason", Reason)
-@pytest.mark.parametrize("before", [Retried(), Retried(Reason.SNOOZED, 4), Retried(Reason.AWAITING_INPUT, 0)])
-def test_ends_that_repeat(reason: Reason, before: Retried) -> None:
+@pytest.mark.parametrize("before", [None, *(Ended(reason, repeats=4) for reason in Reason)])
+def test_ends_that_repeat(reason: Reason, before: Ended | None) -> None:
     """A snooze counts the snoozes before it in a row, and a wait the waits; nothing else counts."""
     outcome = Outcome(RETRIED, ended=Ended(reason))
     ended = conclude(outcome, asked=False, message=None, last_input=0, before=before).ended
     assert ended is not None
-    assert ended.repeats == (before.repeats + 1 if reason is before.reason else 0)
-    repeated = reason in {Reason.SNOOZED, Reason.AWAITING_INPUT}
-    assert after(ended) == (Retried(reason, ended.repeats) if repeated else Retried())
+    counts = reason in {Reason.SNOOZED, Reason.AWAITING_INPUT}
+    assert ended.repeats == (5 if before is not None and before.reason is reason and counts else 0)
 
 
 def test_a_wait_that_is_to_be_cancelled() -> None:
     """A job whose cancellation was asked for does not wait for an input, though there is one."""
     outcome = Outcome(RETRIED, ended=Ended(Reason.AWAITING_INPUT, "for an answer", delay=inf))
-    found = conclude(outcome, asked=True, message="please", last_input=3, before=Retried())
+    found = conclude(outcome, asked=True, message="please", last_input=3, before=None)
     assert found == Conclusion(CANCELLED, Ended(Reason.USER, "please"), None, False)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 
 from .._common.bell import Bell
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State
-from .._model.job import Job, Progress
+from .._model.job import Ended, Job, Progress
 from .._model.summary import JobSummary, summary_of
 from .contract import Submission, Where
 from .log import Log, weigh
-from .records import Retried
 from .rules import WAITING, date_of
 
 
@@ -89,9 +88,6 @@ def _fields(kind: type[Any]) -> Sequence[str] | None:
     return getattr(kind, "__struct_fields__", None)
 
 
-_NONE: Final = Retried()
-
-
 @attrs.define(eq=False)
 class Row:
     """One job. Times are seconds on Trio's clock."""
@@ -113,7 +109,7 @@ class Row:
     progress: Progress | None = None
     attempt: int = 0
     spent: int = 0
-    before: Retried = _NONE
+    before: Ended | None = None  # how the attempt before ended
     started: float | None = None
     finished: float | None = None
     cancel_requested: float | None = None

@@ -222,7 +222,7 @@ class MemoryStore(LookingVerbs):
         if self._leases.tickets:
             self._leases.discard(row.submission.id)
         if done.delay is not None and done.ended is not None:
-            row.before = rules.after(done.ended)
+            row.before = done.ended
             row.spent -= done.unspent
             row.due = now + done.delay
             self._enqueue(row, now)

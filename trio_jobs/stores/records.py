@@ -94,18 +94,6 @@ class Note:
         self.received = received
 
 
-class Retried(NamedTuple):
-    """The last snooze of a job, or its last wait for an input, unless it ran again for another reason since.
-
-    Attributes:
-        reason: `snoozed` or `awaiting_input`; None if there is none.
-        repeats: How many like it went before in a row.
-    """
-
-    reason: Reason | None = None
-    repeats: int = 0
-
-
 class Where(NamedTuple):
     """A filter of jobs; None means any. A job matches when each given field matches."""
 

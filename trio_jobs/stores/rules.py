@@ -13,7 +13,6 @@ from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, Queue
 from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition, sources
 from .._model.job import REPEATED, Ended, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
-from .records import Retried
 
 WAITING: Final = sources(Transition.STARTED)
 """The states of jobs that wait."""
@@ -63,7 +62,7 @@ ABANDONED: Final = Conclusion(Transition.CANCELLED, Ended(Reason.PARENT))
 
 
 def conclude(
-    outcome: Outcome, *, asked: bool, message: str | None, last_input: int, before: Retried
+    outcome: Outcome, *, asked: bool, message: str | None, last_input: int, before: Ended | None
 ) -> Conclusion:
     """Return what the end of a running attempt means for its job, alike for `finish` and `sweep`.
 
@@ -72,7 +71,8 @@ def conclude(
         asked: Whether cancellation was requested.
         message: The free text of that request.
         last_input: The `seq` of the job's newest `input` or `inputs_ended`; 0 for none.
-        before: The last snooze or wait of the job.
+        before: How the attempt before ended, of which only the reason and `repeats` count; None if there
+            was none.
     """
     transition, ended = outcome.transition, outcome.ended
     if ended is None:
@@ -80,7 +80,7 @@ def conclude(
     if transition is Transition.RETRIED:
         if asked:
             return Conclusion(Transition.CANCELLED, _cancelled(message, ended))
-        if ended.reason is before.reason:
+        if before is not None and ended.reason is before.reason and ended.reason in REPEATED:
             ended = attrs.evolve(ended, repeats=before.repeats + 1)
         delay = ended.delay or 0.0
         if ended.reason is Reason.AWAITING_INPUT and last_input > (outcome.received or 0):
@@ -108,11 +108,6 @@ def worker_lost(spent: int, attempts: int, *, asked: bool) -> Outcome:
     message = f"Its worker was lost{f', {spent} times in all' if deadly else ''}"
     how = Transition.FAILED if deadly and not asked else Transition.RETRIED
     return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0), received=None)
-
-
-def after(ended: Ended) -> Retried:
-    """Return what the next end of the job has as `before`, when this was the end of an attempt."""
-    return Retried(ended.reason, ended.repeats) if ended.reason in REPEATED else Retried()
 
 
 def waited(reason: Reason | None, last_input: int, received: int) -> Literal["input", "timeout"] | None:

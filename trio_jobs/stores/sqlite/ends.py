@@ -10,8 +10,7 @@ from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, REPEATED, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..records import Retried
-from ..rules import ABANDONED, Conclusion, advance, after, cancel_answer, check_removable, conclude
+from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
 from . import chunks, inbox, repair
 from .group import FOREVER, Transaction
 from .looking import Running, known, running
@@ -62,12 +61,13 @@ def finish(
 
 def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None = None) -> State:
     """End the attempt of a running job, and its open children."""
+    repeated = _REPEATED.get(job.repeated or "")
     done = conclude(
         outcome,
         asked=job.cancel_requested is not None,
         message=job.cancel_message,
         last_input=job.last_input,
-        before=Retried(_REPEATED.get(job.repeated or ""), job.repeats),
+        before=None if repeated is None else Ended(repeated, repeats=job.repeats),
     )
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
@@ -89,7 +89,6 @@ def end(
 ) -> State:
     """Move a job to the next state, and delete the oldest ended jobs if too many are kept."""
     new, ended = advance(state, how.transition), how.ended
-    last = Retried() if ended is None else after(ended)
     row = tx.one(
         f"end {how.transition}",
         number=number,
@@ -102,8 +101,7 @@ def end(
         due=None if how.delay is None else tx.now + how.delay,
         unspent=how.unspent,
         received=received,
-        repeated=last.reason,
-        repeats=last.repeats,
+        repeats=0 if ended is None else ended.repeats,
     )
     if row is None:
         raise IllegalTransition(state, how.transition)

@@ -180,7 +180,7 @@ UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
 UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
     expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent,
-    received = coalesce(:received, received), repeated = :repeated, repeats = :repeats
+    received = coalesce(:received, received), repeated = :reason, repeats = :repeats
 WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};
 

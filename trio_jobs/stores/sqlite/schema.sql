@@ -202,7 +202,7 @@ ALTER TABLE trio_jobs_job ADD COLUMN inputs_ended INTEGER;                   -- 
 ALTER TABLE trio_jobs_job ADD COLUMN unconsumed INTEGER NOT NULL DEFAULT 0;  -- how many inputs,
 ALTER TABLE trio_jobs_job ADD COLUMN input_bytes INTEGER NOT NULL DEFAULT 0; -- and their size
 ALTER TABLE trio_jobs_job ADD COLUMN waited TEXT;                            -- what ended the wait for an input: as in `Claim`
-ALTER TABLE trio_jobs_job ADD COLUMN repeated TEXT;                          -- the reason of the last snooze or wait,
+ALTER TABLE trio_jobs_job ADD COLUMN repeated TEXT;                          -- the reason of the end of the attempt before,
 ALTER TABLE trio_jobs_job ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;     -- and how many went before it
 ALTER TABLE trio_jobs_job ADD COLUMN steps INTEGER NOT NULL DEFAULT 0;       -- how many are kept,
 ALTER TABLE trio_jobs_job ADD COLUMN step_bytes INTEGER NOT NULL DEFAULT 0;  -- and their size
