@@ -33,9 +33,12 @@ async def observed(call: Awaitable[object], since: datetime | None = _NEVER) -> 
 
 def plain(value: object, since: datetime | None = _NEVER) -> object:
     """Return the part of an answer that the contract determines; times by when the job was submitted."""
-    if attrs.has(type(value)):
+    kind = cast("Any", type(value))
+    names = getattr(kind, "_fields", ())  # of a NamedTuple
+    if attrs.has(kind) or names:
         since = since and getattr(value, "created_at", since)
-        fields = {field.name: getattr(value, field.name) for field in attrs.fields(cast("Any", type(value)))}
+        names = names or [field.name for field in attrs.fields(kind)]
+        fields = {name: getattr(value, name) for name in names}
         fields |= {name: settle(fields[name]) for name, settle in _OPEN.items() if name in fields}
         return {name: plain(item, since) for name, item in fields.items()}
     if isinstance(value, Mapping):
