@@ -1,4 +1,4 @@
-"""Bugs in batches, cancellations by filter, exits, graces, and jobs that return to an earlier worker."""
+"""Bugs in batches, cancellations, exits, graces, inputs, and jobs that return to an earlier worker."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tests.planted.bug import Bug
 
 REGISTRY, OPENING = "_registry/registry.py", "_registry/opening.py"
 RUNNER, WORKER, ATTEMPT = "_running/runner.py", "_running/worker.py", "_running/attempt.py"
+INBOX, LISTENER, STEPS, WRITER = (f"_running/{name}.py" for name in ("inbox", "listener", "steps", "writer"))
 
 SIMULATED = [
     Bug(
@@ -110,6 +111,78 @@ SIMULATED = [
         RUNNER,
         " and not ((self.attempts or self._superseded) and (self.store.durable or not submits)):\n",
         ":\n",
+        "simulation",
+    ),
+    Bug(
+        "a reader of inputs goes on by their number",
+        "where other events are between two inputs, the handler gets the second one twice",
+        INBOX,
+        "            self.cursor = events[-1].seq if events else self.cursor\n",
+        "            self.cursor += len(events)\n",
+        "simulation",
+    ),
+    Bug(
+        "an attempt receives what comes after its start",
+        "an answer that came while a job waited for its slot is never received",
+        INBOX,
+        "        self.received = self.cursor = claim.consumed\n",
+        "        self.received, self.cursor = claim.consumed, claim.seq\n",
+        "simulation",
+    ),
+    Bug(
+        "what was read counts as received when an attempt ends",
+        "a job that waits for an answer is not due when the answer is there",
+        ATTEMPT,
+        "self.claim.consumed if run.inbox is None else run.inbox.received",
+        "self.claim.consumed if run.inbox is None else run.inbox.cursor",
+        "simulation",
+    ),
+    Bug(
+        "a save consumes what is received while it is under way",
+        "an input that another task of the handler has just received is gone after a crash",
+        WRITER,
+        "retry_until_answered(self._append, kind, values, received)\n",
+        "retry_until_answered(self._append, kind, values, received and self.received)\n",
+        "simulation",
+    ),
+    Bug(
+        "each try of a send has an id of its own",
+        "an input whose answer was lost, and that is sent again with its key, comes twice",
+        RUNNER,
+        "next(self._keys) if key is None else key, values",
+        "next(self._keys), values",
+        "simulation",
+    ),
+    Bug(
+        "only the steps of the attempt before are known",
+        "the third attempt charges a card again that the first one charged",
+        STEPS,
+        "for event in history if event.kind is Kind.STEP}",
+        "for event in history if (event.kind, event.attempt) == (Kind.STEP, self._claim.attempt - 1)}",
+        "simulation",
+    ),
+    Bug(
+        "a worker that hears for one attempt is not told of the next",
+        "a handler waits for ever for an input that is there",
+        LISTENER,
+        "        self._joined.ring()\n",
+        "",
+        "simulation",
+    ),
+    Bug(
+        "whoever is woken is told that time ran out",
+        "a handler gives up although its answer has come",
+        "_running/context.py",
+        'return self._writer.claim.waited == "timeout"',
+        "return self._writer.claim.waited is not None",
+        "simulation",
+    ),
+    Bug(
+        "who waits a second time after a time limit fails",
+        "a job that reminds somebody once a day fails on the second day",
+        "_running/outcome.py",
+        'if self.claim.waited == "input" and received',
+        "if self.claim.waited is not None and received",
         "simulation",
     ),
 ]

@@ -398,6 +398,7 @@ def heard() -> History:
                 5,
                 received=[(3, "a"), (6, "b")],
                 called={"plan": "planned"},
+                saves=[("s", 3)],
                 steps={"plan": "planned"},
             ),
             HandlerRun(JOB, 2, "w2", 15, 16, received=[(6, "b")], timed_out=True, steps={"plan": "planned"}),
@@ -470,6 +471,14 @@ UNHEARD: dict[str, tuple[str, Callable[[History], None]]] = {
     "consumed by its end and not received": (
         "attempts_receive_what_is_left",
         _set("runs.2.received", [(6, "b")]),
+    ),
+    "consumed what was received after its value was made": (
+        "attempts_receive_what_is_left",
+        _set("runs.0.saves", [("s", 0)]),
+    ),
+    "who waited once more failed": (
+        "waits_end_as_told",
+        change(9, kind=Kind.FAILED, data=Ended(Reason.ERROR, error=ErrorRecord("AwaitInput", "", ""))),
     ),
     "a time limit that was an input": ("waits_end_as_told", _set("runs.2.timed_out", True)),
     "an input that was a time limit": ("waits_end_as_told", _set("runs.1.timed_out", False)),

@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ._asked import SLACK, Found
-from .fold import Folded
+from .fold import Folded, end_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,10 +100,12 @@ def attempts_receive_what_is_left(history: History) -> Found:
         for event in log if run.heard else ():
             if event.attempt != run.attempt or event.received is None:
                 continue
-            if event.received not in places or (event.kind != "saved" and event.received != places[-1]):
-                text = (
-                    f"attempt {run.attempt} received up to {places[-1]}; {event.kind} says {event.received}"
-                )
+            may = {places[-1]}
+            if event.kind == "saved":  # what is consumed travels with the value
+                may = {max(start, seq) for value, seq in run.saves if value == event.data} or {*places}
+                start = max(start, event.received)
+            if event.received not in may:
+                text = f"attempt {run.attempt} had received {may}; {event.kind} says {event.received}"
                 yield run.job_id, text
 
 
@@ -113,22 +115,27 @@ def _consumed_before(log: list[Event], attempt: int) -> int:
 
 
 def waits_end_as_told(history: History) -> Found:
-    """An attempt is told that its wait timed out exactly if no input came that was not received before."""
+    """An attempt is told that its wait timed out exactly if no input came that was not received before.
+
+    It may wait again, unless it received nothing although an input came, or there will be no more.
+    """
     for run in history.runs:
-        waited = False
-        received = 0
-        came = 0
-        for event in history.logs.get(run.job_id, []):
-            if event.kind == "started":
-                if event.attempt == run.attempt:
-                    break
-                waited = False
-            elif event.kind == "retried":
+        log = history.logs.get(run.job_id, [])
+        waited, received, came = False, 0, 0
+        for event in log[: (start_of(log, run.attempt) or log[-1]).seq] if log else ():
+            if event.kind == "retried":
                 waited, received = event.data.reason == "awaiting_input", event.received or 0
             elif event.kind in {"input", "inputs_ended"}:
                 came = event.seq
         if run.timed_out != (waited and came <= received):
             yield run.job_id, f"attempt {run.attempt} was told timed_out={run.timed_out}; input {came} came"
+        how = end_of(log, run.attempt)
+        error = None if how is None or how.kind != "failed" else how.data.error
+        in_vain = (waited and came > received and not run.received) or any(
+            event.kind == "inputs_ended" for event in log
+        )
+        if error is not None and error.type.endswith("AwaitInput") and run.heard and not in_vain:
+            yield run.job_id, f"attempt {run.attempt} might have waited for an input, and failed"
 
 
 def steps_are_kept(history: History) -> Found:

@@ -126,6 +126,7 @@ class HandlerRun:
         told: Whether it was told to end, by `JobContext.cancel_requested`.
         stopped: Whether it was cancelled.
         received: The inputs that it received, in order: the `seq` of each, and the value.
+        saves: What it set out to save, in order: the value, and up to where inputs were to be consumed.
         timed_out: Whether it was told that no input came in time, by `JobContext.timed_out`.
         called: The steps whose function was called, by name, and what that returned; None if it did not.
         steps: What `JobContext.step` returned, by name.
@@ -143,6 +144,7 @@ class HandlerRun:
     told: bool = False
     stopped: bool = False
     received: list[tuple[int, Any]] = attrs.field(factory=list[Any])
+    saves: list[tuple[Any, int]] = attrs.field(factory=list[Any])
     timed_out: bool = False
     called: dict[str, Any] = attrs.field(factory=dict[str, Any])
     steps: dict[str, Any] = attrs.field(factory=dict[str, Any])

@@ -53,6 +53,10 @@ class _Recorded(JobContext[Any]):
         self.run.received.append((self.received, value))
         return value
 
+    async def save(self, value: object, *, received: int | None = None) -> None:
+        self.run.saves.append((value, self.received if received is None else received))
+        await super().save(value, received=received)
+
     async def step(self, name: str, fn: Handler, /, *args: Any) -> Any:  # type: ignore[override]
         @functools.wraps(fn)
         async def called(*args: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ STEPS: Final[Mapping[str, Sequence[Any]]] = {
 """The steps, and what each may be told."""
 LISTENING: Final[Mapping[str, Sequence[Any]]] = {
     "receive": LONG,
-    "together": (0.5, 3.0),
+    "together": (1.0, 25.0),
     "listen": (False, True),
     "talk": (inf, inf, 1.0, 25.0),
     "ask": (inf, 3.0),
@@ -117,38 +118,38 @@ async def _listen(job: JobContext[str], number: int, what: str, amount: Any) -> 
     elif what == "together":
         async with trio.open_nursery() as nursery:
             for n in range(2):
-                nursery.start_soon(_receive, job, amount * n)
-    elif what in {"talk", "ask"}:
-        await _talk(job, amount, saves=what == "talk")
+                nursery.start_soon(partial(_receive, job, amount * (n + 1), saves=True))
+    elif what == "listen":
+        while await _receive(job, inf, saves=amount) is None:
+            pass
+    elif what == "receive":
+        await _receive(job, amount)
     else:
-        while not await _receive(job, inf if what == "listen" else amount) and what == "listen":
-            if amount:
-                await job.save(job.received)
+        await _talk(job, amount, saves=what == "talk")
 
 
-async def _receive(job: JobContext[str], seconds: float) -> str | None:
-    """Receive an input; return `end` if no more will come, and `late` if none came in time."""
-    with trio.move_on_after(seconds):  # noqa: ASYNC912  # receive is a checkpoint
+async def _receive(job: JobContext[str], seconds: float, *, saves: bool = False) -> str | None:
+    """Receive an input, and perhaps save; return `end` if no more will come, `late` if none came in time."""
+    with trio.move_on_after(seconds) as scope:  # noqa: ASYNC912  # receive is a checkpoint
         try:
             await job.receive()
         except trio.EndOfChannel:
             return "end"
-        return None
-    return "late"
+    if not scope.cancelled_caught and saves:
+        await job.save(job.received)
+    return "late" if scope.cancelled_caught else None
 
 
 async def _talk(job: JobContext[str], seconds: float, *, saves: bool) -> None:
-    """Receive inputs to their end, and give back the slot for so long while none comes; after that go on.
+    """Receive inputs to their end, and give back the slot for so long while none comes, a few times.
 
     An attempt that an input may have woken is patient, as it fails if it receives none.
     """
     patience = 1.0 if job.attempt == 1 or job.timed_out else inf
-    while (came := await _receive(job, patience)) != "end":
+    while (came := await _receive(job, patience, saves=saves)) != "end":
         if came is None:
             patience = 1.0
-            if saves:
-                await job.save(job.received)
-        elif job.timed_out:
+        elif job.timed_out and job.attempt > 3:
             return
         else:
             raise AwaitInput("what next?", None if seconds == inf else seconds)
