@@ -80,8 +80,8 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     (
         InboxFull(3, 2, "3"),
         (
-            "3 unconsumed inputs of 3 are there; its handler has received 2 of them, and has to save; "
-            "try again later"
+            "the job has 3 unconsumed inputs, and may have 3; its handler has received 2 of them, "
+            "and has to save; try again later"
         ),
         {"unconsumed": 3, "received": 2, "limit": "3"},
     ),

@@ -624,7 +624,7 @@ async def test_a_full_inbox_says_what_the_handler_has_only_to_save(
 
     async with opening(hoards, retention=Retention(inputs=2)) as jobs:
         handle = await jobs.submit(hoards)
-        with pytest.raises(InboxFull, match="0 unconsumed inputs of 2 are there; try again"):
+        with pytest.raises(InboxFull, match="has 0 unconsumed inputs, and may have 2; send less at once"):
             await (await jobs.submit(hoards, delay=1e6)).send_many([1, 2, 3])
         await handle.send_many([1, 2])
         async with handle.stream() as tokens:

@@ -151,7 +151,8 @@ class InboxFull(TrioJobsError):
 
     def __init__(self, unconsumed: int, received: int, limit: str) -> None:
         hint = f"; its handler has received {received} of them, and has to save" if received else ""
-        super().__init__(f"{unconsumed} unconsumed inputs of {limit} are there{hint}; try again later")
+        fix = "try again later" if unconsumed else "send less at once"  # as these will never fit
+        super().__init__(f"the job has {unconsumed} unconsumed inputs, and may have {limit}{hint}; {fix}")
         self.unconsumed = unconsumed
         self.received = received
         self.limit = limit

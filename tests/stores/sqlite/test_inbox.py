@@ -158,14 +158,14 @@ async def test_the_box_is_full(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db", retention=keep) as store:
         job_id = (await start(store)).submission.id
         assert await store.send(job_id, "1", [1, 2]) == 4
-        with pytest.raises(InboxFull, match="2 unconsumed inputs of 3 are there; try"):
+        with pytest.raises(InboxFull, match="has 2 unconsumed inputs, and may have 3; try"):
             await store.send(job_id, "2", [3, 4])
         assert await store.send(job_id, "2", ["123456"]) == 5  # with its quotes exactly ten bytes in all
         with pytest.raises(InvalidPayload, match="an input of 9 bytes is over Retention.token_bytes=8"):
             await store.send(job_id, "3", ["1234567"])
         await store.append(job_id, 1, Kind.SAVED, ["x"], 0, received=4)
         assert (await store.get(job_id)).unconsumed == 1
-        with pytest.raises(InboxFull, match="1 unconsumed inputs of 10 bytes of them"):
+        with pytest.raises(InboxFull, match="has 1 unconsumed inputs, and may have 10 bytes of them"):
             await store.send(job_id, "3", [123])
         assert await store.send(job_id, "3", [1, 2]) == 8
         await store.finish(job_id, 1, attrs.evolve(AWAIT, received=7))
