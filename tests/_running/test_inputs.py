@@ -29,6 +29,7 @@ from trio_jobs import (
     Retry,
     RetryAfter,
     State,
+    StoreCorrupt,
     StoreUnavailable,
     handler,
     open_registry,
@@ -409,6 +410,30 @@ async def test_a_store_that_hangs_holds_up_no_exit(verb: str, autojump_clock: Mo
             handle = await jobs.submit(asks)
             await handle.send("never heard")
             await wait_all_tasks_blocked()
+
+
+async def test_a_store_that_breaks_is_told_to_each_that_waits(autojump_clock: MockClock) -> None:
+    """Also to a cleanup that shields itself: it would wait for ever."""
+    told: list[StoreCorrupt] = []
+
+    class Broken(MemoryStore):
+        async def listening(self, places: Any) -> Any:
+            await trio.sleep(1)
+            raise StoreCorrupt("the disk is gone")
+
+    async def asks(job: JobContext[Any], seconds: float) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+            with pytest.raises(StoreCorrupt) as caught:
+                await job.receive()
+        told.append(caught.value)
+
+    with pytest.raises(StoreCorrupt, match="the disk is gone"), trio.fail_after(10):
+        async with open_registry(Broken()) as jobs:
+            for seconds in (0, 2):
+                await jobs.submit(asks, seconds)
+            await trio.sleep_forever()
+    assert len(told) == 2
 
 
 async def test_the_store_is_away_while_a_handler_listens(autojump_clock: MockClock) -> None:

@@ -33,10 +33,17 @@ class Listener:
         self._joined = Bell()
         self._asking = trio.CancelScope()
         self._looked = 0.0  # when the store has had time to look
+        self._failure: Exception | None = None  # what ended the task
 
     @contextmanager
     def hearing(self, inbox: StoreInbox) -> Generator[None]:
-        """Fill an inbox once there is something to fill it with, while the block is waited in."""
+        """Fill an inbox once there is something to fill it with, while the block is waited in.
+
+        Raises:
+            Exception: What the store raised for all: no more is heard.
+        """
+        if self._failure is not None:
+            raise self._failure
         self._waiting[inbox.job_id] = inbox
         self._joined.ring()
         self._asking.deadline = self._looked  # then ask anew, for this one too
@@ -46,7 +53,16 @@ class Listener:
             del self._waiting[inbox.job_id]
 
     async def run(self) -> None:
-        """Ask the store for those that wait, until cancelled."""
+        """Ask the store for those that wait, until cancelled. What it raises, each of them gets too."""
+        try:
+            await self._ask()
+        except Exception as error:
+            self._failure = failure = error
+            for inbox in self._waiting.values():
+                inbox.close(lambda: failure)
+            raise
+
+    async def _ask(self) -> None:
         look = _LOOK
         while True:
             while not self._waiting:
