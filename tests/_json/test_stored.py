@@ -133,6 +133,18 @@ def test_the_first_and_the_last_moment(year: int, offset: float) -> None:
     assert decode_options(encode_options(before, OWN), 2, None, OWN) == before
 
 
+@pytest.mark.parametrize(("number", "alike"), [(7, True), (2**60, False), (3 * 2**60, False)])
+def test_equal_options_are_each_written_as_they_are(number: int, *, alike: bool) -> None:
+    """A number is written alike as int and as float where a float holds each one around it, and else as what
+    it is, though an equal one was written before: files have digests of what is written."""
+    kinds = (int, float) if number % 3 else (float, int)
+    whole, real = sorted(
+        encode_options(Options(timeouts=Timeouts(kind(number)), retry=Retry(initial=kind(number))), OWN)
+        for kind in kinds
+    )
+    assert (whole == real) == alike
+
+
 def test_huge_numbers_come_back_as_floats() -> None:
     """An int that no float equals comes back as the nearest float."""
     before = Options(timeouts=Timeouts(2**900 + 1), retry=Retry(2**80, initial=2**80 + 1))

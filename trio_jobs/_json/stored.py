@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, cast, get_args
 
 import attrs
@@ -113,11 +114,10 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         raise InvalidPayload(
             f"a durable store keeps no code: set Retry.on in @handler(retry=…); got {shown(retry.on)}"
         )
-    limits = attrs.asdict(options.timeouts).items()
-    numbers = {name: _as_written(getattr(retry, name)) for name in ("initial", "factor", "maximum", "jitter")}
+    limits, own = options.timeouts, retry.on is not _EVERY
     kept = {
-        "timeouts": {name: _as_written(limit) for name, limit in limits if limit not in {None, math.inf}},
-        "retry": _unusual({"attempts": retry.attempts, **numbers, "own": retry.on is not _EVERY}),
+        "timeouts": _timeouts(limits.run, limits.queue, limits.first_token, limits.idle),
+        "retry": _retry(retry.attempts, retry.initial, retry.factor, retry.maximum, retry.jitter, own=own),
         "delay": options.delay,
         "run_at": None if options.run_at is None else _in_utc(options.run_at),
         "tags": dict(sorted(options.tags.items())),
@@ -127,6 +127,22 @@ def encode_options(options: Options, on: Matcher) -> bytes:
     return msgspec.json.encode(_unusual(kept))
 
 
+# Most jobs have the same.
+@lru_cache(1000, typed=True)  # whole numbers beyond `_EXACT` are written as what they are
+def _timeouts(*limits: float | None) -> Mapping[str, Any]:
+    named = zip(_CLOCKS, limits, strict=True)
+    return {name: _as_written(limit) for name, limit in named if limit not in {None, math.inf}}
+
+
+@lru_cache(1000, typed=True)  # whole numbers beyond `_EXACT` are written as what they are
+def _retry(attempts: int, *numbers: float, own: bool) -> Mapping[str, Any]:
+    return _unusual(
+        {"attempts": attempts, **dict(zip(_NUMBERS, map(_as_written, numbers), strict=True)), "own": own}
+    )
+
+
+_CLOCKS: Final = ("run", "queue", "first_token", "idle")
+_NUMBERS: Final = ("initial", "factor", "maximum", "jitter")
 _USUAL: Final = {"attempts": 1, "own": False, "run_at": None, "when_unread": "continue"}
 """What is left out of stored options. All else is written, as files have digests of it."""
 

@@ -82,18 +82,21 @@ class Transaction:
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:
         """Run a statement of `queries.sql`. One that gives rows is done when all of them have been read."""
-        return cast("Iterator[Row]", self.db.execute(QUERIES[query], values))
+        rows: Iterator[Row] = self.db.execute(QUERIES[query], values)
+        return rows
 
     def select(self, sql: str, values: Mapping[str, Any]) -> Iterator[Row]:
         """Run a statement that this package put together; only `values` come from outside."""
-        return cast("Iterator[Row]", self.db.execute(sql, values))
+        rows: Iterator[Row] = self.db.execute(sql, values)
+        return rows
 
     def one(self, query: str, /, **values: Any) -> Row | None:
         """Run a statement that gives at most one row, and return that row or None."""
         try:
-            return cast("Row | None", self.db.execute(QUERIES[query], values).fetchone())
+            row: Row | None = self.db.execute(QUERIES[query], values).fetchone()
         except UnicodeEncodeError:  # no file can hold such a name, so this one has nothing of it
             return None
+        return row
 
     def check_compat(self) -> None:
         """Check that this version may still claim, submit and sweep.

@@ -14,7 +14,7 @@ from . import chunks, repair
 from .group import Row, Transaction
 
 
-@attrs.frozen
+@attrs.define  # not frozen, as each end makes one; it never changes
 class Running:
     """A running job: the row of the query `running`."""
 

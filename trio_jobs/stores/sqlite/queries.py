@@ -76,6 +76,7 @@ def _blocks(name: str, marker: str) -> Mapping[str, str]:
 def _load() -> Mapping[str, str]:
     words = {what.value: states_in(sources(what)) for what in Transition}
     words["over"] = states_in(state for state in State if state.over)
+    words["is_over"] = " OR ".join(f"state = '{state}'" for state in State if state.over)
     levels = (f"SELECT {level.value} AS priority, {PENALTY[level]} AS penalty" for level in Priority)
     words["levels"] = f"({' UNION ALL '.join(levels)})"
     words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="")

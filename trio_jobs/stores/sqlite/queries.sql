@@ -1,5 +1,6 @@
 -- Every statement of the store, by name. {started} and the like stand for the states from which that
 -- transition is legal, {over} for those that no transition leaves: they are written in from the table.
+-- {is_over} asks whether a job is in one of the latter, without the table that SQLite makes for an IN each time.
 -- A `+state` keeps SQLite from walking through all the jobs that run, where another index finds those wanted.
 
 -- name: totals
@@ -244,7 +245,7 @@ SELECT min(
 {snapshot} WHERE job.id = :id;
 
 -- name: log_place
-SELECT number, seq, state IN {over} FROM trio_jobs_job WHERE id = :id;
+SELECT number, seq, {is_over} FROM trio_jobs_job WHERE id = :id;
 
 -- name: chunks
 SELECT id, count, attempt, kind, at, received, data FROM trio_jobs_event
