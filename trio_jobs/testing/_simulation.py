@@ -40,7 +40,7 @@ def draw_job(random: Random) -> Drawn:
     Some are sent inputs; these also receive, wait, and run steps.
     """
     listens = random.random() < 0.4
-    known = [*LISTENING, "send", "save", "sleep", "shield", "child"] if listens else _STEPS
+    known = [*LISTENING, "send", "save", "sleep", "child", *["shield"] * 3] if listens else _STEPS
     steps = [
         (what, random.choice(_ALL[what]))
         for what in (random.choice(known) for _ in range(random.randint(listens, 5)))
