@@ -36,7 +36,6 @@ from trio_jobs.serving.values import encode_job
 
 Call = Callable[[], Awaitable[int]]
 FULL = {"error": {"code": "inbox_full", "message": "full", "unconsumed": 5, "received": 2, "limit": "5"}}
-LARGE = {"error": {"code": "too_large", "message": "too large"}}
 WRONG = {"error": {"code": "invalid_payload", "message": "no number"}}
 AWAY = {"error": {"code": "unavailable", "message": "not now"}}
 
@@ -184,18 +183,22 @@ async def test_a_batch_that_is_refused_is_sent_part_by_part(socket_clock: MockCl
     assert [type(error) for (error,) in found[2:]] == [InvalidPayload, InboxFull, InboxFull]
 
 
-async def test_what_is_too_large_joined_is_sent_apart(socket_clock: MockClock) -> None:
-    """A server may take less in one message; what is too large by itself is the fault of its caller only."""
+@pytest.mark.parametrize("code", ["too_large", "bad_request"])
+async def test_what_a_server_does_not_take_joined_is_sent_apart(socket_clock: MockClock, code: str) -> None:
+    """A server may take less in one message; what it never takes, as it is nested too deep, is the fault of
+    its caller only.
+    """
+    refused = {"error": {"code": code, "message": "no"}}
     async with talking() as (server, handle), trio.open_nursery() as nursery:
         found = await begun(nursery, *[partial(handle.send, one) for one in (1, 2, "large", 3)])
-        answers: list[tuple[list[Any], Any]] = [([1], {"seq": 2}), ([2, "large", 3], LARGE)]
-        answers += [([2], {"seq": 3}), (["large"], LARGE), ([3], {"seq": 4})]
+        answers: list[tuple[list[Any], Any]] = [([1], {"seq": 2}), ([2, "large", 3], refused)]
+        answers += [([2], {"seq": 3}), (["large"], refused), ([3], {"seq": 4})]
         for values, answer in answers:
             await server.asked_for(values)
             server.give.send_nowait(answer)
     assert [one for one in found if one != found[2]] == [[2], [3], [4]]
     (error,) = found[2]
-    assert (type(error), error.code) == (ServerError, "too_large")
+    assert (type(error), error.code) == (ServerError, code)
 
 
 async def test_an_unknown_end_is_that_of_all(socket_clock: MockClock) -> None:

@@ -127,7 +127,7 @@ class Sender:
 
     def _refuse(self, batch: Sequence[Part], error: Exception) -> None:
         of_these = isinstance(error, (InvalidPayload, KeyConflict))  # the values, and no others
-        of_these |= isinstance(error, ServerError) and error.code == "too_large"
+        of_these |= isinstance(error, ServerError) and error.code in {"too_large", "bad_request"}
         if len(batch) > 1 and (of_these or isinstance(error, InboxFull)):
             for part in reversed(batch):  # each by itself: some of them may be taken
                 part.alone = True

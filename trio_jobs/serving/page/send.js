@@ -22,7 +22,8 @@ export class Sender {
   #job;
   /** @type {Part[]} */
   #line = [];
-  #asking = false;
+  /** Whether nothing is on its way. */
+  idle = true;
 
   /**
    * @param {import("./values.js").Ask} ask
@@ -31,11 +32,6 @@ export class Sender {
   constructor(ask, job) {
     this.#ask = ask;
     this.#job = job;
-  }
-
-  /** Whether nothing is on its way. */
-  get idle() {
-    return !this.#asking;
   }
 
   /**
@@ -47,16 +43,19 @@ export class Sender {
     return new Promise((resolve, reject) => {
       const alone = values === null || key !== undefined;
       this.#line.push({ values, key, alone, size: writeJSON(values).length, resolve, reject });
-      if (!this.#asking) this.#run();
+      if (this.idle) this.#run();
     });
   }
 
   async #run() {
-    this.#asking = true;
+    this.idle = false;
     while (this.#line.length > 0) {
       const parts = this.#next();
+      const { values: first, key = newKey() } = parts[0];
+      const values = parts.flatMap((part) => part.values);
+      const request = first === null ? { op: "end_inputs" } : { op: "send", values, input_id: key };
       try {
-        let { seq } = await this.#ask(this.#request(parts));
+        let { seq } = await this.#ask({ ...request, job: this.#job });
         for (const part of parts.reverse()) {
           part.resolve(seq);
           seq -= part.values?.length ?? 0;
@@ -65,7 +64,7 @@ export class Sender {
         this.#refuse(parts, error);
       }
     }
-    this.#asking = false;
+    this.idle = true;
   }
 
   #next() {
@@ -81,18 +80,12 @@ export class Sender {
     return parts;
   }
 
-  /** @param {Part[]} parts */
-  #request(parts) {
-    if (parts[0].values === null) return { op: "end_inputs", job: this.#job };
-    return { op: "send", job: this.#job, values: parts.flatMap(({ values }) => values), input_id: parts[0].key ?? newKey() };
-  }
-
   /**
    * @param {Part[]} parts
    * @param {any} error
    */
   #refuse(parts, error) {
-    const ofThese = ["invalid_payload", "key_conflict", "too_large"].includes(error.code);
+    const ofThese = ["invalid_payload", "key_conflict", "too_large", "bad_request"].includes(error.code);
     if (parts.length > 1 && (ofThese || error.code === "inbox_full")) {
       this.#line.unshift(...parts.map((part) => ({ ...part, alone: true }))); // some of them may be taken
       return;
