@@ -50,7 +50,8 @@ class Listener:
         try:
             yield
         finally:
-            del self._waiting[inbox.job_id]
+            if self._waiting.get(inbox.job_id) is inbox:  # and not that of a newer attempt
+                del self._waiting[inbox.job_id]
 
     async def run(self) -> None:
         """Ask the store for those that wait, until cancelled. What it raises, each of them gets too."""
