@@ -221,6 +221,19 @@ def results_are_the_handlers(evidence: Evidence) -> Iterator[str]:
                 yield f"job {job.id}: nobody returned {event.data!r} in attempt {event.attempt}"
 
 
+def failures_are_the_handlers(evidence: Evidence) -> Iterator[str]:
+    """Yield jobs that failed, though neither their handlers nor lost workers did that."""
+    for job in evidence.jobs.values():
+        for event in job.log:
+            if event.kind == "failed" and not (event.data["reason"] == "worker_lost" or _raised(event.data)):
+                yield f"job {job.id} failed at {event.seq}: {event.data}"
+
+
+def _raised(ended: dict[str, Any]) -> bool:
+    """Return whether a handler raised what handlers raise here."""
+    return ended["reason"] == "error" and "OSError" in json.dumps(ended.get("error"))
+
+
 def readers_agree(evidence: Evidence) -> Iterator[str]:
     """Yield events that a reader, over all its lives, got out of order, twice, wrongly, or not at all."""
     seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -263,6 +276,12 @@ def the_dead_are_replaced(evidence: Evidence) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     *(the_file_is_whole, logs_are_dense, logs_are_legal, everything_ended, budgets_are_kept),
     *(moves_were_legal, the_fence_held, accepted_is_kept, cancel_answers_are_true),
-    *(tokens_are_the_handlers, results_are_the_handlers, readers_agree, the_dead_are_replaced),
+    *(
+        tokens_are_the_handlers,
+        results_are_the_handlers,
+        failures_are_the_handlers,
+        readers_agree,
+        the_dead_are_replaced,
+    ),
     *listening.RULES,
 )

@@ -233,6 +233,8 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("tokens_are_the_handlers", edited(2, value="1.9")),
     ("tokens_are_the_handlers", said(what="token", job="a", attempt=2, value="2.1")),
     ("results_are_the_handlers", edited(5, value=6)),
+    ("failures_are_the_handlers", lambda scene: scene.event(9, 2, "failed", [{"reason": "error"}])),
+    ("failures_are_the_handlers", lambda scene: scene.event(9, 2, "failed", [{"reason": "limit"}])),
     ("readers_agree", edited(8, seq=3)),
     ("readers_agree", edited(8, kind="token")),
     ("readers_agree", said(what="end", job="a")),
