@@ -23,10 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import trio  # found only now
 
-from tests.serving.fuzzed import mutated, nonsense, proper, raw
+from tests.serving.fuzzed import LIVE, mutated, nonsense, proper, raw, sends
+from tests.serving.fuzzed import inputs as input_body
 from tests.serving.place import DOORS, Place, place
 from tests.serving.raw import CLOSE, TEXT, Gone, Peer, frame, handshake, request
 from tests.wire import STATUS, Wait
+from trio_jobs import Retention
 from trio_jobs.serving import Limits
 from trio_jobs.serving.problems import INTERNAL, Problem
 from trio_jobs.serving.subscription import Subscription
@@ -43,6 +45,7 @@ from trio_jobs.serving.websocket.session import (
 STRANGE: Final = Problem("changed", "x\n\x1b")
 LIMITS: Final = Limits(message=4096, calls=4, follows=3)
 LIVE_LIMITS: Final = Limits(message=4096, header=0.5, body=0.5, idle=1.0, ping=0.5)
+BOX: Final = Retention(inputs=5)
 AT_ONCE: Final = 20
 """Live connections at once; each carries a few inputs."""
 
@@ -174,15 +177,17 @@ class Errors(logging.Handler):
         self.found.append(logging.Formatter().format(record))
 
 
-def http_nonsense(rng: Random, here: Place) -> bytes:
-    """Return a request with a mistake."""
+def http_nonsense(rng: Random, here: Place, job: str) -> bytes:
+    """Return a request with a mistake, perhaps about a job that is there."""
     method = rng.choice(["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "get", "G\tT", "", "PRI"])
     paths = [
         "/v1/jobs",
         "/v1/jobs/x",
         "/v1/jobs/x/stream",
         "/v1/jobs/x/inputs",
-        "/v1/jobs/x/inputs/end",
+        f"/v1/jobs/{job}/inputs",
+        f"/v1/jobs/{job}/inputs/end",
+        f"/v1/jobs/{job}",
         "/v1/handlers",
         "/healthz",
         "/",
@@ -220,8 +225,11 @@ def http_nonsense(rng: Random, here: Place) -> bytes:
     names += ["Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"]
     values += ["Upgrade, \xff", "permessage-deflate", "a, b, trio-jobs.v1", "bearer.", "http://[", "1" * 30]
     headers = {"Host": here.host} | {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(4))}
-    if rng.random() < 0.3:
+    kind = rng.random()
+    if kind < 0.3:
         written = handshake(here.path, headers)
+    elif kind < 0.6:
+        written = request("POST", f"/v1/jobs/{job}/inputs", headers, input_body(rng).encode())
     else:
         written = request(method, rng.choice(paths) + query, headers, body)
     return scrambled(rng, written) if rng.random() < 0.5 else written
@@ -238,11 +246,12 @@ def scrambled(rng: Random, data: bytes) -> bytes:
     return bytes(found[: rng.randrange(len(found) + 1)] if rng.random() < 0.3 else found)
 
 
-def frame_nonsense(rng: Random) -> bytes:
-    """Return a WebSocket frame, valid or with a mistake."""
-    kind = rng.choice([proper, mutated, nonsense, raw])
+def frame_nonsense(rng: Random, job: str) -> bytes:
+    """Return a WebSocket frame, valid or with a mistake, perhaps about a job that is there."""
+    kind = rng.choice([proper, sends, mutated, nonsense, raw])
     message = kind(rng)
     payload = message.encode(errors="replace") if isinstance(message, str) else message
+    payload = payload.replace(LIVE.encode(), job.encode())
     if rng.random() < 0.6:
         return frame(TEXT, payload)
     written = frame(
@@ -255,12 +264,12 @@ def frame_nonsense(rng: Random) -> bytes:
     return scrambled(rng, written) if rng.random() < 0.5 else written
 
 
-async def bother(rng: Random, here: Place, inputs: int) -> None:
+async def bother(rng: Random, here: Place, job: str, inputs: int) -> None:
     """Open a connection, send bad input, and leave in one way or another."""
     peer = await here.dial()
     async with peer.stream:
         try:
-            await talk(rng, here, peer, inputs)
+            await talk(rng, here, peer, job, inputs)
         except Gone:
             return
         if rng.random() < 0.5:
@@ -269,7 +278,7 @@ async def bother(rng: Random, here: Place, inputs: int) -> None:
             await peer.rest()
 
 
-async def talk(rng: Random, here: Place, peer: Peer, inputs: int) -> None:
+async def talk(rng: Random, here: Place, peer: Peer, job: str, inputs: int) -> None:
     """Send bad input, in parts of any size."""
     speaks = rng.choice(["websocket", "websocket", "http", "bytes"])
     if speaks == "websocket":
@@ -277,8 +286,8 @@ async def talk(rng: Random, here: Place, peer: Peer, inputs: int) -> None:
         assert (await peer.answer()).status == 101
     for _ in range(inputs):
         data = {
-            "websocket": lambda: frame_nonsense(rng),
-            "http": lambda: http_nonsense(rng, here),
+            "websocket": lambda: frame_nonsense(rng, job),
+            "http": lambda: http_nonsense(rng, here, job),
             "bytes": lambda: rng.randbytes(rng.randrange(200)),
         }[speaks]()
         cut = rng.randrange(len(data) + 1)
@@ -299,15 +308,18 @@ async def fuzz_live(seed: int, inputs: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     try:
         for door in DOORS:
-            rng = Random(seed)
-            async with place(door, limits=LIVE_LIMITS) as here:
+            rng, taken = Random(seed), 0
+            async with place(door, limits=LIVE_LIMITS, retention=BOX) as here:
                 while counts[door] < inputs:
+                    job = await here.submit("wait")
                     async with trio.open_nursery() as nursery:
                         for _ in range(AT_ONCE):
                             each = rng.randint(1, 9)
                             counts[door] += each
-                            nursery.start_soon(bother, Random(rng.getrandbits(64)), here, each)
+                            nursery.start_soon(bother, Random(rng.getrandbits(64)), here, job.id, each)
+                    taken += (await job.snapshot()).unconsumed
                     await here.serves()
+            assert taken or inputs < 2000, "no job was given an input by all this"
             assert not errors.found, "\n".join(errors.found[:3])
     except BaseException as error:
         error.add_note(f"again: {again(seed, live=inputs)}")

@@ -6,8 +6,10 @@ import json
 from random import Random
 from typing import Any
 
+LIVE = "f" * 32
+"""Stands for the id of a job that is there; whoever sends the message puts it in."""
 HANDLERS = ["echo", "fail", "flood", "wait", "none"]
-JOBS = ["0" * 32, "f" * 32, "", "x" * 64, "../..", "é"]
+JOBS = [*[LIVE] * 7, "0" * 32, "", "x" * 64, "../..", "é"]
 
 
 def _options(rng: Random) -> dict[str, Any]:
@@ -62,8 +64,8 @@ def _fields(rng: Random, op: str) -> dict[str, Any]:  # noqa: PLR0911  # a table
                 "patience": 0.01,
             }
         case "send":
-            values = rng.choice([["a"], [1, {"b": [None]}], ["x" * 3000]])
-            return {"job": job, "values": values, "input_id": f"input {rng.randrange(9)}"}
+            values = rng.choice([["a"], [1, {"b": [None]}], ["x" * 3000], ["a", None]])
+            return {"job": job, "values": values, "input_id": f"input {rng.randrange(99)}"}
         case "end_inputs":
             return {"job": job}
         case "follow":
@@ -192,6 +194,22 @@ def value(rng: Random, depth: int) -> Any:
         rng.choice(["op", "id", "a", "", "\x00"]): value(rng, depth + 1)
         for _ in range(rng.choice([0, 1, 1, 2]))
     }
+
+
+def inputs(rng: Random) -> str:
+    """Return the body of a request that gives a job inputs of any kind, mostly a right one."""
+    sent = {"value": value(rng, 0)} if rng.random() < 0.5 else {"values": [value(rng, 30), "a", None]}
+    if rng.random() < 0.2:
+        sent[rng.choice(["value", "values", "id", ""])] = value(rng, 30)
+    return json.dumps(sent)
+
+
+def sends(rng: Random) -> str:
+    """Return a request that sends a job inputs of any kind."""
+    values = [value(rng, 0) for _ in range(rng.choice([0, 1, 1, 1, 2]))]
+    name = rng.choice(["", "a", "\x00", "é", "x" * 256, f"input {rng.randrange(99)}"])
+    given = {"op": "send", "id": rng.randrange(1, 8), "job": LIVE, "values": values, "input_id": name}
+    return json.dumps(given, ensure_ascii=rng.random() < 0.8)
 
 
 def nonsense(rng: Random) -> str:

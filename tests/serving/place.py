@@ -45,9 +45,9 @@ async def flood(job: trio_jobs.JobContext[Any], count: int, size: int) -> None:
         await job.send(f"{number} " + "x" * size)
 
 
-@trio_jobs.handler(name="wait")
+@trio_jobs.handler(name="wait", inputs=Any)
 async def wait(job: trio_jobs.JobContext[Any]) -> None:
-    """Send one token and wait until cancelled."""
+    """Send one token and wait until cancelled; inputs stay in the box."""
     await job.send("ready")
     await trio.sleep_forever()
 

@@ -100,6 +100,9 @@ def the_file_is_whole(evidence: Evidence) -> Iterator[str]:
         yield f"{count} events belong to no job"
     counted = dict(db.execute("SELECT state, jobs FROM trio_jobs_total WHERE what = 'all' AND jobs > 0"))
     there = dict(db.execute("SELECT state, count(*) FROM trio_jobs_job GROUP BY state"))
+    awaiting = "SELECT count(*) FROM trio_jobs_job WHERE state = 'retrying' AND reason = 'awaiting_input'"
+    if count := db.execute(awaiting).fetchone()[0]:  # they are counted once more, apart
+        there["awaiting_input"] = count
     if counted != there:
         yield f"the totals are {counted}, and there are {there}"
 

@@ -30,9 +30,9 @@ SCHEMA = """
 CREATE TABLE trio_jobs_meta (name TEXT, value ANY);
 INSERT INTO trio_jobs_meta VALUES ('epoch', 0.0);
 CREATE TABLE trio_jobs_job (
-    number INTEGER PRIMARY KEY, id TEXT, state TEXT, attempt INTEGER, spent INTEGER, attempts INTEGER,
-    seq INTEGER, parent INTEGER, key TEXT, consumed INTEGER DEFAULT 0, unconsumed INTEGER DEFAULT 0,
-    last_input INTEGER DEFAULT 0, inputs_ended INTEGER
+    number INTEGER PRIMARY KEY, id TEXT, state TEXT, reason TEXT, attempt INTEGER, spent INTEGER,
+    attempts INTEGER, seq INTEGER, parent INTEGER, key TEXT, consumed INTEGER DEFAULT 0,
+    unconsumed INTEGER DEFAULT 0, last_input INTEGER DEFAULT 0, inputs_ended INTEGER
 );
 CREATE TABLE trio_jobs_event (
     id INTEGER PRIMARY KEY, count INTEGER, attempt INTEGER, kind TEXT, at REAL, data TEXT,
@@ -214,6 +214,7 @@ def edited(place: int, **changes: Any) -> Callable[[Scene], None]:
 WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("the_file_is_whole", lambda scene: scene.event(1, 0, "submitted", ["h"], job=9)),
     ("the_file_is_whole", sql("UPDATE trio_jobs_total SET jobs = 3")),
+    ("the_file_is_whole", sql("UPDATE trio_jobs_job SET state = 'retrying', reason = 'awaiting_input'")),
     ("logs_are_dense", sql("DELETE FROM trio_jobs_event WHERE id = ?", 1 << 32 | 7)),
     ("logs_are_dense", sql("UPDATE trio_jobs_job SET seq = 9")),
     ("logs_are_legal", sql("UPDATE trio_jobs_event SET kind = 'failed' WHERE id = ?", 1 << 32 | 5)),

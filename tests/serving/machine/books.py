@@ -47,6 +47,7 @@ class Work:
         id: Its id, once a peer has received it.
         slow: Seconds that its handler goes on after it was cancelled.
         log: The events that readers got, by `seq`: the same for all.
+        was_full: Whether an input was refused because there were too many.
         sent: The inputs, in the order in which they were sent, and over which connection.
     """
 
@@ -55,6 +56,7 @@ class Work:
     id: str = ""
     slow: float = 0.0
     log: dict[int, tuple[str, Any]] = attrs.field(factory=dict[int, "tuple[str, Any]"])
+    was_full: bool = False
     sent: dict[str, object] = attrs.field(factory=dict[str, object])
 
     def new_input(self, by: object) -> str:
@@ -136,6 +138,8 @@ class Asked:
         assert self.outcome is None, f"{self.op} is answered twice: {self.outcome}, {outcome}"
         assert outcome in self.want, f"{self.op} is answered {outcome} and not {set(self.want)}: {fields}"
         self.outcome, self.fields = outcome, fields
+        if outcome == "inbox_full" and self.work is not None:
+            self.work.was_full = True
 
     # ------------------------------------------------------------ events
 

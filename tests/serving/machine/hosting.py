@@ -42,6 +42,7 @@ class Hosting(TrioMachine):
     door: str
     limits: Limits
     tight: bool
+    short: bool
 
     def __init__(self) -> None:
         super().__init__()

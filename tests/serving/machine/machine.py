@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.serving.machine.books import EVERYBODY
 from tests.serving.machine.failing import Failing
-from tests.serving.machine.moves import ADDRESSES, HEADER, IDLE, MESSAGE, PING, happenings, turns, whos
+from tests.serving.machine.moves import ADDRESSES, BOX, HEADER, IDLE, MESSAGE, PING, happenings, turns, whos
 from tests.serving.machine.world import Away
 from trio_jobs import Retention
 from trio_jobs.serving import Limits
@@ -65,9 +65,10 @@ class ServerMachine(Failing):
             all_unsent=2**20 if tight else 2**28,
             kept=kept,
         )
+        retention = Retention(events=8, inputs=BOX) if short else None
+        self.short = short
         if far:
-            self.far = Away(MemoryStore(retention=Retention(events=8) if short else None))
-        retention = Retention(events=8) if short else None
+            self.far = Away(MemoryStore(retention=retention))
         logging.getLogger("trio_jobs").addHandler(self.mistakes)
         await self.nursery.start(self._keep_jobs, None if far else retention)
         await self._start()

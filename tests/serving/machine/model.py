@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.serving.machine.books import EVERYBODY, OWNERS, Asked, Work
 from tests.serving.machine.hosting import Hosting
 from tests.serving.machine.moves import (
+    BOX,
     DROPPED,
 )
 from tests.serving.machine.peers import Peer
@@ -78,8 +79,10 @@ class Model(Hosting):
             return frozenset({"ok"} if who == EVERYBODY else {"forbidden"})
         if work is not None and not work.seen_by(who):
             return frozenset({"unknown_job"})
-        # The job, or its inputs, may have ended by then.
-        return frozenset({"ok", "illegal_transition"} if op in {"send", "end_inputs"} else {"ok"})
+        if op in {"send", "end_inputs"}:  # the job, or its inputs, may have ended by then
+            full = {"inbox_full"} if op == "send" and self.short else set[str]()
+            return frozenset({"ok", "illegal_transition", *full})
+        return frozenset({"ok"})
 
     def pick(self, found: Sequence[T], at: int) -> T | None:
         """Return one of some."""
@@ -152,7 +155,11 @@ class Model(Hosting):
                 assert found[0].owner == (None if work.owner == EVERYBODY else work.owner)
                 assert work.id in ("", found[0].id)
                 work.id = found[0].id
-                self.truth[work.number] = await (await self.jobs.get(work.id)).snapshot()
+                job = self.truth[work.number] = await (await self.jobs.get(work.id)).snapshot()
+                if self.short:  # handlers receive nothing, so that a box which was full stays so
+                    box = f"the box of job {work.number} has {job.unconsumed} inputs"
+                    assert job.unconsumed <= BOX, box
+                    assert job.unconsumed == BOX or not work.was_full, f"{box}, and refused one more"
             elif work not in pending:
                 self.works.remove(work)
 

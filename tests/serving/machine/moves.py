@@ -11,6 +11,8 @@ from tests.serving.machine.books import EVERYBODY, OWNERS
 
 MESSAGE, HEADER, IDLE, PING, GRACE = 1024, 5.0, 30.0, 10.0, 3.0
 CAPACITY: Final = 3
+BOX: Final = 3
+"""How many inputs a job may have, in half of the sessions."""
 DROPPED: Final = 300.0
 """Seconds after which who reads nothing has certainly been dropped."""
 FAULTS: Final = 10
