@@ -7,7 +7,7 @@ What a reader sees, and in which order, is the same for both, because it is deci
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import trio
@@ -40,6 +40,11 @@ class LogCursor(ABC):
         cursor: The `seq` of the last event delivered.
     """
 
+    _open = False
+    _batch: Sequence[Event] = ()
+    _next = 0
+    _waiting = False
+
     def __init__(self, job_id: str, after: int, policy: Policy, raised: Raised) -> None:
         whole("after", after)
         choice("policy", policy, ("block", "gap"))
@@ -47,10 +52,6 @@ class LogCursor(ABC):
         self.cursor: int = after
         self.policy: Policy = policy
         self.raised = raised
-        self._open = False
-        self._batch: list[Event] = []
-        self._next = 0
-        self._waiting = False
 
     # ------------------------------------------------------------ where the events come from
 
@@ -80,7 +81,7 @@ class LogCursor(ABC):
         """Stop reading; closing twice is fine."""
         if self._open:
             self._open = False
-            self._batch = []
+            self._batch = ()
             self._leave()
 
     def at_hand(self) -> bool:

@@ -52,15 +52,16 @@ class Readers:
         until: Below this cursor there is room; found again when it is reached.
     """
 
+    watchful = False
+    until = 0
+    _read = 0  # the furthest that a reader which left has come since the attempt began, for `pause`
+    _attempt: tuple[Clocks, Options] | None = None
+
     def __init__(self, window: int) -> None:
         self._window = window
         self._readers: dict[Reader, int] = {}  # and where each began
         self._behind: dict[Reader, int] = {}  # readers that have not caught up, and where they will have
         self._room = Bell()
-        self._read = 0  # the furthest that a reader which left has come since the attempt began, for `pause`
-        self._attempt: tuple[Clocks, Options] | None = None
-        self.watchful = False
-        self.until = 0
 
     def __len__(self) -> int:
         return len(self._readers)

@@ -20,7 +20,7 @@ _AWAITING = Reason.AWAITING_INPUT  # bound once: Python 3.11 finds the members o
 
 def _names(row: Row) -> list[tuple[str, str]]:
     """Return the names of the totals that a job is counted in."""
-    owner, names = row.submission.options.owner, [("all", ""), ("handler", row.submission.handler)]
+    owner, names = row.submission.options.owner, [("handler", row.submission.handler)]
     return names if owner is None else [*names, ("owner", owner)]
 
 
@@ -135,12 +135,15 @@ class Roll(dict[str, Row]):
         if where.searched:
             found = (row for row in self.values() if row.matches(where))
             return Counter(row.state for row, _ in zip(found, range(COUNTED), strict=False))
-        name = ("owner", where.owner) if where.owner is not None else ("all", "")
-        if where.handler is not None:
-            name = ("handler", where.handler)
-        total = self._totals.get(name, _NONE)
-        states = total if where.states is None else where.states
-        return {state: total[state] for state in states if total.get(state)}
+        if where.owner is not None:
+            totals = [self._totals.get(("owner", where.owner), _NONE)]
+        elif where.handler is not None:
+            totals = [self._totals.get(("handler", where.handler), _NONE)]
+        else:
+            totals = [total for (what, _), total in self._totals.items() if what == "handler"]
+        states = State if where.states is None else where.states
+        counted = {state: sum(total.get(state, 0) for total in totals) for state in states}
+        return {state: jobs for state, jobs in counted.items() if jobs}
 
     def find(self, where: Where, limit: int, after: str | None, *, newest: bool, epoch: float) -> Page:
         """Return a page of the jobs that match; see `Store.find` and `Row.snapshot`."""
