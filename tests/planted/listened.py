@@ -100,17 +100,16 @@ LISTENED = [
         "the inbox counts what is consumed",
         "a job that has taken a thousand inputs takes no more",
         INPUTS,
-        "            del self.weights[seq]\n",
-        "            self.weights[seq] = 0\n",
+        "dict(rising[place:])",
+        "dict(rising)",
         "store",
     ),
     Bug(
         "consumed inputs are never trimmed",
         "the log of a long chat grows for ever",
         LOG,
-        "            self._weigh(seq, weight)\n            self._count += 1\n"
-        "            self._bytes += weight\n            self._fixed",
-        "            self._fixed",
+        "        self._weigh(done)\n        size = sum(done.values())\n        self._count += len(done)\n",
+        "        size = 0\n",
         "store",
     ),
     Bug(

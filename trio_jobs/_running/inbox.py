@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .listener import Listener
 
 _BATCH: Final = 64
+_ENDED: Final = Kind.INPUTS_ENDED  # bound once: Python 3.11 finds the members of an enum slowly
 in_step: ContextVar[list[str]] = ContextVar("in_step")
 """The job and the name of the step in which a task runs, until the step is over."""
 
@@ -51,7 +53,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         self._closed: Callable[[], Exception] | None = None
         self._events: deque[tuple[int, Event | Note]] = deque()  # those that were read and not received
         self._convert: Callable[[Any], Any] | None = None  # into what the handler declares
-        self._unsaved = deque[int]()  # those that were received and that no save covers
+        self._unsaved: list[int] = []  # those that were received and that no save covers
         self._turn = False  # whether a task has its turn
         self._line: trio.lowlevel.ParkingLot | None = None  # the tasks that wait for their turn
 
@@ -70,7 +72,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
             while not self._at_hand():
                 await self._wait()
             seq, event = self._events[0]
-            if event.kind is Kind.INPUTS_ENDED:
+            if event.kind is _ENDED:
                 self.ended = True
                 raise trio.EndOfChannel
             self._events.popleft()
@@ -86,8 +88,9 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
     def _at_hand(self) -> bool:
         if self._closed is not None:
             raise self._closed()
-        if not self._events:
-            self._look()
+        if self._events:
+            return True
+        self._look()
         return bool(self._events)
 
     @property
@@ -97,8 +100,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
 
     def saved(self, received: int) -> None:
         """Note that a save covers the inputs up to a cursor."""
-        while self._unsaved and self._unsaved[0] <= received:
-            self._unsaved.popleft()
+        del self._unsaved[: bisect_right(self._unsaved, received)]
 
     async def aclose(self) -> None:
         """Receive no more inputs in this attempt. The next attempt gets those that were not consumed."""

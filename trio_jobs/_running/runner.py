@@ -97,7 +97,8 @@ class Runner:
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
         self._heard: Mapping[str, float] = {}
-        self._keys = map((new_id() + "-{}").format, count())  # of inputs: new random bits for each take long
+        # The keys of inputs: new random bits for each would take long.
+        self._keys = map(f"{new_id()}-".__add__, map(str, count()))
 
     # ------------------------------------------------------------ one attempt
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
+from operator import itemgetter
 from typing import Final
 
 from .._common.bell import Bell
@@ -54,13 +56,13 @@ class Inputs:
         del self.weights[seq]
         self.ended = seq
 
-    def consume(self, received: int) -> list[tuple[int, int]]:
-        """Note that inputs up to `received` are consumed, and return the `seq` and weight of those new."""
+    def consume(self, received: int) -> Mapping[int, int]:
+        """Note that inputs up to `received` are consumed, and return the weights of those new by `seq`."""
         self.consumed = max(self.consumed, received)
-        done = [(seq, weight) for seq, weight in self.weights.items() if seq <= received]
-        for seq, weight in done:
-            del self.weights[seq]
-            self.size -= weight
+        rising = [*self.weights.items()]
+        place = bisect_right(rising, received, key=itemgetter(0))
+        done, self.weights = dict(rising[:place]), dict(rising[place:])
+        self.size -= sum(done.values())
         return done
 
     def keep(self, kept: Collection[int], before: int) -> None:

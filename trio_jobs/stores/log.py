@@ -21,7 +21,8 @@ _EVENT: Final = 150  # bytes of an event, but for its data
 _BESIDE: Final = frozenset({Kind.CANCEL_REQUESTED, Kind.INPUT, Kind.INPUTS_ENDED})  # an attempt goes on
 _FLAT: Final = frozenset({str, bytes, int, float})
 # Each event asks for these, and Python 3.11 finds the members of an enum slowly.
-_STARTED, _TOKEN, _STEP, _RETRIED = Kind.STARTED, Kind.TOKEN, Kind.STEP, Kind.RETRIED
+_STARTED, _TOKEN, _INPUT = Kind.STARTED, Kind.TOKEN, Kind.INPUT
+_STEP, _RETRIED = Kind.STEP, Kind.RETRIED
 _seq = attrgetter("seq")
 
 
@@ -199,9 +200,9 @@ class Log:
     def add_inputs(self, attempt: int, now: float, values: Sequence[Any], weights: Sequence[int]) -> int:
         """Add an input for each value, which stays until it is consumed, and return the last `seq`."""
         inputs = self._own_inputs()
-        for value, weight in zip(values, weights, strict=True):
-            inputs.add(self.append(attempt, Kind.INPUT, now, value), weight)
-            self._fixed += weight
+        for place, value in enumerate(values):
+            inputs.add(self.append(attempt, _INPUT, now, value), weights[place])
+        self._fixed += sum(weights)
         return self.last_seq
 
     def _own_inputs(self) -> Inputs:
@@ -219,11 +220,12 @@ class Log:
         """Note that the inputs up to the `seq` `received` are consumed, so that they may be dropped."""
         if not self.inputs.last:
             return
-        for seq, weight in self.inputs.consume(received):
-            self._weigh(seq, weight)
-            self._count += 1
-            self._bytes += weight
-            self._fixed -= weight
+        done = self.inputs.consume(received)
+        self._weigh(done)
+        size = sum(done.values())
+        self._count += len(done)
+        self._bytes += size
+        self._fixed -= size
         self._added()
 
     def _too_large(self, weight: int) -> InvalidPayload:
@@ -240,21 +242,24 @@ class Log:
     def _keep_last(self, seq: int, weight: int) -> None:
         """Protect the last saved value from trimming, and no longer the one before."""
         if self._saved is not None:
-            self._weigh(*self._saved)
+            self._weigh(dict([self._saved]))
             self._count += 1
             self._bytes += self._saved[1]
-        self._weigh(seq, 0)
+        self._weigh({seq: 0})
         self._count -= 1
         self._bytes -= weight
         self._saved = seq, weight
 
-    def _weigh(self, seq: int, weight: int) -> None:
-        if seq > self.before:
-            self._weights[seq - self.before - 1] = weight
-        else:
-            weights = [*self._old_weights]
-            weights[bisect_left(self._old, seq, key=_seq)] = weight
-            self._old_weights = weights
+    def _weigh(self, found: Mapping[int, int]) -> None:
+        """Give events other weights."""
+        weights, before = self._weights, self.before
+        for seq, weight in found.items():
+            if seq > before:
+                weights[seq - before - 1] = weight
+            else:
+                old = [*self._old_weights]
+                old[bisect_left(self._old, seq, key=_seq)] = weight
+                self._old_weights = old
 
     # ------------------------------------------------------------ dropping events
 

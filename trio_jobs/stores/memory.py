@@ -279,7 +279,7 @@ class MemoryStore(LookingVerbs):
 
     def _hear(self, row: Row) -> None:
         """Make a job due that waits for an input, and wake the tasks that listen."""
-        if row.state is State.RETRYING and rules.wakes(row.state, row.reason, row.due, now := self._time()):
+        if row.reason is not None and rules.wakes(row.state, row.reason, row.due, now := self._time()):
             row.due = now
             self._waiting.discard(row.submission.id)
             self._enqueue(row, now)

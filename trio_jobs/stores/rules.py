@@ -152,9 +152,8 @@ def check_send(state: State, inbox: Inbox, sizes: Sequence[int], keep: Retention
         IllegalTransition: The job has ended, or its inputs have.
         InboxFull: They would be too many, or too large.
     """
-    most = keep.token_bytes
-    if too_large := [size for size in sizes if size > most]:
-        raise InvalidPayload(f"an input of {too_large[0]} bytes is over Retention.token_bytes={most}")
+    if (largest := max(sizes)) > keep.token_bytes:
+        raise InvalidPayload(f"an input of {largest} bytes is over Retention.token_bytes={keep.token_bytes}")
     if state.over:
         raise IllegalTransition(state, "sent an input")
     if inbox.ended:
