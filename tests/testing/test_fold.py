@@ -74,7 +74,7 @@ def test_a_good_log() -> None:
 
 
 def test_a_log_with_inputs() -> None:
-    """It says what is consumed, and whether the job waits for an input without end."""
+    """It says what is consumed, and until when the job waits for an input."""
     events = [
         *log(SUBMITTED, STARTED, (1, "input", 1), (1, "input", 2), (1, "step", Step("a", "", 1))),
         Event(6, 1, Kind.SAVED, 0.0, "a", 3),
@@ -85,16 +85,16 @@ def test_a_log_with_inputs() -> None:
         Event(11, 2, Kind.COMPLETED, 0.0, 9, 4),
     ]
     seen = [fold(events[:count]) for count in (7, 8, 10, 11)]
-    assert [(one.endless, one.consumed, one.unconsumed) for one in seen] == [
-        (True, 3, [4]),
-        (False, 3, [4, 8]),
-        (False, 3, [4, 8]),
-        (False, 4, [8]),
+    assert [(one.due, one.consumed, one.unconsumed) for one in seen] == [
+        (inf, 3, [4]),
+        (0.0, 3, [4, 8]),
+        (None, 3, [4, 8]),
+        (None, 4, [8]),
     ]
     assert [one.inputs_ended for one in seen] == [False, False, True, True]
     assert seen[0].spent == 0
     late = fold([*events[:6], attrs.evolve(events[6], received=3)])
-    assert (late.state, late.endless) == ("retrying", False)
+    assert (late.state, late.due) == ("retrying", 0.0)
 
 
 def test_the_rules_are_those_of_the_design() -> None:

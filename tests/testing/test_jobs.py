@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from trio_jobs import Event, Job, JobContext, Kind, Reason, Retry, State, StreamGap, Timeouts
+from trio_jobs import Event, Job, JobContext, Kind, Reason, Retention, Retry, State, StreamGap, Timeouts
 from trio_jobs.stores import Claimant, Outcome, Store, Transition
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore
@@ -213,7 +213,8 @@ class InAFile(JobMachine):
 
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[Store]:
-        async with open_sqlite_in_lockstep(self.folder / "jobs.db", handlers=self.journalled) as store:
+        path, few = self.folder / "jobs.db", Retention(inputs=6)
+        async with open_sqlite_in_lockstep(path, handlers=self.journalled, retention=few) as store:
             store.__class__ = self.kind
             yield store
 

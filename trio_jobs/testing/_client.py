@@ -16,6 +16,7 @@ from .._common.errors import (
     InboxFull,
     JobCancelled,
     JobFailed,
+    KeyConflict,
     QueueFull,
     StoreUnavailable,
 )
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LOST: Final = (StoreUnavailable, trio.ClosedResourceError)
 """What a client is told if the process that it asked is gone."""
+
+_REFUSED: Final[Mapping[type[Exception], str]] = {
+    InboxFull: "full",
+    IllegalTransition: "over",
+    KeyConflict: "conflict",
+}
 
 
 @attrs.frozen
@@ -161,9 +168,11 @@ class SimulatedClient:
         try:
             call.seq = await self.ask(call, ask)
             call.answer = None if call.seq is None else "accepted"
-        except (InboxFull, IllegalTransition) as refusal:
+        except tuple(_REFUSED) as refusal:
             call.returned = trio.current_time()
-            call.answer = "full" if isinstance(refusal, InboxFull) else "over"
+            call.answer = _REFUSED[type(refusal)]
+            if isinstance(refusal, InboxFull) and refusal.limit.isdigit():
+                self._history.box = int(refusal.limit)
         return call.answer
 
     async def wait(self, jobs: JobRegistry, job_id: str, *, result: bool) -> bool:

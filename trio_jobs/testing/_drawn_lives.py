@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from .._model.retry import Retry
 from .._registry.filter import Filter
 from .._watching.readers import Policy
 from ._client import Pace
-from ._scripted import STEPS
+from ._scripted import LISTENING, STEPS, Step
 
 POLICIES: tuple[Policy, ...] = ("gap", "block")
 PACES = st.builds(
@@ -21,14 +23,22 @@ PACES = st.builds(
     seconds=st.sampled_from([0.0, 0.0, 1.0]),
     most=st.sampled_from([inf, 1, 3]),
 )
-LISTS = st.lists(
-    st.one_of(
-        st.just(("tidy", 25.0)),  # more often: what is left then is not over yet
-        *(st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in STEPS.items()),
-    ),
-    max_size=5,
+
+
+def _steps(table: Mapping[str, Sequence[Any]]) -> list[st.SearchStrategy[Step]]:
+    return [st.tuples(st.just(what), st.sampled_from(amounts)) for what, amounts in table.items()]
+
+
+_STEP = st.one_of(
+    st.just(("tidy", 25.0)),  # more often: what is left then is not over yet
+    *_steps(STEPS),
 )
-VERBS = st.sets(st.sampled_from(["claim", "heartbeat", "append", "finish", "spawn", "sweep"]), min_size=1)
+LISTS = st.lists(_STEP, max_size=5)
+HEARING = st.lists(st.one_of(*_steps(LISTENING), *_steps(LISTENING), _STEP), max_size=5)
+INPUTS = st.integers(0, 9).map(str)
+VERBS = st.sets(
+    st.sampled_from(["claim", "heartbeat", "append", "finish", "spawn", "sweep", "send"]), min_size=1
+)
 WHERES: st.SearchStrategy[Filter] = st.sampled_from(
     [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": [State.RUNNING]}]
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -20,16 +19,23 @@ def inputs_are_kept(history: History) -> Found:
     """An input that was accepted is in the log, once, where its sender was told; what was refused is not."""
     for job_id, log in history.logs.items():
         sends = _sends(history, job_id)
-        meant = [calls[0].values for calls in sends.values() if calls[-1].answer not in {"full", "over"}]
-        there = Counter(repr(event.data) for event in log if event.kind == "input")
-        if sends and (extra := there - Counter(repr(value) for values in meant for value in values)):
-            yield job_id, f"these were sent less often than they are there, or were refused: {[*extra]}"
+        meant = sum(
+            len(calls[0].values) for calls in sends.values() if calls[-1].answer not in {"full", "over"}
+        )
+        there = [event for event in log if event.kind == "input"]
+        if sends and len(there) > meant:
+            yield job_id, f"{meant} inputs were sent and not refused, and {len(there)} are there"
         for input_id, calls in sends.items():
             values, places = [*calls[0].values], {call.seq for call in calls if call.seq is not None}
             for seq in places:
                 kept = [event.data for event in log[max(0, seq - len(values)) : seq] if event.kind == "input"]
-                if len(places) > 1 or kept != values:
+                if len(places) > 1 or len(kept) != len(values) or any(map(_differ, kept, values)):
                     yield job_id, f"{input_id} was accepted as {sorted(places)}; at {seq} there is {kept}"
+
+
+def _differ(one: object, other: object) -> bool:
+    """Return whether values are not the same; one that JSON made into what the code declares may be."""
+    return (type(one) is type(other) or one is None or other is None) and one != other
 
 
 def inputs_are_in_order(history: History) -> Found:
@@ -94,7 +100,8 @@ def attempts_receive_what_is_left(history: History) -> Found:
         log = history.logs.get(run.job_id, [])
         start = _consumed_before(log, run.attempt)
         left = [(event.seq, event.data) for event in log if event.kind == "input" and event.seq > start]
-        if run.heard and run.received != left[: len(run.received)]:
+        wrong = any(map(_is_another, run.received, left)) or len(run.received) > len(left)
+        if run.heard and wrong:
             yield run.job_id, f"attempt {run.attempt} received {run.received} of {left}"
         places = [start, *(seq for seq, _ in run.received)]
         for event in log if run.heard else ():
@@ -107,6 +114,10 @@ def attempts_receive_what_is_left(history: History) -> Found:
             if event.received not in may:
                 text = f"attempt {run.attempt} had received {may}; {event.kind} says {event.received}"
                 yield run.job_id, text
+
+
+def _is_another(received: tuple[int, object], kept: tuple[int, object]) -> bool:
+    return received[0] != kept[0] or _differ(received[1], kept[1])
 
 
 def _consumed_before(log: list[Event], attempt: int) -> int:
@@ -130,12 +141,25 @@ def waits_end_as_told(history: History) -> Found:
         if run.timed_out != (waited and came <= received):
             yield run.job_id, f"attempt {run.attempt} was told timed_out={run.timed_out}; input {came} came"
         how = end_of(log, run.attempt)
-        error = None if how is None or how.kind != "failed" else how.data.error
+        failed = how is not None and how.kind == "failed" and how.data.reason == "error"
+        error = how.data.error if how is not None and failed else None
         in_vain = (waited and came > received and not run.received) or any(
             event.kind == "inputs_ended" for event in log
         )
         if error is not None and error.type.endswith("AwaitInput") and run.heard and not in_vain:
             yield run.job_id, f"attempt {run.attempt} might have waited for an input, and failed"
+
+
+def who_waits_is_given_it(history: History) -> Found:
+    """Who waits for an input that is there gets it, soon."""
+    for run in history.runs if history.soon is not None else ():
+        log = history.logs.get(run.job_id, [])
+        for since, until, behind in run.in_vain:
+            there = [one for one in log if one.kind in {"input", "inputs_ended"} and one.seq > behind]
+            if there and run.worker not in history.mute and not run.severed:
+                lasted = until - max(since, there[0].timestamp - history.epoch)
+                if lasted > (history.soon or 0.0):
+                    yield run.job_id, f"attempt {run.attempt} waited {lasted:g} s for an input that was there"
 
 
 def steps_are_kept(history: History) -> Found:
@@ -153,10 +177,10 @@ def steps_are_kept(history: History) -> Found:
 
 def _kept(run: HandlerRun, kept: dict[str, tuple[int, object]]) -> Found:
     for name, (attempt, result) in kept.items():
-        if attempt == run.attempt and run.called.get(name) != result:
+        if attempt == run.attempt and _differ(run.called.get(name), result):
             yield run.job_id, f"{name!r} is kept as {result!r}, and returned {run.called.get(name)!r}"
         if attempt < run.attempt and name in run.called:
             yield run.job_id, f"{name!r} was called by attempt {run.attempt}, and attempt {attempt} kept it"
     for name, value in run.steps.items():
-        if name not in kept or kept[name][1] != value:
+        if name not in kept or _differ(kept[name][1], value):
             yield run.job_id, f"{name!r} returned {value!r}, and kept is {kept.get(name)}"

@@ -119,13 +119,13 @@ class HandlerRun:
         began: When.
         ended: When it was over; None if it still was not at the end.
         severed: Whether its worker had died by then.
-        heard: Whether the lists below are complete: what goes through `job.tokens` and `job.inputs` is not
-            recorded.
+        heard: Whether the lists below are complete: what goes through `job.tokens` is not recorded.
         attempted: The values it set out to send, in order; not those whose `send` was cancelled.
         sent: Those whose `send` returned.
         told: Whether it was told to end, by `JobContext.cancel_requested`.
         stopped: Whether it was cancelled.
         received: The inputs that it received, in order: the `seq` of each, and the value.
+        in_vain: When it gave up waiting for an input: since when it waited, until when, and behind which one.
         saves: What it set out to save, in order: the value, and up to where inputs were to be consumed.
         timed_out: Whether it was told that no input came in time, by `JobContext.timed_out`.
         called: The steps whose function was called, by name, and what that returned; None if it did not.
@@ -144,6 +144,7 @@ class HandlerRun:
     told: bool = False
     stopped: bool = False
     received: list[tuple[int, Any]] = attrs.field(factory=list[Any])
+    in_vain: list[tuple[float, float, int]] = attrs.field(factory=list[Any])
     saves: list[tuple[Any, int]] = attrs.field(factory=list[Any])
     timed_out: bool = False
     called: dict[str, Any] = attrs.field(factory=dict[str, Any])

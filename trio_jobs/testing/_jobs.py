@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -16,28 +16,30 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from .._common.states import Reason, State
-from .._model.job import Event, Job
+from .._model.job import Event, Job, Retention
+from .._model.summary import JobSummary
 from .._registry.filter import Filter, every
-from .._registry.registry import submit_with_room
+from .._registry.registry import JobRegistry, submit_with_room
 from ..stores.contract import Store, Where
 from ..stores.memory import MemoryStore
 from ._client import Pace, SimulatedClient
-from ._drawn_lives import LISTS, OPTIONS, PACES, VERBS, WHERES
+from ._drawn_lives import HEARING, INPUTS, LISTS, OPTIONS, PACES, WHERES
 from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
-from ._machine import TrioMachine
-from ._mishaps import Mishap, SteeredConnection, note_troubles
+from ._mishaps import SteeredConnection, note_troubles
+from ._order import TRAVELS
 from ._process import SimulatedProcess
 from ._rules import initialize, invariant, rule
-from ._scripted import ENDS, SECONDS, scripted
+from ._scripted import ENDS, SECONDS, listening, scripted
+from ._sending import SendingMachine
+from ._troubled import TroubledMachine, Worker
 from .fold import check_agrees
 
 _ALL = 10**6
-Worker = SimulatedProcess[SteeredConnection]
 
 
-class JobMachine(TrioMachine):
+class JobMachine(SendingMachine, TroubledMachine):
     """Random lives of jobs, on workers that crash and come back, with readers of every kind.
 
     Subclass it, say what your handlers are, and run its `TestCase`. After each step every job's snapshot
@@ -46,6 +48,9 @@ class JobMachine(TrioMachine):
 
     Attributes:
         handlers: Your handlers, and for each what its arguments are drawn from, as tuples.
+        inputs: Those of your handlers whose jobs are sent inputs, and for each what an input is drawn from.
+            At the end they are told that no more will come; a job of another one that waits for an input
+            waits for ever.
         capacity: How many attempts a worker runs at once.
         window: How many events a handler may be ahead of a reader.
         lease: In seconds; a crashed worker's jobs come back after that.
@@ -54,11 +59,12 @@ class JobMachine(TrioMachine):
     """
 
     handlers: ClassVar[Mapping[Handler, st.SearchStrategy[tuple[Any, ...]]]] = {
-        scripted: st.tuples(LISTS, st.sampled_from(ENDS))
+        scripted: st.tuples(LISTS, st.sampled_from(ENDS)),
+        listening: st.tuples(HEARING, st.sampled_from(ENDS)),
     }
+    inputs: ClassVar[Mapping[Handler, st.SearchStrategy[Any]]] = {listening: INPUTS}
     capacity: ClassVar[int] = 2
     window: ClassVar[int] = 4
-    lease: ClassVar[float] = 10.0
     patience: ClassVar[float] = 3000.0
 
     folder: Path
@@ -94,13 +100,14 @@ class JobMachine(TrioMachine):
         super().__init__()
         self._history = History(cut=set(), soon=self.lease)
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
-        self._workers: list[Worker] = []
+        self._inputs = {self._journalled[fn]: self.inputs[fn] for fn in self._listeners()}
         self._client = SimulatedClient("client", self._history)
         self._clients: trio.Nursery
         self._dispersed, self._gone = trio.Event(), trio.Event()
         self._ids: list[str] = []
         self._drains = True
         self._looked: dict[str, Job] = {}
+        self._epoch = -inf  # what the clock of the store shows when that of the run shows 0
         self._submitted: dict[str, tuple[Any, ...]] = {}
         self._store: Store
 
@@ -132,29 +139,30 @@ class JobMachine(TrioMachine):
         self._workers.append(worker)
         await self._users.start(partial(worker.live, self.lease, capacity=self.capacity, window=self.window))
 
-    def _up(self) -> list[Worker]:
-        return [worker for worker in self._workers if worker.up]
-
-    def _cut(self, worker: Worker) -> None:
-        """Note that from now on a worker may lose its leases, and what it writes."""
-        worker.connection.be_troubled()
-        self._history.mute.add(worker.name)
-
     # ------------------------------------------------------------ what happens
 
     @precondition(lambda self: self._up())
     @rule(data=st.data())
     async def submit(self, data: st.DataObject) -> None:
         """Submit a job with some of the options."""
-        fn, (args,), options = self._drawn_work(data, 1)
+        await self._submit_one(data, [*self.handlers])
+
+    def _listeners(self) -> list[Handler]:
+        return [fn for fn in self.inputs if fn in self.handlers]
+
+    async def _submit_one(self, data: st.DataObject, handlers: Sequence[Handler]) -> None:
+        fn, (args,), options = self._drawn_work(data, handlers, 1)
         await self._submit(f"key{len(self._ids)}", fn, args, options)
 
     def _drawn_work(
-        self, data: st.DataObject, count: int
+        self, data: st.DataObject, handlers: Sequence[Handler], count: int
     ) -> tuple[Handler, list[tuple[Any, ...]], dict[str, Any]]:
-        fn = data.draw(st.sampled_from([*self.handlers]), "handler")
+        fn = data.draw(st.sampled_from(handlers), "handler")
         several = [data.draw(self.handlers[fn], "arguments") for _ in range(count)]
         return self._journalled[fn], several, data.draw(OPTIONS, "options")
+
+    def _somebody(self) -> JobRegistry | None:
+        return next((worker.jobs for worker in self._up()), None)
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         job_id = await self._client.submit(self._up()[0].jobs, key, fn, args, options)
@@ -164,10 +172,12 @@ class JobMachine(TrioMachine):
             assert job_id in self._ids, "the same key made another job"
             return
         self._submitted[key] = (fn, args, options)
-        self._accepted(job_id)
+        self._accepted(job_id, fn)
 
-    def _accepted(self, job_id: str) -> None:
+    def _accepted(self, job_id: str, fn: Handler) -> None:
         self._ids.append(job_id)
+        if (inputs := self._inputs.get(fn)) is not None:
+            self._takes[job_id] = inputs
         for number, worker in enumerate(self._up()):
             wait = partial(self._client.wait, worker.jobs, job_id, result=bool(number % 2))
             self._clients.start_soon(wait)
@@ -176,20 +186,20 @@ class JobMachine(TrioMachine):
     @rule(data=st.data(), count=st.integers(1, 5))
     async def submit_many(self, data: st.DataObject, count: int) -> None:
         """Submit several jobs at once, perhaps more than there are slots for."""
-        fn, several, options = self._drawn_work(data, count)
+        fn, several, options = self._drawn_work(data, [*self.handlers], count)
         key = f"many{len(self._ids)}"
         call = await self._client.submit_many(self._up()[0].jobs, key, fn, several, options)
         for job_id in call.job_ids:
-            self._accepted(job_id)
+            self._accepted(job_id, fn)
 
     @precondition(lambda self: self._up())
     @rule(data=st.data(), count=st.integers(2, 6), room=st.integers(1, 4), delay=st.sampled_from([0.0, 0.5]))
     async def submit_at_once(self, data: st.DataObject, count: int, room: int, delay: float) -> None:
         """Submit jobs of an owner who may not have so many wait, all at once; as many get in as may."""
-        fn, several, options = self._drawn_work(data, count)
+        fn, several, options = self._drawn_work(data, [*self.handlers], count)
         options |= {"owner": "crowd", "delay": delay}
         waiting = Where(frozenset({State.QUEUED, State.RETRYING}), owner="crowd")
-        before = {one.id: one.attempt for one in await every(self._store, waiting)}
+        before = {one.id: one.attempt for one in await every(self._store, waiting) if _counts(one)}
         began, up, calls = trio.current_time(), self._up(), list[Call]()
         async with trio.open_nursery() as nursery:
             for number, args in enumerate(several):
@@ -198,11 +208,11 @@ class JobMachine(TrioMachine):
                 nursery.start_soon(self._client.submit_if_room, calls[-1], submit, options)
         ids = [call.job_id for call in calls if call.job_id is not None]
         for job_id in ids:
-            self._accepted(job_id)
+            self._accepted(job_id, fn)
         if trio.current_time() > began:
             return
         these = [await self._store.get(job_id) for job_id in (*before, *ids)]
-        still = sum(job.attempt == before.get(job.id, 0) and not job.state.over for job in these)
+        still = sum(job.attempt == before.get(job.id, 0) and _counts(job) for job in these)
         told = sum(call.answer is not None for call in calls)
         assert len(ids) >= min(told, room - len(before)), "one was refused although there was room"
         assert not ids or still <= room, f"{still} jobs wait where {room} may"
@@ -273,8 +283,9 @@ class JobMachine(TrioMachine):
     @rule(paused=st.sampled_from([True, False, False]))
     async def pause(self, paused: bool) -> None:  # noqa: FBT001  # drawn
         """Pause the first worker, or let it go on."""
-        jobs = self._up()[0].jobs
-        jobs.pause() if paused else jobs.resume()
+        worker = self._up()[0]
+        worker.paused = paused
+        worker.jobs.pause() if paused else worker.jobs.resume()
 
     @precondition(lambda self: len(self._up()) < 3)
     @rule(drains=st.booleans())
@@ -282,52 +293,6 @@ class JobMachine(TrioMachine):
         """Bring another worker up."""
         self._drains = drains
         await self.start_worker()
-
-    @precondition(lambda self: self._up())
-    @rule(data=st.data())
-    async def crash(self, data: st.DataObject) -> None:
-        """Let a worker die: nothing that it still does reaches the store."""
-        worker = data.draw(st.sampled_from(self._up()), "worker")
-        self._cut(worker)
-        worker.crash()
-
-    @precondition(lambda self: self._up())
-    @rule(data=st.data(), interrupted=st.booleans())
-    async def stop(self, data: st.DataObject, interrupted: bool) -> None:  # noqa: FBT001  # drawn
-        """Leave a worker's registry, or cancel what is around it."""
-        worker = data.draw(st.sampled_from(self._up()), "worker")
-        if worker.connection.disturbed:  # it does not wait for ever for an answer
-            self._cut(worker)
-        worker.leave(interrupted=interrupted)
-
-    @precondition(lambda self: self._up())
-    @rule(data=st.data(), verbs=VERBS, heard=st.booleans(), leases=st.sampled_from([0.5, 2.5]))
-    async def slow_down(self, data: st.DataObject, verbs: set[str], heard: bool, leases: float) -> None:  # noqa: FBT001
-        """Let a worker's next call of some verbs take long, before it reaches the store or after that."""
-        self._meet(data, verbs, Mishap(heard, seconds=leases * self.lease))
-
-    @precondition(lambda self: self._up())
-    @rule(data=st.data(), verbs=VERBS, heard=st.booleans())
-    async def lose(self, data: st.DataObject, verbs: set[str], heard: bool) -> None:  # noqa: FBT001  # drawn
-        """Let a worker's next call of some verbs be lost, or the answer to it."""
-        self._meet(data, verbs, Mishap(heard, lost=True))
-
-    def _meet(self, data: st.DataObject, verbs: set[str], mishap: Mishap) -> None:
-        worker = data.draw(st.sampled_from(self._up()), "worker")
-        self._history.mute.add(worker.name)
-        if "claim" in verbs and mishap.heard and mishap.lost:
-            self._cut(worker)  # of what was claimed it knows nothing
-        worker.connection.meet(verbs, mishap)
-
-    @rule(leases=st.sampled_from([0.05, 2.5]))
-    async def lose_the_store(self, leases: float) -> None:
-        """Let the store be away for a moment, or for longer than a lease."""
-        for worker in self._workers:
-            if not worker.over.is_set():
-                self._history.mute.add(worker.name)
-                worker.connection.be_away(leases * self.lease, long=leases > 1)
-                if leases > 1 and not worker.up:
-                    self._cut(worker)
 
     # ------------------------------------------------------------ what must hold
 
@@ -338,8 +303,20 @@ class JobMachine(TrioMachine):
             if self._looked.get(job_id) != (job := await self._store.get(job_id)):
                 check_agrees(job, await self._store.read(job_id, 0, _ALL))
                 self._looked[job_id] = job
+                self._epoch = max(self._epoch, job.created_at.timestamp() - trio.current_time())
+        self._check_idle()
         for worker, count in Counter(run.worker for run in self._history.runs if run.ended is None).items():
             assert count <= self.capacity, f"{worker} runs {count} handlers at once"
+
+    def _check_idle(self) -> None:
+        """Check that what is due runs, if a worker has a free slot that nothing kept from claiming it."""
+        calm = [one for one in self._up() if not one.paused and one.name not in self._history.mute]
+        running = sum(job.state is State.RUNNING and job.parent is None for job in self._looked.values())
+        before = self._epoch + trio.current_time() - TRAVELS
+        for job in self._looked.values() if calm and running < self.capacity else ():
+            due = job.next_attempt_at
+            late = due is not None and job.timeouts.queue is None and due.timestamp() < before
+            assert not late, f"{calm[0]} runs {running} jobs, and job {job.id} has been due since {due}"
 
     async def finish(self) -> None:
         """Let everything come to its end, and judge it."""
@@ -350,6 +327,8 @@ class JobMachine(TrioMachine):
         for worker in self._up():
             worker.jobs.resume()
             worker.connection.be_well()
+        for job_id in self._takes:
+            await self._client.end_inputs(self._up()[0].jobs, job_id)
         # A job that pauses goes on only while it is read where it runs, and holds a slot until then.
         for job_id in self._ids:
             for worker in [one for one in self._workers if one.runs_jobs]:
@@ -379,9 +358,14 @@ class JobMachine(TrioMachine):
                 self.check_job(job, self._history.logs[job.id])
 
 
+def _counts(job: Job | JobSummary) -> bool:
+    """Return whether a job that has not been started since counts as one that waits."""
+    return not job.state.over and job.reason is not Reason.AWAITING_INPUT
+
+
 @asynccontextmanager
 async def _memory() -> AsyncGenerator[Store]:
-    store = MemoryStore()
+    store = MemoryStore(retention=Retention(inputs=6))  # few, so that some are refused
     try:
         yield store
     finally:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import trio
 
+from .._common.errors import InvalidPayload
 from .._running.context import JobContext
 from ._connection import Connection
 from ._history import HandlerRun, History
@@ -23,6 +24,7 @@ class _Recorded(JobContext[Any]):
 
     run: HandlerRun
     cut = False  # whether a `send_many` was cancelled: how much it sent is not known
+    _inputs: _Inputs | None = None
 
     async def send(self, value: Any) -> None:
         self._set_out([value])
@@ -49,7 +51,15 @@ class _Recorded(JobContext[Any]):
         self.run.attempted += values
 
     async def receive(self) -> Any:
-        value = await super().receive()
+        began = trio.current_time()
+        try:
+            value = await super().receive()
+        except trio.Cancelled:
+            self.run.in_vain.append((began, trio.current_time(), self.received))
+            raise
+        except InvalidPayload as error:  # it counts as received
+            self.run.received.append((self.received, error))
+            raise
         self.run.received.append((self.received, value))
         return value
 
@@ -69,13 +79,28 @@ class _Recorded(JobContext[Any]):
 
     @property
     def inputs(self) -> trio.abc.ReceiveChannel[Any]:
-        self.run.heard = False  # what comes through the channel is not recorded
-        return super().inputs
+        if self._inputs is None:
+            self._inputs = _Inputs(self, super().inputs)
+        return self._inputs
 
     @property
     def tokens(self) -> trio.MemorySendChannel[Any]:
         self.run.heard = False  # what goes through the channel is not recorded
         return super().tokens
+
+
+class _Inputs(trio.abc.ReceiveChannel[Any]):
+    """The inputs of an attempt as a channel, which writes down what is received."""
+
+    def __init__(self, job: _Recorded, channel: trio.abc.ReceiveChannel[Any]) -> None:
+        self._job = job
+        self._channel = channel
+
+    async def receive(self) -> Any:
+        return await self._job.receive()
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()
 
 
 def journalled(fn: Handler, history: History) -> Handler:

@@ -30,6 +30,7 @@ class SimulatedProcess(Generic[C]):
         name: The name of its connection.
         connection: How it reaches the store.
         up: Whether clients may use its registry.
+        paused: Whether it was told to claim nothing.
         over: Set when nothing of it is left.
     """
 
@@ -39,6 +40,7 @@ class SimulatedProcess(Generic[C]):
         self.name = connection.name
         self.connection = connection
         self.up = False
+        self.paused = False
         self.over = trio.Event()
         self.drains = drains
         self._history = history

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from .._common.errors import AwaitInput, Permanent, RetryAfter, StoreUnavailable
+from .._common.errors import AwaitInput, KeyConflict, Permanent, RetryAfter, StoreUnavailable
 from .._model.handler import handler
 from .._running.context import JobContext
 
@@ -36,10 +36,12 @@ LISTENING: Final[Mapping[str, Sequence[Any]]] = {
     "receive": LONG,
     "together": (1.0, 25.0),
     "listen": (False, True),
-    "talk": (inf, inf, 1.0, 25.0),
-    "ask": (inf, 3.0),
+    "talk": (None, None, 1.0, 25.0),
+    "ask": (None, 3.0),
     "step": SECONDS,
     "broken step": (0.0, 0.5),
+    "other step": (0.0,),
+    "wait": (None, 3.0),
 }
 """The steps of a job that is sent inputs, and at last the end of them, and what each may be told."""
 ENDS: Final = ("return", "error", "permanent", "snooze", "exit", "group", "background")
@@ -115,6 +117,12 @@ async def _listen(job: JobContext[str], number: int, what: str, amount: Any) -> 
 
         with suppress(LookupError):
             await job.step(f"step {number}", make)
+    elif what == "other step":  # with arguments that only one attempt has
+        with suppress(KeyConflict):
+            await job.step(f"step {number}", _other, job.attempt)
+    elif what == "wait":
+        if job.attempt < 3 and not job.timed_out:  # without a look, which is right only once
+            raise AwaitInput("anything?", amount)
     elif what == "together":
         async with trio.open_nursery() as nursery:
             for n in range(2):
@@ -126,6 +134,11 @@ async def _listen(job: JobContext[str], number: int, what: str, amount: Any) -> 
         await _receive(job, amount)
     else:
         await _talk(job, amount, saves=what == "talk")
+
+
+async def _other(attempt: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return attempt
 
 
 async def _receive(job: JobContext[str], seconds: float, *, saves: bool = False) -> str | None:
@@ -140,7 +153,7 @@ async def _receive(job: JobContext[str], seconds: float, *, saves: bool = False)
     return "late" if scope.cancelled_caught else None
 
 
-async def _talk(job: JobContext[str], seconds: float, *, saves: bool) -> None:
+async def _talk(job: JobContext[str], seconds: float | None, *, saves: bool) -> None:
     """Receive inputs to their end, and give back the slot for so long while none comes, a few times.
 
     An attempt that an input may have woken is patient, as it fails if it receives none.
@@ -152,7 +165,7 @@ async def _talk(job: JobContext[str], seconds: float, *, saves: bool) -> None:
         elif job.timed_out and job.attempt > 3:
             return
         else:
-            raise AwaitInput("what next?", None if seconds == inf else seconds)
+            raise AwaitInput("what next?", seconds)
 
 
 def _end(job: JobContext[str], end: str) -> str:

@@ -49,7 +49,7 @@ class Folded:
         consumed: The last input that a saved value or the result covers.
         unconsumed: The inputs behind it.
         inputs_ended: Whether no more will come.
-        endless: Whether it waits for an input, with no limit of time, and none has come.
+        due: If it awaits an input, when it is due, by the clock of the log; infinity if that is not known.
     """
 
     state: str = "queued"
@@ -62,7 +62,7 @@ class Folded:
     consumed: int = 0
     unconsumed: list[int] = attrs.field(factory=list[int])
     inputs_ended: bool = False
-    endless: bool = False
+    due: float | None = None
     _last_input: int = 0
 
     def add(self, event: Event) -> None:
@@ -93,7 +93,9 @@ class Folded:
     def _receive(self, event: Event) -> None:
         assert not self.inputs_ended, f"{event} came after the end of the inputs"
         self.inputs_ended = event.kind == "inputs_ended"
-        self.endless, self._last_input = False, event.seq
+        self._last_input = event.seq
+        if self.due is not None:
+            self.due = min(self.due, event.timestamp)
         if not self.inputs_ended:
             self.unconsumed.append(event.seq)
 
@@ -109,7 +111,7 @@ class Folded:
 
     def _change(self, event: Event) -> None:
         assert (self.state, event.kind) in NEXT, f"{event} is no way out of {self.state}"
-        self.state = NEXT[self.state, str(event.kind)]
+        self.state, self.due = NEXT[self.state, str(event.kind)], None
         if event.kind == "completed":
             self.result = event.data
             self._consume(event.received)
@@ -118,10 +120,9 @@ class Folded:
         if event.kind == "retried":
             assert not self.cancel_requested, f"{event}: its cancellation was requested"
             self.spent -= self.reason in GIVEN_BACK
-            waits = self.reason == "awaiting_input" and event.data.delay == inf
-            self.endless = waits and self._last_input <= (event.received or 0)
-        else:
-            self.endless = False
+            if self.reason == "awaiting_input":
+                there = self._last_input > (event.received or 0)
+                self.due = event.timestamp + (0.0 if there else event.data.delay)
 
 
 def fold(log: Sequence[Event]) -> Folded:
@@ -159,12 +160,15 @@ def check_agrees(job: Job, log: Sequence[Event]) -> None:
     for name in ("state", "attempt", "spent", "reason", "result", "saved"):
         in_job, in_log = getattr(job, name), getattr(seen, name)
         assert in_job == in_log, f"{name} is {in_job!r} in the job, {in_log!r} by its log"
-    over, due = seen.state in OVER, seen.state in {"queued", "retrying"} and not seen.endless
+    over, due = seen.state in OVER, seen.state in {"queued", "retrying"} and seen.due != inf
     assert job.unconsumed == len(seen.unconsumed), f"unconsumed is {job.unconsumed}, not {seen.unconsumed}"
     assert job.last_seq == len(log), f"last_seq is {job.last_seq}, the log has {len(log)} events"
     assert (job.cancel_requested_at is not None) == seen.cancel_requested, "cancel_requested_at is wrong"
     assert (job.finished_at is not None) == over, "finished_at is wrong"
     assert (job.next_attempt_at is not None) == due, "next_attempt_at is wrong"
+    if seen.due is not None and job.next_attempt_at is not None:
+        late = job.next_attempt_at.timestamp() - seen.due
+        assert abs(late) < 1, f"its wait for an input ends {late:g} s late"
 
 
 def state_of(log: Sequence[Event]) -> str:
