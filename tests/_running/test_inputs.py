@@ -34,6 +34,7 @@ from trio_jobs import (
     handler,
     open_registry,
 )
+from trio_jobs.stores import Claim, Claimant
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import cancel_at_every_checkpoint
 
@@ -592,8 +593,8 @@ async def test_a_claim_that_is_given_back(autojump_clock: MockClock) -> None:
     class Late(MemoryStore):
         durable = True
 
-        async def claim(self, *args: Any) -> Any:
-            claims = await super().claim(*args)
+        async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+            claims = await super().claim(limit, worker)
             with trio.CancelScope(shield=True):  # the answer is on its way
                 await trio.sleep(1)
             return claims

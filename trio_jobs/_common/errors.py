@@ -14,7 +14,7 @@ attributes; the text is for people.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -281,7 +281,7 @@ class StreamRestarted(TrioJobsError):
         self.cursor = cursor
 
 
-def _seconds(name: str, value: float) -> float:
+def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} takes seconds as a number; got {quoted(value)}")
     if not 0 <= value <= sys.float_info.max:
@@ -319,7 +319,7 @@ class AwaitInput(Exception):  # no error: it says what is to happen next
     """
 
     def __init__(self, message: str | None = None, timeout: float | None = None) -> None:
-        if message is not None and not isinstance(message, str):
+        if message is not None and not isinstance(cast("object", message), str):
             raise TypeError(f"AwaitInput takes a str as its message; got {quoted(message)}")
         self.timeout = None if timeout is None else _seconds("AwaitInput", timeout)
         super().__init__(message or "waits for an input")

@@ -68,7 +68,7 @@ class Listener:
         while True:
             while not self._waiting:
                 await self._joined.wait()
-            places = {job_id: inbox.cursor for job_id, inbox in self._waiting.items()}
+            places: dict[str, int] = {job_id: inbox.cursor for job_id, inbox in self._waiting.items()}
             found: Collection[str] = ()
             self._looked = trio.current_time() + look
             with trio.CancelScope() as self._asking:

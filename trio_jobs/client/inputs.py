@@ -134,7 +134,7 @@ class Sender:
                 if not part.left:
                     self._line.appendleft(part)
             return
-        for part in [*batch, *([] if of_these else self._line)]:
+        for part in [*batch, *(() if of_these else self._line)]:
             part.end = error
         if not of_these:
             self._line.clear()
