@@ -125,7 +125,9 @@ def _run(
     code = int(pytest.main([*_OPTIONS, f"--basetemp={folder / 'tmp'}", *tests], plugins=[watch]))
     quickest_first = sorted(watch.seconds, key=watch.seconds.__getitem__)
     modules = [name for name, module in sys.modules.items() if _is_foreign(module)]
-    (folder / "report").write_text(json.dumps([watch.failed, quickest_first, modules]))
+    written = folder / "written"
+    written.write_text(json.dumps([watch.failed, quickest_first, modules]))
+    written.rename(folder / "report")  # whole, though the run may be ended at any time
     assert mutant is None or mutant.used or code, "the tests import it from elsewhere, or not at all"
     return code
 
