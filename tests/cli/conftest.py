@@ -111,7 +111,7 @@ class Cli:
 
     def work_until_waiting(self, job_id: str) -> None:
         """Run jobs until one of them waits for an input."""
-        import program
+        import program  # pyright: ignore[reportMissingImports]
 
         async def work() -> None:
             async with trio_jobs.open_registry("sqlite:///jobs.db", handlers=program.handlers) as jobs:

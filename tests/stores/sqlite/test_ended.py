@@ -12,9 +12,9 @@ import trio
 import trio.testing
 
 from trio_jobs import ErrorRecord, Job, State
-from trio_jobs.stores import Transition, sqlite
+from trio_jobs.stores import Transition
 from trio_jobs.stores.contract import Claim, Claimant, Outcome
-from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.stores.sqlite import calls, open_sqlite
 from trio_jobs.stores.sqlite.store import SqliteStore
 from trio_jobs.stores.submission import submission
 from trio_jobs.testing.checks.kit import cancelled, failed, work
@@ -82,7 +82,7 @@ async def test_the_end_alone(tmp_path: Path, outcome: Outcome) -> None:
 
 async def test_what_runs_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for a job that was started here, and that no other process can have ended, reads no file."""
-    monkeypatch.setattr(sqlite.calls, "POLL", 1e6)
+    monkeypatch.setattr(calls, "POLL", 1e6)
     found: list[Job] = []
     async with opened(tmp_path / "jobs.db") as store:
         claim = await submit(store)
