@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from tests.inside import Deadlines
 from trio_jobs import Reason, Timeouts
-from trio_jobs._running.deadlines import Deadlines
 
 REASONS = [Reason.TIMEOUT, Reason.USER, Reason.UNREAD, Reason.SHUTDOWN]
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 8.0])

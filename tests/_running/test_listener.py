@@ -9,8 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import JobContext
-from trio_jobs._running.inbox import StoreInbox
-from trio_jobs._running.listener import Listener
+from trio_jobs._running import inbox, listener
 from trio_jobs.stores.contract import Claimant
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.submission import submission
@@ -23,18 +22,18 @@ async def chat(job: JobContext[Any]) -> None:
 async def test_an_older_attempt_takes_no_newer_one_with_it(autojump_clock: MockClock) -> None:
     """When a task of an attempt that is over stops waiting, the next attempt still hears."""
     store, got = MemoryStore(), list[Any]()
-    listener = Listener(store)
+    ear = listener.Listener(store)
     (job_id,), (claim,) = await store.submit([submission(chat, (), {})], 1, Claimant("w"))
-    older, newer = (StoreInbox(claim, store, listener) for _ in range(2))
+    older, newer = (inbox.StoreInbox(claim, store, ear) for _ in range(2))
 
     async def receive() -> None:
         got.append(await newer.receive())
 
     with trio.move_on_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.run)
+            nursery.start_soon(ear.run)
             with ExitStack() as leaving:
-                leaving.enter_context(listener.hearing(older))
+                leaving.enter_context(ear.hearing(older))
                 nursery.start_soon(receive)
                 await wait_all_tasks_blocked()
             await store.send(job_id, "a", ["heard"])
