@@ -14,23 +14,23 @@ from itertools import takewhile
 from math import inf
 from typing import Any
 
-import attrs
 import trio
 
 from .._common.errors import InvalidPayload, LeaseLost
 from .._model.job import Kind
 
 
-@attrs.define(eq=False, repr=False)
 class Entry:
     """An event other than a token on its way through the channel."""
 
-    kind: Kind
-    data: Any
-    received: int | None = None
-    sent: bool = False
+    sent = False
     refusal: LeaseLost | InvalidPayload | None = None
-    _over: trio.Event = attrs.field(factory=trio.Event)
+
+    def __init__(self, kind: Kind, data: Any, received: int | None = None) -> None:
+        self.kind = kind
+        self.data = data
+        self.received = received
+        self._over = trio.Event()
 
     def settle(self, refusal: LeaseLost | InvalidPayload | None = None) -> None:
         """End the waiting: the event was written, or was refused."""

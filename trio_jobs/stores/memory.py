@@ -62,9 +62,9 @@ class MemoryStore(LookingVerbs):
             ids.append(new.id if old is None else old.id)
         coming = list(fresh.values())
         waiting = len(self._waiting) - self._rows.awaiting
-        rules.check_queue(waiting, coming, limit, now, most=self._limit, epoch=self._epoch)
         crowded = bool(coming) and waiting + len(coming) > self._limit
         if crowded or rules.rooms(coming):
+            rules.check_queue(waiting, coming, limit, now, most=self._limit, epoch=self._epoch)
             due = self._waiting.first(limit, now)
             starting = self._rows.starting(due, coming, limit, now, epoch=self._epoch)
             if crowded and waiting + len(coming) - starting.total() > self._limit:
