@@ -204,3 +204,14 @@ def test_what_is_no_place() -> None:
         cursor.LogCursor.__init__(Given(), "job", 0, policy, RAISED)
     with pytest.raises(ValueError, match=r"policy.*'block', 'gap'"):
         cursor.LogCursor.__init__(Given(), "job", 0, "drop", RAISED)  # type: ignore[arg-type]
+
+
+async def test_nothing_is_taken_where_nothing_is() -> None:
+    """A cursor with nothing at hand says so, and stays where it is."""
+    place = Given([event(1)])
+    await place.open()
+    assert place.take() is cursor.NOTHING
+    assert await place.ready()
+    assert place.take() == "data 1"
+    assert place.take() is cursor.NOTHING
+    assert place.cursor == 1

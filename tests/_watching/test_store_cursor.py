@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 import trio_jobs
 from tests.inside import Deadlines
 from trio_jobs import Ended, Event, Kind, Reason, Retention, StreamGap, Timeouts, UnknownJob
-from trio_jobs._watching import raised, readers, store_cursor
+from trio_jobs._watching import cursor, raised, readers, store_cursor
 from trio_jobs.stores import Options, Transition
 from trio_jobs.stores.contract import Claimant, Outcome, Submission
 from trio_jobs.stores.memory import MemoryStore
@@ -223,6 +223,20 @@ async def test_many_at_once_in_place() -> None:
     assert place.pull_tokens() == [*range(255, 510)]
 
 
+@KINDS
+async def test_nothing_is_taken_where_nothing_is(kind: type[store_cursor.StoreCursor]) -> None:
+    """A cursor with nothing at hand says so, and stays where it is."""
+    store, job_id = await running()
+    place = kind(store, readers.ReadersByJob(2), job_id, 2, "gap", raised=raised.Raised())
+    await place.open()
+    assert place.take() is cursor.NOTHING
+    store.log(job_id).send("a")
+    assert await place.ready()
+    assert place.take() == "a"
+    assert place.take() is cursor.NOTHING
+    assert place.cursor == 3
+
+
 async def test_the_beginning_in_place() -> None:
     """What tells a reader of values nothing is passed over while there is nothing else, and the handler that
     waits for that goes on; before the start, behind a token and behind the end nothing is."""
@@ -242,10 +256,11 @@ async def test_the_beginning_in_place() -> None:
     store.log(job_id).send("a")
     place.pass_beginning()
     assert place.cursor == 0
-    waiting, ended = uuid4().hex, uuid4().hex
-    for new in (waiting, ended):
+    waiting, ended, sent = uuid4().hex, uuid4().hex, uuid4().hex
+    for new in (waiting, ended, sent):
         await store.submit([Submission(new, "nothing", nothing, (), Options())], 0, Claimant("w"))
         await store.request_cancel(new, None) if new == ended else None
+        await store.send(new, "1", ["an input"]) if new == sent else None
         place = store_cursor.LocalCursor(store, by_job, new, 0, "block", raised=raised.Raised())
         await place.open()
         place.pass_beginning()
