@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Set
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import attrs
 import trio
 
 from .._common.errors import KeyConflict
@@ -87,7 +86,7 @@ class _Objects:
     def of_arguments(self, args: tuple[Any, ...]) -> bytes:
         """Return what is the same for the same arguments."""
         try:
-            return json.dumps(args, default=_told_by, skipkeys=True, sort_keys=True).encode()
+            return json.dumps(args, default=_told_by, sort_keys=True).encode()
         except Exception:  # noqa: BLE001  # a value may contain itself, or be of a class whose code raises
             return repr([*map(type, args)]).encode()
 
@@ -101,15 +100,11 @@ class _Objects:
 
 
 def _told_by(value: Any) -> Any:
-    """Return what tells a value that JSON cannot hold from others: its fields, its members, or its `repr`."""
-    kind = cast("Any", type(value))
+    """Return what tells a value that JSON cannot hold from others: its members, its `repr`, or its type."""
     if isinstance(value, (set, frozenset)):
         return sorted(repr(_told_by(one)) for one in cast("Set[Any]", value))
-    records = [field.name for field in attrs.fields(kind)] if attrs.has(kind) else ()
-    if names := records or getattr(kind, "__dataclass_fields__", ()):
-        return {name: getattr(value, name, None) for name in names}
     shown = repr(value)
-    return kind.__qualname__ if " at 0x" in shown else shown
+    return type(value).__qualname__ if " at 0x" in shown else shown
 
 
 class _Json(_Objects):
