@@ -76,7 +76,7 @@ class Scenario:
     fronts: int = 1
     clients: int = 2
     jobs: int = 3
-    capacity: int = 2
+    capacity: int = 3
     seconds: float = 30.0
     patience: float = 3000.0
     faults: frozenset[str] = frozenset(FAULTS)
