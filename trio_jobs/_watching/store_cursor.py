@@ -116,15 +116,16 @@ class LocalCursor(StoreCursor):
 
     def take(self) -> Any:
         """See `LogCursor.take`."""
-        entries, place = self._log.entries, self.cursor - self._log.before
+        log = self._log
+        place = self.cursor - log.before
         if place < 0:
             return super().take()
-        if place >= len(entries):
+        if place >= len(log.entries):
             return NOTHING
         self.cursor += 1
         if self._readers.watchful:
             self._readers.advanced(self)
-        return entries[place]
+        return log.entries[place]
 
     def pull_tokens(self) -> list[Any]:
         """See `LogCursor.pull_tokens`."""
