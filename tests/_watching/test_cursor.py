@@ -92,7 +92,7 @@ def test_one_by_one_and_many_at_once(
             assert place.pull_tokens() == wanted
             assert place.moves == [expected] * bool(wanted)
         elif not rest:
-            pass
+            assert place.take() is cursor.NOTHING
         elif rest[0].seq == expected + 1:
             expected += 1
             if rest[0].kind is Kind.TOKEN and values:
