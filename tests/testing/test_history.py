@@ -482,7 +482,7 @@ UNHEARD: dict[str, tuple[str, Callable[[History], None]]] = {
     ),
     "an input that was not given to who waited": (
         "who_waits_is_given_it",
-        _all(_set("runs.0.in_vain", [(3.0, 20.0, 3)]), lambda history: setattr(history, "soon", 10.0)),
+        _all(_set("runs.0.in_vain", [(3.0, 20.0, 3)]), lambda history: setattr(history, "prompt", 10.0)),
     ),
     "a time limit that was an input": ("waits_end_as_told", _set("runs.2.timed_out", True)),
     "an input that was a time limit": ("waits_end_as_told", _set("runs.1.timed_out", False)),

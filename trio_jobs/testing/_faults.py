@@ -40,6 +40,9 @@ FAULTS: Final = {
 }
 """The kinds of fault, and what each does."""
 
+PROMPT: Final = frozenset({"early", "drift", "crash", "restart"})
+"""Those with which a worker that is there still hears of an input at once."""
+
 _LEASING: Final = frozenset({"submit", "spawn", "claim", "heartbeat", "append", "finish"})
 """The calls on which leases hang."""
 

@@ -152,13 +152,13 @@ def waits_end_as_told(history: History) -> Found:
 
 def who_waits_is_given_it(history: History) -> Found:
     """Who waits for an input that is there gets it, soon."""
-    for run in history.runs if history.soon is not None else ():
+    for run in history.runs if history.prompt is not None else ():
         log = history.logs.get(run.job_id, [])
         for since, until, behind in run.in_vain:
             there = [one for one in log if one.kind in {"input", "inputs_ended"} and one.seq > behind]
             if there and run.worker not in history.mute and not run.severed:
                 lasted = until - max(since, there[0].timestamp - history.epoch)
-                if lasted > (history.soon or 0.0):
+                if lasted > (history.prompt or 0.0):
                     yield run.job_id, f"attempt {run.attempt} waited {lasted:g} s for an input that was there"
 
 

@@ -168,6 +168,8 @@ class History:
         mute: The workers that could not write how their attempts ended, but may have kept their leases.
         drained: The workers that finished what they ran before they left.
         soon: Seconds in which a worker that is not cut learns of a request to cancel; None if not known.
+        prompt: Seconds in which a handler that waits is given an input, if its worker is not cut; None if not
+            known.
         leaving: When workers began to leave, by name.
         leases: How long the leases of workers are, by name; `troubles` says of these when one may lapse.
         troubles: When workers could not reach the store, by name: from when to when.
@@ -186,6 +188,7 @@ class History:
     mute: set[str] = attrs.field(factory=set[str])
     drained: set[str] = attrs.field(factory=set[str])
     soon: float | None = None
+    prompt: float | None = None
     leaving: dict[str, float] = attrs.field(factory=dict[str, float])
     leases: dict[str, float] = attrs.field(factory=dict[str, float])
     troubles: dict[str, list[tuple[float, float]]] = attrs.field(factory=lambda: defaultdict[str, Any](list))

@@ -98,7 +98,7 @@ class JobMachine(SendingMachine, TroubledMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._history = History(cut=set(), soon=self.lease)
+        self._history = History(cut=set(), soon=self.lease, prompt=self.lease)
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
         self._inputs = {self._journalled[fn]: self.inputs[fn] for fn in self._listeners()}
         self._client = SimulatedClient("client", self._history)

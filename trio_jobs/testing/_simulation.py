@@ -18,7 +18,7 @@ import trio
 from .._model.job import Retention
 from .._model.retry import Retry
 from ..stores.memory import MemoryStore
-from ._faults import FAULTS, Faults
+from ._faults import FAULTS, PROMPT, Faults
 from ._history import History
 from ._host import Host, chaos
 from ._journal import journalled
@@ -138,7 +138,8 @@ class Simulation:
         self._scenario = scenario
         self._faults = Faults(self.random, kinds, self.random.choice((2.0, 5.0, 10.0)))
         cut = set[str]()
-        self.history = History(cut=cut, mute=cut, soon=self._faults.lease)
+        lease = self._faults.lease
+        self.history = History(cut=cut, mute=cut, soon=lease, prompt=lease if kinds <= PROMPT else None)
 
     async def run(self) -> None:
         """Let it happen, and check it."""
