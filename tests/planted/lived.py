@@ -121,4 +121,22 @@ LIVED = [
         "        worker.pause(paused=True)\n",
         "lives",
     ),
+    Bug(
+        "who gives back a slot keeps it",
+        "after a few snoozes and waits for answers a worker runs nothing any more",
+        "_running/runner.py",
+        "        if attempt.parent is None:\n            self.running -= 1\n        self._changed.ring()\n",
+        "        ended = attempt.outcome and attempt.outcome.ended\n"
+        "        if attempt.parent is None and (ended is None or ended.reason not in REPEATED):\n"
+        "            self.running -= 1\n        self._changed.ring()\n",
+        "lives",
+    ),
+    Bug(
+        "a step that raised is kept",
+        "a payment that failed is not tried again",
+        "_running/steps.py",
+        "            self._used.discard(name)\n            raise\n",
+        "            await self._keep(Step(name, digest, None))\n            raise\n",
+        "lives",
+    ),
 ]

@@ -177,8 +177,9 @@ def steps_are_kept(history: History) -> Found:
 
 def _kept(run: HandlerRun, kept: dict[str, tuple[int, object]]) -> Found:
     for name, (attempt, result) in kept.items():
-        if attempt == run.attempt and _differ(run.called.get(name), result):
-            yield run.job_id, f"{name!r} is kept as {result!r}, and returned {run.called.get(name)!r}"
+        returned = run.called.get(name, ...)
+        if attempt == run.attempt and (returned is ... or _differ(returned, result)):
+            yield run.job_id, f"{name!r} is kept as {result!r}, and returned {returned!r}"
         if attempt < run.attempt and name in run.called:
             yield run.job_id, f"{name!r} was called by attempt {run.attempt}, and attempt {attempt} kept it"
     for name, value in run.steps.items():

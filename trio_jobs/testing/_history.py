@@ -128,7 +128,7 @@ class HandlerRun:
         in_vain: When it gave up waiting for an input: since when it waited, until when, and behind which one.
         saves: What it set out to save, in order: the value, and up to where inputs were to be consumed.
         timed_out: Whether it was told that no input came in time, by `JobContext.timed_out`.
-        called: The steps whose function was called, by name, and what that returned; None if it did not.
+        called: The steps whose function was called, by name, and what that returned; `...` if it did not.
         steps: What `JobContext.step` returned, by name.
     """
 

@@ -70,7 +70,7 @@ class _Recorded(JobContext[Any]):
     async def step(self, name: str, fn: Handler, /, *args: Any) -> Any:  # type: ignore[override]
         @functools.wraps(fn)
         async def called(*args: Any) -> Any:
-            self.run.called[name] = None
+            self.run.called[name] = ...
             self.run.called[name] = value = await fn(*args)
             return value
 
