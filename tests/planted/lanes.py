@@ -33,7 +33,7 @@ from trio_jobs.testing import (
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 from trio_jobs.testing.checks.kit import other_work, work
 
-SEEDS, EXAMPLES, SESSIONS = 1500, 300, 40
+SEEDS, EXAMPLES, SESSIONS = 1500, 300, 120
 BUSY = 90  # seconds of processor time after which a lane spins: how busy the machine is must not decide that
 
 
