@@ -33,8 +33,8 @@ from trio_jobs.testing import (
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
 from trio_jobs.testing.checks.kit import other_work, work
 
-SEEDS, EXAMPLES, SESSIONS = 1500, 300, 120
-BUSY = 90  # seconds of processor time after which a lane spins: how busy the machine is must not decide that
+SEEDS, EXAMPLES, SESSIONS = 1500, 300, (80, 120)
+BUSY = 180  # seconds of processor time after which a lane spins: how busy the machine is must not decide that
 
 
 @asynccontextmanager
@@ -152,7 +152,10 @@ def serving_lane() -> str:
     sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
     from tests.serving.machine.machine import ServerMachine
 
-    return _written(ServerMachine, SESSIONS, 20)
+    # Other numbers of sessions are other sessions, and some bugs are met in one of a hundred.
+    few, more = SESSIONS
+    found = _written(ServerMachine, few, 20)
+    return found if found.startswith("found") else _written(ServerMachine, more, 20)
 
 
 async def _rests(job: JobContext[str]) -> None:
