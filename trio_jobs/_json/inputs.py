@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,7 +15,7 @@ from .keys import check_keys, has_keys
 from .values import decode, whole, written
 
 T = TypeVar("T")
-_PLACE: Final = re.compile(r"^\$\[0\]|(?<= - at `)\$\[0\](?=[^`]*`$)")
+_PLACE: Final = "$[0]"
 """Where a value is in the tuple of one in which it is read, of which those who sent it know nothing."""
 
 
@@ -86,7 +85,15 @@ class Typed:
             raise self._unfit(loss)
 
     def _unfit(self, why: str) -> InvalidPayload:
-        return InvalidPayload(f"{self._what} does not fit: {_PLACE.sub('$', why)}")
+        return InvalidPayload(f"{self._what} does not fit: {_as_sent(why)}")
+
+
+def _as_sent(why: str) -> str:
+    """Return an error with the place in the value, not in the tuple; it stands first there, or last."""
+    if why.startswith(_PLACE):
+        return f"${why.removeprefix(_PLACE)}"
+    text, found, inside = why.rpartition(f" - at `{_PLACE}")
+    return f"{text} - at `${inside}" if found and inside.find("`") == len(inside) - 1 else why
 
 
 class Inputs(Typed):
