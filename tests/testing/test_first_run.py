@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import pytest
@@ -119,19 +120,23 @@ class Locks(JobMachine):
 @pytest.mark.parametrize("machine", [Uploads, Locks, Counts])
 def test_a_handlers_bug_is_found_and_made_short(machine: type[JobMachine]) -> None:
     """Each of three bugs in handlers is found by a first run, and shrunk to a program of a few steps, within
-    a number of examples that takes seconds."""
-    examples: list[int] = []
+    a number of examples that takes seconds: with two of three seeds, as there are better and worse ones."""
+    runs: list[list[int]] = []  # for each the examples, by their steps
 
     class Counted(machine):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
-            examples.append(0)
+            runs[-1].append(0)
 
         def check_invariants(self, *args: Any, **kwargs: Any) -> None:
-            examples[-1] += 1
+            runs[-1][-1] += 1
             super().check_invariants(*args, **kwargs)
 
-    with pytest.raises(AssertionError):
-        run_state_machine_as_test(seed(1)(Counted), settings=settings(FIRST_RUN, max_examples=300))
-    assert len(examples) < 900
-    assert examples[-1] <= 8
+    for number in (1, 2, 3):
+        runs.append([])
+        with pytest.raises(AssertionError):
+            run_state_machine_as_test(
+                seed(number)(Counted), settings=settings(FIRST_RUN, max_examples=300, database=None)
+            )
+    assert median(len(examples) for examples in runs) < 900
+    assert median(examples[-1] for examples in runs) <= 8
