@@ -854,6 +854,24 @@ async def test_two_tasks_on_one_stream(autojump_clock: MockClock) -> None:
     assert len(busy) <= 1
 
 
+async def test_two_tasks_for_one_event(autojump_clock: MockClock) -> None:
+    """Of two tasks that find the only event of a log at hand, one gets it, and the other the next one."""
+    got: list[Kind] = []
+
+    async def receive(events: EventStream) -> None:
+        got.append((await events.receive()).kind)
+
+    async with open_registry() as jobs:
+        handle = await jobs.submit(bursts, 1, delay=60)
+        async with handle.events() as events, trio.open_nursery() as nursery:
+            nursery.start_soon(receive, events)
+            nursery.start_soon(receive, events)
+            await settle()
+            assert got == [Kind.SUBMITTED]
+            await handle.cancel()
+    assert got == [Kind.SUBMITTED, Kind.CANCEL_REQUESTED]
+
+
 async def test_a_job_removed_while_it_is_read(autojump_clock: MockClock) -> None:
     """A reader of a removed job gets UnknownJob, on opening and on reading."""
     async with open_registry() as jobs:
