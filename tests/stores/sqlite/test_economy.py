@@ -16,7 +16,8 @@ from trio_jobs.stores.sqlite.group import Group, StoreCall
 from trio_jobs.stores.sqlite.rows import Rows
 
 JOBS = 20
-SOME = 3  # what opening, the first look and the last one may take
+SOME = 8
+"""What opening takes, and the looks of a worker, more on a busy machine; a fault takes JOBS more."""
 
 
 async def work(_job: JobContext[int], number: int) -> int:
