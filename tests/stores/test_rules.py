@@ -219,6 +219,7 @@ def test_the_room_for_inputs() -> None:
         check_send(State.QUEUED, Inbox(5, 0, 0, ended=False), [1], keep)
     assert "has to save" not in str(refusal.value)
     check_send(State.QUEUED, ROOMY, [1, 90], keep)
+    check_send(State.QUEUED, ROOMY, [], keep)  # nothing is sent
     with pytest.raises(InvalidPayload, match="an input of 91 bytes is over Retention.token_bytes=90"):
         check_send(State.COMPLETED, ROOMY, [1, 91], keep)
 

@@ -152,7 +152,7 @@ def check_send(state: State, inbox: Inbox, sizes: Sequence[int], keep: Retention
         IllegalTransition: The job has ended, or its inputs have.
         InboxFull: They would be too many, or too large.
     """
-    if (largest := max(sizes, default=0)) > keep.token_bytes:
+    if sizes and (largest := max(sizes)) > keep.token_bytes:
         raise InvalidPayload(f"an input of {largest} bytes is over Retention.token_bytes={keep.token_bytes}")
     if state.over:
         raise IllegalTransition(state, "sent an input")
