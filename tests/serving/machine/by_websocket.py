@@ -334,7 +334,7 @@ class ByWebSocket(Model):
             peer.tell(None, json.dumps({"op": "unfollow", "id": asked.number}).encode())
         await self.settle()
         over = asked.work is not None and self.truth[asked.work.number].state.over
-        assert asked.outcome == "unfollowed" or (over and asked.outcome == "ok")
+        assert asked.outcome == "unfollowed" or (over and asked.outcome == "ok"), asked.outcome
 
     async def use_an_id_twice(self, at: int) -> None:
         """A request with an id that is in use is refused, and the first one is answered as ever."""
