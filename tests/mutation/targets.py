@@ -15,8 +15,10 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "trio_jobs/serving/access.py": ("tests/serving/test_access.py",),
     "trio_jobs/serving/websocket/session.py": ("tests/serving/websocket/test_session.py",),
     "trio_jobs/stores/_ended.py": ("tests/stores/test_ended.py",),
+    "trio_jobs/stores/_lanes.py": ("tests/stores/test_lanes.py",),
     "trio_jobs/stores/log.py": ("tests/stores/test_log.py",),
     "trio_jobs/stores/_queue.py": ("tests/stores/test_queue.py",),
+    "trio_jobs/stores/rates.py": ("tests/stores/test_rates.py",),
     "trio_jobs/stores/_roll.py": ("tests/stores/test_roll.py",),
     "trio_jobs/stores/rules.py": ("tests/stores/test_rules.py",),
 }

@@ -17,7 +17,7 @@ SECONDS = st.integers(0, 50).map(float)
 PENALTIES = st.sampled_from([0.0, 5.0, 20.0])
 
 
-def entries_in(queue: Queue) -> int:
+def entries_in(queue: Queue[str]) -> int:
     """Return how many entries its heaps have, those of removed jobs included."""
     return len(queue._later) + len(queue._ready)
 
@@ -27,7 +27,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = Queue()
+        self.queue = Queue[str]()
         self.now = 0.0
         self.count = 0
         # (due, rank, how many came before, id)
@@ -100,7 +100,7 @@ TestQueue = QueueMachine.TestCase
 def test_starvation_bound(jobs: list[tuple[Priority, int]], steps: list[tuple[int, int]]) -> None:
     """No job that is due more than `PENALTY[p] - PENALTY[q]` after a due job of priority p starts
     before it."""
-    queue, now = Queue(), 0
+    queue, now = Queue[str](), 0
     started: dict[int, int] = {}
     for number, (priority, due) in enumerate(jobs):
         queue.add(str(number), float(due), PENALTY[priority])
@@ -125,7 +125,7 @@ def test_starvation_bound(jobs: list[tuple[Priority, int]], steps: list[tuple[in
 def test_ageing(low: Priority, high: Priority) -> None:
     """A job waits behind those of another priority that become due within the bound, and behind no others."""
     bound = PENALTY[low] - PENALTY[high]
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("it", 10_000.0, PENALTY[low])
     queue.add("within", 10_000.0 + bound - 1, PENALTY[high])
     queue.add("beyond", 10_000.0 + bound + 1, PENALTY[high])
@@ -135,7 +135,7 @@ def test_ageing(low: Priority, high: Priority) -> None:
 def test_a_steady_stream_of_urgent_jobs_starves_nobody() -> None:
     """With an urgent job due every second and one claim a second, a low job starts when its bound is
     reached."""
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("low", 0.0, PENALTY[Priority.LOW])
     bound = int(PENALTY[Priority.LOW] - PENALTY[Priority.URGENT])
     for second in range(bound + 10):
@@ -148,7 +148,7 @@ def test_a_steady_stream_of_urgent_jobs_starves_nobody() -> None:
 
 def test_equal_ranks_leave_in_the_order_in_which_they_came() -> None:
     """First in, first out, also among jobs whose due times and penalties differ and whose rank does not."""
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("b", 10.0, 0.0)
     queue.add("a", 5.0, 5.0)
     queue.add("c", 10.0, 0.0)
@@ -157,7 +157,7 @@ def test_equal_ranks_leave_in_the_order_in_which_they_came() -> None:
 
 def test_a_job_that_is_not_due_overtakes_nobody() -> None:
     """A job of the lowest rank is not taken before it is due."""
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("later", 2.0, 0.0)
     queue.add("now", 1.0, 100.0)
     assert queue.pop(0.5) is None
@@ -168,7 +168,7 @@ def test_a_job_that_is_not_due_overtakes_nobody() -> None:
 
 def test_next_due() -> None:
     """`next_due` is when to claim again: never, at a time, or now."""
-    queue = Queue()
+    queue = Queue[str]()
     assert queue.next_due() == math.inf
     queue.add("a", 7.0, 0.0)
     queue.add("b", 7.0, 0.0)
@@ -179,7 +179,7 @@ def test_next_due() -> None:
 
 def test_next_due_of_what_is_put_off() -> None:
     """`next_due` ignores the earlier due time of a postponed job."""
-    queue = Queue()
+    queue = Queue[str]()
     for due in (3.0, 5.0, 7.0):
         queue.discard("a")
         queue.add("a", due, 0.0)
@@ -190,7 +190,7 @@ def test_next_due_of_what_is_put_off() -> None:
 
 def test_what_is_due_is_ranked_at_once() -> None:
     """A job that is due when it is added counts as due before `pop`; one that is not, does not."""
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("later", 5.5, 0.0, 5.0)
     assert queue.next_due() == 5.5
     queue.add("low", 4.0, 2.0, 5.0)
@@ -206,7 +206,7 @@ def test_what_is_due_is_ranked_at_once() -> None:
 def test_when_it_is_rebuilt(jobs: int) -> None:
     """Stale entries are removed when there are 65 more of them than of waiting jobs, and no sooner: each
     removed entry pays for its share of a rebuild."""
-    queue = Queue()
+    queue = Queue[str]()
     for n in range(60):
         queue.add(str(n), 0.0, 0.0, 0.0)
     for n in range(60, jobs):
@@ -221,7 +221,7 @@ def test_when_it_is_rebuilt(jobs: int) -> None:
 @given(st.permutations(range(100)), st.integers(2, 17))
 def test_what_is_not_due_survives_a_rebuild(times: list[int], stay: int) -> None:
     """When most jobs that are not due have been cancelled, the others are still found when they are."""
-    queue = Queue()
+    queue = Queue[str]()
     for due in times:
         queue.add(str(due), float(due), 0.0, -1.0)
     for due in times[stay:]:
@@ -236,7 +236,7 @@ def test_what_is_not_due_survives_a_rebuild(times: list[int], stay: int) -> None
 @pytest.mark.parametrize("due_first", [False, True])
 def test_cancelled_jobs_take_no_room(due_first: bool) -> None:
     """A hundred thousand jobs that were added and cancelled leave a bounded number of entries."""
-    queue = Queue()
+    queue = Queue[str]()
     queue.add("stays", 0.0, 1000.0)
     for n in range(20_000):
         queue.add(str(n), 0.0, 0.0)
@@ -252,7 +252,7 @@ def test_cancelled_jobs_take_no_room(due_first: bool) -> None:
 @given(st.permutations(range(100)), st.integers(2, 17), st.booleans())
 def test_order_survives_a_rebuild(ranks: list[int], stay: int, due_first: bool) -> None:
     """When most of the jobs that waited have been cancelled, the others still leave in the order of rank."""
-    queue = Queue()
+    queue = Queue[str]()
     for rank in ranks:
         queue.add(str(rank), 0.0, float(rank))
     if due_first:
@@ -268,7 +268,7 @@ def test_order_survives_a_rebuild(ranks: list[int], stay: int, due_first: bool) 
 @given(st.lists(st.tuples(SECONDS, PENALTIES), max_size=20), st.integers(0, 5), st.sets(st.integers(0, 19)))
 def test_first_tells_what_pop_would_give(jobs: list[tuple[float, float]], limit: int, gone: set[int]) -> None:
     """The first jobs by rank are returned in the order of `pop`, and stay."""
-    queue = Queue()
+    queue = Queue[str]()
     for number, (due, penalty) in enumerate(jobs):
         queue.add(str(number), due, penalty, 10.0)
     for number in gone:

@@ -127,16 +127,25 @@ class QueueFull(TrioJobsError):
     Attributes:
         limit: How many jobs may wait.
         owner: The owner who has too many, if the limit is that of one owner; else None.
+        name: The name of the `Limit` whose `waiting` it is; else None.
+        key: The key for which it is, if that is keyed; else None.
     """
 
-    def __init__(self, limit: int, owner: str | None = None) -> None:
-        if owner is None:
+    def __init__(
+        self, limit: int, owner: str | None = None, *, name: str | None = None, key: str | None = None
+    ) -> None:
+        if name is not None:
+            of_key = "" if key is None else f" for {quoted(key)}"
+            said = f"{limit} jobs wait already, as many as the limit {quoted(name)} allows{of_key}"
+        elif owner is None:
             said = f"{limit} jobs wait already, as many as queue_limit allows"
         else:
             said = f"{limit} jobs of {quoted(owner)} wait already, as many as an owner may have"
         super().__init__(f"{said}; try again later")
         self.limit = limit
         self.owner = owner
+        self.name = name
+        self.key = key
 
 
 class InboxFull(TrioJobsError):

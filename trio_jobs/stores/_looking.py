@@ -26,9 +26,9 @@ class LookingVerbs:
 
     def __init__(self) -> None:
         self._rows = Roll()
-        self._waiting = Queue()
-        self._expiring = Queue()
-        self._leases = Queue()
+        self._waiting = Queue[str]()
+        self._expiring = Queue[str]()
+        self._leases = Queue[str]()
         self._work = Bell()
         self._alarm = Bell()
         self._cancelling: dict[str, float] = {}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
 
 
-class Queue:
+class Queue(Generic[K]):
     """Two heaps: jobs that are not due yet, by due time, and jobs that are, by rank.
 
     A job that leaves the queue by cancellation stays in its heap as a stale entry, which `pop` skips. When
@@ -19,15 +22,15 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._later: list[tuple[float, int, float, str]] = []
-        self._ready: list[tuple[float, int, str]] = []
-        self.tickets: dict[str, int] = {}
+        self._later: list[tuple[float, int, float, K]] = []
+        self._ready: list[tuple[float, int, K]] = []
+        self.tickets: dict[K, int] = {}
         self._counter = itertools.count()
 
     def __len__(self) -> int:
         return len(self.tickets)
 
-    def add(self, job_id: str, due: float, penalty: float, now: float = -math.inf) -> None:
+    def add(self, job_id: K, due: float, penalty: float, now: float = -math.inf) -> None:
         """Add a job. Jobs of equal rank leave in the order in which they were added.
 
         A job that is due by `now` is ranked at once, which spares `pop` a long first step after a pause.
@@ -38,7 +41,7 @@ class Queue:
         else:
             heapq.heappush(self._later, (due, ticket, due + penalty, job_id))
 
-    def discard(self, job_id: str) -> None:
+    def discard(self, job_id: K) -> None:
         """Remove a job, if it waits."""
         self.tickets.pop(job_id, None)
         stale = len(self._later) + len(self._ready) - len(self.tickets)
@@ -48,7 +51,7 @@ class Queue:
             heapq.heapify(self._later)
             heapq.heapify(self._ready)
 
-    def pop(self, now: float) -> str | None:
+    def pop(self, now: float) -> K | None:
         """Remove and return the due job of the lowest rank; return None if no job is due."""
         self._rank(now)
         while self._ready:
@@ -58,7 +61,17 @@ class Queue:
                 return job_id
         return None
 
-    def first(self, limit: int, now: float) -> list[tuple[float, str]]:
+    def best(self, now: float) -> tuple[float, K | None]:
+        """Return the rank of the job that `pop` would give, and the job; `inf` and None if no job is due."""
+        self._rank(now)
+        while self._ready:
+            rank, ticket, job_id = self._ready[0]
+            if self.tickets.get(job_id) == ticket:
+                return rank, job_id
+            heapq.heappop(self._ready)
+        return math.inf, None
+
+    def first(self, limit: int, now: float) -> list[tuple[float, K]]:
         """Return the jobs that `pop` would give, up to `limit`, with their ranks. Examines all due jobs."""
         self._rank(now)
         waiting = (entry for entry in self._ready if self.tickets.get(entry[2]) == entry[1])
@@ -71,8 +84,10 @@ class Queue:
 
     def next_due(self) -> float:
         """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""
-        if self._ready:
-            return -math.inf
+        return -math.inf if self._ready else self.next_later()
+
+    def next_later(self) -> float:
+        """Return when the next job is due that is not ranked yet; `inf` if there is none."""
         while self._later and self.tickets.get(self._later[0][3]) != self._later[0][1]:
             heapq.heappop(self._later)  # else each renewed lease would wake the task that sweeps
         return self._later[0][0] if self._later else math.inf

@@ -1,0 +1,93 @@
+"""The rule of a rate, compared with the starts that it allowed."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_jobs._model.limits import Limit
+from trio_jobs.stores.rates import after_return, after_start, opens_at
+
+NEVER = -math.inf
+RATES = st.sampled_from([0.1, 1.0, 3.0, 7.5, 1000.0])
+LIMITS = st.builds(Limit, per_second=RATES, burst=st.none() | st.integers(1, 5))
+
+
+def started(limit: Limit, times: list[float], moment: float = NEVER) -> tuple[list[float], float]:
+    """Return the times at which a job that asks then starts, and the moment after them."""
+    starts: list[float] = []
+    for now in times:
+        if opens_at(limit, moment, now) <= now:
+            starts.append(now)
+            moment = after_start(limit, moment, now)
+    return starts, moment
+
+
+def most_in(limit: Limit, seconds: float) -> float:
+    """Return how many may start in so many seconds, and a little more for inexact sums."""
+    return limit.most + (limit.per_second or 0) * seconds + 1e-5
+
+
+@given(LIMITS, st.lists(st.integers(0, 40), max_size=60))
+def test_it_is_never_overshot_and_never_late(limit: Limit, steps: list[int]) -> None:
+    """In any t seconds at most burst + per_second * t start, and whatever keeps to that does start."""
+    now, moment = 1000.0, NEVER
+    starts: list[float] = []
+    for step in steps:
+        now += step / 8 / (limit.per_second or 1)
+        opens = opens_at(limit, moment, now)
+        fits = all(
+            len(starts) - place + 1 <= most_in(limit, now - before) for place, before in enumerate(starts)
+        )
+        assert (opens <= now) is fits
+        assert opens_at(limit, moment, opens) <= opens, "it opens when it said that it would"
+        if fits:
+            starts.append(now)
+            moment = after_start(limit, moment, now)
+    for (one, early), (other, late) in combinations(enumerate(starts), 2):
+        assert other - one + 1 <= most_in(limit, late - early)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "burst", "at_once"),
+    [(0.01, None, 1), (1, None, 1), (2.5, None, 3), (10, None, 10), (10, 1, 1), (0.5, 4, 4), (7, 1000, 1000)],
+)
+@pytest.mark.parametrize("now", [0.0, 0.1, 987_654.321])
+def test_burst(per_second: float, burst: int | None, at_once: int, now: float) -> None:
+    """After a pause exactly `burst` start at one moment, by default `per_second` rounded up."""
+    limit = Limit(per_second=per_second, burst=burst)
+    starts, _ = started(limit, [now] * (at_once + 5))
+    assert len(starts) == at_once
+
+
+def test_a_clock_that_is_set_back_costs_a_full_burst_at_most() -> None:
+    """The next job waits at most as long as it would if the whole burst had started just now."""
+    limit = Limit(per_second=2, burst=3)
+    _, moment = started(limit, [1000.0] * 3)
+    assert opens_at(limit, moment, 1000.0) == 1000.5
+    assert opens_at(limit, moment, 10.0) == 10.5
+    assert after_start(limit, moment, 10.0) == 12.0
+
+
+@given(LIMITS, st.integers(1, 5), st.integers(0, 8))
+def test_what_did_not_begin_costs_nothing(limit: Limit, count: int, late: int) -> None:
+    """A start that is taken back, with none behind it, leaves the rate as if it had never been."""
+    now = 50.0 + late / 4 / (limit.per_second or 1)
+    _, before = started(limit, [50.0] * (limit.most - 1))
+    moment = before
+    for _ in range(count):
+        moment = after_start(limit, moment, 50.0)
+    for _ in range(count):
+        moment = after_return(limit, moment)
+    assert opens_at(limit, moment, now) == pytest.approx(opens_at(limit, before, now))
+
+
+def test_without_a_rate_it_is_always_open() -> None:
+    """A limit of places alone changes nothing."""
+    limit = Limit(at_once=3)
+    assert opens_at(limit, NEVER, 5.0) == 5.0
+    assert after_start(limit, NEVER, 5.0) == after_return(limit, NEVER) == NEVER

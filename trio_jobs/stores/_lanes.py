@@ -1,0 +1,316 @@
+"""Keep the jobs that wait under limits: a lane for each key of a handler, and the lanes take turns.
+
+A lane is *open* if its best job could start as far as its key is concerned. Only open lanes are looked at to
+start a job, so what waits behind an exhausted key costs nothing. Between handlers, and within a lane, the
+order is by rank; between the lanes of a handler by turn. A lane takes its turn behind all others when its
+first job becomes due, and again after each start: before a key's first job at most one job of each other
+key starts, however many wait.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+
+from .._common.errors import QueueFull
+from .._model.limits import Limit
+from ._queue import Queue
+from .rates import after_return, after_start, opens_at
+
+
+class Use:
+    """What is used of a limit, for one key.
+
+    Attributes:
+        limit: The limit.
+        places: How many jobs run under it.
+        moment: See `rates`.
+        last: When a job started last.
+    """
+
+    __slots__ = ("last", "limit", "moment", "places")
+
+    def __init__(self, limit: Limit, places: int = 0) -> None:
+        self.limit = limit
+        self.places = places
+        self.moment = self.last = -math.inf
+
+    def opens_at(self, now: float) -> float:
+        """Return from when on a job may start: `inf` if a place must become free first."""
+        most = self.limit.at_once
+        if most is not None and self.places >= most:
+            return math.inf
+        return opens_at(self.limit, self.moment, now)
+
+    def start(self, now: float) -> None:
+        """Give a place, and a start of the rate."""
+        self.places += 1
+        self.moment = after_start(self.limit, self.moment, now)
+        self.last = now
+
+    def free(self, started: float, *, begun: bool) -> None:
+        """Take a place back; and the start, if nothing began. Behind it there must be no other start."""
+        self.places -= 1
+        if not begun and started == self.last:
+            self.moment = after_return(self.limit, self.moment)
+
+
+class Lane:
+    """The jobs of one handler and key that wait.
+
+    Attributes:
+        group: The handler's.
+        key: The `limit_key`.
+        jobs: The jobs.
+        counted: Those that `Limit.waiting` counts.
+        running: How many of its jobs run.
+        use: What the key uses of the keyed limit; None if there is none.
+        turn: Its place among the lanes; None while none of its jobs is due.
+    """
+
+    __slots__ = ("counted", "group", "jobs", "key", "running", "turn", "use")
+
+    def __init__(self, group: Group, key: str | None) -> None:
+        self.group = group
+        self.key = key
+        self.jobs = Queue[str]()
+        self.counted = set[str]()
+        self.running = 0
+        self.use: Use | None = None
+        self.turn: int | None = None
+        self.define()
+
+    def define(self) -> None:
+        """Take over the keyed limit of the group."""
+        if self.group.keyed is None:
+            self.use = None
+        else:
+            self.use = self.use or Use(self.group.keyed, self.running)
+            self.use.limit = self.group.keyed
+
+    def uses(self) -> list[Use]:
+        """Return what a job takes of all limits."""
+        return self.group.shared if self.use is None else [*self.group.shared, self.use]
+
+
+class Group:
+    """The lanes of a handler.
+
+    Attributes:
+        limits: Its limits by name.
+        keyed: The keyed one among them.
+        shared: What is used of the others.
+        lanes: By key, those with jobs that wait or run, or with a rate in use.
+        turns: Those that are open, by turn.
+        ranks: The same, by the rank of their best jobs.
+    """
+
+    def __init__(self) -> None:
+        self.limits: Mapping[str, Limit] = {}
+        self.keyed: Limit | None = None
+        self.shared: list[Use] = []
+        self.lanes: dict[str | None, Lane] = {}
+        self.turns = Queue[Lane]()
+        self.ranks = Queue[Lane]()
+
+    def define(self, limits: Mapping[str, Limit], uses: dict[str, Use]) -> None:
+        """Set the limits. `uses` says what is used of those that are not keyed, by name."""
+        self.limits = limits
+        self.keyed = next((limit for limit in limits.values() if limit.keyed), None)
+        self.shared = []
+        for name, limit in limits.items():
+            if not limit.keyed:
+                use = uses.setdefault(name, Use(limit))
+                use.limit = limit
+                self.shared.append(use)
+
+    def lane(self, key: str | None) -> Lane:
+        """Return the lane of a key."""
+        if (lane := self.lanes.get(key)) is None:
+            lane = self.lanes[key] = Lane(self, key)
+        return lane
+
+    def opens_at(self, now: float) -> float:
+        """Return from when on its limits but the keyed one let a job start."""
+        return max((use.opens_at(now) for use in self.shared), default=-math.inf)
+
+
+class Lanes:
+    """The jobs that wait under limits, and what those that run use of them.
+
+    Attributes:
+        held: The lane and the start of each job that runs under limits.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[str, tuple[Lane, float]] = {}
+        self._groups: dict[str, Group] = {}
+        self._uses: dict[str, Use] = {}  # by name, of the limits that are not keyed
+        self._turns = itertools.count()
+        self._sleeping = Queue[Lane]()  # until a job is due, or a rate lets one start
+        self._idle = Queue[Lane]()  # until the rate is unused, so that they may be forgotten
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, handler: str) -> bool:
+        return handler in self._groups
+
+    def limits(self, handler: str) -> Mapping[str, Limit]:
+        """Return the limits of a handler by name."""
+        return self._groups[handler].limits if handler in self._groups else {}
+
+    def define(self, handler: str, limits: Mapping[str, Limit], now: float) -> None:
+        """Set the limits of a handler; those that it shares change for all. What runs keeps its places."""
+        group = self._groups.setdefault(handler, Group())
+        running = sum(lane.running for lane in group.lanes.values())
+        for use in group.shared:
+            use.places -= running
+        group.define(limits, self._uses)
+        for use in group.shared:
+            use.places += running
+        for lane in list(group.lanes.values()):
+            lane.define()
+            self._refresh(lane, now)
+
+    # ------------------------------------------------------------ waiting
+
+    def add(
+        self,
+        handler: str,
+        key: str | None,
+        job_id: str,
+        *,
+        due: float,
+        penalty: float,
+        now: float,
+        counts: bool,
+    ) -> None:
+        """Add a job; see `Queue.add`. If it `counts`, `Limit.waiting` counts it."""
+        lane = self._groups[handler].lane(key)
+        lane.jobs.add(job_id, due, penalty, now)
+        self._size += 1
+        if counts:
+            lane.counted.add(job_id)
+        self._refresh(lane, now)
+
+    def discard(self, handler: str, key: str | None, job_id: str, now: float) -> None:
+        """Remove a job, if it waits."""
+        group = self._groups.get(handler)
+        if group is not None and (lane := group.lanes.get(key)) is not None and job_id in lane.jobs.tickets:
+            lane.jobs.discard(job_id)
+            self._left(lane, job_id, now)
+
+    def _left(self, lane: Lane, job_id: str, now: float) -> None:
+        self._size -= 1
+        lane.counted.discard(job_id)
+        self._refresh(lane, now)
+
+    def check_waiting(self, coming: Iterable[tuple[str, str | None]]) -> None:
+        """Check that new jobs may wait; it counts all of them, also those that start at once.
+
+        Args:
+            coming: The handler and the key of each.
+
+        Raises:
+            QueueFull: They may not.
+        """
+        counts = dict[tuple[str, str | None], int]()
+        for handler, key in coming:
+            for name, limit in self.limits(handler).items():
+                if limit.waiting is None:
+                    continue
+                one = name, key if limit.keyed else None
+                if one not in counts:
+                    counts[one] = self._waiting(name, one[1], keyed=limit.keyed)
+                counts[one] += 1
+                if counts[one] > limit.waiting:
+                    raise QueueFull(limit.waiting, name=name, key=one[1])
+
+    def _waiting(self, name: str, key: str | None, *, keyed: bool) -> int:
+        groups = [group for group in self._groups.values() if name in group.limits]
+        if keyed:
+            lanes = [lane for group in groups if (lane := group.lanes.get(key)) is not None]
+        else:
+            lanes = [lane for group in groups for lane in group.lanes.values()]
+        return sum(len(lane.counted) for lane in lanes)
+
+    # ------------------------------------------------------------ starting
+
+    def take(self, now: float, rank: float) -> str | None:
+        """Start the next job under limits, and return it.
+
+        Args:
+            now: The store's clock.
+            rank: None is started unless its handler's rank is lower.
+        """
+        self._wake(now)
+        best, first = rank, None
+        for group in self._groups.values():
+            if group.turns and (mine := group.ranks.best(now)[0]) < best and group.opens_at(now) <= now:
+                best, first = mine, group
+        lane = None if first is None else first.turns.best(now)[1]
+        if lane is None or (job_id := lane.jobs.pop(now)) is None:
+            return None
+        for use in lane.uses():
+            use.start(now)
+        lane.running += 1
+        self.held[job_id] = lane, now
+        lane.turn = next(self._turns)
+        self._left(lane, job_id, now)
+        return job_id
+
+    def hold(self, handler: str, key: str | None, job_id: str, now: float) -> None:
+        """Count a job that runs already, when its handler gets limits."""
+        lane = self._groups[handler].lane(key)
+        for use in lane.uses():
+            use.places += 1
+        lane.running += 1
+        self.held[job_id] = lane, -math.inf
+        self._refresh(lane, now)
+
+    def free(self, job_id: str, now: float, *, begun: bool = True) -> None:
+        """Free the place of a job; and if its attempt did not begin, take back that it started."""
+        lane, started = self.held.pop(job_id)
+        lane.running -= 1
+        for use in lane.uses():
+            use.free(started, begun=begun)
+        self._refresh(lane, now)
+
+    def next_start(self, now: float) -> float:
+        """Return when `take` may find a job: up to `now` if it does now, `inf` if not by waiting alone."""
+        self._wake(now)
+        opens = [group.opens_at(now) for group in self._groups.values() if group.turns]
+        return min([self._sleeping.next_due(), *opens])
+
+    def _wake(self, now: float) -> None:
+        for queue in (self._sleeping, self._idle):
+            while (lane := queue.pop(now)) is not None:
+                self._refresh(lane, now)
+
+    def _refresh(self, lane: Lane, now: float) -> None:
+        """Open a lane, or close it, or forget it, after anything about it has changed."""
+        group, use = lane.group, lane.use
+        for queue in (group.turns, group.ranks, self._sleeping, self._idle):
+            queue.discard(lane)
+        rank, best = lane.jobs.best(now)
+        later = lane.jobs.next_later()
+        if best is not None:
+            lane.turn = next(self._turns) if lane.turn is None else lane.turn
+            opens = now if use is None else use.opens_at(now)
+            if opens <= now:
+                group.turns.add(lane, 0.0, lane.turn, 0.0)
+                group.ranks.add(lane, 0.0, rank, 0.0)
+            else:
+                later = opens
+        else:
+            lane.turn = None
+        if later < math.inf:  # then it opens, or another job is its best
+            self._sleeping.add(lane, later, 0.0)
+        elif best is None and not lane.running:
+            if use is not None and use.moment > now:
+                self._idle.add(lane, use.moment, 0.0)
+            else:
+                del group.lanes[lane.key]

@@ -1,0 +1,41 @@
+"""Decide when a rate lets a job start: one moment per limit and key says how much of the rate is used.
+
+The rule is known as GCRA. The moment is when everything is unused again: each start moves it on by the time
+between two starts, and one is allowed while it lies less than `burst` of these ahead. Thus in any t seconds
+at most `burst + per_second * t` attempts start, and nothing has to be counted or refilled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .._model.limits import Limit
+
+_EARLY: Final = 1e-6
+"""How much of the time between two starts a start may come early, as sums of floats are inexact."""
+
+
+def opens_at(limit: Limit, moment: float, now: float) -> float:
+    """Return from when on the rate lets a job start; a time up to `now` is now."""
+    if (rate := limit.per_second) is None:
+        return now
+    opens = _known(limit, moment, now, rate) - (limit.most - 1) / rate
+    return now if opens - _EARLY / rate <= now else opens
+
+
+def after_start(limit: Limit, moment: float, now: float) -> float:
+    """Return the moment after a start."""
+    if (rate := limit.per_second) is None:
+        return moment
+    return max(_known(limit, moment, now, rate), now) + 1 / rate
+
+
+def after_return(limit: Limit, moment: float) -> float:
+    """Return the moment after a start was taken back, behind which there was no other start."""
+    return moment if limit.per_second is None else moment - 1 / limit.per_second
+
+
+def _known(limit: Limit, moment: float, now: float, rate: float) -> float:
+    """Return the moment as it counts: after the clock was set back, at most a full burst ahead."""
+    return min(moment, now + limit.most / rate)
