@@ -403,6 +403,8 @@ class KeyConflict(TrioJobsError):
 class QueueFull(TrioJobsError):
     limit: int
     owner: str | None
+    name: str | None  # of the Limit, if it is one
+    key: str | None
 
 class InboxFull(TrioJobsError):
     unconsumed: int
