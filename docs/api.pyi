@@ -33,6 +33,7 @@ def open_registry(
     on_exit: Literal["stop", "drain"] = "stop",
     grace: float = 0.0,
     name: str | None = None,
+    schedules: Iterable[Schedule] = (),
 ) -> AbstractAsyncContextManager[JobRegistry]: ...
 async def serve_jobs(
     store: str | Store = "memory://",
@@ -44,6 +45,7 @@ async def serve_jobs(
     retention: Retention | None = None,
     lease: float = 30.0,
     name: str | None = None,
+    schedules: Iterable[Schedule] = (),
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...
 def handler(
@@ -99,6 +101,7 @@ class JobRegistry:
     name: str
     handlers: Mapping[str, Callable[..., Awaitable[Any]]]
     running: Mapping[str, str]  # what runs here: handlers by job id
+    schedules: Schedules
     async def submit(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
@@ -134,6 +137,12 @@ class JobRegistry:
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     async def statistics(self) -> Statistics: ...
+
+class Schedules:
+    async def find(self) -> list[ScheduleStatus]: ...
+    async def pause(self, name: str) -> None: ...  # in every process, and after restarts
+    async def resume(self, name: str) -> None: ...
+    async def trigger(self, name: str) -> JobHandle[Any, Any]: ...
 
 class JobHandle(Generic[T, R]):
     id: str
@@ -355,6 +364,26 @@ class Timeouts:
     first_token: float | None = None
     idle: float | None = None
 
+class Schedule:
+    handler: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...] = ()
+    name: str = ""  # then that of the handler
+    cron: str | None = None  # minute, hour, day of month, month, day of week
+    timezone: str | None = None
+    every: float | None = None
+    missed: Literal["skip", "latest"] = "skip"
+    late: float = 60.0
+    jitter: float = 0.0
+    options: Mapping[str, Any]  # of submit
+
+class ScheduleStatus:
+    name: str
+    schedule: Schedule
+    declared: bool
+    paused: bool
+    last_tick: datetime
+    next_tick: datetime | None
+
 class Retention:  # at most, per job; `finished`: jobs kept after their end
     events: int = 100_000
     bytes: int = 64 * 2**20
@@ -393,6 +422,9 @@ class UnknownJob(TrioJobsError):
 class UnknownHandler(TrioJobsError):
     name: str
     known: list[str]
+
+class UnknownSchedule(TrioJobsError):
+    name: str
 
 class InvalidPayload(TrioJobsError, ValueError): ...
 

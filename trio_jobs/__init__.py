@@ -15,6 +15,8 @@ The rooms in the order in which they tell the story; the first page of each says
     demo, testing, cli   to be looked at; for users' tests; the command
 """
 
+import typing
+
 from ._common.errors import (
     AwaitInput,
     ErrorRecord,
@@ -60,6 +62,10 @@ from ._running.context import JobContext
 from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
+if typing.TYPE_CHECKING:
+    from ._model.schedule import Schedule
+    from .stores.schedules import UnknownSchedule
+
 __all__ = [
     "AwaitInput",
     "CancelReport",
@@ -90,6 +96,7 @@ __all__ = [
     "Retention",
     "Retry",
     "RetryAfter",
+    "Schedule",
     "SchemaTooNew",
     "State",
     "Step",
@@ -102,11 +109,27 @@ __all__ = [
     "TrioJobsError",
     "UnknownHandler",
     "UnknownJob",
+    "UnknownSchedule",
     "handler",
     "open_registry",
     "serve_jobs",
 ]
 
+# What few programs use is loaded when they do.
+_LATE = {"Schedule": "_model.schedule", "UnknownSchedule": "stores.schedules"}
+
 # Tracebacks, reprs and the documentation are to show the names that people import.
-for _public in map(globals().get, __all__):
+for _public in filter(None, map(globals().get, __all__)):
     _public.__module__ = __name__
+
+
+def __getattr__(name: str) -> object:
+    """Load a name of `_LATE`."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    found = getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
+    found.__module__ = __name__
+    globals()[name] = found
+    return found

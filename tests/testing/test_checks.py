@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Event, Kind, Page, Reason, State, TrioJobsError
+from trio_jobs import Event, Kind, Page, Reason, Schedule, State, TrioJobsError
 from trio_jobs.stores import Transition
 from trio_jobs.stores._queue import Queue
 from trio_jobs.stores.contract import (
@@ -27,6 +27,7 @@ from trio_jobs.stores.contract import (
     Where,
 )
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.schedules import ScheduleRow
 from trio_jobs.testing import (
     Check,
     Connection,
@@ -332,6 +333,61 @@ class ClosesSilently(MemoryStore):
         return
 
 
+class DeclaresAnew(MemoryStore):
+    async def declare(self, schedules: Sequence[Schedule]) -> None:
+        self._schedules.clear()
+        await super().declare(schedules)
+
+
+class FiresWhatItSaw(MemoryStore):
+    async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._schedules[seen.schedule.name] = seen
+        return await super().fire(seen, tick, job)
+
+
+class FiresThenAdvances(MemoryStore):
+    async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
+        row = self._schedules[seen.schedule.name]
+        fired = await super().fire(seen, tick, job)
+        self._schedules[seen.schedule.name] = row
+        await trio.lowlevel.checkpoint()
+        self._schedules[seen.schedule.name] = row.fired(tick) if fired else row
+        return fired
+
+
+class AdvancesFirst(MemoryStore):
+    async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
+        row = self._schedules[seen.schedule.name]
+        if not row.may_fire(seen, tick):
+            return False
+        self._schedules[seen.schedule.name] = row.fired(tick)
+        await self.submit([job], 0, Claimant(""))
+        return True
+
+
+class FiresEarlierTicks(MemoryStore):
+    async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
+        if fired := await super().fire(seen, max(tick, seen.last_tick + 1), job):
+            self._schedules[seen.schedule.name] = seen.fired(tick)
+        return fired
+
+
+class FiresInAPause(MemoryStore):
+    async def pause_schedule(self, name: str, *, paused: bool) -> None:
+        row = self._schedules.get(name)
+        await super().pause_schedule(name, paused=paused)
+        if row is not None:
+            self._schedules[name] = attrs.evolve(row, paused=paused)
+
+
+class ResumesFromTheLastTick(MemoryStore):
+    async def pause_schedule(self, name: str, *, paused: bool) -> None:
+        await super().pause_schedule(name, paused=paused)
+        row = self._schedules[name]
+        self._schedules[name] = attrs.evolve(row, last_tick=row.anchor)
+
+
 FAULTS: list[tuple[type[MemoryStore], str]] = [
     (ForgetsIds, "submitting.a_known_id_changes_nothing"),
     (AcceptsOneByOne, "submitting.a_conflict_accepts_nothing"),
@@ -366,10 +422,20 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (PrunesByAge, "removing.prune_goes_by_the_end"),
     (NewestFirst, "looking.find_gives_what_matches"),
     (ClosesSilently, "closing.close_ends_what_does_not_outlive_it"),
+    (DeclaresAnew, "scheduling.a_pause_holds_until_it_ends"),
+    (DeclaresAnew, "scheduling.what_is_declared_is_kept"),
+    (FiresWhatItSaw, "scheduling.a_tick_fires_once"),
+    (FiresWhatItSaw, "scheduling.what_is_pruned_fires_no_more"),
+    (FiresThenAdvances, "scheduling.many_fire_a_tick_once"),
+    (FiresEarlierTicks, "scheduling.a_tick_fires_once"),
+    (FiresInAPause, "scheduling.a_pause_holds_until_it_ends"),
+    (ResumesFromTheLastTick, "scheduling.a_pause_holds_until_it_ends"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "check"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "check"), FAULTS, ids=[f"{fault.__name__}-{check}" for fault, check in FAULTS]
+)
 def test_a_planted_fault_is_found(fault: type[MemoryStore], check: str) -> None:
     """A store with one faulty verb fails the check of that claim, which a sound store passes."""
     CHECKS[check].run(opener(MemoryStore), clock=virtual)
@@ -403,6 +469,7 @@ class KeepsAll(MemoryStore):
     [
         (AcceptsTooMany, "limiting.a_full_queue_accepts_nothing"),
         (DropsTheNewest, "limiting.old_tokens_go_first"),
+        (AdvancesFirst, "limiting.a_full_queue_leaves_the_tick"),
         (KeepsAll, "limiting.a_token_too_large_is_refused"),
         (KeepsAll, "limiting.only_so_many_ended_jobs_are_kept"),
         (KeepsAll, "limiting.old_tokens_go_first"),
@@ -447,6 +514,8 @@ def forgetful(folder: Path) -> Any:
         (forgetful, "reopening.leases_are_kept"),
         (forgetful, "reopening.what_was_accepted_is_known"),
         (forgetful, "sharing.connections_see_the_same"),
+        (forgetful, "scheduling.schedules_outlive_the_process"),
+        (forgetful, "scheduling.schedules_are_shared"),
     ],
 )
 def test_a_planted_fault_of_a_durable_store_is_found(open_store: OpenStore, check: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
 from types import ModuleType
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
@@ -19,8 +19,12 @@ from .._model.job import Retention
 from .._running.shortcuts import Shortcuts
 from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Where
+from ..stores.retrying import retry_until_answered
 from .address import MEMORY, Opened, store_opener
 from .registry import JobRegistry
+
+if TYPE_CHECKING:  # few programs have schedules
+    from .._model.schedule import Schedule
 
 OnExit = Literal["stop", "drain"]
 Making = Callable[[Store, trio.Nursery, Claimant, Shortcuts], Worker]
@@ -107,6 +111,7 @@ def open_registry(
     on_exit: OnExit = "stop",
     grace: float = 0.0,
     name: str | None = None,
+    schedules: Iterable[Schedule] = (),
 ) -> AbstractAsyncContextManager[JobRegistry, None]:
     """Open a registry for the length of an `async with` block, under which every task of it runs.
 
@@ -134,6 +139,7 @@ def open_registry(
             here.
         grace: Seconds for handlers to end by themselves at a stop.
         name: The worker's name in `started` events; "worker" by default.
+        schedules: What submits jobs by the clock, until the block is left.
 
     Raises:
         ValueError: An argument is out of range.
@@ -145,11 +151,12 @@ def open_registry(
         KeyboardInterrupt: A handler raised it.
     """
     _check_limits(capacity, window, lease, grace, on_exit)
-    name = "worker" if name is None else text("name", name)
+    claimant = Claimant("worker" if name is None else text("name", name), lease)
     known = Handlers(handlers)
+    declared = _by_name(schedules)
     opened = store_opener(store, known, queue_limit, retention)
     making = partial(Worker, capacity=capacity, window=window)
-    block = _registry_block(opened, known, Claimant(name, lease), making, on_exit=on_exit, grace=grace)
+    block = _registry_block(opened, known, declared, claimant, making, on_exit=on_exit, grace=grace)
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
 
@@ -158,6 +165,7 @@ def open_registry(
 async def _registry_block(
     opened: AbstractAsyncContextManager[Opened],
     handlers: Handlers,
+    declared: Mapping[str, Schedule],
     claimant: Claimant,
     making: Making,
     *,
@@ -168,7 +176,32 @@ async def _registry_block(
         opened as (store, shortcuts),
         _running(store, shortcuts, claimant, making, on_exit=on_exit, grace=grace) as worker,
     ):
-        yield JobRegistry(worker, handlers)
+        firing = await _begin_firing(worker, declared)
+        try:
+            yield JobRegistry(worker, handlers, declared)
+        finally:  # before it drains
+            firing.cancel(reason="the registry is being left")
+
+
+def _by_name(schedules: Iterable[Schedule]) -> Mapping[str, Schedule]:
+    if not schedules:
+        return {}
+    from .schedules import by_name
+
+    return by_name(schedules)
+
+
+async def _begin_firing(worker: Worker, declared: Mapping[str, Schedule]) -> trio.CancelScope:
+    """Declare schedules, fire them in a task, and return the scope of that."""
+    scope = trio.CancelScope()
+    if declared:
+        from .schedules import fire_schedules, keeper_of
+
+        keeper = keeper_of(worker.store)
+        await retry_until_answered(keeper.declare, [*declared.values()])
+        fire = partial(fire_schedules, keeper, declared)
+        worker.nursery.start_soon(_within, scope, fire, name="fire schedules")
+    return scope
 
 
 @asynccontextmanager
@@ -234,6 +267,7 @@ async def serve_jobs(
     retention: Retention | None = None,
     lease: float = 30.0,
     name: str | None = None,
+    schedules: Iterable[Schedule] = (),
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
@@ -249,6 +283,7 @@ async def serve_jobs(
         retention=retention,
         lease=lease,
         name=name,
+        schedules=schedules,
     ) as jobs:
         task_status.started(jobs)
         await trio.sleep_forever()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
 
 import attrs
 import trio
@@ -25,6 +25,9 @@ from .._watching.readers import ReadersByJob
 from ..stores.contract import COUNTED, Store, Submission, Where
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, where_of
+
+if TYPE_CHECKING:  # few programs have schedules
+    from .schedules import Schedules
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,11 +77,19 @@ class JobRegistry:
         handlers: The handlers it was given, by name.
     """
 
-    def __init__(self, worker: Worker, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, worker: Worker, handlers: Mapping[str, Handler], declared: Iterable[str] = ()) -> None:
         self.name = worker.claimant.name
         self.handlers = handlers
         self._worker = worker
         self._store = worker.store
+        self._declared = declared
+
+    @property
+    def schedules(self) -> Schedules:
+        """What submits jobs by the clock."""
+        from .schedules import Schedules
+
+        return Schedules(self._worker, self._declared)
 
     @property
     def running(self) -> Mapping[str, str]:

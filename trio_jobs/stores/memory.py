@@ -15,8 +15,8 @@ from .._common.states import UNFINISHED, Reason, State, Transition
 from .._model.job import KIND_OF, PENALTY, Ended, Kind, Retention
 from . import rules
 from ._ended import EndedJobs
-from ._looking import LookingVerbs
 from ._row import Row, alike, same
+from ._scheduling import SchedulingVerbs
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission
 from .log import Log, weigh
 
@@ -25,7 +25,7 @@ _SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
 _STARTED, _RUNNING = Transition.STARTED, State.RUNNING
 
 
-class MemoryStore(LookingVerbs):
+class MemoryStore(SchedulingVerbs):
     """Keeps jobs in a dict.
 
     Args:

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from ..stores.contract import Store
+from ..stores.schedules import KeepsSchedules
 from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
 OpenStore: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Store]]
@@ -64,7 +65,8 @@ class Check:
     def run(self, open_store: OpenStore, *, clock: MakeClock | None = None) -> None:
         """Check a store in a Trio run of its own, on an empty folder.
 
-        Checks of what survives, and of several connections, pass at once unless the store is durable.
+        Checks of what survives, and of several connections, pass at once unless the store is durable; those
+        of schedules, unless it keeps them.
 
         Args:
             open_store: How to open it.
@@ -93,6 +95,8 @@ async def _run(check: Callable[..., Awaitable[object]], open_store: Opener) -> N
         return
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(open_store()) for _ in names]
+        if names[0] == "keeper" and not isinstance(stores[0], KeepsSchedules):
+            return
         if len(stores) == 1 or stores[0].durable:
             await check(*stores)
 

@@ -2,7 +2,8 @@
 
 A check is an async function whose docstring is the claim. Its parameters say what it needs: `store` is an
 empty store; `one` and `other` are two connections to one, for a durable store only; `open_durable` opens a
-durable store, an empty one at first and the same one when it is called again. `check_store` runs them all.
+durable store, an empty one at first and the same one when it is called again; `keeper` is a store with
+schedules, and may take the place of `one`. `check_store` runs them all.
 """
 
 from . import (
@@ -20,6 +21,7 @@ from . import (
     reading,
     removing,
     reopening,
+    scheduling,
     sharing,
     spawning,
     submitting,
@@ -32,7 +34,19 @@ from .kit import QUEUE_LIMIT, RETENTION, Opener, first_error
 
 CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),
-    *(inputs, awaiting, reading, looking, waiting, removing, interrupting, closing, reopening, sharing),
+    *(
+        inputs,
+        awaiting,
+        reading,
+        looking,
+        waiting,
+        removing,
+        scheduling,
+        interrupting,
+        closing,
+        reopening,
+        sharing,
+    ),
 )
 """In the order in which the author of a store implements them."""
 

@@ -11,8 +11,10 @@ import trio
 from ..._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress, Step
+from ..._model.schedule import Schedule
 from ...stores.contract import Store
 from . import kit
+from .scheduling import Keeper
 
 
 async def a_full_queue_accepts_nothing(store: Store) -> None:
@@ -319,3 +321,15 @@ async def waits_are_bounded(store: Store) -> None:
     log = await kit.whole(store, job_id)
     kit.ensure("read, after 300 waits", holds=len(log) < 4 * SNOOZES, came=len(log))
     kit.expect("get: unconsumed", (await store.get(job_id)).unconsumed, 0)
+
+
+async def a_full_queue_leaves_the_tick(keeper: Keeper) -> None:
+    """A tick for which there is no room is `QueueFull`, and fires when there is."""
+    await keeper.declare([Schedule(kit.work, every=5.0)])
+    (row,) = (await keeper.schedules()).rows
+    waiting = await kit.accept(keeper, *[kit.make(n) for n in range(kit.QUEUE_LIMIT)])
+    job = kit.make()
+    await kit.refused("fire with a full queue", QueueFull, keeper.fire(row, row.last_tick + 5, job))
+    kit.expect("QueueFull of fire, then schedules", (await keeper.schedules()).rows, [row])
+    await keeper.request_cancel(waiting[0], None)
+    kit.expect("fire, with room", await keeper.fire(row, row.last_tick + 5, job), True)  # noqa: FBT003

@@ -1,0 +1,178 @@
+"""Schedules: each tick fires once, whatever happens beside it. Stores without schedules pass at once."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+import trio
+
+from ..._common.errors import UnknownJob
+from ..._model.schedule import Schedule
+from ...stores.contract import Store
+from ...stores.schedules import KeepsSchedules, ScheduleRow, UnknownSchedule
+from . import kit
+
+_DAILY = Schedule(kit.work, ("a", 2), every=86400.0, name="daily", options={"tags": {"a": "b"}})
+_OTHER = Schedule(kit.other_work, every=5.0, name="other")
+_HOUR = 3600.0
+
+
+class Keeper(Store, KeepsSchedules, Protocol):
+    """A store that keeps schedules, which is what a check gets whose parameter is named so."""
+
+
+async def _row(keeper: Keeper, name: str = "daily") -> ScheduleRow:
+    rows = [row for row in (await keeper.schedules()).rows if row.schedule.name == name]
+    kit.expect(f"schedules: rows named {name!r}", len(rows), 1)
+    return rows[0]
+
+
+async def _declared(keeper: Keeper) -> ScheduleRow:
+    await keeper.declare([_DAILY])
+    return await _row(keeper)
+
+
+async def _fire(what: str, keeper: Keeper, row: ScheduleRow, tick: float, *, fires: bool = True) -> str:
+    """Fire a tick, check whether it does and whether its job is there, and return the id of that."""
+    job = kit.make(tick)
+    kit.expect(what, await keeper.fire(row, tick, job), fires)
+    if fires:
+        kit.expect(f"{what}, then get: state", await kit.states(keeper, job.id), ["queued"])
+        kit.expect(f"{what}, then schedules: last_tick", (await _row(keeper)).last_tick, tick)
+    else:
+        await kit.refused(f"{what}, then get of the job", UnknownJob, keeper.get(job.id))
+    return job.id
+
+
+async def what_is_declared_is_kept(keeper: Keeper) -> None:
+    """A schedule is kept as it was declared, and counts from then on; declaring it again changes nothing."""
+    before = (await keeper.schedules()).now
+    row = await _declared(keeper)
+    after = (await keeper.schedules()).now
+    kit.expect("declare, then schedules", row.schedule, _DAILY)
+    came = row.anchor, row.last_tick
+    kit.ensure("declare: the moment", holds=before <= row.anchor == row.last_tick <= after, came=came)
+    kit.ensure("declare, then schedules: it is not paused", holds=not row.paused, came=row)
+    await keeper.declare([_OTHER])
+    await trio.sleep(kit.BRIEF)
+    kit.expect("declare again, then schedules", await _declared(keeper), row)
+    names = [one.schedule.name for one in (await keeper.schedules()).rows]
+    kit.expect("schedules of a store with two", names, ["daily", "other"])
+
+
+async def a_tick_fires_once(keeper: Keeper) -> None:
+    """A tick that has fired does not fire again, whoever saw the row before, nor does an earlier one."""
+    row = await _declared(keeper)
+    tick = row.last_tick + _HOUR
+    job_id = await _fire("fire", keeper, row, tick)
+    await _fire("fire of the same tick again", keeper, row, tick, fires=False)
+    await _fire("fire of a later tick with an old row", keeper, row, tick + 1, fires=False)
+    row = await _row(keeper)
+    await _fire("fire of the tick that has fired", keeper, row, tick, fires=False)
+    await _fire("fire of an earlier tick", keeper, row, tick - 1, fires=False)
+    await _fire("fire of a later tick", keeper, row, tick + 1)
+    kit.expect("fire of two ticks, then count", sum((await kit.counted(keeper)).values()), 2)
+    kit.expect("fire, then claim", (await kit.claimed(keeper, 1)), [job_id])
+
+
+async def a_firing_whose_answer_was_lost_is_repeated(keeper: Keeper) -> None:
+    """The same job fired again for the same tick is accepted once."""
+    row, job = await _declared(keeper), kit.make()
+    for _ in range(2):
+        await keeper.fire(row, row.last_tick + _HOUR, job)
+    kit.expect("fire twice, then find", await kit.found(keeper), [job.id])
+
+
+async def many_fire_a_tick_once(keeper: Keeper) -> None:
+    """However many fire a tick at once, one does."""
+    row = await _declared(keeper)
+    fired = list[bool]()
+
+    async def fire() -> None:
+        fired.append(await keeper.fire(row, row.last_tick + _HOUR, kit.make()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(fire)
+    kit.expect("fire of one tick, by eight at once", sorted(fired), [False] * 7 + [True])
+    kit.expect("fire of one tick, then find", len(await kit.found(keeper)), 1)
+
+
+async def what_is_pruned_fires_no_more(keeper: Keeper) -> None:
+    """That the job of a tick was removed or pruned does not let the tick fire again."""
+    row = await _declared(keeper)
+    tick = row.last_tick + _HOUR
+    job_id = await _fire("fire", keeper, row, tick)
+    await keeper.request_cancel(job_id, None)
+    await keeper.prune(0)
+    await _fire("fire again, after prune", keeper, row, tick, fires=False)
+    await _fire("fire again, after prune", keeper, await _row(keeper), tick, fires=False)
+
+
+async def a_change_counts_from_then_on(keeper: Keeper) -> None:
+    """After a change ticks count that are later; the row as it was seen before fires nothing."""
+    row = await _declared(keeper)
+    await trio.sleep(kit.BRIEF)
+    await keeper.declare([Schedule(kit.work, ("b",), every=86400.0, name="daily")])
+    changed = await _row(keeper)
+    kit.expect("declare of other arguments, then schedules: args", changed.schedule.args, ("b",))
+    kit.expect("declare of other arguments, then schedules: anchor", changed.anchor, row.anchor)
+    came = row.last_tick, changed.last_tick
+    kit.ensure("declare of other arguments: last_tick is later", holds=came[0] < came[1], came=came)
+    await _fire("fire with a row of before a change", keeper, row, row.last_tick + _HOUR, fires=False)
+    await keeper.declare([Schedule(kit.work, ("b",), every=60.0, name="daily")])
+    changed = await _row(keeper)
+    came = row.anchor, changed.anchor
+    kit.ensure("declare of another `every`: anchor is later", holds=came[0] < came[1], came=came)
+    await _fire("fire after a change", keeper, changed, changed.last_tick + _HOUR)
+
+
+async def a_pause_holds_until_it_ends(keeper: Keeper) -> None:
+    """A paused schedule fires nothing, also when it was declared again; a resumed one fires later ticks."""
+    row = await _declared(keeper)
+    await keeper.pause_schedule("daily", paused=True)
+    tick = row.last_tick + _HOUR
+    await _fire("fire while it is paused", keeper, row, tick, fires=False)
+    paused = await _declared(keeper)
+    kit.ensure("pause_schedule and declare: it is paused", holds=paused.paused, came=paused)
+    await _fire("fire while it is paused", keeper, paused, tick, fires=False)
+    await trio.sleep(kit.BRIEF)
+    await keeper.pause_schedule("daily", paused=False)
+    resumed = await _row(keeper)
+    came = row.last_tick, resumed.last_tick
+    kit.ensure("pause_schedule(paused=False): last_tick is later", holds=came[0] < came[1], came=came)
+    for old in (row, paused):
+        await _fire("fire with a row of before it was resumed", keeper, old, tick, fires=False)
+    await _fire("fire after it was resumed", keeper, resumed, tick)
+    for paused_ in (True, False):
+        call = keeper.pause_schedule("never", paused=paused_)
+        error = await kit.refused("pause_schedule of what was not declared", UnknownSchedule, call)
+        kit.expect("UnknownSchedule: name", error.name, "never")
+
+
+async def schedules_outlive_the_process(open_durable: kit.Opener) -> None:
+    """What was declared, has fired or was paused is so when the store is opened again."""
+    async with open_durable() as store:
+        if not isinstance(store, KeepsSchedules):
+            return
+        keeper = cast("Keeper", store)
+        row = await _declared(keeper)
+        await _fire("fire", keeper, row, tick := row.last_tick + _HOUR)
+        await keeper.pause_schedule("daily", paused=True)
+        row = await _row(keeper)
+    async with open_durable() as store:
+        keeper = cast("Keeper", store)
+        kit.expect("schedules, after it was opened again", await _declared(keeper), row)
+        await _fire("fire of what has fired, after it was opened again", keeper, row, tick, fires=False)
+        await _fire("fire of what is paused, after it was opened again", keeper, row, tick + 1, fires=False)
+
+
+async def schedules_are_shared(keeper: Keeper, other: Keeper) -> None:
+    """What one connection declares, pauses and fires, the other one sees; each tick fires once."""
+    row = await _declared(keeper)
+    kit.expect("declare elsewhere, then schedules", await _row(other), row)
+    tick = row.last_tick + _HOUR
+    await _fire("fire", keeper, row, tick)
+    await _fire("fire of what has fired elsewhere", other, row, tick, fires=False)
+    await other.pause_schedule("daily", paused=True)
+    await _fire("fire of what was paused elsewhere", keeper, await _row(keeper), tick + 1, fires=False)
