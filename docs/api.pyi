@@ -349,13 +349,14 @@ class Progress:
     message: str | None
 
 class Retry:
-    attempts: int = 1
+    attempts: int | None = 1
     initial: float = 1.0
     factor: float = 2.0
     maximum: float = 60.0
     jitter: float = 0.5
     on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool] = Exception
     def matches(self, error: BaseException) -> bool: ...
+    def allows(self, spent: int) -> bool: ...
     def delay(self, spent: int) -> float: ...
 
 class Timeouts:

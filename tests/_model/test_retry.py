@@ -149,3 +149,9 @@ def test_fields_refuse(field: str, value: Any, error: type[Exception]) -> None:
 def test_by_default_nothing_is_retried() -> None:
     """The default allows one attempt."""
     assert Retry().attempts == 1
+
+
+def test_no_bound() -> None:
+    """`attempts=None` allows another attempt however many have failed; a number allows that many in all."""
+    assert Retry(attempts=None).allows(10**9)
+    assert [Retry(attempts=3).allows(spent) for spent in (1, 2, 3, 4)] == [True, True, False, False]

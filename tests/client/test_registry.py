@@ -58,6 +58,13 @@ async def test_options_arrive(kind: Kind) -> None:
         assert (job.retry.attempts, job.retry.initial, job.state) == (5, 0, State.COMPLETED)
 
 
+async def test_a_retry_rule_without_a_bound() -> None:
+    """A job is submitted, and shown, with a retry rule that has no bound."""
+    async with site() as (_, url), connect(url) as remote:
+        job = await (await remote.submit(flaky, retry=Retry(attempts=None, initial=0))).wait()
+        assert (job.retry.attempts, job.state) == (None, State.COMPLETED)
+
+
 async def test_the_same_key_is_the_same_job() -> None:
     """A second submit under a key gives the same job; with another argument it is a conflict."""
     async with site() as (_, url), connect(url) as remote:

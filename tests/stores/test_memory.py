@@ -1113,6 +1113,7 @@ class Model:
     cancelled_at: float | None = None
     cancel_message: str | None = None
     ticket: int = 0
+    first_due: float = attrs.field(default=attrs.Factory(lambda job: job.due, takes_self=True))
     log: list[tuple[int, str, float, Any]] = attrs.field(factory=list)
 
 
@@ -1368,9 +1369,9 @@ class Program:
         self.world.end_children(job_id)
         if transition == "retried":
             job.spent -= reason in {Reason.SHUTDOWN, Reason.SNOOZED}
-            job.due = self.world.now + (delay or 0.0)
+            again = reason in {Reason.SHUTDOWN, Reason.WORKER_LOST}
+            job.due = job.first_due if again else self.world.now + (delay or 0.0)
             job.deadline = math.inf
-            self.world.ticket(job)
         job.result = outcome.result
         self.world.step(job_id, transition, "r" if ended is None else ended)
         assert (await self.store.finish(job_id, attempt, outcome)).value == job.state

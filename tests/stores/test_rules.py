@@ -149,6 +149,15 @@ def test_a_wait_that_is_over_at_once(
 
 
 @pytest.mark.parametrize("reason", Reason)
+def test_who_keeps_its_rank(reason: Reason) -> None:
+    """A job that its worker handed over, or that lost it, waits as before; what else ended ranks anew."""
+    found = concluded(Outcome(RETRIED, ended=Ended(reason)), asked=False, message=None)
+    assert found.keeps_rank == (reason in {Reason.SHUTDOWN, Reason.WORKER_LOST})
+    assert not Conclusion(Transition.CANCELLED, Ended(reason)).keeps_rank
+    assert not Conclusion(Transition.COMPLETED, None).keeps_rank
+
+
+@pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("before", [None, *(Ended(reason, repeats=4) for reason in Reason)])
 def test_ends_that_repeat(reason: Reason, before: Ended | None) -> None:
     """A snooze counts the snoozes before it in a row, and a wait the waits; nothing else counts."""
@@ -235,18 +244,18 @@ def test_the_room_for_steps() -> None:
 
 
 @pytest.mark.parametrize("asked", [False, True])
-@pytest.mark.parametrize("attempts", [1, CRASHES, CRASHES + 2])
-@pytest.mark.parametrize("spent", range(1, CRASHES + 4))
-def test_a_lost_worker(spent: int, attempts: int, asked: bool) -> None:
-    """A job that lost its worker is retried at once, until it has spent its budget and lost several; then it
-    fails, with their number, and never as a hand-over."""
-    found = worker_lost(spent, attempts, asked=asked)
+@pytest.mark.parametrize("attempts", [1, CRASHES, CRASHES + 2, None])
+@pytest.mark.parametrize("losses", range(1, CRASHES + 4))
+def test_a_lost_worker(losses: int, attempts: int | None, asked: bool) -> None:
+    """A job that lost its worker is retried at once, until it has lost several in a row, and as many as its
+    budget has; then it fails, with their number, and never as a hand-over."""
+    found = worker_lost(losses, attempts, asked=asked)
     assert (found.result, found.received) == (None, None)
     assert found.ended is not None
     assert found.ended.reason is Reason.WORKER_LOST
     assert found.ended.delay == 0.0
-    deadly = spent >= CRASHES and spent >= attempts
-    assert (f"{spent} times" in str(found.ended.message)) is deadly
+    deadly = losses >= CRASHES and losses >= (attempts or 1)
+    assert (f"{losses} times" in str(found.ended.message)) is deadly
     assert found.transition is (FAILED if deadly and not asked else RETRIED)
 
 

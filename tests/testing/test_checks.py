@@ -233,12 +233,9 @@ class SweepsOldLeases(MemoryStore):
 
 class FailsAtTheFirstCrash(MemoryStore):
     async def sweep(self) -> None:
-        spent = {job_id: row.spent for job_id, row in self._rows.items()}
         for row in self._rows.values():
-            row.spent += 2 * (row.state is State.RUNNING)
+            row.losses += 2 * (row.state is State.RUNNING)
         await super().sweep()
-        for job_id, row in self._rows.items():
-            row.spent = spent[job_id]
 
 
 class LongerGrace(MemoryStore):

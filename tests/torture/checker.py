@@ -145,10 +145,17 @@ def everything_ended(evidence: Evidence) -> Iterator[str]:
 
 
 def budgets_are_kept(evidence: Evidence) -> Iterator[str]:
-    """Yield jobs with more attempts than they may have."""
+    """Yield jobs with more attempts than they may have, or that lost more workers in a row."""
     for job in evidence.jobs.values():
-        if job.spent > max(job.attempts, 3):
-            yield f"job {job.id} spent {job.spent} attempts of {job.attempts}"
+        losses, in_a_row, deadly = 0, 0, max(job.attempts, 3)
+        for event in job.log:
+            if event.kind in {"retried", "failed"}:
+                lost = event.data["reason"] == "worker_lost"
+                losses, in_a_row = losses + lost, in_a_row + 1 if lost else 0
+                if in_a_row > deadly or (event.kind == "retried" and in_a_row == deadly):
+                    yield f"job {job.id} lost {in_a_row} workers in a row, and may lose {deadly}"
+        if job.attempts and job.spent - losses > job.attempts:
+            yield f"job {job.id} spent {job.spent - losses} attempts of {job.attempts}, but for lost ones"
 
 
 # ------------------------------------------------------------ what triggers wrote down

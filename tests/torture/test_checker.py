@@ -106,8 +106,8 @@ class Scene:
         self.write(1, "a", "k", LOG)
         self.write(2, "b", "l", CHAT)
         self.sql(
-            "UPDATE trio_jobs_job SET consumed = 4, unconsumed = 1, last_input = 10, inputs_ended = 10"
-            " WHERE number = 2"
+            "UPDATE trio_jobs_job SET spent = 1, consumed = 4, unconsumed = 1, last_input = 10,"
+            " inputs_ended = 10 WHERE number = 2"
         )
         self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 2)")
 
@@ -211,6 +211,12 @@ def edited(place: int, **changes: Any) -> Callable[[Scene], None]:
     return lambda scene: scene.journal[place].update(changes)
 
 
+def lose_workers(scene: Scene) -> None:
+    """Let a job lose a fourth worker in a row."""
+    for seq in range(9, 12):
+        scene.event(seq, 2, "retried", [{"reason": "worker_lost", "delay": 0.0}])
+
+
 WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("the_file_is_whole", lambda scene: scene.event(1, 0, "submitted", ["h"], job=9)),
     ("the_file_is_whole", sql("UPDATE trio_jobs_total SET jobs = 3")),
@@ -222,7 +228,8 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("logs_are_legal", sql("UPDATE trio_jobs_job SET state = 'failed'")),
     ("logs_are_legal", lambda scene: scene.event(9, 2, "failed", [{"reason": "error"}])),
     ("everything_ended", sql("UPDATE trio_jobs_job SET state = 'running'")),
-    ("budgets_are_kept", sql("UPDATE trio_jobs_job SET spent = 4")),
+    ("budgets_are_kept", sql("UPDATE trio_jobs_job SET spent = 9")),
+    ("budgets_are_kept", lose_workers),
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET state = 'cancelled'")),
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET attempt = 1")),
     ("moves_were_legal", sql("UPDATE trio_jobs_job SET seq = 9")),

@@ -95,6 +95,8 @@ UNFINISHED: Final = frozenset(state for state in State if not state.over)
 """The states that a transition leaves."""
 UNSPENT: Final = frozenset({Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT})
 """Reasons of `retried` that give back what the claim took from the retry budget."""
+KEEPS_RANK: Final = frozenset({Reason.SHUTDOWN, Reason.WORKER_LOST})
+"""Reasons of `retried` that are not the job's own: it is due when it was at first."""
 
 
 def sources(transition: Transition) -> frozenset[State]:

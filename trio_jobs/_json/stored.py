@@ -135,7 +135,7 @@ def _timeouts(*limits: float | None) -> Mapping[str, Any]:
 
 
 @lru_cache(1000, typed=True)  # whole numbers beyond `_EXACT` are written as what they are
-def _retry(attempts: int, *numbers: float, own: bool) -> Mapping[str, Any]:
+def _retry(attempts: int | None, *numbers: float, own: bool) -> Mapping[str, Any]:
     return _unusual(
         {"attempts": attempts, **dict(zip(_NUMBERS, map(_as_written, numbers), strict=True)), "own": own}
     )

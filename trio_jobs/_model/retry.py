@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
-from .._common.validate import at_least, finite
+from .._common.validate import at_least, finite, whole
 
 if TYPE_CHECKING:
     Matcher: TypeAlias = (
@@ -31,6 +31,11 @@ def _is_matcher(_: object, field: "attrs.Attribute[Any]", on: object) -> None:
         )
 
 
+def _is_budget(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if value is not None:
+        whole(field.name, value, 1)
+
+
 @attrs.frozen
 class Retry:
     """How often, when and after what a job runs again.
@@ -40,7 +45,7 @@ class Retry:
     reached the cap would wait equally long, and the storm that jitter is there to prevent would be back.
 
     Attributes:
-        attempts: How many attempts may be spent in all; 1 means no retry.
+        attempts: How many attempts may be spent in all; 1 means no retry, None that there is no bound.
         initial: Seconds before the first retry.
         factor: What each further wait is multiplied by.
         maximum: The longest wait in seconds.
@@ -50,7 +55,7 @@ class Retry:
             which is a `TimeoutError`.
     """
 
-    attempts: int = attrs.field(default=1, validator=at_least(1))
+    attempts: int | None = attrs.field(default=1, validator=_is_budget)
     initial: float = attrs.field(default=1.0, validator=finite)
     factor: float = attrs.field(default=2.0, validator=at_least(1, at_most=math.inf))
     maximum: float = attrs.field(default=60.0, validator=finite)
@@ -61,6 +66,10 @@ class Retry:
         """Return whether `on` names this error. An exception of an `on` function is raised."""
         on: Any = self.on
         return isinstance(error, on) if isinstance(on, (type, tuple)) else bool(on(error))
+
+    def allows(self, spent: int) -> bool:
+        """Return whether there may be another attempt when `spent` attempts have failed."""
+        return self.attempts is None or spent < self.attempts
 
     def delay(self, spent: int) -> float:
         """Return the seconds to wait when `spent` attempts have failed."""

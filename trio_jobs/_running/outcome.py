@@ -140,7 +140,7 @@ def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | Non
             snoozed = attrs.evolve(snoozed, error=attrs.evolve(ended.error, traceback=""))
         return Outcome(Transition.RETRIED, ended=snoozed)
     spent = run.claim.spent
-    if spent < retry.attempts and _matches(retry, errors):
+    if retry.allows(spent) and _matches(retry, errors):
         return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, delay=retry.delay(spent)))
     return Outcome(Transition.FAILED, ended=ended)
 

@@ -69,7 +69,7 @@ class TimeoutOptions(_Strict, frozen=True):
 class RetryOptions(_Strict, frozen=True):
     """`Retry` without `on`: the mark of the handler decides which errors are retried."""
 
-    attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
+    attempts: Annotated[int, Meta(ge=1, le=1000)] | None = 1
     initial: Seconds = 1.0
     factor: Annotated[float, Meta(ge=1, le=1000)] = 2.0
     maximum: Seconds = 60.0

@@ -54,7 +54,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
         yield "saved", as_json(job.saved)
     if job.unconsumed:
         yield "inputs", f"{job.unconsumed} not consumed"
-    most = f" of {job.retry.attempts}" if job.retry != NO_RETRY else ""
+    most = "" if job.retry == NO_RETRY or job.retry.attempts is None else f" of {job.retry.attempts}"
     yield "attempt", f"{job.attempt}{most}"
     yield "priority", job.priority.name.lower()
     yield "tags", " ".join(f"{name}={value}" for name, value in job.tags.items())

@@ -97,6 +97,7 @@ class Row:
     created: float
     due: float
     parent: str | None = None
+    first_due: float = 0.0
     number: int = 0  # in the order of submission
     totals: Sequence[dict[State, int]] = ()  # the totals it is counted in
     children: dict[str, None] | None = None  # those that have not ended, in order
@@ -109,6 +110,7 @@ class Row:
     progress: Progress | None = None
     attempt: int = 0
     spent: int = 0
+    losses: int = 0  # attempts in a row that lost their worker
     before: Ended | None = None  # how the attempt before ended
     started: float | None = None
     finished: float | None = None

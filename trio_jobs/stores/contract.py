@@ -105,7 +105,7 @@ class Store(Protocol):
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`).
 
-        A job whose queue timeout has passed is not started.
+        Of equal rank those that came first are first. A job whose queue timeout has passed is not started.
         """
         ...
 
@@ -215,6 +215,8 @@ class Store(Protocol):
 
         If cancellation was requested, `retried` becomes `cancelled` in the same step, and children that
         are still open are cancelled (reason `parent`). `spent` is given back for the reasons in `UNSPENT`.
+        For those in `KEEPS_RANK` a `retried` job is due when it was at first, so that it keeps its rank; for
+        the others it is due after `Ended.delay`.
         `completed` consumes the inputs that were received. An attempt that waits for an input
         (`awaiting_input`) is due at once if the job has one, or the end of its inputs, behind `received`.
 
@@ -249,10 +251,10 @@ class Store(Protocol):
     async def sweep(self) -> None:
         """End the queued jobs whose queue timeout has passed, and reclaim attempts with lapsed leases.
 
-        An attempt whose lease has lapsed is `cancelled`, if that was requested; `failed`, once `spent` is at
-        least the greater of `Retry.attempts` and `CRASHES`, as such a job kills its workers; and else
-        `retried`, due at once. The reason is `worker_lost`, unless it was cancelled. Its open children are
-        cancelled (reason `parent`).
+        An attempt whose lease has lapsed is `cancelled`, if that was requested; `failed`, if with it as many
+        in a row have lapsed as the greater of `Retry.attempts` and `CRASHES` says, as such a job kills its
+        workers; and else `retried`, as `finish` does. The reason is `worker_lost`, unless it was cancelled.
+        Its open children are cancelled (reason `parent`).
         """
         ...
 

@@ -98,7 +98,7 @@ class MemoryStore(SchedulingVerbs):
 
     def _accept(self, new: Submission, now: float, parent: str | None = None) -> Row:
         due = rules.due_at(new.options, now, self._epoch)
-        row = self._rows.add(Row(new, Log(self._keep, self._time, self._epoch), now, due, parent))
+        row = self._rows.add(Row(new, Log(self._keep, self._time, self._epoch), now, due, parent, due))
         if new.key is not None:
             self._keys[new.options.owner, new.key] = new.id
         row.log.append(0, _SUBMITTED, now, new.handler)
@@ -106,7 +106,7 @@ class MemoryStore(SchedulingVerbs):
 
     def _enqueue(self, row: Row, now: float) -> None:
         options = row.submission.options
-        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now)
+        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now, row.number)
         expires = rules.expires_at(options, row.due)
         if expires is not None and row.state is State.QUEUED:
             self._expiring.add(row.submission.id, expires, 0, now)
@@ -223,8 +223,9 @@ class MemoryStore(SchedulingVerbs):
             self._leases.discard(row.submission.id)
         if done.delay is not None and done.ended is not None:
             row.before = done.ended
+            row.losses = row.losses + 1 if done.ended.reason is Reason.WORKER_LOST else 0
             row.spent -= done.unspent
-            row.due = now + done.delay
+            row.due = row.first_due if done.keeps_rank else now + done.delay
             self._enqueue(row, now)
             self._work.ring()
         if row.children:
@@ -314,7 +315,8 @@ class MemoryStore(SchedulingVerbs):
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
             attempts, asked = row.submission.options.retry.attempts, row.cancel_requested is not None
-            self._conclude(row, rules.worker_lost(row.spent, attempts, asked=asked), now)
+            lost = rules.worker_lost(row.losses + 1, attempts, asked=asked)
+            self._conclude(row, lost, now)
 
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:

@@ -136,7 +136,7 @@ class Heartbeat(NamedTuple):
 
 
 CRASHES: Final = 3
-"""How many attempts of a job may lose their worker, at least, before the job fails of it."""
+"""How many attempts of a job in a row may lose their worker, at least, before the job fails of it."""
 
 COUNTED: Final = 10_000
 """How many jobs a count that has to search finds at most."""

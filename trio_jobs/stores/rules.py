@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 import attrs
 
 from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
-from .._common.states import TRANSITIONS, UNSPENT, Reason, State, Transition, sources
+from .._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, Reason, State, Transition, sources
 from .._model.job import REPEATED, Ended, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
 
@@ -52,6 +52,11 @@ class Conclusion(NamedTuple):
     ended: Ended | None
     delay: float | None = None
     unspent: bool = False
+
+    @property
+    def keeps_rank(self) -> bool:
+        """Whether it is due again when it was at first, rather than after `delay`."""
+        return self.delay is not None and self.ended is not None and self.ended.reason in KEEPS_RANK
 
 
 _BARE: Final[Mapping[Transition, Conclusion]] = {how: Conclusion(how, None) for how in Transition}
@@ -96,16 +101,17 @@ def _cancelled(message: str | None, ended: Ended) -> Ended:
     return Ended(Reason.USER, message, ended.error)
 
 
-def worker_lost(spent: int, attempts: int, *, asked: bool) -> Outcome:
+def worker_lost(losses: int, attempts: int | None, *, asked: bool) -> Outcome:
     """Return how an attempt ends whose worker was lost.
 
     Args:
-        spent: What it has spent of its budget.
-        attempts: That budget.
+        losses: How many attempts in a row have lost their worker, this one included.
+        attempts: `Retry.attempts`; None or 0 if there is no bound.
         asked: Whether cancellation was requested.
     """
-    deadly = spent >= max(attempts, CRASHES)
-    message = f"Its worker was lost{f', {spent} times in all' if deadly else ''}"
+    deadly = losses >= max(attempts or 0, CRASHES)
+    row = f", {losses} times in all, and no attempt ended in between"
+    message = f"Its worker was lost{row if deadly else ''}"
     how = Transition.FAILED if deadly and not asked else Transition.RETRIED
     return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0), received=None)
 

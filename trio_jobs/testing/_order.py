@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PENALTY: Final = {0: 0.0, 1: 60.0, 2: 300.0, 3: 1800.0}
 _CRASHES: Final = 3
+_NOT_ITS_OWN: Final = frozenset({"shutdown", "worker_lost"})  # the job keeps the rank that it had at first
 TRAVELS: Final = 0.1  # seconds that a call is under way, as long as nothing is wrong
 
 
@@ -31,7 +32,8 @@ class _Stay:
         due: When it might have started.
         left: When it left the queue.
         started: Whether by a start.
-        rank: What the order of starts goes by.
+        rank: What the order of starts goes by, at least.
+        most: The same, at most: infinity if that is not known.
     """
 
     job_id: str
@@ -39,27 +41,31 @@ class _Stay:
     left: float
     started: bool
     rank: float
+    most: float
 
 
 def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Stay]:
     """Return each stay of a job in the queue, but for the first one if its delay is not known."""
     due = None if delay is None else log[0].timestamp + delay
+    least, most = first = log[0].timestamp + (delay or 0.0), inf if due is None else due
     newest, wanted = 0, inf  # the last input, and that for which the job waits
+    penalty = PENALTY[int(job.priority)]
     for event in log[1:]:
         if event.kind in {"input", "inputs_ended"}:
             newest = event.seq
             if newest > wanted and due is not None:
-                due = min(due, event.timestamp)
+                least = most = due = min(due, event.timestamp)
         if due is not None and event.kind in {"started", "cancelled", "expired"}:
-            rank = due + PENALTY[int(job.priority)]
-            yield _Stay(job.id, due, event.timestamp, event.kind == "started", rank)
+            started = event.kind == "started"
+            yield _Stay(job.id, due, event.timestamp, started, least + penalty, most + penalty)
             due, wanted = None, inf
         elif event.kind == "retried":
             waits = event.data.reason == "awaiting_input"
             wanted = event.received or 0 if waits else inf
             due = event.timestamp + (0.0 if newest > wanted else event.data.delay or 0.0)
+            least, most = first if event.data.reason in _NOT_ITS_OWN else (due, due)
     if due is not None:
-        yield _Stay(job.id, due, inf, started=False, rank=due + PENALTY[int(job.priority)])
+        yield _Stay(job.id, due, inf, started=False, rank=least + penalty, most=most + penalty)
 
 
 def _tops(history: History) -> Iterator[tuple[Job, Sequence[Event]]]:
@@ -80,7 +86,7 @@ def starts_are_in_order(history: History) -> Found:
             yield stay.job_id, f"it started {stay.due - stay.left:g} s before it was due"
         for other in stays:
             passed_over = other.due < stay.left - SLACK and other.left > stay.left + SLACK
-            if passed_over and other.rank < stay.rank - SLACK:
+            if passed_over and other.most < stay.rank - SLACK:
                 late = f"{stay.left - other.due:g} s after job {other.job_id} was due"
                 yield stay.job_id, f"it started {late}, which has a lower rank and still waited"
 
@@ -91,7 +97,9 @@ def limits_are_kept(history: History) -> Found:
     A handler that was asked to end before its time was over may take long to do so, and completes then.
     """
     for job, log in _tops(history):
-        spent, began, worker, asked = 0, 0.0, "", inf
+        spent, losses, began, worker, asked = 0, 0, 0.0, "", inf
+        budget: float = inf if job.retry.attempts is None else job.retry.attempts
+        deadly = max(job.retry.attempts or 0, _CRASHES)
         for event in log:
             if event.kind == "started":
                 spent, began, worker, asked = spent + 1, event.timestamp, event.data, inf
@@ -103,10 +111,11 @@ def limits_are_kept(history: History) -> Found:
                     yield job.id, f"it completed after {took:g} s"
             elif event.kind == "retried":
                 lost, free = event.data.reason == "worker_lost", event.data.reason in GIVEN_BACK
-                most = max(job.retry.attempts, _CRASHES) if lost else job.retry.attempts
-                spent -= free
-                if spent >= most and not free:
+                spent, losses = spent - free, losses + 1 if lost else 0
+                if losses >= deadly if lost else spent >= budget and not free:
                     yield job.id, "it is retried too often"
+            elif event.kind == "failed" and event.data.reason == "worker_lost" and losses + 1 < deadly:
+                yield job.id, f"it failed when {losses + 1} of its attempts in a row had lost their worker"
             elif event.kind == "expired" and spent:
                 yield job.id, "it expired after it had started"
 

@@ -38,7 +38,17 @@ from trio_jobs import (
 from trio_jobs.stores import Where
 from trio_jobs.stores.sqlite import clock, files, open_sqlite
 from trio_jobs.stores.sqlite.queries import SCHEMAS
-from trio_jobs.testing.checks.kit import HOLDER, accept, completed, failed, make, other_work, start, work
+from trio_jobs.testing.checks.kit import (
+    HOLDER,
+    accept,
+    completed,
+    failed,
+    make,
+    other_work,
+    retried,
+    start,
+    work,
+)
 
 RUNNING = "3bb503e0cde1f51316bf9c34469dae0b"  # in version_1.sql
 opened = partial(open_sqlite, handlers=[work, other_work])
@@ -142,7 +152,7 @@ def test_a_newer_version(tmp_path: Path) -> None:
     """A file of a newer version is refused before anything is written."""
     path = make_file(tmp_path / "jobs.db")
     sql(path, "UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
-    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 3; upgrade trio_jobs")
+    refused(path, SchemaTooNew, "has version 99 of the schema, and this trio_jobs knows 4; upgrade trio_jobs")
 
 
 def from_dump(path: Path, version: int = 1) -> Path:
@@ -157,7 +167,7 @@ def schema(path: Path) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_version_is_as_it_was(version: int, tmp_path: Path) -> None:
     """A published script is never changed, only followed by another one."""
     db = apsw.Connection(str(tmp_path / "new.db"))
@@ -275,7 +285,7 @@ async def test_version_2_is_brought_up_beside_its_workers(tmp_path: Path) -> Non
     worker.execute("PRAGMA journal_mode = WAL")
     assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 2
     async with opened(path) as store:
-        assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 3
+        assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 4
         jobs = [await store.get(one.id) for one in await store.find(Where(), 100)]
         assert [str(job.state) for job in jobs] == [
             *("running", "running", "completed", "failed", "cancelled", "retrying", "retrying", "queued")
@@ -299,15 +309,77 @@ async def test_version_2_is_brought_up_beside_its_workers(tmp_path: Path) -> Non
         (claim,) = await store.claim(1, HOLDER)
         assert (claim.consumed, claim.waited) == (0, None)
     worker.close()
-    refused_by_version_2(path)
+    refused_by_version(path, 2)
 
 
-def refused_by_version_2(path: Path) -> None:
-    """Check that the version before would not open the file."""
+def refused_by_version(path: Path, version: int) -> None:
+    """Check that an earlier version would not open the file."""
     db = apsw.Connection(str(path))
-    with pytest.raises(SchemaTooNew, match="has version 3 of the schema, and this trio_jobs knows 2"):
-        files.prepare_writer(db, path, "normal", SCHEMAS[:2])
+    with pytest.raises(
+        SchemaTooNew, match=f"has version 4 of the schema, and this trio_jobs knows {version}"
+    ):
+        files.prepare_writer(db, path, "normal", SCHEMAS[:version])
     db.close()
+
+
+# What a worker of version 3 writes: a token and the end of an attempt that runs, and a child of it.
+WORKER_3 = """
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, received, data)
+    VALUES (1 << 32 | 9, 1, 1, 'token', 1.8e9, NULL, '["b"]');
+UPDATE trio_jobs_job
+SET seq = 9, appended = appended + 1, kept = kept + 1, bytes = bytes + 5,
+    saved = coalesce(NULL, saved), progress = coalesce(NULL, progress)
+WHERE number = 1 AND state = 'running' AND attempt = 1;
+INSERT INTO trio_jobs_job (
+    number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts,
+    attempt, spent, seq, created, due, expires, started, lease
+) VALUES (
+    100, 'child', 'work', '[]', '{}', NULL, NULL, 2, NULL, NULL,
+    (SELECT id FROM trio_jobs_job WHERE number = 1), 'running', 1, 1, 1, 2, 1.8e9, 1.8e9, NULL, 1.8e9, NULL
+);
+UPDATE trio_jobs_job
+SET state = 'cancelled', reason = 'parent', message = NULL, error = NULL, result = NULL, lease = NULL,
+    expires = NULL, finished = 1.8e9, seq = seq + 1, due = coalesce(NULL, due), spent = spent - 0,
+    received = coalesce(NULL, received), repeated = 'parent', repeats = 0
+WHERE number IN (2, 100) AND state IN ('running');
+UPDATE trio_jobs_job
+SET state = 'retrying', reason = 'shutdown', message = NULL, error = NULL, result = NULL, lease = NULL,
+    expires = NULL, finished = NULL, seq = seq + 1, due = coalesce(1.8e9 + 5, due), spent = spent - 1,
+    received = coalesce(7, received), repeated = 'shutdown', repeats = 0
+WHERE number = 1 AND state IN ('running');
+INSERT INTO trio_jobs_event (id, count, attempt, kind, at, received, data)
+    VALUES (1 << 32 | 10, 1, 1, 'retried', 1.8e9, 7, '[{"delay":0.0,"reason":"shutdown"}]');
+"""
+
+
+async def test_version_3_is_brought_up_beside_its_workers(tmp_path: Path) -> None:
+    """A worker of version 3 that has the file open ends what it runs, but may claim nothing more.
+
+    Its jobs go on, and one that is handed over is due when its last attempt was.
+    """
+    path = from_dump(tmp_path / "jobs.db", 3)
+    worker = apsw.Connection(str(path))
+    worker.execute("PRAGMA journal_mode = WAL")
+    assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 3
+    async with opened(path, clock=lambda: 1.9e9) as store:
+        assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 4
+        worker.execute(WORKER_3)
+        jobs = [await store.get(one.id) for one in await store.find(Where(), 100)]
+        assert [str(job.state) for job in jobs] == [
+            *("retrying", "cancelled", "completed", "failed", "retrying", "retrying", "retrying", "queued"),
+            "cancelled",
+        ]
+        first, awaits, last = jobs[0], jobs[5], jobs[7]
+        assert (first.spent, first.saved, last.key, last.metadata) == (0, {"half": True}, "k", {"m": 1})
+        await store.send(awaits.id, "1", ["an answer"])
+        claims = await store.claim(9, HOLDER)
+        order = [last, first, jobs[4], jobs[6], awaits]  # of which one is urgent
+        assert [claim.submission.id for claim in claims] == [job.id for job in order]
+        for claim in claims:
+            await store.finish(claim.submission.id, claim.attempt, retried(Reason.SHUTDOWN))
+        assert [claim.submission.id for claim in await store.claim(9, HOLDER)] == [job.id for job in order]
+    worker.close()
+    refused_by_version(path, 3)
 
 
 async def test_a_newer_version_came_meanwhile(tmp_path: Path) -> None:
@@ -316,16 +388,18 @@ async def test_a_newer_version_came_meanwhile(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as store:
         claim = await start(store)
         await writer_of(store).call(
-            lambda tx: tx.db.execute("UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat'").fetchall()
+            lambda tx: tx.db.execute("UPDATE trio_jobs_meta SET value = 5 WHERE name = 'compat'").fetchall()
         )
         for verb in (store.claim(1, HOLDER), store.submit([make()], 0, HOLDER), store.sweep()):
-            with pytest.raises(SchemaTooNew, match="has version 4 of the schema, and this trio_jobs knows 3"):
+            with pytest.raises(SchemaTooNew, match="has version 5 of the schema, and this trio_jobs knows 4"):
                 await verb
         assert await store.finish(claim.submission.id, 1, completed()) is State.COMPLETED
 
 
-VERSION_4 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
-BROKEN_4 = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
+NEXT_VERSION = (
+    "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'; CREATE TABLE more (x)"
+)
+BROKEN_NEXT = "ALTER TABLE trio_jobs_job ADD COLUMN colour TEXT; CREATE TABLE trio_jobs_job (x)"
 
 
 def prepare(path: Path, *schemas: str) -> apsw.Connection:
@@ -338,7 +412,7 @@ def test_an_older_version_is_brought_up(tmp_path: Path) -> None:
     """Only scripts that the file has not seen run, once; the version before refuses the file then."""
     path = from_dump(tmp_path / "jobs.db")
     for _ in range(2):
-        db = prepare(path, *SCHEMAS, VERSION_4)
+        db = prepare(path, *SCHEMAS, NEXT_VERSION)
         assert files.version(db, path) == len(SCHEMAS) + 1
         assert db.execute("SELECT count(*) FROM trio_jobs_job WHERE colour = 'red'").get == 7
         db.close()
@@ -349,7 +423,7 @@ def test_a_script_that_fails_changes_nothing(tmp_path: Path) -> None:
     """A script that fails is rolled back whole, and the file stays as it was."""
     path = from_dump(tmp_path / "jobs.db")
     with pytest.raises(StoreCorrupt, match="table trio_jobs_job already exists"):
-        prepare(path, *SCHEMAS, BROKEN_4)
+        prepare(path, *SCHEMAS, BROKEN_NEXT)
     assert all("colour" not in str(row) for row in schema(path))
     make_file(path)
 

@@ -45,7 +45,8 @@ def _expire(tx: Transaction, number: int) -> None:
 def _take_back(tx: Transaction, number: int) -> None:
     ((_, attempts, _),) = tx.run("terms", number=number)
     job = _running(tx, number)
-    ends.settle(tx, job, worker_lost(job.spent, attempts, asked=job.cancel_requested is not None))
+    asked = job.cancel_requested is not None
+    ends.settle(tx, job, worker_lost(job.losses + 1, attempts, asked=asked))
 
 
 def _running(tx: Transaction, number: int) -> looking.Running:

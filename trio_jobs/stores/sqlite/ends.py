@@ -99,6 +99,7 @@ def end(
         result=_text(result),
         finished=tx.now if new.over else None,
         due=None if how.delay is None else tx.now + how.delay,
+        first=how.keeps_rank,
         unspent=how.unspent,
         received=received,
         repeats=0 if ended is None else ended.repeats,

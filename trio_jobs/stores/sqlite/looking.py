@@ -26,7 +26,7 @@ class Running:
     cancel_requested: float | None
     cancel_message: str | None
     attempt: int
-    spent: int
+    losses: int
     consumed: int
     last_input: int
     repeated: str | None

@@ -36,7 +36,7 @@ SNAPSHOT: Final = f"SELECT {_read(*_COLUMNS)} FROM trio_jobs_job AS job"  # noqa
 
 # A running job as it stands, as `looking.Running` takes it.
 _RUNNING: Final = """SELECT
-    number, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, spent,
+    number, seq, appended, kept, bytes, cancel_requested, cancel_message, attempt, losses,
     consumed, last_input, repeated, repeats,
     EXISTS (
         SELECT 1 FROM trio_jobs_job AS child WHERE child.parent = job.id AND +child.state = 'running'

@@ -42,13 +42,13 @@ FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
     number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts, attempt,
-    spent, seq, created, due, expires, started, lease
+    spent, seq, created, due, first_due, expires, started, lease
 ) VALUES (
     max(
         coalesce((SELECT max(number) FROM trio_jobs_job WHERE number < 1 << 31), 0),
         coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number' AND value < 1 << 31), 0)
     ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
-    :attempt, :attempt, :seq, :now, :due, :expires, :started, :lease
+    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease
 ) ON CONFLICT (id) DO NOTHING;
 
 -- name: born
@@ -180,7 +180,9 @@ UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
 -- name: end
 UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
-    expires = NULL, finished = :finished, seq = seq + 1, due = coalesce(:due, due), spent = spent - :unspent,
+    expires = NULL, finished = :finished, seq = seq + 1,
+    due = iif(:first, coalesce(first_due, due), coalesce(:due, due)), spent = spent - :unspent,
+    losses = iif(:reason = 'worker_lost', losses + 1, 0),
     received = coalesce(:received, received), repeated = :reason, repeats = :repeats
 WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};

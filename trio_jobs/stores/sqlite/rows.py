@@ -100,7 +100,7 @@ class Rows:
                 "priority": int(options.priority),
                 "owner": options.owner,
                 "key": new.key,
-                "attempts": min(options.retry.attempts, _MOST),
+                "attempts": min(options.retry.attempts or 0, _MOST),
             },
         )
 

@@ -240,3 +240,11 @@ WHEN old.state = 'retrying' AND old.reason = 'awaiting_input' AND new.state <> '
 END;
 
 UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat';
+
+-- version: 4
+
+-- A job without a bound of attempts has 0 in `attempts` from now on.
+ALTER TABLE trio_jobs_job ADD COLUMN first_due REAL;                     -- of a job of version 3 not known
+ALTER TABLE trio_jobs_job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;  -- attempts in a row that lost their worker
+
+UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

@@ -110,7 +110,7 @@ async def an_input_hastens_no_other_job(store: Store) -> None:
     """A job that is delayed, snoozes or is to be retried later is due no earlier for an input."""
     (delayed,) = await kit.accept(store, kit.make(delay=kit.LONG))
     ids = [delayed]
-    for reason in (Reason.SNOOZED, Reason.ERROR, Reason.SHUTDOWN):
+    for reason in (Reason.SNOOZED, Reason.ERROR, Reason.TIMEOUT):
         ids.append(await kit.started(store))
         await store.finish(ids[-1], 1, kit.retried(reason, kit.LONG))
     before = [(await store.get(job_id)).next_attempt_at for job_id in ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from ..._common.states import State
+from ..._common.states import Reason, State
 from ..._model.job import PENALTY, Kind, Priority
 from ..._model.retry import Retry
 from ...stores.contract import Claim, Store, Submission, Where
@@ -57,6 +57,39 @@ async def what_was_due_first_starts_first(store: Store) -> None:
     late, early = await kit.accept(store, kit.make(delay=kit.BRIEF), kit.make())
     await kit.lapse()
     kit.expect("claim, by due time,", await kit.claimed(store, 2), [early, late])
+
+
+async def what_did_not_end_by_itself_keeps_its_rank(store: Store) -> None:
+    """A job that is handed over at a shutdown, or lost its worker, starts before what was due after it."""
+    for reason in (Reason.SHUTDOWN, Reason.WORKER_LOST):
+        first = await kit.started(store, worker=kit.DOOMED)
+        due = (await store.get(first)).created_at
+        (second,) = await kit.accept(store, kit.make())
+        if reason is Reason.SHUTDOWN:
+            await kit.lapse()
+            await store.finish(first, 1, kit.retried(reason))
+        else:
+            await kit.swept(store)
+        again = f"finish or sweep (retried, {reason.value})"
+        job = await kit.expect_job(again, store, first, state=State.RETRYING, reason=reason)
+        early = None if job.next_attempt_at is None else (job.next_attempt_at - due).total_seconds()
+        what = f"{again}, then get: next_attempt_at is when it was submitted"
+        kit.ensure(what, holds=early is not None and abs(early) < kit.BRIEF / 2, came=early)
+        kit.expect(f"{again}, then claim", await kit.claimed(store, 2), [first, second])
+        for job_id, attempt in ((first, 2), (second, 1)):
+            await store.finish(job_id, attempt, kit.completed())
+
+
+async def what_ended_by_itself_ranks_anew(store: Store) -> None:
+    """A job that is retried for what it did, or that waited, starts after what was due meanwhile."""
+    for reason in (Reason.ERROR, Reason.TIMEOUT, Reason.SNOOZED, Reason.AWAITING_INPUT):
+        first = await kit.started(store)
+        (second,) = await kit.accept(store, kit.make())
+        await kit.lapse()
+        await store.finish(first, 1, kit.retried(reason))
+        kit.expect(f"retried ({reason.value}), then claim", await kit.claimed(store, 2), [second, first])
+        for job_id, attempt in ((first, 2), (second, 1)):
+            await store.finish(job_id, attempt, kit.completed())
 
 
 async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:

@@ -118,10 +118,11 @@ async def a_second_sweep_changes_nothing(store: Store) -> None:
 
 
 async def a_job_that_kills_its_workers_fails(store: Store) -> None:
-    """Once `spent` is the greater of `Retry.attempts` and `CRASHES`, a lost worker fails the job."""
-    for attempts in (1, CRASHES + 1):
+    """A job fails once as many in a row lost their worker as the greater of its `attempts` and `CRASHES`."""
+    for attempts in (1, CRASHES + 1, None):
         (job_id,) = await kit.accept(store, kit.make(retry=Retry(attempts=attempts)))
-        last = max(attempts, CRASHES)
+        await kit.expect_job("submit", store, job_id, retry=Retry(attempts=attempts))
+        last = max(attempts or 1, CRASHES)
         for attempt in range(1, last + 1):
             await kit.again(store, job_id, kit.DOOMED)
             await kit.swept(store)
@@ -130,6 +131,22 @@ async def a_job_that_kills_its_workers_fails(store: Store) -> None:
             await kit.expect_job(what, store, job_id, state=state, reason=Reason.WORKER_LOST)
         kit.expect("claim of a job that killed its workers", await store.claim(1, kit.HOLDER), [])
         kit.expect("sweep, then read", (await kit.words(store, job_id))[-1][:2], (last, "failed"))
+
+
+async def losses_are_counted_apart(store: Store) -> None:
+    """An attempt that ends in order ends a row of losses; and what was spent otherwise is no loss."""
+    reasons = (Reason.ERROR, Reason.SNOOZED, Reason.SHUTDOWN)
+    for attempts in (CRASHES, None):
+        (job_id,) = await kit.accept(store, kit.make(retry=Retry(attempts=attempts)))
+        for reason in reasons:
+            for lost in range(1, CRASHES):
+                await kit.again(store, job_id, kit.DOOMED)
+                await kit.swept(store)
+                what = f"sweep, worker lost for the {lost}. time in a row, attempts={attempts}"
+                await kit.expect_job(what, store, job_id, state=State.RETRYING, reason=Reason.WORKER_LOST)
+            claim = await kit.again(store, job_id)
+            await store.finish(job_id, claim.attempt, kit.retried(reason))
+        await store.request_cancel(job_id, None)
 
 
 async def a_cancelled_job_is_not_run_again(store: Store) -> None:
