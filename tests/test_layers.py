@@ -55,7 +55,11 @@ LIGHT_ON_WINDOWS = {"cffi", "_cffi_backend"}
 # Of the standard library, what only a server, a second event loop or a worker process needs; of the package,
 # what only some programs need.
 HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "sqlite3", "unittest"} | {
-    f"{PACKAGE}.{name}" for name in ("_running.inbox", "_running.steps", "stores.log", "stores.memory")
+    f"{PACKAGE}.{name}"
+    for name in (
+        *("_running.inbox", "_running.steps", "stores.log", "stores.memory"),
+        *("_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
+    )
 }
 
 

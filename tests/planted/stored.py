@@ -6,6 +6,7 @@ from tests.planted.bug import Bug
 
 MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
 LOOKING = "stores/_looking.py"
+SCHEDULES, SCHEDULING = "stores/schedules.py", "stores/_scheduling.py"
 STORE = "stores/sqlite/store.py"
 
 _WAIT = "        import trio\n\n        await trio.lowlevel.checkpoint()\n"
@@ -172,5 +173,47 @@ STORED = [
         "        running = await self._write_to(job_id, ends.running, attempt)\n"
         "        state = await self._write(lambda tx: ends.settle(tx, running, outcome, result))\n",
         "file",
+    ),
+    Bug(
+        "a tick is fired by the row that was seen",
+        "two processes submit a job for the same tick",
+        SCHEDULES,
+        "        return same and not self.paused and tick > self.last_tick\n",
+        "        return not self.paused and tick > seen.last_tick\n",
+        "store",
+    ),
+    Bug(
+        "fire looks at the row, waits, and submits later",
+        "two processes submit a job for the same tick, now and then",
+        SCHEDULING,
+        "            return False\n        await self.submit",
+        f"            return False\n{_WAIT}        await self.submit",
+        "store",
+    ),
+    Bug(
+        "a tick is written down before its job is accepted",
+        "a report never comes because the queue was full at its time",
+        SCHEDULING,
+        "        await self.submit([job], 0, _NOBODY)  # without a checkpoint, so this is one step\n"
+        "        self._schedules[seen.schedule.name] = row.fired(tick)\n",
+        "        self._schedules[seen.schedule.name] = row.fired(tick)\n"
+        "        await self.submit([job], 0, _NOBODY)\n",
+        "store",
+    ),
+    Bug(
+        "a schedule is declared anew at each opening",
+        "what an operator has paused fires again after the next deploy",
+        SCHEDULING,
+        "            if old is None:\n",
+        "            if old is None or old.paused:\n",
+        "store",
+    ),
+    Bug(
+        "a schedule that was resumed counts from its last tick",
+        "whoever resumes a schedule gets all that it was paused for",
+        SCHEDULES,
+        "        last = self.last_tick if paused else max(self.last_tick, now)\n",
+        "        last = self.last_tick\n",
+        "store",
     ),
 ]
