@@ -73,6 +73,13 @@ class SubmitOptions(TypedDict, total=False):
     owner: str | None
     when_unread: Literal["continue", "pause", "cancel"]
     linger: float
+    exclusive: str | None  # a name that one job of the owner holds at a time
+    on_busy: Literal["reject", "attach", "after", "replace", "cancel"] | Debounce
+
+class Debounce:
+    seconds: float
+    at_most: float
+    def __init__(self, seconds: float, at_most: float) -> None: ...
 
 class SpawnOptions(TypedDict, total=False):
     timeout: float | None
@@ -236,6 +243,7 @@ class Reason(StrEnum):
     AWAITING_INPUT = "awaiting_input"
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
+    REPLACED = "replaced"
 
 class Kind(StrEnum):
     SUBMITTED = "submitted"
@@ -286,6 +294,9 @@ class Job:
     cancel_requested_at: datetime | None
     last_seq: int
     unconsumed: int  # its inputs that no save covers
+    exclusive: str | None
+    behind: str | None  # the job that has to end before this one starts
+    replaced_by: str | None
 
 class JobSummary:
     id: str
@@ -332,6 +343,7 @@ class Ended:
     error: ErrorRecord | None
     delay: float | None  # retried: seconds until the next attempt is due
     repeats: int  # of a snooze or a wait for an input: how many like it went before in a row
+    replaced_by: str | None  # replaced: the job that took its place
 
 class Step:  # the kept result of a step of a handler
     name: str
@@ -444,6 +456,9 @@ class InboxFull(TrioJobsError):
     received: int  # how many of them the handler has received, and has only to save
     limit: str
 
+class Busy(TrioJobsError):
+    job_id: str
+
 class StoreUnavailable(TrioJobsError): ...
 class StoreCorrupt(TrioJobsError): ...
 
@@ -468,6 +483,7 @@ class JobCancelled(TrioJobsError):
     job_id: str
     reason: Reason
     message: str | None
+    replaced_by: str | None
 
 class StreamGap(TrioJobsError):  # the reader
     job_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
     AwaitInput,
+    Debounce,
     InvalidPayload,
     JobContext,
     JobFailed,
@@ -125,6 +126,10 @@ async def test_what_is_a_handler_all_the_same(autojump_clock: MockClock, fn: Any
         assert await (await jobs.submit(Methods())).result() == "called"
 
 
+QUIET = Debounce(1, 2)
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+
+
 class NotComparable:
     def __eq__(self, other: object) -> bool:
         raise RuntimeError("do not compare me")
@@ -166,6 +171,29 @@ class NotComparable:
         ({"retry": 3}, TypeError, r"^retry takes a Retry record, such as Retry\(attempts=3\); got 3"),
         ({"when_unread": "stop"}, ValueError, r"^when_unread must be one of 'continue', 'pause', 'cancel'"),
         ({"when_unread": None}, ValueError, r"^when_unread must be one of"),
+        ({"exclusive": 7}, TypeError, r"^exclusive takes a str; got 7"),
+        ({"exclusive": ""}, ValueError, r"^exclusive takes a name, such as 'chat-7'; got an empty one"),
+        ({"exclusive": "\0"}, InvalidPayload, r"^exclusive holds NUL"),
+        (
+            {"exclusive": "a", "on_busy": "wait"},
+            ValueError,
+            r"^on_busy must be one of 'reject', .*; got 'wait'",
+        ),
+        (
+            {"exclusive": "a", "on_busy": (1, 2)},
+            TypeError,
+            r"^on_busy takes 'reject', .* or Debounce\(seconds",
+        ),
+        ({"exclusive": "a", "on_busy": None}, TypeError, r"^on_busy takes 'reject', .*; got None"),
+        ({"on_busy": "after"}, ValueError, r"^on_busy needs exclusive=, the name that one job holds"),
+        ({"on_busy": QUIET}, ValueError, r"^on_busy needs exclusive="),
+        ({"exclusive": None, "on_busy": "after"}, ValueError, r"^on_busy needs exclusive="),
+        (
+            {"exclusive": "a", "on_busy": QUIET, "delay": 1},
+            ValueError,
+            r"^a Debounce says when .*; give neither",
+        ),
+        ({"exclusive": "a", "on_busy": QUIET, "run_at": LATER}, ValueError, r"^a Debounce says when"),
         ({"timeuot": 5}, TypeError, r"^there is no option 'timeuot'; did you mean 'timeout'\?"),
         ({"colour": "red"}, TypeError, r"^there is no option 'colour'"),
     ],
@@ -197,6 +225,8 @@ async def test_submit_many_with_a_key_or_without_tuples(autojump_clock: MockCloc
     async with open_registry() as jobs:
         with pytest.raises(TypeError, match="^submit_many takes no key: a key names one job"):
             await jobs.submit_many(one, [(1,)], key="k")
+        with pytest.raises(TypeError, match="^submit_many takes no exclusive: one job holds that name"):
+            await jobs.submit_many(one, [(1,)], exclusive="chat")
         with pytest.raises(TypeError, match="^submit_many takes a tuple of arguments for each job; got 1"):
             await jobs.submit_many(one, [(1,), cast("Any", 1)])
         assert await jobs.count() == 0
@@ -285,6 +315,10 @@ async def test_readers_that_cannot_be(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
+        (lambda: Debounce(-1, 5), ValueError, r"^seconds must be at least 0"),
+        (lambda: Debounce(1, INF), ValueError, r"^at_most must be finite"),
+        (lambda: Debounce(5, 1), ValueError, r"^at_most must be at least seconds, .*; got 1 and 5"),
+        (lambda: Debounce(cast("float", "1"), 1), TypeError, r"^seconds takes a number"),
         (lambda: Retry(attempts=0), ValueError, r"^attempts must be at least 1; got 0"),
         (lambda: Retry(attempts=cast("int", 1.5)), TypeError, r"^attempts takes a whole number"),
         (lambda: Retry(initial=-1), ValueError, r"^initial must be at least 0"),

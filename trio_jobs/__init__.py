@@ -19,6 +19,7 @@ import typing
 
 from ._common.errors import (
     AwaitInput,
+    Busy,
     ErrorRecord,
     IllegalTransition,
     InboxFull,
@@ -41,6 +42,7 @@ from ._common.errors import (
     UnknownJob,
 )
 from ._common.states import Reason, State
+from ._model.exclusive import Debounce
 from ._model.handler import handler
 from ._model.job import (
     CancelReport,
@@ -68,7 +70,9 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "AwaitInput",
+    "Busy",
     "CancelReport",
+    "Debounce",
     "Ended",
     "ErrorRecord",
     "Event",

@@ -6,14 +6,15 @@ import gc
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import InvalidPayload, Priority, Retry, Timeouts
+from trio_jobs import Debounce, InvalidPayload, Priority, Retry, Timeouts
+from trio_jobs._model.exclusive import Policy
 from trio_jobs._model.options import SpawnOptions, SubmitOptions, build, build_once
 from trio_jobs.stores import Options
 
@@ -49,6 +50,8 @@ GOOD: list[tuple[str, Any, str, Any]] = [
     ("when_unread", "pause", "when_unread", "pause"),
     ("when_unread", "cancel", "when_unread", "cancel"),
     ("linger", 2, "linger", 2.0),
+    ("exclusive", "chat", "exclusive", "chat"),
+    ("exclusive", None, "exclusive", None),
 ]
 
 
@@ -58,10 +61,24 @@ def test_an_option_changes_its_field_only(name: str, value: Any, field: str, wan
     assert build(BASE, {name: value}) == attrs.evolve(BASE, **{field: wanted})
 
 
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_a_policy_goes_with_a_name(policy: Policy) -> None:
+    """`on_busy` is kept beside the name that it is for, and changes nothing else."""
+    wanted = attrs.evolve(BASE, exclusive="chat", on_busy=policy)
+    assert build(BASE, {"exclusive": "chat", "on_busy": policy}) == wanted
+
+
+def test_a_debounce_is_a_delay() -> None:
+    """With a `Debounce` the job is due after its seconds."""
+    given: dict[str, Any] = {"exclusive": "chat", "on_busy": Debounce(2, 10)}
+    assert build(BASE, given) == attrs.evolve(BASE, **given, delay=2)
+    assert build(Options(), {"exclusive": "chat"}).on_busy == "reject"
+
+
 def test_every_option_is_tested() -> None:
     """Each option of `submit` but the key has a row above."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
-    assert {name for name, *_ in GOOD} == set(known) - {"key"}
+    assert {name for name, *_ in GOOD} == set(known) - {"key", "on_busy"}  # which needs another, see below
     assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}
 
 

@@ -108,6 +108,7 @@ def test_an_event_as_json() -> None:
             "error": {"type": "ValueError", "message": "no good", "traceback": "line 1"},
             "delay": None,
             "repeats": 0,
+            "replaced_by": None,
         },
     }
     hidden = json.loads(encode_event(failed_event("line 1"), tracebacks=False))

@@ -14,6 +14,7 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "trio_jobs/_watching/store_cursor.py": ("tests/_watching/test_store_cursor.py",),
     "trio_jobs/serving/access.py": ("tests/serving/test_access.py",),
     "trio_jobs/serving/websocket/session.py": ("tests/serving/websocket/test_session.py",),
+    "trio_jobs/stores/exclusion.py": ("tests/stores/test_exclusion.py",),
     "trio_jobs/stores/_ended.py": ("tests/stores/test_ended.py",),
     "trio_jobs/stores/_lanes.py": ("tests/stores/test_lanes.py",),
     "trio_jobs/stores/log.py": ("tests/stores/test_log.py",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 from tests.planted.damaged import DAMAGED
+from tests.planted.excluded import EXCLUDED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
 from tests.planted.sent import SENT
@@ -14,6 +15,7 @@ from tests.planted.stored import STORED
 from tests.planted.streamed import STREAMED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/log.py", "stores/_queue.py"
+SENDING = "stores/_sending.py"
 RULES = "stores/rules.py"
 
 _FIRST = [
@@ -53,7 +55,7 @@ _FIRST = [
         "a cancelled job has ended while its handler runs",
         "CANCELLED is shown, and the work goes on",
         MEMORY,
-        "        else:\n            self._leave_queue(row)\n"
+        '        if answer == "cancelled":\n            self._leave_queue(row)\n'
         "            self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)\n",
         "        self._leave_queue(row)\n"
         "        self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)\n",
@@ -223,7 +225,7 @@ _FIRST = [
     Bug(
         "a queue timeout ends a job between attempts",
         "a job that is to be retried fails because it waits",
-        MEMORY,
+        SENDING,
         "if expires is not None and row.state is State.QUEUED:",
         "if expires is not None:",
         "lives",
@@ -278,4 +280,5 @@ _FIRST = [
     ),
 ]
 
-BUGS = [*_FIRST, *LIVED, *STORED, *LISTENED, *SENT, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]
+_OTHERS = [*LIVED, *STORED, *LISTENED, *EXCLUDED, *SENT, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]
+BUGS = [*_FIRST, *_OTHERS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 MEMORY, INPUTS, LOG, ROLL = "stores/memory.py", "stores/_inputs.py", "stores/log.py", "stores/_roll.py"
+SENDING = "stores/_sending.py"
 LOOKING, RULES = "stores/_looking.py", "stores/rules.py"
 
 LISTENED = [
@@ -35,7 +36,7 @@ LISTENED = [
     Bug(
         "an input that is sent again is another one",
         "after a lost answer the handler gets a message twice",
-        MEMORY,
+        SENDING,
         "log.inputs.ids[input_id] = seq, len(values)",
         "log.inputs.ids[job_id] = seq, len(values)",
         "store",
@@ -67,7 +68,7 @@ LISTENED = [
     Bug(
         "the end of the inputs wakes nobody",
         "an upload whose client is done waits for its next chunk",
-        MEMORY,
+        SENDING,
         "            row.log.end_inputs(row.attempt, self._time())\n            self._hear(row)\n",
         "            row.log.end_inputs(row.attempt, self._time())\n",
         "store",
@@ -76,8 +77,8 @@ LISTENED = [
         "waits take room in the queue",
         "a hundred approvals that nobody has given keep all other jobs out",
         MEMORY,
-        "waiting = len(self._waiting) - self._rows.awaiting",
-        "waiting = len(self._waiting)",
+        "self._lines.behind - self._rows.awaiting",
+        "self._lines.behind",
         "store",
     ),
     Bug(

@@ -16,8 +16,8 @@ STORED = [
         "request_cancel reads, waits, and writes later",
         "a job that completed meanwhile is CANCELLED, or its request is in the log behind its end",
         MEMORY,
-        "            return answer\n        if row.cancel_requested is None:\n",
-        f"            return answer\n{_WAIT}        if row.cancel_requested is None:\n",
+        "            return answer\n        self._mark(",
+        f"            return answer\n{_WAIT}        self._mark(",
         "store",
     ),
     Bug(

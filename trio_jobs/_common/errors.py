@@ -1,7 +1,7 @@
 """Every error of the package, sorted by whose fault it is.
 
 The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
-`QueueFull`, `InboxFull`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`,
+`QueueFull`, `InboxFull`, `Busy`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`,
 `SchemaTooNew`. The job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation:
 `StreamGap`, `StreamRestarted`. Three more are not errors of the package: a handler raises `RetryAfter`,
 `AwaitInput` and `Permanent` to decide whether and when its job runs again.
@@ -167,6 +167,21 @@ class InboxFull(TrioJobsError):
         self.limit = limit
 
 
+class Busy(TrioJobsError):
+    """A job with the same `exclusive` has not ended, so this one was not accepted.
+
+    Attributes:
+        job_id: The job that has not ended.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"job {job_id} has the same exclusive name and has not ended; wait for it, or say with on_busy= "
+            "what is to become of it"
+        )
+        self.job_id = job_id
+
+
 class StoreUnavailable(TrioJobsError):
     """The store cannot be reached, or its answer was lost: whether the call took effect is not known."""
 
@@ -238,13 +253,17 @@ class JobCancelled(TrioJobsError):
         job_id: The job.
         reason: Who cancelled it, as a word.
         message: The free text given with the request, if any.
+        replaced_by: The job that took its place, if it is `replaced`; see `SubmitOptions.on_busy`.
     """
 
-    def __init__(self, job_id: str, reason: Reason, message: str | None = None) -> None:
+    def __init__(
+        self, job_id: str, reason: Reason, message: str | None = None, replaced_by: str | None = None
+    ) -> None:
         super().__init__(f"job {job_id} was cancelled ({reason})" + (f": {message}" if message else ""))
         self.job_id = job_id
         self.reason = reason
         self.message = message
+        self.replaced_by = replaced_by
 
 
 class StreamGap(TrioJobsError):

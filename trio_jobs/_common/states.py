@@ -68,6 +68,7 @@ class Reason(StrEnum):
     AWAITING_INPUT = "awaiting_input"
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
+    REPLACED = "replaced"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {

@@ -14,6 +14,7 @@ import msgspec
 from .._common.error_text import shown
 from .._common.errors import ErrorRecord, InvalidPayload
 from .._common.states import Reason
+from .._model.exclusive import Debounce
 from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Progress, Step, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
@@ -62,7 +63,12 @@ def decode_event(kind: Kind, value: Any) -> Any:
     reason, message = reason_of(given.get("reason"), given.get("message"))
     delay = math.inf if given.get("delay") == "inf" else given.get("delay")
     return Ended(
-        reason or Reason.ERROR, message, _error_of(given.get("error")), delay, given.get("repeats", 0)
+        reason or Reason.ERROR,
+        message,
+        _error_of(given.get("error")),
+        delay,
+        given.get("repeats", 0),
+        given.get("replaced_by"),
     )
 
 
@@ -123,6 +129,10 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         "tags": dict(sorted(options.tags.items())),
         "when_unread": options.when_unread,
         "linger": options.linger,
+        "exclusive": options.exclusive,
+        "on_busy": attrs.asdict(options.on_busy)
+        if isinstance(options.on_busy, Debounce)
+        else options.on_busy,
     }
     return msgspec.json.encode(_unusual(kept))
 
@@ -143,7 +153,14 @@ def _retry(attempts: int | None, *numbers: float, own: bool) -> Mapping[str, Any
 
 _CLOCKS: Final = ("run", "queue", "first_token", "idle")
 _NUMBERS: Final = ("initial", "factor", "maximum", "jitter")
-_USUAL: Final = {"attempts": 1, "own": False, "run_at": None, "when_unread": "continue"}
+_USUAL: Final = {
+    "attempts": 1,
+    "own": False,
+    "run_at": None,
+    "when_unread": "continue",
+    "exclusive": None,
+    "on_busy": "reject",
+}
 """What is left out of stored options. All else is written, as files have digests of it."""
 
 

@@ -14,6 +14,7 @@ import attrs
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State, Transition
 from .._common.validate import at_least, seconds_or_none
+from .exclusive import Debounce, Policy
 from .retry import NO_RETRY, Retry
 
 
@@ -128,6 +129,7 @@ class Ended:
         delay: Of an attempt that will be retried, seconds until the next one is due; infinite if it waits for
             an input without a time limit.
         repeats: Of a snooze, or of a wait for an input, how many like it went before in a row.
+        replaced_by: The job that took the place of this one, if it is `replaced`.
     """
 
     reason: Reason
@@ -135,6 +137,7 @@ class Ended:
     error: ErrorRecord | None = None
     delay: float | None = None
     repeats: int = 0
+    replaced_by: str | None = None
 
 
 @attrs.frozen
@@ -220,6 +223,9 @@ class Job:
         cancel_requested_at: When its cancellation was asked for.
         last_seq: The newest cursor of its log.
         unconsumed: How many inputs it has that no `save` covers.
+        exclusive: As submitted.
+        behind: The job that has to end before this one starts, which has the same `exclusive`, if any.
+        replaced_by: The job that took the place of this one, if it is `replaced`.
     """
 
     id: str
@@ -247,6 +253,9 @@ class Job:
     cancel_requested_at: datetime | None
     last_seq: int
     unconsumed: int = 0
+    exclusive: str | None = None
+    behind: str | None = None
+    replaced_by: str | None = None
 
 
 class JobEnd(NamedTuple):
@@ -258,6 +267,7 @@ class JobEnd(NamedTuple):
     error: ErrorRecord | None
     result: Any
     attempt: int
+    replaced_by: str | None = None
 
 
 @attrs.frozen(slots=False)  # there are few, and it is made faster
@@ -345,6 +355,8 @@ class Options:
     owner: str | None = None
     when_unread: Unread = "continue"
     linger: float = 10.0
+    exclusive: str | None = None
+    on_busy: Policy | Debounce = "reject"
 
 
 DEFAULT: Final = Options()

@@ -10,6 +10,7 @@ import attrs
 
 from .._common.errors import quoted
 from .._common.validate import choice, number, seconds, tags, text
+from .exclusive import Debounce, Policy
 from .job import Options, Priority, Timeouts, Unread
 from .retry import Retry
 
@@ -42,6 +43,12 @@ class SubmitOptions(SpawnOptions, total=False):
         owner: Whose job it is; part of the key's address.
         when_unread: What the job does while it has no reader: `continue`, `pause` or `cancel`.
         linger: With `cancel`, seconds without a reader before it is.
+        exclusive: A name that one job of the owner holds at a time, of whatever handler, until it has ended.
+        on_busy: What happens if a job holds that name. `reject`, which is what happens by default: the submit
+            raises `Busy`. `attach`: it gives that job. `after`: the new job starts once those that came
+            before it have ended. `replace`: what waits under the name ends CANCELLED, reason `replaced`, and
+            the new job starts once the one that runs, if there is one, has ended. `cancel`: the same, and the
+            one that runs is cancelled. A `Debounce`: as `replace`, after a while without a submit.
     """
 
     retry: Retry
@@ -52,6 +59,8 @@ class SubmitOptions(SpawnOptions, total=False):
     owner: str | None
     when_unread: Unread
     linger: float
+    exclusive: str | None
+    on_busy: Policy | Debounce
 
 
 def _record(kind: type[Any], value: object, hint: str = "") -> Any:
@@ -86,6 +95,19 @@ def _metadata(value: object) -> Mapping[str, Any]:
     raise TypeError(f"metadata takes a mapping with str names; got {quoted(cast('object', value))}")
 
 
+def _exclusive(value: object) -> str | None:
+    if value is None or text("exclusive", value):
+        return cast("str | None", value)
+    raise ValueError("exclusive takes a name, such as 'chat-7'; got an empty one")
+
+
+def _on_busy(value: object) -> Policy | Debounce:
+    if isinstance(value, (str, Debounce)):
+        return value if isinstance(value, Debounce) else choice("on_busy", value, get_args(Policy))
+    names = ", ".join(map(repr, get_args(Policy)))
+    raise TypeError(f"on_busy takes {names} or Debounce(seconds, at_most); got {quoted(value)}")
+
+
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "timeouts": lambda value: _record(Timeouts, value),
     "retry": lambda value: _record(Retry, value, ", such as Retry(attempts=3)"),
@@ -97,6 +119,8 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "owner": lambda value: None if value is None else text("owner", value),
     "when_unread": lambda value: choice("when_unread", value, get_args(Unread)),
     "linger": lambda value: seconds("linger", value),
+    "exclusive": _exclusive,
+    "on_busy": _on_busy,
 }
 _TOGETHER = (("timeout", "timeouts"), ("delay", "run_at"))
 _PLAIN = frozenset({"timeout", "priority", "delay", "owner", "when_unread", "linger"})
@@ -153,4 +177,16 @@ def build(base: Options, given: Mapping[str, Any]) -> Options:
             number("timeout", given["timeout"])
         old = base.timeouts
         changes["timeouts"] = Timeouts(given["timeout"], old.queue, old.first_token, old.idle)
+    if "on_busy" in changes:
+        _complete(changes, given)
     return attrs.evolve(base, **changes)
+
+
+def _complete(changes: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Check what goes with `on_busy`; a debounce is a delay, too."""
+    if changes.get("exclusive") is None:
+        raise ValueError("on_busy needs exclusive=, the name that one job holds at a time; give both")
+    if isinstance(on_busy := changes["on_busy"], Debounce):
+        if given.get("delay") is not None or given.get("run_at") is not None:
+            raise ValueError("a Debounce says when the job is due; give neither delay nor run_at with it")
+        changes["delay"] = on_busy.seconds

@@ -114,7 +114,8 @@ class JobRegistry:
             **options: See `SubmitOptions`.
 
         Returns:
-            A handle on the job; with a `key` that was used for the same before, on that job.
+            A handle on the job; with a `key` that was used for the same before, on that job; with
+            `on_busy="attach"` perhaps on the job that holds the name.
 
         Raises:
             TypeError: `fn` is not an async function, does not take `args`, or an option has a wrong type.
@@ -123,6 +124,7 @@ class JobRegistry:
                 argument does not fit its annotation or cannot be made into JSON.
             UnknownHandler: Such a store runs only the handlers that the registry was given.
             KeyConflict: The key was used for something else.
+            Busy: Another job holds the `exclusive` name, and `on_busy` is `reject`.
             QueueFull: Too many jobs wait.
         """
         self._worker.check_open(submits=True)
@@ -142,13 +144,13 @@ class JobRegistry:
         Args:
             fn: As for `submit`.
             arguments: A tuple of arguments for each job.
-            **options: The same for all; no `key`.
+            **options: The same for all; no `key` and no `exclusive`.
 
         Returns:
             A handle for each job, in order.
 
         Raises:
-            TypeError: As for `submit`, or a `key` was given, or something is not a tuple.
+            TypeError: As for `submit`, or a `key` or `exclusive` was given, or something is not a tuple.
             ValueError: As for `submit`.
             QueueFull: The jobs do not all fit into the queue.
         """
@@ -160,6 +162,8 @@ class JobRegistry:
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
+        if options.get("exclusive") is not None:
+            raise TypeError("submit_many takes no exclusive: one job holds that name; call submit for each")
         ids = await self._worker.submit(batch)
         return [JobHandle(self._worker, job_id) for job_id in ids]
 

@@ -120,7 +120,8 @@ class JobHandle(Generic[T_co, R_co]):
         """
         end = await self._access.end(self.id)
         if end.reason is not None:
-            error = end_error(self.id, end.attempt, Ended(end.reason, end.message, end.error), end.state)
+            ended = Ended(end.reason, end.message, end.error, replaced_by=end.replaced_by)
+            error = end_error(self.id, end.attempt, ended, end.state)
             raise chained(error, self._access.raised.get(self.id, end.attempt), end.error)
         return cast("R_co", end.result)
 

@@ -40,7 +40,7 @@ def failure(job_id: str, attempt: int, ended: Ended) -> JobFailed:
 def end_error(job_id: str, attempt: int, ended: Ended, state: State) -> JobFailed | JobCancelled:
     """Return the exception that says how a job ended that did not complete."""
     if state is State.CANCELLED:
-        return JobCancelled(job_id, ended.reason, ended.message)
+        return JobCancelled(job_id, ended.reason, ended.message, ended.replaced_by)
     return failure(job_id, attempt, ended)
 
 

@@ -100,7 +100,7 @@ class LookingVerbs:
         while row.finished is None:
             row.waiters = row.waiters or Bell()
             await row.waiters.wait()
-        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt)
+        return JobEnd(row.state, row.reason, row.message, row.error, row.result, row.attempt, row.replaced_by)
 
     async def due(self) -> None:
         """See `Store.due`."""

@@ -118,8 +118,16 @@ class Row:
     cancel_message: str | None = None
     cancel_grace: float = 0.0
     waiters: Bell | None = None
+    line: list[Row] | None = None  # of an exclusive job: those that have its name, the holder first
+    put_off: float | None = None  # since when, by a `Debounce`
+    replaced_by: str | None = None
     args_bytes: int = 0  # about how many the arguments and the result take, once a list has asked for it
     result_bytes: int = 0
+
+    @property
+    def behind(self) -> str | None:
+        """The job that has to end before this one may start."""
+        return None if self.line is None or self.line[0] is self else self.line[0].submission.id
 
     def matches(self, where: Where) -> bool:
         """Return whether the job matches a filter."""
@@ -192,4 +200,7 @@ class Row:
             cancel_requested_at=wall(self.cancel_requested),
             last_seq=self.log.last_seq,
             unconsumed=len(self.log.inputs.weights),
+            exclusive=options.exclusive,
+            behind=self.behind,
+            replaced_by=self.replaced_by,
         )

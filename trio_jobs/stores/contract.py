@@ -80,12 +80,19 @@ class Store(Protocol):
         Submitting to a worker with free slots thus costs one step, not two. A submission whose id is known
         already was accepted before, and changes nothing.
 
+        A submission that is `exclusive` comes alone. While a job of its owner with that name has not ended,
+        `exclusion.MOVES` says what becomes of it, unless its id or key is known. In the same step the jobs
+        that it replaces end, and the cancellation of the holder is requested. A job that stands behind the
+        holder is QUEUED, and is not claimed before the holder has ended; in the step in which that ends, by
+        whatever verb, the first of those behind it holds the name.
+
         Returns:
             A job id for each submission, in order: its own, or that of the job which already holds its
             key for the same handler, arguments and given options. And what was claimed, perhaps other jobs.
 
         Raises:
             KeyConflict: The key belongs to a different submission.
+            Busy: A job holds the `exclusive` name, and `on_busy` is `reject`.
             QueueFull: Accepting the batch would exceed the number of jobs that may wait, or that of an owner
                 may; see `Submission.room`.
             InvalidPayload: The store cannot keep a value.

@@ -7,25 +7,27 @@ atomic. Only the verbs that wait give up control.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .._common.errors import KeyConflict, LeaseLost, QueueFull
 from .._common.states import UNFINISHED, Reason, State, Transition
-from .._model.job import KIND_OF, PENALTY, Ended, Kind, Retention
-from . import rules
+from .._model.job import KIND_OF, Ended, Kind, Retention
+from . import exclusion, rules
 from ._ended import EndedJobs
-from ._row import Row, alike, same
+from ._lines import Lines
+from ._row import Row, same
 from ._scheduling import SchedulingVerbs
+from ._sending import SendingVerbs
 from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission
-from .log import Log, weigh
+from .log import Log
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
 _SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
 _STARTED, _RUNNING = Transition.STARTED, State.RUNNING
 
 
-class MemoryStore(SchedulingVerbs):
+class MemoryStore(SchedulingVerbs, SendingVerbs):
     """Keeps jobs in a dict.
 
     Args:
@@ -38,6 +40,7 @@ class MemoryStore(SchedulingVerbs):
         self._limit = queue_limit
         self._keep = retention or Retention()
         self._keys: dict[tuple[str | None, str], str] = {}
+        self._lines = Lines()
         self._ended = EndedJobs(self._keep)
 
     # ------------------------------------------------------------ coming in
@@ -61,21 +64,64 @@ class MemoryStore(SchedulingVerbs):
                 raise KeyConflict(new.key or "", old.id)
             ids.append(new.id if old is None else old.id)
         coming = list(fresh.values())
-        waiting = len(self._waiting) - self._rows.awaiting
-        crowded = bool(coming) and waiting + len(coming) > self._limit
-        if crowded or rules.rooms(coming):
-            rules.check_queue(waiting, coming, limit, now, most=self._limit, epoch=self._epoch)
-            due = self._waiting.first(limit, now)
-            starting = self._rows.starting(due, coming, limit, now, epoch=self._epoch)
-            if crowded and waiting + len(coming) - starting.total() > self._limit:
-                raise QueueFull(self._limit)  # what an input woke takes slots, too
-            self._rows.check_room(coming, starting)
-        for row in [self._accept(new, now) for new in coming]:
-            self._enqueue(row, now)
+        if coming and coming[0].options.exclusive is not None:  # which is alone in its batch
+            ids = [self._accept_exclusive(coming[0], limit, now)]
+        else:
+            self._check_room(coming, coming, limit, now)
+            for row in [self._accept(new, now) for new in coming]:
+                self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
         if self._waiting:
             self._work.ring()
         return ids, claims
+
+    def _check_room(
+        self,
+        coming: Sequence[Submission],
+        able: Sequence[Submission],
+        limit: int,
+        now: float,
+        gone: Collection[str] = (),
+    ) -> None:
+        """Check that new jobs may wait: those that are `able` may start at once, what is `gone` does not."""
+        waiting = len(self._waiting) + self._lines.behind - self._rows.awaiting
+        crowded = bool(coming) and waiting + len(coming) > self._limit
+        if crowded or rules.rooms(coming):
+            free = min(limit, len(able))
+            rules.check_queue(waiting, coming, free, now, most=self._limit, epoch=self._epoch)
+            due = self._waiting.first(limit + len(gone), now)
+            due = [one for one in due if one[1] not in gone][:limit]
+            starting = self._rows.starting(due, able, limit, now, epoch=self._epoch)
+            if crowded and waiting + len(coming) - starting.total() > self._limit:
+                raise QueueFull(self._limit)  # what an input woke takes slots, too
+            self._rows.check_room(coming, starting)
+
+    def _accept_exclusive(self, new: Submission, limit: int, now: float) -> str:
+        """Accept a job whose name may be held, and return its id, or that of the holder; see `exclusion`."""
+        line = self._lines.of(new)
+        holder = line[0] if line else None
+        asked = holder is not None and holder.cancel_requested is not None
+        state = exclusion.holder_of(None if holder is None else holder.state, asked=asked)
+        job_id = "" if holder is None else holder.submission.id
+        move = exclusion.move_of(new.options, state, job_id)
+        if move.place == "attached":
+            return job_id
+        gone = [row for row in line if row.state is not _RUNNING] if move.replaces else []
+        if all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
+            able = [new] if move.place == "first" else []
+            self._check_room([new], able, limit, now, {row.submission.id for row in gone})
+        how = exclusion.replaced(new.id)
+        for row in reversed(gone):
+            self._leave_queue(row)
+            self._end(row, how.transition, how.ended, now)
+        if move.cancels and holder is not None:
+            self._mark(holder, exclusion.CANCELS, 0.0, now)
+        row = self._accept(new, now)
+        due, row.put_off = exclusion.put_off(new.options, row.due, now, [one.put_off for one in gone])
+        row.due = row.first_due = due
+        self._lines.join(row)
+        self._enqueue(row, now)
+        return new.id
 
     def _starts_at_once(self, new: Submission, now: float) -> bool:
         """Return whether this job gets a free slot at once: it is new and due, and no waiting job matters.
@@ -85,6 +131,7 @@ class MemoryStore(SchedulingVerbs):
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
         waiting = self._waiting
         others = waiting.tickets and (len(waiting) > self._rows.awaiting or waiting.next_due() <= now)
+        known = known or new.options.exclusive is not None
         return not (known or others) and rules.due_at(new.options, now, self._epoch) <= now
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
@@ -103,14 +150,6 @@ class MemoryStore(SchedulingVerbs):
             self._keys[new.options.owner, new.key] = new.id
         row.log.append(0, _SUBMITTED, now, new.handler)
         return row
-
-    def _enqueue(self, row: Row, now: float) -> None:
-        options = row.submission.options
-        self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now, row.number)
-        expires = rules.expires_at(options, row.due)
-        if expires is not None and row.state is State.QUEUED:
-            self._expiring.add(row.submission.id, expires, 0, now)
-            self._alarm.ring()
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
@@ -248,45 +287,6 @@ class MemoryStore(SchedulingVerbs):
             raise LeaseLost(job_id, attempt)
         return row
 
-    # ------------------------------------------------------------ inputs
-
-    async def send(self, job_id: str, input_id: str, values: Sequence[Any]) -> int:
-        """See `Store.send`."""
-        row = self._row(job_id)
-        log = row.log
-        if (known := log.inputs.ids.get(input_id)) is not None:
-            last, count = known
-            kept = [entry.data for seq, entry in log.inputs_behind(last - count, count) if seq <= last]
-            if len(values) != count or not alike([*values][count - len(kept) :], kept):
-                raise KeyConflict(
-                    input_id, job_id, "as the id of another input; use a new id for a new input"
-                )
-            return last
-        sizes = [weigh(value) for value in values]
-        rules.check_send(row.state, log.inputs.state(), sizes, self._keep)
-        seq = log.add_inputs(row.attempt, self._time(), values, sizes)
-        log.inputs.ids[input_id] = seq, len(values)
-        self._hear(row)
-        return seq
-
-    async def end_inputs(self, job_id: str) -> int:
-        """See `Store.end_inputs`."""
-        row = self._row(job_id)
-        if not row.log.inputs.ended:
-            rules.check_end_inputs(row.state)
-            row.log.end_inputs(row.attempt, self._time())
-            self._hear(row)
-        return row.log.inputs.ended
-
-    def _hear(self, row: Row) -> None:
-        """Make a job due that waits for an input, and wake the tasks that listen."""
-        if row.reason is not None and rules.wakes(row.state, row.reason, row.due, now := self._time()):
-            row.due = now
-            self._waiting.discard(row.submission.id)
-            self._enqueue(row, now)
-            self._work.ring()
-        self._heard.ring()
-
     # ------------------------------------------------------------ ends
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
@@ -296,17 +296,20 @@ class MemoryStore(SchedulingVerbs):
         answer = rules.cancel_answer(row.state)
         if answer == "already_over":
             return answer
+        self._mark(row, message, grace, now)
+        if answer == "cancelled":
+            self._leave_queue(row)
+            self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
+        return answer
+
+    def _mark(self, row: Row, message: str | None, grace: float, now: float) -> None:
         if row.cancel_requested is None:
             row.cancel_requested, row.cancel_message, row.cancel_grace = now, message, grace
             row.log.append(row.attempt, Kind.CANCEL_REQUESTED, now, message)
         row.cancel_grace = min(row.cancel_grace, grace)
-        if answer == "requested":
-            self._cancelling[job_id] = row.cancel_grace
+        if row.state is _RUNNING:
+            self._cancelling[row.submission.id] = row.cancel_grace
             self._requests.ring()
-        else:
-            self._leave_queue(row)
-            self._end(row, Transition.CANCELLED, Ended(Reason.USER, message), now)
-        return answer
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
@@ -345,6 +348,7 @@ class MemoryStore(SchedulingVerbs):
         reason = None
         if isinstance(data, Ended):
             reason, row.message, row.error = data.reason, data.message, data.error
+            row.replaced_by = data.replaced_by
         self._rows.move(row, rules.advance(row.state, transition), reason)
         if self._cancelling:
             self._cancelling.pop(row.submission.id, None)
@@ -356,6 +360,9 @@ class MemoryStore(SchedulingVerbs):
         if row.finished is not None:
             if row.waiters is not None:
                 row.waiters.ring()
+            if row.line is not None and (first := self._lines.leave(row)) is not None:
+                self._enqueue(first, now)
+                self._work.ring()
             self._ended.add(row, now)  # with its last event
             while (oldest := self._ended.one_too_many()) is not None:
                 self._forget(oldest)

@@ -49,6 +49,7 @@ class Folded:
         consumed: The last input that a saved value or the result covers.
         unconsumed: The inputs behind it.
         inputs_ended: Whether no more will come.
+        replaced_by: The job that took its place.
         due: If it awaits an input, when it is due, by the clock of the log; infinity if that is not known.
     """
 
@@ -62,6 +63,7 @@ class Folded:
     consumed: int = 0
     unconsumed: list[int] = attrs.field(factory=list[int])
     inputs_ended: bool = False
+    replaced_by: str | None = None
     due: float | None = None
     _last_input: int = 0
 
@@ -116,7 +118,7 @@ class Folded:
             self.result = event.data
             self._consume(event.received)
         elif event.kind != "started":
-            self.reason = str(event.data.reason)
+            self.reason, self.replaced_by = str(event.data.reason), event.data.replaced_by
         if event.kind == "retried":
             assert not self.cancel_requested, f"{event}: its cancellation was requested"
             self.spent -= self.reason in GIVEN_BACK
@@ -157,7 +159,7 @@ def check_agrees(job: Job, log: Sequence[Event]) -> None:
         AssertionError: It is not, or the log is wrong in itself.
     """
     seen = fold(log)
-    for name in ("state", "attempt", "spent", "reason", "result", "saved"):
+    for name in ("state", "attempt", "spent", "reason", "replaced_by", "result", "saved"):
         in_job, in_log = getattr(job, name), getattr(seen, name)
         assert in_job == in_log, f"{name} is {in_job!r} in the job, {in_log!r} by its log"
     over, due = seen.state in OVER, seen.state in {"queued", "retrying"} and seen.due != inf

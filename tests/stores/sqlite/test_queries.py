@@ -23,7 +23,7 @@ def plan(sql: str) -> str:
     db = apsw.Connection(":memory:")
     for schema in SCHEMAS:
         db.execute(schema)
-    names = set(re.findall(r":([a-z0-9]+)", sql))
+    names = set(re.findall(r":([a-z0-9_]+)", sql))
     values = dict.fromkeys(names) if names else (None,) * sql.count("?")
     rows = db.execute(f"EXPLAIN QUERY PLAN {sql}", values)
     return "\n".join(str(row[3]) for row in rows)
@@ -35,7 +35,7 @@ def test_no_table_is_made(name: str) -> None:
     db = apsw.Connection(":memory:")
     for schema in SCHEMAS:
         db.execute(schema)
-    values = dict.fromkeys(re.findall(r":([a-z0-9]+)", QUERIES[name]))
+    values = dict.fromkeys(re.findall(r":([a-z0-9_]+)", QUERIES[name]))
     steps = [row[1] for row in db.execute(f"EXPLAIN {QUERIES[name]}", values)]
     assert "OpenEphemeral" not in steps
 

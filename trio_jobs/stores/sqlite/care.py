@@ -34,6 +34,7 @@ def sweep(tx: Transaction) -> int:
     lapsed = [number for (number,) in tx.run("lapsed", heard=min(tx.judged_until, tx.now), limit=ends.BATCH)]
     for number in lapsed:
         by_itself(tx, number, partial(_take_back, tx, number))
+    tx.run("hand_on")
     return len(expired) + len(lapsed)
 
 

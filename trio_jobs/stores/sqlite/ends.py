@@ -101,6 +101,7 @@ def end(
         due=None if how.delay is None else tx.now + how.delay,
         first=how.keeps_rank,
         unspent=how.unspent,
+        replaced_by=None if ended is None else ended.replaced_by,
         received=received,
         repeats=0 if ended is None else ended.repeats,
     )
@@ -113,8 +114,13 @@ def end(
     tx.grown.append(job_id)
     if new.over:
         tx.ended[job_id] = tuple(snapshot)
+        tx.handed_on |= snapshot[_EXCLUSIVE] is not None
         _keep_few(tx)
     return new
+
+
+_EXCLUSIVE: Final = 23
+"""The place of that column in a snapshot."""
 
 
 def _text(data: bytes | None) -> str | None:

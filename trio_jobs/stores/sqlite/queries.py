@@ -14,11 +14,11 @@ from ..._model.job import PENALTY, Priority
 _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
-    *("cancel_requested", "seq", "unconsumed", "parent"),
+    *("cancel_requested", "seq", "unconsumed", "parent", "exclusive", "replaced_by"),
 )
 _TEXTS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
-    *("key", "saved", "parent", "progress"),
+    *("key", "saved", "parent", "exclusive", "replaced_by", "progress"),
 )
 
 
@@ -32,7 +32,12 @@ def _read(*names: str, table: str = "job.") -> str:
     )
 
 
-SNAPSHOT: Final = f"SELECT {_read(*_COLUMNS)} FROM trio_jobs_job AS job"  # noqa: S608  # ours
+SNAPSHOT: Final = f"""SELECT {_read(*_COLUMNS)}, CASE WHEN job.behind IS NOT NULL THEN (
+    SELECT CAST(holder.id AS BLOB) FROM trio_jobs_job AS holder
+    WHERE holder.exclusive = job.exclusive AND coalesce(holder.owner, x'') = coalesce(job.owner, x'')
+        AND holder.behind IS NULL AND holder.finished IS NULL AND job.finished IS NULL
+) END
+FROM trio_jobs_job AS job"""  # noqa: S608  # ours
 
 # A running job as it stands, as `looking.Running` takes it.
 _RUNNING: Final = """SELECT
@@ -79,7 +84,7 @@ def _load() -> Mapping[str, str]:
     words["is_over"] = " OR ".join(f"state = '{state}'" for state in State if state.over)
     levels = (f"SELECT {level.value} AS priority, {PENALTY[level]} AS penalty" for level in Priority)
     words["levels"] = f"({' UNION ALL '.join(levels)})"
-    words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="")
+    words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="") + ", NULL"
     words["running"], words["known"] = _RUNNING, states_in(State)
     words["trimmable"] = _TRIMMABLE
     found: dict[str, str] = {}

@@ -42,14 +42,36 @@ FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
     number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts, attempt,
-    spent, seq, created, due, first_due, expires, started, lease
+    spent, seq, created, due, first_due, expires, started, lease, exclusive, behind, put_off
 ) VALUES (
     max(
         coalesce((SELECT max(number) FROM trio_jobs_job WHERE number < 1 << 31), 0),
         coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number' AND value < 1 << 31), 0)
     ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
-    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease
+    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease, :exclusive, :behind, :put_off
 ) ON CONFLICT (id) DO NOTHING;
+
+-- name: holder
+SELECT CAST(id AS BLOB), state, cancel_requested FROM trio_jobs_job
+WHERE exclusive = :exclusive AND coalesce(owner, x'') = coalesce(:owner, x'') AND behind IS NULL AND finished IS NULL;
+
+-- name: replaceable
+SELECT number, state, reason, put_off FROM trio_jobs_job
+WHERE exclusive = :exclusive AND coalesce(owner, x'') = coalesce(:owner, x'') AND behind IS NOT NULL AND finished IS NULL
+UNION ALL SELECT number, state, reason, put_off FROM trio_jobs_job
+WHERE exclusive = :exclusive AND coalesce(owner, x'') = coalesce(:owner, x'') AND behind IS NULL AND finished IS NULL
+    AND +state IN {started};
+
+-- name: hand_on
+UPDATE trio_jobs_job SET behind = NULL WHERE number IN (
+    SELECT min(number) FROM trio_jobs_job AS one WHERE behind IS NOT NULL AND finished IS NULL
+    GROUP BY exclusive, coalesce(owner, x'')
+    HAVING NOT EXISTS (
+        SELECT 1 FROM trio_jobs_job AS holder
+        WHERE holder.exclusive = one.exclusive AND coalesce(holder.owner, x'') = coalesce(one.owner, x'')
+            AND holder.behind IS NULL AND holder.finished IS NULL
+    )
+);
 
 -- name: born
 SELECT attempt, spent, saved, seq, consumed FROM trio_jobs_job WHERE id = :id;
@@ -66,7 +88,7 @@ SELECT job.number
 FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number IN (
     SELECT number FROM trio_jobs_job
     WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due <= :now
-        AND (expires IS NULL OR expires > :now)
+        AND behind IS NULL AND (expires IS NULL OR expires > :now)
     ORDER BY due, number LIMIT :limit
 )
 ORDER BY job.due + level.penalty, job.number LIMIT :limit;
@@ -75,7 +97,7 @@ ORDER BY job.due + level.penalty, job.number LIMIT :limit;
 SELECT min((
     SELECT min(due) FROM trio_jobs_job
     WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due > -9e999 AND due < 9e999
-        AND (expires IS NULL OR expires > :now)
+        AND behind IS NULL AND (expires IS NULL OR expires > :now)
 )) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
 
 -- name: news
@@ -183,7 +205,8 @@ SET state = :state, reason = :reason, message = :message, error = :error, result
     expires = NULL, finished = :finished, seq = seq + 1,
     due = iif(:first, coalesce(first_due, due), coalesce(:due, due)), spent = spent - :unspent,
     losses = iif(:reason = 'worker_lost', losses + 1, 0),
-    received = coalesce(:received, received), repeated = :reason, repeats = :repeats
+    received = coalesce(:received, received), repeated = :reason, repeats = :repeats,
+    replaced_by = :replaced_by
 WHERE number = :number AND state IN {sources}
 RETURNING id, seq, attempt, {columns};
 

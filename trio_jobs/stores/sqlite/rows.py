@@ -100,6 +100,7 @@ class Rows:
                 "priority": int(options.priority),
                 "owner": options.owner,
                 "key": new.key,
+                "exclusive": options.exclusive,
                 "attempts": min(options.retry.attempts or 0, _MOST),
             },
         )
@@ -187,8 +188,8 @@ class Rows:
         """
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
-        owner, key, parent = map(text, (*row[11:13], row[-1]))
-        spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:-1]
+        owner, key, parent, exclusive, replaced_by, behind = map(text, (*row[11:13], *row[22:]))
+        spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:22]
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
             why, message = reason_of(reason, message)
@@ -218,6 +219,9 @@ class Rows:
                 cancel_requested_at=_wall(cancel_requested),
                 last_seq=whole(seq),
                 unconsumed=whole(unconsumed),
+                exclusive=exclusive,
+                behind=behind,
+                replaced_by=replaced_by,
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_
@@ -229,7 +233,9 @@ class Rows:
         try:
             why, message = reason_of(reason, message)
             value = None if result is None else decode(result)
-            return JobEnd(State(state or ""), why, message, decode_error(error), value, whole(attempt))
+            return JobEnd(
+                State(state or ""), why, message, decode_error(error), value, whole(attempt), text(row[24])
+            )
         except UNREADABLE as error_:
             raise _damaged(text(row[0]), error_) from error_
 

@@ -247,4 +247,24 @@ UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat';
 ALTER TABLE trio_jobs_job ADD COLUMN first_due REAL;                     -- of a job of version 3 not known
 ALTER TABLE trio_jobs_job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;  -- attempts in a row that lost their worker
 
+-- Of the jobs that have an exclusive name and have not ended, one holds it, and the others stand behind that one.
+ALTER TABLE trio_jobs_job ADD COLUMN exclusive TEXT;                         -- as in the options
+ALTER TABLE trio_jobs_job ADD COLUMN behind INTEGER;                         -- 1 if it stands behind another one
+ALTER TABLE trio_jobs_job ADD COLUMN put_off REAL;                           -- since when it is, by a debounce
+ALTER TABLE trio_jobs_job ADD COLUMN replaced_by TEXT;                       -- the id of the job that took its place
+CREATE UNIQUE INDEX trio_jobs_holding ON trio_jobs_job (exclusive, coalesce(owner, x''))
+    WHERE exclusive IS NOT NULL AND behind IS NULL AND finished IS NULL;
+CREATE INDEX trio_jobs_behind ON trio_jobs_job (exclusive, coalesce(owner, x''), number)
+    WHERE behind IS NOT NULL AND finished IS NULL;
+DROP INDEX trio_jobs_waiting;
+CREATE INDEX trio_jobs_waiting ON trio_jobs_job (handler, priority, due, number)
+    WHERE state IN ('queued', 'retrying') AND behind IS NULL;
+CREATE TRIGGER trio_jobs_handed_on AFTER UPDATE OF finished ON trio_jobs_job
+WHEN new.exclusive IS NOT NULL AND new.finished IS NOT NULL AND old.behind IS NULL BEGIN
+    UPDATE trio_jobs_job SET behind = NULL WHERE number = (
+        SELECT min(number) FROM trio_jobs_job WHERE behind IS NOT NULL AND finished IS NULL
+            AND exclusive = new.exclusive AND coalesce(owner, x'') = coalesce(new.owner, x'')
+    );
+END;
+
 UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

@@ -74,6 +74,8 @@ class SqliteStore(FileCalls):
         self._signals.alarm.ring(began + min(soonest, worker.lease if rows else math.inf))
         if len(rows) < len(batch):
             self._signals.work.ring()
+        if batch and batch[0].options.exclusive is not None:
+            self._signals.requests.ring()
         return ids, [self._rows.claim_of(row) for row in rows]
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:

@@ -17,7 +17,7 @@ from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
 from ..rules import advance, check_queue, check_steps, due_at, expires_at, rooms
-from . import chunks, inbox, looking, repair
+from . import chunks, exclusive, inbox, looking, repair
 from .ends import total, totals
 from .group import Row, Transaction
 from .looking import running
@@ -31,6 +31,8 @@ def submit(
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
+    if batch and batch[0].submission.options.exclusive is not None:  # which is alone in its batch
+        return _submit_exclusive(tx, batch[0], limit, handlers, worker)
     waiting, awaiting = totals(tx, "count_waiting", what="all", name="")
     alone = len(batch) == 1 and limit and due_at(batch[0].submission.options, tx.now) <= tx.now
     if alone and not (waiting or (awaiting and due(tx, 1, handlers))):
@@ -44,12 +46,35 @@ def submit(
             fresh.append(new.submission)
     check_queue(waiting, fresh, limit, tx.now, most=(most := tx.limits.queue))
     claims = claim(tx, limit, handlers, worker)[0]  # perhaps of other jobs, so count what waits after it
-    if fresh and waiting + len(fresh) > most and total(tx, "count_waiting", what="all", name="") > most:
+    _check_room(tx, fresh, crowded=waiting + len(fresh) > most)
+    return ids, claims
+
+
+def _check_room(tx: Transaction, fresh: Sequence[Submission], *, crowded: bool) -> None:
+    most = tx.limits.queue
+    if fresh and crowded and total(tx, "count_waiting", what="all", name="") > most:
         raise QueueFull(most)
     for owner, room in rooms(fresh).items():
         if total(tx, "count_waiting", what="owner", name=owner) > room:
             raise QueueFull(room, owner)
-    return ids, claims
+
+
+def _submit_exclusive(
+    tx: Transaction, new: Written, limit: int, handlers: Iterable[str], worker: Claimant
+) -> tuple[list[str], list[Row]]:
+    known, fresh = _holder(tx, new), list[Submission]()
+    if known is None and tx.one("number_of", id=new.submission.id) is None:
+        waiting = total(tx, "count_waiting", what="all", name="")
+        place = exclusive.place(tx, new)
+        known = place.attached
+        if known is None:
+            _insert(tx, new, place=place)
+            if not place.has_room:
+                fresh.append(new.submission)
+                check_queue(waiting, fresh, 0 if place.behind else limit, tx.now, most=tx.limits.queue)
+    claims = claim(tx, limit, handlers, worker)[0]
+    _check_room(tx, fresh, crowded=True)
+    return [known or new.submission.id], claims
 
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
@@ -75,14 +100,19 @@ def _holder(tx: Transaction, new: Written) -> str | None:
 
 
 def _insert(
-    tx: Transaction, new: Written, *, worker: Claimant | None = None, parent: str | None = None
+    tx: Transaction,
+    new: Written,
+    *,
+    worker: Claimant | None = None,
+    parent: str | None = None,
+    place: exclusive.Place | None = None,
 ) -> bool:
     """Add a job: one that waits, or, if there is a worker, one that runs from the start.
 
     Returns:
         Whether the job is new; it is not if the answer to an earlier call was lost.
     """
-    due = due_at(new.submission.options, tx.now)
+    due = due_at(new.submission.options, tx.now) if place is None else place.due
     runs = worker is not None
     tx.run(
         "insert_job",
@@ -96,6 +126,8 @@ def _insert(
         expires=None if runs else expires_at(new.submission.options, due),
         started=tx.now if runs else None,
         lease=None if worker is None else _lapses(tx, worker.lease),
+        behind=1 if place is not None and place.behind else None,
+        put_off=None if place is None else place.put_off,
     )
     if not tx.db.changes():
         return False

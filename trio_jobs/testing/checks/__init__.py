@@ -12,6 +12,7 @@ from . import (
     claiming,
     closing,
     ending,
+    exclusive,
     expiring,
     inputs,
     interrupting,
@@ -47,6 +48,7 @@ CONCERNS = (
         reopening,
         sharing,
     ),
+    exclusive,
 )
 """In the order in which the author of a store implements them."""
 

@@ -303,6 +303,32 @@ async def what_awaits_an_input_takes_no_room(store: Store) -> None:
     await kit.rejected("submit after a wait ended", QueueFull, store, kit.make())
 
 
+async def a_new_job_takes_the_room_of_another(store: Store) -> None:
+    """What stands behind another job takes room in the queue; a job that replaces one takes its room."""
+    await kit.started(store, exclusive="a")
+    first = kit.make(exclusive="a", on_busy="after")
+    await kit.accept(store, first)
+    await kit.accept(store, *[kit.make(n) for n in range(kit.QUEUE_LIMIT - 1)])
+    for new in (kit.make(), kit.make(exclusive="a", on_busy="after"), kit.make(exclusive="b")):
+        await kit.rejected("submit to a full queue", QueueFull, store, new)
+    (last,) = await kit.accept(store, kit.make(exclusive="a", on_busy="replace"))
+    await kit.expect_job("submit with replace to a full queue", store, first.id, replaced_by=last)
+    await kit.rejected("submit to a full queue, after a job was replaced", QueueFull, store, kit.make())
+
+
+async def what_awaits_an_input_leaves_no_room(store: Store) -> None:
+    """A job that replaces one that awaits an input needs room, as that one took none."""
+    waits = await kit.started(store, exclusive="a")
+    await store.finish(waits, 1, kit.awaiting())
+    await store.send(waits, "a", [1])
+    await kit.accept(store, *[kit.make(n, delay=kit.LONG) for n in range(kit.QUEUE_LIMIT)])
+    new = kit.make(exclusive="a", on_busy="replace")
+    await kit.rejected("submit to a full queue, for what awaits an input", QueueFull, store, new)
+    await kit.expect_job("submit to a full queue", store, waits, state=State.RETRYING, replaced_by=None)
+    _, claims = await store.submit([new], 1, kit.HOLDER)
+    kit.expect("submit to a full queue, with a slot: claims", [one.submission.id for one in claims], [new.id])
+
+
 async def waits_are_bounded(store: Store) -> None:
     """However often a job waits, the newest hundred waits stay, with the starts behind them, or some more."""
     job_id = await kit.started(store)
