@@ -338,13 +338,17 @@ class Runner:
 
         At least three times a lease, so that two answers may be lost; at once when a request to cancel comes.
         """
-        lease = self.claimant.lease
         while True:
-            with trio.move_on_after(lease / 3):
+            with trio.move_on_after(self.claimant.lease / 3):
                 self._heard = await retry_until_done(self.store.cancelling, self._heard)
-            held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
-            if held:
-                self._apply_heartbeat(held, await retry_until_done(self.store.heartbeat, held, lease))
+            await self.hear()
+
+    async def hear(self) -> None:
+        """Send a heartbeat, and stop the attempts that its answer names."""
+        held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
+        if held:
+            answer = await retry_until_done(self.store.heartbeat, held, self.claimant.lease)
+            self._apply_heartbeat(held, answer)
 
     def _apply_heartbeat(self, held: Mapping[str, int], answer: Heartbeat) -> None:
         for job_id, number in held.items():

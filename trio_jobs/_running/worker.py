@@ -91,6 +91,8 @@ class Worker(Runner):
         finally:
             self._let_go(free)
         if not self.store.durable:  # else others had their turn while this was written
+            if batch and batch[0].options.on_busy == "cancel":
+                await self.hear()  # as no heartbeats are sent
             await trio.lowlevel.cancel_shielded_checkpoint()
         return ids
 
