@@ -29,6 +29,7 @@ def open_registry(
     queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
+    limits: Mapping[str, Limit] | None = None,
     lease: float = 30.0,
     on_exit: Literal["stop", "drain"] = "stop",
     grace: float = 0.0,
@@ -43,6 +44,7 @@ async def serve_jobs(
     queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
+    limits: Mapping[str, Limit] | None = None,
     lease: float = 30.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
@@ -58,6 +60,7 @@ def handler(
     retry: Retry | None = None,
     priority: Priority | None = None,
     inputs: Any = None,
+    limits: Iterable[str | Limit] = (),
 ) -> Any: ...
 
 class SubmitOptions(TypedDict, total=False):
@@ -75,6 +78,7 @@ class SubmitOptions(TypedDict, total=False):
     linger: float
     exclusive: str | None  # a name that one job of the owner holds at a time
     on_busy: Literal["reject", "attach", "after", "replace", "cancel"] | Debounce
+    limit_key: str
 
 class Debounce:
     seconds: float
@@ -370,6 +374,14 @@ class Retry:
     def matches(self, error: BaseException) -> bool: ...
     def allows(self, spent: int) -> bool: ...
     def delay(self, spent: int) -> float: ...
+
+class Limit:
+    at_once: int | None = None
+    per_second: float | None = None
+    burst: int | None = None
+    waiting: int | None = None
+    keyed: bool = False
+    most: int
 
 class Timeouts:
     run: float | None = None

@@ -65,6 +65,7 @@ from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
 if typing.TYPE_CHECKING:
+    from ._model.limits import Limit
     from ._model.schedule import Schedule
     from .stores.schedules import UnknownSchedule
 
@@ -91,6 +92,7 @@ __all__ = [
     "KeyConflict",
     "Kind",
     "LeaseLost",
+    "Limit",
     "Page",
     "Permanent",
     "Priority",
@@ -120,7 +122,7 @@ __all__ = [
 ]
 
 # What few programs use is loaded when they do.
-_LATE = {"Schedule": "_model.schedule", "UnknownSchedule": "stores.schedules"}
+_LATE = {"Limit": "_model.limits", "Schedule": "_model.schedule", "UnknownSchedule": "stores.schedules"}
 
 # Tracebacks, reprs and the documentation are to show the names that people import.
 for _public in filter(None, map(globals().get, __all__)):

@@ -76,9 +76,13 @@ def test_a_debounce_is_a_delay() -> None:
 
 
 def test_every_option_is_tested() -> None:
-    """Each option of `submit` but the key has a row above."""
+    """Each option of `submit` but the keys, which are apart, has a row above."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
-    assert {name for name, *_ in GOOD} == set(known) - {"key", "on_busy"}  # which needs another, see below
+    assert {name for name, *_ in GOOD} == set(known) - {
+        "key",
+        "limit_key",
+        "on_busy",
+    }  # the last needs another
     assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}
 
 

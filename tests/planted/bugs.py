@@ -15,7 +15,7 @@ from tests.planted.stored import STORED
 from tests.planted.streamed import STREAMED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/log.py", "stores/_queue.py"
-SENDING = "stores/_sending.py"
+QUEUEING = "stores/_queueing.py"
 RULES = "stores/rules.py"
 
 _FIRST = [
@@ -186,7 +186,7 @@ _FIRST = [
         "a lost wake-up for workers",
         "a job waits although a worker is idle",
         MEMORY,
-        "        if self._waiting:\n            self._work.ring()\n",
+        "        if self._waiting or self._lanes:\n            self._work.ring()\n",
         "",
         "store",
     ),
@@ -225,7 +225,7 @@ _FIRST = [
     Bug(
         "a queue timeout ends a job between attempts",
         "a job that is to be retried fails because it waits",
-        SENDING,
+        QUEUEING,
         "if expires is not None and row.state is State.QUEUED:",
         "if expires is not None:",
         "lives",

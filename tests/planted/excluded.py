@@ -114,7 +114,7 @@ EXCLUDED = [
     Bug(
         "what stands behind is claimed",
         "two jobs with one name run at once",
-        "stores/_sending.py",
+        "stores/_queueing.py",
         "        if row.behind is None:\n",
         "        if row.behind is None or not self._waiting:\n",
         "store",

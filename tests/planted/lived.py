@@ -92,7 +92,7 @@ LIVED = [
         "the rest of a batch is not claimed",
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",
-        "        claims = self._claim(limit, worker, now)\n        if self._waiting:\n",
+        "        claims = self._claim(limit, worker, now)\n        if self._waiting or self._lanes:\n",
         "        claims = self._claim(limit, worker, now)\n        if self._waiting and len(coming) == 1:\n",
         "simulation",
     ),

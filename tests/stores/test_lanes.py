@@ -113,7 +113,7 @@ class LanesMachine(RuleBasedStateMachine):
         self._take_turns()
         self.waiting.append(job)
         self._take_turns()
-        self.lanes.add(handler, job_key, job.id, due=due, penalty=penalty, now=self.now, counts=True)
+        self.lanes.add(handler, job_key, job.id, (due, penalty, self.now, 0))
 
     def _take_turns(self) -> None:
         """Give a turn to each lane of which a job is due, and take it from others."""
@@ -206,7 +206,7 @@ def lanes_of(**limits: Limit) -> Lanes:
 def add(lanes: Lanes, key: str | None, *ids: str, handler: str = "x", due: float = 0.0) -> None:
     """Add jobs."""
     for job_id in ids:
-        lanes.add(handler, key, job_id, due=due, penalty=0.0, now=0.0, counts=True)
+        lanes.add(handler, key, job_id, (due, 0.0, 0.0, 0))
 
 
 def taken(lanes: Lanes, most: int, now: float = 0.0) -> list[str]:
@@ -323,7 +323,7 @@ def test_how_many_may_wait(keyed: bool) -> None:
     """A limit bounds what waits, of each key or of all; those that run and those not counted leave room."""
     lanes = lanes_of(x=Limit(at_once=1, waiting=2, keyed=keyed), y=Limit(at_once=1))
     add(lanes, "a", "1", "2")
-    lanes.add("x", "a", "woken", due=0.0, penalty=0.0, now=0.0, counts=False)
+    lanes.add("x", "a", "woken", (0.0, 0.0, 0.0, 0), counts=False)
     assert taken(lanes, 1) == ["1"]
     lanes.check_waiting([("x", "a"), ("y", None), ("plain", None)])
     with pytest.raises(QueueFull, match=r"2 jobs wait already, as many as the limit 'x\[0\]' allows") as full:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 from .._common.errors import quoted
@@ -15,6 +15,9 @@ from .._common.validate import text
 from .job import DEFAULT, Options, Priority, Timeouts
 from .options import build
 from .retry import Retry
+
+if TYPE_CHECKING:
+    from .limits import Limit
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "__trio_jobs_handler__"
@@ -28,11 +31,13 @@ class Mark(NamedTuple):
         name: Its name.
         options: The default options of its jobs.
         inputs: The type of the inputs that its jobs get; None if none was declared.
+        limits: Its limits, by name or as they are.
     """
 
     name: str
     options: Options
     inputs: Any = None
+    limits: Sequence[str | Limit] = ()
 
 
 @overload
@@ -46,6 +51,7 @@ def handler(
     retry: Retry | None = None,
     priority: Priority | None = None,
     inputs: Any = None,
+    limits: Iterable[str | Limit] = (),
 ) -> Callable[[F], F]: ...
 def handler(
     fn: F | None = None,
@@ -57,6 +63,7 @@ def handler(
     retry: Retry | None = None,
     priority: Priority | None = None,
     inputs: Any = None,
+    limits: Iterable[str | Limit] = (),
 ) -> F | Callable[[F], F]:
     """Mark an async function as a handler: give it a name, and its jobs their default options.
 
@@ -72,12 +79,16 @@ def handler(
         priority: How soon its jobs are claimed.
         inputs: The type of the inputs that its jobs get, `Any` for all: a store that outlives the process
             checks and converts them as arguments. A server takes inputs only for handlers that declare it.
+        limits: How many of its jobs run at once, or start per second: `Limit` records, and the names of those
+            that `open_registry` is given, which handlers share. At most one is keyed, and then each job takes
+            a `limit_key`.
 
     Raises:
         TypeError: `fn` is not an async function, an option has the wrong type, or `inputs` is no type. When
             such a store is opened: `inputs` cannot be made from JSON.
         ValueError: An option is out of range.
     """
+    checked = () if limits == () else _checked(limits)
 
     def mark(fn: F) -> F:
         check_async(fn)
@@ -85,11 +96,18 @@ def handler(
             raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
-        setattr(fn, _MARK, Mark(text("name", name or _plain_name(fn)), options, inputs))
+        made = Mark(text("name", name or _plain_name(fn)), options, inputs, checked)
+        setattr(fn, _MARK, made)
         _forget(fn)
         return fn
 
     return mark if fn is None else mark(fn)
+
+
+def _checked(limits: Iterable[str | Limit]) -> Sequence[str | Limit]:
+    from .limits import check_limits  # which few programs need
+
+    return check_limits(limits)
 
 
 def unwrap(fn: object) -> Any:

@@ -69,9 +69,6 @@ class Limit:
         return self.burst or max(1, math.ceil(self.per_second or 0))
 
 
-Limit.__module__ = "trio_jobs"
-
-
 def check_limits(given: object) -> tuple[str | Limit, ...]:
     """Return the limits of a handler, checked.
 

@@ -49,6 +49,7 @@ class SubmitOptions(SpawnOptions, total=False):
             before it have ended. `replace`: what waits under the name ends CANCELLED, reason `replaced`, and
             the new job starts once the one that runs, if there is one, has ended. `cancel`: the same, and the
             one that runs is cancelled. A `Debounce`: as `replace`, after a while without a submit.
+        limit_key: For whom it takes a place of its handler's keyed limit; given if and only if there is one.
     """
 
     retry: Retry
@@ -61,6 +62,7 @@ class SubmitOptions(SpawnOptions, total=False):
     linger: float
     exclusive: str | None
     on_busy: Policy | Debounce
+    limit_key: str
 
 
 def _record(kind: type[Any], value: object, hint: str = "") -> Any:

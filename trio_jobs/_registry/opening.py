@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -14,6 +14,7 @@ import trio
 from .._common.deferred_error import DeferredError
 from .._common.states import UNFINISHED, Reason, State
 from .._common.validate import choice, number, text, whole
+from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Retention
 from .._running.shortcuts import Shortcuts
@@ -23,8 +24,10 @@ from ..stores.retrying import retry_until_answered
 from .address import MEMORY, Opened, store_opener
 from .registry import JobRegistry
 
-if TYPE_CHECKING:  # few programs have schedules
+if TYPE_CHECKING:  # few programs have limits or schedules
+    from .._model.limits import Limit
     from .._model.schedule import Schedule
+    from .limiting import HandlerLimits
 
 OnExit = Literal["stop", "drain"]
 Making = Callable[[Store, trio.Nursery, Claimant, Shortcuts], Worker]
@@ -99,6 +102,14 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
+def _limiting(shared: object, handlers: Sequence[Handler]) -> HandlerLimits | None:
+    if shared is None and not any(mark_of(fn).limits for fn in handlers):
+        return None
+    from .limiting import HandlerLimits  # which few programs need
+
+    return HandlerLimits(shared, handlers)
+
+
 def open_registry(
     store: str | Store = MEMORY,
     *,
@@ -107,6 +118,7 @@ def open_registry(
     queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
+    limits: Mapping[str, Limit] | None = None,
     lease: float = 30.0,
     on_exit: OnExit = "stop",
     grace: float = 0.0,
@@ -125,15 +137,13 @@ def open_registry(
             `sqlite:////var/lib/jobs.db` (absolute), which other processes may share and which takes
             `?synchronous=normal`; or a store of your own, which this registry closes.
         handlers: The handlers that run here, or the module that defines them, marked with `@handler`. A store
-            that outlives the process accepts and runs the jobs of these only, by name; one in memory takes
-            any async function.
+            that outlives the process accepts only these, by name; one in memory takes any async function.
         capacity: How many attempts may run at once; 0 to submit and watch only.
         queue_limit: How many jobs may wait; by default 100,000 in memory and a million in a file.
         window: How many events a handler may be ahead of a reader that it waits for.
-        retention: What is kept of each job. By default a store in memory keeps 10,000 ended jobs, and a file
-            all of them until they are pruned.
-        lease: Seconds after its last heartbeat from which another worker may take over an attempt. It has no
-            effect on a store in memory.
+        retention: What is kept of jobs; by default 10,000 ended ones in memory, all until `prune` in a file.
+        limits: The limits that handlers share, by name. Only a store in memory keeps limits.
+        lease: Seconds without a heartbeat after which another worker may take over an attempt; not in memory.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs but
             those that wait for an input; with a store that outlives the process, for the attempts that run
             here.
@@ -142,7 +152,7 @@ def open_registry(
         schedules: What submits jobs by the clock, until the block is left.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or a handler has limits that are not defined or not kept.
         TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
         StoreUnavailable: On entering, the store cannot be reached.
         StoreCorrupt: On entering or later, the store's data is damaged.
@@ -152,11 +162,12 @@ def open_registry(
     """
     _check_limits(capacity, window, lease, grace, on_exit)
     claimant = Claimant("worker" if name is None else text("name", name), lease)
-    known = Handlers(handlers)
-    declared = _by_name(schedules)
+    known, declared = Handlers(handlers), _by_name(schedules)
+    limiting = _limiting(limits, [*known.values(), *(one.handler for one in declared.values())])
     opened = store_opener(store, known, queue_limit, retention)
     making = partial(Worker, capacity=capacity, window=window)
-    block = _registry_block(opened, known, declared, claimant, making, on_exit=on_exit, grace=grace)
+    running = partial(_running, claimant=claimant, making=making, on_exit=on_exit, grace=grace)
+    block = _registry_block(opened, running, known, declared, limiting)
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
 
@@ -164,23 +175,20 @@ def open_registry(
 @asynccontextmanager
 async def _registry_block(
     opened: AbstractAsyncContextManager[Opened],
+    running: Callable[[Store, Shortcuts], AbstractAsyncContextManager[Worker]],
     handlers: Handlers,
     declared: Mapping[str, Schedule],
-    claimant: Claimant,
-    making: Making,
-    *,
-    on_exit: OnExit,
-    grace: float,
+    limits: HandlerLimits | None,
 ) -> AsyncGenerator[JobRegistry]:
-    async with (
-        opened as (store, shortcuts),
-        _running(store, shortcuts, claimant, making, on_exit=on_exit, grace=grace) as worker,
-    ):
-        firing = await _begin_firing(worker, declared)
-        try:
-            yield JobRegistry(worker, handlers, declared)
-        finally:  # before it drains
-            firing.cancel(reason="the registry is being left")
+    async with opened as (store, shortcuts):
+        if limits is not None:
+            await limits.begin(store)
+        async with running(store, shortcuts) as worker:
+            firing = await _begin_firing(worker, declared)
+            try:
+                yield JobRegistry(worker, handlers, declared, limits)
+            finally:  # before it drains
+                firing.cancel(reason="the registry is being left")
 
 
 def _by_name(schedules: Iterable[Schedule]) -> Mapping[str, Schedule]:
@@ -265,6 +273,7 @@ async def serve_jobs(
     queue_limit: int | None = None,
     window: int = 64,
     retention: Retention | None = None,
+    limits: Mapping[str, Limit] | None = None,
     lease: float = 30.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
@@ -281,6 +290,7 @@ async def serve_jobs(
         queue_limit=queue_limit,
         window=window,
         retention=retention,
+        limits=limits,
         lease=lease,
         name=name,
         schedules=schedules,

@@ -26,7 +26,8 @@ from ..stores.contract import COUNTED, Store, Submission, Where
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, where_of
 
-if TYPE_CHECKING:  # few programs have schedules
+if TYPE_CHECKING:  # few programs have limits or schedules
+    from .limiting import HandlerLimits
     from .schedules import Schedules
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ async def submit_with_room(
     """
     jobs._worker.check_open(submits=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     new = attrs.evolve(submission(fn, args, options), room=room)
+    if new.limits:
+        await jobs._tell_limits(new)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     (job_id,) = await jobs._worker.submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return job_id
 
@@ -77,9 +80,16 @@ class JobRegistry:
         handlers: The handlers it was given, by name.
     """
 
-    def __init__(self, worker: Worker, handlers: Mapping[str, Handler], declared: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        handlers: Mapping[str, Handler],
+        declared: Iterable[str] = (),
+        limits: HandlerLimits | None = None,
+    ) -> None:
         self.name = worker.claimant.name
         self.handlers = handlers
+        self._limits = limits
         self._worker = worker
         self._store = worker.store
         self._declared = declared
@@ -125,10 +135,12 @@ class JobRegistry:
             UnknownHandler: Such a store runs only the handlers that the registry was given.
             KeyConflict: The key was used for something else.
             Busy: Another job holds the `exclusive` name, and `on_busy` is `reject`.
-            QueueFull: Too many jobs wait.
+            QueueFull: Too many jobs wait, in all or under a limit.
         """
         self._worker.check_open(submits=True)
         new = submission(fn, args, options)
+        if new.limits:
+            await self._tell_limits(new)
         (job_id,) = await self._worker.submit([new])
         return JobHandle(self._worker, job_id)
 
@@ -164,8 +176,18 @@ class JobRegistry:
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
         if options.get("exclusive") is not None:
             raise TypeError("submit_many takes no exclusive: one job holds that name; call submit for each")
+        if batch and batch[0].limits:
+            await self._tell_limits(batch[0])
         ids = await self._worker.submit(batch)
         return [JobHandle(self._worker, job_id) for job_id in ids]
+
+    async def _tell_limits(self, new: Submission) -> None:
+        """Tell the store of the limits of a handler before its first job."""
+        if self._limits is None:
+            from .limiting import HandlerLimits  # which few programs need
+
+            self._limits = HandlerLimits(None)
+        await self._limits.tell(self._store, new)
 
     def execute_and_stream(
         self,

@@ -130,7 +130,7 @@ class Worker(Runner):
 
         async def hand_over(claim: Claim) -> None:
             ended = Ended(Reason.SHUTDOWN, delay=0.0)
-            outcome = Outcome(Transition.RETRIED, None, ended, claim.consumed)
+            outcome = Outcome(Transition.RETRIED, None, ended, claim.consumed, begun=False)
             with suppress(trio.ClosedResourceError):  # a submit may outlast the registry
                 with suppress(LeaseLost):
                     await retry_until_answered(self.store.finish, claim.submission.id, claim.attempt, outcome)

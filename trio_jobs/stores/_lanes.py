@@ -182,19 +182,25 @@ class Lanes:
         handler: str,
         key: str | None,
         job_id: str,
+        ranked: tuple[float, float, float, int],
         *,
-        due: float,
-        penalty: float,
-        now: float,
-        counts: bool,
+        counts: bool = True,
     ) -> None:
-        """Add a job; see `Queue.add`. If it `counts`, `Limit.waiting` counts it."""
+        """Add a job.
+
+        Args:
+            handler: Its handler.
+            key: Its `limit_key`.
+            job_id: Its id.
+            ranked: When it is due, the penalty, now, and the number, as `Queue.add` takes them.
+            counts: Whether `Limit.waiting` counts it.
+        """
         lane = self._groups[handler].lane(key)
-        lane.jobs.add(job_id, due, penalty, now)
+        lane.jobs.add(job_id, *ranked)
         self._size += 1
         if counts:
             lane.counted.add(job_id)
-        self._refresh(lane, now)
+        self._refresh(lane, ranked[2])
 
     def discard(self, handler: str, key: str | None, job_id: str, now: float) -> None:
         """Remove a job, if it waits."""

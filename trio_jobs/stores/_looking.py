@@ -12,6 +12,7 @@ from .._common.errors import UnknownJob
 from .._common.states import State
 from .._model.job import Event, Job, JobEnd
 from .._model.summary import Page
+from ._lanes import Lanes
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row
@@ -27,6 +28,7 @@ class LookingVerbs:
     def __init__(self) -> None:
         self._rows = Roll()
         self._waiting = Queue[str]()
+        self._lanes: Lanes | None = None  # of the handlers that have limits, once there is one
         self._expiring = Queue[str]()
         self._leases = Queue[str]()
         self._work = Bell()
@@ -104,9 +106,13 @@ class LookingVerbs:
 
     async def due(self) -> None:
         """See `Store.due`."""
-        while (when := self._waiting.next_due()) > self._time():
+        while (when := self._next_start()) > self._time():
             with trio.move_on_at(when):
                 await self._work.wait()
+
+    def _next_start(self) -> float:
+        due = self._waiting.next_due()
+        return due if self._lanes is None else min(due, self._lanes.next_start(self._time()))
 
     async def overdue(self) -> None:
         """See `Store.overdue`."""

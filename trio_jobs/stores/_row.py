@@ -25,6 +25,7 @@ def same(one: Submission, other: Submission) -> bool:
     try:
         return (
             one.target == other.target
+            and one.limit_key == other.limit_key
             and attrs.evolve(given, metadata={}) == attrs.evolve(before, metadata={})
             and _alike([*one.args, given.metadata], [*other.args, before.metadata])
         )

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._common.errors import KeyConflict
-from .._common.states import State
-from .._model.job import PENALTY, Retention
+from .._model.job import Retention
 from . import rules
-from ._looking import LookingVerbs
+from ._queueing import QueueingVerbs
 from ._row import Row, alike
 from .log import weigh
 
 
-class SendingVerbs(LookingVerbs):
+class SendingVerbs(QueueingVerbs):
     """The verbs that send inputs."""
 
     _keep: Retention
@@ -51,16 +50,7 @@ class SendingVerbs(LookingVerbs):
         """Make a job due that waits for an input, and wake the tasks that listen."""
         if row.reason is not None and rules.wakes(row.state, row.reason, row.due, now := self._time()):
             row.due = now
-            self._waiting.discard(row.submission.id)
+            self._dequeue(row)
             self._enqueue(row, now)
             self._work.ring()
         self._heard.ring()
-
-    def _enqueue(self, row: Row, now: float) -> None:
-        options = row.submission.options
-        if row.behind is None:
-            self._waiting.add(row.submission.id, row.due, PENALTY[options.priority], now, row.number)
-        expires = rules.expires_at(options, row.due)
-        if expires is not None and row.state is State.QUEUED:
-            self._expiring.add(row.submission.id, expires, 0, now)
-            self._alarm.ring()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .._common.errors import KeyConflict, LeaseLost, QueueFull
@@ -71,7 +72,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
             for row in [self._accept(new, now) for new in coming]:
                 self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
-        if self._waiting:
+        if self._waiting or self._lanes:
             self._work.ring()
         return ids, claims
 
@@ -84,14 +85,15 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         gone: Collection[str] = (),
     ) -> None:
         """Check that new jobs may wait: those that are `able` may start at once, what is `gone` does not."""
-        waiting = len(self._waiting) + self._lines.behind - self._rows.awaiting
+        sure = self._for_sure(coming, limit, now)
+        waiting = len(self._waiting) + len(self._lanes or ()) + self._lines.behind - self._rows.awaiting
         crowded = bool(coming) and waiting + len(coming) > self._limit
         if crowded or rules.rooms(coming):
-            free = min(limit, len(able))
+            free = min(sure, len(able))
             rules.check_queue(waiting, coming, free, now, most=self._limit, epoch=self._epoch)
-            due = self._waiting.first(limit + len(gone), now)
-            due = [one for one in due if one[1] not in gone][:limit]
-            starting = self._rows.starting(due, able, limit, now, epoch=self._epoch)
+            due = self._waiting.first(sure + len(gone), now)
+            due = [one for one in due if one[1] not in gone][:sure]
+            starting = self._rows.starting(due, able, sure, now, epoch=self._epoch)
             if crowded and waiting + len(coming) - starting.total() > self._limit:
                 raise QueueFull(self._limit)  # what an input woke takes slots, too
             self._rows.check_room(coming, starting)
@@ -129,7 +131,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         None does that awaits an input and is not due: nothing overtakes it, and it takes no room.
         """
         known = new.id in self._rows or (new.key is not None and self._holder(new, {}) is not None)
-        waiting = self._waiting
+        waiting, lanes = self._waiting, self._lanes
+        if lanes is not None and (new.handler in lanes or lanes.next_start(now) <= now):
+            return False
         others = waiting.tickets and (len(waiting) > self._rows.awaiting or waiting.next_due() <= now)
         known = known or new.options.exclusive is not None
         return not (known or others) and rules.due_at(new.options, now, self._epoch) <= now
@@ -172,7 +176,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         if limit and self._expiring.tickets:
             self._expire(now)
         claims: list[Claim] = []
-        while len(claims) < limit and (job_id := self._waiting.pop(now)) is not None:
+        pop = self._waiting.pop if self._lanes is None else partial(self._next, self._lanes)
+        while len(claims) < limit and (job_id := pop(now)) is not None:
             claims.append(self._start(self._rows[job_id], worker, now))
         return claims
 
@@ -260,6 +265,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
                 row.log.consume(outcome.received)
         if self._leases.tickets:
             self._leases.discard(row.submission.id)
+        if self._lanes is not None and row.submission.id in self._lanes.held:
+            self._lanes.free(row.submission.id, now, begun=outcome.begun)
+            self._work.ring()
         if done.delay is not None and done.ended is not None:
             row.before = done.ended
             row.losses = row.losses + 1 if done.ended.reason is Reason.WORKER_LOST else 0
@@ -324,7 +332,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:
             row = self._rows[job_id]
-            self._waiting.discard(job_id)
+            self._dequeue(row)
             limit = row.submission.options.timeouts.queue or 0.0
             self._end(row, Transition.EXPIRED, rules.not_started(limit), now)
 
@@ -335,11 +343,6 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
             self._end(row, Transition.CANCELLED, Ended(reason), self._time())
         for bell in (self._work, self._alarm, self._requests, self._heard):
             bell.close()
-
-    def _leave_queue(self, row: Row) -> None:
-        self._waiting.discard(row.submission.id)
-        self._expiring.discard(row.submission.id)
-        self._leases.discard(row.submission.id)
 
     def _end(
         self, row: Row, transition: Transition, data: object, now: float, received: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 if TYPE_CHECKING:
     from .._common.states import Reason, State, Transition
     from .._model.job import Ended, Kind, Options
+    from .._model.limits import Limit
 
 
 # Of the records those that each job takes are not frozen, which would take three times as long; none changes.
@@ -28,6 +29,8 @@ class Submission:
         given: Of `options`, what the submitter gave, over the defaults of all handlers. With a key it is this
             that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
         room: How many jobs of its owner may wait, this one included; None is no limit.
+        limits: The limits of its handler, as that is marked; `limits.KeepsLimits` tells the store of them.
+        limit_key: For whom it takes a place of the keyed one among them; None if there is none.
     """
 
     id: str
@@ -38,6 +41,8 @@ class Submission:
     key: str | None = None
     given: Options | None = None
     room: int | None = None
+    limits: Sequence[str | Limit] = ()
+    limit_key: str | None = None
 
 
 @attrs.define
@@ -74,12 +79,14 @@ class Outcome:
         ended: Why and how, otherwise; its `delay` says when a retry is due.
         received: The `seq` of the last input that the attempt received; at first what was consumed before it.
             None if that is not known, because its worker was lost.
+        begun: Whether it was begun; a claim that was given back at once was not.
     """
 
     transition: Transition
     result: Any = None
     ended: Ended | None = None
     received: int | None = 0
+    begun: bool = True
 
 
 class Note:

@@ -1,0 +1,89 @@
+"""How jobs of the memory store begin and cease to wait: in a queue, or under limits in lanes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from .._common.states import Reason, State
+from .._model.job import PENALTY
+from .._model.limits import Limit
+from . import rules
+from ._lanes import Lanes
+from ._looking import LookingVerbs
+from ._row import Row
+from .contract import Submission
+
+logger = logging.getLogger("trio_jobs")
+
+
+class QueueingVerbs(LookingVerbs):
+    """What waits, and the verb that sets limits."""
+
+    def _enqueue(self, row: Row, now: float) -> None:
+        options = row.submission.options
+        if row.behind is None:
+            self._wait(row, now)
+        expires = rules.expires_at(options, row.due)
+        if expires is not None and row.state is State.QUEUED:
+            self._expiring.add(row.submission.id, expires, 0, now)
+            self._alarm.ring()
+
+    def _wait(self, row: Row, now: float) -> None:
+        new, penalty = row.submission, PENALTY[row.submission.options.priority]
+        if self._lanes is None or new.handler not in self._lanes:
+            self._waiting.add(new.id, row.due, penalty, now, row.number)
+        else:
+            counts = row.before is None or row.before.reason is not Reason.AWAITING_INPUT
+            ranked = row.due, penalty, now, row.number
+            self._lanes.add(new.handler, new.limit_key, new.id, ranked, counts=counts)
+
+    def _dequeue(self, row: Row) -> None:
+        new = row.submission
+        self._waiting.discard(new.id)
+        if self._lanes is not None:
+            self._lanes.discard(new.handler, new.limit_key, new.id, self._time())
+
+    def _leave_queue(self, row: Row) -> None:
+        self._dequeue(row)
+        self._expiring.discard(row.submission.id)
+        self._leases.discard(row.submission.id)
+
+    def _next(self, lanes: Lanes, now: float) -> str | None:
+        """Take the next job to be started out of the queue or the lanes, and return its id."""
+        return lanes.take(now, self._waiting.best(now)[0]) or self._waiting.pop(now)
+
+    def _for_sure(self, coming: Sequence[Submission], limit: int, now: float) -> int:
+        """Check that a batch may wait under its limits, and return how many jobs are sure to start with it.
+
+        What starts under limits is known only once it has started, so none is sure to with such jobs in the
+        batch, or ready.
+
+        Raises:
+            QueueFull: It may not.
+        """
+        if self._lanes is None:
+            return limit
+        self._lanes.check_waiting([(new.handler, new.limit_key) for new in coming])
+        limited = any(new.handler in self._lanes for new in coming)
+        return 0 if limited or self._lanes.next_start(now) <= now else limit
+
+    async def limit(self, handler: str, limits: Mapping[str, Limit]) -> None:
+        """See `limits.KeepsLimits`."""
+        now = self._time()
+        if self._lanes is None:
+            self._lanes = Lanes()
+        lanes, fresh = self._lanes, handler not in self._lanes
+        if not fresh and (before := lanes.limits(handler)) != limits:
+            logger.info("the limits of %s are %s now; they were %s", handler, limits, before)
+        lanes.define(handler, limits, now)
+        for row in self._rows.values() if fresh else ():
+            new = row.submission
+            if new.handler != handler or row.parent is not None:
+                continue
+            if row.state is State.RUNNING:
+                lanes.hold(handler, new.limit_key, new.id, now)
+            elif not row.state.over and row.behind is None:
+                self._waiting.discard(new.id)
+                self._wait(row, now)
+        self._work.ring()
