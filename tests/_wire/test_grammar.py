@@ -38,7 +38,8 @@ def texts(kind: dict[str, Any]) -> st.SearchStrategy[str]:
 def objects(kind: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     if "properties" in kind:
         fields = {name: allowed(one) for name, one in kind["properties"].items()}
-        return st.fixed_dictionaries({}, optional=fields)
+        needed = {name: fields.pop(name) for name in kind.get("required", ())}
+        return st.fixed_dictionaries(needed, optional=fields)
     names, most = texts(kind.get("propertyNames", {})), kind.get("maxProperties", FAR)
     values = allowed(kind.get("additionalProperties") or {})
     return st.dictionaries(names, values, max_size=most) | numbered(most)
@@ -81,6 +82,11 @@ def test_a_registry_takes_what_the_grammar_allows(fields: dict[str, Any]) -> Non
     for one, other in EXCLUDING:
         if one in fields:
             fields.pop(other, None)
+    if not fields.get("exclusive"):
+        fields.pop("on_busy", None)
+    if isinstance(pause := fields.get("on_busy"), dict):
+        pause["at_most"] += pause["seconds"]
+        fields = {name: value for name, value in fields.items() if name not in {"delay", "run_at"}}
     options = msgspec.convert(fields, SubmitOptions).given(Retry())
     try:
         trio.run(submit, options)

@@ -7,6 +7,7 @@ import trio
 
 from tests.wire import STATUS
 from trio_jobs import (
+    Busy,
     IllegalTransition,
     InboxFull,
     InvalidPayload,
@@ -29,6 +30,7 @@ OURS: list[TrioJobsError] = [
     InvalidPayload("args[0] is no int"),
     KeyConflict("k", "8", "as the id of another input"),
     QueueFull(3),
+    Busy("8"),
     InboxFull(7, 3, "7"),
     IllegalTransition(State.FAILED, "sent an input", "; it is over"),
     StreamGap("7", 3, 5, 2),

@@ -9,11 +9,15 @@ import trio
 
 from tests.client.site import Kind, count, fail, flaky, forever, site
 from trio_jobs import (
+    Busy,
+    Debounce,
     InvalidPayload,
+    JobCancelled,
     JobHandle,
     KeyConflict,
     Priority,
     QueueFull,
+    Reason,
     Retry,
     State,
     Timeouts,
@@ -74,6 +78,28 @@ async def test_the_same_key_is_the_same_job() -> None:
             await remote.submit(count, 4, key="k")
         assert (caught.value.key, caught.value.job_id) == ("k", one.id)
         assert await remote.submit(count, 3) != await remote.submit(count, 3)
+
+
+@both
+async def test_one_at_a_time(kind: Kind) -> None:
+    """Names and what is done while one is held arrive, and so does which job took the place of another."""
+    async with site(kind) as (jobs, url), connect(url) as remote:
+        first = await remote.submit(forever, exclusive="chat")
+        with pytest.raises(Busy) as busy:
+            await remote.submit(count, 3, exclusive="chat")
+        assert busy.value.job_id == first.id
+        assert await remote.submit(count, 3, exclusive="chat", on_busy="attach") == first
+        second = await remote.submit(count, 3, exclusive="chat", on_busy="after")
+        job = await second.snapshot()
+        assert (job.exclusive, job.behind, job.replaced_by) == ("chat", first.id, None)
+        third = await remote.submit(count, 3, exclusive="chat", on_busy=Debounce(0, 60))
+        with pytest.raises(JobCancelled) as cancelled:
+            await second.result()
+        assert (cancelled.value.reason, cancelled.value.replaced_by) == (Reason.REPLACED, third.id)
+        assert (await jobs.get(second.id)).id == second.id
+        fourth = await remote.submit(count, 3, exclusive="chat", on_busy="cancel")
+        assert await fourth.result() == 3
+        assert (await first.snapshot()).state is State.CANCELLED
 
 
 async def test_what_the_server_refuses() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import trio_jobs
 from tests.wire import requests
-from trio_jobs import InvalidPayload, Priority, Reason, Retry, State, Timeouts
+from trio_jobs import Debounce, InvalidPayload, Priority, Reason, Retry, State, Timeouts
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
 
 
@@ -42,6 +42,11 @@ async def work(job: trio_jobs.JobContext[str], n: int, *more: int) -> None:
         ({"run_at": datetime(2030, 1, 1, tzinfo=UTC)}, {"run_at": "2030-01-01T00:00:00Z"}),
         ({"tags": {"a": "b"}, "metadata": {"c": [1]}}, {"tags": {"a": "b"}, "metadata": {"c": [1]}}),
         ({"when_unread": "cancel", "linger": 5}, {"when_unread": "cancel", "linger": 5}),
+        ({"exclusive": "a", "on_busy": "after"}, {"exclusive": "a", "on_busy": "after"}),
+        (
+            {"exclusive": "a", "on_busy": Debounce(1, 2)},
+            {"exclusive": "a", "on_busy": {"seconds": 1, "at_most": 2}},
+        ),
         ({"owner": "ann"}, {"owner": "ann"}),
     ],
 )

@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.inside import store_of
 from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
 from trio_jobs import (
+    Busy,
     CancelReport,
     InvalidPayload,
     Job,
@@ -178,6 +179,18 @@ async def test_keys_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None
         assert (await submitted(operations, BOB, new("stubborn", key="k"))).id != ann.id
         with pytest.raises(KeyConflict):
             await operations.submit(ANN, new("stubborn", key="k"))
+
+
+async def test_names_of_two_owners_do_not_meet(autojump_clock: MockClock) -> None:
+    """The same exclusive name of another owner is another name: no owner sees or stops jobs of others."""
+    async with opened() as jobs:
+        operations = operations_of(jobs)
+        ann = await submitted(operations, ANN, new("hang", exclusive="a"))
+        bob = await submitted(operations, BOB, new("hang", exclusive="a", on_busy="cancel"))
+        assert (ann.state, bob.state, bob.behind) == (State.RUNNING, State.RUNNING, None)
+        with pytest.raises(Busy) as busy:
+            await operations.submit(ANN, new("stubborn", exclusive="a"))
+        assert busy.value.job_id == ann.id
 
 
 async def test_filters(autojump_clock: MockClock) -> None:

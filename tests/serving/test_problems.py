@@ -11,6 +11,7 @@ import trio
 import trio_jobs
 from tests.wire import CODES, STATUS, BadRequest
 from trio_jobs import (
+    Busy,
     IllegalTransition,
     InboxFull,
     InvalidPayload,
@@ -39,6 +40,7 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (InvalidPayload("no"), "invalid_payload", {}),
     (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
     (QueueFull(5), "queue_full", {"limit": 5}),
+    (Busy("j"), "busy", {"job_id": "j"}),
     (InboxFull(7, 3, "7"), "inbox_full", {"unconsumed": 7, "received": 3, "limit": "7"}),
     (
         IllegalTransition(State.FAILED, "cancelled"),
@@ -49,7 +51,10 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (StoreUnavailable("disk I/O error on /srv/jobs.db"), "unavailable", {}),
     (trio.ClosedResourceError("the registry at 0x7f"), "closing", {}),
 ]
-NOT_THEIRS = {StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted}
+NOT_THEIRS = {
+    *(StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted),
+    trio_jobs.UnknownSchedule,  # no request names a schedule
+}
 """What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""
 
 

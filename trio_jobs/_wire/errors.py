@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import trio
 
 from .._common.errors import (
+    Busy,
     IllegalTransition,
     InboxFull,
     InvalidPayload,
@@ -51,6 +52,7 @@ CODES: Final[Mapping[str, Code]] = {
     "method_not_allowed": Code(405),
     "too_slow": Code(408),
     "key_conflict": Code(409, KeyConflict, ("key", "job_id", "conflict")),
+    "busy": Code(409, Busy, ("job_id",)),
     "illegal_transition": Code(409, IllegalTransition, ("state", "transition", "hint")),
     "no_inputs": Code(409),
     "stream_gap": Code(409, StreamGap, ("about", "first", "last", "oldest")),

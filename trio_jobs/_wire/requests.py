@@ -18,6 +18,7 @@ from .._common.errors import TrioJobsError
 from .._common.states import Reason, State
 from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from .._json.values import depth
+from .._model.exclusive import Debounce, Policy
 from .._model.job import Priority, Timeouts
 from .._model.retry import Retry
 
@@ -76,6 +77,13 @@ class RetryOptions(_Strict, frozen=True):
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
+class DebounceOptions(_Strict, frozen=True):
+    """`Debounce`, in seconds; `at_most` is at least `seconds`."""
+
+    seconds: Seconds
+    at_most: Seconds
+
+
 class SubmitOptions(_Strict, frozen=True):
     """The options of a job, as `submit` takes them."""
 
@@ -91,12 +99,17 @@ class SubmitOptions(_Strict, frozen=True):
     owner: Name | UnsetType | None = UNSET
     when_unread: Literal["continue", "pause", "cancel"] | UnsetType = UNSET
     linger: Seconds | UnsetType = UNSET
+    exclusive: Name | UnsetType | None = UNSET
+    on_busy: Policy | DebounceOptions | UnsetType = UNSET
 
     def given(self, retry: Retry) -> dict[str, Any]:
         """Return the options that were given, as `JobRegistry.submit` takes them.
 
         Args:
             retry: The handler's own, from which `on` is taken.
+
+        Raises:
+            ValueError: Two numbers contradict each other.
         """
         fields = msgspec.structs.asdict(self)
         found = {name: value for name, value in fields.items() if value is not UNSET}
@@ -106,6 +119,8 @@ class SubmitOptions(_Strict, frozen=True):
             found["retry"] = Retry(**msgspec.structs.asdict(self.retry), on=retry.on)
         if isinstance(self.priority, str):
             found["priority"] = Priority[self.priority.upper()]
+        if isinstance(self.on_busy, DebounceOptions):
+            found["on_busy"] = Debounce(**msgspec.structs.asdict(self.on_busy))
         return found
 
 

@@ -16,7 +16,7 @@ from .._model.job import DEFAULT, new_id
 from .._model.options import build
 from .._model.retry import Retry
 from .._registry.filter import Search, where_of
-from .._wire.requests import AnyRequest, RetryOptions, SubmitOptions, TimeoutOptions
+from .._wire.requests import AnyRequest, DebounceOptions, RetryOptions, SubmitOptions, TimeoutOptions
 
 _ANY_ERROR = Retry().on
 
@@ -79,6 +79,7 @@ _WIRE: Mapping[str, Callable[[Any], Any]] = {
     "timeouts": lambda it: TimeoutOptions(*map(_finite, attrs.astuple(it))),
     "retry": lambda it: RetryOptions(it.attempts, it.initial, it.factor, it.maximum, it.jitter),
     "priority": lambda it: it.name.lower(),
+    "on_busy": lambda it: it if isinstance(it, str) else DebounceOptions(it.seconds, it.at_most),
 }
 """The options that the wire has in another form."""
 

@@ -82,13 +82,14 @@ class JobOperations:
         fn = self._jobs.handlers.get(new.handler)
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
-        options = self._options(caller, new.options, fn)
+        with RefusedAs(BadRequest):  # options that are right each by itself, and not together
+            options = self._options(caller, new.options, fn)
         # A store in memory, too, is to hold only what can be shown afterwards.
         args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
         try:
-            with RefusedAs(BadRequest):  # options that are right each by itself, and not together
+            with RefusedAs(BadRequest):
                 return await submit_with_room(self._jobs, fn, tuple(args), options, room)
         except QueueFull as error:
             if error.owner is None:

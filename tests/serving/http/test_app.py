@@ -117,6 +117,11 @@ async def test_a_key_submits_once() -> None:
         ({**NEW, "args": []}, {}, 422, "invalid_payload"),
         ({**NEW, "more": 1}, {}, 400, "bad_request"),
         ({**NEW, "options": {"priority": "top"}}, {}, 400, "bad_request"),
+        ({**NEW, "options": {"on_busy": "after"}}, {}, 400, "bad_request"),
+        (
+            {**NEW, "options": {"exclusive": "a", "on_busy": {"seconds": 5, "at_most": 1}}},
+            *({}, 400, "bad_request"),
+        ),
         ({"args": []}, {}, 400, "bad_request"),
         ([], {}, 400, "bad_request"),
         ({**NEW, "options": {"key": "a"}}, {"idempotency-key": "b"}, 400, "bad_request"),

@@ -44,6 +44,12 @@ def settle(options: dict[str, Any], *, has_key: bool) -> None:
         options.pop("timeouts", None)
     if has_key:
         options.pop("key", None)
+    if not options.get("exclusive"):
+        options.pop("on_busy", None)
+    if isinstance(options.get("on_busy"), dict):
+        options["on_busy"] = {"seconds": 0, "at_most": 1}
+        for name in ("delay", "run_at"):
+            options.pop(name, None)
     retry = options.get("retry")
     if isinstance(retry, dict):
         attempts = retry.get("attempts")

@@ -33,6 +33,9 @@
  * @property {?string} cancel_requested_at
  * @property {number} last_seq
  * @property {number} unconsumed How many inputs it has that nothing saved covers.
+ * @property {?string} exclusive The name that one job of its owner holds at a time.
+ * @property {?string} behind The job that has to end before this one starts.
+ * @property {?string} replaced_by The job that took its place.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
