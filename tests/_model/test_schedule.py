@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_jobs import JobContext, Schedule, handler
+from trio_jobs import Debounce, JobContext, Schedule, handler
 
 
 async def work(job: JobContext[str], *args: object) -> None:
@@ -87,6 +87,12 @@ def test_a_rule_that_fires_rarely_is_taken(cron: str) -> None:
         ({"every": 5, "options": {"key": "k"}}, TypeError, "take no key: that is decided by the tick"),
         ({"every": 5, "options": {"delay": 5}}, TypeError, "take no delay: that is decided by jitter="),
         ({"every": 5, "options": {"run_at": datetime(2026, 1, 1, tzinfo=UTC)}}, TypeError, "take no run_at"),
+        (
+            {"every": 5, "jitter": 1, "options": {"exclusive": "x", "on_busy": Debounce(1, 2)}},
+            ValueError,
+            "a Debounce says when",
+        ),
+        ({"every": 5, "options": {"on_busy": "after"}}, ValueError, "on_busy needs exclusive="),
         ({"every": 5, "options": {"prio": 1}}, TypeError, "there is no option 'prio'"),
         ({"every": 5, "options": {"timeout": -1}}, ValueError, "timeout must be at least 0"),
     ],

@@ -11,6 +11,7 @@ from .._common.errors import quoted
 from .._common.validate import choice, number, seconds, text
 from .handler import check_call
 from .handlers import Handler
+from .job import Options
 from .options import build
 
 Missed = Literal["skip", "latest"]
@@ -44,7 +45,8 @@ class Schedule:
         missed: `skip`: a missed tick does not fire. `latest`: if several are missed, the newest fires; and
             none if a later tick is due anyway.
         jitter: The job is due up to so many seconds after the tick, at random.
-        options: Of `submit`, such as `{"priority": Priority.LOW}`; but no `delay`, `run_at` and `key`.
+        options: Of `submit`, such as `{"priority": Priority.LOW}`; but no `delay`, `run_at` and `key`. With
+            `exclusive` a tick does what `on_busy` says; one whose job is refused passes.
 
     Raises:
         TypeError: A value has the wrong type, or the handler does not take these arguments.
@@ -82,7 +84,7 @@ class Schedule:
         for name in self.options.keys() & _OWN.keys():
             raise TypeError(f"a schedule's options take no {name}: that is decided by {_OWN[name]}")
         build(mark.options, self.options)
-        build(mark.options, options_of(self))
+        build(mark.options, options_of(self, self.jitter))
         self._check_rule()
 
     def _check_rule(self) -> None:
@@ -97,7 +99,15 @@ class Schedule:
         check_cron(self.cron, self.timezone)
 
 
-def options_of(schedule: Schedule) -> dict[str, Any]:
-    """Return the options of a schedule's jobs, with the tag that says whose they are."""
+def options_of(schedule: Schedule, delay: float = 0.0) -> dict[str, Any]:
+    """Return the options of a job of a schedule, with the tag that says whose it is."""
     given = schedule.options
-    return {**given, "tags": {"schedule": schedule.name, **given.get("tags", {})}}
+    late = {"delay": delay} if delay else {}
+    return {**given, "tags": {"schedule": schedule.name, **given.get("tags", {})}, **late}
+
+
+def given_of(options: Options) -> dict[str, Any]:
+    """Return the options of a schedule whose jobs have these."""
+    drop = _OWN.keys() if options.exclusive is not None else {*_OWN, "on_busy"}
+    names = (field.name for field in attrs.fields(Options))
+    return {name: getattr(options, name) for name in names if name not in drop}

@@ -33,7 +33,7 @@ set."""
 def keeper_of(store: Store) -> KeepsSchedules:
     """Return a store as one that keeps schedules. Raises `TypeError` if it does not."""
     if not isinstance(store, KeepsSchedules):
-        raise TypeError(f"{type(store).__name__} keeps no schedules; a store in memory does")
+        raise TypeError(f"{type(store).__name__} keeps no schedules; the stores of trio_jobs do")
     return store
 
 
@@ -57,7 +57,7 @@ def by_name(given: Iterable[Schedule]) -> Mapping[str, Schedule]:
 
 def job_of(schedule: Schedule, *, delay: float = 0.0) -> Submission:
     """Return a new job of a schedule."""
-    return submission(schedule.handler, schedule.args, {**options_of(schedule), "delay": delay})
+    return submission(schedule.handler, schedule.args, options_of(schedule, delay))
 
 
 async def fire_schedules(store: KeepsSchedules, declared: Iterable[str]) -> None:
@@ -80,7 +80,7 @@ async def _fire_one(store: KeepsSchedules, row: ScheduleRow, now: float) -> floa
     job = job_of(schedule, delay=random.uniform(0, schedule.jitter))  # noqa: S311  # to spread the load
     try:
         if await retry_until_answered(store.fire, row, tick, job):
-            logger.debug("schedule %s fired for %s: job %s", schedule.name, date_of(tick), job.id)
+            logger.debug("schedule %s fired for %s", schedule.name, date_of(tick))
     except (QueueFull, UnknownHandler) as error:  # another process, with another handler, changed it
         logger.warning("schedule %s could not fire for %s yet: %s", schedule.name, date_of(tick), error)
         return inf

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .._common.errors import Busy
 from ._looking import LookingVerbs
 from ._row import alike
 from .contract import Claim, Claimant, Submission
@@ -60,6 +62,7 @@ class SchedulingVerbs(LookingVerbs):
         row = self._schedules.get(seen.schedule.name)
         if row is None or not row.may_fire(seen, tick):
             return False
-        await self.submit([job], 0, _NOBODY)  # without a checkpoint, so this is one step
+        with suppress(Busy):
+            await self.submit([job], 0, _NOBODY)  # without a checkpoint, so this is one step
         self._schedules[seen.schedule.name] = row.fired(tick)
         return True

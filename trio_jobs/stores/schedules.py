@@ -120,6 +120,8 @@ class KeepsSchedules(Protocol):
     async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
         """Accept a job for a tick, and let no tick up to this one fire again, in one step.
 
+        That it does not accept the job because of its `exclusive` (`Busy`) makes no difference to the tick.
+
         Args:
             seen: The row in which the tick was found due.
             tick: The tick.

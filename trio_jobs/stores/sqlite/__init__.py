@@ -10,7 +10,8 @@ Its files, in the order in which to read them:
     inbox, ends, verbs, care   what a verb does in a transaction, and when a damaged row is in its way
     looking, listing           the verbs that read one job, and those that search by filters
     notices, signals, tails    learning that others wrote; waking the tasks that wait for it
-    calls, store, opening      calls to the file; the store itself; opening one
+    calls, schedules           calls to the file; those about schedules
+    store, opening             the store itself; opening one
     within                     submitting in a transaction of the program's own
 """
 

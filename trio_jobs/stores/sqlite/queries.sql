@@ -294,3 +294,28 @@ DELETE FROM trio_jobs_event WHERE id BETWEEN :number << 32 AND (:number + 1 << 3
 
 -- name: forget_job
 DELETE FROM trio_jobs_job WHERE number = :number;
+
+-- name: schedules
+SELECT text, anchor, last_tick, revision, paused FROM trio_jobs_schedule ORDER BY name;
+
+-- name: schedule
+SELECT 1 FROM trio_jobs_schedule WHERE name = :name;
+
+-- name: declare_schedule
+INSERT INTO trio_jobs_schedule (name, text, every, anchor, last_tick) VALUES (:name, :text, :every, :now, :now)
+ON CONFLICT DO UPDATE SET
+    text = excluded.text,
+    every = excluded.every,
+    anchor = iif(every IS excluded.every, anchor, :now),
+    last_tick = max(last_tick, :now),
+    revision = revision + 1
+WHERE text <> excluded.text;
+
+-- name: pause_schedule
+UPDATE trio_jobs_schedule
+SET paused = :paused, last_tick = iif(:paused, last_tick, max(last_tick, :now)), revision = revision + 1
+WHERE name = :name AND paused <> :paused;
+
+-- name: fire_schedule
+UPDATE trio_jobs_schedule SET last_tick = :tick
+WHERE name = :name AND revision = :revision AND last_tick = :last AND last_tick < :tick AND NOT paused;

@@ -267,4 +267,14 @@ WHEN new.exclusive IS NOT NULL AND new.finished IS NOT NULL AND old.behind IS NU
     );
 END;
 
+CREATE TABLE trio_jobs_schedule (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,                   -- what was declared
+    every REAL,
+    anchor REAL NOT NULL,                 -- these are as in `ScheduleRow`
+    last_tick REAL NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 1,
+    paused INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
 UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

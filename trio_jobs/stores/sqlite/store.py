@@ -18,13 +18,13 @@ from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import care, ends, inbox, listing, looking, verbs
-from .calls import FileCalls
 from .clock import Clock
 from .group import Group, Row
 from .rows import Rows
+from .schedules import ScheduleCalls
 
 
-class SqliteStore(FileCalls):
+class SqliteStore(ScheduleCalls):
     """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
@@ -50,8 +50,7 @@ class SqliteStore(FileCalls):
         now: Clock,
         token_bytes: int,
     ) -> None:
-        super().__init__(path, writer, reader, now=now)
-        self._rows = rows
+        super().__init__(path, rows, writer, reader, now=now)
         self._token_bytes = token_bytes
         self._searcher = searcher
         self._more = -1  # the rings of `work` when a claim left due jobs behind

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
+import attrs
 import trio
 
 from ..._common.errors import UnknownJob
-from ..._model.schedule import Schedule
+from ..._model.job import DEFAULT, Options
+from ..._model.options import build
+from ..._model.schedule import Schedule, options_of
 from ...stores.contract import Store
 from ...stores.schedules import KeepsSchedules, ScheduleRow, UnknownSchedule
 from . import kit
@@ -32,6 +35,11 @@ async def _declared(keeper: Keeper) -> ScheduleRow:
     return await _row(keeper)
 
 
+def _said(schedule: Schedule) -> tuple[Schedule, Options]:
+    """Return what a schedule says, with all options of its jobs."""
+    return attrs.evolve(schedule, options={}), build(DEFAULT, options_of(schedule))
+
+
 async def _fire(what: str, keeper: Keeper, row: ScheduleRow, tick: float, *, fires: bool = True) -> str:
     """Fire a tick, check whether it does and whether its job is there, and return the id of that."""
     job = kit.make(tick)
@@ -49,7 +57,7 @@ async def what_is_declared_is_kept(keeper: Keeper) -> None:
     before = (await keeper.schedules()).now
     row = await _declared(keeper)
     after = (await keeper.schedules()).now
-    kit.expect("declare, then schedules", row.schedule, _DAILY)
+    kit.expect("declare, then schedules", _said(row.schedule), _said(_DAILY))
     came = row.anchor, row.last_tick
     kit.ensure("declare: the moment", holds=before <= row.anchor == row.last_tick <= after, came=came)
     kit.ensure("declare, then schedules: it is not paused", holds=not row.paused, came=row)
@@ -81,6 +89,21 @@ async def a_firing_whose_answer_was_lost_is_repeated(keeper: Keeper) -> None:
     for _ in range(2):
         await keeper.fire(row, row.last_tick + _HOUR, job)
     kit.expect("fire twice, then find", await kit.found(keeper), [job.id])
+
+
+async def a_tick_whose_job_is_refused_passes(keeper: Keeper) -> None:
+    """If the job's `exclusive` name is held, `on_busy` says what becomes of it, and the tick has fired."""
+    row = await _declared(keeper)
+    (holder,) = await kit.accept(keeper, kit.make(exclusive="x"))
+    for policy in ("reject", "attach", "replace"):
+        row, tick = await _row(keeper), row.last_tick + _HOUR
+        job = kit.make(exclusive="x", on_busy=policy)
+        kit.ensure(f"fire, on_busy={policy}", holds=await keeper.fire(row, tick, job), came=row)
+        row = await _row(keeper)
+        kit.expect(f"fire, on_busy={policy}, then schedules: last_tick", row.last_tick, tick)
+        wanted = sorted([job.id, holder]) if policy == "replace" else [holder]
+        came = sorted(await kit.found(keeper))
+        kit.expect(f"fire, on_busy={policy}, then find", came, wanted)
 
 
 async def many_fire_a_tick_once(keeper: Keeper) -> None:
