@@ -37,8 +37,8 @@ SIMULATED = [
         "a heartbeat is sent once a lease",
         "jobs of healthy workers are sometimes reclaimed",
         RUNNER,
-        "trio.move_on_after(lease / 3)",
-        "trio.move_on_after(lease)",
+        "trio.move_on_after(self.claimant.lease / 3)",
+        "trio.move_on_after(self.claimant.lease)",
         "simulation",
     ),
     Bug(
