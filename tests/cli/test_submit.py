@@ -35,6 +35,20 @@ def test_it_prints_the_id_of_a_job_that_is_kept(cli: Any) -> None:
     assert cli.submit("add", "1", "2", *options, *limits) == job_id  # the same key
 
 
+def test_one_at_a_time(cli: Any) -> None:
+    """Names and what is done while one is held are taken, shown, and a name that is held is status 1."""
+    first = cli.submit("add", "1", "2", "--exclusive", "a")
+    status, _, said = cli("submit", "program", "add", "1", "2", "--exclusive", "a")
+    assert (status, first in said) == (1, True)
+    assert cli.submit("add", "1", "2", "--exclusive", "a", "--on-busy", "attach") == first
+    behind = cli.submit("add", "1", "2", "--exclusive", "a", "--on-busy", "after")
+    shown = cli("show", behind)[1].split()
+    assert shown[shown.index("exclusive") + 1] == "a"
+    assert shown[shown.index("behind") + 1] == first
+    last = cli.submit("add", "1", "2", "--exclusive", "a", "--on-busy", "replace")
+    assert f"replaced: by {last}" in cli("show", behind)[1]
+
+
 def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
     """An argument that is no JSON is text, and a negative number is no option."""
     assert json.loads(cli("show", cli.submit("fail", "no json"), "--json")[1])["args"] == ["no json"]
@@ -48,6 +62,8 @@ def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
         (["program", "add", "1"], "add takes 2 arguments"),
         (["program", "add", "one", "2"], "the arguments of add do not fit"),
         (["program", "add", "1", "2", "--retry", "0"], "--retry"),
+        (["program", "add", "1", "2", "--on-busy", "after"], "on_busy needs exclusive="),
+        (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "wait"], "--on-busy"),
         (["program", "add", "1", "2", "--timeout", "soon"], "--timeout"),
         (["program", "add", "1", "2", "--tag", "x"], "name=value"),
         (["program", "add", "1", "2", "--wat"], "--wat"),

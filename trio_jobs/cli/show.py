@@ -59,7 +59,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     yield "priority", job.priority.name.lower()
     yield "tags", " ".join(f"{name}={value}" for name, value in job.tags.items())
     yield "metadata", as_json(job.metadata) if job.metadata else ""
-    for name in ("owner", "key", "parent"):
+    for name in ("owner", "key", "parent", "exclusive", "behind"):
         yield name, getattr(job, name) or ""
     limits = {"run": job.timeouts.run, "queue": job.timeouts.queue}
     limits |= {"first token": job.timeouts.first_token, "idle": job.timeouts.idle}
@@ -86,6 +86,8 @@ def describe_event(event: Event) -> str:
         parts = [str(data.reason), data.message or "", "" if data.error is None else str(data.error)]
         if data.delay and data.delay < math.inf:
             parts.append(f"again in {brief(data.delay)}")
+        if data.replaced_by is not None:
+            parts.append(f"by {data.replaced_by}")
         return ": ".join(filter(None, parts))
     if isinstance(data, Step):
         return f"{data.name}: {as_json(data.result)}"

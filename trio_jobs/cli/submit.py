@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from .._common.states import State
 from .._common.validate import RefusedAs
+from .._model.exclusive import Policy
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Job
@@ -53,6 +54,8 @@ async def submit(
     retry: Annotated[int | None, Parameter(metavar="N")] = None,
     key: str | None = None,
     owner: str | None = None,
+    exclusive: str | None = None,
+    on_busy: Policy = "reject",
     wait: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
@@ -72,12 +75,16 @@ async def submit(
         retry: How many attempts there may be in all.
         key: Idempotency key: submitting the same again gives the same job.
         owner: Whose job it is.
+        exclusive: A name that one job of the owner holds at a time.
+        on_busy: What happens if a job holds that name.
         wait: Wait for the job's end, and print its result.
     """
     file_of(store)
     found = load_handlers(handlers)
     fn: Any = _handler(found, handlers, name)
     options: SubmitOptions = {"tags": tags_of(tag), "delay": delay, "key": key, "owner": owner}
+    if exclusive is not None or on_busy != "reject":
+        options |= {"exclusive": exclusive, "on_busy": on_busy}
     if priority is not None:
         options["priority"] = priority
     options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
