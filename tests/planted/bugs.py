@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 from tests.planted.damaged import DAMAGED
 from tests.planted.excluded import EXCLUDED
+from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
 from tests.planted.sent import SENT
@@ -280,5 +281,17 @@ _FIRST = [
     ),
 ]
 
-_OTHERS = [*LIVED, *STORED, *LISTENED, *EXCLUDED, *SENT, *STREAMED, *SHARED, *SERVED, *DAMAGED, *SIMULATED]
+_OTHERS = [
+    *LIVED,
+    *STORED,
+    *LISTENED,
+    *LIMITED,
+    *EXCLUDED,
+    *SENT,
+    *STREAMED,
+    *SHARED,
+    *SERVED,
+    *DAMAGED,
+    *SIMULATED,
+]
 BUGS = [*_FIRST, *_OTHERS]

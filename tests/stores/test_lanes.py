@@ -306,6 +306,19 @@ def test_limits_may_change() -> None:
     assert taken(lanes, 9) == ["5", "6", "7", "8", "9", "v"]
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_faster_rate_counts_at_once(keyed: bool) -> None:
+    """What a slow rate has used up is at most a full burst of the faster one in its place."""
+    lanes = lanes_of(x=Limit(per_second=0.001, burst=2, keyed=keyed))
+    add(lanes, "a", "1", "2", "3", "4", "5")
+    assert taken(lanes, 5) == ["1", "2"]
+    lanes.define("x", {"x[0]": Limit(per_second=1, keyed=keyed)}, 0.0)
+    assert lanes.next_start(0.5) == 1.0
+    assert taken(lanes, 5, 1.0) == ["3"]
+    assert taken(lanes, 5, 1.9) == []
+    assert taken(lanes, 5, 2.0) == ["4"]
+
+
 def test_a_key_is_forgotten_when_nothing_of_it_is_left() -> None:
     """A key that has no job and no rate in use takes no memory."""
     lanes = lanes_of(x=Limit(per_second=1, keyed=True), y=Limit(at_once=1))

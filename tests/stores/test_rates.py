@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import combinations
 
 import pytest
@@ -10,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs._model.limits import Limit
-from trio_jobs.stores.rates import after_return, after_start, opens_at
+from trio_jobs.stores.rates import UNUSED, after_return, after_start, known, opens_at
 
-NEVER = -math.inf
 RATES = st.sampled_from([0.1, 1.0, 3.0, 7.5, 1000.0])
 LIMITS = st.builds(Limit, per_second=RATES, burst=st.none() | st.integers(1, 5))
 
 
-def started(limit: Limit, times: list[float], moment: float = NEVER) -> tuple[list[float], float]:
+def started(limit: Limit, times: list[float], moment: float = UNUSED) -> tuple[list[float], float]:
     """Return the times at which a job that asks then starts, and the moment after them."""
     starts: list[float] = []
     for now in times:
@@ -35,7 +33,7 @@ def most_in(limit: Limit, seconds: float) -> float:
 @given(LIMITS, st.lists(st.integers(0, 40), max_size=60))
 def test_it_is_never_overshot_and_never_late(limit: Limit, steps: list[int]) -> None:
     """In any t seconds at most burst + per_second * t start, and whatever keeps to that does start."""
-    now, moment = 1000.0, NEVER
+    now, moment = 1000.0, UNUSED
     starts: list[float] = []
     for step in steps:
         now += step / 8 / (limit.per_second or 1)
@@ -68,9 +66,12 @@ def test_a_clock_that_is_set_back_costs_a_full_burst_at_most() -> None:
     """The next job waits at most as long as it would if the whole burst had started just now."""
     limit = Limit(per_second=2, burst=3)
     _, moment = started(limit, [1000.0] * 3)
+    assert known(limit, moment, 1000.0) == moment == 1001.5
     assert opens_at(limit, moment, 1000.0) == 1000.5
-    assert opens_at(limit, moment, 10.0) == 10.5
-    assert after_start(limit, moment, 10.0) == 12.0
+    moment = known(limit, moment, 10.0)
+    assert moment == known(limit, moment, 10.5) == 11.5
+    assert opens_at(limit, moment, 10.0) == opens_at(limit, moment, 10.2) == 10.5
+    assert started(limit, [10.4, 10.5, 10.9, 11.0], moment)[0] == [10.5, 11.0]
 
 
 @given(LIMITS, st.integers(1, 5), st.integers(0, 8))
@@ -89,5 +90,5 @@ def test_what_did_not_begin_costs_nothing(limit: Limit, count: int, late: int) -
 def test_without_a_rate_it_is_always_open() -> None:
     """A limit of places alone changes nothing."""
     limit = Limit(at_once=3)
-    assert opens_at(limit, NEVER, 5.0) == 5.0
-    assert after_start(limit, NEVER, 5.0) == after_return(limit, NEVER) == NEVER
+    assert opens_at(limit, UNUSED, 5.0) == 5.0
+    assert after_start(limit, 7.0, 5.0) == after_return(limit, 7.0) == known(limit, 7.0, 5.0) == UNUSED

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from .._common.errors import QueueFull
 from .._model.limits import Limit
 from ._queue import Queue
-from .rates import after_return, after_start, opens_at
+from .rates import UNUSED, after_return, after_start, known, opens_at
 
 
 class Use:
@@ -34,7 +34,12 @@ class Use:
     def __init__(self, limit: Limit, places: int = 0) -> None:
         self.limit = limit
         self.places = places
-        self.moment = self.last = -math.inf
+        self.moment = self.last = UNUSED
+
+    def define(self, limit: Limit, now: float) -> None:
+        """Set the limit."""
+        self.limit = limit
+        self.moment = known(limit, self.moment, now)
 
     def opens_at(self, now: float) -> float:
         """Return from when on a job may start: `inf` if a place must become free first."""
@@ -77,17 +82,16 @@ class Lane:
         self.jobs = Queue[str]()
         self.counted = set[str]()
         self.running = 0
-        self.use: Use | None = None
+        self.use = None if group.keyed is None else Use(group.keyed)
         self.turn: int | None = None
-        self.define()
 
-    def define(self) -> None:
+    def define(self, now: float) -> None:
         """Take over the keyed limit of the group."""
         if self.group.keyed is None:
             self.use = None
         else:
             self.use = self.use or Use(self.group.keyed, self.running)
-            self.use.limit = self.group.keyed
+            self.use.define(self.group.keyed, now)
 
     def uses(self) -> list[Use]:
         """Return what a job takes of all limits."""
@@ -114,7 +118,7 @@ class Group:
         self.turns = Queue[Lane]()
         self.ranks = Queue[Lane]()
 
-    def define(self, limits: Mapping[str, Limit], uses: dict[str, Use]) -> None:
+    def define(self, limits: Mapping[str, Limit], uses: dict[str, Use], now: float) -> None:
         """Set the limits. `uses` says what is used of those that are not keyed, by name."""
         self.limits = limits
         self.keyed = next((limit for limit in limits.values() if limit.keyed), None)
@@ -122,7 +126,7 @@ class Group:
         for name, limit in limits.items():
             if not limit.keyed:
                 use = uses.setdefault(name, Use(limit))
-                use.limit = limit
+                use.define(limit, now)
                 self.shared.append(use)
 
     def lane(self, key: str | None) -> Lane:
@@ -168,11 +172,11 @@ class Lanes:
         running = sum(lane.running for lane in group.lanes.values())
         for use in group.shared:
             use.places -= running
-        group.define(limits, self._uses)
+        group.define(limits, self._uses, now)
         for use in group.shared:
             use.places += running
         for lane in list(group.lanes.values()):
-            lane.define()
+            lane.define(now)
             self._refresh(lane, now)
 
     # ------------------------------------------------------------ waiting

@@ -7,35 +7,41 @@ at most `burst + per_second * t` attempts start, and nothing has to be counted o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .._model.limits import Limit
 
+UNUSED: Final = -math.inf
+"""The moment of a rate that was never used."""
 _EARLY: Final = 1e-6
 """How much of the time between two starts a start may come early, as sums of floats are inexact."""
 
 
+def known(limit: Limit, moment: float, now: float) -> float:
+    """Return the moment as it counts, which is at most a full burst ahead.
+
+    It may lie further ahead after the clock was set back, or the limit was changed. Who keeps it, keeps this
+    in its place as soon as it is seen: seen again later, it would lie a full burst ahead of that.
+    """
+    rate = limit.per_second
+    return UNUSED if rate is None else min(moment, now + limit.most / rate)
+
+
 def opens_at(limit: Limit, moment: float, now: float) -> float:
-    """Return from when on the rate lets a job start; a time up to `now` is now."""
+    """Return from when on the rate lets a job start, by a moment that is `known`; up to `now` is now."""
     if (rate := limit.per_second) is None:
         return now
-    opens = _known(limit, moment, now, rate) - (limit.most - 1) / rate
+    opens = moment - (limit.most - 1) / rate
     return now if opens - _EARLY / rate <= now else opens
 
 
 def after_start(limit: Limit, moment: float, now: float) -> float:
     """Return the moment after a start."""
-    if (rate := limit.per_second) is None:
-        return moment
-    return max(_known(limit, moment, now, rate), now) + 1 / rate
+    return UNUSED if limit.per_second is None else max(moment, now) + 1 / limit.per_second
 
 
 def after_return(limit: Limit, moment: float) -> float:
     """Return the moment after a start was taken back, behind which there was no other start."""
-    return moment if limit.per_second is None else moment - 1 / limit.per_second
-
-
-def _known(limit: Limit, moment: float, now: float, rate: float) -> float:
-    """Return the moment as it counts: after the clock was set back, at most a full burst ahead."""
-    return min(moment, now + limit.most / rate)
+    return UNUSED if limit.per_second is None else moment - 1 / limit.per_second

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import trio
 
 from ..stores.contract import Store
+from ..stores.limits import KeepsLimits
 from ..stores.schedules import KeepsSchedules
 from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
@@ -66,7 +67,7 @@ class Check:
         """Check a store in a Trio run of its own, on an empty folder.
 
         Checks of what survives, and of several connections, pass at once unless the store is durable; those
-        of schedules, unless it keeps them.
+        of schedules and of limits, unless it keeps them.
 
         Args:
             open_store: How to open it.
@@ -84,6 +85,10 @@ class Check:
                 raise first_error(error) from error
 
 
+_OPTIONAL: Mapping[str, type[Any]] = {"keeper": KeepsSchedules, "limited": KeepsLimits}
+"""What some checks need, by the name of their parameter."""
+
+
 async def _run(check: Callable[..., Awaitable[object]], open_store: Opener) -> None:
     """Run a check with the stores that its parameters ask for; see `checks`."""
     names = [*inspect.signature(check).parameters]
@@ -95,7 +100,7 @@ async def _run(check: Callable[..., Awaitable[object]], open_store: Opener) -> N
         return
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(open_store()) for _ in names]
-        if names[0] == "keeper" and not isinstance(stores[0], KeepsSchedules):
+        if (kind := _OPTIONAL.get(names[0])) is not None and not isinstance(stores[0], kind):
             return
         if len(stores) == 1 or stores[0].durable:
             await check(*stores)

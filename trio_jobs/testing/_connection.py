@@ -11,6 +11,7 @@ import trio
 from .._common.errors import StoreUnavailable
 from .._common.states import Reason
 from ..stores.contract import Store
+from ..stores.limits import KeepsLimits
 from ..stores.schedules import KeepsSchedules
 
 P = ParamSpec("P")
@@ -128,6 +129,7 @@ class Connection:
     overdue = _carried(Store.overdue, waits=True)
     cancelling = _carried(Store.cancelling, waits=True)
     listening = _carried(Store.listening, waits=True)
+    limit = _carried(KeepsLimits.limit)
     declare = _carried(KeepsSchedules.declare)
     schedules = _carried(KeepsSchedules.schedules)
     pause_schedule = _carried(KeepsSchedules.pause_schedule)

@@ -3,7 +3,7 @@
 A check is an async function whose docstring is the claim. Its parameters say what it needs: `store` is an
 empty store; `one` and `other` are two connections to one, for a durable store only; `open_durable` opens a
 durable store, an empty one at first and the same one when it is called again; `keeper` is a store with
-schedules, and may take the place of `one`. `check_store` runs them all.
+schedules, and may take the place of `one`; `limited` is one with limits. `check_store` runs them all.
 """
 
 from . import (
@@ -18,6 +18,7 @@ from . import (
     interrupting,
     leasing,
     limiting,
+    limits,
     looking,
     reading,
     removing,
@@ -48,7 +49,7 @@ CONCERNS = (
         reopening,
         sharing,
     ),
-    exclusive,
+    *(exclusive, limits),
 )
 """In the order in which the author of a store implements them."""
 

@@ -1,0 +1,147 @@
+"""Bugs of limits: in the rules of rates and turns, and in what the store in memory makes of them."""
+
+from __future__ import annotations
+
+from tests.planted.bug import Bug
+
+LANES, RATES, QUEUEING = "stores/_lanes.py", "stores/rates.py", "stores/_queueing.py"
+MEMORY = "stores/memory.py"
+
+LIMITED = [
+    Bug(
+        "one job more than the limit runs",
+        "a service that takes four requests at once gets five",
+        LANES,
+        "if most is not None and self.places >= most:",
+        "if most is not None and self.places > most:",
+        "store",
+    ),
+    Bug(
+        "a limit is not asked when its handlers share it",
+        "two handlers use the same graphics card at once",
+        LANES,
+        "< best and group.opens_at(now) <= now:",
+        "< best:",
+        "store",
+    ),
+    Bug(
+        "a place under a limit is never free again",
+        "after as many jobs as may run at once, no job of the handler starts any more",
+        LANES,
+        "        self.places -= 1\n",
+        "        self.places -= not begun\n",
+        "store",
+    ),
+    Bug(
+        "the end of a job under a limit opens no lane",
+        "the next job of the key starts when something else happens to it, or never",
+        LANES,
+        "            use.free(started, begun=begun)\n        self._refresh(lane, now)\n",
+        "            use.free(started, begun=begun)\n",
+        "store",
+    ),
+    Bug(
+        "the end of a job under a limit is no hint",
+        "the next job starts when another one is submitted, or never",
+        MEMORY,
+        "begun=outcome.begun)\n            self._work.ring()\n",
+        "begun=outcome.begun)\n",
+        "store",
+    ),
+    Bug(
+        "the limit of a key is not asked",
+        "a tenant runs as many jobs at once as it likes",
+        LANES,
+        "opens = now if use is None else use.opens_at(now)",
+        "opens = now",
+        "store",
+    ),
+    Bug(
+        "under a limit the key that has waited longest goes last",
+        "a tenant with many jobs starts all of them before another starts one",
+        LANES,
+        "        lane.turn = next(self._turns)\n        self._left",
+        "        self._left",
+        "store",
+    ),
+    Bug(
+        "under a limit a handler competes by the rank of any of its jobs",
+        "urgent jobs of other handlers wait behind jobs of low priority",
+        LANES,
+        "best, first = rank, None",
+        "best, first = math.inf, None",
+        "store",
+    ),
+    Bug(
+        "a rate counts ends",
+        "short jobs start as fast as they can, whatever the limit of their rate",
+        LANES,
+        "if not begun and started == self.last:",
+        "if started == self.last:",
+        "store",
+    ),
+    Bug(
+        "what was given back has used up a limit",
+        "after a restart of a worker its jobs wait for the next start that their rate allows",
+        LANES,
+        "if not begun and started == self.last:",
+        "if not begun and started < self.last:",
+        "store",
+    ),
+    Bug(
+        "a rate lets one job more start",
+        "at one moment burst + 1 requests reach a service",
+        RATES,
+        "(limit.most - 1) / rate",
+        "limit.most / rate",
+        "store",
+    ),
+    Bug(
+        "a limit that is raised counts from the next job on",
+        "raising the rate in an emergency has no effect for hours",
+        LANES,
+        "        self.moment = known(limit, self.moment, now)\n",
+        "",
+        "store",
+    ),
+    Bug(
+        "the limit of what may wait counts what runs",
+        "submits are refused though nothing waits",
+        LANES,
+        "        self._size -= 1\n        lane.counted.discard(job_id)\n",
+        "        self._size -= 1\n",
+        "store",
+    ),
+    Bug(
+        "the limit of what may wait is that of the handler",
+        "one tenant with many jobs keeps the jobs of all others out",
+        LANES,
+        "self._waiting(name, one[1], keyed=limit.keyed)",
+        "self._waiting(name, one[1], keyed=False)",
+        "store",
+    ),
+    Bug(
+        "a job that is cancelled while it waits under a limit stays in its lane",
+        "the store stops with an error when its turn comes",
+        QUEUEING,
+        "            self._lanes.discard(new.handler, new.limit_key, new.id, self._time())\n",
+        "            pass\n",
+        "store",
+    ),
+    Bug(
+        "a new limit does not see what runs",
+        "after a limit was added twice as many jobs run",
+        QUEUEING,
+        "                lanes.hold(handler, new.limit_key, new.id, now)\n",
+        "                pass\n",
+        "store",
+    ),
+    Bug(
+        "a child takes a place under the limit of its handler",
+        "a job that waits for its child, and the child for the place of the job, wait for ever",
+        QUEUEING,
+        "if new.handler != handler or row.parent is not None:",
+        "if new.handler != handler:",
+        "store",
+    ),
+]
