@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from trio_jobs import (
     Busy,
@@ -15,6 +16,7 @@ from trio_jobs import (
     JobContext,
     JobRegistry,
     Reason,
+    Schedule,
     State,
     handler,
     open_registry,
@@ -99,3 +101,12 @@ async def test_who_waits_for_a_replaced_job_is_told_by_which(store: str, tmp_pat
             await first.cancel()
             assert await third.result() == "quick 3"
             assert (await third.snapshot()).behind is None
+
+
+async def test_a_tick_cancels_the_job_of_the_one_before(autojump_clock: MockClock) -> None:
+    """A schedule whose jobs `cancel` ends the one that runs with the next tick, in memory as well."""
+    every = Schedule(turn, ("slow",), every=60, options={"exclusive": "import", "on_busy": "cancel"})
+    async with open_registry(handlers=[turn], schedules=[every]) as jobs:
+        await trio.sleep(150)
+        states = [job.state for job in await jobs.find()]
+        assert states == [State.CANCELLED, State.RUNNING]

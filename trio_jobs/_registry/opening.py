@@ -207,7 +207,7 @@ async def _begin_firing(worker: Worker, declared: Mapping[str, Schedule]) -> tri
 
         keeper = keeper_of(worker.store)
         await retry_until_answered(keeper.declare, [*declared.values()])
-        fire = partial(fire_schedules, keeper, declared)
+        fire = partial(fire_schedules, keeper, declared, worker.hear)
         worker.nursery.start_soon(_within, scope, fire, name="fire schedules")
     return scope
 

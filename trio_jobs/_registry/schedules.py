@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from math import inf
 from typing import Any, Final, cast
@@ -60,14 +60,24 @@ def job_of(schedule: Schedule, *, delay: float = 0.0) -> Submission:
     return submission(schedule.handler, schedule.args, options_of(schedule, delay))
 
 
-async def fire_schedules(store: KeepsSchedules, declared: Iterable[str]) -> None:
-    """Fire the ticks of schedules when they are due, for ever. Others of the store are left alone."""
+async def fire_schedules(
+    store: KeepsSchedules, declared: Iterable[str], hear: Callable[[], Awaitable[None]]
+) -> None:
+    """Fire the ticks of schedules when they are due, for ever. Others of the store are left alone.
+
+    Args:
+        store: The store.
+        declared: The names of those schedules.
+        hear: Called when a tick may have requested the cancellation of a job that runs.
+    """
     while True:
         table = await retry_until_done(store.schedules)
         wake = table.now + LOOK
         for row in table.rows:
             if row.schedule.name in declared and not row.paused:
                 wake = min(wake, await _fire_one(store, row, table.now))
+                if row.schedule.options.get("on_busy") == "cancel":
+                    await hear()
         await trio.sleep(max(0.0, wake - table.now))
 
 

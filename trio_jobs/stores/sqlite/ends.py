@@ -140,6 +140,7 @@ def request_cancel(tx: Transaction, job_id: str, message: str | None, grace: flo
         chunks.add(tx, number, seq + 1, attempt, Kind.CANCEL_REQUESTED, data)
         tx.grown.append(job_id)
     tx.run("shorten_grace", number=number, grace=grace)
+    tx.asked |= answer == "requested"
     if answer == "cancelled":
         end(tx, number, state, Conclusion(Transition.CANCELLED, Ended(Reason.USER, message)))
     return answer

@@ -64,6 +64,7 @@ class Transaction:
         rows: By the place in `grown`, the rows added to the log, if nothing else happened to it.
         heard: The jobs that got inputs, with the newest cursor of these; infinity for a deleted job.
         ended: The ids of the jobs that have ended, with the rows of their snapshots; None for a deleted job.
+        asked: Whether a cancellation was requested, or a grace shortened, of a job that runs.
         handed_on: Whether another job may hold the exclusive name of one that has ended.
         announced: Whether the tasks that wait for any of this have been woken.
     """
@@ -78,6 +79,7 @@ class Transaction:
     rows: dict[int, list[Row]] = attrs.field(factory=dict[int, list[Row]])
     heard: dict[str, float] = attrs.field(factory=dict[str, float])
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
+    asked: bool = False
     handed_on: bool = False
     announced: bool = False
     _compatible: bool = False

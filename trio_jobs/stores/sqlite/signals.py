@@ -189,6 +189,8 @@ class Signals:
         self.tails.on_transaction(tx)
         self._grown(tx.grown)
         self._ended(tx.ended)
+        if tx.asked:
+            self.requests.ring()
         if tx.handed_on:
             self.work.ring()
         if tx.heard:

@@ -73,8 +73,6 @@ class SqliteStore(ScheduleCalls):
         self._signals.alarm.ring(began + min(soonest, worker.lease if rows else math.inf))
         if len(rows) < len(batch):
             self._signals.work.ring()
-        if batch and batch[0].options.exclusive is not None:
-            self._signals.requests.ring()
         return ids, [self._rows.claim_of(row) for row in rows]
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
@@ -171,9 +169,7 @@ class SqliteStore(ScheduleCalls):
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
         """See `Store.request_cancel`."""
-        answer = await self._write_to(job_id, ends.request_cancel, message, grace)
-        self._signals.requests.ring()
-        return answer
+        return await self._write_to(job_id, ends.request_cancel, message, grace)
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
