@@ -9,24 +9,23 @@ import pytest
 
 from trio_jobs import Busy, Debounce, Reason, State
 from trio_jobs.stores import Options, Transition
-from trio_jobs.stores.exclusion import MOVES, Holder, Move, holder_of, move_of, put_off, replaced
+from trio_jobs.stores.exclusion import MOVES, Holder, holder_of, move_of, put_off, replaced
 from trio_jobs.stores.rules import Conclusion
 
 QUIET = Debounce(2.0, 10.0)
 POLICIES: list[Any] = ["reject", "attach", "after", "replace", "cancel", QUIET]
-FIRST, TAKES = Move("first"), Move("first", replaces=True)
 WAITING = {state for state in State if state in {State.QUEUED, State.RETRYING}}
 
 
-def wanted(policy: object, holder: Holder) -> Move:
-    """Return what the table is to say, in other words than the table's."""
+def wanted(policy: object, holder: Holder) -> tuple[str, bool, bool]:
+    """Return the place, whether what waits is replaced, and whether what runs is cancelled."""
     if holder == "none":
-        return FIRST
+        return "first", False, False
     if policy == "attach":
-        return Move("attached")
+        return "attached", False, False
     if policy == "after":
-        return Move("behind")
-    return TAKES if holder == "waits" else Move("behind", replaces=True, cancels=policy == "cancel")
+        return "behind", False, False
+    return "first" if holder == "waits" else "behind", True, policy == "cancel" and holder != "waits"
 
 
 @pytest.mark.parametrize("holder", get_args(Holder))

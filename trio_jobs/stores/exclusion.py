@@ -52,7 +52,7 @@ MOVES: Final[Mapping[str, Mapping[Holder, Move]]] = {
 """What a submit does, by `on_busy` of the new job, not that of the others, and by what the holder does."""
 
 
-def holder_of(state: State | None, *, asked: bool = False) -> Holder:
+def holder_of(state: State | None, *, asked: bool) -> Holder:
     """Return what the holder of a name does.
 
     Args:
