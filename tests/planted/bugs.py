@@ -16,6 +16,7 @@ from tests.planted.stored import STORED
 from tests.planted.streamed import STREAMED
 
 MEMORY, ROW, LOG, QUEUE = "stores/memory.py", "stores/_row.py", "stores/log.py", "stores/_queue.py"
+LEASING = "stores/_leasing.py"
 QUEUEING = "stores/_queueing.py"
 RULES = "stores/rules.py"
 
@@ -23,15 +24,15 @@ _FIRST = [
     Bug(
         "the attempt is not checked as the fence",
         "a worker whose attempt was reclaimed writes into the next attempt's log",
-        MEMORY,
-        "row is None or row.state is not _RUNNING or row.attempt != attempt:\n            raise",
-        "row is None or row.state is not _RUNNING:\n            raise",
+        LEASING,
+        "row is None or not row.runs(attempt, claim):\n            raise",
+        "row is None or not row.runs(row.attempt, row.claim):\n            raise",
         "simulation",
     ),
     Bug(
         "a heartbeat renews nothing",
         "jobs of healthy workers are reclaimed and run twice",
-        MEMORY,
+        LEASING,
         "                self._lease(row, lease, now)\n            if row.cancel_requested",
         "                pass\n            if row.cancel_requested",
         "store",
@@ -194,7 +195,7 @@ _FIRST = [
     Bug(
         "the jobs of a crashed worker are not reclaimed",
         "jobs are RUNNING for ever after a crash",
-        MEMORY,
+        LEASING,
         "        if lease != math.inf:\n            self._leases.add(",
         "        if lease == math.inf:\n            self._leases.add(",
         "simulation",
@@ -235,8 +236,8 @@ _FIRST = [
         "the saved value is lost",
         "a second attempt begins at the beginning",
         MEMORY,
-        "Claim(row.submission, row.attempt, row.spent, row.saved, seq)",
-        "Claim(row.submission, row.attempt, row.spent, None, seq)",
+        "Claim(row.submission, row.attempt, row.spent, row.saved, seq,",
+        "Claim(row.submission, row.attempt, row.spent, None, seq,",
         "store",
     ),
     Bug(

@@ -9,7 +9,7 @@ DAMAGED = [
         "a lease that cannot be renewed stops the others",
         "one damaged row, and every running job of a worker is reclaimed and runs twice",
         "stores/sqlite/store.py",
-        "partial(care.mend_held, now_held)",
+        "partial(care.mend_held, now_held, of)",
         "care.mend_counters",
         "damage",
     ),

@@ -84,8 +84,8 @@ LIVED = [
         "a spawn is not repeated",
         "a job fails because the store was unavailable when it started a child",
         "_running/runner.py",
-        "await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)",
-        "await self.store.spawn(job_id, above.attempt, child, self.claimant)",
+        "await retry_until_answered(self.store.spawn, job_id, above.attempt, child, worker)",
+        "await self.store.spawn(job_id, above.attempt, child, worker)",
         "lives",
     ),
     Bug(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
-LOOKING = "stores/_looking.py"
+LEASING = "stores/_leasing.py"
+LOOKING, ROW, CLAIMS = "stores/_looking.py", "stores/_row.py", "stores/_claims.py"
 SCHEDULES, SCHEDULING = "stores/schedules.py", "stores/_scheduling.py"
 STORE = "stores/sqlite/store.py"
 
@@ -24,24 +25,24 @@ STORED = [
         "append reads, waits, and writes later",
         "a token is in the log behind the end of its job",
         MEMORY,
-        "        row = self._running(job_id, attempt)\n        if offset",
-        f"        row = self._running(job_id, attempt)\n{_WAIT}        if offset",
+        "        row = self._running(job_id, attempt, claim)\n        if offset",
+        f"        row = self._running(job_id, attempt, claim)\n{_WAIT}        if offset",
         "store",
     ),
     Bug(
         "finish reads, waits, and writes later",
         "an attempt ends after it was reclaimed",
         MEMORY,
-        "        row = self._running(job_id, attempt)\n        self._conclude",
-        f"        row = self._running(job_id, attempt)\n{_WAIT}        self._conclude",
+        "        row = self._running(job_id, attempt, claim)\n        self._conclude",
+        f"        row = self._running(job_id, attempt, claim)\n{_WAIT}        self._conclude",
         "store",
     ),
     Bug(
         "spawn reads, waits, and writes later",
         "a child runs on whose parent has ended",
         MEMORY,
-        "        above = self._running(parent, attempt)\n",
-        f"        above = self._running(parent, attempt)\n{_WAIT}",
+        "        above = self._running(parent, attempt, worker.claim)\n",
+        f"        above = self._running(parent, attempt, worker.claim)\n{_WAIT}",
         "store",
     ),
     Bug(
@@ -71,7 +72,7 @@ STORED = [
     Bug(
         "a lease is cut to whole seconds",
         "with leases below a second every attempt is reclaimed at once",
-        MEMORY,
+        LEASING,
         "self._leases.add(row.submission.id, now + lease, 0)",
         "self._leases.add(row.submission.id, now + lease // 1, 0)",
         "store",
@@ -109,9 +110,65 @@ STORED = [
         "store",
     ),
     Bug(
+        "a claim that is asked again starts other jobs",
+        "when an answer is lost, jobs run nowhere until their leases lapse",
+        MEMORY,
+        "if worker.claim is not None and (claims :=",
+        "if limit == 0 and (claims :=",
+        "store",
+    ),
+    Bug(
+        "what is asked for again keeps its old lease",
+        "a job whose start was told late is taken from its worker",
+        LEASING,
+        "            self._lease(self._rows[claim.submission.id], worker.lease, now)\n",
+        "            pass\n",
+        "store",
+    ),
+    Bug(
+        "the fence is the number alone",
+        "in a file that was restored from a copy two workers write to one attempt",
+        ROW,
+        "self.attempt == attempt and self.claim == claim\n\n",
+        "self.attempt == attempt\n\n",
+        "store",
+    ),
+    Bug(
+        "a sweep leaves the id of the claim",
+        "a worker that was too late believes that its result is kept",
+        CLAIMS,
+        "            if fence:\n",
+        "            if False:\n",
+        "store",
+    ),
+    Bug(
+        "a child that ended with its parent keeps the id of the claim",
+        "a child that was cancelled believes that its result is kept",
+        MEMORY,
+        "            child.claim = None\n",
+        "",
+        "store",
+    ),
+    Bug(
+        "a file forgets what a repeated submit had started",
+        "when an answer is lost, a job runs nowhere until its lease lapses",
+        "stores/sqlite/verbs.py",
+        "return [known or new.submission.id], claimed(tx, worker)",
+        "return [known or new.submission.id], []",
+        "file",
+    ),
+    Bug(
+        "a file says of a claim what its log says by now",
+        "a job that was sent something while the answer to its claim was lost sends what its readers skip",
+        "stores/sqlite/verbs.py",
+        '        ((row[11],),) = tx.run("started_at", first=first, last=first + (1 << 32) - 1)\n',
+        "",
+        "file",
+    ),
+    Bug(
         "a heartbeat for a child gives it a lease",
         "a child is reclaimed while its parent runs",
-        MEMORY,
+        LEASING,
         "            if row.parent is None:\n                self._lease(row, lease, now)\n",
         "            self._lease(row, lease, now)\n",
         "store",
@@ -169,8 +226,8 @@ STORED = [
         "finish checks the attempt, and writes in a second transaction without a check",
         "a job whose cancellation was requested in between is retried",
         STORE,
-        "        state = await self._write_to(job_id, ends.finish, attempt, outcome, result)\n",
-        "        running = await self._write_to(job_id, ends.running, attempt)\n"
+        "        state = await self._write_to(job_id, ends.finish, attempt, outcome, result, claim=claim)\n",
+        "        running = await self._write_to(job_id, ends.running, attempt, claim)\n"
         "        state = await self._write(lambda tx: ends.settle(tx, running, outcome, result))\n",
         "file",
     ),

@@ -17,6 +17,7 @@ from trio_jobs import Event, Kind, Page, Reason, Schedule, State, TrioJobsError
 from trio_jobs.stores import Transition
 from trio_jobs.stores._queue import Queue
 from trio_jobs.stores.contract import (
+    NO_CLAIMS,
     CancelAnswer,
     Claim,
     Claimant,
@@ -130,7 +131,7 @@ class AppendsAgain(MemoryStore):
     async def append(
         self, job_id: str, attempt: int, kind: Kind, values: Sequence[Any], offset: int, **more: Any
     ) -> int:
-        row = self._running(job_id, attempt)
+        row = self._rows[job_id]
         return await super().append(job_id, attempt, kind, values, row.log.appended, **more)
 
 
@@ -152,11 +153,11 @@ class LosesTerminators(MemoryStore):
 
 
 class FinishesTwice(MemoryStore):
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         row = self._rows.get(job_id)
         if row is not None and row.attempt == attempt and row.state is not State.RUNNING:
             return row.state
-        return await super().finish(job_id, attempt, outcome)
+        return await super().finish(job_id, attempt, outcome, claim)
 
 
 class OverwritesOutcomes(MemoryStore):
@@ -167,16 +168,16 @@ class OverwritesOutcomes(MemoryStore):
 
 
 class RetriesTheCancelled(MemoryStore):
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         if outcome.transition is Transition.RETRIED:
-            self._running(job_id, attempt).cancel_requested = None
-        return await super().finish(job_id, attempt, outcome)
+            self._running(job_id, attempt, claim).cancel_requested = None
+        return await super().finish(job_id, attempt, outcome, claim)
 
 
 class ChargesForShutdown(MemoryStore):
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
-        spent = self._running(job_id, attempt).spent
-        state = await super().finish(job_id, attempt, outcome)
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
+        spent = self._running(job_id, attempt, claim).spent
+        state = await super().finish(job_id, attempt, outcome, claim)
         self._rows[job_id].spent = spent
         return state
 
@@ -195,33 +196,39 @@ class LeasesChildren(MemoryStore):
 
 
 class RenewsNothing(MemoryStore):
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
         leases, self._leases = self._leases, Queue()
         try:
-            return await super().heartbeat(held, lease)
+            return await super().heartbeat(held, lease, claims)
         finally:
             self._leases = leases
 
 
 class LosesNothing(MemoryStore):
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        return (await super().heartbeat(held, lease))._replace(lost=frozenset())
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
+        return (await super().heartbeat(held, lease, claims))._replace(lost=frozenset())
 
 
 class RenewsForAnybody(MemoryStore):
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
         for job_id in held:
             if (row := self._rows.get(job_id)) is not None and row.state is State.RUNNING:
                 self._lease(row, lease, trio.current_time())
-        return await super().heartbeat(held, lease)
+        return await super().heartbeat(held, lease, claims)
 
 
 class SweepsOldLeases(MemoryStore):
     """Reclaims an attempt by a lease that it read earlier, whatever happened since."""
 
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         old = dict(self._leases.tickets)
-        state = await super().finish(job_id, attempt, outcome)
+        state = await super().finish(job_id, attempt, outcome, claim)
         self._leases.tickets = old
         return state
 
@@ -236,6 +243,54 @@ class FailsAtTheFirstCrash(MemoryStore):
         for row in self._rows.values():
             row.losses += 2 * (row.state is State.RUNNING)
         await super().sweep()
+
+
+class StartsMore(MemoryStore):
+    """Looks for what a claim had started, and starts other jobs all the same."""
+
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+        known = [*self._claims.started(worker.claim)]
+        fresh = await super().claim(limit, worker._replace(claim=None))
+        for claim in fresh:
+            claim.id = worker.claim
+            self._claims.add(self._rows[claim.submission.id], claim)
+        return known + fresh
+
+
+class ForgetsClaims(MemoryStore):
+    async def submit(
+        self, batch: Sequence[Submission], limit: int, worker: Claimant
+    ) -> tuple[list[str], list[Claim]]:
+        known = any(new.id in self._rows for new in batch)
+        ids, claims = await super().submit(batch, limit, worker)
+        return ids, [] if known else claims
+
+
+class KeepsOldLeases(MemoryStore):
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+        return [*self._claims.started(worker.claim)] or await super().claim(limit, worker)
+
+
+class FencesByNumber(MemoryStore):
+    def _running(self, job_id: str, attempt: int, claim: str | None = None) -> Any:
+        row = self._rows[job_id]
+        return super()._running(job_id, attempt, row.claim)
+
+
+class EndsAnything(MemoryStore):
+    """Tells whoever knows the id of the claim how the job stands, whoever ended it."""
+
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
+        row = self._rows[job_id]
+        if claim is not None and row.attempt == attempt and row.state is not State.RUNNING:
+            return row.state
+        return await super().finish(job_id, attempt, outcome, claim)
+
+
+class EndsOnce(MemoryStore):
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
+        self._running(job_id, attempt, claim)
+        return await super().finish(job_id, attempt, outcome, claim)
 
 
 class LongerGrace(MemoryStore):
@@ -405,6 +460,12 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (LosesNothing, "leasing.a_heartbeat_says_what_was_lost"),
     (RenewsForAnybody, "leasing.a_late_heartbeat_renews_nothing"),
     (SweepsOldLeases, "leasing.an_old_lease_does_not_lapse_later"),
+    (StartsMore, "claiming.a_claim_is_asked_again"),
+    (ForgetsClaims, "claiming.a_submit_is_asked_again"),
+    (KeepsOldLeases, "leasing.who_asks_again_gets_new_leases"),
+    (FencesByNumber, "leasing.another_claim_is_fenced"),
+    (EndsOnce, "ending.a_finish_is_asked_again"),
+    (EndsAnything, "ending.what_others_ended_is_not_asked_for"),
     (FailsAtTheFirstCrash, "leasing.a_job_that_kills_its_workers_fails"),
     (LongerGrace, "cancelling.a_shorter_grace_counts"),
     (RequestsTwice, "cancelling.the_first_request_counts"),

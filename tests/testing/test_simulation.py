@@ -125,9 +125,9 @@ class Forgetful(MemoryStore):
 class Unfenced(MemoryStore):
     """A store that lets any attempt write, as long as the job runs."""
 
-    def _running(self, job_id: str, attempt: int) -> Any:
+    def _running(self, job_id: str, attempt: int, claim: str | None = None) -> Any:
         row = self._rows[job_id]
-        return super()._running(job_id, row.attempt)
+        return super()._running(job_id, row.attempt, row.claim)
 
 
 class Silent(MemoryStore):

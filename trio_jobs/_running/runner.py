@@ -19,9 +19,9 @@ import trio
 
 from .._common.bell import Bell
 from .._common.error_text import indented
-from .._common.errors import InboxFull, InvalidPayload, LeaseLost, UnknownJob
-from .._common.states import TRANSITIONS, Reason, State, Transition
-from .._model.job import KIND_OF, REPEATED, CancelReport, Ended, Event, Job, JobEnd, Kind, new_id
+from .._common.errors import InboxFull, InvalidPayload, LeaseLost
+from .._common.states import Reason, State, Transition
+from .._model.job import REPEATED, CancelReport, Ended, Event, Job, JobEnd, new_id
 from .._watching.cursor import LogCursor
 from .._watching.handle import JobHandle
 from .._watching.raised import Raised
@@ -38,7 +38,6 @@ from .shortcuts import Shortcuts
 from .writer import Resources
 
 logger = logging.getLogger("trio_jobs")
-_ENDS: Final = {KIND_OF[how]: state for how, state in TRANSITIONS[State.RUNNING].items()}
 NESTED: Final = 100
 """How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 STUCK_SECONDS = 10.0
@@ -97,7 +96,7 @@ class Runner:
         self._recording: set[trio.CancelScope] = set()
         self._changed = Bell()
         self._heard: Mapping[str, float] = {}
-        # The keys of inputs: new random bits for each would take long.
+        # The keys of inputs, and the ids of claims: new random bits for each would take long.
         self._keys = map(f"{new_id()}-".__add__, map(str, count()))
 
     # ------------------------------------------------------------ one attempt
@@ -174,20 +173,21 @@ class Runner:
         """Return until when an end has to be recorded."""
         return trio.current_time() + self.patience if self.closed else inf
 
+    def new_claim(self) -> Claimant:
+        """Return the claimant with a new claim id; if the store never fails to answer, it needs none."""
+        return self.claimant if self._at_once else self.claimant._replace(claim=next(self._keys))
+
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         claim = attempt.claim
         try:
             finish = self.store.finish
             if self._batches and attempt.parent is None:
                 finish = self._finish_and_claim
-            end = claim.submission.id, claim.attempt, outcome
+            end = claim.submission.id, claim.attempt, outcome, claim.id
             state = await (finish(*end) if self._at_once else retry_until_answered(finish, *end))
         except LeaseLost:
-            if (written := await self._written(claim, outcome)) is None:
-                words = "the end of attempt %d of job %s came too late"
-                logger.warning(words, claim.attempt, claim.submission.id)
-            else:
-                log_end(claim, *written)
+            words = "the end of attempt %d of job %s came too late"
+            logger.warning(words, claim.attempt, claim.submission.id)
         except InvalidPayload as refusal:
             bad = Ended(Reason.BAD_RESULT, str(refusal))
             await self._finish(attempt, Outcome(Transition.FAILED, None, bad, outcome.received))
@@ -197,19 +197,9 @@ class Runner:
                 ended = Ended(Reason.USER, error=ended.error)  # requested before it could run again
             log_end(claim, state, ended)
 
-    async def _written(self, claim: Claim, outcome: Outcome) -> tuple[State, Ended | None] | None:
-        """Return how the log says that an attempt ended, if as here: an earlier answer may have been lost."""
-        try:
-            history = await retry_until_answered(self.store.history, claim.submission.id)
-        except UnknownJob:
-            return None
-        ends = [event for event in history if event.attempt == claim.attempt and event.kind in _ENDS]
-        ended = None if not ends or ends[0].kind is Kind.COMPLETED else ends[0].data
-        wanted = None if outcome.ended is None else outcome.ended.reason
-        found = None if ended is None else ended.reason
-        return (_ENDS[ends[0].kind], ended) if ends and found in {wanted, Reason.USER} else None
-
-    async def _finish_and_claim(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def _finish_and_claim(
+        self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None
+    ) -> State:
         """Record an end in a store that batches, and claim for the slot in the same step.
 
         Between two tries, when the store is unavailable, the slot is kept.
@@ -217,7 +207,7 @@ class Runner:
         self.running -= 1
         self._changed.ring()
         try:
-            return await self.store.finish(job_id, attempt, outcome)
+            return await self.store.finish(job_id, attempt, outcome, claim)
         finally:
             self.running += 1
 
@@ -249,7 +239,8 @@ class Runner:
             raise RecursionError(f"child jobs can be nested {NESTED} deep, not {depth}")
         await trio.lowlevel.checkpoint_if_cancelled()
         job_id = above.submission.id
-        claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, self.claimant)
+        worker = self.claimant._replace(claim=above.id)
+        claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, worker)
         try:
             self.start(claim, parent.context.nursery, parent)
         except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
@@ -346,8 +337,9 @@ class Runner:
     async def hear(self) -> None:
         """Send a heartbeat, and stop the attempts that its answer names."""
         held = {job_id: attempt.claim.attempt for job_id, attempt in self.attempts.items()}
+        claims = {job_id: attempt.claim.id for job_id, attempt in self.attempts.items()}
         if held:
-            answer = await retry_until_done(self.store.heartbeat, held, self.claimant.lease)
+            answer = await retry_until_done(self.store.heartbeat, held, self.claimant.lease, claims)
             self._apply_heartbeat(held, answer)
 
     def _apply_heartbeat(self, held: Mapping[str, int], answer: Heartbeat) -> None:

@@ -9,7 +9,7 @@ from contextvars import copy_context
 
 import trio
 
-from .._common.errors import LeaseLost
+from .._common.errors import LeaseLost, StoreUnavailable
 from .._common.states import Reason, Transition
 from .._model.job import Ended
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
@@ -49,6 +49,7 @@ class Worker(Runner):
         self.capacity = capacity
         self.paused = False
         self._asked = 0  # slots for which a claim is under way
+        self._unanswered: list[Claimant] = []  # who submitted, and was not told what that started
         self._background = trio.CancelScope()
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
@@ -58,6 +59,7 @@ class Worker(Runner):
         with self._background:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
+                nursery.start_soon(self._return_unheard)
                 await self._claim()
 
     async def _sweep(self) -> None:
@@ -72,22 +74,38 @@ class Worker(Runner):
                 await self._changed.wait()
             await retry_until_done(self.store.due)
             if self._free():
-                await retry_until_done(self._claim_once)
+                await retry_until_done(self._claim_once, self.new_claim())
 
-    async def _claim_once(self) -> None:
+    async def _claim_once(self, worker: Claimant) -> None:
+        """Claim for all free slots. If the answer to an earlier try was lost, there may be fewer now."""
         free = self._hold(self.capacity)
         try:
-            await self._take(await self.store.claim(free, self.claimant))
+            claims = await self.store.claim(free, worker)
+            await self._take(claims[:free])
+            await self._give_back(claims[free:])
         finally:
             self._let_go(free)
+
+    async def _return_unheard(self) -> None:
+        """Give back what a `submit` had started whose answer was lost."""
+        while True:
+            while not self._unanswered:
+                await self._changed.wait()
+            await self._give_back(await retry_until_done(self.store.claim, 0, self._unanswered[0]))
+            del self._unanswered[0]
 
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start as many jobs as there are free slots. A checkpoint."""
         await trio.lowlevel.checkpoint_if_cancelled()
         free = self._hold(len(batch))
+        worker = self.new_claim()
         try:
-            ids, claims = await self.store.submit(batch, free, self.claimant)
+            ids, claims = await self.store.submit(batch, free, worker)
             await self._take(claims)
+        except StoreUnavailable:
+            if free:
+                self._unanswered.append(worker)
+            raise
         finally:
             self._let_go(free)
         if not self.store.durable:  # else others had their turn while this was written
@@ -126,14 +144,17 @@ class Worker(Runner):
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         """Hand over claimed jobs that will not be started here. Mostly the caller is being cancelled."""
+        if not claims:
+            return
         left = {claim.submission.id for claim in claims}
 
         async def hand_over(claim: Claim) -> None:
             ended = Ended(Reason.SHUTDOWN, delay=0.0)
             outcome = Outcome(Transition.RETRIED, None, ended, claim.consumed, begun=False)
+            end = claim.submission.id, claim.attempt, outcome, claim.id
             with suppress(trio.ClosedResourceError):  # a submit may outlast the registry
                 with suppress(LeaseLost):
-                    await retry_until_answered(self.store.finish, claim.submission.id, claim.attempt, outcome)
+                    await retry_until_answered(self.store.finish, *end)
                 left.discard(claim.submission.id)
 
         with trio.move_on_after(self.patience, shield=True):

@@ -262,7 +262,7 @@ class Writer:
     async def _append(self, kind: Kind, values: Sequence[Any], received: int | None = None) -> None:
         offset = self._appended if self._log is None else self._log.appended
         self._seq = await self._store.append(
-            self._id, self.claim.attempt, kind, values, offset, received=received
+            self._id, self.claim.attempt, kind, values, offset, received=received, claim=self.claim.id
         )
         self._appended += len(values)
 

@@ -17,6 +17,7 @@ from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
 from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of
 from .contract import (
     CRASHES,
+    NO_CLAIMS,
     CancelAnswer,
     Claim,
     Claimant,
@@ -51,6 +52,7 @@ __all__ = [
     "ABANDONED",
     "CRASHES",
     "KIND_OF",
+    "NO_CLAIMS",
     "PAGE_JOBS",
     "PENALTY",
     "TRANSITIONS",

@@ -110,6 +110,7 @@ class Row:
     saved: Any = None
     progress: Progress | None = None
     attempt: int = 0
+    claim: str | None = None  # the id of the claim that started it, until a sweep reclaims it
     spent: int = 0
     losses: int = 0  # attempts in a row that lost their worker
     before: Ended | None = None  # how the attempt before ended
@@ -129,6 +130,15 @@ class Row:
     def behind(self) -> str | None:
         """The job that has to end before this one may start."""
         return None if self.line is None or self.line[0] is self else self.line[0].submission.id
+
+    def runs(self, attempt: int, claim: str | None) -> bool:
+        """Return whether the job runs that attempt of that claim."""
+        return self.state is State.RUNNING and self.attempt == attempt and self.claim == claim
+
+    def was_ended(self, attempt: int, claim: str | None) -> bool:
+        """Return whether that attempt was the last, and its worker ended it; without an id nobody knows."""
+        known = claim is not None and self.claim == claim and self.attempt == attempt
+        return known and self.state is not State.RUNNING
 
     def matches(self, where: Where) -> bool:
         """Return whether the job matches a filter."""

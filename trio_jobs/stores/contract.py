@@ -10,13 +10,13 @@ for a few seconds at most; a call that is cancelled then may have happened or no
 checkpoints; those of the memory store are not, except those that wait.
 
 Failure: a verb that raises `StoreUnavailable` may have happened or not. Every verb may then be called
-again: `submit` and `spawn` know the id, `send` that of its inputs, `append` the offset, a `finish` that had
-happened is answered with `LeaseLost`, and what a lost answer to `claim` had started comes back when its lease
-lapses.
+again: `submit` and `spawn` know the id, `send` that of its inputs, `append` the offset, and `claim` and
+`finish` the id of the claim.
 
 Leases: an attempt belongs to the worker that claimed it until its lease has lapsed *and* a sweep has
 reclaimed it. Its number is the fence: a claim always raises it, so the worker of an earlier attempt can write
-nothing.
+nothing. The id of its claim is kept beside it and is part of the fence, as a store that was restored from a
+copy may give a number twice.
 
 Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
 hints: they return when looking again may be worth while, may return too early, and never too late; so does
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from .records import (
     COUNTED,
     CRASHES,
+    NO_CLAIMS,
     CancelAnswer,
     Claim,
     Claimant,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COUNTED",
     "CRASHES",
+    "NO_CLAIMS",
     "CancelAnswer",
     "Claim",
     "Claimant",
@@ -78,7 +80,7 @@ class Store(Protocol):
         """Accept all of a batch, or none of it; in the same step, `claim` up to `limit` jobs.
 
         Submitting to a worker with free slots thus costs one step, not two. A submission whose id is known
-        already was accepted before, and changes nothing.
+        already was accepted before, and changes nothing. Called again, it claims what `claim` would then.
 
         A submission that is `exclusive` comes alone. While a job of its owner with that name has not ended,
         `exclusion.MOVES` says what becomes of it, unless its id or key is known. In the same step the jobs
@@ -102,7 +104,8 @@ class Store(Protocol):
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """Accept a child job that is RUNNING from birth, while its parent runs `attempt`.
 
-        It has no lease of its own: it is open for as long as that attempt is.
+        It has no lease of its own: it is open for as long as that attempt is. `worker.claim` is the id of the
+        claim that started that attempt, and counts for the child too.
 
         Raises:
             LeaseLost: The parent is not running that attempt.
@@ -113,15 +116,21 @@ class Store(Protocol):
         """Start up to `limit` jobs that are due, those of the lowest rank first (see `PENALTY`).
 
         Of equal rank those that came first are first. A job whose queue timeout has passed is not started.
+
+        If attempts run that an earlier call with the same `worker.claim` has started, these are returned,
+        with new leases, however many they are, and nothing else is started. With a limit of 0 that is all.
         """
         ...
 
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
         """Renew the leases of running attempts, also those that have lapsed and no sweep has reclaimed.
 
         Args:
             held: The attempt that runs, by job id; child jobs included, which have no lease.
             lease: Seconds from now.
+            claims: The id of the claim that started it, by job id, for those that have one.
 
         Returns:
             The jobs whose attempts are over for the store, and those that the caller is to cancel.
@@ -137,6 +146,7 @@ class Store(Protocol):
         offset: int,
         *,
         received: int | None = None,
+        claim: str | None = None,
     ) -> int:
         """Add an event for each value to the log of a running attempt, all or none.
 
@@ -149,12 +159,13 @@ class Store(Protocol):
                 already, from a call whose answer was lost, are skipped.
             received: With `saved`: the inputs up to this `seq` are consumed in the same step. The job keeps
                 the greatest that it was given, which is `Event.received` of these events.
+            claim: The id of the claim that started the attempt, if it had one.
 
         Returns:
             The newest `seq` of the log.
 
         Raises:
-            LeaseLost: The job is not running that attempt.
+            LeaseLost: The job is not running that attempt of that claim.
             InvalidPayload: The store cannot keep a value, a token is too large, or there would be too many
                 steps, or too large ones; see `Retention`.
         """
@@ -217,7 +228,7 @@ class Store(Protocol):
         """
         ...
 
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         """End a running attempt, as `outcome` says.
 
         If cancellation was requested, `retried` becomes `cancelled` in the same step, and children that
@@ -227,11 +238,14 @@ class Store(Protocol):
         `completed` consumes the inputs that were received. An attempt that waits for an input
         (`awaiting_input`) is due at once if the job has one, or the end of its inputs, behind `received`.
 
+        `claim` is the id of the claim that started the attempt. A call with an id that comes again, before
+        the next attempt has begun, changes nothing.
+
         Returns:
             The job's state now.
 
         Raises:
-            LeaseLost: The job is not running that attempt; another writer decides its outcome.
+            LeaseLost: The job is not running that attempt of that claim; another writer decides its outcome.
             InvalidPayload: The store cannot keep the result.
         """
         ...

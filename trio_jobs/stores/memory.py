@@ -7,20 +7,21 @@ atomic. Only the verbs that wait give up control.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from .._common.errors import KeyConflict, LeaseLost, QueueFull
+from .._common.errors import KeyConflict, QueueFull
 from .._common.states import UNFINISHED, Reason, State, Transition
 from .._model.job import KIND_OF, Ended, Kind, Retention
 from . import exclusion, rules
 from ._ended import EndedJobs
+from ._leasing import LeasingVerbs
 from ._lines import Lines
 from ._row import Row, same
 from ._scheduling import SchedulingVerbs
 from ._sending import SendingVerbs
-from .contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission
+from .contract import CancelAnswer, Claim, Claimant, Outcome, Submission
 from .log import Log
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
@@ -28,7 +29,7 @@ _SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
 _STARTED, _RUNNING = Transition.STARTED, State.RUNNING
 
 
-class MemoryStore(SchedulingVerbs, SendingVerbs):
+class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
     """Keeps jobs in a dict.
 
     Args:
@@ -157,14 +158,15 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
-        above = self._running(parent, attempt)
+        above = self._running(parent, attempt, worker.claim)
         now = self._time()
         if (known := self._rows.get(child.id)) is not None:
-            return Claim(child, known.attempt, known.spent, known.saved, known.log.last_seq)
+            log = known.log
+            return Claim(child, known.attempt, known.spent, known.saved, log.last_seq, id=known.claim)
         above.children = above.children or {}
         above.children[child.id] = None
         row = self._accept(child, now, parent)
-        return self._start(row, Claimant(worker.name), now)
+        return self._start(row, Claimant(worker.name, claim=worker.claim), now)
 
     # ------------------------------------------------------------ attempts
 
@@ -173,9 +175,11 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         return self._claim(limit, worker, self._time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
+        if worker.claim is not None and (claims := self._asked_again(worker, now)):
+            return claims
         if limit and self._expiring.tickets:
             self._expire(now)
-        claims: list[Claim] = []
+        claims = []
         pop = self._waiting.pop if self._lanes is None else partial(self._next, self._lanes)
         while len(claims) < limit and (job_id := pop(now)) is not None:
             claims.append(self._start(self._rows[job_id], worker, now))
@@ -193,34 +197,14 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         seq = row.log.append(row.attempt, _BEGUN, now, worker.name)
         if worker.lease != math.inf:
             self._lease(row, worker.lease, now)
-        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq)
+        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, id=worker.claim)
+        self._claims.add(row, claim)
         if row.attempt > 1:
             inputs = row.log.inputs
             claim.waited = rules.waited(reason, inputs.last, inputs.received)
             if inputs.last:
                 claim.consumed = inputs.received = inputs.consumed
         return claim
-
-    def _lease(self, row: Row, lease: float, now: float) -> None:
-        self._leases.discard(row.submission.id)
-        if lease != math.inf:
-            self._leases.add(row.submission.id, now + lease, 0)
-            self._alarm.ring()
-
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
-        """See `Store.heartbeat`."""
-        now = self._time()
-        lost, cancels = set[str](), dict[str, float]()
-        for job_id, attempt in held.items():
-            row = self._rows.get(job_id)
-            if row is None or row.state is not State.RUNNING or row.attempt != attempt:
-                lost.add(job_id)
-                continue
-            if row.parent is None:
-                self._lease(row, lease, now)
-            if row.cancel_requested is not None:
-                cancels[job_id] = row.cancel_grace
-        return Heartbeat(frozenset(lost), cancels)
 
     async def append(
         self,
@@ -231,9 +215,10 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         offset: int,
         *,
         received: int | None = None,
+        claim: str | None = None,
     ) -> int:
         """See `Store.append`."""
-        row = self._running(job_id, attempt)
+        row = self._running(job_id, attempt, claim)
         if offset != row.log.appended and not (values := values[row.log.appended - offset :]):
             return row.log.last_seq
         row.log.extend(kind, values, received)
@@ -243,15 +228,18 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
             row.saved = values[-1]
         return row.log.last_seq
 
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         """See `Store.finish`."""
-        row = self._running(job_id, attempt)
+        if (known := self._rows.get(job_id)) is not None and known.was_ended(attempt, claim):
+            return known.state
+        row = self._running(job_id, attempt, claim)
         self._conclude(row, outcome, self._time())
         return row.state
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the running attempt, for `finish` and `sweep` alike."""
         inputs = row.log.inputs
+        self._claims.ended(row, fence=outcome.received is None)
         done = rules.conclude(
             outcome,
             asked=row.cancel_requested is not None,
@@ -287,13 +275,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs):
         for one in below:  # which grows meanwhile
             below += map(self._rows.__getitem__, one.children or ())
         for child in reversed(below[1:]):
+            child.claim = None
             self._end(child, rules.ABANDONED.transition, rules.ABANDONED.ended, now)
-
-    def _running(self, job_id: str, attempt: int) -> Row:
-        row = self._rows.get(job_id)
-        if row is None or row.state is not _RUNNING or row.attempt != attempt:
-            raise LeaseLost(job_id, attempt)
-        return row
 
     # ------------------------------------------------------------ ends
 

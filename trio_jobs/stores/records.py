@@ -58,6 +58,7 @@ class Claim:
         consumed: The `seq` of the last input that is consumed; this attempt receives the inputs behind it.
         waited: If the attempt before ended to wait for an input: what ended the wait, an input (or the end of
             the inputs) that it had not received, or the time limit.
+        id: The id of the call that started it, see `Claimant.claim`; of a child job that of its parent.
     """
 
     submission: Submission
@@ -67,6 +68,7 @@ class Claim:
     seq: int
     consumed: int = 0
     waited: Literal["input", "timeout"] | None = None
+    id: str | None = None
 
 
 @attrs.define
@@ -124,10 +126,12 @@ class Claimant(NamedTuple):
     Attributes:
         name: The worker's name in `started` events.
         lease: Seconds after which an attempt may be reclaimed, unless a heartbeat renews it.
+        claim: A random id of this call, by which its answer can be asked for again; None if it never is.
     """
 
     name: str
     lease: float = math.inf
+    claim: str | None = None
 
 
 class Heartbeat(NamedTuple):
@@ -144,6 +148,9 @@ class Heartbeat(NamedTuple):
 
 CRASHES: Final = 3
 """How many attempts of a job in a row may lose their worker, at least, before the job fails of it."""
+
+NO_CLAIMS: Final[Mapping[str, str | None]] = {}
+"""The ids of the claims of attempts that have none."""
 
 COUNTED: Final = 10_000
 """How many jobs a count that has to search finds at most."""

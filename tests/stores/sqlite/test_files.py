@@ -364,6 +364,7 @@ async def test_version_3_is_brought_up_beside_its_workers(tmp_path: Path) -> Non
     async with opened(path, clock=lambda: 1.9e9) as store:
         assert worker.execute("SELECT value FROM trio_jobs_meta WHERE name = 'compat'").get == 4
         worker.execute(WORKER_3)
+        assert await store.claim(0, HOLDER._replace(claim="of no attempt of version 3")) == []
         jobs = [await store.get(one.id) for one in await store.find(Where(), 100)]
         assert [str(job.state) for job in jobs] == [
             *("retrying", "cancelled", "completed", "failed", "retrying", "retrying", "retrying", "queued"),

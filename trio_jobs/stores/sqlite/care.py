@@ -115,11 +115,13 @@ def mend_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
     return _fail_each(tx, {number: partial(verbs.start, tx, number, _NO_WORKER) for number in found})
 
 
-def mend_held(held: Mapping[str, int], tx: Transaction, _: Exception) -> bool:
+def mend_held(
+    held: Mapping[str, int], claims: Mapping[str, str | None], tx: Transaction, _: Exception
+) -> bool:
     """Fail each job whose lease cannot be renewed, and return whether there was one."""
     found = {job_id: tx.one("number_of", id=job_id) for job_id in held}
     works = {
-        row[0]: partial(verbs.heartbeat, tx, {job_id: held[job_id]}, 0.0)
+        row[0]: partial(verbs.heartbeat, tx, {job_id: held[job_id]}, 0.0, claims)
         for job_id, row in found.items()
         if row
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from ..._common.errors import IllegalTransition
+from ..._common.errors import IllegalTransition, LeaseLost
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, REPEATED, Ended, Kind
@@ -46,10 +46,21 @@ def id_of(tx: Transaction, number: int) -> str:
 
 
 def finish(
-    tx: Transaction, job_id: str, attempt: int, outcome: Outcome, result: bytes | None = None
+    tx: Transaction,
+    job_id: str,
+    attempt: int,
+    outcome: Outcome,
+    result: bytes | None = None,
+    *,
+    claim: str | None = None,
 ) -> State:
     """End a running attempt and return the job's new state; `result` is the result as JSON."""
-    job = running(tx, job_id, attempt)
+    try:
+        job = running(tx, job_id, attempt, claim)
+    except LeaseLost:
+        if (known := tx.one("finished", id=job_id, attempt=attempt, claim=claim)) is None:
+            raise
+        return State(known[0])
     count, size = 0, 0
     if outcome.transition is Transition.COMPLETED:
         count, size = inbox.consume(tx, job, outcome.received or 0)

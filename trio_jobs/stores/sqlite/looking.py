@@ -34,13 +34,13 @@ class Running:
     children: int  # whether any of them is open
 
 
-def running(tx: Transaction, job_id: str, attempt: int) -> Running:
-    """Return the job, if it runs that attempt.
+def running(tx: Transaction, job_id: str, attempt: int, claim: str | None = None) -> Running:
+    """Return the job, if it runs that attempt of that claim.
 
     Raises:
         LeaseLost: It does not run that attempt.
     """
-    row = tx.one("running", id=job_id, attempt=attempt)
+    row = tx.one("running", id=job_id, attempt=attempt, claim=claim)
     if row is None:
         raise LeaseLost(job_id, attempt)
     return Running(*row)

@@ -42,13 +42,13 @@ FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
     number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts, attempt,
-    spent, seq, created, due, first_due, expires, started, lease, exclusive, behind, put_off
+    spent, seq, created, due, first_due, expires, started, lease, claim, exclusive, behind, put_off
 ) VALUES (
     max(
         coalesce((SELECT max(number) FROM trio_jobs_job WHERE number < 1 << 31), 0),
         coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number' AND value < 1 << 31), 0)
     ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
-    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease, :exclusive, :behind, :put_off
+    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease, :claim, :exclusive, :behind, :put_off
 ) ON CONFLICT (id) DO NOTHING;
 
 -- name: holder
@@ -106,14 +106,25 @@ FROM json_each(:ids) AS asked CROSS JOIN trio_jobs_job AS job ON job.id = asked.
 
 -- name: start
 UPDATE trio_jobs_job
-SET state = 'running', attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
+SET state = 'running', claim = :claim, attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
     lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL, received = consumed,
     waited = CASE WHEN reason = 'awaiting_input' THEN iif(last_input > received, 'input', 'timeout') END
 WHERE number = :number AND state IN {started}
 RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq, consumed, waited;
 
+-- name: claimed
+UPDATE trio_jobs_job SET lease = :lease WHERE claim = :claim AND state = 'running' AND parent IS NULL
+RETURNING
+    id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq, consumed, waited, number;
+
+-- name: started_at
+SELECT max(id) & (1 << 32) - 1 FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'started';
+
 -- name: running
-{running} WHERE id = :id AND state = 'running' AND attempt = :attempt;
+{running} WHERE id = :id AND state = 'running' AND attempt = :attempt AND claim IS :claim;
+
+-- name: finished
+SELECT state FROM trio_jobs_job WHERE id = :id AND attempt = :attempt AND claim = :claim AND state <> 'running';
 
 -- name: running_number
 {running} WHERE number = :number AND state = 'running';
@@ -204,6 +215,7 @@ UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
     expires = NULL, finished = :finished, seq = seq + 1,
     due = iif(:first, coalesce(first_due, due), coalesce(:due, due)), spent = spent - :unspent,
+    claim = iif(state = 'running' AND :received IS NULL, NULL, claim),
     losses = iif(:reason = 'worker_lost', losses + 1, 0),
     received = coalesce(:received, received), repeated = :reason, repeats = :repeats,
     replaced_by = :replaced_by
@@ -221,7 +233,8 @@ SELECT number FROM below WHERE number <> :number ORDER BY number DESC;  -- a chi
 -- name: renew
 UPDATE trio_jobs_job SET lease = CASE WHEN trio_jobs_job.parent IS NULL THEN :lease END
 FROM json_each(:held) AS held
-WHERE trio_jobs_job.id = held.key AND attempt = held.value AND +state = 'running'
+WHERE trio_jobs_job.id = held.key AND +state = 'running'
+    AND attempt = held.value ->> 0 AND claim IS held.value ->> 1
 RETURNING id, cancel_requested IS NOT NULL, coalesce(CAST(cancel_grace AS REAL), 0.0);
 
 -- name: cancellable

@@ -159,7 +159,7 @@ class Rows:
         arguments = self._arguments.get(handler)
         return _EVERY if arguments is None else arguments.mark.options.retry.on
 
-    def claim_of(self, row: Sequence[Any]) -> Claim:
+    def claim_of(self, row: Sequence[Any], claim: str | None = None) -> Claim:
         """Return a row of `start` as a claim; the job fails if a value is unreadable or does not fit."""
         job_id, handler, args, options, metadata, priority, owner, key, *now = row
         attempt, spent, saved, seq, consumed, waited = now
@@ -178,7 +178,7 @@ class Rows:
         if fault:
             target = _refusing(InvalidPayload(fault))
         new = Submission(job_id, handler, target, values, given, key)
-        return Claim(new, attempt, spent, kept, seq, consumed, waited)
+        return Claim(new, attempt, spent, kept, seq, consumed, waited, claim)
 
     def job_of(self, row: Sequence[Any]) -> Job:
         """Return a row of `job` as a snapshot.

@@ -246,6 +246,9 @@ UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat';
 -- A job without a bound of attempts has 0 in `attempts` from now on.
 ALTER TABLE trio_jobs_job ADD COLUMN first_due REAL;                     -- of a job of version 3 not known
 ALTER TABLE trio_jobs_job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;  -- attempts in a row that lost their worker
+ALTER TABLE trio_jobs_job ADD COLUMN claim TEXT;                         -- the id of the claim that started the attempt
+CREATE INDEX trio_jobs_claimed ON trio_jobs_job (claim)
+    WHERE claim IS NOT NULL AND state = 'running' AND parent IS NULL;
 
 -- Of the jobs that have an exclusive name and have not ended, one holds it, and the others stand behind that one.
 ALTER TABLE trio_jobs_job ADD COLUMN exclusive TEXT;                         -- as in the options

@@ -16,7 +16,7 @@ from ..._json.stored import encode_event
 from ..._json.values import decode, encode
 from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
-from ..contract import CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from . import care, ends, inbox, listing, looking, verbs
 from .clock import Clock
 from .group import Group, Row
@@ -73,13 +73,14 @@ class SqliteStore(ScheduleCalls):
         self._signals.alarm.ring(began + min(soonest, worker.lease if rows else math.inf))
         if len(rows) < len(batch):
             self._signals.work.ring()
-        return ids, [self._rows.claim_of(row) for row in rows]
+        return ids, [self._rows.claim_of(row, worker.claim) for row in rows]
 
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
         number, spent, saved, seq, consumed = await self._write_to(parent, verbs.spawn, attempt, new, worker)
-        return Claim(child, number, spent, None if saved is None else decode(saved), seq, consumed)
+        kept = None if saved is None else decode(saved)
+        return Claim(child, number, spent, kept, seq, consumed, id=worker.claim)
 
     # ------------------------------------------------------------ attempts
 
@@ -94,14 +95,16 @@ class SqliteStore(ScheduleCalls):
         self._more = seen if more else -1
         if rows:
             self._signals.alarm.ring(began + worker.lease)
-        return [self._rows.claim_of(row) for row in rows]
+        return [self._rows.claim_of(row, worker.claim) for row in rows]
 
-    async def heartbeat(self, held: Mapping[str, int], lease: float) -> Heartbeat:
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
         """See `Store.heartbeat`."""
         began = self._now()
-        now_held = dict(held)
+        now_held, of = dict(held), dict(claims)
         answer = await self._write(
-            lambda tx: verbs.heartbeat(tx, now_held, lease), partial(care.mend_held, now_held)
+            lambda tx: verbs.heartbeat(tx, now_held, lease, of), partial(care.mend_held, now_held, of)
         )
         self._signals.alarm.ring(began + lease)
         return answer
@@ -115,6 +118,7 @@ class SqliteStore(ScheduleCalls):
         offset: int,
         *,
         received: int | None = None,
+        claim: str | None = None,
     ) -> int:
         """See `Store.append`."""
         encoded = [encode_event(kind, value) for value in values]
@@ -122,13 +126,14 @@ class SqliteStore(ScheduleCalls):
         if kind is Kind.TOKEN and largest > most:
             raise InvalidPayload(f"a token of {largest} bytes is over Retention.token_bytes={most}")
         given = (attempt, kind, encoded)
-        return await self._write_to(job_id, verbs.append, *given, offset=offset, received=received)
+        options = {"offset": offset, "received": received, "claim": claim}
+        return await self._write_to(job_id, verbs.append, *given, **options)
 
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> State:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         """See `Store.finish`."""
         done = outcome.transition is Transition.COMPLETED
         result = encode("the result", outcome.result) if done else None
-        state = await self._write_to(job_id, ends.finish, attempt, outcome, result)
+        state = await self._write_to(job_id, ends.finish, attempt, outcome, result, claim=claim)
         if state is State.RETRYING:
             self._signals.work.ring()
         return state

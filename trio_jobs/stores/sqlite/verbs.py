@@ -79,10 +79,8 @@ def _submit_exclusive(
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
     known = _holder(tx, new)
-    if known is not None:
-        return [known], []
-    if not _insert(tx, new, worker=worker):
-        return [new.submission.id], []
+    if known is not None or not _insert(tx, new, worker=worker):
+        return [known or new.submission.id], claimed(tx, worker)
     columns = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")
     return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2, 0, None)]
 
@@ -128,6 +126,7 @@ def _insert(
         lease=None if worker is None else _lapses(tx, worker.lease),
         behind=1 if place is not None and place.behind else None,
         put_off=None if place is None else place.put_off,
+        claim=None if worker is None else worker.claim,
     )
     if not tx.db.changes():
         return False
@@ -151,8 +150,8 @@ def _lapses(tx: Transaction, lease: float) -> float | None:
 
 def spawn(tx: Transaction, parent: str, attempt: int, child: Written, worker: Claimant) -> Row:
     """Accept a child, which runs from the start, and return its row of `born`."""
-    running(tx, parent, attempt)
-    _insert(tx, child, worker=Claimant(worker.name), parent=parent)
+    running(tx, parent, attempt, worker.claim)
+    _insert(tx, child, worker=Claimant(worker.name, claim=worker.claim), parent=parent)
     return tx.one("born", id=child.submission.id) or ()
 
 
@@ -165,12 +164,25 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     For each handler and priority the jobs that are due lie in the order of their ranks in one index, so a
     claim costs the same however many wait; one query looks at all of these.
     """
-    if not limit:
+    if not limit and worker.claim is None:
         return [], False
     tx.check_compat()
     tx.write_log()  # the events of an attempt are written before the next one begins
+    if (known := claimed(tx, worker)) or not limit:
+        return known, bool(known)
     found = due(tx, limit + 1, handlers)
     return [start(tx, number, worker) for number in found[:limit]], len(found) > limit
+
+
+def claimed(tx: Transaction, worker: Claimant) -> list[Row]:
+    """Return the rows of `start` of what an earlier call with the same claim id started, with new leases."""
+    if worker.claim is None:
+        return []
+    rows = [list(row) for row in tx.run("claimed", claim=worker.claim, lease=_lapses(tx, worker.lease))]
+    for row in rows:  # inputs may have come since it started
+        first = row.pop() << 32
+        ((row[11],),) = tx.run("started_at", first=first, last=first + (1 << 32) - 1)
+    return [tuple(row) for row in rows]
 
 
 def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[int]:
@@ -181,7 +193,7 @@ def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[int]:
 
 def start(tx: Transaction, number: int, worker: Claimant) -> Row:
     """Start a job that waits, and return its row of `start`."""
-    row = tx.one("start", number=number, now=tx.now, lease=_lapses(tx, worker.lease))
+    row = tx.one("start", number=number, now=tx.now, lease=_lapses(tx, worker.lease), claim=worker.claim)
     if row is None:
         raise IllegalTransition(State.RUNNING, Transition.STARTED)
     tx.started.append(row[0])
@@ -190,9 +202,12 @@ def start(tx: Transaction, number: int, worker: Claimant) -> Row:
     return row
 
 
-def heartbeat(tx: Transaction, held: Mapping[str, int], lease: float) -> Heartbeat:
+def heartbeat(
+    tx: Transaction, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None]
+) -> Heartbeat:
     """Renew the leases of running jobs, and return which are lost and which have to be cancelled."""
-    rows = list(tx.run("renew", held=msgspec.json.encode(held).decode(), lease=_lapses(tx, lease)))
+    asked = {job_id: (attempt, claims.get(job_id)) for job_id, attempt in held.items()}
+    rows = list(tx.run("renew", held=msgspec.json.encode(asked).decode(), lease=_lapses(tx, lease)))
     cancels = {job_id: grace for job_id, requested, grace in rows if requested}
     return Heartbeat(frozenset(held) - {row[0] for row in rows}, cancels)
 
@@ -206,9 +221,10 @@ def append(
     *,
     offset: int,
     received: int | None = None,
+    claim: str | None = None,
 ) -> int:
     """Add an event for each value that is not there yet, and return the newest `seq`."""
-    job = running(tx, job_id, attempt)
+    job = running(tx, job_id, attempt, claim)
     fresh = values[job.appended - offset :]
     if not fresh:
         return job.seq

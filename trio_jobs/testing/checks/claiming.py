@@ -104,6 +104,45 @@ async def a_retry_is_claimed_when_it_is_due(store: Store) -> None:
     kit.expect("claim of a retry: attempt, spent, saved, seq", _numbers(claim), (2, 2, "half", 6))
 
 
+async def a_claim_is_asked_again(store: Store) -> None:
+    """A call with the id of an earlier one returns what that had started and still runs, and no more."""
+    ids = await kit.accept(store, *[kit.make(n) for n in range(3)])
+    first = await store.claim(2, kit.KNOWN)
+    kit.expect(
+        "claim", [(one.submission.id, one.id) for one in first], [(job, kit.KNOWN.claim) for job in ids[:2]]
+    )
+    await store.send(ids[0], "a", [1])
+    for limit in (0, 1, 5):
+        came = await store.claim(limit, kit.KNOWN)
+        kit.expect(f"claim with the same id, limit={limit}", _known(came), _known(first))
+    kit.expect("claim with another id", await store.claim(0, kit.KNOWN._replace(claim="other")), [])
+    await store.finish(ids[0], 1, kit.completed(), kit.KNOWN.claim)
+    came = await store.claim(5, kit.KNOWN)
+    kit.expect("finish of one, then claim with the same id", _known(came), _known(first[1:]))
+    await store.finish(ids[1], 1, kit.completed(), kit.KNOWN.claim)
+    kit.expect("finish of all, then claim with the same id and no limit", await store.claim(0, kit.KNOWN), [])
+    came = await store.claim(5, kit.KNOWN)
+    kit.expect("claim with an id of which nothing runs", [one.submission.id for one in came], ids[2:])
+
+
+def _known(claims: list[Claim]) -> set[tuple[object, ...]]:
+    return {
+        (one.submission.id, one.submission.args, *_numbers(one), one.consumed, one.waited, one.id)
+        for one in claims
+    }
+
+
+async def a_submit_is_asked_again(store: Store) -> None:
+    """A submit that comes again with its jobs and its id returns what it had started, be it by key."""
+    for batch in ([kit.make()], [kit.make(key="k")], [kit.make(), kit.make()]):
+        ids, first = await store.submit(batch, len(batch), kit.KNOWN)
+        again, came = await store.submit(batch, len(batch), kit.KNOWN)
+        kit.expect("submit again: ids", again, ids)
+        kit.expect("submit again: claims", _known(came), _known(first))
+        for job_id in ids:
+            await store.finish(job_id, 1, kit.completed(), kit.KNOWN.claim)
+
+
 async def claims_at_the_same_time_share_no_job(store: Store) -> None:
     """However many claim at once, no job is started twice and none is left out."""
     await kit.expect_shared(*[store] * 4)

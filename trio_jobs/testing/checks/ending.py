@@ -83,6 +83,36 @@ async def an_attempt_ends_once(store: Store) -> None:
             await kit.refused(what, LeaseLost, kit.unchanged(what, store, job_id, finish))
 
 
+async def a_finish_is_asked_again(store: Store) -> None:
+    """With the id of the claim, a second `finish` changes nothing, and returns the state."""
+    claim = kit.KNOWN.claim
+    for first in (kit.completed(1), kit.failed(), kit.cancelled(), kit.retried()):
+        job_id = await kit.started(store, worker=kit.KNOWN)
+        state = await store.finish(job_id, 1, first, claim)
+        what = f"finish ({first.transition.value}) again"
+        again = partial(store.finish, job_id, 1, first, claim)
+        await kit.unchanged(what, store, job_id, again)
+        kit.expect(f"{what} returns", await again(), state)
+        for other in (None, "other"):
+            late = partial(store.finish, job_id, 1, first, other)
+            await kit.refused(what, LeaseLost, kit.unchanged(what, store, job_id, late))
+        if not state.over:
+            await kit.again(store, job_id)
+            await kit.refused(f"{what} in the next attempt", LeaseLost, again())
+
+
+async def what_others_ended_is_not_asked_for(store: Store) -> None:
+    """`finish` is LeaseLost if a sweep ended the attempt, or the end of its parent did, also with the id."""
+    late = kit.completed("late")
+    lost = await kit.started(store, worker=kit.KNOWN._replace(lease=kit.BRIEF))
+    child = (await store.spawn(lost, 1, kit.make(), kit.KNOWN)).submission.id
+    await kit.swept(store)
+    for job_id in (lost, child):
+        finish = partial(store.finish, job_id, 1, late, kit.KNOWN.claim)
+        what = "finish of an attempt that was taken back, or of its child"
+        await kit.refused(what, LeaseLost, kit.unchanged(what, store, job_id, finish))
+
+
 async def a_new_attempt_forgets_the_last_error(store: Store) -> None:
     """Once a job runs again, its snapshot says nothing of how the last attempt ended."""
     ended = Ended(Reason.ERROR, "oh", kit.ERROR, 0.0)

@@ -42,6 +42,8 @@ MANY: Final = 1001
 """More jobs than a store is likely to handle in one go."""
 
 HOLDER: Final = Claimant("holder", LONG)
+KNOWN: Final = HOLDER._replace(claim="0f1e2d3c-1")
+"""The same worker, whose claim can be asked for again."""
 DOOMED: Final = Claimant("doomed", BRIEF)
 """A worker that will be lost at once."""
 

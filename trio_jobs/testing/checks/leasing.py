@@ -7,6 +7,7 @@ from functools import partial
 
 import trio
 
+from ..._common.errors import LeaseLost
 from ..._common.states import Reason, State
 from ..._model.job import Kind
 from ..._model.retry import Retry
@@ -87,6 +88,42 @@ async def a_heartbeat_says_what_was_lost(store: Store) -> None:
     (queued,) = await kit.accept(store, kit.make(delay=kit.LONG))
     lost = {ended, moved, waits, queued, "nobody"}
     await kit.expect_beat("heartbeat", store, dict.fromkeys([holds, *lost], 1), lost=lost)
+
+
+async def who_asks_again_gets_new_leases(store: Store) -> None:
+    """A claim that is asked again has leases from then on."""
+    job_id = await kit.started(store, worker=kit.KNOWN._replace(lease=kit.BRIEF))
+    kit.expect("claim again", [one.submission.id for one in await store.claim(0, kit.KNOWN)], [job_id])
+    await kit.lapse()
+    await kit.unchanged("claim again, then sweep", store, job_id, store.sweep)
+
+
+async def another_claim_is_fenced(store: Store) -> None:
+    """Without the id of its claim nothing is written for an attempt, nor for a child of it, or renewed."""
+    job_id = await kit.started(store, worker=kit.KNOWN)
+    child = (await store.spawn(job_id, 1, kit.make(), kit.KNOWN)).submission.id
+    for claim in (None, "other"):
+        worker = kit.HOLDER._replace(claim=claim)
+        for one in (job_id, child):
+            verbs: dict[str, kit.Act] = {
+                "append": partial(store.append, one, 1, Kind.TOKEN, ["late"], 0, claim=claim),
+                "finish": partial(store.finish, one, 1, kit.completed(), claim),
+                "spawn": partial(store.spawn, one, 1, kit.make(), worker),
+            }
+            for name, verb in verbs.items():
+                what = f"{name} with the claim id {claim!r}"
+                await kit.refused(what, LeaseLost, kit.unchanged(what, store, one, verb))
+            claims = {} if claim is None else {one: claim}
+            answer = await store.heartbeat({one: 1}, kit.BRIEF, claims)
+            kit.expect(f"heartbeat with the claim id {claim!r}: lost", answer.lost, {one})
+    await kit.lapse()
+    await kit.unchanged("heartbeat with another id, then sweep", store, job_id, store.sweep)
+    for one in (child, job_id):
+        answer = await store.heartbeat({one: 1}, kit.LONG, {one: kit.KNOWN.claim})
+        kit.expect("heartbeat with the id: lost", answer.lost, frozenset())
+        await store.append(one, 1, Kind.TOKEN, ["in time"], 0, claim=kit.KNOWN.claim)
+        state = await store.finish(one, 1, kit.completed(), kit.KNOWN.claim)
+        kit.expect("finish with the id", state, State.COMPLETED)
 
 
 async def a_late_heartbeat_renews_nothing(store: Store) -> None:
