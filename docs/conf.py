@@ -2,6 +2,13 @@
 
 from importlib.metadata import version as _version
 
+import trio_jobs
+from trio_jobs._registry import opening, registry, schedules
+
+# Names that the package loads only when they are needed, but that its annotations use.
+vars(opening)["Schedule"] = trio_jobs.Schedule
+vars(registry)["Schedules"] = schedules.Schedules
+
 project = "trio_jobs"
 author = "The trio_jobs authors"
 copyright = f"2026, {author}"  # noqa: A001  # Sphinx asks for this name
@@ -38,7 +45,7 @@ _OTHERS = (
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
-    "|MockClock|Handler|Options|Path|Random|Transition"
+    "|MockClock|Handler|Missed|Options|Path|Random|Transition"
     "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
 )
 nitpick_ignore_regex = [

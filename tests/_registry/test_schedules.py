@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -25,7 +26,7 @@ from trio_jobs import (
 )
 from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.stores.schedules import ScheduleRow
+from trio_jobs.stores.schedules import ScheduleRow, Timetable
 from trio_jobs.testing import Connection
 
 began: list[tuple[float, tuple[object, ...]]] = []
@@ -99,6 +100,39 @@ async def test_registries_fire_each_tick_once(autojump_clock: MockClock) -> None
         for _ in range(3):
             nursery.start_soon(registry)
     assert times() == [10.0 * tick for tick in range(1, 11)]
+
+
+class Recorded(MemoryStore):
+    """Notes each tick that fires, and tells a time that may jump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off = 0.0
+        self.fired: list[float] = []
+
+    async def schedules(self) -> Timetable:
+        """Return all schedules, and a time that is off."""
+        table = await super().schedules()
+        return table._replace(now=table.now + self.off)
+
+    async def fire(self, seen: ScheduleRow, tick: float, job: Any) -> bool:
+        """Fire, and note it."""
+        if fired := await super().fire(seen, tick, job):
+            self.fired.append(tick)
+        return fired
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_clock_that_is_set_fires_nothing_twice(autojump_clock: MockClock, seed: int) -> None:
+    """However the wall clock is set, forwards and back, no tick fires twice and none after a later one."""
+    store, dice = Recorded(), random.Random(seed)
+    schedules = [Schedule(work, every=20, missed=dice.choice(["skip", "latest"]))]
+    async with open_registry(store, schedules=schedules):
+        for _ in range(40):
+            await trio.sleep(dice.random() * 60)
+            store.off = dice.choice([-3600, -30, -0.5, 0, 0.5, 30, 3600])
+    assert store.fired == sorted(set(store.fired))
+    assert store.fired
 
 
 @asynccontextmanager
