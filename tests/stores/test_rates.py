@@ -85,6 +85,16 @@ def test_what_did_not_begin_costs_nothing(limit: Limit, count: int, late: int) -
     for _ in range(count):
         moment = after_return(limit, moment)
     assert opens_at(limit, moment, now) == pytest.approx(opens_at(limit, before, now))
+    assert max(moment, 50.0) == pytest.approx(max(before, 50.0), abs=1e-9)
+
+
+def test_a_start_may_come_a_millionth_early() -> None:
+    """Of the time between two starts, as sums of floats are inexact; and no more."""
+    one, four = Limit(per_second=1, burst=1), Limit(per_second=4, burst=1)
+    assert opens_at(one, 1e-6, 0.0) == 0.0
+    assert opens_at(one, 1.1e-6, 0.0) == 1.1e-6
+    assert opens_at(four, 0.24e-6, 0.0) == 0.0
+    assert opens_at(four, 0.26e-6, 0.0) == 0.26e-6
 
 
 def test_without_a_rate_it_is_always_open() -> None:
