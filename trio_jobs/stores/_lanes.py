@@ -110,9 +110,10 @@ class Group:
         ranks: The same, by the rank of their best jobs.
     """
 
+    limits: Mapping[str, Limit]  # this and the next one are set by `define`
+    keyed: Limit | None
+
     def __init__(self) -> None:
-        self.limits: Mapping[str, Limit] = {}
-        self.keyed: Limit | None = None
         self.shared: list[Use] = []
         self.lanes: dict[str | None, Lane] = {}
         self.turns = Queue[Lane]()
