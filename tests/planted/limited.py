@@ -116,8 +116,8 @@ LIMITED = [
         "the limit of what may wait is that of the handler",
         "one tenant with many jobs keeps the jobs of all others out",
         LANES,
-        "self._waiting(name, one[1], keyed=limit.keyed)",
-        "self._waiting(name, one[1], keyed=False)",
+        "self._waiting(name, one[1], gone, keyed=limit.keyed)",
+        "self._waiting(name, one[1], gone, keyed=False)",
         "store",
     ),
     Bug(

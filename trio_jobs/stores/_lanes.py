@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from .._common.errors import QueueFull
 from .._model.limits import Limit
@@ -219,11 +219,12 @@ class Lanes:
         lane.counted.discard(job_id)
         self._refresh(lane, now)
 
-    def check_waiting(self, coming: Iterable[tuple[str, str | None]]) -> None:
+    def check_waiting(self, coming: Iterable[tuple[str, str | None]], gone: Collection[str] = ()) -> None:
         """Check that new jobs may wait; it counts all of them, also those that start at once.
 
         Args:
             coming: The handler and the key of each.
+            gone: The jobs whose places they take.
 
         Raises:
             QueueFull: They may not.
@@ -235,18 +236,18 @@ class Lanes:
                     continue
                 one = name, key if limit.keyed else None
                 if one not in counts:
-                    counts[one] = self._waiting(name, one[1], keyed=limit.keyed)
+                    counts[one] = self._waiting(name, one[1], gone, keyed=limit.keyed)
                 counts[one] += 1
                 if counts[one] > limit.waiting:
                     raise QueueFull(limit.waiting, name=name, key=one[1])
 
-    def _waiting(self, name: str, key: str | None, *, keyed: bool) -> int:
+    def _waiting(self, name: str, key: str | None, gone: Collection[str], *, keyed: bool) -> int:
         groups = [group for group in self._groups.values() if name in group.limits]
         if keyed:
             lanes = [lane for group in groups if (lane := group.lanes.get(key)) is not None]
         else:
             lanes = [lane for group in groups for lane in group.lanes.values()]
-        return sum(len(lane.counted) for lane in lanes)
+        return sum(len(lane.counted) - sum(one in lane.counted for one in gone) for lane in lanes)
 
     # ------------------------------------------------------------ starting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .._common.states import Reason, State
 from .._model.job import PENALTY
@@ -53,7 +53,9 @@ class QueueingVerbs(LookingVerbs):
         """Take the next job to be started out of the queue or the lanes, and return its id."""
         return lanes.take(now, self._waiting.best(now)[0]) or self._waiting.pop(now)
 
-    def _for_sure(self, coming: Sequence[Submission], limit: int, now: float) -> int:
+    def _for_sure(
+        self, coming: Sequence[Submission], limit: int, now: float, gone: Collection[str] = ()
+    ) -> int:
         """Check that a batch may wait under its limits, and return how many jobs are sure to start with it.
 
         What starts under limits is known only once it has started, so none is sure to with such jobs in the
@@ -64,7 +66,7 @@ class QueueingVerbs(LookingVerbs):
         """
         if self._lanes is None:
             return limit
-        self._lanes.check_waiting([(new.handler, new.limit_key) for new in coming])
+        self._lanes.check_waiting([(new.handler, new.limit_key) for new in coming], gone)
         limited = any(new.handler in self._lanes for new in coming)
         return 0 if limited or self._lanes.next_start(now) <= now else limit
 

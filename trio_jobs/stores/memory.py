@@ -86,7 +86,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         gone: Collection[str] = (),
     ) -> None:
         """Check that new jobs may wait: those that are `able` may start at once, what is `gone` does not."""
-        sure = self._for_sure(coming, limit, now)
+        sure = self._for_sure(coming, limit, now, gone)
         waiting = len(self._waiting) + len(self._lanes or ()) + self._lines.behind - self._rows.awaiting
         crowded = bool(coming) and waiting + len(coming) > self._limit
         if crowded or rules.rooms(coming):
@@ -110,9 +110,11 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         if move.place == "attached":
             return job_id
         gone = [row for row in line if row.state is not _RUNNING] if move.replaces else []
+        able, left = [new] if move.place == "first" else [], {row.submission.id for row in gone}
         if all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
-            able = [new] if move.place == "first" else []
-            self._check_room([new], able, limit, now, {row.submission.id for row in gone})
+            self._check_room([new], able, limit, now, left)
+        else:
+            self._for_sure(able, limit, now, left)
         how = exclusion.replaced(new.id)
         for row in reversed(gone):
             self._leave_queue(row)

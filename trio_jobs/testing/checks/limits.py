@@ -149,6 +149,17 @@ async def so_many_may_wait(limited: Limited) -> None:
     kit.expect("count", await kit.counted(limited), {State.RUNNING: 2, State.QUEUED: 4})
 
 
+async def a_job_that_replaces_one_takes_its_place(limited: Limited) -> None:
+    """`Limit.waiting` counts a job in place of the one of its key that it replaces, and of no other one."""
+    await _keyed(limited, Limit(at_once=1, waiting=2), "abb")
+    named: dict[str, Any] = {"exclusive": "chat", "on_busy": "replace"}
+    (first,) = await kit.accept(limited, _make("a", **named))
+    (second,) = await kit.accept(limited, _make("a", **named))
+    await kit.expect_job("submit that replaces", limited, first, replaced_by=second)
+    await kit.rejected("submit that replaces one of another key", QueueFull, limited, _make("b", **named))
+    await kit.expect_job("submit that was refused", limited, second, state=State.QUEUED, replaced_by=None)
+
+
 async def due_waits_for_a_place(limited: Limited) -> None:
     """`due` waits while nothing could start, and returns once a place is free, or limits are raised."""
     await limited.limit(_WORK, {"it": _ONE})
