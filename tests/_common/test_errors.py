@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import trio_jobs
 from trio_jobs import (
+    Busy,
     ErrorRecord,
     IllegalTransition,
     InboxFull,
@@ -33,6 +34,7 @@ from trio_jobs import (
     TrioJobsError,
     UnknownHandler,
     UnknownJob,
+    UnknownSchedule,
 )
 from trio_jobs._common.errors import quoted
 
@@ -78,6 +80,24 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         {"limit": 3},
     ),
     (
+        QueueFull(3, name="tenants", key="7"),
+        "3 jobs wait already, as many as the limit 'tenants' allows for '7'; try again later",
+        {"limit": 3, "name": "tenants", "key": "7"},
+    ),
+    (
+        Busy("7"),
+        (
+            "job 7 has the same exclusive name and has not ended; wait for it, or say with on_busy= "
+            "what is to become of it"
+        ),
+        {"job_id": "7"},
+    ),
+    (
+        UnknownSchedule("nightly"),
+        "no schedule has the name 'nightly'; see schedules= of open_registry",
+        {"name": "nightly"},
+    ),
+    (
         InboxFull(3, 2, "3"),
         (
             "the job has 3 unconsumed inputs, and may have 3; its handler has received 2 of them, "
@@ -102,6 +122,11 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         {"job_id": "7", "reason": Reason.USER, "message": "tired"},
     ),
     (JobCancelled("7", Reason.SHUTDOWN), "job 7 was cancelled (shutdown)", {"message": None}),
+    (
+        JobCancelled("7", Reason.REPLACED, None, "8"),
+        "job 7 was cancelled (replaced)",
+        {"replaced_by": "8"},
+    ),
     (
         StreamGap("7", 3, 9, 9),
         "events 3 to 9 of job 7 are not in its log; resume with after=9",
@@ -131,7 +156,7 @@ def test_every_public_error_is_tested() -> None:
     """Each public error has a row above."""
     public = {
         one
-        for one in map(vars(trio_jobs).get, trio_jobs.__all__)
+        for one in (getattr(trio_jobs, name) for name in trio_jobs.__all__)
         if isinstance(one, type) and issubclass(one, TrioJobsError)
     }
     assert public == {TrioJobsError} | {type(error) for error, _, _ in EVERY}

@@ -59,8 +59,11 @@ FAULTS = [
     Fault(
         "spawn looks for its parent, and writes later",
         "racing.a_job_that_runs",
-        _STEP + "            self.running(parent, attempt)\n            for row in self.load",
-        "        self.running(parent, attempt)\n" + _LATER + _STEP + "            for row in self.load",
+        _STEP + "            self.running(parent, attempt, worker.claim)\n            for row in self.load",
+        "        self.running(parent, attempt, worker.claim)\n"
+        + _LATER
+        + _STEP
+        + "            for row in self.load",
     ),
     Fault(
         "claim looks for what is due, and writes later",
@@ -76,24 +79,24 @@ FAULTS = [
         "heartbeat looks at what runs, and writes later",
         "racing.a_job_that_runs",
         "        with self.step():\n            for job_id, attempt in held.items():\n                try:\n"
-        "                    row = self.running(job_id, attempt)\n",
+        "                    row = self.running(job_id, attempt, claims.get(job_id))\n",
         "        rows = {row['id']: row for row in self.load(\"state = 'running'\")}\n"
         + _LATER
         + _STEP
         + "            for job_id, attempt in held.items():\n                try:\n"
-        "                    row = rows.get(job_id) or self.running(job_id, attempt)\n",
+        "                    row = rows.get(job_id) or self.running(job_id, attempt, claims.get(job_id))\n",
     ),
     Fault(
         "append looks at the job, and writes later",
         "racing.a_job_that_runs",
-        _STEP + "            row = self.running(job_id, attempt)\n            data = data",
-        "        row = self.running(job_id, attempt)\n" + _LATER + _STEP + "            data = data",
+        _STEP + "            row = self.running(job_id, attempt, claim)\n            data = data",
+        "        row = self.running(job_id, attempt, claim)\n" + _LATER + _STEP + "            data = data",
     ),
     Fault(
         "finish looks at the job, and writes later",
         "racing.a_job_that_runs",
-        _STEP + "            return self.end(self.running(job_id, attempt), outcome)\n",
-        "        row = self.running(job_id, attempt)\n"
+        "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
+        "            row = self.running(job_id, attempt, claim)\n"
         + _LATER
         + _STEP
         + "            return self.end(row, outcome)\n",
@@ -123,12 +126,12 @@ FAULTS = [
     Fault(
         "an end that is cut short: the children end in one step, their parent in the next",
         "racing.a_job_with_a_child",
-        _STEP + "            return self.end(self.running(job_id, attempt), outcome)\n",
-        _STEP + "            for child in self.load(\"parent = ? AND state = 'running'\", job_id):\n"
+        "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
+        "            for child in self.load(\"parent = ? AND state = 'running'\", job_id):\n"
         "                self.end(child, Outcome(Transition.CANCELLED, ended=Ended(Reason.PARENT)))\n"
         + _LATER
         + _STEP
-        + "            return self.end(self.running(job_id, attempt), outcome)\n",
+        + "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
     ),
     Fault(
         "follow looks for events, and then whether the job is over",
@@ -212,8 +215,8 @@ FAULTS = [
     Fault(
         "a claim forgets what is consumed",
         "inputs.saving_consumes",
-        'seq, consumed, how = len(row["log"]), row["consumed"], row["waited"]',
-        'seq, consumed, how = len(row["log"]), 0, row["waited"]',
+        'rest = seq, row["consumed"], row["waited"], row["claim"]',
+        'rest = seq, 0, row["waited"], row["claim"]',
     ),
     Fault(
         "repeated ends are not counted",
@@ -280,6 +283,12 @@ FAULTS = [
         "waiting.follow_and_ended_are_checkpoints",
         "            await self.pause()\n        await trio.lowlevel.checkpoint()\n        return job\n",
         "            await self.pause()\n        return job\n",
+    ),
+    Fault(
+        "a claim whose answer was lost starts other jobs when it is asked again",
+        "claiming.a_claim_is_asked_again",
+        '        if known := [row for row in rows if row["claim"] == worker.claim]:\n',
+        '        if known := [row for row in rows if row["claim"] == worker.name]:\n',
     ),
     Fault(
         "a claim starts what waited too long, until a sweep comes",
