@@ -78,7 +78,7 @@ class SubmitOptions(TypedDict, total=False):
     linger: float
     exclusive: str | None  # a name that one job of the owner holds at a time
     on_busy: Literal["reject", "attach", "after", "replace", "cancel"] | Debounce
-    limit_key: str
+    limit_key: str | None
 
 class Debounce:
     seconds: float
@@ -301,6 +301,7 @@ class Job:
     exclusive: str | None
     behind: str | None  # the job that has to end before this one starts
     replaced_by: str | None
+    limit_key: str | None
 
 class JobSummary:
     id: str
@@ -459,9 +460,9 @@ class KeyConflict(TrioJobsError):
 
 class QueueFull(TrioJobsError):
     limit: int
-    owner: str | None
     name: str | None  # of the Limit, if it is one
     key: str | None
+    owner: str | None
 
 class InboxFull(TrioJobsError):
     unconsumed: int

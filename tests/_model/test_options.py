@@ -52,6 +52,9 @@ GOOD: list[tuple[str, Any, str, Any]] = [
     ("linger", 2, "linger", 2.0),
     ("exclusive", "chat", "exclusive", "chat"),
     ("exclusive", None, "exclusive", None),
+    ("limit_key", "a", "limit_key", "a"),
+    ("limit_key", "x" * 256, "limit_key", "x" * 256),
+    ("limit_key", None, "limit_key", None),
 ]
 
 
@@ -76,13 +79,9 @@ def test_a_debounce_is_a_delay() -> None:
 
 
 def test_every_option_is_tested() -> None:
-    """Each option of `submit` but the keys, which are apart, has a row above."""
+    """Each option of `submit` but the key, which is apart, has a row above."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
-    assert {name for name, *_ in GOOD} == set(known) - {
-        "key",
-        "limit_key",
-        "on_busy",
-    }  # the last needs another
+    assert {name for name, *_ in GOOD} == set(known) - {"key", "on_busy"}  # the last needs another
     assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}
 
 

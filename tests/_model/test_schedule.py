@@ -95,6 +95,7 @@ def test_a_rule_that_fires_rarely_is_taken(cron: str) -> None:
         ({"every": 5, "options": {"on_busy": "after"}}, ValueError, "on_busy needs exclusive="),
         ({"every": 5, "options": {"prio": 1}}, TypeError, "there is no option 'prio'"),
         ({"every": 5, "options": {"timeout": -1}}, ValueError, "timeout must be at least 0"),
+        ({"every": 5, "options": {"limit_key": "a"}}, TypeError, "has no keyed limit: leave out limit_key"),
     ],
     ids=lambda value: repr(value)[:70] if isinstance(value, dict) else "",
 )

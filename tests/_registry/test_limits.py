@@ -216,6 +216,7 @@ async def test_children_take_no_place(autojump_clock: MockClock) -> None:
         ),
         ([Limit(at_once=1)], {"limit_key": "a"}, TypeError, "work has no keyed limit: leave out limit_key"),
         ([], {"limit_key": "a"}, TypeError, "work has no keyed limit: leave out limit_key"),
+        ([Limit(at_once=1, keyed=True)], {"limit_key": None}, TypeError, "work has a keyed limit: say whose"),
         (
             [Limit(at_once=1, keyed=True)],
             {"limit_key": ""},

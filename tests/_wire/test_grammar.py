@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.wire import SubmitOptions, schema
-from trio_jobs import InvalidPayload, JobContext, Retry, open_registry
+from trio_jobs import InvalidPayload, JobContext, Limit, Retry, handler, open_registry
 
 DEFINITIONS = schema()["$defs"]
 EXCLUDING = (("timeout", "timeouts"), ("delay", "run_at"))
@@ -71,9 +71,13 @@ def allowed(kind: dict[str, Any]) -> st.SearchStrategy[Any]:
 async def work(job: JobContext[Any]) -> None: ...
 
 
+@handler(limits=[Limit(at_once=1, keyed=True)])
+async def keyed(job: JobContext[Any]) -> None: ...
+
+
 async def submit(options: dict[str, Any]) -> None:
     async with open_registry(capacity=0) as jobs:
-        await jobs.submit(work, **options)
+        await jobs.submit(keyed if options.get("limit_key") else work, **options)
 
 
 @given(allowed(DEFINITIONS["SubmitOptions"]))

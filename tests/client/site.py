@@ -12,7 +12,7 @@ from trio_websocket import WebSocketConnection, wrap_server_stream
 
 import trio_jobs
 from tests.wire import PROTOCOL
-from trio_jobs import JobContext, JobRegistry
+from trio_jobs import JobContext, JobRegistry, Limit
 from trio_jobs.serving import serve_http, serve_websocket
 
 Kind = Literal["http", "websocket"]
@@ -69,7 +69,13 @@ async def flaky(job: JobContext[str]) -> str:
     return "at last"
 
 
-HANDLERS: list[Any] = [count, permitted, fail, forever, stubborn, flaky]
+@trio_jobs.handler(limits=[Limit(at_once=1, waiting=1, keyed=True)])
+async def alone(job: JobContext[str]) -> None:
+    """Wait, one job for each key at a time."""
+    await trio.sleep_forever()
+
+
+HANDLERS: list[Any] = [count, permitted, fail, forever, stubborn, flaky, alone]
 
 
 def permits(name: str, most: int = 1000) -> trio.MemorySendChannel[Any]:

@@ -29,7 +29,7 @@ OURS: list[TrioJobsError] = [
     UnknownHandler("7", ["a", "b"]),
     InvalidPayload("args[0] is no int"),
     KeyConflict("k", "8", "as the id of another input"),
-    QueueFull(3),
+    QueueFull(3, "report[0]", "a"),
     Busy("8"),
     InboxFull(7, 3, "7"),
     IllegalTransition(State.FAILED, "sent an input", "; it is over"),
@@ -63,6 +63,13 @@ def test_a_server_that_does_not_know_a_request_is_older() -> None:
     error = error_of("7", {"code": "bad_request", "message": why})
     assert "it is older than this client" in str(error)
     assert why in str(error)
+
+
+def test_a_server_of_an_earlier_version_says_less() -> None:
+    """Facts that it does not send yet have their defaults."""
+    error = error_of("7", {"code": "queue_full", "message": "3 jobs wait", "limit": 3})
+    assert isinstance(error, QueueFull)
+    assert (error.limit, error.name, error.key) == (3, None, None)
 
 
 def test_an_error_that_says_nothing() -> None:

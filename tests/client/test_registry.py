@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.client.site import Kind, count, fail, flaky, forever, site
+from tests.client.site import Kind, alone, count, fail, flaky, forever, site
 from trio_jobs import (
     Busy,
     Debounce,
@@ -100,6 +100,29 @@ async def test_one_at_a_time(kind: Kind) -> None:
         fourth = await remote.submit(count, 3, exclusive="chat", on_busy="cancel")
         assert await fourth.result() == 3
         assert (await first.snapshot()).state is State.CANCELLED
+
+
+@both
+async def test_a_place_of_each_key(kind: Kind) -> None:
+    """A `limit_key` arrives, goes with a keyed limit only, and is named when the limit is full."""
+    async with site(kind) as (_, url), connect(url) as remote:
+        ann, _ = [await remote.submit(alone, limit_key=name) for name in ("ann", "bob")]
+        assert (await ann.snapshot()).limit_key == "ann"
+        await remote.submit(alone, limit_key="ann")
+        with pytest.raises(QueueFull) as full:
+            await remote.submit("alone", limit_key="ann")
+        assert (full.value.limit, full.value.name, full.value.key) == (1, "alone[0]", "ann")
+        assert [one["name"] for one in await remote.handlers() if one["limit_key"]] == ["alone"]
+        wrong: list[tuple[Any, dict[str, Any], str]] = [
+            (alone, {}, "has a keyed limit"),
+            (forever, {"limit_key": "ann"}, "has no keyed limit"),
+        ]
+        for fn, options, why in wrong:
+            with pytest.raises(TypeError, match=why):
+                await remote.submit(fn, **options)
+            with pytest.raises(ServerError, match=why) as refused:
+                await remote.submit(fn.__name__, **options)
+            assert refused.value.code == "bad_request"
 
 
 async def test_what_the_server_refuses() -> None:

@@ -48,6 +48,7 @@ async def work(job: trio_jobs.JobContext[str], n: int, *more: int) -> None:
             {"exclusive": "a", "on_busy": {"seconds": 1, "at_most": 2}},
         ),
         ({"owner": "ann"}, {"owner": "ann"}),
+        ({"limit_key": "a"}, {"limit_key": "a"}),
     ],
 )
 def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict[str, Any]) -> None:

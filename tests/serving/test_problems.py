@@ -39,7 +39,8 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (UnknownHandler("x", ["b", "a"]), "unknown_handler", {"known": ["a", "b"]}),
     (InvalidPayload("no"), "invalid_payload", {}),
     (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
-    (QueueFull(5), "queue_full", {"limit": 5}),
+    (QueueFull(5), "queue_full", {"limit": 5, "name": None, "key": None}),
+    (QueueFull(5, "gpu", "k"), "queue_full", {"limit": 5, "name": "gpu", "key": "k"}),
     (Busy("j"), "busy", {"job_id": "j"}),
     (InboxFull(7, 3, "7"), "inbox_full", {"unconsumed": 7, "received": 3, "limit": "7"}),
     (

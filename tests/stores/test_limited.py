@@ -23,7 +23,8 @@ GIVEN_BACK = Outcome(Transition.RETRIED, None, Ended(Reason.SHUTDOWN, delay=0.0)
 
 def make(key: str | None = None, **options: Any) -> Submission:
     """Return a submission of the handler `work`, under its limits."""
-    return attrs.evolve(kit.make(**options), limit_key=key)
+    new = kit.make(**options)
+    return attrs.evolve(new, options=attrs.evolve(new.options, limit_key=key))
 
 
 def other() -> Submission:

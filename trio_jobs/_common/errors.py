@@ -126,13 +126,13 @@ class QueueFull(TrioJobsError):
 
     Attributes:
         limit: How many jobs may wait.
-        owner: The owner who has too many, if the limit is that of one owner; else None.
         name: The name of the `Limit` whose `waiting` it is; else None.
         key: The key for which it is, if that is keyed; else None.
+        owner: The owner who has too many, if the limit is that of one owner; else None.
     """
 
     def __init__(
-        self, limit: int, owner: str | None = None, *, name: str | None = None, key: str | None = None
+        self, limit: int, name: str | None = None, key: str | None = None, *, owner: str | None = None
     ) -> None:
         if name is not None:
             of_key = "" if key is None else f" for {quoted(key)}"

@@ -133,6 +133,7 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         "on_busy": attrs.asdict(options.on_busy)
         if isinstance(options.on_busy, Debounce)
         else options.on_busy,
+        "limit_key": options.limit_key,
     }
     return msgspec.json.encode(_unusual(kept))
 
@@ -160,6 +161,7 @@ _USUAL: Final = {
     "when_unread": "continue",
     "exclusive": None,
     "on_busy": "reject",
+    "limit_key": None,
 }
 """What is left out of stored options. All else is written, as files have digests of it."""
 

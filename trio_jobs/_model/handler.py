@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
@@ -38,6 +38,11 @@ class Mark(NamedTuple):
     options: Options
     inputs: Any = None
     limits: Sequence[str | Limit] = ()
+
+    @property
+    def keyed(self) -> bool:
+        """Whether one of its limits is keyed."""
+        return any(getattr(limit, "keyed", False) for limit in self.limits)
 
 
 @overload
@@ -235,3 +240,18 @@ def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
         raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
     wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"
     raise TypeError(f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}")
+
+
+def check_limit_key(mark: Mark, given: Mapping[str, Any]) -> None:
+    """Check that options have a `limit_key` if and only if the handler has a keyed limit.
+
+    Raises:
+        TypeError: They do not.
+    """
+    if mark.keyed is (given.get("limit_key") is None):
+        raise TypeError(
+            f"{mark.name} has a keyed limit: say whose place a job takes, as in submit(…, limit_key='user-7')"
+            if mark.keyed
+            else f"{mark.name} has no keyed limit: leave out limit_key, or mark the handler with "
+            "@handler(limits=[Limit(…, keyed=True)])"
+        )

@@ -226,6 +226,7 @@ class Job:
         exclusive: As submitted.
         behind: The job that has to end before this one starts, which has the same `exclusive`, if any.
         replaced_by: The job that took the place of this one, if it is `replaced`.
+        limit_key: As submitted.
     """
 
     id: str
@@ -256,6 +257,7 @@ class Job:
     exclusive: str | None = None
     behind: str | None = None
     replaced_by: str | None = None
+    limit_key: str | None = None
 
 
 class JobEnd(NamedTuple):
@@ -357,6 +359,7 @@ class Options:
     linger: float = 10.0
     exclusive: str | None = None
     on_busy: Policy | Debounce = "reject"
+    limit_key: str | None = None
 
 
 DEFAULT: Final = Options()

@@ -14,6 +14,9 @@ from .exclusive import Debounce, Policy
 from .job import Options, Priority, Timeouts, Unread
 from .retry import Retry
 
+LIMIT_KEY: Final = 256
+"""How many characters a `limit_key` has at most."""
+
 
 class SpawnOptions(TypedDict, total=False):
     """The options of a child job.
@@ -62,7 +65,7 @@ class SubmitOptions(SpawnOptions, total=False):
     linger: float
     exclusive: str | None
     on_busy: Policy | Debounce
-    limit_key: str
+    limit_key: str | None
 
 
 def _record(kind: type[Any], value: object, hint: str = "") -> Any:
@@ -110,6 +113,12 @@ def _on_busy(value: object) -> Policy | Debounce:
     raise TypeError(f"on_busy takes {names} or Debounce(seconds, at_most); got {quoted(value)}")
 
 
+def _limit_key(value: object) -> str | None:
+    if value is None or 1 <= len(text("limit_key", value)) <= LIMIT_KEY:
+        return cast("str | None", value)
+    raise ValueError(f"a limit_key has 1 to {LIMIT_KEY} characters; got {len(cast('str', value))}")
+
+
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "timeouts": lambda value: _record(Timeouts, value),
     "retry": lambda value: _record(Retry, value, ", such as Retry(attempts=3)"),
@@ -123,6 +132,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "linger": lambda value: seconds("linger", value),
     "exclusive": _exclusive,
     "on_busy": _on_busy,
+    "limit_key": _limit_key,
 }
 _TOGETHER = (("timeout", "timeouts"), ("delay", "run_at"))
 _PLAIN = frozenset({"timeout", "priority", "delay", "owner", "when_unread", "linger"})

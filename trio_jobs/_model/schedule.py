@@ -9,7 +9,7 @@ import attrs
 
 from .._common.errors import quoted
 from .._common.validate import choice, number, seconds, text
-from .handler import check_call
+from .handler import check_call, check_limit_key
 from .handlers import Handler
 from .job import Options
 from .options import build
@@ -84,6 +84,7 @@ class Schedule:
         for name in self.options.keys() & _OWN.keys():
             raise TypeError(f"a schedule's options take no {name}: that is decided by {_OWN[name]}")
         build(mark.options, self.options)
+        check_limit_key(mark, self.options)
         build(mark.options, options_of(self, self.jitter))
         self._check_rule()
 

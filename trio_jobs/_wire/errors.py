@@ -67,7 +67,7 @@ CODES: Final[Mapping[str, Code]] = {
     "inbox_full": Code(429, InboxFull, ("unconsumed", "received", "limit")),
     "head_too_large": Code(431),
     "internal": Code(500),
-    "queue_full": Code(503, QueueFull, ("limit",)),
+    "queue_full": Code(503, QueueFull, ("limit", "name", "key")),
     "unavailable": Code(503, StoreUnavailable, ("message",)),
     "closing": Code(503, trio.ClosedResourceError),
 }

@@ -101,6 +101,7 @@ class SubmitOptions(_Strict, frozen=True):
     linger: Seconds | UnsetType = UNSET
     exclusive: Name | UnsetType | None = UNSET
     on_busy: Policy | DebounceOptions | UnsetType = UNSET
+    limit_key: Name | UnsetType | None = UNSET
 
     def given(self, retry: Retry) -> dict[str, Any]:
         """Return the options that were given, as `JobRegistry.submit` takes them.

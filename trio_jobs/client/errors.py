@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any, Final, cast
 
 import msgspec
@@ -63,7 +64,7 @@ def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
             given["state"] = State(given["state"])
         _, error, made_of = CODES[code]
         if error is not None and made_of is not None:
-            return error(*(given[name] for name in made_of))
+            return error(*(given[name] for name in takewhile(given.__contains__, made_of)))
     except (KeyError, TypeError, ValueError):  # a code that is not known here, or has other facts
         pass
     if code == "bad_request" and message.endswith(" - at `$.op`"):

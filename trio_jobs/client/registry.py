@@ -132,8 +132,8 @@ class RemoteRegistry:
 
         Returns:
             For each handler its `name`, `description`, `parameters` (each with `name`, `schema`, `required`),
-            `rest`: the JSON Schema of further arguments, or None, and `inputs`: that of inputs, or None if it
-            takes none from outside.
+            `rest`: the JSON Schema of further arguments, or None, `inputs`: that of inputs, or None if it
+            takes none from outside, and `limit_key`: whether its jobs take one.
         """
         request = requests.ListHandlers(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.handlers)

@@ -11,7 +11,7 @@ import attrs
 from .._common.errors import InvalidPayload
 from .._common.validate import text
 from .._json.values import encode
-from .._model.handler import check_call, mark_of
+from .._model.handler import check_call, check_limit_key, mark_of
 from .._model.job import DEFAULT, new_id
 from .._model.options import build
 from .._model.retry import Retry
@@ -54,6 +54,8 @@ def options_of(fn: Any, given: Mapping[str, Any]) -> SubmitOptions:
     """
     own = {name: value for name, value in given.items() if name != "key"}
     checked = build(DEFAULT, own)
+    if not isinstance(fn, str):
+        check_limit_key(mark_of(fn), own)
     key = given.get("key")
     if "retry" in own and checked.retry.on not in (_ANY_ERROR, _on_of(fn)):
         raise InvalidPayload(

@@ -21,8 +21,9 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
 
     Returns:
         `name`, `description`, `parameters` (each with `name`, `schema` and `required`, and `default` if it
-        has one that JSON can hold), `rest`: the schema of further arguments, or None, and `inputs`: that of
-        its jobs' inputs, or None if it does not say that it takes any.
+        has one that JSON can hold), `rest`: the schema of further arguments, or None, `inputs`: that of its
+        jobs' inputs, or None if it does not say that it takes any, and `limit_key`: whether its jobs take
+        one.
     """
     # If the handler names no parameters itself, those of the function that it wraps are shown.
     says_nothing = all(one.kind in _ANYTHING for one in _parameters(fn, follow_wrapped=False))
@@ -34,13 +35,14 @@ def describe(name: str, fn: Handler) -> dict[str, Any]:
     except TypeError:  # an annotation cannot be resolved: a submit fails by it, a form need not
         named = [Any] * len(parameters)
         rest = Any if any(one.kind is one.VAR_POSITIONAL for one in taken) else None
-    inputs = mark_of(fn).inputs
+    mark = mark_of(fn)
     return {
         "name": name,
         "description": (inspect.getdoc(fn) or "").partition("\n\n")[0],
         "parameters": [_parameter(one, kind) for one, kind in zip(parameters, named, strict=True)],
         "rest": None if rest is None else _schema(rest),
-        "inputs": None if inputs is None else _schema(inputs),
+        "inputs": None if mark.inputs is None else _schema(mark.inputs),
+        "limit_key": mark.keyed,
     }
 
 

@@ -239,7 +239,7 @@ class Lanes:
                     counts[one] = self._waiting(name, one[1], gone, keyed=limit.keyed)
                 counts[one] += 1
                 if counts[one] > limit.waiting:
-                    raise QueueFull(limit.waiting, name=name, key=one[1])
+                    raise QueueFull(limit.waiting, *one)
 
     def _waiting(self, name: str, key: str | None, gone: Collection[str], *, keyed: bool) -> int:
         groups = [group for group in self._groups.values() if name in group.limits]

@@ -36,13 +36,13 @@ class QueueingVerbs(LookingVerbs):
         else:
             counts = row.before is None or row.before.reason is not Reason.AWAITING_INPUT
             ranked = row.due, penalty, now, row.number
-            self._lanes.add(new.handler, new.limit_key, new.id, ranked, counts=counts)
+            self._lanes.add(new.handler, new.options.limit_key, new.id, ranked, counts=counts)
 
     def _dequeue(self, row: Row) -> None:
         new = row.submission
         self._waiting.discard(new.id)
         if self._lanes is not None:
-            self._lanes.discard(new.handler, new.limit_key, new.id, self._time())
+            self._lanes.discard(new.handler, new.options.limit_key, new.id, self._time())
 
     def _leave_queue(self, row: Row) -> None:
         self._dequeue(row)
@@ -66,7 +66,7 @@ class QueueingVerbs(LookingVerbs):
         """
         if self._lanes is None:
             return limit
-        self._lanes.check_waiting([(new.handler, new.limit_key) for new in coming], gone)
+        self._lanes.check_waiting([(new.handler, new.options.limit_key) for new in coming], gone)
         limited = any(new.handler in self._lanes for new in coming)
         return 0 if limited or self._lanes.next_start(now) <= now else limit
 
@@ -84,7 +84,7 @@ class QueueingVerbs(LookingVerbs):
             if new.handler != handler or row.parent is not None:
                 continue
             if row.state is State.RUNNING:
-                lanes.hold(handler, new.limit_key, new.id, now)
+                lanes.hold(handler, new.options.limit_key, new.id, now)
             elif not row.state.over and row.behind is None:
                 self._waiting.discard(new.id)
                 self._wait(row, now)

@@ -128,7 +128,7 @@ class Roll(dict[str, Row]):
             total = self._totals.get(("owner", owner), _NONE)
             waiting = sum(total.get(state, 0) for state in WAITING) - self._awaiting[owner]
             if waiting + sum(new.options.owner == owner for new in batch) - starting.get(owner, 0) > room:
-                raise QueueFull(room, owner)
+                raise QueueFull(room, owner=owner)
 
     def count(self, where: Where) -> Mapping[State, int]:
         """Return how many jobs match in each state; see `Store.count`."""

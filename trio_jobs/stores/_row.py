@@ -25,7 +25,6 @@ def same(one: Submission, other: Submission) -> bool:
     try:
         return (
             one.target == other.target
-            and one.limit_key == other.limit_key
             and attrs.evolve(given, metadata={}) == attrs.evolve(before, metadata={})
             and _alike([*one.args, given.metadata], [*other.args, before.metadata])
         )
@@ -214,4 +213,5 @@ class Row:
             exclusive=options.exclusive,
             behind=self.behind,
             replaced_by=self.replaced_by,
+            limit_key=options.limit_key,
         )

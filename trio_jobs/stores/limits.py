@@ -19,7 +19,7 @@ class KeepsLimits(Protocol):
         From then on `claim` and `submit` start a job of it only if each of its limits has a place, and take
         them in the same step: of all, or of none. A place is taken exactly while the job is RUNNING. Limits
         of one name that are not keyed are one limit, whatever handlers have it; of a keyed one, each handler
-        has as many as there are values of `Submission.limit_key`.
+        has as many as there are values of `Options.limit_key`.
 
         Between handlers, and within a key, the order is by rank. The keys of a handler take turns: a key goes
         behind all that wait when its first job is due, and again after each start. `due` returns only when

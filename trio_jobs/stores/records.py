@@ -30,7 +30,6 @@ class Submission:
             that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
         room: How many jobs of its owner may wait, this one included; None is no limit.
         limits: The limits of its handler, as that is marked; `limits.KeepsLimits` tells the store of them.
-        limit_key: For whom it takes a place of the keyed one among them; None if there is none.
     """
 
     id: str
@@ -42,7 +41,6 @@ class Submission:
     given: Options | None = None
     room: int | None = None
     limits: Sequence[str | Limit] = ()
-    limit_key: str | None = None
 
 
 @attrs.define

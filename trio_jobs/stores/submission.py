@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from .._common.validate import text
-from .._model.handler import Mark, check_call, refuse_arguments
+from .._model.handler import check_call, check_limit_key, refuse_arguments
 from .._model.job import DEFAULT, Options, new_id
 from .._model.options import SpawnOptions, SubmitOptions, build, build_once
 from .contract import Submission
 
-LIMIT_KEY: Final = 256
-"""How many characters a `limit_key` has at most."""
 _NAMES = frozenset(SubmitOptions.__annotations__)
-_APART: Final = frozenset({"key", "limit_key"})  # which are no part of `Options`
 
 
 def submission(
@@ -32,33 +29,17 @@ def submission(
     if not given.keys() <= _NAMES:
         refuse_arguments(fn, given.keys() - _NAMES)
     mark = check_call(fn, args)
-    if "key" not in given and "limit_key" not in given and not mark.limits:
+    if mark.limits or "limit_key" in given:
+        check_limit_key(mark, given)
+    if "key" not in given and not mark.limits:
         return Submission(new_id(), mark.name, fn, args, build_once(mark.options, given))
-    options = {name: value for name, value in given.items() if name not in _APART}
+    options = {name: value for name, value in given.items() if name != "key"}  # which is no part of `Options`
     if (key := given.get("key")) is not None:
         text("key", key)
     plain = None if key is None else build_once(DEFAULT, options)
     new = Submission(new_id(), mark.name, fn, args, build_once(mark.options, options), key, plain)
-    new.limits, new.limit_key = mark.limits, _limit_key(mark, given)
+    new.limits = mark.limits
     return new
-
-
-def _limit_key(mark: Mark, given: Mapping[str, Any]) -> str | None:
-    """Return the `limit_key` of a submission, which has one if and only if its handler has a keyed limit."""
-    keyed = any(getattr(limit, "keyed", False) for limit in mark.limits)
-    if keyed is not ("limit_key" in given):
-        raise TypeError(
-            f"{mark.name} has a keyed limit: say whose place a job takes, as in submit(…, limit_key='user-7')"
-            if keyed
-            else f"{mark.name} has no keyed limit: leave out limit_key, or mark the handler with "
-            "@handler(limits=[Limit(…, keyed=True)])"
-        )
-    if not keyed:
-        return None
-    key = text("limit_key", given["limit_key"])
-    if not 1 <= len(key) <= LIMIT_KEY:
-        raise ValueError(f"a limit_key has 1 to {LIMIT_KEY} characters; got {len(key)}")
-    return key
 
 
 def child_submission(

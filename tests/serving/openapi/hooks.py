@@ -50,6 +50,7 @@ def settle(options: dict[str, Any], *, has_key: bool) -> None:
         options["on_busy"] = {"seconds": 0, "at_most": 1}
         for name in ("delay", "run_at"):
             options.pop(name, None)
+    options.pop("limit_key", None)  # none of the handlers has a keyed limit
     retry = options.get("retry")
     if isinstance(retry, dict):
         attempts = retry.get("attempts")

@@ -79,6 +79,7 @@ _ENVELOPES: Final = {
         parameters={"type": "array", "items": {"type": "object"}},
         rest={"type": ["object", "null"]},
         inputs={"type": ["object", "null"]},
+        limit_key={"type": "boolean"},
     ),
     "Problem": _object(type=_TEXT, title=_TEXT, status=_WHOLE, code={"enum": list(CODES)}, detail=_TEXT),
 }

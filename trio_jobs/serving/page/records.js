@@ -36,6 +36,7 @@
  * @property {?string} exclusive The name that one job of its owner holds at a time.
  * @property {?string} behind The job that has to end before this one starts.
  * @property {?string} replaced_by The job that took its place.
+ * @property {?string} limit_key For whom it takes a place of its handler's keyed limit.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
@@ -46,7 +47,7 @@
  * @property {number} result_bytes
  * @property {number} log_bytes
  */
-/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"} Unlisted The fields that may be large. */
+/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"|"unconsumed"|"exclusive"|"behind"|"replaced_by"|"limit_key"} Unlisted The fields that no list has. */
 /** @typedef {Omit<Job, Unlisted> & Listed} Summary A job in a list; its `message` has at most 200 characters. */
 
 /**

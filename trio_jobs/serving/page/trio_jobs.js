@@ -36,6 +36,7 @@ import { fillEvents, fillJob, readValue } from "./values.js";
  * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
  * @property {?object} rest The schema of further arguments, if it accepts any.
  * @property {?object} inputs The schema of its jobs' inputs, if they take any.
+ * @property {boolean} limit_key Whether its jobs take a `limit_key`.
  */
 
 /** @typedef {{message: object, resolve: (answer: any) => void, reject: (error: Error) => void, counts: boolean, sent: boolean}} Call */
@@ -132,7 +133,7 @@ export class Jobs {
    *
    * @param {string} handler
    * @param {any[]} [args]
-   * @param {object} [options] timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, …
+   * @param {object} [options] timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, exclusive, on_busy, limit_key, …
    * @returns {Promise<Job>}
    */
   async submit(handler, args = [], options = {}) {

@@ -222,6 +222,7 @@ class Rows:
                 exclusive=exclusive,
                 behind=behind,
                 replaced_by=replaced_by,
+                limit_key=given.limit_key,
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_

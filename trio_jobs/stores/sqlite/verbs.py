@@ -56,7 +56,7 @@ def _check_room(tx: Transaction, fresh: Sequence[Submission], *, crowded: bool) 
         raise QueueFull(most)
     for owner, room in rooms(fresh).items():
         if total(tx, "count_waiting", what="owner", name=owner) > room:
-            raise QueueFull(room, owner)
+            raise QueueFull(room, owner=owner)
 
 
 def _submit_exclusive(

@@ -25,7 +25,8 @@ class Limited(Store, KeepsLimits, Protocol):
 
 
 def _make(key: str | None = None, **options: Any) -> Submission:
-    return attrs.evolve(kit.make(**options), limit_key=key)
+    new = kit.make(**options)
+    return attrs.evolve(new, options=attrs.evolve(new.options, limit_key=key))
 
 
 async def _keyed(store: Limited, limit: Limit, keys: str) -> list[str]:
