@@ -48,7 +48,7 @@ FAULTS = [
     Fault(
         "submit looks for the holder of a key, and writes later",
         "racing.no_job",
-        _STEP + "            ids = [self.accept(packed(new, self.now())) for new in batch]\n",
+        _STEP + "            ids = [self.accept(new) for new in batch]\n",
         "        known = [self.load('key = ? AND owner IS ?', new.key, new.options.owner) for new in batch]\n"
         + _LATER
         + _STEP
@@ -289,6 +289,30 @@ FAULTS = [
         "claiming.a_claim_is_asked_again",
         '        if known := [row for row in rows if row["claim"] == worker.claim]:\n',
         '        if known := [row for row in rows if row["claim"] == worker.name]:\n',
+    ),
+    Fault(
+        "what stands behind a job that runs may start",
+        "exclusive.a_submit_starts_what_it_may",
+        '        rows = [row for row in rows if row["behind"] is None]\n',
+        "        self.load()\n",
+    ),
+    Fault(
+        "the second in the line holds the name",
+        "exclusive.after_is_in_order",
+        'None if one is line[0] else line[0]["id"]',
+        "None",
+    ),
+    Fault(
+        "only what fails moves the next one up",
+        "exclusive.other_workers_start_the_next_one",
+        '        if state.over and row["behind"] is None:\n',
+        "        if state is State.FAILED:\n",
+    ),
+    Fault(
+        "a debounce forgets since when it is put off",
+        "exclusive.a_debounce_puts_off_so_long",
+        'before = [one["put_off"] for one in gone]',
+        "before = []",
     ),
     Fault(
         "a claim starts what waited too long, until a sweep comes",

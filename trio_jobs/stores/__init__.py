@@ -4,6 +4,7 @@ In the order in which they tell the story:
 
     contract     the verbs of a store
     rules        decisions that are the same in every store
+    exclusion    what becomes of a job whose exclusive name is held
     submission   a job as a caller submits it, checked
     retrying     calls of a store that are repeated until it answers
     log          the log of one job in memory
