@@ -305,8 +305,8 @@ FAULTS = [
     Fault(
         "only what fails moves the next one up",
         "exclusive.other_workers_start_the_next_one",
-        '        if state.over and row["behind"] is None:\n',
-        "        if state is State.FAILED:\n",
+        'held = state.over and row["behind"] is None',
+        "held = state is State.FAILED",
     ),
     Fault(
         "a debounce forgets since when it is put off",
