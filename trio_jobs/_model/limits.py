@@ -46,7 +46,7 @@ class Limit:
         per_second: How many start per second: in any t seconds at most `burst + per_second * t`.
         burst: How many start at one moment after a pause; by default `per_second` rounded up.
         waiting: How many may wait; a `submit` beyond that raises `QueueFull`. Jobs that await an input do not
-            count.
+            count; those that stand behind an exclusive one do.
         keyed: Whether the limit holds for each `limit_key` by itself. The keys of a handler take turns.
     """
 

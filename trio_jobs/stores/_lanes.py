@@ -68,7 +68,7 @@ class Lane:
         group: The handler's.
         key: The `limit_key`.
         jobs: The jobs.
-        counted: Those that `Limit.waiting` counts.
+        counted: Those that `Limit.waiting` counts, and those that stand behind others.
         running: How many of its jobs run.
         use: What the key uses of the keyed limit; None if there is none.
         turn: Its place among the lanes; None while none of its jobs is due.
@@ -207,15 +207,17 @@ class Lanes:
             lane.counted.add(job_id)
         self._refresh(lane, ranked[2])
 
+    def count(self, handler: str, key: str | None, job_id: str) -> None:
+        """Count a job as waiting that stands behind another one; `add` adds it once it may start."""
+        self._groups[handler].lane(key).counted.add(job_id)
+
     def discard(self, handler: str, key: str | None, job_id: str, now: float) -> None:
         """Remove a job, if it waits."""
         group = self._groups.get(handler)
-        if group is not None and (lane := group.lanes.get(key)) is not None and job_id in lane.jobs.tickets:
-            lane.jobs.discard(job_id)
-            self._left(lane, job_id, now)
-
-    def _left(self, lane: Lane, job_id: str, now: float) -> None:
-        self._size -= 1
+        if group is None or (lane := group.lanes.get(key)) is None:
+            return
+        self._size -= job_id in lane.jobs.tickets
+        lane.jobs.discard(job_id)
         lane.counted.discard(job_id)
         self._refresh(lane, now)
 
@@ -271,7 +273,9 @@ class Lanes:
         lane.running += 1
         self.held[job_id] = lane, now
         lane.turn = next(self._turns)
-        self._left(lane, job_id, now)
+        self._size -= 1
+        lane.counted.discard(job_id)
+        self._refresh(lane, now)
         return job_id
 
     def hold(self, handler: str, key: str | None, job_id: str, now: float) -> None:
@@ -321,7 +325,7 @@ class Lanes:
             lane.turn = None
         if later < math.inf:  # then it opens, or another job is its best
             self._sleeping.add(lane, later, 0.0)
-        elif best is None and not lane.running:
+        elif not (lane.jobs.tickets or lane.counted or lane.running):
             if use is not None and use.moment > now:
                 self._idle.add(lane, use.moment, 0.0)
             else:

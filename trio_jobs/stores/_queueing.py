@@ -22,8 +22,7 @@ class QueueingVerbs(LookingVerbs):
 
     def _enqueue(self, row: Row, now: float) -> None:
         options = row.submission.options
-        if row.behind is None:
-            self._wait(row, now)
+        self._wait(row, now)
         expires = rules.expires_at(options, row.due)
         if expires is not None and row.state is State.QUEUED:
             self._expiring.add(row.submission.id, expires, 0, now)
@@ -32,7 +31,10 @@ class QueueingVerbs(LookingVerbs):
     def _wait(self, row: Row, now: float) -> None:
         new, penalty = row.submission, PENALTY[row.submission.options.priority]
         if self._lanes is None or new.handler not in self._lanes:
-            self._waiting.add(new.id, row.due, penalty, now, row.number)
+            if row.behind is None:
+                self._waiting.add(new.id, row.due, penalty, now, row.number)
+        elif row.behind is not None:
+            self._lanes.count(new.handler, new.options.limit_key, new.id)
         else:
             counts = row.before is None or row.before.reason is not Reason.AWAITING_INPUT
             ranked = row.due, penalty, now, row.number
@@ -85,7 +87,7 @@ class QueueingVerbs(LookingVerbs):
                 continue
             if row.state is State.RUNNING:
                 lanes.hold(handler, new.options.limit_key, new.id, now)
-            elif not row.state.over and row.behind is None:
+            elif not row.state.over:
                 self._waiting.discard(new.id)
                 self._wait(row, now)
         self._work.ring()

@@ -114,7 +114,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         if all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
             self._check_room([new], able, limit, now, left)
         else:
-            self._for_sure(able, limit, now, left)
+            self._for_sure([new], limit, now, left)
         how = exclusion.replaced(new.id)
         for row in reversed(gone):
             self._leave_queue(row)

@@ -11,9 +11,11 @@ import trio
 from ..._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from ..._common.states import Reason, State
 from ..._model.job import SNOOZES, Kind, Progress, Step
+from ..._model.limits import Limit
 from ..._model.schedule import Schedule
 from ...stores.contract import Store
 from . import kit
+from .limits import Limited
 from .scheduling import Keeper
 
 
@@ -59,6 +61,17 @@ async def a_woken_job_makes_no_room(store: Store) -> None:
     submit = store.submit([kit.make()], 1, kit.HOLDER)
     await kit.refused("submit to a full queue, with a slot for a job that was woken", QueueFull, submit)
     await kit.again(store, woken)
+
+
+async def what_awaited_an_input_leaves_its_room(limited: Limited) -> None:
+    """Under a limit, too, a job that waits for an input takes no room, nor after it was cancelled."""
+    await limited.limit(kit.work.__name__, {"it": Limit(at_once=1)})
+    for _ in range(2):
+        job_id = await kit.started(limited)
+        await limited.finish(job_id, 1, kit.awaiting())
+        await limited.request_cancel(job_id, None)
+    await kit.accept(limited, *[kit.make(n) for n in range(kit.QUEUE_LIMIT)])
+    await kit.rejected("submit to a full queue", QueueFull, limited, kit.make())
 
 
 async def what_is_known_needs_no_room(store: Store) -> None:

@@ -128,13 +128,13 @@ async def the_keys_take_turns(limited: Limited) -> None:
 
 
 async def within_a_key_the_order_is_by_rank(limited: Limited) -> None:
-    """Of one key, and between handlers, jobs start by priority, and what is not due does not."""
-    await limited.limit(_WORK, {"each": Limit(at_once=5, keyed=True)})
-    later, low, high = _make("a", delay=kit.LONG), _make("a", priority=0), _make("a", priority=3)
-    other = kit.make(target=kit.other_work, priority=2)
-    await kit.accept(limited, later, low, high, other)
-    came = [job_id for _ in range(4) for job_id in await kit.claimed(limited, 1)]
-    ids = [new.id for new in sorted((low, high, other), key=lambda new: new.options.priority)]
+    """Of one key, and between handlers, what is due starts by priority, and in the order it came."""
+    await limited.limit(_WORK, {"each": Limit(at_once=9, keyed=True)})
+    later, other = _make("a", delay=kit.LONG), kit.make(target=kit.other_work, priority=2)
+    batch = [later, *(_make("a", priority=level) for level in (3, 0, 0, 3, 0)), other]
+    await kit.accept(limited, *batch)
+    came = [job_id for _ in range(7) for job_id in await kit.claimed(limited, 1)]
+    ids = [new.id for new in sorted(batch[1:], key=lambda new: new.options.priority)]
     kit.expect("claim, one by one", came, ids)
 
 
@@ -159,6 +159,23 @@ async def a_job_that_replaces_one_takes_its_place(limited: Limited) -> None:
     await kit.expect_job("submit that replaces", limited, first, replaced_by=second)
     await kit.rejected("submit that replaces one of another key", QueueFull, limited, _make("b", **named))
     await kit.expect_job("submit that was refused", limited, second, state=State.QUEUED, replaced_by=None)
+
+
+async def what_stands_behind_another_job_counts(limited: Limited) -> None:
+    """`Limit.waiting` counts what stands behind the holder of its name, until that is cancelled or starts."""
+    await _keyed(limited, Limit(at_once=9, waiting=2), "")
+    named: dict[str, Any] = {"exclusive": "chat", "on_busy": "after"}
+    (holder,) = await kit.accept(limited, _make("a", **named))
+    await kit.again(limited, holder)
+    behind = [job_id for _ in range(2) for job_id in await kit.accept(limited, _make("a", **named))]
+    for options in (named, {}):
+        await kit.rejected("submit of a third, two stand behind", QueueFull, limited, _make("a", **options))
+    await limited.request_cancel(behind[0], None)
+    await kit.accept(limited, _make("a", **named))
+    await limited.finish(holder, 1, kit.completed())
+    await kit.again(limited, behind[1])
+    await kit.accept(limited, _make("a"))
+    await kit.rejected("submit of a third, one stands behind", QueueFull, limited, _make("a"))
 
 
 async def due_waits_for_a_place(limited: Limited) -> None:
