@@ -14,6 +14,7 @@ from tests.serving.served import EventStream, Sent, Site, follow, parse, served
 from trio_jobs import JobContext, Retention, handler
 from trio_jobs.serving import Caller, Limits
 from trio_jobs.serving.feed import Feed
+from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.sse import PING
 
 HEAD = "HEAD {} HTTP/1.1"
@@ -259,6 +260,31 @@ async def test_a_client_that_leaves() -> None:
             await until(stream, "token")
             await stream.wire.stream.aclose()
             await nobody_reads(site)
+
+
+@pytest.mark.parametrize("path", ["jobs/{}/stream", "jobs/{}/result", "jobs/{}/history/1", "metrics"])
+async def test_a_client_that_leaves_before_the_store_has_answered(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """What it asked for is given up at once, so its place is free."""
+    asked, given_up = trio.Event(), trio.Event()
+
+    async def never(*_: Any) -> Any:
+        asked.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            given_up.set()
+
+    async with served() as site:
+        job_id = await site.submit("hang")
+        for name in ("get", "value", "statistics"):
+            monkeypatch.setattr(JobOperations, name, never)
+        wire = await site.connect()
+        await wire.say(f"GET /v1/{path.format(job_id)} HTTP/1.1")
+        await asked.wait()
+        await wire.stream.aclose()
+        await given_up.wait()
 
 
 async def test_a_blocking_reader_holds_its_handler() -> None:

@@ -14,7 +14,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.inside import store_of
 from trio_jobs import JobContext, JobRegistry, handler, open_registry
+from trio_jobs.serving.account import Account
 from trio_jobs.serving.context import ServerContext
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.net.outgoing import PeerGone
@@ -39,6 +41,7 @@ class Memory(WebSocketConnection):
         self.ended = False
         self.waiting = False
         self.outlet = self
+        self.unsent = Account(1)
 
     async def receive(self) -> str | bytes:
         try:
@@ -109,6 +112,7 @@ async def talking(
     closing = trio.Event() if closing is None else closing
     async with open_registry(handlers=[count, hang, stay], window=8) as jobs, trio.open_nursery() as nursery:
         context = attrs.evolve(ServerContext.of(jobs, ServerOptions(limits=found)), closing=closing)
+        pipe.unsent = context.operations.account
 
         async def run() -> None:
             await WebSocketHandler(pipe, context, caller).run()
@@ -229,6 +233,55 @@ async def test_unfollow_while_the_window_is_full(autojump_clock: MockClock) -> N
         assert (await pipe.hear())["events"]
         await pipe.say("unfollow", 2)
         assert (await pipe.hear())["unfollowed"]
+
+
+async def test_unfollow_while_there_is_no_room(autojump_clock: MockClock) -> None:
+    """A follow whose next frame waits until other peers take theirs is stopped at once, and sends no more."""
+    pipe = Memory(room=0)
+    async with talking(pipe) as jobs:
+        job = await jobs.submit(hang)
+        async with pipe.unsent.room(Limits().all_unsent):
+            await pipe.say("follow", 2, job=job.id)
+            await wait_all_tasks_blocked()
+            await pipe.say("unfollow", 2)
+            with trio.fail_after(1):
+                assert await pipe.hear() == {"re": 2, "unfollowed": True}
+        assert pipe.unsent.used == 0
+
+
+async def never(*_: object) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("op", ["follow", "wait"])
+async def test_unfollow_while_the_store_does_not_answer(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, op: str
+) -> None:
+    """A follow or wait whose job is not looked up yet can be stopped as well."""
+    pipe = Memory()
+    async with talking(pipe) as jobs:
+        job = await jobs.submit(hang)
+        monkeypatch.setattr(store_of(jobs), "get", never)
+        await pipe.say(op, 2, job=job.id)
+        await wait_all_tasks_blocked()
+        await pipe.say("unfollow", 2)
+        with trio.fail_after(1):
+            assert await pipe.hear() == {"re": 2, "unfollowed": True}
+
+
+async def test_a_follow_that_is_stopped_while_it_sends(autojump_clock: MockClock) -> None:
+    """The frame that was begun is sent, and none behind it."""
+    pipe = Memory(room=0)
+    async with talking(pipe) as jobs:
+        job = await jobs.submit(count, 9)
+        await job.wait()
+        await pipe.say("follow", 2, job=job.id, window=1)
+        await wait_all_tasks_blocked()
+        await pipe.say("ack", 2, cursor=1)
+        await pipe.say("unfollow", 2)
+        await wait_all_tasks_blocked()
+        assert [event["seq"] for event in (await pipe.hear())["events"]] == [1]
+        assert await pipe.hear() == {"re": 2, "unfollowed": True}
 
 
 async def test_many_follows_share_a_connection(autojump_clock: MockClock) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -26,6 +27,7 @@ from ..options import Caller
 from ..problems import Refused
 from ..sse import cursor_of
 from ..values import FIELDS
+from .asgi import unless_gone
 from .body import read_body
 from .event_stream import EventStreamResponse
 from .metrics import exposition
@@ -219,16 +221,19 @@ async def history(context: ServerContext, request: Request, caller: Caller) -> A
 @endpoint("GET", *(f"/v1/jobs/{{id}}/{name}" for name in FIELDS), answers=_VALUE, problems=(400, 404, 409))
 async def field(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read one value of a job, however large it is."""
-    job = await context.operations.get(caller, request.path_params["id"])
+    look = partial(context.operations.get, caller, request.path_params["id"])
+    job = await unless_gone(request.receive, look)
     name: Any = request.url.path.rpartition("/")[2]
-    return await value_of(context.operations, caller, requests.GetValue(1, job.id, name, job.last_seq))
+    asked = requests.GetValue(1, job.id, name, job.last_seq)
+    return await unless_gone(request.receive, partial(value_of, context.operations, caller, asked))
 
 
 @endpoint("GET", "/v1/jobs/{id}/history/{seq}", answers=_VALUE, problems=(400, 404, 409))
 async def data(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read the data of one event, however large it is."""
     job_id, seq = request.path_params["id"], cursor_of(request.path_params["seq"]) or 0
-    return await value_of(context.operations, caller, requests.GetValue(1, job_id, "data", seq))
+    asked = requests.GetValue(1, job_id, "data", seq)
+    return await unless_gone(request.receive, partial(value_of, context.operations, caller, asked))
 
 
 @endpoint(
@@ -250,7 +255,8 @@ async def stream(context: ServerContext, request: Request, caller: Caller) -> AS
     policy: Any = query.get("policy", "gap")
     if policy not in {"gap", "block"}:
         raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
-    job = await context.operations.place(caller, request.path_params["id"], after)
+    look = partial(context.operations.place, caller, request.path_params["id"], after)
+    job = await unless_gone(request.receive, look)
     if job.state.over and after == job.last_seq:
         return Response(status_code=204)  # the client has read the end; EventSource does not come back
     return EventStreamResponse(context, caller, job, after, policy)
@@ -269,10 +275,10 @@ async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGI
 
 
 @endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
-async def metrics(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
+async def metrics(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Ask the same for Prometheus."""
-    text = exposition(await context.operations.statistics(caller))
-    return Response(text, media_type="text/plain; version=0.0.4")
+    found = await unless_gone(request.receive, partial(context.operations.statistics, caller))
+    return Response(exposition(found), media_type="text/plain; version=0.0.4")
 
 
 # ------------------------------------------------------------ requests

@@ -7,8 +7,8 @@ nothing (trio-websocket leaves one if a send is cancelled).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from operator import methodcaller
 from typing import Final
@@ -19,7 +19,6 @@ from ..._common.bell import Bell
 from ..._wire.requests import AnyRequest, EndInputs, Send
 from ..account import Account
 from ..answers import answering
-from ..batch import EventBatch
 from ..context import ServerContext
 from ..feed import Follower, Outlet
 from ..net.outgoing import PeerGone
@@ -59,6 +58,10 @@ class WebSocketConnection(ABC):
         """Close in order."""
 
 
+class _StoppedError(Exception):
+    """The peer stopped a follow."""
+
+
 class _Running:
     """A request that is being answered, the scope in which it can be stopped, and what an ack of it does."""
 
@@ -72,6 +75,15 @@ class _Running:
     def stop(self) -> None:
         self.stopped = True
         self.scope.cancel(reason="unfollowed")
+
+    @contextmanager
+    def stoppable(self) -> Generator[None]:
+        """Let a part of the work be stopped, and do none of it after a stop. Raises `_StoppedError`."""
+        if not self.stopped:
+            with trio.CancelScope() as self.scope:
+                yield
+        if self.stopped:
+            raise _StoppedError
 
 
 class WebSocketHandler:
@@ -215,23 +227,24 @@ class WebSocketHandler:
         """Send a log until its end, and return the last frame."""
         operations, re = self._context.operations, subscription.id
         try:
-            job = await operations.place(self._caller, subscription.job_id, subscription.sent)
+            with running.stoppable():
+                job = await operations.place(self._caller, subscription.job_id, subscription.sent)
             with operations.following(subscription, job.last_seq) as feed:
                 follower = Follower(subscription, self._connection.outlet, methodcaller("frame", re))
                 running.acked = partial(feed.acked, follower)
-                while not running.stopped:
-                    batch: EventBatch | None = None
-                    with trio.CancelScope() as running.scope:
-                        batch = await feed.next(follower)
-                    if running.scope.cancelled_caught:
-                        break
-                    if batch is None:
-                        return self._session.ended(re)
-                    subscription.moved(batch.last)  # before: the peer may ack it before this task runs again
-                    message = batch.message(re).decode()
-                    async with self._account.room(len(message)):
+                while True:
+                    async with AsyncExitStack() as room:  # until the batch is sent
+                        with running.stoppable():
+                            batch = await feed.next(follower)
+                            if batch is None:
+                                return self._session.ended(re)
+                            message = batch.message(re).decode()
+                            await room.enter_async_context(self._account.room(len(message)))
+                        # Before it is sent: the peer may ack it before this task runs again.
+                        subscription.moved(batch.last)
                         await self._send(message)
                     feed.readers.advanced(subscription)
+        except _StoppedError:
             return self._session.unfollowed(re)
         except PeerGone:
             raise
