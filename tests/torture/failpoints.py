@@ -58,7 +58,7 @@ VERBS: Final = (
 _SPECIAL: Final[Mapping[str, tuple[str, Callable[[tuple[Any, ...], Mapping[str, Any]], bool]]]] = {
     "consume": ("append", lambda _, named: (named.get("received") or 0) > 0),
     "step": ("append", lambda args, _: Kind.STEP in args),
-    "wait": ("finish", lambda args, _: is_wait(args[-1])),
+    "wait": ("finish", lambda args, _: is_wait(args[3])),
 }
 """Calls of a verb that do something of their own: which verb, and of what arguments."""
 STEPS: Final = ("begin/before", "serve/before", "serve/after", "commit/before", "commit/after")

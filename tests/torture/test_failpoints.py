@@ -50,10 +50,10 @@ def test_tokens_that_are_appended_twice_are_found(
     real = verbs.append
 
     def append(
-        tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int, received: Any
+        tx: Any, job_id: str, attempt: int, kind: Any, values: Sequence[bytes], *, offset: int, **more: Any
     ) -> int:
-        there = looking.running(tx, job_id, attempt).appended
-        return real(tx, job_id, attempt, kind, values, offset=max(offset, there), received=received)
+        there = looking.running(tx, job_id, attempt, more["claim"]).appended
+        return real(tx, job_id, attempt, kind, values, offset=max(offset, there), **more)
 
     monkeypatch.setattr(verbs, "append", append)
     with pytest.raises(AssertionError, match="tokens_are_the_handlers"):

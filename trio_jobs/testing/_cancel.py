@@ -115,7 +115,8 @@ class _Canceller(trio.abc.Instrument):
         while above is not None:
             nursery = above.parent_nursery
             if nursery is not None and self.worker is not None and nursery is self.worker.nursery:
-                return "tokens of job" not in task.name and task.name != "claim jobs"
+                what, _, job_id = above.name.rpartition(" ")
+                return job_id in self.worker.attempts and what != "tokens of job"
             above = None if nursery is None else nursery.parent_task
         return False
 
