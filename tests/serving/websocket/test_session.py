@@ -260,6 +260,8 @@ def test_errors_carry_facts_and_no_more() -> None:
         "code": "queue_full",
         "message": str(QueueFull(7)),
         "limit": 7,
+        "name": None,
+        "key": None,
     }
     secret = json.loads(session.failed(1, to_problem("a test", KeyError("the password"))))["error"]
     assert secret["code"] == "internal"
