@@ -16,6 +16,7 @@ import trio
 from trio_jobs.stores import Store  # the contract for stores; see "Writing a store"
 
 T = TypeVar("T")  # what a handler streams
+V = TypeVar("V")  # what another handler streams
 R = TypeVar("R")  # what a handler returns
 Ts = TypeVarTuple("Ts")  # the handler's own arguments
 
@@ -220,6 +221,13 @@ class JobContext(Generic[T]):
         *args: *Ts,
         **options: Unpack[SpawnOptions],
     ) -> JobHandle[Any, R]: ...
+    async def submit(
+        self,
+        fn: Callable[[JobContext[V], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[V, R]: ...
 
 # ---------------------------------------------------------------- records (frozen)
 

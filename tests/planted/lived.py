@@ -83,7 +83,7 @@ LIVED = [
     Bug(
         "a spawn is not repeated",
         "a job fails because the store was unavailable when it started a child",
-        "_running/runner.py",
+        "_running/worker.py",
         "await retry_until_answered(self.store.spawn, job_id, above.attempt, child, worker)",
         "await self.store.spawn(job_id, above.attempt, child, worker)",
         "lives",

@@ -48,6 +48,7 @@ async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
     assert_type(await job.step("shout", shout, prompt, 2), str)
     child = await job.spawn(generate, "child", 2, timeout=5, tags={"a": "b"})
     assert_type(await child.result(), int)
+    assert_type(await job.submit(generate, "other", 2, key="k", retry=Retry()), JobHandle[str, int])
     return n
 
 

@@ -16,6 +16,7 @@ async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
     await job.tokens.send(b"")  # type: ignore[arg-type]
     await job.progress("half")  # type: ignore[arg-type]
     await job.spawn(generate, 1)  # type: ignore[arg-type]
+    await job.submit(generate, 1)  # type: ignore[arg-type]
     await job.spawn(generate, "hi", retry=Retry())  # type: ignore[call-arg]
     await job.step("again", again, "one")  # type: ignore[arg-type]
     await job.step("again", plain)  # type: ignore[arg-type]

@@ -62,8 +62,6 @@ async def submit_with_room(
     """
     jobs._worker.check_open(submits=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     new = attrs.evolve(submission(fn, args, options), room=room)
-    if new.limits:
-        await jobs._tell_limits(new)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     (job_id,) = await jobs._worker.submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return job_id
 
@@ -91,6 +89,7 @@ class JobRegistry:
         self.handlers = handlers
         self._limits = limits
         self._worker = worker
+        worker.tell_limits = self._tell_limits
         self._store = worker.store
         self._declared = declared
 
@@ -138,10 +137,7 @@ class JobRegistry:
             QueueFull: Too many jobs wait, in all or under a limit.
         """
         self._worker.check_open(submits=True)
-        new = submission(fn, args, options)
-        if new.limits:
-            await self._tell_limits(new)
-        (job_id,) = await self._worker.submit([new])
+        (job_id,) = await self._worker.submit([submission(fn, args, options)])
         return JobHandle(self._worker, job_id)
 
     async def submit_many(
@@ -176,8 +172,6 @@ class JobRegistry:
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
         if options.get("exclusive") is not None:
             raise TypeError("submit_many takes no exclusive: one job holds that name; call submit for each")
-        if batch and batch[0].limits:
-            await self._tell_limits(batch[0])
         ids = await self._worker.submit(batch)
         return [JobHandle(self._worker, job_id) for job_id in ids]
 

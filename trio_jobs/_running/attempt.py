@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 import trio
@@ -17,13 +16,10 @@ import trio
 from .._common.states import Reason
 from .._common.task_tree import task_tree
 from ..stores.contract import Claim, Outcome
-from .context import JobContext
+from .context import JobContext, Starts
 from .deadlines import Deadlines
 from .outcome import Run, conclude
 from .writer import Resources, Writer
-
-if TYPE_CHECKING:
-    from .._watching.handle import JobHandle
 
 logger = logging.getLogger("trio_jobs")
 # Each attempt asks for these, and Python 3.11 finds the members of an enum slowly.
@@ -50,7 +46,7 @@ class Attempt:
     Args:
         claim: The right to run it.
         resources: What the attempts of the worker share.
-        spawn: Starts a child job of an attempt; see `JobContext.spawn`.
+        starts: Starts other jobs for its handler.
         parent: The attempt that spawned it, for a child job.
 
     Attributes:
@@ -69,14 +65,14 @@ class Attempt:
         self,
         claim: Claim,
         resources: Resources,
-        spawn: Callable[..., Awaitable[JobHandle[Any, Any]]],
+        starts: Starts,
         parent: Attempt | None = None,
     ) -> None:
         self.claim = claim
         self.parent = parent
         self.deadlines = Deadlines(claim.submission.options.timeouts)
         self.writer = Writer(claim, resources, self.deadlines)
-        self.context: JobContext[Any] = JobContext(claim, self.writer, partial(spawn, self))
+        self.context: JobContext[Any] = JobContext(claim, self.writer, self, starts)
 
     async def run(self) -> tuple[Run, BaseException | None]:
         """Call the handler in its own nursery and scope.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
@@ -12,18 +12,40 @@ from .._model.job import Kind, Progress
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from .._model.options import SpawnOptions
+    from .._model.options import SpawnOptions, SubmitOptions
     from .._watching.handle import JobHandle
     from ..stores.contract import Claim
+    from .attempt import Attempt
     from .steps import Steps
 
 T = TypeVar("T")
+V = TypeVar("V")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-Spawn = Callable[
-    [Callable[..., Awaitable[Any]], tuple[Any, ...], Mapping[str, Any]], "Awaitable[JobHandle[Any, Any]]"
-]
-"""Starts a child job: a function, its arguments and its options."""
+
+
+class Starts(Protocol):
+    """Starts other jobs for the handler of an attempt; each takes a function, its arguments and options."""
+
+    async def spawn(
+        self,
+        parent: Attempt,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """See `JobContext.spawn`."""
+        ...
+
+    async def submit_by(
+        self,
+        attempt: Attempt,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """See `JobContext.submit`."""
+        ...
 
 
 class JobContext(Generic[T]):
@@ -43,7 +65,7 @@ class JobContext(Generic[T]):
     _steps: Steps | None = None  # made by the first one
     _cancel_requested: trio.Event | None = None  # made when it is asked for
 
-    def __init__(self, claim: Claim, writer: Writer, spawn: Spawn) -> None:
+    def __init__(self, claim: Claim, writer: Writer, attempt: Attempt, starts: Starts) -> None:
         new = claim.submission
         self.id: str = new.id
         self.attempt: int = claim.attempt
@@ -51,7 +73,8 @@ class JobContext(Generic[T]):
         self.metadata: Mapping[str, Any] = new.options.metadata
         self.saved: Any = claim.saved
         self._writer = writer
-        self._spawn = spawn
+        self._attempt = attempt
+        self._starts = starts
 
     # ------------------------------------------------------------ stream
 
@@ -276,4 +299,34 @@ class JobContext(Generic[T]):
             RecursionError: Child jobs would be nested more than 100 deep.
             LeaseLost: The attempt is over.
         """
-        return await self._spawn(fn, args, options)
+        return await self._starts.spawn(self._attempt, fn, args, options)
+
+    async def submit(
+        self,
+        fn: Callable[[JobContext[V], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[V, R]:
+        """Submit a job of its own, to the same store; see `JobRegistry.submit`.
+
+        It is no child: it waits, runs and is retried by itself, and is not taken back if this attempt fails.
+        The next attempt submits it anew, unless a `key` says that it is the same. Its owner is that of this
+        job. It is accepted only while the job runs this attempt.
+
+        Always a checkpoint. If it is cancelled while the store is unavailable, it may have been accepted.
+
+        Args:
+            fn: An async function that takes a `JobContext` and `args`.
+            *args: Its arguments.
+            **options: See `SubmitOptions`; no `owner`.
+
+        Returns:
+            A handle on the job; see `JobRegistry.submit`.
+
+        Raises:
+            Exception: What `JobRegistry.submit` raises; but while the store is unavailable this waits.
+            TypeError: An `owner` was given.
+            LeaseLost: The attempt is over.
+        """
+        return await self._starts.submit_by(self._attempt, fn, args, options)

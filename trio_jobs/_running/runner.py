@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -23,14 +23,13 @@ from .._common.errors import InboxFull, InvalidPayload, LeaseLost
 from .._common.states import Reason, State, Transition
 from .._model.job import REPEATED, CancelReport, Ended, Event, Job, JobEnd, new_id
 from .._watching.cursor import LogCursor
-from .._watching.handle import JobHandle
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
-from ..stores.submission import child_submission
 from .attempt import Attempt
+from .context import Starts
 from .listener import Listener
 from .logs import log_end, log_start
 from .outcome import Run
@@ -38,8 +37,6 @@ from .shortcuts import Shortcuts
 from .writer import Resources
 
 logger = logging.getLogger("trio_jobs")
-NESTED: Final = 100
-"""How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 STUCK_SECONDS = 10.0
 """How long a shutdown waits before it logs which jobs hold it up."""
 
@@ -53,6 +50,7 @@ class Runner:
         claimant: The worker's name, and how long its leases are.
         window: How many events a handler may be ahead of a reader.
         shortcuts: The ways around the verbs of the store, if there are any.
+        starts: Starts other jobs for the handlers of attempts.
 
     Attributes:
         readers: The readers of jobs in this process.
@@ -73,8 +71,10 @@ class Runner:
         *,
         window: int,
         shortcuts: Shortcuts,
+        starts: Starts,
     ) -> None:
         self.store = store
+        self._starts = starts
         self.nursery = nursery
         self.claimant = claimant
         self.readers = ReadersByJob(window)
@@ -107,7 +107,7 @@ class Runner:
         Raises:
             RuntimeError: The nursery is closed.
         """
-        attempt = Attempt(claim, self._resources, self.spawn, parent)
+        attempt = Attempt(claim, self._resources, self._starts, parent)
         job_id = claim.submission.id
         nursery.start_soon(self._run, attempt, name=f"{claim.submission.handler} {job_id}")
         if (older := self.attempts.get(job_id)) is not None:
@@ -224,29 +224,6 @@ class Runner:
         if attempt.parent is None:
             self.running -= 1
         self._changed.ring()
-
-    async def spawn(
-        self,
-        parent: Attempt,
-        fn: Callable[..., Awaitable[Any]],
-        args: tuple[Any, ...],
-        given: Mapping[str, Any],
-    ) -> JobHandle[Any, Any]:
-        """Start a child job in an attempt's nursery; see `JobContext.spawn`."""
-        above = parent.claim
-        child = child_submission(fn, args, given, above.submission.options)
-        if (depth := parent.depth) > NESTED:
-            raise RecursionError(f"child jobs can be nested {NESTED} deep, not {depth}")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        job_id = above.submission.id
-        worker = self.claimant._replace(claim=above.id)
-        claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, worker)
-        try:
-            self.start(claim, parent.context.nursery, parent)
-        except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
-            raise LeaseLost(job_id, above.attempt) from None
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return JobHandle(self, child.id)
 
     # ------------------------------------------------------------ for handles, see `JobAccess`
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ..stores.contract import KnowsEnds
+    from .._model.job import JobEnd
     from ..stores.memory import MemoryStore
+
+
+class KnowsEnds(Protocol):
+    """A store that a registry makes by itself, and asks for less than `Store.ended` says."""
+
+    async def end(self, job_id: str) -> JobEnd:
+        """Wait until the job has ended, and return how. Raises what `Store.ended` does. A checkpoint."""
+        ...
 
 
 class Shortcuts(NamedTuple):

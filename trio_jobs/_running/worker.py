@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from typing import Any, Final
 
 import trio
 
 from .._common.errors import LeaseLost, StoreUnavailable
 from .._common.states import Reason, Transition
 from .._model.job import Ended
+from .._watching.handle import JobHandle
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
 from ..stores.retrying import retry_until_answered, retry_until_done
+from ..stores.submission import child_submission, submission
+from .attempt import Attempt
 from .runner import Runner
 from .shortcuts import NO_SHORTCUTS, Shortcuts
 
 logger = logging.getLogger("trio_jobs")
+NESTED: Final = 100
+"""How deep child jobs may lie in each other: each takes its place on the stack of what waits for it."""
 
 
 class Worker(Runner):
@@ -33,7 +39,10 @@ class Worker(Runner):
 
     Attributes:
         paused: Whether claiming is paused.
+        tell_limits: Tells the store of the limits of a handler before its first job.
     """
+
+    tell_limits: Callable[[Submission], Awaitable[None]]
 
     def __init__(
         self,
@@ -45,7 +54,7 @@ class Worker(Runner):
         capacity: int,
         window: int,
     ) -> None:
-        super().__init__(store, nursery, claimant, window=window, shortcuts=shortcuts)
+        super().__init__(store, nursery, claimant, window=window, shortcuts=shortcuts, starts=self)
         self.capacity = capacity
         self.paused = False
         self._asked = 0  # slots for which a claim is under way
@@ -97,6 +106,8 @@ class Worker(Runner):
     async def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Submit a batch and, in the same step, start as many jobs as there are free slots. A checkpoint."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if batch and batch[0].limits:
+            await self.tell_limits(batch[0])
         free = self._hold(len(batch))
         worker = self.new_claim()
         try:
@@ -113,6 +124,46 @@ class Worker(Runner):
                 await self.hear()  # as no heartbeats are sent
             await trio.lowlevel.cancel_shielded_checkpoint()
         return ids
+
+    async def spawn(
+        self,
+        parent: Attempt,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """Start a child job in an attempt's nursery; see `JobContext.spawn`."""
+        above = parent.claim
+        child = child_submission(fn, args, given, above.submission.options)
+        if (depth := parent.depth) > NESTED:
+            raise RecursionError(f"child jobs can be nested {NESTED} deep, not {depth}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        job_id = above.submission.id
+        worker = self.claimant._replace(claim=above.id)
+        claim = await retry_until_answered(self.store.spawn, job_id, above.attempt, child, worker)
+        try:
+            self.start(claim, parent.context.nursery, parent)
+        except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
+            raise LeaseLost(job_id, above.attempt) from None
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return JobHandle(self, child.id)
+
+    async def submit_by(
+        self,
+        attempt: Attempt,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        given: Mapping[str, Any],
+    ) -> JobHandle[Any, Any]:
+        """Submit a job while an attempt runs; see `JobContext.submit`."""
+        self.check_open(submits=True)
+        if "owner" in given:
+            raise TypeError("the owner of what a handler submits is that of its own job; leave out owner")
+        by = attempt.claim
+        new = submission(fn, args, {**given, "owner": by.submission.options.owner})
+        new.submitter = by.submission.id, by.attempt, by.id
+        (job_id,) = await retry_until_answered(self.submit, [new])
+        return JobHandle(self, job_id)
 
     def _hold(self, most: int) -> int:
         """Hold up to `most` free slots for a call of the store, and return how many are held."""

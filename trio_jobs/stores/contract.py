@@ -27,7 +27,7 @@ are always read by cursor, so a lost or doubled wake-up inside a store loses or 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .records import (
     COUNTED,
@@ -44,7 +44,7 @@ from .records import (
 
 if TYPE_CHECKING:
     from .._common.states import Reason, State
-    from .._model.job import Event, Job, JobEnd, Kind
+    from .._model.job import Event, Job, Kind
     from .._model.summary import Page
 
 __all__ = [
@@ -55,7 +55,6 @@ __all__ = [
     "Claim",
     "Claimant",
     "Heartbeat",
-    "KnowsEnds",
     "Outcome",
     "Store",
     "Submission",
@@ -81,6 +80,7 @@ class Store(Protocol):
 
         Submitting to a worker with free slots thus costs one step, not two. A submission whose id is known
         already was accepted before, and changes nothing. Called again, it claims what `claim` would then.
+        A new one that has a `submitter` is accepted only while that attempt runs.
 
         A submission that is `exclusive` comes alone. While a job of its owner with that name has not ended,
         `exclusion.MOVES` says what becomes of it, unless its id or key is known. In the same step the jobs
@@ -93,6 +93,7 @@ class Store(Protocol):
             key for the same handler, arguments and given options. And what was claimed, perhaps other jobs.
 
         Raises:
+            LeaseLost: The `submitter` of a new submission is not running that attempt of that claim.
             KeyConflict: The key belongs to a different submission.
             Busy: A job holds the `exclusive` name, and `on_busy` is `reject`.
             QueueFull: Accepting the batch would exceed the number of jobs that may wait, or that of an owner
@@ -388,13 +389,4 @@ class Store(Protocol):
         a job that has not ended raise `trio.ClosedResourceError`; in any store `due`, `overdue`,
         `cancelling` and `listening` do, if they wait.
         """
-        ...
-
-
-@runtime_checkable
-class KnowsEnds(Protocol):
-    """A store that a registry makes by itself, and asks for less than `Store.ended` says."""
-
-    async def end(self, job_id: str) -> JobEnd:
-        """Wait until the job has ended, and return how. Raises what `Store.ended` does. A checkpoint."""
         ...

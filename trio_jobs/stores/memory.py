@@ -52,6 +52,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         now = self._time()
+        for new in batch:
+            if new.submitter is not None and new.id not in self._rows:
+                self._running(*new.submitter)
         if len(batch) == 1 and limit and self._starts_at_once(batch[0], now):
             return [batch[0].id], [self._start(self._accept(batch[0], now), worker, now)]
         fresh: dict[str, Submission] = {}

@@ -30,6 +30,7 @@ class Submission:
             that is compared, as the defaults of the handler may have changed meanwhile; None is `options`.
         room: How many jobs of its owner may wait, this one included; None is no limit.
         limits: The limits of its handler, as that is marked; `limits.KeepsLimits` tells the store of them.
+        submitter: The attempt whose handler submits it: job id, number and claim id; None if no handler does.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Submission:
     given: Options | None = None
     room: int | None = None
     limits: Sequence[str | Limit] = ()
+    submitter: tuple[str, int, str | None] | None = None
 
 
 @attrs.define

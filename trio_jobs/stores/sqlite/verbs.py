@@ -31,6 +31,10 @@ def submit(
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
+    for one in batch:
+        by = one.submission.submitter
+        if by is not None and tx.one("number_of", id=one.submission.id) is None:
+            running(tx, *by)
     if batch and batch[0].submission.options.exclusive is not None:  # which is alone in its batch
         return _submit_exclusive(tx, batch[0], limit, handlers, worker)
     waiting, awaiting = totals(tx, "count_waiting", what="all", name="")

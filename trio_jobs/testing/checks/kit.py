@@ -69,6 +69,13 @@ def make(*args: object, target: Callable[..., Awaitable[Any]] = work, **options:
     return submission(target, args, options)
 
 
+def make_by(job_id: str, attempt: int, claim: str | None = None, *args: object, **options: Any) -> Submission:
+    """Return a submission by the handler of an attempt."""
+    new = make(*args, **options)
+    new.submitter = job_id, attempt, claim
+    return new
+
+
 def completed(result: object = None) -> Outcome:
     """Return the outcome of an attempt that returned `result`."""
     return Outcome(Transition.COMPLETED, result)
@@ -290,8 +297,11 @@ async def fenced(store: Store, job_id: str, attempt: int) -> None:
 
 
 async def _refuse_writes(store: Store, job_id: str, attempt: int) -> None:
-    child = make()
-    calls: dict[str, Act] = {"spawn": partial(store.spawn, job_id, attempt, child, HOLDER)}
+    child, other = make(), make_by(job_id, attempt)
+    calls: dict[str, Act] = {
+        "spawn": partial(store.spawn, job_id, attempt, child, HOLDER),
+        "submit": partial(store.submit, [other], 1, HOLDER),
+    }
     for kind in (Kind.TOKEN, Kind.PROGRESS, Kind.SAVED):
         calls[f"append of {kind.value}"] = partial(store.append, job_id, attempt, kind, ["late"], 0)
     for outcome in (completed("late"), failed(), cancelled(), retried()):

@@ -10,7 +10,7 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from ..._common.errors import InvalidPayload, KeyConflict, QueueFull, UnknownJob
+from ..._common.errors import InvalidPayload, KeyConflict, LeaseLost, QueueFull, UnknownJob
 from ..._common.states import State
 from ..._model.job import Kind, Priority, Timeouts
 from ..._model.retry import Retry
@@ -219,6 +219,34 @@ async def a_key_is_compared_by_what_was_given(store: Store) -> None:
     for given in others:
         what = f"submit of a key with {given} in place of other options"
         await kit.rejected(what, KeyConflict, store, kit.make("a", key="k", **given))
+
+
+async def a_running_attempt_submits(store: Store) -> None:
+    """What the handler of an attempt submits is a job of its own: it has no parent, and outlives the attempt.
+
+    A batch of an attempt that does not run, of a claim that did not start it, or of a job that is unknown is
+    refused whole; but not one that was accepted while it ran.
+    """
+    job_id = await kit.started(store, worker=kit.KNOWN)
+    new = kit.make_by(job_id, 1, kit.KNOWN.claim, "arg", key="k")
+    what = "submit by a running attempt"
+    kit.expect(f"{what} returns the id", await kit.accept(store, new), [new.id])
+    await kit.expect_job(what, store, new.id, state=State.QUEUED, parent=None, attempt=0)
+    by_others = [
+        (job_id, 2, kit.KNOWN.claim),
+        (job_id, 1, "other-1"),
+        (job_id, 1, None),
+        ("unknown", 1, None),
+    ]
+    for by in by_others:
+        batch = [kit.make(), kit.make_by(*by)]
+        await kit.rejected(f"submit by {by}, which does not run", LeaseLost, store, *batch, limit=1)
+    await store.finish(job_id, 1, kit.failed(), kit.KNOWN.claim)
+    await kit.expect_job("finish of the attempt that submitted", store, new.id, state=State.QUEUED)
+    kit.expect("submit again by an attempt that has ended", await kit.accept(store, new), [new.id])
+    late = kit.make_by(job_id, 1, kit.KNOWN.claim, "arg", key="k")
+    await kit.rejected("submit by an attempt that has ended", LeaseLost, store, late, limit=1)
+    kit.expect("refused submits, then count", (await kit.counted(store)).get(State.QUEUED), 1)
 
 
 async def an_owner_has_so_much_room(store: Store) -> None:
