@@ -152,6 +152,8 @@ class JobRegistry:
 
 class Schedules:
     async def find(self) -> list[ScheduleStatus]: ...
+    async def add(self, schedule: Schedule) -> None: ...  # each registry with its handler fires it
+    async def remove(self, name: str) -> None: ...
     async def pause(self, name: str) -> None: ...  # in every process, and after restarts
     async def resume(self, name: str) -> None: ...
     async def trigger(self, name: str) -> JobHandle[Any, Any]: ...
@@ -412,8 +414,15 @@ class Schedule:
 
 class ScheduleStatus:
     name: str
-    schedule: Schedule
-    declared: bool
+    handler: str
+    cron: str | None
+    timezone: str | None
+    every: float | None
+    missed: Literal["skip", "latest"]
+    late: float
+    jitter: float
+    added: bool  # by `Schedules.add`
+    declared: bool  # by a registry that runs
     paused: bool
     last_tick: datetime
     next_tick: datetime | None
@@ -458,6 +467,9 @@ class UnknownHandler(TrioJobsError):
     known: list[str]
 
 class UnknownSchedule(TrioJobsError):
+    name: str
+
+class ScheduleDeclared(TrioJobsError):
     name: str
 
 class InvalidPayload(TrioJobsError, ValueError): ...

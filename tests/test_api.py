@@ -26,7 +26,7 @@ MOST_NAMES = 50
 BEHIND = {
     "Filter": "_registry.filter",
     "LineStream": "_watching.lines",
-    "ScheduleStatus": "_registry.schedules",
+    "ScheduleStatus": "_model.schedule",
     "Schedules": "_registry.schedules",
     "Search": "_registry.filter",
     "SpawnOptions": "_model.options",

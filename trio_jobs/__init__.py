@@ -67,7 +67,7 @@ from ._watching.streams import EventStream, TokenStream
 if typing.TYPE_CHECKING:
     from ._model.limits import Limit
     from ._model.schedule import Schedule
-    from .stores.schedules import UnknownSchedule
+    from .stores.schedules import ScheduleDeclared, UnknownSchedule
 
 __all__ = [
     "AwaitInput",
@@ -103,6 +103,7 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "Schedule",
+    "ScheduleDeclared",
     "SchemaTooNew",
     "State",
     "Step",
@@ -122,7 +123,12 @@ __all__ = [
 ]
 
 # What few programs use is loaded when they do.
-_LATE = {"Limit": "_model.limits", "Schedule": "_model.schedule", "UnknownSchedule": "stores.schedules"}
+_LATE = {
+    "Limit": "_model.limits",
+    "Schedule": "_model.schedule",
+    "ScheduleDeclared": "stores.schedules",
+    "UnknownSchedule": "stores.schedules",
+}
 
 # Tracebacks, reprs and the documentation are to show the names that people import.
 for _public in filter(None, map(globals().get, __all__)):

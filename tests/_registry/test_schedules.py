@@ -16,8 +16,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_jobs import (
     JobContext,
     JobRegistry,
+    Limit,
     Priority,
     Schedule,
+    ScheduleDeclared,
     State,
     UnknownHandler,
     UnknownSchedule,
@@ -178,8 +180,11 @@ async def test_only_what_is_declared_fires(autojump_clock: MockClock) -> None:
         await trio.sleep(15)
         assert began == [(10.0, ("other",))]
         old, new = await jobs.schedules.find()
-        assert (old.name, old.declared, old.paused) == ("old", False, False)
-        assert (new.name, new.declared, new.schedule.handler) == ("other", True, other)
+        assert (old.name, old.declared, old.paused) == ("old", True, False)
+        assert (new.name, new.declared, new.handler) == ("other", True, "other")
+        await trio.sleep(200)
+        old, new = await jobs.schedules.find()
+        assert (old.declared, old.next_tick, new.declared) == (False, None, True)
         await jobs.schedules.pause("old")
         assert (await jobs.schedules.find())[0].paused
 
@@ -297,10 +302,106 @@ async def test_firing_is_logged(autojump_clock: MockClock, caplog: pytest.LogCap
     assert "schedule work fired for" in caplog.text
 
 
+async def test_what_is_added_fires_where_its_handler_runs(autojump_clock: MockClock) -> None:
+    """What one registry adds, each one fires that runs jobs and has the handler; and no other one does."""
+    store = MemoryStore()
+    async with open_registry(cast("Store", Connection(store)), handlers=[work], capacity=0) as jobs:
+        await jobs.schedules.add(Schedule(work, ("a",), every=10, name="mine", late=1))
+        await trio.sleep(15)
+    async with open_registry(cast("Store", Connection(store)), handlers=[other]) as jobs:
+        await trio.sleep(15)
+        (status,) = await jobs.schedules.find()
+        assert (status.name, status.handler, status.added, status.declared) == ("mine", "work", True, False)
+        assert began == []
+        async with opened(store), opened(store):
+            await trio.sleep(15)
+        assert times() == [30, 40]
+        await jobs.schedules.remove("mine")
+        assert await jobs.schedules.find() == []
+        async with opened(store):
+            await trio.sleep(50)
+    assert times() == [30, 40]
+
+
+async def test_what_is_added_in_memory_fires_there(autojump_clock: MockClock) -> None:
+    """A registry in memory fires what is added to it, until it is removed; adding it again moves no tick."""
+    async with open_registry() as jobs:
+        await trio.sleep(3)
+        for _ in range(2):
+            await jobs.schedules.add(Schedule(work, every=10))
+            await trio.sleep(4)
+        await trio.sleep(4)
+        await jobs.schedules.add(Schedule(other, every=10))
+        await trio.sleep(1)
+        await jobs.schedules.remove("work")
+        await trio.sleep(10)
+        with pytest.raises(UnknownSchedule):
+            await jobs.schedules.remove("work")
+    assert [round(when) for when, _ in began] == [13, 25]
+
+
+async def test_what_is_declared_is_changed_where_it_is_declared(autojump_clock: MockClock) -> None:
+    """What a running registry declares cannot be added or removed; once none has for a while, it can."""
+    store = MemoryStore()
+    async with opened(store, Schedule(work, every=1000, name="mine")) as jobs:
+        await trio.sleep(500)
+        for call in (
+            jobs.schedules.remove("mine"),
+            jobs.schedules.add(Schedule(other, every=5, name="mine")),
+        ):
+            with pytest.raises(ScheduleDeclared, match="a running program declares the schedule 'mine'"):
+                await call
+        with pytest.raises(TypeError, match="add takes a Schedule record; got 'mine'"):
+            await jobs.schedules.add("mine")  # type: ignore[arg-type]
+    async with opened(store) as jobs:
+        await trio.sleep(200)
+        await jobs.schedules.add(Schedule(other, every=500, name="mine"))
+        (status,) = await jobs.schedules.find()
+        assert (status.added, status.every) == (True, 500)
+    async with opened(store, Schedule(work, every=1000, name="mine")) as jobs:
+        (status,) = await jobs.schedules.find()
+        assert (status.added, status.every) == (False, 1000)
+
+
+@handler(name="per user", limits=[Limit(at_once=1, keyed=True)])
+async def per_user(job: JobContext[Any]) -> None:
+    """Take a place of a key."""
+    began.append((trio.current_time(), ()))
+
+
+async def test_a_schedule_says_whose_place_its_jobs_take(autojump_clock: MockClock) -> None:
+    """A handler with a keyed limit is scheduled with a `limit_key` and not without one, declared or added."""
+    with pytest.raises(TypeError, match="per user has a keyed limit"):
+        Schedule(per_user, every=10)
+    keyed = Schedule(per_user, every=10, options={"limit_key": "me"})
+    async with open_registry() as jobs:
+        await jobs.schedules.add(keyed)
+        await trio.sleep(15)
+    async with open_registry(schedules=[keyed]):
+        await trio.sleep(15)
+    assert times() == [10, 25]
+
+
+@pytest.mark.parametrize(("on_busy", "wanted"), [("reject", [10, 40]), ("after", [10, 35, 60])])
+async def test_a_tick_whose_name_is_held(
+    autojump_clock: MockClock, on_busy: Any, wanted: list[float]
+) -> None:
+    """With `reject` the tick is dropped, and does not fire later; with others its job does what they say."""
+
+    async def slow(job: JobContext[Any]) -> None:
+        began.append((trio.current_time(), ()))
+        await trio.sleep(25)
+
+    options = {"exclusive": "x", "on_busy": on_busy}
+    async with open_registry(schedules=[Schedule(slow, every=10, options=options)]):
+        await trio.sleep(61)
+    assert times() == wanted
+
+
 class NoSchedules:
     """A store without schedules."""
 
-    durable = False
+    durable = True
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -323,7 +424,7 @@ async def test_what_is_no_schedule_is_refused() -> None:
     with pytest.raises(TypeError, match="NoSchedules keeps no schedules"):
         async with open_registry(cast("Store", NoSchedules(MemoryStore())), schedules=[one]):
             pass
-    async with open_registry(cast("Store", NoSchedules(MemoryStore()))) as jobs:
+    async with open_registry(cast("Store", NoSchedules(MemoryStore())), handlers=[other]) as jobs:
         with pytest.raises(TypeError, match="NoSchedules keeps no schedules"):
             await jobs.schedules.find()
 

@@ -283,8 +283,8 @@ STORED = [
         "a schedule is declared anew at each opening",
         "what an operator has paused fires again after the next deploy",
         SCHEDULING,
-        "            if old is None:\n",
-        "            if old is None or old.paused:\n",
+        "        if old is None:\n            self._schedules",
+        "        if old is None or old.paused:\n            self._schedules",
         "store",
     ),
     Bug(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -440,6 +440,17 @@ class ResumesFromTheLastTick(MemoryStore):
         self._schedules[name] = attrs.evolve(row, last_tick=row.anchor)
 
 
+class AddsInPlaceOfAnything(MemoryStore):
+    async def add_schedule(self, schedule: Schedule) -> None:
+        self._schedules.pop(schedule.name, None)
+        await super().add_schedule(schedule)
+
+
+class DeclaredForEver(MemoryStore):
+    async def keep_declared(self, names: Collection[str]) -> None:
+        await super().keep_declared(self._schedules.keys())
+
+
 FAULTS: list[tuple[type[MemoryStore], str]] = [
     (ForgetsIds, "submitting.a_known_id_changes_nothing"),
     (AcceptsOneByOne, "submitting.a_conflict_accepts_nothing"),
@@ -488,6 +499,8 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (FiresEarlierTicks, "scheduling.a_tick_fires_once"),
     (FiresInAPause, "scheduling.a_pause_holds_until_it_ends"),
     (ResumesFromTheLastTick, "scheduling.a_pause_holds_until_it_ends"),
+    (AddsInPlaceOfAnything, "scheduling.what_runs_declares_is_left_to_it"),
+    (DeclaredForEver, "scheduling.whose_registry_has_gone_is_not_declared"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, Literal, cast, get_args
 
 import attrs
@@ -46,7 +47,7 @@ class Schedule:
             none if a later tick is due anyway.
         jitter: The job is due up to so many seconds after the tick, at random.
         options: Of `submit`, such as `{"priority": Priority.LOW}`; but no `delay`, `run_at` and `key`. With
-            `exclusive` a tick does what `on_busy` says; one whose job is refused passes.
+            `exclusive` a tick does what `on_busy` says; with `reject`, a tick whose name is held is dropped.
 
     Raises:
         TypeError: A value has the wrong type, or the handler does not take these arguments.
@@ -98,6 +99,36 @@ class Schedule:
         from .ticks import check_cron  # which loads what reads time zones
 
         check_cron(self.cron, self.timezone)
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleStatus:
+    """A schedule, and how it is doing. What is not described here is as in `Schedule`.
+
+    Attributes:
+        handler: The name of its handler.
+        added: Whether it was added, and not declared.
+        declared: Whether a running registry declares it, or did three minutes ago. What was neither added nor
+            is declared does not fire.
+        paused: Whether it was paused.
+        last_tick: The last tick that fired; or, if that is later, when the schedule was declared or added
+            first, changed last or resumed last. Only later ticks fire.
+        next_tick: When it fires next; None if nothing will let it fire.
+    """
+
+    name: str
+    handler: str
+    cron: str | None
+    timezone: str | None
+    every: float | None
+    missed: Missed
+    late: float
+    jitter: float
+    added: bool
+    declared: bool
+    paused: bool
+    last_tick: datetime
+    next_tick: datetime | None
 
 
 def options_of(schedule: Schedule, delay: float = 0.0) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from .._model.job import Retention
 from .._running.shortcuts import Shortcuts
 from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Where
-from ..stores.retrying import retry_until_answered
 from .address import MEMORY, Opened, store_opener
-from .registry import JobRegistry
+from .registry import JobRegistry, end_firing
 
 if TYPE_CHECKING:  # few programs have limits or schedules
     from .._model.limits import Limit
     from .._model.schedule import Schedule
+    from .firing import Firing
     from .limiting import HandlerLimits
 
 OnExit = Literal["stop", "drain"]
@@ -184,32 +184,32 @@ async def _registry_block(
         if limits is not None:
             await limits.begin(store)
         async with running(store, shortcuts) as worker:
-            firing = await _begin_firing(worker, declared)
+            jobs = JobRegistry(worker, handlers, limits, await _begin_firing(worker, handlers, declared))
             try:
-                yield JobRegistry(worker, handlers, declared, limits)
+                yield jobs
             finally:  # before it drains
-                firing.cancel(reason="the registry is being left")
+                end_firing(jobs)
 
 
 def _by_name(schedules: Iterable[Schedule]) -> Mapping[str, Schedule]:
     if not schedules:
         return {}
-    from .schedules import by_name
+    from .firing import by_name
 
     return by_name(schedules)
 
 
-async def _begin_firing(worker: Worker, declared: Mapping[str, Schedule]) -> trio.CancelScope:
-    """Declare schedules, fire them in a task, and return the scope of that."""
-    scope = trio.CancelScope()
-    if declared:
-        from .schedules import fire_schedules, keeper_of
+async def _begin_firing(
+    worker: Worker, handlers: Handlers, declared: Mapping[str, Schedule]
+) -> Firing | None:
+    """Declare schedules and fire them, and those that were added to a store that others open too."""
+    if not declared and not (handlers and worker.capacity and worker.store.durable):
+        return None
+    from .firing import Firing
 
-        keeper = keeper_of(worker.store)
-        await retry_until_answered(keeper.declare, [*declared.values()])
-        fire = partial(fire_schedules, keeper, declared, worker.hear)
-        worker.nursery.start_soon(_within, scope, fire, name="fire schedules")
-    return scope
+    firing = Firing(worker, handlers, declared)
+    await firing.begin()
+    return firing
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, where_of
 
 if TYPE_CHECKING:  # few programs have limits or schedules
+    from .firing import Firing
     from .limiting import HandlerLimits
     from .schedules import Schedules
 
@@ -38,6 +39,12 @@ Ts = TypeVarTuple("Ts")
 def inside(jobs: JobRegistry) -> tuple[Store, ReadersByJob]:
     """Return the store of a registry and the readers in this process, for servers of its jobs."""
     return jobs._worker.store, jobs._worker.readers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def end_firing(jobs: JobRegistry) -> None:
+    """Let a registry fire no schedules any more."""
+    if jobs._firing is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        jobs._firing.end()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def look_up(jobs: JobRegistry, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
@@ -82,8 +89,8 @@ class JobRegistry:
         self,
         worker: Worker,
         handlers: Mapping[str, Handler],
-        declared: Iterable[str] = (),
         limits: HandlerLimits | None = None,
+        firing: Firing | None = None,
     ) -> None:
         self.name = worker.claimant.name
         self.handlers = handlers
@@ -91,14 +98,16 @@ class JobRegistry:
         self._worker = worker
         worker.tell_limits = self._tell_limits
         self._store = worker.store
-        self._declared = declared
+        self._firing = firing
 
     @property
     def schedules(self) -> Schedules:
         """What submits jobs by the clock."""
+        from .firing import Firing
         from .schedules import Schedules
 
-        return Schedules(self._worker, self._declared)
+        self._firing = self._firing or Firing(self._worker, self.handlers)
+        return Schedules(self._worker, self._firing, self._tell_limits)
 
     @property
     def running(self) -> Mapping[str, str]:

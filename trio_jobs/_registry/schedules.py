@@ -1,147 +1,92 @@
-"""The schedules of a registry: they fire, and are listed, paused and resumed."""
+"""The schedules of a registry: they are listed, added, removed, paused, resumed and triggered."""
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, cast
 
-import attrs
 import trio
 
-from .._common.errors import QueueFull, UnknownHandler, quoted
-from .._model.schedule import Schedule, options_of
-from .._model.ticks import due_tick, next_tick
+from .._common.errors import quoted
+from .._common.validate import text
+from .._model.handler import mark_of
+from .._model.schedule import Schedule, ScheduleStatus
+from .._model.ticks import next_tick
 from .._running.worker import Worker
 from .._watching.handle import JobHandle
-from ..stores.contract import Store, Submission
-from ..stores.retrying import retry_until_answered, retry_until_done
+from ..stores.contract import Submission
 from ..stores.rules import date_of
 from ..stores.schedules import KeepsSchedules, ScheduleRow, UnknownSchedule
-from ..stores.submission import submission
-
-logger = logging.getLogger("trio_jobs")
-
-LOOK: Final = 10.0
-"""Seconds after which a registry looks again: another may have resumed a schedule, or the clock may be
-set."""
+from .firing import Firing, job_of, keeper_of
 
 
-def keeper_of(store: Store) -> KeepsSchedules:
-    """Return a store as one that keeps schedules. Raises `TypeError` if it does not."""
-    if not isinstance(store, KeepsSchedules):
-        raise TypeError(f"{type(store).__name__} keeps no schedules; the stores of trio_jobs do")
-    return store
-
-
-def by_name(given: Iterable[Schedule]) -> Mapping[str, Schedule]:
-    """Return schedules by name.
-
-    Raises:
-        TypeError: Something is not a schedule.
-        ValueError: Two have the same name.
-    """
-    if not isinstance(cast("object", given), Iterable):
-        raise TypeError(f"schedules takes an iterable of Schedule records; got {quoted(given)}")
-    found: dict[str, Schedule] = {}
-    for one in given:
-        if not isinstance(cast("object", one), Schedule):
-            raise TypeError(f"schedules takes Schedule records; got {quoted(one)}")
-        if found.setdefault(one.name, one) is not one:
-            raise ValueError(f"two schedules are named {quoted(one.name)}; tell them apart with name=…")
-    return found
-
-
-def job_of(schedule: Schedule, *, delay: float = 0.0) -> Submission:
-    """Return a new job of a schedule."""
-    return submission(schedule.handler, schedule.args, options_of(schedule, delay))
-
-
-async def fire_schedules(
-    store: KeepsSchedules, declared: Iterable[str], hear: Callable[[], Awaitable[None]]
-) -> None:
-    """Fire the ticks of schedules when they are due, for ever. Others of the store are left alone.
-
-    Args:
-        store: The store.
-        declared: The names of those schedules.
-        hear: Called when a tick may have requested the cancellation of a job that runs.
-    """
-    while True:
-        table = await retry_until_done(store.schedules)
-        wake = table.now + LOOK
-        for row in table.rows:
-            if row.schedule.name in declared and not row.paused:
-                wake = min(wake, await _fire_one(store, row, table.now))
-                if row.schedule.options.get("on_busy") == "cancel":
-                    await hear()
-        await trio.sleep(max(0.0, wake - table.now))
-
-
-async def _fire_one(store: KeepsSchedules, row: ScheduleRow, now: float) -> float:
-    """Fire a tick of a schedule, if one is due, and return when the next one may be."""
-    schedule = row.schedule
-    tick = due_tick(schedule, row.last_tick, now, row.anchor)
-    if tick is None:
-        return next_tick(schedule, max(row.last_tick, now), row.anchor)
-    job = job_of(schedule, delay=random.uniform(0, schedule.jitter))  # noqa: S311  # to spread the load
-    try:
-        if await retry_until_answered(store.fire, row, tick, job):
-            logger.debug("schedule %s fired for %s", schedule.name, date_of(tick))
-    except (QueueFull, UnknownHandler) as error:  # another process, with another handler, changed it
-        logger.warning("schedule %s could not fire for %s yet: %s", schedule.name, date_of(tick), error)
-        return inf
-    return now
-
-
-@attrs.frozen
-class ScheduleStatus:
-    """A schedule, and how it is doing.
-
-    Attributes:
-        name: Its name.
-        schedule: What was declared last under this name.
-        declared: Whether this registry declares it. What no running registry declares does not fire.
-        paused: Whether it was paused.
-        last_tick: The last tick that fired; or, if that is later, when the schedule was declared first,
-            changed last or resumed last. Only later ticks fire.
-        next_tick: When it fires next; None if it is paused, or never does.
-    """
-
-    name: str
-    schedule: Schedule
-    declared: bool
-    paused: bool
-    last_tick: datetime
-    next_tick: datetime | None
+def _status(row: ScheduleRow, now: float) -> ScheduleStatus:
+    one, declared = row.schedule, row.is_declared(now)
+    fires = (row.added or declared) and not row.paused
+    coming = next_tick(one, max(row.last_tick, now), row.anchor) if fires else inf
+    return ScheduleStatus(
+        name=one.name,
+        handler=mark_of(one.handler).name,
+        cron=one.cron,
+        timezone=one.timezone,
+        every=one.every,
+        missed=one.missed,
+        late=one.late,
+        jitter=one.jitter,
+        added=row.added,
+        declared=declared,
+        paused=row.paused,
+        last_tick=date_of(row.last_tick),
+        next_tick=None if coming == inf else date_of(coming),
+    )
 
 
 class Schedules:
     """The schedules of a store; `JobRegistry.schedules` is one. All its methods are checkpoints."""
 
-    def __init__(self, worker: Worker, declared: Iterable[str]) -> None:
+    def __init__(
+        self, worker: Worker, firing: Firing, tell_limits: Callable[[Submission], Awaitable[None]]
+    ) -> None:
         self._worker = worker
-        self._declared = declared
+        self._firing = firing
+        self._tell_limits = tell_limits
 
     async def find(self) -> list[ScheduleStatus]:
-        """Return all schedules of the store, by name, also those that others declared."""
+        """Return all schedules of the store, by name, also those that others declared or added."""
         table = await (await self._keeper()).schedules()
-        return [self._status(row, table.now) for row in table.rows]
+        return [_status(row, table.now) for row in table.rows]
 
-    def _status(self, row: ScheduleRow, now: float) -> ScheduleStatus:
-        one = row.schedule
-        coming = inf if row.paused else next_tick(one, max(row.last_tick, now), row.anchor)
-        return ScheduleStatus(
-            name=one.name,
-            schedule=one,
-            declared=one.name in self._declared,
-            paused=row.paused,
-            last_tick=date_of(row.last_tick),
-            next_tick=None if coming == inf else date_of(coming),
-        )
+    async def add(self, schedule: Schedule) -> None:
+        """Keep a schedule in the store until `remove`, in place of one that was added under its name before.
+
+        It is fired by each registry that runs jobs and was given its handler; in memory by this one. Others
+        see it within ten seconds. If it is the same as before, no tick of it changes, and no pause.
+
+        Raises:
+            TypeError: It is no `Schedule`.
+            ScheduleDeclared: A running registry declares one of this name.
+            InvalidPayload: An argument does not fit its annotation or cannot be made into JSON, in a store
+                that outlives the process.
+            UnknownHandler: Such a store runs only the handlers that the registry was given.
+        """
+        if not isinstance(cast("object", schedule), Schedule):
+            raise TypeError(f"add takes a Schedule record; got {quoted(schedule)}")
+        new = job_of(schedule)
+        keeper = await self._keeper(submits=True)
+        if new.limits:
+            await self._tell_limits(new)
+        await keeper.add_schedule(schedule)
+        self._firing.look()
+
+    async def remove(self, name: str) -> None:
+        """Delete a schedule that was added, or that no running registry declares any more. Its jobs stay.
+
+        Raises:
+            UnknownSchedule: No schedule has this name.
+            ScheduleDeclared: A running registry declares it.
+        """
+        await (await self._keeper()).remove_schedule(text("name", name))
 
     async def pause(self, name: str) -> None:
         """Let a schedule fire no more until `resume`, in no process, and also after restarts.
@@ -149,7 +94,7 @@ class Schedules:
         Raises:
             UnknownSchedule: No schedule has this name.
         """
-        await (await self._keeper()).pause_schedule(name, paused=True)
+        await (await self._keeper()).pause_schedule(text("name", name), paused=True)
 
     async def resume(self, name: str) -> None:
         """Let a schedule fire again; ticks that it had meanwhile do not.
@@ -157,7 +102,8 @@ class Schedules:
         Raises:
             UnknownSchedule: No schedule has this name.
         """
-        await (await self._keeper()).pause_schedule(name, paused=False)
+        await (await self._keeper()).pause_schedule(text("name", name), paused=False)
+        self._firing.look()
 
     async def trigger(self, name: str) -> JobHandle[Any, Any]:
         """Submit a job of a schedule now, also if it is paused. Its ticks fire as if nothing had happened.
@@ -167,8 +113,11 @@ class Schedules:
 
         Raises:
             UnknownSchedule: No schedule has this name.
+            UnknownHandler: The registry was not given its handler, on a store that outlives the process.
+            Busy: Another job holds its `exclusive` name, and `on_busy` is `reject`.
             QueueFull: Too many jobs wait.
         """
+        text("name", name)
         table = await (await self._keeper(submits=True)).schedules()
         for row in table.rows:
             if row.schedule.name == name:

@@ -8,8 +8,9 @@ All times are seconds since 1970, on the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Collection, Sequence
+from math import inf
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import attrs
 
@@ -17,9 +18,12 @@ from .._common.errors import TrioJobsError, quoted
 from .._model.schedule import Schedule
 from .contract import Submission
 
+DECLARED: Final = 180.0
+"""Seconds for which a schedule counts as declared, without another word of a registry that declares it."""
+
 
 class UnknownSchedule(TrioJobsError):
-    """No schedule has this name: no registry ever declared it on this store.
+    """No schedule has this name: no registry ever declared it on this store, and nobody added it.
 
     Attributes:
         name: The name.
@@ -27,6 +31,21 @@ class UnknownSchedule(TrioJobsError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no schedule has the name {quoted(name)}; see schedules= of open_registry")
+        self.name = name
+
+
+class ScheduleDeclared(TrioJobsError):
+    """A running registry declares the schedule, so it can be neither removed nor replaced by `add`.
+
+    Attributes:
+        name: The name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a running program declares the schedule {quoted(name)}: change it there, or pause it; once no "
+            f"program has declared it for {DECLARED:g} seconds, it can be removed"
+        )
         self.name = name
 
 
@@ -41,6 +60,8 @@ class ScheduleRow:
             if that is later, when the schedule was declared first, changed last or resumed last.
         revision: Raised whenever the schedule is changed, paused or resumed.
         paused: Whether it does not fire.
+        added: Whether it was added, and not declared.
+        declared_until: Until when a registry that declares it counts as running.
     """
 
     schedule: Schedule
@@ -48,9 +69,15 @@ class ScheduleRow:
     last_tick: float
     revision: int = 1
     paused: bool = False
+    added: bool = False
+    declared_until: float = attrs.field(default=-inf, eq=False)
+
+    def is_declared(self, now: float) -> bool:
+        """Return whether a registry that runs declares it."""
+        return not self.added and now < self.declared_until
 
     def changed(self, schedule: Schedule, now: float) -> ScheduleRow:
-        """Return the row after another schedule was declared under its name."""
+        """Return the row after another schedule was declared or added under its name."""
         anchor = self.anchor if schedule.every == self.schedule.every else now
         return attrs.evolve(
             self,
@@ -96,12 +123,35 @@ class KeepsSchedules(Protocol):
     async def declare(self, schedules: Sequence[Schedule]) -> None:
         """Keep schedules, each under its name, in place of what was declared there before.
 
-        One that is the same as before changes nothing. Whether a schedule is paused stays, and so do
-        schedules that are not among these.
+        One that is the same as before changes no tick. Whether a schedule is paused stays, and so do
+        schedules that are not among these. What was added under such a name counts as declared from now on.
 
         Raises:
             InvalidPayload: The store cannot keep a value.
             UnknownHandler: The store runs handlers by name, and does not know one.
+        """
+        ...
+
+    async def keep_declared(self, names: Collection[str]) -> None:
+        """Let schedules of these names count as declared for `DECLARED` seconds, if they are still there."""
+        ...
+
+    async def add_schedule(self, schedule: Schedule) -> None:
+        """Keep a schedule as `declare` does, but one that was added: it needs nobody to declare it.
+
+        Raises:
+            ScheduleDeclared: A registry that runs declares this name.
+            InvalidPayload: As for `declare`.
+            UnknownHandler: As for `declare`.
+        """
+        ...
+
+    async def remove_schedule(self, name: str) -> None:
+        """Delete a schedule; its jobs stay.
+
+        Raises:
+            UnknownSchedule: No schedule has this name.
+            ScheduleDeclared: A registry that runs declares it.
         """
         ...
 

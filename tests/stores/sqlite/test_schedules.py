@@ -116,7 +116,7 @@ async def test_who_does_not_know_the_handler_sees_the_schedule(tmp_path: Path) -
         await store.declare([Schedule(report, ("a",), every=5)])
     async with open_registry(f"sqlite:///{tmp_path / 'jobs.db'}", handlers=[other]) as jobs:
         (status,) = await jobs.schedules.find()
-        assert (status.name, status.schedule.args, status.declared) == ("report", ("a",), False)
+        assert (status.name, status.handler, status.declared) == ("report", "report", True)
         await jobs.schedules.pause("report")
         with pytest.raises(UnknownHandler, match="'report'"):
             await jobs.schedules.trigger("report")

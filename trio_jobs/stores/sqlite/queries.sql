@@ -309,12 +309,12 @@ DELETE FROM trio_jobs_event WHERE id BETWEEN :number << 32 AND (:number + 1 << 3
 DELETE FROM trio_jobs_job WHERE number = :number;
 
 -- name: schedules
-SELECT text, anchor, last_tick, revision, paused FROM trio_jobs_schedule ORDER BY name;
+SELECT text, anchor, last_tick, revision, paused, added, declared_until FROM trio_jobs_schedule ORDER BY name;
 
 -- name: schedule
-SELECT 1 FROM trio_jobs_schedule WHERE name = :name;
+SELECT NOT added AND declared_until > :now FROM trio_jobs_schedule WHERE name = :name;
 
--- name: declare_schedule
+-- name: keep_schedule
 INSERT INTO trio_jobs_schedule (name, text, every, anchor, last_tick) VALUES (:name, :text, :every, :now, :now)
 ON CONFLICT DO UPDATE SET
     text = excluded.text,
@@ -323,6 +323,12 @@ ON CONFLICT DO UPDATE SET
     last_tick = max(last_tick, :now),
     revision = revision + 1
 WHERE text <> excluded.text;
+
+-- name: claim_schedule
+UPDATE trio_jobs_schedule SET added = :added, declared_until = :until WHERE name = :name;
+
+-- name: remove_schedule
+DELETE FROM trio_jobs_schedule WHERE name = :name;
 
 -- name: pause_schedule
 UPDATE trio_jobs_schedule

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..._common.errors import Busy, TrioJobsError
 from ..._json.values import decode, encode
@@ -29,6 +29,8 @@ _RULE: Final = ("name", "cron", "timezone", "every", "missed", "late", "jitter")
 _JOB: Final = ("handler", "args", "options", "metadata", "priority", "owner")
 _CACHED: Final = 1000  # of schedules that are read, as each check of a rule takes long
 _NOBODY: Final = Claimant("")
+_Kept: TypeAlias = Mapping[str, Any]
+"""What is kept of a schedule: its `name`, its `every`, and what it says as `text`."""
 
 
 class ScheduleCalls(FileCalls):
@@ -41,17 +43,33 @@ class ScheduleCalls(FileCalls):
 
     async def declare(self, schedules: Sequence[Schedule]) -> None:
         """See `KeepsSchedules.declare`."""
-        texts = [(one.name, one.every, _text_of(self._rows, one)) for one in schedules]
-        await self._write(lambda tx: _declare(tx, texts))
+        kept = [self._kept(one) for one in schedules]
+        await self._write(lambda tx: _declare(tx, kept))
+
+    async def keep_declared(self, names: Collection[str]) -> None:
+        """See `KeepsSchedules.keep_declared`."""
+        await self._write(lambda tx: _keep_declared(tx, names))
+
+    async def add_schedule(self, schedule: Schedule) -> None:
+        """See `KeepsSchedules.add_schedule`."""
+        kept = self._kept(schedule)
+        await self._write(lambda tx: _add(tx, kept))
+
+    async def remove_schedule(self, name: str) -> None:
+        """See `KeepsSchedules.remove_schedule`."""
+        await self._write(lambda tx: _remove(tx, name))
+
+    def _kept(self, one: Schedule) -> _Kept:
+        return {"name": one.name, "every": one.every, "text": _text_of(self._rows, one)}
 
     async def schedules(self) -> Timetable:
         """See `KeepsSchedules.schedules`."""
         from ..schedules import ScheduleRow, Timetable
 
         found = list[ScheduleRow]()
-        for text, anchor, last, revision, paused in await self._read(_listed):
+        for text, anchor, last, revision, paused, added, until in await self._read(_listed):
             if (schedule := self._schedule_of(text)) is not None:
-                found.append(ScheduleRow(schedule, anchor, last, revision, bool(paused)))
+                found.append(ScheduleRow(schedule, anchor, last, revision, bool(paused), bool(added), until))
         return Timetable(self._now(), found)
 
     async def pause_schedule(self, name: str, *, paused: bool) -> None:
@@ -71,18 +89,52 @@ def _listed(tx: Transaction) -> list[Row]:
     return [*tx.run("schedules")]
 
 
-def _declare(tx: Transaction, texts: Sequence[tuple[str, float | None, str]]) -> None:
+def _declare(tx: Transaction, kept: Sequence[_Kept]) -> None:
     tx.check_compat()
-    for name, every, text in texts:
-        tx.run("declare_schedule", name=name, every=every, text=text, now=tx.now)
+    for one in kept:
+        tx.run("keep_schedule", **one, now=tx.now)
+    _keep_declared(tx, [one["name"] for one in kept])
+
+
+def _keep_declared(tx: Transaction, names: Collection[str]) -> None:
+    from ..schedules import DECLARED
+
+    tx.check_compat()
+    for name in names:
+        tx.run("claim_schedule", name=name, added=False, until=tx.now + DECLARED)
+
+
+def _add(tx: Transaction, kept: _Kept) -> None:
+    tx.check_compat()
+    _check_undeclared(kept["name"], tx.one("schedule", name=kept["name"], now=tx.now))
+    tx.run("keep_schedule", **kept, now=tx.now)
+    tx.run("claim_schedule", name=kept["name"], added=True, until=0)
+
+
+def _remove(tx: Transaction, name: str) -> None:
+    tx.check_compat()
+    _check_undeclared(name, _there(tx, name))
+    tx.run("remove_schedule", name=name)
+
+
+def _there(tx: Transaction, name: str) -> Row:
+    if (row := tx.one("schedule", name=name, now=tx.now)) is None:
+        from ..schedules import UnknownSchedule
+
+        raise UnknownSchedule(name)
+    return row
+
+
+def _check_undeclared(name: str, row: Row | None) -> None:
+    if row is not None and row[0]:
+        from ..schedules import ScheduleDeclared
+
+        raise ScheduleDeclared(name)
 
 
 def _pause(tx: Transaction, name: str, *, paused: bool) -> None:
     tx.check_compat()
-    if tx.one("schedule", name=name) is None:
-        from ..schedules import UnknownSchedule
-
-        raise UnknownSchedule(name)
+    _there(tx, name)
     tx.run("pause_schedule", name=name, paused=paused, now=tx.now)
 
 

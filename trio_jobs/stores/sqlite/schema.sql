@@ -277,7 +277,9 @@ CREATE TABLE trio_jobs_schedule (
     anchor REAL NOT NULL,                 -- these are as in `ScheduleRow`
     last_tick REAL NOT NULL,
     revision INTEGER NOT NULL DEFAULT 1,
-    paused INTEGER NOT NULL DEFAULT 0
+    paused INTEGER NOT NULL DEFAULT 0,
+    added INTEGER NOT NULL DEFAULT 0,
+    declared_until REAL NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

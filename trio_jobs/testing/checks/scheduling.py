@@ -12,7 +12,7 @@ from ..._model.job import DEFAULT, Options
 from ..._model.options import build
 from ..._model.schedule import Schedule, options_of
 from ...stores.contract import Store
-from ...stores.schedules import KeepsSchedules, ScheduleRow, UnknownSchedule
+from ...stores.schedules import KeepsSchedules, ScheduleDeclared, ScheduleRow, UnknownSchedule
 from . import kit
 
 _DAILY = Schedule(kit.work, ("a", 2), every=86400.0, name="daily", options={"tags": {"a": "b"}})
@@ -46,7 +46,8 @@ async def _fire(what: str, keeper: Keeper, row: ScheduleRow, tick: float, *, fir
     kit.expect(what, await keeper.fire(row, tick, job), fires)
     if fires:
         kit.expect(f"{what}, then get: state", await kit.states(keeper, job.id), ["queued"])
-        kit.expect(f"{what}, then schedules: last_tick", (await _row(keeper)).last_tick, tick)
+        now = await _row(keeper, row.schedule.name)
+        kit.expect(f"{what}, then schedules: last_tick", now.last_tick, tick)
     else:
         await kit.refused(f"{what}, then get of the job", UnknownJob, keeper.get(job.id))
     return job.id
@@ -173,6 +174,53 @@ async def a_pause_holds_until_it_ends(keeper: Keeper) -> None:
         kit.expect("UnknownSchedule: name", error.name, "never")
 
 
+async def what_runs_declares_is_left_to_it(keeper: Keeper) -> None:
+    """What a running registry declares can be neither replaced nor removed; what was added can."""
+    await keeper.add_schedule(_OTHER)
+    row = await _row(keeper, "other")
+    kit.ensure("add_schedule: it was added, and is not declared", holds=row.added, came=row)
+    await _declared(keeper)
+    other = attrs.evolve(_OTHER, name="daily")
+    error = await kit.refused(
+        "add_schedule of what is declared", ScheduleDeclared, keeper.add_schedule(other)
+    )
+    kit.expect("ScheduleDeclared: name", error.name, "daily")
+    removing = keeper.remove_schedule("daily")
+    await kit.refused("remove_schedule of what is declared", ScheduleDeclared, removing)
+    said = _said((await _row(keeper)).schedule)
+    kit.expect("add_schedule of what is declared, then schedules", said, _said(_DAILY))
+    await keeper.add_schedule(_OTHER)
+    kit.expect("add_schedule again, then schedules", await _row(keeper, "other"), row)
+    await _fire("fire of what was added", keeper, row, tick := row.last_tick + 5)
+    await keeper.add_schedule(attrs.evolve(_OTHER, every=7.0))
+    await _fire("fire with a row of before a change", keeper, row, tick + 5, fires=False)
+    await keeper.remove_schedule("other")
+    kit.expect(
+        "remove_schedule, then schedules",
+        [one.schedule.name for one in (await keeper.schedules()).rows],
+        ["daily"],
+    )
+    await _fire("fire of what was removed", keeper, row, tick + 5, fires=False)
+    await kit.refused("remove_schedule again", UnknownSchedule, keeper.remove_schedule("other"))
+
+
+async def whose_registry_has_gone_is_not_declared(keeper: Keeper) -> None:
+    """What was declared counts as declared for a while; `keep_declared` prolongs that, and makes no row."""
+    await keeper.declare([_DAILY, _OTHER])
+    table = await keeper.schedules()
+    ends = [row.declared_until for row in table.rows]
+    kit.ensure("declare: until when it is", holds=min(ends) > table.now, came=(table.now, ends))
+    await trio.sleep(kit.BRIEF)
+    await keeper.keep_declared(["other", "never"])
+    later = [row.declared_until for row in (await keeper.schedules()).rows]
+    came = ends, later
+    kit.ensure("keep_declared of one of two", holds=later[0] == ends[0] and later[1] > ends[1], came=came)
+    await keeper.add_schedule(attrs.evolve(_OTHER, name="mine"))
+    await keeper.declare([attrs.evolve(_OTHER, name="mine")])
+    row = await _row(keeper, "mine")
+    kit.ensure("declare of what was added: it is declared", holds=not row.added, came=row)
+
+
 async def schedules_outlive_the_process(open_durable: kit.Opener) -> None:
     """What was declared, has fired or was paused is so when the store is opened again."""
     async with open_durable() as store:
@@ -182,10 +230,12 @@ async def schedules_outlive_the_process(open_durable: kit.Opener) -> None:
         row = await _declared(keeper)
         await _fire("fire", keeper, row, tick := row.last_tick + _HOUR)
         await keeper.pause_schedule("daily", paused=True)
-        row = await _row(keeper)
+        await keeper.add_schedule(_OTHER)
+        rows = [await _row(keeper), await _row(keeper, "other")]
     async with open_durable() as store:
         keeper = cast("Keeper", store)
-        kit.expect("schedules, after it was opened again", await _declared(keeper), row)
+        row = await _declared(keeper)
+        kit.expect("schedules, after it was opened again", [row, await _row(keeper, "other")], rows)
         await _fire("fire of what has fired, after it was opened again", keeper, row, tick, fires=False)
         await _fire("fire of what is paused, after it was opened again", keeper, row, tick + 1, fires=False)
 
