@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_one_at_a_time(cli: Any) -> None:
     assert f"replaced: by {last}" in cli("show", behind)[1]
 
 
+def test_a_debounce_is_written_in_one_word(cli: Any) -> None:
+    """`--on-busy debounce=SECONDS,AT_MOST` puts a job off, and the next one takes its place."""
+    written = ["--exclusive", "a", "--on-busy", "debounce=90s,1h"]
+    first = json.loads(cli("show", cli.submit("add", "1", "2", *written), "--json")[1])
+    created, due = (datetime.fromisoformat(first[name]) for name in ("created_at", "next_attempt_at"))
+    assert (due - created).total_seconds() == 90.0
+    last = cli.submit("add", "1", "2", *written)
+    assert f"replaced: by {last}" in cli("show", first["id"])[1]
+
+
 def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
     """An argument that is no JSON is text, and a negative number is no option."""
     assert json.loads(cli("show", cli.submit("fail", "no json"), "--json")[1])["args"] == ["no json"]
@@ -64,6 +75,15 @@ def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
         (["program", "add", "1", "2", "--retry", "0"], "--retry"),
         (["program", "add", "1", "2", "--on-busy", "after"], "on_busy needs exclusive="),
         (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "wait"], "--on-busy"),
+        (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "debounce=5"], "debounce=5s,1m"),
+        (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "debounce=5,soon"], "'soon'"),
+        (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "debounce=5,1"], "at least seconds"),
+        (["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "after=5"], "'after=5'"),
+        (
+            ["program", "add", "1", "2", "--exclusive", "a", "--on-busy", "debounce=5,9", "--delay", "1"],
+            "give neither delay nor run_at",
+        ),
+        (["program", "add", "1", "2", "--limit-key", "a"], "add has no keyed limit"),
         (["program", "add", "1", "2", "--timeout", "soon"], "--timeout"),
         (["program", "add", "1", "2", "--tag", "x"], "name=value"),
         (["program", "add", "1", "2", "--wat"], "--wat"),

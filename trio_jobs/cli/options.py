@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast, get_args
 
 from cyclopts import Parameter, Token
 
 from .._common.states import State
 from .._common.validate import RefusedAs
+from .._model.exclusive import Debounce, Policy
 from .._model.job import Priority
 from .._registry.address import sqlite_path
 from .durations import seconds
@@ -22,6 +23,18 @@ STORE_VARIABLE = "TRIO_JOBS_STORE"
 
 def _to_seconds(_: Any, tokens: Sequence[Token]) -> float:
     return seconds(tokens[0].value)
+
+
+def _to_on_busy(_: Any, tokens: Sequence[Token]) -> Policy | Debounce:
+    word, _, spans = tokens[0].value.partition("=")
+    if word == "debounce" and spans.count(",") == 1:
+        return Debounce(*map(seconds, spans.split(",")))
+    if tokens[0].value not in get_args(Policy):
+        words = ", ".join(get_args(Policy))
+        raise ValueError(
+            f"takes {words} or debounce=SECONDS,AT_MOST, as debounce=5s,1m; got {tokens[0].value!r}"
+        )
+    return cast("Policy", word)
 
 
 Store: TypeAlias = Annotated[
@@ -41,6 +54,10 @@ States: TypeAlias = Annotated[
     Parameter(name="--state", negative=(), help="Only jobs in this state; may be repeated."),
 ]
 PriorityName: TypeAlias = Annotated[Priority | None, Parameter(help="How soon it is claimed.")]
+OnBusy: TypeAlias = Annotated[
+    Policy | Debounce,
+    Parameter(converter=_to_on_busy, n_tokens=1, accepts_keys=False, show_choices=False, metavar="POLICY"),
+]
 HandlersAt: TypeAlias = Annotated[
     str,
     Parameter(

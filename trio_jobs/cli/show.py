@@ -59,7 +59,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     yield "priority", job.priority.name.lower()
     yield "tags", " ".join(f"{name}={value}" for name, value in job.tags.items())
     yield "metadata", as_json(job.metadata) if job.metadata else ""
-    for name in ("owner", "key", "parent", "exclusive", "behind"):
+    for name in ("owner", "key", "parent", "exclusive", "behind", "limit_key"):
         yield name, getattr(job, name) or ""
     limits = {"run": job.timeouts.run, "queue": job.timeouts.queue}
     limits |= {"first token": job.timeouts.first_token, "idle": job.timeouts.idle}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import attrs
 import trio
@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from .._common.states import State
 from .._common.validate import RefusedAs
-from .._model.exclusive import Policy
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Job
@@ -26,6 +25,7 @@ from .options import (
     DEFAULT_STORE,
     HandlersAt,
     Json,
+    OnBusy,
     PriorityName,
     Seconds,
     Store,
@@ -50,12 +50,13 @@ async def submit(
     idle_timeout: Seconds | None = None,
     tag: Tags = None,
     priority: PriorityName = None,
-    delay: Seconds = 0.0,
+    delay: Seconds | None = None,
     retry: Annotated[int | None, Parameter(metavar="N")] = None,
     key: str | None = None,
     owner: str | None = None,
     exclusive: str | None = None,
-    on_busy: Policy = "reject",
+    on_busy: OnBusy = "reject",
+    limit_key: str | None = None,
     wait: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
@@ -76,17 +77,18 @@ async def submit(
         key: Idempotency key: submitting the same again gives the same job.
         owner: Whose job it is.
         exclusive: A name that one job of the owner holds at a time.
-        on_busy: What happens if a job holds that name.
+        on_busy: What happens if a job holds that name: reject, attach, after, replace, cancel, or
+            debounce=SECONDS,AT_MOST.
+        limit_key: For whom it takes a place, if its handler has a keyed limit.
         wait: Wait for the job's end, and print its result.
     """
     file_of(store)
     found = load_handlers(handlers)
     fn: Any = _handler(found, handlers, name)
-    options: SubmitOptions = {"tags": tags_of(tag), "delay": delay, "key": key, "owner": owner}
-    if exclusive is not None or on_busy != "reject":
-        options |= {"exclusive": exclusive, "on_busy": on_busy}
-    if priority is not None:
-        options["priority"] = priority
+    options = _given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
+    options |= {"tags": tags_of(tag), "exclusive": exclusive}
+    if on_busy != "reject":
+        options["on_busy"] = on_busy
     options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
         with RefusedAs(Fault):  # arguments or options that do not fit
@@ -102,6 +104,10 @@ def _handler(found: Handlers, address: str, name: str) -> Handler:
     if name not in found:
         raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
     return found[name]
+
+
+def _given(**options: Any) -> SubmitOptions:
+    return cast("SubmitOptions", {name: value for name, value in options.items() if value is not None})
 
 
 def _changed(fn: Handler, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:

@@ -86,7 +86,7 @@ export class Field {
     if (text !== "" || this.#input.validity.badInput) return KINDS[name].read(text, this.#kind);
     if (!this.#required) return LEFT_OUT;
     if (nullable) return null;
-    if (name === "string") return "";
+    if (name === "string" && !this.#kind.minLength) return "";
     throw new Unfit("This is needed.");
   }
 }
@@ -96,7 +96,7 @@ function kindOf(schema) {
   const others = anyOf.filter((one) => one.type !== "null");
   if (others.length === 1 && anyOf.length === 2) return { ...kindOf(others[0]), nullable: true };
   if (values?.every((value) => ["string", "number", "bigint"].includes(typeof value))) return { name: "choice", values };
-  return { name: type in KINDS ? type : "json", minimum: schema.minimum, maximum: schema.maximum };
+  return { name: type in KINDS ? type : "json", minimum: schema.minimum, maximum: schema.maximum, minLength: schema.minLength };
 }
 
 const word = (value) => (typeof value === "boolean" ? (value ? "Yes" : "No") : String(value ?? "none"));

@@ -19,6 +19,8 @@ export class SubmitDialog {
   #fields = [];
   /** @type {?Field} */
   #rest = null;
+  /** @type {?Field} */
+  #key = null;
   #submitted;
 
   /** @param {(job: import("./trio_jobs.js").Job) => void} submitted Called with a new job. */
@@ -52,12 +54,14 @@ export class SubmitDialog {
 
   #choose() {
     const chosen = this.#handlers.find(({ name }) => name === this.#handler.value);
-    const { description, parameters, rest } = chosen ?? { description: "", parameters: [], rest: null };
+    const { description, parameters, rest, limit_key } = chosen ?? { description: "", parameters: [], rest: null };
     sayOrHide(element("submit-description"), description);
     this.#fields = parameters.map(({ name, schema, required, default: given }) => new Field(name, schema, { required, default: given }));
     const list = { type: "array" };
     this.#rest = rest && new Field("More arguments", list, { required: false, hint: "a JSON list, optional" });
-    const nodes = [...this.#fields, ...(this.#rest ? [this.#rest] : [])].map((field) => field.node);
+    const named = { required: true, hint: "whose place it takes" };
+    this.#key = limit_key ? new Field("Limit key", { type: "string", minLength: 1 }, named) : null;
+    const nodes = [...this.#fields, this.#rest, this.#key].flatMap((field) => field?.node ?? []);
     element("submit-parameters").replaceChildren(...nodes);
     this.#complain("");
   }
@@ -85,7 +89,11 @@ export class SubmitDialog {
     point("submit-tags", tags === null ? "Tags are written name=value, with spaces between them." : "");
     point("submit-timeout", fits ? "" : "A timeout is a number above zero.");
     if (tags === null || !fits) throw new Unfit("");
-    return { ...(Object.keys(tags).length ? { tags } : {}), ...(timeout.value === "" ? {} : { timeout: seconds }) };
+    return {
+      ...(Object.keys(tags).length ? { tags } : {}),
+      ...(timeout.value === "" ? {} : { timeout: seconds }),
+      ...(this.#key ? { limit_key: collect([this.#key])[0] } : {}),
+    };
   }
 
   async #submit() {
