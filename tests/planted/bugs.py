@@ -8,6 +8,7 @@ from tests.planted.excluded import EXCLUDED
 from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
+from tests.planted.paused import PAUSED
 from tests.planted.sent import SENT
 from tests.planted.served import SERVED
 from tests.planted.shared import SHARED
@@ -287,6 +288,7 @@ _OTHERS = [
     *STORED,
     *LISTENED,
     *LIMITED,
+    *PAUSED,
     *EXCLUDED,
     *SENT,
     *STREAMED,

@@ -297,8 +297,10 @@ class Statistics:
         states: How many jobs are in each state.
         running: How many attempts run here, child jobs not counted.
         capacity: How many may.
-        paused: Whether claiming is paused.
+        paused: Whether claiming is paused here.
         readers: How many streams are open here.
+        all_paused: Whether all handlers are paused in the store.
+        paused_handlers: Those that are paused there by name.
     """
 
     states: Mapping[State, int]
@@ -306,6 +308,8 @@ class Statistics:
     capacity: int
     paused: bool
     readers: int
+    all_paused: bool = False
+    paused_handlers: tuple[str, ...] = ()
 
 
 @attrs.frozen(slots=False)  # there are few, and it is made faster

@@ -47,14 +47,14 @@ async def _drain(worker: Worker) -> None:
     unfinished = Where(UNFINISHED)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_nothing_runnable, worker, nursery.cancel_scope)
-        nursery.start_soon(_cancel_when_all_wait, worker, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when_held_up, worker, nursery.cancel_scope)
         while waiting := await worker.store.find(unfinished, _PAGE):
             for job in waiting:
                 await worker.store.ended(job.id)
         nursery.cancel_scope.cancel()
     left = sum((await worker.store.count(unfinished)).values())
-    if left and not await _all_wait(worker.store):
-        why = "the registry is paused" if worker.paused else "capacity is 0"
+    if left and (paused := await _held_up(worker)) != "":
+        why = paused or ("the registry is paused" if worker.paused else "capacity is 0")
         raise RuntimeError(
             f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they are cancelled"
         )
@@ -65,31 +65,38 @@ async def _cancel_when_nothing_runnable(worker: Worker, scope: trio.CancelScope)
     scope.cancel()
 
 
-async def _cancel_when_all_wait(worker: Worker, scope: trio.CancelScope) -> None:
-    """Cancel a scope once nothing runs, and each job that is left waits for an input."""
+async def _cancel_when_held_up(worker: Worker, scope: trio.CancelScope) -> None:
+    """Cancel a scope once nothing runs, and no job that is left will start by itself."""
     while True:
         await worker.wait_idle()
-        if await _all_wait(worker.store):
+        if await _held_up(worker) is not None:
             scope.cancel()
         await worker.changed()
 
 
-async def _all_wait(store: Store) -> bool:
-    """Return whether each unfinished job waits for an input and is not due."""
-    totals = await store.count(Where(UNFINISHED))
-    if totals.get(State.QUEUED) or totals.get(State.RUNNING) or not totals.get(State.RETRYING):
-        return False
+async def _held_up(worker: Worker) -> str | None:
+    """Return what is paused, if each unfinished job waits for an input, is paused, or stands behind such.
+
+    The text is empty if no job is held up by a pause. If one may start, return None.
+    """
+    store, pauses = worker.store, await worker.paused_handlers()
     with trio.CancelScope(deadline=-inf) as due:
         await store.due()
-    if not due.cancelled_caught:
-        return False
-    after: str | None = None
+    totals = await store.count(Where(UNFINISHED))
+    if not due.cancelled_caught or totals.get(State.RUNNING):
+        return None
+    if not any(pauses) and (totals.get(State.QUEUED) or not totals.get(State.RETRYING)):
+        return None
+    held, after = set[str](), None
     while True:
-        page = await store.find(Where({State.RETRYING}), _PAGE, after=after)
-        if any(job.reason is not Reason.AWAITING_INPUT for job in page):
-            return False
+        page = await store.find(Where(UNFINISHED), _PAGE, after=after)
+        for job in page:
+            if pauses.hold(job.handler):
+                held.add(job.handler)
+            elif job.reason is not Reason.AWAITING_INPUT and (await store.get(job.id)).behind is None:
+                return None
         if (after := page.next) is None:
-            return True
+            return f"these handlers are paused: {', '.join(sorted(held))}" if held else ""
 
 
 def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exit: OnExit) -> None:

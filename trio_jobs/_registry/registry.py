@@ -12,7 +12,7 @@ import trio
 
 from .._common.errors import UnknownJob, quoted
 from .._common.states import UNFINISHED
-from .._common.validate import number, whole
+from .._common.validate import number, text, whole
 from .._model.handlers import Handler
 from .._model.job import CancelReport, Job, Statistics
 from .._model.options import SubmitOptions
@@ -71,6 +71,13 @@ async def submit_with_room(
     new = attrs.evolve(submission(fn, args, options), room=room)
     (job_id,) = await jobs._worker.submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return job_id
+
+
+def checked_names(names: tuple[str, ...]) -> frozenset[str]:
+    """Return names of handlers. Raises `TypeError` if there are none, or one is no `str` or empty."""
+    if not all(names) or not names:
+        raise TypeError("it takes the names of handlers; pause_all() and resume_all() are for all of them")
+    return frozenset(text("the name of a handler", name) for name in names)
 
 
 class JobRegistry:
@@ -270,16 +277,19 @@ class JobRegistry:
         return AtLeast(found) if wanted.searched and found >= COUNTED else found
 
     async def statistics(self) -> Statistics:
-        """Return how many jobs are in each state, and how much of the capacity is used."""
+        """Return how many jobs are in each state, how much of the capacity is used, and what is paused."""
         self._worker.check_open()
         await trio.lowlevel.checkpoint()
         worker = self._worker
+        pauses = await worker.paused_handlers()
         return Statistics(
             states=dict(await self._store.count(Where())),
             running=worker.running,
             capacity=worker.capacity,
             paused=worker.paused,
             readers=sum(map(len, worker.readers.values())),
+            all_paused=pauses.everything,
+            paused_handlers=tuple(sorted(pauses.handlers)),
         )
 
     # ------------------------------------------------------------ changing
@@ -335,7 +345,7 @@ class JobRegistry:
         return await self._store.prune(older_than)
 
     def pause(self) -> None:
-        """Claim no more jobs until `resume`. Attempts that run, and all timeouts, run on."""
+        """Claim no more jobs here until `resume`. Attempts that run, and all timeouts, run on."""
         self._worker.check_open()
         self._worker.pause(paused=True)
 
@@ -343,3 +353,26 @@ class JobRegistry:
         """Claim jobs again."""
         self._worker.check_open()
         self._worker.pause(paused=False)
+
+    async def pause_handlers(self, *names: str) -> None:
+        """Let no worker start a job of these handlers until they are resumed, also after restarts.
+
+        What runs goes on, with its child jobs, as do all timeouts. Jobs are accepted, and wait.
+        `Statistics` has what is paused.
+
+        Raises:
+            TypeError: No name was given, or one is no `str`; or the store keeps no pauses.
+        """
+        await self._worker.pause_handlers(checked_names(names), paused=True)
+
+    async def resume_handlers(self, *names: str) -> None:
+        """Let jobs of these handlers start again, unless all are paused. Raises as `pause_handlers`."""
+        await self._worker.pause_handlers(checked_names(names), paused=False)
+
+    async def pause_all(self) -> None:
+        """Do what `pause_handlers` does, for all handlers that there are or will be."""
+        await self._worker.pause_handlers(None, paused=True)
+
+    async def resume_all(self) -> None:
+        """Let jobs of all handlers start again, also of those that were paused by name."""
+        await self._worker.pause_handlers(None, paused=False)

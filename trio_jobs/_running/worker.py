@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -20,6 +20,9 @@ from ..stores.submission import child_submission, submission
 from .attempt import Attempt
 from .runner import Runner
 from .shortcuts import NO_SHORTCUTS, Shortcuts
+
+if TYPE_CHECKING:
+    from ..stores.pauses import Pauses
 
 logger = logging.getLogger("trio_jobs")
 NESTED: Final = 100
@@ -214,6 +217,23 @@ class Worker(Runner):
                     nursery.start_soon(hand_over, claim)
         if left:
             logger.warning("it was not recorded that these jobs were not started: %s", ", ".join(left))
+
+    async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
+        """Pause handlers in the store, or resume them, all if None. Raises `TypeError` if it cannot."""
+        from ..stores.pauses import KeepsPauses  # which few programs need
+
+        self.check_open()
+        await trio.lowlevel.checkpoint()
+        if not isinstance(self.store, KeepsPauses):
+            raise TypeError(f"{type(self.store).__name__} keeps no pauses; the stores of trio_jobs do")
+        await self.store.pause_handlers(names, paused=paused)
+        self._changed.ring()
+
+    async def paused_handlers(self) -> Pauses:
+        """Return what is paused in the store."""
+        from ..stores.pauses import KeepsPauses, Pauses
+
+        return await self.store.paused_handlers() if isinstance(self.store, KeepsPauses) else Pauses()
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume claiming."""

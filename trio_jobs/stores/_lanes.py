@@ -104,6 +104,7 @@ class Group:
     Attributes:
         limits: Its limits by name.
         keyed: The keyed one among them.
+        paused: Whether no lane of it is open.
         shared: What is used of the others.
         lanes: By key, those with jobs that wait or run, or with a rate in use.
         turns: Those that are open, by turn.
@@ -114,6 +115,7 @@ class Group:
     keyed: Limit | None
 
     def __init__(self) -> None:
+        self.paused = False
         self.shared: list[Use] = []
         self.lanes: dict[str | None, Lane] = {}
         self.turns = Queue[Lane]()
@@ -137,7 +139,9 @@ class Group:
         return lane
 
     def opens_at(self, now: float) -> float:
-        """Return from when on its limits but the keyed one let a job start."""
+        """Return from when on its limits but the keyed one let a job start; `inf` if it is paused."""
+        if self.paused:
+            return math.inf
         return max((use.opens_at(now) for use in self.shared), default=-math.inf)
 
 
@@ -179,6 +183,23 @@ class Lanes:
         for lane in list(group.lanes.values()):
             lane.define(now)
             self._refresh(lane, now)
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The handlers that are paused."""
+        return frozenset(handler for handler, group in self._groups.items() if group.paused)
+
+    def pause(self, handler: str, *, paused: bool) -> None:
+        """Close the lanes of a handler, or open them again."""
+        self._groups[handler].paused = paused
+
+    def forget(self, handler: str) -> None:
+        """Forget a handler without limits, and its jobs."""
+        group = self._groups.pop(handler)
+        self.held = {job_id: one for job_id, one in self.held.items() if one[0].group is not group}
+        for lane in group.lanes.values():
+            self._size -= len(lane.jobs)
+            self._sleeping.discard(lane)
 
     # ------------------------------------------------------------ waiting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
@@ -28,7 +29,8 @@ class LookingVerbs:
     def __init__(self) -> None:
         self._rows = Roll()
         self._waiting = Queue[str]()
-        self._lanes: Lanes | None = None  # of the handlers that have limits, once there is one
+        self._lanes: Lanes | None = None  # of the handlers that have limits or are paused, once there is one
+        self._all_paused = False
         self._expiring = Queue[str]()
         self._leases = Queue[str]()
         self._work = Bell()
@@ -111,6 +113,8 @@ class LookingVerbs:
                 await self._work.wait()
 
     def _next_start(self) -> float:
+        if self._all_paused:
+            return math.inf
         due = self._waiting.next_due()
         return due if self._lanes is None else min(due, self._lanes.next_start(self._time()))
 

@@ -64,12 +64,13 @@ class Queue(Generic[K]):
     def best(self, now: float) -> tuple[float, K | None]:
         """Return the rank of the job that `pop` would give, and the job; `inf` and None if no job is due."""
         self._rank(now)
-        while self._ready:
-            rank, _, ticket, job_id = self._ready[0]
-            if self.tickets.get(job_id) == ticket:
-                return rank, job_id
+        return (self._ready[0][0], self._ready[0][3]) if self._is_ready() else (math.inf, None)
+
+    def _is_ready(self) -> bool:
+        """Return whether a job is ranked, which is the first then: stale entries before it are dropped."""
+        while self._ready and self.tickets.get(self._ready[0][3]) != self._ready[0][2]:
             heapq.heappop(self._ready)
-        return math.inf, None
+        return bool(self._ready)
 
     def first(self, limit: int, now: float) -> list[tuple[float, K]]:
         """Return the jobs that `pop` would give, up to `limit`, with their ranks. Examines all due jobs."""
@@ -84,7 +85,7 @@ class Queue(Generic[K]):
 
     def next_due(self) -> float:
         """Return when `pop` may find a job: `-inf` if one is due already, `inf` if none waits."""
-        return -math.inf if self._ready else self.next_later()
+        return -math.inf if self._is_ready() else self.next_later()
 
     def next_later(self) -> float:
         """Return when the next job is due that is not ranked yet; `inf` if there is none."""

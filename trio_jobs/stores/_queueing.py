@@ -1,9 +1,10 @@
-"""How jobs of the memory store begin and cease to wait: in a queue, or under limits in lanes."""
+"""How jobs of the memory store begin and cease to wait: in a queue, or in lanes, under limits and pauses."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .._common.states import Reason, State
 from .._model.job import PENALTY
@@ -14,11 +15,14 @@ from ._looking import LookingVerbs
 from ._row import Row
 from .contract import Submission
 
+if TYPE_CHECKING:  # few programs pause
+    from .pauses import Pauses
+
 logger = logging.getLogger("trio_jobs")
 
 
 class QueueingVerbs(LookingVerbs):
-    """What waits, and the verb that sets limits."""
+    """What waits, and the verbs that set limits and pause."""
 
     def _enqueue(self, row: Row, now: float) -> None:
         options = row.submission.options
@@ -78,16 +82,47 @@ class QueueingVerbs(LookingVerbs):
         if self._lanes is None:
             self._lanes = Lanes()
         lanes, fresh = self._lanes, handler not in self._lanes
-        if not fresh and (before := lanes.limits(handler)) != limits:
+        if (before := lanes.limits(handler)) and before != limits:
             logger.info("the limits of %s are %s now; they were %s", handler, limits, before)
         lanes.define(handler, limits, now)
-        for row in self._rows.values() if fresh else ():
+        if fresh:
+            self._rehouse(handler, lanes, now)
+        self._work.ring()
+
+    def _rehouse(self, handler: str, lanes: Lanes, now: float) -> None:
+        """Put the jobs of a handler where they wait now: it has got lanes, or has none any more."""
+        for row in self._rows.values():
             new = row.submission
             if new.handler != handler or row.parent is not None:
                 continue
             if row.state is State.RUNNING:
-                lanes.hold(handler, new.options.limit_key, new.id, now)
+                if handler in lanes:
+                    lanes.hold(handler, new.options.limit_key, new.id, now)
             elif not row.state.over:
                 self._waiting.discard(new.id)
                 self._wait(row, now)
+
+    async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
+        """See `pauses.KeepsPauses`."""
+        now = self._time()
+        self._lanes = Lanes() if self._lanes is None else self._lanes
+        lanes = self._lanes
+        if names is None:
+            self._all_paused, names = paused, () if paused else lanes.paused
+        for handler in names:
+            if handler not in lanes:
+                if not paused:
+                    continue
+                lanes.define(handler, {}, now)
+                self._rehouse(handler, lanes, now)
+            lanes.pause(handler, paused=paused)
+            if not paused and not lanes.limits(handler):
+                lanes.forget(handler)
+                self._rehouse(handler, lanes, now)
         self._work.ring()
+
+    async def paused_handlers(self) -> Pauses:
+        """See `pauses.KeepsPauses`."""
+        from .pauses import Pauses
+
+        return Pauses(self._all_paused, frozenset() if self._lanes is None else self._lanes.paused)

@@ -55,6 +55,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         for new in batch:
             if new.submitter is not None and new.id not in self._rows:
                 self._running(*new.submitter)
+        limit = 0 if self._all_paused else limit
         if len(batch) == 1 and limit and self._starts_at_once(batch[0], now):
             return [batch[0].id], [self._start(self._accept(batch[0], now), worker, now)]
         fresh: dict[str, Submission] = {}
@@ -177,14 +178,14 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
-        return self._claim(limit, worker, self._time())
+        return self._claim(0 if self._all_paused else limit, worker, self._time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
         if worker.claim is not None and (claims := self._asked_again(worker, now)):
             return claims
         if limit and self._expiring.tickets:
             self._expire(now)
-        claims = []
+        claims = list[Claim]()
         pop = self._waiting.pop if self._lanes is None else partial(self._next, self._lanes)
         while len(claims) < limit and (job_id := pop(now)) is not None:
             claims.append(self._start(self._rows[job_id], worker, now))

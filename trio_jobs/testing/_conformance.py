@@ -19,6 +19,7 @@ import trio
 
 from ..stores.contract import Store
 from ..stores.limits import KeepsLimits
+from ..stores.pauses import KeepsPauses
 from ..stores.schedules import KeepsSchedules
 from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
@@ -67,7 +68,7 @@ class Check:
         """Check a store in a Trio run of its own, on an empty folder.
 
         Checks of what survives, and of several connections, pass at once unless the store is durable; those
-        of schedules and of limits, unless it keeps them.
+        of schedules, limits and pauses, unless it keeps them.
 
         Args:
             open_store: How to open it.
@@ -85,7 +86,11 @@ class Check:
                 raise first_error(error) from error
 
 
-_OPTIONAL: Mapping[str, type[Any]] = {"keeper": KeepsSchedules, "limited": KeepsLimits}
+_OPTIONAL: Mapping[str, type[Any]] = {
+    "keeper": KeepsSchedules,
+    "limited": KeepsLimits,
+    "pausing": KeepsPauses,
+}
 """What some checks need, by the name of their parameter."""
 
 

@@ -12,6 +12,7 @@ from .._common.errors import StoreUnavailable
 from .._common.states import Reason
 from ..stores.contract import Store
 from ..stores.limits import KeepsLimits
+from ..stores.pauses import KeepsPauses
 from ..stores.schedules import KeepsSchedules
 
 P = ParamSpec("P")
@@ -137,3 +138,5 @@ class Connection:
     schedules = _carried(KeepsSchedules.schedules)
     pause_schedule = _carried(KeepsSchedules.pause_schedule)
     fire = _carried(KeepsSchedules.fire)
+    pause_handlers = _carried(KeepsPauses.pause_handlers)
+    paused_handlers = _carried(KeepsPauses.paused_handlers)

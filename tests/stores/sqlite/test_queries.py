@@ -70,7 +70,7 @@ def test_a_transition_starts_where_the_table_says(what: Transition) -> None:
     assert {word.strip("' ") for word in found.split(",")} == wanted == set(map(str, sources(what)))
 
 
-SMALL = {"totals", "count_waiting", "count_ended", "schedules"}  # they read a table of few rows
+SMALL = {"totals", "count_waiting", "count_ended", "schedules", "pauses"}  # they read a table of few rows
 REPAIR = {"odd_total", "count_anew", "columns"}  # once a row was found damaged
 
 

@@ -19,6 +19,7 @@ import trio
 from ..._common.bell import Bell
 from ..._common.errors import SchemaTooNew
 from ..._model.job import Retention
+from ..pauses import Pauses
 from .clock import Clock, Db
 from .files import in_time, is_world, translated
 from .line import Line
@@ -67,6 +68,7 @@ class Transaction:
         asked: Whether a cancellation was requested, or a grace shortened, of a job that runs.
         handed_on: Whether another job may hold the exclusive name of one that has ended.
         announced: Whether the tasks that wait for any of this have been woken.
+        pauses: What is paused, once a call has asked.
     """
 
     db: Db
@@ -82,6 +84,7 @@ class Transaction:
     asked: bool = False
     handed_on: bool = False
     announced: bool = False
+    pauses: Pauses | None = None
     _compatible: bool = False
 
     def run(self, query: str, /, **values: Any) -> Iterator[Row]:

@@ -308,6 +308,18 @@ DELETE FROM trio_jobs_event WHERE id BETWEEN :number << 32 AND (:number + 1 << 3
 -- name: forget_job
 DELETE FROM trio_jobs_job WHERE number = :number;
 
+-- name: pauses
+SELECT CAST(name AS BLOB) FROM trio_jobs_pause;
+
+-- name: pause
+INSERT INTO trio_jobs_pause VALUES (:name) ON CONFLICT DO NOTHING;
+
+-- name: resume
+DELETE FROM trio_jobs_pause WHERE name = :name;
+
+-- name: resume_all
+DELETE FROM trio_jobs_pause;
+
 -- name: schedules
 SELECT text, anchor, last_tick, revision, paused, added, declared_until FROM trio_jobs_schedule ORDER BY name;
 

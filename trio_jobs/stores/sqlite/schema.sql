@@ -282,4 +282,7 @@ CREATE TABLE trio_jobs_schedule (
     declared_until REAL NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- The handlers that are paused; an empty name stands for all.
+CREATE TABLE trio_jobs_pause (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
 UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

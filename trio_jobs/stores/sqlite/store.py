@@ -17,9 +17,10 @@ from ..._json.values import decode, encode
 from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
-from . import care, ends, inbox, listing, looking, verbs
+from ..pauses import Pauses
+from . import care, ends, inbox, listing, looking, pauses, verbs
 from .clock import Clock
-from .group import Group, Row
+from .group import Group, Row, Transaction
 from .rows import Rows
 from .schedules import ScheduleCalls
 
@@ -65,7 +66,7 @@ class SqliteStore(ScheduleCalls):
         began = self._now()
         handlers = self._rows.handlers
         ids, rows = await self._write(
-            lambda tx: verbs.submit(tx, new, limit, handlers, worker),
+            lambda tx: verbs.submit(tx, new, limit, pauses.startable(tx, handlers), worker),
             partial(care.mend_due, limit, handlers),
         )
         limits = [one.options.timeouts.queue for one in batch]
@@ -89,7 +90,7 @@ class SqliteStore(ScheduleCalls):
         began, seen = self._now(), self._signals.work.count
         handlers = self._rows.handlers
         rows, more = await self._write(
-            lambda tx: verbs.claim(tx, limit, handlers, worker),
+            lambda tx: verbs.claim(tx, limit, pauses.startable(tx, handlers), worker),
             partial(care.mend_due, limit, handlers),
         )
         self._more = seen if more else -1
@@ -137,6 +138,16 @@ class SqliteStore(ScheduleCalls):
         if state is State.RETRYING:
             self._signals.work.ring()
         return state
+
+    async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
+        """See `KeepsPauses.pause_handlers`."""
+        given = None if names is None else [*names]
+        await self._write(lambda tx: pauses.pause(tx, given, paused=paused))
+        self._signals.work.ring()
+
+    async def paused_handlers(self) -> Pauses:
+        """See `KeepsPauses.paused_handlers`."""
+        return await self._read(pauses.paused)
 
     # ------------------------------------------------------------ inputs
 
@@ -267,7 +278,7 @@ class SqliteStore(ScheduleCalls):
             known, self._more = self._more, -1
             if known == seen:  # the last claim left due jobs
                 return
-            left = await self._read(looking.next_due, self._rows.handlers) - self._now()
+            left = await self._read(_next_due, self._rows.handlers) - self._now()
             if left <= 0:
                 return
             with trio.move_on_after(left):
@@ -308,3 +319,7 @@ class SqliteStore(ScheduleCalls):
             batch = await self._write(lambda tx: ends.prune(tx, before))
             pruned += batch
         return pruned
+
+
+def _next_due(tx: Transaction, handlers: Collection[str]) -> float:
+    return looking.next_due(tx, pauses.startable(tx, handlers))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -27,7 +27,7 @@ from .rows import Written
 
 
 def submit(
-    tx: Transaction, batch: Sequence[Written], limit: int, handlers: Iterable[str], worker: Claimant
+    tx: Transaction, batch: Sequence[Written], limit: int, handlers: Collection[str], worker: Claimant
 ) -> tuple[list[str], list[Row]]:
     """Accept a batch, and claim up to `limit` jobs of `handlers`."""
     tx.check_compat()
@@ -38,7 +38,8 @@ def submit(
     if batch and batch[0].submission.options.exclusive is not None:  # which is alone in its batch
         return _submit_exclusive(tx, batch[0], limit, handlers, worker)
     waiting, awaiting = totals(tx, "count_waiting", what="all", name="")
-    alone = len(batch) == 1 and limit and due_at(batch[0].submission.options, tx.now) <= tx.now
+    alone = len(batch) == 1 and limit and batch[0].submission.handler in handlers  # it is not paused
+    alone = alone and due_at(batch[0].submission.options, tx.now) <= tx.now
     if alone and not (waiting or (awaiting and due(tx, 1, handlers))):
         return _submit_and_start(tx, batch[0], worker)  # nothing is due that it could overtake
     ids: list[str] = []
