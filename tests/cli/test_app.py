@@ -23,6 +23,7 @@ COMMANDS = [
     "prune",
     "stats",
     "check",
+    "schedules",
     "demo",
 ]
 

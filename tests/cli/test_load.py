@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trio_jobs.cli.faults import Fault
-from trio_jobs.cli.load import load_handlers
+from trio_jobs.cli.load import load_handlers, load_schedules
 
 
 def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
@@ -42,3 +42,23 @@ def test_what_is_no_handlers_is_told(cli: object, tmp_path: Path, address: str, 
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.status == 2
+
+
+SCHEDULED = """
+from trio_jobs import Schedule, handler
+
+@handler
+async def work(job): ...
+
+schedules = {}
+handlers = [work]
+"""
+
+
+def test_schedules_are_a_list_of_the_module(cli: object, tmp_path: Path) -> None:
+    """The list `schedules` of the module is taken, whatever the attribute; what else has that name is not."""
+    for name, told in (("listed", "[Schedule(work, every=5)]"), ("function", "print"), ("none", "[]")):
+        (tmp_path / f"{name}.py").write_text(SCHEDULED.replace("{}", told), encoding="utf-8")
+        found = [one.every for one in load_schedules(f"{name}:handlers")]
+        assert found == ([5] if name == "listed" else [])
+    assert load_schedules("program") == []

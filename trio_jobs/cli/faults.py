@@ -6,6 +6,7 @@ from typing import Final
 
 from .._common.error_text import leaves
 from .._common.errors import InvalidPayload, KeyConflict, TrioJobsError, UnknownHandler, UnknownJob
+from ..stores.schedules import ScheduleDeclared, UnknownSchedule
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -13,7 +14,14 @@ CANCELLED: Final = 3
 BY_SIGNAL: Final = 128
 INTERRUPTED: Final = BY_SIGNAL + 2
 BROKEN_PIPE: Final = BY_SIGNAL + 13
-_CALLERS: Final = (InvalidPayload, KeyConflict, UnknownHandler, UnknownJob)
+_CALLERS: Final = (
+    InvalidPayload,
+    KeyConflict,
+    ScheduleDeclared,
+    UnknownHandler,
+    UnknownJob,
+    UnknownSchedule,
+)
 
 
 class Fault(Exception):

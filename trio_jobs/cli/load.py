@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from .._common.validate import RefusedAs
-from .._model.handlers import Handlers
+from .._model.handlers import Handler, Handlers
+from .._model.schedule import Schedule
 from .escape import one_line
 from .faults import Fault
 
@@ -35,6 +36,24 @@ def load_handlers(address: str) -> Handlers:
         found = getattr(found, part)
     with RefusedAs(lambda why: Fault(f"{address}: {why}")):
         return Handlers(found)
+
+
+def handler_in(found: Handlers, address: str, name: str) -> Handler:
+    """Return the handler of a name. Raises `Fault` if there is none."""
+    if name not in found:
+        raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
+    return found[name]
+
+
+def load_schedules(address: str) -> list[Schedule]:
+    """Return the list `schedules` of the module that an address names; none, if that is something else.
+
+    Raises:
+        Fault: Importing the module failed.
+    """
+    found: Any = getattr(_module(address.partition(":")[0]), "schedules", None)
+    is_meant = isinstance(found, list | tuple) and any(isinstance(one, Schedule) for one in found)
+    return [*found] if is_meant else []
 
 
 def _module(name: str) -> ModuleType:

@@ -12,6 +12,7 @@ from .._common.states import State
 from .._common.validate import RefusedAs
 from .._model.exclusive import Debounce, Policy
 from .._model.job import Priority
+from .._model.options import SubmitOptions
 from .._registry.address import sqlite_path
 from .durations import seconds
 from .faults import Fault
@@ -66,6 +67,11 @@ HandlersAt: TypeAlias = Annotated[
     ),
 ]
 Id: TypeAlias = Annotated[str, Parameter(name="ID", help="The job's id, or an unambiguous beginning of it.")]
+
+
+def given(**options: Any) -> SubmitOptions:
+    """Return those options of a job that are not None."""
+    return cast("SubmitOptions", {name: value for name, value in options.items() if value is not None})
 
 
 def tags_of(given: Sequence[str] | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import attrs
 import trio
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from .._common.states import State
 from .._common.validate import RefusedAs
 from .._model.handler import mark_of
-from .._model.handlers import Handler, Handlers
+from .._model.handlers import Handler
 from .._model.job import Job
 from .._model.options import SubmitOptions
 from .._registry.opening import open_registry
@@ -20,7 +20,7 @@ from .._watching.handle import JobHandle
 from .ending import ENDED_STATUS, describe_end
 from .escape import as_json
 from .faults import Fault
-from .load import load_handlers
+from .load import handler_in, load_handlers
 from .options import (
     DEFAULT_STORE,
     HandlersAt,
@@ -31,6 +31,7 @@ from .options import (
     Store,
     Tags,
     file_of,
+    given,
     tags_of,
     value_of,
 )
@@ -84,8 +85,8 @@ async def submit(
     """
     file_of(store)
     found = load_handlers(handlers)
-    fn: Any = _handler(found, handlers, name)
-    options = _given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
+    fn: Any = handler_in(found, handlers, name)
+    options = given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
     options |= {"tags": tags_of(tag), "exclusive": exclusive}
     if on_busy != "reject":
         options["on_busy"] = on_busy
@@ -98,16 +99,6 @@ async def submit(
         elif not wait:
             json_line({"id": handle.id})
         return await _waited(handle, json=json) if wait else 0
-
-
-def _handler(found: Handlers, address: str, name: str) -> Handler:
-    if name not in found:
-        raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
-    return found[name]
-
-
-def _given(**options: Any) -> SubmitOptions:
-    return cast("SubmitOptions", {name: value for name, value in options.items() if value is not None})
 
 
 def _changed(fn: Handler, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:

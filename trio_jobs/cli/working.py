@@ -17,7 +17,7 @@ from .._common.validate import RefusedAs
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
-from .load import load_handlers
+from .load import load_handlers, load_schedules
 from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
@@ -65,7 +65,7 @@ class Working:
 
 @asynccontextmanager
 async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Working]:
-    """Run jobs for the length of the block, and stop them in order when it is left.
+    """Run jobs for the length of the block, fire the schedules of the module, and stop in order at its end.
 
     The block has the time that the watchdog leaves beyond the grace: it should end soon after `stopping`.
 
@@ -76,7 +76,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
     # A program that has configured logging itself keeps its configuration.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("trio_jobs").setLevel(options.log_level.upper())
-    found = load_handlers(handlers)
+    found, declared = load_handlers(handlers), load_schedules(handlers)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     running: list[JobRegistry] = []
     watchdog = Watchdog(options.grace, lambda: running[0].running if running else {})
@@ -89,10 +89,13 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
                 lease=options.lease,
                 grace=options.grace,
                 name=name,
+                schedules=declared,
             )
         async with opened as jobs:
             running.append(jobs)
             description = f"{name} runs {', '.join(found)} from {options.store}, {options.capacity} at once"
+            if declared:
+                description += f"; schedules {', '.join(one.name for one in declared)}"
             yield Working(jobs, description, watchdog.stopping)
             if left := len(jobs.running):
                 what = f"{left} job{'' if left == 1 else 's'}"
