@@ -11,6 +11,7 @@ from tests.client.site import Kind, alone, count, fail, flaky, forever, site
 from trio_jobs import (
     Busy,
     Debounce,
+    IllegalTransition,
     InvalidPayload,
     JobCancelled,
     JobHandle,
@@ -78,6 +79,23 @@ async def test_the_same_key_is_the_same_job() -> None:
             await remote.submit(count, 4, key="k")
         assert (caught.value.key, caught.value.job_id) == ("k", one.id)
         assert await remote.submit(count, 3) != await remote.submit(count, 3)
+
+
+@both
+async def test_submitting_again(kind: Kind) -> None:
+    """A job is submitted again, with other options where they are given; what the server refuses is told."""
+    async with site(kind) as (jobs, url), connect(url) as remote:
+        first = await remote.submit(count, 3, tags={"a": "b"})
+        with pytest.raises(IllegalTransition, match="wait for its end"):
+            await (await remote.submit(forever)).resubmit()
+        await first.wait()
+        again = await first.resubmit(priority=Priority.LOW)
+        assert await again.result() == 3
+        job = await (await jobs.get(again.id)).snapshot()
+        assert (job.resubmitted_from, job.priority, job.tags) == (first.id, Priority.LOW, {"a": "b"})
+        assert await first.resubmit(key="k") == await first.resubmit(key="k") != again
+        with pytest.raises(ValueError, match="priority"):
+            await first.resubmit(priority=9)
 
 
 @both

@@ -9,6 +9,7 @@ from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
 from tests.planted.paused import PAUSED
+from tests.planted.resubmitted import RESUBMITTED
 from tests.planted.sent import SENT
 from tests.planted.served import SERVED
 from tests.planted.shared import SHARED
@@ -290,6 +291,7 @@ _OTHERS = [
     *LIMITED,
     *PAUSED,
     *EXCLUDED,
+    *RESUBMITTED,
     *SENT,
     *STREAMED,
     *SHARED,

@@ -14,10 +14,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import store_of
-from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, SubmitOptions
+from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, Resubmit, SubmitOptions
 from trio_jobs import (
     Busy,
     CancelReport,
+    IllegalTransition,
     InvalidPayload,
     Job,
     JobRegistry,
@@ -68,6 +69,9 @@ async def hang(job: Any) -> None:
 async def stubborn(job: Any) -> None:
     with trio.CancelScope(shield=True):
         await trio.sleep(100)
+
+
+async def lost(job: Any) -> None: ...
 
 
 def opened() -> Any:
@@ -225,6 +229,50 @@ async def test_so_many_jobs_may_wait(autojump_clock: MockClock) -> None:
         assert refused.value.code == "too_many"
         await operations.submit(BOB, new("hang"))
         await operations.submit(ANYBODY, new("hang", owner="ann"))
+
+
+async def test_submitting_again(autojump_clock: MockClock) -> None:
+    """A caller submits its own jobs again, once they have ended, and only for itself."""
+    async with opened() as jobs:
+        operations = operations_of(jobs, queued=1)
+        first = await submitted(operations, ANN, new("measure", {"width": 3}, tags={"n": "1"}))
+        await operations.wait(ANN, first.id)
+        job = await operations.resubmit(ANN, Resubmit(1, first.id))
+        again = await ended(operations, ANN, job)
+        assert (again.result, again.owner, again.resubmitted_from) == (3, "ann", first.id)
+        assert (again.tags, again.retry) == ({"n": "1"}, Retry(2, on=OSError))
+        options = msgspec.convert({"tags": {"n": "2"}, "delay": 9}, SubmitOptions)
+        job = await operations.resubmit(ANN, Resubmit(1, first.id, options))
+        assert (await operations.get(ANN, job)).tags == {"n": "2"}
+        with pytest.raises(Refused, match="1 jobs of yours wait already"):
+            await operations.resubmit(ANN, Resubmit(1, first.id, options))
+        with pytest.raises(UnknownJob):
+            await operations.resubmit(BOB, Resubmit(1, first.id))
+        with pytest.raises(IllegalTransition):
+            await operations.resubmit(ANN, Resubmit(1, job))
+        owner = msgspec.convert({"owner": "bob"}, SubmitOptions)
+        with pytest.raises(Refused, match="for oneself only"):
+            await operations.resubmit(ANN, Resubmit(1, first.id, owner))
+        with pytest.raises(BadRequest, match="give delay or run_at"):
+            at = msgspec.convert({"run_at": "2999-01-01T00:00:00Z", "delay": 1}, SubmitOptions)
+            await operations.resubmit(ANN, Resubmit(1, first.id, at))
+        unserved = await jobs.submit(lost)
+        await unserved.wait()
+        with pytest.raises(UnknownHandler, match="lost"):
+            await operations.resubmit(ANYBODY, Resubmit(1, unserved.id))
+        with pytest.raises(UnknownHandler, match="lost"):
+            await operations.value(ANYBODY, GetValue(1, unserved.id, "args", 0))
+
+
+async def test_the_arguments_of_a_job(autojump_clock: MockClock) -> None:
+    """The arguments of a job can be read by those who see the job, as JSON."""
+    async with opened() as jobs:
+        operations = operations_of(jobs)
+        job = await submitted(operations, ANN, new("measure", {"width": 3, "height": 2}, 2))
+        value = await operations.value(ANN, GetValue(1, job.id, "args", job.last_seq))
+        assert json.loads(value.data) == [{"width": 3, "height": 2}, 2.0]
+        with pytest.raises(UnknownJob):
+            await operations.value(BOB, GetValue(1, job.id, "args", 0))
 
 
 async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -> None:

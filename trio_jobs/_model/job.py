@@ -227,6 +227,7 @@ class Job:
         behind: The job that has to end before this one starts, which has the same `exclusive`, if any.
         replaced_by: The job that took the place of this one, if it is `replaced`.
         limit_key: As submitted.
+        resubmitted_from: The job that was submitted again as this one, if any; see `JobHandle.resubmit`.
     """
 
     id: str
@@ -258,6 +259,7 @@ class Job:
     behind: str | None = None
     replaced_by: str | None = None
     limit_key: str | None = None
+    resubmitted_from: str | None = None
 
 
 class JobEnd(NamedTuple):

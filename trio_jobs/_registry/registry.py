@@ -80,6 +80,13 @@ def checked_names(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(text("the name of a handler", name) for name in names)
 
 
+async def resubmit_with_room(
+    jobs: JobRegistry, job_id: str, options: Mapping[str, Any], room: int | None
+) -> str:
+    """Submit a job again as `JobHandle.resubmit` does; see `submit_with_room`."""
+    return await jobs._worker.resubmit(job_id, options, room)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
 class JobRegistry:
     """Submit jobs, find them, and cancel them; `open_registry` makes one.
 

@@ -168,6 +168,17 @@ class Worker(Runner):
         (job_id,) = await retry_until_answered(self.submit, [new])
         return JobHandle(self, job_id)
 
+    async def resubmit(self, job_id: str, options: Mapping[str, Any], room: int | None = None) -> str:
+        """Submit a job that has ended again; see `JobHandle.resubmit` and `Submission.room`."""
+        self.check_open(submits=True)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        from ..stores.resubmitting import submit_again  # which few programs need
+
+        new = await submit_again(self.store, job_id, options)
+        new.room = room
+        (new_id,) = await self.submit([new])
+        return new_id
+
     def _hold(self, most: int) -> int:
         """Hold up to `most` free slots for a call of the store, and return how many are held."""
         free = min(most, self._free())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast
 
 from .._common.validate import input_key, number, text
 from .._model.job import CancelReport, Ended, Event, Job, JobEnd
+from .._model.options import SubmitOptions
 from .cursor import LogCursor
 from .raised import Raised, chained
 from .readers import Policy
@@ -54,6 +55,10 @@ class JobAccess(Protocol):
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
         """Ask for a job's cancellation, and report how it ended."""
+        ...
+
+    async def resubmit(self, job_id: str, options: Mapping[str, Any]) -> str:
+        """Submit a job that has ended again, and return the id of the new one."""
         ...
 
     async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
@@ -128,6 +133,27 @@ class JobHandle(Generic[T_co, R_co]):
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens, progress and inputs, up to now. A checkpoint."""
         return await self._access.history(self.id)
+
+    async def resubmit(self, **options: Unpack[SubmitOptions]) -> JobHandle[T_co, R_co]:
+        """Submit the job again, now that it has ended: a new job with the same arguments and options.
+
+        A checkpoint. Of the options, the new job has neither the `key` nor the `run_at` and the delay. Its
+        `Job.resubmitted_from` is the id of this one, which stays as it is. A child job becomes a job of its
+        own. If this is cancelled, nothing was submitted; for a job on a server, it may have been.
+
+        Args:
+            **options: Options in place of those that it had, see `SubmitOptions`.
+
+        Returns:
+            A handle on the new job.
+
+        Raises:
+            IllegalTransition: The job has not ended.
+            UnknownHandler: On a store that outlives the process, no handler of this registry has its name.
+            InvalidPayload: Its arguments do not fit its handler, which was changed since.
+            Exception: Whatever `JobRegistry.submit` raises.
+        """
+        return JobHandle(self._access, await self._access.resubmit(self.id, options))
 
     # ------------------------------------------------------------ reading
 

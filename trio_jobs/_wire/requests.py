@@ -160,6 +160,13 @@ class Submit(Request, frozen=True, tag="submit"):
     options: SubmitOptions = SubmitOptions()
 
 
+class Resubmit(Request, frozen=True, tag="resubmit"):
+    """Submit a job that has ended again, with options in place of those that it had. The reply is `job`."""
+
+    job: JobId
+    options: SubmitOptions = SubmitOptions()
+
+
 class Get(Request, frozen=True, tag="get"):
     """Read a job. The reply is `job`."""
 
@@ -210,11 +217,12 @@ class GetValue(Request, frozen=True, tag="value"):
     `text` is a piece of its JSON, and `next` the `offset` of the next piece, null after the last one.
 
     `field` is a field of the job, as it was when the job's `last_seq` was `seq`; or `data`, that of the
-    event `seq`. If that is not kept any more, the reply is the error `changed`.
+    event `seq`; or `args`, the arguments of the job. If it is not kept any more, the reply is the error
+    `changed`.
     """
 
     job: JobId
-    field: Literal["result", "saved", "metadata", "data"]
+    field: Literal["result", "saved", "metadata", "data", "args"]
     seq: Cursor
     offset: Cursor = 0
 
@@ -289,6 +297,7 @@ class Ping(Request, frozen=True, tag="ping"):
 
 AnyRequest: TypeAlias = (
     Submit
+    | Resubmit
     | Get
     | List
     | Find
@@ -314,6 +323,7 @@ class _OnlyId(msgspec.Struct):
 _requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _only_id: Final = msgspec.json.Decoder(_OnlyId)
 _new_jobs: Final = msgspec.json.Decoder(NewJob)
+_options: Final = msgspec.json.Decoder(SubmitOptions)
 _new_inputs: Final = msgspec.json.Decoder(NewInputs)
 
 
@@ -352,6 +362,15 @@ def decode_new_job(data: bytes, deepest: int) -> NewJob:
         BadRequest: It does not fit `NewJob`.
     """
     return _decoded(_new_jobs, data, deepest)
+
+
+def decode_options(data: bytes, deepest: int) -> SubmitOptions:
+    """Decode the body of `POST /v1/jobs/{id}/resubmit`.
+
+    Raises:
+        BadRequest: It does not fit `SubmitOptions`.
+    """
+    return _decoded(_options, data, deepest)
 
 
 def decode_new_inputs(data: bytes, deepest: int) -> NewInputs:

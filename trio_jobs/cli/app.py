@@ -17,6 +17,7 @@ from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .listing import list_jobs, stats
 from .output import console, forget_output, note, on_terminal, prepare
 from .prune import prune
+from .retry import retry
 from .schedules import schedules
 from .send import send
 from .serve import serve
@@ -45,7 +46,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (worker, serve, submit, show, stream, send, cancel, prune, stats, check, demo):
+    for command in (worker, serve, submit, show, stream, send, cancel, retry, prune, stats, check, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")
     app.command(schedules())

@@ -61,6 +61,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     yield "metadata", as_json(job.metadata) if job.metadata else ""
     for name in ("owner", "key", "parent", "exclusive", "behind", "limit_key"):
         yield name, getattr(job, name) or ""
+    yield "again from", job.resubmitted_from or ""
     limits = {"run": job.timeouts.run, "queue": job.timeouts.queue}
     limits |= {"first token": job.timeouts.first_token, "idle": job.timeouts.idle}
     yield "timeouts", ", ".join(f"{name} {limit:g}s" for name, limit in limits.items() if limit is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import trio
@@ -16,6 +16,7 @@ from .._wire import requests
 from .._wire.replies import Reply, Seen, events_of, job_of
 from .inputs import Part, Sender
 from .link import Link
+from .requests import options_of
 from .subscription import RemoteSubscription
 from .values import Changed, offset_in, whole, with_data
 
@@ -71,6 +72,11 @@ class RemoteJobs:
         """Return a cursor in a job's log."""
         self.link.check_open()
         return RemoteCursor(self, job_id, after, policy)
+
+    async def resubmit(self, job_id: str, options: Mapping[str, Any]) -> str:
+        """Submit a job that has ended again, and return the id of the new one."""
+        request = requests.Resubmit(id=self.link.new_id(), job=job_id, options=options_of("", options))
+        return (await self.link.call(request, job_id, seen_in)).job.id
 
     async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
         """Send inputs to a job, and return the `seq` of the last."""

@@ -32,6 +32,7 @@ from .._wire.requests import (
     History,
     List,
     ListHandlers,
+    Resubmit,
     Send,
     Submit,
     Wait,
@@ -77,6 +78,10 @@ async def answering(
         case Submit():
             async with account.room(_SMALL):
                 job_id = await operations.submit(caller, request)
+            request = Get(request.id, job_id)
+        case Resubmit():
+            async with account.room(_SMALL):
+                job_id = await operations.resubmit(caller, request)
             request = Get(request.id, job_id)
         case Wait():
             await operations.wait(caller, request.job)  # for any time; it holds no room meanwhile

@@ -5,8 +5,8 @@ A job of another owner is answered like one that does not exist, so no caller le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from .._json.values import encode
 from .._model.handler import mark_of
 from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.summary import Page
-from .._registry.registry import JobRegistry, inside, look_up, submit_with_room
+from .._registry.registry import JobRegistry, inside, look_up, resubmit_with_room, submit_with_room
 from .._watching.handle import JobHandle
 from .._wire.requests import (
     BadRequest,
@@ -31,6 +31,7 @@ from .._wire.requests import (
     GetValue,
     List,
     NewJob,
+    Resubmit,
     Send,
     Submit,
     SubmitOptions,
@@ -42,6 +43,17 @@ from .options import Caller, ServerOptions
 from .problems import Refused
 from .subscription import Subscription
 from .values import Value, Values
+
+
+@contextmanager
+def _own_queue_full() -> Generator[None]:
+    """Refuse what exceeds the number of jobs of an owner that may wait."""
+    try:
+        yield
+    except QueueFull as error:
+        if error.owner is None:
+            raise
+        raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
 
 
 class JobOperations:
@@ -63,8 +75,8 @@ class JobOperations:
         self._queued = options.limits.queued
         store, readers = inside(jobs)
         self._feeds = Feeds(store, readers, options)
-        self._values = Values(store)
         self._arguments: dict[str, Arguments] = {}
+        self._values = Values(store, lambda job: self._arguments_of(job.handler).encode(job.args))
         self._inputs: dict[str, Inputs] = {}
 
     # ------------------------------------------------------------ submitting
@@ -88,13 +100,27 @@ class JobOperations:
         args = self._arguments_of(new.handler).convert(new.args)
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
-        try:
-            with RefusedAs(BadRequest):
-                return await submit_with_room(self._jobs, fn, tuple(args), options, room)
-        except QueueFull as error:
-            if error.owner is None:
-                raise
-            raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
+        with _own_queue_full(), RefusedAs(BadRequest):
+            return await submit_with_room(self._jobs, fn, tuple(args), options, room)
+
+    async def resubmit(self, caller: Caller, asked: Resubmit) -> str:
+        """Accept a job that has ended again, and return the id of the new one.
+
+        Raises:
+            UnknownJob: There is no such job, for this caller.
+            IllegalTransition: It has not ended.
+            Exception: What `submit` raises.
+        """
+        _, job = await self._handle(caller, asked.job)
+        fn = self._jobs.handlers.get(job.handler)
+        if fn is None:
+            raise UnknownHandler(job.handler, self._jobs.handlers)
+        with RefusedAs(BadRequest):
+            options = self._options(caller, asked.options, fn)
+        encode("metadata", options.get("metadata"))
+        room = None if caller.owner is None else self._queued
+        with _own_queue_full(), RefusedAs(BadRequest):
+            return await resubmit_with_room(self._jobs, asked.job, options, room)
 
     @staticmethod
     def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
@@ -106,6 +132,8 @@ class JobOperations:
         return given
 
     def _arguments_of(self, name: str) -> Arguments:
+        if name not in self._jobs.handlers:
+            raise UnknownHandler(name, self._jobs.handlers)
         if name not in self._arguments:
             self._arguments[name] = Arguments(self._jobs.handlers[name])
         return self._arguments[name]

@@ -20,11 +20,13 @@ from .._json.values import encode
 from .._model.job import Event, Job, Kind
 from .._wire.events import LARGE
 from .._wire.requests import BadRequest, GetValue, json_fields
-from ..stores.contract import Store
+from ..stores.contract import Store, Submission
+from ..stores.resubmitting import keeper_of
 from .problems import Refused
 
 FIELDS: Final = ("result", "saved", "metadata")
 """The fields of a job that may have any size."""
+_FIXED: Final = frozenset({"metadata", "args"})  # which never change
 PIECE: Final = 256 * 1024
 KEPT: Final = 64 * 2**20
 _GOES_ON: Final = 0b1000_0000  # the first bits of each byte of a character in UTF-8 but its first
@@ -102,10 +104,12 @@ class Values:
 
     Args:
         store: The store of the jobs.
+        arguments_of: Returns the arguments of a job as JSON.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, arguments_of: Callable[[Submission], bytes]) -> None:
         self._store = store
+        self._arguments_of = arguments_of
         self._kept: dict[tuple[str, str, int], Value] = {}
         self._bytes = 0
         self._making = trio.Lock()
@@ -121,6 +125,7 @@ class Values:
             UnknownJob: No job has this id, or it belongs to another owner.
             Refused: The value is not kept any more.
             InvalidPayload: JSON cannot hold it.
+            UnknownHandler: Of arguments, the handler is not known here.
         """
         key = _key(asked)
         if key not in self._kept:
@@ -146,6 +151,9 @@ class Values:
         job = await self._store.get(asked.job)
         if owner not in (None, job.owner):
             raise UnknownJob(asked.job)
+        if asked.field == "args":
+            submitted = await keeper_of(self._store).submission(asked.job)
+            return Value(job.owner, await made(partial(self._arguments_of, submitted), submitted.args))
         value: Any = job.result if asked.field == "result" else job.metadata
         if asked.field == "data":
             value = (await self._event(asked.job, asked.seq)).data
@@ -173,4 +181,4 @@ class Values:
 
 
 def _key(asked: GetValue) -> tuple[str, str, int]:
-    return asked.job, asked.field, 0 if asked.field == "metadata" else asked.seq  # that never changes
+    return asked.job, asked.field, 0 if asked.field in _FIXED else asked.seq

@@ -17,7 +17,7 @@ from ._lanes import Lanes
 from ._queue import Queue
 from ._roll import Roll
 from ._row import Row
-from .contract import Where
+from .contract import Submission, Where
 from .log import Log
 
 
@@ -52,6 +52,10 @@ class LookingVerbs:
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
         return self._row(job_id).snapshot(self._epoch)
+
+    async def submission(self, job_id: str) -> Submission:
+        """See `KeepsSubmissions.submission`."""
+        return self._row(job_id).submission
 
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""

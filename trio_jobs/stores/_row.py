@@ -122,6 +122,7 @@ class Row:
     line: list[Row] | None = None  # of an exclusive job: those that have its name, the holder first
     put_off: float | None = None  # since when, by a `Debounce`
     replaced_by: str | None = None
+    resubmitted_as: str | None = None  # the job that it was submitted again as last
     args_bytes: int = 0  # about how many the arguments and the result take, once a list has asked for it
     result_bytes: int = 0
 
@@ -214,4 +215,5 @@ class Row:
             behind=self.behind,
             replaced_by=self.replaced_by,
             limit_key=options.limit_key,
+            resubmitted_from=None if self.submission.again is None else self.submission.again.job_id,
         )

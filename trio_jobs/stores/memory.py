@@ -62,6 +62,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         keyed: dict[tuple[str | None, str], Submission] = {}
         ids: list[str] = []
         for new in batch:
+            if (done := self._submitted_again(new)) is not None:
+                ids.append(done)
+                continue
             # A job that is known already was submitted by a call whose answer was lost.
             old = new if new.id in self._rows else self._holder(new, keyed)
             if old is None:
@@ -142,8 +145,13 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         if lanes is not None and (new.handler in lanes or lanes.next_start(now) <= now):
             return False
         others = waiting.tickets and (len(waiting) > self._rows.awaiting or waiting.next_due() <= now)
-        known = known or new.options.exclusive is not None
+        known = known or new.options.exclusive is not None or new.again is not None
         return not (known or others) and rules.due_at(new.options, now, self._epoch) <= now
+
+    def _submitted_again(self, new: Submission) -> str | None:
+        """Return the job that the former one was submitted again as already, if that is to be once only."""
+        before = self._rows.get(new.again.job_id) if new.again is not None and new.again.once else None
+        return None if before is None else before.resubmitted_as
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
         if new.key is None:
@@ -159,6 +167,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         row = self._rows.add(Row(new, Log(self._keep, self._time, self._epoch), now, due, parent, due))
         if new.key is not None:
             self._keys[new.options.owner, new.key] = new.id
+        if new.again is not None and (before := self._rows.get(new.again.job_id)) is not None:
+            before.resubmitted_as = new.id
         row.log.append(0, _SUBMITTED, now, new.handler)
         return row
 

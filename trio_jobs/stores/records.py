@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from .._model.limits import Limit
 
 
+class Again(NamedTuple):
+    """That a submission is an ended job's, submitted again; see `resubmitting`.
+
+    Attributes:
+        job_id: That job.
+        once: Whether to accept it only if that job was not submitted again before.
+    """
+
+    job_id: str
+    once: bool = False
+
+
 # Of the records those that each job takes are not frozen, which would take three times as long; none changes.
 @attrs.define
 class Submission:
@@ -31,6 +43,7 @@ class Submission:
         room: How many jobs of its owner may wait, this one included; None is no limit.
         limits: The limits of its handler, as that is marked; `limits.KeepsLimits` tells the store of them.
         submitter: The attempt whose handler submits it: job id, number and claim id; None if no handler does.
+        again: Which job it is submitted again for, if for any.
     """
 
     id: str
@@ -43,6 +56,7 @@ class Submission:
     room: int | None = None
     limits: Sequence[str | Limit] = ()
     submitter: tuple[str, int, str | None] | None = None
+    again: Again | None = None
 
 
 @attrs.define

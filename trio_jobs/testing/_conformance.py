@@ -20,6 +20,7 @@ import trio
 from ..stores.contract import Store
 from ..stores.limits import KeepsLimits
 from ..stores.pauses import KeepsPauses
+from ..stores.resubmitting import KeepsSubmissions
 from ..stores.schedules import KeepsSchedules
 from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
@@ -68,7 +69,7 @@ class Check:
         """Check a store in a Trio run of its own, on an empty folder.
 
         Checks of what survives, and of several connections, pass at once unless the store is durable; those
-        of schedules, limits and pauses, unless it keeps them.
+        of schedules, limits, pauses and of submitting again, unless it keeps them.
 
         Args:
             open_store: How to open it.
@@ -90,6 +91,7 @@ _OPTIONAL: Mapping[str, type[Any]] = {
     "keeper": KeepsSchedules,
     "limited": KeepsLimits,
     "pausing": KeepsPauses,
+    "resubmitter": KeepsSubmissions,
 }
 """What some checks need, by the name of their parameter."""
 

@@ -13,6 +13,7 @@ from .._common.states import Reason
 from ..stores.contract import Store
 from ..stores.limits import KeepsLimits
 from ..stores.pauses import KeepsPauses
+from ..stores.resubmitting import KeepsSubmissions
 from ..stores.schedules import KeepsSchedules
 
 P = ParamSpec("P")
@@ -131,6 +132,7 @@ class Connection:
     cancelling = _carried(Store.cancelling, waits=True)
     listening = _carried(Store.listening, waits=True)
     limit = _carried(KeepsLimits.limit)
+    submission = _carried(KeepsSubmissions.submission)
     declare = _carried(KeepsSchedules.declare)
     keep_declared = _carried(KeepsSchedules.keep_declared)
     add_schedule = _carried(KeepsSchedules.add_schedule)

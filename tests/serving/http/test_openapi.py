@@ -184,10 +184,15 @@ async def test_real_answers_are_as_described() -> None:
             await checked(site, document, "GET", f"/v1/jobs/{job_id}/history", "/v1/jobs/{id}/history")
             data = f"/v1/jobs/{job_id}/history/1"
             await checked(site, document, "GET", data, "/v1/jobs/{id}/history/{seq}")
-            for name in FIELDS:
+            for name in (*FIELDS, "args"):
                 await checked(site, document, "GET", f"/v1/jobs/{job_id}/{name}", f"/v1/jobs/{{id}}/{name}")
             await checked(site, document, "GET", f"/v1/jobs/{job_id}/stream", "/v1/jobs/{id}/stream")
-        assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 3
+            again, key = f"/v1/jobs/{job_id}/resubmit", {"idempotency-key": f"again-{job_id}"}
+            options: list[Any] = [{"priority": "low"}, {"priority": "low"}, {"delay": -1}]
+            for body in options:
+                template = "/v1/jobs/{id}/resubmit"
+                await checked(site, document, "POST", again, template, json=body, headers=key)
+        assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 6
         for path in ("/v1/handlers", "/v1/statistics", "/v1/metrics"):
             await checked(site, document, "GET", path, path)
 

@@ -20,7 +20,14 @@ from ..._common.states import State
 from ..._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from ..._model.job import new_id
 from ..._wire import requests
-from ..._wire.requests import LONGEST_KEY, BadRequest, NewJob, decode_new_inputs, decode_new_job
+from ..._wire.requests import (
+    LONGEST_KEY,
+    BadRequest,
+    SubmitOptions,
+    decode_new_inputs,
+    decode_new_job,
+    decode_options,
+)
 from ..answers import Fields
 from ..context import ServerContext
 from ..options import Caller
@@ -131,12 +138,32 @@ async def submit(context: ServerContext, request: Request, caller: Caller) -> AS
     """Submit a job. The answer says where to read it; the job is in the store."""
     _check_json(request)
     new = decode_new_job(await read_body(request, context.limits), context.limits.depth)
-    new = _with_key(new, _key_of(request))
-    job_id = await context.operations.submit(caller, new)
+    new = msgspec.structs.replace(new, options=_with_key(new.options, _key_of(request)))
+    return _accepted(request, await context.operations.submit(caller, new))
+
+
+def _accepted(request: Request, job_id: str) -> Response:
     base = base_of(request)
     where = f"{base}/v1/jobs/{job_id}"
     answer = {"job_id": job_id, "sse_url": f"{where}/stream", "ws_url": f"ws{base[4:]}/v1/ws"}
     return Response(msgspec.json.encode(answer), 202, {"location": where}, JSON)
+
+
+@endpoint(
+    "POST",
+    "/v1/jobs/{id}/resubmit",
+    answers={202: _json_of("Accepted")},
+    problems=(400, 404, 408, 409, 413, 415, 422),
+    parameters=[_IDEMPOTENCY_KEY],
+    body=_json_of("SubmitOptions"),
+)
+async def resubmit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Submit a job that has ended again, with options in place of those that it had, as a new job."""
+    _check_json(request)
+    options = decode_options(await read_body(request, context.limits), context.limits.depth)
+    options = _with_key(options, _key_of(request))
+    asked = requests.Resubmit(1, request.path_params["id"], options)
+    return _accepted(request, await context.operations.resubmit(caller, asked))
 
 
 @endpoint(
@@ -218,7 +245,12 @@ async def history(context: ServerContext, request: Request, caller: Caller) -> A
     return answer_to(context.operations, caller, asked)
 
 
-@endpoint("GET", *(f"/v1/jobs/{{id}}/{name}" for name in FIELDS), answers=_VALUE, problems=(400, 404, 409))
+@endpoint(
+    "GET",
+    *(f"/v1/jobs/{{id}}/{name}" for name in (*FIELDS, "args")),
+    answers=_VALUE,
+    problems=(400, 404, 409, 422),
+)
 async def field(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read one value of a job, however large it is."""
     look = partial(context.operations.get, caller, request.path_params["id"])
@@ -309,12 +341,12 @@ def _key_of(request: Request) -> str | None:
     return key
 
 
-def _with_key(new: NewJob, key: str | None) -> NewJob:
+def _with_key(options: SubmitOptions, key: str | None) -> SubmitOptions:
     if key is None:
-        return new
-    if new.options.key not in (key, None, msgspec.UNSET):
+        return options
+    if options.key not in (key, None, msgspec.UNSET):
         raise BadRequest("Idempotency-Key and options.key differ; give one of them")
-    return msgspec.structs.replace(new, options=msgspec.structs.replace(new.options, key=key))
+    return msgspec.structs.replace(options, key=key)
 
 
 def _asked(request: Request, kind: type[Any], given: Mapping[str, Any], *apart: str) -> Any:

@@ -64,6 +64,13 @@ export class Field {
     }
   }
 
+  /** Show a value. */
+  write(value) {
+    const { name } = this.#kind;
+    if (name === "boolean") this.#input.checked = value === true;
+    else this.#input.value = name === "choice" || name === "json" ? writeJSON(value) : String(value ?? "");
+  }
+
   /** Show an error message. @param {string} problem */
   complain(problem) {
     sayOrHide(this.#problem, problem);

@@ -6,7 +6,7 @@
 
 import { writeJSON } from "./exact.js";
 import { Field, LEFT_OUT, Unfit } from "./fields.js";
-import { element, make, onSubmit, readTags, say, sayOrHide } from "./text.js";
+import { element, onSubmit, readTags, say, sayOrHide, writeTag } from "./text.js";
 
 /** The dialog with the form. */
 export class SubmitDialog {
@@ -22,6 +22,8 @@ export class SubmitDialog {
   /** @type {?Field} */
   #key = null;
   #submitted;
+  /** @type {?{id: string, shown: string}} The job that is to be submitted again, and what the form showed of it. */
+  #again = null;
 
   /** @param {(job: import("./trio_jobs.js").Job) => void} submitted Called with a new job. */
   constructor(submitted) {
@@ -36,20 +38,53 @@ export class SubmitDialog {
     this.#jobs = jobs;
   }
 
-  /** Request the handlers, and show the form with its previous contents. */
-  async open() {
+  /**
+   * Request the handlers, and show the form with its previous contents; or with those of a job that has ended.
+   *
+   * @param {?import("./trio_jobs.js").Job} [job]
+   */
+  async open(job = null) {
+    say(element("submit-title"), job ? "Submit again" : "New job");
     this.#dialog.showModal();
     this.#complain("");
+    const before = this.#again;
+    this.#again = null;
     try {
       const handlers = await this.#jobs.handlers();
-      if (writeJSON(handlers) === writeJSON(this.#handlers)) return;
-      this.#handlers = handlers;
-      this.#handler.replaceChildren(...handlers.map(({ name }) => new Option(name, name)));
-      this.#choose();
+      const known = writeJSON(handlers) === writeJSON(this.#handlers);
+      if (!known) {
+        this.#handlers = handlers;
+        this.#handler.replaceChildren(...handlers.map(({ name }) => new Option(name, name)));
+      }
+      if (before) element("submit-tags").value = element("submit-timeout").value = "";
+      if (!known || before) this.#choose();
+      if (job) await this.#prefill(job);
     } catch (error) {
       this.#complain(error.message);
     }
     if (this.#handlers.length === 0) this.#complain("This server has no handlers; give some to its registry.");
+  }
+
+  /** Show what a job was submitted with. */
+  async #prefill(job) {
+    const args = await this.#jobs.value(job, "args"); // refused if the handler is not known any more
+    this.#handler.value = job.handler;
+    this.#choose();
+    this.#fields.slice(0, args.length).forEach((field, index) => field.write(args[index]));
+    if (args.length > this.#fields.length) this.#rest?.write(args.slice(this.#fields.length));
+    element("submit-tags").value = Object.entries(job.tags).map(([name, value]) => writeTag(name, value)).join(" ");
+    element("submit-timeout").value = String(job.timeouts.run ?? "");
+    this.#key?.write(job.limit_key);
+    this.#again = { id: job.id, shown: this.#shown() };
+  }
+
+  /** Return the handler and the arguments as text. */
+  #shown() {
+    try {
+      return writeJSON([this.#handler.value, this.#args()]);
+    } catch {
+      return "";
+    }
   }
 
   #choose() {
@@ -90,7 +125,7 @@ export class SubmitDialog {
     point("submit-timeout", fits ? "" : "A timeout is a number above zero.");
     if (tags === null || !fits) throw new Unfit("");
     return {
-      ...(Object.keys(tags).length ? { tags } : {}),
+      tags,
       ...(timeout.value === "" ? {} : { timeout: seconds }),
       ...(this.#key ? { limit_key: collect([this.#key])[0] } : {}),
     };
@@ -100,7 +135,7 @@ export class SubmitDialog {
     this.#complain("");
     element("submit-button").disabled = true; // a second click submits no second job
     try {
-      const job = await this.#jobs.submit(this.#handler.value, this.#args(), this.#options());
+      const job = await this.#send(this.#args(), this.#options());
       this.#dialog.close();
       this.#submitted(job);
     } catch (error) {
@@ -108,6 +143,13 @@ export class SubmitDialog {
     } finally {
       element("submit-button").disabled = false;
     }
+  }
+
+  /** Submit the job again if its arguments are still the same, else another one. */
+  #send(args, options) {
+    const { id, shown } = this.#again ?? {};
+    if (shown === this.#shown()) return this.#jobs.resubmit(id, { timeout: null, ...options });
+    return this.#jobs.submit(this.#handler.value, args, options);
   }
 
   /** Show an error, at the field that it names if it names one. */

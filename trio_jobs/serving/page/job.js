@@ -115,6 +115,7 @@ export class JobView {
     say(state.firstElementChild, job.state);
     const hadFocus = document.activeElement === element("cancel-job");
     element("cancel-job").hidden = over;
+    element("again-job").hidden = !over;
     if (over && hadFocus) element("job-handler").focus(); // a removed element cannot keep the focus
     element("job-silent").textContent = over ? "It streamed nothing." : "Nothing yet.";
     sayOrHide(element("job-note"), note(job));
@@ -185,6 +186,7 @@ export class JobView {
       ["Owner", job.owner],
       ["Key", job.key],
       ["Parent", job.parent && [link(job.parent)]],
+      ["Submitted again from", job.resubmitted_from && [link(job.resubmitted_from)]],
       ["Exclusive", job.exclusive],
       ["Behind", job.behind && [link(job.behind)]],
       ["Replaced by", job.replaced_by && [link(job.replaced_by)]],

@@ -110,6 +110,7 @@ document.addEventListener("keydown", (event) => {
 
 element("new-job").addEventListener("click", () => submitting.open());
 element("cancel-job").addEventListener("click", () => view.job && cancelling.open(view.job));
+element("again-job").addEventListener("click", () => view.job && submitting.open(view.job));
 element("cancel-dialog").addEventListener("close", () => element("cancel-job").hidden && element("job-handler").focus());
 
 start();

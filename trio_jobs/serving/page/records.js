@@ -37,6 +37,7 @@
  * @property {?string} behind The job that has to end before this one starts.
  * @property {?string} replaced_by The job that took its place.
  * @property {?string} limit_key For whom it takes a place of its handler's keyed limit.
+ * @property {?string} resubmitted_from The job that was submitted again as this one.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 

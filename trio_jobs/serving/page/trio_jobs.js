@@ -141,6 +141,17 @@ export class Jobs {
   }
 
   /**
+   * Submit a job that has ended again: a new job with the same arguments.
+   *
+   * @param {string} job Its id.
+   * @param {object} [options] In place of those that it had.
+   * @returns {Promise<Job>}
+   */
+  async resubmit(job, options = {}) {
+    return fillJob(this.#ask, (await this.#call({ op: "resubmit", job, options: { key: newKey(), ...options } })).job);
+  }
+
+  /**
    * @param {string} job Its id.
    * @param {{whole?: boolean}} [how] With `whole: false`, `result`, `saved` and `metadata` are left out if they
    *   have more than a megabyte; `large` says which, and `value` gives them.
@@ -152,7 +163,11 @@ export class Jobs {
   }
 
   /**
-   * Return a value that `get` left out. @param {Job} job @param {"result"|"saved"|"metadata"} name @returns {Promise<any>}
+   * Return a value that `get` left out, or the arguments: `get` never gives these.
+   *
+   * @param {Job} job
+   * @param {"result"|"saved"|"metadata"|"args"} name
+   * @returns {Promise<any>}
    */
   async value(job, name) {
     return readValue(this.#ask, job.id, name, job.last_seq);

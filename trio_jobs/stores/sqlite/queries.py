@@ -15,10 +15,11 @@ _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
     *("cancel_requested", "seq", "unconsumed", "parent", "exclusive", "replaced_by"),
+    "resubmitted_from",
 )
 _TEXTS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
-    *("key", "saved", "parent", "exclusive", "replaced_by", "progress"),
+    *("key", "saved", "parent", "exclusive", "replaced_by", "resubmitted_from", "progress"),
 )
 
 

@@ -42,14 +42,20 @@ FROM trio_jobs_job WHERE key = :key AND coalesce(owner, x'') = coalesce(:owner, 
 -- name: insert_job
 INSERT INTO trio_jobs_job (
     number, id, handler, args, options, metadata, given, priority, owner, key, parent, state, attempts, attempt,
-    spent, seq, created, due, first_due, expires, started, lease, claim, exclusive, behind, put_off
+    spent, seq, created, due, first_due, expires, started, lease, claim, exclusive, behind, put_off, resubmitted_from
 ) VALUES (
     max(
         coalesce((SELECT max(number) FROM trio_jobs_job WHERE number < 1 << 31), 0),
         coalesce((SELECT value FROM trio_jobs_meta WHERE name = 'last_number' AND value < 1 << 31), 0)
     ) + 1, :id, :handler, :args, :options, :metadata, :given, :priority, :owner, :key, :parent, :state, :attempts,
-    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease, :claim, :exclusive, :behind, :put_off
+    :attempt, :attempt, :seq, :now, :due, :due, :expires, :started, :lease, :claim, :exclusive, :behind, :put_off, :resubmitted_from
 ) ON CONFLICT (id) DO NOTHING;
+
+-- name: mark_resubmitted
+UPDATE trio_jobs_job SET resubmitted_as = :id WHERE id = :job_id;
+
+-- name: resubmitted_as
+SELECT CAST(resubmitted_as AS BLOB) FROM trio_jobs_job WHERE id = :job_id AND resubmitted_as IS NOT NULL;
 
 -- name: holder
 SELECT CAST(id AS BLOB), state, cancel_requested FROM trio_jobs_job
@@ -281,6 +287,9 @@ SELECT min(
 
 -- name: job
 {snapshot} WHERE job.id = :id;
+
+-- name: submission
+SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs_job WHERE id = :id;
 
 -- name: log_place
 SELECT number, seq, {is_over} FROM trio_jobs_job WHERE id = :id;

@@ -101,6 +101,7 @@ class Rows:
                 "owner": options.owner,
                 "key": new.key,
                 "exclusive": options.exclusive,
+                "resubmitted_from": None if new.again is None else new.again.job_id,
                 "attempts": min(options.retry.attempts or 0, _MOST),
             },
         )
@@ -161,9 +162,29 @@ class Rows:
 
     def claim_of(self, row: Sequence[Any], claim: str | None = None) -> Claim:
         """Return a row of `start` as a claim; the job fails if a value is unreadable or does not fit."""
-        job_id, handler, args, options, metadata, priority, owner, key, *now = row
-        attempt, spent, saved, seq, consumed, waited = now
-        target = self.handlers[handler]
+        attempt, spent, saved, seq, consumed, waited = row[8:]
+        new, kept, fault = self._submitted(row[:8], saved)
+        if fault:
+            new.target = _refusing(InvalidPayload(fault))
+        return Claim(new, attempt, spent, kept, seq, consumed, waited, claim)
+
+    def submission_of(self, row: Sequence[Any]) -> Submission:
+        """Return a row of `submission` as a record.
+
+        Raises:
+            UnknownHandler: The handler is not known here.
+            InvalidPayload: A value cannot be read, or does not fit.
+        """
+        if row[1] not in self.handlers:
+            raise UnknownHandler(str(row[1]), self.handlers)
+        new, _, fault = self._submitted(row)
+        if fault:
+            raise InvalidPayload(f"what job {row[0]} was submitted with cannot be used: {fault}")
+        return new
+
+    def _submitted(self, row: Sequence[Any], saved: str | None = None) -> tuple[Submission, Any, str]:
+        """Return what a job was submitted with, what it saved, and what is wrong with them, if anything."""
+        job_id, handler, args, options, metadata, priority, owner, key = row
         values: tuple[Any, ...] = ()
         kept: Any = None
         given, fault = self._readable(options, priority, owner, handler)
@@ -175,10 +196,7 @@ class Rows:
             fault = fault or str(error)
         except UNREADABLE as error:
             fault = fault or f"what is stored of it cannot be read: {error}"
-        if fault:
-            target = _refusing(InvalidPayload(fault))
-        new = Submission(job_id, handler, target, values, given, key)
-        return Claim(new, attempt, spent, kept, seq, consumed, waited, claim)
+        return Submission(job_id, handler, self.handlers[handler], values, given, key), kept, fault
 
     def job_of(self, row: Sequence[Any]) -> Job:
         """Return a row of `job` as a snapshot.
@@ -188,7 +206,7 @@ class Rows:
         """
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
-        owner, key, parent, exclusive, replaced_by, behind = map(text, (*row[11:13], *row[22:]))
+        owner, key, parent, exclusive, replaced_by, again, behind = map(text, (*row[11:13], *row[22:]))
         spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:22]
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
@@ -223,6 +241,7 @@ class Rows:
                 behind=behind,
                 replaced_by=replaced_by,
                 limit_key=given.limit_key,
+                resubmitted_from=again,
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_

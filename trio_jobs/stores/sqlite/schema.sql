@@ -255,6 +255,8 @@ ALTER TABLE trio_jobs_job ADD COLUMN exclusive TEXT;                         -- 
 ALTER TABLE trio_jobs_job ADD COLUMN behind INTEGER;                         -- 1 if it stands behind another one
 ALTER TABLE trio_jobs_job ADD COLUMN put_off REAL;                           -- since when it is, by a debounce
 ALTER TABLE trio_jobs_job ADD COLUMN replaced_by TEXT;                       -- the id of the job that took its place
+ALTER TABLE trio_jobs_job ADD COLUMN resubmitted_from TEXT;                  -- the id of the job that this one is again
+ALTER TABLE trio_jobs_job ADD COLUMN resubmitted_as TEXT;                    -- the id of the last job that is this one again
 CREATE UNIQUE INDEX trio_jobs_holding ON trio_jobs_job (exclusive, coalesce(owner, x''))
     WHERE exclusive IS NOT NULL AND behind IS NULL AND finished IS NULL;
 CREATE INDEX trio_jobs_behind ON trio_jobs_job (exclusive, coalesce(owner, x''), number)

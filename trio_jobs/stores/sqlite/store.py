@@ -205,6 +205,10 @@ class SqliteStore(ScheduleCalls):
         """See `Store.get`."""
         return self._rows.job_of(await self._read(looking.job, job_id))
 
+    async def submission(self, job_id: str) -> Submission:
+        """See `KeepsSubmissions.submission`."""
+        return self._rows.submission_of(await self._read(looking.submission, job_id))
+
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
         limit = min(limit, PAGE_JOBS)

@@ -91,8 +91,10 @@ def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[
 
 
 def _holder(tx: Transaction, new: Written) -> str | None:
-    """Return the id of the job that has the key of a submission."""
-    key = new.submission.key
+    """Return the id of the job that has the key of a submission, or is what that is to be only once."""
+    key, again = new.submission.key, new.submission.again
+    if again is not None and again.once and (done := tx.one("resubmitted_as", job_id=again.job_id)):
+        return repair.text(done[0])
     holder = None if key is None else tx.one("find_key", **new.values)
     if key is None or holder is None:
         return None
@@ -136,6 +138,8 @@ def _insert(
     if not tx.db.changes():
         return False
     number = tx.db.last_insert_rowid()
+    if (again := new.submission.again) is not None:
+        tx.run("mark_resubmitted", id=new.submission.id, job_id=again.job_id)
     tags = new.submission.options.tags
     for name, value in tags.items():
         tx.run("insert_tag", job=number, name=name, value=value)

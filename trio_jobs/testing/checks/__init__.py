@@ -3,8 +3,8 @@
 A check is an async function whose docstring is the claim. Its parameters say what it needs: `store` is an
 empty store; `one` and `other` are two connections to one, for a durable store only; `open_durable` opens a
 durable store, an empty one at first and the same one when it is called again; `keeper` is a store with
-schedules, and may take the place of `one`; `limited` is one with limits, `pausing` one with pauses.
-`check_store` runs them all.
+schedules, and may take the place of `one`; `limited` is one with limits, `pausing` one with pauses; the jobs
+of `resubmitter` can be submitted again. `check_store` runs them all.
 """
 
 from . import (
@@ -25,6 +25,7 @@ from . import (
     reading,
     removing,
     reopening,
+    resubmitting,
     scheduling,
     sharing,
     spawning,
@@ -51,7 +52,7 @@ CONCERNS = (
         reopening,
         sharing,
     ),
-    *(exclusive, limits, pausing),
+    *(exclusive, limits, pausing, resubmitting),
 )
 """In the order in which the author of a store implements them."""
 
