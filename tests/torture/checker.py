@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 import listening
+import taking_turns
 from evidence import OVER, Evidence, Rule, load
 from journal import entries
 
@@ -37,6 +38,11 @@ END;
 CREATE TRIGGER audit_said AFTER INSERT ON trio_jobs_event BEGIN
     INSERT INTO audit_event SELECT NULL, number, new.id & 4294967295, new.attempt, new.kind, attempt
         FROM trio_jobs_job WHERE number = new.id >> 32;
+END;
+CREATE TABLE audit_tick (place INTEGER PRIMARY KEY, name TEXT, old REAL, new REAL, paused INTEGER);
+CREATE TRIGGER audit_ticked AFTER UPDATE OF last_tick ON trio_jobs_schedule
+WHEN new.last_tick <> old.last_tick BEGIN
+    INSERT INTO audit_tick VALUES (NULL, new.name, old.last_tick, new.last_tick, new.paused);
 END;
 """
 
@@ -80,7 +86,14 @@ def check(folder: Path, lease: float) -> Report:
     attempts = sum(job.attempt for job in evidence.jobs.values())
     counted = {"event": "events read", "sent": "answered sends", "received": "inputs received"}
     counted |= {"wait": "waits", "effect": "effects of steps"}
+    counted |= {"busy": "refused names", "attached": "submits attached to a holder"}
     counts = [f"{sum(1 for _ in evidence.said(what))} {name}" for what, name in counted.items()]
+    ((ticks,),) = db.execute("SELECT count(*) FROM audit_tick")
+    replaced = sum(
+        job.log[-1].kind == "cancelled" and job.log[-1].data["reason"] == "replaced"
+        for job in evidence.jobs.values()
+    )
+    counts += [f"{replaced} jobs replaced", f"{ticks} ticks"]
     db.close()
     said = f"{len(evidence.jobs)} jobs, {attempts} attempts, {tokens} tokens, {', '.join(counts)}"
     return Report(said, faults)
@@ -294,4 +307,5 @@ RULES: tuple[Rule, ...] = (
         the_dead_are_replaced,
     ),
     *listening.RULES,
+    *taking_turns.RULES,
 )

@@ -15,6 +15,8 @@ import attrs
 
 INBOX = 8
 """How many inputs of a job may be unconsumed."""
+EVERY = 1.0
+"""Seconds between the ticks of each schedule."""
 OVER = {"completed", "failed", "cancelled"}
 
 
@@ -47,6 +49,8 @@ class Job:
     unconsumed: int
     last_input: int
     inputs_ended: int | None
+    exclusive: str | None
+    schedule: str | None
     log: list[Event] = attrs.field(factory=list[Event])
 
 
@@ -78,7 +82,8 @@ def load(db: sqlite3.Connection) -> dict[str, Job]:
     """Return all jobs with their logs."""
     query = """
         SELECT number, id, state, attempt, spent, attempts, seq, parent, key,
-            consumed, unconsumed, last_input, inputs_ended
+            consumed, unconsumed, last_input, inputs_ended, exclusive,
+            (SELECT value FROM trio_jobs_tag WHERE job = number AND name = 'schedule')
         FROM trio_jobs_job
     """
     jobs = {row[0]: Job(*row) for row in db.execute(query)}

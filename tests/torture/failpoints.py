@@ -35,12 +35,13 @@ import attrs
 import handlers
 import trio
 from checker import AUDIT, check
+from evidence import EVERY
 from handlers import receives, returns, saves, sends, steps
 from journal import Journal, entries_of
 from process import retry_until_answered
 
 import trio_jobs
-from trio_jobs import AwaitInput, JobContext, Kind, Reason, Retry, State, handler
+from trio_jobs import AwaitInput, JobContext, Kind, Reason, Retry, Schedule, State, handler
 from trio_jobs.stores import Claimant, Outcome, Transition
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.group import Group
@@ -55,10 +56,14 @@ VERBS: Final = (
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
     *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
 )
+TURNS: Final = ("replace", "hand_on", "fire")
+"""Those about exclusive names and schedules, which not every kind of fault meets."""
 _SPECIAL: Final[Mapping[str, tuple[str, Callable[[tuple[Any, ...], Mapping[str, Any]], bool]]]] = {
     "consume": ("append", lambda _, named: (named.get("received") or 0) > 0),
     "step": ("append", lambda args, _: Kind.STEP in args),
     "wait": ("finish", lambda args, _: is_wait(args[3])),
+    "replace": ("submit", lambda args, _: args[1][0].options.on_busy == "cancel"),
+    "hand_on": ("finish", lambda args, _: args[3].transition is Transition.CANCELLED),
 }
 """Calls of a verb that do something of their own: which verb, and of what arguments."""
 STEPS: Final = ("begin/before", "serve/before", "serve/after", "commit/before", "commit/after")
@@ -78,7 +83,10 @@ class Case:
         return f"{self.verb} {self.step} {self.fault}"
 
 
-CASES: Final = [Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)]
+CASES: Final = [
+    *(Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)),
+    *(Case(*each) for each in itertools.product(TURNS, STEPS, ("kill", "io"))),
+]
 
 
 def is_wait(outcome: Outcome) -> bool:
@@ -154,6 +162,7 @@ def planted(case: Case) -> Iterator[list[Case]]:
 @handler
 async def child(job: JobContext[str]) -> str:
     """Run as a child."""
+    handlers.journal.note("run", job=job.id, attempt=job.attempt)
     await sends(job, "child")
     return returns(job, "grown")
 
@@ -193,14 +202,19 @@ async def listens(job: JobContext[str]) -> list[str]:
 
 
 HANDLERS: Final = (child, talk, sleeper, listens)
+TICK: Final = Schedule(child, name="tick", every=EVERY)
 ENDS: Final = [
+    ("first", State.CANCELLED),
     ("listens", State.COMPLETED),
+    ("second", State.CANCELLED),
     ("stopped", State.CANCELLED),
     ("talk", State.COMPLETED),
+    ("third", State.COMPLETED),
+    ("tick", State.COMPLETED),
     ("waiting", State.CANCELLED),
     ("yes", State.COMPLETED),
 ]
-"""What becomes of the jobs without a parent, by key; the one of the dead worker has none."""
+"""What becomes of the jobs without a parent, by key; those of the dead worker and of the tick have none."""
 
 
 async def programme(path: Path) -> None:
@@ -218,6 +232,8 @@ async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nu
     heard = await _submit(jobs, listens, "listens")
     spoken = await _submit(jobs, talk, "talk")
     nursery.start_soon(retry_until_answered, partial(_follow, spoken, path.parent))
+    await _take_turns(jobs)
+    await _fire(jobs)
     stopped = await _submit(jobs, sleeper, "stopped")
     waiting = await _submit(jobs, sleeper, "waiting", delay=600)
     for job in (stopped, waiting):
@@ -234,6 +250,26 @@ async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nu
         except trio_jobs.UnknownJob:  # the answer to the first call was lost
             pass
     await retry_until_answered(partial(jobs.prune, older_than=1e6))
+
+
+async def _take_turns(jobs: trio_jobs.JobRegistry) -> None:
+    """Submit three jobs of one name: the third ends the second, which waits, and the first, which runs."""
+    first = await _submit(jobs, sleeper, "first", exclusive="door")
+    await _submit(jobs, child, "second", exclusive="door", on_busy="after")
+    third = await _submit(jobs, child, "third", exclusive="door", on_busy="cancel")
+    assert await third.result() == "grown"
+    assert (await retry_until_answered(first.snapshot)).state is State.CANCELLED
+
+
+async def _fire(jobs: trio_jobs.JobRegistry) -> None:
+    """Fire the first tick of a schedule, as the registries do that declare it."""
+    store: Any = jobs._worker.store
+    (row,) = (await retry_until_answered(store.schedules)).rows
+    if row.last_tick == row.anchor:
+        job = submission(child, (), {"tags": {"schedule": TICK.name}})
+        await retry_until_answered(partial(store.fire, row, row.anchor + EVERY, job))
+    fired, *_ = await retry_until_answered(partial(jobs.find, tags={"schedule": TICK.name}))
+    assert await (await retry_until_answered(partial(jobs.get, fired.id))).result() == "grown"
 
 
 async def _talk_to(job: trio_jobs.JobHandle[Any, Any]) -> None:
@@ -263,6 +299,7 @@ async def _saved(job: trio_jobs.JobHandle[Any, Any]) -> None:
 async def _submit(
     jobs: trio_jobs.JobRegistry, fn: Any, key: str, **options: Any
 ) -> trio_jobs.JobHandle[Any, Any]:
+    handlers.journal.note("submit", key=key, on_busy=options.get("on_busy"))
     handle = await retry_until_answered(partial(jobs.submit, fn, key=key, **options))
     handlers.journal.note("submitted", key=key, job=handle.id)
     return handle
@@ -283,14 +320,16 @@ async def _follow(job: trio_jobs.JobHandle[Any, Any], folder: Path) -> None:
 
 
 async def before(path: Path) -> None:
-    """Leave a job of a crashed worker, and one that has ended."""
+    """Leave a job of a crashed worker, one that has ended, and a schedule with a tick that is due."""
     async with open_sqlite(path, handlers=HANDLERS) as store:
         lost = submission(talk, (), {"tags": {"lost": "yes"}})
         await store.submit([lost], 1, Claimant("dead", 0.01))
         old = submission(child, (), {"tags": {"old": "yes"}})
         await store.submit([old], 1, Claimant("done", 60.0))
         await store.finish(old.id, 1, Outcome(Transition.COMPLETED, "done"))
+        await store.declare([TICK])
     with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE trio_jobs_schedule SET anchor = anchor - 1, last_tick = last_tick - 1")
         db.executescript(AUDIT)
 
 
@@ -343,8 +382,14 @@ async def judge(path: Path) -> None:
         for job, handle in zip(found, handles, strict=True):
             async with handle.events() as events:
                 check_agrees(job, [event async for event in events])
-    ends = sorted((job.key or job.tags.get("lost", "old"), job.state) for job in found if not job.parent)
+    ends = sorted((job.key or _mark_of(job), job.state) for job in found if not job.parent)
     assert ends == ENDS, f"the jobs are {ends}"
+
+
+def _mark_of(job: trio_jobs.Job) -> str:
+    """Return the value of the only tag of a job without a key."""
+    ((_, mark),) = job.tags.items()
+    return mark
 
 
 def main() -> int:

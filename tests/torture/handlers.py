@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+from evidence import EVERY
 from journal import Journal
 
-from trio_jobs import AwaitInput, JobContext, Retry, handler
+from trio_jobs import AwaitInput, JobContext, Retry, Schedule, handler
 
 T = TypeVar("T")
 journal = Journal(Path(os.devnull))
@@ -117,6 +118,22 @@ async def deadly(job: JobContext[str]) -> int:
     os._exit(9)
 
 
+@handler
+async def ticks(job: JobContext[str], seconds: float) -> int:
+    """Run because of a tick."""
+    _began(job)
+    await trio.sleep(seconds)
+    return returns(job, 0)
+
+
+SCHEDULES = (
+    Schedule(ticks, (0.0,), name="each", every=EVERY),
+    Schedule(
+        ticks, (1.2 * EVERY,), name="alone", every=EVERY, options={"exclusive": "alone", "on_busy": "reject"}
+    ),
+)
+
+
 # ------------------------------------------------------------ listening
 
 
@@ -194,4 +211,4 @@ async def _digest(job: JobContext[str], place: int) -> None:
         raise OSError(f"attempt {job.attempt} fails")
 
 
-ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly, chat)
+ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly, ticks, chat)

@@ -6,7 +6,7 @@ import itertools
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -69,6 +69,7 @@ async def _live(
         async with trio_jobs.open_registry(
             f"sqlite:///{folder / 'jobs.db'}",
             handlers=handlers.ALL,
+            schedules=handlers.SCHEDULES if role == "work" else (),
             capacity=10 if role == "work" else 0,
             lease=lease,
             grace=_GRACE,
@@ -109,6 +110,8 @@ _KINDS: Final[Sequence[tuple[float, Any, Callable[[random.Random], tuple[Any, ..
     (0.5, handlers.deadly, lambda _: ()),
     (12, handlers.chat, lambda chance: (chance.choice((0.0, 0.05, 0.2)), chance.choice((None, None, 0.3)))),
 )
+_NAMES: Final = ("one", "two", "three")
+_POLICIES: Final = (*("reject", "attach", "after", "replace", "cancel"), trio_jobs.Debounce(0.1, 0.4))
 
 
 def _draw(chance: random.Random) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -117,6 +120,10 @@ def _draw(chance: random.Random) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     options: dict[str, Any] = {"priority": chance.randint(0, 3)}
     if chance.random() < 0.1:
         options["delay"] = 0.2
+    if chance.random() < 0.4 and fn is not handlers.chat:
+        options |= {"exclusive": chance.choice(_NAMES), "on_busy": chance.choice(_POLICIES)}
+        if isinstance(options["on_busy"], trio_jobs.Debounce):
+            options.pop("delay", None)  # a Debounce says by itself when the job is due
     return fn, args(chance), options
 
 
@@ -125,6 +132,7 @@ async def _submit(plan: int, jobs: trio_jobs.JobRegistry, journal: Journal, path
     entries = list(entries_of(path))
     known = {entry["key"]: entry["job"] for entry in entries if entry["what"] == "submitted"}
     asked = {entry["key"] for entry in entries if entry["what"] == "submit"}
+    held = {entry["key"] for entry in entries if entry["what"] in {"busy", "attached"}}
     hung_up = {entry["job"] for entry in entries if entry["what"] == "hung up"}
     answered = {(entry["job"], entry["id"]) for entry in entries if entry["what"] == "sent"}
     async with trio.open_nursery() as nursery:
@@ -139,25 +147,38 @@ async def _submit(plan: int, jobs: trio_jobs.JobRegistry, journal: Journal, path
                 if fn is handlers.chat and known[key] not in hung_up:
                     talk(key, await jobs.get(known[key]))
                 continue
+            if key in held:
+                continue
             if (path.parent / ENOUGH).exists() and key not in asked:
                 break
-            job = await _submit_one(jobs, journal, key, partial(jobs.submit, fn, *args, key=key, **options))
-            if fn is handlers.chat:
+            job = await _submit_one(jobs, journal, partial(jobs.submit, fn, *args, key=key, **options))
+            if job is not None and fn is handlers.chat:
                 talk(key, job)
-            if random.random() < 0.25:
+            if job is not None and random.random() < 0.25:
                 nursery.start_soon(_cancel, job, journal)
             await trio.sleep(random.uniform(0.0, 0.08))
             while await jobs.count(state=trio_jobs.State.QUEUED) > _MOST_WAITING:
                 await trio.sleep(0.2)
+    for schedule in handlers.SCHEDULES:
+        await retry_until_answered(partial(jobs.schedules.pause, schedule.name))
     journal.note("has done")
 
 
 async def _submit_one(
-    jobs: trio_jobs.JobRegistry, journal: Journal, key: str, submit: Callable[[], Awaitable[Any]]
-) -> trio_jobs.JobHandle[Any, Any]:
-    journal.note("submit", key=key)
-    job: trio_jobs.JobHandle[Any, Any] = await retry_until_answered(submit)
-    journal.note("submitted", key=key, job=job.id)
+    jobs: trio_jobs.JobRegistry, journal: Journal, submit: partial[Coroutine[Any, Any, Any]]
+) -> trio_jobs.JobHandle[Any, Any] | None:
+    """Submit a job, and return it, or the one that it was attached to; None if it is refused."""
+    key, name, policy = map(submit.keywords.get, ("key", "exclusive", "on_busy"))
+    journal.note("submit", key=key, exclusive=name, on_busy=None if policy is None else str(policy))
+    try:
+        job: trio_jobs.JobHandle[Any, Any] = await retry_until_answered(submit)
+    except trio_jobs.Busy as busy:
+        journal.note("busy", key=key, exclusive=name, holder=busy.job_id)
+        return None
+    if policy == "attach" and (await retry_until_answered(job.snapshot)).key != key:
+        journal.note("attached", key=key, exclusive=name, holder=job.id)
+    else:
+        journal.note("submitted", key=key, job=job.id)
     return job
 
 

@@ -3,8 +3,9 @@
     python tests/torture/run.py --kills 300
     python tests/torture/run.py --stops 100
 
-Three workers, two submitters and a reader share a file. Workers are killed at any moment and at named
-places in the store, stopped for longer than their leases, and terminated; the others are killed now and then.
+Three workers, two submitters and a reader share a file, and schedules fire each second. Workers are killed
+at any moment and at named places in the store, stopped for longer than their leases, and terminated; the
+others are killed now and then.
 With `--stops` nothing dies: workers are only terminated, which may cost no job anything.
 What must hold is checked by `checker.py`, which shares no code with the package. The exit status is 1 if
 something does not.

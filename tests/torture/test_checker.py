@@ -32,8 +32,10 @@ INSERT INTO trio_jobs_meta VALUES ('epoch', 0.0);
 CREATE TABLE trio_jobs_job (
     number INTEGER PRIMARY KEY, id TEXT, state TEXT, reason TEXT, attempt INTEGER, spent INTEGER,
     attempts INTEGER, seq INTEGER, parent INTEGER, key TEXT, consumed INTEGER DEFAULT 0,
-    unconsumed INTEGER DEFAULT 0, last_input INTEGER DEFAULT 0, inputs_ended INTEGER
+    unconsumed INTEGER DEFAULT 0, last_input INTEGER DEFAULT 0, inputs_ended INTEGER, exclusive TEXT
 );
+CREATE TABLE trio_jobs_tag (job INTEGER, name TEXT, value TEXT);
+CREATE TABLE trio_jobs_schedule (name TEXT, last_tick REAL, paused INTEGER);
 CREATE TABLE trio_jobs_event (
     id INTEGER PRIMARY KEY, count INTEGER, attempt INTEGER, kind TEXT, at REAL, data TEXT,
     received INTEGER
@@ -92,6 +94,27 @@ SENT: list[dict[str, Any]] = [
     {"what": "stepped", "job": "b", "attempt": 2, "name": "answer 1", "value": "made by 1"},
     {"what": "return", "job": "b", "attempt": 2, "value": ["said 0", "said 1"]},
 ]
+STATES = {"started": "running", "retried": "retrying", "completed": "completed", "cancelled": "cancelled"}
+REPLACED: list[tuple[Any, ...]] = [
+    (1, 0, "submitted", ["h"]),
+    (2, 0, "cancelled", [{"reason": "replaced", "replaced_by": "d"}]),
+]
+DONE: list[tuple[Any, ...]] = [
+    (1, 0, "submitted", ["h"]),
+    (2, 1, "started", ["worker0.1"]),
+    (3, 1, "completed", [5], 0),
+]
+TURNS: list[dict[str, Any]] = [  # job d takes the place of c, and e runs behind d; f is of a schedule
+    {"what": "submit", "key": "c", "exclusive": "door", "on_busy": "attach"},
+    {"what": "submit", "key": "d", "exclusive": "door", "on_busy": "replace"},
+    {"what": "submit", "key": "x", "exclusive": "door", "on_busy": "reject"},
+    {"what": "busy", "key": "x", "exclusive": "door", "holder": "d"},
+    *({"what": "run", "job": job, "attempt": 1, "at": at} for job, at in (("d", 100.1), ("e", 100.3))),
+    *(
+        {"what": "return", "job": job, "attempt": 1, "value": 5, "at": at}
+        for job, at in (("d", 100.2), ("e", 100.4), ("f", 100.5))
+    ),
+]
 
 
 class Scene:
@@ -100,7 +123,7 @@ class Scene:
     def __init__(self, checker: Any, folder: Path) -> None:
         self.checker = checker
         self.folder = folder
-        self.journal = [dict(entry) for entry in [*JOURNAL, *SENT]]
+        self.journal = [dict(entry) for entry in [*JOURNAL, *SENT, *TURNS]]
         self.db = sqlite3.connect(folder / "jobs.db", isolation_level=None)
         self.db.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;" + SCHEMA + checker.AUDIT)
         self.write(1, "a", "k", LOG)
@@ -109,18 +132,32 @@ class Scene:
             "UPDATE trio_jobs_job SET spent = 1, consumed = 4, unconsumed = 1, last_input = 10,"
             " inputs_ended = 10 WHERE number = 2"
         )
-        self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 2)")
+        self.write(3, "c", "c", REPLACED, exclusive="door")
+        self.write(4, "d", "d", DONE, exclusive="door")
+        self.write(5, "e", "e", DONE, exclusive="door")
+        self.sql("INSERT INTO trio_jobs_schedule VALUES ('each', 99.0, 0)")
+        self.sql("INSERT INTO trio_jobs_tag VALUES (6, 'schedule', 'each')")
+        self.sql("UPDATE trio_jobs_schedule SET last_tick = 100.0")
+        self.write(6, "f", None, DONE)
+        self.sql("INSERT INTO trio_jobs_total VALUES ('all', 'completed', 5), ('all', 'cancelled', 1)")
 
-    def write(self, number: int, job_id: str, key: str, log: list[tuple[Any, ...]]) -> None:
+    def write(
+        self,
+        number: int,
+        job_id: str,
+        key: str | None,
+        log: list[tuple[Any, ...]],
+        exclusive: str | None = None,
+    ) -> None:
         """Write a job, change by change."""
         self.sql(
-            "INSERT INTO trio_jobs_job (number, id, state, attempt, spent, attempts, seq, key)"
-            " VALUES (?, ?, 'queued', 0, 0, 1, 1, ?)",
-            *(number, job_id, key),
+            "INSERT INTO trio_jobs_job (number, id, state, attempt, spent, attempts, seq, key, exclusive)"
+            " VALUES (?, ?, 'queued', 0, 0, 1, 1, ?, ?)",
+            *(number, job_id, key, exclusive),
         )
         at = 100.0
         for seq, attempt, kind, data, *received in log:
-            state = {"started": "running", "retried": "retrying", "completed": "completed"}.get(kind)
+            state = STATES.get(kind)
             self.sql(
                 "UPDATE trio_jobs_job SET seq = ?, attempt = ?, spent = ?, state = coalesce(?, state)"
                 " WHERE number = ?",
@@ -203,8 +240,12 @@ def crowded(scene: Scene) -> None:
 
 def deaf(scene: Scene) -> None:
     """Let the job wait on, though it was sent something."""
-    scene.sql("DELETE FROM trio_jobs_event WHERE id > ?", 2 << 32 | 8)
+    scene.sql("DELETE FROM trio_jobs_event WHERE id > ? AND id < ?", 2 << 32 | 8, 3 << 32)
     scene.sql("UPDATE trio_jobs_job SET state = 'retrying' WHERE number = 2")
+
+
+def turned(place: int, **changes: Any) -> Callable[[Scene], None]:
+    return edited(len(JOURNAL) + len(SENT) + place, **changes)
 
 
 def edited(place: int, **changes: Any) -> Callable[[Scene], None]:
@@ -284,6 +325,18 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("steps_are_done_once", said(what="effect", job="b", attempt=2, name="answer 1", value="made by 2")),
     ("steps_are_done_once", sent(14, value="made by 2")),
     ("steps_are_done_once", sent(14, name="answer 2")),
+    ("one_job_holds_a_name", sql("DELETE FROM audit_job WHERE id = 'd' AND new_state = 'completed'")),
+    ("handlers_of_a_name_take_turns", turned(5, at=100.15)),
+    ("only_a_successor_replaces", turned(1, on_busy="after")),
+    ("only_a_successor_replaces", sql("UPDATE trio_jobs_job SET exclusive = 'gate' WHERE id = 'd'")),
+    ("only_a_successor_replaces", sql("UPDATE audit_job SET old_state = 'running' WHERE id = 'c'")),
+    ("names_were_held", turned(3, holder="a")),
+    ("names_were_held", turned(2, at=101.0)),
+    ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 102.0")),
+    ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 101.0")),
+    ("each_tick_fires_once", sql("UPDATE audit_tick SET paused = 1")),
+    ("each_tick_fires_once", sql("INSERT INTO trio_jobs_tag VALUES (5, 'schedule', 'each')")),
+    ("each_tick_fires_once", sql("UPDATE trio_jobs_event SET at = 99.9 WHERE id = ?", 6 << 32 | 1)),
     ("the_dead_are_replaced", sql("UPDATE trio_jobs_event SET at = 120.0 WHERE id = ?", 1 << 32 | 5)),
 ]
 

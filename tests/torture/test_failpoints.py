@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from trio_jobs.stores.sqlite import looking, verbs
+from trio_jobs.stores.sqlite import looking, schedules, verbs
 
 HERE = Path(__file__).parent
 VERBS = (
     *("submit", "claim", "heartbeat", "append", "finish"),
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
     *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
+    *("replace", "hand_on", "fire"),
 )
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="uses Linux's clock")
 
@@ -40,7 +41,7 @@ def test_a_lost_answer_changes_nothing(failpoints: Any, tmp_path: Path, verb: st
 
 def test_the_matrix_has_these_verbs(failpoints: Any) -> None:
     """The lost answers above are those of every verb of the matrix."""
-    assert failpoints.VERBS == VERBS
+    assert (*failpoints.VERBS, *failpoints.TURNS) == VERBS
 
 
 def test_tokens_that_are_appended_twice_are_found(
@@ -58,3 +59,17 @@ def test_tokens_that_are_appended_twice_are_found(
     monkeypatch.setattr(verbs, "append", append)
     with pytest.raises(AssertionError, match="tokens_are_the_handlers"):
         failpoints.play(failpoints.Case("append", "commit/after", "io"), tmp_path)
+
+
+def test_a_tick_that_may_fire_again_is_found(
+    failpoints: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that submits the job of a tick, and does not note that the tick fired, is found."""
+
+    def fire(tx: Any, seen: Any, tick: float, job: Any, handlers: Any) -> bool:
+        verbs.submit(tx, [job], 0, handlers, schedules._NOBODY)
+        return True
+
+    monkeypatch.setattr(schedules, "_fire", fire)
+    with pytest.raises(AssertionError, match="each_tick_fires_once"):
+        failpoints.play(failpoints.Case("fire", "commit/after", "io"), tmp_path)

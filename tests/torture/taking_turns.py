@@ -1,0 +1,107 @@
+"""What a tortured file must show of exclusive names and of schedules: a part of `checker.py`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from evidence import EVERY, OVER, Evidence, Rule
+
+REPLACING = ("replace", "cancel", "Debounce")
+CLOCK = 0.05
+"""Seconds by which the file's clock may be set back."""
+
+
+def one_job_holds_a_name(evidence: Evidence) -> Iterator[str]:
+    """Yield jobs that were started while another one of their name had been started and had not ended."""
+    holders: dict[str, str] = {}
+    for job_id, state in evidence.db.execute("SELECT id, new_state FROM audit_job ORDER BY place"):
+        job = evidence.jobs.get(job_id)
+        if job is None or job.exclusive is None:
+            continue
+        if state == "running":
+            holder = holders.setdefault(job.exclusive, job_id)
+            if holder != job_id:
+                yield f"job {job_id} was started while job {holder} held the name {job.exclusive}"
+        elif state in OVER and holders.get(job.exclusive) == job_id:
+            del holders[job.exclusive]
+
+
+def handlers_of_a_name_take_turns(evidence: Evidence) -> Iterator[str]:
+    """Yield handlers of one name that ran at the same time by their own account, and both completed."""
+    began = {(one["job"], one["attempt"]): one["at"] for one in evidence.said("run")}
+    spans: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for entry in evidence.said("return"):
+        job, attempt = evidence.jobs.get(entry["job"]), (entry["job"], entry["attempt"])
+        if job and job.exclusive and job.state == "completed" and job.attempt == entry["attempt"]:
+            spans[job.exclusive].append((began[attempt], entry["at"], job.id))
+    for name, each in spans.items():
+        for (_, until, one), (since, _, two) in pairwise(sorted(each)):
+            if since < until:
+                yield f"jobs {one} and {two} ran at the same time under the name {name}"
+
+
+def only_a_successor_replaces(evidence: Evidence) -> Iterator[str]:
+    """Yield jobs that were replaced while they ran, or by one that replaces nothing, or has another name."""
+    policies = {entry["key"]: entry.get("on_busy") for entry in evidence.said("submit")}
+    waited = "SELECT id FROM audit_job WHERE new_state = 'cancelled' AND old_state IN ('queued', 'retrying')"
+    ended_waiting = {row[0] for row in evidence.db.execute(waited)}
+    for job in evidence.jobs.values():
+        last = job.log[-1] if job.log else None
+        if last is None or last.kind != "cancelled" or last.data["reason"] != "replaced":
+            continue
+        new = evidence.jobs.get(last.data["replaced_by"])
+        policy = policies.get(new.key) if new and new.key else None
+        if new is None or new.exclusive != job.exclusive or not (policy or "").startswith(REPLACING):
+            yield f"job {job.id} was replaced by {last.data['replaced_by']}, whose policy is {policy}"
+        if job.id not in ended_waiting:
+            yield f"job {job.id} was replaced while it ran"
+
+
+def names_were_held(evidence: Evidence) -> Iterator[str]:
+    """Yield submits that were told of a holder which had another name, or had ended when they were made."""
+    ((epoch,),) = evidence.db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'epoch'")
+    asked: dict[str, float] = {}
+    for entry in evidence.journal:  # the lines of each process are in order
+        if entry["what"] == "submit":
+            asked[entry["key"]] = entry["at"]
+        if entry["what"] in {"busy", "attached"}:
+            holder = evidence.jobs.get(entry["holder"])
+            if holder is None or holder.exclusive != entry["exclusive"]:
+                yield f"{entry['key']} was told of {entry['holder']}, which has another name"
+            elif holder.log[-1].at - epoch < asked[entry["key"]] - CLOCK:
+                yield f"{entry['key']} was told of {entry['holder']}, which had ended before"
+
+
+def each_tick_fires_once(evidence: Evidence) -> Iterator[str]:
+    """Yield ticks that fired twice, never, early or while their schedule was paused, and those without a job.
+
+    No process was away for so long that a tick could be missed.
+    """
+    fired: dict[str, list[float]] = defaultdict(list)
+    for name, old, new, paused in evidence.db.execute(
+        "SELECT name, old, new, paused FROM audit_tick ORDER BY place"
+    ):
+        if abs(new - old - EVERY) > 1e-3:
+            yield f"schedule {name} fired for {new} after {old}"
+        if paused:
+            yield f"schedule {name} fired for {new} while it was paused"
+        fired[name].append(new)
+    jobs = defaultdict(list)
+    for job in sorted(evidence.jobs.values(), key=lambda job: job.number):
+        if job.schedule is not None:
+            jobs[job.schedule].append(job)
+    for name in fired.keys() | jobs.keys():
+        refused = [job.exclusive for job in jobs[name]]
+        if len(jobs[name]) > len(fired[name]) or (len(jobs[name]) < len(fired[name]) and not any(refused)):
+            yield f"schedule {name} fired {len(fired[name])} times, and has {len(jobs[name])} jobs"
+        for job, tick in zip(jobs[name], fired[name], strict=False):
+            if job.log and job.log[0].at < tick - CLOCK:
+                yield f"schedule {name} fired {tick - job.log[0].at:.3f} s before its tick"
+
+
+RULES: tuple[Rule, ...] = (
+    *(one_job_holds_a_name, handlers_of_a_name_take_turns, only_a_successor_replaces, names_were_held),
+    each_tick_fires_once,
+)
