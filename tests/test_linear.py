@@ -154,7 +154,9 @@ def _id(data: bytes) -> None:
 
 def _body(data: bytes) -> None:
     with suppress(requests.BadRequest):
-        requests.decode_new_job(b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth)
+        requests.decode_body(
+            requests.NewJob, b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth
+        )
 
 
 def _message(data: bytes) -> None:

@@ -14,9 +14,10 @@ from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, 
 from trio_jobs._wire.requests import (
     AnyRequest,
     BadRequest,
+    NewJob,
     SubmitOptions,
     check_depth,
-    decode_new_job,
+    decode_body,
     decode_request,
     schema,
 )
@@ -72,7 +73,7 @@ def test_options_become_those_of_submit(fields: dict[str, Any], given: dict[str,
 def test_other_options_are_refused(fields: dict[str, Any]) -> None:
     """Options that `submit` refuses, or that no client may set, are refused before anything is done."""
     with pytest.raises(BadRequest):
-        decode_new_job(json.dumps({"handler": "work", "options": fields}).encode(), 32)
+        decode_body(NewJob, json.dumps({"handler": "work", "options": fields}).encode(), 32)
 
 
 def test_depth_counts_brackets_outside_of_texts() -> None:

@@ -257,6 +257,21 @@ async def test_statistics() -> None:
             assert (await remote.statistics()).capacity == 7
 
 
+async def test_pauses() -> None:
+    """A client pauses handlers of the server and resumes them, by name or all."""
+    async with site() as (jobs, url), connect(url) as remote:
+        await remote.pause_handlers("count", "a")
+        await remote.pause_all()
+        found = await remote.statistics()
+        assert (found.all_paused, found.paused_handlers) == (True, ("a", "count"))
+        await remote.resume_handlers("count")
+        assert (await jobs.statistics()).paused_handlers == ("a",)
+        await remote.resume_all()
+        assert (await remote.statistics()).paused_handlers == ()
+        with pytest.raises(TypeError, match="it takes the names of handlers"):
+            await remote.pause_handlers()
+
+
 async def test_many_calls_at_once() -> None:
     """Calls beyond the limit of a connection wait, and all are answered."""
     async with site() as (jobs, url), connect(url) as remote:

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import store_of
-from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, Resubmit, SubmitOptions
+from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, Pause, Resubmit, Resume, SubmitOptions
 from trio_jobs import (
     Busy,
     CancelReport,
@@ -283,6 +283,24 @@ async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -
         with pytest.raises(Refused) as refused:
             await operations.statistics(ANN)
         assert refused.value.code == "forbidden"
+
+
+async def test_pauses_are_for_those_who_see_all(autojump_clock: MockClock) -> None:
+    """Handlers are paused and resumed, by name or all, by callers with all rights only."""
+    async with opened() as jobs:
+        operations = operations_of(jobs)
+        for asked in (Pause(1, ["hang", "a"]), Pause(1, None), Resume(1, ["hang"]), Resume(1, None)):
+            before = await jobs.statistics()
+            with pytest.raises(Refused) as refused:
+                await operations.pause(ANN, asked)
+            assert refused.value.code == "forbidden"
+            assert await jobs.statistics() == before
+            found = await operations.pause(ANYBODY, asked)
+            assert found == await jobs.statistics()
+            assert (asked.handlers is None) == (found.all_paused != before.all_paused)
+            assert ("hang" in found.paused_handlers) == isinstance(asked, Pause)
+        with pytest.raises(InvalidPayload):
+            await operations.pause(ANYBODY, Pause(1, ["a\0"]))
 
 
 @pytest.mark.parametrize("tracebacks", [True, False])

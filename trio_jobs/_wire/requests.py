@@ -31,6 +31,7 @@ BEARER: Final = "bearer."
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 JobId: TypeAlias = Annotated[str, Meta(max_length=64)]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+Names: TypeAlias = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10**6)]
@@ -144,6 +145,12 @@ class NewInputs(_Strict, frozen=True):
         if (self.value is UNSET) == (self.values is UNSET):
             raise BadRequest("it takes either a value or values")
         return [self.value] if isinstance(self.values, UnsetType) else self.values
+
+
+class HandlerNames(_Strict, frozen=True):
+    """The body of `POST /v1/pause` and `POST /v1/resume`: names of handlers, or null for all of them."""
+
+    handlers: Names | None
 
 
 class Request(_Strict, frozen=True, tag_field="op"):
@@ -291,6 +298,18 @@ class GetStatistics(Request, frozen=True, tag="statistics"):
     """Read the statistics of the server. The reply is `statistics`."""
 
 
+class Pause(Request, frozen=True, tag="pause"):
+    """Pause handlers for all workers of the store; null stands for all. The reply is `statistics`."""
+
+    handlers: Names | None
+
+
+class Resume(Request, frozen=True, tag="resume"):
+    """Let handlers start jobs again; with null nothing is paused any more. The reply is `statistics`."""
+
+    handlers: Names | None
+
+
 class Ping(Request, frozen=True, tag="ping"):
     """Check that the server answers. The reply is `pong`."""
 
@@ -312,6 +331,8 @@ AnyRequest: TypeAlias = (
     | Unfollow
     | ListHandlers
     | GetStatistics
+    | Pause
+    | Resume
     | Ping
 )
 
@@ -322,9 +343,9 @@ class _OnlyId(msgspec.Struct):
 
 _requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _only_id: Final = msgspec.json.Decoder(_OnlyId)
-_new_jobs: Final = msgspec.json.Decoder(NewJob)
-_options: Final = msgspec.json.Decoder(SubmitOptions)
-_new_inputs: Final = msgspec.json.Decoder(NewInputs)
+_bodies: Final[Mapping[Any, msgspec.json.Decoder[Any]]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (NewJob, SubmitOptions, NewInputs, HandlerNames)
+}
 
 
 def check_depth(data: bytes, most: int) -> None:
@@ -355,31 +376,10 @@ def decode_request(data: bytes, deepest: int) -> AnyRequest:
         raise
 
 
-def decode_new_job(data: bytes, deepest: int) -> NewJob:
-    """Decode the body of `POST /v1/jobs`.
-
-    Raises:
-        BadRequest: It does not fit `NewJob`.
-    """
-    return _decoded(_new_jobs, data, deepest)
-
-
-def decode_options(data: bytes, deepest: int) -> SubmitOptions:
-    """Decode the body of `POST /v1/jobs/{id}/resubmit`.
-
-    Raises:
-        BadRequest: It does not fit `SubmitOptions`.
-    """
-    return _decoded(_options, data, deepest)
-
-
-def decode_new_inputs(data: bytes, deepest: int) -> NewInputs:
-    """Decode the body of `POST /v1/jobs/{id}/inputs`.
-
-    Raises:
-        BadRequest: It does not fit `NewInputs`.
-    """
-    return _decoded(_new_inputs, data, deepest)
+def decode_body(kind: type[T], data: bytes, deepest: int) -> T:
+    """Decode the body of an HTTP request. Raises `BadRequest` if it does not fit."""
+    decoder: msgspec.json.Decoder[T] = _bodies[kind]
+    return _decoded(decoder, data, deepest)
 
 
 def json_fields(fields: Mapping[str, bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from .._common.validate import text, whole
@@ -10,6 +10,7 @@ from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, JobSummary, Page
 from .._registry.filter import Search
+from .._registry.registry import checked_names
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
@@ -142,6 +143,28 @@ class RemoteRegistry:
         """Return the statistics of the server's registry; only for callers who may see all jobs."""
         request = requests.GetStatistics(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.statistics)
+
+    async def pause_handlers(self, *names: str) -> None:
+        """Pause handlers as `JobRegistry.pause_handlers` does; only for callers who may see all jobs."""
+        await self._pause(requests.Pause, checked_names(names))
+
+    async def resume_handlers(self, *names: str) -> None:
+        """Resume handlers as `JobRegistry.resume_handlers` does; only for callers who may see all jobs."""
+        await self._pause(requests.Resume, checked_names(names))
+
+    async def pause_all(self) -> None:
+        """Pause all handlers as `JobRegistry.pause_all` does; only for callers who may see all jobs."""
+        await self._pause(requests.Pause, None)
+
+    async def resume_all(self) -> None:
+        """End every pause as `JobRegistry.resume_all` does; only for callers who may see all jobs."""
+        await self._pause(requests.Resume, None)
+
+    async def _pause(
+        self, kind: type[requests.Pause | requests.Resume], names: Collection[str] | None
+    ) -> None:
+        request = kind(id=self._link.new_id(), handlers=None if names is None else sorted(names))
+        await self._link.call(request, "", lambda reply: reply.statistics)
 
 
 def _page_in(reply: Reply) -> Page | None:

@@ -32,7 +32,9 @@ from .._wire.requests import (
     History,
     List,
     ListHandlers,
+    Pause,
     Resubmit,
+    Resume,
     Send,
     Submit,
     Wait,
@@ -121,6 +123,8 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
             return {"seq": to_json(await operations.end_inputs(caller, request))}
         case ListHandlers():
             return {"handlers": operations.handlers}
+        case Pause() | Resume():
+            return {"statistics": msgspec.json.encode(await operations.pause(caller, request))}
         case GetStatistics():
             return {"statistics": msgspec.json.encode(await operations.statistics(caller))}
         case _:

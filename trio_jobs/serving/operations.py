@@ -31,7 +31,9 @@ from .._wire.requests import (
     GetValue,
     List,
     NewJob,
+    Pause,
     Resubmit,
+    Resume,
     Send,
     Submit,
     SubmitOptions,
@@ -202,6 +204,24 @@ class JobOperations:
         if caller.owner is not None:
             raise Refused("forbidden", "the statistics are for those only who see all jobs")
         return await self._jobs.statistics()
+
+    async def pause(self, caller: Caller, asked: Pause | Resume) -> Statistics:
+        """Pause handlers for all workers, or resume them, and return the statistics.
+
+        Raises:
+            Refused: The caller does not see all jobs.
+            BadRequest: The store keeps no pauses.
+            InvalidPayload: A text holds what no store keeps.
+        """
+        if caller.owner is not None:
+            raise Refused("forbidden", "handlers are paused and resumed by those only who see all jobs")
+        jobs, names = self._jobs, asked.handlers
+        with RefusedAs(BadRequest):
+            if isinstance(asked, Pause):
+                await (jobs.pause_all() if names is None else jobs.pause_handlers(*names))
+            else:
+                await (jobs.resume_all() if names is None else jobs.resume_handlers(*names))
+        return await jobs.statistics()
 
     # ------------------------------------------------------------ inputs
 

@@ -24,7 +24,7 @@ ROUTES = [
         ("GET", "/v1/handlers"),
         ("GET", "/v1/statistics"),
     ],
-    *[("GET", "/v1/metrics")],
+    *[("GET", "/v1/metrics"), ("POST", "/v1/pause"), ("POST", "/v1/resume")],
 ]
 NO_KEYS: list[dict[str, str]] = [
     *[{}, {"Authorization": "Bearer"}, {"Authorization": "Bearer ann"}, {"Authorization": "Bearer annab"}],

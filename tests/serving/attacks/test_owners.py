@@ -163,6 +163,16 @@ async def test_an_owner_sees_no_figures(door: Door) -> None:
                 assert (await here.http("GET", path, bearer("root"))).status == 200
 
 
+async def test_an_owner_pauses_nothing(door: Door) -> None:
+    """A pause holds the jobs of all, so it is for callers with all rights."""
+    async with place(door, authenticate=by_token) as here:
+        async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
+            for op, after in (("pause", True), ("resume", False)):
+                assert (await anna.ask(op, handlers=None))["error"]["code"] == "forbidden"
+                assert (await here.jobs.statistics()).all_paused is not after
+                assert (await root.ask(op, handlers=None))["statistics"]["all_paused"] is after
+
+
 async def test_a_socket_is_its_callers(door: Door) -> None:
     """Headers of another caller's request change nothing on an open connection."""
     async with place(door, authenticate=by_token) as here, here.socket(bearer("bert")) as bert:

@@ -311,6 +311,31 @@ async def test_what_can_be_submitted_and_what_goes_on() -> None:
         assert 'trio_jobs_jobs{state="completed"} 1\n' in metrics.text
 
 
+async def test_handlers_are_paused_and_resumed() -> None:
+    """Handlers are paused by name, or all, and resumed; the answer is the statistics, which say what is."""
+    async with served() as site:
+
+        async def says(path: str, handlers: list[str] | None) -> tuple[bool, list[str]]:
+            answers = [
+                (await site.http.post(path, json={"handlers": handlers})).json(),
+                (await site.http.get("/v1/statistics")).json(),
+            ]
+            found, again = ((one["all_paused"], one["paused_handlers"]) for one in answers)
+            assert found == again
+            return found
+
+        assert await says("/v1/pause", ["hang", "count"]) == (False, ["count", "hang"])
+        job_id = await site.submit("count", 1)
+        assert await says("/v1/resume", ["hang"]) == (False, ["count"])
+        assert await says("/v1/pause", None) == (True, ["count"])
+        assert (await site.jobs.get(job_id)).id == job_id
+        assert await says("/v1/resume", None) == (False, [])
+        await ended(site, job_id)
+        wrong: list[Any] = [{}, {"handlers": []}, {"handlers": [""]}, {"handlers": "hang"}, []]
+        for body in wrong:
+            refused(await site.http.post("/v1/pause", json=body), 400, "bad_request")
+
+
 async def test_health_says_nothing_but_that() -> None:
     """The health check is open to every caller; every other address needs a token."""
     async with served(authenticate=by_token) as site:
@@ -374,11 +399,13 @@ async def test_a_job_of_somebody_else_is_unknown() -> None:
 
 
 async def test_what_only_some_may() -> None:
-    """Statistics and metrics are for callers with all rights; no caller submits for another owner."""
+    """Statistics, metrics and pauses are for callers with all rights; no caller submits for another owner."""
     async with served(authenticate=by_token) as site:
         for path in ("/v1/statistics", "/v1/metrics"):
             refused(await site.http.get(path, headers=as_("ann")), 403, "forbidden")
             assert (await site.http.get(path, headers=as_("root"))).status_code == 200
+        for path in ("/v1/pause", "/v1/resume"):
+            refused(await site.http.post(path, json={"handlers": None}, headers=as_("ann")), 403, "forbidden")
         theirs = {**NEW, "options": {"owner": "bob"}}
         refused(await site.http.post("/v1/jobs", json=theirs, headers=as_("ann")), 403, "forbidden")
         assert (await site.http.post("/v1/jobs", json=theirs, headers=as_("root"))).status_code == 202

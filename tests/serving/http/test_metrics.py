@@ -42,6 +42,8 @@ async def test_all_statistics_are_exposed() -> None:
             capacity=5,
             paused=True,
             readers=4,
+            all_paused=True,
+            paused_handlers=("a", "b"),
         )
     found = samples(exposition(statistics))
     states = {state: found.pop(("trio_jobs_jobs", str(state))) for state in State}
@@ -51,6 +53,8 @@ async def test_all_statistics_are_exposed() -> None:
         ("trio_jobs_capacity", None): 5,
         ("trio_jobs_paused", None): 1,
         ("trio_jobs_readers", None): 4,
+        ("trio_jobs_all_paused", None): 1,
+        ("trio_jobs_paused_handlers", None): 2,
     }
 
 

@@ -195,6 +195,8 @@ async def test_real_answers_are_as_described() -> None:
         assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 6
         for path in ("/v1/handlers", "/v1/statistics", "/v1/metrics"):
             await checked(site, document, "GET", path, path)
+        for path in ("/v1/pause", "/v1/resume"):
+            await checked(site, document, "POST", path, path, json={"handlers": ["twice"]})
 
 
 async def test_real_problems_are_as_described() -> None:

@@ -49,7 +49,7 @@ def through(page: Page, site: Site, nursery: trio.Nursery) -> Line:
 
 @in_browser()
 def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
-    """Submit, get, list, history, wait, handlers, statistics and cancel give what the server has."""
+    """Submit, get, list, history, wait, handlers, statistics, pauses and cancel give what the server has."""
     connect(page, site)
     found: dict[str, Any] = page.evaluate("""async () => {
         const pages = async () => {
@@ -73,6 +73,8 @@ def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
             history: (await jobs.history(job.id)).map(({kind}) => kind),
             handlers: (await jobs.handlers()).map(({name}) => name),
             statistics: await jobs.statistics(),
+            paused: (await jobs.pause(["form"])).paused_handlers,
+            resumed: (await jobs.resume(null)).paused_handlers,
             report: await jobs.cancel(waiting.id, {reason: "enough"}),
             again: await jobs.cancel(waiting.id),
         };
@@ -88,6 +90,7 @@ def test_every_call_does_what_it_says(page: Page, site: Site) -> None:
     assert found["history"] == ["submitted", "started", "completed"]
     assert {"count", "wait", "form"} <= set(found["handlers"])
     assert found["statistics"]["states"]["completed"] == 1
+    assert (found["paused"], found["resumed"]) == (["form"], [])
     assert found["report"]["outcome"] == "cancelled"
     assert found["again"]["outcome"] == "already_over"
 

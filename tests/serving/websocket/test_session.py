@@ -59,6 +59,8 @@ def begun(session: Session, **fields: Any) -> Subscription:
         text("cancel", job=JOB, grace=1),
         text("handlers"),
         text("statistics"),
+        text("pause", handlers=["work"]),
+        text("resume", handlers=None),
     ],
 )
 def test_a_request_is_a_call(message: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -23,10 +23,11 @@ from ..._wire import requests
 from ..._wire.requests import (
     LONGEST_KEY,
     BadRequest,
+    HandlerNames,
+    NewInputs,
+    NewJob,
     SubmitOptions,
-    decode_new_inputs,
-    decode_new_job,
-    decode_options,
+    decode_body,
 )
 from ..answers import Fields
 from ..context import ServerContext
@@ -40,6 +41,7 @@ from .event_stream import EventStreamResponse
 from .metrics import exposition
 from .responses import JSON, answer_to, only, value_of
 
+T = TypeVar("T")
 Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[ASGIApp]]
 
 
@@ -136,8 +138,7 @@ _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
 )
 async def submit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job. The answer says where to read it; the job is in the store."""
-    _check_json(request)
-    new = decode_new_job(await read_body(request, context.limits), context.limits.depth)
+    new = await _body(context, request, NewJob)
     new = msgspec.structs.replace(new, options=_with_key(new.options, _key_of(request)))
     return _accepted(request, await context.operations.submit(caller, new))
 
@@ -159,9 +160,7 @@ def _accepted(request: Request, job_id: str) -> Response:
 )
 async def resubmit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job that has ended again, with options in place of those that it had, as a new job."""
-    _check_json(request)
-    options = decode_options(await read_body(request, context.limits), context.limits.depth)
-    options = _with_key(options, _key_of(request))
+    options = _with_key(await _body(context, request, SubmitOptions), _key_of(request))
     asked = requests.Resubmit(1, request.path_params["id"], options)
     return _accepted(request, await context.operations.resubmit(caller, asked))
 
@@ -189,8 +188,7 @@ async def cancel(context: ServerContext, request: Request, caller: Caller) -> AS
 )
 async def send(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Give a job inputs, all of them or none. With a key the job knows, they are not given again."""
-    _check_json(request)
-    new = decode_new_inputs(await read_body(request, context.limits), context.limits.depth)
+    new = await _body(context, request, NewInputs)
     key = _key_of(request) or new_id()
     asked = requests.Send(1, request.path_params["id"], new.all(), key)
     return answer_to(context.operations, caller, asked)
@@ -306,6 +304,21 @@ async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGI
     return answer_to(context.operations, caller, requests.GetStatistics(1), only("statistics"))
 
 
+@endpoint(
+    "POST",
+    "/v1/pause",
+    "/v1/resume",
+    answers={200: _json_of("Statistics")},
+    problems=(400, 408, 413, 415, 422),
+    body=_json_of("HandlerNames"),
+)
+async def pause(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Pause handlers, or resume them, for all workers of the store: those named, or all with null."""
+    names = await _body(context, request, HandlerNames)
+    kind = requests.Pause if request.url.path.endswith("/pause") else requests.Resume
+    return answer_to(context.operations, caller, kind(1, names.handlers), only("statistics"))
+
+
 @endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
 async def metrics(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Ask the same for Prometheus."""
@@ -329,9 +342,11 @@ def _report(found: Fields) -> Response:
     return Response(found["report"], 200 if stopped else 202, media_type=JSON)
 
 
-def _check_json(request: Request) -> None:
+async def _body(context: ServerContext, request: Request, kind: type[T]) -> T:
+    """Return the body of a request; it must be JSON, and say so."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
+    return decode_body(kind, await read_body(request, context.limits), context.limits.depth)
 
 
 def _key_of(request: Request) -> str | None:

@@ -16,7 +16,9 @@ def exposition(statistics: Statistics) -> str:
     for name, help_, value in (
         ("running", "Attempts that run in this process.", statistics.running),
         ("capacity", "Attempts that may run in this process.", statistics.capacity),
-        ("paused", "Whether claiming is paused.", int(statistics.paused)),
+        ("paused", "Whether claiming is paused in this process.", int(statistics.paused)),
+        ("all_paused", "Whether all handlers are paused in the store.", int(statistics.all_paused)),
+        ("paused_handlers", "Handlers that are paused in the store.", len(statistics.paused_handlers)),
         ("readers", "Readers in this process.", statistics.readers),
     ):
         lines += [

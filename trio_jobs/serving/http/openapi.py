@@ -17,7 +17,7 @@ from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.retry import Retry
 from ..._model.summary import JobSummary
 from ..._wire.errors import CODES
-from ..._wire.requests import NewInputs, NewJob, PriorityName
+from ..._wire.requests import HandlerNames, NewInputs, NewJob, PriorityName
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
@@ -97,7 +97,7 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
     """
     requests = [one.request for one in ENDPOINTS if one.request is not None]
     _, components = msgspec.json.schema_components(
-        [NewJob, NewInputs, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
+        [NewJob, NewInputs, HandlerNames, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
     )
     components["NewInputs"] |= {"minProperties": 1, "maxProperties": 1}
     paths: dict[str, dict[str, Any]] = {}

@@ -275,6 +275,19 @@ export class Jobs {
   }
 
   /**
+   * Pause handlers for all workers, for callers with all rights. @param {?string[]} handlers Null stands for all.
+   * @returns {Promise<object>} The statistics.
+   */
+  async pause(handlers) {
+    return (await this.#call({ op: "pause", handlers })).statistics;
+  }
+
+  /** Resume handlers; with null, all that are paused. @param {?string[]} handlers @returns {Promise<object>} */
+  async resume(handlers) {
+    return (await this.#call({ op: "resume", handlers })).statistics;
+  }
+
+  /**
    * Follow a job's events to its end: `for await (const event of jobs.follow(id))`.
    *
    * @param {string} job
