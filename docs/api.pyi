@@ -320,6 +320,7 @@ class Job:
     replaced_by: str | None
     limit_key: str | None
     resubmitted_from: str | None  # the job that was submitted again as this one
+    waiting_for: str | None  # due, input, slot, limit gpu, …
 
 class JobSummary:
     id: str

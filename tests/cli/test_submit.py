@@ -46,6 +46,8 @@ def test_one_at_a_time(cli: Any) -> None:
     shown = cli("show", behind)[1].split()
     assert shown[shown.index("exclusive") + 1] == "a"
     assert shown[shown.index("behind") + 1] == first
+    assert json.loads(cli("show", behind, "--json")[1])["waiting_for"] == f"behind {first}"
+    assert "waits for   worker" in cli("show", first)[1]
     last = cli.submit("add", "1", "2", "--exclusive", "a", "--on-busy", "replace")
     assert f"replaced: by {last}" in cli("show", behind)[1]
 

@@ -126,7 +126,8 @@ async def test_a_place_of_each_key(kind: Kind) -> None:
     async with site(kind) as (_, url), connect(url) as remote:
         ann, _ = [await remote.submit(alone, limit_key=name) for name in ("ann", "bob")]
         assert (await ann.snapshot()).limit_key == "ann"
-        await remote.submit(alone, limit_key="ann")
+        waits = await remote.submit(alone, limit_key="ann")
+        assert (await waits.snapshot()).waiting_for == "limit alone[0] ann"
         with pytest.raises(QueueFull) as full:
             await remote.submit("alone", limit_key="ann")
         assert (full.value.limit, full.value.name, full.value.key) == (1, "alone[0]", "ann")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 LANES, RATES, QUEUEING = "stores/_lanes.py", "stores/rates.py", "stores/_queueing.py"
-MEMORY = "stores/memory.py"
+MEMORY, RULES = "stores/memory.py", "stores/rules.py"
 
 LIMITED = [
     Bug(
@@ -166,6 +166,30 @@ LIMITED = [
         QUEUEING,
         "if new.handler != handler or row.parent is not None:",
         "if new.handler != handler:",
+        "store",
+    ),
+    Bug(
+        "a job says that it waits for the first limit of its handler",
+        "an operator raises a limit that holds up nothing",
+        LANES,
+        "if use is not None and use.opens_at(now) > now:",
+        "if use is not None:",
+        "store",
+    ),
+    Bug(
+        "a job says that it waits for an input, whatever it waits for",
+        "somebody answers a job that waits for its next try",
+        RULES,
+        'later and job.reason is Reason.AWAITING_INPUT, "input"',
+        'later and job.state is State.RETRYING, "input"',
+        "store",
+    ),
+    Bug(
+        "a job that waits for a slot says that no worker is there",
+        "workers are started, though those that run are busy",
+        RULES,
+        '(busy, "slot")',
+        '(not busy, "slot")',
         "store",
     ),
 ]

@@ -228,6 +228,9 @@ class Job:
         replaced_by: The job that took the place of this one, if it is `replaced`.
         limit_key: As submitted.
         resubmitted_from: The job that was submitted again as this one, if any; see `JobHandle.resubmit`.
+        waiting_for: What it waits for, in a word: `behind` and the id of the job that holds its `exclusive`
+            name, `input`, `due`, `paused`, `limit` and the name of the limit, with the key of a keyed one,
+            `slot`, or, if no attempt runs, `worker`. None if it does not wait. Lists do not have it.
     """
 
     id: str
@@ -260,6 +263,7 @@ class Job:
     replaced_by: str | None = None
     limit_key: str | None = None
     resubmitted_from: str | None = None
+    waiting_for: str | None = None
 
 
 class JobEnd(NamedTuple):

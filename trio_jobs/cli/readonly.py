@@ -17,6 +17,7 @@ from .._model.job import Event, Job, Retention
 from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
 from ..stores.sqlite import chunks, listing, looking
+from ..stores.sqlite.clock import time_of
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
@@ -39,7 +40,7 @@ class ReadOnlyFile:
     def __init__(self, db: apsw.Connection) -> None:
         self.db: Any = db  # its stubs leave types open
         self._rows = Rows({})
-        self._tx = Transaction(db, 0.0, Limits(1, Retention()))
+        self._tx = Transaction(db, time_of(db), Limits(1, Retention()))
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement gives."""
@@ -49,7 +50,7 @@ class ReadOnlyFile:
 
     def job(self, job_id: str) -> Job:
         """Return a job."""
-        return self._rows.job_of(looking.job(self._tx, job_id))
+        return looking.job_now(self._tx, job_id, self._rows.job_of)
 
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""

@@ -45,6 +45,7 @@ from .rules import (
     expires_at,
     not_started,
     waited,
+    waiting_for,
     wakes,
     worker_lost,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "sources",
     "summary_of",
     "waited",
+    "waiting_for",
     "wakes",
     "worker_lost",
 ]

@@ -272,6 +272,14 @@ class Lanes:
             lanes = [lane for group in groups for lane in group.lanes.values()]
         return sum(len(lane.counted) - sum(one in lane.counted for one in gone) for lane in lanes)
 
+    def limit_over(self, handler: str, key: str | None, now: float) -> str | None:
+        """Return the first limit under which no job of a key may start now; with the key, if it is keyed."""
+        for name, limit in self.limits(handler).items():
+            use = self._groups[handler].lanes[key].use if limit.keyed else self._uses[name]
+            if use is not None and use.opens_at(now) > now:
+                return f"{name} {key}" if limit.keyed else name
+        return None
+
     # ------------------------------------------------------------ starting
 
     def take(self, now: float, rank: float) -> str | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
+import attrs
 import trio
 
 from .._common.bell import Bell
@@ -13,6 +14,7 @@ from .._common.errors import UnknownJob
 from .._common.states import State
 from .._model.job import Event, Job, JobEnd
 from .._model.summary import Page
+from . import rules
 from ._lanes import Lanes
 from ._queue import Queue
 from ._roll import Roll
@@ -51,7 +53,17 @@ class LookingVerbs:
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return self._row(job_id).snapshot(self._epoch)
+        row = self._row(job_id)
+        job = row.snapshot(self._epoch)
+        if row.state not in rules.WAITING:
+            return job
+        now, paused, limit = self._time(), self._all_paused, None
+        if self._lanes is not None:
+            paused = paused or job.handler in self._lanes.paused
+            limit = self._lanes.limit_over(job.handler, job.limit_key, now)
+        busy = bool(self._rows.count(Where({State.RUNNING})))
+        found = rules.waiting_for(job, now + self._epoch, busy=busy, paused=paused, limit=limit)
+        return attrs.evolve(job, waiting_for=found)
 
     async def submission(self, job_id: str) -> Submission:
         """See `KeepsSubmissions.submission`."""

@@ -281,7 +281,7 @@ class Store(Protocol):
         ...
 
     async def get(self, job_id: str) -> Job:
-        """Return a snapshot.
+        """Return a snapshot, with what the job waits for, see `rules.waiting_for`.
 
         Raises:
             UnknownJob: No job has this id.

@@ -11,7 +11,7 @@ import attrs
 
 from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from .._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, Reason, State, Transition, sources
-from .._model.job import REPEATED, Ended, Options, Retention
+from .._model.job import REPEATED, Ended, Job, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
 
 WAITING: Final = sources(Transition.STARTED)
@@ -253,6 +253,33 @@ def check_queue(
     at_once = sum(due_at(new.options, now, epoch) <= now for new in fresh)
     if waiting + len(fresh) - min(free, at_once) > most:
         raise QueueFull(most)
+
+
+def waiting_for(
+    job: Job, now: float, *, busy: bool, paused: bool = False, limit: str | None = None
+) -> str | None:
+    """Return what a job waits for, see `Job.waiting_for`: the first that holds; None if it does not wait.
+
+    Args:
+        job: Its snapshot.
+        now: The store's clock, in seconds since 1970.
+        busy: Whether an attempt runs, of whatever job.
+        paused: Whether its handler is paused.
+        limit: The first of its limits under which no job may start now, with the key of a keyed one.
+    """
+    if job.state not in WAITING:
+        return None
+    later = job.next_attempt_at is None or job.next_attempt_at > date_of(now)
+    table = (
+        (job.behind is not None, f"behind {job.behind}"),
+        (later and job.reason is Reason.AWAITING_INPUT, "input"),
+        (later, "due"),
+        (paused, "paused"),
+        (limit is not None, f"limit {limit}"),
+        (busy, "slot"),
+        (True, "worker"),
+    )
+    return next(word for holds, word in table if holds)
 
 
 def cancel_answer(state: State) -> CancelAnswer:

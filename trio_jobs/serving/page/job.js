@@ -243,7 +243,7 @@ function link(id) {
 }
 
 /** Return the details of its state. */
-function note({ state, message, reason, next_attempt_at, cancel_requested_at }) {
+function note({ state, message, reason, next_attempt_at, cancel_requested_at, waiting_for }) {
   if (state === "retrying" && reason === "awaiting_input") {
     const until = next_attempt_at === null ? "" : `, or until ${moment(next_attempt_at)}`;
     return `It waits for an input${until}${message ? `: ${message}` : "."}`;
@@ -251,7 +251,14 @@ function note({ state, message, reason, next_attempt_at, cancel_requested_at }) 
   if (state === "cancelled") return message ? `Cancelled: ${message}` : "";
   if (state === "running" && cancel_requested_at !== null) return "Its cancellation was asked for; it is stopping.";
   const due = next_attempt_at !== null && Date.parse(next_attempt_at) > Date.now();
-  if (state === "retrying") return due ? `The next attempt is due at ${moment(next_attempt_at)}.` : "It is due to run again.";
-  if (state === "queued") return due ? `It is due at ${moment(next_attempt_at)}.` : "It waits for a worker.";
+  if (state === "retrying") return due ? `The next attempt is due at ${moment(next_attempt_at)}.` : waits(waiting_for);
+  if (state === "queued") return due ? `It is due at ${moment(next_attempt_at)}.` : waits(waiting_for);
   return state === "failed" && message && reason !== "error" ? message : "";
+}
+
+function waits(waitingFor) {
+  const [word, name, ...key] = (waitingFor ?? "worker").split(" ");
+  if (word === "behind") return "It starts when another job has ended.";
+  if (word === "limit") return `It waits for a place under the limit ${name}${key.length ? ` of ${key.join(" ")}` : ""}.`;
+  return word === "paused" ? "Its handler is paused." : `It waits for a ${word === "slot" ? "free slot" : "worker"}.`;
 }

@@ -119,6 +119,12 @@ def begin(db: Db) -> float | None:
     return float(kept["epoch"])
 
 
+def time_of(db: Db) -> float:
+    """Return the time by the clock of a file; if it was not opened since the machine booted, the wall's."""
+    kept = _kept(db)
+    return FileClock(float(kept["epoch"]) if kept.get("boot", "") == boot() else None)()
+
+
 def _kept(db: Db) -> dict[str, Any]:
     return dict(db.execute("SELECT name, value FROM trio_jobs_meta"))
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import msgspec
 
 from ..._common.errors import LeaseLost, UnknownJob
-from ..._model.job import Event
-from . import chunks, repair
+from ..._model.job import Event, Job
+from ..rules import WAITING, waiting_for
+from . import chunks, pauses, repair
 from .group import Row, Transaction
 
 
@@ -54,6 +55,15 @@ def job(tx: Transaction, job_id: str) -> Row:
 def submission(tx: Transaction, job_id: str) -> Row:
     """Return the row of what a job was submitted with."""
     return known(tx, "submission", job_id)
+
+
+def job_now(tx: Transaction, job_id: str, make: Callable[[Row], Job]) -> Job:
+    """Return a snapshot, with what the job waits for."""
+    found = make(job(tx, job_id))
+    if found.state not in WAITING:
+        return found
+    busy, paused = tx.one("busy") is not None, pauses.paused(tx).hold(found.handler)
+    return attrs.evolve(found, waiting_for=waiting_for(found, tx.now, busy=busy, paused=paused))
 
 
 def known(tx: Transaction, query: str, job_id: str) -> Row:

@@ -291,6 +291,9 @@ SELECT min(
 -- name: submission
 SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs_job WHERE id = :id;
 
+-- name: busy
+SELECT 1 FROM trio_jobs_total WHERE what = 'all' AND name = '' AND state = 'running' AND CAST(jobs AS INTEGER) > 0;
+
 -- name: log_place
 SELECT number, seq, {is_over} FROM trio_jobs_job WHERE id = :id;
 

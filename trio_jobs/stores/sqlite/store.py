@@ -203,7 +203,7 @@ class SqliteStore(ScheduleCalls):
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return self._rows.job_of(await self._read(looking.job, job_id))
+        return await self._read(looking.job_now, job_id, self._rows.job_of)
 
     async def submission(self, job_id: str) -> Submission:
         """See `KeepsSubmissions.submission`."""

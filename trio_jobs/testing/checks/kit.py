@@ -7,7 +7,7 @@ store to answer, they wait so long that no store which ever answers is too slow.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -209,6 +209,12 @@ async def expect_job(what: str, store: Store, job_id: str, **wanted: object) -> 
     came |= {name: ... for name, value in came.items() if wanted[name] is ... and value is not None}
     expect(f"{what}, then get", came, wanted)
     return job
+
+
+async def expect_waits(store: Store, ids: Sequence[str], wanted: Sequence[str | None]) -> None:
+    """Check what jobs wait for."""
+    came = [(await store.get(job_id)).waiting_for for job_id in ids]
+    expect("get: waiting_for", came, wanted)
 
 
 async def expect_beat(

@@ -142,7 +142,8 @@ async def so_many_may_wait(limited: Limited) -> None:
     """`Limit.waiting` bounds what waits of each key; a batch that does not fit is refused as a whole."""
     await _keyed(limited, Limit(at_once=1, waiting=2), "ab")
     kit.expect("claim", len(await kit.claimed(limited, 2)), 2)
-    await kit.accept(limited, _make("a"))
+    (job_id,) = await kit.accept(limited, _make("a"))
+    await kit.expect_job("submit", limited, job_id, limit_key="a")
     error = await kit.rejected("submit of two for one place", QueueFull, limited, _make("a"), _make("a"))
     kit.expect("QueueFull: limit, name and key", (error.limit, error.name, error.key), (2, "each", "a"))
     await kit.accept(limited, _make("a"), _make("b"), _make("b"))
@@ -176,6 +177,20 @@ async def what_stands_behind_another_job_counts(limited: Limited) -> None:
     await kit.again(limited, behind[1])
     await kit.accept(limited, _make("a"))
     await kit.rejected("submit of a third, one stands behind", QueueFull, limited, _make("a"))
+
+
+async def a_job_says_which_limit_it_waits_for(limited: Limited) -> None:
+    """`waiting_for` is the first of the handler's limits without a place, and the key of a keyed one."""
+    limits = {"all": Limit(at_once=2), "rate": _RARE, "each": attrs.evolve(_ONE, keyed=True)}
+    await limited.limit(_WORK, limits)
+    ids = await kit.accept(limited, *map(_make, "abac"), _make("a", delay=kit.LONG))
+    await kit.expect_waits(limited, ids, ["worker", "worker", "worker", "worker", "due"])
+    await kit.again(limited, ids[0])
+    await kit.expect_waits(limited, ids, [None, "slot", "limit each a", "slot", "due"])
+    await kit.again(limited, ids[1])
+    await kit.expect_waits(limited, ids, [None, None, "limit all", "limit all", "due"])
+    await limited.finish(ids[0], 1, kit.completed())
+    await kit.expect_waits(limited, ids, [None, None, "limit rate", "limit rate", "due"])
 
 
 async def due_waits_for_a_place(limited: Limited) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Priority, Progress, Timeouts
@@ -10,6 +11,26 @@ from ..._model.summary import PAGE_JOBS, summary_of
 from ..._registry.filter import every
 from ...stores.contract import Store, Where
 from . import kit
+
+
+async def get_says_what_a_job_waits_for(store: Store) -> None:
+    """`waiting_for` is `behind ID`, else `input` or `due`, else `slot`, or `worker` while no attempt runs."""
+    named: dict[str, Any] = {"exclusive": "chat", "on_busy": "after"}
+    ids = await kit.accept(store, kit.make(), kit.make(delay=kit.LONG), kit.make(priority=0))
+    ids += await kit.accept(store, kit.make(**named, delay=kit.LONG))
+    ids += await kit.accept(store, kit.make(**named, delay=kit.LONG))
+    behind = f"behind {ids[3]}"
+    await kit.expect_waits(store, ids, ["worker", "due", "worker", "due", behind])
+    await kit.again(store, ids[2])
+    await kit.expect_waits(store, ids, ["slot", "due", None, "due", behind])
+    await store.finish(ids[2], 1, kit.awaiting(kit.LONG))
+    await kit.expect_waits(store, ids, ["worker", "due", "input", "due", behind])
+    await store.send(ids[2], "a", [1])
+    await store.request_cancel(ids[3], None)
+    await kit.expect_waits(store, ids, ["worker", "due", "worker", None, "due"])
+    await kit.again(store, ids[2])
+    await store.finish(ids[2], 2, kit.retried(delay=kit.LONG))
+    await kit.expect_waits(store, ids, ["worker", "due", "due", None, "due"])
 
 
 async def _four(store: Store) -> dict[str, str]:

@@ -48,6 +48,16 @@ async def what_is_paused_does_not_start(pausing: Pausing) -> None:
     kit.expect("pause_handlers, then get: state", await kit.state_of(pausing, early), State.QUEUED)
 
 
+async def what_is_paused_says_so(pausing: Pausing) -> None:
+    """`waiting_for` of what could start but for a pause, of its handler or of all, is `paused`."""
+    ids = await kit.accept(pausing, kit.make(), kit.make(delay=kit.LONG), kit.make(target=kit.other_work))
+    for names, other in (([_WORK], "worker"), ([], "paused")):
+        await _pause(pausing, *names)
+        await kit.expect_waits(pausing, ids, ["paused", "due", other])
+        await _pause(pausing, *names, paused=False)
+        await kit.expect_waits(pausing, ids, ["worker", "due", "worker"])
+
+
 async def what_is_resumed_starts_by_rank(pausing: Pausing) -> None:
     """After a pause the jobs start in the order in which they would have, among those of all handlers."""
     await _pause(pausing, _WORK)
