@@ -6,6 +6,7 @@ from trio_jobs._model.job import Statistics, Step
 from trio_jobs._wire import requests
 from trio_jobs._wire.errors import CODES
 from trio_jobs._wire.events import LARGE, Large, encode_event
+from trio_jobs._wire.options import RetryOptions, SubmitOptions
 from trio_jobs._wire.replies import (
     Gap,
     ProtocolViolation,
@@ -33,7 +34,6 @@ from trio_jobs._wire.requests import (
     Resume,
     Send,
     Submit,
-    SubmitOptions,
     Wait,
     decode_request,
     schema,
@@ -61,6 +61,7 @@ __all__ = [
     "ProtocolViolation",
     "Resubmit",
     "Resume",
+    "RetryOptions",
     "Seen",
     "Send",
     "Statistics",

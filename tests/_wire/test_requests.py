@@ -11,11 +11,11 @@ import pytest
 
 from tests.wire import encode_event
 from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, Timeouts, open_registry
+from trio_jobs._wire.options import SubmitOptions
 from trio_jobs._wire.requests import (
     AnyRequest,
     BadRequest,
     NewJob,
-    SubmitOptions,
     check_depth,
     decode_body,
     decode_request,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.peer import Peer, job, log
-from tests.wire import ProtocolViolation, Seen, requests
+from tests.wire import ProtocolViolation, Seen, SubmitOptions, requests
 from trio_jobs import Event, Job, KeyConflict, StreamGap, UnknownHandler, UnknownJob
 from trio_jobs.client.errors import Disconnected, ServerError
 from trio_jobs.client.jobs import seen_in
@@ -61,7 +61,7 @@ def wait(table: RequestTable, job_id: str = "7") -> Call[Seen]:
 
 def submit(table: RequestTable, key: str, handler: str = "work") -> Call[Seen]:
     """Begin a call that submits a job."""
-    options = requests.SubmitOptions(key=key)
+    options = SubmitOptions(key=key)
     request = requests.Submit(id=table.new_id(), handler=handler, options=options)
     return table.ask(request, handler, seen_in)
 

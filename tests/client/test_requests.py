@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import trio_jobs
-from tests.wire import requests
+from tests.wire import RetryOptions, requests
 from trio_jobs import Debounce, InvalidPayload, Priority, Reason, Retry, State, Timeouts
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
 
@@ -89,9 +89,7 @@ def test_a_mistake_is_told_here(given: dict[str, Any], error: type[Exception]) -
 
 def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
     """A retry may have the handler's own `on` with other numbers; the server uses its handler's `on`."""
-    assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == requests.RetryOptions(
-        attempts=9
-    )
+    assert options_of(work, {"retry": Retry(attempts=9, on=OSError)}).retry == RetryOptions(attempts=9)
     with pytest.raises(InvalidPayload, match=r"@handler\(retry"):
         options_of(work, {"retry": Retry(on=ValueError)})
 

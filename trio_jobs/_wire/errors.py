@@ -19,6 +19,7 @@ from .._common.errors import (
     UnknownHandler,
     UnknownJob,
 )
+from ..stores.schedules import UnknownSchedule
 from .requests import BadRequest
 
 
@@ -28,9 +29,9 @@ class Code(NamedTuple):
     Attributes:
         status: The HTTP status that goes with it.
         error: The error that a server answers with it; None if it is a refusal of the server's own.
-        made_of: What a client makes that error of, in order: `about`, the job or the handler that the request
-            names; `message`; `conflict`, the end of the message of a `KeyConflict`; and attributes of the
-            error, which a server sends as facts. None if a client raises `ServerError` in its place.
+        made_of: What a client makes that error of, in order: `about`, the job, handler or schedule that the
+            request names; `message`; `conflict`, the end of the message of a `KeyConflict`; and attributes of
+            the error, which a server sends as facts. None if a client raises `ServerError` in its place.
     """
 
     status: int
@@ -49,6 +50,7 @@ CODES: Final[Mapping[str, Code]] = {
     "forbidden": Code(403),
     "unknown_job": Code(404, UnknownJob, ("about",)),
     "not_found": Code(404),
+    "unknown_schedule": Code(404, UnknownSchedule, ("about",)),
     "method_not_allowed": Code(405),
     "too_slow": Code(408),
     "key_conflict": Code(409, KeyConflict, ("key", "job_id", "conflict")),

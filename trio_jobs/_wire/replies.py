@@ -10,6 +10,7 @@ import msgspec
 
 from .._common.states import Reason
 from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
+from .._model.schedule import ScheduleStatus
 from .._model.summary import JobSummary
 from .events import Large
 
@@ -70,6 +71,7 @@ class Reply(msgspec.Struct):
     seq: int | None = None
     handlers: list[dict[str, Any]] | None = None
     statistics: Statistics | None = None
+    schedules: list[ScheduleStatus] | None = None
     pong: bool | None = None
 
 

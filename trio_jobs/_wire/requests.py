@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -16,11 +15,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from .._common.errors import TrioJobsError
 from .._common.states import Reason, State
-from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from .._json.values import depth
-from .._model.exclusive import Debounce, Policy
-from .._model.job import Priority, Timeouts
-from .._model.retry import Retry
+from .options import Name, Strict, SubmitOptions
 
 T = TypeVar("T")
 
@@ -30,17 +26,11 @@ BEARER: Final = "bearer."
 
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 JobId: TypeAlias = Annotated[str, Meta(max_length=64)]
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Names: TypeAlias = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10**6)]
-LONGEST_KEY: Final = 256
 MOST_INPUTS: Final = 1000
 """Most inputs in one request."""
-_TagName: TypeAlias = Annotated[str, Meta(max_length=TAG_NAME)]
-_TagValue: TypeAlias = Annotated[str, Meta(max_length=TAG_VALUE)]
-PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
 
 
 class BadRequest(TrioJobsError):
@@ -55,86 +45,15 @@ class BadRequest(TrioJobsError):
         self.re = re
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A structure that refuses unknown fields."""
-
-
-class TimeoutOptions(_Strict, frozen=True):
-    """`Timeouts`, in seconds."""
-
-    run: Seconds | None = None
-    queue: Seconds | None = None
-    first_token: Seconds | None = None
-    idle: Seconds | None = None
-
-
-class RetryOptions(_Strict, frozen=True):
-    """`Retry` without `on`: the mark of the handler decides which errors are retried."""
-
-    attempts: Annotated[int, Meta(ge=1, le=1000)] | None = 1
-    initial: Seconds = 1.0
-    factor: Annotated[float, Meta(ge=1, le=1000)] = 2.0
-    maximum: Seconds = 60.0
-    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
-
-
-class DebounceOptions(_Strict, frozen=True):
-    """`Debounce`, in seconds; `at_most` is at least `seconds`."""
-
-    seconds: Seconds
-    at_most: Seconds
-
-
-class SubmitOptions(_Strict, frozen=True):
-    """The options of a job, as `submit` takes them."""
-
-    timeout: Seconds | UnsetType | None = UNSET
-    timeouts: TimeoutOptions | UnsetType = UNSET
-    retry: RetryOptions | UnsetType = UNSET
-    priority: PriorityName | UnsetType = UNSET
-    delay: Seconds | UnsetType = UNSET
-    run_at: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
-    tags: Annotated[dict[_TagName, _TagValue], Meta(max_length=TAGS)] | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
-    key: Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY)] | UnsetType | None = UNSET
-    owner: Name | UnsetType | None = UNSET
-    when_unread: Literal["continue", "pause", "cancel"] | UnsetType = UNSET
-    linger: Seconds | UnsetType = UNSET
-    exclusive: Name | UnsetType | None = UNSET
-    on_busy: Policy | DebounceOptions | UnsetType = UNSET
-    limit_key: Name | UnsetType | None = UNSET
-
-    def given(self, retry: Retry) -> dict[str, Any]:
-        """Return the options that were given, as `JobRegistry.submit` takes them.
-
-        Args:
-            retry: The handler's own, from which `on` is taken.
-
-        Raises:
-            ValueError: Two numbers contradict each other.
-        """
-        fields = msgspec.structs.asdict(self)
-        found = {name: value for name, value in fields.items() if value is not UNSET}
-        if isinstance(self.timeouts, TimeoutOptions):
-            found["timeouts"] = Timeouts(**msgspec.structs.asdict(self.timeouts))
-        if isinstance(self.retry, RetryOptions):
-            found["retry"] = Retry(**msgspec.structs.asdict(self.retry), on=retry.on)
-        if isinstance(self.priority, str):
-            found["priority"] = Priority[self.priority.upper()]
-        if isinstance(self.on_busy, DebounceOptions):
-            found["on_busy"] = Debounce(**msgspec.structs.asdict(self.on_busy))
-        return found
-
-
-class NewJob(_Strict, frozen=True):
+class NewJob(Strict, frozen=True):
     """The body of `POST /v1/jobs`."""
 
     handler: Name
-    args: list[Any] = []
+    args: list[Any] = []  # noqa: RUF012  # msgspec copies it
     options: SubmitOptions = SubmitOptions()
 
 
-class NewInputs(_Strict, frozen=True):
+class NewInputs(Strict, frozen=True):
     """The body of `POST /v1/jobs/{id}/inputs`: one of its fields."""
 
     value: Any = UNSET
@@ -147,13 +66,13 @@ class NewInputs(_Strict, frozen=True):
         return [self.value] if isinstance(self.values, UnsetType) else self.values
 
 
-class HandlerNames(_Strict, frozen=True):
+class HandlerNames(Strict, frozen=True):
     """The body of `POST /v1/pause` and `POST /v1/resume`: names of handlers, or null for all of them."""
 
     handlers: Names | None
 
 
-class Request(_Strict, frozen=True, tag_field="op"):
+class Request(Strict, frozen=True, tag_field="op"):
     """The base of all messages: `id` is in each of its replies as `re`."""
 
     id: Id
@@ -163,7 +82,7 @@ class Submit(Request, frozen=True, tag="submit"):
     """Submit a job. The reply is `job`."""
 
     handler: Name
-    args: list[Any] = []
+    args: list[Any] = []  # noqa: RUF012  # msgspec copies it
     options: SubmitOptions = SubmitOptions()
 
 
@@ -310,6 +229,28 @@ class Resume(Request, frozen=True, tag="resume"):
     handlers: Names | None
 
 
+class ListSchedules(Request, frozen=True, tag="schedules"):
+    """Read all schedules. The reply is `schedules`."""
+
+
+class PauseSchedule(Request, frozen=True, tag="pause_schedule"):
+    """Let a schedule fire no more. The reply is `schedules`, as they are then."""
+
+    name: Name
+
+
+class ResumeSchedule(Request, frozen=True, tag="resume_schedule"):
+    """Let a schedule fire again. The reply is `schedules`, as they are then."""
+
+    name: Name
+
+
+class TriggerSchedule(Request, frozen=True, tag="trigger_schedule"):
+    """Submit a job of a schedule now. The reply is `job`."""
+
+    name: Name
+
+
 class Ping(Request, frozen=True, tag="ping"):
     """Check that the server answers. The reply is `pong`."""
 
@@ -333,6 +274,10 @@ AnyRequest: TypeAlias = (
     | GetStatistics
     | Pause
     | Resume
+    | ListSchedules
+    | PauseSchedule
+    | ResumeSchedule
+    | TriggerSchedule
     | Ping
 )
 

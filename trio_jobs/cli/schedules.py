@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import App, Parameter
@@ -127,8 +127,9 @@ async def add(
         options["on_busy"] = on_busy
     try:
         with RefusedAs(Fault):
+            when: dict[str, Any] = attrs.asdict(rule) | {"name": rule.name or ""}
             fn, values = handler_in(found, handlers, handler), tuple(map(value_of, args))
-            new = Schedule(fn, values, **(attrs.asdict(rule) | {"name": rule.name or ""}), options=options)
+            new = Schedule(fn, values, **when, options=options)
     except ImportError as error:
         raise Fault(str(error), FAILED) from error
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:

@@ -18,6 +18,7 @@ from .._wire.replies import Reply, record_of
 from .jobs import RemoteJobs, seen_in
 from .link import Link
 from .requests import filter_of, handler_of, options_of
+from .schedules import RemoteSchedules
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -127,6 +128,11 @@ class RemoteRegistry:
         """
         handle: JobHandle[Any, Any] = JobHandle(self._jobs, text("job_id", job_id))
         return await handle.cancel(reason, grace=grace, patience=patience)
+
+    @property
+    def schedules(self) -> RemoteSchedules:
+        """What submits jobs by the server's clock, for callers who may see all jobs."""
+        return RemoteSchedules(self._link, self._jobs)
 
     async def handlers(self) -> list[dict[str, Any]]:
         """Return the handlers of the server.

@@ -16,7 +16,8 @@ from .._model.job import DEFAULT, new_id
 from .._model.options import build
 from .._model.retry import Retry
 from .._registry.filter import Search, where_of
-from .._wire.requests import AnyRequest, DebounceOptions, RetryOptions, SubmitOptions, TimeoutOptions
+from .._wire.options import DebounceOptions, RetryOptions, SubmitOptions, TimeoutOptions
+from .._wire.requests import AnyRequest
 
 _ANY_ERROR = Retry().on
 

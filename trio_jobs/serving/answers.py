@@ -32,11 +32,15 @@ from .._wire.requests import (
     History,
     List,
     ListHandlers,
+    ListSchedules,
     Pause,
+    PauseSchedule,
     Resubmit,
     Resume,
+    ResumeSchedule,
     Send,
     Submit,
+    TriggerSchedule,
     Wait,
 )
 from .account import Account
@@ -85,6 +89,10 @@ async def answering(
             async with account.room(_SMALL):
                 job_id = await operations.resubmit(caller, request)
             request = Get(request.id, job_id)
+        case TriggerSchedule():
+            async with account.room(_SMALL):
+                job_id = await operations.trigger(caller, request)
+            request = Get(request.id, job_id)
         case Wait():
             await operations.wait(caller, request.job)  # for any time; it holds no room meanwhile
             request = Get(request.id, request.job)
@@ -101,7 +109,7 @@ async def answering(
         yield fields
 
 
-async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911  # a table
+async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) -> Fields:  # noqa: PLR0911, PLR0912  # a table
     match request:
         case Get():
             job = await operations.get(caller, request.job)
@@ -125,6 +133,8 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
             return {"handlers": operations.handlers}
         case Pause() | Resume():
             return {"statistics": msgspec.json.encode(await operations.pause(caller, request))}
+        case ListSchedules() | PauseSchedule() | ResumeSchedule():
+            return {"schedules": msgspec.json.encode(await operations.schedules(caller, request))}
         case GetStatistics():
             return {"statistics": msgspec.json.encode(await operations.statistics(caller))}
         case _:

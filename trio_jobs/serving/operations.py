@@ -20,9 +20,12 @@ from .._json.inputs import Inputs
 from .._json.values import encode
 from .._model.handler import mark_of
 from .._model.job import CancelReport, Event, Job, Statistics
+from .._model.schedule import ScheduleStatus
 from .._model.summary import Page
 from .._registry.registry import JobRegistry, inside, look_up, resubmit_with_room, submit_with_room
+from .._registry.schedules import Schedules
 from .._watching.handle import JobHandle
+from .._wire.options import SubmitOptions
 from .._wire.requests import (
     BadRequest,
     Cancel,
@@ -30,13 +33,16 @@ from .._wire.requests import (
     Find,
     GetValue,
     List,
+    ListSchedules,
     NewJob,
     Pause,
+    PauseSchedule,
     Resubmit,
     Resume,
+    ResumeSchedule,
     Send,
     Submit,
-    SubmitOptions,
+    TriggerSchedule,
 )
 from .account import Account
 from .describe import describe
@@ -222,6 +228,37 @@ class JobOperations:
             else:
                 await (jobs.resume_all() if names is None else jobs.resume_handlers(*names))
         return await jobs.statistics()
+
+    # ------------------------------------------------------------ schedules
+
+    async def schedules(
+        self, caller: Caller, asked: ListSchedules | PauseSchedule | ResumeSchedule
+    ) -> list[ScheduleStatus]:
+        """Pause or resume a schedule, if that is asked, and return all of them.
+
+        Raises:
+            Refused: The caller does not see all jobs.
+            BadRequest: The store keeps no schedules.
+            UnknownSchedule: No schedule has this name.
+        """
+        with self._scheduling(caller) as schedules:
+            if isinstance(asked, PauseSchedule):
+                await schedules.pause(asked.name)
+            elif isinstance(asked, ResumeSchedule):
+                await schedules.resume(asked.name)
+            return await schedules.find()
+
+    async def trigger(self, caller: Caller, asked: TriggerSchedule) -> str:
+        """Submit a job of a schedule, and return its id; raises as `schedules` and `Schedules.trigger`."""
+        with self._scheduling(caller) as schedules:
+            return (await schedules.trigger(asked.name)).id
+
+    @contextmanager
+    def _scheduling(self, caller: Caller) -> Generator[Schedules]:
+        if caller.owner is not None:
+            raise Refused("forbidden", "schedules are for those only who see all jobs")
+        with RefusedAs(BadRequest):
+            yield self._jobs.schedules
 
     # ------------------------------------------------------------ inputs
 

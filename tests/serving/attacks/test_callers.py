@@ -24,6 +24,7 @@ ROUTES = [
         ("GET", "/v1/handlers"),
         ("GET", "/v1/statistics"),
     ],
+    *[("GET", "/v1/schedules"), ("POST", "/v1/schedules/pause"), ("POST", "/v1/schedules/trigger")],
     *[("GET", "/v1/metrics"), ("POST", "/v1/pause"), ("POST", "/v1/resume")],
 ]
 NO_KEYS: list[dict[str, str]] = [

@@ -10,6 +10,7 @@ import pytest
 
 from tests.serving.place import Door, Place, bearer, by_token, place
 from tests.serving.raw import Peer
+from trio_jobs import Schedule
 
 UNKNOWN = "0" * 32
 
@@ -180,3 +181,31 @@ async def test_a_socket_is_its_callers(door: Door) -> None:
         async with here.socket(bearer("anna")) as anna:
             assert (await anna.ask("get", job=job_id))["job"]["id"] == job_id
             assert (await bert.ask("get", job=job_id))["error"]["code"] == "unknown_job"
+
+
+async def test_an_owner_sees_and_changes_no_schedules(door: Door) -> None:
+    """Schedules, which submit jobs for anybody, are seen, paused and triggered with all rights only."""
+    async with place(door, authenticate=by_token) as here:
+        await here.jobs.schedules.add(Schedule(here.jobs.handlers["wait"], every=1000, name="a/b ü"))
+        async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
+            for op, paused in (("pause_schedule", True), ("resume_schedule", False)):
+                assert (await anna.ask(op, name="a/b ü"))["error"]["code"] == "forbidden"
+                (status,) = (await root.ask(op, name="a/b ü"))["schedules"]
+                assert (status["name"], status["added"], status["paused"]) == ("a/b ü", True, paused)
+                assert (await root.ask(op, name="nope"))["error"]["code"] == "unknown_schedule"
+            for op in ("schedules", "trigger_schedule"):
+                named: dict[str, Any] = {} if op == "schedules" else {"name": "a/b ü"}
+                assert (await anna.ask(op, **named))["error"]["code"] == "forbidden"
+            job = (await root.ask("trigger_schedule", name="a/b ü"))["job"]
+            assert job["tags"] == {"schedule": "a/b ü"}
+        if door == "http":
+            for method, path in (
+                ("GET", "/v1/schedules"),
+                ("POST", "/v1/schedules/pause?name=a/b%20%C3%BC"),
+                ("POST", "/v1/schedules/resume?name=a/b%20%C3%BC"),
+                ("POST", "/v1/schedules/trigger?name=a/b%20%C3%BC"),
+            ):
+                assert (await here.http(method, path, bearer("anna"))).status == 403
+                assert (await here.http(method, path, bearer("root"))).status == 200
+            assert (await here.http("POST", "/v1/schedules/pause", bearer("root"))).status == 400
+            assert (await here.http("POST", "/v1/schedules/pause?name=x", bearer("root"))).status == 404

@@ -2,7 +2,7 @@
 
 In the order in which they tell the story:
 
-    body           the body of a request, within its bounds
+    body, asked    the body of a request, within its bounds; what a request asks for
     asgi           a guard before every request; a WebSocket of another server
     endpoints      the paths, what each takes, and what it answers
     responses      answers as responses

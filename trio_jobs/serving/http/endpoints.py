@@ -20,26 +20,23 @@ from ..._common.states import State
 from ..._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from ..._model.job import new_id
 from ..._wire import requests
+from ..._wire.options import LONGEST_KEY, SubmitOptions
 from ..._wire.requests import (
-    LONGEST_KEY,
     BadRequest,
     HandlerNames,
     NewInputs,
     NewJob,
-    SubmitOptions,
-    decode_body,
 )
 from ..answers import Fields
 from ..context import ServerContext
 from ..options import Caller
-from ..problems import Refused
 from ..sse import cursor_of
 from ..values import FIELDS
 from .asgi import unless_gone
-from .body import read_body
+from .asked import asked_of, body_of, key_of, tags_of, with_key
 from .event_stream import EventStreamResponse
 from .metrics import exposition
-from .responses import JSON, answer_to, only, value_of
+from .responses import JSON, answer_to, only, value_of, whole
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[ASGIApp]]
@@ -138,8 +135,8 @@ _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
 )
 async def submit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job. The answer says where to read it; the job is in the store."""
-    new = await _body(context, request, NewJob)
-    new = msgspec.structs.replace(new, options=_with_key(new.options, _key_of(request)))
+    new = await body_of(context, request, NewJob)
+    new = msgspec.structs.replace(new, options=with_key(new.options, key_of(request)))
     return _accepted(request, await context.operations.submit(caller, new))
 
 
@@ -160,7 +157,7 @@ def _accepted(request: Request, job_id: str) -> Response:
 )
 async def resubmit(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Submit a job that has ended again, with options in place of those that it had, as a new job."""
-    options = _with_key(await _body(context, request, SubmitOptions), _key_of(request))
+    options = with_key(await body_of(context, request, SubmitOptions), key_of(request))
     asked = requests.Resubmit(1, request.path_params["id"], options)
     return _accepted(request, await context.operations.resubmit(caller, asked))
 
@@ -174,7 +171,7 @@ async def resubmit(context: ServerContext, request: Request, caller: Caller) -> 
 )
 async def cancel(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Cancel a job. The answer says what became of it; with 202, it has not stopped yet."""
-    asked = _asked(request, requests.Cancel, {"job": request.path_params["id"]})
+    asked = asked_of(request, requests.Cancel, {"job": request.path_params["id"]})
     return answer_to(context.operations, caller, asked, _report)
 
 
@@ -188,8 +185,8 @@ async def cancel(context: ServerContext, request: Request, caller: Caller) -> AS
 )
 async def send(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Give a job inputs, all of them or none. With a key the job knows, they are not given again."""
-    new = await _body(context, request, NewInputs)
-    key = _key_of(request) or new_id()
+    new = await body_of(context, request, NewInputs)
+    key = key_of(request) or new_id()
     asked = requests.Send(1, request.path_params["id"], new.all(), key)
     return answer_to(context.operations, caller, asked)
 
@@ -225,9 +222,9 @@ async def get(context: ServerContext, request: Request, caller: Caller) -> ASGIA
 )
 async def find(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """List the jobs that match, page by page. `next` is the cursor of the next page."""
-    states, tags = request.query_params.getlist("state"), _tags(request.query_params.getlist("tag"))
+    states, tags = request.query_params.getlist("state"), tags_of(request.query_params.getlist("tag"))
     given = {name: value for name, value in (("state", states), ("tags", tags)) if value}
-    return answer_to(context.operations, caller, _asked(request, requests.List, given, "state", "tag"))
+    return answer_to(context.operations, caller, asked_of(request, requests.List, given, "state", "tag"))
 
 
 @endpoint(
@@ -239,7 +236,7 @@ async def find(context: ServerContext, request: Request, caller: Caller) -> ASGI
 )
 async def history(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Read a job's events but for tokens, progress and inputs."""
-    asked = _asked(request, requests.History, {"job": request.path_params["id"]})
+    asked = asked_of(request, requests.History, {"job": request.path_params["id"]})
     return answer_to(context.operations, caller, asked)
 
 
@@ -314,7 +311,7 @@ async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGI
 )
 async def pause(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Pause handlers, or resume them, for all workers of the store: those named, or all with null."""
-    names = await _body(context, request, HandlerNames)
+    names = await body_of(context, request, HandlerNames)
     kind = requests.Pause if request.url.path.endswith("/pause") else requests.Resume
     return answer_to(context.operations, caller, kind(1, names.handlers), only("statistics"))
 
@@ -326,7 +323,27 @@ async def metrics(context: ServerContext, request: Request, caller: Caller) -> A
     return Response(exposition(found), media_type="text/plain; version=0.0.4")
 
 
-# ------------------------------------------------------------ requests
+@endpoint("GET", "/v1/schedules", answers={200: _json_of("Schedules")})
+async def schedules(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
+    """List the schedules; for callers who see all jobs."""
+    return answer_to(context.operations, caller, requests.ListSchedules(1))
+
+
+def _of_schedule(verb: str, kind: type[requests.Request], answer: str, about: str) -> None:
+    """Make the endpoint that does something with a schedule, whose name may have any characters."""
+
+    async def work(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+        shown = only("job") if kind is requests.TriggerSchedule else whole
+        return answer_to(context.operations, caller, asked_of(request, kind, {}), shown)
+
+    work.__doc__ = f"{about}; for callers who see all jobs."
+    path, answers = f"/v1/schedules/{verb}", {200: _json_of(answer)}
+    endpoint("POST", path, answers=answers, problems=(404, 409, 422), request=kind)(work)
+
+
+_of_schedule("pause", requests.PauseSchedule, "Schedules", "Let a schedule fire no more, in any process")
+_of_schedule("resume", requests.ResumeSchedule, "Schedules", "Let a schedule fire again")
+_of_schedule("trigger", requests.TriggerSchedule, "Job", "Submit a job of a schedule now")
 
 
 def base_of(request: Request) -> str:
@@ -340,51 +357,3 @@ def base_of(request: Request) -> str:
 def _report(found: Fields) -> Response:
     stopped = msgspec.json.decode(found["report"])["outcome"] not in {"requested", "stuck"}
     return Response(found["report"], 200 if stopped else 202, media_type=JSON)
-
-
-async def _body(context: ServerContext, request: Request, kind: type[T]) -> T:
-    """Return the body of a request; it must be JSON, and say so."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refused("wrong_type", f"the body must be JSON: send 'Content-Type: {JSON}'")
-    return decode_body(kind, await read_body(request, context.limits), context.limits.depth)
-
-
-def _key_of(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise BadRequest(f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
-    return key
-
-
-def _with_key(options: SubmitOptions, key: str | None) -> SubmitOptions:
-    if key is None:
-        return options
-    if options.key not in (key, None, msgspec.UNSET):
-        raise BadRequest("Idempotency-Key and options.key differ; give one of them")
-    return msgspec.structs.replace(options, key=key)
-
-
-def _asked(request: Request, kind: type[Any], given: Mapping[str, Any], *apart: str) -> Any:
-    """Return the request that the parameters of a URL make, checked as a message of the wire is."""
-    query = {name: value for name, value in request.query_params.items() if name not in apart}
-    for name in ("id", "job", "op"):
-        if name in query:
-            raise BadRequest(f"there is no parameter {name!r}")
-    try:
-        return msgspec.convert(
-            {"op": kind.__struct_config__.tag, "id": 1, **query, **given}, kind, strict=False
-        )
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from None
-
-
-def _tags(texts: Sequence[str]) -> dict[str, str]:
-    if len(texts) > TAGS:
-        raise BadRequest(f"there may be at most {TAGS} tags; got {len(texts)}")
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadRequest(f"tag takes name=value, as in tag=user=7; got {text[:40]!r}")
-        found[name] = value
-    return found

@@ -15,9 +15,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.retry import Retry
+from ..._model.schedule import Missed, ScheduleStatus
 from ..._model.summary import JobSummary
 from ..._wire.errors import CODES
-from ..._wire.requests import HandlerNames, NewInputs, NewJob, PriorityName
+from ..._wire.options import PriorityName
+from ..._wire.requests import HandlerNames, NewInputs, NewJob
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
@@ -56,6 +58,7 @@ _SHAPES: Final = (
     _shape(Event, "Event", "data", "large", "received", large=int),
     _shape(CancelReport, "Report"),
     _shape(Statistics, "Statistics"),
+    _shape(ScheduleStatus, "Schedule", missed=Missed, last_tick=_Aware, next_tick=_AwareOrNone),
 )
 
 
@@ -72,6 +75,7 @@ _ENVELOPES: Final = {
     "Seq": _object(seq=_WHOLE),
     "JobPage": _object(jobs=_list_of("JobSummary"), next={"type": ["string", "null"]}),
     "HistoryPage": _object(history=_list_of("Event"), next={"type": ["integer", "null"]}),
+    "Schedules": _object(schedules=_list_of("Schedule")),
     "Handlers": _object(handlers=_list_of("Handler")),
     "Handler": _object(
         name=_TEXT,
@@ -125,9 +129,11 @@ def _operation(endpoint: Endpoint, components: Mapping[str, Any]) -> dict[str, A
     parameters = [*endpoint.parameters]
     if endpoint.request is not None:
         known = {"op", "id", "job", "tags", *(one["name"] for one in parameters)}
-        fields = components[endpoint.request.__name__]["properties"]
+        asked = components[endpoint.request.__name__]
         parameters += [
-            {"name": name, "in": "query", "schema": fields[name]} for name in fields if name not in known
+            {"name": name, "in": "query", "schema": schema, "required": name in asked["required"]}
+            for name, schema in asked["properties"].items()
+            if name not in known
         ]
     answers = {
         str(status): {"description": HTTPStatus(status).phrase, "content": content}

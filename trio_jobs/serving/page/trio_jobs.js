@@ -274,6 +274,26 @@ export class Jobs {
     return (await this.#call({ op: "statistics" })).statistics;
   }
 
+  /** Return the schedules, for callers with all rights. @returns {Promise<object[]>} */
+  async schedules() {
+    return (await this.#call({ op: "schedules" })).schedules;
+  }
+
+  /** Let a schedule fire no more, in any process. @param {string} name @returns {Promise<object[]>} The schedules. */
+  async pauseSchedule(name) {
+    return (await this.#call({ op: "pause_schedule", name })).schedules;
+  }
+
+  /** Let a schedule fire again. @param {string} name @returns {Promise<object[]>} The schedules. */
+  async resumeSchedule(name) {
+    return (await this.#call({ op: "resume_schedule", name })).schedules;
+  }
+
+  /** Submit a job of a schedule now. @param {string} name @returns {Promise<Job>} */
+  async triggerSchedule(name) {
+    return fillJob(this.#ask, (await this.#call({ op: "trigger_schedule", name })).job);
+  }
+
   /**
    * Pause handlers for all workers, for callers with all rights. @param {?string[]} handlers Null stands for all.
    * @returns {Promise<object>} The statistics.
