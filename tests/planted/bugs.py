@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 from tests.planted.damaged import DAMAGED
 from tests.planted.excluded import EXCLUDED
+from tests.planted.flowing import FLOWING
 from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
@@ -292,6 +293,7 @@ _OTHERS = [
     *PAUSED,
     *EXCLUDED,
     *RESUBMITTED,
+    *FLOWING,
     *SENT,
     *STREAMED,
     *SHARED,

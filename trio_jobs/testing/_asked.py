@@ -26,6 +26,8 @@ def accepted_is_kept(history: History) -> Found:
         for job_id in call.told:
             if job_id not in history.logs:
                 yield job_id, f"{call.client} was told that it is accepted, and it is not there"
+            if history.asked.get(call.key or "", {}).get("on_busy") == "attach":
+                continue  # what has the name may be another job each time
             if call.op == "submit" and call.key and by_key.setdefault(call.key, job_id) != job_id:
                 yield job_id, f"the key {call.key!r} stands for job {by_key[call.key]} too"
 
@@ -34,11 +36,25 @@ def nothing_is_made_up(history: History) -> Found:
     """There are no more top jobs than were asked for, by keys or in batches."""
     asked = {call.key: call.count for call in history.calls if call.key and call.found != []}
     named = {job_id for call in history.calls for job_id in call.told}
-    ran = {run.job_id for run in history.runs}
+    ran = {run.job_id for run in history.runs} - history.ticks.keys()
     if asked and len(ran | named) > sum(asked.values()):
         extra = sorted((ran | named) - named)
         text = f"{len(ran | named)} jobs ran, but only {sum(asked.values())} were asked for"
         yield (extra or ["?"])[0], text
+
+
+def ticks_fire_once(history: History) -> Found:
+    """A tick of a schedule has one job at most, and none after a later tick had one."""
+    newest: dict[str, float] = {}
+    for job_id, job in history.jobs.items():
+        name, tick = history.ticks.get(job_id, (job.tags.get("schedule"), -inf))
+        if name is not None and tick <= newest.get(name, -inf):
+            yield (
+                job_id,
+                f"it is for the tick of {name!r} at {tick}, and one for {newest[name]} was there before",
+            )
+        elif name is not None:
+            newest[name] = tick
 
 
 def batches_are_whole(history: History) -> Found:
@@ -128,8 +144,20 @@ def graces_are_kept(history: History) -> Found:
             for call in history.calls
             if (call.job_id == run.job_id or call.where is not None) and call.grace is not None
         ]
+        if job.exclusive is not None:
+            asked += _taken_at(history, job)
         if asked and run.ended < min(asked) - SLACK:
             yield run.job_id, f"attempt {run.attempt} was cancelled {min(asked) - run.ended:g} s too early"
+
+
+def _taken_at(history: History, job: Job) -> Iterator[float]:
+    """Return when a job was asked to end as another one was to have its exclusive name."""
+    since = history.logs[job.id][0].timestamp
+    for other in history.jobs.values():
+        named = (other.owner, other.exclusive) == (job.owner, job.exclusive)
+        options = history.options.get(other.id, {"on_busy": "cancel"})  # it may be that
+        if named and options.get("on_busy") == "cancel" and history.logs[other.id][0].timestamp >= since:
+            yield history.logs[other.id][0].timestamp - history.epoch
 
 
 def readers_agree(history: History) -> Found:

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from .._common.errors import (
+    Busy,
     IllegalTransition,
     InboxFull,
     JobCancelled,
@@ -79,15 +80,22 @@ class SimulatedClient:
     async def submit(
         self, jobs: JobRegistry, key: str, fn: Handler, args: tuple[Any, ...], options: Mapping[str, Any]
     ) -> str | None:
-        """Submit one job under a key, and return its id; None if that is lost."""
+        """Submit one job under a key, and return the id; None if that is lost.
+
+        Returns:
+            The job's id, or that of one that has its exclusive name.
+        """
         call = Call(self.name, "submit", key=key)
+        self._history.asked[key] = options
         submit: Any = jobs.submit  # how the handler is typed is not known here
-        handle: JobHandle[Any, Any] | None = await self.ask(
-            call, partial(submit, fn, *args, key=key, **options)
-        )
-        if handle is not None:
-            call.job_id = handle.id
-            self._history.options[handle.id] = options
+        try:
+            handle: JobHandle[Any, Any] | None = await self.ask(
+                call, partial(submit, fn, *args, key=key, **options)
+            )
+        except Busy as busy:
+            call.returned, call.holder = trio.current_time(), busy.job_id
+            return busy.job_id
+        call.job_id = None if handle is None else handle.id
         return call.job_id
 
     async def submit_if_room(

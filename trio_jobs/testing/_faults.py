@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from .._model.job import Event, Job
     from .._model.summary import Page
-    from ..stores.contract import Store, Where
+    from ..stores.contract import Store, Submission, Where
+    from ..stores.schedules import ScheduleRow, Timetable
     from ._history import History
     from ._trace import Trace
 
@@ -221,6 +222,19 @@ class FaultyConnection(Connection):
         if kept:
             self._seen[job_id] = max(seen, kept[-1].seq)
         return kept
+
+    async def schedules(self) -> Timetable:
+        """See `KeepsSchedules.schedules`; the clock of the store may be set, forwards and back."""
+        table = await super().schedules()
+        off = (
+            self._faults.random.choice((-20.0, -0.5, 0.0, 0.5, 3.0)) if "drift" in self._faults.kinds else 0.0
+        )
+        return table._replace(now=table.now + off)
+
+    async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
+        """See `KeepsSchedules.fire`; for which tick the job is, is noted."""
+        self._history.ticks[job.id] = seen.schedule.name, tick
+        return await super().fire(seen, tick, job)
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""

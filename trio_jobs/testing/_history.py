@@ -22,6 +22,7 @@ from .fold import check_agrees
 
 if TYPE_CHECKING:
     from .._model.job import Event, Job
+    from .._model.limits import Limit
     from ..stores.contract import Store
 
 E = TypeVar("E", "Call", "Reading")
@@ -53,6 +54,7 @@ class Call:
         input_id: Of a send, the id that all tries of the same have in common.
         values: Of a send, the inputs.
         seq: Of a send, and of an end of the inputs, the answer.
+        holder: Of a submit that was refused as another job has its exclusive name, that job.
     """
 
     client: str
@@ -73,6 +75,7 @@ class Call:
     input_id: str | None = None
     values: Sequence[Any] = ()
     seq: int | None = None
+    holder: str | None = None
 
     @property
     def told(self) -> list[str]:
@@ -162,6 +165,9 @@ class History:
         runs: The handlers' journal.
         jobs: The jobs by id, as far as they are known, for what their submitters said of them.
         options: With which options they were submitted, by job id, as far as that is known.
+        asked: With which options jobs were to be submitted, by the key of the call.
+        limits: The limits of handlers that have some, by the handler's name and then by their own.
+        ticks: The schedule and the tick for which a process set out to submit a job, by the job's id.
         settled: Whether all jobs have had the time to end, and all clients the time to be answered.
         cut: The workers that died, stood still or were cut off, by name; None if that is not known. Every
             other worker that is gone left in good order.
@@ -183,6 +189,9 @@ class History:
     runs: list[HandlerRun] = attrs.field(factory=list[HandlerRun])
     jobs: dict[str, Job] = attrs.field(factory=dict[str, Any])
     options: dict[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
+    asked: dict[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
+    limits: dict[str, Mapping[str, Limit]] = attrs.field(factory=dict[str, Any])
+    ticks: dict[str, tuple[str, float]] = attrs.field(factory=dict[str, Any])
     settled: bool = False
     cut: set[str] | None = None
     mute: set[str] = attrs.field(factory=set[str])
@@ -205,6 +214,8 @@ class History:
             job = self.jobs[one.id] = await store.get(one.id)
             log = self.logs[one.id] = await store.read(one.id, 0, sys.maxsize)
             check_agrees(job, log)
+            if job.key in self.asked:
+                self.options[job.id] = self.asked[job.key]
 
     def ask(self, call: Call) -> AbstractContextManager[None]:
         """Add a call to the journal; the client waits for the answer for as long as the block lasts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -10,6 +10,8 @@ from ._faults import Faults, FaultyConnection
 from ._process import SimulatedProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .._registry.registry import JobRegistry
     from ..stores.contract import Store
     from ._history import History
@@ -29,6 +31,7 @@ class Host:
 
     Attributes:
         process: The process that is there now, if one is.
+        options: Of `open_registry`, such as the limits that handlers share.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Host:
     ) -> None:
         self.name = name
         self.process: SimulatedProcess[FaultyConnection] | None = None
+        self.options: Mapping[str, Any] = {}
         self._store = store
         self._faults = faults
         self._trace = trace
@@ -53,7 +57,7 @@ class Host:
             lease, drains = self._faults.lease * self._faults.drift(), random.random() < 0.5
             grace = random.choice((0.0, 0.0, 3.0))
             self.process = SimulatedProcess(connection, self._history, drains=drains)
-            await self.process.live(lease, capacity=self._capacity, grace=grace)
+            await self.process.live(lease, capacity=self._capacity, grace=grace, **self.options)
             self.process = None
             await trio.sleep(random.uniform(0, 2 * self._faults.lease))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from . import _asked, _heard, _order
+from . import _asked, _exclusive, _heard, _limiting, _order
 from ._asked import SLACK, Found
 from ._order import TRAVELS
 from .fold import ENDS, OVER, end_of, fold, is_lost, start_of
@@ -253,7 +253,10 @@ def _has_a_child(history: History, job_id: str, at: float) -> bool:
 
 RULES: Final[Mapping[str, Callable[[History], Found]]] = {
     name: rule
-    for module in (_asked.__name__, __name__, _order.__name__, _heard.__name__)
+    for module in (
+        *(_asked.__name__, __name__, _order.__name__, _heard.__name__),
+        *(_exclusive.__name__, _limiting.__name__),
+    )
     for name, rule in vars(sys.modules[module]).items()
     if inspect.isgeneratorfunction(rule) and rule.__module__ == module and not name.startswith("_")
 }

@@ -72,6 +72,7 @@ class Load:
         for number in range(jobs):
             await trio.sleep(self._random.expovariate(0.5))
             key, many, drawn = f"{client.name}.{number}", self._random.random() < 0.3, self._draw()
+            many = many and "exclusive" not in drawn[2]  # one job has that name
             listens = mark_of(drawn[0]).inputs is str
             if many:
                 for job_id in await self._submit_many(client, key, drawn):
@@ -137,6 +138,7 @@ class Load:
                 if call.found is None:
                     await self._pause()
             if call.found:
+                self._history.options |= dict.fromkeys(call.found, options)
                 return call.found
             patience = inf
 

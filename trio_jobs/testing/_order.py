@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ._asked import SLACK, Found
+from ._exclusive import delay_of, freed_at
 from .fold import GIVEN_BACK
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ TRAVELS: Final = 0.1  # seconds that a call is under way, as long as nothing is 
 
 
 @attrs.frozen
-class _Stay:
+class Stay:
     """A job's stay in the queue.
 
     Attributes:
@@ -34,6 +35,7 @@ class _Stay:
         started: Whether by a start.
         rank: What the order of starts goes by, at least.
         most: The same, at most: infinity if that is not known.
+        lane: The handler and the key, if it waits under limits: only the jobs of a lane are in order of rank.
     """
 
     job_id: str
@@ -42,9 +44,10 @@ class _Stay:
     started: bool
     rank: float
     most: float
+    lane: tuple[str, str | None] | None = None
 
 
-def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Stay]:
+def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[Stay]:
     """Return each stay of a job in the queue, but for the first one if its delay is not known."""
     due = None if delay is None else log[0].timestamp + delay
     least, most = first = log[0].timestamp + (delay or 0.0), inf if due is None else due
@@ -57,7 +60,7 @@ def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Sta
                 least = most = due = min(due, event.timestamp)
         if due is not None and event.kind in {"started", "cancelled", "expired"}:
             started = event.kind == "started"
-            yield _Stay(job.id, due, event.timestamp, started, least + penalty, most + penalty)
+            yield Stay(job.id, due, event.timestamp, started, least + penalty, most + penalty)
             due, wanted = None, inf
         elif event.kind == "retried":
             waits = event.data.reason == "awaiting_input"
@@ -65,7 +68,7 @@ def _stays(job: Job, log: Sequence[Event], delay: float | None) -> Iterator[_Sta
             due = event.timestamp + (0.0 if newest > wanted else event.data.delay or 0.0)
             least, most = first if event.data.reason in _NOT_ITS_OWN else (due, due)
     if due is not None:
-        yield _Stay(job.id, due, inf, started=False, rank=least + penalty, most=most + penalty)
+        yield Stay(job.id, due, inf, started=False, rank=least + penalty, most=most + penalty)
 
 
 def _tops(history: History) -> Iterator[tuple[Job, Sequence[Event]]]:
@@ -75,16 +78,29 @@ def _tops(history: History) -> Iterator[tuple[Job, Sequence[Event]]]:
             yield job, history.logs[job.id]
 
 
-def starts_are_in_order(history: History) -> Found:
-    """Nothing starts before it is due, nor while something of a lower rank was due and waited."""
-    stays = list[_Stay]()
+def stays_of(history: History) -> list[Stay]:
+    """Return all stays in the queue; of a job behind another one, from when that had ended."""
+    found, freed = list[Stay](), freed_at(history)
     for job, log in _tops(history):
-        options = history.options.get(job.id)
-        stays += _stays(job, log, None if options is None else options.get("delay", 0.0))
+        limits, options = history.limits.get(job.handler, {}), history.options.get(job.id, {})
+        if any(limit.keyed for limit in limits.values()) and "limit_key" not in options:
+            continue  # in which lane it waits is not known
+        lane = (job.handler, options.get("limit_key")) if limits else None
+        for stay in _stays(job, log, delay_of(history, job)):
+            found.append(attrs.evolve(stay, due=max(stay.due, freed.get(job.id, 0.0)), lane=lane))
+    return found
+
+
+def starts_are_in_order(history: History) -> Found:
+    """Nothing starts before it is due, nor while something of a lower rank was due and waited.
+
+    Under limits that holds of the jobs of a handler and key.
+    """
+    stays = stays_of(history)
     for stay in (stay for stay in stays if stay.started):
         if stay.left < stay.due - SLACK:
             yield stay.job_id, f"it started {stay.due - stay.left:g} s before it was due"
-        for other in stays:
+        for other in (other for other in stays if other.lane == stay.lane):
             passed_over = other.due < stay.left - SLACK and other.left > stay.left + SLACK
             if passed_over and other.most < stay.rank - SLACK:
                 late = f"{stay.left - other.due:g} s after job {other.job_id} was due"

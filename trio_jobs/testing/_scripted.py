@@ -12,6 +12,7 @@ import trio
 
 from .._common.errors import AwaitInput, KeyConflict, Permanent, RetryAfter, StoreUnavailable
 from .._model.handler import handler
+from .._model.limits import Limit
 from .._running.context import JobContext
 
 Step = tuple[str, Any]
@@ -68,6 +69,31 @@ async def scripted(job: JobContext[str], steps: Sequence[Step], end: str) -> str
 async def listening(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
     """Do as `scripted` does; this one declares inputs, so that it is sent some."""
     return await scripted(job, steps, end)
+
+
+SHARED: Final = {"shared": Limit(at_once=2)}
+
+
+@handler(limits=["shared", Limit(at_once=1, keyed=True)])
+async def one_each(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
+    """Do as `scripted` does, one at a time for each key."""
+    return await scripted(job, steps, end)
+
+
+@handler(limits=["shared", Limit(per_second=0.25, burst=2, keyed=True)])
+async def seldom(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
+    """Do as `scripted` does, a few times a minute for each key."""
+    return await scripted(job, steps, end)
+
+
+@handler(limits=[Limit(at_once=2, per_second=0.5)])
+async def some(job: JobContext[str], steps: Sequence[Step], end: str) -> str:
+    """Do as `scripted` does, two at a time, and every other second."""
+    return await scripted(job, steps, end)
+
+
+LIMITED: Final = (one_each, seldom, some)
+"""The handlers that have limits; the limit that they share is in `SHARED`."""
 
 
 async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:  # noqa: PLR0912  # one a step

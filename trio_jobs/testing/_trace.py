@@ -13,6 +13,7 @@ import trio
 from .._model.job import Event, Job
 from .._model.summary import JobSummary
 from ..stores.contract import Claim, Heartbeat
+from ..stores.schedules import ScheduleRow
 
 _ID: Final = re.compile("[0-9a-f]{32}")
 
@@ -63,6 +64,8 @@ class Trace:
             return f"{self.number(value.id)} {value.state}"
         if isinstance(value, Heartbeat):
             return f"lost {self._text(sorted(map(self.number, value.lost)))}, cancel {len(value.cancels)}"
+        if isinstance(value, ScheduleRow):
+            return f"{value.schedule.name} after {value.last_tick:.3f}"
         if isinstance(value, Mapping):
             return f"{len(cast('Mapping[Any, Any]', value))} entries"
         if isinstance(value, Iterable):
