@@ -8,7 +8,7 @@ Its files, in the order in which they tell the story:
     watchdog, working, worker             running jobs
     tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them
-    cancel, prune, check, schedules, demo the other commands
+    cancel, pause, prune, check, schedules, demo   the other commands
     app                                   all of it as one program
 """
 

@@ -16,6 +16,7 @@ from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .listing import list_jobs, stats
 from .output import console, forget_output, note, on_terminal, prepare
+from .pause import pause, resume
 from .prune import prune
 from .retry import retry
 from .schedules import schedules
@@ -46,7 +47,8 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (worker, serve, submit, show, stream, send, cancel, retry, prune, stats, check, demo):
+    looking, keeping = (show, stream, stats, check), (pause, resume, prune)
+    for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")
     app.command(schedules())

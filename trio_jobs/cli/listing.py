@@ -12,11 +12,14 @@ from cyclopts import Parameter
 from .._common.states import Reason, State
 from .._model.summary import JobSummary
 from .._registry.filter import Search, where_of
+from ..stores.pauses import Pauses
+from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
 from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
 from .output import json_line, note, table
+from .pause import fields, said
 from .readonly import open_readonly
 
 _NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
@@ -53,15 +56,18 @@ def list_jobs(
                 json_line(job)
             return
         now = datetime.now(UTC)
-        table(_NAMES, [_row(seen.short(job.id), job, now) for job in jobs], state=1)
+        held = seen.pauses()
+        table(_NAMES, [_row(seen.short(job.id), job, now, held) for job in jobs], state=1)
         total = sum(seen.count(where).values())
     if total > len(jobs):
         note(f"the newest {len(jobs)} of {total} jobs; for more: --limit {total}")
 
 
-def _row(short: str, job: JobSummary, now: datetime) -> list[str]:
+def _row(short: str, job: JobSummary, now: datetime, held: Pauses) -> list[str]:
+    paused = job.state in WAITING and held.hold(job.handler)
+    state = f"{job.state} (paused)" if paused else state_of(job)
     detail = job.message or " ".join(f"{name}={value}" for name, value in job.tags.items())
-    return [short, state_of(job), job.handler, str(job.attempt), ago(job.created_at, now), detail]
+    return [short, state, job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
 def _size(path: str) -> int:
@@ -74,13 +80,15 @@ def _size(path: str) -> int:
 
 
 def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
-    """Print how many jobs are in each state."""
+    """Print how many jobs are in each state, and what is paused."""
     with open_readonly(store) as seen:
         found = seen.count(where_of({}))
         counts = {state: found.get(state, 0) for state in State}
-        size = _size(file_of(store))
+        size, held = _size(file_of(store)), seen.pauses()
     if json:
-        json_line({"states": counts, "jobs": sum(counts.values()), "bytes": size})
+        json_line({"states": counts, "jobs": sum(counts.values()), "bytes": size, **fields(held)})
         return
     rows = [[state, str(number)] for state, number in counts.items()]
     table(("STATE", "JOBS"), [*rows, ["all", str(sum(counts.values()))]], state=0)
+    if any(held):
+        note(said(held))

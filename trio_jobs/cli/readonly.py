@@ -16,7 +16,8 @@ from .._common.states import State
 from .._model.job import Event, Job, Retention
 from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
-from ..stores.sqlite import chunks, listing, looking
+from ..stores.pauses import Pauses
+from ..stores.sqlite import chunks, listing, looking, pauses
 from ..stores.sqlite.clock import time_of
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
@@ -68,6 +69,10 @@ class ReadOnlyFile:
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""
         return dict(listing.count(self._tx, where))
+
+    def pauses(self) -> Pauses:
+        """Return what is paused."""
+        return pauses.paused(self._tx)
 
     def history(self, job_id: str) -> list[Event]:
         """Return the events of a job but for tokens, progress and inputs."""
