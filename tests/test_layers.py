@@ -58,7 +58,7 @@ HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "s
     f"{PACKAGE}.{name}"
     for name in (
         *("_running.inbox", "_running.steps", "stores.log", "stores.memory"),
-        *("_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
+        *("_model.exclusive", "_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
     )
 }
 

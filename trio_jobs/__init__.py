@@ -42,7 +42,6 @@ from ._common.errors import (
     UnknownJob,
 )
 from ._common.states import Reason, State
-from ._model.exclusive import Debounce
 from ._model.handler import handler
 from ._model.job import (
     CancelReport,
@@ -65,6 +64,7 @@ from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
 if typing.TYPE_CHECKING:
+    from ._model.exclusive import Debounce
     from ._model.limits import Limit
     from ._model.schedule import Schedule
     from .stores.schedules import ScheduleDeclared, UnknownSchedule
@@ -124,6 +124,7 @@ __all__ = [
 
 # What few programs use is loaded when they do.
 _LATE = {
+    "Debounce": "_model.exclusive",
     "Limit": "_model.limits",
     "Schedule": "_model.schedule",
     "ScheduleDeclared": "stores.schedules",

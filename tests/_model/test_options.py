@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs import Debounce, InvalidPayload, Priority, Retry, Timeouts
-from trio_jobs._model.exclusive import Policy
+from trio_jobs._model.job import Policy
 from trio_jobs._model.options import SpawnOptions, SubmitOptions, build, build_once
 from trio_jobs.stores import Options
 

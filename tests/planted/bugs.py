@@ -28,8 +28,8 @@ _FIRST = [
         "the attempt is not checked as the fence",
         "a worker whose attempt was reclaimed writes into the next attempt's log",
         LEASING,
-        "row is None or not row.runs(attempt, claim):\n            raise",
-        "row is None or not row.runs(row.attempt, row.claim):\n            raise",
+        "row.state is not _RUNNING or row.attempt != attempt or row.claim != claim:\n",
+        "row.state is not _RUNNING:\n",
         "simulation",
     ),
     Bug(

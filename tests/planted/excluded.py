@@ -115,8 +115,8 @@ EXCLUDED = [
         "what stands behind is claimed",
         "two jobs with one name run at once",
         "stores/_queueing.py",
-        "        if row.behind is None:\n",
-        "        if row.behind is None or not self._waiting:\n",
+        "            if row.line is None or row.behind is None:\n",
+        "            if row.line is None or row.behind is None or not self._waiting:\n",
         "store",
     ),
     Bug(

@@ -249,11 +249,11 @@ class StartsMore(MemoryStore):
     """Looks for what a claim had started, and starts other jobs all the same."""
 
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        known = [*self._claims.started(worker.claim)]
+        known = [*self._claims.get(worker.claim or "", {}).values()]
         fresh = await super().claim(limit, worker._replace(claim=None))
         for claim in fresh:
-            claim.id = worker.claim
-            self._claims.add(self._rows[claim.submission.id], claim)
+            claim.id = self._rows[claim.submission.id].claim = worker.claim
+            self._claims.add(self._rows[claim.submission.id], worker.claim or "", claim)
         return known + fresh
 
 
@@ -268,7 +268,7 @@ class ForgetsClaims(MemoryStore):
 
 class KeepsOldLeases(MemoryStore):
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        return [*self._claims.started(worker.claim)] or await super().claim(limit, worker)
+        return [*self._claims.get(worker.claim or "", {}).values()] or await super().claim(limit, worker)
 
 
 class FencesByNumber(MemoryStore):

@@ -15,7 +15,7 @@ from .._common.error_text import shown
 from .._common.errors import ErrorRecord, InvalidPayload
 from .._common.states import Reason
 from .._model.exclusive import Debounce
-from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Progress, Step, Unread
+from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Policy, Progress, Step, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
 
@@ -203,6 +203,11 @@ def decode_options(data: bytes | str, priority: int, owner: str | None, on: Matc
     found: dict[str, Any] = {**decode(data), "priority": priority, "owner": owner}
     if found.get("when_unread") not in get_args(Unread):
         found.pop("when_unread", None)
+    on_busy = found.get("on_busy")
+    if isinstance(on_busy, dict):
+        found["on_busy"] = msgspec.convert(on_busy, Debounce)
+    elif on_busy not in get_args(Policy):
+        found.pop("on_busy", None)
     retry: dict[str, Any] = {**found.get("retry", {})}
     if retry.get("factor") == "inf":
         retry["factor"] = math.inf

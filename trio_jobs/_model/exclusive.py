@@ -1,16 +1,10 @@
-"""The words for what happens to a job whose exclusive name is held by another one.
+"""A value of `SubmitOptions.on_busy` that few programs need."""
 
-Their annotations are types, not text, as those of `job` are.
-"""
-
-from typing import Literal, TypeAlias
+from __future__ import annotations
 
 import attrs
 
 from .._common.validate import finite
-
-Policy: TypeAlias = Literal["reject", "attach", "after", "replace", "cancel"]
-"""The values of `SubmitOptions.on_busy`, but for a `Debounce`."""
 
 
 @attrs.frozen(slots=False)  # there are few, and it is made faster

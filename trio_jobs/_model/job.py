@@ -7,14 +7,13 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import attrs
 
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State, Transition
 from .._common.validate import at_least, seconds_or_none
-from .exclusive import Debounce, Policy
 from .retry import NO_RETRY, Retry
 
 
@@ -101,6 +100,14 @@ NO_TIMEOUTS: Final = Timeouts()
 
 Unread = Literal["continue", "pause", "cancel"]
 """What a job does while it has no reader: go on, wait on a full window, or be cancelled after `linger`."""
+Policy = Literal["reject", "attach", "after", "replace", "cancel"]
+"""The values of `SubmitOptions.on_busy`, but for a `Debounce`."""
+if TYPE_CHECKING:
+    from .exclusive import Debounce
+
+    OnBusy = Policy | Debounce
+else:  # few programs put jobs off, and who stores a `Debounce` reads it as one
+    OnBusy = Any
 
 
 @attrs.frozen
@@ -368,7 +375,7 @@ class Options:
     when_unread: Unread = "continue"
     linger: float = 10.0
     exclusive: str | None = None
-    on_busy: Policy | Debounce = "reject"
+    on_busy: OnBusy = "reject"
     limit_key: str | None = None
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast, get_args
 
 import attrs
 
 from .._common.errors import quoted
 from .._common.validate import choice, number, seconds, tags, text
-from .exclusive import Debounce, Policy
-from .job import Options, Priority, Timeouts, Unread
+from .job import Options, Policy, Priority, Timeouts, Unread
 from .retry import Retry
+
+if TYPE_CHECKING:  # few programs put jobs off
+    from .exclusive import Debounce
 
 LIMIT_KEY: Final = 256
 """How many characters a `limit_key` has at most."""
@@ -107,8 +109,13 @@ def _exclusive(value: object) -> str | None:
 
 
 def _on_busy(value: object) -> Policy | Debounce:
-    if isinstance(value, (str, Debounce)):
-        return value if isinstance(value, Debounce) else choice("on_busy", value, get_args(Policy))
+    if isinstance(value, str):
+        policy: Policy = choice("on_busy", value, get_args(Policy))
+        return policy
+    from .exclusive import Debounce  # which few programs need
+
+    if isinstance(value, Debounce):
+        return value
     names = ", ".join(map(repr, get_args(Policy)))
     raise TypeError(f"on_busy takes {names} or Debounce(seconds, at_most); got {quoted(value)}")
 
@@ -198,7 +205,7 @@ def _complete(changes: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Check what goes with `on_busy`; a debounce is a delay, too."""
     if changes.get("exclusive") is None:
         raise ValueError("on_busy needs exclusive=, the name that one job holds at a time; give both")
-    if isinstance(on_busy := changes["on_busy"], Debounce):
+    if not isinstance(on_busy := changes["on_busy"], str):
         if given.get("delay") is not None or given.get("run_at") is not None:
             raise ValueError("a Debounce says when the job is due; give neither delay nor run_at with it")
         changes["delay"] = on_busy.seconds

@@ -175,7 +175,8 @@ class Runner:
 
     def new_claim(self) -> Claimant:
         """Return the claimant with a new claim id; if the store never fails to answer, it needs none."""
-        return self.claimant if self._at_once else self.claimant._replace(claim=next(self._keys))
+        name, lease, _ = mine = self.claimant
+        return mine if self._at_once else Claimant(name, lease, next(self._keys))
 
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         claim = attempt.claim

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from .._common.bell import Bell
 from .._common.errors import LeaseLost, StoreUnavailable
 from .._common.states import Reason, Transition
 from .._model.job import Ended
@@ -62,6 +63,7 @@ class Worker(Runner):
         self.paused = False
         self._asked = 0  # slots for which a claim is under way
         self._unanswered: list[Claimant] = []  # who submitted, and was not told what that started
+        self._unheard = Bell()
         self._background = trio.CancelScope()
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
@@ -102,7 +104,7 @@ class Worker(Runner):
         """Give back what a `submit` had started whose answer was lost."""
         while True:
             while not self._unanswered:
-                await self._changed.wait()
+                await self._unheard.wait()
             await self._give_back(await retry_until_done(self.store.claim, 0, self._unanswered[0]))
             del self._unanswered[0]
 
@@ -119,6 +121,7 @@ class Worker(Runner):
         except StoreUnavailable:
             if free:
                 self._unanswered.append(worker)
+                self._unheard.ring()
             raise
         finally:
             self._let_go(free)

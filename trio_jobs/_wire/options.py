@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
-from .._model.exclusive import Debounce, Policy
-from .._model.job import Priority, Timeouts
+from .._model.exclusive import Debounce
+from .._model.job import Policy, Priority, Timeouts
 from .._model.retry import Retry
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]

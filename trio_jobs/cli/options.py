@@ -10,8 +10,8 @@ from cyclopts import Parameter, Token
 
 from .._common.states import State
 from .._common.validate import RefusedAs
-from .._model.exclusive import Debounce, Policy
-from .._model.job import Priority
+from .._model.exclusive import Debounce
+from .._model.job import Policy, Priority
 from .._model.options import SubmitOptions
 from .._registry.address import sqlite_path
 from .durations import seconds

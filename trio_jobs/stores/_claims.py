@@ -6,28 +6,18 @@ from ._row import Row
 from .contract import Claim
 
 
-class Claims:
-    """Maps the ids of claims to the attempts that they started and that still run."""
+class Claims(dict[str, dict[str, Claim]]):
+    """Maps the ids of claims to the attempts that they started and that still run, by job id."""
 
-    def __init__(self) -> None:
-        self._started: dict[str | None, dict[str, Claim]] = {}
+    def add(self, row: Row, claim: str, started: Claim) -> None:
+        """Note the start of an attempt."""
+        self.setdefault(claim, {})[row.submission.id] = started
 
-    def add(self, row: Row, claim: Claim) -> None:
-        """Note the start of an attempt. A child job is not claimed, and only shares its parent's id."""
-        row.claim = claim.id
-        if claim.id is not None and row.parent is None:
-            self._started.setdefault(claim.id, {})[row.submission.id] = claim
-
-    def ended(self, row: Row, *, fence: bool) -> None:
+    def ended(self, row: Row, claim: str, *, fence: bool) -> None:
         """Note the end of an attempt; if a sweep ended it, `finish` is to be refused."""
-        if row.claim is not None:
-            started = self._started.get(row.claim, {})
+        if (started := self.get(claim)) is not None:  # which a child job has not
             started.pop(row.submission.id, None)
             if not started:
-                self._started.pop(row.claim, None)
-            if fence:
-                row.claim = None
-
-    def started(self, claim: str | None) -> list[Claim]:
-        """Return the attempts that a claim started and that still run."""
-        return [*self._started.get(claim, {}).values()]
+                del self[claim]
+        if fence:
+            row.claim = None

@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 
 from .._common.errors import LeaseLost
+from .._common.states import State
 from ._claims import Claims
 from ._looking import LookingVerbs
 from ._row import Row
-from .contract import NO_CLAIMS, Claim, Claimant, Heartbeat
+from .contract import NO_CLAIMS, Claim, Heartbeat
+
+_RUNNING = State.RUNNING  # which Python 3.11 finds slowly
 
 
 class LeasingVerbs(LookingVerbs):
@@ -19,12 +22,11 @@ class LeasingVerbs(LookingVerbs):
         super().__init__()
         self._claims = Claims()
 
-    def _asked_again(self, worker: Claimant, now: float) -> list[Claim]:
+    def _asked_again(self, claim: str, lease: float, now: float) -> list[Claim]:
         """Return what an earlier call with the same claim id has started, with new leases."""
-        claims = self._claims.started(worker.claim)
-        for claim in claims:
-            self._lease(self._rows[claim.submission.id], worker.lease, now)
-        return claims
+        for job_id in self._claims[claim]:
+            self._lease(self._rows[job_id], lease, now)
+        return [*self._claims[claim].values()]
 
     def _lease(self, row: Row, lease: float, now: float) -> None:
         self._leases.discard(row.submission.id)
@@ -39,8 +41,9 @@ class LeasingVerbs(LookingVerbs):
         now = self._time()
         lost, cancels = set[str](), dict[str, float]()
         for job_id, attempt in held.items():
-            row = self._rows.get(job_id)
-            if row is None or not row.runs(attempt, claims.get(job_id)):
+            try:
+                row = self._running(job_id, attempt, claims.get(job_id))
+            except LeaseLost:
                 lost.add(job_id)
                 continue
             if row.parent is None:
@@ -51,6 +54,6 @@ class LeasingVerbs(LookingVerbs):
 
     def _running(self, job_id: str, attempt: int, claim: str | None = None) -> Row:
         row = self._rows.get(job_id)
-        if row is None or not row.runs(attempt, claim):
+        if row is None or row.state is not _RUNNING or row.attempt != attempt or row.claim != claim:
             raise LeaseLost(job_id, attempt)
         return row

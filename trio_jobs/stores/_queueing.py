@@ -35,7 +35,7 @@ class QueueingVerbs(LookingVerbs):
     def _wait(self, row: Row, now: float) -> None:
         new, penalty = row.submission, PENALTY[row.submission.options.priority]
         if self._lanes is None or new.handler not in self._lanes:
-            if row.behind is None:
+            if row.line is None or row.behind is None:
                 self._waiting.add(new.id, row.due, penalty, now, row.number)
         elif row.behind is not None:
             self._lanes.count(new.handler, new.options.limit_key, new.id)
@@ -60,7 +60,7 @@ class QueueingVerbs(LookingVerbs):
         return lanes.take(now, self._waiting.best(now)[0]) or self._waiting.pop(now)
 
     def _for_sure(
-        self, coming: Sequence[Submission], limit: int, now: float, gone: Collection[str] = ()
+        self, lanes: Lanes, coming: Sequence[Submission], limit: int, now: float, gone: Collection[str]
     ) -> int:
         """Check that a batch may wait under its limits, and return how many jobs are sure to start with it.
 
@@ -70,11 +70,9 @@ class QueueingVerbs(LookingVerbs):
         Raises:
             QueueFull: It may not.
         """
-        if self._lanes is None:
-            return limit
-        self._lanes.check_waiting([(new.handler, new.options.limit_key) for new in coming], gone)
-        limited = any(new.handler in self._lanes for new in coming)
-        return 0 if limited or self._lanes.next_start(now) <= now else limit
+        lanes.check_waiting([(new.handler, new.options.limit_key) for new in coming], gone)
+        limited = any(new.handler in lanes for new in coming)
+        return 0 if limited or lanes.next_start(now) <= now else limit
 
     async def limit(self, handler: str, limits: Mapping[str, Limit]) -> None:
         """See `limits.KeepsLimits`."""

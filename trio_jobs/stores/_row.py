@@ -131,10 +131,6 @@ class Row:
         """The job that has to end before this one may start."""
         return None if self.line is None or self.line[0] is self else self.line[0].submission.id
 
-    def runs(self, attempt: int, claim: str | None) -> bool:
-        """Return whether the job runs that attempt of that claim."""
-        return self.state is State.RUNNING and self.attempt == attempt and self.claim == claim
-
     def was_ended(self, attempt: int, claim: str | None) -> bool:
         """Return whether that attempt was the last, and its worker ended it; without an id nobody knows."""
         known = claim is not None and self.claim == claim and self.attempt == attempt

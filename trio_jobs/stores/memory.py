@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from .._common.errors import KeyConflict, QueueFull
+from .._common.errors import KeyConflict, LeaseLost, QueueFull
 from .._common.states import UNFINISHED, Reason, State, Transition
 from .._model.job import KIND_OF, Ended, Kind, Retention
 from . import exclusion, rules
@@ -93,7 +93,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         gone: Collection[str] = (),
     ) -> None:
         """Check that new jobs may wait: those that are `able` may start at once, what is `gone` does not."""
-        sure = self._for_sure(coming, limit, now, gone)
+        sure = limit if self._lanes is None else self._for_sure(self._lanes, coming, limit, now, gone)
         waiting = len(self._waiting) + len(self._lanes or ()) + self._lines.behind - self._rows.awaiting
         crowded = bool(coming) and waiting + len(coming) > self._limit
         if crowded or rules.rooms(coming):
@@ -120,8 +120,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         able, left = [new] if move.place == "first" else [], {row.submission.id for row in gone}
         if all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
             self._check_room([new], able, limit, now, left)
-        else:
-            self._for_sure([new], limit, now, left)
+        elif self._lanes is not None:
+            self._for_sure(self._lanes, [new], limit, now, left)
         how = exclusion.replaced(new.id)
         for row in reversed(gone):
             self._leave_queue(row)
@@ -191,8 +191,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         return self._claim(0 if self._all_paused else limit, worker, self._time())
 
     def _claim(self, limit: int, worker: Claimant, now: float) -> list[Claim]:
-        if worker.claim is not None and (claims := self._asked_again(worker, now)):
-            return claims
+        if worker.claim is not None and worker.claim in self._claims:
+            return self._asked_again(worker.claim, worker.lease, now)
         if limit and self._expiring.tickets:
             self._expire(now)
         claims = list[Claim]()
@@ -214,7 +214,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         if worker.lease != math.inf:
             self._lease(row, worker.lease, now)
         claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, id=worker.claim)
-        self._claims.add(row, claim)
+        row.claim = worker.claim
+        if worker.claim is not None and row.parent is None:  # a child job only shares its parent's id
+            self._claims.add(row, worker.claim, claim)
         if row.attempt > 1:
             inputs = row.log.inputs
             claim.waited = rules.waited(reason, inputs.last, inputs.received)
@@ -246,16 +248,20 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
         """See `Store.finish`."""
-        if (known := self._rows.get(job_id)) is not None and known.was_ended(attempt, claim):
-            return known.state
-        row = self._running(job_id, attempt, claim)
+        try:
+            row = self._running(job_id, attempt, claim)
+        except LeaseLost:
+            if (known := self._rows.get(job_id)) is not None and known.was_ended(attempt, claim):
+                return known.state
+            raise
         self._conclude(row, outcome, self._time())
         return row.state
 
     def _conclude(self, row: Row, outcome: Outcome, now: float) -> None:
         """End the running attempt, for `finish` and `sweep` alike."""
         inputs = row.log.inputs
-        self._claims.ended(row, fence=outcome.received is None)
+        if row.claim is not None:
+            self._claims.ended(row, row.claim, fence=outcome.received is None)
         done = rules.conclude(
             outcome,
             asked=row.cancel_requested is not None,
