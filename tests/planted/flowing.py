@@ -1,4 +1,4 @@
-"""Bugs of exclusive jobs and of limits that the simulation finds, from what several workers did alone."""
+"""Bugs of exclusive jobs and of limits that random lives find, from what several workers did alone."""
 
 from __future__ import annotations
 
@@ -161,5 +161,21 @@ FLOWING = [
         LANES,
         "                use = uses.setdefault(name, Use(limit))\n",
         "                use = uses.setdefault(f'{name}{id(self)}', Use(limit))\n",
+    ),
+    Bug(
+        "what expires hands its name to nobody",
+        "what stands behind a job whose queue timeout has passed never starts",
+        MEMORY,
+        "            if row.line is not None and (first",
+        "            if row.line is not None and transition is not Transition.EXPIRED and (first",
+        "lives",
+    ),
+    Bug(
+        "what is replaced stays in the queue",
+        "a job runs although another one has taken its place",
+        QUEUEING,
+        "        if self._lanes is not None:\n            self._lanes.discard(",
+        "        if self._lanes is not None and row.line is None:\n            self._lanes.discard(",
+        "lives",
     ),
 ]

@@ -270,6 +270,14 @@ def test_what_is_not_known_accuses_nobody() -> None:
     check_history(history)
 
 
+def test_what_expires_has_its_name_no_more() -> None:
+    """A job whose queue timeout has passed has ended, and the next one of its name may start."""
+    history = named()
+    add(history, "late", life(20, (21, 21), end="expired", data=Ended(Reason.QUEUE_TIMEOUT)), exclusive="n")
+    add(history, "next", life(20.5, (21, 22)), exclusive="n", on_busy="after")
+    check_history(history)
+
+
 def test_what_another_job_takes_the_place_of_has_no_grace() -> None:
     """A job that is cancelled for another one of its name ends at once, whoever asks for it with a grace."""
     history = named()

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from .._common.states import State
+from .._model.exclusive import Debounce
 from .._model.job import Timeouts
 from .._model.retry import Retry
 from .._registry.filter import Filter
@@ -42,6 +43,11 @@ VERBS = st.sets(
 WHERES: st.SearchStrategy[Filter] = st.sampled_from(
     [{}, {"owner": "me"}, {"tags": {"of": "the machine"}}, {"state": [State.RUNNING]}]
 )
+NAMED: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{"exclusive": "n", "on_busy": on_busy} for on_busy in ("reject", "attach", "after", "replace", "cancel")]
+    + [{"exclusive": "n", "on_busy": Debounce(1.0, 3.0)}]
+)
+KEYS = st.sampled_from(["k", "l"])
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={

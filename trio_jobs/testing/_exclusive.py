@@ -10,7 +10,7 @@ import attrs
 
 from .._model.exclusive import Debounce
 from ._asked import SLACK, Found
-from .fold import OVER, states_of
+from .fold import states_of
 
 if TYPE_CHECKING:
     from .._model.job import Event, Job
@@ -57,7 +57,7 @@ def _lines(history: History) -> list[list[_Member]]:
         options = history.options.get(job.id)
         policy = None if options is None else options.get("on_busy", "reject")
         policy = "debounce" if isinstance(policy, Debounce) else policy
-        until = log[-1].timestamp if log[-1].kind in OVER else inf
+        until = log[-1].timestamp if log[-1].kind.ends else inf
         member = _Member(job, log, policy, log[0].timestamp, until)
         lines.setdefault((job.owner, job.exclusive), []).append(member)
     return [*lines.values()]

@@ -16,14 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from .._common.states import Reason, State
+from .._model.exclusive import Debounce
+from .._model.handler import mark_of
 from .._model.job import Event, Job, Retention
+from .._model.limits import Limit, limits_of
 from .._model.summary import JobSummary
 from .._registry.filter import Filter, every
 from .._registry.registry import JobRegistry, submit_with_room
 from ..stores.contract import Store, Where
+from ..stores.limits import KeepsLimits
 from ..stores.memory import MemoryStore
 from ._client import Pace, SimulatedClient
-from ._drawn_lives import HEARING, INPUTS, LISTS, OPTIONS, PACES, WHERES
+from ._drawn_lives import HEARING, INPUTS, KEYS, LISTS, NAMED, OPTIONS, PACES, WHERES
 from ._history import Call, History
 from ._journal import Handler, journalled
 from ._judge import check_history
@@ -31,7 +35,7 @@ from ._mishaps import SteeredConnection, note_troubles
 from ._order import TRAVELS
 from ._process import SimulatedProcess
 from ._rules import initialize, invariant, rule
-from ._scripted import ENDS, SECONDS, listening, scripted
+from ._scripted import ENDS, SECONDS, SHARED, listening, one_each, scripted
 from ._sending import SendingMachine
 from ._troubled import TroubledMachine, Worker
 from .fold import check_agrees
@@ -51,6 +55,7 @@ class JobMachine(SendingMachine, TroubledMachine):
         inputs: Those of your handlers whose jobs are sent inputs, and for each what an input is drawn from.
             At the end they are told that no more will come; a job of another one that waits for an input
             waits for ever.
+        limits: The limits that handlers share, by name. What has limits is left out if the store keeps none.
         capacity: How many attempts a worker runs at once.
         window: How many events a handler may be ahead of a reader.
         lease: In seconds; a crashed worker's jobs come back after that.
@@ -61,8 +66,10 @@ class JobMachine(SendingMachine, TroubledMachine):
     handlers: ClassVar[Mapping[Handler, st.SearchStrategy[tuple[Any, ...]]]] = {
         scripted: st.tuples(LISTS, st.sampled_from(ENDS)),
         listening: st.tuples(HEARING, st.sampled_from(ENDS)),
+        one_each: st.tuples(LISTS, st.sampled_from(ENDS)),
     }
     inputs: ClassVar[Mapping[Handler, st.SearchStrategy[Any]]] = {listening: INPUTS}
+    limits: ClassVar[Mapping[str, Limit]] = SHARED
     capacity: ClassVar[int] = 2
     window: ClassVar[int] = 4
     patience: ClassVar[float] = 3000.0
@@ -100,6 +107,9 @@ class JobMachine(SendingMachine, TroubledMachine):
         super().__init__()
         self._history = History(cut=set(), soon=self.lease, prompt=self.lease)
         self._journalled = {fn: journalled(fn, self._history) for fn in self.handlers}
+        for mark in (mark_of(fn) for fn in self.handlers):
+            if mark.limits:
+                self._history.limits[mark.name] = limits_of(mark.name, mark.limits, self.limits)
         self._inputs = {self._journalled[fn]: self.inputs[fn] for fn in self._listeners()}
         self._client = SimulatedClient("client", self._history)
         self._clients: trio.Nursery
@@ -137,7 +147,8 @@ class JobMachine(SendingMachine, TroubledMachine):
         connection = SteeredConnection(self._store, f"worker{len(self._workers) + 1}")
         worker = SimulatedProcess(connection, self._history, drains=self._drains)
         self._workers.append(worker)
-        await self._users.start(partial(worker.live, self.lease, capacity=self.capacity, window=self.window))
+        options: dict[str, Any] = {"capacity": self.capacity, "window": self.window}
+        await self._users.start(partial(worker.live, self.lease, limits=self.limits, **options))
 
     # ------------------------------------------------------------ what happens
 
@@ -152,25 +163,37 @@ class JobMachine(SendingMachine, TroubledMachine):
 
     async def _submit_one(self, data: st.DataObject, handlers: Sequence[Handler]) -> None:
         fn, (args,), options = self._drawn_work(data, handlers, 1)
-        await self._submit(f"key{len(self._ids)}", fn, args, options)
+        await self._submit(f"key{len(self._history.calls)}", fn, args, options)
+
+    @precondition(lambda self: self._up())
+    @rule(data=st.data(), named=NAMED)
+    async def submit_exclusive(self, data: st.DataObject, named: dict[str, Any]) -> None:
+        """Submit a job with an exclusive name that others may have."""
+        fn, (args,), options = self._drawn_work(data, [*self.handlers], 1)
+        if isinstance(named["on_busy"], Debounce):
+            options.pop("delay", None)  # it is one
+        await self._submit(f"key{len(self._history.calls)}", fn, args, {**options, **named})
 
     def _drawn_work(
         self, data: st.DataObject, handlers: Sequence[Handler], count: int
     ) -> tuple[Handler, list[tuple[Any, ...]], dict[str, Any]]:
-        fn = data.draw(st.sampled_from(handlers), "handler")
+        limits, keeps = self._history.limits, isinstance(self._store, KeepsLimits)
+        able = [fn for fn in handlers if keeps or mark_of(fn).name not in limits]
+        fn = data.draw(st.sampled_from(able), "handler")
         several = [data.draw(self.handlers[fn], "arguments") for _ in range(count)]
-        return self._journalled[fn], several, data.draw(OPTIONS, "options")
+        options = data.draw(OPTIONS, "options")
+        if any(limit.keyed for limit in limits.get(mark_of(fn).name, {}).values()):
+            options |= {"limit_key": data.draw(KEYS, "limit_key")}
+        return self._journalled[fn], several, options
 
     def _somebody(self) -> JobRegistry | None:
         return next((worker.jobs for worker in self._up()), None)
 
     async def _submit(self, key: str, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         job_id = await self._client.submit(self._up()[0].jobs, key, fn, args, options)
-        if job_id is None:
+        if job_id is None or job_id in self._ids:  # it is known by its key, or has the exclusive name
             return
-        if key in self._submitted:
-            assert job_id in self._ids, "the same key made another job"
-            return
+        assert key not in self._submitted, "the same key made another job"
         self._submitted[key] = (fn, args, options)
         self._accepted(job_id, fn)
 
@@ -215,7 +238,8 @@ class JobMachine(SendingMachine, TroubledMachine):
         still = sum(job.attempt == before.get(job.id, 0) and _counts(job) for job in these)
         told = sum(call.answer is not None for call in calls)
         assert len(ids) >= min(told, room - len(before)), "one was refused although there was room"
-        assert not ids or still <= room, f"{still} jobs wait where {room} may"
+        most = max(room, len(before))  # of which a limit may hold more, while a new one starts at once
+        assert not ids or still <= most, f"{still} jobs wait where {most} may"
 
     @precondition(lambda self: self._up() and self._submitted)
     @rule(data=st.data())
@@ -315,7 +339,10 @@ class JobMachine(SendingMachine, TroubledMachine):
         before = self._epoch + trio.current_time() - TRAVELS
         for job in self._looked.values() if calm and running < self.capacity else ():
             due = job.next_attempt_at
-            late = due is not None and job.timeouts.queue is None and due.timestamp() < before
+            free = (
+                job.behind is None and job.timeouts.queue is None and job.handler not in self._history.limits
+            )
+            late = due is not None and free and due.timestamp() < before
             assert not late, f"{calm[0]} runs {running} jobs, and job {job.id} has been due since {due}"
 
     async def finish(self) -> None:
