@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -26,6 +25,7 @@ from trio_jobs import (
     handler,
     open_registry,
 )
+from trio_jobs.stores.memory import MemoryStore
 
 
 class Gate:
@@ -256,18 +256,23 @@ async def test_an_idempotency_key_holds_for_one_limit_key() -> None:
             await jobs.submit(work, "a", key="k", limit_key="b")
 
 
-async def test_limits_are_checked_when_the_registry_is_opened(tmp_path: Path) -> None:
+class NoLimits(MemoryStore):
+    """A store that keeps no limits."""
+
+    limit = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+async def test_limits_are_checked_when_the_registry_is_opened() -> None:
     """Before the block: what is wrong with shared limits, a name that is none, a store that keeps none."""
     work = Gate().handler("gpu")
     with pytest.raises(ValueError, match="'gpu', which is not defined"):
         open_registry(handlers=[work])
     with pytest.raises(TypeError, match="takes a Limit record"):
         open_registry(limits={"gpu": cast("Any", 4)})
-    opening = open_registry(
-        f"sqlite:///{tmp_path}/jobs.db", handlers=[work], limits={"gpu": Limit(at_once=1)}
-    )
-    with pytest.raises(ValueError, match="handler 'work' has limits, and <.*SqliteStore.*> keeps none"):
-        async with opening:
+    async with open_registry(NoLimits(), handlers=[Gate().handler()]):
+        pass
+    with pytest.raises(ValueError, match="handler 'work' has limits, and <.*NoLimits.*> keeps none"):
+        async with open_registry(NoLimits(), handlers=[work], limits={"gpu": Limit(at_once=1)}):
             pass
 
 

@@ -163,8 +163,8 @@ EXCLUDED = [
         "a claim finds what stands behind, in a file",
         "two jobs with one name run at once",
         QUERIES,
-        "priority = level.priority AND due <= :now\n        AND behind IS NULL AND (",
-        "priority = level.priority AND due <= :now\n        AND (",
+        "AND due <= :now\n        AND behind IS NULL AND lane IS NULL AND (",
+        "AND due <= :now\n        AND lane IS NULL AND (",
         "file",
     ),
     Bug(

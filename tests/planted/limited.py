@@ -11,7 +11,7 @@ LIMITED = [
     Bug(
         "one job more than the limit runs",
         "a service that takes four requests at once gets five",
-        LANES,
+        RATES,
         "if most is not None and self.places >= most:",
         "if most is not None and self.places > most:",
         "store",
@@ -27,7 +27,7 @@ LIMITED = [
     Bug(
         "a place under a limit is never free again",
         "after as many jobs as may run at once, no job of the handler starts any more",
-        LANES,
+        RATES,
         "        self.places -= 1\n",
         "        self.places -= not begun\n",
         "store",
@@ -75,7 +75,7 @@ LIMITED = [
     Bug(
         "a rate counts ends",
         "short jobs start as fast as they can, whatever the limit of their rate",
-        LANES,
+        RATES,
         "if not begun and started == self.last:",
         "if started == self.last:",
         "store",
@@ -83,7 +83,7 @@ LIMITED = [
     Bug(
         "what was given back has used up a limit",
         "after a restart of a worker its jobs wait for the next start that their rate allows",
-        LANES,
+        RATES,
         "if not begun and started == self.last:",
         "if not begun and started < self.last:",
         "store",
@@ -99,7 +99,7 @@ LIMITED = [
     Bug(
         "a limit that is raised counts from the next job on",
         "raising the rate in an emergency has no effect for hours",
-        LANES,
+        RATES,
         "        self.moment = known(limit, self.moment, now)\n",
         "",
         "store",

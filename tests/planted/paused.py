@@ -85,7 +85,7 @@ PAUSED = [
         "in a file a pause binds its own process only",
         "an operator pauses a handler by the command line, and nothing happens",
         PAUSES,
-        '        else:\n            tx.run("resume", name=name)\n    tx.pauses = None\n',
+        '        else:\n            tx.run("resume", name=name)\n    tx.pauses, tx.pausing = None, True\n',
         '        tx.run("resume", name=name)\n    tx.pauses = Pauses(not names, frozenset(names or ()))\n',
         "file",
     ),

@@ -51,7 +51,7 @@ SENT = [
         "in a file a new job overtakes one that was woken",
         "while jobs come in, nobody who answers is heard",
         VERBS,
-        "    if alone and not (waiting or (awaiting and due(tx, 1, handlers))):",
+        "    if alone and not (waiting or _is_late(tx, batch[0], handlers, awaiting)):",
         "    if alone and not waiting:",
         "file",
     ),

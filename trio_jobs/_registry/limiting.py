@@ -18,25 +18,27 @@ class HandlerLimits:
     Args:
         shared: The limits that handlers share, by name; None for none.
         handlers: The handlers that the registry is given, and those of its schedules.
+        runs: Whether it runs jobs; if not, and the store outlives it, those that do tell the store.
 
     Raises:
         TypeError: `shared` are not `Limit` records by name.
         ValueError: A handler has a limit that is not defined, or a shared one is wrong.
     """
 
-    def __init__(self, shared: object, handlers: Iterable[Handler] = ()) -> None:
+    def __init__(self, shared: object, handlers: Iterable[Handler] = (), *, runs: bool = True) -> None:
+        self._runs = runs
         self._shared = dict[str, Limit]() if shared is None else check_shared(shared)
-        marks = [mark for fn in handlers if (mark := mark_of(fn)).limits]
+        marks = [mark_of(fn) for fn in handlers]
         self._given = {mark.name: limits_of(mark.name, mark.limits, self._shared) for mark in marks}
         self._told: dict[str, Mapping[str, Limit]] = {}
 
     async def begin(self, store: Store) -> None:
-        """Tell a store of the limits of the handlers that were given.
+        """Tell a store of the limits of the handlers that were given, also of those that have none any more.
 
         Raises:
             ValueError: It keeps no limits.
         """
-        for handler, limits in self._given.items():
+        for handler, limits in self._given.items() if self._runs or not store.durable else ():
             await self._tell(store, handler, limits)
 
     async def tell(self, store: Store, new: Submission) -> None:
@@ -51,10 +53,11 @@ class HandlerLimits:
     async def _tell(self, store: Store, handler: str, limits: Mapping[str, Limit]) -> None:
         if self._told.get(handler) == limits:
             return
-        if not isinstance(store, KeepsLimits):
-            raise ValueError(  # noqa: TRY004  # it is a store, and the handler is not for it
+        if isinstance(store, KeepsLimits):
+            await store.limit(handler, limits)
+        elif limits:
+            raise ValueError(
                 f"handler {handler!r} has limits, and {quoted(store)} keeps none; leave out limits=…, or use "
-                "memory://"
+                "memory:// or sqlite:///"
             )
-        await store.limit(handler, limits)
         self._told[handler] = limits

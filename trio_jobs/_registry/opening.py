@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -109,12 +109,15 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
     choice("on_exit", on_exit, ("stop", "drain"))
 
 
-def _limiting(shared: object, handlers: Sequence[Handler]) -> HandlerLimits | None:
-    if shared is None and not any(mark_of(fn).limits for fn in handlers):
+def _limiting(
+    store: str | Store, shared: object, known: Handlers, declared: Mapping[str, Schedule], capacity: int
+) -> HandlerLimits | None:
+    handlers = [*known.values(), *(one.handler for one in declared.values())]
+    if store == MEMORY and shared is None and not any(mark_of(fn).limits for fn in handlers):
         return None
-    from .limiting import HandlerLimits  # which few programs need
+    from .limiting import HandlerLimits  # which few programs in memory need
 
-    return HandlerLimits(shared, handlers)
+    return HandlerLimits(shared, handlers, runs=capacity > 0)
 
 
 def open_registry(
@@ -149,7 +152,7 @@ def open_registry(
         queue_limit: How many jobs may wait; by default 100,000 in memory and a million in a file.
         window: How many events a handler may be ahead of a reader that it waits for.
         retention: What is kept of jobs; by default 10,000 ended ones in memory, all until `prune` in a file.
-        limits: The limits that handlers share, by name. Only a store in memory keeps limits.
+        limits: The limits that handlers share, by name. In a file the last registry that runs jobs decides.
         lease: Seconds without a heartbeat after which another worker may take over an attempt; not in memory.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs but
             those that wait for an input; with a store that outlives the process, for the attempts that run
@@ -170,7 +173,7 @@ def open_registry(
     _check_limits(capacity, window, lease, grace, on_exit)
     claimant = Claimant("worker" if name is None else text("name", name), lease)
     known, declared = Handlers(handlers), _by_name(schedules)
-    limiting = _limiting(limits, [*known.values(), *(one.handler for one in declared.values())])
+    limiting = _limiting(store, limits, known, declared, capacity)
     opened = store_opener(store, known, queue_limit, retention)
     making = partial(Worker, capacity=capacity, window=window)
     running = partial(_running, claimant=claimant, making=making, on_exit=on_exit, grace=grace)

@@ -17,7 +17,7 @@ from .._model.job import Event, Job, Retention
 from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
-from ..stores.sqlite import chunks, listing, looking, pauses
+from ..stores.sqlite import chunks, lanes, listing, looking, pauses
 from ..stores.sqlite.clock import time_of
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
@@ -51,7 +51,7 @@ class ReadOnlyFile:
 
     def job(self, job_id: str) -> Job:
         """Return a job."""
-        return looking.job_now(self._tx, job_id, self._rows.job_of)
+        return lanes.job_now(self._tx, job_id, self._rows.job_of)
 
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""

@@ -77,9 +77,11 @@ class QueueingVerbs(LookingVerbs):
     async def limit(self, handler: str, limits: Mapping[str, Limit]) -> None:
         """See `limits.KeepsLimits`."""
         now = self._time()
-        if self._lanes is None:
-            self._lanes = Lanes()
-        lanes, fresh = self._lanes, handler not in self._lanes
+        lanes = Lanes() if self._lanes is None else self._lanes
+        fresh = handler not in lanes
+        if fresh and not limits:
+            return
+        self._lanes = lanes
         if (before := lanes.limits(handler)) and before != limits:
             logger.info("the limits of %s are %s now; they were %s", handler, limits, before)
         lanes.define(handler, limits, now)

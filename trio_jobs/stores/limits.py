@@ -14,7 +14,7 @@ class KeepsLimits(Protocol):
     """A store that can limit how many jobs start."""
 
     async def limit(self, handler: str, limits: Mapping[str, Limit]) -> None:
-        """Set the limits of a handler, by name; the last call counts, also for jobs that wait.
+        """Set the limits of a handler, by name; the last call counts, also for jobs that wait; {} is none.
 
         From then on `claim` and `submit` start a job of it only if each of its limits has a place, and take
         them in the same step: of all, or of none. A place is taken exactly while the job is RUNNING. Limits

@@ -45,3 +45,45 @@ def after_start(limit: Limit, moment: float, now: float) -> float:
 def after_return(limit: Limit, moment: float) -> float:
     """Return the moment after a start was taken back, behind which there was no other start."""
     return UNUSED if limit.per_second is None else moment - 1 / limit.per_second
+
+
+class Use:
+    """What is used of a limit, for one key.
+
+    Attributes:
+        limit: The limit.
+        places: How many jobs run under it.
+        moment: See `rates`.
+        last: When a job started last.
+    """
+
+    __slots__ = ("last", "limit", "moment", "places")
+
+    def __init__(self, limit: Limit, places: int = 0) -> None:
+        self.limit = limit
+        self.places = places
+        self.moment = self.last = UNUSED
+
+    def define(self, limit: Limit, now: float) -> None:
+        """Set the limit."""
+        self.limit = limit
+        self.moment = known(limit, self.moment, now)
+
+    def opens_at(self, now: float) -> float:
+        """Return from when on a job may start: `inf` if a place must become free first."""
+        most = self.limit.at_once
+        if most is not None and self.places >= most:
+            return math.inf
+        return opens_at(self.limit, self.moment, now)
+
+    def start(self, now: float) -> None:
+        """Give a place, and a start of the rate."""
+        self.places += 1
+        self.moment = after_start(self.limit, self.moment, now)
+        self.last = now
+
+    def free(self, started: float, *, begun: bool) -> None:
+        """Take a place back; and the start, if nothing began. Behind it there must be no other start."""
+        self.places -= 1
+        if not begun and started == self.last:
+            self.moment = after_return(self.limit, self.moment)

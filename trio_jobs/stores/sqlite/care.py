@@ -12,7 +12,7 @@ from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended
 from ..contract import Claimant, Outcome
 from ..rules import ABANDONED, WAITING, Conclusion, not_started, worker_lost
-from . import ends, looking, repair, verbs
+from . import ends, lanes, looking, repair, verbs
 from .group import Transaction
 
 logger = logging.getLogger("trio_jobs")
@@ -111,7 +111,7 @@ def mend_due(limit: int, handlers: Iterable[str], tx: Transaction, _: Exception)
     """Fail each due job that cannot be started, and return whether anything was mended."""
     if repair.mend_totals(tx):
         return True
-    found = verbs.due(tx, limit, handlers)
+    found = [number for number, _ in verbs.due(tx, limit, handlers)] + lanes.due(tx, limit, handlers)
     return _fail_each(tx, {number: partial(verbs.start, tx, number, _NO_WORKER) for number in found})
 
 

@@ -11,7 +11,7 @@ from ..._json.stored import encode_error, encode_event
 from ..._model.job import KIND_OF, REPEATED, Ended, Kind
 from ..contract import CancelAnswer, Outcome
 from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
-from . import chunks, inbox, repair
+from . import chunks, inbox, lanes, repair
 from .group import FOREVER, Transaction
 from .looking import Running, known, running
 
@@ -62,6 +62,8 @@ def finish(
             raise
         return State(known[0])
     count, size = 0, 0
+    if not outcome.begun:
+        lanes.give_back(tx, job.number)
     if outcome.transition is Transition.COMPLETED:
         count, size = inbox.consume(tx, job, outcome.received or 0)
     state = settle(tx, job, outcome, result)
@@ -118,11 +120,12 @@ def end(
     )
     if row is None:
         raise IllegalTransition(state, how.transition)
-    job_id, seq, attempt, *snapshot = row
+    job_id, seq, attempt, limited, *snapshot = row
     kind = KIND_OF[how.transition]
     data = result or b"null" if ended is None else encode_event(kind, ended)
     chunks.add(tx, number, seq, attempt, kind, data, received=received)
     tx.grown.append(job_id)
+    tx.handed_on |= bool(limited)
     if new.over:
         tx.ended[job_id] = tuple(snapshot)
         tx.handed_on |= snapshot[_EXCLUSIVE] is not None

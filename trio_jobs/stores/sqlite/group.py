@@ -66,7 +66,9 @@ class Transaction:
         heard: The jobs that got inputs, with the newest cursor of these; infinity for a deleted job.
         ended: The ids of the jobs that have ended, with the rows of their snapshots; None for a deleted job.
         asked: Whether a cancellation was requested, or a grace shortened, of a job that runs.
-        handed_on: Whether another job may hold the exclusive name of one that has ended.
+        handed_on: Whether another job may hold the exclusive name of one that has ended, or take its place.
+        limited: Whether any handler has limits, once `check_compat` has looked.
+        pausing: Whether any is paused.
         announced: Whether the tasks that wait for any of this have been woken.
         pauses: What is paused, once a call has asked.
     """
@@ -83,6 +85,8 @@ class Transaction:
     ended: dict[str, Row | None] = attrs.field(factory=dict[str, "Row | None"])
     asked: bool = False
     handed_on: bool = False
+    limited: bool = False
+    pausing: bool = False
     announced: bool = False
     pauses: Pauses | None = None
     _compatible: bool = False
@@ -112,9 +116,10 @@ class Transaction:
             SchemaTooNew: A newer version has opened the file, and this one may not.
         """
         if not self._compatible:
-            least = int((self.one("compat") or (0,))[0])
-            if least > len(SCHEMAS):
-                raise SchemaTooNew("the file", least, len(SCHEMAS))
+            least, limited, pausing = self.one("compat") or (0, False, False)
+            if int(least) > len(SCHEMAS):
+                raise SchemaTooNew("the file", int(least), len(SCHEMAS))
+            self.limited, self.pausing = bool(limited), bool(pausing)
             self._compatible = True
 
     def write_log(self) -> None:

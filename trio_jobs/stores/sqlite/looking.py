@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import msgspec
 
 from ..._common.errors import LeaseLost, UnknownJob
-from ..._model.job import Event, Job
-from ..rules import WAITING, waiting_for
-from . import chunks, pauses, repair
+from ..._model.job import Event
+from . import chunks, repair
 from .group import Row, Transaction
 
 
@@ -55,15 +54,6 @@ def job(tx: Transaction, job_id: str) -> Row:
 def submission(tx: Transaction, job_id: str) -> Row:
     """Return the row of what a job was submitted with."""
     return known(tx, "submission", job_id)
-
-
-def job_now(tx: Transaction, job_id: str, make: Callable[[Row], Job]) -> Job:
-    """Return a snapshot, with what the job waits for."""
-    found = make(job(tx, job_id))
-    if found.state not in WAITING:
-        return found
-    busy, paused = tx.one("busy") is not None, pauses.paused(tx).hold(found.handler)
-    return attrs.evolve(found, waiting_for=waiting_for(found, tx.now, busy=busy, paused=paused))
 
 
 def known(tx: Transaction, query: str, job_id: str) -> Row:
@@ -111,12 +101,6 @@ def heard(tx: Transaction, places: Mapping[str, int]) -> set[str]:
     """Return the jobs that have an input behind a cursor, or that are gone."""
     rows = tx.run("heard", places=msgspec.json.encode(places).decode())
     return {job_id for (job_id,) in rows}
-
-
-def next_due(tx: Transaction, handlers: Iterable[str]) -> float:
-    """Return when the first of the jobs that a claim for these handlers may start is due."""
-    (found,) = tx.one("next_due", handlers=listed(handlers), now=tx.now) or (None,)
-    return math.inf if found is None else found
 
 
 def listed(names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def pause(tx: Transaction, names: Collection[str] | None, *, paused: bool) -> No
             tx.run("pause", name=name)
         else:
             tx.run("resume", name=name)
-    tx.pauses = None
+    tx.pauses, tx.pausing = None, True
 
 
 def paused(tx: Transaction) -> Pauses:
@@ -37,6 +37,12 @@ def paused(tx: Transaction) -> Pauses:
 
 
 def startable(tx: Transaction, handlers: Collection[str]) -> Collection[str]:
-    """Return those of these handlers whose jobs may start."""
+    """Return those of these handlers whose jobs a call that may claim can start."""
+    tx.check_compat()
+    return unpaused(tx, handlers) if tx.pausing else handlers
+
+
+def unpaused(tx: Transaction, handlers: Collection[str]) -> Collection[str]:
+    """Return those of these handlers that are not paused."""
     pauses = paused(tx)
-    return [name for name in handlers if not pauses.hold(name)] if any(pauses) else handlers
+    return [name for name in handlers if not pauses.hold(name)]

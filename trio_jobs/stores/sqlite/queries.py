@@ -49,6 +49,11 @@ _RUNNING: Final = """SELECT
     )
 FROM trio_jobs_job AS job"""
 
+# A lane, as `lanes.Lane` takes it.
+_LANE: Final = ", ".join(
+    f"trio_jobs_lane.{name}" for name in ("number", "handler", "jobs", "running", "moment", "last", "turn")
+)
+
 # What may go of a log, behind the values of `chunks.trim`.
 _TRIMMABLE: Final = """id IS NOT :saved
     AND (kind IN ('token', 'progress', 'saved') OR kind = 'input' AND id <= :consumed)"""
@@ -87,7 +92,7 @@ def _load() -> Mapping[str, str]:
     words["levels"] = f"({' UNION ALL '.join(levels)})"
     words["snapshot"], words["columns"] = SNAPSHOT, _read(*_COLUMNS, table="") + ", NULL"
     words["running"], words["known"] = _RUNNING, states_in(State)
-    words["trimmable"] = _TRIMMABLE
+    words["trimmable"], words["lane"] = _TRIMMABLE, _LANE
     found: dict[str, str] = {}
     for name, sql in _blocks("queries.sql", "name").items():
         if "{sources}" in sql:  # a statement for each transition

@@ -8,7 +8,11 @@ SELECT state, CAST(jobs AS INTEGER) FROM trio_jobs_total
 WHERE what = :what AND name = :name AND state IN {known} AND CAST(jobs AS INTEGER) > 0;
 
 -- name: odd_total
-SELECT 1 FROM trio_jobs_total WHERE typeof(jobs) <> 'integer' OR jobs NOT BETWEEN 0 AND 1 << 31 LIMIT 1;
+SELECT 1 FROM trio_jobs_total WHERE typeof(jobs) <> 'integer' OR jobs NOT BETWEEN 0 AND 1 << 31
+UNION ALL SELECT 1 FROM trio_jobs_limit WHERE typeof(running + waiting) <> 'integer' OR min(running, waiting) < 0
+UNION ALL SELECT 1 FROM trio_jobs_lane
+    WHERE typeof(jobs + running + waiting) <> 'integer' OR min(jobs, running, waiting) < 0
+LIMIT 1;
 
 -- name: forget_totals
 DELETE FROM trio_jobs_total;
@@ -26,7 +30,8 @@ UNION ALL SELECT 'owner', owner, 'awaiting_input', count(*) FROM trio_jobs_job
     WHERE state = 'retrying' AND reason = 'awaiting_input' AND typeof(owner) = 'text' GROUP BY owner;
 
 -- name: compat
-SELECT value FROM trio_jobs_meta WHERE name = 'compat';
+SELECT value, EXISTS (SELECT 1 FROM trio_jobs_limited), EXISTS (SELECT 1 FROM trio_jobs_pause)
+FROM trio_jobs_meta WHERE name = 'compat';
 
 -- name: count_waiting
 SELECT max(0, total(iif(state = 'awaiting_input', -jobs, jobs))), total(iif(state = 'awaiting_input', jobs, 0))
@@ -90,21 +95,21 @@ INSERT INTO trio_jobs_event (id, count, attempt, kind, at, received, data)
 VALUES (? << 32 | ?, ?, ?, ?, ?, ?, ?);
 
 -- name: due_jobs
-SELECT job.number
+SELECT job.number, job.due + level.penalty AS rank
 FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number IN (
     SELECT number FROM trio_jobs_job
     WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due <= :now
-        AND behind IS NULL AND (expires IS NULL OR expires > :now)
+        AND behind IS NULL AND lane IS NULL AND (expires IS NULL OR expires > :now)
     ORDER BY due, number LIMIT :limit
 )
-ORDER BY job.due + level.penalty, job.number LIMIT :limit;
+ORDER BY rank, job.number LIMIT :limit;
 
 -- name: next_due
 SELECT min((
     SELECT min(due) FROM trio_jobs_job
     WHERE state IN {started} AND handler = lane.value AND priority = level.priority AND due > -9e999 AND due < 9e999
-        AND behind IS NULL AND (expires IS NULL OR expires > :now)
-)) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
+        AND behind IS NULL AND lane IS NULL AND (expires IS NULL OR expires > :now)
+)), EXISTS (SELECT 1 FROM trio_jobs_limited) FROM json_each(:handlers) AS lane CROSS JOIN {levels} AS level;
 
 -- name: news
 SELECT asked.value, coalesce(CAST(job.seq AS INTEGER), 0), coalesce(job.state IN {over}, 0)
@@ -226,7 +231,7 @@ SET state = :state, reason = :reason, message = :message, error = :error, result
     received = coalesce(:received, received), repeated = :reason, repeats = :repeats,
     replaced_by = :replaced_by
 WHERE number = :number AND state IN {sources}
-RETURNING id, seq, attempt, {columns};
+RETURNING id, seq, attempt, lane IS NOT NULL, {columns};
 
 -- name: open_children
 WITH RECURSIVE below (id, number) AS (  -- each once, so that a circle ends, which only damage makes
@@ -362,3 +367,128 @@ WHERE name = :name AND paused <> :paused;
 -- name: fire_schedule
 UPDATE trio_jobs_schedule SET last_tick = :tick
 WHERE name = :name AND revision = :revision AND last_tick = :last AND last_tick < :tick AND NOT paused;
+
+-- name: limits_of
+SELECT limited.handler, one.name, one.text, one.pinned, one.running, one.waiting, one.moment, one.last
+FROM json_each(:handlers) AS asked CROSS JOIN trio_jobs_limited AS limited ON limited.handler = asked.value
+CROSS JOIN trio_jobs_limit AS one ON one.name = limited.name
+ORDER BY limited.handler, limited.place;
+
+-- name: define_limit
+INSERT INTO trio_jobs_limit (name, text) VALUES (:name, :text)
+ON CONFLICT DO UPDATE SET text = :text WHERE text <> :text AND NOT pinned;
+
+-- name: forget_limited
+DELETE FROM trio_jobs_limited WHERE handler = :handler;
+
+-- name: add_limited
+INSERT INTO trio_jobs_limited (handler, place, name) VALUES (:handler, :place, :name);
+
+-- name: forget_limits
+DELETE FROM trio_jobs_limit WHERE NOT pinned AND name NOT IN (SELECT name FROM trio_jobs_limited);
+
+-- name: use_limit
+UPDATE trio_jobs_limit SET moment = :moment, last = :last WHERE name = :name;
+
+-- name: make_lanes
+INSERT INTO trio_jobs_lane (handler, limit_key)
+SELECT DISTINCT handler, CASE WHEN json_valid(options) THEN options ->> '$.limit_key' END FROM trio_jobs_job
+WHERE handler = :handler AND number BETWEEN :first AND :last AND finished IS NULL AND parent IS NULL AND lane IS NULL
+ON CONFLICT DO NOTHING;
+
+-- name: enter_lanes
+UPDATE trio_jobs_job SET lane = (
+    SELECT number FROM trio_jobs_lane AS lane WHERE lane.handler = trio_jobs_job.handler AND coalesce(limit_key, x'')
+        = coalesce(CASE WHEN json_valid(options) THEN options ->> '$.limit_key' END, x'')
+)
+WHERE handler = :handler AND number BETWEEN :first AND :last AND finished IS NULL AND parent IS NULL AND lane IS NULL;
+
+-- name: leave_lanes
+UPDATE trio_jobs_job SET lane = NULL
+WHERE handler = :handler AND lane IS NOT NULL AND finished IS NULL;
+
+-- name: forget_lanes
+DELETE FROM trio_jobs_lane WHERE handler = :handler;
+
+-- name: count_limits
+UPDATE trio_jobs_limit SET (running, waiting) = (
+    SELECT CAST(total(lane.running) AS INTEGER), CAST(total(lane.waiting) AS INTEGER)
+    FROM trio_jobs_limited AS limited CROSS JOIN trio_jobs_lane AS lane ON lane.handler = limited.handler
+    WHERE limited.name = trio_jobs_limit.name
+);
+
+-- name: clear_lanes
+UPDATE trio_jobs_lane SET jobs = 0, running = 0, waiting = 0, wakes = 0;
+
+-- name: count_lanes
+UPDATE trio_jobs_lane SET jobs = counted.jobs, running = counted.running, waiting = counted.waiting
+FROM (
+    SELECT lane, count(*) AS jobs, sum(state = 'running') AS running,
+        sum(state IN ('queued', 'retrying') AND reason IS NOT 'awaiting_input') AS waiting
+    FROM trio_jobs_job WHERE lane IS NOT NULL AND finished IS NULL GROUP BY lane
+) AS counted
+WHERE trio_jobs_lane.number = counted.lane;
+
+-- name: wake_lanes
+UPDATE trio_jobs_lane SET wakes = 0, moment = min(moment, :latest) WHERE handler = :handler;
+
+-- name: lanes_woken
+SELECT {lane} FROM json_each(:handlers) AS asked
+CROSS JOIN trio_jobs_lane ON handler = asked.value AND wakes <= :now
+ORDER BY wakes LIMIT :limit;
+
+-- name: next_woken
+SELECT EXISTS (SELECT 1 FROM trio_jobs_lane WHERE handler = :handler AND rank IS NOT NULL),
+    (SELECT min(wakes) FROM trio_jobs_lane WHERE handler = :handler AND wakes > :now);
+
+-- name: first_lane
+SELECT (SELECT min(rank) FROM trio_jobs_lane WHERE handler = :handler AND rank IS NOT NULL), {lane}
+FROM trio_jobs_lane WHERE handler = :handler AND rank IS NOT NULL ORDER BY turn LIMIT 1;
+
+-- name: lane_of
+SELECT waiting, {lane} FROM trio_jobs_lane WHERE handler = :handler AND coalesce(limit_key, x'') = coalesce(:key, x'');
+
+-- name: best_in_lane
+SELECT job.number, job.due, job.due + level.penalty AS rank
+FROM {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number = (
+    SELECT number FROM trio_jobs_job
+    WHERE state IN {started} AND lane = :lane AND priority = level.priority AND due <= :now
+        AND behind IS NULL AND (expires IS NULL OR expires > :now)
+    ORDER BY due, number LIMIT 1
+)
+ORDER BY rank, job.number LIMIT 1;
+
+-- name: later_in_lane
+SELECT min((
+    SELECT min(due) FROM trio_jobs_job
+    WHERE state IN {started} AND lane = :lane AND priority = level.priority AND due > :now AND due < 9e999
+        AND behind IS NULL
+)) FROM {levels} AS level;
+
+-- name: due_in_lanes
+SELECT job.number
+FROM json_each(:handlers) AS asked CROSS JOIN trio_jobs_lane AS lane ON lane.handler = asked.value AND rank IS NOT NULL
+CROSS JOIN {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number IN (
+    SELECT number FROM trio_jobs_job
+    WHERE state IN {started} AND lane = lane.number AND priority = level.priority AND due <= :now
+        AND behind IS NULL AND (expires IS NULL OR expires > :now)
+    ORDER BY due, number LIMIT :limit
+)
+LIMIT 10 * :limit;
+
+-- name: next_turn
+UPDATE trio_jobs_meta SET value = value + 1 WHERE name = 'turn' RETURNING value;
+
+-- name: set_lane
+UPDATE trio_jobs_lane SET moment = :moment, last = :last, turn = :turn, rank = :rank, wakes = :wakes
+WHERE number = :number;
+
+-- name: use_lane
+UPDATE trio_jobs_lane SET moment = :moment, last = :last WHERE number = :number;
+
+-- name: forget_lane
+DELETE FROM trio_jobs_lane WHERE number = :number;
+
+-- name: held
+SELECT started, {lane} FROM trio_jobs_job AS job CROSS JOIN trio_jobs_lane ON trio_jobs_lane.number = job.lane
+WHERE job.number = :number;

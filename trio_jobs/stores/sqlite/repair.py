@@ -26,7 +26,7 @@ DAMAGE: Final = (*UNREADABLE, apsw.ConstraintError, apsw.MismatchError, apsw.Too
 _ROOM: Final = 2**62  # what is smaller can grow
 _STATES: Final = frozenset(map(str, State))
 _VALUES: Final = frozenset({"metadata", "error", "result", "saved", "progress"})  # in JSON, if there is any
-_COUNTED: Final = frozenset({"state", "reason", "handler", "owner"})
+_COUNTED: Final = frozenset({"state", "reason", "handler", "owner", "behind", "lane"})
 
 
 def is_damage(error: BaseException) -> bool:
@@ -111,3 +111,6 @@ def mend_totals(tx: Transaction) -> bool:
 def _count_anew(tx: Transaction) -> None:
     tx.run("forget_totals")
     tx.run("count_anew")
+    tx.run("clear_lanes")
+    tx.run("count_lanes")
+    tx.run("count_limits")

@@ -262,8 +262,6 @@ CREATE UNIQUE INDEX trio_jobs_holding ON trio_jobs_job (exclusive, coalesce(owne
 CREATE INDEX trio_jobs_behind ON trio_jobs_job (exclusive, coalesce(owner, x''), number)
     WHERE behind IS NOT NULL AND finished IS NULL;
 DROP INDEX trio_jobs_waiting;
-CREATE INDEX trio_jobs_waiting ON trio_jobs_job (handler, priority, due, number)
-    WHERE state IN ('queued', 'retrying') AND behind IS NULL;
 CREATE TRIGGER trio_jobs_handed_on AFTER UPDATE OF finished ON trio_jobs_job
 WHEN new.exclusive IS NOT NULL AND new.finished IS NOT NULL AND old.behind IS NULL BEGIN
     UPDATE trio_jobs_job SET behind = NULL WHERE number = (
@@ -286,5 +284,62 @@ CREATE TABLE trio_jobs_schedule (
 
 -- The handlers that are paused; an empty name stands for all.
 CREATE TABLE trio_jobs_pause (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+-- The jobs of a handler that has limits wait in lanes, one for each `limit_key`; see lanes.py. Triggers count them and
+-- wake their lanes when they move, also for a worker of version 3, which may end jobs.
+ALTER TABLE trio_jobs_job ADD COLUMN lane INTEGER;                           -- the number of its lane; children have none
+CREATE INDEX trio_jobs_waiting ON trio_jobs_job (handler, priority, due, number)
+    WHERE state IN ('queued', 'retrying') AND behind IS NULL AND lane IS NULL;
+CREATE INDEX trio_jobs_in_lane ON trio_jobs_job (lane, priority, due, number)
+    WHERE state IN ('queued', 'retrying') AND behind IS NULL AND lane IS NOT NULL;
+CREATE TABLE trio_jobs_limit (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,                   -- how it is defined
+    pinned INTEGER NOT NULL DEFAULT 0,    -- whether openings leave it so
+    running INTEGER NOT NULL DEFAULT 0,   -- how many jobs run under it,
+    waiting INTEGER NOT NULL DEFAULT 0,   -- and wait, other than for an input
+    moment REAL NOT NULL DEFAULT -9e999,  -- of its rate, see rates.py, unless it is keyed;
+    last REAL NOT NULL DEFAULT -9e999     -- and of the last start
+) STRICT, WITHOUT ROWID;
+CREATE TABLE trio_jobs_limited (
+    handler TEXT NOT NULL,
+    place INTEGER NOT NULL,               -- among its limits
+    name TEXT NOT NULL,                   -- of the limit
+    PRIMARY KEY (handler, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE trio_jobs_lane (
+    number INTEGER PRIMARY KEY,
+    handler TEXT NOT NULL,
+    limit_key TEXT,
+    jobs INTEGER NOT NULL DEFAULT 0,      -- how many of its jobs have not ended,
+    running INTEGER NOT NULL DEFAULT 0,   -- run,
+    waiting INTEGER NOT NULL DEFAULT 0,   -- and wait, other than for an input
+    moment REAL NOT NULL DEFAULT -9e999,  -- of the rate of the keyed limit,
+    last REAL NOT NULL DEFAULT -9e999,    -- and of the last start
+    turn INTEGER,                         -- its place among the lanes, while one of its jobs is due
+    rank REAL,                            -- the rank of the best of these, while the lane is open
+    wakes REAL                            -- when these two have to be decided anew
+) STRICT;
+CREATE UNIQUE INDEX trio_jobs_lane_of ON trio_jobs_lane (handler, coalesce(limit_key, x''));
+CREATE INDEX trio_jobs_lane_turn ON trio_jobs_lane (handler, turn) WHERE rank IS NOT NULL;
+CREATE INDEX trio_jobs_lane_rank ON trio_jobs_lane (handler, rank) WHERE rank IS NOT NULL;
+CREATE INDEX trio_jobs_lane_wakes ON trio_jobs_lane (handler, wakes) WHERE wakes IS NOT NULL;
+CREATE TRIGGER trio_jobs_moved_in_lane AFTER UPDATE OF state, due, behind, lane ON trio_jobs_job
+WHEN new.lane IS NOT NULL BEGIN
+    UPDATE trio_jobs_lane SET
+        jobs = jobs + (old.lane IS NULL) - (old.finished IS NULL AND new.finished IS NOT NULL),
+        running = running + (new.state = 'running') - (old.lane IS NOT NULL AND old.state = 'running'),
+        waiting = waiting + (new.state IN ('queued', 'retrying') AND new.reason IS NOT 'awaiting_input') - (
+            old.lane IS NOT NULL AND old.state IN ('queued', 'retrying') AND old.reason IS NOT 'awaiting_input'
+        ),
+        wakes = iif(old.state = 'running' OR new.finished IS NOT NULL, 0, min(new.due, coalesce(wakes, new.due)))
+    WHERE number = new.lane;
+END;
+CREATE TRIGGER trio_jobs_moved_under_limit AFTER UPDATE OF running, waiting ON trio_jobs_lane BEGIN
+    UPDATE trio_jobs_limit SET
+        running = running + new.running - old.running, waiting = waiting + new.waiting - old.waiting
+    WHERE name IN (SELECT name FROM trio_jobs_limited WHERE handler = new.handler);
+END;
+INSERT INTO trio_jobs_meta VALUES ('turn', 0);
 
 UPDATE trio_jobs_meta SET value = 4 WHERE name = 'compat';

@@ -18,14 +18,15 @@ from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..pauses import Pauses
-from . import care, ends, inbox, listing, looking, pauses, verbs
+from . import care, ends, inbox, lanes, listing, looking, pauses, verbs
 from .clock import Clock
 from .group import Group, Row, Transaction
+from .limits import LimitCalls
 from .rows import Rows
 from .schedules import ScheduleCalls
 
 
-class SqliteStore(ScheduleCalls):
+class SqliteStore(ScheduleCalls, LimitCalls):
     """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
@@ -203,7 +204,7 @@ class SqliteStore(ScheduleCalls):
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        return await self._read(looking.job_now, job_id, self._rows.job_of)
+        return await self._read(lanes.job_now, job_id, self._rows.job_of)
 
     async def submission(self, job_id: str) -> Submission:
         """See `KeepsSubmissions.submission`."""
@@ -326,4 +327,4 @@ class SqliteStore(ScheduleCalls):
 
 
 def _next_due(tx: Transaction, handlers: Collection[str]) -> float:
-    return looking.next_due(tx, pauses.startable(tx, handlers))
+    return lanes.next_due(tx, pauses.unpaused(tx, handlers))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
 from ..rules import advance, check_queue, check_steps, due_at, expires_at, rooms
-from . import chunks, exclusive, inbox, looking, repair
+from . import chunks, exclusive, inbox, lanes, looking, repair
 from .ends import total, totals
 from .group import Row, Transaction
 from .looking import running
@@ -40,19 +40,32 @@ def submit(
     waiting, awaiting = totals(tx, "count_waiting", what="all", name="")
     alone = len(batch) == 1 and limit and batch[0].submission.handler in handlers  # it is not paused
     alone = alone and due_at(batch[0].submission.options, tx.now) <= tx.now
-    if alone and not (waiting or (awaiting and due(tx, 1, handlers))):
-        return _submit_and_start(tx, batch[0], worker)  # nothing is due that it could overtake
+    if alone and not (waiting or _is_late(tx, batch[0], handlers, awaiting)):
+        return _submit_and_start(tx, batch[0], worker)
     ids: list[str] = []
-    fresh = list[Submission]()
+    fresh, numbers = list[Submission](), list[int]()
     for new in batch:
         known = _holder(tx, new)
         ids.append(known or new.submission.id)
-        if known is None and _insert(tx, new):
+        if known is None and (number := _insert(tx, new)) is not None:
             fresh.append(new.submission)
+            numbers.append(number)
+    if tx.limited and fresh:
+        lanes.enter(tx, fresh, numbers[0], numbers[-1])
     check_queue(waiting, fresh, limit, tx.now, most=(most := tx.limits.queue))
     claims = claim(tx, limit, handlers, worker)[0]  # perhaps of other jobs, so count what waits after it
     _check_room(tx, fresh, crowded=waiting + len(fresh) > most)
     return ids, claims
+
+
+def _is_late(tx: Transaction, new: Written, handlers: Iterable[str], awaiting: int) -> bool:
+    """Return whether a job has limits, or one that was woken is due, and could be overtaken by it."""
+    if tx.limited and (
+        lanes.groups_of(tx, [new.submission.handler])
+        or (awaiting and lanes.next_start(tx, handlers) <= tx.now)
+    ):
+        return True
+    return bool(awaiting and due(tx, 1, handlers))
 
 
 def _check_room(tx: Transaction, fresh: Sequence[Submission], *, crowded: bool) -> None:
@@ -73,7 +86,9 @@ def _submit_exclusive(
         place = exclusive.place(tx, new)
         known = place.attached
         if known is None:
-            _insert(tx, new, place=place)
+            number = _insert(tx, new, place=place)
+            if tx.limited and number is not None:
+                lanes.enter(tx, [new.submission], number, number)
             if not place.has_room:
                 fresh.append(new.submission)
                 check_queue(waiting, fresh, 0 if place.behind else limit, tx.now, most=tx.limits.queue)
@@ -84,7 +99,7 @@ def _submit_exclusive(
 
 def _submit_and_start(tx: Transaction, new: Written, worker: Claimant) -> tuple[list[str], list[Row]]:
     known = _holder(tx, new)
-    if known is not None or not _insert(tx, new, worker=worker):
+    if known is not None or _insert(tx, new, worker=worker) is None:
         return [known or new.submission.id], claimed(tx, worker)
     columns = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")
     return [new.submission.id], [(*(new.values[name] for name in columns), 1, 1, None, 2, 0, None)]
@@ -111,11 +126,11 @@ def _insert(
     worker: Claimant | None = None,
     parent: str | None = None,
     place: exclusive.Place | None = None,
-) -> bool:
+) -> int | None:
     """Add a job: one that waits, or, if there is a worker, one that runs from the start.
 
     Returns:
-        Whether the job is new; it is not if the answer to an earlier call was lost.
+        Its number; None if the job is not new, as the answer to an earlier call was lost.
     """
     due = due_at(new.submission.options, tx.now) if place is None else place.due
     runs = worker is not None
@@ -136,8 +151,8 @@ def _insert(
         claim=None if worker is None else worker.claim,
     )
     if not tx.db.changes():
-        return False
-    number = tx.db.last_insert_rowid()
+        return None
+    number: int = tx.db.last_insert_rowid()
     if (again := new.submission.again) is not None:
         tx.run("mark_resubmitted", id=new.submission.id, job_id=again.job_id)
     tags = new.submission.options.tags
@@ -147,7 +162,7 @@ def _insert(
     if worker is not None:
         chunks.add(tx, number, 2, 1, Kind.STARTED, _named(Kind.STARTED, worker.name))
         tx.started.append(new.submission.id)
-    return True
+    return number
 
 
 _named = lru_cache(1000)(encode_event)  # there are few handlers and few workers
@@ -180,7 +195,9 @@ def claim(tx: Transaction, limit: int, handlers: Iterable[str], worker: Claimant
     if (known := claimed(tx, worker)) or not limit:
         return known, bool(known)
     found = due(tx, limit + 1, handlers)
-    return [start(tx, number, worker) for number in found[:limit]], len(found) > limit
+    if tx.limited:
+        return lanes.claim(tx, found, limit, handlers, partial(start, tx, worker=worker))
+    return [start(tx, number, worker) for number, _ in found[:limit]], len(found) > limit
 
 
 def claimed(tx: Transaction, worker: Claimant) -> list[Row]:
@@ -194,10 +211,15 @@ def claimed(tx: Transaction, worker: Claimant) -> list[Row]:
     return [tuple(row) for row in rows]
 
 
-def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[int]:
-    """Return the numbers of up to `limit` jobs of `handlers` that are due, in the order of their ranks."""
-    found = tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit)
-    return [number for (number,) in found]
+def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[tuple[int, float]]:
+    """Return the numbers and ranks of up to `limit` jobs of `handlers` that are due, in that order.
+
+    Jobs in lanes are not among them.
+    """
+    return [
+        (number, rank)
+        for number, rank in tx.run("due_jobs", handlers=looking.listed(handlers), now=tx.now, limit=limit)
+    ]
 
 
 def start(tx: Transaction, number: int, worker: Claimant) -> Row:
