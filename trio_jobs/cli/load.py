@@ -52,8 +52,8 @@ def load_schedules(address: str) -> list[Schedule]:
         Fault: Importing the module failed.
     """
     found: Any = getattr(_module(address.partition(":")[0]), "schedules", None)
-    is_meant = isinstance(found, list | tuple) and any(isinstance(one, Schedule) for one in found)
-    return [*found] if is_meant else []
+    listed: list[Any] = [*found] if isinstance(found, list | tuple) else []
+    return listed if any(isinstance(one, Schedule) for one in listed) else []
 
 
 def _module(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from trio_jobs import Schedule
 from trio_jobs.serving import http_app
 
 from .chromium import Browser, expect_state, in_browser, open_page
@@ -415,3 +416,25 @@ def test_who_is_not_known_is_asked_for_a_token(page: Page, site: Site) -> None:
     page.reload()
     expect(page.locator("#connection")).to_have_text("Connected")
     assert "open-sesame" not in page.url
+
+
+@in_browser()
+def test_schedules_are_paused_resumed_and_triggered(page: Page, site: Site) -> None:
+    """The page lists the schedules, if there are any, pauses and resumes them, and opens a job of one."""
+    open_page(page)
+    expect(page.get_by_role("heading", name="Schedules")).to_be_hidden()
+    site.do(site.jobs.schedules.add, Schedule(site.jobs.handlers["count"], (3,), every=7200, name=HOSTILE))
+    row = page.locator(".schedules li")
+    expect(row).to_contain_text("count: every 7200 s, next at", timeout=30_000)
+    expect(row).to_contain_text(HOSTILE)
+    row.get_by_role("button", name="Pause").click()
+    expect(row).to_contain_text("count: every 7200 s, paused")
+    assert site.do(site.jobs.schedules.find)[0].paused
+    row.get_by_role("button", name="Resume").click()
+    expect(row).to_contain_text("next at")
+    row.get_by_role("button", name="Run now").click()
+    expect_state(page, "completed")
+    site.do(site.jobs.schedules.remove, HOSTILE)
+    row.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("alert").filter(has_text="no schedule has the name")).to_be_visible()
+    expect(row).to_be_hidden(timeout=30_000)

@@ -8,6 +8,7 @@ import { CancelDialog } from "./cancel.js";
 import { SubmitDialog } from "./form.js";
 import { JobView } from "./job.js";
 import { Lists } from "./list.js";
+import { Schedules } from "./schedules.js";
 import { element, say, sayOrHide } from "./text.js";
 import { connect } from "./trio_jobs.js";
 
@@ -16,10 +17,12 @@ const here = new URL(".", document.baseURI);
 
 const lists = new Lists();
 const view = new JobView((name, value) => lists.addTag(name, value));
-const submitting = new SubmitDialog((job) => {
+function submitted(job) {
   open(job.id);
   lists.refresh();
-});
+}
+const submitting = new SubmitDialog(submitted);
+const schedules = new Schedules(submitted);
 const cancelling = new CancelDialog();
 /** @type {?import("./trio_jobs.js").Jobs} */
 let jobs = null;
@@ -32,7 +35,7 @@ function start() {
     askForToken(error.message);
     return;
   }
-  for (const part of [lists, view, submitting, cancelling]) part.use(jobs);
+  for (const part of [lists, view, submitting, cancelling, schedules]) part.use(jobs);
   route();
 }
 
