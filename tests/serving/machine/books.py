@@ -45,6 +45,7 @@ class Work:
         number: Its number.
         owner: Its owner; `EVERYBODY` without one.
         id: Its id, once a peer has received it.
+        exclusive: Its exclusive name.
         slow: Seconds that its handler goes on after it was cancelled.
         log: The events that readers got, by `seq`: the same for all.
         was_full: Whether an input was refused because there were too many.
@@ -54,6 +55,7 @@ class Work:
     number: int
     owner: str
     id: str = ""
+    exclusive: str | None = None
     slow: float = 0.0
     log: dict[int, tuple[str, Any]] = attrs.field(factory=dict[int, "tuple[str, Any]"])
     was_full: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import trio
 
@@ -18,7 +19,9 @@ from tests.serving.raw import request
 class ByHttp(ByWebSocket):
     """The actions of peers over HTTP."""
 
-    def http_request(self, peer: Peer, op: str, at: int, chunked: bool = False) -> tuple[Asked, bytes]:
+    def http_request(
+        self, peer: Peer, op: str, at: int, chunked: bool = False, options: dict[str, Any] | None = None
+    ) -> tuple[Asked, bytes]:
         """Return a request, and its bytes."""
         work = self.pick(self.known(), at)
         job = work.id if work else "0" * 32
@@ -26,7 +29,7 @@ class ByHttp(ByWebSocket):
         if op == "submit":
             work = self.new_work(peer.who)
             work.slow = 40.0 if at % 4 == 0 else 0.0
-            method, path, body = "POST", "/v1/jobs", json.dumps(self.body_of(work)).encode()
+            method, path, body = "POST", "/v1/jobs", json.dumps(self.body_of(work, options)).encode()
         elif op == "cancel":
             method, path = "DELETE", f"{path}?patience=20"
         elif op in {"list", "find"}:
@@ -76,10 +79,12 @@ class ByHttp(ByWebSocket):
         query = {0: f"?after={cursor}", 1: "", 2: f"?after={last}", 3: f"?after={cursor}"}[by]
         return path + query, {"Last-Event-ID": str(cursor)} if by in {1, 2} else {}
 
-    def ask_http(self, peer: Peer, op: str, at: int, chunked: bool = False) -> Asked:
+    def ask_http(
+        self, peer: Peer, op: str, at: int, chunked: bool = False, options: dict[str, Any] | None = None
+    ) -> Asked:
         """Send a request over HTTP, behind the earlier ones of the connection."""
         full = self.full(peer)
-        asked, data = self.http_request(peer, op, at, chunked)
+        asked, data = self.http_request(peer, op, at, chunked, options)
         if self.door == "websocket":
             asked.want = frozenset({"upgrade_required", "too_many"})
         elif peer.asked:
@@ -117,8 +122,8 @@ class ByHttp(ByWebSocket):
             if self.sockets(address) >= 2 * self.limits.per_client + 8:
                 return
             peer = self.connect(who, address, small=small)
-        wants_full = len(ops) == 1 and ops[0] == "submit" and peer.who in OWNERS
-        full = wants_full and not peer.asked and await self.queued(peer.who) >= self.limits.queued
+        alone = len(ops) == 1 and ops[0] == "submit" and not peer.asked
+        full = alone and "ok" not in await self.room_for(peer.who)
         asks: list[str] = [*ops, *([last] if last else [])]
         for turn, op in enumerate(asks):
             asked = self.ask_http(peer, op, at + turn, chunked)

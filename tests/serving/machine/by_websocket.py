@@ -10,7 +10,7 @@ import trio
 from wsproto import ConnectionType, WSConnection, events
 
 from tests.inside import store_of
-from tests.serving.machine.books import EVERYBODY, HOST, OWNERS, Asked, Work, mark
+from tests.serving.machine.books import EVERYBODY, HOST, Asked, Work, mark
 from tests.serving.machine.hosting import PORT
 from tests.serving.machine.model import Model
 from tests.serving.machine.moves import (
@@ -94,10 +94,11 @@ class ByWebSocket(Model):
         self.works.append(work)
         return work
 
-    def body_of(self, work: Work) -> dict[str, Any]:
-        """Return the request that submits a job."""
+    def body_of(self, work: Work, options: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the request that submits a job, with some more options."""
         tags = {"n": str(work.number), "of": mark(work.owner)}
-        options = {"tags": tags, "key": f"key{work.number % 2}-{work.number}"}
+        options = {"tags": tags, "key": f"key{work.number % 2}-{work.number}", **(options or {})}
+        work.exclusive = options.get("exclusive")
         return {"handler": "act", "args": [work.number], "options": options}
 
     def ask_web(
@@ -109,7 +110,7 @@ class ByWebSocket(Model):
         if op == "submit":
             work = self.new_work(peer.who)
             work.slow = 40.0 if at % 4 == 0 else 0.0
-            message |= self.body_of(work)
+            message |= self.body_of(work, fields.get("options"))
         elif op in {"list", "find", "handlers", "statistics", "ping"}:
             work = None
         else:
@@ -148,13 +149,12 @@ class ByWebSocket(Model):
         if peer is None:
             return
         is_full = len(self.calls_of(peer)) >= self.limits.calls
-        want: frozenset[str] | None = None
-        waits = await self.queued(peer.who) if op == "submit" and peer.who in OWNERS else 0
-        if waits >= self.limits.queued or (is_full and not (peer.stalled or op == "ping")):
-            want = frozenset({"too_many"})
+        room = await self.room_for(peer.who) if op == "submit" else frozenset({"ok"})
         asked = self.ask_web(peer, op, job)
-        if want is not None:
-            asked.want = want
+        if is_full and not (peer.stalled or op == "ping"):
+            asked.want = frozenset({"too_many"})
+        elif "too_many" in room:
+            asked.want = room
         if peer.stalled:
             asked.want |= {"too_many"}
         await self.settle()

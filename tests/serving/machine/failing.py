@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import trio
 
-from tests.serving.machine.by_http import ByHttp
 from tests.serving.machine.moves import (
     GRACE,
     LAPSED,
     PING,
 )
+from tests.serving.machine.naming import Naming
 
 
-class Failing(ByHttp):
+class Failing(Naming):
     """Peers that fail, time that passes, a store that is unavailable, and a server that stops."""
 
     async def fail(self, at: int, how: str) -> None:

@@ -12,6 +12,7 @@ from tests.serving.machine.books import EVERYBODY, OWNERS, Asked, Work
 from tests.serving.machine.hosting import Hosting
 from tests.serving.machine.moves import (
     BOX,
+    CAPACITY,
     DROPPED,
 )
 from tests.serving.machine.peers import Peer
@@ -28,6 +29,13 @@ class Model(Hosting):
     async def queued(self, who: str) -> int:
         """Return how many jobs of an owner wait."""
         return len(await self.jobs.find(state=State.QUEUED, owner=who))
+
+    async def room_for(self, who: str) -> frozenset[str]:
+        """Return the possible answers to a submit: too many jobs wait, or not, or it may start at once."""
+        if who not in OWNERS or await self.queued(who) < self.limits.queued:
+            return frozenset({"ok"})
+        running = len(await self.jobs.find(state=State.RUNNING))
+        return frozenset({"too_many"} if running >= CAPACITY else {"ok", "too_many"})
 
     def known(self) -> list[Work]:
         """Return the jobs whose ids a peer has received."""

@@ -61,6 +61,17 @@ TURNS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
         size=st.sampled_from([1, 3, 9]),
         large=st.sampled_from([0, 0, 3000, 20_000, 300_000]),
     ),
+    "submit_by_name": _given(
+        at=picks,
+        policies=st.lists(
+            st.sampled_from(
+                [*("reject", "attach", "after", "replace", "cancel"), {"seconds": 2.0, "at_most": 5.0}]
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        by_http=st.booleans(),
+    ),
     "ask_for_what_takes_time": _given(at=picks, job=picks, more=st.integers(0, 2)),
     "look_at_a_large_value": _given(job=jobs),
     "watch_together": _given(
