@@ -230,6 +230,24 @@ def test_a_job_is_cancelled_after_it_was_confirmed(page: Page, site: Site) -> No
 
 
 @in_browser()
+def test_handlers_are_paused_and_resumed(page: Page, site: Site) -> None:
+    """The page says what is paused; buttons pause all, or the handler of a job, and resume them."""
+    job = site.submit("count", 1)
+    open_page(page, job)
+    page.get_by_role("button", name="Pause count", exact=True).click()
+    expect(page.get_by_text("Paused: count")).to_be_visible()
+    page.get_by_role("button", name="Resume count", exact=True).click()
+    expect(page.get_by_text("Paused: count")).to_be_hidden()
+    page.get_by_role("button", name="Pause all", exact=True).click()
+    expect(page.get_by_text("All handlers are paused: no job starts.")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause count", exact=True)).to_be_hidden()
+    assert site.do(site.jobs.statistics).all_paused
+    page.get_by_role("button", name="Resume all", exact=True).click()
+    expect(page.locator("#paused")).to_be_hidden()
+    assert not site.do(site.jobs.statistics).all_paused
+
+
+@in_browser()
 def test_the_page_goes_on_when_the_server_was_restarted(page: Page, site: Site) -> None:
     """While the server is away the page says so; then the stream goes on: no gap, no repeat."""
     job = site.submit("wait", 6)

@@ -18,6 +18,8 @@ export class Lists {
   #round = 0; // the number of the last request: answers to older ones are dropped
   #timer = 0;
   #selected = "";
+  /** Called whenever the lists are asked for. */
+  onrefresh = () => {};
   // Those that wait for somebody are asked for last: they are shown there, and not in the queue.
   #groups = [
     ...ORDER.map((state) => new Group(document.querySelector(`.group[data-states~="${state}"]:not([data-reason])`))),
@@ -66,6 +68,7 @@ export class Lists {
     sayOrHide(element("filter-error"), tags === null ? "Tags are written name=value, with spaces between them." : "");
     if (this.#jobs === null || tags === null || document.visibilityState === "hidden") return;
     const began = performance.now();
+    this.onrefresh();
     try {
       const answers = await this.#ask(tags, round);
       if (round === this.#round) this.#show(answers);

@@ -8,6 +8,7 @@ import { CancelDialog } from "./cancel.js";
 import { SubmitDialog } from "./form.js";
 import { JobView } from "./job.js";
 import { Lists } from "./list.js";
+import { Pauses } from "./pause.js";
 import { Schedules } from "./schedules.js";
 import { element, say, sayOrHide } from "./text.js";
 import { connect } from "./trio_jobs.js";
@@ -24,6 +25,8 @@ function submitted(job) {
 const submitting = new SubmitDialog(submitted);
 const schedules = new Schedules(submitted);
 const cancelling = new CancelDialog();
+const pauses = new Pauses(() => view.job?.handler);
+lists.onrefresh = () => pauses.refresh();
 /** @type {?import("./trio_jobs.js").Jobs} */
 let jobs = null;
 
@@ -35,7 +38,7 @@ function start() {
     askForToken(error.message);
     return;
   }
-  for (const part of [lists, view, submitting, cancelling, schedules]) part.use(jobs);
+  for (const part of [pauses, lists, view, submitting, cancelling, schedules]) part.use(jobs);
   route();
 }
 
