@@ -21,11 +21,14 @@ from trio_jobs import (
     Reason,
     Retry,
     State,
+    StoreUnavailable,
     Timeouts,
     handler,
     open_registry,
 )
+from trio_jobs.stores import Store
 from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 
 class Gate:
@@ -299,3 +302,28 @@ def test_unknown_names_of_the_package() -> None:
     """A name that the package does not have is an AttributeError, as of any module."""
     with pytest.raises(AttributeError, match="'trio_jobs' has no attribute 'Limits'"):
         getattr(trio_jobs, "Limits")  # noqa: B009  # not to be found by a type checker
+
+
+class Unheard(Connection):
+    """Loses the first answer to a call that sets limits."""
+
+    lost = 0
+
+    async def call(self, name: str, verb: Callable[[], Awaitable[Any]]) -> Any:
+        """Carry a call."""
+        answer = await super().call(name, verb)
+        if name == "limit" and not self.lost:
+            self.lost += 1
+            raise StoreUnavailable("the answer was lost")
+        return answer
+
+
+async def test_limits_whose_answer_is_lost_are_told_again(autojump_clock: MockClock) -> None:
+    """A registry opens although the store is away for a moment when it is told of the limits."""
+    gate, line = Gate(), Unheard(MemoryStore())
+    work = gate.handler(Limit(at_once=1))
+    async with open_registry(cast("Store", line), handlers=[work], on_exit="drain") as jobs:
+        await jobs.submit_many(work, [("", 1.0)] * 2)
+        await trio.sleep(3)
+    assert line.lost == 1
+    assert gate.most[""] == 1

@@ -10,6 +10,7 @@ from .._model.handlers import Handler
 from .._model.limits import Limit, check_shared, limits_of
 from ..stores.contract import Store, Submission
 from ..stores.limits import KeepsLimits
+from ..stores.retrying import retry_until_answered
 
 
 class HandlerLimits:
@@ -39,7 +40,7 @@ class HandlerLimits:
             ValueError: It keeps no limits.
         """
         for handler, limits in self._given.items() if self._runs or not store.durable else ():
-            await self._tell(store, handler, limits)
+            await retry_until_answered(self._tell, store, handler, limits)
 
     async def tell(self, store: Store, new: Submission) -> None:
         """Tell a store of the limits of a handler that was not given, before a job of it.
