@@ -114,6 +114,7 @@ class JobRegistry:
     handlers: Mapping[str, Callable[..., Awaitable[Any]]]
     running: Mapping[str, str]  # what runs here: handlers by job id
     schedules: Schedules
+    limits: JobLimits
     async def submit(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
@@ -163,6 +164,11 @@ class Schedules:
     async def pause(self, name: str) -> None: ...  # in every process, and after restarts
     async def resume(self, name: str) -> None: ...
     async def trigger(self, name: str) -> JobHandle[Any, Any]: ...
+
+class JobLimits:
+    async def find(self) -> list[LimitStatus]: ...
+    async def set(self, name: str, limit: Limit) -> None: ...  # pins it: openings do not change it
+    async def unset(self, name: str) -> None: ...
 
 class JobHandle(Generic[T, R]):
     id: str
@@ -420,6 +426,13 @@ class Schedule:
     late: float = 60.0
     jitter: float = 0.0
     options: Mapping[str, Any]  # of submit
+
+class LimitStatus:
+    name: str  # of one that is not shared, "report[0]"
+    limit: Limit
+    pinned: bool  # by `JobLimits.set`
+    running: int  # of a keyed one, over all keys
+    waiting: int
 
 class ScheduleStatus:
     name: str

@@ -3,11 +3,12 @@
 from importlib.metadata import version as _version
 
 import trio_jobs
-from trio_jobs._registry import opening, registry, schedules
+from trio_jobs._registry import limits, opening, registry, schedules
 
 # Names that the package loads only when they are needed, but that its annotations use.
 vars(opening)["Schedule"] = trio_jobs.Schedule
 vars(registry)["Schedules"] = schedules.Schedules
+vars(registry)["JobLimits"] = limits.JobLimits
 
 project = "trio_jobs"
 author = "The trio_jobs authors"

@@ -26,6 +26,8 @@ MOST_NAMES = 50
 BEHIND = {
     "Filter": "_registry.filter",
     "LineStream": "_watching.lines",
+    "JobLimits": "_registry.limits",
+    "LimitStatus": "_model.limits",
     "ScheduleStatus": "_model.schedule",
     "Schedules": "_registry.schedules",
     "Search": "_registry.filter",

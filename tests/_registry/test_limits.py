@@ -14,6 +14,7 @@ import trio_jobs
 from trio_jobs import (
     JobContext,
     JobFailed,
+    JobRegistry,
     KeyConflict,
     Limit,
     Priority,
@@ -327,3 +328,49 @@ async def test_limits_whose_answer_is_lost_are_told_again(autojump_clock: MockCl
         await trio.sleep(3)
     assert line.lost == 1
     assert gate.most[""] == 1
+
+
+async def test_limits_are_listed_and_set() -> None:
+    """A limit that is set holds at once in place of that of the handler, and is listed with what is used."""
+    gate = Gate()
+    work = gate.handler("gpu", Limit(at_once=5, keyed=True))
+    async with open_registry(limits={"gpu": Limit(at_once=1)}) as jobs:
+        assert await jobs.limits.find() == []
+        for key in "aab":
+            await jobs.submit(work, key, limit_key=key)
+        await wait_all_tasks_blocked()
+        assert await used_in(jobs) == {"gpu": (1, False, 1, 2), "work[1]": (5, False, 1, 2)}
+        await jobs.limits.set("gpu", Limit(at_once=3))
+        await jobs.limits.set("work[1]", Limit(at_once=1, keyed=True))
+        await wait_all_tasks_blocked()
+        assert await used_in(jobs) == {"gpu": (3, True, 2, 1), "work[1]": (1, True, 2, 1)}
+        await jobs.limits.unset("gpu")
+        assert [pinned for _, pinned, *_ in (await used_in(jobs)).values()] == [False, True]
+
+
+async def used_in(jobs: JobRegistry) -> dict[str, tuple[int | None, bool, int, int]]:
+    """Return of each limit `at_once`, whether it is pinned, and how many jobs run and wait under it."""
+    found = await jobs.limits.find()
+    return {one.name: (one.limit.at_once, one.pinned, one.running, one.waiting) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "error", "complaint"),
+    [
+        ("gpu", 3, TypeError, "set takes a Limit record; got 3"),
+        (3, Limit(at_once=1), TypeError, "name takes a str; got 3"),
+        ("", Limit(at_once=1), ValueError, "the name of a limit has 1 to 100 characters"),
+        ("other[0]", Limit(at_once=1), ValueError, r"does not end with '\]'; got 'other\[0\]'"),
+        ("gpu", Limit(at_once=1, keyed=True), ValueError, "the limit 'gpu' is not keyed"),
+        ("new", Limit(at_once=1, keyed=True), ValueError, "the limit 'new' is not keyed"),
+        ("work[1]", Limit(at_once=1), ValueError, r"'work\[1\]' is keyed; give it as Limit\(…, keyed=True\)"),
+    ],
+)
+async def test_what_set_refuses(name: Any, limit: Any, error: type[Exception], complaint: str) -> None:
+    """A limit that is set is a `Limit`, has a name, and is keyed if and only if the handler's is."""
+    work = Gate().handler("gpu", Limit(at_once=5, keyed=True))
+    async with open_registry(handlers=[work], limits={"gpu": Limit(at_once=1)}) as jobs:
+        with pytest.raises(error, match=complaint):
+            await jobs.limits.set(name, limit)
+        with pytest.raises(ValueError, match="no limit is pinned whose name is 'gpu'"):
+            await jobs.limits.unset("gpu")

@@ -169,6 +169,22 @@ LIMITED = [
         "store",
     ),
     Bug(
+        "a limit that an operator has set is changed by the next program that is opened",
+        "the load that was taken off a service is back after a restart",
+        LANES,
+        "{name: self._pins.get(name, limit) for name, limit in limits.items()}",
+        "dict(limits)",
+        "store",
+    ),
+    Bug(
+        "a limit that is set counts from the next job on",
+        "the load stays, though an operator has set a limit to take it off",
+        LANES,
+        "                    self.define(handler, group.limits, now)\n",
+        "                    pass\n",
+        "store",
+    ),
+    Bug(
         "a job says that it waits for the first limit of its handler",
         "an operator raises a limit that holds up nothing",
         LANES,

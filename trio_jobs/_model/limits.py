@@ -69,6 +69,25 @@ class Limit:
         return self.burst or max(1, math.ceil(self.per_second or 0))
 
 
+@attrs.frozen(kw_only=True)
+class LimitStatus:
+    """A limit of a store, and what is used of it.
+
+    Attributes:
+        name: Its name; of one that no other handler shares, that of the handler and its place.
+        limit: What it says.
+        pinned: Whether it was set by `JobRegistry.limits`, and not by the last registry that was opened.
+        running: How many jobs run under it; of a keyed one, over all keys.
+        waiting: How many wait, counted as `Limit.waiting` counts them.
+    """
+
+    name: str
+    limit: Limit
+    pinned: bool
+    running: int
+    waiting: int
+
+
 def check_limits(given: object) -> tuple[str | Limit, ...]:
     """Return the limits of a handler, checked.
 

@@ -29,7 +29,7 @@ class HandlerLimits:
     def __init__(self, shared: object, handlers: Iterable[Handler] = (), *, runs: bool = True) -> None:
         self._runs = runs
         self._shared = dict[str, Limit]() if shared is None else check_shared(shared)
-        marks = [mark_of(fn) for fn in handlers]
+        marks = [mark_of(fn) for fn in handlers if runs]
         self._given = {mark.name: limits_of(mark.name, mark.limits, self._shared) for mark in marks}
         self._told: dict[str, Mapping[str, Limit]] = {}
 
@@ -39,7 +39,7 @@ class HandlerLimits:
         Raises:
             ValueError: It keeps no limits.
         """
-        for handler, limits in self._given.items() if self._runs or not store.durable else ():
+        for handler, limits in self._given.items():
             await retry_until_answered(self._tell, store, handler, limits)
 
     async def tell(self, store: Store, new: Submission) -> None:
@@ -48,7 +48,7 @@ class HandlerLimits:
         Raises:
             ValueError: The store keeps no limits, or one is not defined.
         """
-        if new.handler not in self._given:
+        if new.handler not in self._given and (self._runs or not store.durable):
             await self._tell(store, new.handler, limits_of(new.handler, new.limits, self._shared))
 
     async def _tell(self, store: Store, handler: str, limits: Mapping[str, Limit]) -> None:

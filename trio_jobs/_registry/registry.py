@@ -29,6 +29,7 @@ from .filter import AtLeast, Filter, Search, where_of
 if TYPE_CHECKING:  # few programs have limits or schedules
     from .firing import Firing
     from .limiting import HandlerLimits
+    from .limits import JobLimits
     from .schedules import Schedules
 
 T = TypeVar("T")
@@ -122,6 +123,13 @@ class JobRegistry:
 
         self._firing = self._firing or Firing(self._worker, self.handlers)
         return Schedules(self._worker, self._firing, self._tell_limits)
+
+    @property
+    def limits(self) -> JobLimits:
+        """How many jobs may run, start and wait, as the store has it, and what is used of that."""
+        from .limits import JobLimits
+
+        return JobLimits(self._worker)
 
     @property
     def running(self) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from .check import check
 from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
+from .limits import limits
 from .listing import list_jobs, stats
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
@@ -52,6 +53,7 @@ def program() -> App:
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")
     app.command(schedules())
+    app.command(limits())
     return app
 
 

@@ -14,10 +14,11 @@ import apsw
 from .._common.errors import SchemaTooNew
 from .._common.states import State
 from .._model.job import Event, Job, Retention
+from .._model.limits import LimitStatus
 from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
-from ..stores.sqlite import chunks, lanes, listing, looking, pauses
+from ..stores.sqlite import chunks, lanes, limits, listing, looking, pauses
 from ..stores.sqlite.clock import time_of
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
@@ -52,6 +53,10 @@ class ReadOnlyFile:
     def job(self, job_id: str) -> Job:
         """Return a job."""
         return lanes.job_now(self._tx, job_id, self._rows.job_of)
+
+    def limits(self) -> list[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned."""
+        return limits.listed(self._tx)
 
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from .._common.errors import QueueFull
-from .._model.limits import Limit
+from .._model.limits import Limit, LimitStatus
 from ._queue import Queue
 from .rates import Use
 
@@ -114,6 +114,7 @@ class Lanes:
         self.held: dict[str, tuple[Lane, float]] = {}
         self._groups: dict[str, Group] = {}
         self._uses: dict[str, Use] = {}  # by name, of the limits that are not keyed
+        self._pins: dict[str, Limit] = {}
         self._turns = itertools.count()
         self._sleeping = Queue[Lane]()  # until a job is due, or a rate lets one start
         self._idle = Queue[Lane]()  # until the rate is unused, so that they may be forgotten
@@ -126,11 +127,42 @@ class Lanes:
         return handler in self._groups
 
     def limits(self, handler: str) -> Mapping[str, Limit]:
-        """Return the limits of a handler by name."""
-        return self._groups[handler].limits if handler in self._groups else {}
+        """Return the limits of a handler by name, as they hold now."""
+        limits = self._groups[handler].limits if handler in self._groups else {}
+        return {name: limit if limit.keyed else self._uses[name].limit for name, limit in limits.items()}
+
+    def pin(self, name: str, limit: Limit | None, now: float) -> None:
+        """Set a limit, and let `define` not change it; None ends that."""
+        self._pins.pop(name, None)
+        if limit is not None:
+            self._pins[name] = limit
+            for handler, group in self._groups.items():
+                if name in group.limits:
+                    self.define(handler, group.limits, now)
+
+    def status(self) -> list[LimitStatus]:
+        """Return all limits, and what is used of them."""
+        found = dict(self._pins)
+        for handler in self._groups:
+            found |= self.limits(handler)
+        return [
+            LimitStatus(
+                name=name,
+                limit=limit,
+                pinned=name in self._pins,
+                running=sum(lane.running for lane in self._under(name)),
+                waiting=sum(len(lane.counted) for lane in self._under(name)),
+            )
+            for name, limit in sorted(found.items())
+        ]
+
+    def _under(self, name: str) -> list[Lane]:
+        groups = (group for group in self._groups.values() if name in group.limits)
+        return [lane for group in groups for lane in group.lanes.values()]
 
     def define(self, handler: str, limits: Mapping[str, Limit], now: float) -> None:
         """Set the limits of a handler; those that it shares change for all. What runs keeps its places."""
+        limits = {name: self._pins.get(name, limit) for name, limit in limits.items()}
         group = self._groups.setdefault(handler, Group())
         running = sum(lane.running for lane in group.lanes.values())
         for use in group.shared:
@@ -223,11 +255,7 @@ class Lanes:
                     raise QueueFull(limit.waiting, *one)
 
     def _waiting(self, name: str, key: str | None, gone: Collection[str], *, keyed: bool) -> int:
-        groups = [group for group in self._groups.values() if name in group.limits]
-        if keyed:
-            lanes = [lane for group in groups if (lane := group.lanes.get(key)) is not None]
-        else:
-            lanes = [lane for group in groups for lane in group.lanes.values()]
+        lanes = [lane for lane in self._under(name) if lane.key == key or not keyed]
         return sum(len(lane.counted) - sum(one in lane.counted for one in gone) for lane in lanes)
 
     def limit_over(self, handler: str, key: str | None, now: float) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._common.states import Reason, State
 from .._model.job import PENALTY
-from .._model.limits import Limit
+from .._model.limits import Limit, LimitStatus
 from . import rules
 from ._lanes import Lanes
 from ._looking import LookingVerbs
@@ -81,13 +81,23 @@ class QueueingVerbs(LookingVerbs):
         fresh = handler not in lanes
         if fresh and not limits:
             return
-        self._lanes = lanes
-        if (before := lanes.limits(handler)) and before != limits:
-            logger.info("the limits of %s are %s now; they were %s", handler, limits, before)
+        self._lanes, before = lanes, lanes.limits(handler)
         lanes.define(handler, limits, now)
+        if before and before != (after := lanes.limits(handler)):
+            logger.info("the limits of %s are %s now; they were %s", handler, after, before)
         if fresh:
             self._rehouse(handler, lanes, now)
         self._work.ring()
+
+    async def pin_limit(self, name: str, limit: Limit | None) -> None:
+        """See `limits.KeepsLimits`."""
+        self._lanes = self._lanes or Lanes()
+        self._lanes.pin(name, limit, self._time())
+        self._work.ring()
+
+    async def limits(self) -> Sequence[LimitStatus]:
+        """See `limits.KeepsLimits`."""
+        return [] if self._lanes is None else self._lanes.status()
 
     def _rehouse(self, handler: str, lanes: Lanes, now: float) -> None:
         """Put the jobs of a handler where they wait now: it has got lanes, or has none any more."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .._model.limits import Limit
+    from .._model.limits import Limit, LimitStatus
 
 
 @runtime_checkable
@@ -28,4 +28,15 @@ class KeepsLimits(Protocol):
         `submit` raises `QueueFull` if more jobs than `Limit.waiting` would wait. It counts all of a batch,
         also those that start in the same step.
         """
+        ...
+
+    async def pin_limit(self, name: str, limit: Limit | None) -> None:
+        """Set a limit at once, whatever `limit` says of its name before or later; None ends that.
+
+        What was pinned then stays as it is until `limit` says something of its name.
+        """
+        ...
+
+    async def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of all handlers, and those that are pinned, by name."""
         ...

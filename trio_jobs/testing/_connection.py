@@ -132,6 +132,8 @@ class Connection:
     cancelling = _carried(Store.cancelling, waits=True)
     listening = _carried(Store.listening, waits=True)
     limit = _carried(KeepsLimits.limit)
+    pin_limit = _carried(KeepsLimits.pin_limit)
+    limits = _carried(KeepsLimits.limits)
     submission = _carried(KeepsSubmissions.submission)
     declare = _carried(KeepsSchedules.declare)
     keep_declared = _carried(KeepsSchedules.keep_declared)

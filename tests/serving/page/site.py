@@ -68,7 +68,18 @@ class Site:
         await self._nursery.start(self._keep_open)
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
-        handlers = [count, shout, shout_at_length, burst, fail, form, chat, approve, waiting_for(self.steps)]
+        handlers = [
+            count,
+            shout,
+            shout_at_length,
+            burst,
+            fail,
+            form,
+            chat,
+            approve,
+            alone,
+            waiting_for(self.steps),
+        ]
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
             async with (
@@ -166,6 +177,12 @@ async def approve(job: trio_jobs.JobContext[str], what: str) -> bool:
     if job.attempt == 1:
         raise trio_jobs.AwaitInput(f"Do you want {what}?")
     return bool(await job.receive())
+
+
+@trio_jobs.handler(limits=[trio_jobs.Limit(at_once=1, keyed=True)])
+async def alone(job: trio_jobs.JobContext[str]) -> None:
+    """Wait, one job for each key at a time."""
+    await trio.sleep_forever()
 
 
 @trio_jobs.handler

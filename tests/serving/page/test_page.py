@@ -123,6 +123,22 @@ def test_what_does_not_fit_is_said_at_its_field(page: Page, site: Site) -> None:
 
 
 @in_browser()
+def test_a_keyed_limit_asks_for_its_key(page: Page, site: Site) -> None:
+    """Only for a handler with a keyed limit there is a field for the key, which is needed."""
+    open_page(page)
+    page.get_by_role("button", name="New job").click()
+    page.get_by_label("Handler").select_option("count")
+    expect(page.get_by_label("Limit key")).to_have_count(0)
+    page.get_by_label("Handler").select_option("alone")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("This is needed.")).to_have_count(1)
+    page.get_by_label("Limit key").fill("tenant-7")
+    page.get_by_role("button", name="Submit").click()
+    expect_state(page, "running")
+    expect(page.locator("#job-facts")).to_contain_text("tenant-7")
+
+
+@in_browser()
 def test_a_job_is_watched_as_it_runs(page: Page, site: Site) -> None:
     """Tokens, progress, history and result are shown as they arrive, and the lists follow."""
     job = site.submit("wait", 4)

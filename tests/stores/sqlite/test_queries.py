@@ -71,7 +71,7 @@ def test_a_transition_starts_where_the_table_says(what: Transition) -> None:
 
 
 SMALL = {"totals", "count_waiting", "count_ended", "schedules", "pauses"}  # they read a table of few rows
-SMALL |= {"forget_limits", "count_limits"}
+SMALL |= {"limits", "forget_limits", "count_limits"}
 FEW = (
     "SCAN lane VIRTUAL",
     "level",

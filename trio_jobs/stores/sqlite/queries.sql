@@ -374,6 +374,19 @@ FROM json_each(:handlers) AS asked CROSS JOIN trio_jobs_limited AS limited ON li
 CROSS JOIN trio_jobs_limit AS one ON one.name = limited.name
 ORDER BY limited.handler, limited.place;
 
+-- name: limits
+SELECT name, text, pinned, running, waiting FROM trio_jobs_limit ORDER BY name;
+
+-- name: pin_limit
+INSERT INTO trio_jobs_limit (name, text, pinned) VALUES (:name, :text, 1)
+ON CONFLICT DO UPDATE SET text = :text, pinned = 1;
+
+-- name: unpin_limit
+UPDATE trio_jobs_limit SET pinned = 0 WHERE name = :name;
+
+-- name: limited_by
+SELECT handler FROM trio_jobs_limited WHERE name = :name;
+
 -- name: define_limit
 INSERT INTO trio_jobs_limit (name, text) VALUES (:name, :text)
 ON CONFLICT DO UPDATE SET text = :text WHERE text <> :text AND NOT pinned;

@@ -10,7 +10,7 @@ import trio
 from ..._common.errors import QueueFull
 from ..._common.states import Reason, State
 from ..._model.job import Timeouts
-from ..._model.limits import Limit
+from ..._model.limits import Limit, LimitStatus
 from ...stores.contract import Outcome, Store, Submission
 from ...stores.limits import KeepsLimits
 from . import kit
@@ -222,6 +222,32 @@ async def what_waits_may_leave(limited: Limited) -> None:
     kit.expect("sweep, then get: state", await kit.state_of(limited, late), State.FAILED)
     await limited.finish(first, 1, kit.completed())
     await kit.again(limited, last)
+
+
+async def what_is_pinned_stays(limited: Limited) -> None:
+    """What `pin_limit` says of a limit holds at once, whatever `limit` says, until the pin ends."""
+    two, five = Limit(at_once=2), Limit(at_once=5)
+    await limited.limit(_WORK, {"it": _ONE})
+    await kit.accept(limited, *[_make() for _ in range(9)])
+    await limited.pin_limit("it", two)
+    await _expect_used(limited, two, pinned=True)
+    await limited.limit(_WORK, {"it": five})
+    await _expect_used(limited, two, pinned=True)
+    await limited.pin_limit("it", None)
+    await _expect_used(limited, two, pinned=False)
+    await limited.limit(_WORK, {"it": five})
+    await _expect_used(limited, five, pinned=False)
+    await limited.pin_limit("coming", _ONE)
+    await limited.limit(_OTHER, {"coming": Limit(at_once=9)})
+    other = await kit.accept(limited, *[kit.make(target=kit.other_work) for _ in range(2)])
+    kit.expect("claim under a limit that was pinned before", await kit.claimed(limited, 9), other[:1])
+
+
+async def _expect_used(store: Limited, limit: Limit, *, pinned: bool) -> None:
+    await kit.claimed(store, 9)
+    most = limit.at_once or 0
+    used = LimitStatus(name="it", limit=limit, pinned=pinned, running=most, waiting=9 - most)
+    kit.expect("claim of nine, then limits", list(await store.limits()), [used])
 
 
 async def the_last_definition_counts(limited: Limited) -> None:
