@@ -10,11 +10,12 @@ import math
 from bisect import bisect_left
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .._common.errors import quoted
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from .schedule import Schedule
 
 _DAY: Final = 86400
@@ -100,6 +101,8 @@ def check_cron(cron: object, timezone: object) -> None:
 
 def zone_of(timezone: str | None) -> ZoneInfo:
     """Return a time zone; without a name, UTC. Raises `ValueError` if there is none of that name."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # which takes long
+
     try:
         return ZoneInfo("UTC" if timezone is None else timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder, say

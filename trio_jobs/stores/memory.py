@@ -22,6 +22,7 @@ from ._row import Row, same
 from ._scheduling import SchedulingVerbs
 from ._sending import SendingVerbs
 from .contract import CancelAnswer, Claim, Claimant, Outcome, Submission
+from .records import Again
 from .log import Log
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
@@ -62,7 +63,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         keyed: dict[tuple[str | None, str], Submission] = {}
         ids: list[str] = []
         for new in batch:
-            if (done := self._submitted_again(new)) is not None:
+            if new.again is not None and (done := self._submitted_again(new.again)) is not None:
                 ids.append(done)
                 continue
             # A job that is known already was submitted by a call whose answer was lost.
@@ -148,9 +149,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         known = known or new.options.exclusive is not None or new.again is not None
         return not (known or others) and rules.due_at(new.options, now, self._epoch) <= now
 
-    def _submitted_again(self, new: Submission) -> str | None:
+    def _submitted_again(self, again: Again) -> str | None:
         """Return the job that the former one was submitted again as already, if that is to be once only."""
-        before = self._rows.get(new.again.job_id) if new.again is not None and new.again.once else None
+        before = self._rows.get(again.job_id) if again.once else None
         return None if before is None else before.resubmitted_as
 
     def _holder(self, new: Submission, keyed: dict[tuple[str | None, str], Submission]) -> Submission | None:
@@ -195,7 +196,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             return self._asked_again(worker.claim, worker.lease, now)
         if limit and self._expiring.tickets:
             self._expire(now)
-        claims = list[Claim]()
+        claims: list[Claim] = []  # a list of no type: to call one with a type takes long
         pop = self._waiting.pop if self._lanes is None else partial(self._next, self._lanes)
         while len(claims) < limit and (job_id := pop(now)) is not None:
             claims.append(self._start(self._rows[job_id], worker, now))

@@ -43,7 +43,8 @@ def submit(
     if alone and not (waiting or _is_late(tx, batch[0], handlers, awaiting)):
         return _submit_and_start(tx, batch[0], worker)
     ids: list[str] = []
-    fresh, numbers = list[Submission](), list[int]()
+    fresh: list[Submission] = []
+    numbers: list[int] = []
     for new in batch:
         known = _holder(tx, new)
         ids.append(known or new.submission.id)
@@ -80,7 +81,8 @@ def _check_room(tx: Transaction, fresh: Sequence[Submission], *, crowded: bool) 
 def _submit_exclusive(
     tx: Transaction, new: Written, limit: int, handlers: Iterable[str], worker: Claimant
 ) -> tuple[list[str], list[Row]]:
-    known, fresh = _holder(tx, new), list[Submission]()
+    known = _holder(tx, new)
+    fresh: list[Submission] = []
     if known is None and tx.one("number_of", id=new.submission.id) is None:
         waiting = total(tx, "count_waiting", what="all", name="")
         place = exclusive.place(tx, new)
