@@ -17,6 +17,8 @@ INBOX = 8
 """How many inputs of a job may be unconsumed."""
 EVERY = 1.0
 """Seconds between the ticks of each schedule."""
+AT_ONCE = {"all": 3, "key": 1}
+"""How many jobs of the handler `limited` may run at once, in all and of each key."""
 OVER = {"completed", "failed", "cancelled"}
 
 
@@ -50,6 +52,8 @@ class Job:
     last_input: int
     inputs_ended: int | None
     exclusive: str | None
+    handler: str | None
+    limit_key: str | None
     schedule: str | None
     log: list[Event] = attrs.field(factory=list[Event])
 
@@ -83,6 +87,7 @@ def load(db: sqlite3.Connection) -> dict[str, Job]:
     query = """
         SELECT number, id, state, attempt, spent, attempts, seq, parent, key,
             consumed, unconsumed, last_input, inputs_ended, exclusive,
+            handler, json_extract(options, '$.limit_key'),
             (SELECT value FROM trio_jobs_tag WHERE job = number AND name = 'schedule')
         FROM trio_jobs_job
     """

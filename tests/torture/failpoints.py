@@ -41,7 +41,7 @@ from journal import Journal, entries_of
 from process import retry_until_answered
 
 import trio_jobs
-from trio_jobs import AwaitInput, JobContext, Kind, Reason, Retry, Schedule, State, handler
+from trio_jobs import AwaitInput, JobContext, Kind, Limit, Reason, Retry, Schedule, State, handler
 from trio_jobs.stores import Claimant, Outcome, Transition
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.stores.sqlite.group import Group
@@ -56,14 +56,17 @@ VERBS: Final = (
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
     *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
 )
-TURNS: Final = ("replace", "hand_on", "fire")
-"""Those about exclusive names and schedules, which not every kind of fault meets."""
+TURNS: Final = ("replace", "hand_on", "fire", "take_place")
+"""Those about exclusive names, schedules and limits, which meet two kinds of fault at the commit."""
+_waiting = threading.Event()
+"""Set when jobs wait for a place under a limit, or may."""
 _SPECIAL: Final[Mapping[str, tuple[str, Callable[[tuple[Any, ...], Mapping[str, Any]], bool]]]] = {
     "consume": ("append", lambda _, named: (named.get("received") or 0) > 0),
     "step": ("append", lambda args, _: Kind.STEP in args),
     "wait": ("finish", lambda args, _: is_wait(args[3])),
     "replace": ("submit", lambda args, _: args[1][0].options.on_busy == "cancel"),
     "hand_on": ("finish", lambda args, _: args[3].transition is Transition.CANCELLED),
+    "take_place": ("claim", lambda *_: _waiting.is_set()),
 }
 """Calls of a verb that do something of their own: which verb, and of what arguments."""
 STEPS: Final = ("begin/before", "serve/before", "serve/after", "commit/before", "commit/after")
@@ -85,7 +88,7 @@ class Case:
 
 CASES: Final = [
     *(Case(*each) for each in itertools.product(VERBS, STEPS, FAULTS)),
-    *(Case(*each) for each in itertools.product(TURNS, STEPS, ("kill", "io"))),
+    *(Case(*each) for each in itertools.product(TURNS, STEPS[-2:], ("kill", "io"))),
 ]
 
 
@@ -178,6 +181,14 @@ async def talk(job: JobContext[str]) -> str:
     return returns(job, await spawned.result())
 
 
+@handler(limits=[Limit(at_once=1)])
+async def narrow(job: JobContext[str]) -> str:
+    """Run alone."""
+    handlers.journal.note("run", job=job.id, attempt=job.attempt)
+    await trio.sleep(0.01)
+    return returns(job, "done")
+
+
 @handler
 async def sleeper(job: JobContext[str]) -> None:
     """Wait to be cancelled."""
@@ -201,11 +212,13 @@ async def listens(job: JobContext[str]) -> list[str]:
             return returns(job, heard)
 
 
-HANDLERS: Final = (child, talk, sleeper, listens)
+HANDLERS: Final = (child, talk, narrow, sleeper, listens)
 TICK: Final = Schedule(child, name="tick", every=EVERY)
 ENDS: Final = [
     ("first", State.CANCELLED),
     ("listens", State.COMPLETED),
+    ("narrow 1", State.COMPLETED),
+    ("narrow 2", State.COMPLETED),
     ("second", State.CANCELLED),
     ("stopped", State.CANCELLED),
     ("talk", State.COMPLETED),
@@ -234,6 +247,7 @@ async def _run_through(jobs: trio_jobs.JobRegistry, path: Path, nursery: trio.Nu
     nursery.start_soon(retry_until_answered, partial(_follow, spoken, path.parent))
     await _take_turns(jobs)
     await _fire(jobs)
+    await _take_places(jobs)
     stopped = await _submit(jobs, sleeper, "stopped")
     waiting = await _submit(jobs, sleeper, "waiting", delay=600)
     for job in (stopped, waiting):
@@ -270,6 +284,14 @@ async def _fire(jobs: trio_jobs.JobRegistry) -> None:
         await retry_until_answered(partial(store.fire, row, row.anchor + EVERY, job))
     fired, *_ = await retry_until_answered(partial(jobs.find, tags={"schedule": TICK.name}))
     assert await (await retry_until_answered(partial(jobs.get, fired.id))).result() == "grown"
+
+
+async def _take_places(jobs: trio_jobs.JobRegistry) -> None:
+    """Submit two jobs that have one place."""
+    _waiting.set()
+    places = [await _submit(jobs, narrow, f"narrow {number}") for number in (1, 2)]
+    for job in places:
+        assert await job.result() == "done"
 
 
 async def _talk_to(job: trio_jobs.JobHandle[Any, Any]) -> None:
@@ -344,6 +366,7 @@ def play(case: Case, folder: Path) -> bool:
     """
     path = folder / "jobs.db"
     handlers.journal = Journal(folder / JOURNAL)
+    _waiting.clear()
     trio.run(before, path)
     if case.fault == "kill":
         happened = _killed(case, path)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-from evidence import EVERY
+from evidence import AT_ONCE, EVERY
 from journal import Journal
 
-from trio_jobs import AwaitInput, JobContext, Retry, Schedule, handler
+from trio_jobs import AwaitInput, JobContext, Limit, Retry, Schedule, handler
 
 T = TypeVar("T")
 journal = Journal(Path(os.devnull))
@@ -126,6 +126,14 @@ async def ticks(job: JobContext[str], seconds: float) -> int:
     return returns(job, 0)
 
 
+@handler(limits=[Limit(at_once=AT_ONCE["all"]), Limit(at_once=AT_ONCE["key"], keyed=True)])
+async def limited(job: JobContext[str], seconds: float) -> int:
+    """Run beside a few others, none of them of the same key."""
+    _began(job)
+    await trio.sleep(seconds)
+    return returns(job, 0)
+
+
 SCHEDULES = (
     Schedule(ticks, (0.0,), name="each", every=EVERY),
     Schedule(
@@ -211,4 +219,4 @@ async def _digest(job: JobContext[str], place: int) -> None:
         raise OSError(f"attempt {job.attempt} fails")
 
 
-ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly, ticks, chat)
+ALL = (quick, stream, burst, flaky, child, parent, stubborn, deadly, ticks, limited, chat)

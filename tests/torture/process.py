@@ -108,6 +108,7 @@ _KINDS: Final[Sequence[tuple[float, Any, Callable[[random.Random], tuple[Any, ..
     (10, handlers.parent, lambda chance: (chance.randint(1, 3),)),
     (7.5, handlers.stubborn, lambda chance: (chance.choice((0.05, 0.3)),)),
     (0.5, handlers.deadly, lambda _: ()),
+    (20, handlers.limited, lambda chance: (chance.choice((0.0, 0.05, 0.3)),)),
     (12, handlers.chat, lambda chance: (chance.choice((0.0, 0.05, 0.2)), chance.choice((None, None, 0.3)))),
 )
 _NAMES: Final = ("one", "two", "three")
@@ -120,6 +121,8 @@ def _draw(chance: random.Random) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     options: dict[str, Any] = {"priority": chance.randint(0, 3)}
     if chance.random() < 0.1:
         options["delay"] = 0.2
+    if fn is handlers.limited:
+        options["limit_key"] = chance.choice("abcdef")
     if chance.random() < 0.4 and fn is not handlers.chat:
         options |= {"exclusive": chance.choice(_NAMES), "on_busy": chance.choice(_POLICIES)}
         if isinstance(options["on_busy"], trio_jobs.Debounce):

@@ -1,4 +1,4 @@
-"""What a tortured file must show of exclusive names and of schedules: a part of `checker.py`."""
+"""What a tortured file must show of exclusive names, limits and schedules: a part of `checker.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from evidence import EVERY, OVER, Evidence, Rule
+from evidence import AT_ONCE, EVERY, OVER, Evidence, Rule
 
 REPLACING = ("replace", "cancel", "Debounce")
 CLOCK = 0.05
@@ -74,6 +74,45 @@ def names_were_held(evidence: Evidence) -> Iterator[str]:
                 yield f"{entry['key']} was told of {entry['holder']}, which had ended before"
 
 
+def limits_are_not_overshot(evidence: Evidence) -> Iterator[str]:
+    """Yield jobs that were started beside as many as a limit allows."""
+    running: dict[str, set[str]] = defaultdict(set)
+    for job_id, state in evidence.db.execute("SELECT id, new_state FROM audit_job ORDER BY place"):
+        job = evidence.jobs.get(job_id)
+        if job is None or job.handler != "limited":
+            continue
+        for name, most in ("all", AT_ONCE["all"]), (f"key {job.limit_key}", AT_ONCE["key"]):
+            if state == "running":
+                running[name].add(job_id)
+                if len(running[name]) > most:
+                    yield f"job {job_id} is one of {len(running[name])} of {name} that run at once"
+            else:
+                running[name].discard(job_id)
+
+
+def handlers_keep_to_limits(evidence: Evidence) -> Iterator[str]:
+    """Yield moments at which too many handlers ran, by their own account, of attempts that completed."""
+    began = {(one["job"], one["attempt"]): one["at"] for one in evidence.said("run")}
+    changes: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for entry in evidence.said("return"):
+        job = evidence.jobs.get(entry["job"])
+        if (
+            job is None
+            or job.handler != "limited"
+            or job.state != "completed"
+            or job.attempt != entry["attempt"]
+        ):
+            continue
+        for name in "all", f"key {job.limit_key}":
+            changes[name] += [(began[job.id, job.attempt], 1), (entry["at"], -1)]
+    for name, each in changes.items():
+        count = 0
+        for at, change in sorted(each):
+            count += change
+            if count > AT_ONCE[name.partition(" ")[0]]:
+                yield f"{count} handlers of {name} ran at {at}"
+
+
 def each_tick_fires_once(evidence: Evidence) -> Iterator[str]:
     """Yield ticks that fired twice, never, early or while their schedule was paused, and those without a job.
 
@@ -103,5 +142,5 @@ def each_tick_fires_once(evidence: Evidence) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     *(one_job_holds_a_name, handlers_of_a_name_take_turns, only_a_successor_replaces, names_were_held),
-    each_tick_fires_once,
+    *(limits_are_not_overshot, handlers_keep_to_limits, each_tick_fires_once),
 )

@@ -32,7 +32,8 @@ INSERT INTO trio_jobs_meta VALUES ('epoch', 0.0);
 CREATE TABLE trio_jobs_job (
     number INTEGER PRIMARY KEY, id TEXT, state TEXT, reason TEXT, attempt INTEGER, spent INTEGER,
     attempts INTEGER, seq INTEGER, parent INTEGER, key TEXT, consumed INTEGER DEFAULT 0,
-    unconsumed INTEGER DEFAULT 0, last_input INTEGER DEFAULT 0, inputs_ended INTEGER, exclusive TEXT
+    unconsumed INTEGER DEFAULT 0, last_input INTEGER DEFAULT 0, inputs_ended INTEGER, exclusive TEXT,
+    handler TEXT DEFAULT 'h', options TEXT DEFAULT '{"limit_key": "a"}'
 );
 CREATE TABLE trio_jobs_tag (job INTEGER, name TEXT, value TEXT);
 CREATE TABLE trio_jobs_schedule (name TEXT, last_tick REAL, paused INTEGER);
@@ -252,6 +253,13 @@ def edited(place: int, **changes: Any) -> Callable[[Scene], None]:
     return lambda scene: scene.journal[place].update(changes)
 
 
+def crowd(scene: Scene) -> None:
+    """Let two jobs of one key run at the same time."""
+    scene.sql("UPDATE trio_jobs_job SET handler = 'limited' WHERE id IN ('d', 'e')")
+    scene.sql("DELETE FROM audit_job WHERE id = 'd' AND new_state = 'completed'")
+    turned(5, at=100.15)(scene)
+
+
 def lose_workers(scene: Scene) -> None:
     """Let a job lose a fourth worker in a row."""
     for seq in range(9, 12):
@@ -332,6 +340,8 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("only_a_successor_replaces", sql("UPDATE audit_job SET old_state = 'running' WHERE id = 'c'")),
     ("names_were_held", turned(3, holder="a")),
     ("names_were_held", turned(2, at=101.0)),
+    ("limits_are_not_overshot", crowd),
+    ("handlers_keep_to_limits", crowd),
     ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 102.0")),
     ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 101.0")),
     ("each_tick_fires_once", sql("UPDATE audit_tick SET paused = 1")),

@@ -16,7 +16,7 @@ VERBS = (
     *("submit", "claim", "heartbeat", "append", "finish"),
     *("spawn", "request_cancel", "sweep", "remove", "prune"),
     *("send", "end_inputs", "inputs", "listening", "consume", "step", "wait"),
-    *("replace", "hand_on", "fire"),
+    *("replace", "hand_on", "fire", "take_place"),
 )
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="uses Linux's clock")
 
