@@ -577,6 +577,7 @@ HANDLE_CALLS: dict[str, Call] = {
     "end_inputs": lambda handle: handle.end_inputs(),
     "history": lambda handle: handle.history(),
     "request_cancel": lambda handle: handle.request_cancel(),
+    "resubmit": lambda handle: handle.resubmit(),
     "result": lambda handle: handle.result(),
     "send": lambda handle: handle.send("value"),
     "send_many": lambda handle: handle.send_many(["value"]),

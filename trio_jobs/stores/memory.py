@@ -22,8 +22,8 @@ from ._row import Row, same
 from ._scheduling import SchedulingVerbs
 from ._sending import SendingVerbs
 from .contract import CancelAnswer, Claim, Claimant, Outcome, Submission
-from .records import Again
 from .log import Log
+from .records import Again
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
 _SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
