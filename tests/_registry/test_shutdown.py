@@ -634,7 +634,7 @@ async def brief(job: JobContext[Any]) -> str:
     return "brief"
 
 
-SUBMITS = {"execute_and_stream", "submit", "submit_many"}
+SUBMITS = {"execute_and_stream", "submit", "submit_many", "resubmit"}
 
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite"])

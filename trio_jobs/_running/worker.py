@@ -114,7 +114,7 @@ class Worker(Runner):
         if batch and batch[0].limits:
             await self.tell_limits(batch[0])
         free = self._hold(len(batch))
-        worker = self.new_claim()
+        worker = self.new_claim() if free else self.claimant  # else it starts nothing
         try:
             ids, claims = await self.store.submit(batch, free, worker)
             await self._take(claims)
