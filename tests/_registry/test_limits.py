@@ -273,8 +273,9 @@ async def test_limits_are_checked_when_the_registry_is_opened() -> None:
         open_registry(handlers=[work])
     with pytest.raises(TypeError, match="takes a Limit record"):
         open_registry(limits={"gpu": cast("Any", 4)})
-    async with open_registry(NoLimits(), handlers=[Gate().handler()]):
-        pass
+    async with open_registry(NoLimits(), handlers=[Gate().handler()]) as jobs:
+        with pytest.raises(TypeError, match="NoLimits keeps no limits"):
+            await jobs.limits.find()
     with pytest.raises(ValueError, match="handler 'work' has limits, and <.*NoLimits.*> keeps none"):
         async with open_registry(NoLimits(), handlers=[work], limits={"gpu": Limit(at_once=1)}):
             pass
