@@ -25,24 +25,22 @@ class QueueingVerbs(LookingVerbs):
     """What waits, and the verbs that set limits and pause."""
 
     def _enqueue(self, row: Row, now: float) -> None:
-        options = row.submission.options
-        self._wait(row, now)
-        expires = rules.expires_at(options, row.due)
-        if expires is not None and row.state is State.QUEUED:
-            self._expiring.add(row.submission.id, expires, 0, now)
-            self._alarm.ring()
-
-    def _wait(self, row: Row, now: float) -> None:
-        new, penalty = row.submission, PENALTY[row.submission.options.priority]
+        new = row.submission
+        options = new.options
+        penalty = PENALTY[options.priority]
         if self._lanes is None or new.handler not in self._lanes:
             if row.line is None or row.behind is None:
                 self._waiting.add(new.id, row.due, penalty, now, row.number)
         elif row.behind is not None:
-            self._lanes.count(new.handler, new.options.limit_key, new.id)
+            self._lanes.count(new.handler, options.limit_key, new.id)
         else:
             counts = row.before is None or row.before.reason is not Reason.AWAITING_INPUT
             ranked = row.due, penalty, now, row.number
-            self._lanes.add(new.handler, new.options.limit_key, new.id, ranked, counts=counts)
+            self._lanes.add(new.handler, options.limit_key, new.id, ranked, counts=counts)
+        expires = rules.expires_at(options, row.due)
+        if expires is not None and row.state is State.QUEUED:
+            self._expiring.add(new.id, expires, 0, now)
+            self._alarm.ring()
 
     def _dequeue(self, row: Row) -> None:
         new = row.submission
@@ -110,7 +108,8 @@ class QueueingVerbs(LookingVerbs):
                     lanes.hold(handler, new.options.limit_key, new.id, now)
             elif not row.state.over:
                 self._waiting.discard(new.id)
-                self._wait(row, now)
+                self._expiring.discard(new.id)
+                self._enqueue(row, now)
 
     async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
         """See `pauses.KeepsPauses`."""
