@@ -211,6 +211,7 @@ class Lanes:
             ranked: When it is due, the penalty, now, and the number, as `Queue.add` takes them.
             counts: Whether `Limit.waiting` counts it.
         """
+        self._wake(ranked[2])  # what has become due since takes its turn before
         lane = self._groups[handler].lane(key)
         lane.jobs.add(job_id, *ranked)
         self._size += 1

@@ -214,15 +214,13 @@ class Look(NamedTuple):
 
     Attributes:
         use: What is used of the keyed limit, if there is one.
-        due: When the best of the jobs that are due was due, and its number; None if none is.
-        rank: Its rank.
+        rank: The rank of the best of its jobs that are due; infinity if none is.
         opens: When it may start, as far as the key is concerned.
         later: When the next job is due that is not.
         started: Whether the lane has just had its turn.
     """
 
     use: Use | None
-    due: tuple[float, int] | None
     rank: float
     opens: float
     later: float
@@ -233,24 +231,24 @@ def _look(tx: Transaction, group: Group, lane: Lane, *, started: bool = False) -
     use = group.use_of(lane, tx.now)
     if started and use is not None:
         use.start(tx.now)
-    number, due, rank = tx.one("best_in_lane", lane=lane.number, now=tx.now) or (None, 0.0, math.inf)
+    _, rank = tx.one("best_in_lane", lane=lane.number, now=tx.now) or (0, math.inf)
     (later,) = tx.one("later_in_lane", lane=lane.number, now=tx.now) or (None,)
     opens = tx.now if use is None else use.opens_at(tx.now)
-    best = None if number is None else (due, number)
-    return Look(use, best, rank, opens, math.inf if later is None else later, started)
+    return Look(use, rank, opens, math.inf if later is None else later, started)
 
 
 def _settle(tx: Transaction, lane: Lane, look: Look) -> None:
     """Open a lane, or close it, or forget it."""
     use, turn, wakes = look.use, lane.turn, look.later
-    is_open = look.due is not None and look.opens <= tx.now
-    if look.due is None:
+    waits = look.rank < math.inf
+    is_open = waits and look.opens <= tx.now
+    if not waits:
         turn = None
     elif turn is None or look.started:
         (turn,) = tx.one("next_turn") or (0,)
-    if look.due is not None and not is_open:
+    if waits and not is_open:
         wakes = look.opens
-    elif look.due is None and not lane.jobs:
+    elif not (waits or lane.jobs):
         wakes = -math.inf if use is None else use.moment
         if wakes <= tx.now:
             tx.run("forget_lane", number=lane.number)
@@ -269,10 +267,11 @@ def _settle(tx: Transaction, lane: Lane, look: Look) -> None:
 def _wake(tx: Transaction, groups: Mapping[str, Group]) -> bool:
     """Settle the lanes that have woken, and return whether there may be more of them."""
     woken = _woken(tx, groups, _WOKEN)
-    looks = [(_look(tx, groups[lane.handler], lane), lane) for lane in woken]
-    looks.sort(key=lambda one: one[0].due or (0.0, 0))  # as they came, so they take their turns
-    for look, lane in looks:
-        _settle(tx, lane, look)
+    fresh = {
+        lane: tx.one("first_in_lane", lane=lane.number, now=tx.now) for lane in woken if lane.turn is None
+    }
+    for lane in sorted(woken, key=lambda lane: fresh.get(lane) or ()):  # as they came, so they take turns
+        _settle(tx, lane, _look(tx, groups[lane.handler], lane))
     return len(woken) == _WOKEN
 
 
@@ -312,7 +311,7 @@ def next_start(tx: Transaction, handlers: Iterable[str]) -> float:
             break
         group = groups[lane.handler]
         look = _look(tx, group, lane)
-        first = look.later if look.due is None else look.opens
+        first = look.later if look.rank == math.inf else look.opens
         if look.use is not None and look.use.moment != lane.moment:  # which a claim has to write
             first = tx.now
         soonest = min(soonest, max(first, _opens_at(tx, group)))
@@ -346,7 +345,7 @@ def _limit_over(tx: Transaction, handler: str, key: str | None) -> str | None:
 
 
 def due(tx: Transaction, limit: int, handlers: Iterable[str]) -> list[int]:
-    """Return jobs in open lanes that a claim may start."""
+    """Return jobs that are due in lanes that are open, or were when a claim failed that had woken them."""
     rows = tx.run("due_in_lanes", handlers=looking.listed(handlers), now=tx.now, limit=limit)
     return [number for (number,) in rows]
 

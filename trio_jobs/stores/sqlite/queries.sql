@@ -462,7 +462,7 @@ FROM trio_jobs_lane WHERE handler = :handler AND rank IS NOT NULL ORDER BY turn 
 SELECT waiting, {lane} FROM trio_jobs_lane WHERE handler = :handler AND coalesce(limit_key, x'') = coalesce(:key, x'');
 
 -- name: best_in_lane
-SELECT job.number, job.due, job.due + level.penalty AS rank
+SELECT job.number, job.due + level.penalty AS rank
 FROM {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number = (
     SELECT number FROM trio_jobs_job
     WHERE state IN {started} AND lane = :lane AND priority = level.priority AND due <= :now
@@ -470,6 +470,16 @@ FROM {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number = (
     ORDER BY due, number LIMIT 1
 )
 ORDER BY rank, job.number LIMIT 1;
+
+-- name: first_in_lane
+SELECT job.due, job.number
+FROM {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number = (
+    SELECT number FROM trio_jobs_job
+    WHERE state IN {started} AND lane = :lane AND priority = level.priority AND due <= :now
+        AND behind IS NULL AND (expires IS NULL OR expires > :now)
+    ORDER BY due, number LIMIT 1
+)
+ORDER BY job.due, job.number LIMIT 1;
 
 -- name: later_in_lane
 SELECT min((
@@ -480,7 +490,8 @@ SELECT min((
 
 -- name: due_in_lanes
 SELECT job.number
-FROM json_each(:handlers) AS asked CROSS JOIN trio_jobs_lane AS lane ON lane.handler = asked.value AND rank IS NOT NULL
+FROM json_each(:handlers) AS asked
+CROSS JOIN trio_jobs_lane AS lane ON lane.handler = asked.value AND (rank IS NOT NULL OR wakes <= :now)
 CROSS JOIN {levels} AS level CROSS JOIN trio_jobs_job AS job ON job.number IN (
     SELECT number FROM trio_jobs_job
     WHERE state IN {started} AND lane = lane.number AND priority = level.priority AND due <= :now

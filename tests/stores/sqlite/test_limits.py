@@ -1,0 +1,355 @@
+"""Limits in a file: the lanes agree with those in memory, and places are counted whoever moves a job."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_jobs import Busy, Limit, QueueFull, Reason, State, Timeouts
+from trio_jobs.stores import Claimant, Outcome, Store, Submission
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
+from trio_jobs.testing import open_sqlite_in_lockstep
+from trio_jobs.testing.checks import kit
+
+from .parts import writer_of
+
+HANDLERS = (kit.work, kit.other_work)
+WORK, OTHER = (fn.__name__ for fn in HANDLERS)
+opened = partial(open_sqlite, handlers=HANDLERS)
+WORKER = Claimant("w", 1000.0)
+
+COUNTS = """
+SELECT 'lane', number, jobs, running, waiting FROM trio_jobs_lane
+EXCEPT SELECT 'lane', lane.number, count(job.number), total(state = 'running'),
+    total(state IN ('queued', 'retrying') AND reason IS NOT 'awaiting_input')
+FROM trio_jobs_lane AS lane LEFT JOIN trio_jobs_job AS job ON job.lane = lane.number AND finished IS NULL
+GROUP BY lane.number
+UNION ALL SELECT * FROM (
+    SELECT 'limit', name, 0, running, waiting FROM trio_jobs_limit
+    EXCEPT SELECT 'limit', name, 0, total(state = 'running'),
+        total(state IN ('queued', 'retrying') AND reason IS NOT 'awaiting_input')
+    FROM trio_jobs_limited LEFT JOIN trio_jobs_job AS job
+        ON job.handler = trio_jobs_limited.handler AND finished IS NULL AND parent IS NULL
+    GROUP BY name
+)
+UNION ALL SELECT 'job', number, 0, 0, 0 FROM trio_jobs_job
+WHERE finished IS NULL AND (lane IS NULL) <> (
+    parent IS NOT NULL OR handler NOT IN (SELECT handler FROM trio_jobs_limited)
+)
+"""
+"""What the file's triggers have counted wrongly, or jobs that should be in a lane, or in none."""
+
+
+async def miscounted(store: SqliteStore) -> list[Any]:
+    found, _ = await writer_of(store).call(lambda tx: list(tx.db.execute(COUNTS)))
+    return found
+
+
+class Stores(NamedTuple):
+    """The same jobs in memory and in a file."""
+
+    memory: MemoryStore
+    file: SqliteStore
+
+    async def both(self, verb: str, *args: Any) -> Any:
+        """Call a verb of both, and return the answer, or the error, which has to be the same."""
+        answers = [await outcome_of(store, verb, *args) for store in self]
+        assert answers[0] == answers[1]
+        assert await miscounted(self.file) == []
+        return answers[0]
+
+
+async def outcome_of(store: Any, verb: str, *args: Any) -> Any:
+    try:
+        answer = await getattr(store, verb)(*args)
+    except (QueueFull, Busy) as error:
+        return type(error).__name__
+    if verb == "claim":
+        return [(claim.submission.id, claim.attempt) for claim in answer]
+    if verb == "submit":
+        return answer[0], [(claim.submission.id, claim.attempt) for claim in answer[1]]
+    return answer
+
+
+async def waits(store: Store) -> bool:
+    """Return whether `due` waits."""
+    with trio.move_on_after(0.001) as scope:
+        await store.due()
+    return scope.cancelled_caught
+
+
+class Course:
+    """What may happen to jobs under limits, drawn from a seed.
+
+    Args:
+        stores: The stores.
+        clock: The clock of both.
+        seed: The seed.
+    """
+
+    def __init__(self, stores: Stores, clock: MockClock, seed: int) -> None:
+        self.stores = stores
+        self.clock = clock
+        self.draw = random.Random(seed)
+        self.known: list[str] = []
+        self.running: dict[str, int] = {}
+        self.sent = 0
+
+    async def go(self, steps: int) -> None:
+        """Take so many steps."""
+        await self.limit()
+        for _ in range(steps):
+            step = self.draw.choice(
+                [self.submit] * 4
+                + [self.claim] * 4
+                + [self.finish] * 4
+                + [self.cancel, self.send, self.limit, self.wait]
+            )
+            await step()
+            self.clock.jump(0.01)  # no rank is that of another handler's job: stores order these as they like
+        assert await waits(self.stores.memory) == await waits(self.stores.file)
+
+    def new(self, fn: Any) -> Submission:
+        new = kit.make(
+            target=fn,
+            priority=self.draw.choice([0, 2, 2, 2]),
+            delay=self.draw.choice([0.0, 0.0, 0.0, self.draw.uniform(1, 7)]),
+        )
+        key = self.draw.choice("abc") if fn is kit.work else None
+        return attrs.evolve(new, options=attrs.evolve(new.options, limit_key=key))
+
+    async def submit(self) -> None:
+        fn = self.draw.choice(HANDLERS)
+        batch = [self.new(fn) for _ in range(self.draw.randint(1, 4))]
+        if len(batch) == 1 and self.draw.random() < 0.5:
+            on_busy: Any = self.draw.choice(["after", "replace"])
+            named: Any = {"exclusive": self.draw.choice("xy"), "on_busy": on_busy}
+            batch[0].options = attrs.evolve(batch[0].options, **named)
+        answer = await self.stores.both("submit", batch, self.draw.choice([0, 0, 1, 2]), WORKER)
+        if not isinstance(answer, str):
+            self.known += answer[0]
+            self.running |= dict(answer[1])
+
+    async def claim(self) -> None:
+        self.running |= dict(await self.stores.both("claim", self.draw.choice([1, 2, 5]), WORKER))
+        assert await waits(self.stores.memory) == await waits(self.stores.file)
+
+    async def finish(self) -> None:
+        if self.running:
+            job_id = self.draw.choice(sorted(self.running))
+            await self.stores.both("finish", job_id, self.running.pop(job_id), self.draw.choice(ENDS))
+
+    async def cancel(self) -> None:
+        if self.known:
+            await self.stores.both("request_cancel", self.draw.choice(self.known), None)
+            await self.claim()  # a key that waits no more, and again before a claim, keeps its turn in a file
+
+    async def send(self) -> None:
+        job_id = self.draw.choice(self.known or ["none"])
+        if job_id in self.known and not (await self.stores.memory.get(job_id)).state.over:
+            self.sent += 1
+            await self.stores.both("send", job_id, str(self.sent), ["an input"])
+
+    async def limit(self) -> None:
+        shared = {"shared": Limit(at_once=self.draw.choice([2, 4, 9]), waiting=self.draw.choice([6, 20]))}
+        bound: dict[str, Any] = self.draw.choice(BOUNDS)
+        own = {f"{WORK}[0]": Limit(**bound, keyed=self.draw.random() < 0.8)}
+        await self.stores.both("limit", WORK, self.draw.choice([own, own | shared]))
+        await self.stores.both("limit", OTHER, self.draw.choice([{}, shared, shared]))
+
+    async def wait(self) -> None:
+        self.clock.jump(self.draw.choice([0.5, 3.0, 8.0]))
+        await trio.lowlevel.checkpoint()
+
+
+ENDS: Sequence[Outcome] = [
+    kit.completed(),
+    kit.failed(),
+    kit.retried(delay=4.0),
+    kit.retried(delay=0.0),
+    kit.awaiting(),
+]
+BOUNDS: Sequence[dict[str, Any]] = [
+    {"at_once": 1},
+    {"at_once": 2, "waiting": 5},
+    {"per_second": 0.5, "burst": 2},
+    {"at_once": 3, "per_second": 0.2},
+]
+
+
+def take_course(folder: Path, seed: int, steps: int = 60) -> None:
+    async def main() -> None:
+        async with open_sqlite_in_lockstep(folder / f"{seed}.db", handlers=HANDLERS) as file:
+            await Course(Stores(MemoryStore(), file), clock, seed).go(steps)
+
+    clock = MockClock(autojump_threshold=0)
+    trio.run(main, clock=clock)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_file_agrees_with_memory(tmp_path: Path, seed: int) -> None:
+    """Whatever happens under limits, the same jobs start in the same order, and all places are counted."""
+    take_course(tmp_path, seed)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("some", range(4))
+def test_a_file_agrees_with_memory_in_many_courses(tmp_path: Path, some: int) -> None:
+    """See above, with more seeds and more steps."""
+    for seed in range(100 * some + 5, 100 * some + 105):
+        take_course(tmp_path, seed, 80)
+
+
+def change(path: Path, sql: str, *values: Any) -> None:
+    db = apsw.Connection(str(path))
+    db.execute(sql, values)
+    db.close()
+
+
+def limited(key: str = "a", **options: Any) -> Submission:
+    new = kit.make(**options)
+    return attrs.evolve(new, options=attrs.evolve(new.options, limit_key=key))
+
+
+async def ids(store: Store, limit: int = 9) -> list[str]:
+    return [claim.submission.id for claim in await store.claim(limit, WORKER)]
+
+
+async def test_an_older_worker_gives_places_back(tmp_path: Path) -> None:
+    """A worker of version 3, which knows no limits, ends a job with its own statement: the place is free."""
+    async with opened(tmp_path / "jobs.db") as store:
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        first, second = await kit.accept(store, limited(), limited("b"))
+        assert await ids(store) == [first]
+        change(
+            tmp_path / "jobs.db",
+            "UPDATE trio_jobs_job SET state = 'completed', finished = 1.0, lease = NULL WHERE id = ?",
+            first,
+        )
+        assert await miscounted(store) == []
+        assert await ids(store) == [second]
+
+
+async def test_a_damaged_limit_and_damaged_counters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A limit that cannot be read does not hold until it is defined again; counters are counted anew."""
+    async with opened(tmp_path / "jobs.db") as store:
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        first, second, third = await kit.accept(store, *[limited() for _ in range(3)])
+        assert await ids(store) == [first]
+        change(tmp_path / "jobs.db", "UPDATE trio_jobs_limit SET text = '{\"at_once\":0}'")
+        assert await ids(store, 1) == [second]
+        assert "a limit in the file cannot be read" in caplog.text
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        assert await ids(store) == []
+        change(tmp_path / "jobs.db", "UPDATE trio_jobs_lane SET running = 7, waiting = -1")
+        assert await miscounted(store)
+        change(tmp_path / "jobs.db", "UPDATE trio_jobs_total SET jobs = 1 << 40")
+        assert third in await kit.accept(store, limited(), attrs.evolve(limited(), id=third))
+        assert await miscounted(store) == []
+
+
+async def test_a_rate_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    """What is used of a rate counts as a full burst at most, however far ahead its moment is."""
+    now = [1.8e9]
+    async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
+        for keyed in (False, True):
+            rate = {f"it {keyed}": Limit(per_second=0.1, burst=1, keyed=keyed)}
+            await store.limit(WORK, rate)
+            one, two = await kit.accept(store, limited(), limited())
+            assert await ids(store) == [one]
+            now[0] += 1000.0
+            assert await ids(store) == [two]
+            now[0] -= 500.0
+            (three,) = await kit.accept(store, limited())
+            if keyed:
+                await store.limit(WORK, rate)  # as an opening does
+            assert await ids(store) == []
+            now[0] += 10.0
+            await store.due()
+            assert await ids(store) == [three]
+            now[0] += 1000.0
+
+
+async def test_limits_that_are_taken_away(tmp_path: Path) -> None:
+    """A handler without limits any more has no lanes, and its jobs start as any others."""
+    async with opened(tmp_path / "jobs.db") as store:
+        await store.limit(WORK, {})
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        await store.limit(OTHER, {"it": Limit(at_once=1)})
+        first, second = await kit.accept(store, limited(), limited())
+        assert await ids(store) == [first]
+        await store.limit(WORK, {})
+        assert await miscounted(store) == []
+        assert await ids(store) == [second]
+        back = attrs.evolve(kit.retried(Reason.SHUTDOWN), begun=False)
+        await store.finish(first, 1, back)
+        assert await ids(store) == [first]
+
+
+async def test_a_lane_is_forgotten(tmp_path: Path) -> None:
+    """A key without jobs leaves no row, once its rate is unused."""
+    now = [1.8e9]
+    async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
+        await store.limit(WORK, {"it": Limit(per_second=0.1, keyed=True)})
+        (job_id,) = await kit.accept(store, limited())
+        assert await ids(store) == [job_id]
+        await store.finish(job_id, 1, kit.completed())
+        lanes = []
+        for wait in (1.0, 30.0):
+            now[0] += wait
+            await store.claim(1, WORKER)
+            rows, _ = await writer_of(store).call(
+                lambda tx: tx.db.execute("SELECT count(*) FROM trio_jobs_lane").get
+            )
+            lanes.append(rows)
+        assert lanes == [1, 0]
+
+
+async def test_what_expires_leaves_its_lane(tmp_path: Path) -> None:
+    """A job whose queue timeout has passed is not started from its lane, and takes no turn."""
+    now = [1.8e9]
+    async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        late = limited(timeouts=Timeouts(queue=5.0))
+        await kit.accept(store, limited("b"), late, limited("c"))
+        assert len(await ids(store, 1)) == 1
+        now[0] += 10.0
+        await store.limit(WORK, {"it": Limit(at_once=9)})
+        assert late.id not in await ids(store)
+        await store.sweep()
+        assert (await store.get(late.id)).state is State.FAILED
+        assert await miscounted(store) == []
+
+
+async def test_what_expired_since_the_last_claim(tmp_path: Path) -> None:
+    """A lane whose only due job has expired meanwhile is closed by the claim that sees it."""
+    now = [1.8e9]
+    async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
+        await store.limit(WORK, {"it": Limit(at_once=9, keyed=True)})
+        first = limited("b")
+        await kit.accept(store, first, limited("a", timeouts=Timeouts(queue=5.0)))
+        assert await ids(store, 1) == [first.id]
+        now[0] += 10.0
+        assert await ids(store) == []
+        assert await miscounted(store) == []
+
+
+async def test_a_damaged_job_in_a_lane_fails(tmp_path: Path) -> None:
+    """A row that cannot be started is that job's end, and gives its place back; the next one starts."""
+    async with opened(tmp_path / "jobs.db") as store:
+        await store.limit(WORK, {"it": Limit(at_once=1)})
+        bad, good = await kit.accept(store, limited(), limited())
+        change(tmp_path / "jobs.db", "UPDATE trio_jobs_job SET attempt = ? WHERE id = ?", 2**63 - 1, bad)
+        assert await ids(store) == [good]
+        assert (await store.get(bad)).state is State.FAILED
+        assert await miscounted(store) == []
