@@ -20,6 +20,9 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
     body: Any = case.body
     if case.path == "/v1/pause" and isinstance(body, dict) and body.get("handlers", "") is None:
         body["handlers"] = ["nobody"]  # else no job would start any more, and streams would not end
+    has_key = "Idempotency-Key" in (case.headers or {})
+    if case.path.endswith("/resubmit") and isinstance(body, dict):
+        settle(body, has_key=has_key)
     if case.path != "/v1/jobs" or not isinstance(body, dict):
         return
     name, args = body.get("handler"), body.get("args", [])
@@ -28,7 +31,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
         if handler == "greet" and isinstance(args, list):
             body["args"] = ["you", len(args)]
     if isinstance(body.get("options"), dict):
-        settle(body["options"], has_key="Idempotency-Key" in (case.headers or {}))
+        settle(body["options"], has_key=has_key)
 
 
 def shorten(query: Any) -> None:
