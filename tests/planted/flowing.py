@@ -137,7 +137,7 @@ FLOWING = [
     _bug(
         "any end gives a start back",
         "more jobs start per second than the limit says",
-        LANES,
+        RATES,
         "if not begun and started == self.last:",
         "if started == self.last:",
     ),

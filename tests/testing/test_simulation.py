@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_jobs import Job, JobContext
+from trio_jobs import Job, JobContext, Limit, Schedule, handler
 from trio_jobs._common.error_text import leaves
 from trio_jobs._running.worker import Worker
 from trio_jobs.stores.memory import MemoryStore
@@ -181,6 +181,30 @@ def test_ones_own_jobs() -> None:
 
     with pytest.raises(SimulationFailed, match=r"simulate\(scenario, seed=3\)"):
         simulate(Scenario(draw_job=draw), 3)
+
+
+def test_ones_own_limits_and_schedules() -> None:
+    """A scenario may have limits and schedules of its own, which are kept and fire."""
+    running, paid = 0, list[bool]()
+
+    @handler(limits=["till"])
+    async def pay(job: JobContext[str], scheduled: bool) -> None:
+        nonlocal running
+        running += 1
+        paid.append(scheduled)
+        assert running == 1
+        await trio.sleep(1)
+        running -= 1
+
+    scenario = Scenario(
+        draw_job=lambda random: (pay, (False,), {}),
+        faults=frozenset({"slow"}),
+        handlers=[pay],
+        limits={"till": Limit(at_once=1)},
+        schedules=[Schedule(pay, (True,), every=5)],
+    )
+    assert "fire" in {what for _, _, what, _ in simulate(scenario, 3).steps}
+    assert {*paid} == {True, False}
 
 
 def test_the_command_replays_a_seed(capsys: pytest.CaptureFixture[str]) -> None:

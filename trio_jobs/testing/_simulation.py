@@ -28,7 +28,7 @@ from ..stores.memory import MemoryStore
 from ._faults import FAULTS, PROMPT, Faults
 from ._history import History
 from ._host import Host, chaos
-from ._journal import journalled
+from ._journal import Handler, journalled
 from ._judge import check_history
 from ._load import Drawn, Load
 from ._scripted import ENDS, LIMITED, LISTENING, SHARED, STEPS, listening, scripted
@@ -97,9 +97,11 @@ class Scenario:
         patience: Virtual seconds after that in which every job must end.
         faults: The kinds of fault that may happen, of those in `FAULTS`; each run has some of them.
         draw_job: Draws a job: a handler, its arguments, and options of `submit`. By default these are jobs
-            that send, sleep, save, heed and are sent inputs; in some runs also exclusive and limited ones.
+            that send, sleep, save, heed and are sent inputs; in some runs also exclusive and limited
+            ones, and those of a schedule.
+        handlers: Those of your handlers that have limits: who runs jobs tells the store of them at first.
         limits: The limits that handlers share, by name, as for `open_registry`.
-        schedules: What each process declares, until the faults stop. Some runs have one more.
+        schedules: What each process declares, until the faults stop.
     """
 
     workers: int = 2
@@ -111,7 +113,8 @@ class Scenario:
     patience: float = 3000.0
     faults: frozenset[str] = frozenset(FAULTS)
     draw_job: Callable[[Random], Drawn] | None = None
-    limits: Mapping[str, Limit] = attrs.field(factory=lambda: SHARED)
+    handlers: Sequence[Handler] = ()
+    limits: Mapping[str, Limit] = attrs.field(factory=dict[str, Limit])
     schedules: Sequence[Schedule] = ()
 
 
@@ -169,13 +172,18 @@ class Simulation:
         self.trace = Trace(seed, kinds)
         self._scenario = scenario
         dice = Random(f"the flow of {seed}")  # its own, so that it changes nothing in other runs
-        flows = dice.random() < _FLOWS
+        flows = scenario.draw_job is None and dice.random() < _FLOWS
         self._draw_job = scenario.draw_job or (draw_flow if flows else draw_job)
         self._faults = Faults(self.random, kinds, self.random.choice((2.0, 5.0, 10.0)))
         cut = set[str]()
         lease = self._faults.lease
         self.history = History(cut=cut, mute=cut, soon=lease, prompt=lease if kinds <= PROMPT else None)
-        self._schedules = [*scenario.schedules]
+        self._schedules = [
+            attrs.evolve(one, handler=journalled(one.handler, self.history)) for one in scenario.schedules
+        ]
+        self._limits = {**(SHARED if flows else {}), **scenario.limits}
+        handlers = [*scenario.handlers, *(LIMITED if flows else ())]
+        self._handlers = [journalled(fn, self.history) for fn in handlers]
         if flows and dice.random() < 0.5:
             self._schedules.append(self._drawn_schedule(dice))
 
@@ -194,7 +202,11 @@ class Simulation:
                 capacity = self.random.randint(1, scenario.capacity) if kind == "worker" else 0
                 name = f"{kind}{number}"
                 host = Host(name, capacity, store, faults, trace=self.trace, history=self.history)
-                host.options = {"limits": scenario.limits, "schedules": self._schedules}
+                host.options = {
+                    "handlers": self._handlers,
+                    "limits": self._limits,
+                    "schedules": self._schedules,
+                }
                 hosts.append(host)
         load = Load(hosts, self.history, self.random, self._draw)
         async with trio.open_nursery() as nursery:
@@ -237,5 +249,5 @@ class Simulation:
     def _draw(self) -> Drawn:
         fn, args, options = self._draw_job(self.random)
         if (mark := mark_of(fn)).limits:
-            self.history.limits[mark.name] = limits_of(mark.name, mark.limits, self._scenario.limits)
+            self.history.limits[mark.name] = limits_of(mark.name, mark.limits, self._limits)
         return journalled(fn, self.history), args, options
