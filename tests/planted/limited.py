@@ -116,7 +116,7 @@ LIMITED = [
         "the limit of what may wait does not see what stands behind an exclusive job",
         "thousands of messages of one chat wait, though its limit is ten",
         QUEUEING,
-        "            self._lanes.count(new.handler, new.options.limit_key, new.id)\n",
+        "            self._lanes.count(new.handler, options.limit_key, new.id)\n",
         "            pass\n",
         "store",
     ),
