@@ -98,6 +98,7 @@ class Filter(TypedDict, total=False):
     handler: str
     owner: str
     parent: str
+    older_than: float  # seconds since its end
 
 class Search(TypedDict, total=False):
     state: State | Iterable[State]
@@ -105,6 +106,7 @@ class Search(TypedDict, total=False):
     handler: str
     owner: str
     parent: str
+    older_than: float
     reason: Reason
 
 # ---------------------------------------------------------------- people who submit and watch
@@ -145,6 +147,8 @@ class JobRegistry:
         self, job_id: str, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport: ...
     async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int: ...
+    async def retry_where(self, **where: Unpack[Search]) -> BulkReport: ...  # what failed
+    async def remove_where(self, **where: Unpack[Search]) -> int: ...
     async def remove(self, job_id: str) -> None: ...
     async def prune(self, *, older_than: float) -> int: ...
     def pause(self) -> None: ...  # this registry
@@ -156,6 +160,12 @@ class JobRegistry:
     async def pause_all(self) -> None: ...
     async def resume_all(self) -> None: ...  # also what was paused by name
     async def statistics(self) -> Statistics: ...
+
+class BulkReport:
+    count: int
+    more: bool  # count is how many were counted, up to 10,000
+    refused: int
+    message: str | None
 
 class Schedules:
     async def find(self) -> list[ScheduleStatus]: ...

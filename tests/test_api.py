@@ -24,6 +24,7 @@ MOST_NAMES = 50
 
 # Names that signatures use and that nobody has to import: they are found where they are defined.
 BEHIND = {
+    "BulkReport": "_registry.bulk",
     "Filter": "_registry.filter",
     "LineStream": "_watching.lines",
     "JobLimits": "_registry.limits",

@@ -101,6 +101,26 @@ async def test_submitting_again(kind: Kind) -> None:
 
 
 @both
+async def test_many_at_once(kind: Kind) -> None:
+    """All jobs that match are cancelled, submitted again and removed, and the numbers are right."""
+    async with site(kind) as (jobs, url), connect(url) as remote:
+        for user in ("7", "7", "8"):
+            await remote.submit(forever, tags={"user": user})
+        assert await remote.cancel_where("enough", tags={"user": "7"}) == 2
+        while await jobs.count(state=State.CANCELLED) < 2:
+            await trio.sleep(0.01)
+        report = await remote.retry_where(state=State.CANCELLED, older_than=0)
+        assert (report.count, report.refused, report.message) == (2, 0, None)
+        assert await remote.remove_where() == 2
+        assert await jobs.count() == len(await remote.find()) == 3
+        assert await remote.cancel_where() == 3
+        with pytest.raises(TypeError, match="leave owner out"):
+            await remote.remove_where(owner="ann")
+        with pytest.raises(TypeError, match="reason"):
+            await remote.cancel_where(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@both
 async def test_one_at_a_time(kind: Kind) -> None:
     """Names and what is done while one is held arrive, and so does which job took the place of another."""
     async with site(kind) as (jobs, url), connect(url) as remote:

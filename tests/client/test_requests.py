@@ -122,7 +122,7 @@ def test_a_filter_is_sent_as_the_wire_has_it() -> None:
     with pytest.raises(TypeError, match="leave owner out"):
         filter_of({"owner": "ann"})
     with pytest.raises(TypeError, match="cannot find jobs by sate"):
-        filter_of({"sate": "failed"})  # type: ignore[typeddict-unknown-key]
+        filter_of({"sate": "failed"})  # type: ignore[arg-type]
 
 
 def test_what_is_no_text_is_not_sent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.planted.bug import Bug
+from tests.planted.bulked import BULKED
 from tests.planted.damaged import DAMAGED
 from tests.planted.excluded import EXCLUDED
 from tests.planted.flowing import FLOWING
@@ -294,6 +295,7 @@ _OTHERS = [
     *EXCLUDED,
     *RESUBMITTED,
     *FLOWING,
+    *BULKED,
     *SENT,
     *STREAMED,
     *SHARED,

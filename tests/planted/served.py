@@ -117,8 +117,8 @@ SERVED = [
         "a list shows the jobs of all owners",
         "a caller sees jobs of others",
         DESK,
-        '        if caller.owner is not None:\n            where["owner"] = caller.owner',
-        "        pass",
+        '        fields["owner"] = caller.owner\n',
+        "",
         "serving",
     ),
     Bug(

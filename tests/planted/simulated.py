@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 
-REGISTRY, OPENING = "_registry/registry.py", "_registry/opening.py"
+REGISTRY, OPENING, BULK = "_registry/registry.py", "_registry/opening.py", "_registry/bulk.py"
 RUNNER, WORKER, ATTEMPT = "_running/runner.py", "_running/worker.py", "_running/attempt.py"
 INBOX, LISTENER, STEPS, WRITER = (f"_running/{name}.py" for name in ("inbox", "listener", "steps", "writer"))
 
@@ -60,15 +60,15 @@ SIMULATED = [
     Bug(
         "`cancel_where` skips jobs that wait to retry",
         "a job between two attempts runs again after all jobs were cancelled",
-        REGISTRY,
-        "states = UNFINISHED if wanted.states is None else",
-        'states = {one for one in UNFINISHED if one != "retrying"} if wanted.states is None else',
+        BULK,
+        "allowed = UNFINISHED if action",
+        "allowed = UNFINISHED - {State.RETRYING} if action",
         "simulation",
     ),
     Bug(
         "`cancel_where` reads one page",
         "of very many jobs that match only the first are cancelled",
-        REGISTRY,
+        BULK,
         "if (after := page.next) is None:",
         "if True:",
         "simulation",
@@ -76,17 +76,17 @@ SIMULATED = [
     Bug(
         "`cancel_where` ignores states",
         "jobs that run are cancelled with those that wait",
-        REGISTRY,
-        "UNFINISHED & frozenset(wanted.states)",
-        "UNFINISHED",
+        BULK,
+        "allowed & frozenset(where.states)",
+        "allowed",
         "simulation",
     ),
     Bug(
         "`cancel_where` ignores the owner if states are given",
         "jobs of others are cancelled too",
-        REGISTRY,
-        "wanted._replace(states=states), 0",
-        "wanted._replace(states=states, owner=wanted.owner if states == UNFINISHED else None), 0",
+        BULK,
+        "where._replace(states=states, ",
+        "where._replace(states=states, owner=where.owner if states == UNFINISHED else None, ",
         "simulation",
     ),
     Bug(

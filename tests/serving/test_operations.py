@@ -14,7 +14,19 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inside import store_of
-from tests.wire import BadRequest, Cancel, GetValue, List, NewJob, Pause, Resubmit, Resume, SubmitOptions
+from tests.wire import (
+    BadRequest,
+    BulkBody,
+    Cancel,
+    GetValue,
+    List,
+    NewJob,
+    Pause,
+    Resubmit,
+    Resume,
+    SubmitOptions,
+    WhereFields,
+)
 from trio_jobs import (
     Busy,
     CancelReport,
@@ -273,6 +285,35 @@ async def test_the_arguments_of_a_job(autojump_clock: MockClock) -> None:
         assert json.loads(value.data) == [{"width": 3, "height": 2}, 2.0]
         with pytest.raises(UnknownJob):
             await operations.value(BOB, GetValue(1, job.id, "args", 0))
+
+
+async def test_many_at_once(autojump_clock: MockClock) -> None:
+    """A caller changes and counts its own jobs only; a caller with all rights those of all."""
+    async with opened() as jobs:
+        operations = operations_of(jobs, queued=1)
+
+        async def bulk(caller: Caller, action: Any, dry_run: bool = False, **where: Any) -> tuple[int, int]:
+            asked = BulkBody(action, msgspec.convert(where, WhereFields), dry_run)
+            report = await operations.bulk(caller, asked)
+            return report.count, report.refused
+
+        ann, bob = [await submitted(operations, caller, new("hang")) for caller in (ANN, BOB)]
+        failing = await submitted(operations, ANN, new("measure", {"width": 0}, timeout=0))
+        await operations.wait(ANN, failing.id)
+        assert await bulk(ANN, "cancel", dry_run=True) == (1, 0)
+        assert await bulk(ANYBODY, "cancel", dry_run=True) == (2, 0)
+        assert await bulk(ANN, "cancel", state="running", handler="measure") == (0, 0)
+        assert await bulk(ANN, "cancel") == (1, 0)
+        await operations.wait(ANN, ann.id)
+        assert (await operations.get(BOB, bob.id)).cancel_requested_at is None
+        assert await bulk(BOB, "retry", state=["cancelled", "failed"]) == (0, 0)
+        jobs.pause()
+        with pytest.raises(Refused, match="1 jobs of yours wait already"):
+            await bulk(ANN, "retry", state=["cancelled", "failed", "completed"])
+        assert await bulk(ANN, "retry", dry_run=True) == (1, 0)  # one was
+        assert await bulk(BOB, "remove") == (0, 0)
+        assert await bulk(ANYBODY, "remove", older_than=9) == (0, 0)
+        assert await bulk(ANN, "remove", dry_run=True) == await bulk(ANN, "remove") == (2, 0)
 
 
 async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -> None:

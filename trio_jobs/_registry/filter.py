@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
-from .._common.states import Reason, State
-from .._common.validate import tags, text
+from .._common.states import UNFINISHED, Reason, State
+from .._common.validate import choice, number, tags, text
 from .._model.job import REPEATED
 from .._model.summary import PAGE_JOBS, JobSummary
 from ..stores.contract import Store, Where
@@ -31,6 +31,7 @@ class Filter(TypedDict, total=False):
         handler: The handler's name.
         owner: The owner.
         parent: The id of the job that spawned it.
+        older_than: How many seconds ago it ended, at least.
     """
 
     state: State | Iterable[State]
@@ -38,6 +39,7 @@ class Filter(TypedDict, total=False):
     handler: str
     owner: str
     parent: str
+    older_than: float
 
 
 class Search(Filter, total=False):
@@ -61,6 +63,7 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
     return found
 
 
+_STATES = tuple(map(str, State))
 _NAMES = ("handler", "owner", "parent")
 
 
@@ -79,10 +82,14 @@ def where_of(filter_: Filter | Search) -> Where:
     state = given.get("state")
     states = None
     if state is not None:
-        states = frozenset(map(State, [state] if isinstance(state, str) else state))
+        several = [state] if isinstance(state, str) else state
+        states = frozenset(State(choice("state", one, _STATES)) for one in several)
     reason = Reason(given["reason"]) if "reason" in given else None
     if reason in REPEATED and states is None:
         states = frozenset({State.RETRYING})  # of which there are few, and an index leads to them
+    if (older_than := given.get("older_than")) is not None:
+        number("older_than", older_than)
+        states = frozenset(State) - UNFINISHED if states is None else states
     wanted = tags(given["tags"]) if "tags" in given else None
-    names = {name: text(name, given.get(name)) for name in _NAMES if name in given}
-    return Where(states, wanted, reason=reason, **names)
+    names: dict[str, Any] = {name: text(name, given.get(name)) for name in _NAMES if name in given}
+    return Where(states, wanted, reason=reason, older_than=older_than, **names)

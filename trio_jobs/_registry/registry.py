@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
 
-import attrs
 import trio
 
-from .._common.errors import UnknownJob, quoted
-from .._common.states import UNFINISHED
+from .._common.errors import quoted
 from .._common.validate import number, text, whole
 from .._model.handlers import Handler
-from .._model.job import CancelReport, Job, Statistics
+from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, Page, place_of
 from .._running.context import JobContext
 from .._running.worker import Worker
 from .._watching.handle import JobHandle
 from .._watching.lines import LineStream
-from .._watching.readers import ReadersByJob
-from ..stores.contract import COUNTED, Store, Submission, Where
+from ..stores.contract import COUNTED, Submission, Where
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, where_of
 
-if TYPE_CHECKING:  # few programs have limits or schedules
+if TYPE_CHECKING:  # few programs have these
+    from .bulk import BulkReport
     from .firing import Firing
     from .limiting import HandlerLimits
     from .limits import JobLimits
@@ -37,41 +34,10 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-def inside(jobs: JobRegistry) -> tuple[Store, ReadersByJob]:
-    """Return the store of a registry and the readers in this process, for servers of its jobs."""
-    return jobs._worker.store, jobs._worker.readers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
 def end_firing(jobs: JobRegistry) -> None:
     """Let a registry fire no schedules any more."""
     if jobs._firing is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         jobs._firing.end()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-async def look_up(jobs: JobRegistry, job_id: str) -> tuple[JobHandle[Any, Any], Job]:
-    """Return a handle on a job, and the job as it is now, by one read. Raises as `JobRegistry.get` does."""
-    jobs._worker.check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    await trio.lowlevel.checkpoint()
-    job = await jobs._store.get(job_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return JobHandle(jobs._worker, job_id), job  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-async def submit_with_room(
-    jobs: JobRegistry,
-    fn: Callable[..., Awaitable[Any]],
-    args: tuple[Any, ...],
-    options: Mapping[str, Any],
-    room: int | None,
-) -> str:
-    """Submit as `JobRegistry.submit` does, if no more than `room` jobs of the owner wait then.
-
-    Returns:
-        The job's id.
-    """
-    jobs._worker.check_open(submits=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    new = attrs.evolve(submission(fn, args, options), room=room)
-    (job_id,) = await jobs._worker.submit([new])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return job_id
 
 
 def checked_names(names: tuple[str, ...]) -> frozenset[str]:
@@ -79,13 +45,6 @@ def checked_names(names: tuple[str, ...]) -> frozenset[str]:
     if not all(names) or not names:
         raise TypeError("it takes the names of handlers; pause_all() and resume_all() are for all of them")
     return frozenset(text("the name of a handler", name) for name in names)
-
-
-async def resubmit_with_room(
-    jobs: JobRegistry, job_id: str, options: Mapping[str, Any], room: int | None
-) -> str:
-    """Submit a job again as `JobHandle.resubmit` does; see `submit_with_room`."""
-    return await jobs._worker.resubmit(job_id, options, room)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class JobRegistry:
@@ -246,8 +205,10 @@ class JobRegistry:
         Raises:
             UnknownJob: No job has this id.
         """
-        handle, _ = await look_up(self, job_id)
-        return handle
+        self._worker.check_open()
+        await trio.lowlevel.checkpoint()
+        await self._store.get(job_id)
+        return JobHandle(self._worker, job_id)
 
     async def find(
         self, *, limit: int = 100, after: str | None = None, newest: bool = False, **where: Unpack[Search]
@@ -323,23 +284,48 @@ class JobRegistry:
     async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int:
         """Ask for the cancellation of every unfinished job that matches, and do not wait for it.
 
+        The newest come first, 500 at a time, and others have their turn in between; jobs that come meanwhile
+        are left alone. So it is with `retry_where` and `remove_where`. If one of them fails or is cancelled,
+        what is done stays done, and it may be called again.
+
         Returns:
             How many cancellations were requested.
         """
         self._worker.check_open()
-        wanted = where_of(where)
-        states = UNFINISHED if wanted.states is None else UNFINISHED & frozenset(wanted.states)
-        wanted, requested = wanted._replace(states=states), 0
-        after: str | None = None
-        while True:
-            await trio.lowlevel.checkpoint()
-            page = await self._store.find(wanted, PAGE_JOBS, after=after)
-            for job in page:
-                handle: JobHandle[Any, Any] = JobHandle(self._worker, job.id)
-                with suppress(UnknownJob):  # it ended and was removed meanwhile
-                    requested += await handle.request_cancel(reason)
-            if (after := page.next) is None:
-                return requested
+        from .bulk import cancel_all
+
+        return await cancel_all(self._worker, where_of(where), reason)
+
+    async def retry_where(self, **where: Unpack[Search]) -> BulkReport:
+        """Submit again every job that matches and has ended, as `JobHandle.resubmit` does.
+
+        It goes in pieces, as `cancel_where` does. Those that were submitted again before, in whatever way,
+        are passed over, and so are child jobs.
+
+        Args:
+            **where: See `Filter` and `Search`; without `state`, the jobs that failed.
+
+        Returns:
+            How many were submitted, and how many could not be, as their handler is not known here, say.
+
+        Raises:
+            QueueFull: Too many jobs wait.
+        """
+        self._worker.check_open(submits=True)
+        from .bulk import retry_all
+
+        return await retry_all(self._worker, where_of(where))
+
+    async def remove_where(self, **where: Unpack[Search]) -> int:
+        """Delete every job that matches and has ended; see `remove` and `cancel_where`.
+
+        Returns:
+            How many were deleted.
+        """
+        self._worker.check_open()
+        from .bulk import remove_all
+
+        return await remove_all(self._worker, where_of(where))
 
     async def remove(self, job_id: str) -> None:
         """Delete a job that has ended, with its log and its key.

@@ -12,6 +12,7 @@ from .._common.states import Reason
 from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
 from .._model.schedule import ScheduleStatus
 from .._model.summary import JobSummary
+from .._registry.bulk import BulkReport
 from .events import Large
 
 R = TypeVar("R", Job, JobSummary)
@@ -69,6 +70,7 @@ class Reply(msgspec.Struct):
     next: str | int | None = None
     report: CancelReport | None = None
     seq: int | None = None
+    bulk: BulkReport | None = None
     handlers: list[dict[str, Any]] | None = None
     statistics: Statistics | None = None
     schedules: list[ScheduleStatus] | None = None

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .._common.errors import TrioJobsError
 from .._common.states import Reason, State
 from .._json.values import depth
-from .options import Name, Strict, SubmitOptions
+from .options import Name, Seconds, Strict, SubmitOptions
 
 T = TypeVar("T")
 
@@ -99,14 +99,26 @@ class Get(Request, frozen=True, tag="get"):
     job: JobId
 
 
-class _Filter(Request, frozen=True, omit_defaults=True):
-    """The fields that select jobs; clients leave out what they do not use: older servers may lack it."""
+class WhereFields(Strict, frozen=True, omit_defaults=True):
+    """The fields that select jobs. `older_than` is how many seconds ago a job ended, at least."""
 
     state: State | list[State] | None = None
     tags: dict[str, str] | None = None
     handler: Name | None = None
     parent: JobId | None = None
     reason: Reason | None = None
+    older_than: Seconds | None = None
+
+
+class _Filter(Request, frozen=True, omit_defaults=True):
+    """The same; clients leave out what they do not use: older servers may lack it."""
+
+    state: State | list[State] | None = None
+    tags: dict[str, str] | None = None
+    handler: Name | None = None
+    parent: JobId | None = None
+    reason: Reason | None = None
+    older_than: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     newest: bool = False
 
@@ -118,6 +130,21 @@ class List(_Filter, frozen=True, tag="list"):
     """
 
     cursor: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class BulkBody(Strict, frozen=True):
+    """The body of `POST /v1/jobs/bulk`. `cancel` may have a `message` for the logs."""
+
+    action: Literal["cancel", "retry", "remove"]
+    where: WhereFields
+    dry_run: bool = False
+    message: Annotated[str, Meta(max_length=2000)] | None = None
+
+
+class Bulk(Request, frozen=True, tag="bulk"):
+    """Cancel all jobs that match, submit them again or remove them. The reply is `bulk`."""
+
+    what: BulkBody
 
 
 class Find(_Filter, frozen=True, tag="find"):
@@ -260,6 +287,7 @@ AnyRequest: TypeAlias = (
     | Resubmit
     | Get
     | List
+    | Bulk
     | Find
     | History
     | GetValue
@@ -289,7 +317,7 @@ class _OnlyId(msgspec.Struct):
 _requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _only_id: Final = msgspec.json.Decoder(_OnlyId)
 _bodies: Final[Mapping[Any, msgspec.json.Decoder[Any]]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (NewJob, SubmitOptions, NewInputs, HandlerNames)
+    kind: msgspec.json.Decoder(kind) for kind in (NewJob, SubmitOptions, NewInputs, HandlerNames, BulkBody)
 }
 
 
@@ -308,11 +336,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
 
 
 def decode_request(data: bytes, deepest: int) -> AnyRequest:
-    """Decode a request.
-
-    Raises:
-        BadRequest: The message is no request.
-    """
+    """Decode a request. Raises `BadRequest` if the message is none."""
     try:
         return _decoded(_requests, data, deepest)
     except BadRequest as error:

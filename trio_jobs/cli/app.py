@@ -19,6 +19,7 @@ from .listing import list_jobs, stats
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
 from .prune import prune
+from .remove import remove
 from .retry import retry
 from .schedules import schedules
 from .send import send
@@ -48,7 +49,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, stream, stats, check), (pause, resume, prune)
+    looking, keeping = (show, stream, stats, check), (pause, resume, prune, remove)
     for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")

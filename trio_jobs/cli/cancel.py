@@ -13,8 +13,9 @@ from .._json.records import plain
 from .._model.job import CancelReport
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
+from .choosing import NONE, Filtered, change_chosen, check_chosen
 from .faults import FAILED, Fault
-from .options import DEFAULT_STORE, Json, Seconds, Store
+from .options import DEFAULT_STORE, Ids, Json, Seconds, Store
 from .output import json_line, line
 from .readonly import resolve
 from .signals import stopped_by_signals
@@ -30,7 +31,8 @@ _DONE = frozenset({"cancelled", "finished_first", "already_over"})
 
 
 async def cancel(
-    *job_ids: Annotated[str, Parameter(name="ID", help="Ids of jobs, or unambiguous beginnings of them.")],
+    *job_ids: Ids,
+    chosen: Filtered = NONE,
     store: Store = DEFAULT_STORE,
     reason: Annotated[str | None, Parameter(metavar="T")] = None,
     grace: Seconds = 0.0,
@@ -41,13 +43,19 @@ async def cancel(
 
     The exit status is 0 if all have ended, 1 if one may still run.
 
+    In place of ids, options choose the jobs; then they are told to stop, and only their number is printed.
+
     Args:
         reason: Free text for the job's history.
         grace: How long the handler may take to end by itself.
         patience: How long it may take to stop after that.
     """
+    check_chosen("cancel", job_ids, chosen)
     if not job_ids:
-        raise Fault("cancel takes the id of at least one job; 'trio-jobs list' shows them")
+        if grace:
+            raise Fault("--grace is for jobs that are named by their ids")
+        await change_chosen("cancel", "told to stop", store, chosen, json=json, reason=reason)
+        return 0
     found = dict.fromkeys(resolve(store, job_ids))
     reports: dict[str, CancelReport] = {}
     async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:

@@ -74,6 +74,9 @@ def given(**options: Any) -> SubmitOptions:
     return cast("SubmitOptions", {name: value for name, value in options.items() if value is not None})
 
 
+Ids: TypeAlias = Annotated[str, Parameter(name="ID", help="Ids of jobs, or unambiguous beginnings of them.")]
+
+
 def tags_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return tags by name.
 

@@ -9,7 +9,8 @@ from .._common.validate import text, whole
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import PAGE_JOBS, JobSummary, Page
-from .._registry.filter import Search
+from .._registry.bulk import Action, BulkReport
+from .._registry.filter import Filter, Search
 from .._registry.registry import checked_names
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
@@ -133,6 +134,29 @@ class RemoteRegistry:
     def schedules(self) -> RemoteSchedules:
         """What submits jobs by the server's clock, for callers who may see all jobs."""
         return RemoteSchedules(self._link, self._jobs)
+
+    async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int:
+        """Ask for the cancellation of all jobs that match; see `JobRegistry.cancel_where`.
+
+        If the connection is lost meanwhile it is asked again, as are `retry_where` and `remove_where`: what
+        was done before is not counted then.
+        """
+        return (await self._bulk("cancel", where, reason)).count
+
+    async def retry_where(self, **where: Unpack[Search]) -> BulkReport:
+        """Submit again all jobs that match and have ended; see `JobRegistry.retry_where`."""
+        return await self._bulk("retry", where)
+
+    async def remove_where(self, **where: Unpack[Search]) -> int:
+        """Delete all jobs that match and have ended; see `JobRegistry.remove_where`."""
+        return (await self._bulk("remove", where)).count
+
+    async def _bulk(self, action: Action, where: Filter | Search, message: str | None = None) -> BulkReport:
+        if message is not None:
+            text("reason", message)
+        what = requests.BulkBody(action, requests.WhereFields(**filter_of(where)), message=message)
+        request = requests.Bulk(id=self._link.new_id(), what=what)
+        return await self._link.call(request, "", lambda reply: reply.bulk)
 
     async def handlers(self) -> list[dict[str, Any]]:
         """Return the handlers of the server.

@@ -15,7 +15,7 @@ from .._model.handler import check_call, check_limit_key, mark_of
 from .._model.job import DEFAULT, new_id
 from .._model.options import build
 from .._model.retry import Retry
-from .._registry.filter import Search, where_of
+from .._registry.filter import Filter, Search, where_of
 from .._wire.options import DebounceOptions, RetryOptions, SubmitOptions, TimeoutOptions
 from .._wire.requests import AnyRequest
 
@@ -87,7 +87,7 @@ _WIRE: Mapping[str, Callable[[Any], Any]] = {
 """The options that the wire has in another form."""
 
 
-def filter_of(where: Search) -> dict[str, Any]:
+def filter_of(where: Filter | Search) -> dict[str, Any]:
     """Return a filter as it is sent. Raises as `JobRegistry.find` does."""
     if "owner" in where:
         raise TypeError("a server takes the owner from the caller's credentials; leave owner out")

@@ -23,6 +23,7 @@ from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
 from .._wire.events import LARGE, encode_event
 from .._wire.requests import (
     AnyRequest,
+    Bulk,
     Cancel,
     EndInputs,
     Find,
@@ -100,6 +101,11 @@ async def answering(
             report = await operations.cancel(caller, request)
             async with account.room(_SMALL):
                 yield {"report": msgspec.json.encode(report)}
+            return
+        case Bulk():  # which may take a while; it holds no room meanwhile
+            done = await operations.bulk(caller, request.what)
+            async with account.room(_SMALL):
+                yield {"bulk": msgspec.json.encode(done)}
             return
         case _:
             pass

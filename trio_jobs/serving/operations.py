@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import msgspec
+import trio
 
 from .._common.errors import QueueFull, StreamGap, UnknownHandler, UnknownJob, quoted
 from .._common.validate import RefusedAs
@@ -22,12 +23,16 @@ from .._model.handler import mark_of
 from .._model.job import CancelReport, Event, Job, Statistics
 from .._model.schedule import ScheduleStatus
 from .._model.summary import Page
-from .._registry.registry import JobRegistry, inside, look_up, resubmit_with_room, submit_with_room
+from .._registry import bulk
+from .._registry.filter import Search, where_of
+from .._registry.inside import inside, look_up, submit_with_room, worker_of
+from .._registry.registry import JobRegistry
 from .._registry.schedules import Schedules
 from .._watching.handle import JobHandle
 from .._wire.options import SubmitOptions
 from .._wire.requests import (
     BadRequest,
+    BulkBody,
     Cancel,
     EndInputs,
     Find,
@@ -43,6 +48,7 @@ from .._wire.requests import (
     Send,
     Submit,
     TriggerSchedule,
+    WhereFields,
 )
 from .account import Account
 from .describe import describe
@@ -128,7 +134,7 @@ class JobOperations:
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
         with _own_queue_full(), RefusedAs(BadRequest):
-            return await resubmit_with_room(self._jobs, asked.job, options, room)
+            return await worker_of(self._jobs).resubmit(asked.job, options, room)
 
     @staticmethod
     def _options(caller: Caller, options: SubmitOptions, fn: Any) -> dict[str, Any]:
@@ -171,12 +177,16 @@ class JobOperations:
             BadRequest: No page gave this cursor.
             InvalidPayload: A text holds what no store keeps.
         """
-        fields = {name: getattr(wanted, name) for name in ("state", "tags", "handler", "parent", "reason")}
-        where: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
-        if caller.owner is not None:
-            where["owner"] = caller.owner
+        where = self._fields(caller, wanted)
         with RefusedAs(BadRequest):  # a cursor that no page gave
             return await self._jobs.find(limit=wanted.limit, after=after, newest=wanted.newest, **where)
+
+    @staticmethod
+    def _fields(caller: Caller, wanted: List | Find | WhereFields) -> Any:
+        """Return a filter that matches the caller's jobs only."""
+        fields = {name: getattr(wanted, name, None) for name in Search.__annotations__}
+        fields["owner"] = caller.owner
+        return {name: value for name, value in fields.items() if value is not None}
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
         """Return a job's events but for tokens, progress and inputs. Raises `UnknownJob`."""
@@ -301,6 +311,26 @@ class JobOperations:
             return CancelReport("requested" if done else "already_over", 0.0)
         report = await handle.cancel(asked.reason, grace=asked.grace, patience=asked.patience)
         return report if self.tracebacks else attrs.evolve(report, stack=None)
+
+    async def bulk(self, caller: Caller, asked: BulkBody) -> bulk.BulkReport:
+        """Change all of the caller's jobs that match, or count them.
+
+        Raises:
+            InvalidPayload: A text holds what no store keeps.
+            QueueFull: Too many jobs wait.
+            Refused: Too many of the caller's jobs wait.
+        """
+        where, worker = where_of(self._fields(caller, asked.where)), worker_of(self._jobs)
+        worker.check_open(submits=asked.action == "retry")
+        await trio.lowlevel.checkpoint()
+        if asked.dry_run:
+            return await bulk.count_affected(worker, asked.action, where)
+        if asked.action == "retry":
+            with _own_queue_full():
+                return await bulk.retry_all(worker, where, None if caller.owner is None else self._queued)
+        if asked.action == "cancel":
+            return bulk.BulkReport(await bulk.cancel_all(worker, where, asked.message))
+        return bulk.BulkReport(await bulk.remove_all(worker, where))
 
     # ------------------------------------------------------------ following
 

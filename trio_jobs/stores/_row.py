@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import attrs
+import trio
 
 from .._common.bell import Bell
 from .._common.errors import ErrorRecord
@@ -146,7 +147,15 @@ class Row:
             and (where.handler is None or where.handler == self.submission.handler)
             and (where.owner is None or where.owner == options.owner)
             and (where.parent is None or where.parent == self.parent)
+            and (where.older_than is None or self._ended_before(trio.current_time() - where.older_than))
+            and (not where.retryable or self._retryable())
         )
+
+    def _ended_before(self, moment: float) -> bool:
+        return self.finished is not None and self.finished < moment
+
+    def _retryable(self) -> bool:
+        return self.finished is not None and self.parent is None and self.resubmitted_as is None
 
     def summary(self, epoch: float) -> JobSummary:
         """Return the summary of the job for lists; see `snapshot`."""

@@ -118,7 +118,11 @@ class Note:
 
 
 class Where(NamedTuple):
-    """A filter of jobs; None means any. A job matches when each given field matches."""
+    """A filter of jobs; None means any. A job matches when each given field matches.
+
+    `older_than` is of jobs that ended so many seconds ago, at least; `retryable` are those that have ended,
+    are no child jobs, and were not submitted again.
+    """
 
     states: Collection[State] | None = None
     tags: Mapping[str, str] | None = None
@@ -126,12 +130,15 @@ class Where(NamedTuple):
     owner: str | None = None
     parent: str | None = None
     reason: Reason | None = None
+    older_than: float | None = None
+    retryable: bool = False
 
     @property
     def searched(self) -> bool:
         """Whether a count has to search: there are counters only for the states of one handler or owner."""
         both = self.handler is not None and self.owner is not None
-        return bool(self.tags) or self.parent is not None or self.reason is not None or both
+        rare = self.parent, self.reason, self.older_than
+        return bool(self.tags) or both or self.retryable or any(one is not None for one in rare)
 
 
 class Claimant(NamedTuple):

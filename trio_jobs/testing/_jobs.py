@@ -22,7 +22,8 @@ from .._model.job import Event, Job, Retention
 from .._model.limits import Limit, limits_of
 from .._model.summary import JobSummary
 from .._registry.filter import Filter, every
-from .._registry.registry import JobRegistry, submit_with_room
+from .._registry.inside import submit_with_room
+from .._registry.registry import JobRegistry
 from ..stores.contract import Store, Where
 from ..stores.limits import KeepsLimits
 from ..stores.memory import MemoryStore

@@ -194,6 +194,13 @@ async def test_real_answers_are_as_described() -> None:
                 template = "/v1/jobs/{id}/resubmit"
                 await checked(site, document, "POST", again, template, json=body, headers=key)
         assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 6
+        where: Any = {"state": ["failed"], "older_than": 0}
+        for action, wanted in (("cancel", 0), ("retry", 1), ("remove", 1)):
+            bulk = {"action": action, "where": where, "dry_run": action == "remove"}
+            done = await checked(site, document, "POST", "/v1/jobs/bulk", "/v1/jobs/bulk", json=bulk)
+            assert (done["count"] > 0) == wanted
+        wrong = {"action": "remove", "where": {"state": "nope"}}
+        await checked(site, document, "POST", "/v1/jobs/bulk", "/v1/jobs/bulk", json=wrong)
         for path in ("/v1/handlers", "/v1/statistics", "/v1/metrics"):
             await checked(site, document, "GET", path, path)
         for path in ("/v1/pause", "/v1/resume"):

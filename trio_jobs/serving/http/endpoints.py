@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -23,6 +23,7 @@ from ..._wire import requests
 from ..._wire.options import LONGEST_KEY, SubmitOptions
 from ..._wire.requests import (
     BadRequest,
+    BulkBody,
     HandlerNames,
     NewInputs,
     NewJob,
@@ -38,7 +39,6 @@ from .event_stream import EventStreamResponse
 from .metrics import exposition
 from .responses import JSON, answer_to, only, value_of, whole
 
-T = TypeVar("T")
 Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[ASGIApp]]
 
 
@@ -160,6 +160,19 @@ async def resubmit(context: ServerContext, request: Request, caller: Caller) -> 
     options = with_key(await body_of(context, request, SubmitOptions), key_of(request))
     asked = requests.Resubmit(1, request.path_params["id"], options)
     return _accepted(request, await context.operations.resubmit(caller, asked))
+
+
+@endpoint(
+    "POST",
+    "/v1/jobs/bulk",
+    answers={200: _json_of("BulkReport")},
+    problems=(400, 408, 413, 415, 422),
+    body=_json_of("BulkBody"),
+)
+async def bulk(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Cancel all jobs that match, or submit them again, or remove them; with `dry_run`, count them only."""
+    body = await body_of(context, request, BulkBody)
+    return answer_to(context.operations, caller, requests.Bulk(1, body), only("bulk"))
 
 
 @endpoint(

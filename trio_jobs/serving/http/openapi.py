@@ -17,9 +17,10 @@ from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.retry import Retry
 from ..._model.schedule import Missed, ScheduleStatus
 from ..._model.summary import JobSummary
+from ..._registry.bulk import BulkReport
 from ..._wire.errors import CODES
 from ..._wire.options import PriorityName
-from ..._wire.requests import HandlerNames, NewInputs, NewJob
+from ..._wire.requests import BulkBody, HandlerNames, NewInputs, NewJob
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
@@ -57,6 +58,7 @@ _SHAPES: Final = (
     _shape(JobSummary, "JobSummary", priority=PriorityName),
     _shape(Event, "Event", "data", "large", "received", large=int),
     _shape(CancelReport, "Report"),
+    _shape(BulkReport, "BulkReport"),
     _shape(Statistics, "Statistics"),
     _shape(ScheduleStatus, "Schedule", missed=Missed, last_tick=_Aware, next_tick=_AwareOrNone),
 )
@@ -101,7 +103,7 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
     """
     requests = [one.request for one in ENDPOINTS if one.request is not None]
     _, components = msgspec.json.schema_components(
-        [NewJob, NewInputs, HandlerNames, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
+        [NewJob, NewInputs, HandlerNames, BulkBody, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
     )
     components["NewInputs"] |= {"minProperties": 1, "maxProperties": 1}
     paths: dict[str, dict[str, Any]] = {}

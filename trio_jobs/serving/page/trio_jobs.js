@@ -186,6 +186,18 @@ export class Jobs {
   }
 
   /**
+   * Cancel, submit again or remove all jobs that match.
+   *
+   * @param {"cancel"|"retry"|"remove"} action
+   * @param {object} where `state`, `tags`, `handler`, `parent`, `reason`, `older_than`; `{}` is all jobs.
+   * @param {{dry_run?: boolean, message?: string}} [how] With `dry_run`, they are only counted.
+   * @returns {Promise<{count: number, more: boolean, refused: number, message: ?string}>}
+   */
+  async bulk(action, where, how = {}) {
+    return (await this.#call({ op: "bulk", what: { action, where, ...how } })).bulk;
+  }
+
+  /**
    * Return a job's events except tokens, progress and inputs.
    *
    * @param {string} job

@@ -56,6 +56,13 @@ def leads_of(where: Where) -> tuple[list[Lead], dict[str, Any]]:
     states = list(State) if where.states is None else [state for state in State if state in set(where.states)]
     if where.states is not None:
         conditions["states"] = f"job.state IN {states_in(states)}"
+    if where.older_than is not None:
+        conditions["older_than"] = "job.finished < :now - :older_than"
+        values["older_than"] = where.older_than
+    if where.retryable:
+        conditions["retryable"] = (
+            "job.finished IS NOT NULL AND job.parent IS NULL AND job.resubmitted_as IS NULL"
+        )
     tags = list((where.tags or {}).items())
     for place, (name, value) in enumerate(tags):
         values |= {f"name{place}": name, f"value{place}": value}
@@ -91,6 +98,7 @@ def _is_empty(where: Where) -> bool:
 def _lead(tx: Transaction, where: Where) -> tuple[Lead, dict[str, Any]]:
     """Return the index with the fewest entries."""
     leads, values = leads_of(where)
+    values["now"] = tx.now
     if len(leads) == 1:
         return leads[0], values
     bounds = {"after": 0, "most": EXAMINED + 1}

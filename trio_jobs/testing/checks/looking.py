@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import trio
+
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Priority, Progress, Timeouts
 from ..._model.summary import PAGE_JOBS, summary_of
@@ -220,3 +222,20 @@ async def a_page_has_so_many_jobs(store: Store) -> None:
     kit.ensure(what, holds=len(page) <= PAGE_JOBS, came=len(page))
     found = [job.id for job in await every(store, Where())]
     kit.expect(f"find of {kit.MANY} jobs, page by page", (len(found), len({*found})), (kit.MANY, kit.MANY))
+
+
+async def what_ended_long_ago_is_found(store: Store) -> None:
+    """`older_than` selects jobs that ended so many seconds ago, at least, whenever they came."""
+    running = await kit.started(store)
+    old = await kit.finished(store)
+    kit.expect("find of jobs that ended a minute ago", await kit.found(store, older_than=kit.LONG), [])
+    await kit.lapse()
+    kit.expect("find of older jobs", await kit.found(store, older_than=kit.BRIEF), [old])
+    begin = trio.current_time()
+    await store.finish(running, 1, kit.failed())
+    found = await kit.found(store, older_than=kit.BRIEF)
+    if trio.current_time() - begin < kit.BRIEF:  # otherwise this machine was too slow to tell
+        kit.expect("find of older jobs, as another has ended", found, [old])
+    await kit.lapse()
+    came = await kit.counted(store, older_than=kit.BRIEF, handler="work")
+    kit.expect("count of older jobs", came, dict.fromkeys((State.COMPLETED, State.FAILED), 1))

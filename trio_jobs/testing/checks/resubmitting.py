@@ -106,3 +106,20 @@ async def the_first_may_go(resubmitter: Resubmitter) -> None:
     await resubmitter.remove(first)
     kit.expect("submit again of what was removed", await kit.accept(resubmitter, new), [new.id])
     await kit.expect_job("submit again of what was removed", resubmitter, new.id, resubmitted_from=first)
+
+
+async def what_may_be_retried_is_found(resubmitter: Resubmitter) -> None:
+    """`retryable` selects jobs that have ended, are no child jobs and were not submitted again."""
+    first, other = [await kit.finished(resubmitter, how) for how in (kit.failed(), kit.completed())]
+    parent = await kit.started(resubmitter)
+    await kit.spawned(resubmitter, parent)
+    await resubmitter.finish(parent, 1, kit.failed())
+    (waits,) = await kit.accept(resubmitter, kit.make(delay=kit.LONG))
+    kit.expect("find of retryable jobs", await kit.found(resubmitter, retryable=True), [first, other, parent])
+    await kit.accept(resubmitter, await _again(resubmitter, first))
+    kit.expect("the same after one was", await kit.found(resubmitter, retryable=True), [other, parent])
+    counted = {State.COMPLETED: 1, State.FAILED: 1}
+    kit.expect("count of retryable jobs", await kit.counted(resubmitter, retryable=True), counted)
+    await resubmitter.request_cancel(waits, None)
+    by_state = await kit.found(resubmitter, retryable=True, states={State.CANCELLED})
+    kit.expect("find of retryable jobs that were cancelled", by_state, [waits])

@@ -1,0 +1,107 @@
+"""Which jobs a command is about: ids, or a filter, of which `--dry-run` only says how many match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, cast
+
+import attrs
+from cyclopts import Parameter
+
+from .._registry.bulk import Action, BulkReport, count_affected
+from .._registry.filter import Filter, where_of
+from .._registry.inside import worker_of
+from .._registry.opening import open_registry
+from .faults import FAILED, Fault
+from .options import Seconds, States, Tags, tags_of
+from .output import json_line, line
+from .readonly import open_readonly
+from .signals import stopped_by_signals
+from .stand_ins import stand_ins
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Filtered:
+    """The options that choose jobs by what they have, in place of ids.
+
+    Attributes:
+        handler: Only jobs of this handler.
+        owner: Only jobs of this owner.
+        older_than: Only jobs that ended so long ago, as 7d.
+        all: All jobs, as far as no other option says which.
+        dry_run: Print how many jobs it would be, and change nothing.
+    """
+
+    state: States = None
+    tag: Tags = None
+    handler: str | None = None
+    owner: str | None = None
+    older_than: Seconds | None = None
+    all: Annotated[bool, Parameter(negative=())] = False
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+
+    @property
+    def where(self) -> Filter:
+        """What was chosen, as `JobRegistry.find` takes it."""
+        given: dict[str, Any] = {
+            "state": self.state or None,
+            "tags": tags_of(self.tag) or None,
+            "handler": self.handler,
+        }
+        given |= {"owner": self.owner, "older_than": self.older_than}
+        return cast("Filter", {name: value for name, value in given.items() if value is not None})
+
+
+NONE: Final = Filtered()
+
+
+def check_chosen(command: str, ids: Sequence[str], chosen: Filtered) -> None:
+    """Check that jobs are named by their ids, or chosen by options.
+
+    Raises:
+        Fault: They are not, or both.
+    """
+    some = bool(chosen.where or chosen.all)
+    if ids and (some or chosen.dry_run):
+        raise Fault(f"{command} takes ids of jobs, or options that choose them; not both")
+    if not ids and not some:
+        raise Fault(
+            f"{command} takes the id of at least one job; 'trio-jobs list' shows them. Or choose jobs by "
+            "--state, --tag, --handler, --owner or --older-than; --all chooses all that there are"
+        )
+
+
+async def change_chosen(
+    action: Action, done: str, store: str, chosen: Filtered, *, json: bool, reason: str | None = None
+) -> None:
+    """Change the jobs that were chosen, or count them, and print how many they are.
+
+    Args:
+        action: What is done to them.
+        done: What is said of them then.
+        store: Where they are kept.
+        chosen: The options.
+        json: Whether to print JSON.
+        reason: Of a cancellation, free text for the histories.
+    """
+    with open_readonly(store) as seen:  # the file exists and holds jobs; opening a registry would make it
+        named = seen.ask("SELECT name FROM trio_jobs_total WHERE what = 'handler' GROUP BY name")
+    where = chosen.where
+    handlers = stand_ins(name for (name,) in named) if action == "retry" else []
+    async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
+        if chosen.dry_run:
+            report = await count_affected(worker_of(jobs), action, where_of(where))
+        elif action == "retry":
+            report = await jobs.retry_where(**where)
+        elif action == "remove":
+            report = BulkReport(await jobs.remove_where(**where))
+        else:
+            report = BulkReport(await jobs.cancel_where(reason, **where))
+    if json:
+        json_line({done: report.count} | ({"dry_run": True} if chosen.dry_run else {}))
+    else:
+        what = f"{report.count}{' or more' if report.more else ''} job{'' if report.count == 1 else 's'}"
+        line(f"{what} {'would be ' if chosen.dry_run else ''}{done}")
+    if report.refused:
+        raise Fault(f"{report.refused} could not be {done}: {report.message}", FAILED)
