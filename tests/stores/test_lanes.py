@@ -349,3 +349,30 @@ def test_how_many_may_wait(keyed: bool) -> None:
             lanes.check_waiting([("x", "b"), ("x", "c")])
     lanes.discard("x", "a", "2", 0.0)
     lanes.check_waiting([("x", "a"), ("x", "a")])
+
+
+def test_a_paused_handler_is_closed() -> None:
+    """What is paused is not taken, and nothing wakes for it; afterwards it is as before."""
+    lanes = Lanes()
+    for handler in "ab":
+        lanes.define(handler, {}, 0.0)
+    lanes.add("a", None, "1", (0.0, 0.0, 0.0, 1))
+    lanes.pause("a", paused=True)
+    assert (lanes.paused, lanes.next_start(0.0), lanes.take(0.0, math.inf)) == ({"a"}, math.inf, None)
+    lanes.pause("a", paused=False)
+    assert (lanes.paused, lanes.next_start(0.0), lanes.take(0.0, math.inf)) == (frozenset(), -math.inf, "1")
+
+
+def test_what_is_forgotten_wakes_nobody() -> None:
+    """A handler that is forgotten has no jobs in lanes, whether they wait or run; others keep theirs."""
+    lanes = Lanes()
+    for handler in "ab":
+        lanes.define(handler, {}, 0.0)
+        lanes.hold(handler, None, f"runs {handler}", 0.0)
+    for number, (handler, due) in enumerate((("a", 0.0), ("a", 2.0), ("b", 5.0))):
+        lanes.add(handler, None, str(number), (due, 0.0, 0.0, number))
+    lanes.add("a", "key", "3", (3.0, 0.0, 0.0, 3))
+    lanes.forget("a")
+    assert (len(lanes), "a" in lanes, "b" in lanes, [*lanes.held]) == (1, False, True, ["runs b"])
+    assert lanes.next_start(0.0) == 5.0
+    assert lanes.take(5.0, math.inf) == "2"

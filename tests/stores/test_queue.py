@@ -93,6 +93,25 @@ QueueMachine.TestCase.__doc__ = "The queue gives out what a sorted list does."
 TestQueue = QueueMachine.TestCase
 
 
+def test_best_is_what_comes_next() -> None:
+    """`best` is the rank and the job that `pop` gives, past what was removed, and `next_due` is its time."""
+    queue = Queue[str]()
+    assert queue.best(9.0) == (math.inf, None)
+    queue.add("late", 5.0, 20.0)
+    queue.add("soon", 1.0, 3.0, 2.0, 7)
+    queue.add("gone", 0.0, 0.0, 2.0, 8)
+    assert queue.best(2.0) == (0.0, "gone")
+    queue.discard("gone")
+    assert queue.best(2.0) == (4.0, "soon")
+    assert queue.next_due() == -math.inf
+    queue.discard("soon")
+    assert queue.next_due() == 5.0
+    assert queue.best(2.0) == (math.inf, None)
+    assert queue.best(5.0) == (25.0, "late")
+    queue.add("first", 5.0, 20.0, 5.0, 1)
+    assert queue.pop(5.0) == "late"  # without a number it is before all that have one
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(Priority), st.integers(0, 4000)), min_size=1, max_size=15),
     st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 5)), max_size=15),
