@@ -48,13 +48,13 @@ FAULTS = [
     Fault(
         "submit looks for the holder of a key, and writes later",
         "racing.no_job",
-        _STEP + "            ids = [self.accept(new) for new in batch]\n",
+        _STEP + "            for new in batch:\n                if new.submitter",
         "        known = [self.load('key = ? AND owner IS ?', new.key, new.options.owner) for new in batch]\n"
         + _LATER
         + _STEP
         + "            for new, held in zip(batch, known):\n"
         "                held or self.save(packed(new, self.now()))\n"
-        "            ids = [held[0]['id'] if held else new.id for new, held in zip(batch, known)]\n",
+        "            for new in batch:\n                if new.submitter",
     ),
     Fault(
         "spawn looks for its parent, and writes later",
