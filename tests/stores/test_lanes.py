@@ -358,7 +358,8 @@ def test_a_paused_handler_is_closed() -> None:
         lanes.define(handler, {}, 0.0)
     lanes.add("a", None, "1", (0.0, 0.0, 0.0, 1))
     lanes.pause("a", paused=True)
-    assert (lanes.paused, lanes.next_start(0.0), lanes.take(0.0, math.inf)) == (frozenset("a"), math.inf, None)
+    found = lanes.paused, lanes.next_start(0.0), lanes.take(0.0, math.inf)
+    assert found == (frozenset("a"), math.inf, None)
     lanes.pause("a", paused=False)
     assert (lanes.paused, lanes.next_start(0.0), lanes.take(0.0, math.inf)) == (frozenset(), -math.inf, "1")
 
