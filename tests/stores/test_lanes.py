@@ -377,3 +377,68 @@ def test_what_is_forgotten_wakes_nobody() -> None:
     assert (len(lanes), "a" in lanes, "b" in lanes, [*lanes.held]) == (1, False, True, ["runs b"])
     assert lanes.next_start(0.0) == 5.0
     assert lanes.take(5.0, math.inf) == "2"
+
+
+def test_what_stands_behind_another_job_is_counted() -> None:
+    """It counts among what waits before it may start, and once, and not any more when it starts or leaves."""
+    lanes = lanes_of(x=Limit(at_once=1, waiting=2, keyed=True))
+    lanes.count("x", "a", "1")
+    lanes.count("x", "a", "2")
+    assert len(lanes) == 0
+    assert taken(lanes, 1) == []
+    with pytest.raises(QueueFull):
+        lanes.check_waiting([("x", "a")])
+    lanes.discard("x", "a", "1", 0.0)
+    lanes.check_waiting([("x", "a")])
+    add(lanes, "a", "2")
+    assert len(lanes) == 1
+    lanes.check_waiting([("x", "a")])
+    assert taken(lanes, 1) == ["2"]
+    assert len(lanes) == 0
+    lanes.check_waiting([("x", "a"), ("x", "a")])
+    lanes.discard("x", "a", "2", 0.0)
+    assert len(lanes) == 0
+
+
+def test_a_key_is_kept_while_a_job_of_it_waits_for_ever() -> None:
+    """A job that is never due by itself is still there when it leaves."""
+    lanes = lanes_of(x=Limit(at_once=1, keyed=True))
+    lanes.add("x", "a", "1", (math.inf, 0.0, 0.0, 1), counts=False)
+    assert (len(lanes), list(lanes._groups["x"].lanes)) == (1, ["a"])
+    lanes.discard("x", "a", "1", 0.0)
+    assert (len(lanes), list(lanes._groups["x"].lanes)) == (0, [])
+
+
+def test_a_limit_is_pinned() -> None:
+    """It holds at once, for all its handlers and whatever they define, until the pin ends; then it stays."""
+    lanes, one = Lanes(), Limit(at_once=1)
+    for handler in "xy":
+        lanes.define(handler, {"gpu": one, f"{handler}[1]": Limit(at_once=9)}, 0.0)
+        add(lanes, None, *(f"{handler}{n}" for n in range(3)), handler=handler)
+    assert taken(lanes, 9) == ["x0"]
+    lanes.pin("gpu", Limit(at_once=2), 0.0)
+    lanes.pin("coming", one, 0.0)
+    assert taken(lanes, 9) == ["x1"]
+    lanes.define("y", {"gpu": Limit(at_once=7), "coming": Limit(at_once=7)}, 0.0)
+    assert (lanes.limits("x")["gpu"], lanes.limits("y")["coming"]) == (Limit(at_once=2), one)
+    assert taken(lanes, 9) == []
+    used = [(one.name, one.limit.at_once, one.pinned, one.running, one.waiting) for one in lanes.status()]
+    assert used == [("coming", 1, True, 0, 3), ("gpu", 2, True, 2, 4), ("x[1]", 9, False, 2, 1)]
+    lanes.pin("gpu", None, 0.0)
+    assert lanes.limits("x")["gpu"] == Limit(at_once=2)
+    lanes.define("y", {"gpu": Limit(at_once=3)}, 0.0)
+    assert [(one.name, one.pinned) for one in lanes.status()][1:] == [("gpu", False), ("x[1]", False)]
+    assert taken(lanes, 9) == ["x2"]
+
+
+def test_which_limit_holds_a_key_up() -> None:
+    """The first one without a place; of a keyed limit only the places of that key count."""
+    lanes = Lanes()
+    lanes.define("x", {"each": Limit(at_once=1, keyed=True), "all": Limit(at_once=2, per_second=0.1)}, 0.0)
+    add(lanes, "a", "1", "2")
+    add(lanes, "b", "3")
+    assert [lanes.limit_over("x", key, 0.0) for key in "ab"] == [None, None]
+    assert lanes.limit_over("unknown", None, 0.0) is None
+    assert taken(lanes, 1) == ["1"]
+    assert [lanes.limit_over("x", key, 0.0) for key in "ab"] == ["each a", "all"]
+    assert [lanes.limit_over("x", key, 10.0) for key in "ab"] == ["each a", None]

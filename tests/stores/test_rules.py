@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import inf
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.testing.test_history import job
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -44,6 +45,7 @@ from trio_jobs.stores.rules import (
     not_started,
     rooms,
     waited,
+    waiting_for,
     wakes,
     worker_lost,
 )
@@ -353,3 +355,29 @@ def test_dates() -> None:
     assert date_of(5.0) == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
     assert date_of(-inf) == datetime(1970, 1, 1, tzinfo=UTC)
     assert date_of(inf) == date_of(1e300) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+HELD: dict[str, Any] = {"busy": True, "paused": True, "limit": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts", "wanted"),
+    [
+        ({"state": State.RUNNING, "behind": "7"}, HELD, None),
+        ({"state": State.FAILED}, HELD, None),
+        ({"behind": "7", "next_attempt_at": None}, HELD, "behind 7"),
+        ({"reason": Reason.AWAITING_INPUT, "next_attempt_at": None}, HELD, "input"),
+        ({"reason": Reason.AWAITING_INPUT, "next_attempt_at": NOW + timedelta(seconds=1)}, HELD, "input"),
+        ({"reason": Reason.ERROR, "next_attempt_at": NOW + timedelta(seconds=1)}, HELD, "due"),
+        ({"reason": Reason.AWAITING_INPUT}, HELD, "paused"),
+        ({}, HELD, "paused"),
+        ({}, {"busy": True, "limit": "gpu"}, "limit gpu"),
+        ({"state": State.QUEUED}, {"busy": True}, "slot"),
+        ({"state": State.QUEUED}, {"busy": False}, "worker"),
+    ],
+)
+def test_what_a_job_waits_for(fields: dict[str, Any], facts: dict[str, Any], wanted: str | None) -> None:
+    """The first of the reasons that hold is told: what has to happen before the others matter."""
+    known = {"state": State.RETRYING, "next_attempt_at": NOW} | fields
+    assert waiting_for(job("1", **known), NOW.timestamp(), **facts) == wanted
