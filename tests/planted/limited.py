@@ -6,6 +6,7 @@ from tests.planted.bug import Bug
 
 LANES, RATES, QUEUEING = "stores/_lanes.py", "stores/rates.py", "stores/_queueing.py"
 MEMORY, RULES = "stores/memory.py", "stores/rules.py"
+FILE = "stores/sqlite/lanes.py"
 
 LIMITED = [
     Bug(
@@ -207,5 +208,61 @@ LIMITED = [
         '(busy, "slot")',
         '(not busy, "slot")',
         "store",
+    ),
+    Bug(
+        "in a file a place under a limit is never free again",
+        "after as many jobs as may run at once, no job of the handler starts any more",
+        "stores/sqlite/schema.sql",
+        "running = running + (new.state = 'running') - (old.lane IS NOT NULL AND old.state = 'running'),",
+        "running = running + (new.state = 'running'),",
+        "file",
+    ),
+    Bug(
+        "in a file a limit is not asked when its handlers share it",
+        "two handlers use the same graphics card at once",
+        FILE,
+        "        if group.opens_at(tx.now) > tx.now:\n            continue\n",
+        "",
+        "file",
+    ),
+    Bug(
+        "in a file the limit of a key is not asked",
+        "a tenant runs as many jobs at once as it likes",
+        FILE,
+        "is_open = waits and look.opens <= tx.now",
+        "is_open = waits",
+        "file",
+    ),
+    Bug(
+        "in a file the key that has waited longest goes last",
+        "a tenant with many jobs starts all of them before another starts one",
+        FILE,
+        "elif turn is None or look.started:",
+        "elif turn is None:",
+        "file",
+    ),
+    Bug(
+        "in a file what was given back has used up a limit",
+        "after a restart of a worker its jobs wait for the next start that their rate allows",
+        "stores/sqlite/ends.py",
+        "        lanes.give_back(tx, job.number)\n",
+        "        pass\n",
+        "file",
+    ),
+    Bug(
+        "in a file the end of a job under a limit is no hint",
+        "the next job starts when another one is submitted, or at the next look, a moment late",
+        "stores/sqlite/ends.py",
+        "    tx.handed_on |= bool(limited)\n",
+        "",
+        "file",
+    ),
+    Bug(
+        "in a file one more than may waits under a limit",
+        "a queue that is to hold ten jobs of a tenant holds eleven",
+        FILE,
+        "if waiting > limit.waiting:",
+        "if waiting > limit.waiting + 1:",
+        "file",
     ),
 ]

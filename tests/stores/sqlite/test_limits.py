@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_jobs import Busy, Limit, QueueFull, Reason, State, Timeouts
-from trio_jobs.stores import Claimant, Outcome, Store, Submission
+from trio_jobs.stores import Claimant, Outcome, Store, Submission, Where
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.sqlite import SqliteStore, open_sqlite
 from trio_jobs.testing import open_sqlite_in_lockstep
@@ -353,3 +354,51 @@ async def test_a_damaged_job_in_a_lane_fails(tmp_path: Path) -> None:
         assert await ids(store) == [good]
         assert (await store.get(bad)).state is State.FAILED
         assert await miscounted(store) == []
+
+
+CLAIMER = """
+import sys
+import trio
+from trio_jobs.stores import Claimant
+from trio_jobs.stores.sqlite import open_sqlite
+from trio_jobs.testing.checks import kit
+
+async def main():
+    async with open_sqlite(sys.argv[1], handlers=[kit.work, kit.other_work]) as store:
+        for _ in range(60):
+            for claim in await store.claim(5, Claimant(sys.argv[2], 60.0)):
+                print(claim.submission.id, flush=True)
+                await store.finish(claim.submission.id, claim.attempt, kit.completed())
+
+trio.run(main)
+"""
+WATCH = """
+SELECT handler, options ->> '$.limit_key', count(*) FROM trio_jobs_job WHERE state = 'running' GROUP BY 1, 2
+"""
+
+
+@pytest.mark.deep
+async def test_two_processes_overshoot_no_limit(tmp_path: Path) -> None:
+    """While two processes start and end jobs as fast as they can, no commit has more running than may."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await store.limit(WORK, {"each": Limit(at_once=1, keyed=True), "all": Limit(at_once=2)})
+        await store.limit(OTHER, {"all": Limit(at_once=2)})
+        await kit.accept(store, *[limited(key) for key in "abc" for _ in range(30)])
+        others = [kit.make(target=kit.other_work) for _ in range(30)]
+        await kit.accept(store, *others)
+        command = [sys.executable, "-c", CLAIMER, str(path)]
+        seen = list[tuple[int, int]]()
+        async with trio.open_nursery() as nursery:
+            processes = [
+                await nursery.start(partial(trio.run_process, [*command, name], capture_stdout=True))
+                for name in "xy"
+            ]
+            while any(process.poll() is None for process in processes):
+                rows, _ = await writer_of(store).call(lambda tx: list(tx.db.execute(WATCH)))
+                each = max((count for handler, _, count in rows if handler == WORK), default=0)
+                seen.append((each, sum(count for *_, count in rows)))
+        assert max(each for each, _ in seen) <= 1
+        assert max(total for _, total in seen) <= 2
+        assert await miscounted(store) == []
+        assert (await store.count(Where()))[State.COMPLETED] > 2
