@@ -356,6 +356,35 @@ async def test_a_damaged_job_in_a_lane_fails(tmp_path: Path) -> None:
         assert await miscounted(store) == []
 
 
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_new_key_waits_for_few_starts(tmp_path: Path, kind: str, seed: int) -> None:
+    """Before the first job of a key no more start than there are keys and slots, however many wait."""
+    draw = random.Random(seed)
+    keys, slots = draw.randint(1, 6), draw.randint(1, 4)
+
+    async def main() -> None:
+        async with open_sqlite_in_lockstep(tmp_path / "jobs.db", handlers=HANDLERS) as file:
+            store: Any = file if kind == "file" else MemoryStore()
+            await store.limit(WORK, {"each": Limit(at_once=slots, keyed=True), "all": Limit(at_once=slots)})
+            many = [limited(str(key)) for key in range(keys) for _ in range(15)]
+            await kit.accept(store, *draw.sample(many, len(many)))
+            running = await ids(store)
+            for _ in range(draw.randint(0, 9)):
+                await store.finish(running.pop(0), 1, kit.completed())
+                running += await ids(store)
+            (new,) = await kit.accept(store, limited("new"))
+            starts = 0
+            while new not in running:
+                await store.finish(running.pop(draw.randrange(len(running))), 1, kit.completed())
+                started = await ids(store)
+                starts += len(started)
+                running += started
+            assert starts <= keys + slots
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
 CLAIMER = """
 import sys
 import trio
