@@ -142,13 +142,6 @@ FLOWING = [
         "if started == self.last:",
     ),
     _bug(
-        "a key keeps its turn when a job of it has started",
-        "a tenant with many jobs holds up all others",
-        LANES,
-        "        lane.turn = next(self._turns)\n        self._size",
-        "        self._size",
-    ),
-    _bug(
         "a lane that sleeps is only woken by another one",
         "a job waits for ever although its rate would let it start",
         LANES,
