@@ -182,6 +182,16 @@ async def test_drain_beside_what_awaits_an_input(autojump_clock: MockClock) -> N
         await jobs.pause_handlers("work")
 
 
+async def test_drain_looks_at_all_that_is_paused(autojump_clock: MockClock) -> None:
+    """Behind more paused jobs than a page has, it finds the one that is to run."""
+    with pytest.raises(RuntimeError, match="1001 jobs wait and these handlers are paused: work"):
+        async with open_registry(on_exit="drain") as jobs:
+            await jobs.pause_handlers("work")
+            await jobs.submit_many(work, [()] * 1001)
+            await jobs.submit(other, "other", delay=10)
+    assert began == ["other"]
+
+
 async def test_a_resume_during_the_drain_is_heeded(autojump_clock: MockClock) -> None:
     """While something runs, a drain waits for what is paused: it may be resumed; and may be paused again."""
 
