@@ -7,17 +7,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import (
+    InvalidPayload,
     JobContext,
     JobRegistry,
+    Limit,
     QueueFull,
     State,
     StoreCorrupt,
     StoreUnavailable,
+    UnknownJob,
     handler,
     open_registry,
 )
@@ -261,3 +265,48 @@ async def test_others_have_their_turn() -> None:
         await jobs.cancel_where()
         assert turns > 500
         nursery.cancel_scope.cancel()
+
+
+async def test_what_goes_wrong_while_jobs_are_retried() -> None:
+    """A job that is removed meanwhile is left out; a store that cannot be reached is told as it is."""
+
+    class Odd(Connection):
+        error: Exception | None = UnknownJob("gone")
+        verb = "submission"
+
+        async def call(self, name: str, verb: Callable[[], Awaitable[Any]]) -> Any:
+            if name == self.verb and self.error is not None:
+                error, self.error = self.error, None
+                raise error
+            return await super().call(name, verb)
+
+    store = Odd(MemoryStore())
+    async with open_registry(store, capacity=0) as jobs:
+        await jobs.submit_many(work, [()] * 3)
+        await jobs.cancel_where()
+        assert (await jobs.retry_where(state=State.CANCELLED)).count == 2
+        store.verb, store.error = "submit", StoreUnavailable("gone")
+        with pytest.raises(StoreUnavailable, match="gone"):
+            await jobs.retry_where(state=State.CANCELLED)
+        assert (await jobs.retry_where(state=State.CANCELLED)).count == 1
+        await jobs.cancel_where()
+        store.error = InvalidPayload("one of them is odd")
+        assert (await jobs.retry_where(state=State.CANCELLED)).count == 3
+
+
+async def test_a_handler_that_takes_a_limit_key_now() -> None:
+    """A job that lacks the `limit_key` which its handler takes now is refused, and the report says so."""
+
+    @handler(name="hang", limits=[Limit(at_once=1, keyed=True)])
+    async def limited(job: JobContext[str]) -> None: ...
+
+    class Changed(Connection):
+        async def call(self, name: str, verb: Callable[[], Awaitable[Any]]) -> Any:
+            found = await super().call(name, verb)
+            return attrs.evolve(found, target=limited) if name == "submission" else found
+
+    async with open_registry(Changed(MemoryStore()), capacity=0) as jobs:
+        await (await jobs.submit(hang)).cancel()
+        report = await jobs.retry_where(state=State.CANCELLED)
+        assert (report.count, report.refused) == (0, 1)
+        assert "hang has a keyed limit" in (report.message or "")

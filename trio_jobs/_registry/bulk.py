@@ -129,12 +129,13 @@ async def _submit(worker: Worker, batch: Sequence[Submission], tally: _Tally) ->
     except StoreUnavailable:
         raise
     except TrioJobsError as error:
-        for new in batch if len(batch) > 1 else ():
-            await _submit(worker, [new], tally)
-        if len(batch) == 1:
-            if isinstance(error, QueueFull) and error.name is None:  # there is room for none
-                error.add_note(f"{tally.count} jobs were submitted again before that")
-                raise
+        if len(batch) > 1:
+            for new in batch:
+                await _submit(worker, [new], tally)
+        elif isinstance(error, QueueFull) and error.name is None:  # there is room for none
+            error.add_note(f"{tally.count} jobs were submitted again before that")
+            raise
+        else:
             tally.refuse(batch[0].again.job_id if batch[0].again else "", error)
     else:
         tally.count += sum(new.id == job_id for new, job_id in zip(batch, ids, strict=True))
