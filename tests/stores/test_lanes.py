@@ -387,7 +387,8 @@ def test_what_stands_behind_another_job_is_counted() -> None:
     assert len(lanes) == 0
     assert taken(lanes, 1) == []
     with pytest.raises(QueueFull):
-        lanes.check_waiting([("x", "a")])
+        lanes.check_waiting([("x", "a")], {"of another key"})
+    lanes.check_waiting([("x", "a")], {"1"})
     lanes.discard("x", "a", "1", 0.0)
     lanes.check_waiting([("x", "a")])
     add(lanes, "a", "2")
@@ -416,8 +417,8 @@ def test_a_limit_is_pinned() -> None:
         lanes.define(handler, {"gpu": one, f"{handler}[1]": Limit(at_once=9)}, 0.0)
         add(lanes, None, *(f"{handler}{n}" for n in range(3)), handler=handler)
     assert taken(lanes, 9) == ["x0"]
-    lanes.pin("gpu", Limit(at_once=2), 0.0)
     lanes.pin("coming", one, 0.0)
+    lanes.pin("gpu", Limit(at_once=2), 0.0)
     assert taken(lanes, 9) == ["x1"]
     lanes.define("y", {"gpu": Limit(at_once=7), "coming": Limit(at_once=7)}, 0.0)
     assert (lanes.limits("x")["gpu"], lanes.limits("y")["coming"]) == (Limit(at_once=2), one)
@@ -427,6 +428,7 @@ def test_a_limit_is_pinned() -> None:
     lanes.pin("gpu", None, 0.0)
     assert lanes.limits("x")["gpu"] == Limit(at_once=2)
     lanes.define("y", {"gpu": Limit(at_once=3)}, 0.0)
+    assert lanes.limits("x")["gpu"] == Limit(at_once=3)
     assert [(one.name, one.pinned) for one in lanes.status()][1:] == [("gpu", False), ("x[1]", False)]
     assert taken(lanes, 9) == ["x2"]
 
