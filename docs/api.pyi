@@ -62,6 +62,7 @@ def handler(
     priority: Priority | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
+    service: Restart | None = None,
 ) -> Any: ...
 
 class SubmitOptions(TypedDict, total=False):
@@ -185,6 +186,7 @@ class JobHandle(Generic[T, R]):
     async def snapshot(self) -> Job: ...
     async def wait(self) -> Job: ...
     async def result(self) -> R: ...
+    async def wait_ready(self) -> None: ...
     async def cancel(
         self, reason: str | None = None, *, grace: float = 0.0, patience: float = 10.0
     ) -> CancelReport: ...
@@ -237,6 +239,7 @@ class JobContext(Generic[T]):
     async def send_many(self, values: Iterable[T]) -> None: ...
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None: ...
     async def save(self, value: object, *, received: int | None = None) -> None: ...
+    async def ready(self) -> None: ...
     async def receive(self) -> Any: ...
     async def step(self, name: str, fn: Callable[[Unpack[Ts]], Awaitable[R]], /, *args: *Ts) -> R: ...
     async def spawn(
@@ -281,6 +284,8 @@ class Reason(StrEnum):
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
     REPLACED = "replaced"
+    RESTARTED = "restarted"
+    RESTARTS = "restarts"
 
 class Kind(StrEnum):
     SUBMITTED = "submitted"
@@ -288,6 +293,7 @@ class Kind(StrEnum):
     TOKEN = "token"
     PROGRESS = "progress"
     SAVED = "saved"
+    READY = "ready"
     INPUT = "input"
     INPUTS_ENDED = "inputs_ended"
     STEP = "step"
@@ -337,6 +343,7 @@ class Job:
     limit_key: str | None
     resubmitted_from: str | None  # the job that was submitted again as this one
     waiting_for: str | None  # due, input, slot, limit gpu, …
+    ready_at: datetime | None
 
 class JobSummary:
     id: str
@@ -410,6 +417,15 @@ class Retry:
     def matches(self, error: BaseException) -> bool: ...
     def allows(self, spent: int) -> bool: ...
     def delay(self, spent: int) -> float: ...
+
+class Restart:
+    first: float = 1.0
+    factor: float = 2.0
+    maximum: float = 60.0
+    healthy: float = 60.0
+    most: int = 5
+    within: float = 60.0
+    def delay(self, number: int) -> float: ...
 
 class Limit:
     at_once: int | None = None

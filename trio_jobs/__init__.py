@@ -66,6 +66,7 @@ from ._watching.streams import EventStream, TokenStream
 if typing.TYPE_CHECKING:
     from ._model.exclusive import Debounce
     from ._model.limits import Limit
+    from ._model.restart import Restart
     from ._model.schedule import Schedule
     from .stores.schedules import ScheduleDeclared, UnknownSchedule
 
@@ -99,6 +100,7 @@ __all__ = [
     "Progress",
     "QueueFull",
     "Reason",
+    "Restart",
     "Retention",
     "Retry",
     "RetryAfter",
@@ -126,6 +128,7 @@ __all__ = [
 _LATE = {
     "Debounce": "_model.exclusive",
     "Limit": "_model.limits",
+    "Restart": "_model.restart",
     "Schedule": "_model.schedule",
     "ScheduleDeclared": "stores.schedules",
     "UnknownSchedule": "stores.schedules",

@@ -31,7 +31,7 @@ from trio_jobs.stores import PENALTY, TRIMMABLE, Options
 def test_kinds(kind: Kind) -> None:
     """Four kinds end a log, two may be trimmed, and none does both."""
     assert kind.ends is (kind.value in {"completed", "failed", "cancelled", "expired"})
-    assert (kind in TRIMMABLE) is (kind.value in {"token", "progress", "input"})
+    assert (kind in TRIMMABLE) is (kind.value in {"token", "progress", "input", "ready"})
 
 
 def test_penalties_grow() -> None:

@@ -577,13 +577,14 @@ HANDLE_CALLS: dict[str, Call] = {
     "end_inputs": lambda handle: handle.end_inputs(),
     "history": lambda handle: handle.history(),
     "request_cancel": lambda handle: handle.request_cancel(),
-    "resubmit": lambda handle: handle.resubmit(),
     "result": lambda handle: handle.result(),
+    "resubmit": lambda handle: handle.resubmit(),
     "send": lambda handle: handle.send("value"),
     "send_many": lambda handle: handle.send_many(["value"]),
     "snapshot": lambda handle: handle.snapshot(),
     "stream": lambda handle: handle.stream(),
     "wait": lambda handle: handle.wait(),
+    "wait_ready": lambda handle: handle.wait_ready(),
 }
 
 

@@ -204,6 +204,7 @@ def test_conclude_keeps_its_promises() -> None:
     causes = [None, *Reason.__members__.values()]
     impossible = {Reason.ERROR, Reason.QUEUE_TIMEOUT, Reason.WORKER_LOST}
     impossible |= {Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.BAD_RESULT, Reason.REPLACED}
+    impossible |= {Reason.RESTARTED, Reason.RESTARTS}
     unspent = {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT}
     clocks = {Reason.TIMEOUT, Reason.FIRST_TOKEN_TIMEOUT, Reason.IDLE_TIMEOUT}
     for cause, error, returned, escaped, durable, spent in itertools.product(

@@ -31,7 +31,7 @@ from trio_jobs.testing import (
     store_checks,
 )
 from trio_jobs.testing.checks import QUEUE_LIMIT, RETENTION
-from trio_jobs.testing.checks.kit import other_work, work
+from trio_jobs.testing.checks.kit import other_work, service_work, work
 
 SEEDS, EXAMPLES, SESSIONS = 1500, 300, (80, 120)
 BUSY = 180  # seconds of processor time after which a lane spins: how busy the machine is must not decide that
@@ -64,7 +64,7 @@ def file_lane() -> str:
     @asynccontextmanager
     async def open_file(folder: Path) -> AsyncIterator[Store]:
         async with open_sqlite(
-            folder / "jobs.db", handlers=[work, other_work], synchronous="normal"
+            folder / "jobs.db", handlers=[work, other_work, service_work], synchronous="normal"
         ) as store:
             yield store
 

@@ -20,7 +20,7 @@ LISTENED = [
     Bug(
         "inputs are consumed without a save",
         "an attempt that crashed had an input in its hands, and no other attempt gets it",
-        MEMORY,
+        "stores/_leasing.py",
         "claim.consumed = inputs.received = inputs.consumed",
         "claim.consumed = inputs.consumed = inputs.received",
         "store",

@@ -92,7 +92,8 @@ LIVED = [
         "the rest of a batch is not claimed",
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",
-        "        claims = self._claim(limit, worker, now)\n        if self._waiting or self._lanes:\n",
+        "        claims = self._claim(limit, worker, now)\n"
+        "        if self._waiting or self._lanes or self._services:\n",
         "        claims = self._claim(limit, worker, now)\n        if self._waiting and len(coming) == 1:\n",
         "simulation",
     ),
@@ -125,9 +126,9 @@ LIVED = [
         "who gives back a slot keeps it",
         "after a few snoozes and waits for answers a worker runs nothing any more",
         "_running/runner.py",
-        "        if attempt.parent is None:\n            self.running -= 1\n        self._changed.ring()\n",
+        "        if attempt.slot:\n            self.running -= 1\n        self._changed.ring()\n",
         "        ended = attempt.outcome and attempt.outcome.ended\n"
-        "        if attempt.parent is None and (ended is None or ended.reason not in REPEATED):\n"
+        "        if attempt.slot and (ended is None or ended.reason not in REPEATED):\n"
         "            self.running -= 1\n        self._changed.ring()\n",
         "lives",
     ),

@@ -166,7 +166,7 @@ def test_ends_that_repeat(reason: Reason, before: Ended | None) -> None:
     outcome = Outcome(RETRIED, ended=Ended(reason))
     ended = conclude(outcome, asked=False, message=None, last_input=0, before=before).ended
     assert ended is not None
-    counts = reason in {Reason.SNOOZED, Reason.AWAITING_INPUT}
+    counts = reason in {Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.RESTARTED}
     assert ended.repeats == (5 if before is not None and before.reason is reason and counts else 0)
 
 

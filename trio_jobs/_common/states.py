@@ -69,6 +69,8 @@ class Reason(StrEnum):
     LIMIT = "limit"
     BAD_RESULT = "bad_result"
     REPLACED = "replaced"
+    RESTARTED = "restarted"
+    RESTARTS = "restarts"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {

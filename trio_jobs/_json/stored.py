@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import attrs
 import msgspec
@@ -18,6 +18,9 @@ from .._model.exclusive import Debounce
 from .._model.job import DEFAULT, RECORD_OF, Ended, Kind, Options, Policy, Progress, Step, Unread
 from .._model.retry import Matcher, Retry
 from .values import decode, encode, to_json
+
+if TYPE_CHECKING:
+    from .._model.restart import Restart
 
 _EXACT: Final = 2**53
 """A float holds each whole number below it exactly."""
@@ -134,6 +137,7 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         if isinstance(options.on_busy, Debounce)
         else options.on_busy,
         "limit_key": options.limit_key,
+        "restart": None if options.restart is None else attrs.asdict(options.restart),
     }
     return msgspec.json.encode(_unusual(kept))
 
@@ -162,6 +166,7 @@ _USUAL: Final = {
     "exclusive": None,
     "on_busy": "reject",
     "limit_key": None,
+    "restart": None,
 }
 """What is left out of stored options. All else is written, as files have digests of it."""
 
@@ -212,7 +217,18 @@ def decode_options(data: bytes | str, priority: int, owner: str | None, on: Matc
     if retry.get("factor") == "inf":
         retry["factor"] = math.inf
     options = msgspec.convert({**found, "retry": retry}, Options)
+    if options.restart is not None:
+        options = attrs.evolve(options, restart=restart_of(found))
     return attrs.evolve(options, retry=attrs.evolve(options.retry, on=on)) if retry.get("own") else options
+
+
+def restart_of(options: Mapping[str, Any]) -> Restart | None:
+    """Return how a service is restarted, by its stored options; None for other jobs."""
+    if (found := options.get("restart")) is None:
+        return None
+    from .._model.restart import Restart  # which few programs need
+
+    return msgspec.convert(found, Restart)
 
 
 DEFAULT_OPTIONS = encode_options(DEFAULT, _EVERY)

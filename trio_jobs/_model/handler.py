@@ -18,6 +18,7 @@ from .retry import Retry
 
 if TYPE_CHECKING:
     from .limits import Limit
+    from .restart import Restart
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "__trio_jobs_handler__"
@@ -57,6 +58,7 @@ def handler(
     priority: Priority | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
+    service: Restart | None = None,
 ) -> Callable[[F], F]: ...
 def handler(
     fn: F | None = None,
@@ -69,6 +71,7 @@ def handler(
     priority: Priority | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
+    service: Restart | None = None,
 ) -> F | Callable[[F], F]:
     """Mark an async function as a handler: give it a name, and its jobs their default options.
 
@@ -87,11 +90,14 @@ def handler(
         limits: How many of its jobs run at once, or start per second: `Limit` records, and the names of those
             that `open_registry` is given, which handlers share. At most one is keyed, and then each job takes
             a `limit_key`.
+        service: Makes it a service: a job without arguments that is to run always, once per store, and is
+            started again as this says. Each registry that is opened with the handler, and a `capacity`, sees
+            to it; it cannot be submitted, and takes no slot.
 
     Raises:
-        TypeError: `fn` is not an async function, an option has the wrong type, or `inputs` is no type. When
-            such a store is opened: `inputs` cannot be made from JSON.
-        ValueError: An option is out of range.
+        TypeError: `fn` is not an async function, an option has the wrong type or no meaning for a service, or
+            `inputs` is no type. When such a store is opened: `inputs` cannot be made from JSON.
+        ValueError: An option is out of range, or a timeout has no meaning for a service.
     """
     checked = () if limits == () else _checked(limits)
 
@@ -101,7 +107,13 @@ def handler(
             raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
-        made = Mark(text("name", name or _plain_name(fn)), options, inputs, checked)
+        called = text("name", name or _plain_name(fn))
+        if service is not None:
+            from .restart import check_service, service_options  # which few programs need
+
+            check_service(fn, arity(fn)[0], inputs, checked)
+            options = service_options(called, service, options, retry)
+        made = Mark(called, options, inputs, checked)
         setattr(fn, _MARK, made)
         _forget(fn)
         return fn
@@ -219,17 +231,26 @@ def _forget(fn: object) -> None:
         _known.pop(fn, None)
 
 
+def _refuse_service(mark: Mark) -> None:
+    if mark.options.restart is not None:
+        raise TypeError(
+            f"{mark.name} is a service, which cannot be submitted: each registry that is opened with it in "
+            "handlers=[…] sees to it that it runs"
+        )
+
+
 def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
     """Return the mark of a handler, after checking that it can be called.
 
     Raises:
-        TypeError: `fn` is not an async function that takes a job context and `args`.
+        TypeError: `fn` is not an async function that takes a job context and `args`, or is a service.
     """
     inner = getattr(fn, "__func__", fn)  # a bound method is a new object each time
     plain = isinstance(inner, FunctionType)
     known = _known.get(inner) if plain else None
     if known is None:
         known = (*arity(inner), mark_of(inner))
+        _refuse_service(known[2])
         if plain:
             _known[inner] = known
     least, most, mark = known

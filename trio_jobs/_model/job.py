@@ -16,6 +16,11 @@ from .._common.states import Reason, State, Transition
 from .._common.validate import at_least, seconds_or_none
 from .retry import NO_RETRY, Retry
 
+if TYPE_CHECKING:
+    from .restart import Restart
+else:
+    Restart = Any  # which few programs need
+
 
 class Kind(StrEnum):
     """The kind of an event. Each `Transition` is also a kind, with the same word."""
@@ -25,6 +30,7 @@ class Kind(StrEnum):
     TOKEN = "token"  # a streamed value, not a secret
     PROGRESS = "progress"
     SAVED = "saved"
+    READY = "ready"
     INPUT = "input"
     INPUTS_ENDED = "inputs_ended"
     STEP = "step"
@@ -43,11 +49,11 @@ class Kind(StrEnum):
 
 ENDS: Final = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED, Kind.EXPIRED})
 """The kinds that are the last of a job."""
-TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.INPUT})
+TRIMMABLE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS, Kind.INPUT, Kind.READY})
 """The kinds that are no history. Of history, only old snoozes and all saved values but the last may go."""
 
-REPEATED: Final = frozenset({Reason.SNOOZED, Reason.AWAITING_INPUT})
-"""The reasons of the ends that a job may have over and over: snoozes, and waits for an input."""
+REPEATED: Final = frozenset({Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.RESTARTED})
+"""The reasons of the ends that a job may have over and over: snoozes, waits for an input, and restarts."""
 SNOOZES: Final = 100
 """How many of these are kept of a job; the oldest of more are dropped, each with the start that followed."""
 
@@ -135,7 +141,7 @@ class Ended:
         error: What the handler raised, if it did.
         delay: Of an attempt that will be retried, seconds until the next one is due; infinite if it waits for
             an input without a time limit.
-        repeats: Of a snooze, or of a wait for an input, how many like it went before in a row.
+        repeats: Of a snooze, a wait for an input, or a restart, how many like it went before in a row.
         replaced_by: The job that took the place of this one, if it is `replaced`.
     """
 
@@ -173,7 +179,7 @@ class Event:
         timestamp: When, in seconds since 1970.
         data: By kind. submitted: the handler's name. started: the worker's name. token: the value.
             progress: a `Progress`. saved: the value. cancel_requested: the free text or None.
-            input: the value. inputs_ended: None. step: a `Step`.
+            input: the value. inputs_ended, ready: None. step: a `Step`.
             completed: the result. retried, failed, cancelled, expired: an `Ended`.
         received: Of what an attempt saved, and of how it ended: the `seq` of the last input that it had
             received; 0 for none. None in all other events.
@@ -238,6 +244,7 @@ class Job:
         waiting_for: What it waits for, in a word: `behind` and the id of the job that holds its `exclusive`
             name, `input`, `due`, `paused`, `limit` and the name of the limit, with the key of a keyed one,
             `slot`, or, if no attempt runs, `worker`. None if it does not wait. Lists do not have it.
+        ready_at: When the attempt that runs said that it is ready, if it did.
     """
 
     id: str
@@ -271,6 +278,7 @@ class Job:
     limit_key: str | None = None
     resubmitted_from: str | None = None
     waiting_for: str | None = None
+    ready_at: datetime | None = None
 
 
 class JobEnd(NamedTuple):
@@ -377,6 +385,7 @@ class Options:
     exclusive: str | None = None
     on_busy: OnBusy = "reject"
     limit_key: str | None = None
+    restart: Restart | None = None
 
 
 DEFAULT: Final = Options()

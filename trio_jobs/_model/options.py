@@ -103,6 +103,8 @@ def _metadata(value: object) -> Mapping[str, Any]:
 
 
 def _exclusive(value: object) -> str | None:
+    if isinstance(value, str) and value.startswith("service:"):
+        raise ValueError(f"exclusive names that begin with 'service:' are those of services; got {value!r}")
     if value is None or text("exclusive", value):
         return cast("str | None", value)
     raise ValueError("exclusive takes a name, such as 'chat-7'; got an empty one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Literal, cast
 import trio
 
 from .._common.deferred_error import DeferredError
+from .._common.errors import quoted
 from .._common.states import UNFINISHED, Reason, State
 from .._common.validate import choice, number, text, whole
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
-from .._model.job import Retention
+from .._model.job import Retention, new_id
+from .._model.summary import JobSummary
 from .._running.shortcuts import Shortcuts
 from .._running.worker import Worker
-from ..stores.contract import Claimant, Store, Where
+from ..stores.contract import Claimant, Store, Submission, Where
+from ..stores.retrying import retry_until_answered
 from .address import MEMORY, Opened, store_opener
 from .registry import JobRegistry, end_firing
 
@@ -44,16 +47,15 @@ async def _drain(worker: Worker) -> None:
         worker.pause(paused=True)
         await worker.wait_idle()
         return
-    unfinished = Where(UNFINISHED)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_nothing_runnable, worker, nursery.cancel_scope)
         nursery.start_soon(_cancel_when_held_up, worker, nursery.cancel_scope)
-        while waiting := await worker.store.find(unfinished, _PAGE):
-            for job in waiting:
+        while (waiting := await _others(worker))[0]:
+            for job in waiting[0]:
                 await worker.store.ended(job.id)
         nursery.cancel_scope.cancel()
-    left = sum((await worker.store.count(unfinished)).values())
-    if left and (paused := await _held_up(worker)) != "":
+    if (await _others(worker))[0] and (paused := await _held_up(worker)) != "":
+        left = sum((await worker.store.count(Where(UNFINISHED))).values())
         why = paused or ("the registry is paused" if worker.paused else "capacity is 0")
         raise RuntimeError(
             f"on_exit='drain' would wait for ever: {left} jobs wait and {why}; they are cancelled"
@@ -74,28 +76,36 @@ async def _cancel_when_held_up(worker: Worker, scope: trio.CancelScope) -> None:
         await worker.changed()
 
 
+async def _others(worker: Worker, after: str | None = None) -> tuple[Sequence[JobSummary], str | None]:
+    """Return unfinished jobs that are no services and no children, if there are any, and where to go on."""
+    while True:
+        page = await worker.store.find(Where(UNFINISHED), _PAGE, after=after)
+        found = [job for job in page if job.parent is None and job.handler not in worker.services]
+        if found or (after := page.next) is None:
+            return found, page.next
+
+
 async def _held_up(worker: Worker) -> str | None:
     """Return what is paused, if each unfinished job waits for an input, is paused, or stands behind such.
 
-    The text is empty if no job is held up by a pause. If one may start, return None.
+    Services do not count. The text is empty if no job is held up by a pause. If one may start, return None.
     """
     store, pauses = worker.store, await worker.paused_handlers()
     with trio.CancelScope(deadline=-inf) as due:
         await store.due()
-    totals = await store.count(Where(UNFINISHED))
-    if not due.cancelled_caught or totals.get(State.RUNNING):
-        return None
-    if not any(pauses) and (totals.get(State.QUEUED) or not totals.get(State.RETRYING)):
+    if not due.cancelled_caught or (not any(pauses) and await store.count(Where({State.QUEUED}))):
         return None
     held, after = set[str](), None
     while True:
-        page = await store.find(Where(UNFINISHED), _PAGE, after=after)
-        for job in page:
+        jobs, after = await _others(worker, after)
+        for job in jobs:
+            if job.state is State.RUNNING:
+                return None
             if pauses.hold(job.handler):
                 held.add(job.handler)
             elif job.reason is not Reason.AWAITING_INPUT and (await store.get(job.id)).behind is None:
                 return None
-        if (after := page.next) is None:
+        if after is None:
             return f"these handlers are paused: {', '.join(sorted(held))}" if held else ""
 
 
@@ -162,7 +172,7 @@ def open_registry(
         schedules: What submits jobs by the clock, until the block is left.
 
     Raises:
-        ValueError: An argument is out of range, or a handler has limits that are not defined or not kept.
+        ValueError: An argument is out of range, or the store does not keep what handlers are marked with.
         TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
         StoreUnavailable: On entering, the store cannot be reached.
         StoreCorrupt: On entering or later, the store's data is damaged.
@@ -174,10 +184,10 @@ def open_registry(
     claimant = Claimant("worker" if name is None else text("name", name), lease)
     known, declared = Handlers(handlers), _by_name(schedules)
     limiting = _limiting(store, limits, known, declared, capacity)
-    opened = store_opener(store, known, queue_limit, retention)
-    making = partial(Worker, capacity=capacity, window=window)
+    opened, services = store_opener(store, known, queue_limit, retention), _services(known, capacity)
+    making = partial(Worker, capacity=capacity, window=window, services=services)
     running = partial(_running, claimant=claimant, making=making, on_exit=on_exit, grace=grace)
-    block = _registry_block(opened, running, known, declared, limiting)
+    block = _registry_block(opened, running, known, declared, limiting, services=services.values())
     # An exception in the block always comes out; the plain type of a generator's block does not say so.
     return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
 
@@ -189,16 +199,41 @@ async def _registry_block(
     handlers: Handlers,
     declared: Mapping[str, Schedule],
     limits: HandlerLimits | None,
+    *,
+    services: Collection[Submission],
 ) -> AsyncGenerator[JobRegistry]:
     async with opened as (store, shortcuts):
+        if services:
+            _check_keeps_services(store)
         if limits is not None:
             await limits.begin(store)
         async with running(store, shortcuts) as worker:
+            for new in services:
+                await retry_until_answered(store.submit, [new], 0, worker.claimant)
             jobs = JobRegistry(worker, handlers, limits, await _begin_firing(worker, handlers, declared))
             try:
                 yield jobs
             finally:  # before it drains
                 end_firing(jobs)
+
+
+def _services(handlers: Handlers, capacity: int) -> Mapping[str, Submission]:
+    """Return a submission of each service among handlers, by its name; of none without a capacity."""
+    marks = {name: mark_of(fn) for name, fn in handlers.items()} if capacity else {}
+    return {
+        name: Submission(new_id(), name, handlers[name], (), mark.options)
+        for name, mark in marks.items()
+        if mark.options.restart is not None
+    }
+
+
+def _check_keeps_services(store: Store) -> None:
+    from ..stores.services import KeepsServices  # which few programs need
+
+    if not isinstance(store, KeepsServices):
+        raise ValueError(  # noqa: TRY004  # it is a store, and the handlers are not for it
+            f"services are among the handlers, and {quoted(store)} keeps none; use memory:// or sqlite:///jobs.db"
+        )
 
 
 def _by_name(schedules: Iterable[Schedule]) -> Mapping[str, Schedule]:
@@ -255,6 +290,7 @@ async def _running(
                     worker.closed = True
                     worker.stop(grace)
                     nursery.start_soon(worker.wait_answers, name="give back what was claimed")
+                    nursery.start_soon(worker.stop_services, grace, name="stop services")
                     nursery.start_soon(worker.report_stuck, grace, name="report stuck jobs")
                 interrupted = worker.interrupted
             finally:

@@ -18,7 +18,7 @@ from .._common.task_tree import task_tree
 from ..stores.contract import Claim, Outcome
 from .context import JobContext, Starts
 from .deadlines import Deadlines
-from .outcome import Run, conclude
+from .outcome import Run, as_service, conclude
 from .writer import Resources, Writer
 
 logger = logging.getLogger("trio_jobs")
@@ -55,10 +55,12 @@ class Attempt:
         context: The job context of the handler.
         wait_first: Waits until the handler may start; None if it may at once.
         outcome: How it ended, as the store is to record it; None before, and if another attempt has the job.
+        slot: Whether it uses one: child jobs and services do not.
     """
 
     wait_first: Callable[[], Awaitable[None]] | None = None
     outcome: Outcome | None = None
+    slot = True
     _task: trio.lowlevel.Task | None = None
 
     def __init__(
@@ -134,7 +136,10 @@ class Attempt:
             logger.warning("job %s belongs to another attempt than %d now; that was stopped", job_id, attempt)
             return None
         if self.parent is None:
-            outcome = conclude(run, self.claim.submission.options.retry, _SHUTDOWN, durable=durable)
+            options = self.claim.submission.options
+            outcome = conclude(run, options.retry, _SHUTDOWN, durable=durable)
+            if options.restart is not None:
+                outcome = as_service(outcome)
         else:
             outcome = conclude(run, None, Reason.PARENT, durable=False)
         outcome.received = self.claim.consumed if run.inbox is None else run.inbox.received

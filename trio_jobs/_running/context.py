@@ -62,6 +62,7 @@ class JobContext(Generic[T]):
     """
 
     nursery: trio.Nursery
+    _ready = False
     _steps: Steps | None = None  # made by the first one
     _cancel_requested: trio.Event | None = None  # made when it is asked for
 
@@ -176,6 +177,20 @@ class JobContext(Generic[T]):
         self.saved = value
         if (inbox := self._writer.inbox) is not None:
             inbox.saved(received)
+
+    async def ready(self) -> None:
+        """Say that the job is ready, as a service is that listens: see `Job.ready_at`. Always a checkpoint.
+
+        It holds until the attempt ends. To say it again changes nothing.
+
+        Raises:
+            LeaseLost: The attempt is over.
+        """
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._writer.note(Kind.READY, None)
+            self._ready = True
 
     # ------------------------------------------------------------ inputs
 

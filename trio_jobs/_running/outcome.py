@@ -122,6 +122,15 @@ def conclude(run: Run, retry: Retry | None, outside: Reason, *, durable: bool) -
     return _retry_or_fail(Ended(Reason.ERROR, error=error), errors, retry, run)
 
 
+def as_service(outcome: Outcome) -> Outcome:
+    """Return how an attempt of a service ended: whatever it was, but for a cancellation, it is restarted."""
+    ended = outcome.ended
+    if outcome.transition is Transition.CANCELLED or (ended is not None and ended.reason is Reason.SHUTDOWN):
+        return outcome
+    ended = Ended(Reason.ERROR, "It returned") if ended is None else ended
+    return Outcome(Transition.RETRIED, ended=attrs.evolve(ended, reason=Reason.RESTARTED, delay=0.0))
+
+
 def _retry_or_fail(ended: Ended, errors: list[BaseException], retry: Retry | None, run: Run) -> Outcome:
     if retry is None:
         steers = any(isinstance(error, _STEERING) for error in errors)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -37,6 +37,7 @@ from .shortcuts import Shortcuts
 from .writer import Resources
 
 logger = logging.getLogger("trio_jobs")
+_STEERED: Final = REPEATED - {Reason.RESTARTED}  # by what the handler raised
 STUCK_SECONDS = 10.0
 """How long a shutdown waits before it logs which jobs hold it up."""
 
@@ -56,7 +57,7 @@ class Runner:
         readers: The readers of jobs in this process.
         raised: The exceptions of the last attempts that failed here.
         attempts: The attempts that run now, child jobs included, by job id.
-        running: How many of them use a slot: all but child jobs.
+        running: How many of them use a slot: all but child jobs and services.
         closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a handler raised KeyboardInterrupt.
         patience: Seconds in which an end has to be recorded, once the registry is being left.
@@ -101,13 +102,16 @@ class Runner:
 
     # ------------------------------------------------------------ one attempt
 
-    def start(self, claim: Claim, nursery: trio.Nursery, parent: Attempt | None = None) -> Attempt:
+    def start(
+        self, claim: Claim, nursery: trio.Nursery, parent: Attempt | None = None, *, slot: bool = True
+    ) -> Attempt:
         """Run an attempt in a task of `nursery`, and return it.
 
         Raises:
             RuntimeError: The nursery is closed.
         """
         attempt = Attempt(claim, self._resources, self._starts, parent)
+        attempt.slot = slot and parent is None
         job_id = claim.submission.id
         nursery.start_soon(self._run, attempt, name=f"{claim.submission.handler} {job_id}")
         if (older := self.attempts.get(job_id)) is not None:
@@ -152,7 +156,7 @@ class Runner:
         await attempt.writer.close()
         outcome = attempt.outcome = attempt.conclude(run, durable=self.store.durable)
         if outcome is not None:
-            if run.error is not None and (outcome.ended is None or outcome.ended.reason not in REPEATED):
+            if run.error is not None and (outcome.ended is None or outcome.ended.reason not in _STEERED):
                 self.raised.add(attempt.claim, run.error)
             await self._finish(attempt, outcome)
 
@@ -182,7 +186,7 @@ class Runner:
         claim = attempt.claim
         try:
             finish = self.store.finish
-            if self._batches and attempt.parent is None:
+            if self._batches and attempt.slot:
                 finish = self._finish_and_claim
             end = claim.submission.id, claim.attempt, outcome, claim.id
             state = await (finish(*end) if self._at_once else retry_until_answered(finish, *end))
@@ -196,6 +200,8 @@ class Runner:
             ended = outcome.ended
             if state is State.CANCELLED and outcome.transition is Transition.RETRIED and ended is not None:
                 ended = Ended(Reason.USER, error=ended.error)  # requested before it could run again
+            elif state is State.FAILED and outcome.transition is Transition.RETRIED and ended is not None:
+                ended = Ended(Reason.RESTARTS, ended.message, ended.error)
             log_end(claim, state, ended)
 
     async def _finish_and_claim(
@@ -222,7 +228,7 @@ class Runner:
                 self.readers.release(job_id)
         else:
             self._superseded.remove(attempt)
-        if attempt.parent is None:
+        if attempt.slot:
             self.running -= 1
         self._changed.ring()
 
@@ -335,14 +341,27 @@ class Runner:
         await self._changed.wait()
 
     async def wait_idle(self) -> None:
-        """Wait until no attempt runs here."""
-        while self.attempts or self._superseded:
+        """Wait until no attempt runs here that uses a slot."""
+        while self.busy:
             await self._changed.wait()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an attempt runs here that uses a slot."""
+        return any(attempt.slot for attempt in (*self.attempts.values(), *self._superseded))
+
+    async def stop_services(self, grace: float) -> None:
+        """Once all else has ended, ask the services to end within `grace` seconds."""
+        await self.wait_idle()
+        for attempt in list(self.attempts.values()):
+            if attempt.parent is None:
+                attempt.notify_cancel(Reason.SHUTDOWN, grace)
 
     async def report_stuck(self, grace: float) -> None:
         """Log which jobs hold up a shutdown, with their stacks."""
-        with trio.move_on_after(grace + STUCK_SECONDS):
-            await self.wait_idle()
+        with trio.move_on_after(grace + STUCK_SECONDS):  # noqa: ASYNC912  # mostly nothing runs
+            while self.attempts or self._superseded:
+                await self._changed.wait()
         for job_id, attempt in self.attempts.items():
             logger.warning("job %s does not stop; it is at\n%s", job_id, indented(attempt.stack()))
 

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
@@ -24,6 +25,7 @@ from .shortcuts import NO_SHORTCUTS, Shortcuts
 
 if TYPE_CHECKING:
     from ..stores.pauses import Pauses
+    from ..stores.services import KeepsServices
 
 logger = logging.getLogger("trio_jobs")
 NESTED: Final = 100
@@ -38,8 +40,9 @@ class Worker(Runner):
         nursery: It runs the tasks of the attempts.
         claimant: The worker's name, and how long its leases are.
         shortcuts: The ways around the verbs of the store, if there are any.
-        capacity: How many attempts may run at once; child jobs use their parent's slot.
+        capacity: How many attempts may run at once; child jobs use their parent's slot, services none.
         window: How many events a handler may be ahead of a reader.
+        services: The names of the handlers of the services that run here.
 
     Attributes:
         paused: Whether claiming is paused.
@@ -57,9 +60,11 @@ class Worker(Runner):
         *,
         capacity: int,
         window: int,
+        services: Collection[str] = (),
     ) -> None:
         super().__init__(store, nursery, claimant, window=window, shortcuts=shortcuts, starts=self)
         self.capacity = capacity
+        self.services = services
         self.paused = False
         self._asked = 0  # slots for which a claim is under way
         self._unanswered: list[Claimant] = []  # who submitted, and was not told what that started
@@ -74,6 +79,8 @@ class Worker(Runner):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
                 nursery.start_soon(self._return_unheard)
+                if self.services:
+                    nursery.start_soon(self._serve, cast("KeepsServices", self.store))
                 await self._claim()
 
     async def _sweep(self) -> None:
@@ -89,6 +96,17 @@ class Worker(Runner):
             await retry_until_done(self.store.due)
             if self._free():
                 await retry_until_done(self._claim_once, self.new_claim())
+
+    async def _serve(self, keeper: KeepsServices) -> None:
+        while True:
+            while self.paused:
+                await self._changed.wait()
+            await retry_until_done(keeper.due_services)
+            if not self.paused:
+                await retry_until_done(self._claim_services, keeper, self.new_claim())
+
+    async def _claim_services(self, keeper: KeepsServices, worker: Claimant) -> None:
+        await self._take(await keeper.claim_services(worker), slot=False)
 
     async def _claim_once(self, worker: Claimant) -> None:
         """Claim for all free slots. If the answer to an earlier try was lost, there may be fewer now."""
@@ -197,7 +215,7 @@ class Worker(Runner):
     def _free(self) -> int:
         return 0 if self.paused or self.closed else max(0, self.capacity - self.running - self._asked)
 
-    async def _take(self, claims: Sequence[Claim]) -> None:
+    async def _take(self, claims: Sequence[Claim], *, slot: bool = True) -> None:
         if self.closed:  # during the call of the store
             await self._give_back(claims)
             return
@@ -205,8 +223,8 @@ class Worker(Runner):
             present = self.attempts.get(claim.submission.id)
             if present is not None and present.claim.attempt > claim.attempt:
                 continue  # the answer came so late that the job was reclaimed, and claimed again here
-            self.running += 1
-            attempt = self._context.run(self.start, claim, self.nursery)
+            self.running += slot
+            attempt = self._context.run(partial(self.start, claim, self.nursery, slot=slot))
             if self._heard and (grace := self._heard.get(claim.submission.id)) is not None:
                 attempt.notify_cancel(Reason.USER, grace)  # requested while the claim was on its way
 
@@ -262,7 +280,7 @@ class Worker(Runner):
         for scope in self._recording:
             scope.deadline = self._patience_ends()
         for attempt in list(self.attempts.values()):
-            if attempt.parent is None:
+            if attempt.slot:
                 attempt.notify_cancel(Reason.SHUTDOWN, grace)
 
     async def wait_answers(self) -> None:
@@ -273,5 +291,5 @@ class Worker(Runner):
 
     async def wait_nothing_runnable(self) -> None:
         """Wait until no attempt runs here, and none will."""
-        while self.attempts or (self.capacity and not self.paused):
+        while self.busy or (self.capacity and not self.paused):
             await self._changed.wait()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, Unpack, cast
 
+from .._common.errors import IllegalTransition, StreamGap
 from .._common.validate import input_key, number, text
-from .._model.job import CancelReport, Ended, Event, Job, JobEnd
+from .._model.job import CancelReport, Ended, Event, Job, JobEnd, Kind
 from .._model.options import SubmitOptions
 from .cursor import LogCursor
 from .raised import Raised, chained
@@ -129,6 +131,27 @@ class JobHandle(Generic[T_co, R_co]):
             error = end_error(self.id, end.attempt, ended, end.state)
             raise chained(error, self._access.raised.get(self.id, end.attempt), end.error)
         return cast("R_co", end.result)
+
+    async def wait_ready(self) -> None:
+        """Wait until the attempt that runs has said that it is ready, see `JobContext.ready`. A checkpoint.
+
+        Cancelling the wait does not touch the job.
+
+        Raises:
+            JobFailed: The job has failed.
+            JobCancelled: The job was cancelled.
+            IllegalTransition: The job has completed.
+        """
+        while not (job := await self.snapshot()).state.over:
+            if job.ready_at is not None:
+                return
+            with suppress(StreamGap):
+                async with self.events(job.last_seq, policy="gap") as events:
+                    async for event in events:
+                        if event.kind is Kind.READY:
+                            return
+        await self.result()
+        raise IllegalTransition(job.state, "ready")
 
     async def history(self) -> list[Event]:
         """Return the job's events but for tokens, progress and inputs, up to now. A checkpoint."""

@@ -66,6 +66,8 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     limits |= {"first token": job.timeouts.first_token, "idle": job.timeouts.idle}
     yield "timeouts", ", ".join(f"{name} {limit:g}s" for name, limit in limits.items() if limit is not None)
     yield "waits for", job.waiting_for or ""
+    if job.ready_at is not None:
+        yield "ready", moment(job.ready_at)
     if job.next_attempt_at is not None:
         yield "due", moment(job.next_attempt_at)
     yield "log", f"{job.last_seq} events"

@@ -1,4 +1,4 @@
-"""Say in the memory store whose an attempt is: leases, heartbeats, and the fence."""
+"""Say in the memory store whose an attempt is: its start, leases, heartbeats, and the fence."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping
 
 from .._common.errors import LeaseLost
-from .._common.states import State
+from .._common.states import State, Transition
+from .._model.job import Kind
+from . import rules
 from ._claims import Claims
 from ._looking import LookingVerbs
 from ._row import Row
-from .contract import NO_CLAIMS, Claim, Heartbeat
+from .contract import NO_CLAIMS, Claim, Claimant, Heartbeat
 
-_RUNNING = State.RUNNING  # which Python 3.11 finds slowly
+# Each job asks for these, and Python 3.11 finds the members of an enum slowly.
+_STARTED, _BEGUN, _RUNNING = Transition.STARTED, Kind.STARTED, State.RUNNING
 
 
 class LeasingVerbs(LookingVerbs):
@@ -33,6 +36,40 @@ class LeasingVerbs(LookingVerbs):
         if lease != math.inf:
             self._leases.add(row.submission.id, now + lease, 0)
             self._alarm.ring()
+
+    async def claim_services(self, worker: Claimant) -> list[Claim]:
+        """See `services.KeepsServices`."""
+        now = self._time()
+        if worker.claim is not None and worker.claim in self._claims:
+            return self._asked_again(worker.claim, worker.lease, now)
+        claims = list[Claim]()
+        while (found := self._next_service())[0] <= now:
+            del self._services[found[1]]
+            claims.append(self._start(self._rows[found[1]], worker, now))
+        return claims
+
+    def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
+        reason = row.reason
+        self._rows.move(row, rules.advance(row.state, _STARTED))
+        if self._expiring.tickets:
+            self._expiring.discard(row.submission.id)
+        row.message = row.error = row.ready = None
+        row.attempt += 1
+        row.spent += 1
+        row.started = now
+        seq = row.log.append(row.attempt, _BEGUN, now, worker.name)
+        if worker.lease != math.inf:
+            self._lease(row, worker.lease, now)
+        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, id=worker.claim)
+        row.claim = worker.claim
+        if worker.claim is not None and row.parent is None:  # a child job only shares its parent's id
+            self._claims.add(row, worker.claim, claim)
+        if row.attempt > 1:
+            inputs = row.log.inputs
+            claim.waited = rules.waited(reason, inputs.last, inputs.received)
+            if inputs.last:
+                claim.consumed = inputs.received = inputs.consumed
+        return claim
 
     async def heartbeat(
         self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS

@@ -31,6 +31,7 @@ class LookingVerbs:
     def __init__(self) -> None:
         self._rows = Roll()
         self._waiting = Queue[str]()
+        self._services: dict[str, None] = {}  # those that wait
         self._lanes: Lanes | None = None  # of the handlers that have limits or are paused, once there is one
         self._all_paused = False
         self._expiring = Queue[str]()
@@ -127,6 +128,19 @@ class LookingVerbs:
         while (when := self._next_start()) > self._time():
             with trio.move_on_at(when):
                 await self._work.wait()
+
+    async def due_services(self) -> None:
+        """See `services.KeepsServices`."""
+        while (when := self._next_service()[0]) > self._time():
+            with trio.move_on_at(when):
+                await self._work.wait()
+
+    def _next_service(self) -> tuple[float, str]:
+        """Return when the next service is due, and its id. There are few."""
+        paused = frozenset[str]() if self._lanes is None else self._lanes.paused
+        rows = [] if self._all_paused else [self._rows[job_id] for job_id in self._services]
+        due = [(row.due, row.submission.id) for row in rows if row.submission.handler not in paused]
+        return min(due, default=(math.inf, ""))
 
     def _next_start(self) -> float:
         if self._all_paused:

@@ -28,7 +28,9 @@ class QueueingVerbs(LookingVerbs):
         new = row.submission
         options = new.options
         penalty = PENALTY[options.priority]
-        if self._lanes is None or new.handler not in self._lanes:
+        if options.restart is not None:
+            self._services[new.id] = None
+        elif self._lanes is None or new.handler not in self._lanes:
             if row.line is None or row.behind is None:
                 self._waiting.add(new.id, row.due, penalty, now, row.number)
         elif row.behind is not None:
@@ -45,6 +47,7 @@ class QueueingVerbs(LookingVerbs):
     def _dequeue(self, row: Row) -> None:
         new = row.submission
         self._waiting.discard(new.id)
+        self._services.pop(new.id, None)
         if self._lanes is not None:
             self._lanes.discard(new.handler, new.options.limit_key, new.id, self._time())
 

@@ -13,11 +13,11 @@ import trio
 from .._common.bell import Bell
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State
-from .._model.job import Ended, Job, Progress
+from .._model.job import Ended, Job, Kind, Progress
 from .._model.summary import JobSummary, summary_of
-from .contract import Submission, Where
+from .contract import Outcome, Submission, Where
 from .log import Log, weigh
-from .rules import WAITING, date_of
+from .rules import WAITING, Restarting, date_of
 
 
 def same(one: Submission, other: Submission) -> bool:
@@ -115,6 +115,7 @@ class Row:
     losses: int = 0  # attempts in a row that lost their worker
     before: Ended | None = None  # how the attempt before ended
     started: float | None = None
+    ready: float | None = None
     finished: float | None = None
     cancel_requested: float | None = None
     cancel_message: str | None = None
@@ -136,6 +137,18 @@ class Row:
         """Return whether that attempt was the last, and its worker ended it; without an id nobody knows."""
         known = claim is not None and self.claim == claim and self.attempt == attempt
         return known and self.state is not State.RUNNING
+
+    def restarting(self, outcome: Outcome, now: float, epoch: float) -> Restarting | None:
+        """Return what `rules.conclude` has to know of a service that is to be restarted."""
+        rule, ended = self.submission.options.restart, outcome.ended
+        if rule is None or ended is None or ended.reason is not Reason.RESTARTED:
+            return None
+        since = now + epoch - rule.within
+        ends = [
+            event for event in self.log.history() if event.kind is Kind.RETRIED and event.timestamp > since
+        ]
+        restarts = sum(event.data.reason is Reason.RESTARTED for event in ends)
+        return Restarting(rule, now - (self.started or now), restarts)
 
     def matches(self, where: Where) -> bool:
         """Return whether the job matches a filter."""
@@ -221,4 +234,5 @@ class Row:
             replaced_by=self.replaced_by,
             limit_key=options.limit_key,
             resubmitted_from=None if self.submission.again is None else self.submission.again.job_id,
+            ready_at=wall(self.ready),
         )

@@ -6,7 +6,6 @@ atomic. Only the verbs that wait give up control.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -26,8 +25,7 @@ from .log import Log
 from .records import Again
 
 # Each job asks for these, and Python 3.11 finds the members of an enum slowly.
-_SUBMITTED, _BEGUN = Kind.SUBMITTED, Kind.STARTED
-_STARTED, _RUNNING = Transition.STARTED, State.RUNNING
+_SUBMITTED, _RUNNING = Kind.SUBMITTED, State.RUNNING
 
 
 class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
@@ -81,7 +79,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             for row in [self._accept(new, now) for new in coming]:
                 self._enqueue(row, now)
         claims = self._claim(limit, worker, now)
-        if self._waiting or self._lanes:
+        if self._waiting or self._lanes or self._services:
             self._work.ring()
         return ids, claims
 
@@ -119,7 +117,9 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             return job_id
         gone = [row for row in line if row.state is not _RUNNING] if move.replaces else []
         able, left = [new] if move.place == "first" else [], {row.submission.id for row in gone}
-        if all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
+        if new.options.restart is not None:  # which needs no room
+            able = []
+        elif all(row.reason is Reason.AWAITING_INPUT for row in gone):  # else there is the room of the others
             self._check_room([new], able, limit, now, left)
         elif self._lanes is not None:
             self._for_sure(self._lanes, [new], limit, now, left)
@@ -202,29 +202,6 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             claims.append(self._start(self._rows[job_id], worker, now))
         return claims
 
-    def _start(self, row: Row, worker: Claimant, now: float) -> Claim:
-        reason = row.reason
-        self._rows.move(row, rules.advance(row.state, _STARTED))
-        if self._expiring.tickets:
-            self._expiring.discard(row.submission.id)
-        row.message = row.error = None
-        row.attempt += 1
-        row.spent += 1
-        row.started = now
-        seq = row.log.append(row.attempt, _BEGUN, now, worker.name)
-        if worker.lease != math.inf:
-            self._lease(row, worker.lease, now)
-        claim = Claim(row.submission, row.attempt, row.spent, row.saved, seq, id=worker.claim)
-        row.claim = worker.claim
-        if worker.claim is not None and row.parent is None:  # a child job only shares its parent's id
-            self._claims.add(row, worker.claim, claim)
-        if row.attempt > 1:
-            inputs = row.log.inputs
-            claim.waited = rules.waited(reason, inputs.last, inputs.received)
-            if inputs.last:
-                claim.consumed = inputs.received = inputs.consumed
-        return claim
-
     async def append(
         self,
         job_id: str,
@@ -245,6 +222,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             row.progress = values[-1]
         elif kind is Kind.SAVED:
             row.saved = values[-1]
+        elif kind is Kind.READY:
+            row.ready = self._time()
         return row.log.last_seq
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
@@ -269,6 +248,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             message=row.cancel_message,
             last_input=inputs.last,
             before=row.before,
+            service=row.restarting(outcome, now, self._epoch),
         )
         if inputs.last and outcome.received is not None:
             inputs.received = outcome.received
@@ -332,7 +312,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
             attempts, asked = row.submission.options.retry.attempts, row.cancel_requested is not None
-            lost = rules.worker_lost(row.losses + 1, attempts, asked=asked)
+            service = row.submission.options.restart is not None
+            lost = rules.worker_lost(row.losses + 1, attempts, asked=asked, service=service)
             self._conclude(row, lost, now)
 
     def _expire(self, now: float) -> None:
@@ -361,6 +342,7 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
         self._rows.move(row, rules.advance(row.state, transition), reason)
         if self._cancelling:
             self._cancelling.pop(row.submission.id, None)
+        row.ready = None
         if row.state not in UNFINISHED:
             row.finished = now
             if row.parent is not None and (above := self._rows.get(row.parent)) and above.children:

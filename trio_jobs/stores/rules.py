@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import attrs
 
@@ -13,6 +13,9 @@ from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, Queue
 from .._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, Reason, State, Transition, sources
 from .._model.job import REPEATED, Ended, Job, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
+
+if TYPE_CHECKING:
+    from .._model.restart import Restart
 
 WAITING: Final = sources(Transition.STARTED)
 """The states of jobs that wait."""
@@ -66,8 +69,28 @@ ABANDONED: Final = Conclusion(Transition.CANCELLED, Ended(Reason.PARENT))
 """What the end of an attempt means for each child that is open still."""
 
 
+class Restarting(NamedTuple):
+    """A service whose attempt has ended.
+
+    Attributes:
+        rule: How it is restarted.
+        ran: How many seconds the attempt ran.
+        restarts: How many there were in the last `rule.within` seconds, without the one that is to follow.
+    """
+
+    rule: Restart
+    ran: float
+    restarts: int
+
+
 def conclude(
-    outcome: Outcome, *, asked: bool, message: str | None, last_input: int, before: Ended | None
+    outcome: Outcome,
+    *,
+    asked: bool,
+    message: str | None,
+    last_input: int,
+    before: Ended | None,
+    service: Restarting | None = None,
 ) -> Conclusion:
     """Return what the end of a running attempt means for its job, alike for `finish` and `sweep`.
 
@@ -78,6 +101,7 @@ def conclude(
         last_input: The `seq` of the job's newest `input` or `inputs_ended`; 0 for none.
         before: How the attempt before ended, of which only the reason and `repeats` count; None if there
             was none.
+        service: Of an end with reason `restarted`, what is known of the service.
     """
     transition, ended = outcome.transition, outcome.ended
     if ended is None:
@@ -85,6 +109,8 @@ def conclude(
     if transition is Transition.RETRIED:
         if asked:
             return Conclusion(Transition.CANCELLED, _cancelled(message, ended))
+        if service is not None:
+            return _restarted(ended, before, service)
         if before is not None and ended.reason is before.reason and ended.reason in REPEATED:
             ended = attrs.evolve(ended, repeats=before.repeats + 1)
         delay = ended.delay or 0.0
@@ -101,19 +127,33 @@ def _cancelled(message: str | None, ended: Ended) -> Ended:
     return Ended(Reason.USER, message, ended.error)
 
 
-def worker_lost(losses: int, attempts: int | None, *, asked: bool) -> Outcome:
+def _restarted(ended: Ended, before: Ended | None, service: Restarting) -> Conclusion:
+    rule, ran, restarts = service
+    if restarts >= rule.most:
+        often = f"It ended {restarts + 1} times within {rule.within:g}s"
+        why = f"{often}: {ended.message}" if ended.message else often
+        return Conclusion(Transition.FAILED, Ended(Reason.RESTARTS, why, ended.error))
+    fresh = before is None or before.reason is not Reason.RESTARTED or ran >= rule.healthy
+    repeats = 0 if fresh or before is None else before.repeats + 1
+    delay = rule.delay(repeats + 1)
+    return Conclusion(Transition.RETRIED, attrs.evolve(ended, repeats=repeats, delay=delay), delay)
+
+
+def worker_lost(losses: int, attempts: int | None, *, asked: bool, service: bool = False) -> Outcome:
     """Return how an attempt ends whose worker was lost.
 
     Args:
         losses: How many attempts in a row have lost their worker, this one included.
         attempts: `Retry.attempts`; None or 0 if there is no bound.
         asked: Whether cancellation was requested.
+        service: Whether it is a service, which is restarted.
     """
-    deadly = losses >= max(attempts or 0, CRASHES)
+    deadly = losses >= max(attempts or 0, CRASHES) and not service
     row = f", {losses} times in all, and no attempt ended in between"
     message = f"Its worker was lost{row if deadly else ''}"
     how = Transition.FAILED if deadly and not asked else Transition.RETRIED
-    return Outcome(how, ended=Ended(Reason.WORKER_LOST, message, delay=0.0), received=None)
+    reason = Reason.RESTARTED if service else Reason.WORKER_LOST
+    return Outcome(how, ended=Ended(reason, message, delay=0.0), received=None)
 
 
 def waited(reason: Reason | None, last_input: int, received: int) -> Literal["input", "timeout"] | None:

@@ -22,6 +22,7 @@ from ..stores.limits import KeepsLimits
 from ..stores.pauses import KeepsPauses
 from ..stores.resubmitting import KeepsSubmissions
 from ..stores.schedules import KeepsSchedules
+from ..stores.services import KeepsServices
 from .checks import CONCERNS, NARROW, SCENES, Opener, first_error, race
 
 OpenStore: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Store]]
@@ -92,6 +93,7 @@ _OPTIONAL: Mapping[str, type[Any]] = {
     "limited": KeepsLimits,
     "pausing": KeepsPauses,
     "resubmitter": KeepsSubmissions,
+    "serving": KeepsServices,
 }
 """What some checks need, by the name of their parameter."""
 

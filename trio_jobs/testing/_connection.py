@@ -15,6 +15,7 @@ from ..stores.limits import KeepsLimits
 from ..stores.pauses import KeepsPauses
 from ..stores.resubmitting import KeepsSubmissions
 from ..stores.schedules import KeepsSchedules
+from ..stores.services import KeepsServices
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -135,6 +136,8 @@ class Connection:
     pin_limit = _carried(KeepsLimits.pin_limit)
     limits = _carried(KeepsLimits.limits)
     submission = _carried(KeepsSubmissions.submission)
+    claim_services = _carried(KeepsServices.claim_services)
+    due_services = _carried(KeepsServices.due_services, waits=True)
     declare = _carried(KeepsSchedules.declare)
     keep_declared = _carried(KeepsSchedules.keep_declared)
     add_schedule = _carried(KeepsSchedules.add_schedule)

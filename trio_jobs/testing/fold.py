@@ -29,7 +29,7 @@ NEXT: Final = {
 }
 ENDS: Final = frozenset({"completed", "failed", "cancelled", "retried"})
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
-_WRITTEN: Final = frozenset({"token", "progress", "saved", "step"})  # by the attempt that runs
+_WRITTEN: Final = frozenset({"token", "progress", "saved", "step", "ready"})  # by the attempt that runs
 _SENT: Final = frozenset({"input", "inputs_ended"})  # from outside, at any time before the end
 GIVEN_BACK: Final = frozenset({"shutdown", "snoozed", "awaiting_input"})
 
@@ -50,6 +50,7 @@ class Folded:
         unconsumed: The inputs behind it.
         inputs_ended: Whether no more will come.
         replaced_by: The job that took its place.
+        ready: Whether the attempt that runs said that it is ready.
         due: If it awaits an input, when it is due, by the clock of the log; infinity if that is not known.
     """
 
@@ -65,6 +66,7 @@ class Folded:
     inputs_ended: bool = False
     replaced_by: str | None = None
     due: float | None = None
+    ready: bool = False
     _last_input: int = 0
 
     def add(self, event: Event) -> None:
@@ -83,6 +85,7 @@ class Folded:
             self.cancel_requested = True
         elif event.kind in _WRITTEN:
             assert self.state == "running", f"{event} was written while the job was {self.state}"
+            self.ready = self.ready or event.kind == "ready"
             if event.kind == "saved":
                 self.saved = event.data
                 assert event.received is None or event.received >= self.consumed, f"{event} consumes less"
@@ -113,7 +116,7 @@ class Folded:
 
     def _change(self, event: Event) -> None:
         assert (self.state, event.kind) in NEXT, f"{event} is no way out of {self.state}"
-        self.state, self.due = NEXT[self.state, str(event.kind)], None
+        self.state, self.due, self.ready = NEXT[self.state, str(event.kind)], None, False
         if event.kind == "completed":
             self.result = event.data
             self._consume(event.received)
@@ -167,6 +170,7 @@ def check_agrees(job: Job, log: Sequence[Event]) -> None:
     assert job.last_seq == len(log), f"last_seq is {job.last_seq}, the log has {len(log)} events"
     assert (job.cancel_requested_at is not None) == seen.cancel_requested, "cancel_requested_at is wrong"
     assert (job.finished_at is not None) == over, "finished_at is wrong"
+    assert (job.ready_at is not None) == seen.ready, "ready_at is wrong"
     assert (job.next_attempt_at is not None) == due, "next_attempt_at is wrong"
     if seen.due is not None and job.next_attempt_at is not None:
         late = job.next_attempt_at.timestamp() - seen.due

@@ -26,12 +26,12 @@ from trio_jobs.testing import (
     store_checks,
 )
 from trio_jobs.testing.checks import SCENES
-from trio_jobs.testing.checks.kit import other_work, work
+from trio_jobs.testing.checks.kit import other_work, service_work, work
 
-opened = partial(open_sqlite, handlers=[work, other_work])
+opened = partial(open_sqlite, handlers=[work, other_work, service_work])
 
 
-in_lockstep = partial(open_sqlite_in_lockstep, handlers=[work, other_work])
+in_lockstep = partial(open_sqlite_in_lockstep, handlers=[work, other_work, service_work])
 
 
 @asynccontextmanager

@@ -46,12 +46,13 @@ from trio_jobs.testing.checks.kit import (
     make,
     other_work,
     retried,
+    service_work,
     start,
     work,
 )
 
 RUNNING = "3bb503e0cde1f51316bf9c34469dae0b"  # in version_1.sql
-opened = partial(open_sqlite, handlers=[work, other_work])
+opened = partial(open_sqlite, handlers=[work, other_work, service_work])
 
 
 async def use(path: Path) -> None:

@@ -39,6 +39,7 @@
  * @property {?string} limit_key For whom it takes a place of its handler's keyed limit.
  * @property {?string} resubmitted_from The job that was submitted again as this one.
  * @property {?string} waiting_for What it waits for: `due`, `input`, `slot`, `worker`, `paused`, `limit NAME KEY` or `behind ID`.
+ * @property {?string} ready_at When the attempt that runs said that it is ready.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
@@ -49,7 +50,7 @@
  * @property {number} result_bytes
  * @property {number} log_bytes
  */
-/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"|"unconsumed"|"exclusive"|"behind"|"replaced_by"|"limit_key"|"waiting_for"|"resubmitted_from"} Unlisted The fields that no list has. */
+/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"|"unconsumed"|"exclusive"|"behind"|"replaced_by"|"limit_key"|"waiting_for"|"resubmitted_from"|"ready_at"} Unlisted The fields that no list has. */
 /** @typedef {Omit<Job, Unlisted> & Listed} Summary A job in a list; its `message` has at most 200 characters. */
 
 /**

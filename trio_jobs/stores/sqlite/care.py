@@ -47,7 +47,8 @@ def _take_back(tx: Transaction, number: int) -> None:
     ((_, attempts, _),) = tx.run("terms", number=number)
     job = _running(tx, number)
     asked = job.cancel_requested is not None
-    ends.settle(tx, job, worker_lost(job.losses + 1, attempts, asked=asked))
+    service = ends.restart_rule(tx, number)[0] is not None
+    ends.settle(tx, job, worker_lost(job.losses + 1, attempts, asked=asked, service=service))
 
 
 def _running(tx: Transaction, number: int) -> looking.Running:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..._common.errors import IllegalTransition, LeaseLost
 from ..._common.states import Reason, State, Transition
-from ..._json.stored import encode_error, encode_event
+from ..._json.stored import decode_event, encode_error, encode_event, restart_of
+from ..._json.values import decode
 from ..._model.job import KIND_OF, REPEATED, Ended, Kind
 from ..contract import CancelAnswer, Outcome
-from ..rules import ABANDONED, Conclusion, advance, cancel_answer, check_removable, conclude
+from ..rules import ABANDONED, Conclusion, Restarting, advance, cancel_answer, check_removable, conclude
 from . import chunks, inbox, lanes, repair
 from .group import FOREVER, Transaction
 from .looking import Running, known, running
+
+if TYPE_CHECKING:
+    from ..._model.restart import Restart
 
 BATCH: Final = 500
 """How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
@@ -81,11 +85,30 @@ def settle(tx: Transaction, job: Running, outcome: Outcome, result: bytes | None
         message=job.cancel_message,
         last_input=job.last_input,
         before=None if repeated is None else Ended(repeated, repeats=job.repeats),
+        service=_restarting(tx, job.number, outcome),
     )
     if job.children:
         for (child,) in list(tx.run("open_children", number=job.number)):
             end(tx, child, State.RUNNING, ABANDONED)
     return end(tx, job.number, State.RUNNING, done, result, received=outcome.received)
+
+
+def restart_rule(tx: Transaction, number: int) -> tuple[Restart | None, float]:
+    """Return how a service is restarted, None of another job, and when its attempt started."""
+    options, started = tx.one("service", number=number) or ("{}", None)
+    return restart_of(decode(options)), started or tx.now
+
+
+def _restarting(tx: Transaction, number: int, outcome: Outcome) -> Restarting | None:
+    if outcome.ended is None or outcome.ended.reason is not Reason.RESTARTED:
+        return None
+    rule, started = restart_rule(tx, number)
+    if rule is None:
+        return None
+    tx.write_log()
+    found = tx.run("restarts", since=tx.now - rule.within, **chunks.log_ids(number))
+    reasons = [decode_event(Kind.RETRIED, *decode(data)).reason for (data,) in found]
+    return Restarting(rule, tx.now - started, reasons.count(Reason.RESTARTED))
 
 
 _REPEATED: Final = {str(reason): reason for reason in REPEATED}

@@ -15,7 +15,7 @@ _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
     *("cancel_requested", "seq", "unconsumed", "parent", "exclusive", "replaced_by"),
-    "resubmitted_from",
+    *("resubmitted_from", "ready"),
 )
 _TEXTS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
@@ -56,7 +56,7 @@ _LANE: Final = ", ".join(
 
 # What may go of a log, behind the values of `chunks.trim`.
 _TRIMMABLE: Final = """id IS NOT :saved
-    AND (kind IN ('token', 'progress', 'saved') OR kind = 'input' AND id <= :consumed)"""
+    AND (kind IN ('token', 'progress', 'saved', 'ready') OR kind = 'input' AND id <= :consumed)"""
 
 # Those of a summary, in the order in which `rows.summary_of` takes them.
 SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason")},

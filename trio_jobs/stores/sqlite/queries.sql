@@ -118,7 +118,7 @@ FROM json_each(:ids) AS asked CROSS JOIN trio_jobs_job AS job ON job.id = asked.
 -- name: start
 UPDATE trio_jobs_job
 SET state = 'running', claim = :claim, attempt = attempt + 1, spent = spent + 1, appended = 0, seq = seq + 1, started = :now,
-    lease = :lease, expires = NULL, reason = NULL, message = NULL, error = NULL, received = consumed,
+    lease = :lease, expires = NULL, ready = NULL, reason = NULL, message = NULL, error = NULL, received = consumed,
     waited = CASE WHEN reason = 'awaiting_input' THEN iif(last_input > received, 'input', 'timeout') END
 WHERE number = :number AND state IN {started}
 RETURNING id, handler, args, options, metadata, priority, owner, key, attempt, spent, saved, seq, consumed, waited;
@@ -143,7 +143,7 @@ SELECT state FROM trio_jobs_job WHERE id = :id AND attempt = :attempt AND claim 
 -- name: append
 UPDATE trio_jobs_job
 SET seq = :seq, appended = appended + :count, kept = kept + :kept, bytes = bytes + :bytes,
-    saved = coalesce(:saved, saved), progress = coalesce(:progress, progress)
+    saved = coalesce(:saved, saved), progress = coalesce(:progress, progress), ready = coalesce(:ready, ready)
 WHERE number = :number AND state = 'running' AND attempt = :attempt;
 
 -- name: oldest_chunks
@@ -224,7 +224,7 @@ UPDATE trio_jobs_job SET kept = :kept, bytes = :bytes WHERE number = :number;
 -- name: end
 UPDATE trio_jobs_job
 SET state = :state, reason = :reason, message = :message, error = :error, result = :result, lease = NULL,
-    expires = NULL, finished = :finished, seq = seq + 1,
+    ready = NULL, expires = NULL, finished = :finished, seq = seq + 1,
     due = iif(:first, coalesce(first_due, due), coalesce(:due, due)), spent = spent - :unspent,
     claim = iif(state = 'running' AND :received IS NULL, NULL, claim),
     losses = iif(:reason = 'worker_lost', losses + 1, 0),
@@ -275,6 +275,12 @@ SELECT name, type, "notnull" FROM pragma_table_info('trio_jobs_job') WHERE name 
 -- name: newest_event
 SELECT max(id) FROM trio_jobs_event WHERE id BETWEEN :first AND :last;
 
+-- name: restarts
+SELECT data FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'retried' AND at > :since;
+
+-- name: service
+SELECT options, started FROM trio_jobs_job WHERE number = :number;
+
 -- name: terms
 SELECT state, attempts, expires - due FROM trio_jobs_job WHERE number = :number;
 
@@ -308,7 +314,7 @@ WHERE id BETWEEN :first AND :last ORDER BY id;
 
 -- name: history
 SELECT id, count, attempt, kind, at, received, data FROM trio_jobs_event
-WHERE id BETWEEN :first AND :last AND kind NOT IN ('token', 'progress', 'input') ORDER BY id;
+WHERE id BETWEEN :first AND :last AND kind NOT IN ('token', 'progress', 'input', 'ready') ORDER BY id;
 
 -- name: oldest_ended
 SELECT number FROM trio_jobs_job WHERE finished IS NOT NULL ORDER BY finished, number LIMIT :limit;

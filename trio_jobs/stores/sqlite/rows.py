@@ -28,6 +28,7 @@ from ..._json.stored import (
     reason_of,
 )
 from ..._json.values import decode, encode
+from ..._model.handler import mark_of
 from ..._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
 from ..._model.retry import Matcher, Retry
 from ..._model.summary import JobSummary, short_progress, shortened
@@ -61,12 +62,18 @@ class Rows:
     Args:
         handlers: The handlers by name.
 
+    Attributes:
+        services: The names of those that are services.
+        claimed: The names of the others.
+
     Raises:
         TypeError: An argument of a handler cannot be made from JSON.
     """
 
     def __init__(self, handlers: Mapping[str, Callable[..., Awaitable[Any]]]) -> None:
         self.handlers = handlers
+        self.services = [name for name, fn in handlers.items() if mark_of(fn).options.restart is not None]
+        self.claimed = [name for name in handlers if name not in self.services]
         self._arguments = {name: Arguments(fn) for name, fn in handlers.items()}
         self._inputs = {name: Inputs(fn) for name, fn in handlers.items()}
         self._children: WeakKeyDictionary[Callable[..., Any], Arguments] = WeakKeyDictionary()
@@ -206,7 +213,9 @@ class Rows:
         """
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
-        owner, key, parent, exclusive, replaced_by, again, behind = map(text, (*row[11:13], *row[22:]))
+        owner, key, parent, exclusive, replaced_by, again, behind = map(
+            text, (*row[11:13], *row[22:26], row[27])
+        )
         spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:22]
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
@@ -242,6 +251,7 @@ class Rows:
                 replaced_by=replaced_by,
                 limit_key=given.limit_key,
                 resubmitted_from=again,
+                ready_at=_wall(row[26]),
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_

@@ -247,6 +247,7 @@ UPDATE trio_jobs_meta SET value = 3 WHERE name = 'compat';
 ALTER TABLE trio_jobs_job ADD COLUMN first_due REAL;                     -- of a job of version 3 not known
 ALTER TABLE trio_jobs_job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;  -- attempts in a row that lost their worker
 ALTER TABLE trio_jobs_job ADD COLUMN claim TEXT;                         -- the id of the claim that started the attempt
+ALTER TABLE trio_jobs_job ADD COLUMN ready REAL;                         -- when that said that it is ready
 CREATE INDEX trio_jobs_claimed ON trio_jobs_job (claim)
     WHERE claim IS NOT NULL AND state = 'running' AND parent IS NULL;
 

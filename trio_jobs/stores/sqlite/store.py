@@ -65,7 +65,7 @@ class SqliteStore(ScheduleCalls, LimitCalls):
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
         began = self._now()
-        handlers = self._rows.handlers
+        handlers = self._rows.claimed
         ids, rows = await self._write(
             lambda tx: verbs.submit(tx, new, limit, pauses.startable(tx, handlers), worker),
             partial(care.mend_due, limit, handlers),
@@ -89,12 +89,24 @@ class SqliteStore(ScheduleCalls, LimitCalls):
     async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
         """See `Store.claim`."""
         began, seen = self._now(), self._signals.work.count
-        handlers = self._rows.handlers
+        handlers = self._rows.claimed
         rows, more = await self._write(
             lambda tx: verbs.claim(tx, limit, pauses.startable(tx, handlers), worker),
             partial(care.mend_due, limit, handlers),
         )
         self._more = seen if more else -1
+        if rows:
+            self._signals.alarm.ring(began + worker.lease)
+        return [self._rows.claim_of(row, worker.claim) for row in rows]
+
+    async def claim_services(self, worker: Claimant) -> list[Claim]:
+        """See `services.KeepsServices`."""
+        began, names = self._now(), self._rows.services
+        most = len(names)  # one of each
+        rows, _ = await self._write(
+            lambda tx: verbs.claim(tx, most, pauses.startable(tx, names), worker),
+            partial(care.mend_due, most, names),
+        )
         if rows:
             self._signals.alarm.ring(began + worker.lease)
         return [self._rows.claim_of(row, worker.claim) for row in rows]
@@ -278,12 +290,19 @@ class SqliteStore(ScheduleCalls, LimitCalls):
     async def due(self) -> None:
         """See `Store.due`."""
         work = self._signals.work
+        known, self._more = self._more, -1
+        if known != work.count:  # else the last claim left due jobs
+            await self._due(self._rows.claimed)
+
+    async def due_services(self) -> None:
+        """See `services.KeepsServices`."""
+        await self._due(self._rows.services)
+
+    async def _due(self, handlers: Collection[str]) -> None:
+        work = self._signals.work
         while True:
             seen = work.count
-            known, self._more = self._more, -1
-            if known == seen:  # the last claim left due jobs
-                return
-            left = await self._read(_next_due, self._rows.handlers) - self._now()
+            left = await self._read(_next_due, handlers) - self._now()
             if left <= 0:
                 return
             with trio.move_on_after(left):

@@ -91,7 +91,7 @@ def _submit_exclusive(
             number = _insert(tx, new, place=place)
             if tx.limited and number is not None:
                 lanes.enter(tx, [new.submission], number, number)
-            if not place.has_room:
+            if not place.has_room and new.submission.options.restart is None:
                 fresh.append(new.submission)
                 check_queue(waiting, fresh, 0 if place.behind else limit, tx.now, most=tx.limits.queue)
     claims = claim(tx, limit, handlers, worker)[0]
@@ -288,6 +288,7 @@ def append(
         bytes=size,
         saved=fresh[-1].decode() if kind is Kind.SAVED else None,
         progress=fresh[-1].decode() if kind is Kind.PROGRESS else None,
+        ready=tx.now if kind is Kind.READY else None,
     )
     if not chunks.trim(tx, job.number, job.kept + kept + more[0], job.bytes + size + more[1]):
         tx.rows[len(tx.grown)] = rows

@@ -3,8 +3,8 @@
 A check is an async function whose docstring is the claim. Its parameters say what it needs: `store` is an
 empty store; `one` and `other` are two connections to one, for a durable store only; `open_durable` opens a
 durable store, an empty one at first and the same one when it is called again; `keeper` is a store with
-schedules, and may take the place of `one`; `limited` is one with limits, `pausing` one with pauses; the jobs
-of `resubmitter` can be submitted again. `check_store` runs them all.
+schedules, and may take the place of `one`; `limited` is one with limits, `pausing` one with pauses, `serving`
+one with services; the jobs of `resubmitter` can be submitted again. `check_store` runs them all.
 """
 
 from . import (
@@ -27,6 +27,7 @@ from . import (
     reopening,
     resubmitting,
     scheduling,
+    services,
     sharing,
     spawning,
     submitting,
@@ -52,7 +53,7 @@ CONCERNS = (
         reopening,
         sharing,
     ),
-    *(exclusive, limits, pausing, resubmitting),
+    *(exclusive, limits, pausing, resubmitting, services),
 )
 """In the order in which the author of a store implements them."""
 

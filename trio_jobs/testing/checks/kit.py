@@ -12,12 +12,15 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
+import attrs
 import trio
 from outcome import acapture
 
 from ..._common.errors import ErrorRecord, LeaseLost, UnknownJob
 from ..._common.states import Reason, State, Transition
-from ..._model.job import Ended, Event, Job, Kind, Retention
+from ..._model.handler import handler, mark_of
+from ..._model.job import Ended, Event, Job, Kind, Retention, new_id
+from ..._model.restart import Restart
 from ...stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ...stores.submission import submission
 
@@ -62,6 +65,18 @@ async def work(job: object, *args: object) -> None:
 
 async def other_work(job: object, *args: object) -> None:
     """Stand in for another handler."""
+
+
+@handler(service=Restart(first=BRIEF, healthy=LONG, most=2, within=LONG))
+async def service_work(job: object) -> None:
+    """Stand in for a service."""
+
+
+def make_service(**rule: Any) -> Submission:
+    """Return a submission of `service_work` with a new id, as a registry makes it, with another `Restart`."""
+    options = mark_of(service_work).options
+    options = attrs.evolve(options, restart=attrs.evolve(cast("Restart", options.restart), **rule))
+    return Submission(new_id(), "service_work", service_work, (), options)
 
 
 def make(*args: object, target: Callable[..., Awaitable[Any]] = work, **options: Any) -> Submission:
