@@ -472,3 +472,17 @@ def test_schedules_are_paused_resumed_and_triggered(page: Page, site: Site) -> N
     row.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("alert").filter(has_text="no schedule has the name")).to_be_visible()
     expect(row).to_be_hidden(timeout=30_000)
+
+
+@in_browser()
+def test_a_job_that_has_ended_is_submitted_again(page: Page, site: Site) -> None:
+    """The form shows what the old job had; if that is unchanged the new one names it, and has its options."""
+    job_id = site.submit("count", 3, tags={"user": "7"}, priority=1)
+    page.goto(f"{site.url}/#job={job_id}")
+    page.get_by_role("button", name="Submit again…").click()
+    expect(page.get_by_role("heading", name="Submit again")).to_be_visible()
+    expect(page.locator("#submit-tags")).to_have_value("user=7")
+    page.locator("#submit-button").click()
+    expect(page.locator("#job-facts")).to_contain_text("Submitted again from")
+    expect(page.locator("#job-facts")).to_contain_text(job_id)
+    expect(page.locator("#job-facts")).to_contain_text("high")
