@@ -281,6 +281,24 @@ async def test_a_rate_after_the_clock_was_set_back(tmp_path: Path) -> None:
             now[0] += 1000.0
 
 
+async def test_the_rate_of_a_key(tmp_path: Path) -> None:
+    """What was not begun costs no start; and `due` returns for a moment that a claim has to set back."""
+    now = [1.8e9]
+    async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
+        await store.limit(WORK, {"it": Limit(per_second=0.1, burst=1, keyed=True)})
+        (job_id,) = await kit.accept(store, limited())
+        assert await ids(store) == [job_id]
+        await store.finish(job_id, 1, attrs.evolve(kit.retried(Reason.SHUTDOWN), begun=False))
+        assert await ids(store) == [job_id]
+        now[0] -= 500.0
+        (new,) = await kit.accept(store, limited())
+        await store.due()
+        assert await ids(store) == []
+        now[0] += 10.0
+        await store.due()
+        assert await ids(store) == [new]
+
+
 async def test_limits_that_are_taken_away(tmp_path: Path) -> None:
     """A handler without limits any more has no lanes, and its jobs start as any others."""
     async with opened(tmp_path / "jobs.db") as store:
