@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -13,7 +13,10 @@ from ..testing.fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line
-from .readonly import ReadOnlyFile, open_readonly
+from .readonly import open_readonly
+
+if TYPE_CHECKING:
+    from .snapshot import ReadOnlyFile
 
 _DENSE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})  # an unconsumed input stays where others are trimmed
 _ORPHANS: Final = (
