@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 from cyclopts import App, Parameter
@@ -14,7 +14,6 @@ from .._json.records import plain
 from .._model.handlers import Handler
 from .._model.schedule import Missed, Schedule, ScheduleStatus
 from .._registry.opening import open_registry
-from .._registry.schedules import Schedules
 from .durations import moment
 from .faults import FAILED, Fault
 from .load import handler_in, load_handlers
@@ -35,6 +34,9 @@ from .options import (
 from .output import json_line, line, table
 from .readonly import open_readonly
 from .signals import stopped_by_signals
+
+if TYPE_CHECKING:
+    from .._registry.schedules import Schedules
 
 _NAMES = ("NAME", "STATE", "HANDLER", "RULE", "NEXT")
 Name = Annotated[str, Parameter(name="NAME", help="The name of the schedule.")]
