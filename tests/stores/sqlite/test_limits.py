@@ -203,14 +203,6 @@ def test_a_file_agrees_with_memory(tmp_path: Path, seed: int) -> None:
     take_course(tmp_path, seed)
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize("some", range(4))
-def test_a_file_agrees_with_memory_in_many_courses(tmp_path: Path, some: int) -> None:
-    """See above, with more seeds and more steps."""
-    for seed in range(100 * some + 5, 100 * some + 105):
-        take_course(tmp_path, seed, 80)
-
-
 def change(path: Path, sql: str, *values: Any) -> None:
     db = apsw.Connection(str(path))
     db.execute(sql, values)
