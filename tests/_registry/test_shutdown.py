@@ -555,6 +555,8 @@ Call = Callable[[Any], Awaitable[Any] | None]
 REGISTRY_CALLS: dict[str, Call] = {
     "cancel": lambda jobs: jobs.cancel("x"),
     "cancel_where": lambda jobs: jobs.cancel_where(owner="x"),
+    "remove_where": lambda jobs: jobs.remove_where(owner="x"),
+    "retry_where": lambda jobs: jobs.retry_where(owner="x"),
     "count": lambda jobs: jobs.count(),
     "execute_and_stream": lambda jobs: jobs.execute_and_stream(sleep),
     "find": lambda jobs: jobs.find(),

@@ -169,6 +169,12 @@ async def a_shutdown_is_no_restart(serving: Serving) -> None:
     kit.expect("an end after a shutdown: delay", (await _end(serving, job_id, 2)).delay, kit.BRIEF)
 
 
+async def only_services_are_restarted(serving: Serving) -> None:
+    """Of a job that is no service, an end with reason `restarted` is a retry as any other."""
+    job_id = await kit.started(serving)
+    kit.expect("finish (restarted) of another job", await serving.finish(job_id, 1, _restarted()), "retrying")
+
+
 async def ready_is_of_the_attempt(serving: Serving) -> None:
     """`ready_at` is when the attempt that runs wrote the event `ready`, which is no history."""
     job_id = await _started(serving)
