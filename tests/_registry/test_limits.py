@@ -41,7 +41,7 @@ class Gate:
         self.most = Counter[str]()
         self._open = trio.Event()
 
-    def handler(self, *limits: str | Limit, name: str = "work") -> Callable[..., Awaitable[Any]]:
+    def handler(self, *limits: str | Limit, name: str = "work") -> Any:
         """Return a handler that takes its key, and how long it runs; None is until it is let go."""
 
         @handler(name=name, limits=limits)

@@ -128,7 +128,9 @@ class Lanes:
 
     def limits(self, handler: str) -> Mapping[str, Limit]:
         """Return the limits of a handler by name, as they hold now."""
-        limits = self._groups[handler].limits if handler in self._groups else {}
+        if handler not in self._groups:
+            return {}
+        limits = self._groups[handler].limits
         return {name: limit if limit.keyed else self._uses[name].limit for name, limit in limits.items()}
 
     def pin(self, name: str, limit: Limit | None, now: float) -> None:

@@ -120,7 +120,7 @@ async def another_claim_is_fenced(store: Store) -> None:
     await kit.unchanged("heartbeat with another id, then sweep", store, job_id, store.sweep)
     for one in (child, job_id):
         answer = await store.heartbeat({one: 1}, kit.LONG, {one: kit.KNOWN.claim})
-        kit.expect("heartbeat with the id: lost", answer.lost, frozenset())
+        kit.expect("heartbeat with the id: lost", answer.lost, frozenset[str]())
         await store.append(one, 1, Kind.TOKEN, ["in time"], 0, claim=kit.KNOWN.claim)
         state = await store.finish(one, 1, kit.completed(), kit.KNOWN.claim)
         kit.expect("finish with the id", state, State.COMPLETED)

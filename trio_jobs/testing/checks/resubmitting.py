@@ -89,7 +89,7 @@ async def once_is_once(resubmitter: Resubmitter) -> None:
         kit.expect(
             "another submit with once, and a free slot",
             await resubmitter.submit([late], 1, kit.HOLDER),
-            ([new.id], []),
+            ([new.id], list[Claim]()),
         )
         by_hand = ""
         for _ in range(2):
