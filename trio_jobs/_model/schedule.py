@@ -13,7 +13,7 @@ from .._common.validate import choice, number, seconds, text
 from .handler import check_call, check_limit_key
 from .handlers import Handler
 from .job import Options
-from .options import build
+from .options import SubmitOptions, build
 
 Missed = Literal["skip", "latest"]
 _OWN: Final = {"delay": "jitter=", "run_at": "cron= or every=", "key": "the tick"}
@@ -140,6 +140,6 @@ def options_of(schedule: Schedule, delay: float = 0.0) -> dict[str, Any]:
 
 def given_of(options: Options) -> dict[str, Any]:
     """Return the options of a schedule whose jobs have these."""
-    drop = _OWN.keys() if options.exclusive is not None else {*_OWN, "on_busy"}
-    names = (field.name for field in attrs.fields(Options))
-    return {name: getattr(options, name) for name in names if name not in drop}
+    drop = {*_OWN} if options.exclusive is not None else {*_OWN, "on_busy"}
+    names = {field.name for field in attrs.fields(Options)} & SubmitOptions.__annotations__.keys()
+    return {name: getattr(options, name) for name in names - drop}

@@ -9,7 +9,7 @@ from ..._common.errors import UnknownJob
 from ..._common.states import State
 from ..._model.job import Priority, Timeouts
 from ..._model.retry import Retry
-from ...stores.contract import Store, Submission
+from ...stores.contract import Claim, Store, Submission
 from ...stores.resubmitting import KeepsSubmissions, resubmission
 from . import kit
 
