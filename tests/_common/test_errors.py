@@ -25,6 +25,7 @@ from trio_jobs import (
     QueueFull,
     Reason,
     RetryAfter,
+    ScheduleDeclared,
     SchemaTooNew,
     State,
     StoreCorrupt,
@@ -95,6 +96,14 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     (
         UnknownSchedule("nightly"),
         "no schedule has the name 'nightly'; see schedules= of open_registry",
+        {"name": "nightly"},
+    ),
+    (
+        ScheduleDeclared("nightly"),
+        (
+            "a running program declares the schedule 'nightly': change it there, or pause it; once no program "
+            "has declared it for 180 seconds, it can be removed"
+        ),
         {"name": "nightly"},
     ),
     (

@@ -637,7 +637,7 @@ async def brief(job: JobContext[Any]) -> str:
     return "brief"
 
 
-SUBMITS = {"execute_and_stream", "submit", "submit_many", "resubmit"}
+SUBMITS = {"execute_and_stream", "resubmit", "retry_where", "submit", "submit_many"}
 
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite"])

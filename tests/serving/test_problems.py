@@ -36,6 +36,7 @@ from trio_jobs.serving.problems import INTERNAL, Refused, to_problem
 TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (BadRequest("no"), "bad_request", {}),
     (UnknownJob("x"), "unknown_job", {}),
+    (trio_jobs.UnknownSchedule("nightly"), "unknown_schedule", {}),
     (UnknownHandler("x", ["b", "a"]), "unknown_handler", {"known": ["a", "b"]}),
     (InvalidPayload("no"), "invalid_payload", {}),
     (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
@@ -54,7 +55,7 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
 ]
 NOT_THEIRS = {
     *(StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted),
-    trio_jobs.UnknownSchedule,  # no request names a schedule
+    trio_jobs.ScheduleDeclared,  # no request adds or removes a schedule
 }
 """What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""
 
@@ -71,7 +72,7 @@ def test_every_error_of_ours_is_in_the_table_or_out_of_reach() -> None:
     """A new error of the package has a code, or is listed here as one that no caller meets."""
     ours = {
         kind
-        for kind in vars(trio_jobs).values()
+        for kind in (getattr(trio_jobs, name) for name in trio_jobs.__all__)
         if isinstance(kind, type) and issubclass(kind, TrioJobsError) and kind is not TrioJobsError
     }
     told = {type(error) for error, _, _ in TOLD}

@@ -19,7 +19,7 @@ from trio_jobs import Ended, ErrorRecord, Event, InvalidPayload, Kind, Progress,
 from trio_jobs.stores.log import Log, weigh
 
 SNOOZES = 100  # see `Retention`
-TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED}
+TRIMMED = {Kind.TOKEN, Kind.PROGRESS, Kind.READY, Kind.SAVED}
 INPUTS = {Kind.INPUT, Kind.INPUTS_ENDED}
 KINDS = sorted(set(Kind) - TRIMMED - INPUTS - {Kind.RETRIED, Kind.STEP})
 VALUES = st.lists(st.text("x", max_size=40), min_size=1, max_size=12)
@@ -101,7 +101,7 @@ def test_model(steps: list[tuple[Kind, Any]], events: int, size: int, reads: lis
         assert len(may_go) <= events
         assert sum(sys.getsizeof(event.data) for event in may_go) <= size
 
-        assert log.history() == [event for event in kept if event.kind not in {Kind.TOKEN, Kind.PROGRESS}]
+        assert log.history() == [event for event in kept if event.kind not in TRIMMED - {Kind.SAVED}]
         weights = sum(sys.getsizeof(event.data) for event in kept if event.kind in TRIMMED)
         assert log.bytes == weights
         for after, limit in reads:
@@ -409,7 +409,7 @@ async def test_those_who_wait_are_woken() -> None:
 
 # ---------------------------------------------------------------- inputs and steps
 
-GONE = {Kind.TOKEN, Kind.PROGRESS, Kind.SAVED, Kind.INPUT}  # what may be trimmed
+GONE = {Kind.TOKEN, Kind.PROGRESS, Kind.READY, Kind.SAVED, Kind.INPUT}  # what may be trimmed
 ACTS = st.lists(
     st.tuples(st.sampled_from(["token", "input", "save", "take", "step"]), VALUES, st.integers(0, 12)),
     max_size=40,
@@ -487,9 +487,7 @@ def test_inputs_model(acts: list[tuple[str, list[str], int]], events: int, size:
             assert log.read_inputs(after, limit) == wanted
             found_there = [(seq, one.kind, one.data) for seq, one in log.inputs_behind(after, limit)]
             assert found_there == [(event.seq, event.kind, event.data) for event in wanted]
-        assert log.history() == [
-            event for event in kept if event.kind not in {Kind.TOKEN, Kind.PROGRESS, Kind.INPUT}
-        ]
+        assert log.history() == [event for event in kept if event.kind not in GONE - {Kind.SAVED}]
         here = [event for event in kept if event in free or event.seq == saved]
         assert log.bytes == sum(sys.getsizeof(event.data) for event in here)
         assert log.size == log.bytes + fixed + found.size + 150 * len(kept)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trio_jobs.stores import Claimant
 from trio_jobs.stores.sqlite import looking, schedules, verbs
 
 HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ def test_a_tick_that_may_fire_again_is_found(
     """A store that submits the job of a tick, and does not note that the tick fired, is found."""
 
     def fire(tx: Any, seen: Any, tick: float, job: Any, handlers: Any) -> bool:
-        verbs.submit(tx, [job], 0, handlers, schedules._NOBODY)
+        verbs.submit(tx, [job], 0, handlers, Claimant(""))
         return True
 
     monkeypatch.setattr(schedules, "_fire", fire)

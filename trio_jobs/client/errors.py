@@ -74,8 +74,9 @@ def error_of(about: str, facts: Mapping[str, Any]) -> Exception:
 
 # ------------------------------------------------------------ a handshake that an HTTP status answers
 
-_STATUSES: Final = Counter(code.status for code in CODES.values() if code.error is None)
-_CODES: Final = {code.status: word for word, code in CODES.items() if _STATUSES[code.status] == 1}
+_PLAIN: Final = {word: code.status for word, code in CODES.items() if code.error is None}
+_STATUSES: Final = Counter(_PLAIN.values())
+_CODES: Final = {status: word for word, status in _PLAIN.items() if _STATUSES[status] == 1}
 _AGAIN: Final = frozenset({408, 425, 429})
 """Statuses between 400 and 499 of a server that may answer otherwise soon; so may any from 500 on."""
 _LONGEST: Final = 60.0
