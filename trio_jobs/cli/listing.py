@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -17,7 +17,7 @@ from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
-from .options import DEFAULT_STORE, Json, States, Store, Tags, file_of, tags_of
+from .options import DEFAULT_STORE, Json, Seconds, States, Store, Tags, file_of, tags_of
 from .output import json_line, note, table
 from .pause import fields, said
 from .readonly import open_readonly
@@ -32,6 +32,7 @@ def list_jobs(
     tag: Tags = None,
     handler: str | None = None,
     owner: str | None = None,
+    older_than: Seconds | None = None,
     waiting: Annotated[bool, Parameter(negative=())] = False,
     limit: Annotated[int, Parameter(metavar="N")] = 50,
     json: Json = False,
@@ -41,13 +42,14 @@ def list_jobs(
     Args:
         handler: Only jobs of this handler.
         owner: Only jobs of this owner.
+        older_than: Only jobs that ended so long ago, as 7d.
         waiting: Only jobs that wait for an input, see 'trio-jobs send'.
         limit: How many at most.
     """
     if limit < 1:
         raise Fault(f"--limit takes a number from 1; got {limit}")
-    given = {"state": state or None, "tags": tags_of(tag) or None, "handler": handler, "owner": owner}
-    given["reason"] = Reason.AWAITING_INPUT if waiting else None
+    given: dict[str, Any] = {"state": state or None, "tags": tags_of(tag) or None, "handler": handler}
+    given |= {"owner": owner, "older_than": older_than, "reason": Reason.AWAITING_INPUT if waiting else None}
     where = where_of(cast("Search", {name: value for name, value in given.items() if value is not None}))
     with open_readonly(store) as seen:
         jobs = seen.newest(where, limit)
