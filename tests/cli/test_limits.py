@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 import trio
 
 import trio_jobs
+from trio_jobs.cli.working import DEFAULTS, working
 
 LIMITED = """
 import trio_jobs
@@ -37,7 +39,7 @@ def limited(cli: Any) -> Any:
 
     trio.run(work)
     yield cli, work
-    del __import__("sys").modules["limited"]
+    del sys.modules["limited"]
 
 
 def listed(cli: Any) -> list[tuple[str, ...]]:
@@ -95,3 +97,34 @@ def test_what_is_typed_wrong_is_told_on_one_line(limited: Any, arguments: list[s
     """Wrong input is one line that says what to do, and status 2."""
     status, out, err = limited[0]("limits", *arguments)
     assert (status, out, err.count("\n"), said in err) == (2, "", 1, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ("limits = {'gpu': Limit(at_once=4)}", None),
+        ("from trio_jobs.cli import limits  # a module", "which is not defined"),
+        ("", "or in limits of the module of a worker"),
+        ("limits = {}", "handler 'report' has the limit 'gpu', which is not defined"),
+        ("limits = [Limit(at_once=4)]", "limited: limits takes Limit records by name"),
+        ("limits = {'gpu': 4}", "limited: limits['gpu'] takes a Limit record; got 4"),
+        ("limits = {'gpu': Limit(at_once=4, keyed=True)}", "limited: limits['gpu'] is keyed"),
+    ],
+)
+def test_a_worker_takes_the_limits_of_its_module(cli: Any, limits: str, said: str | None) -> None:
+    """What handlers share is defined by `limits` of the module; one line says what is wrong with it."""
+    (cli.folder / "limited.py").write_text(f"{LIMITED}\n{limits}\n", encoding="utf-8")
+
+    async def work() -> None:
+        async with working("limited:handlers", DEFAULTS):
+            pass
+
+    try:
+        if said is None:
+            trio.run(work)
+            assert listed(cli)[0] == ("gpu", "at_once=4", "0", "0")
+        for command in ("worker", "serve") if said else ():
+            status, out, err = cli(command, "limited")
+            assert (status, out, err.count("\n"), said in err) == (2, "", 1, True)
+    finally:
+        del sys.modules["limited"]

@@ -162,6 +162,6 @@ def limits_of(handler: str, own: Iterable[str | Limit], shared: Mapping[str, Lim
         else:
             raise ValueError(
                 f"handler {handler!r} has the limit {one!r}, which is not defined; define it in "
-                f"open_registry(limits={{{one!r}: Limit(…)}})"
+                f"open_registry(limits={{{one!r}: Limit(…)}}), or in limits of the module of a worker"
             )
     return found

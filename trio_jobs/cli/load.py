@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .._common.validate import RefusedAs
 from .._model.handlers import Handler, Handlers
+from .._model.limits import Limit, check_shared
 from .._model.schedule import Schedule
 from .escape import one_line
 from .faults import Fault
@@ -54,6 +56,20 @@ def load_schedules(address: str) -> list[Schedule]:
     found: Any = getattr(_module(address.partition(":")[0]), "schedules", None)
     listed: list[Any] = [*found] if isinstance(found, list | tuple) else []
     return listed if any(isinstance(one, Schedule) for one in listed) else []
+
+
+def load_limits(address: str) -> Mapping[str, Limit]:
+    """Return the limits by name in `limits` of the module that an address names; none, if it has none.
+
+    Raises:
+        Fault: Importing the module failed, or its `limits` are not `Limit` records by name.
+    """
+    name = address.partition(":")[0]
+    found: Any = getattr(_module(name), "limits", {})
+    if isinstance(found, ModuleType):  # a file limits.py of the package, or next to the module
+        return {}
+    with RefusedAs(lambda why: Fault(f"{name}: {why}")):
+        return check_shared(found)
 
 
 def _module(name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from .working import DEFAULTS, WorkerOptions, working
 
 
 async def worker(handlers: HandlersAt, /, *, options: WorkerOptions = DEFAULTS) -> None:
-    """Run jobs until SIGTERM or Ctrl-C, and fire the list `schedules` of the module, if it has one.
+    """Run jobs until SIGTERM or Ctrl-C, with `limits` and `schedules` of the module, if it has them.
 
     Then it claims no more, asks the jobs to end, waits for the grace, and hands over what still runs: another
     worker goes on with it. It exits within the grace and two seconds, by force if a handler does not

@@ -17,7 +17,7 @@ from .._common.validate import RefusedAs
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
-from .load import load_handlers, load_schedules
+from .load import load_handlers, load_limits, load_schedules
 from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
@@ -65,7 +65,7 @@ class Working:
 
 @asynccontextmanager
 async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Working]:
-    """Run jobs for the length of the block, fire the schedules of the module, and stop in order at its end.
+    """Run jobs for the length of the block, with the limits and schedules of the module, and stop in order.
 
     The block has the time that the watchdog leaves beyond the grace: it should end soon after `stopping`.
 
@@ -76,7 +76,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
     # A program that has configured logging itself keeps its configuration.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("trio_jobs").setLevel(options.log_level.upper())
-    found, declared = load_handlers(handlers), load_schedules(handlers)
+    found, declared, limits = load_handlers(handlers), load_schedules(handlers), load_limits(handlers)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     running: list[JobRegistry] = []
     watchdog = Watchdog(options.grace, lambda: running[0].running if running else {})
@@ -90,6 +90,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
                 grace=options.grace,
                 name=name,
                 schedules=declared,
+                limits=limits,
             )
         async with opened as jobs:
             running.append(jobs)
