@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from tests.planted.bug import Bug  # noqa: E402  # found only now
 from tests.planted.bugs import BUGS  # noqa: E402  # found only now
-from tests.planted.hunt import UNITS, hunt, plant  # noqa: E402
+from tests.planted.hunt import UNITS, finders, hunt, plant  # noqa: E402
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -65,9 +65,12 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    """The page of the documentation has a row for each bug."""
+    """The page of the documentation has a row for each bug, no other ones, and says how many there are."""
     page = (Path(__file__).parents[1] / "docs" / "testing" / "planted-bugs.md").read_text(encoding="utf-8")
     assert [bug.name for bug in BUGS if f"| {bug.name} | {bug.seen} |" not in page] == []
+    assert finders().keys() <= {bug.name for bug in BUGS}
+    assert f"So {len(BUGS)} real bugs" in page
+    assert f"{len(BUGS)} of {len(BUGS)} planted bugs found" in page
 
 
 def test_the_hunt_fails_if_it_finds_nothing() -> None:

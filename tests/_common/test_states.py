@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trio_jobs import Kind, Reason, State
-from trio_jobs._common.states import UNFINISHED, diagram
+from trio_jobs._common.states import KEEPS_RANK, UNFINISHED, diagram
 from trio_jobs.stores import KIND_OF, TRANSITIONS, UNSPENT, Transition, sources
 from trio_jobs.testing.fold import NEXT
 
@@ -74,6 +74,11 @@ def test_every_state_can_be_reached_and_left() -> None:
 def test_unspent() -> None:
     """Only a hand-over at shutdown, a snooze and a wait do not count against the retry budget."""
     assert {Reason.SHUTDOWN, Reason.SNOOZED, Reason.AWAITING_INPUT} == UNSPENT
+
+
+def test_keeps_rank() -> None:
+    """Only a hand-over at shutdown and the loss of its worker leave a job its rank in the queue."""
+    assert {Reason.SHUTDOWN, Reason.WORKER_LOST} == KEEPS_RANK
 
 
 def test_diagram_draws_the_table() -> None:

@@ -181,8 +181,8 @@ LIMITED = [
         "a limit that is set counts from the next job on",
         "the load stays, though an operator has set a limit to take it off",
         LANES,
-        "                    self.define(handler, group.limits, now)\n",
-        "                    pass\n",
+        "                self.define(handler, self.limits(handler), now)\n",
+        "                pass\n",
         "store",
     ),
     Bug(

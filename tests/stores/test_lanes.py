@@ -444,3 +444,48 @@ def test_which_limit_holds_a_key_up() -> None:
     assert taken(lanes, 1) == ["1"]
     assert [lanes.limit_over("x", key, 0.0) for key in "ab"] == ["each a", "all"]
     assert [lanes.limit_over("x", key, 10.0) for key in "ab"] == ["each a", None]
+
+
+def test_a_pin_changes_no_other_limit() -> None:
+    """What another handler has said of a shared limit still holds after a limit beside it is pinned."""
+    lanes = Lanes()
+    lanes.define("x", {"gpu": Limit(at_once=1), "mine": Limit(at_once=9)}, 0.0)
+    lanes.define("y", {"gpu": Limit(at_once=5)}, 0.0)
+    lanes.pin("mine", Limit(at_once=8), 0.0)
+    assert lanes.limits("x") == {"gpu": Limit(at_once=5), "mine": Limit(at_once=8)}
+
+
+def test_what_has_become_due_takes_its_turn_before_what_comes() -> None:
+    """A key takes its turn when its first job is due, although nobody has looked since, and not before."""
+    lanes = lanes_of(x=Limit(at_once=9, keyed=True))
+    add(lanes, "a", "1", due=1.0)
+    lanes.add("x", "b", "2", (2.0, 0.0, 2.0, 0))
+    lanes.add("x", "c", "3", (3.0, 10.0, 2.0, 10))
+    assert taken(lanes, 3, 2.0) == ["1", "2"]
+    assert taken(lanes, 3, 3.0) == ["3"]
+
+
+def test_every_limit_of_a_handler_bounds_what_waits() -> None:
+    """Also the one behind another that bounds nothing."""
+    lanes = Lanes()
+    lanes.define("x", {"gpu": Limit(at_once=1), "x[1]": Limit(at_once=1, waiting=1)}, 0.0)
+    add(lanes, None, "1")
+    with pytest.raises(QueueFull):
+        lanes.check_waiting([("x", None)])
+
+
+def test_what_runs_already_closes_its_key() -> None:
+    """A job that ran before its handler got limits holds up those of its key that wait."""
+    lanes = lanes_of(x=Limit(at_once=1, keyed=True))
+    add(lanes, "a", "1")
+    lanes.hold("x", "a", "older", 0.0)
+    assert taken(lanes, 1) == []
+
+
+def test_a_job_that_is_due_under_an_exhausted_limit_wakes_nobody() -> None:
+    """When it became due it could not start, and it cannot by waiting alone."""
+    lanes = lanes_of(x=Limit(at_once=1))
+    add(lanes, "a", "1")
+    assert taken(lanes, 1) == ["1"]
+    add(lanes, "b", "2", due=1.0)
+    assert lanes.next_start(2.0) == math.inf

@@ -138,9 +138,8 @@ class Lanes:
         self._pins.pop(name, None)
         if limit is not None:
             self._pins[name] = limit
-            for handler, group in self._groups.items():
-                if name in group.limits:
-                    self.define(handler, group.limits, now)
+            for handler in self._groups:
+                self.define(handler, self.limits(handler), now)
 
     def status(self) -> list[LimitStatus]:
         """Return all limits, and what is used of them."""
