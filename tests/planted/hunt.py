@@ -3,8 +3,8 @@
 Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
 file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
 `cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, `damage` the kinds of it in rows of a
-file, until the first that fails. Checks and seeds, which do not depend on each other, begin at the one that found
-the bug when the page was written, and those before it come last; `--all` begins at the first.
+file, until the first that fails. Checks and seeds do not depend on each other: they begin at the one that has
+found the bug by the page, and those before it come last; `--all` begins at the first.
 """
 
 from __future__ import annotations
