@@ -101,8 +101,8 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     (
         ScheduleDeclared("nightly"),
         (
-            "a running program declares the schedule 'nightly': change it there, or pause it; once no program "
-            "has declared it for 180 seconds, it can be removed"
+            "a running program declares the schedule 'nightly': change it there, or pause it; once no "
+            "program has declared it for 180 seconds, it can be removed"
         ),
         {"name": "nightly"},
     ),

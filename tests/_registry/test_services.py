@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.inside import store_of
 from trio_jobs import (
     AwaitInput,
+    Event,
     IllegalTransition,
     Job,
     JobCancelled,
@@ -281,7 +282,7 @@ async def test_wait_ready_of_other_jobs(autojump_clock: MockClock) -> None:
             await (await jobs.submit(work)).wait_ready()
 
 
-async def _events(handle: JobHandle[Any, Any]) -> Any:  # noqa: ASYNC900  # read to its end
+async def _events(handle: JobHandle[Any, Any]) -> AsyncIterator[Event]:  # noqa: ASYNC900  # read to its end
     async with handle.events() as events:
         async for event in events:
             yield event

@@ -124,14 +124,14 @@ async def retry_all(worker: Worker, where: Where, room: int | None = None) -> Bu
 
 async def _submit(worker: Worker, batch: Sequence[Submission], tally: _Tally) -> None:
     """Submit a batch; if all of it is refused, one after the other."""
+    left: Sequence[Submission] = ()
     try:
         ids = await worker.submit(batch)
     except StoreUnavailable:
         raise
     except TrioJobsError as error:
         if len(batch) > 1:
-            for new in batch:
-                await _submit(worker, [new], tally)
+            left = batch
         elif isinstance(error, QueueFull) and error.name is None:  # there is room for none
             error.add_note(f"{tally.count} jobs were submitted again before that")
             raise
@@ -139,6 +139,8 @@ async def _submit(worker: Worker, batch: Sequence[Submission], tally: _Tally) ->
             tally.refuse(batch[0].again.job_id if batch[0].again else "", error)
     else:
         tally.count += sum(new.id == job_id for new, job_id in zip(batch, ids, strict=True))
+    for new in left:
+        await _submit(worker, [new], tally)
 
 
 # ------------------------------------------------------------ in pieces
