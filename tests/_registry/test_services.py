@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,19 @@ async def test_drain_does_not_wait_for_it(autojump_clock: MockClock) -> None:
     assert trio.current_time() == 19
     states = [(await store_of(jobs).get(handle.id)).state for handle in handles]
     assert states == [State.COMPLETED, State.COMPLETED, State.CANCELLED]
+
+
+async def test_drain_finds_jobs_behind_many_services(autojump_clock: MockClock) -> None:
+    """However many services there are, `drain` waits for the other jobs, which the store lists after them."""
+
+    async def serve(job: JobContext[Any]) -> None:
+        await trio.sleep_forever()
+
+    services = [handler(name=f"serve {number}", service=RESTART)(partial(serve)) for number in range(1000)]
+    async with open_registry(handlers=services, on_exit="drain") as jobs:
+        handle = await jobs.submit(work, 5)
+    assert trio.current_time() == 5
+    assert (await store_of(jobs).get(handle.id)).state is State.COMPLETED
 
 
 async def test_it_stops_after_all_others(autojump_clock: MockClock) -> None:
