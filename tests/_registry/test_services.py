@@ -337,6 +337,37 @@ async def test_restarts_in_a_file(tmp_path: Path) -> None:
     assert len(ends.starts) == 3
 
 
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_one_that_ended_is_submitted_again(store: str, tmp_path: Path) -> None:
+    """`resubmit` and `retry_where` start a service again that has ended, as it is, and one at a time."""
+    ends = Ends(*[(0.0, OSError("down"))] * 2, (math.inf, None), restart=Restart(first=0.0, most=1))
+    address = "memory://" if store == "memory" else f"sqlite:///{tmp_path}/jobs.db"
+    async with open_registry(address, handlers=[ends.handler]) as jobs:
+        with trio.fail_after(10):
+            first = await service_of(jobs)
+            assert (await first.wait()).reason is Reason.RESTARTS
+            with pytest.raises(
+                TypeError, match="service is a service, .* metadata; leave out delay, timeout"
+            ):
+                await first.resubmit(timeout=5, delay=5)
+            again = await first.resubmit(key="once", tags={"by": "ann"}, timeout=None)
+            assert await first.resubmit() == again
+            job = await again.snapshot()
+            assert (job.resubmitted_from, job.exclusive, job.tags) == (
+                first.id,
+                "service:service",
+                {"by": "ann"},
+            )
+            await again.cancel()
+            assert (await again.wait()).state is State.CANCELLED
+            ends.starts.clear()
+            assert (await jobs.retry_where(handler="service", state=State.CANCELLED)).count == 1
+            assert (await jobs.retry_where(handler="service", state=State.CANCELLED)).count == 0
+            last = await service_of(jobs)
+            assert (await last.wait()).reason is Reason.RESTARTS
+            assert len(ends.starts) == 2
+
+
 # ---------------------------------------------------------------- what is refused
 
 

@@ -8,6 +8,11 @@ import time
 from typing import Any
 
 import pytest
+import trio
+
+import trio_jobs
+from tests.cli.conftest import WAIT
+from trio_jobs import Kind
 
 
 def state_of(cli: Any, job_id: str) -> tuple[str, str | None]:
@@ -63,6 +68,51 @@ def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
     assert time.monotonic() - began < 0.1 + 2
     assert f"job {job_id} ({handler}) did not stop within 0.1s" in worker.stderr.read()
     assert state_of(cli, job_id)[0] == "running"
+
+
+SERVING = """
+import trio
+import trio_jobs
+
+
+@trio_jobs.handler(service=trio_jobs.Restart(first=0.0))
+async def listen(job):
+    await job.ready()
+    await trio.sleep_forever()
+
+
+handlers = [listen]
+"""
+
+
+@pytest.mark.deep
+def test_a_service_fails_over(cli: Any) -> None:
+    """A service whose worker is killed is run by the other one once its lease has lapsed, and is ready."""
+    (cli.folder / "listening.py").write_text(SERVING, encoding="utf-8")
+    options = ("listening:handlers", "--lease", "1.5")
+    workers = {name: cli.start("worker", *options, "--name", name) for name in ("a", "b")}
+    for name, worker in workers.items():
+        assert worker.stderr.readline().startswith(f"{name} runs listen from ")
+
+    async def follow() -> tuple[str, str]:
+        runs = killed = ""
+        async with trio_jobs.open_registry("sqlite:///jobs.db", capacity=0) as jobs:
+            (service,) = await jobs.find(handler="listen")
+            handle = await jobs.get(service.id)
+            with trio.fail_after(WAIT):
+                async with handle.events() as events:
+                    async for event in events:
+                        if event.kind is Kind.STARTED:
+                            runs = event.data
+                        elif event.kind is Kind.READY and not killed:
+                            killed = runs
+                            workers[killed].kill()
+                        elif event.kind is Kind.READY and runs != killed:
+                            assert (await handle.snapshot()).ready_at is not None
+                            break
+        return killed, runs
+
+    assert sorted(trio.run(follow)) == ["a", "b"]
 
 
 def test_a_worker_without_handlers_does_not_start(cli: Any) -> None:

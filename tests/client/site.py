@@ -90,7 +90,7 @@ async def site(
 ) -> AsyncGenerator[tuple[JobRegistry, str]]:
     """Yield a registry with the handlers above, and the URL of the server of its jobs."""
     async with (
-        trio_jobs.open_registry(handlers=HANDLERS, **(registry or {})) as jobs,
+        trio_jobs.open_registry(**{"handlers": HANDLERS} | (registry or {})) as jobs,
         trio.open_nursery() as nursery,
     ):
         server: Any = serve_http if kind == "http" else serve_websocket

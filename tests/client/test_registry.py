@@ -14,11 +14,13 @@ from trio_jobs import (
     IllegalTransition,
     InvalidPayload,
     JobCancelled,
+    JobContext,
     JobHandle,
     KeyConflict,
     Priority,
     QueueFull,
     Reason,
+    Restart,
     Retry,
     Schedule,
     State,
@@ -26,6 +28,7 @@ from trio_jobs import (
     UnknownHandler,
     UnknownJob,
     UnknownSchedule,
+    handler,
 )
 from trio_jobs.client import ServerError, connect
 
@@ -344,3 +347,32 @@ async def test_schedules() -> None:
         for call in (remote.schedules.pause, remote.schedules.resume, remote.schedules.trigger):
             with pytest.raises(UnknownSchedule, match="no schedule has the name 'nope'"):
                 await call("nope")
+
+
+@both
+async def test_services_over_a_server(kind: Kind) -> None:
+    """A service cannot be submitted, but waited for until it is ready, and submitted again after its end."""
+    started = trio.Event()
+
+    @handler(service=Restart(first=0.0, most=1), name="service")
+    async def service(job: JobContext[Any]) -> None:
+        await started.wait()
+        await job.ready()
+        await trio.sleep_forever()
+
+    async with site(kind, registry={"handlers": [service]}) as (_, url), connect(url) as remote:
+        with pytest.raises(ServerError, match="service is a service, which cannot be submitted"):
+            await remote.submit("service")
+        (summary,) = await remote.find(handler="service")
+        handle = await remote.get(summary.id)
+        assert (await handle.snapshot()).ready_at is None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(handle.wait_ready)
+            started.set()
+        assert (await handle.snapshot()).ready_at is not None
+        await handle.cancel()
+        with pytest.raises(JobCancelled):
+            await handle.wait_ready()
+        again = await handle.resubmit()
+        await again.wait_ready()
+        assert (await again.snapshot()).resubmitted_from == handle.id

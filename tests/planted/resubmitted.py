@@ -12,8 +12,8 @@ RESUBMITTED = [
         "what is submitted again starts from the usual options",
         "a job that was to be retried five times is tried once when it is submitted again",
         AGAIN,
-        "build(base, options))",
-        "build(type(base)(), options))",
+        "build(base, given)",
+        "build(type(base)(), given)",
         "store",
     ),
     Bug(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
 from .._common.errors import IllegalTransition
 from .._common.validate import text
 from .._model.handler import check_limit_key, mark_of
-from .._model.job import new_id
+from .._model.job import Options, new_id
 from .._model.options import build
 from .contract import Store, Submission
 from .records import Again
+
+_OF_SERVICES: Final = frozenset({"tags", "metadata"})
 
 
 @runtime_checkable
@@ -60,18 +62,31 @@ def resubmission(old: Submission, given: Mapping[str, Any], *, once: bool = Fals
     """Return a job submitted again, without its key, `run_at` and delay, with the options that were given.
 
     Raises:
-        TypeError: An option is unknown or has the wrong type, or a `limit_key` is missing or has no meaning.
+        TypeError: An option is unknown or has the wrong type, a `limit_key` is missing or has no meaning, or
+            it is a service, which takes tags and metadata only.
         ValueError: An option is out of range.
     """
-    before, mark = old.options, mark_of(old.target)
+    mark = mark_of(old.target)
     options = {name: value for name, value in given.items() if name != "key"}
-    if (exclusive := options.get("exclusive", before.exclusive)) is not None:
-        options = {"on_busy": before.on_busy, **options, "exclusive": exclusive}
-    base = attrs.evolve(before, delay=0.0, run_at=None, exclusive=None, on_busy="reject")
-    new = Submission(new_id(), old.handler, old.target, old.args, build(base, options))
+    new = Submission(new_id(), old.handler, old.target, old.args, _options(old, options))
     if (key := given.get("key")) is not None:
         new.key = text("key", key)
     if mark.limits or "limit_key" in given:
         check_limit_key(mark, {"limit_key": new.options.limit_key})
     new.limits, new.again = mark.limits, Again(old.id, once)
     return new
+
+
+def _options(old: Submission, given: Mapping[str, Any]) -> Options:
+    before = old.options
+    if before.restart is not None:
+        if wrong := [name for name in given.keys() - _OF_SERVICES if given[name] is not None]:
+            raise TypeError(
+                f"{old.handler} is a service, which is submitted again as it is, but for tags and metadata; "
+                f"leave out {', '.join(sorted(wrong))}"
+            )
+        return build(before, {name: given[name] for name in given.keys() & _OF_SERVICES})
+    if (exclusive := given.get("exclusive", before.exclusive)) is not None:
+        given = {"on_busy": before.on_busy, **given, "exclusive": exclusive}
+    base = attrs.evolve(before, delay=0.0, run_at=None, exclusive=None, on_busy="reject")
+    return build(base, given)
