@@ -214,6 +214,23 @@ async def test_a_resume_during_the_drain_is_heeded(autojump_clock: MockClock) ->
             await jobs.submit(work, delay=5)
 
 
+async def test_a_resume_while_a_drain_looks_is_heeded(autojump_clock: MockClock) -> None:
+    """A job that starts after a drain has read that its handler is paused is waited for."""
+
+    class Resumed(MemoryStore):
+        async def paused_handlers(self) -> Pauses:
+            seen = await super().paused_handlers()
+            await self.pause_handlers(["work"], paused=False)
+            await wait_all_tasks_blocked()
+            return seen
+
+    store = Resumed()
+    async with open_registry(store, handlers=[work], on_exit="drain") as jobs:
+        await jobs.pause_handlers("work")
+        handle = await jobs.submit(work, "a", 5.0)
+    assert (await store.get(handle.id)).state is State.COMPLETED
+
+
 async def test_a_pause_from_beside_ends_a_drain_that_waits(autojump_clock: MockClock) -> None:
     """A drain that waits for a job to be due ends when its handler is paused."""
     async with trio.open_nursery() as nursery:
