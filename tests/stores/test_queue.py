@@ -296,3 +296,11 @@ def test_first_tells_what_pop_would_give(jobs: list[tuple[float, float]], limit:
     left = [job_id for _ in range(limit) if (job_id := queue.pop(30.0)) is not None]
     assert [job_id for _, job_id in told] == left
     assert [rank for rank, _ in told] == [sum(jobs[int(job_id)]) for job_id in left]
+
+
+def test_numbers_begin_at_0() -> None:
+    """Of equal rank, a job that is added without a number leaves before one with any other."""
+    queue = Queue[str]()
+    queue.add("last", 0.0, 0.0, 0.0, 1)
+    queue.add("first", 0.0, 0.0, 0.0)
+    assert [queue.pop(0.0), queue.pop(0.0)] == ["first", "last"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_jobs._model.limits import Limit
-from trio_jobs.stores.rates import UNUSED, after_return, after_start, known, opens_at
+from trio_jobs.stores.rates import UNUSED, Use, after_return, after_start, known, opens_at
 
 RATES = st.sampled_from([0.1, 1.0, 3.0, 7.5, 1000.0])
 LIMITS = st.builds(Limit, per_second=RATES, burst=st.none() | st.integers(1, 5))
@@ -102,3 +103,41 @@ def test_without_a_rate_it_is_always_open() -> None:
     limit = Limit(at_once=3)
     assert opens_at(limit, UNUSED, 5.0) == 5.0
     assert after_start(limit, 7.0, 5.0) == after_return(limit, 7.0) == known(limit, 7.0, 5.0) == UNUSED
+
+
+def test_a_use_of_places() -> None:
+    """As many jobs start as there are places, and each that ends gives one back."""
+    use = Use(Limit(at_once=2))
+    assert (use.places, use.moment, use.last, use.opens_at(5.0)) == (0, UNUSED, UNUSED, 5.0)
+    use.start(5.0)
+    assert (use.places, use.last, use.opens_at(5.0)) == (1, 5.0, 5.0)
+    use.start(5.0)
+    assert (use.places, use.opens_at(6.0)) == (2, math.inf)
+    use.free(5.0, begun=True)
+    assert (use.places, use.opens_at(6.0)) == (1, 6.0)
+    assert Use(Limit(at_once=2), 3).opens_at(0.0) == math.inf
+    assert Use(Limit(per_second=1), 3).opens_at(0.0) == 0.0
+
+
+def test_a_use_of_a_rate() -> None:
+    """A start is given back if it did not begin, and no other one came behind it."""
+    use = Use(Limit(per_second=1, burst=2))
+    use.start(10.0)
+    use.start(10.5)
+    assert (use.moment, use.opens_at(10.5)) == (12.0, 11.0)
+    use.free(10.0, begun=False)
+    assert (use.places, use.moment) == (1, 12.0)
+    use.free(10.5, begun=True)
+    assert (use.places, use.moment) == (0, 12.0)
+    use.start(11.0)
+    use.free(11.0, begun=False)
+    assert (use.places, use.moment) == (0, 12.0)
+
+
+def test_a_use_takes_over_another_limit() -> None:
+    """What is used of its rate is at most a full burst from then on."""
+    use, other = Use(Limit(per_second=1, burst=3)), Limit(per_second=1, burst=1)
+    for _ in range(3):
+        use.start(0.0)
+    use.define(other, 0.0)
+    assert (use.limit, use.places, use.moment, use.opens_at(0.0)) == (other, 3, 1.0, 1.0)
