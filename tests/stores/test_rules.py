@@ -20,6 +20,7 @@ from trio_jobs import (
     InvalidPayload,
     QueueFull,
     Reason,
+    Restart,
     Retention,
     State,
     Timeouts,
@@ -31,6 +32,7 @@ from trio_jobs.stores.rules import (
     WAITING,
     Conclusion,
     Inbox,
+    Restarting,
     advance,
     cancel_answer,
     check_end_inputs,
@@ -259,6 +261,48 @@ def test_a_lost_worker(losses: int, attempts: int | None, asked: bool) -> None:
     deadly = losses >= CRASHES and losses >= (attempts or 1)
     assert (f"{losses} times" in str(found.ended.message)) is deadly
     assert found.transition is (FAILED if deadly and not asked else RETRIED)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_service_that_lost_its_worker(asked: bool) -> None:
+    """It is restarted, however many workers it has lost."""
+    found = worker_lost(CRASHES + 4, 1, asked=asked, service=True)
+    assert found.transition is RETRIED
+    assert found.ended == Ended(Reason.RESTARTED, "Its worker was lost", delay=0.0)
+
+
+RESTART = Restart(first=1.0, factor=2.0, maximum=60.0, healthy=30.0, most=3, within=60.0)
+
+
+def restarted(before: Ended | None, ran: float, restarts: int, message: str | None = "how") -> Conclusion:
+    """Conclude an attempt of a service, whose cancellation nobody has asked for."""
+    outcome = Outcome(RETRIED, ended=Ended(Reason.RESTARTED, message, ERROR))
+    service = Restarting(RESTART, ran, restarts)
+    return conclude(outcome, asked=False, message=None, last_input=0, before=before, service=service)
+
+
+@pytest.mark.parametrize(
+    ("before", "ran", "repeats"),
+    [
+        (None, 1.0, 0),
+        (Ended(Reason.SHUTDOWN, repeats=1), 1.0, 0),
+        (Ended(Reason.RESTARTED, repeats=0), 1.0, 1),
+        (Ended(Reason.RESTARTED, repeats=1), 29.0, 2),
+        (Ended(Reason.RESTARTED, repeats=1), 30.0, 0),
+    ],
+)
+def test_a_service_is_restarted(before: Ended | None, ran: float, repeats: int) -> None:
+    """Each restart in a row waits longer, and an attempt that ran well begins a new row."""
+    delay = 2.0**repeats
+    ended = Ended(Reason.RESTARTED, "how", ERROR, delay, repeats=repeats)
+    assert restarted(before, ran, 2) == Conclusion(RETRIED, ended, delay, False)
+
+
+@pytest.mark.parametrize(("message", "said"), [("how", ": how"), (None, "")])
+def test_a_service_that_ends_too_often(message: str | None, said: str) -> None:
+    """With one more end than it may be restarted it fails, and says how often that was."""
+    ended = Ended(Reason.RESTARTS, f"It ended 4 times within 60s{said}", ERROR)
+    assert restarted(None, 1.0, 3, message) == Conclusion(FAILED, ended)
 
 
 def test_a_job_that_was_not_started() -> None:
