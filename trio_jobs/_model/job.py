@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import attrs
 
 from .._common.errors import ErrorRecord
+from .._common.record import show
 from .._common.states import Reason, State, Transition
 from .._common.validate import at_least, seconds_or_none
 from .retry import NO_RETRY, Retry
@@ -247,6 +248,8 @@ class Job:
         ready_at: When the attempt that runs said that it is ready, if it did.
     """
 
+    __repr__ = show
+
     id: str
     handler: str
     state: State
@@ -371,6 +374,8 @@ class Retention:
 @attrs.frozen(unsafe_hash=False)
 class Options:
     """How a job is to be run, checked and complete. Jobs submitted without options share `DEFAULT`."""
+
+    __repr__ = show
 
     timeouts: Timeouts = NO_TIMEOUTS
     retry: Retry = NO_RETRY

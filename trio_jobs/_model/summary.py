@@ -10,6 +10,7 @@ from typing import Final, cast, overload
 import attrs
 
 from .._common.errors import quoted
+from .._common.record import show
 from .._common.states import Reason, State
 from .job import Job, Priority, Progress
 
@@ -52,6 +53,8 @@ class JobSummary:
         result_bytes: That of its result; 0 while it has none.
         log_bytes: That of the tokens and progress in its log.
     """
+
+    __repr__ = show
 
     id: str
     handler: str

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import attrs
 
+from .._common.record import show
+
 if TYPE_CHECKING:
     from .._common.states import Reason, State, Transition
     from .._model.job import Ended, Kind, Options
@@ -46,6 +48,8 @@ class Submission:
         again: Which job it is submitted again for, if for any.
     """
 
+    __repr__ = show
+
     id: str
     handler: str
     target: Callable[..., Awaitable[Any]]
@@ -75,6 +79,8 @@ class Claim:
         id: The id of the call that started it, see `Claimant.claim`; of a child job that of its parent.
     """
 
+    __repr__ = show
+
     submission: Submission
     attempt: int
     spent: int
@@ -97,6 +103,8 @@ class Outcome:
             None if that is not known, because its worker was lost.
         begun: Whether it was begun; a claim that was given back at once was not.
     """
+
+    __repr__ = show
 
     transition: Transition
     result: Any = None
