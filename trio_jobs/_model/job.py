@@ -59,11 +59,6 @@ SNOOZES: Final = 100
 """How many of these are kept of a job; the oldest of more are dropped, each with the start that followed."""
 
 
-def folds(attempt: int) -> bool:
-    """Return whether old snoozes are to be trimmed from a log when this attempt ends in a retry."""
-    return attempt % (SNOOZES // 4) == 0
-
-
 class Priority(IntEnum):
     """How soon a job is claimed among those that are due; see `PENALTY` for what each costs."""
 

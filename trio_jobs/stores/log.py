@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .._common.bell import Bell
 from .._common.errors import InvalidPayload
-from .._model.job import ENDS, REPEATED, SNOOZES, TRIMMABLE, Event, Kind, Retention, folds
+from .._model.job import ENDS, REPEATED, SNOOZES, TRIMMABLE, Event, Kind, Retention
 from . import rules
 from ._inputs import NONE, Inputs
 from .records import Note
@@ -135,7 +135,7 @@ class Log:
         if kind is _RETRIED:
             if data.error is not None:
                 self._fixed += len(data.error.message) + len(data.error.traceback)
-            if folds(attempt):
+            if rules.folds(attempt):
                 self._fold()
         if self.followers is not None:
             self.followers.ring()

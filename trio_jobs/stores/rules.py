@@ -11,7 +11,7 @@ import attrs
 
 from .._common.errors import IllegalTransition, InboxFull, InvalidPayload, QueueFull
 from .._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, Reason, State, Transition, sources
-from .._model.job import REPEATED, Ended, Job, Options, Retention
+from .._model.job import REPEATED, SNOOZES, Ended, Job, Options, Retention
 from .contract import CRASHES, CancelAnswer, Outcome, Submission
 
 if TYPE_CHECKING:
@@ -342,3 +342,8 @@ def check_removable(state: State) -> None:
 def date_of(when: float) -> datetime:
     """Return a time of a job, in seconds since 1970, as a date; one too late for that as the last date."""
     return datetime.fromtimestamp(max(0.0, min(when, _LAST)), UTC)
+
+
+def folds(attempt: int) -> bool:
+    """Return whether old snoozes are to be trimmed from a log when this attempt ends in a retry."""
+    return attempt % (SNOOZES // 4) == 0

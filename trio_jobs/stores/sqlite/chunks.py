@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from ..._json.stored import decode_event
 from ..._json.values import decode, encode
-from ..._model.job import REPEATED, SNOOZES, Event, Kind, folds
+from ..._model.job import REPEATED, SNOOZES, Event, Kind
+from ..rules import folds
 from .group import Row, Transaction
 
 SEQ_BITS = 32
