@@ -44,6 +44,7 @@ from trio_jobs.stores.rules import (
     date_of,
     due_at,
     expires_at,
+    folds,
     not_started,
     rooms,
     waited,
@@ -425,3 +426,8 @@ def test_what_a_job_waits_for(fields: dict[str, Any], facts: dict[str, Any], wan
     """The first of the reasons that hold is told: what has to happen before the others matter."""
     known = {"state": State.RETRYING, "next_attempt_at": NOW} | fields
     assert waiting_for(job("1", **known), NOW.timestamp(), **facts) == wanted
+
+
+def test_old_snoozes_are_trimmed_with_each_25th_attempt() -> None:
+    """So a log is looked at now and then, and has at most 25 snoozes more than are kept."""
+    assert [attempt for attempt in range(1, 101) if folds(attempt)] == [25, 50, 75, 100]
