@@ -3,8 +3,8 @@
 Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
 file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
 `cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, `damage` the kinds of it in rows of a
-file, until the first that fails. Checks and seeds do not depend on each other: they begin at the one that has
-found the bug by the page, and those before it come last; `--all` begins at the first.
+file, until the first that fails. Checks and seeds do not depend on each other: they begin just before the one
+that has found the bug by the page, and those before come last; `--all` begins at the first.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ UNITS = {
     "serving": "session",
     "damage": "kind",
 }
+EARLIER = 5  # checks and seeds, as some may have been removed since
 LONGEST = 600  # seconds after which a lane hangs, which is a find too; one that spins stops itself earlier
 
 
@@ -64,9 +65,10 @@ def plant(bug: Bug, folder: Path) -> None:
 
 
 def finders() -> dict[str, int]:
-    """Return the number of the check, seed or other try that has found each bug, as the page tells it."""
+    """Return where to begin the hunt for each bug: a little before what found it, by the page."""
     row = re.compile(r"^\| ([^|]+) \| [^|]+ \| `[^`]+` \| (\d+) ", re.MULTILINE)
-    return {name: int(number) for name, number in row.findall(PAGE.read_text(encoding="utf-8"))}
+    found = row.findall(PAGE.read_text(encoding="utf-8"))
+    return {name: max(1, int(number) - EARLIER) for name, number in found}
 
 
 def hunt(bug: Bug | None, lane: str, first: int = 1) -> tuple[int | None, str]:
