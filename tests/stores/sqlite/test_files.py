@@ -670,7 +670,7 @@ def test_flipped_bytes(tmp_path: Path) -> None:
     assert path.read_bytes() == sound
     chance = random.Random(7)
     found = {"refused": 0, "right": 0, "one differs": 0}
-    for place in chance.sample(range(len(sound)), 200):
+    for place in chance.sample(range(len(sound)), 400):
         damaged = bytearray(sound)
         damaged[place] ^= chance.choice([0x01, 0x10, 0xFF])
         path.write_bytes(damaged)
