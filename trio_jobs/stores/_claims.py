@@ -15,9 +15,9 @@ class Claims(dict[str, dict[str, Claim]]):
 
     def ended(self, row: Row, claim: str, *, fence: bool) -> None:
         """Note the end of an attempt; if a sweep ended it, `finish` is to be refused."""
-        if (started := self.get(claim)) is not None:  # which a child job has not
-            started.pop(row.submission.id, None)
-            if not started:
-                del self[claim]
+        started = self[claim]
+        started.pop(row.submission.id, None)  # a child job, which ends before its parent, is not among them
+        if not started:
+            del self[claim]
         if fence:
             row.claim = None
