@@ -89,8 +89,9 @@ async def site(
     kind: Kind = "http", *, registry: dict[str, Any] | None = None, **options: Any
 ) -> AsyncGenerator[tuple[JobRegistry, str]]:
     """Yield a registry with the handlers above, and the URL of the server of its jobs."""
+    opened: dict[str, Any] = {"handlers": HANDLERS, **(registry or {})}
     async with (
-        trio_jobs.open_registry(**{"handlers": HANDLERS} | (registry or {})) as jobs,
+        trio_jobs.open_registry(**opened) as jobs,
         trio.open_nursery() as nursery,
     ):
         server: Any = serve_http if kind == "http" else serve_websocket
