@@ -28,7 +28,7 @@ FLOORS = [
     ["_common/*"],
     ["_model/*"],
     ["_json/*"],
-    ["stores/*", "stores/sqlite/*"],
+    ["stores/*", "stores/sqlite/*", "stores/postgres/*"],
     ["_watching/*"],
     ["_running/*"],
     ["_registry/*"],

@@ -32,7 +32,7 @@ DAMAGED = [
     Bug(
         "a list accepts any priority",
         "one damaged row, and no job can be listed",
-        "stores/sqlite/rows.py",
+        "stores/rows.py",
         "if priority not in _PRIORITIES:",
         "if priority is None:",
         "damage",

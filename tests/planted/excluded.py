@@ -178,8 +178,8 @@ EXCLUDED = [
     Bug(
         "the end of a holder is no hint, in a file",
         "the next job starts when something else happens, or never",
-        "stores/sqlite/signals.py",
-        "        if tx.handed_on:\n            self.work.ring()\n",
+        "stores/signals.py",
+        "        if changes.handed_on:\n            self.work.ring()\n",
         "",
         "file",
     ),

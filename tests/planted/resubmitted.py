@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 
 AGAIN, MEMORY = "stores/resubmitting.py", "stores/memory.py"
-VERBS, QUERIES, ROWS = "stores/sqlite/verbs.py", "stores/sqlite/queries.sql", "stores/sqlite/rows.py"
+VERBS, QUERIES, ROWS = "stores/sqlite/verbs.py", "stores/sqlite/queries.sql", "stores/rows.py"
 
 RESUBMITTED = [
     Bug(

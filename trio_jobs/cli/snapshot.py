@@ -18,12 +18,12 @@ from .._model.limits import LimitStatus
 from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
+from ..stores.rows import Rows
 from ..stores.sqlite import chunks, lanes, limits, listing, looking, pauses
 from ..stores.sqlite.clock import time_of
 from ..stores.sqlite.files import prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
-from ..stores.sqlite.rows import Rows
 from .faults import FAILED, Fault
 from .options import file_of
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from trio_jobs.stores.sqlite import SqliteStore
     from trio_jobs.stores.sqlite.group import Group
     from trio_jobs.stores.sqlite.line import Line
-    from trio_jobs.stores.sqlite.signals import Signals
+    from trio_jobs.stores.sqlite.signals import FileSignals
 
 
 def writer_of(store: SqliteStore) -> Group:
@@ -26,7 +26,7 @@ def line_of(group: Group) -> Line:
     return group._line
 
 
-def signals_of(store: SqliteStore) -> Signals:
+def signals_of(store: SqliteStore) -> FileSignals:
     """Return the signals that wake the waiting tasks of this process."""
     return store._signals
 

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from trio_jobs import JobContext, JobHandle, open_registry
+from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.sqlite.group import Group, StoreCall
-from trio_jobs.stores.sqlite.rows import Rows
 
 JOBS = 20
 SOME = 8

@@ -11,8 +11,8 @@ import pytest
 
 from trio_jobs import InvalidPayload, Job, Permanent, Retry, UnknownHandler, handler
 from trio_jobs.stores import Options, Submission
+from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.sqlite import open_sqlite
-from trio_jobs.stores.sqlite.rows import Rows
 from trio_jobs.stores.submission import submission
 from trio_jobs.testing.checks.kit import HOLDER, accept, make
 

@@ -8,8 +8,9 @@ import pytest
 import trio
 import trio.testing
 
+from trio_jobs.stores.signals import Alarm, Signal, Signals
 from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
-from trio_jobs.stores.sqlite.signals import Alarm, Signal, Signals
+from trio_jobs.stores.sqlite.signals import FileSignals
 
 ROW: Final = ("a",)
 
@@ -54,9 +55,9 @@ async def test_only_who_waits_for_a_job_is_woken() -> None:
     """A job's log and its end wake only the tasks that wait for them."""
     signals = Signals()
     with signals.events_of("a") as log, signals.events_of("b") as other, signals.end_of("a") as end:
-        signals.on_transaction(transaction(grown=["a", "unknown"]))
+        signals.on_changes(transaction(grown=["a", "unknown"]))
         assert (log.count, other.count, end.count) == (1, 0, 0)
-        signals.on_transaction(transaction(ended={"a": ROW, "unknown": ROW}))
+        signals.on_changes(transaction(ended={"a": ROW, "unknown": ROW}))
         assert (log.count, other.count, end.count) == (1, 0, 1)
 
 
@@ -78,7 +79,7 @@ async def test_watchers_share_and_leave() -> None:
             with signals.events_of("a") as second:
                 assert first is second
             assert list(logs) == ["a"]
-            signals.on_transaction(transaction(grown=["a"]))
+            signals.on_changes(transaction(grown=["a"]))
             assert first.count == 1
             raise KeyError
     assert logs == {}
@@ -91,14 +92,14 @@ def test_nobody_is_told_who_has_left() -> None:
     signals = Signals()
     with signals.end_of("a") as first:
         pass
-    signals.on_transaction(transaction(ended={"a": ROW}))
+    signals.on_changes(transaction(ended={"a": ROW}))
     with signals.end_of("a") as second:
         assert (first.row, second.row) == (None, None)
 
 
 def test_a_transaction_is_heard_once() -> None:
     """Each call of a transaction announces it, and each task wakes once."""
-    signals = Signals()
+    signals = FileSignals()
     tx = transaction(grown=["a"])
     with signals.events_of("a") as log:
         for _ in range(3):
@@ -109,11 +110,11 @@ def test_a_transaction_is_heard_once() -> None:
 def test_what_is_open() -> None:
     """A job is open from its start here to its end; a write of others may be the end of any."""
     signals = Signals()
-    signals.on_transaction(transaction(started=["a", "b", "c"]))
-    signals.on_transaction(transaction(started=["d"], ended={"a": ROW, "d": None}))
+    signals.on_changes(transaction(started=["a", "b", "c"]))
+    signals.on_changes(transaction(started=["d"], ended={"a": ROW, "d": None}))
     assert signals.open == {"b", "c"}
     with signals.end_of("b") as end:
-        signals.on_transaction(transaction(ended={"b": ROW}))
+        signals.on_changes(transaction(ended={"b": ROW}))
         assert end.row is ROW
         signals.ring_all()
         assert end.row is None

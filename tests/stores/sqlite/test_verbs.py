@@ -21,11 +21,11 @@ from trio_jobs import (
     Timeouts,
 )
 from trio_jobs.stores import Claimant, Outcome, Transition, Where
+from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.rules import Conclusion
 from trio_jobs.stores.sqlite import care, ends, listing, looking, open_sqlite, verbs
 from trio_jobs.stores.sqlite.group import UNLIMITED, Limits, Transaction
 from trio_jobs.stores.sqlite.queries import SCHEMAS
-from trio_jobs.stores.sqlite.rows import Rows
 from trio_jobs.testing.checks.kit import HOLDER, accept, completed, failed, lapse, make, start, work
 
 HANDLERS = {"work": work}

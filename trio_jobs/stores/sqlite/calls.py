@@ -24,7 +24,7 @@ from .files import check_there, damaged, identity
 from .group import Group, Transaction
 from .notices import Notices
 from .repair import DAMAGE, is_damage
-from .signals import Signals
+from .signals import FileSignals
 
 T = TypeVar("T")
 logger = logging.getLogger("trio_jobs")
@@ -57,7 +57,7 @@ class FileCalls:
         self._writer = writer
         self._reader = reader
         self._now = now
-        self._signals = Signals()
+        self._signals = FileSignals()
         self._process = os.getpid()
         self._identity = identity(path)
         self._closed = False

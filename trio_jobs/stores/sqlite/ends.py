@@ -11,8 +11,9 @@ from ..._json.stored import decode_event, encode_error, encode_event, restart_of
 from ..._json.values import decode
 from ..._model.job import KIND_OF, REPEATED, Ended, Kind
 from ..contract import CancelAnswer, Outcome
+from ..rows import text
 from ..rules import ABANDONED, Conclusion, Restarting, advance, cancel_answer, check_removable, conclude
-from . import chunks, inbox, lanes, repair
+from . import chunks, inbox, lanes
 from .group import FOREVER, Transaction
 from .looking import Running, known, running
 
@@ -43,7 +44,7 @@ def total(tx: Transaction, query: str, **values: Any) -> int:
 
 def id_of(tx: Transaction, number: int) -> str:
     """Return the id of a job, as far as it can be read."""
-    return repair.text(*tx.one("id_of", number=number) or (None,)) or ""
+    return text(*tx.one("id_of", number=number) or (None,)) or ""
 
 
 # ------------------------------------------------------------ ends

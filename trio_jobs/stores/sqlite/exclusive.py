@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 
 from ..._common.states import Reason, State
 from .. import exclusion
+from ..rows import Written, text
 from ..rules import due_at
-from . import ends, repair
+from . import ends
 from .group import Transaction
-from .rows import Written
 
 
 class Place(NamedTuple):
@@ -39,15 +39,15 @@ def place(tx: Transaction, new: Written) -> Place:
     options, name = new.submission.options, {name: new.values[name] for name in ("exclusive", "owner")}
     job_id, state, requested = tx.one("holder", **name) or (None, None, None)
     holder = exclusion.holder_of(None if state is None else State(state), asked=requested is not None)
-    move = exclusion.move_of(options, holder, repair.text(job_id) or "")
+    move = exclusion.move_of(options, holder, text(job_id) or "")
     due = due_at(options, tx.now)
     if move.place == "attached":
-        return Place(repair.text(job_id), due)
+        return Place(text(job_id), due)
     gone = list(tx.run("replaceable", **name)) if move.replaces else []
     for one, word, *_ in gone:  # the holder last
         ends.end(tx, one, State(word), exclusion.replaced(new.submission.id))
     if move.cancels:
-        ends.request_cancel(tx, repair.text(job_id) or "", exclusion.CANCELS, 0.0)
+        ends.request_cancel(tx, text(job_id) or "", exclusion.CANCELS, 0.0)
     due, put_off = exclusion.put_off(options, due, tx.now, [since for *_, since in gone])
     has_room = any(reason != _AWAITING for _, _, reason, _ in gone)
     return Place(None, due, move.place == "behind", put_off, has_room)

@@ -10,7 +10,8 @@ import msgspec
 
 from ..._common.errors import LeaseLost, UnknownJob
 from ..._model.job import Event
-from . import chunks, repair
+from ..rows import text
+from . import chunks
 from .group import Row, Transaction
 
 
@@ -120,4 +121,4 @@ def next_overdue(tx: Transaction) -> float:
 
 def cancelling(tx: Transaction) -> dict[str, float]:
     """Return the running jobs whose cancellation was requested, and the grace."""
-    return {repair.text(job_id) or "": grace for job_id, grace in tx.run("cancelling")}
+    return {text(job_id) or "": grace for job_id, grace in tx.run("cancelling")}

@@ -19,6 +19,7 @@ from ..._common.states import Reason
 from ..._common.validate import choice, number, whole
 from ..._model.handlers import Handler, Handlers
 from ..._model.job import Retention
+from ..rows import Rows
 from .calls import POLL
 from .clock import Clock, FileClock
 from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer, translated
@@ -26,7 +27,6 @@ from .group import FOREVER, Group, Limits
 from .line import Line
 from .locks import BUSY
 from .notices import notify, watching
-from .rows import Rows
 from .store import SqliteStore
 from .threads import RUN
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final
 
 from ..pauses import Pauses
-from . import repair
+from ..rows import text
 from .group import Transaction
 
 _ALL: Final = ""  # no handler has this name
@@ -31,7 +31,7 @@ def pause(tx: Transaction, names: Collection[str] | None, *, paused: bool) -> No
 def paused(tx: Transaction) -> Pauses:
     """Return what is paused."""
     if tx.pauses is None:
-        names = {repair.text(name) or "" for (name,) in tx.run("pauses")}
+        names = {text(name) or "" for (name,) in tx.run("pauses")}
         tx.pauses = Pauses(_ALL in names, frozenset(names - {_ALL}))
     return tx.pauses
 

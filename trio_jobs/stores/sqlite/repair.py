@@ -11,16 +11,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import apsw
-import msgspec
 
 from ..._common.errors import TrioJobsError
 from ..._common.states import State
 from ..._json.values import decode
+from ..rows import UNREADABLE, text
 from .chunks import MOST, SEQ_BITS, log_ids
 from .group import Transaction
 
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)
-"""Errors of reading what another program, or another version, has written."""
 DAMAGE: Final = (*UNREADABLE, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, ArithmeticError)
 """Errors that a damaged row raises, among other causes; see `is_damage`."""
 _ROOM: Final = 2**62  # what is smaller can grow
@@ -32,16 +30,6 @@ _COUNTED: Final = frozenset({"state", "reason", "handler", "owner", "behind", "l
 def is_damage(error: BaseException) -> bool:
     """Return whether an error may come from a damaged row."""
     return isinstance(error, DAMAGE) and not isinstance(error, (TrioJobsError, UnicodeEncodeError))
-
-
-def text(data: bytes | None) -> str | None:
-    """Return bytes as text, with U+FFFD for each byte that is none."""
-    return None if data is None else data.decode(errors="replace")
-
-
-def whole(value: object) -> int:
-    """Return a number, or 0 for anything else."""
-    return value if isinstance(value, int) else 0
 
 
 def odd(tx: Transaction, number: int) -> dict[str, Any]:

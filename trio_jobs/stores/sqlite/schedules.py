@@ -13,12 +13,12 @@ from ..._common.errors import Busy, TrioJobsError
 from ..._json.values import decode, encode
 from ..._model.handler import handler as marked
 from ..contract import Claimant, Submission
+from ..rows import Rows, Written
 from ..submission import submission
 from . import verbs
 from .calls import FileCalls
 from .clock import Clock
 from .group import Group, Row, Transaction
-from .rows import Rows, Written
 
 if TYPE_CHECKING:  # few programs have schedules
     from ..._model.schedule import Schedule

@@ -18,11 +18,11 @@ from ..._model.job import Event, Job, JobEnd, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..pauses import Pauses
+from ..rows import Rows
 from . import care, ends, inbox, lanes, listing, looking, pauses, verbs
 from .clock import Clock
 from .group import Group, Row, Transaction
 from .limits import LimitCalls
-from .rows import Rows
 from .schedules import ScheduleCalls
 
 

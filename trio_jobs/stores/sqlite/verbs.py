@@ -16,12 +16,12 @@ from ..._common.states import State, Transition
 from ..._json.stored import encode_event
 from ..._model.job import Kind
 from ..contract import Claimant, Heartbeat, Submission
+from ..rows import Written, text
 from ..rules import advance, check_queue, check_steps, due_at, expires_at, rooms
-from . import chunks, exclusive, inbox, lanes, looking, repair
+from . import chunks, exclusive, inbox, lanes, looking
 from .ends import total, totals
 from .group import Row, Transaction
 from .looking import running
-from .rows import Written
 
 # ------------------------------------------------------------ coming in
 
@@ -111,14 +111,14 @@ def _holder(tx: Transaction, new: Written) -> str | None:
     """Return the id of the job that has the key of a submission, or is what that is to be only once."""
     key, again = new.submission.key, new.submission.again
     if again is not None and again.once and (done := tx.one("resubmitted_as", job_id=again.job_id)):
-        return repair.text(done[0])
+        return text(done[0])
     holder = None if key is None else tx.one("find_key", **new.values)
     if key is None or holder is None:
         return None
     job_id, same = holder
     if not same:
-        raise KeyConflict(key, repair.text(job_id) or "")
-    return repair.text(job_id)
+        raise KeyConflict(key, text(job_id) or "")
+    return text(job_id)
 
 
 def _insert(

@@ -16,13 +16,13 @@ from ..._common.errors import SchemaTooNew, quoted
 from ..._model.handlers import Handlers
 from ..._model.options import SubmitOptions
 from ..contract import Claimant
+from ..rows import Rows
 from ..submission import submission
 from . import verbs
 from .clock import FileClock
 from .files import version
 from .group import UNLIMITED, Transaction
 from .queries import SCHEMAS
-from .rows import Rows
 
 Ts = TypeVarTuple("Ts")
 

@@ -1,4 +1,4 @@
-"""Convert rows of the file to records, and back."""
+"""Convert the rows of a database to records, and back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import attrs
+import msgspec
 
-from ..._common.error_text import shown
-from ..._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
-from ..._common.states import State
-from ..._json.arguments import Arguments
-from ..._json.inputs import Inputs
-from ..._json.stored import (
+from .._common.error_text import shown
+from .._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
+from .._common.states import State
+from .._json.arguments import Arguments
+from .._json.inputs import Inputs
+from .._json.stored import (
     DEFAULT_OPTIONS,
     decode_error,
     decode_event,
@@ -27,20 +28,31 @@ from ..._json.stored import (
     encode_options,
     reason_of,
 )
-from ..._json.values import decode, encode
-from ..._model.handler import mark_of
-from ..._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
-from ..._model.retry import Matcher, Retry
-from ..._model.summary import JobSummary, short_progress, shortened
-from ..contract import Claim, Submission
-from ..rules import WAITING, date_of
-from .repair import UNREADABLE, text, whole
+from .._json.values import decode, encode
+from .._model.handler import mark_of
+from .._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
+from .._model.retry import Matcher, Retry
+from .._model.summary import JobSummary, short_progress, shortened
+from .contract import Claim, Submission
+from .rules import WAITING, date_of
 
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)
+"""Errors of reading what another program, or another version, has written."""
 _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
 STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
+
+
+def text(data: bytes | str | None) -> str | None:
+    """Return bytes as text, with U+FFFD for each byte that is none."""
+    return data.decode(errors="replace") if isinstance(data, bytes) else data
+
+
+def whole(value: object) -> int:
+    """Return a number, or 0 for anything else."""
+    return value if isinstance(value, int) else 0
 
 
 @attrs.frozen
