@@ -14,29 +14,37 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 class Changes(Protocol):
-    """What one transaction of this process did.
-
-    Attributes:
-        started: The ids of the jobs that it started.
-        grown: The ids of the jobs whose logs have grown.
-        heard: The jobs that got inputs, with the newest cursor of these; infinity for a deleted job.
-        ended: The ids of the jobs that have ended, with the rows of their snapshots, if they are known.
-        asked: Whether a cancellation was requested, or a grace shortened, of a job that runs.
-        handed_on: Whether a job may start that another one was in the way of.
-    """
+    """What one transaction of this process did."""
 
     @property
-    def started(self) -> Sequence[str]: ...
+    def started(self) -> Sequence[str]:
+        """The ids of the jobs that it started."""
+        ...
+
     @property
-    def grown(self) -> Sequence[str]: ...
+    def grown(self) -> Sequence[str]:
+        """The ids of the jobs whose logs have grown."""
+        ...
+
     @property
-    def heard(self) -> Mapping[str, float]: ...
+    def heard(self) -> Mapping[str, float]:
+        """The jobs that got inputs, with the newest cursor of these; infinity for a deleted job."""
+        ...
+
     @property
-    def ended(self) -> Mapping[str, Row | None]: ...
+    def ended(self) -> Mapping[str, Row | None]:
+        """The ids of the jobs that have ended, with the rows of their snapshots, if they are known."""
+        ...
+
     @property
-    def asked(self) -> bool: ...
+    def asked(self) -> bool:
+        """Whether a cancellation was requested, or a grace shortened, of a job that runs."""
+        ...
+
     @property
-    def handed_on(self) -> bool: ...
+    def handed_on(self) -> bool:
+        """Whether a job may start that another one was in the way of."""
+        ...
 
 
 class Signal:
