@@ -14,19 +14,21 @@ from ..._common.errors import InvalidPayload
 from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_event
 from ..._json.values import decode, encode
-from ..._model.job import Event, Job, JobEnd, Kind
+from ..._model.job import Event, Job, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
 from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
 from ..pauses import Pauses
 from ..rows import Rows
+from ..waits import Found, Waits
 from . import care, ends, inbox, lanes, listing, looking, pauses, verbs
 from .clock import Clock
 from .group import Group, Row, Transaction
 from .limits import LimitCalls
 from .schedules import ScheduleCalls
+from .signals import FileSignals
 
 
-class SqliteStore(ScheduleCalls, LimitCalls):
+class SqliteStore(ScheduleCalls, LimitCalls, Waits):
     """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
@@ -40,6 +42,7 @@ class SqliteStore(ScheduleCalls, LimitCalls):
     """
 
     durable = True
+    _signals: FileSignals
 
     def __init__(
         self,
@@ -52,10 +55,10 @@ class SqliteStore(ScheduleCalls, LimitCalls):
         now: Clock,
         token_bytes: int,
     ) -> None:
-        super().__init__(path, rows, writer, reader, now=now)
+        Waits.__init__(self)
+        ScheduleCalls.__init__(self, path, rows, writer, reader, now=now)
         self._token_bytes = token_bytes
         self._searcher = searcher
-        self._more = -1  # the rings of `work` when a claim left due jobs behind
 
     # ------------------------------------------------------------ coming in
 
@@ -183,17 +186,6 @@ class SqliteStore(ScheduleCalls, LimitCalls):
         """See `Store.inputs`."""
         return await self._read(looking.inputs, job_id, after, limit)
 
-    async def listening(self, places: Mapping[str, int]) -> Collection[str]:
-        """See `Store.listening`."""
-        with self._signals.listening(places) as heard:
-            while True:
-                self._check()
-                seen = heard.count
-                if found := heard.found or await self._read(looking.heard, heard.places):
-                    return found
-                self._check_open()
-                await heard.wait_past(seen)
-
     # ------------------------------------------------------------ ends
 
     async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
@@ -242,92 +234,32 @@ class SqliteStore(ScheduleCalls, LimitCalls):
         """See `Store.history`."""
         return await self._read(looking.history, job_id)
 
-    # ------------------------------------------------------------ waiting
+    # ------------------------------------------------------------ waiting; see `Waits`
 
-    async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
-        """See `Store.follow`."""
-        tails, waited = self._signals.tails, False
-        with self._signals.events_of(job_id) as grown:
-            while True:
-                self._check()
-                seen, over = grown.count, False
-                if (known := tails.behind(job_id, after, limit)) is not None:
-                    events, seq = known
-                    if events and not waited:
-                        await trio.lowlevel.checkpoint()
-                else:
-                    tail = tails.begin(job_id)
-                    events, over, seq = await self._read(looking.page, job_id, after, limit)
-                    tails.have_read(job_id, tail, seq, over=over)
-                if events or over:
-                    return events
-                seen += grown.note(seq)
-                self._check_open()
-                await grown.wait_past(seen)
-                waited = True
+    async def _page(self, job_id: str, after: int, limit: int, *, waited: bool) -> Found:
+        if (known := self._signals.tails.behind(job_id, after, limit)) is not None:
+            if known[0] and not waited:
+                await trio.lowlevel.checkpoint()
+            return known[0], False, known[1]
+        tail = self._signals.tails.begin(job_id)
+        events, over, seq = await self._read(looking.page, job_id, after, limit)
+        self._signals.tails.have_read(job_id, tail, seq, over=over)
+        return events, over, seq
 
-    async def ended(self, job_id: str) -> Job:
-        """See `Store.ended`."""
-        return self._rows.job_of(await self._end_of(job_id))
+    async def _end_row(self, job_id: str) -> Row | None:
+        return await self._read(looking.ended, job_id)
 
-    async def end(self, job_id: str) -> JobEnd:
-        """See `KnowsEnds.end`."""
-        return self._rows.end_of(await self._end_of(job_id))
+    async def _find_heard(self, places: Mapping[str, int]) -> set[str]:
+        return await self._read(looking.heard, places)
 
-    async def _end_of(self, job_id: str) -> Row:
-        """Return the row of a job's snapshot, once it has ended."""
-        self._check()
-        with self._signals.end_of(job_id) as end:
-            seen, row = end.count, None
-            if job_id not in self._signals.open:
-                row = await self._read(looking.ended, job_id)
-            while row is None:
-                self._check_open()
-                await end.wait_past(seen)
-                seen, row = end.count, end.row or await self._read(looking.ended, job_id)
-        return row
+    async def _next_due(self, handlers: Collection[str]) -> tuple[float, float]:
+        return await self._read(_next_due, handlers), self._now()
 
-    async def due(self) -> None:
-        """See `Store.due`."""
-        work = self._signals.work
-        known, self._more = self._more, -1
-        if known != work.count:  # else the last claim left due jobs
-            await self._due(self._rows.claimed)
+    async def _next_overdue(self) -> tuple[float, float]:
+        return self._writer.outages.judged_at(await self._read(looking.next_overdue)), self._now()
 
-    async def due_services(self) -> None:
-        """See `services.KeepsServices`."""
-        await self._due(self._rows.services)
-
-    async def _due(self, handlers: Collection[str]) -> None:
-        work = self._signals.work
-        while True:
-            seen = work.count
-            left = await self._read(_next_due, handlers) - self._now()
-            if left <= 0:
-                return
-            with trio.move_on_after(left):
-                await work.wait_past(seen)
-
-    async def overdue(self) -> None:
-        """See `Store.overdue`."""
-        alarm = self._signals.alarm
-        while True:
-            seen, alarm.moment = alarm.count, math.inf  # any moment that comes up during the read counts
-            alarm.moment = self._writer.outages.judged_at(await self._read(looking.next_overdue))
-            left = alarm.moment - self._now()
-            if left <= 0:
-                return
-            with trio.move_on_after(left):
-                await alarm.wait_past(seen)
-
-    async def cancelling(self, heard: Mapping[str, float]) -> Mapping[str, float]:
-        """See `Store.cancelling`."""
-        while True:
-            seen = self._signals.requests.count
-            found = await self._read(looking.cancelling)
-            if found.items() - heard.items():
-                return found
-            await self._signals.requests.wait_past(seen)
+    async def _find_cancelling(self) -> dict[str, float]:
+        return await self._read(looking.cancelling)
 
     # ------------------------------------------------------------ going
 

@@ -75,6 +75,7 @@ CREATE INDEX job_waiting ON trio_jobs.job (handler, priority, due, number)
 CREATE INDEX job_in_lane ON trio_jobs.job (lane, priority, due, number)
     WHERE state IN {started} AND NOT behind AND lane IS NOT NULL;
 CREATE INDEX job_running ON trio_jobs.job (number) WHERE state = 'running';
+CREATE INDEX job_cancelling ON trio_jobs.job (number) WHERE state = 'running' AND cancel_requested IS NOT NULL;
 CREATE INDEX job_claimed ON trio_jobs.job (claim) WHERE claim IS NOT NULL AND state = 'running' AND parent IS NULL;
 CREATE INDEX job_expiring ON trio_jobs.job (expires) WHERE expires IS NOT NULL;
 CREATE INDEX job_children ON trio_jobs.job (parent, number) WHERE parent IS NOT NULL;
@@ -125,10 +126,10 @@ CREATE TABLE trio_jobs.lease (
     until double precision NOT NULL
 );
 
--- How many jobs are in each state: of all, of a handler and of an owner. What has changed since they were counted
--- is in `news`, to which every transaction appends, so that none waits for another; sweeps add it up.
+-- How many jobs of a handler and of an owner are in each state. What has changed since they were counted is in `news`,
+-- to which every transaction appends, so that none waits for another.
 CREATE TABLE trio_jobs.total (
-    what text COLLATE "C" NOT NULL,        -- all, handler or owner
+    what text COLLATE "C" NOT NULL,        -- handler or owner
     name text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,       -- or awaiting_input: of those that are retrying, how many wait for one
     jobs bigint NOT NULL,

@@ -1,0 +1,67 @@
+-- Every statement that reads, by name.
+
+-- name: job
+SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
+    saved, created, started, finished, due, cancel_requested, seq, unconsumed, parent, exclusive, replaced_by,
+    resubmitted_from, ready, CASE WHEN behind AND finished IS NULL THEN (
+        SELECT holder.id FROM trio_jobs.job AS holder
+        WHERE holder.exclusive = job.exclusive AND coalesce(holder.owner, '') = coalesce(job.owner, '')
+            AND (holder.owner IS NULL) = (job.owner IS NULL) AND NOT holder.behind AND holder.finished IS NULL
+    ) END
+FROM trio_jobs.job WHERE id = $1;
+
+-- name: waits
+SELECT trio_jobs.clock(), EXISTS (SELECT FROM trio_jobs.job WHERE state = 'running'),
+    EXISTS (SELECT FROM trio_jobs.pause WHERE name IN ('', $1));
+
+-- name: submission
+SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs.job WHERE id = $1;
+
+-- name: page
+SELECT job.seq, job.state IN {over}, event.*
+FROM trio_jobs.job LEFT JOIN LATERAL (
+    SELECT seq, count, attempt, kind, at, received, data FROM (
+        SELECT *, sum(least(count, seq - $2)) OVER (ORDER BY seq) - least(count, seq - $2) AS before FROM (
+            SELECT * FROM trio_jobs.event WHERE event.job = job.number AND seq > $2 ORDER BY seq LIMIT $3
+        ) AS row
+    ) AS row WHERE before < $3
+) AS event ON true
+WHERE job.id = $1 ORDER BY event.seq;
+
+-- name: history
+SELECT job.seq, job.state IN {over}, event.seq, count, event.attempt, kind, at, event.received, data
+FROM trio_jobs.job LEFT JOIN trio_jobs.event
+    ON event.job = job.number AND kind NOT IN ('token', 'progress', 'input', 'ready')
+WHERE job.id = $1 ORDER BY event.seq;
+
+-- name: inputs
+SELECT job.seq, job.state IN {over}, event.*
+FROM trio_jobs.job LEFT JOIN LATERAL (
+    SELECT seq, count, attempt, kind, at, received, data FROM trio_jobs.event
+    WHERE event.job = job.number AND kind IN ('input', 'inputs_ended') AND seq > $2 ORDER BY seq LIMIT $3
+) AS event ON true
+WHERE job.id = $1 ORDER BY event.seq;
+
+-- name: heard
+SELECT asked.key FROM json_each_text($1) AS asked LEFT JOIN trio_jobs.job ON job.id = asked.key
+WHERE job.number IS NULL OR job.last_input > asked.value::bigint;
+
+-- name: news
+SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT json_array_elements_text($1)));
+
+-- name: totals
+SELECT state, jobs FROM trio_jobs.count_jobs($1, $2) WHERE state <> 'awaiting_input';
+
+-- name: next_due
+SELECT trio_jobs.next_due($1), trio_jobs.clock();
+
+-- name: next_overdue
+SELECT least(
+    (SELECT min(expires) FROM trio_jobs.job WHERE expires IS NOT NULL),
+    (SELECT min(coalesce(held.until, job.lease)) FROM trio_jobs.job LEFT JOIN trio_jobs.lease AS held
+        ON held.number = job.leased_by WHERE job.state = 'running'),
+    'Infinity'
+), trio_jobs.clock();
+
+-- name: cancelling
+SELECT id, coalesce(cancel_grace, 0) FROM trio_jobs.job WHERE state = 'running' AND cancel_requested IS NOT NULL;
