@@ -3,19 +3,88 @@
 Each verb that writes is a function in the database, which takes an array of calls as JSON and returns a row
 for each of them: the call's place and its answer, an object. Its `value` is what the verb returns. An answer
 with an `error` names an exception, of which `values` are the arguments; such a call did nothing. What else an
-answer says is what has changed, for tasks that wait.
+answer says is what has changed, for tasks that wait; see `answers.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
-Row: TypeAlias = tuple[str | None, ...]
+import attrs
+import msgspec
+import trio
+
+from ..._common.errors import InvalidPayload
+from ..._common.states import Reason
+from ..._model.job import Retention
+from ..rows import Rows
+from ..signals import Signals
+from .answers import Changes, error_in
+from .connection import Connection, Row
+from .group import Read, Reads, Write, Writes
+from .statements import VERSION, queries
+
+
+@attrs.frozen
+class Database:
+    """Where a store is.
+
+    Attributes:
+        where: What it is called in errors.
+        schema: The name of the schema.
+        connect: Makes a connection.
+        listens: Whether LISTEN works on it, as it does without a pooler.
+    """
+
+    where: str
+    schema: str
+    connect: Callable[[], Awaitable[Connection]]
+    listens: bool = True
 
 
 class PostgresCalls:
-    """Calls the functions of a schema."""
+    """Calls the functions of a schema.
+
+    Args:
+        database: Where the schema is.
+        rows: Converts rows by the handlers of a registry.
+        queue_limit: How many jobs may wait.
+        retention: What is kept of each job.
+        first: A connection to begin with.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        rows: Rows,
+        *,
+        queue_limit: int,
+        retention: Retention,
+        first: Connection | None = None,
+    ) -> None:
+        self._database = database
+        self._rows = rows
+        self._signals = Signals()
+        self._process = os.getpid()
+        self._closed = False
+        # What a call says that submits, appends, ends or sweeps jobs.
+        self._own = {"version": VERSION, "queue": queue_limit, "keep": attrs.asdict(retention)}
+        self._queries = queries(database.schema)
+        at = database.connect, database.where
+        self._writer = Writes(*at, database.schema, self._changed, first)
+        self._lonely = Writes(*at, database.schema, self._changed, alone=True)
+        self._reader = Reads(*at)
+
+    def tasks(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the tasks that serve the store while it is open."""
+        return [self._writer.run, self._lonely.run, self._reader.run]
+
+    def close(self, reason: Reason) -> None:  # noqa: ARG002  # the contract's
+        """Close this store object: tasks that wait get an error."""
+        self._closed = True
+        self._signals.ring_all()
 
     async def _write(self, verb: str, call: Mapping[str, Any], *, alone: bool = False) -> Any:
         """Call a function that writes, in one transaction with the calls of other tasks.
@@ -33,12 +102,69 @@ class PostgresCalls:
             StoreUnavailable: The database could not do it now.
             TrioJobsError: What the answer says.
         """
-        raise NotImplementedError
+        self._check()
+        try:
+            write = Write(verb, msgspec.json.encode(call))
+        except UnicodeEncodeError as error:
+            raise InvalidPayload(f"PostgreSQL cannot store a text of this call: {error}") from None
+        await (self._lonely if alone else self._writer).call(write)
+        if write.reply is None:
+            raise RuntimeError(f"{verb} gave no answer to a call")
+        refusal = error_in(write.reply)
+        if refusal is not None:
+            raise refusal
+        return write.reply.value
 
     async def _read(self, query: str, *values: Any) -> list[Row]:
         """Return the rows of a statement of `queries.sql`, its values as text.
 
+        Args:
+            query: The statement's name.
+            values: Its parameters: None, text, numbers, booleans, or collections of these, as an array. If
+                one holds what no text in the database can, there are no rows.
+
         Raises:
             StoreUnavailable: The database could not do it now.
         """
-        raise NotImplementedError
+        self._check()
+        try:
+            written = [None if value is None else as_text(value).encode() for value in values]
+        except UnicodeEncodeError:
+            written = [b"\0"]
+        if any(value is not None and b"\0" in value for value in written):
+            await trio.lowlevel.checkpoint()
+            return []
+        read = Read((self._queries[query], written))
+        await self._reader.call(read)
+        return list(read.rows)
+
+    def _changed(self, changes: Changes | None) -> None:
+        """Wake the tasks that wait for what a transaction changed; all if that is not known."""
+        if changes is None:
+            self._signals.ring_all()
+        else:
+            self._signals.on_changes(changes)
+            self._signals.alarm.ring(changes.alarm)
+
+    def _check(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"{self._database.where} was opened before this process was forked off; open it again there"
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the registry was left before the job had ended")
+
+
+def as_text(value: object) -> str:
+    """Return the value of a parameter as PostgreSQL reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return "{{{}}}".format(",".join("NULL" if part is None else _quoted(as_text(part)) for part in value))
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))

@@ -1,0 +1,201 @@
+"""Make the schema in a database, or bring it to this version, and check that a store can be there."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import attrs
+import psycopg
+import trio
+
+from ..._common.errors import SchemaTooNew, StoreUnavailable
+from .connection import Connection
+from .failures import translated
+from .statements import COMPAT, VERSION, functions, quote, tables
+
+logger = logging.getLogger("trio_jobs")
+_OLDEST: Final = 14  # of PostgreSQL
+_LOOKING: Final = 10.0  # seconds
+_MIGRATING: Final = 600.0  # seconds, as a migration may rewrite a large table, and others wait for it
+_NO_RIGHT: Final = "42501"
+
+_LOOK: Final = """SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
+    current_setting('transaction_read_only') = 'on', current_setting('server_encoding'),
+    current_setting('fsync') = 'on', current_setting('synchronous_commit') <> 'off', current_user,
+    has_schema_privilege(space.oid, 'USAGE'),
+    EXISTS (SELECT FROM pg_class WHERE relnamespace = space.oid AND relname = 'meta'),
+    (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND relkind = 'r' AND NOT (
+        has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')))
+FROM (SELECT) AS one LEFT JOIN pg_namespace AS space ON space.nspname = '{schema}'"""
+
+
+@attrs.frozen
+class Found:
+    """What is found at opening.
+
+    Attributes:
+        server: The server's version.
+        standby: Whether it is one.
+        read_only: Whether transactions may not write.
+        encoding: That of the database.
+        fsync: Whether commits are written to the disk at all,
+        synchronous: and before they are acknowledged.
+        role: The user.
+        usable: Whether the user may look into the schema; None if it does not exist.
+        made: Whether it has tables.
+        closed: A table of it that the user may not write to.
+    """
+
+    server: int
+    standby: bool
+    read_only: bool
+    encoding: str
+    fsync: bool
+    synchronous: bool
+    role: str
+    usable: bool | None
+    made: bool
+    closed: str | None
+
+
+async def look(connection: Connection, schema: str) -> Found:
+    """Find out what a connection leads to."""
+    (row,) = await connection.script(_LOOK.format(schema=schema))
+    server, standby, read_only, encoding, fsync, synchronous, role, usable, made, closed = row
+    return Found(
+        server=int(server or 0),
+        standby=standby == "t",
+        read_only=read_only == "t",
+        encoding=str(encoding),
+        fsync=fsync == "t",
+        synchronous=synchronous == "t",
+        role=str(role),
+        usable=None if usable is None else usable == "t",
+        made=made == "t",
+        closed=closed,
+    )
+
+
+def check(found: Found, where: str, schema: str) -> None:
+    """Check that a store can be there, and tell what its promises are worth.
+
+    Raises:
+        ValueError: The server, the database or its settings cannot hold one.
+        PermissionError: The user may not use it.
+    """
+    if found.server < _OLDEST:
+        raise ValueError(f"{where} has PostgreSQL {found.server}; upgrade it to {_OLDEST} or newer")
+    if found.standby:
+        raise ValueError(
+            f"{where} is a standby, which can only be read; give the address of the primary, or several "
+            "addresses with target_session_attrs=read-write"
+        )
+    if found.read_only:
+        raise ValueError(
+            f"{where} is read-only for {found.role}; switch default_transaction_read_only off for this role "
+            "or database"
+        )
+    if found.encoding != "UTF8":
+        raise ValueError(f"{where} is encoded as {found.encoding}; make a database with ENCODING 'UTF8'")
+    if found.usable is False or (found.made and found.closed):
+        what = f"table {found.closed} of schema" if found.usable else "schema"
+        raise PermissionError(
+            f"{found.role} may not use {what} {schema} in {where}; let its owner run: GRANT USAGE ON SCHEMA "
+            f"{quote(schema)} TO …; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "
+            f"{quote(schema)} TO …"
+        )
+    for setting, safe in (("fsync", found.fsync), ("synchronous_commit", found.synchronous)):
+        if not safe:
+            logger.warning("%s has %s = off: a crash of the server may lose accepted jobs", where, setting)
+
+
+async def prepare(connection: Connection, where: str, schema: str) -> None:
+    """Check that a store can be in a database, and make its schema or bring it to this version.
+
+    Only one of those that do this at once does it; the others find it done.
+
+    Raises:
+        ValueError: The server, the database or its settings cannot hold a store.
+        PermissionError: The user may not use it, or not make or change the schema.
+        SchemaTooNew: A newer version, with which this one may not work, has changed the schema.
+        StoreUnavailable: It could not be done now.
+    """
+    try:
+        with trio.fail_after(_LOOKING):
+            found = await look(connection, schema)
+            check(found, where, schema)
+            if found.made and await _is_current(connection, where, schema):
+                return
+        with trio.fail_after(_MIGRATING):
+            await _migrate(connection, where, schema)
+    except trio.TooSlowError:
+        raise StoreUnavailable(f"{where} did not answer in time") from None
+    except psycopg.Error as error:
+        if error.sqlstate == _NO_RIGHT:
+            raise PermissionError(
+                f"{where} has no schema {schema} of version {VERSION}, and this user may not make it "
+                f"({error}); let one who may run: trio-jobs migrate URL"
+            ) from None
+        raise translated(error, where) from error
+
+
+async def version_of(connection: Connection, schema: str) -> tuple[int, int]:
+    """Return the version of a schema that exists, and the oldest one that may still work with it."""
+    rows = await connection.script(f"SELECT name, value FROM {quote(schema)}.meta")  # noqa: S608  # checked
+    values = {name: int(value or 0) for name, value in rows}
+    return values.get("version", 0), values.get("compat", 0)
+
+
+async def _is_current(connection: Connection, where: str, schema: str) -> bool:
+    version, compat = await version_of(connection, schema)
+    if compat > VERSION:
+        raise SchemaTooNew(where, version, VERSION)
+    return version >= VERSION
+
+
+async def _migrate(connection: Connection, where: str, schema: str) -> None:
+    await connection.script(f"BEGIN; {_lock(schema)}")
+    found = await look(connection, schema)
+    version = 0
+    if found.made:
+        version, _ = await version_of(connection, schema)
+    if version < VERSION:
+        logger.info("making version %d of schema %s in %s", VERSION, schema, where)
+        await connection.script(steps(schema, version, exists=found.usable is not None))
+    await connection.script("COMMIT")
+
+
+def _lock(schema: str) -> str:
+    return f"SELECT pg_advisory_xact_lock(hashtextextended('trio_jobs schema {schema}', 0));"
+
+
+def steps(schema: str, version: int, *, exists: bool) -> str:
+    """Return the SQL that brings a schema from a version to this one.
+
+    Args:
+        schema: The schema's name.
+        version: Its version; 0 if it is empty.
+        exists: Whether there is one of this name.
+    """
+    parts = [] if exists else [f"CREATE SCHEMA {quote(schema)};"]
+    numbers = f"('version', {VERSION}), ('compat', {COMPAT})"
+    noted = (
+        f"INSERT INTO {quote(schema)}.meta (name, value) VALUES {numbers}\n"  # noqa: S608  # checked
+        "ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value, excluded.value);"
+    )
+    return "\n\n".join([*parts, *tables(schema)[version:], functions(schema), noted])
+
+
+async def planned(connection: Connection, schema: str) -> str:
+    """Return the SQL that `prepare` would run; nothing if it would run none."""
+    found = await look(connection, schema)
+    version = 0
+    if found.made and found.usable:
+        version, _ = await version_of(connection, schema)
+    if version >= VERSION:
+        return ""
+    return "\n\n".join(
+        ["BEGIN;", _lock(schema), steps(schema, version, exists=found.usable is not None), "COMMIT;\n"]
+    )
