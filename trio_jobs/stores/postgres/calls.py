@@ -52,6 +52,7 @@ class PostgresCalls:
         rows: Converts rows by the handlers of a registry.
         queue_limit: How many jobs may wait.
         retention: What is kept of each job.
+        poll: Seconds after which to look at what other processes have written; None for what suits.
         first: A connection to begin with.
     """
 
@@ -62,6 +63,7 @@ class PostgresCalls:
         *,
         queue_limit: int,
         retention: Retention,
+        poll: float | None = None,
         first: Connection | None = None,
     ) -> None:
         self._database = database
@@ -69,6 +71,7 @@ class PostgresCalls:
         self._signals = Signals()
         self._process = os.getpid()
         self._closed = False
+        self._poll = poll or (1.0 if database.listens else 0.2)
         # What a call says that submits, appends, ends or sweeps jobs.
         self._own = {"version": VERSION, "queue": queue_limit, "keep": attrs.asdict(retention)}
         self._queries = queries(database.schema)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
-import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ..._common.deferred_error import DeferredError
 from ..._common.errors import quoted
-from ..._common.states import Reason
-from ..._common.validate import choice, whole
+from ..._common.validate import choice, number, whole
 from ..._model.handlers import Handler, Handlers
 from ..._model.job import Retention
 from ..rows import Rows
+from ..serving import served
 from .calls import Database, PostgresCalls
 from .connection import Connection, connect
 from .failures import refused
 from .migrating import planned, prepare
 from .statements import SCHEMA, check_schema
 
+if TYPE_CHECKING:
+    from .store import PostgresStore
+
+_SOONEST: Final = 0.001
 _CONNECTING: Final = 10.0  # seconds
 _FOREVER: Final = 2**62  # as `Retention.finished`: only `remove` and `prune` delete jobs
 _SETTINGS: Final = {  # of libpq; a server that has gone without a word is found within a minute
@@ -75,6 +77,53 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
 
 
 @asynccontextmanager
+async def open_postgres(
+    url: str,
+    *,
+    handlers: Iterable[Handler] | ModuleType | Handlers = (),
+    schema: str = SCHEMA,
+    queue_limit: int = 1_000_000,
+    retention: Retention | None = None,
+    poll: float | None = None,
+) -> AsyncGenerator[PostgresStore]:
+    """Open a store in a PostgreSQL database, for the length of an `async with` block.
+
+    Any number of processes on any number of machines may have it open. It takes up to four connections.
+
+    Args:
+        url: `postgresql://user@host/database`, as libpq takes it, with its options, environment variables and
+            files for passwords and TLS. Besides, `?schema=` names the schema, and `pooler=transaction` says
+            that a pooler is in front of the server that gives each transaction another connection.
+        handlers: The handlers whose jobs may be submitted and are claimed here; see `Handlers`.
+        schema: The schema, in which nothing else should be. It is made if there is none.
+        queue_limit: How many jobs may wait.
+        retention: What is kept of each job; by default ended jobs stay until they are pruned.
+        poll: Seconds after which to look at what other processes have written. By default 1, as the server
+            reports it at once, and 0.2 behind a pooler, where it does not.
+
+    Raises:
+        ValueError: An argument is out of range; or the server, the database or its settings cannot hold a
+            store. The text says what to change.
+        PermissionError: The server does not let this user in, or the user lacks rights in the database.
+        TypeError: A handler is not an async function, or takes what cannot be made from JSON.
+        StoreUnavailable: The server cannot be reached now.
+        SchemaTooNew: The schema was written by a newer version.
+    """
+    from .store import PostgresStore
+
+    async with opened(
+        PostgresStore,
+        url,
+        handlers=handlers,
+        schema=schema,
+        queue_limit=queue_limit,
+        retention=retention,
+        poll=poll,
+    ) as store:
+        yield store
+
+
+@asynccontextmanager
 async def opened(
     make: Callable[..., S],
     url: str,
@@ -83,9 +132,12 @@ async def opened(
     schema: str = SCHEMA,
     queue_limit: int = 1_000_000,
     retention: Retention | None = None,
+    poll: float | None = None,
 ) -> AsyncGenerator[S]:
     """Open a database as `open_postgres` does, with a store, or a part of one, of another class."""
     whole("queue_limit", queue_limit, 1)
+    if poll is not None:
+        number("poll", poll, _SOONEST)
     rows = Rows(handlers if isinstance(handlers, Handlers) else Handlers(handlers))
     database = database_at(url, schema)
     first = await database.connect()
@@ -94,37 +146,10 @@ async def opened(
     except BaseException:
         first.close()
         raise
-    store = make(
-        database,
-        rows,
-        queue_limit=queue_limit,
-        retention=retention or Retention(finished=_FOREVER),
-        first=first,
-    )
-    async with _served(store):
+    keep = retention or Retention(finished=_FOREVER)
+    store = make(database, rows, queue_limit=queue_limit, retention=keep, poll=poll, first=first)
+    async with served(store, store.tasks()):
         yield store
-
-
-@asynccontextmanager
-async def _served(store: PostgresCalls) -> AsyncGenerator[None]:
-    """Run the tasks of a store for the length of a block, and close it then."""
-    # Jobs that are being cancelled still write their ends, so the connections serve until the block is left.
-    background = trio.CancelScope(shield=True)
-    block = DeferredError()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_serve, background, store.tasks())  # noqa: ASYNC113  # a call waits for them
-        with block:
-            yield
-        store.close(Reason.SHUTDOWN)
-        background.cancel(reason="the store is closed")
-    block.release()
-
-
-async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    with scope:
-        async with trio.open_nursery() as nursery:
-            for task in tasks:
-                nursery.start_soon(task)
 
 
 async def plan(url: str, *, schema: str = SCHEMA) -> str:

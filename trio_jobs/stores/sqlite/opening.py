@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import Final
 
 import trio
 
-from ..._common.deferred_error import DeferredError
 from ..._common.errors import StoreUnavailable
-from ..._common.states import Reason
 from ..._common.validate import choice, number, whole
 from ..._model.handlers import Handler, Handlers
 from ..._model.job import Retention
 from ..rows import Rows
+from ..serving import served
 from .calls import POLL
 from .clock import Clock, FileClock
 from .files import Synchronous, check_there, create, identity, prepare_reader, prepare_writer, translated
@@ -95,30 +94,8 @@ async def open_sqlite(
         store = SqliteStore(where, rows, *groups, now=now, token_bytes=limits.keep.token_bytes)
         with watching(where) as notices:
             looking = partial(store.poll, poll, own, notices, await groups[0].version(0))
-            async with _served(store, *(group.run for group in groups), looking):
+            async with served(store, [*(group.run for group in groups), looking]):
                 yield store
-
-
-@asynccontextmanager
-async def _served(store: SqliteStore, *tasks: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
-    """Run the tasks of a store for the length of a block, and close it then."""
-    # Jobs that are being cancelled still write their ends, so the connections serve until the block is left.
-    background = trio.CancelScope(shield=True)
-    block = DeferredError()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_serve, background, tasks)  # noqa: ASYNC113  # a call waits for them
-        with block:
-            yield
-        store.close(Reason.SHUTDOWN)
-        background.cancel(reason="the store is closed")
-    block.release()
-
-
-async def _serve(scope: trio.CancelScope, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    with scope:
-        async with trio.open_nursery() as nursery:
-            for task in tasks:
-                nursery.start_soon(task)
 
 
 @asynccontextmanager
