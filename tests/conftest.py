@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import signal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from trio.testing import MockClock
 
+from tests import postgres
 from tests.inside import seed_scheduler
 
 # Nothing is left to chance: a failure is a failure of the change. The gates `deep` and `harness` look
@@ -57,3 +61,44 @@ def socket_clock() -> MockClock:
     Bytes that one end sends are read by the other as soon as the system delivers them, in real time.
     """
     return MockClock(autojump_threshold=0.02)
+
+
+@pytest.fixture(scope="session")
+def postgres_installed() -> None:
+    """Skip tests of PostgreSQL where it is not installed; on CI, let them fail."""
+    if why := postgres.missing():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(
+    postgres_installed: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[postgres.Server]:
+    """Return the server that all tests of the run share. It does not outlive the run."""
+    folder = tmp_path_factory.getbasetemp()
+    with postgres.shared(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """Return the URL of a database of this test's own, which is empty."""
+    name = f"test_{secrets.token_hex(8)}"
+    postgres_server.query(f"CREATE DATABASE {name}")
+    yield postgres_server.url(name)
+    postgres_server.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def own_server(postgres_installed: None) -> Iterator[Callable[..., postgres.Server]]:
+    """Return a function that starts a server of this test's own, which may be killed."""
+    servers: list[postgres.Server] = []
+
+    def start(**given: Any) -> postgres.Server:
+        servers.append(postgres.Server(**given))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.remove()
