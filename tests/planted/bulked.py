@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 
-ROW, LISTING = "stores/_row.py", "stores/sqlite/listing.py"
+ROW, LISTING = "stores/_row.py", "stores/listing.py"
 
 BULKED = [
     Bug(

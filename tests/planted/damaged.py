@@ -40,7 +40,7 @@ DAMAGED = [
     Bug(
         "a page continues behind a wrong number",
         "one damaged tag, and no search by tags ends",
-        "stores/sqlite/listing.py",
+        "stores/listing.py",
         '(f"< {_LAST} AND {{}} >", "number")',
         '(">", "number")',
         "damage",

@@ -10,10 +10,11 @@ import pytest
 
 from trio_jobs import State
 from trio_jobs.stores import TRANSITIONS, Transition, Where, sources
+from trio_jobs.stores.listing import leads_of, states_in
 from trio_jobs.stores.sqlite import queries
 from trio_jobs.stores.sqlite.group import UNLIMITED, Transaction
-from trio_jobs.stores.sqlite.listing import count, find, leads_of
-from trio_jobs.stores.sqlite.queries import QUERIES, SCHEMAS, states_in
+from trio_jobs.stores.sqlite.listing import TABLES, count, find
+from trio_jobs.stores.sqlite.queries import QUERIES, SCHEMAS
 
 FOLDER = Path(queries.__file__).parent
 
@@ -119,7 +120,7 @@ LEADS = {
 @pytest.mark.parametrize("index", LEADS)
 def test_each_field_of_a_filter_has_an_index(index: str, newest: bool) -> None:
     """Jobs that match are read from an index in the order of arrival, without a sort or a scan."""
-    (lead,), _ = leads_of(LEADS[index])
+    (lead,), _ = leads_of(TABLES, LEADS[index])
     assert not lead.left
     steps = plan(lead.numbers(newest=newest))
     assert index.replace("rowid>", "rowid<" if newest else "rowid>") in steps

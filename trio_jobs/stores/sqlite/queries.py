@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Final
 
 from ..._common.states import State, Transition, sources
 from ..._model.job import PENALTY, Priority
+from ..listing import states_in
 
 # The columns of a snapshot, in the order in which `rows.job_of` takes them.
 _COLUMNS: Final = (
@@ -70,12 +71,6 @@ SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason
     {_read("attempt", "priority", "options", "owner", "parent", "created")},
     {_read("started", "finished", "due", "cancel_requested", "seq")},
     octet_length(job.args), octet_length(job.result), {_read("bytes", "progress")}"""
-
-
-def states_in(states: Iterable[State]) -> str:
-    """Return states in the form of SQL after IN, always in one order, as partial indexes require."""
-    wanted = set(states)
-    return "({})".format(", ".join(f"'{state}'" for state in State if state in wanted))
 
 
 def _blocks(name: str, marker: str) -> Mapping[str, str]:
