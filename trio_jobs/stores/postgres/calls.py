@@ -73,7 +73,11 @@ class PostgresCalls:
         self._closed = False
         self._poll = poll or (1.0 if database.listens else 0.2)
         # What a call says that submits, appends, ends or sweeps jobs.
-        self._own = {"version": VERSION, "queue": queue_limit, "keep": attrs.asdict(retention)}
+        self._own: dict[str, Any] = {
+            "version": VERSION,
+            "queue": queue_limit,
+            "keep": attrs.asdict(retention),
+        }
         self._queries = queries(database.schema)
         at = database.connect, database.where
         self._writer = Writes(*at, database.schema, self._changed, first)

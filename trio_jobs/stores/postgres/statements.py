@@ -9,8 +9,8 @@ from importlib.resources import files
 from typing import Final
 
 from ..._common.errors import quoted
-from ..._common.states import KEEPS_RANK, UNSPENT, State, Transition, sources
-from ..._model.job import PENALTY, Priority
+from ..._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, State, Transition, sources
+from ..._model.job import PENALTY, REPEATED, SNOOZES, Priority
 from ..records import CRASHES
 
 VERSION: Final = 1
@@ -59,6 +59,7 @@ def _states(states: Iterable[State]) -> str:
 
 
 def _words() -> Mapping[str, str]:
+    moves = ((before, how, after) for before, row in TRANSITIONS.items() for how, after in row.items())
     levels = (f"SELECT {level.value} AS priority, {PENALTY[level]} AS penalty" for level in Priority)
     return {
         **{what.value: _states(sources(what)) for what in Transition},
@@ -66,6 +67,10 @@ def _words() -> Mapping[str, str]:
         "levels": f"({' UNION ALL '.join(levels)})",
         "unspent": in_list(sorted(UNSPENT)),
         "keeps_rank": in_list(sorted(KEEPS_RANK)),
+        "repeated": in_list(sorted(REPEATED)),
+        "snoozes": str(SNOOZES),
+        "fold_every": str(SNOOZES // 4),
+        "moves": ", ".join(map(in_list, moves)),
         "crashes": str(CRASHES),
     }
 

@@ -65,3 +65,6 @@ SELECT least(
 
 -- name: cancelling
 SELECT id, coalesce(cancel_grace, 0) FROM trio_jobs.job WHERE state = 'running' AND cancel_requested IS NOT NULL;
+
+-- name: handler_of
+SELECT handler FROM trio_jobs.job WHERE id = $1;

@@ -1,0 +1,23 @@
+"""Request the cancellation of jobs."""
+
+from __future__ import annotations
+
+import math
+
+from ..contract import CancelAnswer
+from .calls import PostgresCalls
+
+
+class CancelCalls(PostgresCalls):
+    """Calls by which jobs are cancelled; see `Store`."""
+
+    async def request_cancel(self, job_id: str, message: str | None, grace: float = 0.0) -> CancelAnswer:
+        """See `Store.request_cancel`."""
+        call = {
+            "job": job_id,
+            "message": message,
+            "grace": grace if math.isfinite(grace) else "inf",
+            "keep": self._own["keep"],
+        }
+        answer: CancelAnswer = await self._write("request_cancels", call)
+        return answer

@@ -1,0 +1,105 @@
+-- Adds an event for each value that is not there yet, and returns the newest. `data` is an array of `count` values, as
+-- JSON. Of several calls for one job the first of each are served together, then the second, and so on.
+CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+AS $$
+DECLARE
+    turn int := 1;
+    done int := 0;
+    one record;
+BEGIN
+    WHILE done < json_array_length(calls) LOOP
+        FOR one IN
+            WITH call AS MATERIALIZED (
+                SELECT *, row_number() OVER (PARTITION BY job ORDER BY at) AS turn FROM (
+                    SELECT
+                        (ordinality - 1)::int AS at, value ->> 'job' AS job, (value ->> 'attempt')::int AS attempt,
+                        value ->> 'claim' AS claim, value ->> 'kind' AS kind, value ->> 'data' AS data,
+                        (value ->> 'count')::bigint AS count, (value ->> 'offset')::bigint AS begin,
+                        (value ->> 'received')::bigint AS received, value -> 'keep' AS keep
+                    FROM json_array_elements(calls) WITH ORDINALITY
+                ) AS given
+            ), held AS MATERIALIZED (
+                SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
+                    greatest(0, job.appended - call.begin) AS known
+                FROM call JOIN trio_jobs.job AS job ON job.id = call.job
+                WHERE call.turn = append_events.turn AND job.state = 'running' AND job.attempt = call.attempt
+                    AND job.claim IS NOT DISTINCT FROM call.claim
+                ORDER BY job.number FOR UPDATE OF job
+            ), news AS MATERIALIZED (
+                SELECT *, octet_length(data) - fresh - 1 AS size, trio_jobs.clock() AS now, CASE
+                    WHEN kind <> 'step' THEN NULL ELSE trio_jobs.check_steps(
+                        steps, step_bytes, fresh, octet_length(data) - fresh - 1, keep
+                    )
+                END AS fault FROM (
+                    SELECT at, job AS id, attempt, kind, number, seq, steps, step_bytes, consumed, received, keep,
+                        trio_jobs.behind(data, known) AS data, count - known AS fresh
+                    FROM held
+                ) AS fresh
+            ), grown AS (
+                UPDATE trio_jobs.job AS job SET
+                    seq = job.seq + news.fresh, appended = job.appended + news.fresh,
+                    kept = job.kept + CASE news.kind WHEN 'step' THEN 0 ELSE news.fresh END,
+                    bytes = job.bytes + CASE news.kind
+                        WHEN 'step' THEN 0 WHEN 'saved' THEN news.size + 2 * news.fresh ELSE octet_length(news.data)
+                    END,
+                    steps = job.steps + CASE news.kind WHEN 'step' THEN news.fresh ELSE 0 END,
+                    step_bytes = job.step_bytes + CASE news.kind WHEN 'step' THEN news.size ELSE 0 END,
+                    saved = CASE news.kind WHEN 'saved' THEN (news.data::json -> -1)::text ELSE job.saved END,
+                    progress = CASE news.kind WHEN 'progress' THEN (news.data::json -> -1)::text ELSE job.progress END,
+                    ready = CASE news.kind WHEN 'ready' THEN news.now ELSE job.ready END
+                FROM news WHERE job.number = news.number AND news.fresh > 0 AND news.fault IS NULL
+                RETURNING job.number, job.kept, job.bytes
+            ), written AS (
+                INSERT INTO trio_jobs.event (job, seq, count, attempt, kind, at, received, data)
+                SELECT news.number, news.seq + part.seq, part.count, news.attempt, news.kind, news.now,
+                    CASE news.kind WHEN 'saved' THEN greatest(news.received, news.consumed) END, part.data
+                FROM news CROSS JOIN LATERAL (
+                    SELECT news.fresh AS seq, news.fresh AS count, news.data
+                    WHERE news.kind <> 'saved' OR news.fresh = 1
+                    UNION ALL  -- saved values each in a row of its own: all but the last may go
+                    SELECT ordinality, 1, '[' || value || ']' FROM json_array_elements(news.data::json) WITH ORDINALITY
+                    WHERE news.kind = 'saved' AND news.fresh > 1
+                ) AS part
+                WHERE news.fresh > 0 AND news.fault IS NULL
+            )
+            SELECT call.at, call.job, call.attempt, call.kind, call.received, call.keep,
+                news.seq, news.fresh, news.fault, news.consumed, grown.number, grown.kept, grown.bytes
+            FROM call LEFT JOIN news USING (at) LEFT JOIN grown USING (number)
+            WHERE call.turn = append_events.turn
+        LOOP
+            done := done + 1;
+            place := one.at;
+            IF one.seq IS NULL THEN
+                answer := json_build_object('error', 'LeaseLost', 'values', json_build_array(one.job, one.attempt));
+            ELSIF one.fault IS NOT NULL THEN
+                answer := json_build_object('error', 'InvalidPayload', 'values', json_build_array(one.fault));
+            ELSIF one.number IS NULL THEN
+                answer := json_build_object('value', one.seq);
+            ELSE
+                IF one.kind = 'saved' AND one.received > one.consumed THEN
+                    one.kept := one.kept + trio_jobs.consume(one.number, one.consumed, one.received);
+                    PERFORM trio_jobs.trim_log(one.number, one.keep);
+                ELSIF one.kept > (one.keep ->> 'events')::bigint OR one.bytes > (one.keep ->> 'bytes')::bigint THEN
+                    PERFORM trio_jobs.trim_log(one.number, one.keep);
+                END IF;
+                answer := json_build_object('value', one.seq + one.fresh, 'grown', json_build_array(one.job));
+            END IF;
+            RETURN NEXT;
+        END LOOP;
+        turn := turn + 1;
+    END LOOP;
+END $$;
+
+-- What is wrong with keeping the results of more steps, as in `rules.check_steps`.
+CREATE OR REPLACE FUNCTION trio_jobs.check_steps(
+    count bigint, size bigint, more bigint, more_size bigint, keep json
+) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN count + more > (keep ->> 'steps')::bigint
+            THEN 'one more step is over Retention.steps=' || (keep ->> 'steps')
+        WHEN size + more_size > (keep ->> 'step_bytes')::bigint
+            THEN 'with one more step the results have ' || size + more_size || ' bytes, over Retention.step_bytes='
+                || (keep ->> 'step_bytes')
+    END
+$$;
