@@ -10,7 +10,7 @@ from ..._common.errors import UnknownJob
 from ..._json.values import decode
 from ..._model.exclusive import Debounce
 from ..contract import Claim, Claimant, Submission
-from ..rows import Rows, Written
+from ..rows import Written
 from ..rules import rooms
 from .calls import PostgresCalls
 
@@ -18,14 +18,12 @@ from .calls import PostgresCalls
 class SubmitCalls(PostgresCalls):
     """Calls that bring jobs in; see `Store` and `resubmitting.KeepsSubmissions`."""
 
-    _rows: Rows
-
     async def submit(
         self, batch: Sequence[Submission], limit: int, worker: Claimant
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
-        call = call_of(new) | {"limit": limit}
+        call = {**self._own, **call_of(new), "limit": limit}
         if limit:
             call |= {"handlers": self._rows.claimed, **_of(worker)}
             call["at_once"] = 0 < len(batch) <= limit and all(map(self._starts, batch))
@@ -43,7 +41,7 @@ class SubmitCalls(PostgresCalls):
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
-        call = {"parent": parent, "attempt": attempt, "jobs": [job_of(new)], **_of(worker), "lease": None}
+        call = {**self._own, "parent": parent, "attempt": attempt, "jobs": [job_of(new)], **_of(worker), "lease": None}
         number, spent, saved, seq, consumed = await self._write("spawn_jobs", call)
         kept = None if saved is None else decode(saved)
         return Claim(child, number, spent, kept, seq, consumed, id=worker.claim)

@@ -194,28 +194,31 @@ END $$;
 
 -- Return the answer to a call whose jobs were accepted, and claim for it. `fresh` are the ids of new jobs, if those of
 -- the call run already; if all of the call are among them, its client knows what there is to know about them.
-CREATE OR REPLACE FUNCTION trio_jobs.came_in(call json, at double precision, fresh text[], ids text[] DEFAULT NULL)
-RETURNS json LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.came_in(
+    call json, at double precision, fresh text[], ids text[] DEFAULT NULL, stand json DEFAULT NULL
+) RETURNS json LANGUAGE plpgsql
 AS $$
 DECLARE
     most int := coalesce((call ->> 'limit')::int, 0);
     lease double precision := (call ->> 'lease')::float8;
     claims json;
-    started json;
+    started text[];
 BEGIN
     IF fresh IS NOT NULL AND (SELECT every(job ->> 'id' = ANY (fresh)) FROM json_array_elements(call -> 'jobs') AS job) THEN
-        SELECT json_agg(job -> 'id') INTO started FROM json_array_elements(call -> 'jobs') AS job;
+        SELECT array_agg(job ->> 'id') INTO started FROM json_array_elements(call -> 'jobs') AS job;
     ELSIF most > 0 THEN
         claims := coalesce(trio_jobs.claimed(call ->> 'claim', lease), trio_jobs.claim_some(
             most, call -> 'handlers', call ->> 'worker', lease, call ->> 'claim'
-        ));
-        SELECT json_agg(claim -> 0) INTO started FROM json_array_elements(claims) AS claim;
+        ), '[]');
+        SELECT array_agg(claim ->> 0) INTO started FROM json_array_elements(claims) AS claim;
     END IF;
     RETURN json_strip_nulls(json_build_object(
         'value', json_build_object('ids', ids, 'claims', claims),
         'started', started,
-        'grown', started,
-        'work', CASE WHEN coalesce(json_array_length(started), 0) < json_array_length(call -> 'jobs') THEN true END,
+        'grown', array_remove(started || ARRAY(SELECT json_array_elements_text(stand -> 'ended')) || (stand ->> 'asked'), NULL),
+        'ended', stand -> 'ended',
+        'asked', CASE WHEN stand ->> 'asked' IS NOT NULL THEN true END,
+        'work', CASE WHEN coalesce(cardinality(started), 0) < json_array_length(call -> 'jobs') THEN true END,
         'alarm', at + least(
             CASE WHEN started IS NOT NULL THEN lease END,
             (SELECT min((job ->> 'queue')::float8) FROM json_array_elements(call -> 'jobs') AS job)
@@ -246,7 +249,7 @@ DECLARE
     most bigint := (call ->> 'queue')::bigint;
     waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
     at double precision;
-    job json;
+    new json;
     stand json;
     known text;
     number bigint;
@@ -255,39 +258,39 @@ DECLARE
     taking int := 0;  -- of these, how many need room
     answer json := trio_jobs.lost_submitter(call -> 'jobs');
 BEGIN
-    FOR job IN SELECT value FROM json_array_elements(call -> 'jobs') WHERE answer IS NULL LOOP
+    FOR new IN SELECT value FROM json_array_elements(call -> 'jobs') WHERE answer IS NULL LOOP
         stand := json_build_object();
-        known := trio_jobs.known_as(job);
-        IF known IS NULL AND job ->> 'exclusive' IS NOT NULL
-            AND NOT EXISTS (SELECT FROM trio_jobs.job AS old WHERE old.id = job ->> 'id')
+        known := trio_jobs.known_as(new);
+        IF known IS NULL AND new ->> 'exclusive' IS NOT NULL
+            AND NOT EXISTS (SELECT FROM trio_jobs.job AS old WHERE old.id = new ->> 'id')
         THEN
-            stand := trio_jobs.stand_of(job, locks);
+            stand := trio_jobs.stand_of(new, locks);
             known := stand ->> 'attached';
         END IF;
-        ids := ids || coalesce(known, job ->> 'id');
+        ids := ids || coalesce(known, new ->> 'id');
         CONTINUE WHEN known IS NOT NULL;
         at := trio_jobs.clock();
         number := (
-            SELECT new.number FROM trio_jobs.insert_jobs(json_build_array(json_build_object(
-                'jobs', json_build_array(job), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
-            )), '{0}', '{}', at) AS new
+            SELECT added.number FROM trio_jobs.insert_jobs(json_build_array(json_build_object(
+                'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
+            )), '{0}', '{}', at) AS added
         );
         CONTINUE WHEN number IS NULL;
         fresh := fresh || number;
-        IF NOT coalesce((stand ->> 'has_room')::boolean, false) AND NOT coalesce((job ->> 'service')::boolean, false) THEN
+        IF NOT coalesce((stand ->> 'has_room')::boolean, false) AND NOT coalesce((new ->> 'service')::boolean, false) THEN
             taking := taking + 1;
         END IF;
-        UPDATE trio_jobs.job SET resubmitted_as = job ->> 'id' WHERE id = job ->> 'resubmitted_from';
+        UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
     END LOOP;
     answer := coalesce(answer, trio_jobs.enter_lanes(fresh));
     IF answer IS NULL AND taking > 0 AND waiting + taking > most AND waiting + taking - least(
         CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
-        (SELECT count(*) FROM trio_jobs.job AS new WHERE new.number = ANY (fresh) AND due <= at)
+        (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND due <= at)
     ) > most THEN
         answer := trio_jobs.refusal('QueueFull', to_json(most));
     END IF;
     IF answer IS NULL THEN
-        answer := trio_jobs.came_in(call, coalesce(at, trio_jobs.clock()), NULL, ids);
+        answer := trio_jobs.came_in(call, coalesce(at, trio_jobs.clock()), NULL, ids, stand);
     END IF;
     IF answer -> 'error' IS NULL AND taking > 0 THEN  -- perhaps others were claimed, so count what waits after it
         answer := coalesce(trio_jobs.no_room(call, fresh, waiting + taking > most), answer);
@@ -402,6 +405,7 @@ DECLARE
     gone record;
     at double precision;
     since double precision;
+    ended text[] := '{}';
     has_room boolean := false;
 BEGIN
     SELECT * INTO holder FROM trio_jobs.holder_of(new, locks);
@@ -415,18 +419,20 @@ BEGIN
     END IF;
     at := trio_jobs.clock();
     FOR gone IN  -- the holder last, so that none of the others gets its name
-        SELECT number, reason, put_off FROM trio_jobs.job
+        SELECT number, id, reason, put_off FROM trio_jobs.job
         WHERE move.replaces AND exclusive = new ->> 'exclusive' AND behind AND finished IS NULL
             AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL)
         ORDER BY number FOR NO KEY UPDATE
     LOOP
         PERFORM trio_jobs.replace_job(gone.number, new ->> 'id', at);
+        ended := ended || gone.id;
         since := least(since, gone.put_off);
         has_room := has_room OR gone.reason IS DISTINCT FROM 'awaiting_input';
     END LOOP;
     IF move.replaces AND holder.does = 'waits' THEN
-        SELECT number, reason, put_off INTO gone FROM trio_jobs.job WHERE number = holder.number;
+        SELECT number, id, reason, put_off INTO gone FROM trio_jobs.job WHERE number = holder.number;
         PERFORM trio_jobs.replace_job(gone.number, new ->> 'id', at);
+        ended := ended || gone.id;
         since := least(since, gone.put_off);
         has_room := has_room OR gone.reason IS DISTINCT FROM 'awaiting_input';
     END IF;
@@ -435,7 +441,8 @@ BEGIN
     END IF;
     since := CASE WHEN new ->> 'policy' = 'debounce' THEN coalesce(since, at) END;
     RETURN json_build_object(
-        'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since,
+        'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since, 'ended', ended,
+        'asked', CASE WHEN move.cancels THEN holder.id END,
         'due', CASE WHEN since IS NOT NULL THEN least(at + (new ->> 'delay')::float8, since + (new ->> 'at_most')::float8) END
     );
 END $$;
