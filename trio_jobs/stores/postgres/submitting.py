@@ -41,7 +41,14 @@ class SubmitCalls(PostgresCalls):
     async def spawn(self, parent: str, attempt: int, child: Submission, worker: Claimant) -> Claim:
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
-        call = {**self._own, "parent": parent, "attempt": attempt, "jobs": [job_of(new)], **_of(worker), "lease": None}
+        call = {
+            **self._own,
+            "parent": parent,
+            "attempt": attempt,
+            "jobs": [job_of(new)],
+            **_of(worker),
+            "lease": None,
+        }
         number, spent, saved, seq, consumed = await self._write("spawn_jobs", call)
         kept = None if saved is None else decode(saved)
         return Claim(child, number, spent, kept, seq, consumed, id=worker.claim)
@@ -70,7 +77,9 @@ def call_of(batch: Sequence[Written]) -> dict[str, Any]:
     given = [one.submission for one in batch]
     call: dict[str, Any] = {
         "jobs": [job_of(one) for one in batch],
-        "plain": all(one.key is None and one.again is None and one.options.exclusive is None for one in given),
+        "plain": all(
+            one.key is None and one.again is None and one.options.exclusive is None for one in given
+        ),
         "submitted": any(one.submitter is not None for one in given),
     }
     if limits := rooms(given):

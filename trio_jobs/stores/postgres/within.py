@@ -1,8 +1,8 @@
 """Submit in a transaction of the program's own, for programs whose data is in the same database.
 
 Otherwise a program may write an order and die before it submits the job for it, or submit the job and roll
-the order back. In one transaction both are written, or neither. From other languages, `SELECT
-trio_jobs.submit('ship', '[7]')` does the same; it knows no handlers, so types are checked when the job starts.
+the order back. In one transaction both are written, or neither. Other languages do the same with `SELECT
+trio_jobs.submit('ship', '[7]')`, which knows no handlers: types are checked when the job starts.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _written(
 ) -> tuple[bytes, str]:
     """Return the statement that submits a job, and its parameter."""
     new = Rows(Handlers([fn])).written(submission(fn, args, options))
-    statement = f"SELECT {quote(check_schema(schema))}.submit_within(%s::json)::text"  # noqa: S608  # checked
+    statement = f"SELECT {quote(check_schema(schema))}.submit_within(%s::json)::text"
     return statement.encode(), msgspec.json.encode({**call_of([new]), "version": VERSION}).decode()
 
 

@@ -447,12 +447,13 @@ BEGIN
     );
 END $$;
 
-CREATE OR REPLACE FUNCTION trio_jobs.replace_job(number bigint, by text, at double precision) RETURNS text LANGUAGE sql
+CREATE OR REPLACE FUNCTION trio_jobs.replace_job(number bigint, by text, at double precision) RETURNS void LANGUAGE plpgsql
 AS $$
-    SELECT trio_jobs.end_job(
+BEGIN
+    PERFORM trio_jobs.end_job(
         number, 'cancelled', json_build_object('reason', 'replaced', 'replaced_by', by), NULL, NULL, false, false, NULL, at
-    )
-$$;
+    );
+END $$;
 
 -- ------------------------------------------------------------ child jobs
 

@@ -123,7 +123,8 @@ BEGIN
         ),
         (
             given ->> 'when_unread' NOT IN ('continue', 'pause', 'cancel'),
-            'when_unread must be one of continue, pause, cancel; got ' || left(given ->> 'when_unread', 80), ''
+            'when_unread must be one of continue, pause, cancel; got ' || left(given ->> 'when_unread', 80),
+            'A job goes on by default.'
         ),
         (
             given ->> 'exclusive' = '' OR starts_with(given ->> 'exclusive', 'service:'),
@@ -172,7 +173,7 @@ $$;
 CREATE OR REPLACE FUNCTION trio_jobs.plain_json(value jsonb, depth int DEFAULT 1) RETURNS text LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    IF depth > 201 THEN
+    IF depth > 200 AND jsonb_typeof(value) IN ('array', 'object') THEN
         PERFORM trio_jobs.refuse_option('the arguments or metadata are nested more than 200 deep', 'Make them flatter.');
     END IF;
     RETURN CASE jsonb_typeof(value)
