@@ -132,7 +132,7 @@ async def test_what_cannot_be_read_is_left_out(
         sql = "UPDATE trio_jobs_schedule SET text = ? WHERE name = 'report'"
         await writer_of(store).call(lambda tx: tx.db.execute(sql, (text,)))
         assert [row.schedule.name for row in await rows(store)] == ["other"]
-        assert "a schedule in the file cannot be read" in caplog.text
+        assert "a stored schedule cannot be read" in caplog.text
 
 
 async def test_two_registries_on_a_file_fire_each_tick_once(

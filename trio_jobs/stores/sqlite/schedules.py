@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..._common.errors import Busy, TrioJobsError
-from ..._json.values import decode, encode
-from ..._model.handler import handler as marked
+from ..._common.errors import Busy
 from ..contract import Claimant, Submission
 from ..rows import Rows, Written
-from ..submission import submission
+from ..schedule_text import ScheduleTexts
 from . import verbs
 from .calls import FileCalls
 from .clock import Clock
@@ -24,13 +20,9 @@ if TYPE_CHECKING:  # few programs have schedules
     from ..._model.schedule import Schedule
     from ..schedules import ScheduleRow, Timetable
 
-logger = logging.getLogger("trio_jobs")
-_RULE: Final = ("name", "cron", "timezone", "every", "missed", "late", "jitter")
-_JOB: Final = ("handler", "args", "options", "metadata", "priority", "owner")
-_CACHED: Final = 1000  # of schedules that are read, as each check of a rule takes long
 _NOBODY: Final = Claimant("")
 _Kept: TypeAlias = Mapping[str, Any]
-"""What is kept of a schedule: its `name`, its `every`, and what it says as `text`."""
+"""What is kept of a schedule; see `ScheduleTexts.kept`."""
 
 
 class ScheduleCalls(FileCalls):
@@ -39,11 +31,11 @@ class ScheduleCalls(FileCalls):
     def __init__(self, path: Path, rows: Rows, writer: Group, reader: Group, *, now: Clock) -> None:
         super().__init__(path, writer, reader, now=now)
         self._rows = rows
-        self._schedule_of = lru_cache(_CACHED)(partial(_schedule_of, rows))
+        self._texts = ScheduleTexts(rows)
 
     async def declare(self, schedules: Sequence[Schedule]) -> None:
         """See `KeepsSchedules.declare`."""
-        kept = [self._kept(one) for one in schedules]
+        kept = [self._texts.kept(one) for one in schedules]
         await self._write(lambda tx: _declare(tx, kept))
 
     async def keep_declared(self, names: Collection[str]) -> None:
@@ -52,15 +44,12 @@ class ScheduleCalls(FileCalls):
 
     async def add_schedule(self, schedule: Schedule) -> None:
         """See `KeepsSchedules.add_schedule`."""
-        kept = self._kept(schedule)
+        kept = self._texts.kept(schedule)
         await self._write(lambda tx: _add(tx, kept))
 
     async def remove_schedule(self, name: str) -> None:
         """See `KeepsSchedules.remove_schedule`."""
         await self._write(lambda tx: _remove(tx, name))
-
-    def _kept(self, one: Schedule) -> _Kept:
-        return {"name": one.name, "every": one.every, "text": _text_of(self._rows, one)}
 
     async def schedules(self) -> Timetable:
         """See `KeepsSchedules.schedules`."""
@@ -68,7 +57,7 @@ class ScheduleCalls(FileCalls):
 
         found = list[ScheduleRow]()
         for text, anchor, last, revision, paused, added, until in await self._read(_listed):
-            if (schedule := self._schedule_of(text)) is not None:
+            if (schedule := self._texts.read(text)) is not None:
                 found.append(ScheduleRow(schedule, anchor, last, revision, bool(paused), bool(added), until))
         return Timetable(self._now(), found)
 
@@ -152,41 +141,3 @@ def _fire(
     with suppress(Busy):  # after any other error all is undone
         verbs.submit(tx, [job], 0, handlers, _NOBODY)
     return True
-
-
-# ------------------------------------------------------------ text and records
-
-
-def _text_of(rows: Rows, one: Schedule) -> str:
-    """Return what a schedule says as JSON."""
-    job = rows.written(submission(one.handler, one.args, one.options)).values
-    said = {name: getattr(one, name) for name in _RULE} | {name: job[name] for name in _JOB}
-    return encode("a schedule", said).decode()
-
-
-def _schedule_of(rows: Rows, text: str) -> Schedule | None:
-    """Return a schedule as a record; None, and a warning, if it cannot be read."""
-    from ..._model.schedule import Schedule, given_of
-
-    try:
-        said: dict[str, Any] = decode(text)
-        handler, *job = (said[name] for name in _JOB)
-        rule = {name: said[name] for name in _RULE}
-        if handler not in rows.handlers:
-            return Schedule(_unknown(handler), tuple(decode(job[0])), **rule)
-        made: Row = ("", handler, *job, None, 0, 0, None, 0, 0, None)
-        new = rows.claim_of(made).submission
-        return Schedule(new.target, new.args, options=given_of(new.options), **rule)
-    except (TrioJobsError, ImportError, LookupError, TypeError, ValueError) as error:
-        logger.warning("a schedule in the file cannot be read: %s", error)
-        return None
-
-
-def _unknown(name: str) -> Callable[..., Awaitable[Any]]:
-    """Return what stands for a handler that this registry was not given."""
-
-    @marked(name=name)
-    async def unknown(*_: object) -> None:  # noqa: ASYNC124  # in the place of a handler
-        """Take any arguments."""
-
-    return unknown
