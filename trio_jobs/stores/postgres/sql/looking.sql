@@ -87,5 +87,5 @@ BEGIN
             AND NOT behind AND lane IS NULL AND (expires IS NULL OR expires > trio_jobs.clock())
         ORDER BY due LIMIT 1
     ) AS soonest;
-    RETURN coalesce(found, 'Infinity');
+    RETURN least(found, trio_jobs.next_start(asked));
 END $$;

@@ -12,7 +12,7 @@ FROM trio_jobs.job WHERE id = $1;
 
 -- name: waits
 SELECT trio_jobs.clock(), EXISTS (SELECT FROM trio_jobs.job WHERE state = 'running'),
-    EXISTS (SELECT FROM trio_jobs.pause WHERE name IN ('', $1));
+    EXISTS (SELECT FROM trio_jobs.pause WHERE name IN ('', $1)), trio_jobs.limit_over($1, $2);
 
 -- name: submission
 SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs.job WHERE id = $1;
@@ -51,6 +51,17 @@ SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT 
 
 -- name: totals
 SELECT state, jobs FROM trio_jobs.count_jobs($1, $2) WHERE state <> 'awaiting_input';
+
+-- name: schedules
+SELECT trio_jobs.clock(), text, anchor, last_tick, revision, paused, added, declared_until
+FROM (VALUES (1)) AS one LEFT JOIN trio_jobs.schedule ON true ORDER BY name;
+
+-- name: limits
+SELECT name, json_build_object(
+    'at_once', at_once, 'per_second', per_second, 'burst', burst, 'waiting', waiting, 'keyed', keyed
+), pinned, trio_jobs.running_under(name), (
+    SELECT sum(trio_jobs.waiting_jobs('handler', handler)) FROM trio_jobs.limited WHERE limited.name = limits.name
+) FROM trio_jobs.limits ORDER BY name;
 
 -- name: next_due
 SELECT trio_jobs.next_due($1), trio_jobs.clock();

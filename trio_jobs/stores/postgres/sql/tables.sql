@@ -84,6 +84,8 @@ CREATE UNIQUE INDEX job_holding ON trio_jobs.job (exclusive, coalesce(owner, '')
     WHERE exclusive IS NOT NULL AND NOT behind AND finished IS NULL;
 CREATE INDEX job_behind ON trio_jobs.job (exclusive, coalesce(owner, ''), (owner IS NULL), number)
     WHERE behind AND finished IS NULL;
+CREATE INDEX job_under_limit ON trio_jobs.job (handler, lane) WHERE state = 'running' AND lane IS NOT NULL;
+CREATE INDEX job_behind_in_lane ON trio_jobs.job (lane) WHERE behind AND finished IS NULL AND lane IS NOT NULL;
 -- Lists: each filter has an index in which what matches lies in the order of its coming.
 CREATE INDEX job_by_state ON trio_jobs.job (state, number);
 CREATE INDEX job_by_handler ON trio_jobs.job (handler, number);
@@ -156,6 +158,47 @@ CREATE TABLE trio_jobs.schedule (
     added boolean NOT NULL DEFAULT false,
     declared_until double precision NOT NULL DEFAULT 0
 );
+
+-- The jobs of a handler that has limits wait in lanes, one for each `limit_key`; see lanes.sql. How many run under a
+-- limit is counted in the jobs. Only claims and definitions write rows of `limits`, `limited` and `lane`.
+CREATE TABLE trio_jobs.limits (
+    name text COLLATE "C" PRIMARY KEY,
+    at_once numeric,                       -- these are as in `Limit`
+    per_second double precision,
+    burst numeric,
+    waiting numeric,
+    keyed boolean NOT NULL DEFAULT false,
+    pinned boolean NOT NULL DEFAULT false, -- whether openings leave it so
+    moment double precision NOT NULL DEFAULT '-Infinity',  -- of its rate, see rates.py, unless it is keyed;
+    last double precision NOT NULL DEFAULT '-Infinity'     -- and of the last start
+) WITH (fillfactor = 50);
+CREATE TABLE trio_jobs.limited (
+    handler text COLLATE "C" NOT NULL,
+    place integer NOT NULL,                -- among its limits
+    name text COLLATE "C" NOT NULL,        -- of the limit
+    PRIMARY KEY (handler, place)
+);
+CREATE TABLE trio_jobs.lane (
+    number bigint PRIMARY KEY,             -- made of the handler and the key
+    handler text COLLATE "C" NOT NULL,
+    moment double precision NOT NULL DEFAULT '-Infinity',  -- of the rate of the keyed limit,
+    last double precision NOT NULL DEFAULT '-Infinity',    -- and of the last start
+    turn bigint,                           -- its place among the lanes, while one of its jobs is due
+    rank double precision,                 -- the rank of the best of these, while the lane is open
+    wakes double precision                 -- when these two have to be decided anew
+) WITH (fillfactor = 50);
+CREATE INDEX lane_turn ON trio_jobs.lane (handler, turn) WHERE rank IS NOT NULL;
+CREATE INDEX lane_rank ON trio_jobs.lane (handler, rank) WHERE rank IS NOT NULL;
+CREATE INDEX lane_wakes ON trio_jobs.lane (handler, wakes) WHERE wakes IS NOT NULL;
+CREATE SEQUENCE trio_jobs.turn;
+
+-- Lanes whose jobs have moved since a claim looked at them. Who moves them appends to this and waits for nobody.
+CREATE TABLE trio_jobs.lane_news (
+    handler text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    back double precision                  -- of a claim that was given back before it began: when that was
+);
+CREATE INDEX lane_news_of ON trio_jobs.lane_news (handler);
 
 -- The store's clock, in seconds since 1970. No worker's clock is ever asked.
 CREATE FUNCTION trio_jobs.clock() RETURNS double precision LANGUAGE sql VOLATILE
