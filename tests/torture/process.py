@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,6 +19,7 @@ from evidence import INBOX
 from journal import Journal, entries_of
 
 import trio_jobs
+from trio_jobs.stores.postgres.connection import Connection
 from trio_jobs.stores.sqlite.group import Group
 
 T = TypeVar("T")
@@ -34,6 +37,7 @@ def run(
     role: str,
     name: str,
     folder: Path,
+    url: str,
     failpoint: str | None,
     seed: int,
     *,
@@ -45,7 +49,8 @@ def run(
     Args:
         role: `work`, `submit` or `read`.
         name: What its journal is called. Readers and submitters keep theirs when they are started again.
-        folder: Where the file and the journals are.
+        folder: Where the journals are.
+        url: The store.
         failpoint: Where to kill itself, as in `commit/after/12`: the 12th time.
         seed: For what it does at random.
         plan: For what is submitted, the same in each life.
@@ -59,23 +64,26 @@ def run(
     parts = {"work": _work, "submit": partial(_submit, plan), "read": _read}
     if failpoint is not None:
         _plant(failpoint, handlers.journal)
-    trio.run(_live, parts[role], role, name, folder, path, lease)
+    trio.run(_live, parts[role], role, name, url, path, lease)
 
 
 async def _live(
-    part: Callable[..., Awaitable[None]], role: str, name: str, folder: Path, path: Path, lease: float
+    part: Callable[..., Awaitable[None]], role: str, name: str, url: str, path: Path, lease: float
 ) -> None:
+    open_registry = partial(
+        trio_jobs.open_registry,
+        url,
+        handlers=handlers.ALL,
+        schedules=handlers.SCHEDULES if role == "work" else (),
+        capacity=10 if role == "work" else 0,
+        lease=lease,
+        grace=_GRACE,
+        name=name,
+        retention=trio_jobs.Retention(inputs=INBOX, finished=10**9),
+    )
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with trio_jobs.open_registry(
-            f"sqlite:///{folder / 'jobs.db'}",
-            handlers=handlers.ALL,
-            schedules=handlers.SCHEDULES if role == "work" else (),
-            capacity=10 if role == "work" else 0,
-            lease=lease,
-            grace=_GRACE,
-            name=name,
-            retention=trio_jobs.Retention(inputs=INBOX, finished=10**9),
-        ) as jobs:
+        async with AsyncExitStack() as stack:
+            jobs = await retry_until_answered(lambda: stack.enter_async_context(open_registry()))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(part, jobs, handlers.journal, path)
                 async for _ in signals:
@@ -148,7 +156,7 @@ async def _submit(plan: int, jobs: trio_jobs.JobRegistry, journal: Journal, path
             fn, args, options = _draw(random.Random(f"{plan} {key}"))
             if key in known:
                 if fn is handlers.chat and known[key] not in hung_up:
-                    talk(key, await jobs.get(known[key]))
+                    talk(key, await retry_until_answered(partial(jobs.get, known[key])))
                 continue
             if key in held:
                 continue
@@ -160,7 +168,8 @@ async def _submit(plan: int, jobs: trio_jobs.JobRegistry, journal: Journal, path
             if job is not None and random.random() < 0.25:
                 nursery.start_soon(_cancel, job, journal)
             await trio.sleep(random.uniform(0.0, 0.08))
-            while await jobs.count(state=trio_jobs.State.QUEUED) > _MOST_WAITING:
+            count = partial(jobs.count, state=trio_jobs.State.QUEUED)
+            while await retry_until_answered(count) > _MOST_WAITING:
                 await trio.sleep(0.2)
     for schedule in handlers.SCHEDULES:
         await retry_until_answered(partial(jobs.schedules.pause, schedule.name))
@@ -248,7 +257,7 @@ async def _read(jobs: trio_jobs.JobRegistry, journal: Journal, path: Path) -> No
     places = trio.CapacityLimiter(_AT_ONCE)
     async with trio.open_nursery() as nursery:
         while True:
-            for job in await every(jobs):
+            for job in await retry_until_answered(partial(every, jobs)):
                 # A sixteenth of all jobs, always the same ones.
                 if job.id not in ended and job.id[0] == "7":
                     ended.add(job.id)
@@ -260,20 +269,22 @@ async def _follow(
     jobs: trio_jobs.JobRegistry, journal: Journal, job_id: str, cursor: int, places: trio.CapacityLimiter
 ) -> None:
     async with places:
-        handle = await jobs.get(job_id)
+        handle = await retry_until_answered(partial(jobs.get, job_id))
         while True:
-            async with handle.events(cursor, policy="gap") as events:
-                async for event in events:
-                    cursor = event.seq
-                    data = event.data if event.kind in {"token", "input", "saved", "completed"} else None
-                    journal.note(
-                        "event", job=job_id, seq=cursor, attempt=event.attempt, kind=event.kind, data=data
-                    )
-                    if random.random() < 0.05:
-                        break  # leave, and come again
-                else:
-                    journal.note("end", job=job_id)
-                    return
+            try:
+                async with handle.events(cursor, policy="gap") as events:
+                    async for event in events:
+                        cursor = event.seq
+                        facts = {"seq": cursor, "attempt": event.attempt, "kind": event.kind}
+                        shown = event.kind in {"token", "input", "saved", "completed"}
+                        journal.note("event", job=job_id, **facts, data=event.data if shown else None)
+                        if random.random() < 0.05:
+                            break  # leave, and come again
+                    else:
+                        journal.note("end", job=job_id)
+                        return
+            except trio_jobs.StoreUnavailable:
+                await trio.sleep(0.01)
 
 
 # ------------------------------------------------------------ dying
@@ -282,19 +293,33 @@ async def _follow(
 def _plant(failpoint: str, journal: Journal) -> None:
     """Let the process kill itself the n-th time that it reaches a place in the store."""
     method, moment, number = failpoint.split("/")
-    real = getattr(Group, method)
+    owner: type[Any] = Connection if method.startswith("_") else Group
+    real = getattr(owner, method)
     passed = 0
 
-    def reach(*args: Any) -> None:
+    def reach() -> bool:
         nonlocal passed
         passed += 1
-        if moment == "before" and passed == int(number):
+        return passed == int(number)
+
+    def passes(*args: Any) -> None:
+        dies = reach()
+        if dies and moment == "before":
             _die(failpoint, journal)
         real(*args)
-        if moment == "after" and passed == int(number):
+        if dies:
             _die(failpoint, journal)
 
-    setattr(Group, method, reach)
+    async def passes_async(*args: Any) -> Any:
+        dies = reach()
+        if dies and moment == "before":
+            _die(failpoint, journal)
+        value = await real(*args)
+        if dies:
+            _die(failpoint, journal)
+        return value
+
+    setattr(owner, method, passes_async if inspect.iscoroutinefunction(real) else passes)
 
 
 def _die(failpoint: str, journal: Journal) -> None:

@@ -1,11 +1,12 @@
-"""Torture: real processes on one file, killed, stopped and told to go, over and over; then a check.
+"""Torture: real processes on one store, killed, stopped and told to go, over and over; then a check.
 
     python tests/torture/run.py --kills 300
     python tests/torture/run.py --stops 100
+    python tests/torture/run.py --store postgresql --kills 300
 
-Three workers, two submitters and a reader share a file, and schedules fire each second. Workers are killed
-at any moment and at named places in the store, stopped for longer than their leases, and terminated; the
-others are killed now and then.
+Three workers, two submitters and a reader share a file, or a schema on a server, and schedules fire each
+second. Workers are killed at any moment and at named places in the store, stopped for longer than their
+leases, and terminated; the others are killed now and then, and so is the server.
 With `--stops` nothing dies: workers are only terminated, which may cost no job anything.
 What must hold is checked by `checker.py`, which shares no code with the package. The exit status is 1 if
 something does not.
@@ -28,20 +29,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-import apsw
 import attrs
 import trio
-from checker import AUDIT, check
+from checker import check
 from journal import Journal, entries
+from places import PLACES, Place
 from process import ENOUGH, LEASE, PATIENT, run
 
-from trio_jobs.stores.sqlite.files import create, prepare_writer
-
 _PATIENCE: Final = 90.0
+_SERVER: Final = 0.04
+"""How often the server is killed, beside each blow."""
 _COUNTED: Final = {signal.SIGSTOP: "stopped for longer than a lease", signal.SIGTERM: "terminated"}
 # What handlers raise, and the reason of an attempt whose job goes on elsewhere.
 _MEANT: Final = ("OSError", '"shutdown"', '"awaiting_input"')
-_PLACES: Final = [f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after")]
 
 
 @attrs.define
@@ -60,13 +60,15 @@ class Torture:
     """One run.
 
     Args:
-        folder: Where the file and the journals are.
+        folder: Where the journals are.
+        place: Where the jobs are.
         seed: For what is done at random; the moments at which processes get to run are not.
         lease: The lease of the workers, in seconds.
     """
 
-    def __init__(self, folder: Path, seed: int, lease: float = LEASE) -> None:
+    def __init__(self, folder: Path, place: Place, seed: int, lease: float = LEASE) -> None:
         self.folder = folder
+        self._place = place
         self._lease = lease
         self._plan = seed
         self.counts: Counter[str] = Counter()
@@ -79,15 +81,6 @@ class Torture:
     def kills(self) -> int:
         """How many processes were killed."""
         return self.counts["killed"] + self.counts["killed by a job"]
-
-    def prepare(self) -> None:
-        """Make the file, with triggers that record every change."""
-        path = self.folder / "jobs.db"
-        create(path)
-        db = apsw.Connection(str(path))
-        prepare_writer(db, path, "full")
-        db.execute(AUDIT)
-        db.close()
 
     def torture(self, kills: int) -> None:
         """Run until so many processes were killed."""
@@ -114,7 +107,7 @@ class Torture:
         name = f"{process.name}.{process.generation}" if process.role == "work" else process.name
         failpoint = None
         if process.role == "work" and not calm and self._random.random() < 0.35:
-            failpoint = f"{self._random.choice(_PLACES)}/{self._random.randint(1, 60)}"
+            failpoint = f"{self._random.choice(self._place.points)}/{self._random.randint(1, 60)}"
         seed = self._random.randrange(2**32)
         process.pid = os.fork()
         if process.pid:
@@ -123,7 +116,8 @@ class Torture:
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            run(process.role, name, self.folder, failpoint, seed, plan=self._plan, lease=self._lease)
+            where = self.folder, self._place.url
+            run(process.role, name, *where, failpoint, seed, plan=self._plan, lease=self._lease)
             status = 0
         except BaseException:  # noqa: BLE001  # whatever it was, it is reported
             with (self.folder / f"{name}.crash").open("a") as file:
@@ -139,6 +133,10 @@ class Torture:
             return
         others = [one for one in self._processes if one.role != "work"]
         dice = self._random.random()
+        if self._place.dies and self._random.random() < _SERVER:
+            self.counts["server killed"] += 1
+            self._journal.note("server")
+            self._place.kill(self._random.choice((0.0, 0.3, 1.5)))
         if dice < 0.65:
             self._send(self._random.choice(workers), signal.SIGKILL)
         elif dice < 0.85:
@@ -159,6 +157,7 @@ class Torture:
 
     def _tend(self, *, calm: bool = False) -> None:
         """Continue paused processes, and restart killed ones."""
+        self._place.tend()
         for process in self._processes:
             if process.stopped and time.monotonic() > process.stopped_until:
                 process.stopped = False
@@ -183,7 +182,9 @@ class Torture:
         for process in self._processes:
             os.kill(process.pid, signal.SIGCONT)
         began = time.monotonic()
-        while (self._unfinished() or not self._have_submitted()) and time.monotonic() < began + _PATIENCE:
+        while (
+            self._place.unfinished() or not self._have_submitted()
+        ) and time.monotonic() < began + _PATIENCE:
             self._tend(calm=True)
             time.sleep(0.1)
         took = time.monotonic() - began
@@ -196,14 +197,6 @@ class Torture:
         """Return whether the submitters have done all that they had begun."""
         done = {entry["who"] for entry in entries(self.folder) if entry["what"] == "has done"}
         return done >= {process.name for process in self._processes if process.role == "submit"}
-
-    def _unfinished(self) -> int:
-        db = sqlite3.connect(self.folder / "jobs.db", timeout=30)
-        try:
-            query = "SELECT count(*) FROM trio_jobs_job WHERE state IN ('queued', 'running', 'retrying')"
-            return int(db.execute(query).fetchone()[0])
-        finally:
-            db.close()
 
     def _end(self, process: Process) -> None:
         os.kill(process.pid, signal.SIGTERM)
@@ -238,6 +231,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill processes that share a store, and check the store.")
     parser.add_argument("--kills", type=int, default=300, help="how many kills (default: 300)")
     parser.add_argument("--stops", type=int, help="only stop workers, so many times, and kill nothing")
+    parser.add_argument(
+        "--store", choices=PLACES, default="sqlite", help="where the jobs are (default: sqlite)"
+    )
     parser.add_argument("--seed", type=int, default=None, help="for what is done at random (default: any)")
     parser.add_argument("--keep", type=Path, help="keep the file and the journals in this folder")
     given = parser.parse_args()
@@ -247,15 +243,21 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
     lease = LEASE if given.stops is None else PATIENT
-    torture = Torture(folder, seed, lease)
-    torture.prepare()
-    if given.stops is None:
-        torture.torture(given.kills)
-    else:
-        torture.stop(given.stops)
-    settled = torture.settle()
+    place = PLACES[given.store](folder)
+    torture = Torture(folder, place, seed, lease)
+    try:
+        place.prepare()
+        if given.stops is None:
+            torture.torture(given.kills)
+        else:
+            torture.stop(given.stops)
+        settled = torture.settle()
+        faults = place.gather()
+        version = place.version()
+    finally:
+        place.remove()
     report = check(folder, lease)
-    faults = [*report.faults, *torture.crashes()]
+    faults += [*report.faults, *torture.crashes()]
     if given.stops is not None:
         faults += torture.lost()
     if torture.counts["did not stop"]:
@@ -264,8 +266,7 @@ def main() -> int:
     points = sum(entry["what"] == "failpoint" for entry in entries(folder))
     print(f"{torture.kills} kills: {counts}; {points} of them at a failpoint")
     print(f"{report.summary}; all ended {settled:.1f} s after the last blow")
-    versions = f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
-    print(f"{versions}, apsw {apsw.apsw_version()}, Trio {trio.__version__}")
+    print(f"Python {platform.python_version()}, {version}, Trio {trio.__version__}")
     for fault in faults[:20]:
         print(f"FAULT: {fault}")
     print(f"{len(faults)} faults, {time.monotonic() - began:.0f} s")
