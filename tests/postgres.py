@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -303,31 +303,39 @@ class PgBouncer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@asynccontextmanager
+async def open_proxy(port: int) -> AsyncGenerator[Proxy]:
+    """Pass bytes between clients and a server, for the length of an `async with` block.
+
+    Args:
+        port: Where the server listens.
+    """
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    proxy = Proxy(port, int(listener.socket.getsockname()[1]))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, proxy.serve, [listener])
+        yield proxy
+        nursery.cancel_scope.cancel()
+
+
 class Proxy:
     """Passes bytes between clients and a server, until it is told not to.
 
     Args:
-        port: Where the server listens.
-        host: On which address.
+        target: Where the server listens.
+        port: Where the proxy does.
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._target = host, port
+    def __init__(self, target: int, port: int) -> None:
+        self._target = target
         self._streams: set[trio.SocketStream] = set()
         self._passing = trio.Event()
         self._passing.set()
-        self.port = 0
+        self.port = port
         self.delay = 0.0
         """Seconds by which bytes come later, each way."""
         self.refuses = False
         """Whether new connections are closed at once."""
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Pass bytes, until it is cancelled."""
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.port = listener.socket.getsockname()[1]
-        task_status.started()
-        await trio.serve_listeners(self._serve, [listener])
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -344,13 +352,14 @@ class Proxy:
         """Pass all on again, what was kept as well."""
         self._passing.set()
 
-    async def _serve(self, client: trio.SocketStream) -> None:
+    async def serve(self, client: trio.SocketStream) -> None:
+        """Serve a client."""
         with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             async with client:
                 if self.refuses:
                     return
                 async with (
-                    await trio.open_tcp_stream(*self._target) as server,
+                    await trio.open_tcp_stream("127.0.0.1", self._target) as server,
                     trio.open_nursery() as nursery,
                 ):
                     ends = {client, server}

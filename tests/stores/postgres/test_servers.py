@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import trio
 
-from tests.postgres import PgBouncer, Proxy, Server
+from tests.postgres import PgBouncer, Server, open_proxy
 
 KEPT = """
 import pathlib, sys, time
@@ -114,10 +114,9 @@ async def test_the_proxy_misbehaves() -> None:
             async for piece in stream:
                 await stream.send_all(piece)
 
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         (listener,) = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
-        proxy = Proxy(listener.socket.getsockname()[1])
-        await nursery.start(proxy.run)
+        proxy = await stack.enter_async_context(open_proxy(listener.socket.getsockname()[1]))
         stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
         await stream.send_all(b"1")
         assert await stream.receive_some() == b"1"
