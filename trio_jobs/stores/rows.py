@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -30,7 +30,7 @@ from .._json.stored import (
 )
 from .._json.values import decode, encode
 from .._model.handler import mark_of
-from .._model.job import DEFAULT, Job, JobEnd, Kind, Options, Priority, Progress
+from .._model.job import DEFAULT, Event, Job, JobEnd, Kind, Options, Priority, Progress
 from .._model.retry import Matcher, Retry
 from .._model.summary import JobSummary, short_progress, shortened
 from .contract import Claim, Submission
@@ -319,6 +319,14 @@ class Rows:
             result_bytes=result or 0,
             log_bytes=whole(size),
         )
+
+
+def events_of(row: Sequence[Any]) -> Iterator[Event]:
+    """Return the events that were appended together; their row begins with the cursor of the last."""
+    last, count, attempt, word, at, received, data = row
+    kind = Kind(word)
+    for seq, value in enumerate(decode(data), last - count + 1):
+        yield Event(seq, attempt, kind, at, decode_event(kind, value), received)
 
 
 def _damaged(job_id: str | None, error: Exception) -> StoreCorrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -241,26 +241,30 @@ class Signals:
         """Return the ids of the jobs for whose events or end a task waits."""
         return {*self._logs, *self._ends}
 
-    def on_news(self, news: Mapping[str, tuple[int, bool]]) -> None:
+    def on_news(self, news: Mapping[str, tuple[int, bool]], asked: Collection[str] | None = None) -> None:
         """Wake the tasks that wait for what other processes have done.
 
         Args:
-            news: The newest cursor of each watched job, and whether it has ended; deleted jobs are not in it.
+            news: The newest cursor of each job, and whether it has ended; deleted jobs are not in it.
+            asked: The jobs that were looked at. None stands for all that are watched; then anything else may
+                have changed as well.
         """
-        self._ring_shared()
+        if asked is None:
+            self.ring_shared()
+            asked = self.watched()
         gone = (math.inf, True)
-        self._grown(
-            [job_id for job_id, (log, _) in self._logs.items() if news.get(job_id, gone)[0] > log.seq]
-        )
-        self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})
+        logs = [job_id for job_id in asked if job_id in self._logs]
+        self._grown([job_id for job_id in logs if news.get(job_id, gone)[0] > self._logs[job_id][0].seq])
+        self._ended(dict.fromkeys(job_id for job_id in asked if news.get(job_id, gone)[1]))
 
     def ring_all(self) -> None:
         """Wake all tasks, because anything in the database may have changed."""
-        self._ring_shared()
+        self.ring_shared()
         self._grown(self._logs)
         self._ended(dict.fromkeys(self._ends))
 
-    def _ring_shared(self) -> None:
+    def ring_shared(self) -> None:
+        """Wake the tasks that wait for anything but the log or the end of one job."""
         for signal in (self.work, self.alarm, self.requests, *self._heard):
             signal.ring()
         self.open.clear()

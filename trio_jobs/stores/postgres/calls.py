@@ -9,7 +9,7 @@ answer says is what has changed, for tasks that wait; see `answers.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -133,6 +133,10 @@ class PostgresCalls:
         Raises:
             StoreUnavailable: The database could not do it now.
         """
+        return await self._select(self._queries[query], values)
+
+    async def _select(self, sql: bytes, values: Iterable[Any]) -> list[Row]:
+        """Return the rows of a statement that this package put together; see `_read`."""
         self._check()
         try:
             written = [None if value is None else as_text(value).encode() for value in values]
@@ -141,7 +145,7 @@ class PostgresCalls:
         if any(value is not None and b"\0" in value for value in written):
             await trio.lowlevel.checkpoint()
             return []
-        read = Read((self._queries[query], written))
+        read = Read((sql, written))
         await self._reader.call(read)
         return list(read.rows)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..._json.stored import decode_event
 from ..._json.values import decode, encode
 from ..._model.job import REPEATED, SNOOZES, Event, Kind
+from .. import rows
 from ..rules import folds
 from .group import Row, Transaction
 
@@ -74,11 +75,7 @@ def last_seq(row: Sequence[Any]) -> int:
 
 def events_of(row: Sequence[Any]) -> Iterator[Event]:
     """Return the events in a row."""
-    last, count, attempt, word, at, received, data = row
-    kind = Kind(word)
-    first = (last & (1 << SEQ_BITS) - 1) - count + 1
-    for seq, value in enumerate(decode(data), first):
-        yield Event(seq, attempt, kind, at, decode_event(kind, value), received)
+    return rows.events_of((last_seq(row), *row[1:]))
 
 
 def trim(tx: Transaction, number: int, kept: int, size: int) -> bool:

@@ -26,6 +26,7 @@ class FileSignals(Signals):
         self.tails.on_transaction(tx)
         self.on_changes(tx)
 
-    def _ring_shared(self) -> None:
-        super()._ring_shared()
+    def ring_shared(self) -> None:
+        """See `Signals.ring_shared`."""
+        super().ring_shared()
         self.tails.forget()

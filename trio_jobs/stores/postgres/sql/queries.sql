@@ -43,11 +43,11 @@ FROM trio_jobs.job LEFT JOIN LATERAL (
 WHERE job.id = $1 ORDER BY event.seq;
 
 -- name: heard
-SELECT asked.key FROM json_each_text($1) AS asked LEFT JOIN trio_jobs.job ON job.id = asked.key
-WHERE job.number IS NULL OR job.last_input > asked.value::bigint;
+SELECT asked.id FROM unnest($1::text[], $2::bigint[]) AS asked (id, place) LEFT JOIN trio_jobs.job USING (id)
+WHERE job.number IS NULL OR job.last_input > asked.place;
 
 -- name: news
-SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT json_array_elements_text($1)));
+SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY ($1::text[]);
 
 -- name: totals
 SELECT state, jobs FROM trio_jobs.count_jobs($1, $2) WHERE state <> 'awaiting_input';
@@ -79,3 +79,15 @@ SELECT id, coalesce(cancel_grace, 0) FROM trio_jobs.job WHERE state = 'running' 
 
 -- name: handler_of
 SELECT handler FROM trio_jobs.job WHERE id = $1;
+
+-- name: summary
+SELECT job.number, job.id, handler, state, reason,
+    left(coalesce(nullif(message, ''), CASE WHEN error IS NOT NULL THEN trio_jobs.told(error) END), 200),
+    attempt, priority, options, owner, parent, created, started, finished, due, cancel_requested, seq,
+    octet_length(args), octet_length(result), bytes, progress
+
+-- name: notify
+SELECT pg_notify($1, $2);
+
+-- name: fold_news
+SELECT trio_jobs.fold_news();

@@ -1,0 +1,191 @@
+"""Tell other processes what this one has done, and wake tasks for what they did.
+
+What transactions have changed is collected, and told by one NOTIFY for many of them, which no transaction that
+writes waits for. What is told is a hint: one query then finds which of the jobs that are waited for here have
+changed. As hints can get lost, that is also looked at in intervals; these are short while none can come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import psycopg
+import trio
+
+from ..._common.errors import TrioJobsError
+from ..signals import Signal
+from .answers import Changes
+from .looking import LookingCalls
+from .statements import quote
+
+_ALONE: Final = 0.2
+"""Seconds between two looks at what other processes have written while no hints come, at most."""
+_REST: Final = 0.01
+"""Seconds between two hints, or two looks, at least;"""
+_RESTS: Final = 3
+"""and between two looks so many times what one takes."""
+_QUIET: Final = 4.0
+"""Seconds without a hint after which one is sent, to find out whether any come."""
+_SILENT: Final = 10.0
+"""Seconds without a hint after which none come any more."""
+_AGAIN: Final = 1.0
+"""Seconds between two connections."""
+_FOLD: Final = 0.1
+"""Seconds between two times that the counters are added up."""
+_IDS: Final = 100
+_BYTES: Final = 7000  # a server takes 8000
+_FAILED: Final = (OSError, ValueError, RuntimeError, psycopg.Error, TrioJobsError, trio.ClosedResourceError)
+
+
+class Notice(msgspec.Struct, omit_defaults=True):
+    """What a process has done since its last notice.
+
+    Attributes:
+        by: The process.
+        jobs: The jobs whose logs have grown, or that have ended; None if they are too many to tell.
+        heard: The jobs that got inputs, with the newest cursor of these; None for a removed job.
+        work: Whether there may be work to claim.
+        asked: Whether a cancellation was requested, or a grace shortened.
+        alarm: When a lease may lapse, or a job expire.
+    """
+
+    by: str
+    jobs: set[str] | None = msgspec.field(default_factory=set[str])
+    heard: dict[str, int | None] = msgspec.field(default_factory=dict[str, "int | None"])
+    work: bool = False
+    asked: bool = False
+    alarm: float | None = None
+
+    def add(self, changes: Changes | None) -> None:
+        """Add what a transaction changed; None if that is not known."""
+        if changes is None:
+            self.jobs = None
+            return
+        if self.jobs is not None:
+            self.jobs.update(changes.grown, changes.ended)
+        for job_id, seq in changes.heard.items():
+            self.heard[job_id] = None if seq == math.inf else int(seq)
+        self.work |= changes.handed_on
+        self.asked |= changes.asked
+        if changes.alarm < math.inf:
+            self.alarm = min(changes.alarm, math.inf if self.alarm is None else self.alarm)
+
+    def encoded(self) -> str:
+        """Return it as a text that a notification can hold."""
+        if self.jobs is not None and len(self.jobs) + len(self.heard) <= _IDS:
+            text = msgspec.json.encode(self)
+            if len(text) <= _BYTES:
+                return text.decode()
+        return msgspec.json.encode(Notice(self.by, None)).decode()
+
+
+class NoticeCalls(LookingCalls):
+    """Announces what the calls of this process changed, and looks at what others did."""
+
+    _listens = False
+    _heard_at = -math.inf
+
+    def tasks(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the tasks that serve the store while it is open."""
+        self._me = f"{self._process}-{id(self):x}"
+        self._outgoing = Notice(self._me)
+        self._told, self._looks = Signal(), Signal()
+        self._asked: set[str] | None = set()  # jobs to look at; None stands for all
+        own: list[Callable[[], Awaitable[None]]] = [self._announce, self._fold, self._look]
+        return [*super().tasks(), *own, *([self._listen] if self._database.listens else [])]
+
+    def _changed(self, changes: Changes | None) -> None:
+        super()._changed(changes)
+        self._outgoing.add(changes)
+        self._told.ring()
+
+    async def _announce(self) -> None:
+        """Tell others what has changed, and sometimes that nothing has."""
+        told = 0
+        while True:
+            with trio.move_on_after(_QUIET) as waited:
+                await self._told.wait_past(told)
+            told = self._told.count
+            heard = trio.current_time() < self._heard_at + _QUIET
+            if waited.cancelled_caught and (heard or not self._listens):
+                continue
+            notice, self._outgoing = self._outgoing, Notice(self._me)
+            with suppress(*_FAILED):  # then they see it when they look
+                await self._read("notify", self._database.schema, notice.encoded())
+            await trio.sleep(_REST)
+
+    async def _fold(self) -> None:
+        """Add up the counters after what this process has changed."""
+        told = 0
+        while True:
+            await self._told.wait_past(told)
+            await trio.sleep(_FOLD)
+            told = self._told.count
+            with suppress(*_FAILED):  # a sweep does it, too
+                await self._read("fold_news")
+
+    # ------------------------------------------------------------ what others do
+
+    async def _listen(self) -> None:
+        """Take in the hints of other processes, on a connection of its own, until cancelled."""
+        while True:
+            with suppress(*_FAILED):
+                connection = await self._database.connect()
+                try:
+                    await connection.script(f"LISTEN {quote(self._database.schema)}")
+                    self._listens, self._asked = True, None  # what happened before was not told
+                    self._looks.ring()
+                    with trio.move_on_after(_SILENT) as quiet:
+                        while True:
+                            texts = await connection.listen()
+                            self._heard_at = trio.current_time()
+                            quiet.deadline = self._heard_at + _SILENT
+                            for text in texts:
+                                self._take(text)
+                finally:
+                    self._listens = False
+                    connection.close()
+            await trio.sleep(_AGAIN)
+
+    def _take(self, text: str) -> None:
+        """Wake the tasks that wait for what another process tells."""
+        try:
+            notice = msgspec.json.decode(text, type=Notice)
+        except msgspec.MsgspecError:  # of another version, or another program
+            notice = Notice("", None)
+        if notice.by == self._me:
+            return
+        if notice.jobs is None:
+            self._asked = None
+            self._looks.ring()
+            return
+        heard = {job_id: math.inf if seq is None else seq for job_id, seq in notice.heard.items()}
+        self._signals.on_changes(Changes(heard=heard, asked=notice.asked, handed_on=notice.work))
+        if notice.alarm is not None:
+            self._signals.alarm.ring(notice.alarm)
+        self._signals.open.difference_update(notice.jobs)
+        if self._asked is not None and (watched := notice.jobs & self._signals.watched()):
+            self._asked |= watched
+            self._looks.ring()
+
+    async def _look(self) -> None:
+        """Look at what other processes have done, when there is a hint, and in intervals."""
+        rung = 0
+        while True:
+            with trio.move_on_after(self._poll if self._listens else min(self._poll, _ALONE)) as waited:
+                await self._looks.wait_past(rung)
+            rung = self._looks.count
+            asked, self._asked = None if waited.cancelled_caught else self._asked, set[str]()
+            began = trio.current_time()
+            watched = self._signals.watched() if asked is None else asked
+            try:
+                news = await self._news(watched) if watched else {}
+            except _FAILED:  # each task meets it when it reads
+                self._signals.ring_all()
+            else:
+                self._signals.on_news(news, asked)
+            await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
