@@ -1,0 +1,26 @@
+"""The store: the calls of all verbs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..waits import Waits
+from .cancelling import CancelCalls
+from .inputs import InputCalls
+from .limits import LimitCalls
+from .notices import NoticeCalls
+from .schedules import ScheduleCalls
+from .submitting import SubmitCalls
+from .writing import WritingCalls
+
+
+class PostgresStore(
+    SubmitCalls, WritingCalls, InputCalls, CancelCalls, LimitCalls, ScheduleCalls, NoticeCalls
+):
+    """Keeps jobs in a schema of a PostgreSQL database; `open_postgres` makes one. See `PostgresCalls`."""
+
+    durable = True
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        Waits.__init__(self)
