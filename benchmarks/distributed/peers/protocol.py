@@ -1,0 +1,105 @@
+"""What the benchmark asks of each library: worker processes, and a client process that takes orders.
+
+As in `benchmarks/durable/peers/protocol.py`, from which what is the same comes, and with one order more:
+
+    {"do": "batches", "jobs": 5000, "size": 100}  ->  {"seconds": 0.4}   submitted in batches, or null: it has none
+
+Some peers keep no results. That their work was done, once, is seen in a file that all processes map: a worker
+writes there when each job started. That costs a microsecond, and is to these peers' advantage.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import sys
+from abc import abstractmethod
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+from benchmarks.durable.peers import protocol
+from benchmarks.durable.peers.protocol import POLL as POLL
+from benchmarks.durable.peers.protocol import READERS, Result, latency, now
+from benchmarks.durable.peers.protocol import result_of as result_of
+
+MOST_JOBS = 2_000_000
+LOOK = 0.02  # seconds between two looks whether all have ended
+
+
+class Marks:
+    """When each job started, for all processes to read."""
+
+    _one = Struct("d")
+
+    def __init__(self, path: str) -> None:
+        with Path(path).open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), MOST_JOBS * self._one.size)
+
+    def clear(self, n: int) -> None:
+        self._one.pack_into(self._map, n * self._one.size, 0.0)
+
+    def started(self, n: int) -> None:
+        """Note that a job starts now; one that starts a second time counts as wrong."""
+        place = n * self._one.size
+        again = self._one.unpack_from(self._map, place)[0] != 0.0
+        self._one.pack_into(self._map, place, -1.0 if again else now())
+
+    def result(self, n: int) -> Result:
+        (at,) = self._one.unpack_from(self._map, n * self._one.size)
+        return [n if at > 0.0 else -1, at]
+
+
+class Client(protocol.Client):
+    @abstractmethod
+    async def submit_many(self, numbers: range) -> list[Any] | None:
+        """Submit a job for each number, all in one call; return what stands for them, or None: it cannot."""
+
+
+async def in_batches(client: Client, jobs: int, size: int) -> list[Any] | None:
+    handles: list[Any] = []
+    for first in range(0, jobs, size):
+        some = await client.submit_many(range(first, min(first + size, jobs)))
+        if some is None:
+            return None
+        handles += some
+    return handles
+
+
+async def settle(client: Client, handles: list[Any]) -> dict[str, Any]:
+    """Wait until every job has ended, then read and compare all results."""
+    while await client.unfinished():
+        await client.sleep(LOOK)
+    settled = now()
+    results = await client.each(len(handles), READERS, lambda n: client.result(handles[n]))
+    return {
+        "settled": settled,
+        "first": min(started for _, started in results),
+        "right": sum(n == expected for expected, (n, _) in enumerate(results)),
+    }
+
+
+async def take_orders(client: Client) -> None:
+    """Do what the lines of the standard input say, until it ends."""
+    handles: list[Any] = []
+    began = 0.0
+    for line in sys.stdin:
+        order = json.loads(line)
+        match order["do"]:
+            case "submit":
+                began = now()
+                handles = await client.each(order["jobs"], order["at_once"], client.submit)
+                answer: dict[str, Any] = {"seconds": now() - began}
+            case "batches":
+                began = now()
+                found = await in_batches(client, order["jobs"], order["size"])
+                answer = {"seconds": None if found is None else now() - began}
+                handles = found or []
+            case "settle":
+                answer = {"began": began, **await settle(client, handles)}
+            case "latency":
+                answer = await latency(client, order["jobs"])
+            case other:
+                raise ValueError(f"no such order: {other!r}")
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
