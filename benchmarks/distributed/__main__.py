@@ -3,9 +3,9 @@
     python -m benchmarks.distributed [--quick] [--peers saq,dbos] [--cache FOLDER] [--json PATH]
 
 Run it in the project's folder. A server is started for it, from the system's packages, with its data on the
-disk and durable as it is installed; each peer is installed, at its newest, into an environment of its own, and
-driven by a client process and worker processes as its documentation says is best. What each is asked for is in
-`peers/protocol.py`.
+disk and durable as it is installed. Each peer is installed, at its newest, into an environment of its own,
+and driven by a client process and worker processes, as its documentation says is best. What each is asked
+for is in `peers/protocol.py`.
 
 Everybody is measured in turn, and only ratios taken in one run count. No speed is reported of work that was
 not seen to be done: every job has to come back with its own number, or, where results are not kept, to have

@@ -36,7 +36,12 @@ class Library(libraries.Library):
             marks.truncate(8 * MOST_JOBS)
             place = Place(self, address, marks.name)
             ran = subprocess.run(  # noqa: S603  # ours
-                place.command("install", 1), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+                place.command("install", 1),
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
             )
             if ran.returncode:
                 raise ProgramFailed(f"{self.name} could not make its tables: {ran.stderr[-2000:]}")
@@ -60,9 +65,7 @@ class Place:
     def programs(self, role: str, at_once: int, number: int = 1) -> Iterator[list[Program]]:
         name = f"a {role} of {self.library.name}"
         with ExitStack() as stack:
-            yield [
-                stack.enter_context(running(name, self.command(role, at_once))) for _ in range(number)
-            ]
+            yield [stack.enter_context(running(name, self.command(role, at_once))) for _ in range(number)]
 
 
 FAST: Final = ("uvloop", "attrs", "psycopg[binary]")

@@ -27,10 +27,16 @@ class Server:
 
     address: str
 
-    def run(self, sql: str) -> list[tuple[object, ...]]:
-        with psycopg.connect(f"{self.address}/postgres", autocommit=True) as connection:
+    def run(self, sql: str, address: str | None = None) -> list[tuple[object, ...]]:
+        """Run a statement in a database; by default, in one that every server has."""
+        with psycopg.connect(address or f"{self.address}/postgres", autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def ask(self, address: str, sql: str) -> int:
+        """Return the one number that a query gives."""
+        ((found,),) = self.run(sql, address)
+        return int(str(found))
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -81,7 +87,7 @@ def server() -> Iterator[Server]:
     folder = binaries()
     if folder is None:
         raise ProgramFailed("there is no PostgreSQL here (Debian has it in the package postgresql)")
-    with TemporaryDirectory(dir="/var/tmp") as name:  # noqa: S108  # /tmp may be in memory
+    with TemporaryDirectory(dir="/var/tmp") as name:  # /tmp may be in memory
         data = Path(name)
         if os.geteuid() == 0:
             os.chown(data, pwd.getpwnam("postgres").pw_uid, -1)

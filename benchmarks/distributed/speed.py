@@ -68,7 +68,7 @@ def settled(client: Program, jobs: int, library: Library) -> Mapping[str, Any]:
 def submit_speed(server: Server, library: Library, order: Mapping[str, Any]) -> float | None:
     """Return jobs per second that are accepted while nothing runs; None if the library has no such call."""
     with library.on(server) as place, place.programs("client", AT_ONCE) as (client,):
-        client.ask({**order, "jobs": order.get("batch", 1) and 100}, PATIENCE)
+        client.ask({**order, "jobs": AT_ONCE}, PATIENCE)  # to warm up
         seconds = client.ask(order, PATIENCE)["seconds"]
         return None if seconds is None else order["jobs"] / seconds
 
@@ -161,10 +161,14 @@ def latencies(server: Server, library: Library, singles: int) -> Mapping[str, An
 
 
 def latency_rows(scale: Scale, server: Server, libraries: Sequence[Library]) -> Iterator[Row]:
-    versions = {name: partial(latencies, server, one, scale.singles) for name, one in named(libraries).items()}
+    versions = {
+        name: partial(latencies, server, one, scale.singles) for name, one in named(libraries).items()
+    }
     done = in_turn(scale.rounds, versions, PEERS)
     for what, key in (("submit to started", "started"), ("submit to result", "ended")):
         for part in (0.5, 0.99):
-            figures = {name: [percentile(one[key], part) * MS for one in found] for name, found in done.items()}
+            figures = {
+                name: [percentile(one[key], part) * MS for one in found] for name, found in done.items()
+            }
             checks = against_best(figures, at_most=True)
             yield Row("latency", f"{what}, p{part * 100:.0f}", "ms", medians(figures), checks)

@@ -1,6 +1,6 @@
 """How fast tokens are written by one process and followed by another, and how much room they take.
 
-    python -m benchmarks.durable.tokens FILE JOB TOKENS
+    python -m benchmarks.durable.tokens STORE JOB TOKENS
 
 is the other process: it follows the job, and prints when it had the last token, and how many were right.
 """
@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import attrs
 import trio
@@ -43,9 +42,9 @@ async def speak(job: JobContext[str], tokens: int, burst: int) -> None:
             await job.send_many([token(n) for n in range(first, min(first + burst, tokens))])
 
 
-async def follow(path: str, job_id: str, tokens: int) -> None:
+async def follow(address: str, job_id: str, tokens: int) -> None:
     count = right = 0
-    async with open_registry(f"sqlite:///{path}", handlers=[speak], capacity=0) as jobs:
+    async with open_registry(address, handlers=[speak], capacity=0) as jobs:
         handle = await jobs.get(job_id)
         async with handle.stream() as stream:
             say({"following": True})
@@ -68,9 +67,8 @@ class Written:
     size: int
 
 
-async def write(path: Path, tokens: int, burst: int, *, followed: bool) -> float:
+async def write(address: str, tokens: int, burst: int, *, followed: bool) -> float:
     """Send tokens, and return the seconds until the other process had them all; until sent, without one."""
-    address = f"sqlite:///{path}"
     async with open_registry(address, handlers=[speak], capacity=1, retention=KEEP_ALL) as jobs:
         jobs.pause()
         handle = await jobs.submit(speak, tokens, burst)
@@ -79,7 +77,7 @@ async def write(path: Path, tokens: int, burst: int, *, followed: bool) -> float
             jobs.resume()
             await handle.result()
             return now() - began
-        command = [sys.executable, "-m", "benchmarks.durable.tokens", str(path), handle.id, str(tokens)]
+        command = [sys.executable, "-m", "benchmarks.durable.tokens", address, handle.id, str(tokens)]
         with running("the follower", command) as follower:
             await trio.to_thread.run_sync(partial(follower.read_line, "begin to follow"))
             began = now()
@@ -96,7 +94,7 @@ def read_end(follower: Program, tokens: int) -> float:
 
 def measure(tokens: int, burst: int, *, followed: bool = True) -> Written:
     with empty_file() as path:
-        seconds = trio.run(partial(write, path, tokens, burst, followed=followed))
+        seconds = trio.run(partial(write, f"sqlite:///{path}", tokens, burst, followed=followed))
         return Written(seconds, path.stat().st_size)
 
 

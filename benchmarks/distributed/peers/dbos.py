@@ -7,7 +7,7 @@ documentation says of `enqueue_in_transaction`.
 from __future__ import annotations
 
 import sys
-import time
+from threading import Event
 from typing import Any
 
 import sqlalchemy as sa  # pyright: ignore[reportMissingImports]  # in its own environment
@@ -49,8 +49,16 @@ class Dbos(AsyncioClient, Client):
 
 
 def work_for_ever() -> None:
-    DBOS(config={"name": "benchmark", "system_database_url": address, "sys_db_pool_size": 20,
-                 "log_level": "ERROR", "application_version": "1", "run_admin_server": False})
+    DBOS(
+        config={
+            "name": "benchmark",
+            "system_database_url": address,
+            "sys_db_pool_size": 20,
+            "log_level": "ERROR",
+            "application_version": "1",
+            "run_admin_server": False,
+        }
+    )
 
     @DBOS.workflow(name="work")
     async def work(n: int) -> Result:
@@ -58,8 +66,7 @@ def work_for_ever() -> None:
 
     DBOS.launch()
     DBOS.register_queue("work", worker_concurrency=at_once, polling_interval_sec=POLL)
-    while True:
-        time.sleep(60)
+    Event().wait()
 
 
 async def order() -> None:

@@ -2,7 +2,7 @@
 
 As in `benchmarks/durable/peers/protocol.py`, from which what is the same comes, and with one order more:
 
-    {"do": "batches", "jobs": 5000, "size": 100}  ->  {"seconds": 0.4}   submitted in batches, or null: it has none
+    {"do": "batches", "jobs": 5000, "size": 100}  ->  {"seconds": 0.4}   or null: it has no batches
 
 Some peers keep no results. That their work was done, once, is seen in a file that all processes map: a worker
 writes there when each job started. That costs a microsecond, and is to these peers' advantage.
@@ -19,9 +19,9 @@ from struct import Struct
 from typing import Any
 
 from benchmarks.durable.peers import protocol
-from benchmarks.durable.peers.protocol import POLL as POLL
-from benchmarks.durable.peers.protocol import READERS, Result, latency, now
-from benchmarks.durable.peers.protocol import result_of as result_of
+from benchmarks.durable.peers.protocol import POLL, READERS, Result, latency, now, result_of
+
+__all__ = ["POLL", "Client", "Marks", "Result", "result_of", "take_orders"]
 
 MOST_JOBS = 2_000_000
 LOOK = 0.02  # seconds between two looks whether all have ended

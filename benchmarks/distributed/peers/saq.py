@@ -26,7 +26,7 @@ class Saq(AsyncioClient, Client):
     async def submit(self, n: int) -> Any:
         return await self.queue.enqueue("work", n=n, ttl=3600)
 
-    async def submit_many(self, numbers: range) -> list[Any] | None:
+    async def submit_many(self, numbers: range) -> list[Any] | None:  # noqa: ARG002  # the protocol's
         return None
 
     async def unfinished(self) -> int:
