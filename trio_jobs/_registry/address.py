@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -16,11 +17,12 @@ from .._running.shortcuts import NO_SHORTCUTS, Shortcuts
 from ..stores.contract import Store
 
 if TYPE_CHECKING:
+    from ..stores.postgres import PostgresStore
     from ..stores.sqlite import SqliteStore
 
 Opened: TypeAlias = tuple[Store, Shortcuts]
 MEMORY = "memory://"
-_KNOWN = "there are 'memory://' and 'sqlite:///jobs.db'"
+_KNOWN = "there are 'memory://', 'sqlite:///jobs.db' and 'postgresql://host/database'"
 
 
 def store_opener(
@@ -51,12 +53,35 @@ def store_opener(
             return made, Shortcuts(local=made, ends=made)
 
         return _closing(make)
+    if is_postgres(store):
+        try:
+            from ..stores.postgres import open_postgres
+        except ImportError as error:
+            raise ImportError(
+                f"PostgreSQL needs the extra: pip install 'trio-jobs[postgres]' ({error})"
+            ) from error
+        return _in_a_database(open_postgres(store, handlers=handlers, **limits))
     path, options = sqlite_path(store)
     try:
         from ..stores.sqlite import open_sqlite
     except ImportError as error:
         raise ImportError(f"{store} needs the extra: pip install 'trio-jobs[sqlite]' ({error})") from error
     return _in_a_file(open_sqlite(path, handlers=handlers, **options, **limits))
+
+
+def is_postgres(address: str) -> bool:
+    """Return whether an address is one of PostgreSQL."""
+    return address.startswith(("postgresql://", "postgres://"))
+
+
+def without_password(address: str) -> str:
+    """Return an address as it may be shown."""
+    if not is_postgres(address):
+        return address
+    secret = re.compile(
+        r"(?<=://)([^/?#@]*:)[^/?#]*(?=@)|(?<=[?&]password=)[^&#]*|(?<=[?&]sslpassword=)[^&#]*"
+    )
+    return secret.sub(lambda found: f"{found[1] or ''}***", address)
 
 
 def sqlite_path(address: str) -> tuple[str, dict[str, Any]]:
@@ -99,4 +124,10 @@ async def _closing(make: Callable[[], Opened]) -> AsyncGenerator[Opened]:
 @asynccontextmanager
 async def _in_a_file(file: AbstractAsyncContextManager[SqliteStore]) -> AsyncGenerator[Opened]:
     async with file as store:
+        yield store, Shortcuts(ends=store, batches=True)
+
+
+@asynccontextmanager
+async def _in_a_database(database: AbstractAsyncContextManager[PostgresStore]) -> AsyncGenerator[Opened]:
+    async with database as store:
         yield store, Shortcuts(ends=store, batches=True)

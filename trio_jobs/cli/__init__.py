@@ -4,7 +4,8 @@ Its files, in the order in which they tell the story:
 
     faults, signals, escape, durations    errors, signals, text
     options, output, load                 what the user types, and what is printed
-    ending, readonly                      how a job ended; a file, read at one moment
+    ending, reading, readonly             how a job ended; what is asked of a store that is only read
+    snapshot, database                    a file, read at one moment; a database
     watchdog, working, worker             running jobs
     tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them

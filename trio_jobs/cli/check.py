@@ -1,53 +1,31 @@
-"""`trio-jobs check`: check that the file is sound, and that each job agrees with its log."""
+"""`trio-jobs check`: check that the store is sound, and that each job agrees with its log."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from .._model.job import SNOOZES, TRIMMABLE, Event, Job, Kind
+from ..stores.contract import Where
 from ..testing.fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line
+from .reading import ReadOnly
 from .readonly import open_readonly
 
-if TYPE_CHECKING:
-    from .snapshot import ReadOnlyFile
-
 _DENSE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})  # an unconsumed input stays where others are trimmed
-_ORPHANS: Final = (
-    "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
-)
-_JOBS: Final = """
-SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL FROM trio_jobs_job
-"""
-_TOTALS: Final = """
-WITH waits AS (
-    SELECT owner, reason FROM trio_jobs_job WHERE state = 'retrying' AND reason = 'awaiting_input'
-),
-there AS (
-    SELECT 'all' AS what, '' AS name, state, count(*) AS jobs FROM trio_jobs_job GROUP BY state
-    UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job GROUP BY handler, state
-    UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
-        WHERE owner IS NOT NULL GROUP BY owner, state
-    UNION ALL SELECT 'all', '', reason, count(*) FROM waits GROUP BY reason
-    UNION ALL SELECT 'owner', owner, reason, count(*) FROM waits WHERE owner IS NOT NULL GROUP BY owner
-)
-SELECT what, name, state, coalesce(total.jobs, 0) AS said, coalesce(there.jobs, 0) AS counted
-FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE said <> counted
-"""
 
 
 Flaw: TypeAlias = tuple[str | None, str]
-"""The id of the job that has a fault, None if the file has it; and what is wrong."""
+"""The id of the job that has a fault, None if the store has it; and what is wrong."""
 
 
 def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
-    """Check that the file is sound, and that every job is what its log says.
+    """Check that the store is sound, and that every job is what its log says.
 
     Prints each fault, and nothing is changed. The exit status is 0 if there is none, 1 if there is one.
     """
@@ -58,33 +36,33 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
             if json:
                 json_line({"job": job, "text": text})
             else:
-                line(f"{f'job {job}' if job else 'file'}: {text}")
-        ((number,),) = seen.ask("SELECT count(*) FROM trio_jobs_job")
+                line(f"{f'job {job}' if job else seen.called}: {text}")
+        number = sum(seen.count(Where()).values())
     if not json:
         line(f"{number} jobs, {flaws or 'no'} fault{'' if flaws == 1 else 's'}")
     return FAILED if flaws else 0
 
 
-def flaws_of(seen: ReadOnlyFile) -> Iterator[Flaw]:
-    """Find what is wrong in a file; if SQLite itself finds damage, nothing else is checked."""
-    damage = [row[0] for row in seen.ask("PRAGMA integrity_check") if row[0] != "ok"]
+def flaws_of(seen: ReadOnly) -> Iterator[Flaw]:
+    """Find what is wrong in a store; if SQLite itself finds damage, nothing else is checked."""
+    damage = seen.damage()
     yield from ((None, text) for text in damage)
     if damage:
         return
-    for what, name, state, said, counted in seen.ask(_TOTALS):
+    for what, name, state, said, counted in seen.wrong_totals():
         whose = "" if what == "all" else f" of {what} {name!r}"
         yield (None, f"{said} jobs{whose} are said to be {state}, and {counted} are")
-    for (number,) in seen.ask(_ORPHANS):
+    for number in seen.orphans():
         yield (None, f"there is a log of job number {number}, and no such job")
-    for number, job_id, kept, unleased in seen.ask(_JOBS):
+    for number, job_id, kept, unleased in seen.to_check():
         if unleased:
             yield (job_id, "it is running and has no lease, so no sweep would ever take it back")
         yield from ((job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
 
 
-def _flaws_of_job(seen: ReadOnlyFile, number: int, job_id: str, kept: int) -> Iterator[str]:
+def _flaws_of_job(seen: ReadOnly, number: int, job_id: str, kept: int) -> Iterator[str]:
     try:
-        job, log = seen.job(job_id), seen.log(number)
+        job, log = seen.job(job_id), seen.log(number, job_id)
     except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it
         yield f"it cannot be read: {type(error).__name__}: {error}"
         return

@@ -85,10 +85,10 @@ async def change_chosen(
         json: Whether to print JSON.
         reason: Of a cancellation, free text for the histories.
     """
-    with open_readonly(store) as seen:  # the file exists and holds jobs; opening a registry would make it
-        named = seen.ask("SELECT name FROM trio_jobs_total WHERE what = 'handler' GROUP BY name")
+    with open_readonly(store) as seen:  # the store exists and holds jobs; opening a registry would make it
+        named = seen.handlers()
     where = chosen.where
-    handlers = stand_ins(name for (name,) in named) if action == "retry" else []
+    handlers = stand_ins(named) if action == "retry" else []
     async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
         if chosen.dry_run:
             report = await count_affected(worker_of(jobs), action, where_of(where))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
@@ -17,7 +15,7 @@ from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
-from .options import DEFAULT_STORE, Json, Seconds, States, Store, Tags, file_of, tags_of
+from .options import DEFAULT_STORE, Json, Seconds, States, Store, Tags, tags_of
 from .output import json_line, note, table
 from .pause import fields, said
 from .readonly import open_readonly
@@ -72,21 +70,12 @@ def _row(short: str, job: JobSummary, now: datetime, held: Pauses) -> list[str]:
     return [short, state, job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
-def _size(path: str) -> int:
-    """Return the size of a file on the disk, with its write-ahead log, which may be the larger of them."""
-    size = 0
-    for one in (Path(path), Path(f"{path}-wal")):
-        with suppress(FileNotFoundError):
-            size += one.stat().st_size
-    return size
-
-
 def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
     """Print how many jobs are in each state, and what is paused."""
     with open_readonly(store) as seen:
         found = seen.count(where_of({}))
         counts = {state: found.get(state, 0) for state in State}
-        size, held = _size(file_of(store)), seen.pauses()
+        size, held = seen.size(), seen.pauses()
     if json:
         json_line({"states": counts, "jobs": sum(counts.values()), "bytes": size, **fields(held)})
         return

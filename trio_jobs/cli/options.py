@@ -13,7 +13,7 @@ from .._common.validate import RefusedAs
 from .._model.exclusive import Debounce
 from .._model.job import Policy, Priority
 from .._model.options import SubmitOptions
-from .._registry.address import sqlite_path
+from .._registry.address import is_postgres, sqlite_path
 from .durations import seconds
 from .faults import Fault
 
@@ -40,7 +40,11 @@ def _to_on_busy(_: Any, tokens: Sequence[Token]) -> Policy | Debounce:
 
 Store: TypeAlias = Annotated[
     str,
-    Parameter(env_var=STORE_VARIABLE, help="Where the jobs are kept, as sqlite:///jobs.db.", metavar="URL"),
+    Parameter(
+        env_var=STORE_VARIABLE,
+        help="Where the jobs are kept, as sqlite:///jobs.db or postgresql://host/database.",
+        metavar="URL",
+    ),
 ]
 Json: TypeAlias = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print JSON, a value on each line.")
@@ -102,6 +106,21 @@ def value_of(text: str) -> Any:
 
 def _refused(word: str) -> Any:
     raise ValueError(f"JSON has no {word}")
+
+
+def check_store(store: str) -> None:
+    """Check that an address names a store that other processes share.
+
+    Raises:
+        Fault: It does not.
+    """
+    if is_postgres(store):
+        from ..stores.postgres.opening import database_at
+
+        with RefusedAs(lambda why: Fault(f"--store: {why}")):
+            database_at(store)
+    else:
+        file_of(store)
 
 
 def file_of(store: str) -> str:

@@ -26,7 +26,7 @@ from .options import (
     Seconds,
     Store,
     Tags,
-    file_of,
+    check_store,
     given,
     tags_of,
     value_of,
@@ -120,7 +120,7 @@ async def add(
             debounce=SECONDS,AT_MOST.
         limit_key: For whom its jobs take a place of the handler's keyed limit.
     """
-    file_of(store)
+    check_store(store)
     found = load_handlers(handlers)
     options = given(
         tags=tags_of(tag), priority=priority, owner=owner, exclusive=exclusive, limit_key=limit_key

@@ -9,7 +9,7 @@ from typing import Any, Final
 import trio
 
 from .faults import FAILED, Fault
-from .options import MEMORY, HandlersAt, file_of
+from .options import MEMORY, HandlersAt, check_store
 from .output import note
 from .server_options import ServerOptions
 from .working import DEFAULTS, WorkerOptions, working
@@ -39,7 +39,7 @@ async def serve(
     except ImportError as error:
         raise Fault(str(error), FAILED) from error
     if options.store != MEMORY:
-        file_of(options.store)
+        check_store(options.store)
     grace = min(options.grace, _FAREWELL)
     serving: Callable[..., Any] = partial(serve_http, **server.options(), grace=grace)
     async with working(handlers, options) as work, trio.open_nursery() as nursery:

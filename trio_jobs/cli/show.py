@@ -23,7 +23,7 @@ def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> 
     with open_readonly(store) as seen:
         job = seen.job(seen.resolve(job_id))
         history = seen.history(job.id)
-        ((args,),) = seen.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job.id)
+        args = seen.arguments(job.id)
     if json:
         json_line({**plain(job), "args": decode(args), "history": [*map(plain, history)]})
         return

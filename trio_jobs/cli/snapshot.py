@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,20 +25,44 @@ from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
 from .faults import FAILED, Fault
 from .options import file_of
+from .reading import FITS, ReadOnly
 
-SHORTEST: Final = 8
 _EVERY_ID: Final = 2**31
-_FITS: Final = 4
+_ORPHANS: Final = (
+    "SELECT DISTINCT id >> 32 FROM trio_jobs_event WHERE id >> 32 NOT IN (SELECT number FROM trio_jobs_job)"
+)
+_JOBS: Final = """
+SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL FROM trio_jobs_job
+"""
+_TOTALS: Final = """
+WITH waits AS (
+    SELECT owner, reason FROM trio_jobs_job WHERE state = 'retrying' AND reason = 'awaiting_input'
+),
+there AS (
+    SELECT 'all' AS what, '' AS name, state, count(*) AS jobs FROM trio_jobs_job GROUP BY state
+    UNION ALL SELECT 'handler', handler, state, count(*) FROM trio_jobs_job GROUP BY handler, state
+    UNION ALL SELECT 'owner', owner, state, count(*) FROM trio_jobs_job
+        WHERE owner IS NOT NULL GROUP BY owner, state
+    UNION ALL SELECT 'all', '', reason, count(*) FROM waits GROUP BY reason
+    UNION ALL SELECT 'owner', owner, reason, count(*) FROM waits WHERE owner IS NOT NULL GROUP BY owner
+)
+SELECT what, name, state, coalesce(total.jobs, 0) AS said, coalesce(there.jobs, 0) AS counted
+FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE said <> counted
+"""
 
 
-class ReadOnlyFile:
+class ReadOnlyFile(ReadOnly):
     """Answers what a file holds at one moment.
 
     Args:
         db: A connection in a transaction.
+        path: The file.
     """
 
-    def __init__(self, db: apsw.Connection) -> None:
+    called = "file"
+
+    def __init__(self, db: apsw.Connection, path: Path) -> None:
+        self._path = path
         self.db: Any = db  # its stubs leave types open
         self._rows = Rows({})
         self._tx = Transaction(db, time_of(db), Limits(1, Retention()))
@@ -83,45 +106,57 @@ class ReadOnlyFile:
         """Return the events of a job but for tokens, progress and inputs."""
         return looking.history(self._tx, job_id)
 
-    def log(self, number: int) -> list[Event]:
-        """Return every event of the job of that number."""
+    def log(self, number: int, job_id: str) -> list[Event]:  # noqa: ARG002  # another store asks by its id
+        """Return every event of a job."""
         return chunks.read(self._tx, number, 0, _EVERY_ID)
 
-    # ------------------------------------------------------------ ids
+    def arguments(self, job_id: str) -> str:
+        """Return the arguments of a job, as JSON."""
+        ((found,),) = self.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job_id)
+        return str(found)
 
-    def resolve(self, prefix: str) -> str:
-        """Return the one id that begins with a prefix.
+    def handlers(self) -> list[str]:
+        """Return the names of the handlers that have had jobs."""
+        named = self.ask("SELECT name FROM trio_jobs_total WHERE what = 'handler' GROUP BY name")
+        return [name for (name,) in named]
 
-        Raises:
-            Fault: No id begins with it, or several do.
-        """
-        if not prefix:
-            raise Fault("an id cannot be empty; 'trio-jobs list' shows those that there are")
-        found: list[str] = []
-        if prefix.isascii():  # as all ids are
-            sql = "SELECT id FROM trio_jobs_job WHERE id >= ?1 AND id < ?1 || '\x7f' ORDER BY id LIMIT ?2"
-            found = [row[0] for row in self.ask(sql, prefix, _FITS)]
-        if prefix in found:
-            return prefix
-        if not found:
-            raise Fault(
-                f"no job has an id that begins with {prefix!r}; 'trio-jobs list' shows those that there are"
-            )
-        if len(found) > 1:
-            some = ", ".join(self.short(one) for one in found[: _FITS - 1])
-            more = ", …" if len(found) == _FITS else ""
-            raise Fault(f"several jobs have ids that begin with {prefix!r}: {some}{more}; write more of it")
-        return found[0]
+    def size(self) -> int:
+        """Return the size of the file, with its write-ahead log, which may be the larger of them."""
+        size = 0
+        for one in (self._path, Path(f"{self._path}-wal")):
+            with suppress(FileNotFoundError):
+                size += one.stat().st_size
+        return size
 
-    def short(self, job_id: str) -> str:
-        """Return the shortest beginning of an id that no other id has."""
-        ((before,), (after,)) = self.ask(
+    def begin_with(self, prefix: str) -> list[str]:
+        """Return ids that begin with a prefix in order, at most `FITS` of them."""
+        sql = "SELECT id FROM trio_jobs_job WHERE id >= ?1 AND id < ?1 || '\x7f' ORDER BY id LIMIT ?2"
+        return [row[0] for row in self.ask(sql, prefix, FITS)]
+
+    def near(self, job_id: str) -> Sequence[str | None]:
+        """Return the ids before and after one."""
+        found = self.ask(
             "SELECT max(id) FROM trio_jobs_job WHERE id < ?1 UNION ALL "
             "SELECT min(id) FROM trio_jobs_job WHERE id > ?1",
             job_id,
         )
-        near = [commonprefix([job_id, other or ""]) for other in (before, after)]  # noqa: RUF071  # no paths
-        return job_id[: max(SHORTEST, max(map(len, near)) + 1)]
+        return [one for (one,) in found]
+
+    def damage(self) -> list[str]:
+        """Return what SQLite says is damaged."""
+        return [row[0] for row in self.ask("PRAGMA integrity_check") if row[0] != "ok"]
+
+    def wrong_totals(self) -> list[Any]:
+        """Return what is counted wrongly."""
+        return self.ask(_TOTALS)
+
+    def orphans(self) -> list[Any]:
+        """Return the numbers of jobs that have a log and do not exist."""
+        return [number for (number,) in self.ask(_ORPHANS)]
+
+    def to_check(self) -> list[Any]:
+        """Return of each job its number, id, what is kept, and whether it runs without a lease."""
+        return self.ask(_JOBS)
 
 
 @contextmanager
@@ -138,7 +173,7 @@ def open_snapshot(store: str) -> Generator[ReadOnlyFile]:
             prepare_reader(db)
             db.execute("BEGIN")
             _check_version(db, path)
-            yield ReadOnlyFile(db)
+            yield ReadOnlyFile(db, path)
         finally:
             db.close()
     except apsw.Error as error:

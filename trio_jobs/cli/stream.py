@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
+from .._registry.address import without_password
 from .._registry.opening import open_registry
 from .._watching.streams import EventStream
 from .ending import ENDED_STATUS
@@ -55,7 +56,7 @@ async def stream(
     except StreamGap as gap:
         raise Fault(f"--after {after} is ahead of the log, which has come to {gap.oldest}") from gap
     except Stopped:
-        where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(store)}"
+        where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(without_password(store))}"
         note(f"to go on: trio-jobs stream {found} --after {printer.place}{where}")
         raise
 

@@ -30,7 +30,7 @@ from .options import (
     Seconds,
     Store,
     Tags,
-    file_of,
+    check_store,
     given,
     tags_of,
     value_of,
@@ -83,7 +83,7 @@ async def submit(
         limit_key: For whom it takes a place, if its handler has a keyed limit.
         wait: Wait for the job's end, and print its result.
     """
-    file_of(store)
+    check_store(store)
     found = load_handlers(handlers)
     fn: Any = handler_in(found, handlers, name)
     options = given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)

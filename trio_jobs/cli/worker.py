@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import HandlersAt, file_of
+from .options import HandlersAt, check_store
 from .output import note
 from .working import DEFAULTS, WorkerOptions, working
 
@@ -17,7 +17,7 @@ async def worker(handlers: HandlersAt, /, *, options: WorkerOptions = DEFAULTS) 
     Raises:
         Stopped: A signal came.
     """
-    file_of(options.store)
+    check_store(options.store)
     async with working(handlers, options) as work:
         note(f"{work.description}; Ctrl-C stops it")
         await work.stopping.wait()

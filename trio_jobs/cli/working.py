@@ -14,6 +14,7 @@ import trio
 from cyclopts import Parameter
 
 from .._common.validate import RefusedAs
+from .._registry.address import without_password
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .faults import Fault, Stopped
@@ -29,7 +30,7 @@ class WorkerOptions:
     """The options of `worker` and `serve` about the jobs that they run.
 
     Attributes:
-        store: Where the jobs are kept, as sqlite:///jobs.db.
+        store: Where the jobs are kept, as sqlite:///jobs.db or postgresql://host/database.
         capacity: How many jobs may run at once.
         lease: After so long without a sign of life, another worker may take over a job.
         grace: How long jobs may take to end by themselves when the process is to stop.
@@ -94,7 +95,8 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
             )
         async with opened as jobs:
             running.append(jobs)
-            description = f"{name} runs {', '.join(found)} from {options.store}, {options.capacity} at once"
+            shown = without_password(options.store)
+            description = f"{name} runs {', '.join(found)} from {shown}, {options.capacity} at once"
             if declared:
                 description += f"; schedules {', '.join(one.name for one in declared)}"
             yield Working(jobs, description, watchdog.stopping)

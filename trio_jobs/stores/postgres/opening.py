@@ -20,8 +20,8 @@ from ..serving import served
 from .calls import Database, PostgresCalls
 from .connection import Connection, connect
 from .failures import refused
-from .migrating import planned, prepare
-from .statements import SCHEMA, check_schema
+from .migrating import check, look, planned, prepare, version_of
+from .statements import SCHEMA, VERSION, check_schema
 
 if TYPE_CHECKING:
     from .store import PostgresStore
@@ -55,12 +55,10 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
         raise ValueError(
             f"{quoted(parts.scheme)} is no scheme of PostgreSQL; write postgresql://host/database"
         )
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    own = {name: value for name, value in options if name in {"pooler", "schema"}}
+    for_libpq, own = split(url)
     pooler = choice("pooler", own.get("pooler", "none"), ("none", "transaction"))
-    rest = urlencode([option for option in options if option[0] not in own])
     try:
-        given = conninfo_to_dict(urlunsplit(parts._replace(query=rest)))
+        given = conninfo_to_dict(for_libpq)
     except psycopg.Error as error:
         raise ValueError(f"this is no address of PostgreSQL: {error}") from None
     conninfo = make_conninfo("", **{**_SETTINGS, **given, "client_encoding": "UTF8"})
@@ -74,6 +72,38 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
             raise refused(error, where) from None
 
     return Database(where, check_schema(own.get("schema", schema)), connected, pooler == "none")
+
+
+def split(url: str) -> tuple[str, dict[str, str]]:
+    """Return an address as libpq takes it, and the options in it that are this package's own."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    own = {name: value for name, value in options if name in {"pooler", "schema"}}
+    rest = urlencode([option for option in options if option[0] not in own])
+    return urlunsplit(parts._replace(query=rest)), own
+
+
+async def check_made(url: str) -> None:
+    """Check that a database holds a store of this version, which opening one would otherwise make.
+
+    Raises:
+        LookupError: It holds none, or one of an older version.
+        Exception: What `open_postgres` raises.
+    """
+    database = database_at(url)
+    connection = await database.connect()
+    try:
+        found = await look(connection, database.schema)
+        check(found, database.where, database.schema)
+        version = (await version_of(connection, database.schema))[0] if found.made else 0
+    finally:
+        connection.close()
+    if version == 0:
+        raise LookupError(f"{database.where} holds no jobs; name another, or start with 'trio-jobs submit'")
+    if version < VERSION:
+        raise LookupError(
+            f"{database.where} has version {version} of the schema; 'trio-jobs migrate' brings it up to date"
+        )
 
 
 @asynccontextmanager

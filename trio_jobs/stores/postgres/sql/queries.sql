@@ -91,3 +91,43 @@ SELECT pg_notify($1, $2);
 
 -- name: fold_news
 SELECT trio_jobs.fold_news();
+
+-- What the command line asks.
+
+-- name: arguments
+SELECT args FROM trio_jobs.job WHERE id = $1;
+
+-- name: handlers
+SELECT name FROM trio_jobs.total WHERE what = 'handler' UNION SELECT name FROM trio_jobs.news WHERE what = 'handler';
+
+-- name: size
+SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+WHERE relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'trio_jobs.job'::regclass);
+
+-- name: begin_with
+SELECT id FROM trio_jobs.job WHERE id >= $1 AND id < $1 || E'\x7f' ORDER BY id LIMIT $2;
+
+-- name: near
+SELECT max(id) FROM trio_jobs.job WHERE id < $1 UNION ALL SELECT min(id) FROM trio_jobs.job WHERE id > $1;
+
+-- name: wrong_totals
+WITH there AS (
+    SELECT handler, owner, CASE WHEN state = 'retrying' AND reason = 'awaiting_input' THEN 'awaiting_input' END AS waits,
+        state, count(*) AS jobs
+    FROM trio_jobs.job GROUP BY 1, 2, 3, 4
+), counted AS (
+    SELECT what, name, known.state, sum(jobs) AS jobs FROM there CROSS JOIN LATERAL (VALUES
+        ('handler', handler, there.state), ('owner', owner, there.state), ('handler', handler, waits), ('owner', owner, waits)
+    ) AS known (what, name, state) WHERE name IS NOT NULL AND known.state IS NOT NULL GROUP BY 1, 2, 3
+), said AS (
+    SELECT what, name, state, sum(jobs) AS jobs
+    FROM (SELECT * FROM trio_jobs.total UNION ALL SELECT * FROM trio_jobs.news) AS known GROUP BY 1, 2, 3
+)
+SELECT what, name, state, coalesce(said.jobs, 0), coalesce(counted.jobs, 0)
+FROM said FULL JOIN counted USING (what, name, state) WHERE coalesce(said.jobs, 0) <> coalesce(counted.jobs, 0);
+
+-- name: orphans
+SELECT DISTINCT job FROM trio_jobs.event WHERE NOT EXISTS (SELECT FROM trio_jobs.job WHERE job.number = event.job);
+
+-- name: to_check
+SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL AND leased_by IS NULL FROM trio_jobs.job;

@@ -1,0 +1,183 @@
+"""Read a PostgreSQL database of jobs. A thread has it open, as the commands that read do not wait in Trio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import trio
+
+from .._common.states import State
+from .._model.job import Event, Job
+from .._model.limits import LimitStatus
+from .._model.summary import PAGE_JOBS, JobSummary
+from ..stores.contract import Where
+from ..stores.pauses import Pauses
+from ..stores.postgres import PostgresStore
+from ..stores.postgres.opening import check_made, opened
+from .faults import FAILED, Fault
+from .options import check_store
+from .reading import FITS, ReadOnly
+
+T = TypeVar("T")
+_PAGE: Final = 1000
+
+
+class _SeenStore(PostgresStore):
+    """A store that is asked what no verb of a store says."""
+
+    async def ask(self, query: str, *values: Any) -> list[tuple[str | None, ...]]:
+        return await self._read(query, *values)
+
+
+class ReadOnlyDatabase(ReadOnly):
+    """Answers what a database holds, each time as it is then.
+
+    Args:
+        portal: Calls asynchronous functions.
+        store: The store.
+    """
+
+    called = "database"
+
+    def __init__(self, portal: _Portal, store: _SeenStore) -> None:
+        self._run, self._store = portal.run, store
+
+    def _texts(self, query: str, *values: Any) -> list[str]:
+        return [str(row[0]) for row in self._run(self._store.ask, query, *values)]
+
+    def job(self, job_id: str) -> Job:
+        """Return a job."""
+        return self._run(self._store.get, job_id)
+
+    def arguments(self, job_id: str) -> str:
+        """Return the arguments of a job, as JSON."""
+        return self._texts("arguments", job_id)[0]
+
+    def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned."""
+        return self._run(self._store.limits)
+
+    def newest(self, where: Where, limit: int) -> list[JobSummary]:
+        """Return the newest jobs that match, the oldest of them first."""
+        found: list[JobSummary] = []
+        after: str | None = None
+        while (wanted := min(limit - len(found), PAGE_JOBS)) > 0:
+            page = self._run(lambda: self._store.find(where, wanted, after=after, newest=True))
+            found += page
+            if (after := page.next) is None:
+                break
+        return found[::-1]
+
+    def count(self, where: Where) -> dict[State, int]:
+        """Return how many jobs match in each state."""
+        return dict(self._run(self._store.count, where))
+
+    def handlers(self) -> list[str]:
+        """Return the names of the handlers that have had jobs."""
+        return self._texts("handlers")
+
+    def pauses(self) -> Pauses:
+        """Return what is paused."""
+        return self._run(self._store.paused_handlers)
+
+    def size(self) -> int:
+        """Return how many bytes the tables take, with their indexes."""
+        return int(self._texts("size")[0])
+
+    def history(self, job_id: str) -> list[Event]:
+        """Return the events of a job but for tokens, progress and inputs."""
+        return self._run(self._store.history, job_id)
+
+    def begin_with(self, prefix: str) -> list[str]:
+        """Return ids that begin with a prefix in order, at most `FITS` of them."""
+        return self._texts("begin_with", prefix, FITS)
+
+    def near(self, job_id: str) -> Sequence[str | None]:
+        """Return the ids before and after one."""
+        return [row[0] for row in self._run(self._store.ask, "near", job_id)]
+
+    def damage(self) -> list[str]:
+        """Return nothing: the server looks after its files."""
+        return []
+
+    def wrong_totals(self) -> list[Any]:
+        """Return what is counted wrongly."""
+        return self._run(self._store.ask, "wrong_totals")
+
+    def orphans(self) -> list[Any]:
+        """Return the numbers of jobs that have a log and do not exist."""
+        return self._texts("orphans")
+
+    def to_check(self) -> list[Any]:
+        """Return of each job its number, id, what is kept, and whether it runs without a lease."""
+        rows = self._run(self._store.ask, "to_check")
+        return [(int(row[0] or 0), row[1], int(row[2] or 0), row[3] == "t") for row in rows]
+
+    def log(self, number: int, job_id: str) -> list[Event]:  # noqa: ARG002  # another store asks by it
+        """Return every event of a job."""
+        found: list[Event] = []
+        while page := self._run(self._store.read, job_id, found[-1].seq if found else 0, _PAGE):
+            found += page
+        return found
+
+
+class _Portal:
+    """Calls asynchronous functions of a store from a thread without Trio, or with another run of it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.opened: Future[_SeenStore] = Future()
+
+    def run(self, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+        answer: Future[T] = Future()
+        self._token.run_sync_soon(self._nursery.start_soon, _answer, answer, fn, args)
+        return answer.result()
+
+    def serve(self) -> None:
+        """Keep the store open until `close`. It is what the thread runs."""
+        try:
+            trio.run(self._serve)
+        except BaseException as error:  # noqa: BLE001  # it is raised where the store was to be opened
+            if not self.opened.done():
+                self.opened.set_exception(error)
+
+    async def _serve(self) -> None:
+        await check_made(self._url)
+        async with opened(_SeenStore, self._url) as store, trio.open_nursery() as nursery:
+            self._token, self._nursery = trio.lowlevel.current_trio_token(), nursery
+            self.opened.set_result(store)
+            await trio.sleep_forever()
+
+    def close(self) -> None:
+        self._token.run_sync_soon(self._nursery.cancel_scope.cancel)
+
+
+async def _answer(answer: Future[Any], fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+    try:
+        answer.set_result(await fn(*args))
+    except BaseException as error:
+        answer.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+
+
+@contextmanager
+def open_database(store: str) -> Generator[ReadOnlyDatabase]:
+    """See `readonly.open_readonly`."""
+    check_store(store)
+    portal = _Portal(store)
+    thread = threading.Thread(target=portal.serve, daemon=True)
+    thread.start()
+    try:
+        seen = ReadOnlyDatabase(portal, portal.opened.result())
+    except LookupError as error:
+        raise Fault(str(error), FAILED) from error
+    try:
+        yield seen
+    finally:
+        portal.close()
+        thread.join()
