@@ -23,7 +23,7 @@ class SubmitCalls(PostgresCalls):
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
-        call = {**self._own, **call_of(new), "limit": limit}
+        call = {**self._own, **call_of(new), "limit": min(limit, _MOST)}
         if limit:
             call |= {"handlers": self._rows.claimed, **_of(worker)}
             call["at_once"] = 0 < len(batch) <= limit and all(map(self._starts, batch))
@@ -61,6 +61,7 @@ class SubmitCalls(PostgresCalls):
         raise UnknownJob(job_id)
 
 
+_MOST = 2**31 - 2
 _COLUMNS = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")
 
 

@@ -8,7 +8,7 @@ trio_jobs.submit('ship', '[7]')`, which knows no handlers: types are checked whe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVarTuple, Unpack, cast
+from typing import Any, Final, TypeVarTuple, Unpack
 
 import msgspec
 import psycopg
@@ -65,10 +65,10 @@ def submit_within(
         psycopg.Error: What the connection raises.
     """
     _check(connection, psycopg.Connection, "submit_within")
-    statement, call = _written(schema, fn, args, options)
+    new, statement, call = _written(schema, fn, args, options)
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         _check_there(cursor.execute(_LOOK, [f"{quote(schema)}.meta"]).fetchone(), schema)
-        return _read(cursor.execute(statement, [call]).fetchone())
+        return _id_in(cursor.execute(statement, [call]).fetchone(), new)
 
 
 async def submit_within_async(
@@ -81,19 +81,18 @@ async def submit_within_async(
 ) -> str:
     """Do what `submit_within` does, with an asynchronous connection of psycopg's, which needs asyncio."""
     _check(connection, psycopg.AsyncConnection, "submit_within_async")
-    statement, call = _written(schema, fn, args, options)
+    new, statement, call = _written(schema, fn, args, options)
     async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
         await cursor.execute(_LOOK, [f"{quote(schema)}.meta"])
         _check_there(await cursor.fetchone(), schema)
         await cursor.execute(statement, [call])
-        return _read(await cursor.fetchone())
+        return _id_in(await cursor.fetchone(), new)
 
 
-def _check(connection: object, kind: type[Any], name: str) -> None:
+def _check(connection: Any, kind: type[Any], name: str) -> None:
     if not isinstance(connection, kind):
         raise TypeError(f"{name} takes a psycopg.{kind.__name__}; got {quoted(connection)}")
-    is_idle = cast("Any", connection).info.transaction_status is TransactionStatus.IDLE
-    if is_idle and cast("Any", connection).autocommit:
+    if connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE:
         raise ValueError(
             f"{name} belongs into a transaction of yours, and this connection commits by itself: open a "
             "block 'with connection.transaction():' first"
@@ -102,11 +101,12 @@ def _check(connection: object, kind: type[Any], name: str) -> None:
 
 def _written(
     schema: str, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], options: Mapping[str, Any]
-) -> tuple[bytes, str]:
-    """Return the statement that submits a job, and its parameter."""
+) -> tuple[str, bytes, str]:
+    """Return a job's id, the statement that submits it, and its parameter."""
     new = Rows(Handlers([fn])).written(submission(fn, args, options))
     statement = f"SELECT {quote(check_schema(schema))}.submit_within(%s::json)::text"
-    return statement.encode(), msgspec.json.encode({**call_of([new]), "version": VERSION}).decode()
+    call = {**call_of([new]), "version": VERSION}
+    return new.submission.id, statement.encode(), msgspec.json.encode(call).decode()
 
 
 def _check_there(row: tuple[Any, ...] | None, schema: str) -> None:
@@ -116,10 +116,11 @@ def _check_there(row: tuple[Any, ...] | None, schema: str) -> None:
         )
 
 
-def _read(row: tuple[Any, ...] | None) -> str:
+def _id_in(row: tuple[Any, ...] | None, new: str) -> str:
+    """Return the id of the job that an answer is about, which is not the new one if its key was known."""
     answer = msgspec.json.decode(row[0] if row else "{}", type=Answer)
     refusal = error_in(answer)
     if refusal is not None:
         raise refusal
-    job_id: str = answer.value["ids"][0]
+    job_id: str = answer.value.get("ids", [new])[0]
     return job_id

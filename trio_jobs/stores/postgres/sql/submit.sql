@@ -1,13 +1,160 @@
--- Jobs come in. A call has `jobs`, of which all are accepted or none; and `limit`, how many jobs are claimed in the
+-- Jobs come in. A call has `jobs`, of which all are accepted or none, and `limit`, how many jobs are claimed in the
 -- same step at most, with the `handlers`, `worker`, `lease` and `claim` for these. A job has the columns of its row
--- that are given, and `run_at` or `delay`, `queue` (its timeout), `tags` and what else stands in `submitting.py`.
+-- that are given, and `run_at` or `delay`, `queue` (its timeout), `tags` and what else `submitting.py` says.
 
 CREATE OR REPLACE FUNCTION trio_jobs.refusal(error text, VARIADIC about json[]) RETURNS json LANGUAGE sql IMMUTABLE
 AS $$ SELECT json_build_object('error', error, 'values', to_json(about)) $$;
 
--- Leave the block that `submit_one` handles, so that what the call did is undone.
+-- If there is a refusal, undo what the call did: leave the block of `submit_jobs` or `submit_one`.
 CREATE OR REPLACE FUNCTION trio_jobs.refuse(answer json) RETURNS void LANGUAGE plpgsql
-AS $$ BEGIN RAISE SQLSTATE 'TJREF' USING MESSAGE = answer::text; END $$;
+AS $$
+BEGIN
+    IF answer IS NOT NULL THEN
+        RAISE SQLSTATE 'TJREF' USING MESSAGE = answer::text;
+    END IF;
+END $$;
+
+-- Calls that are `plain`, with jobs that have neither key nor exclusive name and are not submitted again, are handled
+-- together, unless one of them has to be refused.
+CREATE OR REPLACE FUNCTION trio_jobs.submit_jobs(calls json) RETURNS TABLE (place int, answer json)
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+    refused json := trio_jobs.too_new(calls);
+    plain int[];
+    single int[];
+BEGIN
+    SELECT array_agg(ordinality - 1) FILTER (WHERE together), array_agg(ordinality - 1) FILTER (WHERE NOT together)
+    INTO plain, single FROM (
+        SELECT ordinality, json_array_length(calls) > 1 AND (value ->> 'plain')::boolean AS together
+        FROM json_array_elements(calls) WITH ORDINALITY
+    ) AS call;
+    IF plain IS NOT NULL AND refused IS NULL THEN
+        BEGIN
+            RETURN QUERY SELECT * FROM trio_jobs.try_submit(calls, plain, true);
+        EXCEPTION WHEN SQLSTATE 'TJREF' THEN
+            single := plain || single;
+        END;
+    END IF;
+    FOREACH place IN ARRAY coalesce(CASE WHEN refused IS NULL THEN single ELSE plain || single END, '{}') LOOP
+        answer := coalesce(refused, trio_jobs.submit_one(calls -> place, true));
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Accept the jobs of a call, or answer why not. If another transaction took a key or a name meanwhile, look again.
+CREATE OR REPLACE FUNCTION trio_jobs.submit_one(call json, locks boolean) RETURNS json LANGUAGE plpgsql
+AS $$
+BEGIN
+    FOR again IN REVERSE 100..0 LOOP
+        BEGIN
+            RETURN (SELECT done.answer FROM trio_jobs.try_submit(json_build_array(call), '{0}', locks) AS done);
+        EXCEPTION
+            WHEN SQLSTATE 'TJREF' THEN RETURN SQLERRM::json;
+            WHEN unique_violation THEN
+                IF again = 0 THEN
+                    RAISE;
+                END IF;
+        END;
+    END LOOP;
+END $$;
+
+-- Accept the jobs of those calls that are `wanted`: several plain ones, or one of any kind.
+CREATE OR REPLACE FUNCTION trio_jobs.try_submit(calls json, wanted int[], locks boolean)
+RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+AS $$
+DECLARE
+    call json := calls -> wanted[1];
+    most bigint := (call ->> 'queue')::bigint;
+    waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
+    at double precision;
+    idle boolean;
+    starts int[] := '{}';
+    new json;
+    stand json;
+    ids text[];
+    born text[];
+    fresh bigint[] := '{}';
+    taking int;  -- of these, how many need room
+    room record;
+BEGIN
+    FOREACH place IN ARRAY wanted LOOP
+        PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(calls -> place -> 'jobs'))
+        WHERE (calls -> place ->> 'submitted')::boolean;
+    END LOOP;
+    IF (call ->> 'plain')::boolean THEN
+        at := trio_jobs.clock();
+        FOREACH place IN ARRAY wanted LOOP  -- they start at once only if they overtake nobody
+            IF (calls -> place ->> 'at_once')::boolean AND NOT EXISTS (
+                SELECT FROM json_array_elements(calls -> place -> 'jobs') JOIN trio_jobs.job ON job.id = value ->> 'id'
+            ) THEN
+                idle := coalesce(idle, trio_jobs.is_idle(calls -> place -> 'handlers', at));
+                starts := CASE WHEN idle THEN starts || place ELSE starts END;
+            END IF;
+        END LOOP;
+        SELECT coalesce(array_agg(added.number), '{}'), array_agg(added.id) INTO fresh, born
+        FROM trio_jobs.insert_jobs(calls, wanted, starts, at) AS added;
+        taking := cardinality(fresh);
+    ELSE
+        taking := 0;
+        FOR new IN SELECT value FROM json_array_elements(call -> 'jobs') LOOP
+            stand := trio_jobs.stand_of(new, locks);
+            ids := ids || coalesce(stand ->> 'known', new ->> 'id');
+            CONTINUE WHEN stand ->> 'known' IS NOT NULL;
+            at := trio_jobs.clock();
+            fresh := fresh || (SELECT added.number FROM trio_jobs.insert_jobs(json_build_array(json_build_object(
+                'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
+            )), '{0}', '{}', at) AS added);
+            taking := taking + (stand ->> 'has_room' = 'false' AND new ->> 'service' IS DISTINCT FROM 'true')::int;
+            UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
+        END LOOP;
+        at := trio_jobs.clock();
+        PERFORM trio_jobs.keep_few((call -> 'keep' ->> 'finished')::bigint, json_array_length(stand -> 'ended'));
+    END IF;
+    PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
+    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))
+    WHERE taking > 0 AND waiting + taking > most AND (cardinality(wanted) > 1 OR waiting + taking - least(
+        CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
+        (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
+    ) > most);
+    FOREACH place IN ARRAY wanted LOOP
+        answer := trio_jobs.came_in(calls -> place, at, CASE WHEN place = ANY (starts) THEN born END, ids, stand);
+        RETURN NEXT;
+    END LOOP;
+    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))  -- perhaps others were claimed
+    WHERE taking > 0 AND waiting + taking > most AND trio_jobs.waiting_jobs('all', '') > most;
+    FOR room IN
+        SELECT one.key AS owner, min(one.value::bigint) AS most
+        FROM unnest(wanted) AS part, json_each_text(calls -> part -> 'rooms') AS one
+        WHERE taking > 0 AND one.key IN (SELECT job.owner FROM trio_jobs.job WHERE job.number = ANY (fresh))
+        GROUP BY 1
+    LOOP
+        PERFORM trio_jobs.refuse(
+            trio_jobs.refusal('QueueFull', to_json(room.most), 'null', 'null', to_json(room.owner))
+        ) WHERE trio_jobs.waiting_jobs('owner', room.owner) > room.most;
+    END LOOP;
+END $$;
+
+-- Return the refusal of a new job whose submitter, [job id, attempt, claim id], does not run; null if there is none.
+-- The row is locked, so the attempt cannot end before this transaction does.
+CREATE OR REPLACE FUNCTION trio_jobs.lost_submitter(jobs json) RETURNS json LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM FROM trio_jobs.job
+        WHERE id IN (SELECT value #>> '{submitter,0}' FROM json_array_elements(jobs)) ORDER BY number FOR NO KEY UPDATE;
+    RETURN (
+        SELECT trio_jobs.refusal('LeaseLost', value #> '{submitter,0}', value #> '{submitter,1}')
+        FROM json_array_elements(jobs) WITH ORDINALITY
+        WHERE value #>> '{submitter,0}' IS NOT NULL
+            AND NOT EXISTS (SELECT FROM trio_jobs.job WHERE id = value ->> 'id')
+            AND NOT EXISTS (
+                SELECT FROM trio_jobs.job
+                WHERE id = value #>> '{submitter,0}' AND state = 'running' AND attempt::text = value #>> '{submitter,1}'
+                    AND claim IS NOT DISTINCT FROM value #>> '{submitter,2}'
+            )
+        ORDER BY ordinality LIMIT 1
+    );
+END $$;
 
 -- Add the jobs of some `calls`, those of `starts` as jobs that run from the start; return those that are new.
 -- A call may say more of its jobs: `parent`, `behind`, `put_off` and `due`.
@@ -57,123 +204,6 @@ BEGIN
         WHERE new.tags IS NOT NULL
     )
     SELECT added.number, added.id FROM added;
-END $$;
-
--- Return the answer about a new job whose submitter, [job id, attempt, claim id], does not run; null if there is none.
--- The row is locked, so the attempt cannot end before this transaction does.
-CREATE OR REPLACE FUNCTION trio_jobs.lost_submitter(jobs json) RETURNS json LANGUAGE plpgsql
-AS $$
-DECLARE
-    lost json;
-BEGIN
-    PERFORM FROM trio_jobs.job
-        WHERE id IN (SELECT value #>> '{submitter,0}' FROM json_array_elements(jobs)) ORDER BY number FOR NO KEY UPDATE;
-    SELECT trio_jobs.refusal('LeaseLost', value #> '{submitter,0}', value #> '{submitter,1}') INTO lost
-    FROM json_array_elements(jobs) WITH ORDINALITY
-    WHERE value #>> '{submitter,0}' IS NOT NULL
-        AND NOT EXISTS (SELECT FROM trio_jobs.job WHERE id = value ->> 'id')
-        AND NOT EXISTS (
-            SELECT FROM trio_jobs.job
-            WHERE id = value #>> '{submitter,0}' AND state = 'running' AND attempt::text = value #>> '{submitter,1}'
-                AND claim IS NOT DISTINCT FROM value #>> '{submitter,2}'
-        )
-    ORDER BY ordinality LIMIT 1;
-    RETURN lost;
-END $$;
-
--- Calls that are `plain`, with jobs that have neither key nor exclusive name and are not submitted again, are handled
--- together, as long as there is room for all.
-CREATE OR REPLACE FUNCTION trio_jobs.submit_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off
-AS $$
-DECLARE
-    refused json := trio_jobs.too_new(calls);
-    plain int[] := '{}';
-    call json;
-BEGIN
-    FOR place, call IN SELECT ordinality - 1, value FROM json_array_elements(calls) WITH ORDINALITY LOOP
-        IF refused IS NULL AND (call ->> 'plain')::boolean THEN
-            plain := plain || place;
-        ELSE
-            answer := coalesce(refused, trio_jobs.submit_one(call));
-            RETURN NEXT;
-        END IF;
-    END LOOP;
-    IF plain <> '{}' THEN
-        RETURN QUERY SELECT * FROM trio_jobs.submit_plain(calls, plain);
-    END IF;
-END $$;
-
-CREATE OR REPLACE FUNCTION trio_jobs.submit_plain(calls json, plain int[]) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    fits boolean := trio_jobs.fits(calls, plain);
-    at double precision;
-    idle boolean;
-    starts int[] := '{}';
-    fresh text[];
-    call json;
-BEGIN
-    FOREACH place IN ARRAY plain LOOP
-        call := calls -> place;
-        IF NOT fits THEN
-            answer := trio_jobs.submit_one(call);
-        ELSIF (call ->> 'submitted')::boolean THEN
-            answer := trio_jobs.lost_submitter(call -> 'jobs');
-        END IF;
-        IF answer IS NOT NULL THEN
-            RETURN NEXT;
-            plain := array_remove(plain, place);
-            answer := NULL;
-        END IF;
-    END LOOP;
-    at := trio_jobs.clock();
-    FOREACH place IN ARRAY plain LOOP  -- they start at once only if they overtake nobody
-        IF (calls -> place ->> 'at_once')::boolean THEN
-            idle := coalesce(idle, trio_jobs.is_idle(calls -> place -> 'handlers', at));
-            starts := CASE WHEN idle THEN starts || place ELSE starts END;
-        END IF;
-    END LOOP;
-    SELECT array_agg(new.id) INTO fresh FROM trio_jobs.insert_jobs(calls, plain, starts, at) AS new;
-    FOREACH place IN ARRAY plain LOOP
-        call := calls -> place;
-        answer := trio_jobs.came_in(call, at, CASE WHEN place = ANY (starts) THEN fresh END);
-        RETURN NEXT;
-    END LOOP;
-END $$;
-
--- Return whether jobs of these calls have no limits, and there is room for them even if none starts.
-CREATE OR REPLACE FUNCTION trio_jobs.fits(calls json, plain int[]) RETURNS boolean LANGUAGE plpgsql
-AS $$
-DECLARE
-    most bigint;
-    many bigint;
-    one record;
-BEGIN
-    SELECT min((value ->> 'queue')::bigint), sum(json_array_length(value -> 'jobs')) INTO most, many
-    FROM json_array_elements(calls) WITH ORDINALITY WHERE ordinality - 1 = ANY (plain);
-    IF trio_jobs.waiting_jobs('all', '') + many > most THEN
-        RETURN false;
-    END IF;
-    FOR one IN
-        SELECT room.key, min(room.value::bigint) AS most, sum(json_array_length(list.value -> 'jobs')) AS many
-        FROM json_array_elements(calls) WITH ORDINALITY AS list, json_each_text(list.value -> 'rooms') AS room
-        WHERE ordinality - 1 = ANY (plain) AND list.value -> 'rooms' IS NOT NULL
-        GROUP BY room.key
-    LOOP
-        IF trio_jobs.waiting_jobs('owner', one.key) + one.many > one.most THEN
-            RETURN false;
-        END IF;
-    END LOOP;
-    RETURN NOT EXISTS (
-        SELECT FROM trio_jobs.limited
-        WHERE handler IN (
-            SELECT job ->> 'handler'
-            FROM json_array_elements(calls) WITH ORDINALITY AS list, json_array_elements(list.value -> 'jobs') AS job
-            WHERE ordinality - 1 = ANY (plain)
-        )
-    );
 END $$;
 
 -- Return whether no job of these handlers waits that is due, and none of them is paused or has limits.
@@ -226,102 +256,6 @@ BEGIN
     ));
 END $$;
 
--- ------------------------------------------------------------ one call by itself
-
--- Accept the jobs of a call, or answer why not. If another transaction took a key or a name meanwhile, look again.
-CREATE OR REPLACE FUNCTION trio_jobs.submit_one(call json, locks boolean DEFAULT true) RETURNS json LANGUAGE plpgsql
-AS $$
-BEGIN
-    FOR _ IN 1..100 LOOP
-        BEGIN
-            RETURN trio_jobs.try_submit(call, locks);
-        EXCEPTION
-            WHEN SQLSTATE 'TJREF' THEN RETURN SQLERRM::json;
-            WHEN unique_violation THEN NULL;
-        END;
-    END LOOP;
-    RETURN trio_jobs.try_submit(call, locks);
-END $$;
-
-CREATE OR REPLACE FUNCTION trio_jobs.try_submit(call json, locks boolean) RETURNS json LANGUAGE plpgsql
-AS $$
-DECLARE
-    most bigint := (call ->> 'queue')::bigint;
-    waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
-    at double precision;
-    new json;
-    stand json;
-    known text;
-    number bigint;
-    ids text[] := '{}';
-    fresh bigint[] := '{}';
-    taking int := 0;  -- of these, how many need room
-    answer json := trio_jobs.lost_submitter(call -> 'jobs');
-BEGIN
-    FOR new IN SELECT value FROM json_array_elements(call -> 'jobs') WHERE answer IS NULL LOOP
-        stand := json_build_object();
-        known := trio_jobs.known_as(new);
-        IF known IS NULL AND new ->> 'exclusive' IS NOT NULL
-            AND NOT EXISTS (SELECT FROM trio_jobs.job AS old WHERE old.id = new ->> 'id')
-        THEN
-            stand := trio_jobs.stand_of(new, locks);
-            known := stand ->> 'attached';
-        END IF;
-        ids := ids || coalesce(known, new ->> 'id');
-        CONTINUE WHEN known IS NOT NULL;
-        at := trio_jobs.clock();
-        number := (
-            SELECT added.number FROM trio_jobs.insert_jobs(json_build_array(json_build_object(
-                'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
-            )), '{0}', '{}', at) AS added
-        );
-        CONTINUE WHEN number IS NULL;
-        fresh := fresh || number;
-        IF NOT coalesce((stand ->> 'has_room')::boolean, false) AND NOT coalesce((new ->> 'service')::boolean, false) THEN
-            taking := taking + 1;
-        END IF;
-        UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
-    END LOOP;
-    answer := coalesce(answer, trio_jobs.enter_lanes(fresh));
-    IF answer IS NULL AND taking > 0 AND waiting + taking > most AND waiting + taking - least(
-        CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
-        (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND due <= at)
-    ) > most THEN
-        answer := trio_jobs.refusal('QueueFull', to_json(most));
-    END IF;
-    IF answer IS NULL THEN
-        answer := trio_jobs.came_in(call, coalesce(at, trio_jobs.clock()), NULL, ids, stand);
-    END IF;
-    IF answer -> 'error' IS NULL AND taking > 0 THEN  -- perhaps others were claimed, so count what waits after it
-        answer := coalesce(trio_jobs.no_room(call, fresh, waiting + taking > most), answer);
-    END IF;
-    IF answer -> 'error' IS NOT NULL THEN
-        PERFORM trio_jobs.refuse(answer);
-    END IF;
-    RETURN answer;
-END $$;
-
--- Return the answer about new jobs for which there is no room; null if there is.
-CREATE OR REPLACE FUNCTION trio_jobs.no_room(call json, fresh bigint[], crowded boolean) RETURNS json LANGUAGE plpgsql
-AS $$
-DECLARE
-    most bigint := (call ->> 'queue')::bigint;
-    room record;
-BEGIN
-    IF crowded AND trio_jobs.waiting_jobs('all', '') > most THEN
-        RETURN trio_jobs.refusal('QueueFull', to_json(most));
-    END IF;
-    FOR room IN
-        SELECT key AS owner, value::bigint AS most FROM json_each_text(call -> 'rooms')
-        WHERE key IN (SELECT owner FROM trio_jobs.job WHERE number = ANY (fresh))
-    LOOP
-        IF trio_jobs.waiting_jobs('owner', room.owner) > room.most THEN
-            RETURN trio_jobs.refusal('QueueFull', to_json(room.most), 'null', 'null', to_json(room.owner));
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END $$;
-
 -- Return the id of the job that has the key of a new one, or is what that is to be only once.
 CREATE OR REPLACE FUNCTION trio_jobs.known_as(new json) RETURNS text LANGUAGE plpgsql
 AS $$
@@ -366,40 +300,28 @@ AS $$
     ) AS move (word, waits, runs, replacing) WHERE word = policy
 $$;
 
--- Return the job that holds the exclusive name of a new one, and what it does; locked, it stays so.
-CREATE OR REPLACE FUNCTION trio_jobs.holder_of(new json, locks boolean, OUT number bigint, OUT id text, OUT does text)
-LANGUAGE plpgsql
+-- The jobs that have the exclusive name of a new one and have not ended, the one that holds it last.
+CREATE OR REPLACE FUNCTION trio_jobs.namesakes(new json) RETURNS SETOF trio_jobs.job LANGUAGE plpgsql
 AS $$
-DECLARE
-    found trio_jobs.job;
 BEGIN
-    IF locks THEN
-        SELECT * INTO found FROM trio_jobs.job AS job
-        WHERE exclusive = new ->> 'exclusive' AND NOT behind AND finished IS NULL
+    RETURN QUERY SELECT * FROM trio_jobs.job
+        WHERE exclusive = new ->> 'exclusive' AND behind AND finished IS NULL
             AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL)
-        FOR NO KEY UPDATE;
-    ELSE
-        SELECT * INTO found FROM trio_jobs.job AS job
+        ORDER BY number;
+    RETURN QUERY SELECT * FROM trio_jobs.job
         WHERE exclusive = new ->> 'exclusive' AND NOT behind AND finished IS NULL
             AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL);
-    END IF;
-    number := found.number;
-    id := found.id;
-    does := CASE
-        WHEN found.number IS NULL THEN 'none'
-        WHEN found.state <> 'running' THEN 'waits'
-        WHEN found.cancel_requested IS NULL THEN 'runs'
-        ELSE 'stops'
-    END;
 END $$;
 
--- End what a new job with an exclusive name replaces, request the cancellation of what it cancels, and return where it
--- stands: the id of the job to which it is `attached`; or when it is `due`, whether `behind`, since when it is `put_off`,
--- and whether it `has_room`, that of what it replaced. The holder is locked, so it cannot end in between. Without `locks`
--- it is locked only if something is done to it; a sweep lets a job hold its name that turns out to be behind nobody.
+-- Return where a job stands that has a key or an exclusive name, or is submitted again: the id under which it is `known`,
+-- and then it is not accepted; or when it is `due`, whether `behind`, since when it is `put_off`, and whether it `has_room`,
+-- that of what it replaces. What it replaces is `ended`, and the cancellation of what it cancels requested.
+-- The holder of its name is locked, so it cannot end in between. Without `locks` it is only if something is done to it;
+-- a sweep then lets a job hold its name that turns out to be behind nobody.
 CREATE OR REPLACE FUNCTION trio_jobs.stand_of(new json, locks boolean) RETURNS json LANGUAGE plpgsql
 AS $$
 DECLARE
+    known text := trio_jobs.known_as(new);
     holder record;
     move record;
     gone record;
@@ -407,35 +329,41 @@ DECLARE
     since double precision;
     ended text[] := '{}';
     has_room boolean := false;
+    locked bigint;
 BEGIN
-    SELECT * INTO holder FROM trio_jobs.holder_of(new, locks);
-    SELECT * INTO move FROM trio_jobs.move_of(new ->> 'policy', holder.does);
-    IF NOT locks AND (move.replaces OR move.cancels) THEN
-        RETURN trio_jobs.stand_of(new, true);
-    ELSIF move.place = 'refused' THEN
+    IF known IS NOT NULL OR new ->> 'exclusive' IS NULL OR EXISTS (SELECT FROM trio_jobs.job WHERE id = new ->> 'id') THEN
+        RETURN json_build_object('known', known, 'has_room', false);
+    END IF;
+    LOOP
+        SELECT one.number, one.id, one.state <> 'running' AS waits, one.cancel_requested INTO holder
+        FROM trio_jobs.namesakes(new) AS one WHERE NOT one.behind;
+        move := trio_jobs.move_of(new ->> 'policy', CASE
+            WHEN holder.number IS NULL THEN 'none' WHEN holder.waits THEN 'waits'
+            WHEN holder.cancel_requested IS NULL THEN 'runs' ELSE 'stops'
+        END);
+        EXIT WHEN locked = holder.number OR holder.number IS NULL OR NOT (locks OR move.replaces OR move.cancels);
+        PERFORM FROM trio_jobs.job WHERE number = holder.number FOR NO KEY UPDATE;
+        locked := holder.number;  -- but it may have ended meanwhile, or do something else
+    END LOOP;
+    IF move.place = 'refused' THEN
         PERFORM trio_jobs.refuse(trio_jobs.refusal('Busy', to_json(holder.id)));
     ELSIF move.place = 'attached' THEN
-        RETURN json_build_object('attached', holder.id);
+        RETURN json_build_object('known', holder.id);
     END IF;
     at := trio_jobs.clock();
     FOR gone IN  -- the holder last, so that none of the others gets its name
-        SELECT number, id, reason, put_off FROM trio_jobs.job
-        WHERE move.replaces AND exclusive = new ->> 'exclusive' AND behind AND finished IS NULL
-            AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL)
-        ORDER BY number FOR NO KEY UPDATE
+        SELECT one.* FROM trio_jobs.namesakes(new) AS one WHERE move.replaces AND (one.behind OR holder.waits)
     LOOP
-        PERFORM trio_jobs.replace_job(gone.number, new ->> 'id', at);
+        PERFORM FROM trio_jobs.job WHERE number = gone.number AND finished IS NULL FOR NO KEY UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM trio_jobs.end_job(
+            gone.number, 'cancelled', json_build_object('reason', 'replaced', 'replaced_by', new ->> 'id'),
+            NULL, NULL, false, false, NULL, at
+        );
         ended := ended || gone.id;
         since := least(since, gone.put_off);
         has_room := has_room OR gone.reason IS DISTINCT FROM 'awaiting_input';
     END LOOP;
-    IF move.replaces AND holder.does = 'waits' THEN
-        SELECT number, id, reason, put_off INTO gone FROM trio_jobs.job WHERE number = holder.number;
-        PERFORM trio_jobs.replace_job(gone.number, new ->> 'id', at);
-        ended := ended || gone.id;
-        since := least(since, gone.put_off);
-        has_room := has_room OR gone.reason IS DISTINCT FROM 'awaiting_input';
-    END IF;
     IF move.cancels THEN
         PERFORM trio_jobs.request_cancel_of(holder.id, 'another job is to take its place', 0);
     END IF;
@@ -444,14 +372,6 @@ BEGIN
         'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since, 'ended', ended,
         'asked', CASE WHEN move.cancels THEN holder.id END,
         'due', CASE WHEN since IS NOT NULL THEN least(at + (new ->> 'delay')::float8, since + (new ->> 'at_most')::float8) END
-    );
-END $$;
-
-CREATE OR REPLACE FUNCTION trio_jobs.replace_job(number bigint, by text, at double precision) RETURNS void LANGUAGE plpgsql
-AS $$
-BEGIN
-    PERFORM trio_jobs.end_job(
-        number, 'cancelled', json_build_object('reason', 'replaced', 'replaced_by', by), NULL, NULL, false, false, NULL, at
     );
 END $$;
 
