@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
 AS $$
 DECLARE
-    turn int := 1;
+    round int := 1;
     done int := 0;
     one record;
 BEGIN
@@ -22,7 +22,7 @@ BEGIN
                 SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
                     greatest(0, job.appended - call.begin) AS known
                 FROM call JOIN trio_jobs.job AS job ON job.id = call.job
-                WHERE call.turn = append_events.turn AND job.state = 'running' AND job.attempt = call.attempt
+                WHERE call.turn = round AND job.state = 'running' AND job.attempt = call.attempt
                     AND job.claim IS NOT DISTINCT FROM call.claim
                 ORDER BY job.number FOR UPDATE OF job
             ), news AS MATERIALIZED (
@@ -52,7 +52,7 @@ BEGIN
             ), written AS (
                 INSERT INTO trio_jobs.event (job, seq, count, attempt, kind, at, received, data)
                 SELECT news.number, news.seq + part.seq, part.count, news.attempt, news.kind, news.now,
-                    CASE news.kind WHEN 'saved' THEN greatest(news.received, news.consumed) END, part.data
+                    CASE WHEN news.received IS NOT NULL THEN greatest(news.received, news.consumed) END, part.data
                 FROM news CROSS JOIN LATERAL (
                     SELECT news.fresh AS seq, news.fresh AS count, news.data
                     WHERE news.kind <> 'saved' OR news.fresh = 1
@@ -65,7 +65,7 @@ BEGIN
             SELECT call.at, call.job, call.attempt, call.kind, call.received, call.keep,
                 news.seq, news.fresh, news.fault, news.consumed, grown.number, grown.kept, grown.bytes
             FROM call LEFT JOIN news USING (at) LEFT JOIN grown USING (number)
-            WHERE call.turn = append_events.turn
+            WHERE call.turn = round
         LOOP
             done := done + 1;
             place := one.at;
@@ -86,7 +86,7 @@ BEGIN
             END IF;
             RETURN NEXT;
         END LOOP;
-        turn := turn + 1;
+        round := round + 1;
     END LOOP;
 END $$;
 

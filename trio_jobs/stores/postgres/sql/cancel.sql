@@ -35,8 +35,9 @@ BEGIN
     END IF;
     UPDATE trio_jobs.job AS one SET
         cancel_requested = coalesce(one.cancel_requested, now),
-        cancel_message = CASE WHEN one.cancel_requested IS NULL THEN message ELSE one.cancel_message END,
-        cancel_grace = CASE WHEN one.cancel_requested IS NULL THEN grace ELSE least(one.cancel_grace, grace) END,
+        cancel_message = CASE WHEN one.cancel_requested IS NULL THEN request_cancel_of.message ELSE one.cancel_message END,
+        cancel_grace = CASE WHEN one.cancel_requested IS NULL THEN request_cancel_of.grace
+            ELSE least(one.cancel_grace, request_cancel_of.grace) END,
         seq = one.seq + (one.cancel_requested IS NULL)::int
     WHERE one.number = job.number;
     IF job.cancel_requested IS NULL THEN

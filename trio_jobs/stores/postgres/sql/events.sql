@@ -11,7 +11,7 @@ DECLARE
     largest bigint := (keep ->> 'bytes')::bigint;
     fewest bigint := events - events / 8;
     smallest bigint := largest - largest / 8;
-    kept bigint;
+    many bigint;
     size bigint;
     stays bigint;
     done bigint;  -- the last input that is consumed
@@ -21,9 +21,9 @@ DECLARE
     cut record;
 BEGIN
     SELECT job.kept - (job.saved IS NOT NULL)::int, coalesce(octet_length(job.saved) + 2, 0), job.bytes, job.consumed
-    INTO kept, stays, size, done FROM trio_jobs.job AS job WHERE job.number = of_job;
+    INTO many, stays, size, done FROM trio_jobs.job AS job WHERE job.number = of_job;
     size := size - stays;
-    IF keep IS NULL OR kept <= events AND size <= largest THEN
+    IF keep IS NULL OR many <= events AND size <= largest THEN
         RETURN false;
     END IF;
     SELECT max(event.seq) INTO last FROM trio_jobs.event AS event WHERE event.job = of_job AND event.kind = 'saved';
@@ -31,19 +31,19 @@ BEGIN
         SELECT event.seq, event.count, octet_length(event.data) AS length FROM trio_jobs.event AS event
         WHERE event.job = of_job AND trio_jobs.may_go(event.kind, event.seq, last, done) ORDER BY event.seq
     LOOP
-        IF kept - chunk.count >= fewest OR size - chunk.length >= smallest THEN  -- drop all of it
-            kept := kept - chunk.count;
+        IF many - chunk.count >= fewest OR size - chunk.length >= smallest THEN  -- drop all of it
+            many := many - chunk.count;
             size := size - chunk.length;
             gone := chunk.seq;
             CONTINUE;
         END IF;
-        IF kept > fewest OR size > smallest THEN
-            cut := trio_jobs.cut_chunk(of_job, chunk.seq, kept - fewest, size - smallest);
-            kept := kept - cut.fewer;
+        IF many > fewest OR size > smallest THEN
+            cut := trio_jobs.cut_chunk(of_job, chunk.seq, many - fewest, size - smallest);
+            many := many - cut.fewer;
             size := size - cut.smaller;
             chunk.count := chunk.count - cut.fewer;
-            IF kept > chunk.count AND (kept > events OR size > largest) THEN  -- what is left of it is too large
-                kept := kept - chunk.count;
+            IF many > chunk.count AND (many > events OR size > largest) THEN  -- what is left of it is too large
+                many := many - chunk.count;
                 size := size - (chunk.length - cut.smaller);
                 gone := chunk.seq;
                 CONTINUE;
@@ -54,7 +54,7 @@ BEGIN
     DELETE FROM trio_jobs.event AS event
     WHERE event.job = of_job AND event.seq <= gone AND trio_jobs.may_go(event.kind, event.seq, last, done);
     DELETE FROM trio_jobs.input AS input WHERE input.job = of_job AND input.seq <= least(gone, done);
-    UPDATE trio_jobs.job AS job SET kept = trim_log.kept + (job.saved IS NOT NULL)::int, bytes = size + stays
+    UPDATE trio_jobs.job AS job SET kept = many + (job.saved IS NOT NULL)::int, bytes = size + stays
     WHERE job.number = of_job;
     RETURN true;
 END $$;
