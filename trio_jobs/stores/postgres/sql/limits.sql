@@ -141,7 +141,7 @@ DECLARE
     soonest double precision := 'Infinity';
     name text;
     opens double precision;
-    first double precision;
+    begins double precision;
 BEGIN
     FOR name, opens IN
         SELECT limited.handler, coalesce(max(CASE WHEN NOT limits.keyed THEN
@@ -156,13 +156,13 @@ BEGIN
         IF EXISTS (SELECT FROM trio_jobs.lane WHERE lane.handler = name AND lane.rank IS NOT NULL)
             OR EXISTS (SELECT FROM trio_jobs.lane_news AS news WHERE news.handler = name AND news.back IS NOT NULL)
         THEN
-            first := now;
+            begins := now;
         ELSE
-            SELECT min(lane.wakes) INTO first FROM trio_jobs.lane WHERE lane.handler = name AND lane.wakes > now;
-            SELECT least(first, min(CASE
+            SELECT min(lane.wakes) INTO begins FROM trio_jobs.lane WHERE lane.handler = name AND lane.wakes > now;
+            SELECT least(begins, min(CASE
                 WHEN woken.moment > look.used AND look.used > '-Infinity' THEN now  -- which a claim has to write
                 WHEN look.best IS NULL THEN look.later ELSE look.opens
-            END)) INTO first
+            END)) INTO begins
             FROM (
                 SELECT lane.number, lane.moment FROM trio_jobs.lane WHERE lane.handler = name AND lane.wakes <= now
                 UNION SELECT news.lane, coalesce(lane.moment, '-Infinity') FROM trio_jobs.lane_news AS news
@@ -171,19 +171,19 @@ BEGIN
                 name, woken.number, woken.moment, false, '{}', '{}', now
             ) AS look;
         END IF;
-        soonest := least(soonest, greatest(first, opens));
+        soonest := least(soonest, greatest(coalesce(begins, 'Infinity'), opens));
     END LOOP;
     RETURN soonest;
 END $$;
 
 -- The first limit under which no job of a key may start now; with the key, if it is keyed.
 CREATE OR REPLACE FUNCTION trio_jobs.limit_over(handler text, key text) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT limits.name || CASE WHEN limits.keyed THEN ' ' || coalesce(key, '') ELSE '' END
+    SELECT limits.name || CASE WHEN limits.keyed THEN ' ' || coalesce(limit_over.key, '') ELSE '' END
     FROM trio_jobs.limited JOIN trio_jobs.limits USING (name)
-        LEFT JOIN trio_jobs.lane ON lane.number = trio_jobs.lane_of(limit_over.handler, key),
+        LEFT JOIN trio_jobs.lane ON lane.number = trio_jobs.lane_of(limit_over.handler, limit_over.key),
         LATERAL (SELECT trio_jobs.clock() AS now, CASE WHEN limits.keyed THEN (
             SELECT count(*) FROM trio_jobs.job WHERE job.state = 'running' AND job.lane IS NOT NULL
-                AND job.handler = limit_over.handler AND job.lane = trio_jobs.lane_of(limit_over.handler, key)
+                AND job.handler = limit_over.handler AND job.lane = trio_jobs.lane_of(limit_over.handler, limit_over.key)
         ) ELSE trio_jobs.running_under(limits.name) END AS running) AS used
     WHERE limited.handler = limit_over.handler AND trio_jobs.opens_at(
         limits, used.running, CASE WHEN limits.keyed THEN coalesce(lane.moment, '-Infinity') ELSE limits.moment END, used.now
