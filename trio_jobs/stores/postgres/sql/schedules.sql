@@ -122,7 +122,7 @@ BEGIN
             WHERE name = call ->> 'name' AND revision = (call ->> 'revision')::bigint AND NOT paused
                 AND last_tick = (call ->> 'last')::float8 AND last_tick < (call ->> 'tick')::float8 FOR UPDATE;
             IF FOUND THEN
-                answer := trio_jobs.submit_one(call);
+                answer := trio_jobs.submit_one(call, true);
                 IF coalesce(answer ->> 'error', 'Busy') = 'Busy' THEN
                     UPDATE trio_jobs.schedule SET last_tick = (call ->> 'tick')::float8 WHERE name = call ->> 'name';
                     answer := (answer::jsonb - 'error' - 'values' || '{"value": true}')::json;
