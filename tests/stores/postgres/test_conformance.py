@@ -28,7 +28,8 @@ from trio_jobs.testing.checks import SCENES
 from trio_jobs.testing.checks.kit import other_work, service_work, work
 
 OpenIn: TypeAlias = Callable[..., AbstractAsyncContextManager[Store]]
-TABLES = "SELECT format('DELETE FROM trio_jobs.%I', tablename) FROM pg_tables WHERE schemaname = 'trio_jobs'"
+EMPTY = """SELECT format('DELETE FROM trio_jobs.%I', tablename) FROM pg_tables
+WHERE schemaname = 'trio_jobs' AND tablename <> 'meta' ORDER BY tablename <> 'job'"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def open_in(postgres_server: Server) -> Iterator[OpenIn]:
 
 def empty(url: str) -> None:
     with psycopg.connect(url) as db:
-        for (delete,) in db.execute(TABLES + " AND tablename <> 'meta'").fetchall():
+        for (delete,) in db.execute(EMPTY).fetchall():
             db.execute(delete)
 
 
