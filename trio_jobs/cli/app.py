@@ -11,11 +11,13 @@ from cyclopts import App, CycloptsError
 
 from .cancel import cancel
 from .check import check
+from .copy import copy
 from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .limits import limits
 from .listing import list_jobs, stats
+from .migrate import migrate
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
 from .prune import prune
@@ -49,7 +51,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, stream, stats, check), (pause, resume, prune, remove)
+    looking, keeping = (show, stream, stats, check), (pause, resume, prune, remove, copy, migrate)
     for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")

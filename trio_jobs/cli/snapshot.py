@@ -67,6 +67,11 @@ class ReadOnlyFile(ReadOnly):
         self._rows = Rows({})
         self._tx = Transaction(db, time_of(db), Limits(1, Retention()))
 
+    @property
+    def now(self) -> float:
+        """The time by the file's clock."""
+        return self._tx.now
+
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement gives."""
         return list(self.db.execute(sql, values))
@@ -160,22 +165,36 @@ class ReadOnlyFile(ReadOnly):
 
 
 @contextmanager
-def open_snapshot(store: str) -> Generator[ReadOnlyFile]:
-    """See `readonly.open_readonly`."""
+def open_snapshot(store: str, *, alone: bool = False) -> Generator[ReadOnlyFile]:
+    """See `readonly.open_readonly`.
+
+    Args:
+        store: The address of the file.
+        alone: Whether to hold the file for the block, so that no other program has it open meanwhile.
+    """
     path = Path(file_of(store)).absolute()
     if not path.exists():
         raise Fault(
             f"there is no file {path}; name another with --store, or start with 'trio-jobs submit'", FAILED
         )
     try:
-        db: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        flags = apsw.SQLITE_OPEN_READWRITE if alone else apsw.SQLITE_OPEN_READONLY  # else it holds no lock
+        db: Any = apsw.Connection(str(path), flags=flags)
         try:
+            if alone:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")
             prepare_reader(db)
             db.execute("BEGIN")
             _check_version(db, path)
             yield ReadOnlyFile(db, path)
         finally:
             db.close()
+    except apsw.BusyError as error:
+        if not alone:
+            raise translated(error, path) from error
+        raise Fault(
+            f"{path} is open elsewhere; stop the workers and servers that use it first", FAILED
+        ) from error
     except apsw.Error as error:
         raise translated(error, path) from error
 

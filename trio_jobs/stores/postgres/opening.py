@@ -83,6 +83,21 @@ def split(url: str) -> tuple[str, dict[str, str]]:
     return urlunsplit(parts._replace(query=rest)), own
 
 
+def schema_of(url: str) -> str:
+    """Return the schema that an address names."""
+    return check_schema(split(url)[1].get("schema", SCHEMA))
+
+
+async def migrated(url: str) -> None:
+    """Make the schema in a database, or bring it to this version. Raises what `open_postgres` does."""
+    database = database_at(url)
+    connection = await database.connect()
+    try:
+        await prepare(connection, database.where, database.schema)
+    finally:
+        connection.close()
+
+
 async def check_made(url: str) -> None:
     """Check that a database holds a store of this version, which opening one would otherwise make.
 
