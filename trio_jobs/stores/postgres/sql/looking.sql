@@ -46,10 +46,15 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- How many jobs wait, but for those that wait for an input.
-CREATE OR REPLACE FUNCTION trio_jobs.waiting_jobs(kind text, called text) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT greatest(0, coalesce(sum(CASE WHEN state = 'awaiting_input' THEN -jobs ELSE jobs END), 0))::bigint
-    FROM trio_jobs.count_jobs(kind, called) WHERE state IN {started} OR state = 'awaiting_input'
-$$;
+CREATE OR REPLACE FUNCTION trio_jobs.waiting_jobs(kind text, called text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN  -- a function in SQL would be planned at each submit
+    RETURN (
+        SELECT greatest(0, coalesce(sum(CASE WHEN state = 'awaiting_input' THEN -jobs ELSE jobs END), 0))::bigint
+        FROM (SELECT * FROM trio_jobs.total UNION ALL SELECT * FROM trio_jobs.news) AS counted
+        WHERE what = CASE kind WHEN 'all' THEN 'handler' ELSE kind END AND (kind = 'all' OR name = called)
+            AND (state IN {started} OR state = 'awaiting_input')
+    );
+END $$;
 
 -- Add up the news, unless another transaction does. Nobody else writes rows of `total`, so nobody waits for this.
 CREATE OR REPLACE FUNCTION trio_jobs.fold_news() RETURNS void LANGUAGE plpgsql AS $$

@@ -17,29 +17,30 @@ END $$;
 -- Calls that are `plain`, with jobs that have neither key nor exclusive name and are not submitted again, are handled
 -- together, unless one of them has to be refused.
 CREATE OR REPLACE FUNCTION trio_jobs.submit_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     refused json := trio_jobs.too_new(calls);
-    plain int[];
-    single int[];
+    parts json[] := ARRAY(SELECT json_array_elements(calls));
+    plain int[] := '{}';
 BEGIN
-    SELECT array_agg(ordinality - 1) FILTER (WHERE together), array_agg(ordinality - 1) FILTER (WHERE NOT together)
-    INTO plain, single FROM (
-        SELECT ordinality, json_array_length(calls) > 1 AND (value ->> 'plain')::boolean AS together
-        FROM json_array_elements(calls) WITH ORDINALITY
-    ) AS call;
-    IF plain IS NOT NULL AND refused IS NULL THEN
-        BEGIN
-            RETURN QUERY SELECT * FROM trio_jobs.try_submit(calls, plain, true);
-        EXCEPTION WHEN SQLSTATE 'TJREF' THEN
-            single := plain || single;
-        END;
-    END IF;
-    FOREACH place IN ARRAY coalesce(CASE WHEN refused IS NULL THEN single ELSE plain || single END, '{}') LOOP
-        answer := coalesce(refused, trio_jobs.submit_one(calls -> place, true));
-        RETURN NEXT;
+    FOR place IN 0..cardinality(parts) - 1 LOOP
+        IF refused IS NULL AND cardinality(parts) > 1 AND (parts[place + 1] ->> 'plain')::boolean THEN
+            plain := plain || place;
+        ELSE
+            answer := coalesce(refused, trio_jobs.submit_one(parts[place + 1], true));
+            RETURN NEXT;
+        END IF;
     END LOOP;
+    BEGIN
+        RETURN QUERY SELECT plain[done.place], done.answer
+            FROM trio_jobs.try_submit(ARRAY(SELECT parts[one + 1] FROM unnest(plain) AS one), true) AS done WHERE plain <> '{}';
+    EXCEPTION WHEN SQLSTATE 'TJREF' THEN
+        FOREACH place IN ARRAY plain LOOP
+            answer := trio_jobs.submit_one(parts[place + 1], true);
+            RETURN NEXT;
+        END LOOP;
+    END;
 END $$;
 
 -- Accept the jobs of a call, or answer why not. If another transaction took a key or a name meanwhile, look again.
@@ -48,7 +49,7 @@ AS $$
 BEGIN
     FOR again IN REVERSE 100..0 LOOP
         BEGIN
-            RETURN (SELECT done.answer FROM trio_jobs.try_submit(json_build_array(call), '{0}', locks) AS done);
+            RETURN (SELECT done.answer FROM trio_jobs.try_submit(ARRAY[call], locks) AS done);
         EXCEPTION
             WHEN SQLSTATE 'TJREF' THEN RETURN SQLERRM::json;
             WHEN unique_violation THEN
@@ -59,41 +60,42 @@ BEGIN
     END LOOP;
 END $$;
 
--- Accept the jobs of those calls that are `wanted`: several plain ones, or one of any kind.
-CREATE OR REPLACE FUNCTION trio_jobs.try_submit(calls json, wanted int[], locks boolean)
-RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+-- Accept the jobs of several plain calls, or of one of any kind; their places begin at 1.
+CREATE OR REPLACE FUNCTION trio_jobs.try_submit(calls json[], locks boolean) RETURNS TABLE (place int, answer json)
+LANGUAGE plpgsql
 AS $$
 DECLARE
-    call json := calls -> wanted[1];
+    call json := calls[1];
     most bigint := (call ->> 'queue')::bigint;
     waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
     at double precision;
     idle boolean;
+    part json;
     starts int[] := '{}';
     new json;
     stand json;
     ids text[];
     born text[];
+    number bigint;
     fresh bigint[] := '{}';
     taking int;  -- of these, how many need room
     room record;
 BEGIN
-    FOREACH place IN ARRAY wanted LOOP
-        PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(calls -> place -> 'jobs'))
-        WHERE (calls -> place ->> 'submitted')::boolean;
+    FOREACH part IN ARRAY calls LOOP
+        PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(part -> 'jobs')) WHERE (part ->> 'submitted')::boolean;
     END LOOP;
     IF (call ->> 'plain')::boolean THEN
         at := trio_jobs.clock();
-        FOREACH place IN ARRAY wanted LOOP  -- they start at once only if they overtake nobody
-            IF (calls -> place ->> 'at_once')::boolean AND NOT EXISTS (
-                SELECT FROM json_array_elements(calls -> place -> 'jobs') JOIN trio_jobs.job ON job.id = value ->> 'id'
+        FOR place IN 1..cardinality(calls) LOOP  -- they start at once only if they overtake nobody
+            IF (calls[place] ->> 'at_once')::boolean AND NOT EXISTS (
+                SELECT FROM json_array_elements(calls[place] -> 'jobs') JOIN trio_jobs.job ON job.id = value ->> 'id'
             ) THEN
-                idle := coalesce(idle, trio_jobs.is_idle(calls -> place -> 'handlers', at));
+                idle := coalesce(idle, trio_jobs.is_idle(calls[place] -> 'handlers', at));
                 starts := CASE WHEN idle THEN starts || place ELSE starts END;
             END IF;
         END LOOP;
         SELECT coalesce(array_agg(added.number), '{}'), array_agg(added.id) INTO fresh, born
-        FROM trio_jobs.insert_jobs(calls, wanted, starts, at) AS added;
+        FROM trio_jobs.insert_jobs(calls, starts, at) AS added;
         taking := cardinality(fresh);
     ELSE
         taking := 0;
@@ -102,9 +104,11 @@ BEGIN
             ids := ids || coalesce(stand ->> 'known', new ->> 'id');
             CONTINUE WHEN stand ->> 'known' IS NOT NULL;
             at := trio_jobs.clock();
-            fresh := fresh || (SELECT added.number FROM trio_jobs.insert_jobs(json_build_array(json_build_object(
+            number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[json_build_object(
                 'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
-            )), '{0}', '{}', at) AS added);
+            )], '{}', at) AS added);
+            CONTINUE WHEN number IS NULL;  -- it was accepted before
+            fresh := fresh || number;
             taking := taking + (stand ->> 'has_room' = 'false' AND new ->> 'service' IS DISTINCT FROM 'true')::int;
             UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
         END LOOP;
@@ -113,19 +117,19 @@ BEGIN
     END IF;
     PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
     PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))
-    WHERE taking > 0 AND waiting + taking > most AND (cardinality(wanted) > 1 OR waiting + taking - least(
+    WHERE taking > 0 AND waiting + taking > most AND (cardinality(calls) > 1 OR waiting + taking - least(
         CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
         (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
     ) > most);
-    FOREACH place IN ARRAY wanted LOOP
-        answer := trio_jobs.came_in(calls -> place, at, CASE WHEN place = ANY (starts) THEN born END, ids, stand);
+    FOR place IN 1..cardinality(calls) LOOP
+        answer := trio_jobs.came_in(calls[place], at, CASE WHEN place = ANY (starts) THEN born END, ids, stand);
         RETURN NEXT;
     END LOOP;
     PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))  -- perhaps others were claimed
     WHERE taking > 0 AND waiting + taking > most AND trio_jobs.waiting_jobs('all', '') > most;
     FOR room IN
         SELECT one.key AS owner, min(one.value::bigint) AS most
-        FROM unnest(wanted) AS part, json_each_text(calls -> part -> 'rooms') AS one
+        FROM unnest(calls) AS each (call), json_each_text(each.call -> 'rooms') AS one
         WHERE taking > 0 AND one.key IN (SELECT job.owner FROM trio_jobs.job WHERE job.number = ANY (fresh))
         GROUP BY 1
     LOOP
@@ -156,9 +160,9 @@ BEGIN
     );
 END $$;
 
--- Add the jobs of some `calls`, those of `starts` as jobs that run from the start; return those that are new.
+-- Add the jobs of calls, those in the places `starts` as jobs that run from the start; return those that are new.
 -- A call may say more of its jobs: `parent`, `behind`, `put_off` and `due`.
-CREATE OR REPLACE FUNCTION trio_jobs.insert_jobs(calls json, wanted int[], starts int[], at double precision)
+CREATE OR REPLACE FUNCTION trio_jobs.insert_jobs(calls json[], starts int[], at double precision)
 RETURNS TABLE (number bigint, id text) LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
@@ -170,7 +174,7 @@ BEGIN
             list.place * 1000000 + one.ordinality AS place, list.place = ANY (starts) AS runs,
             coalesce(call.due, CASE WHEN one.run_at IS NULL THEN at + one.delay ELSE greatest(at, one.run_at) END) AS due,
             at + call.lease AS lapses
-        FROM (SELECT ordinality - 1 AS place, value FROM json_array_elements(calls) WITH ORDINALITY) AS list,
+        FROM unnest(calls) WITH ORDINALITY AS list (value, place),
             json_to_record(list.value) AS call (
                 jobs json, worker text, lease float8, claim text, parent text, behind boolean, put_off float8, due float8
             ),
@@ -179,7 +183,6 @@ BEGIN
                 key text, exclusive text, resubmitted_from text, attempts bigint, delay float8, run_at float8, queue float8,
                 tags json
             )) WITH ORDINALITY AS one
-        WHERE list.place = ANY (wanted)
         ORDER BY one.id, place
     ), added AS (
         INSERT INTO trio_jobs.job (
@@ -291,12 +294,8 @@ AS $$
         CASE WHEN holder = 'none' THEN 'first' WHEN holder = 'waits' THEN waits ELSE runs END,
         holder <> 'none' AND replacing, holder NOT IN ('none', 'waits') AND policy = 'cancel'
     FROM (VALUES
-        ('reject', 'refused', 'refused', false),
-        ('attach', 'attached', 'attached', false),
-        ('after', 'behind', 'behind', false),
-        ('replace', 'first', 'behind', true),
-        ('cancel', 'first', 'behind', true),
-        ('debounce', 'first', 'behind', true)
+        ('reject', 'refused', 'refused', false), ('attach', 'attached', 'attached', false), ('after', 'behind', 'behind', false),
+        ('replace', 'first', 'behind', true), ('cancel', 'first', 'behind', true), ('debounce', 'first', 'behind', true)
     ) AS move (word, waits, runs, replacing) WHERE word = policy
 $$;
 
@@ -379,7 +378,7 @@ END $$;
 
 -- Accept children, which run from the start. The row of a parent is locked, so its attempt cannot end in between.
 CREATE OR REPLACE FUNCTION trio_jobs.spawn_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     call json;
@@ -394,7 +393,7 @@ BEGIN
             WHERE id = call ->> 'parent' AND state = 'running' AND attempt = (call ->> 'attempt')::int
                 AND claim IS NOT DISTINCT FROM call ->> 'claim'
         ) THEN
-            PERFORM trio_jobs.insert_jobs(json_build_array(call), '{0}', '{0}', at);
+            PERFORM trio_jobs.insert_jobs(ARRAY[call], '{1}', at);
             SELECT json_build_object(
                 'value', json_build_array(attempt, spent, saved, seq, consumed), 'started', json_build_array(id)
             ) INTO answer FROM trio_jobs.job WHERE id = call #>> '{jobs,0,id}';
