@@ -6,6 +6,8 @@ from typing import Any
 
 from ..waits import Waits
 from .cancelling import CancelCalls
+from .claiming import ClaimingCalls
+from .going import GoingCalls
 from .inputs import InputCalls
 from .limits import LimitCalls
 from .notices import NoticeCalls
@@ -15,7 +17,15 @@ from .writing import WritingCalls
 
 
 class PostgresStore(
-    SubmitCalls, WritingCalls, InputCalls, CancelCalls, LimitCalls, ScheduleCalls, NoticeCalls
+    SubmitCalls,
+    ClaimingCalls,
+    WritingCalls,
+    InputCalls,
+    CancelCalls,
+    GoingCalls,
+    LimitCalls,
+    ScheduleCalls,
+    NoticeCalls,
 ):
     """Keeps jobs in a schema of a PostgreSQL database; `open_postgres` makes one. See `PostgresCalls`."""
 

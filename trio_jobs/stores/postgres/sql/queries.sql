@@ -131,3 +131,6 @@ SELECT DISTINCT job FROM trio_jobs.event WHERE NOT EXISTS (SELECT FROM trio_jobs
 
 -- name: to_check
 SELECT number, id, kept, state = 'running' AND parent IS NULL AND lease IS NULL AND leased_by IS NULL FROM trio_jobs.job;
+
+-- name: pauses
+SELECT name FROM trio_jobs.pause;

@@ -1,0 +1,84 @@
+"""The verbs that begin attempts, and that say whose they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+from ..contract import NO_CLAIMS, Claim, Claimant, Heartbeat
+from ..pauses import Pauses
+from .calls import PostgresCalls
+
+BATCH = 500
+"""How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
+_ALL = ""  # no handler has this name
+_MOST = 2**31 - 2
+
+
+class ClaimingCalls(PostgresCalls):
+    """Claims, leases, sweeps and pauses."""
+
+    _more: int
+    _lease: int | None = None  # the number of its row of leases
+
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+        """See `Store.claim`."""
+        seen = self._signals.work.count
+        claims, more = await self._claim(limit, self._rows.claimed, worker)
+        self._more = seen if more else -1
+        return claims
+
+    async def claim_services(self, worker: Claimant) -> list[Claim]:
+        """See `services.KeepsServices`."""
+        names = self._rows.services
+        return (await self._claim(len(names), names, worker))[0]  # there is one of each
+
+    async def _claim(
+        self, limit: int, handlers: Collection[str], worker: Claimant
+    ) -> tuple[list[Claim], bool]:
+        """Return what was started, and whether yet another job is due."""
+        if not limit and worker.claim is None:
+            return [], False
+        answer = await self._write(
+            "claim_jobs",
+            {
+                "version": self._own["version"],
+                "limit": min(limit, _MOST),
+                "handlers": handlers,
+                "worker": worker.name,
+                "lease": _seconds(worker.lease),
+                "claim": worker.claim,
+            },
+        )
+        return [self._rows.claim_of(row, worker.claim) for row in answer["rows"]], answer["more"]
+
+    async def heartbeat(
+        self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
+    ) -> Heartbeat:
+        """See `Store.heartbeat`."""
+        fences = {job_id: (attempt, claims.get(job_id)) for job_id, attempt in held.items()}
+        call = {"held": fences, "lease": _seconds(lease), "mine": self._lease}
+        answer = await self._write("heartbeat", call)
+        self._lease = answer["mine"]
+        return Heartbeat(frozenset(fences).difference(answer["alive"]), answer["cancels"] or {})
+
+    async def sweep(self) -> None:
+        """See `Store.sweep`."""
+        while await self._write("sweep", self._own) >= BATCH:
+            pass
+
+    async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
+        """See `KeepsPauses.pause_handlers`."""
+        given = None if names is None else [*names]
+        call = {"version": self._own["version"], "names": given, "paused": paused}
+        await self._write("pause_handlers", call)
+
+    async def paused_handlers(self) -> Pauses:
+        """See `KeepsPauses.paused_handlers`."""
+        names = {name for (name,) in await self._read("pauses") if name is not None}
+        return Pauses(_ALL in names, frozenset(names - {_ALL}))
+
+
+def _seconds(lease: float) -> float | None:
+    """Return a lease as the database takes it, to which None is one that never lapses."""
+    return None if lease == math.inf else lease

@@ -1,0 +1,42 @@
+-- Starts of jobs. What a function must not find by reading the whole table forbids that for itself, as a plan that was
+-- made while the table was small may outlive that time.
+
+-- The refusal of calls by a version of the package that is too old for the schema; NULL if it is not.
+CREATE OR REPLACE FUNCTION trio_jobs.too_new(calls json) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT json_build_object('error', 'SchemaTooNew', 'values', json_build_array(
+            'the database ' || current_database(), meta.value, (calls -> 0 ->> 'version')::bigint
+        ))
+        FROM trio_jobs.meta WHERE meta.name = 'compat' AND meta.value > (calls -> 0 ->> 'version')::bigint
+    );
+END $$;
+
+-- Starts jobs that wait and that the caller has locked; each row is what `Rows.claim_of` takes, in the order given.
+-- Without a `lease`, in seconds, it never lapses.
+CREATE OR REPLACE FUNCTION trio_jobs.start_jobs(numbers bigint[], worker text, lease double precision, claim text)
+RETURNS SETOF json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    begun double precision := trio_jobs.clock();
+    named text := '[' || to_json(start_jobs.worker) || ']';
+BEGIN
+    RETURN QUERY WITH started AS (
+        UPDATE trio_jobs.job AS job
+        SET state = 'running', claim = start_jobs.claim, attempt = job.attempt + 1, spent = job.spent + 1,
+            appended = 0, seq = job.seq + 1, started = begun, lease = begun + start_jobs.lease, leased_by = NULL,
+            expires = NULL, ready = NULL, reason = NULL, message = NULL, error = NULL, received = job.consumed,
+            waited = CASE WHEN job.reason = 'awaiting_input' THEN
+                CASE WHEN job.last_input > job.received THEN 'input' ELSE 'timeout' END
+            END
+        FROM unnest(numbers) WITH ORDINALITY AS asked (number, place)
+        WHERE job.number = asked.number AND (job.state IN {started}) IS TRUE  -- found by number, not by state
+        RETURNING asked.place, job.number, job.attempt, job.seq, json_build_array(
+            job.id, job.handler, job.args, job.options, job.metadata, job.priority, job.owner, job.key,
+            job.attempt, job.spent, job.saved, job.seq, job.consumed, job.waited
+        ) AS record
+    ), logged AS (
+        INSERT INTO trio_jobs.event (job, seq, count, attempt, kind, at, data)
+        SELECT one.number, one.seq, 1, one.attempt, 'started', begun, named FROM started AS one
+    )
+    SELECT one.record FROM started AS one ORDER BY one.place;
+END $$;
