@@ -135,9 +135,7 @@ BEGIN
             'ended', ARRAY(SELECT json_array_elements_text(one -> 'ended') FROM unnest(done) AS one)
         );
     END IF;
-    FOR place IN 0 .. json_array_length(calls) - 1 LOOP
-        RETURN NEXT;
-    END LOOP;
+    RETURN QUERY SELECT one.place, sweep.answer FROM generate_series(0, json_array_length(calls) - 1) AS one (place);
 END $$;
 
 -- What tells the tasks that wait for jobs that these have been deleted.
