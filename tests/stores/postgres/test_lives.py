@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import apsw
 import attrs
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stores.postgres.in_sql import schema_in
-from tests.stores.postgres.test_rules import counts, ends, outcomes, rules, texts
+from tests.stores.postgres.test_rules import counts, outcomes, rules, texts
 from trio_jobs import Ended, Kind, Progress, Reason, Retention, Step
 from trio_jobs._common.errors import TrioJobsError
 from trio_jobs._json.stored import encode_event
@@ -36,29 +36,22 @@ from trio_jobs.stores.sqlite.queries import SCHEMAS
 
 JOBS = ("held", "behind", "child", "grandchild")
 WORKER = Claimant("worker", claim="a")
-COLUMNS = (
-    *(
-        "id",
-        "state",
-        "reason",
-        "message",
-        "error",
-        "result",
-        "saved",
-        "progress",
-        "attempt",
-        "spent",
-        "losses",
-    ),
-    *("claim", "appended", "seq", "kept", "bytes", "due", "expires", "finished", "ready", "cancel_requested"),
-    *("cancel_message", "cancel_grace", "consumed", "received", "last_input", "inputs_ended", "unconsumed"),
-    *("input_bytes", "repeated", "repeats", "steps", "step_bytes", "replaced_by"),
-)
+COLUMNS = """id, state, reason, message, error, result, saved, progress, attempt, spent, losses, claim, appended,
+    seq, kept, bytes, due, expires, finished, ready, cancel_requested, cancel_message, cancel_grace, consumed,
+    received, last_input, inputs_ended, unconsumed, input_bytes, repeated, repeats, steps, step_bytes,
+    replaced_by"""
+WIDE = Retention(finished=FOREVER)
 NARROW = st.builds(
     Retention,
-    events=st.integers(1, 12), bytes=st.integers(1, 99), token_bytes=st.integers(8, 30), inputs=st.integers(1, 4),
-    input_bytes=st.integers(9, 50), steps=st.integers(1, 3), step_bytes=st.integers(40, 150), finished=st.just(FOREVER),
-)  # fmt: skip
+    events=st.integers(1, 12),
+    bytes=st.integers(1, 99),
+    token_bytes=st.integers(8, 30),
+    inputs=st.integers(1, 4),
+    input_bytes=st.integers(9, 50),
+    steps=st.integers(1, 3),
+    step_bytes=st.integers(40, 150),
+    finished=st.just(FOREVER),
+)
 
 
 class InSql(WritingCalls, InputCalls, CancelCalls):
@@ -88,7 +81,10 @@ class InSql(WritingCalls, InputCalls, CancelCalls):
 
 
 class Both:
-    """The same jobs in a file and in a database: one that holds a name, one behind it, its child, and that one's."""
+    """The same jobs in a file and in a database.
+
+    One holds a name, one stands behind it, one is a child of the first, and one that one's.
+    """
 
     def __init__(self, db: psycopg.Connection[Any], keep: Retention, rule: Any = None) -> None:
         file = apsw.Connection(":memory:")
@@ -99,24 +95,19 @@ class Both:
         self.sql = InSql(db, keep)
         options = json.dumps({} if rule is None else {"restart": attrs.asdict(rule)})
         for number, name in enumerate(JOBS, 1):
-            row = {
-                "number": number, "id": name, "handler": "work", "args": "[]", "options": options, "priority": 2,
-                "state": "queued" if name == "behind" else "running", "attempts": 1, "attempt": 1, "spent": 1, "claim": "a",
-                "created": 0, "due": 5, "first_due": 3, "started": 900.0, "expires": 2000.0, "seq": 1,
-                "parent": {"child": "held", "grandchild": "child"}.get(name),
-                "exclusive": "name" if name in {"held", "behind"} else None,
-            }  # fmt: skip
             behind = name == "behind"
+            row = {"number": number, "id": name, "handler": "work", "args": "[]", "options": options}
+            row |= {"priority": 2, "state": "queued" if behind else "running", "attempts": 1, "attempt": 1}
+            row |= {"spent": 1, "claim": "a", "created": 0, "due": 5, "first_due": 3, "started": 900.0}
+            row |= {"expires": 2000.0, "seq": 1, "parent": {"child": "held", "grandchild": "child"}.get(name)}
+            row |= {"exclusive": "name" if name in {"held", "behind"} else None}
             names, marks = ", ".join(row), ", ".join("?" for _ in row)
-            file.execute(
-                f"INSERT INTO trio_jobs_job ({names}, behind) VALUES ({marks}, {'1' if behind else 'NULL'})",  # noqa: S608
-                tuple(row.values()),
+            into_file = (
+                f"INSERT INTO trio_jobs_job ({names}, behind) VALUES ({marks}, {1 if behind else 'NULL'})"  # noqa: S608
             )
-            db.execute(
-                f"INSERT INTO trio_jobs.job ({names}, behind) "  # noqa: S608
-                f"VALUES ({marks.replace('?', '%s')}, {behind})".encode(),
-                tuple(row.values()),
-            )
+            file.execute(into_file, tuple(row.values()))
+            into_sql = f"INSERT INTO trio_jobs.job ({names}, behind) VALUES ({marks}, {behind})"  # noqa: S608
+            db.execute(into_sql.replace("?", "%s").encode(), tuple(row.values()))
         self.wait(0)
 
     def wait(self, seconds: float) -> None:
@@ -142,20 +133,24 @@ class Both:
         except TrioJobsError as error:
             return type(error), error.args, str(error)
 
+    def attempt(self, again: int = 0) -> tuple[int, int]:
+        """Return the number of the attempt, and how much it has appended, less what it appends again."""
+        asked = "SELECT attempt, max(0, appended - ?) FROM trio_jobs_job WHERE number = 1"
+        attempt, offset = next(self.tx.db.execute(asked, (again,)))
+        return int(attempt), int(offset)
+
     def append(self, kind: Kind, values: Sequence[Any], again: int = 0, received: int | None = None) -> Any:
-        (offset,) = next(
-            self.tx.db.execute("SELECT max(0, appended - ?) FROM trio_jobs_job WHERE number = 1", (again,))
-        )
+        attempt, offset = self.attempt(again)
         encoded = [encode_event(kind, value) for value in values]
         more: Any = {"offset": offset, "received": received, "claim": "a"}
         return self.same(
-            lambda: verbs.append(self.tx, "held", 1, kind, encoded, **more),
-            self.sql.append("held", 1, kind, values, **more),
+            lambda: verbs.append(self.tx, "held", attempt, kind, encoded, **more),
+            self.sql.append("held", attempt, kind, values, **more),
         )
 
     def finish(self, outcome: Outcome) -> Any:
         result = encode("it", outcome.result) if outcome.transition is Transition.COMPLETED else None
-        (attempt,) = next(self.tx.db.execute("SELECT attempt FROM trio_jobs_job WHERE number = 1"))
+        attempt, _ = self.attempt()
         return self.same(
             lambda: in_file.finish(self.tx, "held", attempt, outcome, result, claim="a"),
             self.sql.finish("held", attempt, outcome, "a"),
@@ -183,9 +178,9 @@ class Both:
         self.tx.write_log()
         row = verbs.start(self.tx, 1, WORKER)
         self.db.execute(
-            "UPDATE trio_jobs.job SET state = 'running', claim = 'a', attempt = attempt + 1, spent = spent + 1, "
-            "appended = 0, seq = seq + 1, started = %s, expires = NULL, ready = NULL, reason = NULL, message = NULL, "
-            "error = NULL, received = consumed WHERE number = 1",
+            "UPDATE trio_jobs.job SET state = 'running', claim = 'a', attempt = attempt + 1, "
+            "spent = spent + 1, appended = 0, seq = seq + 1, started = %s, expires = NULL, ready = NULL, reason = NULL, "
+            "message = NULL, error = NULL, received = consumed WHERE number = 1",
             [self.now],
         )
         self.db.execute(
@@ -194,29 +189,22 @@ class Both:
         )
 
     def jobs(self) -> list[Any]:
-        found = self.db.execute(
-            f"SELECT {', '.join(COLUMNS)}, behind FROM trio_jobs.job ORDER BY number".encode()
-        )  # noqa: S608
-        return found.fetchall()
+        asked = f"SELECT {COLUMNS}, behind FROM trio_jobs.job ORDER BY number"  # noqa: S608
+        return self.db.execute(asked.encode()).fetchall()
 
     def file_jobs(self) -> list[Any]:
-        return list(
-            self.tx.db.execute(
-                f"SELECT {', '.join(COLUMNS)}, behind IS NOT NULL FROM trio_jobs_job ORDER BY number"  # noqa: S608
-            )
-        )
+        asked = f"SELECT {COLUMNS}, behind IS NOT NULL FROM trio_jobs_job ORDER BY number"  # noqa: S608
+        return list(self.tx.db.execute(asked))
 
     def log(self) -> list[Any]:
-        found = self.db.execute(
-            "SELECT job, seq, count, attempt, kind, at, received, data FROM trio_jobs.event ORDER BY 1, 2"
-        )
+        columns = "job, seq, count, attempt, kind, at, received, data"
+        found = self.db.execute(f"SELECT {columns} FROM trio_jobs.event ORDER BY 1, 2".encode())  # noqa: S608
         known = self.db.execute("SELECT id, digest, seq FROM trio_jobs.input ORDER BY id")
         return [*map(_read, found), *known]
 
     def file_log(self) -> list[Any]:
-        found = self.tx.db.execute(
-            "SELECT id >> 32, id & 0xffffffff, count, attempt, kind, at, received, data FROM trio_jobs_event ORDER BY id"
-        )
+        columns = "id >> 32, id & 0xffffffff, count, attempt, kind, at, received, data"
+        found = self.tx.db.execute(f"SELECT {columns} FROM trio_jobs_event ORDER BY id")  # noqa: S608
         known = self.tx.db.execute("SELECT id, lower(hex(digest)), seq FROM trio_jobs_input ORDER BY id")
         return [*map(_read, found), *known]
 
@@ -289,4 +277,44 @@ def test_any_life(db: psycopg.Connection[Any], keep: Retention, rule: Any, acts:
             both.finish(attrs.evolve(outcome, result=result))
         else:
             getattr(both, act)(*args)
+    db.rollback()
+
+
+@pytest.mark.parametrize("reason", [Reason.SNOOZED, Reason.AWAITING_INPUT, Reason.ERROR])
+def test_many_attempts(db: psycopg.Connection[Any], reason: Reason) -> None:
+    """Of many snoozes and waits the same are dropped, and no other ends of attempts."""
+    db.rollback()
+    both = Both(db, WIDE)
+    for _ in range(160):
+        both.wait(1)
+        both.finish(Outcome(Transition.RETRIED, ended=Ended(reason, delay=1.0)))
+        both.start()
+    kinds = [row[4] for row in both.log()]
+    assert kinds.count("retried") == (160 if reason is Reason.ERROR else 111)
+    db.rollback()
+
+
+def test_calls_in_one_flush(db: psycopg.Connection[Any]) -> None:
+    """Calls for one job that are sent together are served in their order, and each has its own answer."""
+    db.rollback()
+    sql = Both(db, WIDE).sql
+    call = {"attempt": 1, "claim": "a", "kind": "token", "received": None, "keep": attrs.asdict(WIDE)}
+    appends = [
+        {**call, "job": "held", "data": "[1, 2]", "count": 2, "offset": 0},
+        {**call, "job": "child", "data": "[3]", "count": 1, "offset": 0},
+        {**call, "job": "held", "data": "[2,4]", "count": 2, "offset": 1},
+        {**call, "job": "held", "attempt": 2, "data": "[5]", "count": 1, "offset": 3},
+        {**call, "job": "nobody", "data": "[5]", "count": 1, "offset": 3},
+    ]
+    found = sql.flush("append_events", *appends)
+    assert [answer.value for answer in found] == [3, 2, 4, None, None]
+    assert [answer.error for answer in found] == [None, None, None, "LeaseLost", "LeaseLost"]
+    assert [answer.grown for answer in found] == [["held"], ["child"], ["held"], [], []]
+    done = {"transition": "completed", "result": "1", "ended": None, "received": 0, "begun": True}
+    finish = {**call, "outcome": done}
+    jobs = ("held", "grandchild", "held", "child")
+    found = sql.flush("finish_jobs", *[{**finish, "job": job} for job in jobs])
+    assert [answer.value for answer in found] == ["completed", "completed", "completed", None]
+    assert [sorted(answer.ended) for answer in found] == [["child", "held"], ["grandchild"], [], []]
+    assert [answer.work for answer in found] == [True, False, False, False]
     db.rollback()
