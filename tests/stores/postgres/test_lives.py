@@ -36,8 +36,8 @@ from trio_jobs.stores.sqlite.queries import SCHEMAS
 
 JOBS = ("held", "behind", "child", "grandchild")
 WORKER = Claimant("worker", claim="a")
-COLUMNS = """id, state, reason, message, error, result, saved, progress, attempt, spent, losses, claim, appended,
-    seq, kept, bytes, due, expires, finished, ready, cancel_requested, cancel_message, cancel_grace, consumed,
+COLUMNS = """id, state, reason, message, error, result, saved, progress, attempt, spent, losses, claim,
+    appended, seq, kept, bytes, due, expires, finished, ready, cancel_requested, cancel_message, cancel_grace, consumed,
     received, last_input, inputs_ended, unconsumed, input_bytes, repeated, repeats, steps, step_bytes,
     replaced_by"""
 WIDE = Retention(finished=FOREVER)
@@ -179,7 +179,8 @@ class Both:
         row = verbs.start(self.tx, 1, WORKER)
         self.db.execute(
             "UPDATE trio_jobs.job SET state = 'running', claim = 'a', attempt = attempt + 1, "
-            "spent = spent + 1, appended = 0, seq = seq + 1, started = %s, expires = NULL, ready = NULL, reason = NULL, "
+            "spent = spent + 1, appended = 0, seq = seq + 1, "
+            "started = %s, expires = NULL, ready = NULL, reason = NULL, "
             "message = NULL, error = NULL, received = consumed WHERE number = 1",
             [self.now],
         )
