@@ -24,7 +24,7 @@ DECLARE
     parts json[] := ARRAY(SELECT json_array_elements(calls));
     plain int[] := '{}';
 BEGIN
-    FOR place IN 0..cardinality(parts) - 1 LOOP
+    FOREACH place IN ARRAY ARRAY(SELECT generate_series(0, cardinality(parts) - 1)) LOOP
         IF refused IS NULL AND cardinality(parts) > 1 AND (parts[place + 1] ->> 'plain')::boolean THEN
             plain := plain || place;
         ELSE
@@ -65,6 +65,7 @@ CREATE OR REPLACE FUNCTION trio_jobs.try_submit(calls json[], locks boolean) RET
 LANGUAGE plpgsql
 AS $$
 DECLARE
+    places int[] := ARRAY(SELECT generate_subscripts(calls, 1));
     call json := calls[1];
     most bigint := (call ->> 'queue')::bigint;
     waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
@@ -86,8 +87,8 @@ BEGIN
     END LOOP;
     IF (call ->> 'plain')::boolean THEN
         at := trio_jobs.clock();
-        FOR place IN 1..cardinality(calls) LOOP  -- they start at once only if they overtake nobody
-            IF (calls[place] ->> 'at_once')::boolean AND NOT EXISTS (
+        FOREACH place IN ARRAY places LOOP  -- they start at once only if they overtake nobody
+            IF coalesce((calls[place] ->> 'at_once')::boolean, false) AND NOT EXISTS (
                 SELECT FROM json_array_elements(calls[place] -> 'jobs') JOIN trio_jobs.job ON job.id = value ->> 'id'
             ) THEN
                 idle := coalesce(idle, trio_jobs.is_idle(calls[place] -> 'handlers', at));
@@ -121,7 +122,7 @@ BEGIN
         CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
         (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
     ) > most);
-    FOR place IN 1..cardinality(calls) LOOP
+    FOREACH place IN ARRAY places LOOP
         answer := trio_jobs.came_in(calls[place], at, CASE WHEN place = ANY (starts) THEN born END, ids, stand);
         RETURN NEXT;
     END LOOP;
