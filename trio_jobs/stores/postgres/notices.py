@@ -23,7 +23,7 @@ from .looking import LookingCalls
 from .statements import quote
 
 _ALONE: Final = 0.2
-"""Seconds between two looks at what other processes have written while no hints come, at most."""
+"""Seconds between two looks at what other processes have written while hints ought to come and do not."""
 _REST: Final = 0.01
 """Seconds between two hints, or two looks, at least;"""
 _RESTS: Final = 3
@@ -176,7 +176,8 @@ class NoticeCalls(LookingCalls):
         """Look at what other processes have done, when there is a hint, and in intervals."""
         rung = 0
         while True:
-            with trio.move_on_after(self._poll if self._listens else min(self._poll, _ALONE)) as waited:
+            broken = self._database.listens and not self._listens
+            with trio.move_on_after(min(self._poll, _ALONE) if broken else self._poll) as waited:
                 await self._looks.wait_past(rung)
             rung = self._looks.count
             asked, self._asked = None if waited.cancelled_caught else self._asked, set[str]()
