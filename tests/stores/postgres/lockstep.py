@@ -63,17 +63,13 @@ async def open_in_lockstep(
 ) -> AsyncGenerator[PostgresStore]:
     """Open a store as `open_postgres` does, for a run in virtual time.
 
-    The schema is to be there already, with the clock of `set_clock`. No task runs and no time passes while the
-    server works, so the same seed takes the same course. What another store writes is not noticed.
+    The schema is to be there already. No task runs and no time passes while the server works, so the same seed
+    takes the same course. What another store writes is not noticed.
     """
+    with psycopg.connect(url) as db:
+        db.execute(CLOCK)
     database = attrs.evolve(database_at(url), connect=partial(connected, url), listens=False)
     rows = Rows(Handlers(handlers))
     store = PostgresStore(database, rows, queue_limit=queue_limit, retention=retention, poll=math.inf)
     async with served(store, store.tasks()):
         yield store
-
-
-def set_clock(url: str) -> None:
-    """Let the functions of a schema tell the time of a run."""
-    with psycopg.connect(url) as db:
-        db.execute(CLOCK)

@@ -10,16 +10,20 @@ from typing import Any, TypeAlias
 
 import psycopg
 import pytest
+import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.postgres import Server
+from tests.stores.postgres.lockstep import open_in_lockstep
+from trio_jobs import Retention
 from trio_jobs.stores import Store
 from trio_jobs.stores.postgres import open_postgres
 from trio_jobs.testing import (
     QUEUE_LIMIT,
     RETENTION,
     Check,
+    JobMachine,
     StoreMachine,
     narrow_store_checks,
     store_checks,
@@ -32,23 +36,39 @@ EMPTY = """SELECT format('DELETE FROM trio_jobs.%I', tablename) FROM pg_tables
 WHERE schemaname = 'trio_jobs' AND tablename <> 'meta' ORDER BY tablename <> 'job'"""
 
 
-@pytest.fixture(scope="module")
-def open_in(postgres_server: Server) -> Iterator[OpenIn]:
-    """Open the store of a folder: all use one schema in turn, which is emptied for a new one."""
+def emptied(server: Server, opener: Any) -> Iterator[OpenIn]:
+    """Give what opens the store of a folder: all use one schema in turn, which is emptied for a new one."""
     name, last = f"test_{secrets.token_hex(8)}", list[Path]()
-    postgres_server.query(f"CREATE DATABASE {name}")
+    server.query(f"CREATE DATABASE {name}")
+    url = server.url(name)
+    trio.run(make, url)
 
     @asynccontextmanager
-    async def opened(folder: Path, **limits: Any) -> AsyncGenerator[Store]:
+    async def opened(folder: Path, **given: Any) -> AsyncGenerator[Store]:
         if last != [folder]:
             last[:] = [folder]
-            empty(postgres_server.url(name))
-        url = postgres_server.url(name)
-        async with open_postgres(url, handlers=[work, other_work, service_work], **limits) as store:
+            empty(url)
+        async with opener(url, **{"handlers": [work, other_work, service_work], **given}) as store:
             yield store
 
     yield opened
-    postgres_server.query(f"DROP DATABASE {name} WITH (FORCE)")
+    server.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def make(url: str) -> None:
+    async with open_postgres(url):
+        pass
+
+
+@pytest.fixture(scope="module")
+def open_in(postgres_server: Server) -> Iterator[OpenIn]:
+    yield from emptied(postgres_server, open_postgres)
+
+
+@pytest.fixture(scope="module")
+def open_slowly(postgres_server: Server) -> Iterator[OpenIn]:
+    """Give what opens stores in virtual time."""
+    yield from emptied(postgres_server, open_in_lockstep)
 
 
 def empty(url: str) -> None:
@@ -78,3 +98,44 @@ def test_each_verb_beside_each_other_one(check: Check, open_in: OpenIn) -> None:
 def test_limits(check: Check, open_in: OpenIn) -> None:
     """Each claim about limits holds."""
     check.run(lambda folder: open_in(folder, queue_limit=QUEUE_LIMIT, retention=RETENTION))
+
+
+class PostgresMachine(StoreMachine):
+    """Random programs of verbs, through two connections that open and close."""
+
+    at: OpenIn
+
+    def open_store(self, folder: Path) -> AbstractAsyncContextManager[Store]:
+        return self.at(folder)
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.deep)])
+def test_it_agrees_with_the_store_in_memory(examples: int, open_slowly: OpenIn) -> None:
+    """For any sequence of calls, both stores answer the same and keep the same logs."""
+
+    class Machine(PostgresMachine):
+        at = staticmethod(open_slowly)
+
+    run_state_machine_as_test(Machine, settings=hunt(examples, 30))
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.deep)])
+def test_random_lives_break_no_promise(examples: int, open_slowly: OpenIn) -> None:
+    """Random lives of scripted jobs, on workers that crash and come back, pass."""
+
+    class Lives(JobMachine):
+        def open_store(self) -> AbstractAsyncContextManager[Store]:
+            return open_slowly(self.folder, handlers=self.journalled, retention=Retention(inputs=6))
+
+    run_state_machine_as_test(Lives, settings=hunt(examples, 20))
+
+
+def hunt(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],  # to shrink takes minutes
+        suppress_health_check=[*HealthCheck],
+    )

@@ -40,7 +40,6 @@ _SUMMARY: Final = (
 )
 _EVENT: Final = (int, int, int, str, float, int, str)
 _TABLES: Final = Tables("trio_jobs.job", "trio_jobs.tag", "trio_jobs.clock()", "JOIN")
-_MOST: Final = 2**31
 _VALUE: Final = re.compile(r"(?<!:):(\w+)")  # not a cast
 
 
@@ -98,8 +97,9 @@ class LookingCalls(PostgresCalls, Waits):
 
     # ------------------------------------------------------------ logs
 
-    async def _events(self, query: str, job_id: str, after: int, limit: int) -> Found:
-        rows = await self._known(query, job_id, after, limit)
+    async def _events(self, query: str, job_id: str, after: int = 0, limit: int | None = None) -> Found:
+        """Return events behind a cursor, whether the job is over, and its newest cursor."""
+        rows = await self._known(query, job_id, *(() if limit is None else (after, limit)))
         events = [
             event
             for _, _, *row in rows
@@ -116,7 +116,7 @@ class LookingCalls(PostgresCalls, Waits):
 
     async def history(self, job_id: str) -> list[Event]:
         """See `Store.history`."""
-        events, *_ = await self._events("history", job_id, 0, _MOST)
+        events, *_ = await self._events("history", job_id)
         return events
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:

@@ -1,8 +1,8 @@
 """Tell other processes what this one has done, and wake tasks for what they did.
 
-What transactions have changed is collected, and told by one NOTIFY for many of them, for which none that writes
-waits. What is told is a hint: one query then finds which of the jobs that are waited for here have changed. As
-hints can get lost, that is also looked at in intervals; these are short while none can come.
+What transactions have changed is collected, and told by one NOTIFY for many, on a connection that does not
+write. What is told is a hint: one query then finds which of the jobs that are waited for here have
+changed. As hints can get lost, that is also looked at in intervals; these are short while none can come.
 """
 
 from __future__ import annotations

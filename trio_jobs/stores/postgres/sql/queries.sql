@@ -31,8 +31,8 @@ WHERE job.id = $1 ORDER BY event.seq;
 -- name: history
 SELECT job.seq, job.state IN {over}, event.seq, count, event.attempt, kind, at, event.received, data
 FROM trio_jobs.job LEFT JOIN trio_jobs.event
-    ON event.job = job.number AND event.seq > $2 AND kind NOT IN ('token', 'progress', 'input', 'ready')
-WHERE job.id = $1 ORDER BY event.seq LIMIT $3;
+    ON event.job = job.number AND kind NOT IN ('token', 'progress', 'input', 'ready')
+WHERE job.id = $1 ORDER BY event.seq;
 
 -- name: inputs
 SELECT job.seq, job.state IN {over}, event.*
