@@ -47,12 +47,15 @@ CREATE OR REPLACE FUNCTION trio_jobs.lane_of(handler text, key text) RETURNS big
     ), 1, 8), 'hex'))::bit(64)::bigint
 $$;
 
-CREATE OR REPLACE FUNCTION trio_jobs.running_under(limit_name text) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT count(*) FROM trio_jobs.limited CROSS JOIN LATERAL (
-        SELECT FROM trio_jobs.job
-        WHERE job.state = 'running' AND job.lane IS NOT NULL AND job.handler = limited.handler
-    ) AS job WHERE limited.name = limit_name
-$$;
+CREATE OR REPLACE FUNCTION trio_jobs.running_under(limit_name text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT count(*) FROM trio_jobs.limited CROSS JOIN LATERAL (
+            SELECT FROM trio_jobs.job
+            WHERE job.state = 'running' AND job.lane IS NOT NULL AND job.handler = limited.handler
+        ) AS job WHERE limited.name = limit_name
+    );
+END $$;
 
 -- ------------------------------------------------------------ coming in, and leaving
 
@@ -68,20 +71,21 @@ WHEN (new.lane IS NOT NULL AND new.state <> 'running'
 EXECUTE FUNCTION trio_jobs.move_in_lane();
 
 -- Puts jobs into lanes whose handlers have limits.
-CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE sql
-SET enable_seqscan = off SET jit = off AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     WITH moved AS (
         UPDATE trio_jobs.job SET lane = trio_jobs.lane_of(job.handler, job.options::json ->> 'limit_key')
         WHERE job.number = ANY (numbers) AND job.lane IS NULL AND job.finished IS NULL AND job.parent IS NULL
             AND EXISTS (SELECT FROM trio_jobs.limited WHERE limited.handler = job.handler)
         RETURNING job.handler, job.lane
     )
-    INSERT INTO trio_jobs.lane_news (handler, lane) SELECT DISTINCT moved.handler, moved.lane FROM moved
-$$;
+    INSERT INTO trio_jobs.lane_news (handler, lane) SELECT DISTINCT moved.handler, moved.lane FROM moved;
+END $$;
 
 -- Puts new jobs into lanes; returns the refusal if more would wait than a limit allows, else NULL.
 CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     one record;
     came bigint;
@@ -121,21 +125,22 @@ BEGIN
 END $$;
 
 -- Takes back that a running job started, for the rates of its limits: the next claim does it.
-CREATE OR REPLACE FUNCTION trio_jobs.give_back(number bigint) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.give_back(number bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO trio_jobs.lane_news (handler, lane, back) SELECT job.handler, job.lane, job.started
-    FROM trio_jobs.job WHERE job.number = give_back.number AND job.state = 'running' AND job.lane IS NOT NULL
-$$;
+    FROM trio_jobs.job WHERE job.number = give_back.number AND job.state = 'running' AND job.lane IS NOT NULL;
+END $$;
 
 -- ------------------------------------------------------------ looking at lanes
 
--- What the jobs of a lane are, of which some are picked already: the `best` that is due, its `rank` and when and as
+-- What the jobs of a lane are, of which some were `seen` already: the `best` that is due, its `rank` and when and as
 -- which the first came; the moment that the lane has `used`, perhaps with one more start; from when on it `opens`, as
 -- far as its key is concerned; and when the next job is due that is not: `later`.
 CREATE OR REPLACE FUNCTION trio_jobs.look(
-    handler text, lane bigint, moment double precision, started boolean, picked bigint[], lanes bigint[],
+    handler text, lane bigint, moment double precision, started boolean, seen bigint[], lanes bigint[],
     now double precision, OUT best bigint, OUT rank double precision, OUT came double precision, OUT first bigint,
     OUT used double precision, OUT opens double precision, OUT later double precision
-) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
+) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     one trio_jobs.limits;
     running bigint := 0;
@@ -149,7 +154,7 @@ BEGIN
         SELECT job.number, job.due FROM trio_jobs.job
         WHERE job.state IN {started} AND NOT job.behind AND job.lane IS NOT NULL AND job.lane = look.lane
             AND job.priority = level.priority AND job.due <= now AND (job.expires IS NULL OR job.expires > now)
-            AND job.number <> ALL (picked)
+            AND job.number <> ALL (seen)
         ORDER BY job.due, job.number LIMIT 1
     ) AS found;
     SELECT coalesce(min(found.due), 'Infinity') INTO later
@@ -174,13 +179,14 @@ END $$;
 
 -- Opens lanes, or closes them, or forgets them. `started` are those that have just had their turn.
 CREATE OR REPLACE FUNCTION trio_jobs.settle_lanes(
-    numbers bigint[], started boolean, picked bigint[], lanes bigint[], now double precision
-) RETURNS void LANGUAGE sql SET enable_seqscan = off SET jit = off AS $$
+    numbers bigint[], started boolean, seen bigint[], lanes bigint[], now double precision
+) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     WITH looked AS MATERIALIZED (
         SELECT lane.number, lane.turn, look.*,
             look.best IS NULL AND look.later = 'Infinity' AND look.used <= now AS idle
         FROM trio_jobs.lane CROSS JOIN LATERAL trio_jobs.look(
-            lane.handler, lane.number, lane.moment, started, picked, lanes, now
+            lane.handler, lane.number, lane.moment, started, seen, lanes, now
         ) AS look
         WHERE lane.number = ANY (numbers)
     ), forgotten AS (
@@ -196,25 +202,29 @@ CREATE OR REPLACE FUNCTION trio_jobs.settle_lanes(
         last = CASE WHEN started THEN now ELSE lane.last END,
         turn = CASE WHEN looked.best IS NOT NULL THEN coalesce(turned.turn, looked.turn) END,
         rank = CASE WHEN looked.opens <= now THEN looked.rank END,
+        best = looked.best,
         wakes = nullif(CASE
             WHEN looked.best IS NOT NULL AND looked.opens > now THEN looked.opens
             WHEN looked.best IS NULL AND looked.later = 'Infinity' THEN looked.used
             ELSE looked.later
         END, 'Infinity')
-    FROM looked LEFT JOIN turned USING (number) WHERE lane.number = looked.number AND NOT looked.idle
-$$;
+    FROM looked LEFT JOIN turned USING (number) WHERE lane.number = looked.number AND NOT looked.idle;
+END $$;
 
 -- Takes in the news of handlers whose limits are locked, and settles the lanes that have woken.
 CREATE OR REPLACE FUNCTION trio_jobs.fold_lanes(handlers text[], now double precision) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     back record;
-BEGIN
-    PERFORM trio_jobs.move_in(ARRAY(  -- what came in before its handler had limits, and was committed after
+    late bigint[] := ARRAY(  -- what came in before its handler had limits, and was committed after
         SELECT job.number FROM trio_jobs.job
         WHERE job.state IN {started} AND NOT job.behind AND job.lane IS NULL AND job.handler = ANY (handlers)
         FOR UPDATE SKIP LOCKED
-    ));
+    );
+BEGIN
+    IF late <> '{}' THEN
+        PERFORM trio_jobs.move_in(late);
+    END IF;
     FOR back IN
         DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers) AND news.back IS NOT NULL RETURNING *
     LOOP

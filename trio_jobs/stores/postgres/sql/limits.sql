@@ -4,7 +4,7 @@
 
 -- Locks the limits of those of these handlers that have any, and returns these.
 CREATE OR REPLACE FUNCTION trio_jobs.lock_limits(asked text[]) RETURNS text[] LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     names text[] := '{}';
     wanted text[];
@@ -20,31 +20,27 @@ BEGIN
     RETURN ARRAY(SELECT DISTINCT limited.handler FROM trio_jobs.limited WHERE limited.handler = ANY (asked));
 END $$;
 
--- Whether a claim for these handlers has to go by lanes.
-CREATE OR REPLACE FUNCTION trio_jobs.has_lanes(handlers text[]) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM trio_jobs.limited WHERE limited.handler = ANY (handlers))
-        OR EXISTS (SELECT FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers))
-$$;
-
 -- Lets jobs leave their lanes that came in just when the limits of their handlers ended.
-CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE sql
-SET enable_seqscan = off SET jit = off AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     WITH news AS (
         DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers)
             AND NOT EXISTS (SELECT FROM trio_jobs.limited WHERE limited.handler = news.handler) RETURNING news.lane
     )
     UPDATE trio_jobs.job SET lane = NULL
-    WHERE job.state IN {started} AND NOT job.behind AND job.lane IS NOT NULL AND job.lane IN (SELECT lane FROM news)
-$$;
+    WHERE job.state IN {started} AND NOT job.behind AND job.lane IS NOT NULL AND job.lane IN (SELECT lane FROM news);
+END $$;
 
 -- Starts up to `most` jobs of handlers of which some have limits, as `claim_some`. Between handlers, and within a lane,
 -- the order is by rank, and between the lanes of a handler by turn.
 CREATE OR REPLACE FUNCTION trio_jobs.claim_limited(
     most integer, handlers json, worker text, lease double precision, claim text
-) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     asked text[] := ARRAY(SELECT json_array_elements_text(handlers));
-    mine text[];
+    mine text[];                -- those that have limits
+    others text[];
     now double precision;
     names text[];               -- of the limits that are not keyed,
     places double precision[];  -- how many jobs each of them lets start,
@@ -56,10 +52,13 @@ DECLARE
     lanes bigint[] := '{}';     -- of what is picked; 0 for none
     looks boolean := true;      -- whether the first lane is to be looked up
     one record;                 -- that lane, and the best rank in the lanes of its handler
-    best bigint;
+    seen bigint[] := '{}';      -- what is picked of lanes, or could not be
 BEGIN
-    PERFORM trio_jobs.leave_lanes(asked);
     mine := trio_jobs.lock_limits(asked);
+    others := ARRAY(SELECT unnest(asked) EXCEPT SELECT unnest(mine));
+    IF EXISTS (SELECT FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (others)) THEN
+        PERFORM trio_jobs.leave_lanes(others);
+    END IF;
     now := trio_jobs.clock();
     PERFORM trio_jobs.fold_lanes(mine, now);
     SELECT coalesce(array_agg(used.name), '{}'), coalesce(array_agg(used.room), '{}') INTO names, places FROM (
@@ -72,16 +71,16 @@ BEGIN
     rooms := places;
     SELECT array_agg(due.number ORDER BY due.rank, due.number), array_agg(due.rank ORDER BY due.rank, due.number)
     INTO free, ranks FROM trio_jobs.due_jobs(
-        ARRAY(SELECT unnest(asked) EXCEPT SELECT unnest(mine)), most, now
+        others, most, now
     ) AS due WHERE due.number = ANY (trio_jobs.lock_due(ARRAY[due.number], now));
     WHILE cardinality(picked) < most LOOP
         IF looks THEN
-            SELECT lane.number, lane.handler, best_rank.rank INTO one
+            SELECT lane.number, lane.handler, lane.best, best_rank.rank INTO one
             FROM unnest(mine) AS open (handler) CROSS JOIN LATERAL (
                 SELECT lane.rank FROM trio_jobs.lane
                 WHERE lane.handler = open.handler AND lane.rank IS NOT NULL ORDER BY lane.rank LIMIT 1
             ) AS best_rank CROSS JOIN LATERAL (
-                SELECT lane.number, lane.handler FROM trio_jobs.lane
+                SELECT lane.number, lane.handler, lane.best FROM trio_jobs.lane
                 WHERE lane.handler = open.handler AND lane.rank IS NOT NULL ORDER BY lane.turn LIMIT 1
             ) AS lane
             WHERE NOT EXISTS (
@@ -99,14 +98,13 @@ BEGIN
             CONTINUE;
         END IF;
         looks := true;
-        SELECT look.best INTO best FROM trio_jobs.look(
-            one.handler, one.number, '-Infinity', false, picked, lanes, now
-        ) AS look;
+        seen := seen || one.best;
         PERFORM FROM trio_jobs.job
-        WHERE job.number = best AND job.state IN {started} AND NOT job.behind AND job.lane = one.number
+        WHERE job.number = one.best AND job.state IN {started} AND NOT job.behind AND job.lane = one.number
+            AND (job.expires IS NULL OR job.expires > now)
         FOR UPDATE SKIP LOCKED;
         IF FOUND THEN
-            picked := picked || best;
+            picked := picked || one.best;
             lanes := lanes || one.number;
             rooms := ARRAY(
                 SELECT used.room - EXISTS (
@@ -114,28 +112,31 @@ BEGIN
                 )::integer
                 FROM unnest(names, rooms) WITH ORDINALITY AS used (name, room, place) ORDER BY used.place
             );
-            PERFORM trio_jobs.settle_lanes(ARRAY[one.number], true, picked, lanes, now);
-        ELSE  -- it has expired, or another transaction is at it: the next claim looks again
-            UPDATE trio_jobs.lane SET rank = NULL WHERE lane.number = one.number;
+            PERFORM trio_jobs.settle_lanes(ARRAY[one.number], true, seen, lanes, now);
+        ELSE  -- it has expired, or another transaction is at it, after which the next claim looks again
+            PERFORM trio_jobs.settle_lanes(ARRAY[one.number], false, seen, lanes, now);
             INSERT INTO trio_jobs.lane_news (handler, lane) VALUES (one.handler, one.number);
         END IF;
     END LOOP;
     UPDATE trio_jobs.limits SET
-        moment = trio_jobs.known(limits, limits.moment, now), last = CASE WHEN used.starts > 0 THEN now ELSE limits.last END
-    FROM (SELECT name, place - room AS starts FROM unnest(names, places, rooms) AS one (name, place, room)) AS used
-    WHERE limits.name = used.name AND limits.per_second IS NOT NULL
-        AND (used.starts > 0 OR limits.moment > trio_jobs.known(limits, limits.moment, now));
-    UPDATE trio_jobs.limits SET moment = greatest(limits.moment, now) + used.starts / limits.per_second
-    FROM (SELECT name, place - room AS starts FROM unnest(names, places, rooms) AS one (name, place, room)) AS used
-    WHERE limits.name = used.name AND limits.per_second IS NOT NULL AND used.starts > 0;
-    RETURN coalesce(
-        (SELECT json_agg(started) FROM trio_jobs.start_jobs(picked, worker, lease, claim) AS started), '[]'
-    );
+        moment = CASE WHEN used.starts > 0 THEN greatest(used.known, now) + used.starts / limits.per_second
+            ELSE used.known END,
+        last = CASE WHEN used.starts > 0 THEN now ELSE limits.last END
+    FROM (
+        SELECT rate.name, had.places - had.rooms AS starts, trio_jobs.known(rate, rate.moment, now) AS known
+        FROM unnest(names, places, rooms) AS had (name, places, rooms) JOIN trio_jobs.limits AS rate USING (name)
+        WHERE rate.per_second IS NOT NULL
+    ) AS used
+    WHERE limits.name = used.name AND (used.starts > 0 OR limits.moment > used.known);
+    IF picked = '{}' THEN
+        RETURN '[]';
+    END IF;
+    RETURN (SELECT json_agg(started) FROM trio_jobs.start_jobs(picked, worker, lease, claim) AS started);
 END $$;
 
 -- When a claim finds a job in a lane: up to now if it does now, infinity if not by waiting alone.
 CREATE OR REPLACE FUNCTION trio_jobs.next_start(handlers text[]) RETURNS double precision LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET jit = off AS $$
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := trio_jobs.clock();
     soonest double precision := 'Infinity';
@@ -177,19 +178,22 @@ BEGIN
 END $$;
 
 -- The first limit under which no job of a key may start now; with the key, if it is keyed.
-CREATE OR REPLACE FUNCTION trio_jobs.limit_over(handler text, key text) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT limits.name || CASE WHEN limits.keyed THEN ' ' || coalesce(limit_over.key, '') ELSE '' END
-    FROM trio_jobs.limited JOIN trio_jobs.limits USING (name)
-        LEFT JOIN trio_jobs.lane ON lane.number = trio_jobs.lane_of(limit_over.handler, limit_over.key),
-        LATERAL (SELECT trio_jobs.clock() AS now, CASE WHEN limits.keyed THEN (
-            SELECT count(*) FROM trio_jobs.job WHERE job.state = 'running' AND job.lane IS NOT NULL
-                AND job.handler = limit_over.handler AND job.lane = trio_jobs.lane_of(limit_over.handler, limit_over.key)
-        ) ELSE trio_jobs.running_under(limits.name) END AS running) AS used
-    WHERE limited.handler = limit_over.handler AND trio_jobs.opens_at(
-        limits, used.running, CASE WHEN limits.keyed THEN coalesce(lane.moment, '-Infinity') ELSE limits.moment END, used.now
-    ) > used.now
-    ORDER BY limited.place LIMIT 1
-$$;
+CREATE OR REPLACE FUNCTION trio_jobs.limit_over(handler text, key text) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT limits.name || CASE WHEN limits.keyed THEN ' ' || coalesce(limit_over.key, '') ELSE '' END
+        FROM trio_jobs.limited JOIN trio_jobs.limits USING (name)
+            LEFT JOIN trio_jobs.lane ON lane.number = trio_jobs.lane_of(limit_over.handler, limit_over.key),
+            LATERAL (SELECT trio_jobs.clock() AS now, CASE WHEN limits.keyed THEN (
+                SELECT count(*) FROM trio_jobs.job WHERE job.state = 'running' AND job.lane IS NOT NULL
+                    AND job.handler = limit_over.handler AND job.lane = trio_jobs.lane_of(limit_over.handler, limit_over.key)
+            ) ELSE trio_jobs.running_under(limits.name) END AS running) AS used
+        WHERE limited.handler = limit_over.handler AND trio_jobs.opens_at(
+            limits, used.running, CASE WHEN limits.keyed THEN coalesce(lane.moment, '-Infinity') ELSE limits.moment END, used.now
+        ) > used.now
+        ORDER BY limited.place LIMIT 1
+    );
+END $$;
 
 -- ------------------------------------------------------------ definitions
 

@@ -184,8 +184,9 @@ CREATE TABLE trio_jobs.lane (
     moment double precision NOT NULL DEFAULT '-Infinity',  -- of the rate of the keyed limit,
     last double precision NOT NULL DEFAULT '-Infinity',    -- and of the last start
     turn bigint,                           -- its place among the lanes, while one of its jobs is due
-    rank double precision,                 -- the rank of the best of these, while the lane is open
-    wakes double precision                 -- when these two have to be decided anew
+    best bigint,                           -- the best of these,
+    rank double precision,                 -- and its rank, while the lane is open
+    wakes double precision                 -- when these have to be decided anew
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_turn ON trio_jobs.lane (handler, turn) WHERE rank IS NOT NULL;
 CREATE INDEX lane_rank ON trio_jobs.lane (handler, rank) WHERE rank IS NOT NULL;
