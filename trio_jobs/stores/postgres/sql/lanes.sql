@@ -72,7 +72,7 @@ EXECUTE FUNCTION trio_jobs.move_in_lane();
 
 -- Puts jobs into lanes whose handlers have limits.
 CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     WITH moved AS (
         UPDATE trio_jobs.job SET lane = trio_jobs.lane_of(job.handler, job.options::json ->> 'limit_key')
@@ -85,7 +85,7 @@ END $$;
 
 -- Puts new jobs into lanes; returns the refusal if more would wait than a limit allows, else NULL.
 CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     one record;
     came bigint;
@@ -140,7 +140,7 @@ CREATE OR REPLACE FUNCTION trio_jobs.look(
     handler text, lane bigint, moment double precision, started boolean, seen bigint[], lanes bigint[],
     now double precision, OUT best bigint, OUT rank double precision, OUT came double precision, OUT first bigint,
     OUT used double precision, OUT opens double precision, OUT later double precision
-) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     one trio_jobs.limits;
     running bigint := 0;
@@ -180,7 +180,7 @@ END $$;
 -- Opens lanes, or closes them, or forgets them. `started` are those that have just had their turn.
 CREATE OR REPLACE FUNCTION trio_jobs.settle_lanes(
     numbers bigint[], started boolean, seen bigint[], lanes bigint[], now double precision
-) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     WITH looked AS MATERIALIZED (
         SELECT lane.number, lane.turn, look.*,
@@ -213,8 +213,9 @@ END $$;
 
 -- Takes in the news of handlers whose limits are locked, and settles the lanes that have woken.
 CREATE OR REPLACE FUNCTION trio_jobs.fold_lanes(handlers text[], now double precision) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    backs json;
     back record;
     late bigint[] := ARRAY(  -- what came in before its handler had limits, and was committed after
         SELECT job.number FROM trio_jobs.job
@@ -225,9 +226,14 @@ BEGIN
     IF late <> '{}' THEN
         PERFORM trio_jobs.move_in(late);
     END IF;
-    FOR back IN
-        DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers) AND news.back IS NOT NULL RETURNING *
-    LOOP
+    WITH news AS (
+        DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers) RETURNING *
+    ), woken AS (
+        INSERT INTO trio_jobs.lane (number, handler, wakes) SELECT DISTINCT news.lane, news.handler, 0 FROM news
+        ON CONFLICT (number) DO UPDATE SET wakes = 0
+    )
+    SELECT json_agg(news) INTO backs FROM news WHERE news.back IS NOT NULL;
+    FOR back IN SELECT * FROM json_to_recordset(backs) AS one (handler text, lane bigint, back double precision) LOOP
         UPDATE trio_jobs.limits SET moment = limits.moment - 1 / limits.per_second FROM trio_jobs.limited
         WHERE limited.handler = back.handler AND limits.name = limited.name AND NOT limits.keyed
             AND limits.per_second IS NOT NULL AND limits.last <= back.back;
@@ -236,11 +242,6 @@ BEGIN
         WHERE limited.handler = back.handler AND lane.number = back.lane AND limits.keyed
             AND limits.per_second IS NOT NULL AND lane.last <= back.back;
     END LOOP;
-    WITH news AS (
-        DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers) AND news.back IS NULL RETURNING *
-    )
-    INSERT INTO trio_jobs.lane (number, handler, wakes) SELECT DISTINCT news.lane, news.handler, 0 FROM news
-    ON CONFLICT (number) DO UPDATE SET wakes = 0;
     PERFORM trio_jobs.settle_lanes(ARRAY(
         SELECT lane.number FROM trio_jobs.lane WHERE lane.handler = ANY (handlers) AND lane.wakes <= now
         ORDER BY lane.wakes LIMIT 1000

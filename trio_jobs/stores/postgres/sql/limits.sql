@@ -4,7 +4,7 @@
 
 -- Locks the limits of those of these handlers that have any, and returns these.
 CREATE OR REPLACE FUNCTION trio_jobs.lock_limits(asked text[]) RETURNS text[] LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     names text[] := '{}';
     wanted text[];
@@ -22,7 +22,7 @@ END $$;
 
 -- Lets jobs leave their lanes that came in just when the limits of their handlers ended.
 CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     WITH news AS (
         DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers)
@@ -36,7 +36,7 @@ END $$;
 -- the order is by rank, and between the lanes of a handler by turn.
 CREATE OR REPLACE FUNCTION trio_jobs.claim_limited(
     most integer, handlers json, worker text, lease double precision, claim text
-) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     asked text[] := ARRAY(SELECT json_array_elements_text(handlers));
     mine text[];                -- those that have limits
@@ -136,7 +136,7 @@ END $$;
 
 -- When a claim finds a job in a lane: up to now if it does now, infinity if not by waiting alone.
 CREATE OR REPLACE FUNCTION trio_jobs.next_start(handlers text[]) RETURNS double precision LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := trio_jobs.clock();
     soonest double precision := 'Infinity';
