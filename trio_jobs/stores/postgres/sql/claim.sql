@@ -62,7 +62,9 @@ BEGIN
     IF most <= 0 OR cardinality(names) = 0 THEN
         RETURN;
     END IF;
-    IF EXISTS (SELECT 1 FROM trio_jobs.limited WHERE limited.handler = ANY (names)) THEN
+    IF EXISTS (SELECT 1 FROM trio_jobs.limited WHERE limited.handler = ANY (names))
+        OR EXISTS (SELECT 1 FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (names))
+    THEN
         rows := trio_jobs.claim_limited(most, array_to_json(names), worker, lease, claim);
         more := json_array_length(rows) >= most;
         RETURN;
@@ -100,7 +102,7 @@ DECLARE
     numbers bigint[] := ARRAY(
         SELECT job.number FROM trio_jobs.job AS job
         WHERE job.claim = claimed.claim AND job.state = 'running' AND job.parent IS NULL
-        ORDER BY job.number FOR UPDATE
+        ORDER BY job.number + 0 FOR UPDATE  -- else it could go through all that run
     );
 BEGIN
     IF cardinality(numbers) = 0 THEN

@@ -70,7 +70,7 @@ WHEN (new.lane IS NOT NULL AND new.state <> 'running'
     AND (old.state, old.due, old.behind) IS DISTINCT FROM (new.state, new.due, new.behind))
 EXECUTE FUNCTION trio_jobs.move_in_lane();
 
--- Puts jobs into lanes whose handlers have limits.
+-- Puts jobs into lanes that came in before their handlers had limits.
 CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -83,17 +83,16 @@ BEGIN
     INSERT INTO trio_jobs.lane_news (handler, lane) SELECT DISTINCT moved.handler, moved.lane FROM moved;
 END $$;
 
--- Puts new jobs into lanes; returns the refusal if more would wait than a limit allows, else NULL.
+-- The refusal of new jobs, which are in lanes, if more would wait than a limit allows, else NULL.
 CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     one record;
     came bigint;
 BEGIN
-    IF NOT EXISTS (SELECT FROM trio_jobs.limited) THEN
+    IF NOT EXISTS (SELECT FROM trio_jobs.limits WHERE limits.waiting IS NOT NULL) THEN
         RETURN NULL;
     END IF;
-    PERFORM trio_jobs.move_in(numbers);
     FOR one IN
         SELECT limits.name, limits.waiting, limits.keyed, under.lane, under.key
         FROM (

@@ -188,18 +188,23 @@ BEGIN
     ), added AS (
         INSERT INTO trio_jobs.job (
             id, handler, args, options, metadata, given, priority, owner, key, exclusive, resubmitted_from, attempts,
-            parent, behind, put_off, created, due, first_due, state, attempt, spent, seq, started, claim, lease, expires
+            parent, behind, put_off, created, due, first_due, state, attempt, spent, seq, started, claim, lease, expires,
+            lane
         )
         SELECT
             id, handler, args, options, metadata, given, priority, owner, key, exclusive, resubmitted_from, attempts,
             parent, behind, put_off, at, due, due, CASE WHEN runs THEN 'running' ELSE 'queued' END, runs::int, runs::int,
             1 + runs::int, CASE WHEN runs THEN at END, CASE WHEN runs THEN claim END, CASE WHEN runs THEN lapses END,
-            CASE WHEN NOT runs THEN due + queue END
+            CASE WHEN NOT runs THEN due + queue END,
+            CASE WHEN parent IS NULL AND handler IN (SELECT limited.handler FROM trio_jobs.limited)
+                THEN trio_jobs.lane_of(handler, options::json ->> 'limit_key') END
         FROM new ORDER BY place
-        ON CONFLICT (id) DO NOTHING RETURNING number, id
+        ON CONFLICT (id) DO NOTHING RETURNING number, id, handler, lane
+    ), entered AS (
+        INSERT INTO trio_jobs.lane_news (handler, lane) SELECT DISTINCT handler, lane FROM added WHERE lane IS NOT NULL
     ), logged AS (
         INSERT INTO trio_jobs.event (job, seq, count, attempt, kind, at, data)
-        SELECT added.number, 1, 1, 0, 'submitted', at, json_build_array(handler)::text FROM added JOIN new USING (id)
+        SELECT added.number, 1, 1, 0, 'submitted', at, json_build_array(added.handler)::text FROM added
         UNION ALL
         SELECT added.number, 2, 1, 1, 'started', at, json_build_array(worker)::text FROM added JOIN new USING (id) WHERE runs
     ), tagged AS (
