@@ -5,7 +5,8 @@
 -- many wait.
 CREATE OR REPLACE FUNCTION trio_jobs.due_jobs(handlers text[], most integer, at double precision)
 RETURNS TABLE (number bigint, rank double precision)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT found.number, found.due + level.penalty
@@ -21,7 +22,8 @@ END $$;
 -- Those of jobs that are due still, locked, in the order given; what others have locked is left out. They are found by
 -- their numbers alone: before the table was analysed the planner takes any index of jobs that wait for a small one.
 CREATE OR REPLACE FUNCTION trio_jobs.lock_due(numbers bigint[], at double precision)
-RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+RETURNS bigint[] LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN ARRAY(
         SELECT job.number FROM (
@@ -35,8 +37,7 @@ BEGIN
 END $$;
 
 -- Those of handlers that are not paused.
-CREATE OR REPLACE FUNCTION trio_jobs.unpaused(handlers json) RETURNS text[] LANGUAGE plpgsql AS $$
-BEGIN
+CREATE OR REPLACE FUNCTION trio_jobs.unpaused(handlers json) RETURNS text[] LANGUAGE plpgsql AS $$ BEGIN
     RETURN ARRAY(
         SELECT asked.handler FROM json_array_elements_text(handlers) AS asked (handler)
         WHERE NOT EXISTS (SELECT 1 FROM trio_jobs.pause WHERE pause.name IN ('', asked.handler))
@@ -90,14 +91,12 @@ END $$;
 
 CREATE OR REPLACE FUNCTION trio_jobs.claim_some(
     most integer, handlers json, worker text, lease double precision, claim text
-) RETURNS json LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN (SELECT one.rows FROM trio_jobs.claim_due(most, handlers, worker, lease, claim) AS one);
-END $$;
+) RETURNS json LANGUAGE sql AS $$ SELECT one.rows FROM trio_jobs.claim_due(most, handlers, worker, lease, claim) AS one $$;
 
 -- The rows of `start_jobs` of what an earlier call with this claim id has started and still runs, with new leases.
 CREATE OR REPLACE FUNCTION trio_jobs.claimed(claim text, lease double precision)
-RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+RETURNS json LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     numbers bigint[] := ARRAY(
         SELECT job.number FROM trio_jobs.job AS job

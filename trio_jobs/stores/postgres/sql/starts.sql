@@ -15,7 +15,8 @@ END $$;
 -- Starts jobs that wait and that the caller has locked; each row is what `Rows.claim_of` takes, in the order given.
 -- Without a `lease`, in seconds, it never lapses.
 CREATE OR REPLACE FUNCTION trio_jobs.start_jobs(numbers bigint[], worker text, lease double precision, claim text)
-RETURNS SETOF json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+RETURNS SETOF json LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     begun double precision := trio_jobs.clock();
     named text := '[' || to_json(start_jobs.worker) || ']';

@@ -67,7 +67,7 @@ CREATE TABLE trio_jobs.job (
     resubmitted_from text COLLATE "C",
     resubmitted_as text COLLATE "C",
     lane bigint                            -- the number of its lane, if its handler has limits; children have none
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);  -- claims pass over what starts have left behind
 
 CREATE UNIQUE INDEX job_by_key ON trio_jobs.job (key, coalesce(owner, ''), (owner IS NULL)) WHERE key IS NOT NULL;
 CREATE INDEX job_waiting ON trio_jobs.job (handler, priority, due, number)
