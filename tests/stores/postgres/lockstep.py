@@ -20,8 +20,9 @@ from trio_jobs import Retention
 from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores.postgres import PostgresStore
 from trio_jobs.stores.postgres.connection import Answer, Connection, Statement
-from trio_jobs.stores.postgres.opening import database_at, served
+from trio_jobs.stores.postgres.opening import database_at
 from trio_jobs.stores.rows import Rows
+from trio_jobs.stores.serving import served
 
 CLOCK = """CREATE OR REPLACE FUNCTION trio_jobs.clock() RETURNS double precision LANGUAGE sql VOLATILE
 AS $$ SELECT current_setting('trio_jobs.now')::double precision $$"""
@@ -63,8 +64,8 @@ async def open_in_lockstep(
 ) -> AsyncGenerator[PostgresStore]:
     """Open a store as `open_postgres` does, for a run in virtual time.
 
-    The schema is to be there already. No task runs and no time passes while the server works, so the same seed
-    takes the same course. What another store writes is not noticed.
+    The schema is to be there already. No task runs and no time passes while the server works, so the same
+    seed takes the same course. What another store writes is not noticed.
     """
     with psycopg.connect(url) as db:
         db.execute(CLOCK)

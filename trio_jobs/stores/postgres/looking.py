@@ -19,7 +19,7 @@ from .. import listing
 from ..contract import Submission, Where
 from ..listing import Search, Tables
 from ..rows import events_of
-from ..rules import WAITING, waiting_for
+from ..rules import waiting_for
 from ..waits import Found, Waits
 from .calls import PostgresCalls
 from .connection import Row
@@ -77,17 +77,18 @@ class LookingCalls(PostgresCalls, Waits):
             raise UnknownJob(job_id)
         return rows
 
-    async def _job(self, job_id: str) -> tuple[Any, ...]:
+    async def _job(self, job_id: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Return the row of a snapshot, and what `waiting_for` takes besides."""
         (row,) = await self._known("job", job_id)
-        return values(row, _JOB)
+        most = len(_JOB)
+        return values(row[:most], _JOB), values(row[most:], (float, _flag, _flag, str))
 
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        job = self._rows.job_of(await self._job(job_id))
-        if job.state not in WAITING:
+        row, (now, busy, paused, limit) = await self._job(job_id)
+        job = self._rows.job_of(row)
+        if now is None:
             return job
-        (row,) = await self._read("waits", job.handler, job.limit_key)
-        now, busy, paused, limit = values(row, (float, _flag, _flag, str))
         return attrs.evolve(job, waiting_for=waiting_for(job, now, busy=busy, paused=paused, limit=limit))
 
     async def submission(self, job_id: str) -> Submission:
@@ -167,7 +168,7 @@ class LookingCalls(PostgresCalls, Waits):
         return await self._events("page", job_id, after, limit)
 
     async def _end_row(self, job_id: str) -> tuple[Any, ...] | None:
-        row = await self._job(job_id)
+        row, _ = await self._job(job_id)
         return row if State(row[2]).over else None
 
     async def _find_heard(self, places: Mapping[str, int]) -> set[str]:

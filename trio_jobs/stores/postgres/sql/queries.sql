@@ -7,12 +7,14 @@ SELECT id, handler, state, reason, message, error, result, attempt, priority, op
         SELECT holder.id FROM trio_jobs.job AS holder
         WHERE holder.exclusive = job.exclusive AND coalesce(holder.owner, '') = coalesce(job.owner, '')
             AND (holder.owner IS NULL) = (job.owner IS NULL) AND NOT holder.behind AND holder.finished IS NULL
-    ) END
-FROM trio_jobs.job WHERE id = $1;
-
--- name: waits
-SELECT trio_jobs.clock(), EXISTS (SELECT FROM trio_jobs.job WHERE state = 'running'),
-    EXISTS (SELECT FROM trio_jobs.pause WHERE name IN ('', $1)), trio_jobs.limit_over($1, $2);
+    ) END, waits.*
+FROM trio_jobs.job LEFT JOIN LATERAL (
+    SELECT trio_jobs.clock(), EXISTS (SELECT FROM trio_jobs.job WHERE state = 'running'),
+        EXISTS (SELECT FROM trio_jobs.pause WHERE name IN ('', job.handler)),
+        trio_jobs.limit_over(job.handler, job.options::json ->> 'limit_key')
+    WHERE job.state IN {started}
+) AS waits ON true
+WHERE id = $1;
 
 -- name: submission
 SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs.job WHERE id = $1;
