@@ -321,8 +321,7 @@ END $$;
 -- Return where a job stands that has a key or an exclusive name, or is submitted again: the id under which it is `known`,
 -- and then it is not accepted; or when it is `due`, whether `behind`, since when it is `put_off`, and whether it `has_room`,
 -- that of what it replaces. What it replaces is `ended`, and the cancellation of what it cancels requested.
--- The holder of its name is locked, so it cannot end in between. Without `locks` it is only if something is done to it;
--- a sweep then lets a job hold its name that turns out to be behind nobody.
+-- The holder of its name is locked, so it cannot end in between; without `locks` only if something is done to it.
 CREATE OR REPLACE FUNCTION trio_jobs.stand_of(new json, locks boolean) RETURNS json LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -379,6 +378,31 @@ BEGIN
         'due', CASE WHEN since IS NOT NULL THEN least(at + (new ->> 'delay')::float8, since + (new ->> 'at_most')::float8) END
     );
 END $$;
+
+-- At the end of a transaction: let a new job hold its name if it turns out to be behind nobody, as the holder has ended
+-- meanwhile, which then could not see it. If others are faster time and again, a sweep does it.
+CREATE OR REPLACE FUNCTION trio_jobs.is_behind() RETURNS trigger LANGUAGE plpgsql
+AS $$
+DECLARE
+    name json := json_build_object('exclusive', new.exclusive, 'owner', new.owner);
+BEGIN
+    FOR _ IN 1..3 LOOP
+        PERFORM FROM trio_jobs.job WHERE finished IS NULL AND number = (
+            SELECT one.number FROM trio_jobs.namesakes(name) AS one WHERE NOT one.behind
+        ) FOR NO KEY UPDATE;
+        EXIT WHEN FOUND;
+        BEGIN
+            UPDATE trio_jobs.job SET behind = false
+            WHERE number = (SELECT min(one.number) FROM trio_jobs.namesakes(name) AS one WHERE one.behind);
+            EXIT;
+        EXCEPTION WHEN unique_violation THEN NULL;
+        END;
+    END LOOP;
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS is_behind ON trio_jobs.job;
+CREATE CONSTRAINT TRIGGER is_behind AFTER INSERT ON trio_jobs.job DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (new.behind) EXECUTE FUNCTION trio_jobs.is_behind();
 
 -- ------------------------------------------------------------ child jobs
 
