@@ -1,0 +1,171 @@
+"""One connection: pipelines, statements that hang, and what is lost with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+import trio
+
+from tests.stores.postgres.schemas import query
+from trio_jobs import StoreUnavailable
+from trio_jobs.stores.postgres.connection import Connection
+from trio_jobs.stores.postgres.opening import database_at
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Connection]:
+    connection = await database_at(url).connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def pid_of(connection: Connection) -> int:
+    (answer,) = await connection.run([(b"SELECT pg_backend_pid()", ())])
+    assert isinstance(answer, list)
+    return int(answer[0][0][0] or 0)
+
+
+async def backend_gone(url: str, pid: int) -> None:
+    with trio.fail_after(10):
+        while query(url, "SELECT FROM pg_stat_activity WHERE pid = %s", pid):
+            await trio.sleep(0.01)
+
+
+async def test_a_failed_statement_skips_the_rest_of_its_batch_only(postgres_url: str) -> None:
+    """Of three batches in one round trip the one with an error gives that, and the others their rows."""
+    async with connected(postgres_url) as connection:
+        one, two, three = await connection.run(
+            [(b"SELECT 1, NULL, $1::text", [b"a"]), (b"SELECT 2", ())],
+            [(b"SELECT 1 / $1::int", [b"0"]), (b"CREATE TABLE never ()", ())],
+            [(b"SELECT to_regclass('never')", ())],
+        )
+    assert one == [[("1", None, "a")], [("2",)]]
+    assert isinstance(two, psycopg.errors.DivisionByZero)
+    assert three == [[(None,)]]
+
+
+async def test_a_pipeline_larger_than_all_buffers_passes(postgres_url: str) -> None:
+    """Many megabytes go each way at once: what comes is taken in while the rest is sent."""
+    piece = b"x" * 2**20
+    async with connected(postgres_url) as connection:
+        with trio.fail_after(60):
+            (answer,) = await connection.run([(b"SELECT $1::text", [piece])] * 30)
+    assert isinstance(answer, list)
+    assert [len(rows[0][0] or "") for rows in answer] == [2**20] * 30
+
+
+async def test_a_cancelled_statement_ends_on_the_server(postgres_url: str) -> None:
+    """Who is cancelled while a statement runs loses the connection, and the server gives the statement up."""
+    async with connected(postgres_url) as connection:
+        pid = await pid_of(connection)
+        with trio.move_on_after(0.05) as scope:
+            await connection.run([(b"SELECT pg_sleep(600)", ())])
+        assert scope.cancelled_caught
+        assert not connection.is_open
+        await backend_gone(postgres_url, pid)
+
+
+async def test_a_terminated_backend_says_why(postgres_url: str) -> None:
+    """A connection whose backend is terminated under a statement raises what the server said, and is closed."""
+    async with connected(postgres_url) as connection:
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            await connection.run([(b"SELECT pg_terminate_backend(pg_backend_pid())", ())])
+        assert not connection.is_open
+
+
+async def test_a_connection_that_was_ended_while_idle_is_known(postgres_url: str) -> None:
+    """A connection is not open once the system has heard of its end."""
+    async with connected(postgres_url) as connection:
+        pid = await pid_of(connection)
+        assert connection.is_open
+        query(postgres_url, "SELECT pg_terminate_backend(%s)", pid)
+        await backend_gone(postgres_url, pid)
+        with trio.fail_after(5):
+            while connection.is_open:
+                await trio.sleep(0.01)
+
+
+async def test_notifications_arrive(postgres_url: str) -> None:
+    """All notifications that are there are returned together, in their order; lost ones raise."""
+    async with connected(postgres_url) as connection:
+        await connection.run([(b"LISTEN news", ())])
+        for text in "one", "two":
+            query(postgres_url, "SELECT pg_notify('news', %s)", text)
+        heard: list[str] = []
+        with trio.fail_after(5):
+            while len(heard) < 2:
+                heard += await connection.listen()
+        assert heard == ["one", "two"]
+        pid = await pid_of(connection)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, query, postgres_url, f"SELECT pg_terminate_backend({pid})")
+            with pytest.raises(psycopg.OperationalError):
+                await connection.listen()
+        assert not connection.is_open
+
+
+async def test_notifications_that_come_together_are_returned_together(postgres_url: str) -> None:
+    """Two notifications of one transaction are one answer."""
+    async with connected(postgres_url) as connection:
+        await connection.run([(b"LISTEN news", ())])
+        query(postgres_url, "SELECT pg_notify('news', 'one'), pg_notify('news', 'two')")
+        with trio.fail_after(5):
+            assert await connection.listen() == ["one", "two"]
+
+
+async def test_a_script_stops_at_its_first_error(postgres_url: str) -> None:
+    """A script returns the rows of its last statement, or raises the error of one."""
+    async with connected(postgres_url) as connection:
+        assert await connection.script("SELECT 1; SELECT 2, 3") == [("2", "3")]
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await connection.script("SELECT 1; SELECT FROM nowhere; SELECT 2")
+        assert await connection.script("SELECT 4") == [("4",)]
+
+
+async def test_a_server_that_says_nothing_is_out_of_reach() -> None:
+    """Connecting ends after `connect_timeout`, with the name of the database."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        database = database_at(f"postgresql://me@127.0.0.1:{port}/jobs?connect_timeout=1")
+        with trio.fail_after(5), pytest.raises(StoreUnavailable, match="database jobs on 127.0.0.1 did not answer"):
+            await database.connect()
+
+
+async def test_a_server_that_closes_is_out_of_reach() -> None:
+    """A server that closes the connection before it has said anything counts as out of reach."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+
+        async def close() -> None:
+            await (await listener.accept()).aclose()
+
+        nursery.start_soon(close)
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await database_at(f"postgresql://me@127.0.0.1:{port}/jobs?gssencmode=disable").connect()
+
+
+async def test_an_address_without_a_server_is_out_of_reach() -> None:
+    """A name that cannot be looked up, and a port that nobody listens on, are told as they are."""
+    with pytest.raises(StoreUnavailable, match=re.escape("database jobs on nowhere.invalid cannot be reached")):
+        await database_at("postgresql://me@nowhere.invalid/jobs").connect()
+
+
+async def test_a_forked_child_leaves_the_connection_alone(postgres_url: str) -> None:
+    """A child that was forked off closes its copy without a word to the server."""
+    async with connected(postgres_url) as connection:
+        pid = await pid_of(connection)
+        child = os.fork()
+        if not child:  # pragma: no cover  # in another process
+            connection.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert await pid_of(connection) == pid
