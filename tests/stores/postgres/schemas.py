@@ -23,7 +23,8 @@ BEGIN
     FOR call IN SELECT * FROM json_array_elements(calls) LOOP
         PERFORM pg_sleep((call->>'sleep')::float);
         PERFORM FROM {schema}.done WHERE what = call->>'lock' FOR UPDATE;
-        IF call->>'code' IS NOT NULL AND nextval('{schema}.tries') <= coalesce((call->>'times')::int, 1000) THEN
+        IF call->>'code' IS NOT NULL
+            AND nextval('{schema}.tries') <= coalesce((call->>'times')::int, 1000) THEN
             RAISE EXCEPTION 'as the test wants' USING ERRCODE = call->>'code';
         END IF;
         INSERT INTO {schema}.done VALUES (call->>'what', txid_current(), pg_backend_pid());
@@ -38,10 +39,10 @@ END $$;
 
 
 @asynccontextmanager
-async def acting(url: str, **options: Any) -> AsyncGenerator[PostgresCalls]:
-    """Open a schema that has the function."""
+async def acting(url: str, *, direct: str | None = None, **options: Any) -> AsyncGenerator[PostgresCalls]:
+    """Open a schema that has the function, which comes into it by the direct way if there is a longer one."""
     async with opened(PostgresCalls, url, **options) as calls:
-        query(url, FUNCTION.format(schema=calls._database.schema))
+        query(direct or url, FUNCTION.format(schema=calls._database.schema))
         yield calls
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -73,7 +72,7 @@ async def test_a_cancelled_statement_ends_on_the_server(postgres_url: str) -> No
 
 
 async def test_a_terminated_backend_says_why(postgres_url: str) -> None:
-    """A connection whose backend is terminated under a statement raises what the server said, and is closed."""
+    """A connection whose backend is terminated raises what the server said, and is closed."""
     async with connected(postgres_url) as connection:
         with pytest.raises(psycopg.errors.AdminShutdown):
             await connection.run([(b"SELECT pg_terminate_backend(pg_backend_pid())", ())])
@@ -105,7 +104,9 @@ async def test_notifications_arrive(postgres_url: str) -> None:
         assert heard == ["one", "two"]
         pid = await pid_of(connection)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, query, postgres_url, f"SELECT pg_terminate_backend({pid})")
+            nursery.start_soon(
+                trio.to_thread.run_sync, query, postgres_url, f"SELECT pg_terminate_backend({pid})"
+            )
             with pytest.raises(psycopg.OperationalError):
                 await connection.listen()
         assert not connection.is_open
@@ -135,7 +136,10 @@ async def test_a_server_that_says_nothing_is_out_of_reach() -> None:
     async with listener:
         port = listener.socket.getsockname()[1]
         database = database_at(f"postgresql://me@127.0.0.1:{port}/jobs?connect_timeout=1")
-        with trio.fail_after(5), pytest.raises(StoreUnavailable, match="database jobs on 127.0.0.1 did not answer"):
+        with (
+            trio.fail_after(5),
+            pytest.raises(StoreUnavailable, match="database jobs on 127.0.0.1 did not answer"),
+        ):
             await database.connect()
 
 
@@ -155,7 +159,7 @@ async def test_a_server_that_closes_is_out_of_reach() -> None:
 
 async def test_an_address_without_a_server_is_out_of_reach() -> None:
     """A name that cannot be looked up, and a port that nobody listens on, are told as they are."""
-    with pytest.raises(StoreUnavailable, match=re.escape("database jobs on nowhere.invalid cannot be reached")):
+    with pytest.raises(StoreUnavailable, match="jobs on nowhere.invalid cannot be reached"):
         await database_at("postgresql://me@nowhere.invalid/jobs").connect()
 
 
@@ -167,5 +171,5 @@ async def test_a_forked_child_leaves_the_connection_alone(postgres_url: str) -> 
         if not child:  # pragma: no cover  # in another process
             connection.close()
             os._exit(0)
-        os.waitpid(child, 0)
+        await trio.to_thread.run_sync(os.waitpid, child, 0)
         assert await pid_of(connection) == pid

@@ -7,16 +7,16 @@ connection, as nobody knows then which answer comes next; the server is asked to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 import trio
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, PollingStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq.abc import PGcancelConn, PGconn, PGresult
 
 from ..._common.errors import StoreUnavailable
 from .failures import error_of
@@ -32,38 +32,60 @@ _CANCELLING: Final = 2.0  # seconds in which the server is to learn that nobody 
 _WITH_ERROR: Final = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Run a function of libpq that may look up names, read files or wait; it is left alone if cancelled."""
-    return await trio.to_thread.run_sync(
-        partial(work, *args), abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-    )
-
-
-async def connect(conninfo: str, limit: float, where: str) -> Connection:
+async def connect(options: Mapping[str, str], limit: float, where: str) -> Connection:
     """Connect to a server.
 
     Args:
-        conninfo: How, in libpq's form.
+        options: Of libpq, by their names.
         limit: Seconds after which it counts as out of reach.
         where: What it is called in errors.
 
     Raises:
         StoreUnavailable: It does not answer.
+        OSError: Its name is not known.
         psycopg.OperationalError: It cannot be reached, or refuses the connection.
     """
     with trio.move_on_after(limit):
-        pg = await _in_thread(pq.PGconn.connect_start, conninfo.encode())
-        while True:
-            polled = PollingStatus.FAILED
-            if pg.status != ConnStatus.BAD:
-                polled = PollingStatus(await _in_thread(pg.connect_poll))
-            if polled == PollingStatus.OK:
-                return Connection(pg)
-            if polled == PollingStatus.FAILED:
-                raise psycopg.OperationalError(pg.get_error_message(), pgconn=pg)
-            reading = polled == PollingStatus.READING
-            await (trio.lowlevel.wait_readable if reading else trio.lowlevel.wait_writable)(pg.socket)
+        conninfo = make_conninfo("", **{**options, **await _resolved(options)})
+        pg = pq.PGconn.connect_start(conninfo.encode())
+        try:
+            await _polled(pg, pg.connect_poll)
+        except BaseException:
+            pg.finish()
+            raise
+        return Connection(pg)
     raise StoreUnavailable(f"{where} did not answer within {limit:g} seconds")
+
+
+async def _resolved(options: Mapping[str, str]) -> Mapping[str, str]:
+    """Look up the names of hosts; libpq would stop the whole program meanwhile."""
+    hosts = options.get("host", os.environ.get("PGHOST", "")).split(",")
+    if "hostaddr" in options or "PGHOSTADDR" in os.environ or all(map(_is_local, hosts)):
+        return {}
+    ports = options.get("port", os.environ.get("PGPORT", "5432")).split(",")
+    found: list[tuple[str, str, str]] = []
+    for host, port in zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=False):
+        if _is_local(host):
+            found.append((host, "", port))
+        else:
+            infos = await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM)
+            found += [(host, str(info[4][0]), port) for info in infos]
+    return dict(zip(("host", "hostaddr", "port"), map(",".join, zip(*found, strict=True)), strict=True))
+
+
+def _is_local(host: str) -> bool:
+    return not host or host.startswith(("/", "@"))
+
+
+async def _polled(pg: PGconn | PGcancelConn, poll: Callable[[], int]) -> None:
+    """Wait until libpq has done what was started."""
+    while (polled := PollingStatus(poll())) != PollingStatus.OK:
+        if polled == PollingStatus.FAILED:
+            raise psycopg.OperationalError(pg.get_error_message())
+        wait = trio.lowlevel.wait_readable
+        if polled == PollingStatus.WRITING:
+            wait = trio.lowlevel.wait_writable
+        await wait(pg.socket)
 
 
 class Connection:
@@ -84,6 +106,7 @@ class Connection:
         if self._pg.status == ConnStatus.OK:
             try:
                 self._pg.consume_input()
+                self._pg.consume_input()  # behind a last word of the server there is the end
             except psycopg.OperationalError:
                 self.close()
         return self._pg.status == ConnStatus.OK
@@ -159,10 +182,12 @@ class Connection:
         try:
             return await work
         except trio.Cancelled:
-            cancelling = self._pg.get_cancel()
             shield = trio.CancelScope(shield=True, deadline=trio.current_time() + _CANCELLING)
-            with shield, suppress(psycopg.OperationalError):  # it is out of reach
-                await _in_thread(cancelling.cancel)
+            # The server may be out of reach; and libpq before version 17 would stop the whole program.
+            with shield, suppress(psycopg.OperationalError, psycopg.NotSupportedError):
+                cancelling = self._pg.cancel_conn()
+                cancelling.start()
+                await _polled(cancelling, cancelling.poll)
             self.close()
             raise
         except psycopg.Error:

@@ -74,7 +74,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[Exception], str]]] = {
 }
 
 
-def refused(error: psycopg.Error, where: str) -> Exception:
+def refused(error: Exception, where: str) -> Exception:
     """Return the error of a connection that could not be made, with what to do if it will not pass."""
     text = str(error).strip()
     for part, (kind, fix) in _REFUSALS.items():

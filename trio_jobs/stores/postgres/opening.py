@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from ..._common.errors import quoted
 from ..._common.validate import choice, number, whole
@@ -61,14 +61,14 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
         given = conninfo_to_dict(for_libpq)
     except psycopg.Error as error:
         raise ValueError(f"this is no address of PostgreSQL: {error}") from None
-    conninfo = make_conninfo("", **{**_SETTINGS, **given, "client_encoding": "UTF8"})
+    settings = {**_SETTINGS, **{name: str(value) for name, value in given.items()}, "client_encoding": "UTF8"}
     limit = float(given.get("connect_timeout") or _CONNECTING)
     where = "database {} on {}".format(given.get("dbname", "(default)"), given.get("host", "(default)"))
 
     async def connected() -> Connection:
         try:
-            return await connect(conninfo, limit, where)
-        except psycopg.OperationalError as error:
+            return await connect(settings, limit, where)
+        except (psycopg.OperationalError, OSError) as error:
             raise refused(error, where) from None
 
     return Database(where, check_schema(own.get("schema", schema)), connected, pooler == "none")
