@@ -55,9 +55,9 @@ def call(db: Connection, verb: str, **values: Any) -> Any:
     return row[0]["value"]
 
 
-def claim(db: Connection, limit: int, lease: float | None = 60) -> list[str]:
+def claim(db: Connection, limit: int, lease: float | None = 60, claim: str | None = None) -> list[str]:
     """Claim jobs, and return their ids."""
-    found = call(db, "claim_jobs", limit=limit, handlers=["work"], worker="w", lease=lease)
+    found = call(db, "claim_jobs", limit=limit, handlers=["work"], worker="w", lease=lease, claim=claim)
     return [row[0] for row in found["rows"]]
 
 
@@ -93,6 +93,18 @@ def test_a_claim_passes_over_what_another_takes(one: Connection, other: Connecti
     assert claim(other, 9) == ids[7:]
     one.commit()
     assert claim(other, 9) == []
+
+
+def test_a_claim_asked_again_waits_for_the_first_one(one: Connection, other: Connection) -> None:
+    """A claim that comes again while the first call is at it gets what that starts, and nothing else."""
+    ids = add(one, 4)
+    assert claim(one, 2, claim="a") == ids[:2]
+    with pytest.raises(LockNotAvailable):
+        claim(other, 2, claim="a")
+    other.rollback()
+    one.commit()
+    assert claim(other, 2, claim="a") == ids[:2]
+    assert claim(other, 2, claim="b") == ids[2:]
 
 
 def test_a_claim_costs_the_same_however_many_wait(one: Connection) -> None:
@@ -202,7 +214,7 @@ def test_a_sweep_hands_names_on(one: Connection) -> None:
     add(one, 3)
     one.execute("UPDATE trio_jobs.job SET exclusive = 'name', behind = true")
     call(one, "sweep")
-    assert [behind for (behind,) in columns(one, "behind").values()] == [False, True, True]
+    assert columns(one, "behind") == {"job 1": (False,), "job 2": (True,), "job 3": (True,)}
 
 
 @given(st.integers(0, 999_999_000))

@@ -94,16 +94,19 @@ CREATE OR REPLACE FUNCTION trio_jobs.claim_some(
 ) RETURNS json LANGUAGE sql AS $$ SELECT one.rows FROM trio_jobs.claim_due(most, handlers, worker, lease, claim) AS one $$;
 
 -- The rows of `start_jobs` of what an earlier call with this claim id has started and still runs, with new leases.
+-- The answer to that call was lost, so it may be at it still, and is waited for.
 CREATE OR REPLACE FUNCTION trio_jobs.claimed(claim text, lease double precision)
 RETURNS json LANGUAGE plpgsql
 SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    numbers bigint[] := ARRAY(
+    numbers bigint[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(claim, 0));
+    numbers := ARRAY(
         SELECT job.number FROM trio_jobs.job AS job
         WHERE job.claim = claimed.claim AND job.state = 'running' AND job.parent IS NULL
         ORDER BY job.number + 0 FOR UPDATE  -- else it could go through all that run
     );
-BEGIN
     IF cardinality(numbers) = 0 THEN
         RETURN NULL;
     END IF;
