@@ -125,6 +125,19 @@ async def test_a_flush_overtakes_nobody(postgres_url: str) -> None:
         assert len(started) == 3
 
 
+async def test_the_same_job_starts_once(postgres_url: str) -> None:
+    """A job that is submitted twice in one flush, or in one batch, starts for one of the two only."""
+    async with opened(postgres_url) as (store,):
+        new, other = kit.make(1), kit.make(2)
+        calls = [partial(store.submit, batch, 1, kit.HOLDER) for batch in ([new], [new], [other])]
+        results = await together(*calls, partial(store.submit, [kit.make(3)], 1, kit.HOLDER))
+        started = [claim.submission.id for _, claims in results for claim in claims]
+        assert len(started) == len({*started}) == 3
+        twice = kit.make(4)
+        ids, claims = await store.submit([twice, twice], 2, kit.HOLDER)
+        assert (ids, [claim.submission.id for claim in claims]) == ([twice.id] * 2, [twice.id])
+
+
 # ------------------------------------------------------------ another transaction
 
 

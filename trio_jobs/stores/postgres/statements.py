@@ -22,7 +22,19 @@ SCHEMA: Final = "trio_jobs"
 
 _TABLES: Final = ("tables.sql",)  # what brings the tables to each version, from 1 on
 _FUNCTIONS: Final = (
-    *("events", "starts", "ends", "lanes", "submit", "claim", "append", "finish", "inputs", "cancel"),
+    *(
+        "events",
+        "starts",
+        "ends",
+        "lanes",
+        "submit",
+        "exclusive",
+        "claim",
+        "append",
+        "finish",
+        "inputs",
+        "cancel",
+    ),
     *("leases", "sweep", "looking", "schedules", "limits", "within"),
 )
 _LONGEST: Final = 63  # bytes of a name

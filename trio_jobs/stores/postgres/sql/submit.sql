@@ -35,7 +35,7 @@ BEGIN
     BEGIN
         RETURN QUERY SELECT plain[done.place], done.answer
             FROM trio_jobs.try_submit(ARRAY(SELECT parts[one + 1] FROM unnest(plain) AS one), true) AS done WHERE plain <> '{}';
-    EXCEPTION WHEN SQLSTATE 'TJREF' THEN
+    EXCEPTION WHEN SQLSTATE 'TJREF' OR unique_violation THEN
         FOREACH place IN ARRAY plain LOOP
             answer := trio_jobs.submit_one(parts[place + 1], true);
             RETURN NEXT;
@@ -70,13 +70,11 @@ DECLARE
     most bigint := (call ->> 'queue')::bigint;
     waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
     at double precision;
-    idle boolean;
     part json;
-    starts int[] := '{}';
+    starts int[];
     new json;
     stand json;
     ids text[];
-    born text[];
     number bigint;
     fresh bigint[] := '{}';
     taking int;  -- of these, how many need room
@@ -87,17 +85,12 @@ BEGIN
     END LOOP;
     IF (call ->> 'plain')::boolean THEN
         at := trio_jobs.clock();
-        FOREACH place IN ARRAY places LOOP  -- they start at once only if they overtake nobody
-            IF coalesce((calls[place] ->> 'at_once')::boolean, false) AND NOT EXISTS (
-                SELECT FROM json_array_elements(calls[place] -> 'jobs') JOIN trio_jobs.job ON job.id = value ->> 'id'
-            ) THEN
-                idle := coalesce(idle, trio_jobs.is_idle(calls[place] -> 'handlers', at));
-                starts := CASE WHEN idle THEN starts || place ELSE starts END;
-            END IF;
-        END LOOP;
-        SELECT coalesce(array_agg(added.number), '{}'), array_agg(added.id) INTO fresh, born
-        FROM trio_jobs.insert_jobs(calls, starts, at) AS added;
+        starts := trio_jobs.starting(calls, at);
+        SELECT coalesce(array_agg(added.number), '{}') INTO fresh FROM trio_jobs.insert_jobs(calls, starts, at) AS added;
         taking := cardinality(fresh);
+        IF starts <> '{}' AND taking < (SELECT sum(json_array_length(one -> 'jobs')) FROM unnest(calls) AS one) THEN
+            RAISE unique_violation;  -- another transaction has just added one of them
+        END IF;
     ELSE
         taking := 0;
         FOR new IN SELECT value FROM json_array_elements(call -> 'jobs') LOOP
@@ -123,7 +116,7 @@ BEGIN
         (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
     ) > most);
     FOREACH place IN ARRAY places LOOP
-        answer := trio_jobs.came_in(calls[place], at, CASE WHEN place = ANY (starts) THEN born END, ids, stand);
+        answer := trio_jobs.came_in(calls[place], at, coalesce(place = ANY (starts), false), ids, stand);
         RETURN NEXT;
     END LOOP;
     PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))  -- perhaps others were claimed
@@ -215,27 +208,41 @@ BEGIN
     SELECT added.number, added.id FROM added;
 END $$;
 
--- Return whether no job of these handlers waits that is due, and none of them is paused or has limits.
-CREATE OR REPLACE FUNCTION trio_jobs.is_idle(handlers json, at double precision) RETURNS boolean LANGUAGE plpgsql
+-- Return the places of the calls whose jobs may run from the start, as they are due, and nothing is overtaken by that: no
+-- job of these handlers waits that is due, none of them is paused or has limits, and all the jobs are new.
+CREATE OR REPLACE FUNCTION trio_jobs.starting(calls json[], at double precision) RETURNS int[] LANGUAGE plpgsql
 AS $$
+DECLARE
+    places int[] := ARRAY(SELECT ordinality FROM unnest(calls) WITH ORDINALITY AS one (call) WHERE (call ->> 'at_once')::boolean);
+    names text[] := ARRAY(SELECT json_array_elements_text(calls[places[1]] -> 'handlers'));
+    ids text[];
 BEGIN
-    RETURN NOT EXISTS (SELECT FROM trio_jobs.pause WHERE name = '' OR name IN (SELECT json_array_elements_text(handlers)))
-    AND NOT EXISTS (SELECT FROM trio_jobs.limited WHERE handler IN (SELECT json_array_elements_text(handlers)))
-    AND NOT EXISTS (
-        SELECT FROM json_array_elements_text(handlers) AS name, {levels} AS level, LATERAL (
-            SELECT FROM trio_jobs.job
-            WHERE state IN {started} AND NOT behind AND lane IS NULL
-                AND handler = name AND priority = level.priority AND due <= at
-            ORDER BY due, number LIMIT 1
-        ) AS job
-    );
+    IF places = '{}' THEN
+        RETURN places;
+    END IF;
+    ids := ARRAY(SELECT job ->> 'id' FROM unnest(calls) AS call, json_array_elements(call -> 'jobs') AS job);
+    IF EXISTS (SELECT FROM trio_jobs.pause WHERE name = '' OR name = ANY (names))
+        OR EXISTS (SELECT FROM trio_jobs.limited WHERE handler = ANY (names))
+        OR EXISTS (
+            SELECT FROM unnest(names) AS name, {levels} AS level, LATERAL (
+                SELECT FROM trio_jobs.job
+                WHERE state IN {started} AND NOT behind AND lane IS NULL
+                    AND handler = name AND priority = level.priority AND due <= at
+                ORDER BY due, number LIMIT 1
+            ) AS job
+        )
+        OR EXISTS (SELECT FROM trio_jobs.job WHERE id = ANY (ids))
+        OR cardinality(ids) > (SELECT count(DISTINCT id) FROM unnest(ids) AS id)
+    THEN
+        RETURN '{}';
+    END IF;
+    RETURN places;
 END $$;
 
--- Return the answer to a call whose jobs were accepted, and claim for it. `fresh` are the ids of new jobs, if those of
--- the call run already; if all of the call are among them, its client knows what there is to know about them.
-CREATE OR REPLACE FUNCTION trio_jobs.came_in(
-    call json, at double precision, fresh text[], ids text[] DEFAULT NULL, stand json DEFAULT NULL
-) RETURNS json LANGUAGE plpgsql
+-- Return the answer to a call whose jobs were accepted, and claim for it, unless they run from the start: then its client
+-- knows all about them.
+CREATE OR REPLACE FUNCTION trio_jobs.came_in(call json, at double precision, born boolean, ids text[], stand json) RETURNS json
+LANGUAGE plpgsql
 AS $$
 DECLARE
     most int := coalesce((call ->> 'limit')::int, 0);
@@ -243,8 +250,8 @@ DECLARE
     claims json;
     started text[];
 BEGIN
-    IF fresh IS NOT NULL AND (SELECT every(job ->> 'id' = ANY (fresh)) FROM json_array_elements(call -> 'jobs') AS job) THEN
-        SELECT array_agg(job ->> 'id') INTO started FROM json_array_elements(call -> 'jobs') AS job;
+    IF born THEN
+        started := ARRAY(SELECT job ->> 'id' FROM json_array_elements(call -> 'jobs') AS job);
     ELSIF most > 0 THEN
         claims := coalesce(trio_jobs.claimed(call ->> 'claim', lease), trio_jobs.claim_some(
             most, call -> 'handlers', call ->> 'worker', lease, call ->> 'claim'
@@ -289,120 +296,6 @@ BEGIN
     END IF;
     RETURN CASE WHEN FOUND THEN known END;
 END $$;
-
--- ------------------------------------------------------------ exclusive names
-
--- What a submit does while the holder of a name waits, runs or stops, as `exclusion.MOVES` says.
-CREATE OR REPLACE FUNCTION trio_jobs.move_of(policy text, holder text, OUT place text, OUT replaces boolean, OUT cancels boolean)
-LANGUAGE sql IMMUTABLE
-AS $$
-    SELECT
-        CASE WHEN holder = 'none' THEN 'first' WHEN holder = 'waits' THEN waits ELSE runs END,
-        holder <> 'none' AND replacing, holder NOT IN ('none', 'waits') AND policy = 'cancel'
-    FROM (VALUES
-        ('reject', 'refused', 'refused', false), ('attach', 'attached', 'attached', false), ('after', 'behind', 'behind', false),
-        ('replace', 'first', 'behind', true), ('cancel', 'first', 'behind', true), ('debounce', 'first', 'behind', true)
-    ) AS move (word, waits, runs, replacing) WHERE word = policy
-$$;
-
--- The jobs that have the exclusive name of a new one and have not ended, the one that holds it last.
-CREATE OR REPLACE FUNCTION trio_jobs.namesakes(new json) RETURNS SETOF trio_jobs.job LANGUAGE plpgsql
-AS $$
-BEGIN
-    RETURN QUERY SELECT * FROM trio_jobs.job
-        WHERE exclusive = new ->> 'exclusive' AND behind AND finished IS NULL
-            AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL)
-        ORDER BY number;
-    RETURN QUERY SELECT * FROM trio_jobs.job
-        WHERE exclusive = new ->> 'exclusive' AND NOT behind AND finished IS NULL
-            AND coalesce(owner, '') = coalesce(new ->> 'owner', '') AND (owner IS NULL) = (new ->> 'owner' IS NULL);
-END $$;
-
--- Return where a job stands that has a key or an exclusive name, or is submitted again: the id under which it is `known`,
--- and then it is not accepted; or when it is `due`, whether `behind`, since when it is `put_off`, and whether it `has_room`,
--- that of what it replaces. What it replaces is `ended`, and the cancellation of what it cancels requested.
--- The holder of its name is locked, so it cannot end in between; without `locks` only if something is done to it.
-CREATE OR REPLACE FUNCTION trio_jobs.stand_of(new json, locks boolean) RETURNS json LANGUAGE plpgsql
-AS $$
-DECLARE
-    known text := trio_jobs.known_as(new);
-    holder record;
-    move record;
-    gone record;
-    at double precision;
-    since double precision;
-    ended text[] := '{}';
-    has_room boolean := false;
-    locked bigint;
-BEGIN
-    IF known IS NOT NULL OR new ->> 'exclusive' IS NULL OR EXISTS (SELECT FROM trio_jobs.job WHERE id = new ->> 'id') THEN
-        RETURN json_build_object('known', known, 'has_room', false);
-    END IF;
-    LOOP
-        SELECT one.number, one.id, one.state <> 'running' AS waits, one.cancel_requested INTO holder
-        FROM trio_jobs.namesakes(new) AS one WHERE NOT one.behind;
-        move := trio_jobs.move_of(new ->> 'policy', CASE
-            WHEN holder.number IS NULL THEN 'none' WHEN holder.waits THEN 'waits'
-            WHEN holder.cancel_requested IS NULL THEN 'runs' ELSE 'stops'
-        END);
-        EXIT WHEN locked = holder.number OR holder.number IS NULL OR NOT (locks OR move.replaces OR move.cancels);
-        PERFORM FROM trio_jobs.job WHERE number = holder.number FOR NO KEY UPDATE;
-        locked := holder.number;  -- but it may have ended meanwhile, or do something else
-    END LOOP;
-    IF move.place = 'refused' THEN
-        PERFORM trio_jobs.refuse(trio_jobs.refusal('Busy', to_json(holder.id)));
-    ELSIF move.place = 'attached' THEN
-        RETURN json_build_object('known', holder.id);
-    END IF;
-    at := trio_jobs.clock();
-    FOR gone IN  -- the holder last, so that none of the others gets its name
-        SELECT one.* FROM trio_jobs.namesakes(new) AS one WHERE move.replaces AND (one.behind OR holder.waits)
-    LOOP
-        PERFORM FROM trio_jobs.job WHERE number = gone.number AND finished IS NULL FOR NO KEY UPDATE;
-        CONTINUE WHEN NOT FOUND;
-        PERFORM trio_jobs.end_job(
-            gone.number, 'cancelled', json_build_object('reason', 'replaced', 'replaced_by', new ->> 'id'),
-            NULL, NULL, false, false, NULL, at
-        );
-        ended := ended || gone.id;
-        since := least(since, gone.put_off);
-        has_room := has_room OR gone.reason IS DISTINCT FROM 'awaiting_input';
-    END LOOP;
-    IF move.cancels THEN
-        PERFORM trio_jobs.request_cancel_of(holder.id, 'another job is to take its place', 0);
-    END IF;
-    since := CASE WHEN new ->> 'policy' = 'debounce' THEN coalesce(since, at) END;
-    RETURN json_build_object(
-        'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since, 'ended', ended,
-        'asked', CASE WHEN move.cancels THEN holder.id END,
-        'due', CASE WHEN since IS NOT NULL THEN least(at + (new ->> 'delay')::float8, since + (new ->> 'at_most')::float8) END
-    );
-END $$;
-
--- At the end of a transaction: let a new job hold its name if it turns out to be behind nobody, as the holder has ended
--- meanwhile, which then could not see it. If others are faster time and again, a sweep does it.
-CREATE OR REPLACE FUNCTION trio_jobs.is_behind() RETURNS trigger LANGUAGE plpgsql
-AS $$
-DECLARE
-    name json := json_build_object('exclusive', new.exclusive, 'owner', new.owner);
-BEGIN
-    FOR _ IN 1..3 LOOP
-        PERFORM FROM trio_jobs.job WHERE finished IS NULL AND number = (
-            SELECT one.number FROM trio_jobs.namesakes(name) AS one WHERE NOT one.behind
-        ) FOR NO KEY UPDATE;
-        EXIT WHEN FOUND;
-        BEGIN
-            UPDATE trio_jobs.job SET behind = false
-            WHERE number = (SELECT min(one.number) FROM trio_jobs.namesakes(name) AS one WHERE one.behind);
-            EXIT;
-        EXCEPTION WHEN unique_violation THEN NULL;
-        END;
-    END LOOP;
-    RETURN NULL;
-END $$;
-DROP TRIGGER IF EXISTS is_behind ON trio_jobs.job;
-CREATE CONSTRAINT TRIGGER is_behind AFTER INSERT ON trio_jobs.job DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (new.behind) EXECUTE FUNCTION trio_jobs.is_behind();
 
 -- ------------------------------------------------------------ child jobs
 
