@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
 
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.opening import opened
+from trio_jobs.stores.postgres.statements import quote
 
 # Each call says what is to be done in the database, and gives it back.
 FUNCTION = """
@@ -22,6 +23,7 @@ BEGIN
     place := 0;
     FOR call IN SELECT * FROM json_array_elements(calls) LOOP
         PERFORM pg_sleep((call->>'sleep')::float);
+        PERFORM pg_advisory_xact_lock(1) WHERE (call->>'hold')::bool;
         PERFORM FROM {schema}.done WHERE what = call->>'lock' FOR UPDATE;
         IF call->>'code' IS NOT NULL
             AND nextval('{schema}.tries') <= coalesce((call->>'times')::int, 1000) THEN
@@ -42,7 +44,7 @@ END $$;
 async def acting(url: str, *, direct: str | None = None, **options: Any) -> AsyncGenerator[PostgresCalls]:
     """Open a schema that has the function, which comes into it by the direct way if there is a longer one."""
     async with opened(PostgresCalls, url, **options) as calls:
-        query(direct or url, FUNCTION.format(schema=calls._database.schema))
+        query(direct or url, FUNCTION.format(schema=quote(calls._database.schema)))
         yield calls
 
 
@@ -51,6 +53,14 @@ def query(url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     with psycopg.connect(url.partition("?")[0], autocommit=True) as db:
         done = db.execute(sql.encode(), values or None)
         return done.fetchall() if done.description else []
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Hold up calls that say `hold` for the length of a block."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("SELECT pg_advisory_lock(1)")
+        yield
 
 
 def done(url: str) -> list[str]:

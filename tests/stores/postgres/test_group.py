@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.postgres import PgBouncer, Server, open_proxy
-from tests.stores.postgres.schemas import acting, done, query
+from tests.stores.postgres.schemas import acting, done, held, query
 from trio_jobs import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
 from trio_jobs._common.errors import (
     Busy,
@@ -46,10 +46,12 @@ async def running(url: str) -> int:
 async def test_calls_that_come_meanwhile_share_a_transaction(postgres_url: str) -> None:
     """A first call goes out alone; those that come while it is on its way share one transaction."""
     async with acting(postgres_url) as calls, trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: act(calls, "first", sleep=0.1))
-        await running(postgres_url)
-        for number in range(50):
-            nursery.start_soon(act, calls, str(number))
+        with held(postgres_url):
+            nursery.start_soon(lambda: act(calls, "first", hold=True))
+            await running(postgres_url)
+            for number in range(50):
+                nursery.start_soon(act, calls, str(number))
+            await trio.testing.wait_all_tasks_blocked()
     found = query(postgres_url, "SELECT count(*) FROM trio_jobs.done GROUP BY transaction ORDER BY 1")
     assert found == [(1,), (50,)]
 
@@ -136,11 +138,12 @@ async def test_a_call_that_is_cancelled_before_it_is_sent_is_not_sent(postgres_u
     """While another call is on its way, one that waits is cancelled: it is never done."""
     async with acting(postgres_url) as calls:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: act(calls, "first", sleep=0.2))
-            await running(postgres_url)
-            with trio.move_on_after(0.01) as scope:
-                await act(calls, "cancelled")
-            assert scope.cancelled_caught
+            with held(postgres_url):
+                nursery.start_soon(lambda: act(calls, "first", hold=True))
+                await running(postgres_url)
+                with trio.move_on_after(0.01) as scope:
+                    await act(calls, "cancelled")
+                assert scope.cancelled_caught
         assert await act(calls, "last") == "last"
     assert done(postgres_url) == ["first", "last"]
 
@@ -150,13 +153,15 @@ async def test_a_call_that_is_cancelled_after_it_was_sent_is_waited_for(postgres
     async with acting(postgres_url) as calls, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
-        async def cancel() -> None:
-            await running(postgres_url)
-            scope.cancel()
+        async def cancel(*, task_status: trio.TaskStatus[None]) -> None:
+            with held(postgres_url):
+                task_status.started()
+                await running(postgres_url)
+                scope.cancel()
 
-        nursery.start_soon(cancel)
+        await nursery.start(cancel)
         with scope:
-            assert await act(calls, "sent", sleep=0.2) == "sent"
+            assert await act(calls, "sent", hold=True) == "sent"
             await trio.lowlevel.checkpoint()
         assert scope.cancelled_caught
 
@@ -297,10 +302,11 @@ async def test_the_store_is_closed_with_its_block(postgres_url: str) -> None:
 
     async with trio.open_nursery() as nursery:
         async with acting(postgres_url) as calls:
-            nursery.start_soon(lambda: act(calls, "sent", sleep=0.2))
-            await running(postgres_url)
-            nursery.start_soon(late)
-            await trio.testing.wait_all_tasks_blocked()
+            with held(postgres_url):
+                nursery.start_soon(lambda: act(calls, "sent", hold=True))
+                await running(postgres_url)
+                nursery.start_soon(late)
+                await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(trio.ClosedResourceError):
         await act(calls, "after")
     with pytest.raises(trio.ClosedResourceError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SOONEST: Final = 0.001
 _CONNECTING: Final = 10.0  # seconds
+_OWN: Final = ("pooler", "schema")
 _FOREVER: Final = 2**62  # as `Retention.finished`: only `remove` and `prune` delete jobs
 _SETTINGS: Final = {  # of libpq; a server that has gone without a word is found within a minute
     "fallback_application_name": "trio_jobs",
@@ -50,11 +51,9 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
     Raises:
         ValueError: It is no such address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise ValueError(
-            f"{quoted(parts.scheme)} is no scheme of PostgreSQL; write postgresql://host/database"
-        )
+    scheme = url.partition(":")[0]
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError(f"{quoted(scheme)} is no scheme of PostgreSQL; write postgresql://host/database")
     for_libpq, own = split(url)
     pooler = choice("pooler", own.get("pooler", "none"), ("none", "transaction"))
     try:
@@ -76,11 +75,11 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
 
 def split(url: str) -> tuple[str, dict[str, str]]:
     """Return an address as libpq takes it, and the options in it that are this package's own."""
-    parts = urlsplit(url)
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    own = {name: value for name, value in options if name in {"pooler", "schema"}}
-    rest = urlencode([option for option in options if option[0] not in own])
-    return urlunsplit(parts._replace(query=rest)), own
+    base, _, query = url.partition("?")
+    options = [(option, *option.partition("=")) for option in query.split("&") if option]
+    own = {name: unquote(value) for _, name, _, value in options if name in _OWN}
+    rest = "&".join(option for option, name, *_ in options if name not in _OWN)
+    return f"{base}?{rest}" if rest else base, own
 
 
 def schema_of(url: str) -> str:
