@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 import trio
@@ -13,7 +15,7 @@ from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.opening import opened, plan
 
 
-async def open_once(url: str, **options: str) -> None:
+async def open_once(url: str, **options: Any) -> None:
     async with opened(PostgresCalls, url, **options) as calls:
         assert await calls._read("job", "nobody") == []
 

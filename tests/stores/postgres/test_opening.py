@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -43,7 +44,7 @@ async def test_a_store_is_opened(postgres_url: str) -> None:
     ],
 )
 async def test_a_wrong_argument_is_told_before_anything_is_opened(
-    url: str, options: dict[str, float], text: str
+    url: str, options: dict[str, Any], text: str
 ) -> None:
     """Nothing is connected to for an address or an option that is wrong."""
     with pytest.raises(ValueError, match=text):
