@@ -135,7 +135,12 @@ class PostgresCalls:
         """
         return await self._select(self._queries[query], values)
 
-    async def _select(self, sql: bytes, values: Iterable[Any]) -> list[Row]:
+    async def _row(self, query: str, key: str) -> Row | None:
+        """Return the row that a statement gives for an element of the array that it takes; see `Read`."""
+        rows = await self._select(self._queries[query], [[key]], key)
+        return rows[0] if rows else None
+
+    async def _select(self, sql: bytes, values: Iterable[Any], key: str | None = None) -> list[Row]:
         """Return the rows of a statement that this package put together; see `_read`."""
         self._check()
         try:
@@ -145,7 +150,7 @@ class PostgresCalls:
         if any(value is not None and b"\0" in value for value in written):
             await trio.lowlevel.checkpoint()
             return []
-        read = Read((sql, written))
+        read = Read((sql, written), key)
         await self._reader.call(read)
         return list(read.rows)
 

@@ -74,10 +74,13 @@ class Read(Call):
 
     Attributes:
         statement: The statement.
+        key: What the row begins with that is wanted, if the statement takes an array and gives such a row for
+            each of its elements: then it is one statement for many calls.
         rows: Its rows.
     """
 
     statement: Statement
+    key: str | None = None
     rows: Sequence[Row] = attrs.field(default=(), init=False)
 
 
@@ -198,13 +201,29 @@ class Reads(Group[Read]):
     """Serves statements that read; none is affected by the error of another."""
 
     async def _serve(self, connection: Connection, calls: Sequence[Read]) -> None:
-        answers = await connection.run(*([call.statement] for call in calls))
-        for call, answer in zip(calls, answers, strict=True):
+        groups: dict[object, list[Read]] = {}
+        for call in calls:
+            groups.setdefault(call.statement[0] if call.key else call, []).append(call)
+        answers = await connection.run(*([_joined(group)] for group in groups.values()))
+        for group, answer in zip(groups.values(), answers, strict=True):
             if isinstance(answer, psycopg.Error):
-                call.answer(translated(answer, self._where))
-            else:
-                (call.rows,) = answer
+                for call in group:
+                    call.answer(translated(answer, self._where))
+                continue
+            (rows,) = answer
+            known = {row[0]: [row] for row in rows} if group[0].key else {}
+            for call in group:
+                call.rows = known.get(call.key, ()) if call.key else rows
                 call.answer()
+
+
+def _joined(calls: Sequence[Read]) -> Statement:
+    """Return the statement of calls that have the same one, for all their elements."""
+    sql, values = calls[0].statement
+    if len(calls) == 1:
+        return sql, values
+    arrays = [(call.statement[1][0] or b"")[1:-1] for call in calls]
+    return sql, [b"{" + b",".join(arrays) + b"}"]
 
 
 class Writes(Group[Write]):

@@ -77,16 +77,12 @@ class LookingCalls(PostgresCalls, Waits):
             raise UnknownJob(job_id)
         return rows
 
-    async def _job(self, job_id: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Return the row of a snapshot, and what `waiting_for` takes besides."""
-        (row,) = await self._known("job", job_id)
-        most = len(_JOB)
-        return values(row[:most], _JOB), values(row[most:], (float, _flag, _flag, str))
-
     async def get(self, job_id: str) -> Job:
         """See `Store.get`."""
-        row, (now, busy, paused, limit) = await self._job(job_id)
-        job = self._rows.job_of(row)
+        (row,) = await self._known("job", job_id)
+        most = len(_JOB)
+        job = self._rows.job_of(values(row[:most], _JOB))
+        now, busy, paused, limit = values(row[most:], (float, _flag, _flag, str))
         if now is None:
             return job
         return attrs.evolve(job, waiting_for=waiting_for(job, now, busy=busy, paused=paused, limit=limit))
@@ -168,8 +164,9 @@ class LookingCalls(PostgresCalls, Waits):
         return await self._events("page", job_id, after, limit)
 
     async def _end_row(self, job_id: str) -> tuple[Any, ...] | None:
-        row, _ = await self._job(job_id)
-        return row if State(row[2]).over else None
+        if (row := await self._row("ended", job_id)) is None:
+            raise UnknownJob(job_id)
+        return values(row, _JOB) if State(row[2] or "").over else None
 
     async def _find_heard(self, places: Mapping[str, int]) -> set[str]:
         if odd := {job_id for job_id in places if not _is_text(job_id)}:

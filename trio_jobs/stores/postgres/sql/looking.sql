@@ -94,3 +94,25 @@ BEGIN
     ) AS soonest;
     RETURN least(found, trio_jobs.next_start(asked));
 END $$;
+
+-- The events of a job behind a cursor, beside its newest cursor and whether it is over; a job without such events has
+-- one row. This is a function, as a session plans its statement once.
+CREATE OR REPLACE FUNCTION trio_jobs.page(job_id text, after bigint, most bigint) RETURNS TABLE (
+    newest bigint, over boolean, seq bigint, count integer, attempt integer, kind text, at double precision,
+    received bigint, data text
+) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT job.seq, job.state IN {over}, found.seq, found.count, found.attempt, found.kind, found.at,
+        found.received, found.data
+    FROM trio_jobs.job LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT *, sum(least(chunk.count, chunk.seq - after)) OVER (ORDER BY chunk.seq)
+                - least(chunk.count, chunk.seq - after) AS before
+            FROM (
+                SELECT * FROM trio_jobs.event WHERE event.job = job.number AND event.seq > after
+                ORDER BY event.seq LIMIT most
+            ) AS chunk
+        ) AS counted WHERE counted.before < most
+    ) AS found ON true
+    WHERE job.id = job_id ORDER BY found.seq;
+END $$;

@@ -16,19 +16,17 @@ FROM trio_jobs.job LEFT JOIN LATERAL (
 ) AS waits ON true
 WHERE id = $1;
 
+-- name: ended
+SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
+    saved, created, started, finished, due, cancel_requested, seq, unconsumed, parent, exclusive, replaced_by,
+    resubmitted_from, ready, NULL
+FROM trio_jobs.job WHERE id = ANY ($1::text[]);
+
 -- name: submission
 SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs.job WHERE id = $1;
 
 -- name: page
-SELECT job.seq, job.state IN {over}, event.*
-FROM trio_jobs.job LEFT JOIN LATERAL (
-    SELECT seq, count, attempt, kind, at, received, data FROM (
-        SELECT *, sum(least(count, seq - $2)) OVER (ORDER BY seq) - least(count, seq - $2) AS before FROM (
-            SELECT * FROM trio_jobs.event WHERE event.job = job.number AND seq > $2 ORDER BY seq LIMIT $3
-        ) AS row
-    ) AS row WHERE before < $3
-) AS event ON true
-WHERE job.id = $1 ORDER BY event.seq;
+SELECT * FROM trio_jobs.page($1, $2, $3);
 
 -- name: history
 SELECT job.seq, job.state IN {over}, event.seq, count, event.attempt, kind, at, event.received, data
