@@ -1,8 +1,10 @@
 -- Adds an event for each value that is not there yet, and returns the newest. `data` is an array of `count` values, as
 -- JSON. Of several calls for one job the first of each are served together, then the second, and so on.
-CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json)
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+    ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
     round int := 1;
     done int := 0;
     one record;
@@ -18,13 +20,16 @@ BEGIN
                         (value ->> 'received')::bigint AS received, value -> 'keep' AS keep
                     FROM json_array_elements(calls) WITH ORDINALITY
                 ) AS given
-            ), held AS MATERIALIZED (
+            ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
                 SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
                     greatest(0, job.appended - call.begin) AS known
-                FROM call JOIN trio_jobs.job AS job ON job.id = call.job
+                FROM (
+                    SELECT found.id, found.number, found.state, found.attempt, found.claim, found.seq, found.appended, found.steps,
+                        found.step_bytes, found.consumed
+                    FROM trio_jobs.job AS found WHERE found.id = ANY (ids) ORDER BY found.number FOR UPDATE OFFSET 0
+                ) AS job JOIN call ON call.job = job.id
                 WHERE call.turn = round AND job.state = 'running' AND job.attempt = call.attempt
                     AND job.claim IS NOT DISTINCT FROM call.claim
-                ORDER BY job.number FOR UPDATE OF job
             ), news AS MATERIALIZED (
                 SELECT *, octet_length(data) - fresh - 1 AS size, trio_jobs.clock() AS now, CASE
                     WHEN kind <> 'step' THEN NULL ELSE trio_jobs.check_steps(
@@ -32,7 +37,8 @@ BEGIN
                     )
                 END AS fault FROM (
                     SELECT at, job AS id, attempt, kind, number, seq, steps, step_bytes, consumed, received, keep,
-                        trio_jobs.behind(data, known) AS data, count - known AS fresh
+                        CASE WHEN known = 0 THEN data ELSE trio_jobs.behind(data, known) END AS data,
+                        count - known AS fresh
                     FROM held
                 ) AS fresh
             ), grown AS (

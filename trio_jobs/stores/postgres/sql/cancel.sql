@@ -5,7 +5,7 @@ DECLARE
     call json;
 BEGIN
     PERFORM 1 FROM trio_jobs.job AS job
-    WHERE job.id IN (SELECT value ->> 'job' FROM json_array_elements(calls)) ORDER BY job.number FOR UPDATE;
+    WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
     place := 0;
     FOR call IN SELECT value FROM json_array_elements(calls) LOOP
         answer := trio_jobs.request_cancel_of(call ->> 'job', call ->> 'message', (call ->> 'grace')::float8);

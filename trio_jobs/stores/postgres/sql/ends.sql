@@ -168,6 +168,15 @@ $$;
 CREATE OR REPLACE FUNCTION trio_jobs.settle(number bigint, outcome json) RETURNS text LANGUAGE sql
 AS $$ SELECT trio_jobs.settle_job(number, outcome) ->> 'value' $$;
 
+-- The children of a job that run. They are found by their parent alone: see `lock_due`.
+CREATE OR REPLACE FUNCTION trio_jobs.open_children(parent text) RETURNS TABLE (id text, number bigint)
+LANGUAGE sql STABLE
+AS $$
+    SELECT child.id, child.number FROM (
+        SELECT one.id, one.number, one.state FROM trio_jobs.job AS one WHERE one.parent = $1 OFFSET 0
+    ) AS child WHERE child.state = 'running'
+$$;
+
 -- Locks the open children of a locked job, and theirs, and returns them, the last first: a child comes after its parent.
 CREATE OR REPLACE FUNCTION trio_jobs.lock_children(of_job bigint) RETURNS bigint[] LANGUAGE plpgsql
 AS $$
@@ -178,8 +187,7 @@ BEGIN
     LOOP
         WITH RECURSIVE below (id, number) AS (
             SELECT job.id, job.number FROM trio_jobs.job AS job WHERE job.number = of_job
-            UNION SELECT child.id, child.number
-            FROM below JOIN trio_jobs.job AS child ON child.parent = below.id WHERE child.state = 'running'
+            UNION SELECT child.id, child.number FROM below CROSS JOIN trio_jobs.open_children(below.id) AS child
         )
         SELECT coalesce(array_agg(number ORDER BY number DESC), '{}') INTO found FROM below WHERE number <> of_job;
         IF found = known THEN  -- all are locked, so none can have been added, or have ended, since then

@@ -1,13 +1,14 @@
 -- Ends running attempts. An outcome has the fields of `Outcome`, its result and `ended.error` as text.
 -- Most attempts complete and have nothing that has to be looked after; these are ended all at once.
-CREATE OR REPLACE FUNCTION trio_jobs.finish_jobs(calls json) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.finish_jobs(calls json) RETURNS TABLE (place int, answer json)
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    rest int[];
+    ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
+    rest int[] := '{}';
     one record;
 BEGIN
-    PERFORM 1 FROM trio_jobs.job AS job
-    WHERE job.id IN (SELECT value ->> 'job' FROM json_array_elements(calls)) ORDER BY job.number FOR UPDATE;
+    PERFORM 1 FROM trio_jobs.job AS job WHERE job.id = ANY (ids) ORDER BY job.number FOR UPDATE;
     -- Another statement, which sees all that was committed before the locks were held.
     FOR one IN
         WITH call AS MATERIALIZED (
@@ -20,21 +21,24 @@ BEGIN
                 WHERE value -> 'outcome' ->> 'transition' = 'completed'
                     AND coalesce(value -> 'outcome' ->> 'begun', 'true') = 'true'
             ) AS given ORDER BY job
+        ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
+            SELECT job.number, call.place, call.result, call.received FROM (
+                SELECT found.id, found.number, found.state, found.attempt, found.claim, found.exclusive, found.lane, found.consumed
+                FROM trio_jobs.job AS found WHERE found.id = ANY (ids) OFFSET 0
+            ) AS job JOIN call ON call.job = job.id
+            WHERE job.state = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
+                AND job.exclusive IS NULL AND job.lane IS NULL AND coalesce(call.received, 0) <= job.consumed
+                AND NOT EXISTS (SELECT 1 FROM trio_jobs.open_children(job.id))
         ), done AS (
             UPDATE trio_jobs.job AS job SET
                 state = trio_jobs.next_state('running', 'completed'), reason = NULL, message = NULL, error = NULL,
-                result = call.result, lease = NULL, leased_by = NULL, ready = NULL, expires = NULL,
+                result = held.result, lease = NULL, leased_by = NULL, ready = NULL, expires = NULL,
                 finished = trio_jobs.clock(), seq = job.seq + 1,
-                claim = CASE WHEN call.received IS NOT NULL THEN job.claim END, losses = 0,
-                received = coalesce(call.received, job.received), repeated = NULL, repeats = 0, replaced_by = NULL
-            FROM call WHERE job.id = call.job AND job.state = 'running' AND job.attempt = call.attempt
-                AND job.claim IS NOT DISTINCT FROM call.claim AND job.exclusive IS NULL AND job.lane IS NULL
-                AND coalesce(call.received, 0) <= job.consumed
-                AND NOT EXISTS (
-                    SELECT 1 FROM trio_jobs.job AS child WHERE child.parent = job.id AND child.state = 'running'
-                )
-            RETURNING job.number, job.id, job.state, job.seq, job.attempt, job.finished, call.result, call.received,
-                call.place
+                claim = CASE WHEN held.received IS NOT NULL THEN job.claim END, losses = 0,
+                received = coalesce(held.received, job.received), repeated = NULL, repeats = 0, replaced_by = NULL
+            FROM held WHERE job.number = held.number
+            RETURNING job.number, job.id, job.state, job.seq, job.attempt, job.finished, held.result, held.received,
+                held.place
         ), written AS (
             INSERT INTO trio_jobs.event (job, seq, count, attempt, kind, at, received, data)
             SELECT number, seq, 1, attempt, 'completed', finished, received, '[' || coalesce(result, 'null') || ']'
@@ -44,12 +48,12 @@ BEGIN
     LOOP
         place := one.place;
         answer := trio_jobs.end_answer(one.id, one.state, '{}', false);
-        rest := array_append(rest, place);
+        rest := rest || place;
         RETURN NEXT;
     END LOOP;
     FOR one IN
         SELECT (ordinality - 1)::int AS place, value FROM json_array_elements(calls) WITH ORDINALITY
-        WHERE ordinality - 1 <> ALL (coalesce(rest, '{}'))
+        WHERE ordinality - 1 <> ALL (rest)
     LOOP
         place := one.place;
         answer := trio_jobs.finish_job(one.value);

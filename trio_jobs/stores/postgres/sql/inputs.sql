@@ -8,7 +8,7 @@ DECLARE
     call json;
 BEGIN
     PERFORM 1 FROM trio_jobs.job AS job
-    WHERE job.id IN (SELECT value ->> 'job' FROM json_array_elements(calls)) ORDER BY job.number FOR UPDATE;
+    WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
     place := 0;
     FOR call IN SELECT value FROM json_array_elements(calls) LOOP
         answer := trio_jobs.send_input(
@@ -76,7 +76,7 @@ DECLARE
     job record;
 BEGIN
     PERFORM 1 FROM trio_jobs.job AS one
-    WHERE one.id IN (SELECT value ->> 'job' FROM json_array_elements(calls)) ORDER BY one.number FOR UPDATE;
+    WHERE one.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY one.number FOR UPDATE;
     place := 0;
     FOR call IN SELECT value FROM json_array_elements(calls) LOOP
         SELECT one.number, one.state, one.inputs_ended INTO job FROM trio_jobs.job AS one WHERE one.id = call ->> 'job';
