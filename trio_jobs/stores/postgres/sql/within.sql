@@ -97,6 +97,8 @@ AS $$
 $$;
 
 -- JSON as `_json/values.encode` writes it: without spaces, names in order, and numbers with a fraction as floats.
+-- Those are written otherwise that jsonb changes, 1e2 and -0.0, and floats from 1e16 on or below 1e-4: under a key, a job
+-- with one of these is not the same as one that Python submits.
 CREATE OR REPLACE FUNCTION trio_jobs.plain_json(value jsonb, depth int DEFAULT 1) RETURNS text LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
