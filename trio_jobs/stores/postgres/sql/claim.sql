@@ -91,7 +91,9 @@ END $$;
 
 CREATE OR REPLACE FUNCTION trio_jobs.claim_some(
     most integer, handlers json, worker text, lease double precision, claim text
-) RETURNS json LANGUAGE sql AS $$ SELECT one.rows FROM trio_jobs.claim_due(most, handlers, worker, lease, claim) AS one $$;
+) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
+    RETURN (trio_jobs.claim_due(most, handlers, worker, lease, claim)).rows;
+END $$;
 
 -- The rows of `start_jobs` of what an earlier call with this claim id has started and still runs, with new leases.
 -- The answer to that call was lost, so it may be at it still, and is waited for.

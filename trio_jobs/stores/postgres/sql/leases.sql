@@ -1,12 +1,23 @@
 -- Heartbeats. A claim gives each job a lease of its own; the first heartbeat lets the jobs point to the lease of their
 -- worker, and from then on it renews that one row. Children have no lease.
 
--- Whether a job runs the attempt, of the claim, that a fence names. The job is found by its id, not by its state.
-CREATE OR REPLACE FUNCTION trio_jobs.runs(job trio_jobs.job, fence json) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT (job.state = 'running') IS TRUE AND job.attempt = (fence ->> 0)::integer AND job.claim IS NOT DISTINCT FROM fence ->> 1
-$$;
+-- The jobs that run the attempt, of the claim, that `held` names by their ids.
+CREATE OR REPLACE FUNCTION trio_jobs.held_jobs(held json)
+RETURNS TABLE (number bigint, id text, parent text, leased_by bigint, asked boolean, grace double precision)
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT job.number, job.id, job.parent, job.leased_by, job.cancel_requested IS NOT NULL, job.cancel_grace
+    FROM json_each(held) AS one CROSS JOIN LATERAL (  -- each by its id, whatever the planner thinks of the states
+        SELECT found.number, found.id, found.parent, found.state, found.attempt, found.claim, found.leased_by,
+            found.cancel_requested, found.cancel_grace
+        FROM trio_jobs.job AS found WHERE found.id = one.key OFFSET 0
+    ) AS job
+    WHERE job.state = 'running' AND job.attempt = (one.value ->> 0)::integer
+        AND job.claim IS NOT DISTINCT FROM one.value ->> 1;
+END $$;
 
--- `held` has a fence by job id, and `mine` is the lease of the worker, if it had one before.
+-- `held` has an attempt and the id of its claim, by job id, and `mine` is the lease of the worker, if it had one before.
 CREATE OR REPLACE FUNCTION trio_jobs.beat(held json, lease double precision, mine bigint)
 RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
 DECLARE
@@ -21,10 +32,7 @@ BEGIN
     IF NOT FOUND THEN
         mine := NULL;
     END IF;
-    leased := ARRAY(
-        SELECT job.number FROM json_each(held) AS one JOIN trio_jobs.job AS job ON job.id = one.key
-        WHERE trio_jobs.runs(job, one.value) AND job.parent IS NULL
-    );
+    leased := ARRAY(SELECT one.number FROM trio_jobs.held_jobs(held) AS one WHERE one.parent IS NULL);
     lapses := coalesce(trio_jobs.clock() + lease, 'infinity');
     IF cardinality(leased) > 0 AND mine IS NULL THEN
         INSERT INTO trio_jobs.lease (until) VALUES (lapses) RETURNING number INTO mine;
@@ -36,13 +44,12 @@ BEGIN
     PERFORM 1 FROM trio_jobs.job AS job WHERE job.number = ANY (leased) AND job.leased_by IS DISTINCT FROM mine
         ORDER BY job.number FOR NO KEY UPDATE;
     UPDATE trio_jobs.job AS job SET lease = nullif(lapses, 'infinity'), leased_by = mine
-    FROM json_each(held) AS one
-    WHERE job.id = one.key AND trio_jobs.runs(job, one.value) AND job.parent IS NULL
-        AND job.leased_by IS DISTINCT FROM mine;
-    SELECT json_agg(job.id), json_object_agg(job.id, coalesce(job.cancel_grace, 0.0)) FILTER (
-        WHERE job.cancel_requested IS NOT NULL
-    ) INTO alive, cancels
-    FROM json_each(held) AS one JOIN trio_jobs.job AS job ON job.id = one.key WHERE trio_jobs.runs(job, one.value);
+    WHERE job.number = ANY (ARRAY(
+        SELECT one.number FROM trio_jobs.held_jobs(held) AS one
+        WHERE one.parent IS NULL AND one.leased_by IS DISTINCT FROM mine
+    ));
+    SELECT json_agg(one.id), json_object_agg(one.id, coalesce(one.grace, 0.0)) FILTER (WHERE one.asked)
+    INTO alive, cancels FROM trio_jobs.held_jobs(held) AS one;
     RETURN json_build_object(
         'value', json_build_object('alive', coalesce(alive, '[]'), 'cancels', cancels, 'mine', mine),
         'alarm', nullif(lapses, 'infinity')

@@ -34,7 +34,7 @@ DECLARE
     leases bigint[];
 BEGIN
     expired := ARRAY(
-        SELECT job.number FROM trio_jobs.job AS job WHERE job.expires <= at AND job.state = 'queued'
+        SELECT job.number FROM trio_jobs.job AS job WHERE job.expires <= at AND (job.state = 'queued') IS TRUE  -- by `expires`, not by state
         ORDER BY job.expires LIMIT 500 FOR UPDATE SKIP LOCKED
     );
     leases := ARRAY(SELECT one.number FROM trio_jobs.lease AS one WHERE one.until <= at FOR UPDATE SKIP LOCKED);
