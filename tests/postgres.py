@@ -295,11 +295,15 @@ class PgBouncer:
                 raise RuntimeError(f"PgBouncer does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)  # noqa: TID251  # a fixture waits
 
-    def remove(self) -> None:
-        """Stop it, and remove its files."""
+    def stop(self) -> None:
+        """Stop it, with all connections by way of it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def remove(self) -> None:
+        """Stop it, and remove its files."""
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
