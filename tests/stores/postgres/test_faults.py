@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import trio
 
-from tests.postgres import PgBouncer, Server, open_proxy
+from tests.postgres import PgBouncer, Server
+from tests.serving.proxy import CALM, Proxy, Weather, open_proxy
 from tests.stores.postgres.load import registry, run, sql, under_load, work
 from trio_jobs import StoreUnavailable, open_registry
 
@@ -122,60 +124,81 @@ async def test_no_connection_is_left(own_server: Start) -> None:
 # ------------------------------------------------------------ the network
 
 
+@asynccontextmanager
+async def proxied(server: Server, url: str) -> AsyncGenerator[tuple[Proxy, str]]:
+    """Pass connections to a database on by way of a proxy, and return its URL there."""
+    async with open_proxy(f"tcp://127.0.0.1:{server.port}") as proxy:
+        yield proxy, server.url(url.rpartition("/")[2], port=urlsplit(proxy.url).port)
+
+
+def swallow(proxy: Proxy) -> None:
+    """Pass nothing on any more, and close nothing: it is as if a cable was pulled."""
+    proxy.weather = Weather(life=1, silence=1.0)
+    proxy.stall()
+
+
 async def test_connections_that_are_cut(postgres_server: Server, postgres_url: str) -> None:
-    """Connections are reset under way, over and over; new ones are refused for a while."""
-    async with open_proxy(postgres_server.port) as proxy:
-        url = postgres_server.url(postgres_url.rpartition("/")[2], port=proxy.port)
-        async with under_load(url) as load:
-            for _ in range(10):
-                proxy.cut()
-                await load.go_on(3)
-            proxy.refuses = True
+    """Connections are cut under way, over and over; then there are none for a while."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        for _ in range(10):
             proxy.cut()
-            await load.until_refused()
-            proxy.refuses = False
-            await load.go_on()
-            await load.end()
+            await load.go_on(3)
+        proxy.weather = Weather(refusal=1.0)
+        proxy.cut()
+        await load.until_refused()
+        proxy.weather = CALM
+        await load.go_on()
+        await load.end()
+
+
+async def test_connections_that_break_anywhere(postgres_server: Server, postgres_url: str) -> None:
+    """Connections that carry some kilobytes each, and break within a message, cost time and nothing else."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        proxy.weather = Weather(life=20_000, piece=500)
+        proxy.cut()
+        await load.go_on()
+        proxy.weather = CALM
+        await load.end()
 
 
 async def test_a_slow_network(postgres_server: Server, postgres_url: str) -> None:
-    """Over a link that takes 50 ms each way, nothing is refused."""
-    async with open_proxy(postgres_server.port) as proxy:
-        url = postgres_server.url(postgres_url.rpartition("/")[2], port=proxy.port)
-        async with under_load(url) as load:
-            proxy.delay = 0.05
-            await load.go_on()
-            await load.end()
-            assert load.refused == 0
+    """Over a link that holds each piece back for up to 50 ms, nothing is refused."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        proxy.weather = Weather(delay=0.05)
+        proxy.cut()
+        await load.go_on(1)
+        before = load.refused
+        await load.go_on()
+        await load.end()
+        assert load.refused == before
 
 
 @pytest.mark.deep
 async def test_a_network_that_swallows_all(postgres_server: Server, postgres_url: str) -> None:
     """Where no packet arrives and nothing is closed, callers are told in time, and all goes on afterwards."""
-    async with open_proxy(postgres_server.port) as proxy:
-        url = postgres_server.url(postgres_url.rpartition("/")[2], port=proxy.port)
-        async with under_load(url) as load:
-            proxy.swallow()
-            with trio.fail_after(20):
-                await load.until_refused()
-            proxy.heal()
-            await load.go_on()
-            await load.end()
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        swallow(proxy)
+        with trio.fail_after(20):
+            await load.until_refused()
+        proxy.weather = CALM
+        await load.go_on()
+        await load.end()
 
 
 @pytest.mark.deep
 async def test_a_worker_that_is_cut_off_stops_its_jobs(postgres_server: Server, postgres_url: str) -> None:
     """A worker that reaches the store no more stops its attempts when its lease is over; another one takes
     them then, and they never run at the same time."""
-    async with open_proxy(postgres_server.port) as proxy:
-        cut_off = postgres_server.url(postgres_url.rpartition("/")[2], port=proxy.port)
-        async with under_load(cut_off, direct=postgres_url, seconds=0.6, lease=2.0) as load:
-            proxy.swallow()
-            async with open_registry(postgres_url, handlers=[work], capacity=4, lease=2.0):
-                await load.go_on(12)
-                proxy.heal()
-                await load.go_on(12)
-                await load.end(attempts=None)
+    async with (
+        proxied(postgres_server, postgres_url) as (proxy, url),
+        under_load(url, direct=postgres_url, seconds=0.6, lease=2.0) as load,
+    ):
+        swallow(proxy)
+        async with open_registry(postgres_url, handlers=[work], capacity=4, lease=2.0):
+            await load.go_on(12)
+            proxy.weather = CALM
+            await load.go_on(12)
+            await load.end(attempts=None)
 
 
 async def test_behind_a_pooler(postgres_server: Server, postgres_url: str) -> None:
