@@ -154,7 +154,7 @@ async def test_connections_that_are_cut(postgres_server: Server, postgres_url: s
 async def test_connections_that_break_anywhere(postgres_server: Server, postgres_url: str) -> None:
     """Connections that carry some kilobytes each, and break within a message, cost time and nothing else."""
     async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
-        proxy.weather = Weather(life=20_000, piece=500)
+        proxy.weather = Weather(life=100_000, piece=500)
         proxy.cut()
         await load.go_on()
         proxy.weather = CALM
@@ -198,7 +198,7 @@ async def test_a_worker_that_is_cut_off_stops_its_jobs(postgres_server: Server, 
             await load.go_on(12)
             proxy.weather = CALM
             await load.go_on(12)
-            await load.end(attempts=None)
+            await load.end(lost=True)
 
 
 async def test_behind_a_pooler(postgres_server: Server, postgres_url: str) -> None:

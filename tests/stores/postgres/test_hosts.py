@@ -75,7 +75,7 @@ async def test_a_worker_that_stands_still_past_its_lease(postgres_url: str, tmp_
                 await load.go_on(12)
             process.send_signal(signal.SIGCONT)
             await load.go_on(12)
-            await load.end(attempts=None)
+            await load.end(lost=True)
     finally:
         await trio.to_thread.run_sync(end_host, process)
     lost = "SELECT count(*) FROM trio_jobs.event WHERE data LIKE '%%worker_lost%%'"
@@ -140,7 +140,7 @@ async def test_three_hosts_and_a_partition(hosts: tuple[Server, list[str]], tmp_
                 await load.go_on(10)
                 run("ip", "link", "set", name, "up")
                 await load.go_on(10)
-            await load.end(attempts=None)
+            await load.end(lost=True)
     finally:
         for process in processes:
             await trio.to_thread.run_sync(end_host, process)
