@@ -1,7 +1,8 @@
 -- Adds an event for each value that is not there yet, and returns the newest. `data` is an array of `count` values, as
 -- JSON. Of several calls for one job the first of each are served together, then the second, and so on.
 CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
 DECLARE
     ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
     round int := 1;
@@ -98,7 +99,8 @@ END $$;
 -- What is wrong with keeping the results of more steps, as in `rules.check_steps`.
 CREATE OR REPLACE FUNCTION trio_jobs.check_steps(
     count bigint, size bigint, more bigint, more_size bigint, keep json
-) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
     SELECT CASE
         WHEN count + more > (keep ->> 'steps')::bigint
             THEN 'one more step is over Retention.steps=' || (keep ->> 'steps')

@@ -17,7 +17,8 @@ END $$;
 
 -- Cancels a job that waits, or records the request of one that runs; returns an answer.
 CREATE OR REPLACE FUNCTION trio_jobs.request_cancel_of(job_id text, message text, grace double precision) RETURNS json
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+AS $$
 DECLARE
     now float8;
     job record;

@@ -67,8 +67,7 @@ BEGIN
         OR EXISTS (SELECT 1 FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (names))
     THEN
         rows := trio_jobs.claim_limited(most, array_to_json(names), worker, lease, claim);
-        more := json_array_length(rows) >= most;
-        RETURN;
+        RETURN;  -- whether more could start is for `due` to find out
     END IF;
     LOOP
         found := ARRAY(SELECT one.number FROM trio_jobs.due_jobs(names, looked, at) AS one);

@@ -2,7 +2,8 @@
 -- An end, `ended`, is an object with the fields of `Ended`, but `error` is text: JSON in it.
 
 -- The state that follows. The caller has locked the job and looked at its state, so a refusal is unexpected.
-CREATE OR REPLACE FUNCTION trio_jobs.next_state(state text, how text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.next_state(state text, how text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+AS $$
 DECLARE
     after text;
 BEGIN
@@ -15,7 +16,8 @@ BEGIN
 END $$;
 
 -- An end as it stands in the log, the reason first.
-CREATE OR REPLACE FUNCTION trio_jobs.ended_text(ended json) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.ended_text(ended json) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
     SELECT '{' || concat_ws(
         ',', '"reason":' || to_json(ended ->> 'reason'), '"message":' || to_json(ended ->> 'message'),
         '"error":' || (ended ->> 'error'), '"delay":' || CASE WHEN ended ->> 'delay' IS NOT NULL THEN ended -> 'delay' END,
@@ -29,7 +31,8 @@ CREATE OR REPLACE FUNCTION trio_jobs.conclude(
     outcome json, asked boolean, said text, last_input bigint, before text, before_repeats integer,
     rule json, ran double precision, restarts bigint,
     OUT how text, OUT ended json, OUT delay double precision, OUT keeps_rank boolean, OUT unspent boolean
-) LANGUAGE plpgsql IMMUTABLE AS $$
+) LANGUAGE plpgsql IMMUTABLE
+AS $$
 DECLARE
     reason text;
     message text;
@@ -90,7 +93,8 @@ $$;
 
 -- `Restart.delay`: the seconds before the restart of that number in a row, from 1.
 CREATE OR REPLACE FUNCTION trio_jobs.restart_delay(rule json, number integer) RETURNS double precision
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql IMMUTABLE
+AS $$
 DECLARE
     first float8 := (rule ->> 'first')::float8;
     factor float8 := (rule ->> 'factor')::float8;
@@ -105,13 +109,15 @@ BEGIN
 END $$;
 
 -- A number with six digits, as people read it.
-CREATE OR REPLACE FUNCTION trio_jobs.short(number double precision) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.short(number double precision) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
     SELECT CASE WHEN number = 0 OR abs(number) NOT BETWEEN 1e-4 AND 999999 THEN number::text
         ELSE trim_scale(round(number::numeric, 5 - floor(log(abs(number)))::integer))::text END
 $$;
 
 -- Ends a running attempt of a locked job, closes its children, and returns an answer: its new state and what changed.
-CREATE OR REPLACE FUNCTION trio_jobs.settle_job(of_job bigint, outcome json) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.settle_job(of_job bigint, outcome json) RETURNS json LANGUAGE plpgsql
+AS $$
 DECLARE
     now float8 := trio_jobs.clock();
     job record;
@@ -136,7 +142,9 @@ BEGIN
         outcome, job.asked, job.cancel_message, job.last_input, job.repeated, job.repeats, rule, now - job.started, restarts
     );
     FOREACH child IN ARRAY children LOOP
-        PERFORM trio_jobs.end_job(child, 'cancelled', '{"reason": "parent"}', NULL, NULL, false, false, NULL, now);
+        PERFORM trio_jobs.end_job(
+            child, 'cancelled', '{"reason": "parent"}', NULL, NULL, false, false, NULL, now
+        );
     END LOOP;
     state := trio_jobs.end_job(
         of_job, done.how, done.ended, outcome ->> 'result', done.delay, done.keeps_rank, done.unspent,
@@ -148,7 +156,8 @@ END $$;
 
 -- The answer of a verb that has moved a job to a state: its value, and what changed.
 CREATE OR REPLACE FUNCTION trio_jobs.end_answer(id text, state text, children text[], freed boolean) RETURNS json
-LANGUAGE sql IMMUTABLE AS $$
+LANGUAGE sql IMMUTABLE
+AS $$
     SELECT json_strip_nulls(json_build_object(
         'value', state, 'grown', array_append(children, id),
         'ended', CASE WHEN state IN {over} THEN array_append(children, id) ELSE children END,
@@ -161,14 +170,16 @@ AS $$ SELECT trio_jobs.settle_job(number, outcome) ->> 'value' $$;
 
 -- The children of a job that run. They are found by their parent alone: see `lock_due`.
 CREATE OR REPLACE FUNCTION trio_jobs.open_children(parent text) RETURNS TABLE (id text, number bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE
+AS $$
     SELECT child.id, child.number FROM (
         SELECT one.id, one.number, one.state FROM trio_jobs.job AS one WHERE one.parent = $1 OFFSET 0
     ) AS child WHERE child.state = 'running'
 $$;
 
 -- Locks the open children of a locked job, and theirs, and returns them, the last first: a child comes after its parent.
-CREATE OR REPLACE FUNCTION trio_jobs.lock_children(of_job bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.lock_children(of_job bigint) RETURNS bigint[] LANGUAGE plpgsql
+AS $$
 DECLARE
     known bigint[] := '{}';
     found bigint[];
@@ -192,7 +203,8 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.end_job(
     number bigint, how text, ended json, result text, delay double precision, keeps_rank boolean, unspent boolean,
     received bigint, at double precision
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql
+AS $$
 #variable_conflict use_column
 DECLARE
     job record;
@@ -227,7 +239,8 @@ BEGIN
 END $$;
 
 -- Deletes the oldest ended jobs if more than so many are kept. As looking costs as much as that are, not every end looks.
-CREATE OR REPLACE FUNCTION trio_jobs.keep_few(most bigint, ends bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.keep_few(most bigint, ends bigint) RETURNS void LANGUAGE plpgsql
+AS $$
 BEGIN
     IF most < 1::bigint << 60 AND random() * most < 32 * ends THEN
         PERFORM trio_jobs.forget(array(
@@ -238,7 +251,8 @@ BEGIN
 END $$;
 
 -- Deletes jobs that have ended, unless another transaction is at it; returns their ids.
-CREATE OR REPLACE FUNCTION trio_jobs.forget(numbers bigint[]) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.forget(numbers bigint[]) RETURNS text[] LANGUAGE plpgsql
+AS $$
 DECLARE
     found bigint[];
     ids text[];

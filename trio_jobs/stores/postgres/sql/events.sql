@@ -4,7 +4,8 @@
 -- consumed inputs. An eighth of the bound is dropped at a time, which makes the cost per event constant. The row of
 -- the job counts the last saved value with the others, but it is neither dropped nor a cause to drop others.
 -- Returns whether any were dropped.
-CREATE OR REPLACE FUNCTION trio_jobs.trim_log(of_job bigint, keep json) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.trim_log(of_job bigint, keep json) RETURNS boolean LANGUAGE plpgsql
+AS $$
 DECLARE
     events bigint := (keep ->> 'events')::bigint;
     largest bigint := (keep ->> 'bytes')::bigint;
@@ -60,7 +61,8 @@ END $$;
 
 -- Whether a row may go of a log of which `last` is the last saved value and `done` the last input that is consumed.
 CREATE OR REPLACE FUNCTION trio_jobs.may_go(kind text, seq bigint, last bigint, done bigint) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS $$
+LANGUAGE sql IMMUTABLE
+AS $$
     SELECT seq IS DISTINCT FROM last
         AND (kind IN ('token', 'progress', 'saved', 'ready') OR kind = 'input' AND seq <= done)
 $$;
@@ -68,7 +70,8 @@ $$;
 -- Drops at least so many events and bytes from the start of a row, but never all; returns how many were dropped.
 CREATE OR REPLACE FUNCTION trio_jobs.cut_chunk(
     of_job bigint, chunk bigint, events bigint, size bigint, OUT fewer bigint, OUT smaller bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+AS $$
 DECLARE
     found json;
 BEGIN
@@ -85,7 +88,8 @@ BEGIN
 END $$;
 
 -- An array, as JSON, without its first elements.
-CREATE OR REPLACE FUNCTION trio_jobs.behind(data text, known bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.behind(data text, known bigint) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
     SELECT CASE WHEN known <= 0 THEN data ELSE (
         SELECT '[' || coalesce(string_agg(value::text, ',' ORDER BY place), '') || ']'
         FROM json_array_elements(data::json) WITH ORDINALITY AS one (value, place) WHERE place > known
@@ -93,7 +97,8 @@ CREATE OR REPLACE FUNCTION trio_jobs.behind(data text, known bigint) RETURNS tex
 $$;
 
 -- Drops all but the newest snoozes, waits and restarts: the end of one attempt and the beginning of the next.
-CREATE OR REPLACE FUNCTION trio_jobs.fold_log(of_job bigint) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.fold_log(of_job bigint) RETURNS void LANGUAGE sql
+AS $$
     WITH retries AS (
         SELECT event.seq, substring(event.data FROM '"reason":"(\w+)"') AS reason FROM trio_jobs.event AS event
         WHERE event.job = of_job AND event.kind = 'retried'
@@ -130,7 +135,8 @@ END $$;
 -- How many inputs lie behind one event and up to another, and the size of their rows.
 CREATE OR REPLACE FUNCTION trio_jobs.inputs_between(
     of_job bigint, after bigint, upto bigint, OUT inputs bigint, OUT size bigint
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE sql STABLE
+AS $$
     SELECT count(*), coalesce(sum(octet_length(event.data)), 0) FROM trio_jobs.event AS event
     WHERE event.job = of_job AND event.seq > after AND event.seq <= upto
         AND event.kind IN ('input', 'inputs_ended') AND event.kind = 'input'

@@ -1,7 +1,8 @@
 -- Ends running attempts. An outcome has the fields of `Outcome`, its result and `ended.error` as text.
 -- Most attempts complete and have nothing that has to be looked after; these are ended all at once.
 CREATE OR REPLACE FUNCTION trio_jobs.finish_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
 DECLARE
     ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
     rest int[] := '{}';
@@ -62,7 +63,8 @@ BEGIN
 END $$;
 
 -- Ends the attempt of one call, whose job is locked, and returns its answer.
-CREATE OR REPLACE FUNCTION trio_jobs.finish_job(call json) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.finish_job(call json) RETURNS json LANGUAGE plpgsql
+AS $$
 DECLARE
     outcome json := call -> 'outcome';
     job record;

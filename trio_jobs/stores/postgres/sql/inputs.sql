@@ -11,13 +11,16 @@ BEGIN
     WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
     place := 0;
     FOR call IN SELECT value FROM json_array_elements(calls) LOOP
-        answer := trio_jobs.send_input(call, array(SELECT json_array_elements_text(call -> 'values')), call -> 'keep');
+        answer := trio_jobs.send_input(
+            call, array(SELECT json_array_elements_text(call -> 'values')), call -> 'keep'
+        );
         RETURN NEXT;
         place := place + 1;
     END LOOP;
 END $$;
 
-CREATE OR REPLACE FUNCTION trio_jobs.send_input(call json, sent text[], keep json) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.send_input(call json, sent text[], keep json) RETURNS json LANGUAGE plpgsql
+AS $$
 DECLARE
     job record;
     known record;
@@ -95,7 +98,8 @@ END $$;
 
 -- Adds events to the log of a locked job, each in a row of its own, makes it due if it waits for them, and returns an
 -- answer: the newest. No value is the end of the inputs.
-CREATE OR REPLACE FUNCTION trio_jobs.put_in(of_job bigint, kind text, sent text[]) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.put_in(of_job bigint, kind text, sent text[]) RETURNS json LANGUAGE plpgsql
+AS $$
 DECLARE
     now float8 := trio_jobs.clock();
     is_input boolean := kind = 'input';

@@ -20,7 +20,7 @@ BEGIN
     RETURN ARRAY(SELECT DISTINCT limited.handler FROM trio_jobs.limited WHERE limited.handler = ANY (asked));
 END $$;
 
--- Lets jobs leave their lanes that came in just when the limits of their handlers ended.
+-- Lets jobs leave their lanes whose handlers have no limits any more.
 CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -144,6 +144,12 @@ DECLARE
     opens double precision;
     begins double precision;
 BEGIN
+    IF EXISTS (
+        SELECT FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers)
+            AND NOT EXISTS (SELECT FROM trio_jobs.limited WHERE limited.handler = news.handler)
+    ) THEN
+        RETURN now;  -- so that a claim lets them leave
+    END IF;
     FOR name, opens IN
         SELECT limited.handler, coalesce(max(CASE WHEN NOT limits.keyed THEN
             CASE WHEN limits.moment > trio_jobs.known(limits, limits.moment, now)
@@ -230,10 +236,10 @@ BEGIN
     IF ends AND before IS NULL THEN
         RETURN json_build_object('value', NULL);
     END IF;
-    IF ends OR before IS NULL THEN
+    IF before IS NULL THEN
         numbers := ARRAY(
             SELECT job.number FROM trio_jobs.job WHERE job.handler = limit_handler.handler AND job.finished IS NULL
-                AND (job.lane IS NOT NULL) = ends AND job.parent IS NULL ORDER BY job.number FOR UPDATE
+                AND job.lane IS NULL AND job.parent IS NULL ORDER BY job.number FOR UPDATE
         );
     END IF;
     PERFORM trio_jobs.lock_limits(ARRAY[handler]);
@@ -243,8 +249,8 @@ BEGIN
         FROM json_array_elements(given) WITH ORDINALITY AS new;
     PERFORM trio_jobs.define_limits(given, false);
     IF ends THEN
-        UPDATE trio_jobs.job SET lane = NULL WHERE job.number = ANY (numbers);
-        DELETE FROM trio_jobs.lane WHERE lane.handler = limit_handler.handler;
+        WITH gone AS (DELETE FROM trio_jobs.lane WHERE lane.handler = limit_handler.handler RETURNING lane.number)
+        INSERT INTO trio_jobs.lane_news (handler, lane) SELECT limit_handler.handler, gone.number FROM gone;
     ELSE
         PERFORM trio_jobs.move_in(numbers);
         UPDATE trio_jobs.lane SET wakes = 0 WHERE lane.handler = limit_handler.handler;

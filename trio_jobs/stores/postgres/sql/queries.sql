@@ -86,13 +86,11 @@ SELECT job.number, job.id, handler, state, reason,
     attempt, priority, options, owner, parent, created, started, finished, due, cancel_requested, seq,
     octet_length(args), octet_length(result), bytes, progress
 
--- What is lost if the server dies before these two are on the disk is a hint, and counts that are added up later; so
--- neither waits for the disk.
 -- name: notify
-SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2);
+SELECT pg_notify($1, $2);
 
 -- name: fold_news
-SELECT set_config('synchronous_commit', 'off', true), trio_jobs.fold_news();
+SELECT trio_jobs.fold_news();
 
 -- What the command line asks.
 
