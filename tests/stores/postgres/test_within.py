@@ -28,7 +28,6 @@ from trio_jobs import (
     handler,
     open_registry,
 )
-from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores.postgres import submit_within, submit_within_async
 from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.submission import submission
@@ -245,7 +244,7 @@ async def test_sql_writes_what_python_writes(db: psycopg.Connection[Any], case: 
     args, in_sql, in_python = SAME[case]
     job_id = put(db, "take", json.dumps(args), **{**in_sql, "key": "k"})
     found = db.cursor(row_factory=dict_row).execute("SELECT * FROM trio_jobs.job").fetchone() or {}
-    new = Rows(Handlers([take])).written(submission(take, args, {**in_python, "key": "k"}))
+    new = Rows({"take": take}).written(submission(take, args, {**in_python, "key": "k"}))
     wanted = {name: value for name, value in new.values.items() if name != "id"}
     assert {name: found[name] for name in wanted} == wanted
     assert submit_within(db, take, *args, key="k", **in_python) == job_id
