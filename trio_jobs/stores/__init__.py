@@ -9,7 +9,9 @@ In the order in which they tell the story:
     retrying     calls of a store that are repeated until it answers
     log          the log of one job in memory
     memory       the store in memory
+    signals, waits, listing    waking tasks, waiting and searching, for stores with a database
     sqlite       the store in a file
+    postgres     the store in a PostgreSQL database, for many machines
 """
 
 from .._common.errors import StoreUnavailable

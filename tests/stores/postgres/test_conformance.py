@@ -119,6 +119,7 @@ class PostgresMachine(StoreMachine):
     """Random programs of verbs, through two connections that open and close."""
 
     at: OpenIn
+    real_time_limit = 120.0
 
     def open_store(self, folder: Path) -> AbstractAsyncContextManager[Store]:
         return self.at(folder)
@@ -139,6 +140,8 @@ def test_random_lives_break_no_promise(examples: int, open_slowly: OpenIn) -> No
     """Random lives of scripted jobs, on workers that crash and come back, pass."""
 
     class Lives(JobMachine):
+        real_time_limit = 120.0
+
         def open_store(self) -> AbstractAsyncContextManager[Store]:
             return open_slowly(self.folder, handlers=self.journalled, retention=Retention(inputs=6))
 
