@@ -111,13 +111,15 @@ CALLS: dict[str, Any] = {
     "claim_jobs": {"limit": 5, "handlers": ["work", "other"], "worker": "w", "lease": 60, "claim": None},
     "heartbeat": {"held": {f"job {place}": [1, None] for place in range(1, 6)}, "lease": 60, "mine": 1},
     "sweep": {"keep": {"finished": 1000}},
+    "prune": {"older_than": 100},
+    "request_cancels": {"job": "job 9", "message": None, "grace": 0},
 }
 
 
 @pytest.mark.parametrize("verb", CALLS)
 def test_what_waits_costs_others_nothing(one: Connection, verb: str) -> None:
-    """A claim, a heartbeat and a sweep look at no more pages when 20,000 jobs wait, of which statistics know
-    nothing, than when a hundred do."""
+    """A verb looks at no more pages when 20,000 jobs wait, of which statistics know nothing, than when a
+    hundred do."""
     query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM trio_jobs.{verb}(%s)"  # noqa: S608  # ours
 
     def pages() -> int:

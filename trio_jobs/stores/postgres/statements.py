@@ -35,7 +35,7 @@ _FUNCTIONS: Final = (
         "inputs",
         "cancel",
     ),
-    *("leases", "sweep", "looking", "schedules", "limits", "within"),
+    *("leases", "sweep", "looking", "schedules", "limits", "within", "plans"),
 )
 _LONGEST: Final = 63  # bytes of a name
 _UNFIT: Final = re.compile(r"""[\x00-\x1f\x7f"'$%\\{}]|^pg_|^$""")
