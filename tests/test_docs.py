@@ -21,11 +21,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 import trio
 from trio.testing import MockClock
 
 import trio_jobs
+from trio_jobs.stores.postgres.opening import migrated
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,6 +43,10 @@ SLOW = {
     "howto/cpu-bound",
     "howto/serving",
 }
+
+# Their programs and SQL have this address, in place of which they get the one of a real database.
+POSTGRES = {"many-machines", "operating-postgres"}
+ADDRESS = "postgresql://jobs@db/shop"
 
 _FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\w+\.py)\n")  # a block that begins so is a part of that file
@@ -124,12 +130,19 @@ def may_be_slow(page: Path) -> Any:
 
 @pytest.mark.parametrize("page", [may_be_slow(page) for page in PAGES], ids=name_of)
 def test_the_programs_of_a_page_print_what_it_shows(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """Every Python block of the page runs, and prints exactly the text block below it, or nothing."""
     monkeypatch.setattr(trio, "run", run_in_virtual_time)
     namespace: dict[str, Any] = {"__name__": page.stem}
-    for snippet in snippets(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    if name_of(page) in POSTGRES:
+        text = text.replace(ADDRESS, request.getfixturevalue("postgres_url"))
+    for snippet in snippets(text):
         if (named := _FILE.match(snippet.code)) is not None:
             with (tmp_path / named[1]).open("a", encoding="utf-8") as file:
                 file.write(snippet.code)
@@ -142,6 +155,21 @@ def test_the_programs_of_a_page_print_what_it_shows(
         assert matches(snippet.shows, printed), (
             f"{page.relative_to(ROOT)}, line {snippet.line}, shows\n{snippet.shows}\nbut prints\n{printed}"
         )
+
+
+@pytest.mark.parametrize("name", sorted(POSTGRES))
+def test_the_sql_of_a_page_runs(name: str, postgres_url: str) -> None:
+    """Each statement that a page shows is understood by the server, on a schema of this version."""
+    trio.run(migrated, postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute("CREATE TABLE orders (number int)")
+        for _, kind, sql in _FENCE.findall((DOCS / f"{name}.md").read_text(encoding="utf-8")):
+            if kind == "sql":
+                database.execute(
+                    "\n".join(line for line in sql.splitlines() if "CREATE ROLE" not in line)
+                    .replace("jobs_app", "CURRENT_USER")
+                    .encode()
+                )
 
 
 def test_the_snippets_are_found() -> None:

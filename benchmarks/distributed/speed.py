@@ -127,7 +127,7 @@ def run_speed(server: Server, library: Library, jobs: int, batch: int, workers: 
             if client.ask(batches, PATIENCE)["seconds"] is None:
                 client.ask(one_by_one, PATIENCE)
             live = settled(client, jobs, library)
-    return jobs / min(queued["settled"] - queued["first"], live["settled"] - live["began"])
+    return jobs / min(float(queued["settled"]) - queued["first"], live["settled"] - live["began"])
 
 
 def run_rows(scale: Scale, server: Server, libraries: Sequence[Library]) -> Iterator[Row]:

@@ -79,7 +79,7 @@ def without_password(address: str) -> str:
     if not is_postgres(address):
         return address
     secret = re.compile(
-        r"(?<=://)([^/?#@]*:)[^/?#]*(?=@)|(?<=[?&]password=)[^&#]*|(?<=[?&]sslpassword=)[^&#]*"
+        r"(?<=://)([^/?#@:]*:)[^/?#]*(?=@)|(?<=[?&]password=)[^&#]*|(?<=[?&]sslpassword=)[^&#]*"
     )
     return secret.sub(lambda found: f"{found[1] or ''}***", address)
 
