@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted.bug import Bug
 from tests.planted.bulked import BULKED
 from tests.planted.damaged import DAMAGED
+from tests.planted.databased import DATABASED
 from tests.planted.excluded import EXCLUDED
 from tests.planted.flowing import FLOWING
 from tests.planted.limited import LIMITED
@@ -301,6 +302,7 @@ _OTHERS = [
     *SHARED,
     *SERVED,
     *DAMAGED,
+    *DATABASED,
     *SIMULATED,
 ]
 BUGS = [*_FIRST, *_OTHERS]

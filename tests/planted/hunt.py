@@ -1,10 +1,11 @@
 """Plant each bug in a copy of the package and see it found: `python tests/planted/hunt.py`.
 
 Lanes: `store` runs `check_store` on the store in memory and counts checks, `file` does so on the one in a
-file, `simulation` counts seeds, `lives` counts the examples of `JobMachine`, `cancel` the checkpoints of
-`cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, `damage` the kinds of it in rows of a
-file, until the first that fails. Checks and seeds do not depend on each other: they begin just before the one
-that has found the bug by the page, and those before come last; `--all` begins at the first.
+file, `postgres` on the one in a database; `simulation` counts seeds, `lives` the examples of `JobMachine`,
+`cancel` the checkpoints of `cancel_at_every_checkpoint`, `serving` the sessions of `ServerMachine`, `damage`
+the kinds of it in rows of a file, until the first that fails. Checks and seeds do not depend on each other:
+they begin just before the one that has found the bug by the page, and those before come last; `--all` begins
+at the first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +36,7 @@ PAGE = ROOT / "docs" / "testing" / "planted-bugs.md"
 UNITS = {
     "store": "check",
     "file": "check",
+    "postgres": "check",
     "simulation": "seed",
     "lives": "example",
     "streams": "example",
@@ -104,6 +108,19 @@ def hunt(bug: Bug | None, lane: str, first: int = 1) -> tuple[int | None, str]:
     return (int(tries), done.stdout) if word == "found" else (None, done.stdout)
 
 
+@contextmanager
+def server_for(bugs: Iterable[Bug]) -> Iterator[None]:
+    """Have one database server running for the lanes that need one."""
+    if all(bug.lane != "postgres" for bug in bugs):
+        yield
+        return
+    from tests.postgres import shared  # needs a driver
+
+    with tempfile.TemporaryDirectory() as folder, shared(Path(folder)):
+        os.environ["TRIO_JOBS_SERVER"] = folder
+        yield
+
+
 def _one(bug: Bug, first: int) -> Found:
     began = time.monotonic()
     tries, output = hunt(bug, bug.lane, first)
@@ -129,7 +146,7 @@ def main() -> int:
     bugs = [bug for bug in BUGS if given.word in bug.name]
     began = time.monotonic()
     print("| bug | what a user would see | found by | after |\n|---|---|---|---|")
-    with ThreadPoolExecutor(given.jobs) as pool:
+    with server_for(bugs), ThreadPoolExecutor(given.jobs) as pool:
         found = []
         for one in pool.map(lambda bug: _one(bug, known.get(bug.name, 1)), bugs):
             found.append(one)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,6 +76,22 @@ def file_lane() -> str:
             yield store
 
     return _checked([(check, open_file) for check in store_checks()])
+
+
+def postgres_lane() -> str:
+    """Run the checks of a store on one in a database, on the server that the hunt shares."""
+    sys.path.append(str(Path(__file__).parents[2]))  # behind the package with the bug
+    from tests.postgres import shared
+    from tests.stores.postgres.test_conformance import emptied
+    from trio_jobs.stores.postgres import open_postgres
+
+    with (
+        shared(Path(os.environ["TRIO_JOBS_SERVER"])) as server,
+        contextmanager(emptied)(server, open_postgres) as opened,
+    ):
+        narrow = partial(opened, queue_limit=QUEUE_LIMIT, retention=RETENTION)
+        checks = [(check, narrow) for check in narrow_store_checks()]
+        return _checked([*checks, *((check, opened) for check in store_checks())])
 
 
 def _checked(checks: Sequence[tuple[Check, OpenStore]], clock: Callable[[], MockClock] | None = None) -> str:
@@ -219,6 +237,7 @@ LANES = {
     "damage": damage_lane,
     "store": store_lane,
     "file": file_lane,
+    "postgres": postgres_lane,
     "simulation": simulation_lane,
     "lives": lives_lane,
     "streams": streams_lane,
