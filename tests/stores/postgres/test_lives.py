@@ -118,13 +118,19 @@ class Both:
 
     def same(self, in_a_file: Any, in_a_database: Any) -> Any:
         """Do the same in both, compare, and return what it came to."""
-        wanted = self._came(in_a_file)
+        wanted = self._came(lambda: self._undone_if_refused(in_a_file))
         found = self._came(lambda: _now(in_a_database))
         assert found == wanted
         self.tx.write_log()
         assert self.jobs() == self.file_jobs()
         assert self.log() == self.file_log()
         return found
+
+    def _undone_if_refused(self, act: Any) -> Any:
+        came: list[Any] = []
+        if (error := self.tx.alone(lambda: came.append(act()))) is not None:
+            raise error
+        return came[0]
 
     @staticmethod
     def _came(act: Any) -> Any:
