@@ -167,7 +167,7 @@ async def test_limits_that_come_and_go_leave_no_job_behind(postgres_url: str) ->
 
 
 async def test_a_rate_that_connections_share(postgres_url: str) -> None:
-    """However many claim at once, no more start than a burst; the last one, if it did not begin, costs none."""
+    """However many claim at once, no more start than a burst; a last one that did not begin costs none."""
     async with opened(postgres_url, 4) as stores:
         await stores[0].limit(WORK, {"it": Limit(per_second=0.001, burst=5)})
         await kit.accept(stores[0], *[limited() for _ in range(20)])

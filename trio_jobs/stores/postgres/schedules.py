@@ -23,29 +23,29 @@ class ScheduleCalls(PostgresCalls):
     def _texts(self) -> ScheduleTexts:
         return ScheduleTexts(self._rows)
 
-    async def _change(self, verb: str, **call: Any) -> Any:
-        return await self._write(verb, {"version": self._own["version"], **call})
+    async def _change(self, verb: str, **call: Any) -> None:
+        await self._write("change_schedules", {"version": self._own["version"], "do": verb, **call})
 
     async def declare(self, schedules: Sequence[Schedule]) -> None:
         """See `KeepsSchedules.declare`."""
         from ..schedules import DECLARED
 
         kept = [self._texts.kept(one) for one in schedules]
-        await self._change("declare_schedules", schedules=kept, names=[], lasts=DECLARED)
+        await self._change("declare", schedules=kept, names=[], lasts=DECLARED)
 
     async def keep_declared(self, names: Collection[str]) -> None:
         """See `KeepsSchedules.keep_declared`."""
         from ..schedules import DECLARED
 
-        await self._change("declare_schedules", schedules=[], names=[*names], lasts=DECLARED)
+        await self._change("declare", schedules=[], names=[*names], lasts=DECLARED)
 
     async def add_schedule(self, schedule: Schedule) -> None:
         """See `KeepsSchedules.add_schedule`."""
-        await self._change("add_schedule", **self._texts.kept(schedule))
+        await self._change("add", **self._texts.kept(schedule))
 
     async def remove_schedule(self, name: str) -> None:
         """See `KeepsSchedules.remove_schedule`."""
-        await self._change("remove_schedule", name=name)
+        await self._change("remove", name=name)
 
     async def schedules(self) -> Timetable:
         """See `KeepsSchedules.schedules`."""
@@ -62,7 +62,7 @@ class ScheduleCalls(PostgresCalls):
 
     async def pause_schedule(self, name: str, *, paused: bool) -> None:
         """See `KeepsSchedules.pause_schedule`."""
-        await self._change("pause_schedule", name=name, paused=paused)
+        await self._change("pause", name=name, paused=paused)
 
     async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
         """See `KeepsSchedules.fire`."""
