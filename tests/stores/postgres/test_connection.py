@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import psycopg
 import pytest
 import trio
+from psycopg import pq
 
 from tests.stores.postgres.schemas import query
 from trio_jobs import StoreUnavailable
@@ -162,9 +164,33 @@ async def test_an_address_without_a_server_is_out_of_reach() -> None:
         await database_at("postgresql://me@nowhere.invalid/jobs").connect()
 
 
-async def test_a_forked_child_leaves_the_connection_alone(postgres_url: str) -> None:
+async def test_what_libpq_has_given_up_is_lost() -> None:
+    """A connection that is lost without a word about it raises, and is not waited for."""
+
+    class Lost:
+        status = pq.ConnStatus.BAD
+
+        def is_busy(self) -> int:
+            return 0
+
+        def get_result(self) -> None:
+            return None
+
+        def get_error_message(self) -> str:
+            return "it is gone"
+
+    with pytest.raises(psycopg.OperationalError, match="it is gone"):
+        await Connection(cast("Any", Lost()))._answer()
+
+
+async def test_a_forked_child_leaves_the_connection_alone(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A child that was forked off closes its copy without a word to the server."""
     async with connected(postgres_url) as connection:
+        with monkeypatch.context() as child_like:
+            child_like.setattr(connection, "_process", 0)
+            connection.close()
         pid = await pid_of(connection)
         child = os.fork()
         if not child:  # pragma: no cover  # in another process

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import trio
@@ -153,7 +154,7 @@ async def test_a_call_that_is_cancelled_after_it_was_sent_is_waited_for(postgres
     async with acting(postgres_url) as calls, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
-        async def cancel(*, task_status: trio.TaskStatus[None]) -> None:
+        async def cancel(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114  # it stays here
             with held(postgres_url):
                 task_status.started()
                 await running(postgres_url)
@@ -315,12 +316,29 @@ async def test_the_store_is_closed_with_its_block(postgres_url: str) -> None:
     assert done(postgres_url) == ["sent"]
 
 
+async def test_a_code_that_nobody_knows(postgres_url: str) -> None:
+    """An error with a code of its own, as of a trigger, is that of its call, with the code."""
+    async with acting(postgres_url) as calls:
+        calls._check_open()
+        with pytest.raises(psycopg.DatabaseError) as found:
+            await act(calls, "odd", code="ZZ999")
+        assert found.value.sqlstate == "ZZ999"
+
+
 async def test_a_function_that_is_gone(postgres_url: str) -> None:
     """A schema that was removed under the store is told as such."""
     async with acting(postgres_url) as calls:
         query(postgres_url, "DROP SCHEMA trio_jobs CASCADE")
         with pytest.raises(StoreCorrupt, match="was removed"):
             await act(calls, "gone")
+
+
+async def test_an_answer_that_makes_no_sense_is_a_fault(postgres_url: str) -> None:
+    """Its caller gets the error, and the store goes on."""
+    async with acting(postgres_url) as calls:
+        with pytest.raises(msgspec.ValidationError):
+            await act(calls, "odd", answer="text")
+        assert await act(calls, "next") == "next"
 
 
 async def test_a_call_without_an_answer_is_a_fault(postgres_url: str) -> None:

@@ -164,7 +164,9 @@ async def test_hosts_of_an_address_are_tried_in_order(postgres_server: Server, p
     """Names are looked up, and the next host is tried when the first does not answer."""
     name = postgres_url.rpartition("/")[2]
     port = postgres_server.port
-    await opens(f"postgresql://postgres@localhost:1,localhost:{port}/{name}")
+    await opens(
+        f"postgresql://postgres@localhost:1,nowhere.invalid,localhost:{port}/{name}?connect_timeout=0"
+    )
     await opens(f"postgresql://postgres@localhost,localhost:{port}/{name}?hostaddr=127.0.0.1,127.0.0.1")
     await opens(f"postgresql://postgres@/{name}?host={postgres_server.folder},localhost&port={port}")
 

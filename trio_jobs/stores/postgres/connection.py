@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import psycopg
 import trio
@@ -64,12 +64,19 @@ async def _resolved(options: Mapping[str, str]) -> Mapping[str, str]:
         return {}
     ports = options.get("port", os.environ.get("PGPORT", "5432")).split(",")
     found: list[tuple[str, str, str]] = []
+    unknown: OSError | None = None
     for host, port in zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=False):
         if _is_local(host):
             found.append((host, "", port))
         else:
-            infos = await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM)
-            found += [(host, str(info[4][0]), port) for info in infos]
+            try:
+                infos = await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM)
+            except OSError as error:
+                unknown = error
+            else:
+                found += [(host, str(info[4][0]), port) for info in infos]
+    if not found:
+        raise cast("OSError", unknown)
     return dict(zip(("host", "hostaddr", "port"), map(",".join, zip(*found, strict=True)), strict=True))
 
 
@@ -187,7 +194,7 @@ class Connection:
             with shield, suppress(psycopg.OperationalError, psycopg.NotSupportedError):
                 cancelling = self._pg.cancel_conn()
                 cancelling.start()
-                await _polled(cancelling, cancelling.poll)
+                await _polled(cancelling, cancelling.poll)  # noqa: ASYNC102  # `shield` is one, with a timeout
             self.close()
             raise
         except psycopg.Error:

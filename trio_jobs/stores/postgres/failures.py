@@ -42,8 +42,10 @@ def passes(error: psycopg.Error) -> bool:
     return code.startswith(_PASSING) if code else isinstance(error, psycopg.OperationalError)
 
 
-def translated(error: psycopg.Error, where: str) -> Exception:
+def translated(error: Exception, where: str) -> Exception:
     """Return an error as one of the package's, if it is expected; return any other as it is."""
+    if not isinstance(error, psycopg.Error):
+        return error
     code = error.sqlstate or ""
     if passes(error):
         return StoreUnavailable(f"{where}: {error}")

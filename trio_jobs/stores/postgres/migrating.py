@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 
-import attrs
 import psycopg
 import trio
 
@@ -20,62 +19,53 @@ _LOOKING: Final = 10.0  # seconds
 _MIGRATING: Final = 600.0  # seconds, as a migration may rewrite a large table, and others wait for it
 _NO_RIGHT: Final = "42501"
 
-_LOOK: Final = """SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
-    current_setting('transaction_read_only') = 'on', current_setting('server_encoding'),
-    current_setting('fsync') = 'on', current_setting('synchronous_commit') <> 'off', current_user,
-    has_schema_privilege(space.oid, 'USAGE'),
-    EXISTS (SELECT FROM pg_class WHERE relnamespace = space.oid AND relname = 'meta'),
+# Of what is not so, NULL.
+_LOOK: Final = """SELECT current_setting('server_version_num')::int / 10000,
+    nullif(pg_is_in_recovery(), false),
+    nullif(current_setting('transaction_read_only'), 'off'), current_setting('server_encoding'),
+    nullif(current_setting('fsync'), 'on'), nullif(current_setting('synchronous_commit') = 'off', false),
+    current_user, space.nspname, nullif(has_schema_privilege(space.oid, 'USAGE'), false),
+    (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND relname = 'meta'),
     (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND relkind = 'r' AND NOT (
         has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
         AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')))
 FROM (SELECT) AS one LEFT JOIN pg_namespace AS space ON space.nspname = '{schema}'"""
 
 
-@attrs.frozen
-class Found:
-    """What is found at opening.
+class Found(NamedTuple):
+    """What is found at opening; None for what is not so.
 
     Attributes:
         server: The server's version.
         standby: Whether it is one.
         read_only: Whether transactions may not write.
         encoding: That of the database.
-        fsync: Whether commits are written to the disk at all,
-        synchronous: and before they are acknowledged.
+        unsafe: Whether commits are never written to the disk,
+        hasty: or are acknowledged before they are.
         role: The user.
-        usable: Whether the user may look into the schema; None if it does not exist.
+        exists: Whether there is such a schema,
+        usable: and the user may look into it.
         made: Whether it has tables.
         closed: A table of it that the user may not write to.
     """
 
-    server: int
-    standby: bool
-    read_only: bool
-    encoding: str
-    fsync: bool
-    synchronous: bool
-    role: str
-    usable: bool | None
-    made: bool
+    server: str | None
+    standby: str | None
+    read_only: str | None
+    encoding: str | None
+    unsafe: str | None
+    hasty: str | None
+    role: str | None
+    exists: str | None
+    usable: str | None
+    made: str | None
     closed: str | None
 
 
 async def look(connection: Connection, schema: str) -> Found:
     """Find out what a connection leads to."""
     (row,) = await connection.script(_LOOK.format(schema=schema))
-    server, standby, read_only, encoding, fsync, synchronous, role, usable, made, closed = row
-    return Found(
-        server=int(server or 0),
-        standby=standby == "t",
-        read_only=read_only == "t",
-        encoding=str(encoding),
-        fsync=fsync == "t",
-        synchronous=synchronous == "t",
-        role=str(role),
-        usable=None if usable is None else usable == "t",
-        made=made == "t",
-        closed=closed,
-    )
+    return Found(*row)
 
 
 def check(found: Found, where: str, schema: str) -> None:
@@ -85,7 +75,7 @@ def check(found: Found, where: str, schema: str) -> None:
         ValueError: The server, the database or its settings cannot hold one.
         PermissionError: The user may not use it.
     """
-    if found.server < _OLDEST:
+    if int(found.server or 0) < _OLDEST:
         raise ValueError(f"{where} has PostgreSQL {found.server}; upgrade it to {_OLDEST} or newer")
     if found.standby:
         raise ValueError(
@@ -99,15 +89,15 @@ def check(found: Found, where: str, schema: str) -> None:
         )
     if found.encoding != "UTF8":
         raise ValueError(f"{where} is encoded as {found.encoding}; make a database with ENCODING 'UTF8'")
-    if found.usable is False or (found.made and found.closed):
+    if found.exists and (not found.usable or (found.made and found.closed)):
         what = f"table {found.closed} of schema" if found.usable else "schema"
         raise PermissionError(
             f"{found.role} may not use {what} {schema} in {where}; let its owner run: GRANT USAGE ON SCHEMA "
             f"{quote(schema)} TO …; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "
             f"{quote(schema)} TO …"
         )
-    for setting, safe in (("fsync", found.fsync), ("synchronous_commit", found.synchronous)):
-        if not safe:
+    for setting, off in (("fsync", found.unsafe), ("synchronous_commit", found.hasty)):
+        if off:
             logger.warning("%s has %s = off: a crash of the server may lose accepted jobs", where, setting)
 
 
@@ -163,7 +153,7 @@ async def _migrate(connection: Connection, where: str, schema: str) -> None:
         version, _ = await version_of(connection, schema)
     if version < VERSION:
         logger.info("making version %d of schema %s in %s", VERSION, schema, where)
-        await connection.script(steps(schema, version, exists=found.usable is not None))
+        await connection.script(steps(schema, version, exists=bool(found.exists)))
     await connection.script("COMMIT")
 
 
@@ -197,5 +187,5 @@ async def planned(connection: Connection, schema: str) -> str:
     if version >= VERSION:
         return ""
     return "\n\n".join(
-        ["BEGIN;", _lock(schema), steps(schema, version, exists=found.usable is not None), "COMMIT;\n"]
+        ["BEGIN;", _lock(schema), steps(schema, version, exists=bool(found.exists)), "COMMIT;\n"]
     )

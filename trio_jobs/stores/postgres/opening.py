@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -61,12 +63,12 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
     except psycopg.Error as error:
         raise ValueError(f"this is no address of PostgreSQL: {error}") from None
     settings = {**_SETTINGS, **{name: str(value) for name, value in given.items()}, "client_encoding": "UTF8"}
-    limit = float(given.get("connect_timeout") or _CONNECTING)
+    limit = float(given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or _CONNECTING)
     where = "database {} on {}".format(given.get("dbname", "(default)"), given.get("host", "(default)"))
 
     async def connected() -> Connection:
         try:
-            return await connect(settings, limit, where)
+            return await connect(settings, limit if limit > 0 else math.inf, where)  # as libpq takes it
         except (psycopg.OperationalError, OSError) as error:
             raise refused(error, where) from None
 
