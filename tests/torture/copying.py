@@ -89,7 +89,8 @@ def copy(url: str, path: Path) -> None:
             file.executemany(f"INSERT INTO {name} VALUES ({places})", rows)  # noqa: S608  # likewise
         file.execute(
             "CREATE TABLE trio_jobs_total AS"
-            " SELECT what, name, state, sum(jobs) AS jobs FROM parts GROUP BY what, name, state"
+            " SELECT what, name, state, sum(jobs) AS jobs FROM parts GROUP BY what, name, state UNION ALL"
+            " SELECT 'all', '', state, sum(jobs) FROM parts WHERE what = 'handler' GROUP BY state"
         )
         file.execute("CREATE TABLE trio_jobs_meta (name, value)")
         # Times are by the clock on the wall there, and by that of this machine's boot in the journals.

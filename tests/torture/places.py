@@ -33,11 +33,13 @@ class Place(Protocol):
         url: Its address.
         points: Places in its code at which a worker is killed, each as in `commit/before`.
         dies: Whether it may be killed as well.
+        away: Seconds for which it may be out of reach then, with all that has to begin anew.
     """
 
     url: str
     points: tuple[str, ...]
     dies: bool
+    away: float
 
     def prepare(self) -> None:
         """Make the store, with triggers that record every change."""
@@ -69,6 +71,7 @@ class FilePlace:
 
     points = tuple(f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after"))
     dies = False
+    away = 0.0
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "jobs.db"
@@ -107,6 +110,7 @@ class ServerPlace:
 
     points = tuple(f"{name}/{when}" for name in ("_flush", "_answer") for when in ("before", "after"))
     dies = True
+    away = 20.0
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "jobs.db"

@@ -256,7 +256,7 @@ def main() -> int:
         version = place.version()
     finally:
         place.remove()
-    report = check(folder, lease)
+    report = check(folder, lease + place.away)
     faults += [*report.faults, *torture.crashes()]
     if given.stops is not None:
         faults += torture.lost()

@@ -37,6 +37,14 @@ def test_a_few_kills() -> None:
 
 @linux
 @pytest.mark.deep
+def test_a_few_kills_on_a_server(postgres_installed: None) -> None:
+    """Workers that are killed, and a server that is, too, break no promise."""
+    printed = run("run.py", "--store", "postgresql", "--kills", "12", "--seed", "1")
+    assert re.search(r"^0 faults, \d+ s$", printed, re.MULTILINE)
+
+
+@linux
+@pytest.mark.deep
 def test_a_few_stops() -> None:
     """Workers that repeatedly leave in order cost no job anything."""
     assert re.search(r"^0 faults, \d+ s$", run("run.py", "--stops", "20", "--seed", "1"), re.MULTILINE)
