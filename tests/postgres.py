@@ -1,4 +1,4 @@
-"""Servers for tests: PostgreSQL of the system's packages, PgBouncer, and a proxy that misbehaves.
+"""Servers for tests: PostgreSQL of the system's packages, and PgBouncer.
 
 All run as an ordinary user, on ports and in folders of their own, and end with the process that started them.
 One server is shared by the processes of a test run; `python tests/postgres.py FOLDER` keeps it until all of
@@ -19,13 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
-import trio
 
 _PATIENCE: Final = 30.0
 _UNSAFE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -295,89 +294,16 @@ class PgBouncer:
                 raise RuntimeError(f"PgBouncer does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)  # noqa: TID251  # a fixture waits
 
-    def remove(self) -> None:
-        """Stop it, and remove its files."""
+    def stop(self) -> None:
+        """Stop it, with all connections by way of it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def remove(self) -> None:
+        """Stop it, and remove its files."""
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@asynccontextmanager
-async def open_proxy(port: int) -> AsyncGenerator[Proxy]:
-    """Pass bytes between clients and a server, for the length of an `async with` block.
-
-    Args:
-        port: Where the server listens.
-    """
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    proxy = Proxy(port, int(listener.socket.getsockname()[1]))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, proxy.serve, [listener])
-        yield proxy
-        nursery.cancel_scope.cancel()
-
-
-class Proxy:
-    """Passes bytes between clients and a server, until it is told not to.
-
-    Args:
-        target: Where the server listens.
-        port: Where the proxy does.
-    """
-
-    def __init__(self, target: int, port: int) -> None:
-        self._target = target
-        self._streams: set[trio.SocketStream] = set()
-        self._passing = trio.Event()
-        self._passing.set()
-        self.port = port
-        self.delay = 0.0
-        """Seconds by which bytes come later, each way."""
-        self.refuses = False
-        """Whether new connections are closed at once."""
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for stream in self._streams:
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            stream.socket.close()
-        self._streams.clear()
-
-    def swallow(self) -> None:
-        """Pass nothing on from now on, and close nothing: it is as if a cable was pulled."""
-        self._passing = trio.Event()
-
-    def heal(self) -> None:
-        """Pass all on again, what was kept as well."""
-        self._passing.set()
-
-    async def serve(self, client: trio.SocketStream) -> None:
-        """Serve a client."""
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            async with client:
-                if self.refuses:
-                    return
-                async with (
-                    await trio.open_tcp_stream("127.0.0.1", self._target) as server,
-                    trio.open_nursery() as nursery,
-                ):
-                    ends = {client, server}
-                    self._streams |= ends
-                    try:
-                        nursery.start_soon(self._pass, client, server, nursery.cancel_scope)
-                        await self._pass(server, client, nursery.cancel_scope)
-                    finally:
-                        self._streams -= ends
-
-    async def _pass(self, one: trio.SocketStream, two: trio.SocketStream, scope: trio.CancelScope) -> None:
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            while piece := await one.receive_some(65536):
-                await trio.sleep(self.delay)
-                await self._passing.wait()
-                await two.send_all(piece)
-        await self._passing.wait()
-        scope.cancel()
 
 
 # ------------------------------------------------------------ one server for all processes of a run

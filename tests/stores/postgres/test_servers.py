@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 import trio
 
-from tests.postgres import PgBouncer, Server, open_proxy
+from tests.postgres import PgBouncer, Server
 
 KEPT = """
 import pathlib, sys, time
@@ -104,37 +102,6 @@ def test_a_pooler_is_real(postgres_server: Server, postgres_url: str) -> None:
         assert len(set(pids)) == 1
     finally:
         pooler.remove()
-
-
-async def test_the_proxy_misbehaves() -> None:
-    """Bytes pass, wait while they are swallowed, and a cut is a reset."""
-
-    async def echo(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError):
-            async for piece in stream:
-                await stream.send_all(piece)
-
-    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
-        proxy = await stack.enter_async_context(open_proxy(listener.socket.getsockname()[1]))
-        stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
-        await stream.send_all(b"1")
-        assert await stream.receive_some() == b"1"
-        proxy.swallow()
-        await stream.send_all(b"2")
-        with trio.move_on_after(0.05) as scope:
-            await stream.receive_some()
-        assert scope.cancelled_caught
-        proxy.heal()
-        assert await stream.receive_some() == b"2"
-        proxy.cut()
-        with pytest.raises(trio.BrokenResourceError):
-            await stream.receive_some()
-        await stream.aclose()
-        proxy.refuses = True
-        async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
-            assert await stream.receive_some() == b""
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.deep

@@ -1,0 +1,305 @@
+"""Faults of servers and networks: nothing that was accepted is lost, nothing runs twice at once, callers are
+told that the store is not available, and all goes on by itself when the fault is over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import trio
+
+from tests.postgres import PgBouncer, Server
+from tests.serving.proxy import CALM, Proxy, Weather, open_proxy
+from tests.stores.postgres.load import registry, run, sql, under_load, work
+from trio_jobs import StoreUnavailable, open_registry
+
+Start = Callable[..., Server]
+FAULT = """
+CREATE SEQUENCE public.met;
+CREATE TABLE public.fault (code text, times bigint);
+CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE planned record;
+BEGIN
+    FOR planned IN SELECT * FROM public.fault LOOP
+        IF planned.code = 'slow' THEN PERFORM pg_sleep(30);
+        ELSIF nextval('public.met') <= planned.times THEN
+            RAISE EXCEPTION 'planted' USING ERRCODE = planned.code;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fault AFTER INSERT OR UPDATE ON trio_jobs.job EXECUTE FUNCTION public.fail();
+"""
+
+
+async def in_thread(work: Callable[[], object]) -> None:
+    await trio.to_thread.run_sync(work)
+
+
+# ------------------------------------------------------------ the server goes
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("how", ["fast", "immediate", "kill"])
+async def test_a_server_that_goes_and_comes_back(own_server: Start, how: Any) -> None:
+    """Under load a server is stopped, or killed, and started again: callers are told, and no job notices."""
+    server = own_server(durable=True)
+    async with under_load(server.url()) as load:
+        for _ in range(3):
+            await in_thread(server.kill if how == "kill" else lambda: server.stop(how))
+            await load.until_refused()
+            server.spawn()
+            await in_thread(server.wait)
+            await load.go_on()
+        await load.end()
+
+
+async def test_connections_that_the_server_ends(postgres_url: str) -> None:
+    """An operator terminates every connection of the store, over and over."""
+    async with under_load(postgres_url) as load:
+        for _ in range(5):
+            sql(
+                postgres_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            await load.go_on(5)
+        await load.end()
+
+
+@pytest.mark.deep
+async def test_a_standby_that_takes_over(own_server: Start) -> None:
+    """With a synchronous standby, what was accepted survives the loss of the first server for good."""
+    first = own_server(durable=True)
+    second = first.standby()
+    try:
+        second.spawn()
+        await in_thread(second.wait)
+        first.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        first.query("SELECT pg_reload_conf()")
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+        async with under_load(url) as load:
+            await load.go_on()
+            await in_thread(first.kill)
+            await load.until_refused()
+            second.promote()
+            second.query("ALTER SYSTEM SET synchronous_standby_names = ''")
+            second.query("SELECT pg_reload_conf()")
+            await load.go_on()
+            await load.end()
+    finally:
+        second.remove()
+
+
+async def test_no_connection_is_left(own_server: Start) -> None:
+    """A store whose connections were taken by others says so, and gets new ones when these are free."""
+    server = own_server(settings={"max_connections": "15"})
+    async with under_load(server.url()) as load:
+        with ExitStack() as stack:
+            others: list[int] = []
+            with pytest.raises(psycopg.OperationalError, match="too many clients"):
+                while True:
+                    db = stack.enter_context(psycopg.connect(server.url(), autocommit=True))
+                    others.append(db.info.backend_pid)
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                " AND pid <> ALL(%s)",
+                [others],
+            )
+            with pytest.raises(psycopg.OperationalError, match="too many clients"):
+                while True:
+                    stack.enter_context(psycopg.connect(server.url()))
+            await load.until_refused()
+        await load.go_on()
+        await load.end()
+
+
+# ------------------------------------------------------------ the network
+
+
+@asynccontextmanager
+async def proxied(server: Server, url: str) -> AsyncGenerator[tuple[Proxy, str]]:
+    """Pass connections to a database on by way of a proxy, and return its URL there."""
+    async with open_proxy(f"tcp://127.0.0.1:{server.port}") as proxy:
+        yield proxy, server.url(url.rpartition("/")[2], port=urlsplit(proxy.url).port)
+
+
+def swallow(proxy: Proxy) -> None:
+    """Pass nothing on any more, and close nothing: it is as if a cable was pulled."""
+    proxy.weather = Weather(life=1, silence=1.0)
+    proxy.stall()
+
+
+async def test_connections_that_are_cut(postgres_server: Server, postgres_url: str) -> None:
+    """Connections are cut under way, over and over; then there are none for a while."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        for _ in range(10):
+            proxy.cut()
+            await load.go_on(3)
+        proxy.weather = Weather(refusal=1.0)
+        proxy.cut()
+        await load.until_refused()
+        proxy.weather = CALM
+        await load.go_on()
+        await load.end()
+
+
+async def test_connections_that_break_anywhere(postgres_server: Server, postgres_url: str) -> None:
+    """Connections that carry some kilobytes each, and break within a message, cost time and nothing else."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        proxy.weather = Weather(life=100_000, piece=500)
+        proxy.cut()
+        await load.go_on()
+        proxy.weather = CALM
+        await load.end()
+
+
+async def test_a_slow_network(postgres_server: Server, postgres_url: str) -> None:
+    """Over a link that holds each piece back for up to 50 ms, nothing is refused."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        proxy.weather = Weather(delay=0.05)
+        proxy.cut()
+        await load.go_on(1)
+        before = load.refused
+        await load.go_on()
+        await load.end()
+        assert load.refused == before
+
+
+@pytest.mark.deep
+async def test_a_network_that_swallows_all(postgres_server: Server, postgres_url: str) -> None:
+    """Where no packet arrives and nothing is closed, callers are told in time, and all goes on afterwards."""
+    async with proxied(postgres_server, postgres_url) as (proxy, url), under_load(url) as load:
+        swallow(proxy)
+        with trio.fail_after(20):
+            await load.until_refused()
+        proxy.weather = CALM
+        await load.go_on()
+        await load.end()
+
+
+@pytest.mark.deep
+async def test_a_worker_that_is_cut_off_stops_its_jobs(postgres_server: Server, postgres_url: str) -> None:
+    """A worker that reaches the store no more stops its attempts when its lease is over; another one takes
+    them then, and they never run at the same time."""
+    async with (
+        proxied(postgres_server, postgres_url) as (proxy, url),
+        under_load(url, direct=postgres_url, seconds=0.6, lease=2.0) as load,
+    ):
+        swallow(proxy)
+        async with open_registry(postgres_url, handlers=[work], capacity=4, lease=2.0):
+            await load.go_on(12)
+            proxy.weather = CALM
+            await load.go_on(12)
+            await load.end(lost=True)
+
+
+async def test_behind_a_pooler(postgres_server: Server, postgres_url: str) -> None:
+    """Behind a pooler in transaction mode all works, also when the pooler is started again."""
+    pooler = PgBouncer(postgres_server, size=2)
+    try:
+        pooler.start()
+        async with under_load(pooler.url(postgres_url.rpartition("/")[2])) as load:
+            await load.go_on()
+            pooler.stop()
+            await load.until_refused()
+            pooler.start()
+            await load.go_on()
+            await load.end()
+    finally:
+        pooler.remove()
+
+
+# ------------------------------------------------------------ errors of the server
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
+async def test_transactions_that_meet(postgres_url: str, code: str) -> None:
+    """What fails as it met another transaction is tried again, unseen; and if it fails for long, callers are
+    told, and what they do then works again by itself."""
+    async with registry(postgres_url) as jobs:
+        sql(postgres_url, FAULT)
+        sql(postgres_url, "INSERT INTO public.fault VALUES (%s, 3)", code)
+        job = await jobs.submit(work, 1, 0.0)
+        assert await job.result() == 1
+        sql(postgres_url, "UPDATE public.fault SET times = 1000000000")
+        with pytest.raises(StoreUnavailable, match="planted"):
+            await jobs.submit(work, 2, 0.0, key="two")
+        sql(postgres_url, "DELETE FROM public.fault")
+        job = await jobs.submit(work, 2, 0.0, key="two")
+        assert await job.result() == 2
+        assert await jobs.count() == 2
+
+
+@pytest.mark.parametrize("code", ["53100", "53200", "57014", "58030"])
+async def test_a_server_in_trouble(postgres_url: str, code: str) -> None:
+    """While the server has no disk, no memory, or cannot read, callers are told; jobs wait, and go on."""
+    async with under_load(postgres_url) as load:
+        sql(postgres_url, FAULT)
+        sql(postgres_url, "INSERT INTO public.fault VALUES (%s, 1000000000)", code)
+        await load.until_refused()
+        sql(postgres_url, "DELETE FROM public.fault")
+        await load.go_on()
+        await load.end()
+
+
+async def test_statements_that_take_too_long(postgres_url: str) -> None:
+    """Where the server ends slow statements, callers are told, and the next ones succeed."""
+    name = postgres_url.rpartition("/")[2]
+    sql(postgres_url, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
+    async with registry(postgres_url) as jobs:
+        sql(postgres_url, FAULT)
+        sql(postgres_url, "INSERT INTO public.fault VALUES ('slow', 0)")
+        with pytest.raises(StoreUnavailable, match="statement timeout"):
+            await jobs.submit(work, 1, 0.0)
+        sql(postgres_url, "TRUNCATE public.fault")
+        assert await (await jobs.submit(work, 2, 0.0)).result() == 2
+        assert await jobs.count() == 1
+
+
+@pytest.fixture
+def small_disk(postgres_server: Server) -> Iterator[str]:
+    """Return the URL of a database on a disk of its own, which holds little."""
+    folder = postgres_server.folder / "small"
+    folder.mkdir()
+    try:
+        run("mount", "-t", "tmpfs", "-o", "size=32m,mode=777", "tmpfs", str(folder))
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        folder.rmdir()
+        pytest.skip(f"needs to mount a small disk: {getattr(error, 'stderr', error)!r}")
+    try:
+        place = folder / "space"
+        place.mkdir()
+        owner = postgres_server.folder.stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        postgres_server.query(f"CREATE TABLESPACE small LOCATION '{place}'")
+        postgres_server.query("CREATE DATABASE small TABLESPACE small")
+        yield postgres_server.url("small")
+        postgres_server.query("DROP DATABASE small WITH (FORCE)")
+        postgres_server.query("DROP TABLESPACE small")
+    finally:
+        run("umount", "-l", str(folder))
+
+
+@pytest.mark.deep
+async def test_a_disk_that_is_full(small_disk: str) -> None:
+    """On a disk without room nothing that was accepted is lost, and all goes on when there is room again."""
+    async with under_load(small_disk) as load:
+        sql(small_disk, "CREATE TABLE public.filler (a text)")
+        with pytest.raises(psycopg.errors.DiskFull):
+            while True:
+                sql(
+                    small_disk,
+                    "INSERT INTO public.filler SELECT repeat(md5(i::text), 8) FROM generate_series(1, 500) i",
+                )
+        await load.until_refused()
+        sql(small_disk, "DROP TABLE public.filler")
+        await load.go_on()
+        await load.end()
