@@ -43,8 +43,8 @@ BULKED = [
         "a job is old from its beginning, in a file",
         "a job that ran for a week is pruned as soon as it has ended",
         LISTING,
-        "job.finished < :now - :older_than",
-        "job.created < :now - :older_than AND job.finished IS NOT NULL",
+        "job.finished < {tables.now} - :older_than",
+        "job.created < {tables.now} - :older_than AND job.finished IS NOT NULL",
         "file",
     ),
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from tests.planted.bug import Bug
 
-TAILS, SIGNALS, STORE = (f"stores/sqlite/{name}.py" for name in ("tails", "signals", "store"))
+TAILS, FILE_SIGNALS, SIGNALS, WAITS = (
+    f"stores/{name}.py" for name in ("sqlite/tails", "sqlite/signals", "signals", "waits")
+)
 
 SHARED = [
     Bug(
         "an event that one reader has found wakes no other",
         "a reader waits on, although another one in its process goes on",
-        STORE,
+        WAITS,
         "                seen += grown.note(seq)\n",
         "                grown.seq = max(grown.seq, seq)\n",
         "file-streams",
@@ -18,7 +20,7 @@ SHARED = [
     Bug(
         "a tail is kept when another process has written",
         "a reader does not see that its job's cancellation was requested elsewhere",
-        SIGNALS,
+        FILE_SIGNALS,
         "        self.tails.forget()\n",
         "",
         "file-streams",
@@ -42,7 +44,7 @@ SHARED = [
     Bug(
         "an event written during a read is waited for",
         "a reader misses an event that is written just after its read",
-        STORE,
+        WAITS,
         "                await grown.wait_past(seen)\n",
         "                await grown.wait_past(grown.count)\n",
         "file-streams",
@@ -51,7 +53,7 @@ SHARED = [
         "ends in other processes wake no waiter",
         "`wait` never returns if another process ends the job",
         SIGNALS,
-        "        self._ended({job_id: None for job_id in self._ends if news.get(job_id, gone)[1]})\n",
+        "        self._ended(dict.fromkeys(job_id for job_id in asked if news.get(job_id, gone)[1]))\n",
         "",
         "file-streams",
     ),

@@ -8,7 +8,7 @@ MEMORY, QUEUE, ROLL = "stores/memory.py", "stores/_queue.py", "stores/_roll.py"
 LEASING = "stores/_leasing.py"
 LOOKING, ROW, CLAIMS = "stores/_looking.py", "stores/_row.py", "stores/_claims.py"
 SCHEDULES, SCHEDULING = "stores/schedules.py", "stores/_scheduling.py"
-STORE = "stores/sqlite/store.py"
+STORE, WAITS = "stores/sqlite/store.py", "stores/waits.py"
 
 _WAIT = "        import trio\n\n        await trio.lowlevel.checkpoint()\n"
 
@@ -264,7 +264,7 @@ STORED = [
     Bug(
         "a follower of a file reads before it subscribes",
         "a reader misses the event in between, and waits",
-        STORE,
+        WAITS,
         "                await grown.wait_past(seen)\n                waited",
         "                await grown.wait_past(grown.count)\n                waited",
         "file",
@@ -272,9 +272,9 @@ STORED = [
     Bug(
         "a worker on a file counts the rings after it has read the requests",
         "a job is cancelled seconds late, by the next heartbeat",
-        STORE,
-        "            found = await self._read(looking.cancelling)\n",
-        "            found = await self._read(looking.cancelling)\n"
+        WAITS,
+        "            found = await self._find_cancelling()\n",
+        "            found = await self._find_cancelling()\n"
         "            seen = self._signals.requests.count\n",
         "file",
     ),
