@@ -42,6 +42,7 @@ MOST = 6
 
 EXPRESSIONS = {
     "stores/sqlite/queries": "our own SQL, from a file of the package",
+    "_registry/address": "the operator's own address",
     "cli/tokens": "the operator's own file",
     "cli/durations": "the operator's own argument",
     "demo/handlers": "a text that comes with the demo",

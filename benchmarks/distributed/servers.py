@@ -94,7 +94,7 @@ def server() -> Iterator[Server]:
         _call([folder / "initdb", "-D", data / "data", "-A", "trust", "-U", "postgres", "-E", "UTF8"])
         port = free_port()
         options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1 -c max_connections=300"
-        control = [folder / "pg_ctl", "-D", data / "data", "-l", data / "log", "-w"]
+        control: list[str | Path] = [folder / "pg_ctl", "-D", data / "data", "-l", data / "log", "-w"]
         _call([*control, "-o", options, "start"])
         try:
             yield Server(f"postgresql://postgres@127.0.0.1:{port}")

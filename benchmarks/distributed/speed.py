@@ -127,7 +127,8 @@ def run_speed(server: Server, library: Library, jobs: int, batch: int, workers: 
             if client.ask(batches, PATIENCE)["seconds"] is None:
                 client.ask(one_by_one, PATIENCE)
             live = settled(client, jobs, library)
-    return jobs / min(float(queued["settled"]) - queued["first"], live["settled"] - live["began"])
+    spans = queued["settled"] - queued["first"], live["settled"] - live["began"]
+    return float(jobs / min(spans))
 
 
 def run_rows(scale: Scale, server: Server, libraries: Sequence[Library]) -> Iterator[Row]:

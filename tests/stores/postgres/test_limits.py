@@ -177,7 +177,7 @@ async def test_a_rate_that_connections_share(postgres_url: str) -> None:
             started.extend(await ids(store, 2))
 
         async with trio.open_nursery() as nursery:
-            for store in stores * 4:
+            for store in [*stores] * 4:
                 nursery.start_soon(claim, store)
         assert len(started) == 5
         back = attrs.evolve(kit.retried(Reason.SHUTDOWN), begun=False)

@@ -38,8 +38,8 @@ JOBS = ("held", "behind", "child", "grandchild")
 WORKER = Claimant("worker", claim="a")
 COLUMNS = """id, state, reason, message, error, result, saved, progress, attempt, spent, losses, claim,
     appended, seq, kept, bytes, due, expires, finished, ready, cancel_requested, cancel_message, cancel_grace,
-    consumed, received, last_input, inputs_ended, unconsumed, input_bytes, repeated, repeats, steps, step_bytes,
-    replaced_by"""
+    consumed, received, last_input, inputs_ended, unconsumed, input_bytes, repeated, repeats, steps,
+    step_bytes, replaced_by"""
 WIDE = Retention(finished=FOREVER)
 NARROW = st.builds(
     Retention,

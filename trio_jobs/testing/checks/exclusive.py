@@ -183,19 +183,12 @@ async def only_cancel_cancels_what_runs(store: Store) -> None:
 async def a_debounce_waits_for_quiet(store: Store) -> None:
     """With a debounce a job is due `seconds` after its submit; each submit puts it off again."""
     first = await _put(store, _QUICK)
-    await _expect_put_off(store, first)
+    await kit.expect_put_off(store, first)
     second = await _put(store, _QUICK)
     await _expect_replaced("submit with a debounce again", store, second, first)
-    await _expect_put_off(store, second)
+    await kit.expect_put_off(store, second)
     await kit.lapse()
     kit.expect("claim, of a job that was put off,", await kit.claimed(store, 9), [second])
-
-
-async def _expect_put_off(store: Store, job_id: str, seconds: float = kit.BRIEF) -> None:
-    """Check when a job is due; a claim could not tell, as by then that moment may have passed."""
-    job = await store.get(job_id)
-    off = ((job.next_attempt_at or job.created_at) - job.created_at).total_seconds()
-    kit.ensure(f"it is due {seconds} s after its submit", holds=abs(off - seconds) < kit.BRIEF / 5, came=off)
 
 
 async def a_debounce_puts_off_so_long(store: Store) -> None:
@@ -215,7 +208,7 @@ async def a_debounce_puts_off_so_long(store: Store) -> None:
         plain = await _put(store, "replace")
         anew = await _put(store, Debounce(kit.LONG, kit.LONG))
         await _expect_replaced("submit with a debounce", store, anew, plain)
-        await _expect_put_off(store, anew, kit.LONG)  # what was not put off is no first one
+        await kit.expect_put_off(store, anew, kit.LONG)  # what was not put off is no first one
         if holder is not None:
             await store.finish(holder, 1, kit.completed())
         await store.request_cancel(anew, None)

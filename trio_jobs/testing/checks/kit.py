@@ -378,3 +378,10 @@ async def hinted(
 ) -> None:
     """Wait for a hint, do what is to give it, and look; see `woken` and `soon`."""
     await woken(what, lambda: soon(what, hint, look), act)
+
+
+async def expect_put_off(store: Store, job_id: str, seconds: float = BRIEF) -> None:
+    """Check when a job is due; a claim could not tell, as by then that moment may have passed."""
+    job = await store.get(job_id)
+    off = ((job.next_attempt_at or job.created_at) - job.created_at).total_seconds()
+    ensure(f"it is due {seconds} s after its submit", holds=abs(off - seconds) < BRIEF / 5, came=off)
