@@ -27,8 +27,9 @@ BEGIN
 END $$;
 
 -- Return where a job stands that has a key or an exclusive name, or is submitted again: the id under which it is `known`,
--- and then it is not accepted; or when it is `due`, whether `behind`, since when it is `put_off`, and whether it `has_room`,
--- that of what it replaces. What it replaces is `ended`, and the cancellation of what it cancels requested.
+-- and then it is not accepted; or `at` what time it is, when the job is `due`, whether `behind`, since when it is `put_off`,
+-- and whether it `has_room`, that of what it replaces. What it replaces is `ended`, and the cancellation of what it cancels
+-- requested.
 -- The holder of its name is locked, so it cannot end in between; without `locks` only if something is done to it.
 CREATE OR REPLACE FUNCTION trio_jobs.stand_of(new json, locks boolean) RETURNS json LANGUAGE plpgsql
 AS $$
@@ -81,7 +82,7 @@ BEGIN
     END IF;
     since := CASE WHEN new ->> 'policy' = 'debounce' THEN coalesce(since, at) END;
     RETURN json_build_object(
-        'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since, 'ended', ended,
+        'at', at, 'behind', move.place = 'behind', 'has_room', has_room, 'put_off', since, 'ended', ended,
         'asked', CASE WHEN move.cancels THEN holder.id END,
         'due', CASE WHEN since IS NOT NULL THEN least(at + (new ->> 'delay')::float8, since + (new ->> 'at_most')::float8) END
     );

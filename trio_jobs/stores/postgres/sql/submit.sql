@@ -97,7 +97,7 @@ BEGIN
             stand := trio_jobs.stand_of(new, locks);
             ids := ids || coalesce(stand ->> 'known', new ->> 'id');
             CONTINUE WHEN stand ->> 'known' IS NOT NULL;
-            at := trio_jobs.clock();
+            at := coalesce((stand ->> 'at')::float8, trio_jobs.clock());
             number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[json_build_object(
                 'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
             )], '{}', at) AS added);
