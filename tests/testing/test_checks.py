@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Event, Kind, Page, Reason, Schedule, State, TrioJobsError
+from trio_jobs import Event, InvalidPayload, Kind, Page, Reason, Schedule, State, TrioJobsError
 from trio_jobs.stores import Transition
 from trio_jobs.stores._queue import Queue
 from trio_jobs.stores.contract import (
@@ -157,6 +157,13 @@ class FinishesTwice(MemoryStore):
         row = self._rows.get(job_id)
         if row is not None and row.attempt == attempt and row.state is not State.RUNNING:
             return row.state
+        return await super().finish(job_id, attempt, outcome, claim)
+
+
+class ChokesOnWords(MemoryStore):
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None) -> State:
+        if outcome.ended is not None and "\0" in (outcome.ended.message or ""):
+            raise InvalidPayload("NUL")
         return await super().finish(job_id, attempt, outcome, claim)
 
 
@@ -462,6 +469,7 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (NeedsNoFence, "writing.only_the_attempt_that_runs_writes"),
     (LosesTerminators, "reading.values_survive"),
     (FinishesTwice, "ending.an_attempt_ends_once"),
+    (ChokesOnWords, "ending.no_words_keep_an_attempt_from_ending"),
     (OverwritesOutcomes, "ending.what_ended_first_stays"),
     (RetriesTheCancelled, "ending.a_cancelled_job_is_not_retried"),
     (ChargesForShutdown, "ending.shutdown_and_snoozing_cost_nothing"),

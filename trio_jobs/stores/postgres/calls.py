@@ -9,14 +9,15 @@ answer says is what has changed, for tasks that wait; see `answers.py`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
 import trio
 
-from ..._common.errors import InvalidPayload
+from ..._common.errors import InvalidPayload, LeaseLost, UnknownJob
 from ..._common.states import Reason
 from ..._model.job import Retention
 from ..rows import Rows
@@ -107,13 +108,11 @@ class PostgresCalls:
 
         Raises:
             StoreUnavailable: The database could not do it now.
-            TrioJobsError: What the answer says.
+            InvalidPayload: The call holds what no text in the database can.
+            TrioJobsError: What the answer says, or would say of a job with such an id.
         """
         self._check()
-        try:
-            write = Write(verb, msgspec.json.encode(call))
-        except UnicodeEncodeError as error:
-            raise InvalidPayload(f"PostgreSQL cannot store a text of this call: {error}") from None
+        write = Write(verb, _encoded(call))
         await (self._lonely if alone else self._writer).call(write)
         if write.reply is None:
             raise RuntimeError(f"{verb} gave no answer to a call")
@@ -171,6 +170,38 @@ class PostgresCalls:
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the registry was left before the job had ended")
+
+
+_UNFIT: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def is_text(text: str) -> bool:
+    """Return whether the database can hold a text: it has neither NUL nor lone surrogates."""
+    return _UNFIT.search(text) is None
+
+
+def fitting(text: str) -> str:
+    """Return a text for people, with U+FFFD for what the database cannot hold."""
+    return _UNFIT.sub("\ufffd", text)
+
+
+def holds_nul(data: bytes) -> bool:
+    """Return whether a text in JSON holds NUL."""
+    return rb"\u0000" in data and rb"\u0000" in data.replace(rb"\\", b"")
+
+
+def _encoded(call: Mapping[str, Any]) -> bytes:
+    """Return a call as JSON. What no text can hold is found here: all calls of a flush would meet it."""
+    try:
+        data = msgspec.json.encode(call)
+    except UnicodeEncodeError:
+        data = rb"\u0000"
+    if not holds_nul(data):
+        return data
+    job_id = call.get("job", call.get("parent"))
+    if job_id is not None and not is_text(job_id + (call.get("claim") or "")):
+        raise LeaseLost(job_id, call["attempt"]) if "attempt" in call else UnknownJob(job_id)
+    raise InvalidPayload("PostgreSQL cannot store a text of this call: it holds NUL or a lone surrogate")
 
 
 def as_text(value: object) -> str:

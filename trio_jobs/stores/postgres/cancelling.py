@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..contract import CancelAnswer
-from .calls import PostgresCalls
+from .calls import PostgresCalls, fitting
 
 
 class CancelCalls(PostgresCalls):
@@ -15,7 +15,7 @@ class CancelCalls(PostgresCalls):
         """See `Store.request_cancel`."""
         call = {
             "job": job_id,
-            "message": message,
+            "message": None if message is None else fitting(message),
             "grace": grace if math.isfinite(grace) else "inf",
             "keep": self._own["keep"],
         }

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from ..contract import NO_CLAIMS, Claim, Claimant, Heartbeat
 from ..pauses import Pauses
-from .calls import PostgresCalls
+from .calls import PostgresCalls, is_text
 
 BATCH = 500
 """How many jobs a verb handles in one transaction at most, so that other calls are served in between."""
@@ -57,7 +57,8 @@ class ClaimingCalls(PostgresCalls):
     ) -> Heartbeat:
         """See `Store.heartbeat`."""
         fences = {job_id: (attempt, claims.get(job_id)) for job_id, attempt in held.items()}
-        call = {"held": fences, "lease": _seconds(lease), "mine": self._lease}
+        known = {name: fence for name, fence in fences.items() if is_text(name + (fence[1] or ""))}
+        call = {"held": known, "lease": _seconds(lease), "mine": self._lease}
         answer = await self._write("heartbeat", call)
         self._lease = answer["mine"]
         return Heartbeat(frozenset(fences).difference(answer["alive"]), answer["cancels"] or {})

@@ -304,6 +304,7 @@ class Writes(Group[Write]):
         for found, rows in zip(verbs.values(), replies, strict=True):
             for place, text in rows:
                 reply = msgspec.json.decode(text or "{}", type=Answer)
-                found[int(place or 0)].reply = reply
                 changes.add(reply)
+                if place is not None:  # else it tells only what changed
+                    found[int(place)].reply = reply
         return changes

@@ -21,7 +21,7 @@ from ..listing import Search, Tables
 from ..rows import events_of
 from ..rules import waiting_for
 from ..waits import Found, Waits
-from .calls import PostgresCalls
+from .calls import PostgresCalls, is_text
 from .connection import Row
 from .statements import written
 
@@ -48,19 +48,11 @@ def values(row: Row, kinds: Collection[Callable[[str], Any]]) -> tuple[Any, ...]
     return tuple(None if text is None else kind(text) for text, kind in zip(row, kinds, strict=True))
 
 
-def _is_text(text: str) -> bool:
-    """Return whether the database can hold a text."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
 def _may_match(where: Where) -> bool:
     """Return whether a database can hold what a filter asks for."""
     tags = where.tags or {}
     texts = (where.handler, where.owner, where.parent, *tags, *tags.values())
-    return all(text is None or _is_text(text) for text in texts)
+    return all(text is None or is_text(text) for text in texts)
 
 
 class LookingCalls(PostgresCalls, Waits):
@@ -169,7 +161,7 @@ class LookingCalls(PostgresCalls, Waits):
         return values(row, _JOB) if State(row[2] or "").over else None
 
     async def _find_heard(self, places: Mapping[str, int]) -> set[str]:
-        if odd := {job_id for job_id in places if not _is_text(job_id)}:
+        if odd := {job_id for job_id in places if not is_text(job_id)}:
             return odd  # no job has such an id
         return {job_id or "" for (job_id,) in await self._read("heard", [*places], [*places.values()])}
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._common.errors import UnknownJob
+from ..._common.errors import InvalidPayload, LeaseLost, UnknownJob
 from ..._json.values import decode
 from ..._model.exclusive import Debounce
 from ..contract import Claim, Claimant, Submission
 from ..rows import Written
 from ..rules import rooms
-from .calls import PostgresCalls
+from .calls import PostgresCalls, holds_nul, is_text
 
 
 class SubmitCalls(PostgresCalls):
@@ -91,6 +91,10 @@ def call_of(batch: Sequence[Written]) -> dict[str, Any]:
 def job_of(new: Written) -> Mapping[str, Any]:
     """Return a job as a call has it, without what is null."""
     one, options = new.submission, new.submission.options
+    if one.submitter is not None and not is_text(one.submitter[0] + (one.submitter[2] or "")):
+        raise LeaseLost(*one.submitter[:2])
+    if holds_nul(new.values["options"].encode()):
+        raise InvalidPayload("an option holds NUL, which PostgreSQL cannot store")
     job = {
         **new.values,
         "delay": options.delay,

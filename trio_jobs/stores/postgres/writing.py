@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._common.errors import InvalidPayload
+import attrs
+
+from ..._common.errors import ErrorRecord, InvalidPayload
 from ..._common.states import State, Transition
 from ..._json.stored import encode_error, encode_event
 from ..._json.values import encode
 from ..._model.job import Ended, Kind
 from ..contract import Outcome
-from .calls import PostgresCalls
+from .calls import PostgresCalls, fitting
 
 
 class WritingCalls(PostgresCalls):
@@ -77,11 +79,14 @@ def outcome_of(outcome: Outcome) -> dict[str, Any]:
 
 def ended_of(ended: Ended) -> dict[str, Any]:
     """Return an end as the functions of the schema take it."""
-    error = encode_error(ended.error)
+    # No words may keep an attempt from ending.
+    message, error = ended.message, ended.error
+    error = None if error is None else ErrorRecord(*map(fitting, attrs.astuple(error)))
+    data = encode_error(error)
     return {
         "reason": ended.reason,
-        "message": ended.message,
-        "error": None if error is None else error.decode(),
+        "message": None if message is None else fitting(message),
+        "error": None if data is None else data.decode(),
         "delay": "inf" if ended.delay == float("inf") else ended.delay,
         "repeats": ended.repeats,
         "replaced_by": ended.replaced_by,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..._common.errors import InvalidPayload, LeaseLost
+from ..._common.errors import ErrorRecord, InvalidPayload, LeaseLost
 from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended, Kind
 from ...stores.contract import Outcome, Store
@@ -33,6 +33,16 @@ async def a_failed_job_says_why(store: Store) -> None:
         why = {"reason": reason, "message": "it failed", "error": kit.ERROR}
         await kit.expect_job("finish (failed)", store, job_id, state=State.FAILED, **why)
         kit.expect("finish (failed), then read", (await kit.words(store, job_id))[-1], (1, "failed", ended))
+
+
+async def no_words_keep_an_attempt_from_ending(store: Store) -> None:
+    """An attempt ends also if its error holds NUL, which a store may replace."""
+    job_id = await kit.started(store)
+    words = "what\0ever"
+    await store.finish(job_id, 1, kit.failed(words, ErrorRecord(words, words, words)))
+    said = (await store.get(job_id)).message or ""
+    kit.expect("finish (failed, with NUL), then get: message", (said[:4], said[-4:]), ("what", "ever"))
+    kit.expect("finish (failed, with NUL), then find", await kit.found(store), [job_id])
 
 
 async def a_cancelled_job_has_the_words_of_the_request(store: Store) -> None:

@@ -139,4 +139,5 @@ async def an_unknown_job_is_said_to_be_unknown(store: Store) -> None:
     """Every verb about one job says which id it does not know, and a write to it makes no job."""
     (other,) = await kit.accept(store, kit.make())
     await kit.expect_unknown("an unknown job", store, "nobody")
+    await kit.expect_unknown("a job whose id holds NUL", store, "no\0body")
     kit.expect("writes to an unknown job, then find", await kit.found(store), [other])

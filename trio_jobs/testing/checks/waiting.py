@@ -104,6 +104,8 @@ async def every_kind_of_end_is_told(store: Store) -> None:
     parent = await kit.started(store)
     child = await kit.spawned(store, parent)
     await _told(store, child, "finish of its parent", partial(store.finish, parent, 1, kit.failed()))
+    child = await kit.spawned(store, await kit.started(store, worker=kit.DOOMED))
+    await _told(store, child, "sweep of its parent", partial(kit.swept, store))
 
 
 async def _told(store: Store, job_id: str, how: str, act: kit.Act) -> None:

@@ -12,7 +12,7 @@ BEGIN
         RETURN NEXT;
         place := place + 1;
     END LOOP;
-    PERFORM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, place);
+    RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, place);
 END $$;
 
 -- Cancels a job that waits, or records the request of one that runs; returns an answer.

@@ -165,9 +165,6 @@ AS $$
     ))
 $$;
 
-CREATE OR REPLACE FUNCTION trio_jobs.settle(number bigint, outcome json) RETURNS text LANGUAGE sql
-AS $$ SELECT trio_jobs.settle_job(number, outcome) ->> 'value' $$;
-
 -- The children of a job that run. They are found by their parent alone: see `lock_due`.
 CREATE OR REPLACE FUNCTION trio_jobs.open_children(parent text) RETURNS TABLE (id text, number bigint)
 LANGUAGE sql STABLE
@@ -239,14 +236,16 @@ BEGIN
 END $$;
 
 -- Deletes the oldest ended jobs if more than so many are kept. As looking costs as much as that are, not every end looks.
-CREATE OR REPLACE FUNCTION trio_jobs.keep_few(most bigint, ends bigint) RETURNS void LANGUAGE plpgsql
+-- What was deleted is told by a row for no call.
+CREATE OR REPLACE FUNCTION trio_jobs.keep_few(most bigint, ends bigint) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
 AS $$
 BEGIN
     IF most < 1::bigint << 60 AND random() * most < 32 * ends THEN
-        PERFORM trio_jobs.forget(array(
+        answer := trio_jobs.gone(NULL, trio_jobs.forget(array(
             SELECT job.number FROM trio_jobs.job AS job WHERE job.finished IS NOT NULL
             ORDER BY job.finished DESC, job.number DESC OFFSET most LIMIT 500
-        ));
+        )));
+        RETURN NEXT;
     END IF;
 END $$;
 

@@ -59,7 +59,7 @@ BEGIN
         answer := trio_jobs.finish_job(one.value);
         RETURN NEXT;
     END LOOP;
-    PERFORM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, json_array_length(calls));
+    RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, json_array_length(calls));
 END $$;
 
 -- Ends the attempt of one call, whose job is locked, and returns its answer.

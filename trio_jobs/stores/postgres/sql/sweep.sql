@@ -127,7 +127,7 @@ BEGIN
             done := ARRAY(SELECT trio_jobs.end_alone(one) FROM unnest(numbers) AS one);
         END;
         freed := trio_jobs.hand_on_all();
-        PERFORM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, cardinality(numbers));
+        RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, cardinality(numbers));
         PERFORM trio_jobs.fold_news();
         answer := json_build_object(
             'value', cardinality(numbers), 'work', freed OR cardinality(numbers) > 0,
