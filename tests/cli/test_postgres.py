@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import WAIT, Cli
 from trio_jobs.cli import options
+from trio_jobs.stores.postgres import opening
 
 COMMANDS = [
     *("list", "stats", "check", "show 1", "stream 1", "cancel 1", "retry --all", "remove --all", "send 1 2"),
@@ -63,6 +64,17 @@ def test_a_command_that_looks_makes_nothing(cli: Cli, postgres_url: str, command
     assert (status, out) == (1, "")
     assert err.startswith("trio-jobs: database test_")
     assert err.endswith("holds no jobs; name another, or start with 'trio-jobs submit'\n")
+
+
+def test_a_command_that_looks_changes_no_schema(
+    cli: Cli, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a schema of an older version it says which command brings that up to date."""
+    monkeypatch.setattr(opening, "VERSION", 2)
+    status, out, err = cli("list")
+    assert (status, out) == (1, "")
+    assert err.endswith("has version 1 of the schema; 'trio-jobs migrate' brings it up to date\n")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import trio
 from psycopg import pq
 
-from tests.stores.postgres.schemas import query
+from tests.stores.postgres.schemas import held, query
 from trio_jobs import StoreUnavailable
 from trio_jobs.stores.postgres.connection import Connection
 from trio_jobs.stores.postgres.opening import database_at
@@ -53,13 +53,23 @@ async def test_a_failed_statement_skips_the_rest_of_its_batch_only(postgres_url:
 
 
 async def test_a_pipeline_larger_than_all_buffers_passes(postgres_url: str) -> None:
-    """Many megabytes go each way at once: what comes is taken in while the rest is sent."""
+    """Many megabytes go each way: those that a busy server does not take yet wait, and nobody is stuck."""
     piece = b"x" * 2**20
+    lock: tuple[bytes, list[bytes | None]] = (b"SELECT pg_advisory_lock(1)", [])
+    answers: list[object] = []
     async with connected(postgres_url) as connection:
+
+        async def run() -> None:
+            answers.extend(await connection.run([lock, *[(b"SELECT $1::text", [piece])] * 60]))
+
         with trio.fail_after(60):
-            (answer,) = await connection.run([(b"SELECT $1::text", [piece])] * 30)
+            async with trio.open_nursery() as nursery:
+                with held(postgres_url):
+                    nursery.start_soon(run)
+                    await trio.testing.wait_all_tasks_blocked()
+    (answer,) = answers
     assert isinstance(answer, list)
-    assert [len(rows[0][0] or "") for rows in answer] == [2**20] * 30
+    assert [len(rows[0][0] or "") for rows in answer[1:]] == [2**20] * 60
 
 
 async def test_a_cancelled_statement_ends_on_the_server(postgres_url: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
 import pytest
 import trio
 
-from tests.postgres import PgBouncer, Server, open_proxy
+from tests.postgres import PgBouncer, Server
+from tests.serving.proxy import CALM, Weather, open_proxy
 from tests.stores.postgres.schemas import acting, done, held, query
 from trio_jobs import InvalidPayload, StoreCorrupt, StoreUnavailable, TrioJobsError
 from trio_jobs._common.errors import (
@@ -197,15 +199,16 @@ async def test_a_network_that_swallows_everything(
     postgres_server: Server, postgres_url: str, short: None
 ) -> None:
     """If nothing arrives any more, callers hear so in time; once the network is well, calls work."""
-    async with open_proxy(postgres_server.port) as proxy:
-        url = postgres_server.url(postgres_url.rpartition("/")[2], port=proxy.port)
+    async with open_proxy(f"tcp://127.0.0.1:{postgres_server.port}") as proxy:
+        url = postgres_server.url(postgres_url.rpartition("/")[2], port=urlsplit(proxy.url).port)
         async with acting(f"{url}?connect_timeout=2", direct=postgres_url) as calls:
             assert await act(calls, "before") == "before"
-            proxy.swallow()
+            proxy.weather = Weather(life=1, silence=1.0)
+            proxy.stall()
             with trio.fail_after(10), pytest.raises(StoreUnavailable):
                 await act(calls, "during")
+            proxy.weather = CALM
             proxy.cut()
-            proxy.heal()
             with trio.fail_after(10):
                 while True:
                     try:
@@ -431,6 +434,25 @@ async def test_reads_are_independent(postgres_url: str) -> None:
                 nursery.start_soon(one, number)
     assert sorted(rows, key=str)[:2] == [("1", '{a,NULL,"b\\"\\\\"}')] * 2
     assert rows.count(None) == 1
+
+
+async def test_reads_by_a_key_are_one_statement(postgres_url: str) -> None:
+    """Reads of the same rows by different keys go out as one, and each gets the row of its own key."""
+    async with acting(postgres_url) as calls:
+        sql = b"SELECT word, cardinality($1) FROM unnest($1::text[]) AS word WHERE word <> 'unknown'"
+        calls._queries = {"words": sql}
+        found: dict[str, Any] = {}
+
+        async def one(key: str) -> None:
+            found[key] = await calls._row("words", key)
+
+        await one("alone")
+        async with trio.open_nursery() as nursery:
+            for key in ("plain", 'b"\\', "c,{d}", "NULL", "unknown"):
+                nursery.start_soon(one, key)
+    assert found.pop("alone") == ("alone", "1")
+    assert found.pop("unknown") is None
+    assert found == {key: (key, "5") for key in ("plain", 'b"\\', "c,{d}", "NULL")}
 
 
 def test_parameters_are_text() -> None:

@@ -12,7 +12,7 @@ from tests.stores.postgres.schemas import acting, done, query
 from trio_jobs import SchemaTooNew, StoreUnavailable
 from trio_jobs.stores.postgres import migrating, statements
 from trio_jobs.stores.postgres.calls import PostgresCalls
-from trio_jobs.stores.postgres.opening import opened, plan
+from trio_jobs.stores.postgres.opening import migrated, opened, plan
 
 
 async def open_once(url: str, **options: Any) -> None:
@@ -41,6 +41,13 @@ async def test_what_is_planned_is_what_is_done(postgres_url: str) -> None:
     before = query(postgres_url, "SELECT oid, relname FROM pg_class ORDER BY oid")
     await open_once(postgres_url)
     assert query(postgres_url, "SELECT oid, relname FROM pg_class ORDER BY oid") == before
+
+
+async def test_a_schema_is_made_ahead(postgres_url: str) -> None:
+    """Who deploys makes the schema that an address names, so that nothing is left to whoever opens it."""
+    await migrated(f"{postgres_url}?schema=ahead")
+    assert await plan(postgres_url, schema="ahead") == ""
+    assert await plan(postgres_url) != ""
 
 
 @pytest.mark.parametrize("name", ["Jobs", "my jobs.v2", "größe", "a;b--c", "select", "a/*b", "(x)[1]"])

@@ -15,7 +15,7 @@ from trio_jobs import InvalidPayload, Retention, StoreCorrupt, StoreUnavailable
 from trio_jobs.stores.postgres import migrating
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.failures import refused, translated
-from trio_jobs.stores.postgres.opening import database_at, open_postgres, opened, split
+from trio_jobs.stores.postgres.opening import database_at, open_postgres, opened, schema_of, split
 
 
 async def opens(url: str) -> None:
@@ -65,6 +65,7 @@ def test_options_of_an_address() -> None:
         "postgres:///jobs?options=-c%20x%3D1&a=%2B+",
         {"schema": "my jobs", "pooler": "transaction"},
     )
+    assert (schema_of(url), schema_of("postgres:///jobs")) == ("my jobs", "trio_jobs")
     assert split("postgresql://me:a#b@x") == ("postgresql://me:a#b@x", {})
 
 
@@ -149,10 +150,10 @@ async def test_another_encoding_is_refused(postgres_url: str) -> None:
 
 
 async def test_settings_that_lose_jobs_are_told(
-    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    postgres_url: str, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that does not write to its disk is used, with a warning for each setting."""
-    await opens(own_server().url())
+    await opens(postgres_url)
     assert "fsync = off" in caplog.text
     assert "synchronous_commit = off" in caplog.text
     caplog.clear()
