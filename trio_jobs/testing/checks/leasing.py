@@ -51,17 +51,23 @@ async def a_lapsed_attempt_still_holds_until_the_sweep(store: Store) -> None:
 
 
 async def a_heartbeat_renews(store: Store) -> None:
-    """A heartbeat sets the lease to so many seconds from now: longer than it was, shorter, or for ever."""
+    """A heartbeat sets the lease to so many seconds from now: longer than it was, shorter, or for ever.
+
+    So does the next one, which is all that holds a job for longer than one lease.
+    """
     for_ever = await kit.started(store, worker=kit.DOOMED)
     await store.heartbeat({for_ever: 1}, math.inf)
     longer = await kit.started(store, worker=kit.DOOMED)
     await kit.expect_beat("heartbeat", store, {longer: 1})
     shorter = await kit.started(store)
     await store.heartbeat({shorter: 1}, kit.BRIEF)
+    twice = await kit.started(store)
+    await store.heartbeat({twice: 1}, kit.BRIEF)
+    await kit.expect_beat("second heartbeat", store, {twice: 1})
     await kit.swept(store)
-    wanted = [State.RUNNING, State.RUNNING, State.RETRYING]
-    what = "heartbeat with a lease for ever, a longer and a shorter one, then sweep"
-    kit.expect(what, await kit.states(store, for_ever, longer, shorter), wanted)
+    wanted = [State.RUNNING, State.RUNNING, State.RETRYING, State.RUNNING]
+    what = "heartbeat with a lease for ever, a longer, a shorter, and a shorter and a longer one, then sweep"
+    kit.expect(what, await kit.states(store, for_ever, longer, shorter, twice), wanted)
 
 
 async def a_heartbeat_revives(store: Store) -> None:
