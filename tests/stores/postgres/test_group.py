@@ -407,6 +407,17 @@ async def test_what_changed_wakes_those_who_wait(postgres_url: str) -> None:
         )
 
 
+async def test_an_answer_to_no_call_tells_what_changed(postgres_url: str) -> None:
+    """A row without a place answers no call, and wakes those who wait for what it says has changed."""
+    function = """CREATE FUNCTION trio_jobs.tell(calls json) RETURNS TABLE (place int, answer json)
+        LANGUAGE sql AS $$ VALUES (0, '{"value": 1}'::json), (NULL, '{"grown": ["j"]}') $$"""
+    async with acting(postgres_url) as calls:
+        query(postgres_url, function)
+        with calls._signals.events_of("j") as grown:
+            assert await calls._write("tell", {}) == 1
+            assert grown.count == 1
+
+
 async def test_text_that_the_database_cannot_hold(postgres_url: str) -> None:
     """A call with a lone surrogate or U+0000 is refused as a value; a read with one finds nothing."""
     async with acting(postgres_url) as calls:
