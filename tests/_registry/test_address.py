@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.stores.sqlite.parts import writer_of
 from trio_jobs import InvalidPayload, Kind, QueueFull, Reason, Retention, open_registry
 from trio_jobs._model.handlers import Handlers
-from trio_jobs._registry.address import sqlite_path, store_opener
+from trio_jobs._registry.address import sqlite_path, store_opener, without_password
 from trio_jobs._running.shortcuts import Shortcuts
 from trio_jobs.stores import Claimant, Store
 from trio_jobs.stores.memory import MemoryStore
@@ -47,7 +47,7 @@ def test_any_path_can_be_written(path: str) -> None:
 @pytest.mark.parametrize(
     ("address", "complaint"),
     [
-        ("jobs.db", "^no store has the address 'jobs.db'; there are 'memory://' and 'sqlite:///jobs.db'$"),
+        ("jobs.db", "^no store has the address 'jobs.db'; there are 'memory://', 'sqlite:///jobs.db' and "),
         ("memory:///", "^no store has the address 'memory:///'"),
         ("redis://localhost", "^no store has the address"),
         ("sqlite:jobs.db", "names no file; write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"),
@@ -141,8 +141,24 @@ async def test_a_file_opens(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
+        ("postgresql://me:secret@host/jobs", "postgresql://me:***@host/jobs"),
+        ("postgres://host/jobs?password=secret&port=1", "postgres://host/jobs?password=***&port=1"),
+    ],
+)
+def test_a_password_is_not_shown(address: str, shown: str) -> None:
+    """What is shown of an address has no password in it."""
+    assert without_password(address) == shown
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra that is missing."""
+    monkeypatch.setitem(sys.modules, "trio_jobs.stores.postgres", None)
+    with pytest.raises(ImportError, match=r"PostgreSQL needs the extra: pip install 'trio-jobs\[postgres\]'"):
+        open_registry("postgresql://host/jobs")
     monkeypatch.setitem(sys.modules, "trio_jobs.stores.sqlite", None)
     with pytest.raises(
         ImportError, match=r"sqlite:///jobs.db needs the extra: pip install 'trio-jobs\[sqlite\]'"

@@ -1,0 +1,76 @@
+"""What a store in a database does with many jobs and with odd input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from trio_jobs import InvalidPayload, Kind, Retention, State, Timeouts, UnknownJob
+from trio_jobs.stores import Where
+from trio_jobs.stores.postgres import open_postgres
+from trio_jobs.testing.checks import kit
+
+
+def opened(url: str, **options: Any) -> Any:
+    return open_postgres(url, handlers=[kit.work, kit.other_work, kit.service_work], **options)
+
+
+async def test_many_jobs_go_by_and_by(postgres_url: str) -> None:
+    """More jobs than one transaction takes expire in one sweep, and go in one prune."""
+    async with opened(postgres_url, queue_limit=1000) as store:
+        await store.submit([kit.make(timeouts=Timeouts(queue=0.01)) for _ in range(501)], 0, kit.HOLDER)
+        await store.overdue()
+        await store.sweep()
+        assert await store.count(Where()) == {State.FAILED: 501}
+        assert await store.prune(3600.0) == 0
+        assert await store.prune(0.0) == 501
+        assert await store.count(Where()) == {}
+
+
+async def test_what_no_database_holds_is_not_there(postgres_url: str) -> None:
+    """No job has an id, a handler or a tag that PostgreSQL cannot store."""
+    async with opened(postgres_url) as store:
+        job = await kit.started(store)
+        for odd in "\0", "\ud800":
+            assert await store.listening({odd: 0, job: 0}) == {odd}
+            for where in Where(handler=odd), Where(owner=odd), Where(tags={odd: "a"}), Where(tags={"a": odd}):
+                assert not (await store.find(where, 10)).jobs
+                assert await store.count(where) == {}
+
+
+async def test_a_search_begins_with_the_rarest(postgres_url: str) -> None:
+    """A filter of several fields finds what matches all, from either end; no states, no jobs."""
+    async with opened(postgres_url) as store:
+        job, *_ = await kit.accept(
+            store, kit.make(tags={"a": "b"}), kit.make(), kit.make(target=kit.other_work, tags={"a": "b"})
+        )
+        where = Where(handler="work", tags={"a": "b"}, states=[State.QUEUED])
+        for newest in False, True:
+            assert [one.id for one in (await store.find(where, 10, newest=newest)).jobs] == [job]
+        assert await store.count(where) == {State.QUEUED: 1}
+        assert await store.count(Where(states=[])) == {}
+        assert not (await store.find(Where(states=[]), 10)).jobs
+
+
+async def test_what_is_sent_is_checked(postgres_url: str) -> None:
+    """Tokens that are too large, inputs that JSON cannot hold and inputs for nobody are refused."""
+    async with opened(postgres_url, retention=Retention(token_bytes=9)) as store:
+        job = await kit.started(store)
+        with pytest.raises(InvalidPayload, match="a token of 12 bytes"):
+            await store.append(job, 1, Kind.TOKEN, ["0123456789"], 0)
+        assert await store.append(job, 1, Kind.TOKEN, ["0123456"], 0) == 3
+        with pytest.raises(InvalidPayload):
+            await store.send(job, "a", [math.nan])
+        with pytest.raises(UnknownJob):
+            await store.send("nobody", "a", ["hello"])
+        await store.end_inputs(job)
+        assert len(await store.inputs(job, 0, 9)) == 1
+        await store.finish(job, 1, kit.completed())
+        assert [event.kind for event in await store.history(job)]
+        with pytest.raises(UnknownJob):
+            await store.get("nobody")
+        await store.remove(job)
+        with pytest.raises(UnknownJob):
+            await store.ended(job)
