@@ -4,22 +4,33 @@ CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (pl
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
+    keep json := calls -> 0 -> 'keep';  -- all calls have the same, and the first has it for all
+    most_events bigint := keep ->> 'events';
+    most_bytes bigint := keep ->> 'bytes';
+    ids text[];
+    attempts int[];
+    claims text[];
+    kinds text[];
+    texts text[];
+    counts bigint[];
+    begins bigint[];
+    inputs bigint[];
     round int := 1;
     done int := 0;
     one record;
 BEGIN
-    WHILE done < json_array_length(calls) LOOP
+    -- The calls are read once, as each look into JSON reads all of it.
+    SELECT array_agg(call.job), array_agg(call.attempt), array_agg(call.claim), array_agg(call.kind), array_agg(call.data),
+        array_agg(call.count), array_agg(call."offset"), array_agg(call.received)
+    INTO ids, attempts, claims, kinds, texts, counts, begins, inputs FROM json_to_recordset(calls) AS call (
+        job text, attempt int, claim text, kind text, data text, count bigint, "offset" bigint, received bigint
+    );
+    WHILE done < cardinality(ids) LOOP
         FOR one IN
             WITH call AS MATERIALIZED (
-                SELECT *, row_number() OVER (PARTITION BY job ORDER BY at) AS turn FROM (
-                    SELECT
-                        (ordinality - 1)::int AS at, value ->> 'job' AS job, (value ->> 'attempt')::int AS attempt,
-                        value ->> 'claim' AS claim, value ->> 'kind' AS kind, value ->> 'data' AS data,
-                        (value ->> 'count')::bigint AS count, (value ->> 'offset')::bigint AS begin,
-                        (value ->> 'received')::bigint AS received, value -> 'keep' AS keep
-                    FROM json_array_elements(calls) WITH ORDINALITY
-                ) AS given
+                SELECT given.*, row_number() OVER (PARTITION BY given.job ORDER BY given.at) AS turn
+                FROM unnest(ids, attempts, claims, kinds, texts, counts, begins, inputs) WITH ORDINALITY
+                    AS given (job, attempt, claim, kind, data, count, begin, received, at)
             ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
                 SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
                     greatest(0, job.appended - call.begin) AS known
@@ -36,7 +47,7 @@ BEGIN
                         steps, step_bytes, fresh, octet_length(data) - fresh - 1, keep
                     )
                 END AS fault FROM (
-                    SELECT at, job AS id, attempt, kind, number, seq, steps, step_bytes, consumed, received, keep,
+                    SELECT at, job AS id, attempt, kind, number, seq, steps, step_bytes, consumed, received,
                         CASE WHEN known = 0 THEN data ELSE trio_jobs.behind(data, known) END AS data,
                         count - known AS fresh
                     FROM held
@@ -68,13 +79,13 @@ BEGIN
                 ) AS part
                 WHERE news.fresh > 0 AND news.fault IS NULL
             )
-            SELECT call.at, call.job, call.attempt, call.kind, call.received, call.keep,
+            SELECT call.at, call.job, call.attempt, call.kind, call.received,
                 news.seq, news.fresh, news.fault, news.consumed, grown.number, grown.kept, grown.bytes
             FROM call LEFT JOIN news USING (at) LEFT JOIN grown USING (number)
             WHERE call.turn = round
         LOOP
             done := done + 1;
-            place := one.at;
+            place := one.at - 1;
             IF one.seq IS NULL THEN
                 answer := json_build_object('error', 'LeaseLost', 'values', json_build_array(one.job, one.attempt));
             ELSIF one.fault IS NOT NULL THEN
@@ -84,9 +95,9 @@ BEGIN
             ELSE
                 IF one.kind = 'saved' AND one.received > one.consumed THEN
                     one.kept := one.kept + trio_jobs.consume(one.number, one.consumed, one.received);
-                    PERFORM trio_jobs.trim_log(one.number, one.keep);
-                ELSIF one.kept > (one.keep ->> 'events')::bigint OR one.bytes > (one.keep ->> 'bytes')::bigint THEN
-                    PERFORM trio_jobs.trim_log(one.number, one.keep);
+                    PERFORM trio_jobs.trim_log(one.number, keep);
+                ELSIF one.kept > most_events OR one.bytes > most_bytes THEN
+                    PERFORM trio_jobs.trim_log(one.number, keep);
                 END IF;
                 answer := json_build_object('value', one.seq + one.fresh, 'grown', json_build_array(one.job));
             END IF;

@@ -4,23 +4,31 @@ CREATE OR REPLACE FUNCTION trio_jobs.finish_jobs(calls json) RETURNS TABLE (plac
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    ids text[] := ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls));
+    keep json := calls -> 0 -> 'keep';  -- all calls have the same, and the first has it for all
+    ids text[];
+    attempts int[];
+    claims text[];
+    outcomes json[];
+    plain boolean[];
+    results text[];
+    inputs bigint[];
     rest int[] := '{}';
     one record;
 BEGIN
+    -- The calls are read once, as each look into JSON reads all of it.
+    SELECT array_agg(call.job), array_agg(call.attempt), array_agg(call.claim), array_agg(call.outcome),
+        array_agg(how.transition = 'completed' AND coalesce(how.begun, true)), array_agg(how.result), array_agg(how.received)
+    INTO ids, attempts, claims, outcomes, plain, results, inputs
+    FROM json_to_recordset(calls) AS call (job text, attempt int, claim text, outcome json) CROSS JOIN LATERAL
+        json_to_record(call.outcome) AS how (transition text, begun boolean, result text, received bigint);
     PERFORM 1 FROM trio_jobs.job AS job WHERE job.id = ANY (ids) ORDER BY job.number FOR UPDATE;
     -- Another statement, which sees all that was committed before the locks were held.
     FOR one IN
         WITH call AS MATERIALIZED (
-            SELECT DISTINCT ON (job) * FROM (
-                SELECT
-                    (ordinality - 1)::int AS place, value ->> 'job' AS job, (value ->> 'attempt')::int AS attempt,
-                    value ->> 'claim' AS claim, value -> 'outcome' ->> 'result' AS result,
-                    (value -> 'outcome' ->> 'received')::bigint AS received
-                FROM json_array_elements(calls) WITH ORDINALITY
-                WHERE value -> 'outcome' ->> 'transition' = 'completed'
-                    AND coalesce(value -> 'outcome' ->> 'begun', 'true') = 'true'
-            ) AS given ORDER BY job
+            SELECT DISTINCT ON (job) given.place - 1 AS place, given.job, given.attempt, given.claim, given.result, given.received
+            FROM unnest(ids, attempts, claims, plain, results, inputs) WITH ORDINALITY
+                AS given (job, attempt, claim, plain, result, received, place)
+            WHERE given.plain ORDER BY job
         ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
             SELECT job.number, call.place, call.result, call.received FROM (
                 SELECT found.id, found.number, found.state, found.attempt, found.claim, found.exclusive, found.lane, found.consumed
@@ -51,33 +59,29 @@ BEGIN
         rest := rest || place;
         RETURN NEXT;
     END LOOP;
-    FOR one IN
-        SELECT (ordinality - 1)::int AS place, value FROM json_array_elements(calls) WITH ORDINALITY
-        WHERE ordinality - 1 <> ALL (rest)
-    LOOP
-        place := one.place;
-        answer := trio_jobs.finish_job(one.value);
+    FOREACH place IN ARRAY ARRAY(SELECT generate_series(0, cardinality(ids) - 1) EXCEPT SELECT unnest(rest) ORDER BY 1) LOOP
+        answer := trio_jobs.finish_job(
+            ids[place + 1], attempts[place + 1], claims[place + 1], outcomes[place + 1], keep
+        );
         RETURN NEXT;
     END LOOP;
-    RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, json_array_length(calls));
+    RETURN QUERY SELECT * FROM trio_jobs.keep_few((keep ->> 'finished')::bigint, cardinality(ids));
 END $$;
 
 -- Ends the attempt of one call, whose job is locked, and returns its answer.
-CREATE OR REPLACE FUNCTION trio_jobs.finish_job(call json) RETURNS json LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.finish_job(
+    of_job text, of_attempt int, of_claim text, outcome json, keep json
+) RETURNS json LANGUAGE plpgsql
 AS $$
 DECLARE
-    outcome json := call -> 'outcome';
     job record;
     consumed bigint := 0;
     answer json;
 BEGIN
     SELECT one.number, one.state, one.consumed INTO job FROM trio_jobs.job AS one
-    WHERE one.id = call ->> 'job' AND one.attempt = (call ->> 'attempt')::integer
-        AND one.claim IS NOT DISTINCT FROM call ->> 'claim';
-    IF NOT FOUND OR job.state <> 'running' AND call ->> 'claim' IS NULL THEN
-        RETURN json_build_object(
-            'error', 'LeaseLost', 'values', json_build_array(call ->> 'job', (call ->> 'attempt')::integer)
-        );
+    WHERE one.id = of_job AND one.attempt = of_attempt AND one.claim IS NOT DISTINCT FROM of_claim;
+    IF NOT FOUND OR job.state <> 'running' AND of_claim IS NULL THEN
+        RETURN json_build_object('error', 'LeaseLost', 'values', json_build_array(of_job, of_attempt));
     ELSIF job.state <> 'running' THEN  -- the answer to an earlier call was lost
         RETURN json_build_object('value', job.state);
     END IF;
@@ -89,7 +93,7 @@ BEGIN
     END IF;
     answer := trio_jobs.settle_job(job.number, outcome);
     IF consumed > 0 THEN
-        PERFORM trio_jobs.trim_log(job.number, call -> 'keep');
+        PERFORM trio_jobs.trim_log(job.number, keep);
     END IF;
     RETURN answer;
 END $$;
