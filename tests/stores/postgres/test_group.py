@@ -126,7 +126,7 @@ async def test_who_waits_for_a_lock_alone_holds_up_nobody(postgres_url: str) -> 
             other.execute("SELECT FROM trio_jobs.done FOR UPDATE")
 
             async def alone() -> None:
-                with trio.fail_after(4), pytest.raises(StoreUnavailable, match="lock timeout"):
+                with trio.fail_after(20), pytest.raises(StoreUnavailable, match="lock timeout"):
                     await act(calls, "alone", lock="row", alone=True)
                 assert done(postgres_url) == ["free", "row"]
 
