@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import psycopg
 
@@ -75,7 +75,7 @@ def _end_with_its_parent() -> None:
 def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a server, which ends with the thread that calls this."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process: Any = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -85,6 +85,7 @@ def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
             start_new_session=True,
             **_ordinary_user(),
         )
+        return cast("subprocess.Popen[bytes]", process)
 
 
 def new_folder(prefix: str) -> Path:

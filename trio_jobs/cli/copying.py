@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias
 
 import attrs
 import psycopg
@@ -21,6 +21,7 @@ from .snapshot import ReadOnlyFile, open_snapshot
 Row: TypeAlias = tuple[Any, ...]
 Db: TypeAlias = psycopg.Connection[Row]
 _FILLED: Final = ("job", "event", "schedule", "limits", "pause")
+_NONE: Final[Mapping[str, str]] = {}
 _BY_ITSELF: Final = {"lane", "leased_by"}  # columns that a file has not, or not so
 _FLAGS: Final = {"behind", "paused", "added", "pinned"}
 _LIVE: Final = "SELECT count(*) FROM trio_jobs_job WHERE state = 'running' AND lease > ?"
@@ -40,7 +41,7 @@ class _Part:
     """
 
     name: str
-    key: str
+    key: LiteralString
     columns: Sequence[str]
     query: str
     change: Callable[[Row], Row] = lambda row: row
@@ -127,12 +128,12 @@ def _copy(seen: ReadOnlyFile, db: Db) -> tuple[int, int]:
 
 
 def _parts(db: Db) -> Iterator[_Part]:
-    def part(name: str, key: str, made: Mapping[str, str] | None = None, ordered: str = "") -> _Part:
+    def part(name: str, key: LiteralString, made: Mapping[str, str] = _NONE, ordered: str = "") -> _Part:
         query = (
             "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum"
         )
         names = [name for (name,) in db.execute(query, [name]) if name not in _BY_ITSELF]
-        values = ", ".join((made or {}).get(one, one) for one in names)
+        values = ", ".join(made.get(one, one) for one in names)
         return _Part(name, key, names, f"SELECT {values} FROM trio_jobs_{name} ORDER BY {ordered or key}")  # noqa: S608
 
     jobs = part("job", "number", {"first_due": "coalesce(first_due, due)"})

@@ -141,7 +141,7 @@ class _Portal:
         """Keep the store open until `close`. It is what the thread runs."""
         try:
             trio.run(self._serve)
-        except BaseException as error:  # noqa: BLE001  # it is raised where the store was to be opened
+        except Exception as error:  # noqa: BLE001  # it is raised where the store was to be opened
             if not self.opened.done():
                 self.opened.set_exception(error)
 
@@ -159,10 +159,11 @@ class _Portal:
 async def _answer(answer: Future[Any], fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
     try:
         answer.set_result(await fn(*args))
+    except Exception as error:  # noqa: BLE001  # it is raised where the answer is waited for
+        answer.set_exception(error)
     except BaseException as error:
         answer.set_exception(error)
-        if not isinstance(error, Exception):
-            raise
+        raise
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import trio
 
@@ -12,14 +12,15 @@ from .._model.job import Event, Job, JobEnd
 from .rows import Rows
 from .signals import Row, Signals
 
+S = TypeVar("S", bound=Signals)
 Found: TypeAlias = tuple[list[Event], bool, int]
 """Events of a job, whether the job is over, and its newest cursor."""
 
 
-class Waits:
+class Waits(Generic[S]):
     """Waits, and reads again whenever a signal says that something may have changed."""
 
-    _signals: Signals
+    _signals: S
     _rows: Rows
 
     def __init__(self) -> None:

@@ -160,5 +160,10 @@ def hunt(examples: int, steps: int) -> settings:
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],  # to shrink takes minutes
-        suppress_health_check=[*HealthCheck],
+        suppress_health_check=[
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.too_slow,
+        ],
     )

@@ -121,7 +121,15 @@ class Crowd:
             await store.finish(claim.submission.id, claim.attempt, outcome)
 
 
-@settings(max_examples=4, suppress_health_check=[*HealthCheck])
+@settings(
+    max_examples=4,
+    suppress_health_check=[
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+    ],
+)
 @given(seed=st.integers(0, 10**6), each=st.integers(1, 3), most=st.integers(1, 4))
 def test_connections_at_once_overshoot_no_limit(postgres_url: str, seed: int, each: int, most: int) -> None:
     """Whoever claims, submits and ends jobs at once, no commit has more running than may, and all end."""

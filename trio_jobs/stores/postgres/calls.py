@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import msgspec
@@ -209,7 +209,8 @@ def as_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Collection) and not isinstance(value, str):
-        return "{{{}}}".format(",".join("NULL" if part is None else _quoted(as_text(part)) for part in value))
+        parts = cast("Collection[object]", value)
+        return "{{{}}}".format(",".join("NULL" if part is None else _quoted(as_text(part)) for part in parts))
     return str(value)
 
 

@@ -20,6 +20,7 @@ from ..contract import Submission, Where
 from ..listing import Search, Tables
 from ..rows import events_of
 from ..rules import waiting_for
+from ..signals import Signals
 from ..waits import Found, Waits
 from .calls import PostgresCalls, is_text
 from .connection import Row
@@ -55,7 +56,7 @@ def _may_match(where: Where) -> bool:
     return all(text is None or is_text(text) for text in texts)
 
 
-class LookingCalls(PostgresCalls, Waits):
+class LookingCalls(PostgresCalls, Waits[Signals]):
     """The verbs that look at jobs, and those that wait."""
 
     async def _known(self, query: str, job_id: str, *rest: object) -> list[Row]:

@@ -53,13 +53,6 @@ class SubmitCalls(PostgresCalls):
         kept = None if saved is None else decode(saved)
         return Claim(child, number, spent, kept, seq, consumed, id=worker.claim)
 
-    async def submission(self, job_id: str) -> Submission:
-        """See `KeepsSubmissions.submission`."""
-        for row in await self._read("submission", job_id):
-            *values, priority, owner, key = row
-            return self._rows.submission_of((*values, int(priority or 0), owner, key))
-        raise UnknownJob(job_id)
-
 
 _MOST = 2**31 - 2
 _COLUMNS = ("id", "handler", "args", "options", "metadata", "priority", "owner", "key")

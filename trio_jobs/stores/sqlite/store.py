@@ -28,7 +28,7 @@ from .schedules import ScheduleCalls
 from .signals import FileSignals
 
 
-class SqliteStore(ScheduleCalls, LimitCalls, Waits):
+class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
     """Keeps jobs in an SQLite file; `open_sqlite` makes one.
 
     Args:
@@ -42,7 +42,6 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits):
     """
 
     durable = True
-    _signals: FileSignals
 
     def __init__(
         self,
