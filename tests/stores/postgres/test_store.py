@@ -1,20 +1,30 @@
-"""What a store in a database does with many jobs and with odd input."""
+"""What a store in a database does with many jobs, with odd input, and with what others change."""
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
+import psycopg
 import pytest
 
-from trio_jobs import InvalidPayload, Kind, Retention, State, Timeouts, UnknownJob
-from trio_jobs.stores import Where
+from tests.stores.postgres.test_notices import NEVER, answered, listeners
+from trio_jobs import InvalidPayload, Kind, Limit, Retention, State, StoreCorrupt, Timeouts, UnknownJob
+from trio_jobs.stores import Claimant, Where
+from trio_jobs.stores.pauses import Pauses
 from trio_jobs.stores.postgres import open_postgres
 from trio_jobs.testing.checks import kit
 
 
 def opened(url: str, **options: Any) -> Any:
     return open_postgres(url, handlers=[kit.work, kit.other_work, kit.service_work], **options)
+
+
+def run(url: str, sql: str, *values: Any) -> None:
+    """Do something to the database by the way."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(sql.encode(), values or None)
 
 
 async def test_many_jobs_go_by_and_by(postgres_url: str) -> None:
@@ -74,3 +84,56 @@ async def test_what_is_sent_is_checked(postgres_url: str) -> None:
         await store.remove(job)
         with pytest.raises(UnknownJob):
             await store.ended(job)
+
+
+async def test_limits_that_change_are_logged(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Who opens a registry with other limits says so; the same ones again are no news, and a pin can go."""
+    caplog.set_level(logging.INFO, "trio_jobs")
+    async with opened(postgres_url) as store:
+        for limit in Limit(at_once=1), Limit(at_once=1), Limit(at_once=2):
+            await store.limit("work", {"one": limit})
+        assert [record.args for record in caplog.records if "limits of" in record.getMessage()] == [
+            ("work", {"one": Limit(at_once=2)}, {"one": Limit(at_once=1)})
+        ]
+        await store.pin_limit("one", Limit(at_once=3))
+        assert [(one.limit.at_once, one.pinned) for one in await store.limits()] == [(3, True)]
+        await store.pin_limit("one", None)
+        assert [one.pinned for one in await store.limits()] == [False]
+
+
+async def test_pauses(postgres_url: str) -> None:
+    """Handlers pause by name, or all of them."""
+    async with opened(postgres_url) as store:
+        await store.pause_handlers(["work"], paused=True)
+        assert await store.paused_handlers() == Pauses(handlers=frozenset({"work"}))
+        assert await store.claim(0, Claimant("idle", 60.0)) == []
+        await store.pause_handlers(None, paused=True)
+        assert (await store.paused_handlers()).everything
+
+
+# ------------------------------------------------------------ what others change
+
+
+async def test_what_is_not_understood_is_looked_into(postgres_url: str) -> None:
+    """A notice in words of another version wakes all who wait, as anything may have changed."""
+    async with opened(postgres_url, poll=NEVER) as store:
+        await listeners(postgres_url, 1)
+        (job,) = await kit.accept(store, kit.make())
+
+        async def cancel() -> None:
+            call = f'[{{"job": "{job}", "message": null, "grace": 0}}]'
+            run(postgres_url, "SELECT trio_jobs.request_cancels(%s), pg_notify('trio_jobs', '?')", call)
+
+        assert (await answered(lambda: store.ended(job), cancel)).state is State.CANCELLED
+
+
+async def test_who_waits_is_told_of_damage(postgres_url: str) -> None:
+    """If a store cannot look for what others did, those who wait meet the error."""
+    async with opened(postgres_url, poll=0.1) as store:
+        (job,) = await kit.accept(store, kit.make())
+
+        async def damage() -> None:
+            run(postgres_url, "ALTER TABLE trio_jobs.job RENAME TO lost")
+
+        with pytest.RaisesGroup(pytest.RaisesExc(StoreCorrupt, match="was removed")):
+            await answered(lambda: store.ended(job), damage)
