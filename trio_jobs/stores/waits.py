@@ -22,9 +22,7 @@ class Waits(Generic[S]):
 
     _signals: S
     _rows: Rows
-
-    def __init__(self) -> None:
-        self._more = -1  # the rings of `work` when a claim left due jobs behind
+    _more = -1  # the rings of `work` when a claim left due jobs behind
 
     def _check(self) -> None:
         """Check that the database may be used."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..waits import Waits
 from .cancelling import CancelCalls
 from .claiming import ClaimingCalls
 from .going import GoingCalls
@@ -30,7 +27,3 @@ class PostgresStore(
     """Keeps jobs in a schema of a PostgreSQL database; `open_postgres` makes one. See `PostgresCalls`."""
 
     durable = True
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        Waits.__init__(self)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._common.errors import InvalidPayload, LeaseLost, UnknownJob
+from ..._common.errors import InvalidPayload, LeaseLost
 from ..._json.values import decode
 from ..._model.exclusive import Debounce
 from ..contract import Claim, Claimant, Submission

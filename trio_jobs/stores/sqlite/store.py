@@ -54,8 +54,7 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
         now: Clock,
         token_bytes: int,
     ) -> None:
-        Waits.__init__(self)
-        ScheduleCalls.__init__(self, path, rows, writer, reader, now=now)
+        super().__init__(path, rows, writer, reader, now=now)
         self._token_bytes = token_bytes
         self._searcher = searcher
 
