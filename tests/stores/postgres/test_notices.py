@@ -85,7 +85,7 @@ async def test_who_waits_hears_of_other_processes(verb: str, postgres_url: str) 
 @pytest.mark.parametrize("query", ["", "?pooler=transaction"])
 async def test_a_request_to_cancel_arrives_soon(query: str, postgres_url: str) -> None:
     """A worker elsewhere hears of a cancellation by a hint, or else by looking five times a second."""
-    async with two(postgres_url + query, poll=NEVER) as (one, other):
+    async with two(postgres_url + query, poll=None if query else NEVER) as (one, other):
         await listeners(postgres_url, 0 if query else 2)
         job = await started(one)
         await answered(lambda: other.cancelling({}), lambda: one.request_cancel(job, None))
