@@ -41,6 +41,9 @@ TIMES = 4
 MOST = 6
 
 EXPRESSIONS = {
+    "stores/postgres/calls": "one class of characters, of which each is looked at once",
+    "stores/postgres/looking": "a search that this package put together",
+    "stores/postgres/statements": "our own SQL, from files of the package",
     "stores/sqlite/queries": "our own SQL, from a file of the package",
     "_registry/address": "the operator's own address",
     "cli/tokens": "the operator's own file",
