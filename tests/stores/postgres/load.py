@@ -92,6 +92,7 @@ class Load:
         self._handles: dict[int, JobHandle[Any, Any]] = {}
         self._done = 0
         self._enough = False
+        self._asked_all = trio.Event()
         self.refused = 0
         """How many calls were answered by `StoreUnavailable`."""
 
@@ -107,6 +108,7 @@ class Load:
                 await trio.sleep(0.01)
                 while len(self._handles) - self._done >= _MOST and not self._enough:
                     await trio.sleep(0.01)
+            self._asked_all.set()
 
     async def _ask(self, number: int) -> JobHandle[Any, Any]:
         while True:
@@ -148,6 +150,7 @@ class Load:
         """
         self._enough = True
         with trio.fail_after(PATIENCE):
+            await self._asked_all.wait()  # the last one may be under way
             while self._done < len(self._handles):
                 await trio.sleep(0.01)
         assert await self._jobs.count() == len(self._handles)
