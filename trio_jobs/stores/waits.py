@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
@@ -17,44 +18,52 @@ Found: TypeAlias = tuple[list[Event], bool, int]
 """Events of a job, whether the job is over, and its newest cursor."""
 
 
-class Waits(Generic[S]):
+class Waits(ABC, Generic[S]):
     """Waits, and reads again whenever a signal says that something may have changed."""
 
     _signals: S
     _rows: Rows
     _more = -1  # the rings of `work` when a claim left due jobs behind
 
+    @abstractmethod
     def _check(self) -> None:
         """Check that the database may be used."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _check_open(self) -> None:
         """Check that the store was not closed."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _page(self, job_id: str, after: int, limit: int, *, waited: bool) -> Found:
         """Return up to `limit` events behind a cursor. A checkpoint, if there are any and not `waited`."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _end_row(self, job_id: str) -> Row | None:
         """Return the row of a job's snapshot, if it has ended."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _find_heard(self, places: Mapping[str, int]) -> set[str]:
         """Return the jobs that have an input behind a cursor, or that are gone."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _next_due(self, handlers: Collection[str]) -> tuple[float, float]:
         """Return when the first job of these handlers is due that may start, and the time."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _next_overdue(self) -> tuple[float, float]:
         """Return when the first lease or queue timeout passes, and the time."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _find_cancelling(self) -> dict[str, float]:
         """Return the running jobs whose cancellation was requested, and the grace."""
-        raise NotImplementedError
+        ...
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`."""

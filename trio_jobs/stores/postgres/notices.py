@@ -62,11 +62,10 @@ class Notice(msgspec.Struct, omit_defaults=True):
 
     def add(self, changes: Changes | None) -> None:
         """Add what a transaction changed; None if that is not known."""
-        if changes is None:
-            self.jobs = None
+        if changes is None or self.jobs is None:
+            self.jobs = None  # others look at all there is
             return
-        if self.jobs is not None:
-            self.jobs.update(changes.grown, changes.ended)
+        self.jobs.update(changes.grown, changes.ended)
         for job_id, seq in changes.heard.items():
             self.heard[job_id] = None if seq == math.inf else int(seq)
         self.work |= changes.handed_on
