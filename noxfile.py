@@ -148,15 +148,21 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def torture(session: nox.Session) -> None:
-    """Real processes on one store are killed, and so is its server; each verb meets each fault.
-
-    `nox -s torture -- --kills 3000` kills ten times as many, before a release.
-    """
+    """Real processes on one file are killed, each verb meets each fault, and everything is checked."""
     install(session, "test")
     session.run("python", "tests/torture/run.py", *session.posargs)
-    session.run("python", "tests/torture/run.py", "--store", "postgresql", *session.posargs)
     session.run("python", "tests/torture/run.py", "--stops", "100")
     session.run("python", "tests/torture/failpoints.py")
+
+
+@nox.session(name="torture-postgres")
+def torture_postgres(session: nox.Session) -> None:
+    """Real processes on one database are killed, and so is its server; no gate yet, see the change log.
+
+    `nox -s torture-postgres -- --kills 3000` kills ten times as many, before a release.
+    """
+    install(session, "test")
+    session.run("python", "tests/torture/run.py", "--store", "postgresql", *session.posargs)
 
 
 @nox.session
