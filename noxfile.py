@@ -157,7 +157,7 @@ def torture(session: nox.Session) -> None:
 
 @nox.session(name="torture-postgres")
 def torture_postgres(session: nox.Session) -> None:
-    """Real processes on one database are killed, and so is its server; no gate yet, see the change log.
+    """Real processes on one database are killed, and so is its server; no gate yet.
 
     `nox -s torture-postgres -- --kills 3000` kills ten times as many, before a release.
     """
