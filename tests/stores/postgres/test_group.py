@@ -40,7 +40,8 @@ async def running(url: str) -> int:
     """Wait until a call runs in the database, and return the process that runs it."""
     with trio.fail_after(10):
         while True:
-            sql = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+            sql = """SELECT pid FROM pg_stat_activity
+                WHERE datname = current_database() AND state = 'active' AND query LIKE %s"""
             if found := query(url, sql, "%trio_jobs.act(%"):
                 return int(found[0][0])
             await trio.sleep(0.005)
@@ -188,7 +189,8 @@ async def test_a_statement_that_hangs_is_given_up(postgres_url: str) -> None:
             assert await act(calls, "next") == "next"
             hangs = query(
                 postgres_url,
-                "SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active'",
+                """SELECT FROM pg_stat_activity
+                    WHERE datname = current_database() AND state = 'active' AND query LIKE %s""",
                 "%sleep%",
             )
         assert len(hangs) <= 1  # this one
