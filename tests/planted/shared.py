@@ -53,7 +53,7 @@ SHARED = [
         "ends in other processes wake no waiter",
         "`wait` never returns if another process ends the job",
         SIGNALS,
-        "        self._ended(dict.fromkeys(job_id for job_id in asked if news.get(job_id, gone)[1]))\n",
+        "        self._ended(dict.fromkeys(job for job in self._ends if news.get(job, gone)[1]))\n",
         "",
         "file-streams",
     ),

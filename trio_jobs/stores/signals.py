@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -241,21 +241,17 @@ class Signals:
         """Return the ids of the jobs for whose events or end a task waits."""
         return {*self._logs, *self._ends}
 
-    def on_news(self, news: Mapping[str, tuple[int, bool]], asked: Collection[str] | None = None) -> None:
+    def on_news(self, news: Mapping[str, tuple[int, bool]]) -> None:
         """Wake the tasks that wait for what other processes have done.
 
         Args:
-            news: The newest cursor of each job, and whether it has ended; deleted jobs are not in it.
-            asked: The jobs that were looked at. None stands for all that are watched; then anything else may
-                have changed as well.
+            news: The newest cursor of each job that is watched, and whether it has ended; deleted jobs are
+                not in it. Anything else may have changed as well.
         """
-        if asked is None:
-            self.ring_shared()
-            asked = self.watched()
+        self.ring_shared()
         gone = (math.inf, True)
-        logs = [job_id for job_id in asked if job_id in self._logs]
-        self._grown([job_id for job_id in logs if news.get(job_id, gone)[0] > self._logs[job_id][0].seq])
-        self._ended(dict.fromkeys(job_id for job_id in asked if news.get(job_id, gone)[1]))
+        self._grown([job for job, (log, _) in self._logs.items() if news.get(job, gone)[0] > log.seq])
+        self._ended(dict.fromkeys(job for job in self._ends if news.get(job, gone)[1]))
 
     def ring_all(self) -> None:
         """Wake all tasks, because anything in the database may have changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -80,6 +81,18 @@ async def test_who_waits_hears_of_other_processes(verb: str, postgres_url: str) 
             "overdue": (other.overdue, lambda: one.heartbeat({job: 1}, 0.01)),
         }
         await answered(*pairs[verb])
+
+
+async def test_hints_in_a_row_go_out_at_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens in a row after a pause, as when a job starts and ends, is told without a rest between."""
+    monkeypatch.setattr(notices, "_REST", NEVER)
+    async with two(postgres_url, poll=NEVER) as (one, other):
+        await listeners(postgres_url, 2)
+        job = await started(one)
+        for seq in range(2):
+            await answered(
+                partial(other.follow, job, 2 + seq, 9), partial(one.append, job, 1, Kind.TOKEN, ["a"], seq)
+            )
 
 
 @pytest.mark.parametrize("query", ["", "?pooler=transaction"])

@@ -1,8 +1,9 @@
 """Tell other processes what this one has done, and wake tasks for what they did.
 
 What transactions have changed is collected, and told by one NOTIFY for many, on a connection that does not
-write. What is told is a hint: one query then finds which of the jobs that are waited for here have
-changed. As hints can get lost, that is also looked at in intervals; these are short while none can come.
+write. What is told is a hint: who waits for one of these jobs then reads it. If they are too many to tell,
+one query finds which of the jobs that are waited for here have changed. As hints can get lost, that is also
+looked at in intervals; these are short while none can come.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from .statements import quote
 _ALONE: Final = 0.2
 """Seconds between two looks at what other processes have written while hints ought to come and do not."""
 _REST: Final = 0.01
-"""Seconds between two hints, or two looks, at least;"""
+"""Seconds between two hints on average, and between two looks at least;"""
 _RESTS: Final = 3
 """and between two looks so many times what one takes."""
+_AT_ONCE: Final = 3
+"""Hints that may follow each other after a pause: a job is submitted, starts and ends within one rest."""
 _QUIET: Final = 4.0
 """Seconds without a hint after which one is sent, to find out whether any come."""
 _SILENT: Final = 10.0
@@ -46,7 +49,7 @@ class Notice(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         by: The process.
-        jobs: The jobs whose logs have grown, or that have ended; None if they are too many to tell.
+        jobs: The jobs whose logs have grown, with whether each has ended; None if they are too many.
         heard: The jobs that got inputs, with the newest cursor of these; None for a removed job.
         work: Whether there may be work to claim.
         asked: Whether a cancellation was requested, or a grace shortened.
@@ -54,7 +57,7 @@ class Notice(msgspec.Struct, omit_defaults=True):
     """
 
     by: str
-    jobs: set[str] | None = msgspec.field(default_factory=set[str])
+    jobs: dict[str, bool] | None = msgspec.field(default_factory=dict[str, bool])
     heard: dict[str, int | None] = msgspec.field(default_factory=dict[str, "int | None"])
     work: bool = False
     asked: bool = False
@@ -62,10 +65,10 @@ class Notice(msgspec.Struct, omit_defaults=True):
 
     def add(self, changes: Changes | None) -> None:
         """Add what a transaction changed; None if that is not known."""
-        if changes is None or self.jobs is None:
+        if changes is None or self.jobs is None or len(self.jobs) > _IDS:
             self.jobs = None  # others look at all there is
             return
-        self.jobs.update(changes.grown, changes.ended)
+        self.jobs = {**dict.fromkeys(changes.grown, False), **self.jobs, **dict.fromkeys(changes.ended, True)}
         for job_id, seq in changes.heard.items():
             self.heard[job_id] = None if seq == math.inf else int(seq)
         self.work |= changes.handed_on
@@ -93,18 +96,19 @@ class NoticeCalls(LookingCalls):
         self._me = f"{self._process}-{id(self):x}"
         self._outgoing = Notice(self._me)
         self._told, self._looks = Signal(), Signal()
-        self._asked: set[str] | None = set()  # jobs to look at; None stands for all
         own: list[Callable[[], Awaitable[None]]] = [self._announce, self._fold, self._look]
         return [*super().tasks(), *own, *([self._listen] if self._database.listens else [])]
 
     def _changed(self, changes: Changes | None) -> None:
         super()._changed(changes)
+        if changes == Changes():
+            return
         self._outgoing.add(changes)
         self._told.ring()
 
     async def _announce(self) -> None:
         """Tell others what has changed, and sometimes that nothing has."""
-        told = 0
+        told, rested = 0, -math.inf
         while True:
             with trio.move_on_after(_QUIET) as waited:
                 await self._told.wait_past(told)
@@ -115,7 +119,8 @@ class NoticeCalls(LookingCalls):
             notice, self._outgoing = self._outgoing, Notice(self._me)
             with suppress(*_FAILED):  # then they see it when they look
                 await self._read("notify", self._database.schema, notice.encoded())
-            await trio.sleep(_REST)
+            rested = max(rested, trio.current_time() - _AT_ONCE * _REST) + _REST
+            await trio.sleep_until(rested)
 
     async def _fold(self) -> None:
         """Add up the counters after what this process has changed."""
@@ -136,8 +141,8 @@ class NoticeCalls(LookingCalls):
                 connection = await self._database.connect()
                 try:
                     await connection.script(f"LISTEN {quote(self._database.schema)}")
-                    self._listens, self._asked = True, None  # what happened before was not told
-                    self._looks.ring()
+                    self._listens = True
+                    self._looks.ring()  # what happened before was not told
                     with trio.move_on_after(_SILENT) as quiet:
                         while True:
                             texts = await connection.listen()
@@ -159,33 +164,30 @@ class NoticeCalls(LookingCalls):
         if notice.by == self._me:
             return
         if notice.jobs is None:
-            self._asked = None
             self._looks.ring()
             return
+        ended = dict.fromkeys(job_id for job_id, over in notice.jobs.items() if over)
         heard = {job_id: math.inf if seq is None else seq for job_id, seq in notice.heard.items()}
-        self._signals.on_changes(Changes(heard=heard, asked=notice.asked, handed_on=notice.work))
+        self._signals.on_changes(
+            Changes(grown=[*notice.jobs], ended=ended, heard=heard, asked=notice.asked, handed_on=notice.work)
+        )
         if notice.alarm is not None:
             self._signals.alarm.ring(notice.alarm)
-        self._signals.open.difference_update(notice.jobs)
-        if self._asked is not None and (watched := notice.jobs & self._signals.watched()):
-            self._asked |= watched
-            self._looks.ring()
 
     async def _look(self) -> None:
-        """Look at what other processes have done, when there is a hint, and in intervals."""
+        """Look at all that other processes have done, when a hint says so, and in intervals."""
         rung = 0
         while True:
             broken = self._database.listens and not self._listens
-            with trio.move_on_after(min(self._poll, _ALONE) if broken else self._poll) as waited:
+            with trio.move_on_after(min(self._poll, _ALONE) if broken else self._poll):
                 await self._looks.wait_past(rung)
             rung = self._looks.count
-            asked, self._asked = None if waited.cancelled_caught else self._asked, set[str]()
             began = trio.current_time()
-            watched = self._signals.watched() if asked is None else asked
+            watched = self._signals.watched()
             try:
                 news = await self._news(watched) if watched else {}
             except _FAILED:  # each task meets it when it reads
                 self._signals.ring_all()
             else:
-                self._signals.on_news(news, asked)
+                self._signals.on_news(news)
             await trio.sleep(max(_REST, _RESTS * (trio.current_time() - began)))
