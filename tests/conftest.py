@@ -25,7 +25,8 @@ settings.register_profile("fresh", max_examples=200, deadline=None, print_blob=T
 settings.load_profile("same")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # tests are measured, what they start is not
+    for name in "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG":
+        os.environ.pop(name, None)  # tests are measured, what they start is not
 
 SEED = os.environ.get("TRIO_JOBS_SEED", "0")
 
