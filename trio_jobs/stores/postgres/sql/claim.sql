@@ -127,7 +127,7 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.claim_jobs(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
     lasts double precision;
     found record;
@@ -159,7 +159,7 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.pause_handlers(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
     names text[];
 BEGIN

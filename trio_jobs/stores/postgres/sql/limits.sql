@@ -263,7 +263,7 @@ END $$;
 -- A call has `handler` and `limits`, each with its `name`.
 CREATE OR REPLACE FUNCTION trio_jobs.limit(calls json) RETURNS TABLE (place integer, answer json) LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     LOCK TABLE trio_jobs.limited IN SHARE ROW EXCLUSIVE MODE;  -- one definition at a time; claims go on
@@ -276,7 +276,7 @@ END $$;
 -- A call has the `name` of a limit and the `limit`, or null for that to be pinned no longer.
 CREATE OR REPLACE FUNCTION trio_jobs.pin_limit(calls json) RETURNS TABLE (place integer, answer json) LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     LOCK TABLE trio_jobs.limited IN SHARE ROW EXCLUSIVE MODE;

@@ -46,7 +46,7 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.change_schedules(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     FOR place, call IN SELECT list.ordinality - 1, list.value FROM json_array_elements(calls) WITH ORDINALITY AS list LOOP
@@ -72,7 +72,7 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.fire_schedule(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     FOR place, call IN SELECT list.ordinality - 1, list.value FROM json_array_elements(calls) WITH ORDINALITY AS list LOOP
@@ -82,7 +82,7 @@ BEGIN
             WHERE name = call ->> 'name' AND revision = (call ->> 'revision')::bigint AND NOT paused
                 AND last_tick = (call ->> 'last')::float8 AND last_tick < (call ->> 'tick')::float8 FOR UPDATE;
             IF FOUND THEN
-                answer := trio_jobs.submit_one(call, true);
+                answer := trio_jobs.submit_one(call, calls -> 0, true);
                 IF coalesce(answer ->> 'error', 'Busy') = 'Busy' THEN
                     UPDATE trio_jobs.schedule SET last_tick = (call ->> 'tick')::float8 WHERE name = call ->> 'name';
                     answer := (answer::jsonb - 'error' - 'values' || '{"value": true}')::json;

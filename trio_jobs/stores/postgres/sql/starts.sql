@@ -2,13 +2,13 @@
 -- made while the table was small may outlive that time.
 
 -- The refusal of calls by a version of the package that is too old for the schema; NULL if it is not.
-CREATE OR REPLACE FUNCTION trio_jobs.too_new(calls json) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.too_new(of_client bigint) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     RETURN (
         SELECT json_build_object('error', 'SchemaTooNew', 'values', json_build_array(
-            'the database ' || current_database(), meta.value, (calls -> 0 ->> 'version')::bigint
+            'the database ' || current_database(), meta.value, of_client
         ))
-        FROM trio_jobs.meta WHERE meta.name = 'compat' AND meta.value > (calls -> 0 ->> 'version')::bigint
+        FROM trio_jobs.meta WHERE meta.name = 'compat' AND meta.value > of_client
     );
 END $$;
 

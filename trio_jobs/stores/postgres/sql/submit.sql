@@ -15,41 +15,57 @@ BEGIN
 END $$;
 
 -- Calls that are `plain`, with jobs that have neither key nor exclusive name and are not submitted again, are handled
--- together, unless one of them has to be refused.
+-- together, unless one of them has to be refused. They are read once, as each look into JSON reads all of it.
 CREATE OR REPLACE FUNCTION trio_jobs.submit_jobs(calls json) RETURNS TABLE (place int, answer json)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    refused json := trio_jobs.too_new(calls);
-    parts json[] := ARRAY(SELECT json_array_elements(calls));
-    plain int[] := '{}';
+    read trio_jobs.call[] := ARRAY(SELECT json_populate_recordset(NULL::trio_jobs.call, calls));
+    refused json := trio_jobs.too_new(read[1].version);
+    call json;
 BEGIN
-    FOREACH place IN ARRAY ARRAY(SELECT generate_series(0, cardinality(parts) - 1)) LOOP
-        IF refused IS NULL AND cardinality(parts) > 1 AND (parts[place + 1] ->> 'plain')::boolean THEN
-            plain := plain || place;
-        ELSE
-            answer := coalesce(refused, trio_jobs.submit_one(parts[place + 1], true));
-            RETURN NEXT;
+    IF refused IS NULL AND (SELECT bool_and(one.plain) FROM unnest(read) AS one) THEN
+        IF trio_jobs.fits(read) THEN
+            RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.try_submit(read) AS done;
+            RETURN;
+        ELSIF cardinality(read) > 1 THEN
+            BEGIN
+                RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.try_submit(read, calls -> 0) AS done;
+                RETURN;
+            EXCEPTION WHEN SQLSTATE 'TJREF' THEN NULL;
+            END;
         END IF;
+    END IF;
+    FOR place, call IN SELECT ordinality - 1, value FROM json_array_elements(calls) WITH ORDINALITY LOOP
+        answer := coalesce(refused, trio_jobs.submit_one(call, calls -> 0, true));
+        RETURN NEXT;
     END LOOP;
-    BEGIN
-        RETURN QUERY SELECT plain[done.place], done.answer
-            FROM trio_jobs.try_submit(ARRAY(SELECT parts[one + 1] FROM unnest(plain) AS one), true) AS done WHERE plain <> '{}';
-    EXCEPTION WHEN SQLSTATE 'TJREF' OR unique_violation THEN
-        FOREACH place IN ARRAY plain LOOP
-            answer := trio_jobs.submit_one(parts[place + 1], true);
-            RETURN NEXT;
-        END LOOP;
-    END;
+END $$;
+
+-- Return whether it is certain that no rule refuses plain calls: then nothing has to be undone.
+CREATE OR REPLACE FUNCTION trio_jobs.fits(calls trio_jobs.call[]) RETURNS boolean LANGUAGE plpgsql
+AS $$
+DECLARE
+    most bigint := calls[1].queue;
+BEGIN
+    RETURN NOT EXISTS (SELECT FROM trio_jobs.limits WHERE limits.waiting IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM unnest(calls) AS call WHERE call.submitted OR call.rooms IS NOT NULL)
+        AND (most IS NULL OR most >= trio_jobs.waiting_jobs('all', '') + (
+            SELECT sum(cardinality(call.jobs)) FROM unnest(calls) AS call
+        ));
 END $$;
 
 -- Accept the jobs of a call, or answer why not. If another transaction took a key or a name meanwhile, look again.
-CREATE OR REPLACE FUNCTION trio_jobs.submit_one(call json, locks boolean) RETURNS json LANGUAGE plpgsql
+-- What belongs to its client, `queue` and `keep`, is in `own`.
+CREATE OR REPLACE FUNCTION trio_jobs.submit_one(call json, own json, locks boolean) RETURNS json LANGUAGE plpgsql
 AS $$
+DECLARE
+    read trio_jobs.call[] := ARRAY[json_populate_record(NULL::trio_jobs.call, call)];
+    odd json := CASE WHEN read[1].plain THEN NULL ELSE call -> 'jobs' END;
 BEGIN
     FOR again IN REVERSE 100..0 LOOP
         BEGIN
-            RETURN (SELECT done.answer FROM trio_jobs.try_submit(ARRAY[call], locks) AS done);
+            RETURN (SELECT done.answer FROM trio_jobs.try_submit(read, own, odd, locks) AS done);
         EXCEPTION
             WHEN SQLSTATE 'TJREF' THEN RETURN SQLERRM::json;
             WHEN unique_violation THEN
@@ -60,70 +76,88 @@ BEGIN
     END LOOP;
 END $$;
 
--- Accept the jobs of several plain calls, or of one of any kind; their places begin at 1.
-CREATE OR REPLACE FUNCTION trio_jobs.try_submit(calls json[], locks boolean) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql
+-- Accept the jobs of several plain calls, or of one whose jobs are `odd`; their places begin at 1. Without `own` there is
+-- nothing that could refuse them.
+CREATE OR REPLACE FUNCTION trio_jobs.try_submit(
+    calls trio_jobs.call[], own json DEFAULT NULL, odd json DEFAULT NULL, locks boolean DEFAULT true
+) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
 AS $$
 DECLARE
-    places int[] := ARRAY(SELECT generate_subscripts(calls, 1));
-    call json := calls[1];
-    most bigint := (call ->> 'queue')::bigint;
+    checked boolean := own IS NOT NULL;
+    most bigint := own ->> 'queue';
     waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
-    at double precision;
-    part json;
-    starts int[];
+    at double precision := trio_jobs.clock();
+    starts boolean := odd IS NULL AND trio_jobs.starting(calls, at);
+    claiming int[] := '{1}';
     new json;
     stand json;
     ids text[];
     number bigint;
     fresh bigint[] := '{}';
-    taking int;  -- of these, how many need room
+    taking int := 0;  -- of these, how many need room
     room record;
 BEGIN
-    FOREACH part IN ARRAY calls LOOP
-        PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(part -> 'jobs')) WHERE (part ->> 'submitted')::boolean;
-    END LOOP;
-    IF (call ->> 'plain')::boolean THEN
-        at := trio_jobs.clock();
-        starts := trio_jobs.starting(calls, at);
-        SELECT coalesce(array_agg(added.number), '{}') INTO fresh FROM trio_jobs.insert_jobs(calls, starts, at) AS added;
+    IF checked THEN
+        PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(calls));
+    END IF;
+    IF odd IS NULL THEN
+        fresh := ARRAY(SELECT added.number FROM trio_jobs.insert_jobs(calls, starts, at) AS added);
         taking := cardinality(fresh);
-        IF starts <> '{}' AND taking < (SELECT sum(json_array_length(one -> 'jobs')) FROM unnest(calls) AS one) THEN
-            RAISE unique_violation;  -- another transaction has just added one of them
+        IF starts AND taking < (SELECT sum(cardinality(one.jobs)) FROM unnest(calls) AS one) THEN
+            RAISE serialization_failure;  -- another transaction has just added one of them
         END IF;
+        claiming := ARRAY(
+            SELECT one.ordinality FROM unnest(calls) WITH ORDINALITY AS one
+            WHERE one."limit" > 0 AND NOT (starts AND coalesce(one.at_once, false))
+        );
     ELSE
-        taking := 0;
-        FOR new IN SELECT value FROM json_array_elements(call -> 'jobs') LOOP
+        FOR new IN SELECT value FROM json_array_elements(odd) LOOP
             stand := trio_jobs.stand_of(new, locks);
             ids := ids || coalesce(stand ->> 'known', new ->> 'id');
             CONTINUE WHEN stand ->> 'known' IS NOT NULL;
-            at := coalesce((stand ->> 'at')::float8, trio_jobs.clock());
-            number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[json_build_object(
-                'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
-            )], '{}', at) AS added);
+            number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[
+                json_populate_record(NULL::trio_jobs.call, json_build_object(
+                    'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
+                ))
+            ], false, coalesce((stand ->> 'at')::float8, trio_jobs.clock())) AS added);
             CONTINUE WHEN number IS NULL;  -- it was accepted before
             fresh := fresh || number;
             taking := taking + (stand ->> 'has_room' = 'false' AND new ->> 'service' IS DISTINCT FROM 'true')::int;
             UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
         END LOOP;
         at := trio_jobs.clock();
-        PERFORM trio_jobs.keep_few((call -> 'keep' ->> 'finished')::bigint, json_array_length(stand -> 'ended'));
+        PERFORM trio_jobs.keep_few((own -> 'keep' ->> 'finished')::bigint, json_array_length(stand -> 'ended'));
     END IF;
-    PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
-    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))
-    WHERE taking > 0 AND waiting + taking > most AND (cardinality(calls) > 1 OR waiting + taking - least(
-        CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce((call ->> 'limit')::int, 0) END,
-        (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
-    ) > most);
-    FOREACH place IN ARRAY places LOOP
-        answer := trio_jobs.came_in(calls[place], at, coalesce(place = ANY (starts), false), ids, stand);
+    IF checked THEN
+        PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
+        PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))
+        WHERE taking > 0 AND waiting + taking > most AND (cardinality(calls) > 1 OR waiting + taking - least(
+            CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce(calls[1]."limit", 0) END,
+            (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
+        ) > most);
+    END IF;
+    RETURN QUERY
+    SELECT one.ordinality::int, json_strip_nulls(json_build_object(
+        'value', json_build_object(), 'started', new.ids, 'grown', new.ids, 'work', CASE WHEN new.ids IS NULL THEN true END,
+        'alarm', at + least(CASE WHEN new.ids IS NOT NULL THEN one.lease END, new.queue)
+    ))
+    FROM unnest(calls) WITH ORDINALITY AS one CROSS JOIN LATERAL (
+        SELECT CASE WHEN starts AND one.at_once THEN array_agg(job.id) END AS ids, min(job.queue) AS queue
+        FROM unnest(one.jobs) AS job
+    ) AS new
+    WHERE one.ordinality <> ALL (claiming);
+    FOREACH place IN ARRAY claiming LOOP
+        answer := trio_jobs.came_in(calls[place], at, ids, stand);
         RETURN NEXT;
     END LOOP;
+    IF NOT checked THEN
+        RETURN;
+    END IF;
     PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))  -- perhaps others were claimed
     WHERE taking > 0 AND waiting + taking > most AND trio_jobs.waiting_jobs('all', '') > most;
     FOR room IN
         SELECT one.key AS owner, min(one.value::bigint) AS most
-        FROM unnest(calls) AS each (call), json_each_text(each.call -> 'rooms') AS one
+        FROM unnest(calls) AS each, json_each_text(each.rooms) AS one
         WHERE taking > 0 AND one.key IN (SELECT job.owner FROM trio_jobs.job WHERE job.number = ANY (fresh))
         GROUP BY 1
     LOOP
@@ -135,28 +169,31 @@ END $$;
 
 -- Return the refusal of a new job whose submitter, [job id, attempt, claim id], does not run; null if there is none.
 -- The row is locked, so the attempt cannot end before this transaction does.
-CREATE OR REPLACE FUNCTION trio_jobs.lost_submitter(jobs json) RETURNS json LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.lost_submitter(calls trio_jobs.call[]) RETURNS json LANGUAGE plpgsql
 AS $$
+DECLARE
+    ids text[] := ARRAY(SELECT new.submitter ->> 0 FROM unnest(calls) AS call, unnest(call.jobs) AS new WHERE call.submitted);
 BEGIN
-    PERFORM FROM trio_jobs.job
-        WHERE id IN (SELECT value #>> '{submitter,0}' FROM json_array_elements(jobs)) ORDER BY number FOR NO KEY UPDATE;
+    IF ids = '{}' THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM trio_jobs.job WHERE id = ANY (ids) ORDER BY number FOR NO KEY UPDATE;
     RETURN (
-        SELECT trio_jobs.refusal('LeaseLost', value #> '{submitter,0}', value #> '{submitter,1}')
-        FROM json_array_elements(jobs) WITH ORDINALITY
-        WHERE value #>> '{submitter,0}' IS NOT NULL
-            AND NOT EXISTS (SELECT FROM trio_jobs.job WHERE id = value ->> 'id')
+        SELECT trio_jobs.refusal('LeaseLost', new.submitter -> 0, new.submitter -> 1)
+        FROM unnest(calls) WITH ORDINALITY AS call, unnest(call.jobs) WITH ORDINALITY AS new
+        WHERE call.submitted AND new.submitter ->> 0 IS NOT NULL
+            AND NOT EXISTS (SELECT FROM trio_jobs.job WHERE id = new.id)
             AND NOT EXISTS (
                 SELECT FROM trio_jobs.job
-                WHERE id = value #>> '{submitter,0}' AND state = 'running' AND attempt::text = value #>> '{submitter,1}'
-                    AND claim IS NOT DISTINCT FROM value #>> '{submitter,2}'
+                WHERE id = new.submitter ->> 0 AND state = 'running' AND attempt::text = new.submitter ->> 1
+                    AND claim IS NOT DISTINCT FROM new.submitter ->> 2
             )
-        ORDER BY ordinality LIMIT 1
+        ORDER BY call.ordinality, new.ordinality LIMIT 1
     );
 END $$;
 
--- Add the jobs of calls, those in the places `starts` as jobs that run from the start; return those that are new.
--- A call may say more of its jobs: `parent`, `behind`, `put_off` and `due`.
-CREATE OR REPLACE FUNCTION trio_jobs.insert_jobs(calls json[], starts int[], at double precision)
+-- Add the jobs of calls, if `starts` those that start at once as jobs that run from the start; return those that are new.
+CREATE OR REPLACE FUNCTION trio_jobs.insert_jobs(calls trio_jobs.call[], starts boolean, at double precision)
 RETURNS TABLE (number bigint, id text) LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
@@ -165,18 +202,10 @@ BEGIN
     WITH new AS MATERIALIZED (
         SELECT DISTINCT ON (one.id)
             one.*, call.worker, call.claim, call.parent, call.put_off, coalesce(call.behind, false) AS behind,
-            list.place * 1000000 + one.ordinality AS place, list.place = ANY (starts) AS runs,
+            call.ordinality * 1000000 + one.ordinality AS place, coalesce(starts AND call.at_once, false) AS runs,
             coalesce(call.due, CASE WHEN one.run_at IS NULL THEN at + one.delay ELSE greatest(at, one.run_at) END) AS due,
             at + call.lease AS lapses
-        FROM unnest(calls) WITH ORDINALITY AS list (value, place),
-            json_to_record(list.value) AS call (
-                jobs json, worker text, lease float8, claim text, parent text, behind boolean, put_off float8, due float8
-            ),
-            ROWS FROM (json_to_recordset(call.jobs) AS (
-                id text, handler text, args text, options text, metadata text, given text, priority smallint, owner text,
-                key text, exclusive text, resubmitted_from text, attempts bigint, delay float8, run_at float8, queue float8,
-                tags json
-            )) WITH ORDINALITY AS one
+        FROM unnest(calls) WITH ORDINALITY AS call, unnest(call.jobs) WITH ORDINALITY AS one
         ORDER BY one.id, place
     ), added AS (
         INSERT INTO trio_jobs.job (
@@ -208,20 +237,19 @@ BEGIN
     SELECT added.number, added.id FROM added;
 END $$;
 
--- Return the places of the calls whose jobs may run from the start, as they are due, and nothing is overtaken by that: no
+-- Return whether jobs that are to start at once may run from the start, as they are due, and nothing is overtaken by that: no
 -- job of these handlers waits that is due, none of them is paused or has limits, and all the jobs are new.
-CREATE OR REPLACE FUNCTION trio_jobs.starting(calls json[], at double precision) RETURNS int[] LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION trio_jobs.starting(calls trio_jobs.call[], at double precision) RETURNS boolean LANGUAGE plpgsql
 AS $$
 DECLARE
-    places int[] := ARRAY(SELECT ordinality FROM unnest(calls) WITH ORDINALITY AS one (call) WHERE (call ->> 'at_once')::boolean);
-    names text[] := ARRAY(SELECT json_array_elements_text(calls[places[1]] -> 'handlers'));
+    names text[] := (SELECT call.handlers FROM unnest(calls) AS call WHERE call.at_once LIMIT 1);
     ids text[];
 BEGIN
-    IF places = '{}' THEN
-        RETURN places;
+    IF names IS NULL THEN
+        RETURN false;
     END IF;
-    ids := ARRAY(SELECT job ->> 'id' FROM unnest(calls) AS call, json_array_elements(call -> 'jobs') AS job);
-    IF EXISTS (SELECT FROM trio_jobs.pause WHERE name = '' OR name = ANY (names))
+    ids := ARRAY(SELECT new.id FROM unnest(calls) AS call, unnest(call.jobs) AS new);
+    RETURN NOT (EXISTS (SELECT FROM trio_jobs.pause WHERE name = '' OR name = ANY (names))
         OR EXISTS (SELECT FROM trio_jobs.limited WHERE handler = ANY (names))
         OR EXISTS (
             SELECT FROM unnest(names) AS name, {levels} AS level, LATERAL (
@@ -232,29 +260,20 @@ BEGIN
             ) AS job
         )
         OR EXISTS (SELECT FROM trio_jobs.job WHERE id = ANY (ids))
-        OR cardinality(ids) > (SELECT count(DISTINCT id) FROM unnest(ids) AS id)
-    THEN
-        RETURN '{}';
-    END IF;
-    RETURN places;
+        OR cardinality(ids) > (SELECT count(DISTINCT id) FROM unnest(ids) AS id));
 END $$;
 
--- Return the answer to a call whose jobs were accepted, and claim for it, unless they run from the start: then its client
--- knows all about them.
-CREATE OR REPLACE FUNCTION trio_jobs.came_in(call json, at double precision, born boolean, ids text[], stand json) RETURNS json
+-- Return the answer to a call whose jobs were accepted and do not run from the start, and claim for it.
+CREATE OR REPLACE FUNCTION trio_jobs.came_in(call trio_jobs.call, at double precision, ids text[], stand json) RETURNS json
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    most int := coalesce((call ->> 'limit')::int, 0);
-    lease double precision := (call ->> 'lease')::float8;
     claims json;
     started text[];
 BEGIN
-    IF born THEN
-        started := ARRAY(SELECT job ->> 'id' FROM json_array_elements(call -> 'jobs') AS job);
-    ELSIF most > 0 THEN
-        claims := coalesce(trio_jobs.claimed(call ->> 'claim', lease), trio_jobs.claim_some(
-            most, call -> 'handlers', call ->> 'worker', lease, call ->> 'claim'
+    IF call."limit" > 0 THEN
+        claims := coalesce(trio_jobs.claimed(call.claim, call.lease), trio_jobs.claim_some(
+            call."limit", to_json(call.handlers), call.worker, call.lease, call.claim
         ), '[]');
         SELECT array_agg(claim ->> 0) INTO started FROM json_array_elements(claims) AS claim;
     END IF;
@@ -264,10 +283,9 @@ BEGIN
         'grown', array_remove(started || ARRAY(SELECT json_array_elements_text(stand -> 'ended')) || (stand ->> 'asked'), NULL),
         'ended', stand -> 'ended',
         'asked', CASE WHEN stand ->> 'asked' IS NOT NULL THEN true END,
-        'work', CASE WHEN coalesce(cardinality(started), 0) < json_array_length(call -> 'jobs') THEN true END,
+        'work', CASE WHEN coalesce(cardinality(started), 0) < cardinality(call.jobs) THEN true END,
         'alarm', at + least(
-            CASE WHEN started IS NOT NULL THEN lease END,
-            (SELECT min((job ->> 'queue')::float8) FROM json_array_elements(call -> 'jobs') AS job)
+            CASE WHEN started IS NOT NULL THEN call.lease END, (SELECT min(job.queue) FROM unnest(call.jobs) AS job)
         )
     ));
 END $$;
@@ -304,25 +322,27 @@ CREATE OR REPLACE FUNCTION trio_jobs.spawn_jobs(calls json) RETURNS TABLE (place
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    call json;
+    call trio_jobs.call;
     at double precision;
 BEGIN
     PERFORM FROM trio_jobs.job
         WHERE id IN (SELECT value ->> 'parent' FROM json_array_elements(calls)) ORDER BY number FOR NO KEY UPDATE;
     at := trio_jobs.clock();
-    FOR place, call IN SELECT ordinality - 1, value FROM json_array_elements(calls) WITH ORDINALITY LOOP
+    place := 0;
+    FOR call IN SELECT * FROM json_populate_recordset(NULL::trio_jobs.call, calls) LOOP
         IF EXISTS (
             SELECT FROM trio_jobs.job
-            WHERE id = call ->> 'parent' AND state = 'running' AND attempt = (call ->> 'attempt')::int
-                AND claim IS NOT DISTINCT FROM call ->> 'claim'
+            WHERE id = call.parent AND state = 'running' AND attempt = call.attempt AND claim IS NOT DISTINCT FROM call.claim
         ) THEN
-            PERFORM trio_jobs.insert_jobs(ARRAY[call], '{1}', at);
+            call.at_once := true;
+            PERFORM trio_jobs.insert_jobs(ARRAY[call], true, at);
             SELECT json_build_object(
                 'value', json_build_array(attempt, spent, saved, seq, consumed), 'started', json_build_array(id)
-            ) INTO answer FROM trio_jobs.job WHERE id = call #>> '{jobs,0,id}';
+            ) INTO answer FROM trio_jobs.job WHERE id = call.jobs[1].id;
         ELSE
-            answer := trio_jobs.refusal('LeaseLost', call -> 'parent', call -> 'attempt');
+            answer := trio_jobs.refusal('LeaseLost', to_json(call.parent), to_json(call.attempt));
         END IF;
         RETURN NEXT;
+        place := place + 1;
     END LOOP;
 END $$;

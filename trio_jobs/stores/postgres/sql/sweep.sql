@@ -117,7 +117,7 @@ DECLARE
     done json[];
     freed boolean;
 BEGIN
-    answer := trio_jobs.too_new(calls);
+    answer := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     IF answer IS NULL THEN
         found := trio_jobs.lock_overdue();
         numbers := found.expired || found.lapsed;

@@ -204,3 +204,15 @@ CREATE INDEX lane_news_of ON trio_jobs.lane_news (handler);
 -- The store's clock, in seconds since 1970. No worker's clock is ever asked.
 CREATE FUNCTION trio_jobs.clock() RETURNS double precision LANGUAGE sql VOLATILE
 AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
+
+-- What a call has that submits or spawns, and what a new job has; see submit.sql.
+CREATE TYPE trio_jobs.new_job AS (
+    id text, handler text, args text, options text, metadata text, given text, priority smallint, owner text, key text,
+    exclusive text, resubmitted_from text, attempts bigint, delay float8, run_at float8, queue float8, tags json,
+    submitter json
+);
+CREATE TYPE trio_jobs.call AS (
+    jobs trio_jobs.new_job[], version bigint, queue bigint, plain boolean, submitted boolean, rooms json, "limit" int,
+    handlers text[], worker text, lease float8, claim text, at_once boolean, parent text, attempt int,
+    behind boolean, put_off float8, due float8
+);

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION trio_jobs.submit_within(call json) RETURNS json LANGU
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    answer json := coalesce(trio_jobs.too_new(json_build_array(call)), trio_jobs.submit_one(call, false));
+    answer json := coalesce(trio_jobs.too_new((call ->> 'version')::bigint), trio_jobs.submit_one(call, call, false));
 BEGIN
     IF answer -> 'error' IS NULL THEN
         PERFORM pg_notify(space.nspname, json_build_object(
