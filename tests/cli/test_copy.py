@@ -153,3 +153,13 @@ def test_migrate_makes_the_schema(cli: Cli, postgres_url: str) -> None:
     assert cli("migrate", postgres_url) == (0, "it has this version already\n", "")
     assert cli("list", "--store", postgres_url)[0] == 0
     assert cli("migrate", "sqlite:///jobs.db")[0] == 2
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_migrate_leaves_a_newer_schema_alone(cli: Cli, postgres_url: str, plan: list[str]) -> None:
+    """A schema of a newer version, with which this one may not work, is told as such."""
+    cli("migrate", postgres_url)
+    query(postgres_url, "UPDATE trio_jobs.meta SET value = 99")
+    status, out, err = cli("migrate", postgres_url, *plan)
+    assert (status, out) == (1, "")
+    assert err.endswith("has version 99 of the schema, and this trio_jobs knows 1; upgrade trio_jobs\n")

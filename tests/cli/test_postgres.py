@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -84,6 +85,8 @@ def test_a_command_that_looks_changes_no_schema(
         ("postgresql://host/a?what=1", "--store: this is no address of PostgreSQL"),
         ("postgresql://host/a?schema=pg_x", "--store: schema takes a name"),
         ("postgresql://host/a?pooler=session", "--store: pooler must be one of"),
+        ("postgresql://host/a?connect_timeout=x", "--store: this is no address of PostgreSQL"),
+        ("postgresql://127.0.0.1:x/a", "database a on 127.0.0.1 cannot be opened: invalid integer value"),
     ],
 )
 def test_what_is_wrong_is_one_line(cli: Cli, url: str, says: str) -> None:
@@ -92,6 +95,29 @@ def test_what_is_wrong_is_one_line(cli: Cli, url: str, says: str) -> None:
     assert status in {1, 2}
     assert out == ""
     assert err.startswith(f"trio-jobs: {says}")
+    assert err.count("\n") == 1
+    assert "\\x" not in err
+
+
+@pytest.mark.parametrize("command", ["list", "submit program add 1 2", "worker program", "serve program"])
+def test_what_does_not_pass_is_one_line(cli: Cli, postgres_url: str, command: str) -> None:
+    """A command on a database that does not exist says so, and how to make it."""
+    status, out, err = cli(*command.split(), "--store", postgres_url + "_not")
+    assert (status, out) == (1, "")
+    assert err.startswith("trio-jobs: database test_")
+    assert "does not exist; check its name, or create it with: createdb" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["list --store", "submit program add 1 2 --store", "migrate"])
+def test_the_extra_is_asked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Where the driver is not installed, a command says how to install it."""
+    for name in [name for name in sys.modules if name.startswith("trio_jobs.stores.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    status, out, err = cli(*command.split(), "postgresql://host/a")
+    assert (status, out) == (1, "")
+    assert err.startswith("trio-jobs: PostgreSQL needs the extra: pip install 'trio-jobs[postgres]'")
     assert err.count("\n") == 1
 
 

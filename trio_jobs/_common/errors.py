@@ -186,6 +186,10 @@ class StoreUnavailable(TrioJobsError):
     """The store cannot be reached, or its answer was lost: whether the call took effect is not known."""
 
 
+class StoreUnfit(TrioJobsError, ValueError):
+    """What an address leads to cannot be the store, and waiting does not help; the text says what does."""
+
+
 class StoreCorrupt(TrioJobsError):
     """The store's data is damaged, or was removed while it was open. Nothing was written over it."""
 

@@ -18,7 +18,6 @@ from ..stores.contract import Where
 from ..stores.pauses import Pauses
 from ..stores.postgres import PostgresStore
 from ..stores.postgres.opening import check_made, opened
-from .faults import FAILED, Fault
 from .options import check_store
 from .reading import FITS, ReadOnly
 
@@ -173,10 +172,7 @@ def open_database(store: str) -> Generator[ReadOnlyDatabase]:
     portal = _Portal(store)
     thread = threading.Thread(target=portal.serve, daemon=True)
     thread.start()
-    try:
-        seen = ReadOnlyDatabase(portal, portal.opened.result())
-    except LookupError as error:
-        raise Fault(str(error), FAILED) from error
+    seen = ReadOnlyDatabase(portal, portal.opened.result())
     try:
         yield seen
     finally:

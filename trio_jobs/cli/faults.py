@@ -75,6 +75,7 @@ def _leaf_to_fault(error: BaseException) -> Fault | None:
 
 _EXTRAS: Final = {
     **dict.fromkeys(("apsw", "cyclopts", "msgspec", "rich"), "cli"),
+    "psycopg": "postgres",
     **dict.fromkeys(("h11", "starlette", "trio_websocket", "wsproto"), "serve"),
 }
 
@@ -86,5 +87,5 @@ def _top(error: ImportError) -> str:
 def missing(error: ImportError) -> Fault:
     """Return the fault for a module of an extra that is not installed."""
     extra = _EXTRAS.get(_top(error), "cli")
-    what = {"cli": "the command line", "serve": "serving"}[extra]
+    what = {"cli": "the command line", "serve": "serving", "postgres": "PostgreSQL"}[extra]
     return Fault(f"{what} needs the extra: pip install 'trio-jobs[{extra}]' ({error})", FAILED)

@@ -127,10 +127,13 @@ async def test_rights_are_asked_for_by_name(postgres_url: str, worker: str) -> N
         await open_once(worker)
     assert "CREATE TABLE" in await plan(worker)  # it cannot see more
     grant(postgres_url, worker, "USAGE ON SCHEMA trio_jobs")
-    with pytest.raises(PermissionError, match="may not use table .* GRANT SELECT, INSERT, UPDATE, DELETE"):
+    with pytest.raises(PermissionError, match="may not use .* GRANT SELECT, INSERT, UPDATE, DELETE"):
         await open_once(worker)
     tables = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA trio_jobs"
     grant(postgres_url, worker, tables)
+    with pytest.raises(PermissionError, match="may not use .* GRANT USAGE ON ALL SEQUENCES"):
+        await open_once(worker)
+    grant(postgres_url, worker, "USAGE ON ALL SEQUENCES IN SCHEMA trio_jobs")
     await open_once(worker)
     query(postgres_url, "UPDATE trio_jobs.meta SET value = 0 WHERE name = 'version'")
     with pytest.raises(PermissionError, match="has no schema trio_jobs of version 1, and this user may not"):

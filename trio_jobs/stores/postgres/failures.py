@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,7 +10,7 @@ import psycopg
 from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGresult
 
-from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable
+from ..._common.errors import InvalidPayload, StoreCorrupt, StoreUnavailable, StoreUnfit
 
 AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
 """A transaction met another one; it is likely to succeed if tried again."""
@@ -60,26 +61,26 @@ def translated(error: Exception, where: str) -> Exception:
 
 # What a server says when it refuses a connection. libpq passes on its text only, in whatever language.
 _REFUSALS: Final[Mapping[str, tuple[type[Exception], str]]] = {
-    "password authentication failed": (
-        PermissionError,
-        "check both, or PGPASSWORD or ~/.pgpass",
-    ),
+    "password authentication failed": (PermissionError, "check both, or PGPASSWORD or ~/.pgpass"),
     "no password supplied": (PermissionError, "put it into the address, PGPASSWORD or ~/.pgpass"),
     "no pg_hba.conf entry": (PermissionError, "let the server's pg_hba.conf admit this user from here"),
     "permission denied for database": (
         PermissionError,
-        "let its owner run: GRANT CONNECT",
+        "let its owner run: GRANT CONNECT ON DATABASE … TO …",
     ),
     "is not permitted to log in": (PermissionError, "let an administrator run: ALTER ROLE … LOGIN"),
-    "role ": (PermissionError, "check the user's name"),
-    "database ": (ValueError, "check its name, or create it with: createdb"),
+    'role ".*" does not exist': (PermissionError, "check the user's name"),
+    'database ".*" does not exist': (StoreUnfit, "check its name, or create it with: createdb"),
+    "does not support SSL": (StoreUnfit, "switch on ssl there, or change sslmode"),
+    "certificate": (StoreUnfit, "check sslrootcert, sslcert and the host's name, or change sslmode"),
+    "^invalid ": (StoreUnfit, "correct the address, or the PG* variable"),
 }
 
 
 def refused(error: Exception, where: str) -> Exception:
     """Return the error of a connection that could not be made, with what to do if it will not pass."""
-    text = str(error).strip()
+    text = " ".join(str(error).split())
     for part, (kind, fix) in _REFUSALS.items():
-        if part in text and (not part.endswith(" ") or "does not exist" in text):
+        if re.search(part, text):
             return kind(f"{where} cannot be opened: {text}; {fix}")
     return StoreUnavailable(f"{where} cannot be reached: {text}")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import psycopg
 import trio
 
-from ..._common.errors import SchemaTooNew, StoreUnavailable
+from ..._common.errors import SchemaTooNew, StoreUnavailable, StoreUnfit
 from .connection import Connection
 from .failures import translated
 from .statements import COMPAT, VERSION, functions, quote, tables
@@ -26,9 +26,12 @@ _LOOK: Final = """SELECT current_setting('server_version_num')::int / 10000,
     nullif(current_setting('fsync'), 'on'), nullif(current_setting('synchronous_commit') = 'off', false),
     current_user, space.nspname, nullif(has_schema_privilege(space.oid, 'USAGE'), false),
     (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND relname = 'meta'),
-    (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND relkind = 'r' AND NOT (
-        has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
-        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')))
+    (SELECT min(relname) FROM pg_class WHERE relnamespace = space.oid AND CASE relkind
+        WHEN 'S' THEN NOT has_sequence_privilege(oid, 'USAGE')
+        WHEN 'r' THEN NOT (
+            has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+            AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+    END)
 FROM (SELECT) AS one LEFT JOIN pg_namespace AS space ON space.nspname = '{schema}'"""
 
 
@@ -46,7 +49,7 @@ class Found(NamedTuple):
         exists: Whether there is such a schema,
         usable: and the user may look into it.
         made: Whether it has tables.
-        closed: A table of it that the user may not write to.
+        closed: A table or sequence of it that the user may not write to.
     """
 
     server: str | None
@@ -72,29 +75,29 @@ def check(found: Found, where: str, schema: str) -> None:
     """Check that a store can be there, and tell what its promises are worth.
 
     Raises:
-        ValueError: The server, the database or its settings cannot hold one.
+        StoreUnfit: The server, the database or its settings cannot hold one.
         PermissionError: The user may not use it.
     """
     if int(found.server or 0) < _OLDEST:
-        raise ValueError(f"{where} has PostgreSQL {found.server}; upgrade it to {_OLDEST} or newer")
+        raise StoreUnfit(f"{where} has PostgreSQL {found.server}; upgrade it to {_OLDEST} or newer")
     if found.standby:
-        raise ValueError(
+        raise StoreUnfit(
             f"{where} is a standby, which can only be read; give the address of the primary, or several "
             "addresses with target_session_attrs=read-write"
         )
     if found.read_only:
-        raise ValueError(
+        raise StoreUnfit(
             f"{where} is read-only for {found.role}; switch default_transaction_read_only off for this role "
             "or database"
         )
     if found.encoding != "UTF8":
-        raise ValueError(f"{where} is encoded as {found.encoding}; make a database with ENCODING 'UTF8'")
+        raise StoreUnfit(f"{where} is encoded as {found.encoding}; make a database with ENCODING 'UTF8'")
     if found.exists and (not found.usable or (found.made and found.closed)):
-        what = f"table {found.closed} of schema" if found.usable else "schema"
+        what = f"{found.closed} of schema" if found.usable else "schema"
         raise PermissionError(
             f"{found.role} may not use {what} {schema} in {where}; let its owner run: GRANT USAGE ON SCHEMA "
             f"{quote(schema)} TO …; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "
-            f"{quote(schema)} TO …"
+            f"{quote(schema)} TO …; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quote(schema)} TO …"
         )
     for setting, off in (("fsync", found.unsafe), ("synchronous_commit", found.hasty)):
         if off:
@@ -116,7 +119,7 @@ async def prepare(connection: Connection, where: str, schema: str) -> None:
         with trio.fail_after(_LOOKING):
             found = await look(connection, schema)
             check(found, where, schema)
-            if found.made and await _is_current(connection, where, schema):
+            if found.made and await _version(connection, where, schema) >= VERSION:
                 return
         with trio.fail_after(_MIGRATING):
             await _migrate(connection, where, schema)
@@ -138,19 +141,17 @@ async def version_of(connection: Connection, schema: str) -> tuple[int, int]:
     return values.get("version", 0), values.get("compat", 0)
 
 
-async def _is_current(connection: Connection, where: str, schema: str) -> bool:
+async def _version(connection: Connection, where: str, schema: str) -> int:
     version, compat = await version_of(connection, schema)
     if compat > VERSION:
         raise SchemaTooNew(where, version, VERSION)
-    return version >= VERSION
+    return version
 
 
 async def _migrate(connection: Connection, where: str, schema: str) -> None:
     await connection.script(f"BEGIN; {_lock(schema)}")
     found = await look(connection, schema)
-    version = 0
-    if found.made:
-        version, _ = await version_of(connection, schema)
+    version = await _version(connection, where, schema) if found.made else 0
     if version < VERSION:
         logger.info("making version %d of schema %s in %s", VERSION, schema, where)
         await connection.script(steps(schema, version, exists=bool(found.exists)))
@@ -178,12 +179,14 @@ def steps(schema: str, version: int, *, exists: bool) -> str:
     return "\n\n".join([*parts, *tables(schema)[version:], functions(schema), noted])
 
 
-async def planned(connection: Connection, schema: str) -> str:
-    """Return the SQL that `prepare` would run; nothing if it would run none."""
+async def planned(connection: Connection, where: str, schema: str) -> str:
+    """Return the SQL that `prepare` would run; nothing if it would run none.
+
+    Raises:
+        SchemaTooNew: A newer version, with which this one may not work, has changed the schema.
+    """
     found = await look(connection, schema)
-    version = 0
-    if found.made and found.usable:
-        version, _ = await version_of(connection, schema)
+    version = await _version(connection, where, schema) if found.made and found.usable else 0
     if version >= VERSION:
         return ""
     return "\n\n".join(

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from ..._common.errors import quoted
+from ..._common.errors import StoreUnfit, quoted
 from ..._common.validate import choice, number, whole
 from ..._model.handlers import Handler, Handlers
 from ..._model.job import Retention
@@ -60,10 +60,10 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
     pooler = choice("pooler", own.get("pooler", "none"), ("none", "transaction"))
     try:
         given = conninfo_to_dict(for_libpq)
-    except psycopg.Error as error:
-        raise ValueError(f"this is no address of PostgreSQL: {error}") from None
+        limit = float(given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or _CONNECTING)
+    except (psycopg.Error, ValueError) as error:
+        raise ValueError(f"this is no address of PostgreSQL: {str(error).strip()}") from None
     settings = {**_SETTINGS, **{name: str(value) for name, value in given.items()}, "client_encoding": "UTF8"}
-    limit = float(given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or _CONNECTING)
     where = "database {} on {}".format(given.get("dbname", "(default)"), given.get("host", "(default)"))
 
     async def connected() -> Connection:
@@ -103,7 +103,7 @@ async def check_made(url: str) -> None:
     """Check that a database holds a store of this version, which opening one would otherwise make.
 
     Raises:
-        LookupError: It holds none, or one of an older version.
+        StoreUnfit: It holds none, or one of an older version.
         Exception: What `open_postgres` raises.
     """
     database = database_at(url)
@@ -115,9 +115,9 @@ async def check_made(url: str) -> None:
     finally:
         connection.close()
     if version == 0:
-        raise LookupError(f"{database.where} holds no jobs; name another, or start with 'trio-jobs submit'")
+        raise StoreUnfit(f"{database.where} holds no jobs; name another, or start with 'trio-jobs submit'")
     if version < VERSION:
-        raise LookupError(
+        raise StoreUnfit(
             f"{database.where} has version {version} of the schema; 'trio-jobs migrate' brings it up to date"
         )
 
@@ -203,6 +203,6 @@ async def plan(url: str, *, schema: str = SCHEMA) -> str:
     database = database_at(url, schema)
     connection = await database.connect()
     try:
-        return await planned(connection, database.schema)
+        return await planned(connection, database.where, database.schema)
     finally:
         connection.close()
