@@ -64,7 +64,7 @@ class InSql(WritingCalls, InputCalls, CancelCalls):
 
     async def _write(self, verb: str, call: Any, *, alone: bool = False) -> Any:
         del alone
-        (found,) = self.flush(verb, call)
+        (found,) = self.flush(verb, {**self._own, **call})
         if (error := error_in(found)) is not None:
             raise error
         return found.value

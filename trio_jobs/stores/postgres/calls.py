@@ -1,9 +1,10 @@
 """Hand calls to the connections of a database, and wake the tasks that wait for what they did.
 
-Each verb that writes is a function in the database, which takes an array of calls as JSON and returns a row
-for each of them: the call's place and its answer, an object. Its `value` is what the verb returns. An answer
-with an `error` names an exception, of which `values` are the arguments; such a call did nothing. What else an
-answer says is what has changed, for tasks that wait; see `answers.py`.
+Each verb that writes is a function in the database, which takes an array of calls as JSON, of which the
+first says what holds for all, and returns a row for each of them: the call's place and its answer, an
+object. Its `value` is what the verb returns. An answer with an `error` names an exception, of which `values`
+are the arguments; such a call did nothing. What else an answer says is what has changed, for tasks that
+wait; see `answers.py`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class PostgresCalls:
         self._process = os.getpid()
         self._closed = False
         self._poll = poll or (1.0 if database.listens else 0.2)
-        # What a call says that submits, appends, ends or sweeps jobs.
+        # What the first call of a flush says for all of them.
         self._own: dict[str, Any] = {
             "version": VERSION,
             "queue": queue_limit,
@@ -81,8 +82,9 @@ class PostgresCalls:
         }
         self._queries = queries(database.schema)
         at = database.connect, database.where
-        self._writer = Writes(*at, database.schema, self._changed, first)
-        self._lonely = Writes(*at, database.schema, self._changed, alone=True)
+        own = msgspec.json.encode(self._own)
+        self._writer = Writes(*at, database.schema, self._changed, first, own=own)
+        self._lonely = Writes(*at, database.schema, self._changed, own=own, alone=True)
         self._reader = Reads(*at)
 
     def tasks(self) -> list[Callable[[], Awaitable[None]]]:

@@ -17,7 +17,6 @@ class CancelCalls(PostgresCalls):
             "job": job_id,
             "message": None if message is None else fitting(message),
             "grace": grace if math.isfinite(grace) else "inf",
-            "keep": self._own["keep"],
         }
         answer: CancelAnswer = await self._write("request_cancels", call)
         return answer

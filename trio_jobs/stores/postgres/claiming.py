@@ -42,7 +42,6 @@ class ClaimingCalls(PostgresCalls):
         answer = await self._write(
             "claim_jobs",
             {
-                "version": self._own["version"],
                 "limit": min(limit, _MOST),
                 "handlers": handlers,
                 "worker": worker.name,
@@ -65,14 +64,13 @@ class ClaimingCalls(PostgresCalls):
 
     async def sweep(self) -> None:
         """See `Store.sweep`."""
-        while await self._write("sweep", self._own) >= BATCH:
+        while await self._write("sweep", {}) >= BATCH:
             pass
 
     async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
         """See `KeepsPauses.pause_handlers`."""
         given = None if names is None else [*names]
-        call = {"version": self._own["version"], "names": given, "paused": paused}
-        await self._write("pause_handlers", call)
+        await self._write("pause_handlers", {"names": given, "paused": paused})
 
     async def paused_handlers(self) -> Pauses:
         """See `KeepsPauses.paused_handlers`."""

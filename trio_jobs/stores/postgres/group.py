@@ -236,6 +236,7 @@ class Writes(Group[Write]):
         changed: Called with what a transaction has changed, before its calls return; with None if the answer
             was lost, and anything may have changed.
         first: A connection to begin with.
+        own: What holds for all calls, as JSON; the first of each statement says it.
         alone: Whether each call has a transaction of its own, and may wait a second for a lock.
     """
 
@@ -247,10 +248,12 @@ class Writes(Group[Write]):
         changed: Callable[[Changes | None], object],
         first: Connection | None = None,
         *,
+        own: bytes,
         alone: bool = False,
     ) -> None:
         super().__init__(connect, where, first, most=1 if alone else MOST)
         self._prefix = f"SELECT place, answer FROM {quote(schema)}.".encode()  # noqa: S608  # checked
+        self._own = own
         self._changed = changed
         self._begin = (_BEGIN, _IMPATIENT) if alone else (_BEGIN,)
 
@@ -292,8 +295,7 @@ class Writes(Group[Write]):
         for call in calls:
             verbs.setdefault(call.verb, []).append(call)
         statements = [
-            (self._prefix + verb.encode() + b"($1)", [b"[" + b",".join([call.json for call in found]) + b"]"])
-            for verb, found in verbs.items()
+            (self._prefix + verb.encode() + b"($1)", [self._joined(found)]) for verb, found in verbs.items()
         ]
         (answer,) = await connection.run([*self._begin, *statements, _COMMIT])
         if isinstance(answer, psycopg.Error):
@@ -308,3 +310,8 @@ class Writes(Group[Write]):
                 if place is not None:  # else it tells only what changed
                     found[int(place)].reply = reply
         return changes
+
+    def _joined(self, calls: Sequence[Write]) -> bytes:
+        first, *others = [call.json for call in calls]
+        both = self._own[:-1] + (first[1:] if first == b"{}" else b"," + first[1:])
+        return b"[" + b",".join([both, *others]) + b"]"

@@ -29,7 +29,6 @@ class InputCalls(PostgresCalls):
             "values": [value.decode() for value in inputs],
             "digest": sha256(b"\0".join(inputs)).hexdigest(),
             "fault": fault,
-            "keep": self._own["keep"],
         }
         newest: int = await self._write("send_inputs", call)
         return newest

@@ -21,7 +21,7 @@ class LimitCalls(PostgresCalls):
     async def limit(self, handler: str, limits: Mapping[str, Limit]) -> None:
         """See `KeepsLimits.limit`."""
         given = [_said(name, limit) for name, limit in limits.items()]
-        call = {"version": self._own["version"], "handler": handler, "limits": given}
+        call = {"handler": handler, "limits": given}
         said = await self._write("limit", call, alone=True)
         if said is not None and said["before"] not in (None, said["after"]):
             before, after = _limits_in(said["before"]), _limits_in(said["after"])
@@ -30,7 +30,7 @@ class LimitCalls(PostgresCalls):
     async def pin_limit(self, name: str, limit: Limit | None) -> None:
         """See `KeepsLimits.pin_limit`."""
         given = None if limit is None else _said(name, limit)
-        call = {"version": self._own["version"], "name": name, "limit": given}
+        call = {"name": name, "limit": given}
         await self._write("pin_limit", call, alone=True)
 
     async def limits(self) -> Sequence[LimitStatus]:

@@ -24,7 +24,7 @@ class ScheduleCalls(PostgresCalls):
         return ScheduleTexts(self._rows)
 
     async def _change(self, verb: str, **call: Any) -> None:
-        await self._write("change_schedules", {"version": self._own["version"], "do": verb, **call})
+        await self._write("change_schedules", {"do": verb, **call})
 
     async def declare(self, schedules: Sequence[Schedule]) -> None:
         """See `KeepsSchedules.declare`."""
@@ -67,6 +67,6 @@ class ScheduleCalls(PostgresCalls):
     async def fire(self, seen: ScheduleRow, tick: float, job: Submission) -> bool:
         """See `KeepsSchedules.fire`."""
         call = {"name": seen.schedule.name, "revision": seen.revision, "last": seen.last_tick, "tick": tick}
-        new = {**self._own, **call_of([self._rows.written(job)]), "limit": 0}
+        new = call_of([self._rows.written(job)])
         fired: bool = await self._write("fire_schedule", {**new, **call}, alone=not new["plain"])
         return fired

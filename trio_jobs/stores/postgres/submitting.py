@@ -23,7 +23,7 @@ class SubmitCalls(PostgresCalls):
     ) -> tuple[list[str], list[Claim]]:
         """See `Store.submit`."""
         new = [self._rows.written(one) for one in batch]
-        call = {**self._own, **call_of(new), "limit": min(limit, _MOST)}
+        call = {**call_of(new), "limit": min(limit, _MOST)}
         if limit:
             call |= {"handlers": self._rows.claimed, **_of(worker)}
             call["at_once"] = 0 < len(batch) <= limit and all(map(self._starts, batch))
@@ -42,7 +42,6 @@ class SubmitCalls(PostgresCalls):
         """See `Store.spawn`."""
         new = self._rows.written(child, child=True)
         call = {
-            **self._own,
             "parent": parent,
             "attempt": attempt,
             "jobs": [job_of(new)],

@@ -44,7 +44,6 @@ class WritingCalls(PostgresCalls):
             "count": len(encoded),
             "offset": offset,
             "received": received,
-            "keep": self._own["keep"],
         }
         newest: int = await self._write("append_events", call)
         return newest
@@ -56,7 +55,6 @@ class WritingCalls(PostgresCalls):
             "attempt": attempt,
             "claim": claim,
             "outcome": outcome_of(outcome),
-            "keep": self._own["keep"],
         }
         return State(await self._write("finish_jobs", call))
 

@@ -4,15 +4,11 @@ AS $$
 DECLARE
     call json;
 BEGIN
-    PERFORM 1 FROM trio_jobs.job AS job
-    WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
-    place := 0;
-    FOR call IN SELECT value FROM json_array_elements(calls) LOOP
+    FOR place, call IN SELECT * FROM trio_jobs.lock_jobs(calls) LOOP
         answer := trio_jobs.request_cancel_of(call ->> 'job', call ->> 'message', (call ->> 'grace')::float8);
         RETURN NEXT;
-        place := place + 1;
     END LOOP;
-    RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, place);
+    RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, json_array_length(calls));
 END $$;
 
 -- Cancels a job that waits, or records the request of one that runs; returns an answer.

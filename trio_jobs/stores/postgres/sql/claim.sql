@@ -127,18 +127,14 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.claim_jobs(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
     lasts double precision;
     found record;
     ids json;
 BEGIN
-    FOR place, call IN
-        SELECT one.ordinality - 1, one.value FROM json_array_elements(calls) WITH ORDINALITY AS one
-    LOOP
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
         lasts := call ->> 'lease';
-        answer := refused;
-        IF refused IS NULL THEN
+        IF answer IS NULL THEN
             SELECT known AS rows, true AS more INTO found FROM trio_jobs.claimed(call ->> 'claim', lasts) AS known;
             IF found.rows IS NULL THEN
                 found := trio_jobs.claim_due(
@@ -159,15 +155,11 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.pause_handlers(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
     names text[];
 BEGIN
-    FOR place, call IN
-        SELECT one.ordinality - 1, one.value FROM json_array_elements(calls) WITH ORDINALITY AS one
-    LOOP
-        answer := refused;
-        IF refused IS NULL THEN
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
+        IF answer IS NULL THEN
             names := CASE WHEN call ->> 'names' IS NULL THEN ARRAY['']
                 ELSE ARRAY(SELECT json_array_elements_text(call -> 'names') ORDER BY 1) END;
             IF (call ->> 'paused')::boolean THEN

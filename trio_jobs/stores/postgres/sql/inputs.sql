@@ -5,17 +5,12 @@
 CREATE OR REPLACE FUNCTION trio_jobs.send_inputs(calls json) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
 AS $$
 DECLARE
+    keep json := calls -> 0 -> 'keep';
     call json;
 BEGIN
-    PERFORM 1 FROM trio_jobs.job AS job
-    WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
-    place := 0;
-    FOR call IN SELECT value FROM json_array_elements(calls) LOOP
-        answer := trio_jobs.send_input(
-            call, array(SELECT json_array_elements_text(call -> 'values')), call -> 'keep'
-        );
+    FOR place, call IN SELECT * FROM trio_jobs.lock_jobs(calls) LOOP
+        answer := trio_jobs.send_input(call, ARRAY(SELECT json_array_elements_text(call -> 'values')), keep);
         RETURN NEXT;
-        place := place + 1;
     END LOOP;
 END $$;
 
@@ -75,10 +70,7 @@ DECLARE
     call json;
     job record;
 BEGIN
-    PERFORM 1 FROM trio_jobs.job AS one
-    WHERE one.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY one.number FOR UPDATE;
-    place := 0;
-    FOR call IN SELECT value FROM json_array_elements(calls) LOOP
+    FOR place, call IN SELECT * FROM trio_jobs.lock_jobs(calls) LOOP
         SELECT one.number, one.state, one.inputs_ended INTO job FROM trio_jobs.job AS one WHERE one.id = call ->> 'job';
         IF NOT FOUND THEN
             answer := json_build_object('error', 'UnknownJob', 'values', json_build_array(call ->> 'job'));
@@ -92,7 +84,6 @@ BEGIN
             answer := trio_jobs.put_in(job.number, 'inputs_ended', '{null}');
         END IF;
         RETURN NEXT;
-        place := place + 1;
     END LOOP;
 END $$;
 

@@ -263,12 +263,11 @@ END $$;
 -- A call has `handler` and `limits`, each with its `name`.
 CREATE OR REPLACE FUNCTION trio_jobs.limit(calls json) RETURNS TABLE (place integer, answer json) LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     LOCK TABLE trio_jobs.limited IN SHARE ROW EXCLUSIVE MODE;  -- one definition at a time; claims go on
-    FOR place, call IN SELECT one.ordinality - 1, one.value FROM json_array_elements(calls) WITH ORDINALITY AS one LOOP
-        answer := coalesce(refused, trio_jobs.limit_handler(call ->> 'handler', call -> 'limits'));
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
+        answer := coalesce(answer, trio_jobs.limit_handler(call ->> 'handler', call -> 'limits'));
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -276,13 +275,11 @@ END $$;
 -- A call has the `name` of a limit and the `limit`, or null for that to be pinned no longer.
 CREATE OR REPLACE FUNCTION trio_jobs.pin_limit(calls json) RETURNS TABLE (place integer, answer json) LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
     LOCK TABLE trio_jobs.limited IN SHARE ROW EXCLUSIVE MODE;
-    FOR place, call IN SELECT one.ordinality - 1, one.value FROM json_array_elements(calls) WITH ORDINALITY AS one LOOP
-        answer := refused;
-        IF refused IS NULL THEN
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
+        IF answer IS NULL THEN
             PERFORM trio_jobs.lock_limits(ARRAY(SELECT handler FROM trio_jobs.limited WHERE name = call ->> 'name'));
             UPDATE trio_jobs.limits SET pinned = false WHERE limits.name = call ->> 'name';
             PERFORM trio_jobs.define_limits(

@@ -46,12 +46,10 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.change_schedules(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
-    FOR place, call IN SELECT list.ordinality - 1, list.value FROM json_array_elements(calls) WITH ORDINALITY AS list LOOP
-        answer := refused;
-        IF refused IS NULL AND call ->> 'do' = 'declare' THEN
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
+        IF answer IS NULL AND call ->> 'do' = 'declare' THEN
             PERFORM trio_jobs.keep_schedule(one.value)
             FROM (SELECT value FROM json_array_elements(call -> 'schedules') ORDER BY value ->> 'name') AS one;
             UPDATE trio_jobs.schedule SET added = false, declared_until = trio_jobs.clock() + (call ->> 'lasts')::float8
@@ -60,7 +58,7 @@ BEGIN
                 UNION SELECT json_array_elements_text(call -> 'names')
             );
             answer := '{"value": null}';
-        ELSIF refused IS NULL THEN
+        ELSIF answer IS NULL THEN
             answer := trio_jobs.change_schedule(call);
         END IF;
         RETURN NEXT;
@@ -72,12 +70,10 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.fire_schedule(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
-    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
     call json;
 BEGIN
-    FOR place, call IN SELECT list.ordinality - 1, list.value FROM json_array_elements(calls) WITH ORDINALITY AS list LOOP
-        answer := refused;
-        IF refused IS NULL THEN
+    FOR place, call, answer IN SELECT * FROM trio_jobs.checked(calls) LOOP
+        IF answer IS NULL THEN
             PERFORM FROM trio_jobs.schedule
             WHERE name = call ->> 'name' AND revision = (call ->> 'revision')::bigint AND NOT paused
                 AND last_tick = (call ->> 'last')::float8 AND last_tick < (call ->> 'tick')::float8 FOR UPDATE;

@@ -12,6 +12,23 @@ BEGIN
     );
 END $$;
 
+-- The calls, with that refusal as the answer to each.
+CREATE OR REPLACE FUNCTION trio_jobs.checked(calls json) RETURNS TABLE (place integer, call json, answer json)
+LANGUAGE plpgsql AS $$
+DECLARE
+    refused json := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
+BEGIN
+    RETURN QUERY SELECT (one.ordinality - 1)::integer, one.value, refused FROM json_array_elements(calls) WITH ORDINALITY AS one;
+END $$;
+
+-- The calls, whose jobs are locked now: in one order, so that no two transactions wait for each other.
+CREATE OR REPLACE FUNCTION trio_jobs.lock_jobs(calls json) RETURNS TABLE (place integer, call json) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM trio_jobs.job
+    WHERE job.id = ANY (ARRAY(SELECT value ->> 'job' FROM json_array_elements(calls))) ORDER BY job.number FOR UPDATE;
+    RETURN QUERY SELECT (one.ordinality - 1)::integer, one.value FROM json_array_elements(calls) WITH ORDINALITY AS one;
+END $$;
+
 -- Starts jobs that wait and that the caller has locked; each row is what `Rows.claim_of` takes, in the order given.
 -- Without a `lease`, in seconds, it never lapses.
 CREATE OR REPLACE FUNCTION trio_jobs.start_jobs(numbers bigint[], worker text, lease double precision, claim text)
