@@ -45,6 +45,7 @@ class SubmitCalls(PostgresCalls):
             "parent": parent,
             "attempt": attempt,
             "jobs": [job_of(new)],
+            "at_once": True,
             **_of(worker),
             "lease": None,
         }

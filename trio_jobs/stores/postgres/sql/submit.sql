@@ -322,27 +322,21 @@ CREATE OR REPLACE FUNCTION trio_jobs.spawn_jobs(calls json) RETURNS TABLE (place
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    call trio_jobs.call;
-    at double precision;
+    read trio_jobs.call[] := ARRAY(SELECT json_populate_recordset(NULL::trio_jobs.call, calls));
+    held int[];  -- the places of those whose parents run
 BEGIN
-    PERFORM FROM trio_jobs.job
-        WHERE id IN (SELECT value ->> 'parent' FROM json_array_elements(calls)) ORDER BY number FOR NO KEY UPDATE;
-    at := trio_jobs.clock();
-    place := 0;
-    FOR call IN SELECT * FROM json_populate_recordset(NULL::trio_jobs.call, calls) LOOP
-        IF EXISTS (
-            SELECT FROM trio_jobs.job
-            WHERE id = call.parent AND state = 'running' AND attempt = call.attempt AND claim IS NOT DISTINCT FROM call.claim
-        ) THEN
-            call.at_once := true;
-            PERFORM trio_jobs.insert_jobs(ARRAY[call], true, at);
-            SELECT json_build_object(
-                'value', json_build_array(attempt, spent, saved, seq, consumed), 'started', json_build_array(id)
-            ) INTO answer FROM trio_jobs.job WHERE id = call.jobs[1].id;
-        ELSE
-            answer := trio_jobs.refusal('LeaseLost', to_json(call.parent), to_json(call.attempt));
-        END IF;
-        RETURN NEXT;
-        place := place + 1;
-    END LOOP;
+    PERFORM FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT parent FROM unnest(read))) ORDER BY number FOR NO KEY UPDATE;
+    held := ARRAY(
+        SELECT call.ordinality FROM unnest(read) WITH ORDINALITY AS call WHERE EXISTS (
+            SELECT FROM (SELECT * FROM trio_jobs.job WHERE id = call.parent OFFSET 0) AS job  -- see `lock_due`
+            WHERE job.state = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
+        )
+    );
+    PERFORM trio_jobs.insert_jobs(ARRAY(SELECT read[one] FROM unnest(held) AS one), true, trio_jobs.clock());
+    RETURN QUERY
+    SELECT call.ordinality::int - 1, CASE WHEN call.ordinality = ANY (held) THEN (
+        SELECT json_build_object('value', json_build_array(attempt, spent, saved, seq, consumed), 'started', json_build_array(id))
+        FROM trio_jobs.job WHERE id = (call.jobs[1]).id
+    ) ELSE trio_jobs.refusal('LeaseLost', to_json(call.parent), to_json(call.attempt)) END
+    FROM unnest(read) WITH ORDINALITY AS call;
 END $$;
