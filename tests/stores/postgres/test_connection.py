@@ -14,7 +14,7 @@ from psycopg import pq
 
 from tests.stores.postgres.schemas import held, query
 from trio_jobs import StoreUnavailable
-from trio_jobs.stores.postgres.connection import Connection
+from trio_jobs.stores.postgres.connection import Connection, Kept
 from trio_jobs.stores.postgres.opening import database_at
 
 
@@ -208,3 +208,36 @@ async def test_a_forked_child_leaves_the_connection_alone(
             os._exit(0)
         await trio.to_thread.run_sync(os.waitpid, child, 0)
         assert await pid_of(connection) == pid
+
+
+async def test_a_statement_that_comes_again_is_kept(postgres_url: str) -> None:
+    """The server keeps a statement at its first use; behind a pooler it keeps none."""
+    names = b"SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT $1::int'"
+    for url, kept in (postgres_url, "1"), (f"{postgres_url}?pooler=transaction", "0"):
+        async with connected(url) as connection:
+            for value in b"1", b"2":
+                answers = await connection.run([(Kept(b"SELECT $1::int"), [value])], [(names, ())])
+                assert answers == [[[(value.decode(),)]], [[(kept,)]]]
+
+
+async def test_a_kept_statement_that_is_refused_says_why(postgres_url: str) -> None:
+    """What cannot be prepared yet gives its own error, and works once what it lacks is there."""
+    async with connected(postgres_url) as connection:
+        late, fine = [(Kept(b"SELECT * FROM late"), ())], [(Kept(b"SELECT 1"), ())]
+        refused, there = await connection.run(late, fine)
+        assert isinstance(refused, psycopg.errors.UndefinedTable)
+        assert there == [[("1",)]]
+        query(postgres_url, "CREATE TABLE late AS SELECT 5 AS number")
+        assert await connection.run(late) == [[[("5",)]]]
+
+
+async def test_a_kept_statement_of_which_the_columns_change_is_kept_anew(postgres_url: str) -> None:
+    """Whoever uses it next after a migration gets an error, and the one after that its rows."""
+    async with connected(postgres_url) as connection:
+        query(postgres_url, "CREATE TABLE grows AS SELECT 5 AS number")
+        rows = [(Kept(b"SELECT * FROM grows"), ())]
+        assert await connection.run(rows) == [[[("5",)]]]
+        query(postgres_url, "ALTER TABLE grows ADD COLUMN more int")
+        (error,) = await connection.run(rows)
+        assert isinstance(error, psycopg.errors.FeatureNotSupported)
+        assert await connection.run(rows) == [[[("5", None)]]]

@@ -7,8 +7,9 @@ connection, as nobody knows then which answer comes next; the server is asked to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import psycopg
@@ -28,17 +29,29 @@ Statement: TypeAlias = tuple[bytes, Sequence[bytes | None]]
 Answer: TypeAlias = list[list[Row]] | psycopg.Error
 """The rows of each statement of a batch, or the error of one."""
 
+
+class Kept(bytes):
+    """SQL that comes again and again, of which a connection lets the server keep the plan."""
+
+
+# A plan that is kept may have been made while a table was small, or before it was analysed.
+_PLANS: Final[Statement] = (
+    b"SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)",
+    (),
+)
+_STALE: Final = ("0A000", "26000")  # a kept statement has other columns now, or is not there any more
 _CANCELLING: Final = 2.0  # seconds in which the server is to learn that nobody waits any more
 _WITH_ERROR: Final = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
-async def connect(options: Mapping[str, str], limit: float, where: str) -> Connection:
+async def connect(options: Mapping[str, str], limit: float, where: str, *, keeps: bool = False) -> Connection:
     """Connect to a server.
 
     Args:
         options: Of libpq, by their names.
         limit: Seconds after which it counts as out of reach.
         where: What it is called in errors.
+        keeps: See `Connection`.
 
     Raises:
         StoreUnavailable: It does not answer.
@@ -53,7 +66,7 @@ async def connect(options: Mapping[str, str], limit: float, where: str) -> Conne
         except BaseException:
             pg.finish()
             raise
-        return Connection(pg)
+        return Connection(pg, keeps=keeps)
     raise StoreUnavailable(f"{where} did not answer within {limit:g} seconds")
 
 
@@ -100,10 +113,15 @@ class Connection:
 
     Args:
         pg: What libpq has connected.
+        keeps: Whether `Kept` statements are prepared, each at its first use, as works with a session of the
+            server's own.
     """
 
-    def __init__(self, pg: PGconn) -> None:
+    def __init__(self, pg: PGconn, *, keeps: bool = False) -> None:
         self._pg = pg
+        self._keeps = keeps
+        self._names: dict[bytes, bytes] = {}  # of the statements that are kept
+        self._numbers = count()
         self._process = os.getpid()
         pg.nonblocking = 1
 
@@ -138,12 +156,36 @@ class Connection:
         pg = self._pg
         if pg.pipeline_status == PipelineStatus.OFF:
             pg.enter_pipeline_mode()
+        if self._keeps:
+            await self._prepare({sql for batch in batches for sql, _ in batch if isinstance(sql, Kept)})
         for batch in batches:
             for sql, values in batch:
-                pg.send_query_params(sql, values)
+                if name := self._names.get(sql):
+                    pg.send_query_prepared(name, values)
+                else:
+                    pg.send_query_params(sql, values)
             pg.pipeline_sync()
         await self._flush()
-        return [await self._answer() for _ in batches]
+        answers = [await self._answer() for _ in batches]
+        if any(isinstance(answer, psycopg.Error) and answer.sqlstate in _STALE for answer in answers):
+            self._names.clear()
+        return answers
+
+    async def _prepare(self, wanted: Collection[bytes]) -> None:
+        """Have the server keep statements. One that it refuses is sent as it is, and its error says why."""
+        new = {sql: b"kept%d" % next(self._numbers) for sql in wanted if sql not in self._names}
+        if not new:
+            return
+        for sql, name in new.items():
+            self._pg.send_prepare(name, sql)
+            self._pg.pipeline_sync()
+        self._pg.send_query_params(*_PLANS)
+        self._pg.pipeline_sync()
+        await self._flush()
+        for sql, name in new.items():
+            if not isinstance(await self._answer(), psycopg.Error):
+                self._names[sql] = name
+        await self._answer()
 
     async def script(self, sql: str) -> list[Row]:
         """Run statements as one string, before the first `run`, and return the rows of the last.

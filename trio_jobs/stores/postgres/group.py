@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Final, Generic, TypeVar
 
 import attrs
@@ -19,7 +20,7 @@ from ..._common.bell import Bell
 from ..._common.errors import StoreUnavailable
 from ..._model.retry import Retry
 from .answers import Answer, Changes
-from .connection import Connection, Row, Statement
+from .connection import Connection, Kept, Row, Statement
 from .failures import AGAIN, READ_ONLY, passes, translated
 from .statements import quote
 
@@ -252,7 +253,7 @@ class Writes(Group[Write]):
         alone: bool = False,
     ) -> None:
         super().__init__(connect, where, first, most=1 if alone else MOST)
-        self._prefix = f"SELECT place, answer FROM {quote(schema)}.".encode()  # noqa: S608  # checked
+        self._schema = quote(schema)
         self._own = own
         self._changed = changed
         self._begin = (_BEGIN, _IMPATIENT) if alone else (_BEGIN,)
@@ -295,7 +296,7 @@ class Writes(Group[Write]):
         for call in calls:
             verbs.setdefault(call.verb, []).append(call)
         statements = [
-            (self._prefix + verb.encode() + b"($1)", [self._joined(found)]) for verb, found in verbs.items()
+            (_statement(self._schema, verb), [self._joined(found)]) for verb, found in verbs.items()
         ]
         (answer,) = await connection.run([*self._begin, *statements, _COMMIT])
         if isinstance(answer, psycopg.Error):
@@ -315,3 +316,8 @@ class Writes(Group[Write]):
         first, *others = [call.json for call in calls]
         both = self._own[:-1] + (first[1:] if first == b"{}" else b"," + first[1:])
         return b"[" + b",".join([both, *others]) + b"]"
+
+
+@cache
+def _statement(schema: str, verb: str) -> Kept:
+    return Kept(f"SELECT place, answer FROM {schema}.{verb}($1)".encode())  # noqa: S608  # both are checked

@@ -64,11 +64,12 @@ def database_at(url: str, schema: str = SCHEMA) -> Database:
     except (psycopg.Error, ValueError) as error:
         raise ValueError(f"this is no address of PostgreSQL: {str(error).strip()}") from None
     settings = {**_SETTINGS, **{name: str(value) for name, value in given.items()}, "client_encoding": "UTF8"}
+    patience = limit if limit > 0 else math.inf  # as libpq takes it
     where = "database {} on {}".format(given.get("dbname", "(default)"), given.get("host", "(default)"))
 
     async def connected() -> Connection:
         try:
-            return await connect(settings, limit if limit > 0 else math.inf, where)  # as libpq takes it
+            return await connect(settings, patience, where, keeps=pooler == "none")
         except (psycopg.OperationalError, OSError) as error:
             raise refused(error, where) from None
 

@@ -12,6 +12,7 @@ from ..._common.errors import quoted
 from ..._common.states import KEEPS_RANK, TRANSITIONS, UNSPENT, State, Transition, sources
 from ..._model.job import PENALTY, REPEATED, SNOOZES, Priority
 from ..records import CRASHES
+from .connection import Kept
 
 VERSION: Final = 1
 """The version of the schema. Whatever changes in tables or functions makes a new one."""
@@ -119,8 +120,8 @@ def functions(schema: str) -> str:
 
 @cache
 def queries(schema: str) -> Mapping[str, bytes]:
-    """Return the statements of `queries.sql` by name."""
+    """Return the statements of `queries.sql`, which connections keep, by name."""
     found = _read("queries.sql") if "queries.sql" in _there() else ""
     parts = re.split(r"^-- name: (\S+)$", found, flags=re.MULTILINE)
     pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return {name: written(sql, schema).strip().encode() for name, sql in pairs}
+    return {name: Kept(written(sql, schema).strip().encode()) for name, sql in pairs}

@@ -1,4 +1,4 @@
--- Every statement that reads, by name.
+-- Every statement that reads, by name. Of arrays the planner must not see how many they are, or it makes a plan each time.
 
 -- name: job
 SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
@@ -20,7 +20,7 @@ WHERE id = $1;
 SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
     saved, created, started, finished, due, cancel_requested, seq, unconsumed, parent, exclusive, replaced_by,
     resubmitted_from, ready, NULL
-FROM trio_jobs.job WHERE id = ANY ($1::text[]);
+FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT unnest($1::text[])));
 
 -- name: submission
 SELECT id, handler, args, options, metadata, priority, owner, key FROM trio_jobs.job WHERE id = $1;
@@ -47,7 +47,7 @@ SELECT asked.id FROM unnest($1::text[], $2::bigint[]) AS asked (id, place) LEFT 
 WHERE job.number IS NULL OR job.last_input > asked.place;
 
 -- name: news
-SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY ($1::text[]);
+SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT unnest($1::text[])));
 
 -- name: totals
 SELECT state, jobs FROM trio_jobs.count_jobs($1, $2) WHERE state <> 'awaiting_input';
