@@ -28,6 +28,8 @@ ASTRAY = """SELECT number FROM trio_jobs.job WHERE finished IS NULL AND lane IS 
 """Jobs that should be in a lane."""
 RUNNING = """SELECT handler, options::json ->> 'limit_key', count(*) FROM trio_jobs.job
 WHERE state = 'running' GROUP BY 1, 2"""
+START = """SELECT trio_jobs.claim_some(1, '["work"]', 'w', 60, 'c')::text"""
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 CLAIM = """EXPLAIN (ANALYZE, BUFFERS, FORMAT json)
 SELECT trio_jobs.claim_some(5, '["work", "other_work"]', 'w', 60, %s)"""
 
@@ -193,6 +195,44 @@ async def test_a_rate_that_connections_share(postgres_url: str) -> None:
         ((last,),) = rows(postgres_url, query)
         await stores[1].finish(last, 1, back)
         assert len(await ids(stores[2])) == 1
+
+
+async def test_a_claim_waits_for_one_under_the_same_limit(postgres_url: str) -> None:
+    """What another connection is about to start takes its place before that is committed."""
+    async with (
+        opened(postgres_url, 1) as (store,),
+        open_postgres(postgres_url, handlers=HANDLERS[1:]) as other,
+    ):
+        for handler in (WORK, OTHER):
+            await store.limit(handler, {"it": Limit(at_once=1)})
+        await kit.accept(store, kit.make(), kit.make(target=kit.other_work))
+        got = list[list[str]]()
+
+        async def claim() -> None:
+            got.append(await ids(other))
+
+        with psycopg.connect(postgres_url) as db:
+            assert db.execute(START).fetchall() != [("[]",)]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(claim)
+                while not got and not await trio.to_thread.run_sync(rows, postgres_url, WAITING):
+                    pass
+                db.commit()
+        assert got == [[]]
+
+
+async def test_what_starts_as_its_first_limit_comes_is_counted(postgres_url: str) -> None:
+    """A job whose start is committed after its handler got a limit holds a place from the next sweep on."""
+    async with opened(postgres_url, 1) as (store,):
+        with psycopg.connect(postgres_url) as db:
+            db.execute("SELECT trio_jobs.submit('work')")
+            assert db.execute(START).fetchall() != [("[]",)]
+            await store.limit(WORK, {"it": Limit(at_once=1)})
+        await store.sweep()
+        await kit.accept(store, limited())
+        assert await ids(store) == []
+        (found,) = await store.limits()
+        assert (found.running, found.waiting) == (1, 1)
 
 
 async def test_what_is_locked_is_passed_over(postgres_url: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 import trio
 
 from tests.stores.postgres.schemas import acting, done, query
-from trio_jobs import SchemaTooNew, StoreUnavailable
-from trio_jobs.stores.postgres import migrating, statements
+from trio_jobs import SchemaTooNew, State, StoreUnavailable
+from trio_jobs.stores import Where
+from trio_jobs.stores.postgres import migrating, open_postgres, statements
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.opening import migrated, opened, plan
+from trio_jobs.testing.checks import kit
 
 
 async def open_once(url: str, **options: Any) -> None:
@@ -80,6 +82,20 @@ async def test_a_newer_schema_that_allows_it_is_used(postgres_url: str) -> None:
         await open_once(postgres_url)
     assert (found.value.found, found.value.known) == (99, statements.VERSION)
     assert numbers(postgres_url) == {"compat": 98, "version": 99}
+
+
+async def test_an_older_worker_stops_claiming_and_ends_what_it_runs(postgres_url: str) -> None:
+    """While a store is open a newer version locks it out: what runs may end, and nothing begins any more."""
+    async with open_postgres(postgres_url, handlers=[kit.work]) as store:
+        job_id = await kit.started(store)
+        await kit.accept(store, kit.make())
+        query(postgres_url, "UPDATE trio_jobs.meta SET value = 99")
+        claim = store.claim(1, kit.HOLDER)
+        for call in (claim, store.submit([kit.make()], 0, kit.HOLDER), store.sweep()):
+            with pytest.raises(SchemaTooNew, match="has version 99 of the schema"):
+                await call
+        assert await store.finish(job_id, 1, kit.completed()) is State.COMPLETED
+        assert (await store.count(Where()))[State.QUEUED] == 1
 
 
 async def test_an_older_schema_is_brought_up_to_date(

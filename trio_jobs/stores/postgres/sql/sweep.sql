@@ -127,6 +127,10 @@ BEGIN
             done := ARRAY(SELECT trio_jobs.end_alone(one) FROM unnest(numbers) AS one);
         END;
         freed := trio_jobs.hand_on_all();
+        PERFORM trio_jobs.move_in(ARRAY(  -- what started just as its handler got its first limit
+            SELECT job.number FROM trio_jobs.job WHERE job.state = 'running' AND job.lane IS NULL
+                AND job.handler IN (SELECT limited.handler FROM trio_jobs.limited) FOR UPDATE SKIP LOCKED
+        ));
         RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, cardinality(numbers));
         PERFORM trio_jobs.fold_news();
         answer := json_build_object(
