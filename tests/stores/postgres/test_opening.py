@@ -98,6 +98,14 @@ async def test_names_that_the_server_does_not_know(postgres_url: str) -> None:
         await opens(postgres_url.replace("postgres@", "nobody@"))
 
 
+async def test_options_with_which_none_connects(postgres_url: str) -> None:
+    """TLS that the server has not, and words that libpq does not know, are told with what to change."""
+    with pytest.raises(ValueError, match="does not support SSL.* switch on ssl there"):
+        await opens(f"{postgres_url}?sslmode=require")
+    with pytest.raises(ValueError, match='invalid sslmode value: "no"; correct the address'):
+        await opens(f"{postgres_url}?sslmode=no")
+
+
 async def test_a_database_that_the_user_may_not_connect_to(postgres_url: str) -> None:
     """The right to connect is asked for."""
     name = postgres_url.rpartition("/")[2]
