@@ -15,11 +15,12 @@ from .._common.bell import Bell
 from .._common.errors import LeaseLost, StoreUnavailable
 from .._common.states import Reason, Transition
 from .._model.job import Ended
-from .._watching.handle import JobHandle
+from .._watching.handle import JobAccess, JobHandle
 from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
 from ..stores.retrying import retry_until_answered, retry_until_done
 from ..stores.submission import child_submission, submission
 from .attempt import Attempt
+from .patient import Patient
 from .runner import Runner
 from .shortcuts import NO_SHORTCUTS, Shortcuts
 
@@ -70,6 +71,7 @@ class Worker(Runner):
         self._unanswered: list[Claimant] = []  # who submitted, and was not told what that started
         self._unheard = Bell()
         self._background = trio.CancelScope()
+        self._patient = self if self._at_once else cast("JobAccess", Patient(self))  # for handlers
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
 
@@ -170,7 +172,7 @@ class Worker(Runner):
         except RuntimeError:  # the nursery has just closed; the store ends the child with this attempt
             raise LeaseLost(job_id, above.attempt) from None
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return JobHandle(self, child.id)
+        return JobHandle(self._patient, child.id)
 
     async def submit_by(
         self,
@@ -187,7 +189,7 @@ class Worker(Runner):
         new = submission(fn, args, {**given, "owner": by.submission.options.owner})
         new.submitter = by.submission.id, by.attempt, by.id
         (job_id,) = await retry_until_answered(self.submit, [new])
-        return JobHandle(self, job_id)
+        return JobHandle(self._patient, job_id)
 
     async def resubmit(self, job_id: str, options: Mapping[str, Any], room: int | None = None) -> str:
         """Submit a job that has ended again; see `JobHandle.resubmit` and `Submission.room`."""

@@ -99,7 +99,8 @@ class JobHandle(Generic[T_co, R_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, JobHandle):
             return NotImplemented
-        return self.id == other.id and self._access is other._access
+        # Those that a handler was given, and others, have not the same access.
+        return self.id == other.id and self._access.raised is other._access.raised
 
     def __hash__(self) -> int:
         return hash(self.id)
