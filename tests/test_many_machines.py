@@ -48,7 +48,7 @@ async def wait(job: trio_jobs.JobContext[str]) -> None:
 
 
 async def main(url: str) -> None:
-    async with trio_jobs.open_registry(url, handlers=[count, wait], lease=2) as jobs:
+    async with trio_jobs.open_registry(url, handlers=[count, wait], lease=float(sys.argv[2])) as jobs:
         print("working", flush=True)
         with trio.open_signal_receiver(15) as signals:
             async for _ in signals:
@@ -58,7 +58,7 @@ async def main(url: str) -> None:
 if __name__ == "__main__":
     trio.run(main, sys.argv[1])
 """
-Start = Callable[[], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 async def count(job: trio_jobs.JobContext[int], upto: int) -> str:
@@ -76,8 +76,8 @@ def start(postgres_url: str, tmp_path: Path) -> Iterator[Start]:
     program.write_text(PROGRAM, encoding="utf-8")
     started: list[subprocess.Popen[str]] = []
 
-    def begin() -> subprocess.Popen[str]:
-        command = [sys.executable, str(program), postgres_url]
+    def begin(lease: float = 30.0) -> subprocess.Popen[str]:
+        command = [sys.executable, str(program), postgres_url, str(lease)]
         worker = subprocess.Popen(
             command, stdout=subprocess.PIPE, encoding="utf-8", env={"PYTHONPATH": str(ROOT)}
         )
@@ -133,7 +133,7 @@ async def test_a_job_is_followed_through_a_deploy(postgres_url: str, start: Star
 async def test_another_worker_takes_over_from_one_that_was_killed(postgres_url: str, start: Start) -> None:
     """After kill -9 the lease lapses, and the job goes on elsewhere from what it had saved."""
     async with in_front(postgres_url) as jobs:
-        killed = await trio.to_thread.run_sync(start)
+        killed = await trio.to_thread.run_sync(start, 2.0)
         handle = await jobs.submit(count, 60)
         async with handle.stream(restarts="continue") as stream:
             first = await receive(stream, 20)
@@ -151,7 +151,7 @@ async def test_a_cancellation_reaches_a_worker_elsewhere(postgres_url: str, star
         handle = await jobs.submit(wait)
         async with handle.stream() as stream:
             assert await stream.receive() == "begun"
-        with trio.fail_after(20):  # the lease is renewed for as long as it runs, so no sweep ends it
+        with trio.fail_after(20):  # sooner than a lease ends
             report = await handle.cancel("enough")
         assert report.outcome == "cancelled"
         assert (await handle.snapshot()).state is State.CANCELLED

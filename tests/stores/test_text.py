@@ -12,8 +12,7 @@ import attrs
 import pytest
 
 from trio_jobs import Ended, ErrorRecord, InvalidPayload, Kind, Reason, State
-from trio_jobs._common.states import Transition
-from trio_jobs.stores import Outcome, Where
+from trio_jobs.stores import Outcome, Transition, Where
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.stores.postgres import open_postgres
 from trio_jobs.stores.sqlite import open_sqlite

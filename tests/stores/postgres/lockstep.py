@@ -16,12 +16,11 @@ import trio
 from psycopg.pq import PGconn
 from psycopg.pq.abc import PGresult
 
+from tests.stores.postgres.parts import rows_of
 from trio_jobs import Retention
-from trio_jobs._model.handlers import Handlers
 from trio_jobs.stores.postgres import PostgresStore
 from trio_jobs.stores.postgres.connection import Answer, Connection, Statement
 from trio_jobs.stores.postgres.opening import database_at
-from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.serving import served
 
 CLOCK = """CREATE OR REPLACE FUNCTION trio_jobs.clock() RETURNS double precision LANGUAGE sql VOLATILE
@@ -70,7 +69,8 @@ async def open_in_lockstep(
     with psycopg.connect(url) as db:
         db.execute(CLOCK)
     database = attrs.evolve(database_at(url), connect=partial(connected, url), listens=False)
-    rows = Rows(Handlers(handlers))
-    store = PostgresStore(database, rows, queue_limit=queue_limit, retention=retention, poll=math.inf)
+    store = PostgresStore(
+        database, rows_of(handlers), queue_limit=queue_limit, retention=retention, poll=math.inf
+    )
     async with served(store, store.tasks()):
         yield store

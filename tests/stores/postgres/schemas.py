@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from trio_jobs.stores.postgres.calls import PostgresCalls
-from trio_jobs.stores.postgres.opening import opened
+from trio_jobs.stores.postgres.opening import opened, schema_of
 from trio_jobs.stores.postgres.statements import quote
 
 # Each call says what is to be done in the database, and gives it back.
@@ -44,7 +44,7 @@ END $$;
 async def acting(url: str, *, direct: str | None = None, **options: Any) -> AsyncGenerator[PostgresCalls]:
     """Open a schema that has the function, which comes into it by the direct way if there is a longer one."""
     async with opened(PostgresCalls, url, **options) as calls:
-        query(direct or url, FUNCTION.format(schema=quote(calls._database.schema)))
+        query(direct or url, FUNCTION.format(schema=quote(options.get("schema", schema_of(url)))))
         yield calls
 
 

@@ -33,9 +33,11 @@ async def pid_of(connection: Connection) -> int:
     return int(answer[0][0][0] or 0)
 
 
-async def backend_gone(url: str, pid: int) -> None:
-    with trio.fail_after(10):
-        while query(url, "SELECT FROM pg_stat_activity WHERE pid = %s", pid):
+async def until_it(url: str, pid: int, sleeps: int) -> None:
+    """Wait until a backend runs a statement that sleeps, or does not any more."""
+    asks = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query LIKE %s"
+    with trio.fail_after(30):
+        while query(url, asks, pid, "%pg_sleep%") != [(sleeps,)]:
             await trio.sleep(0.01)
 
 
@@ -76,11 +78,19 @@ async def test_a_cancelled_statement_ends_on_the_server(postgres_url: str) -> No
     """Who is cancelled while a statement runs loses the connection, and the server gives the statement up."""
     async with connected(postgres_url) as connection:
         pid = await pid_of(connection)
-        with trio.move_on_after(0.05) as scope:
-            await connection.run([(b"SELECT pg_sleep(600)", ())])
+        scope = trio.CancelScope()
+
+        async def cancel() -> None:
+            await until_it(postgres_url, pid, sleeps=1)
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel)
+            with scope:
+                await connection.run([(b"SELECT pg_sleep(600)", ())])
         assert scope.cancelled_caught
         assert not connection.is_open
-        await backend_gone(postgres_url, pid)
+        await until_it(postgres_url, pid, sleeps=0)
 
 
 async def test_a_terminated_backend_says_why(postgres_url: str) -> None:

@@ -255,7 +255,7 @@ async def test_a_server_in_trouble(postgres_url: str, code: str) -> None:
 async def test_statements_that_take_too_long(postgres_url: str) -> None:
     """Where the server ends slow statements, callers are told, and the next ones succeed."""
     name = postgres_url.rpartition("/")[2]
-    sql(postgres_url, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
+    sql(postgres_url, f"ALTER DATABASE {name} SET statement_timeout = '2s'")
     async with registry(postgres_url) as jobs:
         sql(postgres_url, FAULT)
         sql(postgres_url, "INSERT INTO public.fault VALUES ('slow', 0)")
@@ -267,9 +267,10 @@ async def test_statements_that_take_too_long(postgres_url: str) -> None:
 
 
 @pytest.fixture
-def small_disk(postgres_server: Server) -> Iterator[str]:
+def small_disk(own_server: Start) -> Iterator[str]:
     """Return the URL of a database on a disk of its own, which holds little."""
-    folder = postgres_server.folder / "small"
+    server = own_server()
+    folder = server.folder / "small"
     folder.mkdir()
     try:
         run("mount", "-t", "tmpfs", "-o", "size=32m,mode=777", "tmpfs", str(folder))
@@ -279,13 +280,13 @@ def small_disk(postgres_server: Server) -> Iterator[str]:
     try:
         place = folder / "space"
         place.mkdir()
-        owner = postgres_server.folder.stat()
+        owner = server.folder.stat()
         os.chown(place, owner.st_uid, owner.st_gid)
-        postgres_server.query(f"CREATE TABLESPACE small LOCATION '{place}'")
-        postgres_server.query("CREATE DATABASE small TABLESPACE small")
-        yield postgres_server.url("small")
-        postgres_server.query("DROP DATABASE small WITH (FORCE)")
-        postgres_server.query("DROP TABLESPACE small")
+        server.query(f"CREATE TABLESPACE small LOCATION '{place}'")
+        server.query("CREATE DATABASE small TABLESPACE small")
+        yield server.url("small")
+        server.query("DROP DATABASE small WITH (FORCE)")
+        server.query("DROP TABLESPACE small")
     finally:
         run("umount", "-l", str(folder))
 

@@ -16,19 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stores.postgres.in_sql import schema_in
+from tests.stores.postgres.parts import encode, encode_event, rows_of
 from tests.stores.postgres.test_rules import counts, outcomes, rules, texts
-from trio_jobs import Ended, Kind, Progress, Reason, Retention, Step
-from trio_jobs._common.errors import TrioJobsError
-from trio_jobs._json.stored import encode_event
-from trio_jobs._json.values import encode
-from trio_jobs._model.handlers import Handlers
+from trio_jobs import Ended, Kind, Progress, Reason, Retention, Step, TrioJobsError
 from trio_jobs.stores import Transition
 from trio_jobs.stores.contract import Claimant, Outcome
 from trio_jobs.stores.postgres.answers import Answer, error_in
 from trio_jobs.stores.postgres.cancelling import CancelCalls
 from trio_jobs.stores.postgres.inputs import InputCalls
 from trio_jobs.stores.postgres.writing import WritingCalls
-from trio_jobs.stores.rows import Rows
 from trio_jobs.stores.sqlite import ends as in_file
 from trio_jobs.stores.sqlite import inbox, verbs
 from trio_jobs.stores.sqlite.group import FOREVER, Limits, Transaction
@@ -59,7 +55,7 @@ class InSql(WritingCalls, InputCalls, CancelCalls):
 
     def __init__(self, db: psycopg.Connection[Any], keep: Retention) -> None:
         self._db = db
-        self._rows = Rows(Handlers(()))
+        self.rows = self._rows = rows_of(())
         self._own = {"keep": attrs.asdict(keep)}
 
     async def _write(self, verb: str, call: Any, *, alone: bool = False) -> Any:
@@ -164,7 +160,7 @@ class Both:
 
     def send(self, input_id: str, values: Sequence[Any]) -> Any:
         return self.same(
-            lambda: inbox.send(self.tx, "held", input_id, values, self.sql._rows.inputs_of)[0],
+            lambda: inbox.send(self.tx, "held", input_id, values, self.sql.rows.inputs_of)[0],
             self.sql.send("held", input_id, values),
         )
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import trio
 
+from tests.stores.postgres.parts import read, write
 from tests.stores.postgres.schemas import acting, done, query
 from trio_jobs import SchemaTooNew, State, StoreUnavailable
 from trio_jobs.stores import Where
@@ -19,7 +20,7 @@ from trio_jobs.testing.checks import kit
 
 async def open_once(url: str, **options: Any) -> None:
     async with opened(PostgresCalls, url, **options) as calls:
-        assert await calls._read("job", "nobody") == []
+        assert await read(calls, "job", "nobody") == []
 
 
 def numbers(url: str) -> dict[str, int]:
@@ -56,8 +57,8 @@ async def test_a_schema_is_made_ahead(postgres_url: str) -> None:
 async def test_a_schema_may_have_any_sensible_name(postgres_url: str, name: str) -> None:
     """Tables, functions and reads of a schema of another name are in it, and nothing is in the usual one."""
     async with acting(postgres_url, schema=name) as calls:
-        assert await calls._write("act", {"what": "one"}) == "one"
-        assert await calls._read("job", "nobody") == []
+        assert await write(calls, "act", {"what": "one"}) == "one"
+        assert await read(calls, "job", "nobody") == []
     found = query(postgres_url, "SELECT nspname FROM pg_namespace WHERE nspname IN ('trio_jobs', %s)", name)
     assert found == [(name,)]
 
@@ -103,7 +104,7 @@ async def test_an_older_schema_is_brought_up_to_date(
 ) -> None:
     """Only the steps behind the version that is there are run, all or none, and jobs stay."""
     async with acting(postgres_url) as calls:
-        await calls._write("act", {"what": "stays"})
+        await write(calls, "act", {"what": "stays"})
     steps = (*statements.tables("trio_jobs"), "ALTER TABLE trio_jobs.job ADD COLUMN newer int;")
     monkeypatch.setattr(migrating, "tables", lambda _: (*steps, "SELECT 1 / 0;"))
     monkeypatch.setattr(migrating, "VERSION", 3)
@@ -170,6 +171,6 @@ async def test_a_migration_that_hangs_is_given_up(postgres_url: str, monkeypatch
     """Who waits in vain for another one that makes the schema hears that the store is unavailable."""
     monkeypatch.setattr(migrating, "_MIGRATING", 0.2)
     with psycopg.connect(postgres_url) as other:
-        other.execute(migrating._lock("trio_jobs").encode())
+        other.execute("CREATE SCHEMA trio_jobs")
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
             await open_once(postgres_url)

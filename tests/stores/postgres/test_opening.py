@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.postgres import Server
+from tests.stores.postgres.parts import options_of
 from tests.stores.postgres.schemas import query
 from trio_jobs import InvalidPayload, Retention, StoreCorrupt, StoreUnavailable
 from trio_jobs.stores.postgres import migrating
@@ -27,9 +28,8 @@ async def test_a_store_is_opened(postgres_url: str) -> None:
     """The whole store opens, and closes with its block."""
     async with open_postgres(postgres_url, poll=0.5, queue_limit=7, retention=Retention(events=3)) as store:
         assert store.durable
-        assert store._poll == 0.5
-        assert store._own["queue"] == 7
-        assert store._own["keep"]["events"] == 3
+        poll, own = options_of(store)
+    assert (poll, own["queue"], own["keep"]["events"]) == (0.5, 7, 3)
 
 
 @pytest.mark.parametrize(

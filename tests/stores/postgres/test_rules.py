@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stores.postgres.in_sql import schema_in
+from tests.stores.postgres.parts import decode, decode_event
 from trio_jobs import (
     Ended,
     ErrorRecord,
@@ -25,8 +26,6 @@ from trio_jobs import (
     Retention,
     State,
 )
-from trio_jobs._json.stored import decode_event
-from trio_jobs._json.values import decode
 from trio_jobs.stores import TRANSITIONS, Transition
 from trio_jobs.stores.contract import Outcome
 from trio_jobs.stores.postgres.writing import outcome_of
