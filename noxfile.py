@@ -149,21 +149,15 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def torture(session: nox.Session) -> None:
-    """Real processes on one file are killed, each verb meets each fault, and everything is checked."""
-    install(session, "test")
-    session.run("python", "tests/torture/run.py", *session.posargs)
-    session.run("python", "tests/torture/run.py", "--stops", "100")
-    session.run("python", "tests/torture/failpoints.py")
+    """Real processes are killed, and so is their server; each verb meets each fault; everything is checked.
 
-
-@nox.session(name="torture-postgres")
-def torture_postgres(session: nox.Session) -> None:
-    """Real processes on one database are killed, and so is its server; no gate yet.
-
-    `nox -s torture-postgres -- --kills 3000` kills ten times as many, before a release.
+    `nox -s torture -- --kills 3000` kills ten times as many, before a release.
     """
     install(session, "test")
+    session.run("python", "tests/torture/run.py", *session.posargs)
     session.run("python", "tests/torture/run.py", "--store", "postgresql", *session.posargs)
+    session.run("python", "tests/torture/run.py", "--stops", "100")
+    session.run("python", "tests/torture/failpoints.py")
 
 
 @nox.session
