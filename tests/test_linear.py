@@ -42,6 +42,7 @@ MOST = 6
 
 EXPRESSIONS = {
     "stores/postgres/calls": "one class of characters, of which each is looked at once",
+    "stores/postgres/failures": "what the operator's own server says",
     "stores/postgres/looking": "a search that this package put together",
     "stores/postgres/statements": "our own SQL, from files of the package",
     "stores/sqlite/queries": "our own SQL, from a file of the package",
