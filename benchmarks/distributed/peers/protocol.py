@@ -1,6 +1,6 @@
 """What the benchmark asks of each library: worker processes, and a client process that takes orders.
 
-As in `benchmarks/durable/peers/protocol.py`, from which what is the same comes, and with one order more:
+As in `benchmarks/durable/peers/protocol.py`, with one order more:
 
     {"do": "batches", "jobs": 5000, "size": 100}  ->  {"seconds": 0.4}   or null: it has no batches
 
@@ -10,21 +10,19 @@ writes there when each job started. That costs a microsecond, and is to these pe
 
 from __future__ import annotations
 
-import json
 import mmap
-import sys
 from abc import abstractmethod
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import Any
 
 from benchmarks.durable.peers import protocol
-from benchmarks.durable.peers.protocol import POLL, READERS, Result, latency, now, result_of
+from benchmarks.durable.peers.protocol import POLL, Result, now, result_of
 
 __all__ = ["POLL", "Client", "Marks", "Result", "result_of", "take_orders"]
 
 MOST_JOBS = 2_000_000
-LOOK = 0.02  # seconds between two looks whether all have ended
 
 
 class Marks:
@@ -51,6 +49,8 @@ class Marks:
 
 
 class Client(protocol.Client):
+    look = 0.02
+
     @abstractmethod
     async def submit_many(self, numbers: range) -> list[Any] | None:
         """Submit a job for each number, all in one call; return what stands for them, or None: it cannot."""
@@ -66,40 +66,6 @@ async def in_batches(client: Client, jobs: int, size: int) -> list[Any] | None:
     return handles
 
 
-async def settle(client: Client, handles: list[Any]) -> dict[str, Any]:
-    """Wait until every job has ended, then read and compare all results."""
-    while await client.unfinished():
-        await client.sleep(LOOK)
-    settled = now()
-    results = await client.each(len(handles), READERS, lambda n: client.result(handles[n]))
-    return {
-        "settled": settled,
-        "first": min(started for _, started in results),
-        "right": sum(n == expected for expected, (n, _) in enumerate(results)),
-    }
-
-
 async def take_orders(client: Client) -> None:
     """Do what the lines of the standard input say, until it ends."""
-    handles: list[Any] = []
-    began = 0.0
-    for line in sys.stdin:
-        order = json.loads(line)
-        match order["do"]:
-            case "submit":
-                began = now()
-                handles = await client.each(order["jobs"], order["at_once"], client.submit)
-                answer: dict[str, Any] = {"seconds": now() - began}
-            case "batches":
-                began = now()
-                found = await in_batches(client, order["jobs"], order["size"])
-                answer = {"seconds": None if found is None else now() - began}
-                handles = found or []
-            case "settle":
-                answer = {"began": began, **await settle(client, handles)}
-            case "latency":
-                answer = await latency(client, order["jobs"])
-            case other:
-                raise ValueError(f"no such order: {other!r}")
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    await protocol.take_orders(client, partial(in_batches, client))

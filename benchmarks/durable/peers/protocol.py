@@ -24,6 +24,8 @@ from typing import Any
 Result = list[Any]
 """What `work(n)` returns: n, and when it started."""
 
+Batches = Callable[[int, int], Awaitable[list[Any] | None]]
+
 POLL = 0.01
 """Seconds between two looks, at low load, of what can only poll: worker and client."""
 
@@ -40,7 +42,13 @@ def result_of(n: int) -> Result:
 
 
 class Client(ABC):
-    """How one library is driven. `handles` are whatever it calls what `submit` returned."""
+    """How one library is driven. `handles` are whatever it calls what `submit` returned.
+
+    Attributes:
+        look: Seconds between two looks whether all jobs have ended.
+    """
+
+    look = 0.005
 
     @abstractmethod
     async def each(self, count: int, at_once: int, do: Callable[[int], Awaitable[Any]]) -> list[Any]:
@@ -64,7 +72,7 @@ class Client(ABC):
 async def settle(client: Client, handles: list[Any]) -> dict[str, Any]:
     """Wait until every job has its result, then read and compare them all."""
     while await client.unfinished():
-        await client.sleep(0.005)
+        await client.sleep(client.look)
     settled = now()
     results = await client.each(len(handles), READERS, lambda n: client.result(handles[n]))
     return {
@@ -88,8 +96,14 @@ async def latency(client: Client, jobs: int) -> dict[str, Any]:
     return {"started": started, "ended": ended, "right": right}
 
 
-async def take_orders(client: Client) -> None:
-    """Do what the lines of the standard input say, until it ends."""
+async def take_orders(client: Client, batches: Batches | None = None) -> None:
+    """Do what the lines of the standard input say, until it ends.
+
+    Args:
+        client: Drives the library.
+        batches: Does the order `batches`, where there is one: it submits that many jobs, so many in one call,
+            and returns their handles, or None if the library has no such call.
+    """
     handles: list[Any] = []
     began = 0.0
     for line in sys.stdin:
@@ -99,6 +113,11 @@ async def take_orders(client: Client) -> None:
                 began = now()
                 handles = await client.each(order["jobs"], order["at_once"], client.submit)
                 answer: dict[str, Any] = {"seconds": now() - began}
+            case "batches" if batches is not None:
+                began = now()
+                found = await batches(order["jobs"], order["size"])
+                answer = {"seconds": None if found is None else now() - began}
+                handles = found or []
             case "settle":
                 answer = {"began": began, **await settle(client, handles)}
             case "latency":
