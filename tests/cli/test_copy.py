@@ -163,3 +163,14 @@ def test_migrate_leaves_a_newer_schema_alone(cli: Cli, postgres_url: str, plan: 
     status, out, err = cli("migrate", postgres_url, *plan)
     assert (status, out) == (1, "")
     assert err.endswith("has version 99 of the schema, and this trio_jobs knows 1; upgrade trio_jobs\n")
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_migrate_plans_nothing_that_cannot_be_done(cli: Cli, postgres_url: str, plan: list[str]) -> None:
+    """A database that can hold no store gets neither a schema nor a plan, but a line on what to change."""
+    name = postgres_url.rpartition("/")[2]
+    query(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    status, out, err = cli("migrate", postgres_url, *plan)
+    assert (status, out) == (1, "")
+    assert err.endswith("switch default_transaction_read_only off for this role or database\n")
+    assert err.count("\n") == 1

@@ -139,10 +139,12 @@ async def test_rights_are_asked_for_by_name(postgres_url: str, worker: str) -> N
     """Who may not make the schema, look into it or write to its tables is told what to do."""
     with pytest.raises(PermissionError, match="trio-jobs migrate"):
         await open_once(worker)
+    assert "CREATE SCHEMA" in await plan(worker)  # for one who may
     await open_once(postgres_url)
     with pytest.raises(PermissionError, match="may not use schema trio_jobs .* GRANT USAGE ON SCHEMA"):
         await open_once(worker)
-    assert "CREATE TABLE" in await plan(worker)  # it cannot see more
+    with pytest.raises(PermissionError, match="GRANT USAGE ON SCHEMA"):
+        await plan(worker)  # it cannot see what there is
     grant(postgres_url, worker, "USAGE ON SCHEMA trio_jobs")
     with pytest.raises(PermissionError, match="may not use .* GRANT SELECT, INSERT, UPDATE, DELETE"):
         await open_once(worker)

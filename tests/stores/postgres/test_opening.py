@@ -16,12 +16,27 @@ from trio_jobs import InvalidPayload, Retention, StoreCorrupt, StoreUnavailable
 from trio_jobs.stores.postgres import migrating
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.failures import refused, translated
-from trio_jobs.stores.postgres.opening import database_at, open_postgres, opened, schema_of, split
+from trio_jobs.stores.postgres.opening import (
+    database_at,
+    migrated,
+    open_postgres,
+    opened,
+    plan,
+    schema_of,
+    split,
+)
 
 
 async def opens(url: str) -> None:
     async with opened(PostgresCalls, url):
         pass
+
+
+async def refuses(url: str, text: str) -> None:
+    """Check that nothing can be opened, made or planned there, with the same words."""
+    for opening in (opens, migrated, plan):
+        with pytest.raises(ValueError, match=text):
+            await opening(url)
 
 
 async def test_a_store_is_opened(postgres_url: str) -> None:
@@ -121,8 +136,7 @@ async def test_a_standby_is_refused(own_server: Callable[..., Server]) -> None:
     other = server.standby()
     try:
         other.start()
-        with pytest.raises(ValueError, match="is a standby.*target_session_attrs=read-write"):
-            await opens(other.url())
+        await refuses(other.url(), "is a standby.*target_session_attrs=read-write")
         await opens(
             f"postgresql://postgres@127.0.0.1:{other.port},127.0.0.1:{server.port}/postgres"
             "?target_session_attrs=read-write"
@@ -135,15 +149,13 @@ async def test_a_database_that_is_read_only_is_refused(postgres_url: str) -> Non
     """Whoever may not write by default is told which setting says so."""
     name = postgres_url.rpartition("/")[2]
     query(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(ValueError, match="read-only for postgres; switch default_transaction_read_only off"):
-        await opens(postgres_url)
+    await refuses(postgres_url, "read-only for postgres; switch default_transaction_read_only off")
 
 
 async def test_an_old_server_is_refused(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is older than the oldest is told to be upgraded."""
     monkeypatch.setattr(migrating, "_OLDEST", 99)
-    with pytest.raises(ValueError, match="upgrade it to 99 or newer"):
-        await opens(postgres_url)
+    await refuses(postgres_url, "upgrade it to 99 or newer")
 
 
 async def test_another_encoding_is_refused(postgres_url: str) -> None:
@@ -151,8 +163,7 @@ async def test_another_encoding_is_refused(postgres_url: str) -> None:
     name = postgres_url.rpartition("/")[2] + "_ascii"
     query(postgres_url, f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     try:
-        with pytest.raises(ValueError, match="is encoded as LATIN1"):
-            await opens(postgres_url.rpartition("/")[0] + f"/{name}")
+        await refuses(postgres_url.rpartition("/")[0] + f"/{name}", "is encoded as LATIN1")
     finally:
         query(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import psycopg
@@ -65,19 +67,29 @@ class Found(NamedTuple):
     closed: str | None
 
 
-async def look(connection: Connection, schema: str) -> Found:
-    """Find out what a connection leads to."""
+async def version_of(connection: Connection, where: str, schema: str) -> int:
+    """Check that a store can be where a connection leads to, and return its version; 0 if there is none.
+
+    Raises:
+        Exception: What `prepare` raises.
+    """
+    return (await _checked(connection, where, schema))[1]
+
+
+async def _checked(connection: Connection, where: str, schema: str) -> tuple[Found, int]:
+    """Return what is there, which can be a store, and its version; 0 if there is none."""
+    with _told(where, schema), trio.fail_after(_LOOKING):
+        found = await _look(connection, schema)
+        _check(found, where, schema)
+        return found, await _version(connection, where, schema) if found.made else 0
+
+
+async def _look(connection: Connection, schema: str) -> Found:
     (row,) = await connection.script(_LOOK.format(schema=schema))
     return Found(*row)
 
 
-def check(found: Found, where: str, schema: str) -> None:
-    """Check that a store can be there, and tell what its promises are worth.
-
-    Raises:
-        StoreUnfit: The server, the database or its settings cannot hold one.
-        PermissionError: The user may not use it.
-    """
+def _check(found: Found, where: str, schema: str) -> None:
     if int(found.server or 0) < _OLDEST:
         raise StoreUnfit(f"{where} has PostgreSQL {found.server}; upgrade it to {_OLDEST} or newer")
     if found.standby:
@@ -99,9 +111,22 @@ def check(found: Found, where: str, schema: str) -> None:
             f"{quote(schema)} TO …; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "
             f"{quote(schema)} TO …; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quote(schema)} TO …"
         )
-    for setting, off in (("fsync", found.unsafe), ("synchronous_commit", found.hasty)):
-        if off:
-            logger.warning("%s has %s = off: a crash of the server may lose accepted jobs", where, setting)
+
+
+@contextmanager
+def _told(where: str, schema: str) -> Generator[None]:
+    """Tell what goes wrong in a block as an error of the package."""
+    try:
+        yield
+    except trio.TooSlowError:
+        raise StoreUnavailable(f"{where} did not answer in time") from None
+    except psycopg.Error as error:
+        if error.sqlstate == _NO_RIGHT:
+            raise PermissionError(
+                f"{where} has no schema {schema} of version {VERSION}, and this user may not make it "
+                f"({error}); let one who may run: trio-jobs migrate URL"
+            ) from None
+        raise translated(error, where) from error
 
 
 async def prepare(connection: Connection, where: str, schema: str) -> None:
@@ -115,42 +140,27 @@ async def prepare(connection: Connection, where: str, schema: str) -> None:
         SchemaTooNew: A newer version, with which this one may not work, has changed the schema.
         StoreUnavailable: It could not be done now.
     """
-    try:
-        with trio.fail_after(_LOOKING):
-            found = await look(connection, schema)
-            check(found, where, schema)
-            if found.made and await _version(connection, where, schema) >= VERSION:
-                return
-        with trio.fail_after(_MIGRATING):
+    found, version = await _checked(connection, where, schema)
+    for setting, off in (("fsync", found.unsafe), ("synchronous_commit", found.hasty)):
+        if off:
+            logger.warning("%s has %s = off: a crash of the server may lose accepted jobs", where, setting)
+    if version < VERSION:
+        with _told(where, schema), trio.fail_after(_MIGRATING):
             await _migrate(connection, where, schema)
-    except trio.TooSlowError:
-        raise StoreUnavailable(f"{where} did not answer in time") from None
-    except psycopg.Error as error:
-        if error.sqlstate == _NO_RIGHT:
-            raise PermissionError(
-                f"{where} has no schema {schema} of version {VERSION}, and this user may not make it "
-                f"({error}); let one who may run: trio-jobs migrate URL"
-            ) from None
-        raise translated(error, where) from error
-
-
-async def version_of(connection: Connection, schema: str) -> tuple[int, int]:
-    """Return the version of a schema that exists, and the oldest one that may still work with it."""
-    rows = await connection.script(f"SELECT name, value FROM {quote(schema)}.meta")  # noqa: S608  # checked
-    values = {name: int(value or 0) for name, value in rows}
-    return values.get("version", 0), values.get("compat", 0)
 
 
 async def _version(connection: Connection, where: str, schema: str) -> int:
-    version, compat = await version_of(connection, schema)
-    if compat > VERSION:
+    rows = await connection.script(f"SELECT name, value FROM {quote(schema)}.meta")  # noqa: S608  # checked
+    values = {name: int(value or 0) for name, value in rows}
+    version = values.get("version", 0)
+    if values.get("compat", 0) > VERSION:
         raise SchemaTooNew(where, version, VERSION)
     return version
 
 
 async def _migrate(connection: Connection, where: str, schema: str) -> None:
     await connection.script(f"BEGIN; {_lock(schema)}")
-    found = await look(connection, schema)
+    found = await _look(connection, schema)
     version = await _version(connection, where, schema) if found.made else 0
     if version < VERSION:
         logger.info("making version %d of schema %s in %s", VERSION, schema, where)
@@ -183,10 +193,9 @@ async def planned(connection: Connection, where: str, schema: str) -> str:
     """Return the SQL that `prepare` would run; nothing if it would run none.
 
     Raises:
-        SchemaTooNew: A newer version, with which this one may not work, has changed the schema.
+        Exception: What `prepare` raises.
     """
-    found = await look(connection, schema)
-    version = await _version(connection, where, schema) if found.made and found.usable else 0
+    found, version = await _checked(connection, where, schema)
     if version >= VERSION:
         return ""
     return "\n\n".join(

@@ -22,7 +22,7 @@ from ..serving import served
 from .calls import Database, PostgresCalls
 from .connection import Connection, connect
 from .failures import refused
-from .migrating import check, look, planned, prepare, version_of
+from .migrating import planned, prepare, version_of
 from .statements import SCHEMA, VERSION, check_schema
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ async def check_made(url: str) -> None:
     database = database_at(url)
     connection = await database.connect()
     try:
-        found = await look(connection, database.schema)
-        check(found, database.where, database.schema)
-        version = (await version_of(connection, database.schema))[0] if found.made else 0
+        version = await version_of(connection, database.where, database.schema)
     finally:
         connection.close()
     if version == 0:
@@ -200,7 +198,11 @@ async def opened(
 
 
 async def plan(url: str, *, schema: str = SCHEMA) -> str:
-    """Return the SQL that opening a database would run, to make its schema or bring it to this version."""
+    """Return the SQL that opening a database would run, to make its schema or bring it to this version.
+
+    Raises:
+        Exception: What `open_postgres` raises, but for a lack of the right to make or change the schema.
+    """
     database = database_at(url, schema)
     connection = await database.connect()
     try:
