@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trio_jobs import Busy, KeyConflict, LeaseLost, QueueFull, State, StoreUnavailable
-from trio_jobs.stores import Store
+from trio_jobs.stores import Store, Where
 from trio_jobs.stores.contract import Submission
 from trio_jobs.stores.exclusion import MOVES
 from trio_jobs.stores.postgres import open_postgres
@@ -66,6 +66,18 @@ def put(db: psycopg.Connection[Any], new: Submission) -> dict[str, Any]:
     return answer
 
 
+TRIPPED = """
+CREATE SEQUENCE public.tried;
+CREATE FUNCTION public.trip() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM nextval('public.tried');
+    RAISE EXCEPTION 'as the test wants' USING ERRCODE = '22012';
+END $$;
+CREATE TRIGGER trip BEFORE INSERT ON trio_jobs.job FOR EACH ROW WHEN (NEW.handler = 'other_work')
+    EXECUTE FUNCTION public.trip();
+"""
+
+
 # ------------------------------------------------------------ rules
 
 
@@ -91,6 +103,20 @@ async def test_one_that_is_refused_does_not_harm_others(postgres_url: str) -> No
         assert isinstance(results.pop(), LeaseLost)
         assert results == [([one.id], []) for one in fine]
         assert sorted(await kit.found(store)) == sorted(one.id for one in fine)
+
+
+async def test_calls_that_are_sent_singly_keep_the_queue_limit(postgres_url: str) -> None:
+    """One of a flush fails with an error of SQL: the others go out singly, and keep to the limit."""
+    async with opened(postgres_url, queue_limit=3) as (store,):
+        with psycopg.connect(postgres_url, autocommit=True) as db:
+            db.execute(TRIPPED)
+            calls = [submitting(store, kit.make()) for _ in range(5)]
+            failed, *others = await together(submitting(store, kit.make(target=kit.other_work)), *calls)
+            tried = db.execute("SELECT last_value FROM public.tried").fetchone()
+        assert isinstance(failed, psycopg.errors.DivisionByZero)
+        assert tried == (2,)  # with the others, and alone
+        assert [type(one) for one in others].count(QueueFull) == 2
+        assert await store.count(Where()) == {State.QUEUED: 3}
 
 
 async def test_the_queue_is_full_for_those_that_do_not_fit(postgres_url: str) -> None:
