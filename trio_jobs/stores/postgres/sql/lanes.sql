@@ -83,6 +83,11 @@ BEGIN
     INSERT INTO trio_jobs.lane_news (handler, lane) SELECT DISTINCT moved.handler, moved.lane FROM moved;
 END $$;
 
+-- Whether a limit says how many jobs may wait.
+CREATE OR REPLACE FUNCTION trio_jobs.bounds_waiting() RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN
+    RETURN EXISTS (SELECT FROM trio_jobs.limits WHERE limits.waiting IS NOT NULL);
+END $$;
+
 -- The refusal of new jobs, which are in lanes, if more would wait than a limit allows, else NULL.
 CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -90,7 +95,7 @@ DECLARE
     one record;
     came bigint;
 BEGIN
-    IF NOT EXISTS (SELECT FROM trio_jobs.limits WHERE limits.waiting IS NOT NULL) THEN
+    IF NOT trio_jobs.bounds_waiting() THEN
         RETURN NULL;
     END IF;
     FOR one IN

@@ -48,7 +48,7 @@ AS $$
 DECLARE
     most bigint := calls[1].queue;
 BEGIN
-    RETURN NOT EXISTS (SELECT FROM trio_jobs.limits WHERE limits.waiting IS NOT NULL)
+    RETURN NOT trio_jobs.bounds_waiting()
         AND NOT EXISTS (SELECT FROM unnest(calls) AS call WHERE call.submitted OR call.rooms IS NOT NULL)
         AND (most IS NULL OR most >= trio_jobs.waiting_jobs('all', '') + (
             SELECT sum(cardinality(call.jobs)) FROM unnest(calls) AS call
